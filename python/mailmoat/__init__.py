@@ -1,0 +1,1 @@
+"""mailmoat: an edge mail transport."""

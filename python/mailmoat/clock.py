@@ -1,0 +1,33 @@
+"""The only reader of clocks and maker of random numbers, so that tests can hold both still.
+
+Time is monotonic seconds for durations and milliseconds since the epoch for what outlives the process.
+"""
+
+from __future__ import annotations
+
+import random  # noqa: TID251
+import time  # noqa: TID251
+from email.utils import formatdate
+
+monotonic = time.monotonic
+"""Seconds of a clock that never goes back; its origin has no meaning."""
+
+
+def monotonic_ms() -> int:
+    """The same clock in whole milliseconds, rounded down: a deadline compared with it is never early."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def rfc5322_date(ms: int) -> str:
+    """`ms` since the epoch as a date with a numeric zone (RFC 5322 3.3)."""
+    return formatdate(ms / 1000, localtime=True)
+
+
+def random_below(bound: int) -> int:
+    """A random integer in `[0, bound)`: for spreading load, never for secrets."""
+    return random.randrange(bound)  # noqa: S311 - no secret depends on it

@@ -1,0 +1,31 @@
+"""The exceptions of mailmoat.
+
+A peer's fault is a value and a policy's refusal a verdict; these are for what is wrong on our own side. Their text is for the
+operator and never reaches the wire.
+"""
+
+from __future__ import annotations
+
+
+class MailmoatError(Exception):
+    """What all of ours have in common."""
+
+
+class ConfigError(MailmoatError):
+    """A settings file or the environment is wrong; `mistakes` has one plain sentence each, naming file, key, value and mend."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+class SpoolError(MailmoatError):
+    """The spool cannot take or give a message now; the client gets 452 4.3.1 or 451 4.3.0."""
+
+
+class ResolveError(MailmoatError):
+    """A name could not be resolved now: temporary."""
+
+
+class DeliveryError(MailmoatError):
+    """A delivery attempt could not be made: temporary; the text is the reason for logs and the queue list."""

@@ -1,0 +1,128 @@
+//! Binding of `crate::message`.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::content::{Content, Octets};
+use crate::message::{Envelope, Message as Inner, Recipient, State};
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct Message(pub Arc<Inner>);
+
+#[pymethods]
+impl Message {
+    /// A message made here, such as a report: `content` is whole, CRLF-ended and not dot-stuffed.
+    #[new]
+    #[pyo3(signature = (*, queue_id, arrival, reverse_path, recipients, content, trace=Vec::new(), smtputf8=false))]
+    fn new(
+        queue_id: String,
+        arrival: i64,
+        reverse_path: String,
+        recipients: Vec<String>,
+        content: Vec<u8>,
+        trace: Vec<u8>,
+        smtputf8: bool,
+    ) -> Self {
+        let eight_bit = !content.is_ascii();
+        let recipients = recipients
+            .into_iter()
+            .map(|address| Recipient { address, state: State::Pending, reply: String::new() })
+            .collect();
+        Self(Arc::new(Inner {
+            queue_id,
+            arrival,
+            due: arrival,
+            attempts: 0,
+            envelope: Envelope { reverse_path, recipients, smtputf8, ..Envelope::default() },
+            trace,
+            content: Content { octets: Octets::Memory(content), eight_bit },
+        }))
+    }
+
+    #[getter]
+    fn queue_id(&self) -> &str {
+        &self.0.queue_id
+    }
+
+    #[getter]
+    fn arrival(&self) -> i64 {
+        self.0.arrival
+    }
+
+    #[getter]
+    fn due(&self) -> i64 {
+        self.0.due
+    }
+
+    #[getter]
+    fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    #[getter]
+    fn reverse_path(&self) -> &str {
+        &self.0.envelope.reverse_path
+    }
+
+    #[getter]
+    fn recipients(&self) -> Vec<(&str, u8, &str)> {
+        self.0.envelope.recipients.iter().map(|r| (r.address.as_str(), r.state as u8, r.reply.as_str())).collect()
+    }
+
+    #[getter]
+    fn smtputf8(&self) -> bool {
+        self.0.envelope.smtputf8
+    }
+
+    #[getter]
+    fn eight_bit(&self) -> bool {
+        self.0.content.eight_bit
+    }
+
+    #[getter]
+    fn session_id(&self) -> &str {
+        &self.0.envelope.session_id
+    }
+
+    #[getter]
+    fn client(&self) -> &str {
+        &self.0.envelope.client
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    /// Path of the content file, or None while the content is in memory.
+    #[getter]
+    fn content_path(&self) -> Option<String> {
+        match &self.0.content.octets {
+            Octets::Memory(_) => None,
+            Octets::File(file) => Some(file.path().to_string_lossy().into_owned()),
+        }
+    }
+
+    /// Trace fields and content in one piece, for content in memory; of a content file the trace fields alone.
+    fn octets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let message = &self.0;
+        let memory: &[u8] = match &message.content.octets {
+            Octets::Memory(octets) => octets,
+            Octets::File(_) => &[],
+        };
+        PyBytes::new_with(py, message.trace.len() + memory.len(), |target| {
+            let (trace, rest) = target.split_at_mut(message.trace.len());
+            trace.copy_from_slice(&message.trace);
+            rest.copy_from_slice(memory);
+            Ok(())
+        })
+    }
+}
+
+/// Adds this module's classes to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Message>()
+}

@@ -1,0 +1,25 @@
+//! The only files that know `PyO3`: one thin binding file per pure module.
+
+use pyo3::prelude::*;
+
+mod address;
+mod client;
+mod message;
+mod session;
+mod shared;
+mod snapshot;
+mod spool;
+mod wheel;
+
+/// The extension module `mailmoat._native`; its typed contract is `python/mailmoat/_native.pyi`.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    address::register(module)?;
+    client::register(module)?;
+    message::register(module)?;
+    session::register(module)?;
+    shared::register(module)?;
+    snapshot::register(module)?;
+    spool::register(module)?;
+    wheel::register(module)
+}
