@@ -9,6 +9,7 @@ pub mod command;
 pub mod content;
 pub mod header;
 pub mod message;
+pub mod reply;
 pub mod session;
 pub mod shared;
 pub mod snapshot;

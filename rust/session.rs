@@ -1,1 +1,813 @@
-//! session
+//! The SMTP server session as a value machine: octets in, steps out (RFC 5321 3, 4.1).
+//!
+//! # Theory of operation
+//! [`Session::receive`] takes what the peer sent and works through it until something outside is needed, which it names as a
+//! [`Step`]. The caller writes [`Session::take_output`], does the step, and tells the result: [`Session::answer`] after `Ask`,
+//! [`Session::release`] after `Hold`, [`Session::committed`] after `Commit`. Until then more input is only kept (`Wait`).
+//!
+//! * A session is in one [`Phase`]. `TABLE` says for each verb and phase whether it is done or which reply refuses it; what
+//!   needs no policy is answered here, so garbage costs its sender's session nothing but time.
+//! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
+//! * Every 5yz reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
+//!   earlier are in the output already and leave first. 2yz, 3yz, 4yz and 421 are never held.
+//! * The result never depends on how the input was cut: a line is judged when its end is there, a content when its end is.
+//!
+//! It reads no clock, opens no socket and knows no policy.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::address::{Address, Limits};
+use crate::command::{self, Command, MailParameters, Malformed, Path};
+use crate::content::{Content, ContentRules, Decoder, Fault};
+use crate::header;
+use crate::message::{Envelope, Message, Recipient, State};
+use crate::reply::{self, Reply};
+
+/// Octets a MAIL line may have above the command limit: SIZE 26 (RFC 1870 3), BODY 17 (RFC 6152 2), SMTPUTF8 10 (RFC 6531 3.1).
+const MAIL_EXTRA: usize = 26 + 17 + 10;
+/// The command line bound that holds even when the limit is switched off.
+const COMMAND_BOUND: usize = 65_536;
+/// Refusals remembered for the log, the last ones.
+const REFUSALS: usize = 4;
+
+/// The extensions of this server, in the order of the EHLO reply; those not offered yet keep their row.
+const EXTENSIONS: [(&str, bool); 9] = [
+    ("PIPELINING", true),          // RFC 2920
+    ("SIZE", true),                // RFC 1870
+    ("8BITMIME", true),            // RFC 6152
+    ("ENHANCEDSTATUSCODES", true), // RFC 2034
+    ("SMTPUTF8", true),            // RFC 6531
+    ("STARTTLS", false),           // RFC 3207
+    ("AUTH", false),               // RFC 4954
+    ("CHUNKING", false),           // RFC 3030
+    ("DSN", false),                // RFC 3461
+];
+
+/// What all sessions of a worker have in common. Zero switches a limit off.
+#[derive(Debug)]
+pub struct Config {
+    /// The server's name.
+    pub hostname: String,
+    /// Domain given to an address that has none; may be empty.
+    pub default_domain: String,
+    /// Limits of addresses.
+    pub addresses: Limits,
+    /// Rules for content.
+    pub content: ContentRules,
+    /// Octets of a command line with its CRLF.
+    pub command_line: usize,
+    /// Recipients of a transaction.
+    pub recipients: usize,
+    /// `Received` fields of a content.
+    pub hops: usize,
+    /// 5yz replies before the session is closed.
+    pub errors: u32,
+    /// Commands without an accepted message before the session is closed.
+    pub idle_commands: u32,
+    /// Milliseconds each 5yz reply is held.
+    pub tarpit: u64,
+    /// Milliseconds all holds of one session may sum up to.
+    pub tarpit_session: u64,
+    /// Stages at which policy is asked: a set of [`Stage`] bits.
+    pub asked: u8,
+}
+
+/// Where policy can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// The connection is there, nothing is said.
+    Connect = 0,
+    /// HELO or EHLO.
+    Helo = 1,
+    /// MAIL.
+    Mail = 2,
+    /// RCPT.
+    Rcpt = 3,
+    /// DATA, before 354.
+    Data = 4,
+    /// The header section is there. Asked once the content has ended: there is no reply before.
+    EndOfHeaders = 5,
+    /// The content is there.
+    EndOfData = 6,
+}
+
+/// What the session needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More input.
+    NeedInput,
+    /// A verdict: [`Session::answer`].
+    Ask(Stage),
+    /// These milliseconds, then [`Session::release`].
+    Hold(u64),
+    /// The message on disk: [`Session::message`], then [`Session::committed`].
+    Commit,
+    /// The connection closed after the output is written.
+    Close,
+    /// Nothing new: what was asked before is still owed; input was kept.
+    Wait,
+}
+
+/// What policy says at a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Pass,
+    /// At RCPT: accept the recipient now and report it as failed with this reply afterwards.
+    Report(Reply),
+    /// Refuse with this reply, 4yz or 5yz.
+    Refuse(Reply),
+    /// At content stages: say 250 and keep nothing.
+    Discard,
+}
+
+/// How far the dialogue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The greeting refused service: nothing but QUIT.
+    Refused = 0,
+    /// Before HELO or EHLO.
+    Fresh = 1,
+    /// Between transactions.
+    Ready = 2,
+    /// MAIL was accepted, no recipient yet.
+    Mail = 3,
+    /// At least one recipient was accepted.
+    Rcpt = 4,
+    /// After 354.
+    Content = 5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Hello,
+    Mail,
+    Rcpt,
+    Data,
+    Any,
+    Quit,
+}
+
+type Row = [Option<Reply>; 5];
+const DO: Option<Reply> = None;
+
+/// Which verb is done in which phase, or the reply that refuses it: Refused, Fresh, Ready, Mail, Rcpt.
+static TABLE: [(Verb, Row); 6] = [
+    (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
+    (
+        Verb::Mail,
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::HELLO_FIRST),
+            DO,
+            Some(reply::NESTED_MAIL),
+            Some(reply::NESTED_MAIL),
+        ],
+    ),
+    (Verb::Rcpt, [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), DO, DO]),
+    (
+        Verb::Data,
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::MAIL_FIRST),
+            Some(reply::MAIL_FIRST),
+            Some(reply::NO_RECIPIENT),
+            DO,
+        ],
+    ),
+    (Verb::Any, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
+    (Verb::Quit, [DO, DO, DO, DO, DO]),
+];
+
+fn refusal(verb: Verb, phase: Phase) -> Option<&'static Reply> {
+    let (_, row) = TABLE.iter().find(|(of, _)| *of == verb)?;
+    row.get(phase as usize)?.as_ref()
+}
+
+/// A mail transaction (RFC 5321 3.3).
+#[derive(Debug)]
+pub struct Transaction {
+    /// None is the null reverse-path.
+    pub reverse_path: Option<Address>,
+    /// Accepted recipients, each once, with the reply to report for those accepted only to be reported.
+    pub recipients: Vec<(Address, Option<Reply>)>,
+    /// Parameters of MAIL.
+    pub parameters: MailParameters,
+    discard: bool,
+}
+
+/// What policy is asked about.
+#[derive(Debug)]
+enum Question {
+    Connect,
+    Hello { name: Box<str>, extended: bool },
+    Mail(Box<Transaction>),
+    Rcpt(Address),
+    Data,
+    EndOfHeaders,
+    EndOfData,
+}
+
+impl Question {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Connect => Stage::Connect,
+            Self::Hello { .. } => Stage::Helo,
+            Self::Mail(_) => Stage::Mail,
+            Self::Rcpt(_) => Stage::Rcpt,
+            Self::Data => Stage::Data,
+            Self::EndOfHeaders => Stage::EndOfHeaders,
+            Self::EndOfData => Stage::EndOfData,
+        }
+    }
+}
+
+/// What the caller owes the session.
+#[derive(Debug)]
+enum Owed {
+    Nothing,
+    Answer(Question),
+    Release(Reply),
+    Commit,
+}
+
+/// Go on with the input, or stop with a step.
+enum Flow {
+    Next,
+    Stop(Step),
+}
+
+/// Counts for the log and the metrics.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Replies by the first digit of their code, from index 2.
+    pub replies: [u32; 6],
+    /// The last refusals, as sent.
+    pub refusals: Vec<Reply>,
+    /// Replies held.
+    pub holds: u32,
+    /// Milliseconds of all holds.
+    pub held: u64,
+    /// Commands received.
+    pub commands: u32,
+    /// Messages accepted.
+    pub messages: u32,
+}
+
+/// One SMTP session.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    id: Box<str>,
+    peer: Box<str>,
+    exempt: bool,
+    phase: Phase,
+    hello: Box<str>,
+    extended: bool,
+    transaction: Option<Box<Transaction>>,
+    decoder: Option<Box<Decoder>>,
+    input: Vec<u8>,
+    /// Octets of `input` that are done with.
+    taken: usize,
+    /// A command line over the limit is being thrown away up to its end.
+    overlong: bool,
+    output: Vec<u8>,
+    owed: Owed,
+    closing: bool,
+    idle: u32,
+    tally: Tally,
+    queue_id: Box<str>,
+}
+
+impl Session {
+    /// A session with the peer at this address, `exempt` from the tar pit or not. Begin with [`Session::connect`].
+    pub fn new(config: Arc<Config>, id: &str, peer: &str, exempt: bool) -> Self {
+        Self {
+            config,
+            id: id.into(),
+            peer: peer.into(),
+            exempt,
+            phase: Phase::Fresh,
+            hello: "".into(),
+            extended: false,
+            transaction: None,
+            decoder: None,
+            input: Vec::new(),
+            taken: 0,
+            overlong: false,
+            output: Vec::new(),
+            owed: Owed::Nothing,
+            closing: false,
+            idle: 0,
+            tally: Tally::default(),
+            queue_id: "".into(),
+        }
+    }
+
+    /// The connection stands: asks policy or greets.
+    pub fn connect(&mut self) -> Step {
+        let flow = self.ask(Question::Connect);
+        self.drive(flow)
+    }
+
+    /// Takes input.
+    pub fn receive(&mut self, octets: &[u8]) -> Step {
+        let mut octets = octets;
+        if self.closing {
+            return Step::Close;
+        }
+        if matches!(self.owed, Owed::Nothing) && self.input.is_empty() {
+            // The bulk of a content goes to the decoder without a copy.
+            if let Some(decoder) = &mut self.decoder {
+                let taken = decoder.feed(&self.config.content, octets);
+                octets = octets.get(taken..).unwrap_or_default();
+            }
+        }
+        if self.taken > 0 {
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.input.extend_from_slice(octets);
+        if matches!(self.owed, Owed::Nothing) { self.drive(Flow::Next) } else { Step::Wait }
+    }
+
+    /// Policy's verdict at the stage that was asked.
+    pub fn answer(&mut self, verdict: Verdict) -> Step {
+        match std::mem::replace(&mut self.owed, Owed::Nothing) {
+            Owed::Answer(question) => {
+                let flow = self.decided(question, verdict);
+                self.drive(flow)
+            }
+            owed => {
+                self.owed = owed;
+                Step::Wait
+            }
+        }
+    }
+
+    /// The hold is over.
+    pub fn release(&mut self) -> Step {
+        match std::mem::replace(&mut self.owed, Owed::Nothing) {
+            Owed::Release(reply) => {
+                let flow = self.send(&reply);
+                self.drive(flow)
+            }
+            owed => {
+                self.owed = owed;
+                Step::Wait
+            }
+        }
+    }
+
+    /// The message is on disk, or could not be put there and `refused` says what the peer is told.
+    pub fn committed(&mut self, refused: Option<Reply>) -> Step {
+        if !matches!(self.owed, Owed::Commit) {
+            return Step::Wait;
+        }
+        self.owed = Owed::Nothing;
+        self.reset();
+        let flow = match refused {
+            Some(reply) => self.say(reply),
+            None => {
+                self.tally.messages += 1;
+                self.idle = 0;
+                self.say(Reply::new(250, "2.6.0", format!("{} Queued mail for delivery", self.queue_id)))
+            }
+        };
+        self.drive(flow)
+    }
+
+    /// Ends the session from outside with a 421: time-out, shutdown, shedding. A held reply is dropped.
+    pub fn stop(&mut self, reply: &Reply) -> Step {
+        self.owed = Owed::Nothing;
+        self.decoder = None;
+        self.transaction = None;
+        self.input = Vec::new();
+        self.taken = 0;
+        self.count(reply);
+        reply.write(&mut self.output);
+        self.closing = true;
+        Step::Close
+    }
+
+    /// The message of the transaction, with a `Received` field on top (RFC 5321 4.4). After `Commit` only; `None` when policy
+    /// chose to discard it. `arrival` is in milliseconds since the epoch, `date` the same as RFC 5322 3.3 writes it; `stamps`
+    /// are whole header fields to stand above `Received`.
+    pub fn message(&mut self, queue_id: &str, arrival: i64, date: &str, stamps: &[u8]) -> Option<Message> {
+        if !matches!(self.owed, Owed::Commit) {
+            return None;
+        }
+        let transaction = self.transaction.take()?;
+        let content = self.decoder.take()?.finish().ok()?;
+        self.queue_id = queue_id.into();
+        if transaction.discard {
+            return None;
+        }
+        let mut trace = stamps.to_vec();
+        self.received(&transaction, queue_id, date, &mut trace);
+        let recipients = transaction.recipients.into_iter().map(|(address, report)| Recipient {
+            address: address.to_string(),
+            state: if report.is_some() { State::Failed } else { State::Pending },
+            reply: report.map_or_else(String::new, |reply| reply.to_string()),
+        });
+        Some(Message {
+            queue_id: queue_id.to_owned(),
+            arrival,
+            due: arrival,
+            attempts: 0,
+            envelope: Envelope {
+                reverse_path: transaction.reverse_path.map_or_else(String::new, |address| address.to_string()),
+                recipients: recipients.collect(),
+                smtputf8: transaction.parameters.smtputf8,
+                session_id: self.id.to_string(),
+                client: self.peer.to_string(),
+            },
+            trace,
+            content,
+        })
+    }
+
+    /// Takes the replies to be written.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Octets of input kept and not yet worked on.
+    pub fn buffered(&self) -> usize {
+        self.input.len() - self.taken
+    }
+
+    /// A reply is held now.
+    pub fn is_held(&self) -> bool {
+        matches!(self.owed, Owed::Release(_))
+    }
+
+    /// Content is being received.
+    pub fn in_content(&self) -> bool {
+        self.phase == Phase::Content
+    }
+
+    /// Name given with HELO or EHLO; empty before.
+    pub fn hello(&self) -> &str {
+        &self.hello
+    }
+
+    /// The transaction, from an accepted MAIL on.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match &self.owed {
+            Owed::Answer(Question::Mail(transaction)) => Some(transaction),
+            _ => self.transaction.as_deref(),
+        }
+    }
+
+    /// The recipient policy is asked about.
+    pub fn recipient(&self) -> Option<&Address> {
+        match &self.owed {
+            Owed::Answer(Question::Rcpt(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The name policy is asked about at HELO.
+    pub fn hello_asked(&self) -> Option<&str> {
+        match &self.owed {
+            Owed::Answer(Question::Hello { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The first octets of the content, which hold its header section.
+    pub fn head(&self) -> &[u8] {
+        self.decoder.as_ref().map_or(&[], |decoder| decoder.head())
+    }
+
+    /// Counts so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// From now on no reply is held: the peer has authenticated.
+    pub fn exempt(&mut self) {
+        self.exempt = true;
+    }
+
+    fn drive(&mut self, flow: Flow) -> Step {
+        let mut flow = flow;
+        loop {
+            if let Flow::Stop(step) = flow {
+                return step;
+            }
+            if self.closing {
+                return Step::Close;
+            }
+            let input = std::mem::take(&mut self.input);
+            let rest = input.get(self.taken..).unwrap_or_default();
+            let next = if self.decoder.is_some() { self.content(rest) } else { self.line(rest) };
+            if let Some(next) = next {
+                self.input = input;
+                flow = next;
+            } else {
+                // Everything is used, or the rest of a line is awaited; a used buffer is let go, for idle sessions are many.
+                if self.taken < input.len() {
+                    self.input = input;
+                } else {
+                    self.taken = 0;
+                }
+                return Step::NeedInput;
+            }
+        }
+    }
+
+    /// Feeds the decoder; at the end of data, judges the content. None: more input is needed.
+    fn content(&mut self, rest: &[u8]) -> Option<Flow> {
+        let decoder = self.decoder.as_mut()?;
+        self.taken += decoder.feed(&self.config.content, rest);
+        if !decoder.is_done() {
+            return None;
+        }
+        self.phase = Phase::Ready;
+        let hops = header::fields(decoder.head()).filter(|field| field.is("Received")).count();
+        let fault = match decoder.fault() {
+            Some(Fault::TooLarge) => Some(reply::TOO_LARGE),
+            Some(Fault::BareNewline) => Some(reply::BARE_CONTENT),
+            Some(Fault::LineTooLong) => Some(reply::LONG_LINE),
+            Some(Fault::Storage) => Some(reply::NO_STORAGE),
+            None if self.config.hops > 0 && hops >= self.config.hops => Some(reply::LOOP),
+            None => None,
+        };
+        Some(match fault {
+            Some(reply) => self.refuse_content(reply),
+            None => self.ask(Question::EndOfHeaders),
+        })
+    }
+
+    fn refuse_content(&mut self, reply: Reply) -> Flow {
+        self.reset();
+        self.say(reply)
+    }
+
+    /// Takes one command line. None: its end is not there yet.
+    fn line(&mut self, rest: &[u8]) -> Option<Flow> {
+        let limit = if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line };
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            if rest.len() > limit + MAIL_EXTRA {
+                self.overlong = true;
+            }
+            if self.overlong {
+                // Keep the last octet: it may be the CR of the line's end.
+                self.taken += rest.len() - 1;
+            }
+            return None;
+        };
+        self.taken += end + 1;
+        self.tally.commands += 1;
+        let line = rest.get(..end).unwrap_or_default();
+        let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
+        let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+        let room = if is_mail { limit + MAIL_EXTRA } else { limit };
+        Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
+            self.say(reply::LONG_COMMAND)
+        } else if bare && self.config.content.bare == crate::content::BareNewline::Refuse {
+            self.say(reply::BARE_COMMAND)
+        } else {
+            match command::parse(line, &self.config.addresses, self.extended) {
+                Ok(command) => self.command(command),
+                Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
+                Err(malformed) => {
+                    let (code, enhanced, text) = malformed.reply();
+                    self.say(Reply::new(code, enhanced, text))
+                }
+            }
+        })
+    }
+
+    fn command(&mut self, command: Command<'_>) -> Flow {
+        self.idle += 1;
+        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
+            return self.close(&reply::NO_PROGRESS);
+        }
+        let verb = match command {
+            Command::Helo(_) | Command::Ehlo(_) => Verb::Hello,
+            Command::Mail { .. } => Verb::Mail,
+            Command::Rcpt { .. } => Verb::Rcpt,
+            Command::Data => Verb::Data,
+            Command::Quit => Verb::Quit,
+            _ => Verb::Any,
+        };
+        if let Some(refusal) = refusal(verb, self.phase) {
+            return self.say(refusal.clone());
+        }
+        match command {
+            Command::Helo(name) => self.ask(Question::Hello { name: name.into(), extended: false }),
+            Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), extended: true }),
+            Command::Mail { path, parameters } => self.mail(path, parameters),
+            Command::Rcpt { path, .. } => self.rcpt(path),
+            Command::Data => self.ask(Question::Data),
+            Command::Rset => {
+                self.reset();
+                self.say(reply::RESET)
+            }
+            Command::Noop => self.say(reply::OK),
+            Command::Help => self.say(reply::HELP),
+            Command::Vrfy => self.say(reply::VRFY),
+            Command::Expn | Command::NotImplemented(_) => self.say(reply::NOT_IMPLEMENTED),
+            Command::Quit => self.close(&reply::BYE),
+        }
+    }
+
+    fn mail(&mut self, path: Path, parameters: MailParameters) -> Flow {
+        let reverse_path = match path {
+            Path::Null => None,
+            Path::Mailbox(address) => Some(address.with_default_domain(&self.config.default_domain)),
+        };
+        if reverse_path.as_ref().is_some_and(Address::needs_smtputf8) && !parameters.smtputf8 {
+            return self.say(reply::NEEDS_SMTPUTF8);
+        }
+        let limit = self.config.content.size;
+        if limit > 0 && parameters.size.is_some_and(|size| size > limit) {
+            return self.say(reply::TOO_LARGE);
+        }
+        let transaction = Transaction { reverse_path, recipients: Vec::new(), parameters, discard: false };
+        self.ask(Question::Mail(Box::new(transaction)))
+    }
+
+    fn rcpt(&mut self, path: Path) -> Flow {
+        let Path::Mailbox(address) = path else {
+            return self.say(reply::NULL_RECIPIENT);
+        };
+        let address = address.with_default_domain(&self.config.default_domain);
+        let (count, smtputf8) = self
+            .transaction
+            .as_ref()
+            .map_or((0, false), |transaction| (transaction.recipients.len(), transaction.parameters.smtputf8));
+        if address.needs_smtputf8() && !smtputf8 {
+            return self.say(reply::NEEDS_SMTPUTF8);
+        }
+        if self.config.recipients > 0 && count >= self.config.recipients {
+            return self.say(reply::TOO_MANY_RECIPIENTS);
+        }
+        self.ask(Question::Rcpt(address))
+    }
+
+    fn ask(&mut self, question: Question) -> Flow {
+        let stage = question.stage();
+        if self.config.asked & (1 << stage as u8) == 0 {
+            return self.decided(question, Verdict::Pass);
+        }
+        self.owed = Owed::Answer(question);
+        Flow::Stop(Step::Ask(stage))
+    }
+
+    fn decided(&mut self, question: Question, verdict: Verdict) -> Flow {
+        let report = match verdict {
+            Verdict::Refuse(reply) => return self.refused(&question, reply),
+            Verdict::Report(reply) => Some(reply),
+            Verdict::Discard => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.discard = true;
+                }
+                None
+            }
+            Verdict::Pass => None,
+        };
+        match question {
+            Question::Connect => self.say(Reply::new(220, "", format!("{} ESMTP mailmoat", self.config.hostname))),
+            Question::Hello { name, extended } => self.greet(name, extended),
+            Question::Mail(transaction) => {
+                let sender = transaction.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), Address::to_string);
+                self.transaction = Some(transaction);
+                self.phase = Phase::Mail;
+                self.say(Reply::new(250, "2.1.0", format!("{sender}....Sender OK")))
+            }
+            Question::Rcpt(address) => {
+                let accepted = Reply::new(250, "2.1.5", address.to_string());
+                if let Some(transaction) = &mut self.transaction
+                    && !transaction.recipients.iter().any(|(known, _)| *known == address)
+                {
+                    transaction.recipients.push((address, report));
+                }
+                self.phase = Phase::Rcpt;
+                self.say(accepted)
+            }
+            Question::Data => {
+                self.phase = Phase::Content;
+                self.decoder = Some(Box::default());
+                self.say(reply::START)
+            }
+            Question::EndOfHeaders => self.ask(Question::EndOfData),
+            Question::EndOfData => {
+                self.owed = Owed::Commit;
+                Flow::Stop(Step::Commit)
+            }
+        }
+    }
+
+    fn refused(&mut self, question: &Question, reply: Reply) -> Flow {
+        match question {
+            // RFC 5321 3.1: 554 leaves the connection open for QUIT; 421 closes it.
+            Question::Connect if reply.class() == 5 => {
+                self.phase = Phase::Refused;
+                self.say(reply)
+            }
+            Question::Connect => self.close(&reply),
+            Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
+            _ => self.say(reply),
+        }
+    }
+
+    fn greet(&mut self, name: Box<str>, extended: bool) -> Flow {
+        self.reset();
+        self.hello = name;
+        self.extended = extended;
+        self.phase = Phase::Ready;
+        let hello = format!("{} Hello [{}]", self.config.hostname, self.peer);
+        if !extended {
+            return self.say(Reply::new(250, "", hello));
+        }
+        self.tally.replies[2] += 1;
+        self.output.extend_from_slice(format!("250-{hello}\r\n").as_bytes());
+        let offered: Vec<&str> = EXTENSIONS.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| *keyword).collect();
+        for (at, keyword) in offered.iter().enumerate() {
+            let separator = if at + 1 == offered.len() { ' ' } else { '-' };
+            let line = match *keyword {
+                "SIZE" => format!("250{separator}SIZE {}\r\n", self.config.content.size),
+                keyword => format!("250{separator}{keyword}\r\n"),
+            };
+            self.output.extend_from_slice(line.as_bytes());
+        }
+        Flow::Next
+    }
+
+    /// Ends the transaction, if there is one.
+    fn reset(&mut self) {
+        self.transaction = None;
+        self.decoder = None;
+        if matches!(self.phase, Phase::Mail | Phase::Rcpt) {
+            self.phase = Phase::Ready;
+        }
+    }
+
+    /// Sends a reply, through the tar pit where it belongs there.
+    fn say(&mut self, reply: Reply) -> Flow {
+        let hold = self.config.tarpit;
+        if reply.class() != 5 || self.exempt || hold == 0 {
+            return self.send(&reply);
+        }
+        let budget = self.config.tarpit_session;
+        if budget > 0 && self.tally.held + hold > budget {
+            return self.close(&reply::DELAYS_SPENT);
+        }
+        self.tally.holds += 1;
+        self.tally.held += hold;
+        self.owed = Owed::Release(reply);
+        Flow::Stop(Step::Hold(hold))
+    }
+
+    fn send(&mut self, reply: &Reply) -> Flow {
+        self.count(reply);
+        reply.write(&mut self.output);
+        let errors = self.tally.replies[5];
+        if reply.class() == 5 && self.config.errors > 0 && errors >= self.config.errors {
+            return self.close(&reply::TOO_MANY_ERRORS);
+        }
+        Flow::Next
+    }
+
+    fn close(&mut self, reply: &Reply) -> Flow {
+        self.stop(reply);
+        Flow::Stop(Step::Close)
+    }
+
+    fn count(&mut self, reply: &Reply) {
+        if let Some(count) = self.tally.replies.get_mut(usize::from(reply.class())) {
+            *count += 1;
+        }
+        if reply.class() >= 4 {
+            if self.tally.refusals.len() == REFUSALS {
+                self.tally.refusals.remove(0);
+            }
+            self.tally.refusals.push(reply.clone());
+        }
+    }
+
+    fn received(&self, transaction: &Transaction, queue_id: &str, date: &str, trace: &mut Vec<u8>) {
+        // RFC 6531 4.3 for UTF8SMTP.
+        let with = match (self.extended, transaction.parameters.smtputf8) {
+            (_, true) => "UTF8SMTP",
+            (true, false) => "ESMTP",
+            (false, false) => "SMTP",
+        };
+        let peer = if self.peer.contains(':') { format!("IPv6:{}", self.peer) } else { self.peer.to_string() };
+        let recipient = match transaction.recipients.as_slice() {
+            [(only, _)] => format!("\r\n\tfor <{only}>"),
+            _ => String::new(),
+        };
+        let field = format!(
+            "Received: from {} ([{peer}])\r\n\tby {} with {with} id {queue_id}{recipient};\r\n\t{date}\r\n",
+            self.hello, self.config.hostname
+        );
+        trace.extend_from_slice(field.as_bytes());
+    }
+}

@@ -4,7 +4,7 @@ Bytes, str, ints and frozen classes cross; never callbacks, settings, sockets, t
 An *owner* or *waiter* is any Python object: it is kept and handed back, never called.
 """
 
-from typing import final
+from typing import Final, final
 
 # --- message ---
 
@@ -61,6 +61,126 @@ class Message:
 # --- client ---
 
 # --- session ---
+
+STEP_NEED_INPUT: Final = 0
+STEP_ASK: Final = 1
+STEP_HOLD: Final = 2
+STEP_COMMIT: Final = 3
+STEP_CLOSE: Final = 4
+STEP_WAIT: Final = 5
+
+STAGE_CONNECT: Final = 0
+STAGE_HELO: Final = 1
+STAGE_MAIL: Final = 2
+STAGE_RCPT: Final = 3
+STAGE_DATA: Final = 4
+STAGE_END_OF_HEADERS: Final = 5
+STAGE_END_OF_DATA: Final = 6
+
+@final
+class SessionConfig:
+    """What all sessions of a worker have in common; 0 switches a limit off."""
+
+    def __new__(
+        cls,
+        *,
+        hostname: str,
+        default_domain: str,
+        loose_dir: str,
+        asked: int,
+        tarpit: int,
+        tarpit_session: int,
+        local_part: int,
+        domain: int,
+        path: int,
+        command_line: int,
+        text_line: int,
+        recipients: int,
+        message_size: int,
+        memory_content: int,
+        hops: int,
+        errors: int,
+        idle_commands: int,
+        bare_newline: str,
+    ) -> SessionConfig:
+        """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets.
+
+        Raises:
+            ValueError: `bare_newline` is neither `refuse` nor `normalise`.
+        """
+
+@final
+class Session:
+    """An SMTP server session (RFC 5321): octets in, steps out. Each method that moves it returns a `STEP_*`.
+
+    After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
+    COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
+    """
+
+    def __new__(cls, config: SessionConfig, id: str, peer: str, exempt: bool) -> Session: ...
+    def connect(self) -> int: ...
+    def receive(self, octets: bytes) -> int: ...
+    def pass_(self) -> int: ...
+    def refuse(self, code: int, enhanced: str, text: str) -> int: ...
+    def report(self, code: int, enhanced: str, text: str) -> int:
+        """At RCPT: accept now, and report the recipient as failed with this reply afterwards."""
+    def discard(self) -> int:
+        """At content stages: tell the peer 250 and keep nothing."""
+    def release(self) -> int: ...
+    def message(self, queue_id: str, arrival: int, date: str, stamps: bytes = b"") -> Message | None:
+        """The message with its Received field (RFC 5321 4.4); None when policy discards it."""
+    def committed(self) -> int: ...
+    def not_committed(self, code: int, enhanced: str, text: str) -> int: ...
+    def stop(self, code: int, enhanced: str, text: str) -> int:
+        """End from outside with this reply, a 421: what is held or open is dropped."""
+    def output(self) -> bytes:
+        """Take the replies to be written."""
+    def exempt(self) -> None:
+        """Hold no reply from now on: the peer has authenticated."""
+    @property
+    def stage(self) -> int:
+        """The `STAGE_*` of the last ASK."""
+    @property
+    def hold(self) -> int:
+        """Milliseconds of the last HOLD."""
+    @property
+    def buffered(self) -> int:
+        """Octets of input kept and not yet worked on."""
+    @property
+    def is_held(self) -> bool: ...
+    @property
+    def in_content(self) -> bool: ...
+    @property
+    def in_transaction(self) -> bool: ...
+    @property
+    def hello(self) -> str:
+        """Name given with HELO or EHLO, the asked one at STAGE_HELO; empty before."""
+    @property
+    def reverse_path(self) -> Address | None:
+        """None for the null reverse-path and outside a transaction."""
+    @property
+    def recipient(self) -> Address | None:
+        """The recipient asked about at STAGE_RCPT."""
+    @property
+    def recipients(self) -> list[str]: ...
+    @property
+    def head(self) -> bytes:
+        """The first octets of the content, which hold its header section."""
+    @property
+    def replies(self) -> list[int]:
+        """Counts of replies by the first digit of the code."""
+    @property
+    def refusals(self) -> list[str]:
+        """The last 4yz and 5yz replies."""
+    @property
+    def holds(self) -> int: ...
+    @property
+    def held(self) -> int:
+        """Milliseconds of all holds."""
+    @property
+    def commands(self) -> int: ...
+    @property
+    def messages(self) -> int: ...
 
 # --- shared ---
 

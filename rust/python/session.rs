@@ -1,9 +1,277 @@
 //! Binding of `crate::session`.
 
-use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Adds this module's classes to the extension module.
-#[allow(clippy::unnecessary_wraps)]
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::address::Address;
+use super::message::Message;
+use crate::address::Limits;
+use crate::content::{BareNewline, ContentRules};
+use crate::reply::Reply;
+use crate::session::{Config, Session as Inner, Stage, Step, Verdict};
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct SessionConfig(Arc<Config>);
+
+#[pymethods]
+impl SessionConfig {
+    #[new]
+    #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
+        command_line, text_line, recipients, message_size, memory_content, hops, errors, idle_commands, bare_newline))]
+    fn new(
+        hostname: String,
+        default_domain: String,
+        loose_dir: PathBuf,
+        asked: u8,
+        tarpit: u64,
+        tarpit_session: u64,
+        local_part: usize,
+        domain: usize,
+        path: usize,
+        command_line: usize,
+        text_line: usize,
+        recipients: usize,
+        message_size: u64,
+        memory_content: usize,
+        hops: usize,
+        errors: u32,
+        idle_commands: u32,
+        bare_newline: &str,
+    ) -> PyResult<Self> {
+        let bare = match bare_newline {
+            "refuse" => BareNewline::Refuse,
+            "normalise" => BareNewline::Normalise,
+            other => return Err(PyValueError::new_err(format!("bare_newline is refuse or normalise, not {other:?}"))),
+        };
+        Ok(Self(Arc::new(Config {
+            hostname,
+            default_domain,
+            addresses: Limits { local_part, domain, path },
+            content: ContentRules { size: message_size, line: text_line, memory: memory_content, bare, loose_dir },
+            command_line,
+            recipients,
+            hops,
+            errors,
+            idle_commands,
+            tarpit,
+            tarpit_session,
+            asked,
+        })))
+    }
+}
+
+/// See `_native.pyi`.
+#[pyclass(module = "mailmoat._native")]
+pub struct Session {
+    inner: Inner,
+    stage: u8,
+    hold: u64,
+}
+
+impl Session {
+    /// A step as its number; what goes with it is kept for the getters.
+    fn step(&mut self, step: Step) -> u8 {
+        match step {
+            Step::NeedInput => 0,
+            Step::Ask(stage) => {
+                self.stage = stage as u8;
+                1
+            }
+            Step::Hold(hold) => {
+                self.hold = hold;
+                2
+            }
+            Step::Commit => 3,
+            Step::Close => 4,
+            Step::Wait => 5,
+        }
+    }
+
+    fn verdict(&mut self, verdict: Verdict) -> u8 {
+        let step = self.inner.answer(verdict);
+        self.step(step)
+    }
+}
+
+#[pymethods]
+impl Session {
+    #[new]
+    fn new(config: &SessionConfig, id: &str, peer: &str, exempt: bool) -> Self {
+        Self { inner: Inner::new(config.0.clone(), id, peer, exempt), stage: 0, hold: 0 }
+    }
+
+    fn connect(&mut self) -> u8 {
+        let step = self.inner.connect();
+        self.step(step)
+    }
+
+    fn receive(&mut self, octets: &[u8]) -> u8 {
+        let step = self.inner.receive(octets);
+        self.step(step)
+    }
+
+    fn pass_(&mut self) -> u8 {
+        self.verdict(Verdict::Pass)
+    }
+
+    fn refuse(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+        self.verdict(Verdict::Refuse(Reply::new(code, enhanced, text)))
+    }
+
+    fn report(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+        self.verdict(Verdict::Report(Reply::new(code, enhanced, text)))
+    }
+
+    fn discard(&mut self) -> u8 {
+        self.verdict(Verdict::Discard)
+    }
+
+    fn release(&mut self) -> u8 {
+        let step = self.inner.release();
+        self.step(step)
+    }
+
+    #[pyo3(signature = (queue_id, arrival, date, stamps=b""))]
+    fn message(&mut self, queue_id: &str, arrival: i64, date: &str, stamps: &[u8]) -> Option<Message> {
+        self.inner.message(queue_id, arrival, date, stamps).map(|message| Message(Arc::new(message)))
+    }
+
+    fn committed(&mut self) -> u8 {
+        let step = self.inner.committed(None);
+        self.step(step)
+    }
+
+    fn not_committed(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+        let step = self.inner.committed(Some(Reply::new(code, enhanced, text)));
+        self.step(step)
+    }
+
+    fn stop(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+        let step = self.inner.stop(&Reply::new(code, enhanced, text));
+        self.step(step)
+    }
+
+    fn output<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.inner.take_output())
+    }
+
+    fn exempt(&mut self) {
+        self.inner.exempt();
+    }
+
+    /// The stage of the last ASK step.
+    #[getter]
+    fn stage(&self) -> u8 {
+        self.stage
+    }
+
+    /// Milliseconds of the last HOLD step.
+    #[getter]
+    fn hold(&self) -> u64 {
+        self.hold
+    }
+
+    #[getter]
+    fn buffered(&self) -> usize {
+        self.inner.buffered()
+    }
+
+    #[getter]
+    fn is_held(&self) -> bool {
+        self.inner.is_held()
+    }
+
+    #[getter]
+    fn in_content(&self) -> bool {
+        self.inner.in_content()
+    }
+
+    #[getter]
+    fn in_transaction(&self) -> bool {
+        self.inner.transaction().is_some()
+    }
+
+    #[getter]
+    fn hello(&self) -> &str {
+        self.inner.hello_asked().unwrap_or(self.inner.hello())
+    }
+
+    #[getter]
+    fn reverse_path(&self) -> Option<Address> {
+        self.inner.transaction()?.reverse_path.clone().map(Address)
+    }
+
+    #[getter]
+    fn recipient(&self) -> Option<Address> {
+        self.inner.recipient().cloned().map(Address)
+    }
+
+    #[getter]
+    fn recipients(&self) -> Vec<String> {
+        self.inner.transaction().map_or_else(Vec::new, |transaction| {
+            transaction.recipients.iter().map(|(address, _)| address.to_string()).collect()
+        })
+    }
+
+    #[getter]
+    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.inner.head())
+    }
+
+    #[getter]
+    fn replies(&self) -> [u32; 6] {
+        self.inner.tally().replies
+    }
+
+    #[getter]
+    fn refusals(&self) -> Vec<String> {
+        self.inner.tally().refusals.iter().map(ToString::to_string).collect()
+    }
+
+    #[getter]
+    fn holds(&self) -> u32 {
+        self.inner.tally().holds
+    }
+
+    #[getter]
+    fn held(&self) -> u64 {
+        self.inner.tally().held
+    }
+
+    #[getter]
+    fn commands(&self) -> u32 {
+        self.inner.tally().commands
+    }
+
+    #[getter]
+    fn messages(&self) -> u32 {
+        self.inner.tally().messages
+    }
+}
+
+/// Adds this module's classes and constants to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let steps = ["STEP_NEED_INPUT", "STEP_ASK", "STEP_HOLD", "STEP_COMMIT", "STEP_CLOSE", "STEP_WAIT"];
+    for (number, name) in (0u8..).zip(steps) {
+        module.add(name, number)?;
+    }
+    let stages = [
+        ("STAGE_CONNECT", Stage::Connect),
+        ("STAGE_HELO", Stage::Helo),
+        ("STAGE_MAIL", Stage::Mail),
+        ("STAGE_RCPT", Stage::Rcpt),
+        ("STAGE_DATA", Stage::Data),
+        ("STAGE_END_OF_HEADERS", Stage::EndOfHeaders),
+        ("STAGE_END_OF_DATA", Stage::EndOfData),
+    ];
+    for (name, stage) in stages {
+        module.add(name, stage as u8)?;
+    }
+    module.add_class::<SessionConfig>()?;
+    module.add_class::<Session>()
 }

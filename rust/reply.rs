@@ -1,0 +1,127 @@
+//! Replies: a code, an enhanced status code and a text (RFC 5321 4.2, RFC 2034, RFC 3463), and the fixed ones by name.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The longest reply line with its CRLF (RFC 5321 4.5.3.1.5).
+const LINE: usize = 512;
+
+/// One reply of one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// 200 to 599.
+    pub code: u16,
+    /// Such as `5.7.1`; empty where the standard wants none (greeting, EHLO, 3yz).
+    pub enhanced: Cow<'static, str>,
+    /// What a person reads.
+    pub text: Cow<'static, str>,
+}
+
+impl Reply {
+    /// A reply known when this was compiled.
+    pub const fn fixed(code: u16, enhanced: &'static str, text: &'static str) -> Self {
+        Self { code, enhanced: Cow::Borrowed(enhanced), text: Cow::Borrowed(text) }
+    }
+
+    /// A reply made for one peer.
+    pub fn new(code: u16, enhanced: impl Into<Cow<'static, str>>, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, enhanced: enhanced.into(), text: text.into() }
+    }
+
+    /// First digit of the code.
+    pub fn class(&self) -> u16 {
+        self.code / 100
+    }
+
+    /// Appends the reply line. Whatever the text holds, it is one line within the standard's length.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let line = self.to_string();
+        let mut end = line.len().min(LINE - 2);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        let line = line.get(..end).unwrap_or_default();
+        out.extend(line.bytes().map(|octet| if octet.is_ascii_control() { b' ' } else { octet }));
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        for part in [&self.enhanced, &self.text] {
+            if !part.is_empty() {
+                write!(f, " {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// RSET (RFC 5321 4.1.1.5).
+pub const RESET: Reply = Reply::fixed(250, "2.0.0", "Resetting");
+/// NOOP (RFC 5321 4.1.1.9).
+pub const OK: Reply = Reply::fixed(250, "2.0.0", "OK");
+/// QUIT (RFC 5321 4.1.1.10).
+pub const BYE: Reply = Reply::fixed(221, "2.0.0", "Service closing transmission channel");
+/// HELP (RFC 5321 4.1.1.8).
+pub const HELP: Reply = Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
+/// VRFY, the same for every address (RFC 5321 3.5.3, 7.3).
+pub const VRFY: Reply = Reply::fixed(252, "2.1.5", "Cannot VRFY user; try RCPT to attempt delivery");
+/// DATA may come (RFC 5321 4.1.1.4).
+pub const START: Reply = Reply::fixed(354, "", "Start mail input; end with <CRLF>.<CRLF>");
+/// A verb that is known and not offered (RFC 5321 4.2.4).
+pub const NOT_IMPLEMENTED: Reply = Reply::fixed(502, "5.5.1", "Command not implemented");
+/// MAIL before HELO or EHLO.
+pub const HELLO_FIRST: Reply = Reply::fixed(503, "5.5.1", "Send hello first");
+/// RCPT or DATA before MAIL.
+pub const MAIL_FIRST: Reply = Reply::fixed(503, "5.5.1", "Need MAIL command first");
+/// MAIL inside a transaction (RFC 5321 4.1.4).
+pub const NESTED_MAIL: Reply = Reply::fixed(503, "5.5.1", "Sender already specified");
+/// DATA without one accepted recipient (RFC 5321 3.3).
+pub const NO_RECIPIENT: Reply = Reply::fixed(554, "5.5.1", "No valid recipients");
+/// Anything but QUIT after a refusing greeting (RFC 5321 3.1).
+pub const NO_SERVICE: Reply = Reply::fixed(503, "5.5.1", "No service here; send QUIT");
+/// One recipient too many (RFC 5321 4.5.3.1.10).
+pub const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, "4.5.3", "Too many recipients");
+/// MAIL or RCPT with an address that needs SMTPUTF8, without that parameter (RFC 6531 3.5).
+pub const NEEDS_SMTPUTF8: Reply = Reply::fixed(553, "5.6.7", "Address needs the SMTPUTF8 parameter");
+/// RCPT TO:<>.
+pub const NULL_RECIPIENT: Reply = Reply::fixed(501, "5.1.3", "The null path is no recipient");
+/// A CR or LF on its own in a command line (RFC 5321 2.3.8).
+pub const BARE_COMMAND: Reply = Reply::fixed(500, "5.5.2", "Lines end in CRLF; a bare LF was received");
+/// A CR or LF on its own in the content (RFC 5321 2.3.8).
+pub const BARE_CONTENT: Reply = Reply::fixed(550, "5.6.0", "Lines end in CRLF; a bare CR or LF was received");
+/// Content over the size limit (RFC 1870 6).
+pub const TOO_LARGE: Reply = Reply::fixed(552, "5.3.4", "Message size exceeds fixed maximum message size");
+/// A content line over the limit (RFC 5321 4.5.3.1.6).
+pub const LONG_LINE: Reply = Reply::fixed(500, "5.6.0", "A line of the message is too long");
+/// A command line over the limit (RFC 5321 4.5.3.1.4).
+pub const LONG_COMMAND: Reply = Reply::fixed(500, "5.5.2", "Command line too long");
+/// No room for the content now (RFC 5321 4.2.4).
+pub const NO_STORAGE: Reply = Reply::fixed(452, "4.3.1", "Insufficient system storage");
+/// Too many Received fields (RFC 5321 6.3).
+pub const LOOP: Reply = Reply::fixed(554, "5.4.6", "Too many hops: mail loop");
+/// A browser or a TLS client.
+pub const NOT_SMTP: Reply = Reply::fixed(421, "4.7.0", "This is an SMTP server; closing");
+/// The error limit of the session is reached.
+pub const TOO_MANY_ERRORS: Reply = Reply::fixed(421, "4.7.0", "Too many errors; closing");
+/// The limit of commands that achieve nothing is reached.
+pub const NO_PROGRESS: Reply = Reply::fixed(421, "4.7.0", "Too many commands without a message; closing");
+/// The session's sum of delays is spent.
+pub const DELAYS_SPENT: Reply = Reply::fixed(421, "4.7.0", "Too many refused commands; closing");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_always_one_bounded_line() {
+        let mut out = Vec::new();
+        Reply::new(550, "5.1.1", format!("a\r\nb{}", "ü".repeat(400))).write(&mut out);
+        assert!(out.len() <= LINE && out.ends_with(b"\r\n"));
+        assert_eq!(out.iter().filter(|octet| **octet == b'\n').count(), 1);
+        assert!(std::str::from_utf8(&out).is_ok());
+    }
+}
