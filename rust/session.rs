@@ -17,9 +17,9 @@
 
 use std::sync::Arc;
 
-use crate::address::{Address, Limits};
-use crate::command::{self, Command, MailParameters, Malformed, Path};
-use crate::content::{Content, ContentRules, Decoder, Fault};
+use crate::address::{Address, Limits, Path};
+use crate::command::{self, Command, MailParameters, Malformed};
+use crate::content::{BareNewline, ContentRules, Decoder, Fault};
 use crate::header;
 use crate::message::{Envelope, Message, Recipient, State};
 use crate::reply::{self, Reply};
@@ -158,24 +158,12 @@ static TABLE: [(Verb, Row); 6] = [
     (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
     (
         Verb::Mail,
-        [
-            Some(reply::NO_SERVICE),
-            Some(reply::HELLO_FIRST),
-            DO,
-            Some(reply::NESTED_MAIL),
-            Some(reply::NESTED_MAIL),
-        ],
+        [Some(reply::NO_SERVICE), Some(reply::HELLO_FIRST), DO, Some(reply::NESTED_MAIL), Some(reply::NESTED_MAIL)],
     ),
     (Verb::Rcpt, [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), DO, DO]),
     (
         Verb::Data,
-        [
-            Some(reply::NO_SERVICE),
-            Some(reply::MAIL_FIRST),
-            Some(reply::MAIL_FIRST),
-            Some(reply::NO_RECIPIENT),
-            DO,
-        ],
+        [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), Some(reply::NO_RECIPIENT), DO],
     ),
     (Verb::Any, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
     (Verb::Quit, [DO, DO, DO, DO, DO]),
@@ -569,7 +557,7 @@ impl Session {
         let room = if is_mail { limit + MAIL_EXTRA } else { limit };
         Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
             self.say(reply::LONG_COMMAND)
-        } else if bare && self.config.content.bare == crate::content::BareNewline::Refuse {
+        } else if bare && self.config.content.bare == BareNewline::Refuse {
             self.say(reply::BARE_COMMAND)
         } else {
             match command::parse(line, &self.config.addresses, self.extended) {
@@ -728,7 +716,8 @@ impl Session {
         }
         self.tally.replies[2] += 1;
         self.output.extend_from_slice(format!("250-{hello}\r\n").as_bytes());
-        let offered: Vec<&str> = EXTENSIONS.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| *keyword).collect();
+        let offered: Vec<&str> =
+            EXTENSIONS.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| *keyword).collect();
         for (at, keyword) in offered.iter().enumerate() {
             let separator = if at + 1 == offered.len() { ' ' } else { '-' };
             let line = match *keyword {

@@ -1,0 +1,90 @@
+"""Asks the agents in their order; the first that does not pass decides.
+
+Called by the server at each stage some agent listens to. A stage whose agents all answer at once is answered at once, without
+a task; otherwise `run` returns an awaitable. An agent that raises becomes `451 4.3.0` and a log line with its name: exception
+text never reaches the wire.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, cast
+
+from mailmoat import maillog
+from mailmoat.policy.agent import PASS, Agent, Pass, Reply, Stage, Tempfail
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from mailmoat._native import Address
+    from mailmoat.policy.agent import SessionView, Verdict
+
+    Asked = Callable[..., Verdict | Awaitable[Verdict]]
+
+
+class Pipeline:
+    """The agents of one worker, by stage."""
+
+    def __init__(self, agents: Sequence[Agent], on_agent_error: Callable[[], None]) -> None:
+        self._on_agent_error = on_agent_error
+        self._stages: dict[Stage, tuple[tuple[str, Asked], ...]] = {
+            stage: tuple((agent.name, getattr(agent, method)) for agent in agents if _overrides(agent, method))
+            for stage in Stage
+            for method in (f"on_{stage.name.lower()}",)
+        }
+
+    @property
+    def asked(self) -> int:
+        """The stages some agent listens to, as a set of `1 << stage` bits; DISCONNECT is not asked of the session machine."""
+        return sum(1 << stage for stage, agents in self._stages.items() if agents and stage is not Stage.DISCONNECT)
+
+    def run(self, stage: int, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
+        """The verdict at a stage, at once or as an awaitable; never raises."""
+        arguments = (session,) if recipient is None else (session, recipient)
+        agents = iter(self._stages[Stage(stage)])
+        return self._next(agents, arguments, ())
+
+    def _next(
+        self,
+        agents: Iterator[tuple[str, Asked]],
+        arguments: tuple[object, ...],
+        stamps: tuple[bytes, ...],
+    ) -> Verdict | Awaitable[Verdict]:
+        for name, asked in agents:
+            try:
+                verdict = asked(*arguments)
+            except Exception as error:  # noqa: BLE001 - the joint between us and an agent
+                return self._failed(name, error, arguments)
+            if inspect.isawaitable(verdict):
+                return self._wait(name, verdict, agents, arguments, stamps)
+            if not isinstance(verdict, Pass):
+                return verdict
+            stamps += verdict.stamps
+        return Pass(stamps) if stamps else PASS
+
+    async def _wait(
+        self,
+        name: str,
+        awaited: Awaitable[Verdict],
+        agents: Iterator[tuple[str, Asked]],
+        arguments: tuple[object, ...],
+        stamps: tuple[bytes, ...],
+    ) -> Verdict:
+        try:
+            verdict = await awaited
+        except Exception as error:  # noqa: BLE001 - the same joint
+            return self._failed(name, error, arguments)
+        if not isinstance(verdict, Pass):
+            return verdict
+        rest = self._next(agents, arguments, stamps + verdict.stamps)
+        return await rest if inspect.isawaitable(rest) else rest
+
+    def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
+        session = cast("SessionView", arguments[0])
+        maillog.agent_failed(name, error, session_id=session.session_id)
+        self._on_agent_error()
+        return Tempfail(Reply(451, "4.3.0", f"Local error in processing; session {session.session_id}"), f"{name} failed")
+
+
+def _overrides(agent: Agent, method: str) -> bool:
+    return getattr(type(agent), method) is not getattr(Agent, method)
