@@ -1,1 +1,750 @@
-//! address
+//! Addresses: read once, normalised, from then on compared as values.
+//!
+//! Promises: two spellings of one mailbox give one `Address`, whether they come from the wire or from a configuration table;
+//! the domain of an `Address` is what follows the last unquoted `@` and nothing else; every value renders to text that parses
+//! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part. Linear in the input.
+//! Never panics, never looks anything up, never knows which domains are ours.
+//! Called by `command`, `snapshot` and `header`, and from Python for configuration. Bad input is an `AddressError`.
+//! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use unicode_normalization::UnicodeNormalization;
+
+/// A label is at most this long in the DNS (RFC 1035 2.3.4).
+const LABEL: usize = 63;
+/// No DNS name is longer than this, in octets of UTF-8, before its labels are encoded; bounds the work of IDNA.
+const LONGEST_NAME: usize = 1024;
+
+/// Longest parts that are taken, in octets, as given and as normalised; 0 = no limit (RFC 5321 4.5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Local part, quotes included.
+    pub local_part: usize,
+    /// Domain, without a trailing dot.
+    pub domain: usize,
+    /// Whole path: angle brackets and source route included.
+    pub path: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { local_part: 64, domain: 255, path: 256 }
+    }
+}
+
+const fn over(octets: usize, limit: usize) -> bool {
+    limit != 0 && octets > limit
+}
+
+/// Why something is not an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressError {
+    /// Nothing was given.
+    Empty,
+    /// Over `Limits::local_part`.
+    LocalTooLong,
+    /// Over `Limits::domain`, or longer than any DNS name.
+    DomainTooLong,
+    /// Over `Limits::path`.
+    PathTooLong,
+    /// Not the grammar of RFC 5321 4.1.2; a plain ASCII sentence says where.
+    Syntax(&'static str),
+    /// Octets above 127 that are not UTF-8.
+    NotUtf8,
+}
+
+impl Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "The address is empty",
+            Self::LocalTooLong => "The local part is too long",
+            Self::DomainTooLong => "The domain is too long",
+            Self::PathTooLong => "The address is too long",
+            Self::Syntax(sentence) => sentence,
+            Self::NotUtf8 => "The address is not valid UTF-8",
+        })
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+use AddressError::Syntax;
+
+const TRAILING: AddressError = Syntax("The address is followed by something that is not part of it");
+const BAD_LITERAL: AddressError = Syntax("The address literal is neither [IPv4] nor [IPv6:address]");
+const BAD_ROUTE: AddressError = Syntax("The source route is not well-formed");
+
+/// A mailbox in its one normalised form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    local: Box<str>,
+    domain: Box<str>,
+}
+
+impl Address {
+    /// Parses a mailbox as it stands in a configuration table or inside angle brackets; a source route is dropped.
+    pub fn parse(input: &[u8], limits: &Limits) -> Result<Self, AddressError> {
+        match Self::read(input, limits)? {
+            (address, []) => Ok(address),
+            _ => Err(TRAILING),
+        }
+    }
+
+    /// Reads from the front of `input`; what follows is given back and is nothing, or begins with `>` or a space.
+    fn read<'a>(input: &'a [u8], limits: &Limits) -> Result<(Self, &'a [u8]), AddressError> {
+        if input.is_empty() {
+            return Err(AddressError::Empty);
+        }
+        let mailbox = after_route(input)?;
+        let (local, rest) = read_local(mailbox, limits)?;
+        let (domain, rest) = match rest.strip_prefix(b"@") {
+            Some(rest) => read_domain(rest, limits)?,
+            // A route to a mailbox of no domain would make the last hop its domain in some other server's eyes.
+            None if mailbox.len() != input.len() => return Err(BAD_ROUTE),
+            None => (Box::default(), rest),
+        };
+        if !matches!(rest, [] | [b' ' | b'>', ..]) {
+            return Err(TRAILING);
+        }
+        let address = Self { local, domain };
+        let given = input.len() - rest.len();
+        if over(given.max(address.octets()) + "<>".len(), limits.path) {
+            return Err(AddressError::PathTooLong);
+        }
+        Ok((address, rest))
+    }
+
+    /// The local part, unquoted, in NFC, its case kept.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// Lower-case A-labels without trailing dot, or a literal such as `[192.0.2.1]`; empty when none was given.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The same address, at `domain` (normalised) if it had no domain of its own.
+    #[must_use]
+    pub fn with_default_domain(self, domain: &str) -> Self {
+        if self.domain.is_empty() { Self { domain: domain.into(), ..self } } else { self }
+    }
+
+    /// Only a next hop that offers SMTPUTF8 can take it (RFC 6531 3.3); the domain never needs that.
+    pub fn needs_smtputf8(&self) -> bool {
+        !self.local.is_ascii()
+    }
+
+    /// The key of the recipient directory: as rendered, ASCII letters of the local part in lower case.
+    pub fn key(&self) -> String {
+        let mut key = String::with_capacity(self.octets());
+        // Writing to a String cannot fail.
+        let _ = write_local(&self.local, &mut key);
+        key.make_ascii_lowercase();
+        if !self.domain.is_empty() {
+            key.push('@');
+            key.push_str(&self.domain);
+        }
+        key
+    }
+
+    /// Octets of the rendered form.
+    fn octets(&self) -> usize {
+        local_octets(&self.local) + if self.domain.is_empty() { 0 } else { 1 + self.domain.len() }
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_local(&self.local, f)?;
+        if self.domain.is_empty() {
+            return Ok(());
+        }
+        f.write_char('@')?;
+        f.write_str(&self.domain)
+    }
+}
+
+/// What stands after `MAIL FROM:` or `RCPT TO:`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// `<>`
+    Null,
+    /// Anything else; `<Postmaster>` is a mailbox without domain.
+    Mailbox(Address),
+}
+
+impl Path {
+    /// Reads from the front of `input`; what follows is nothing or begins with a space. Brackets may be missing, not broken.
+    pub(crate) fn read<'a>(input: &'a [u8], limits: &Limits) -> Result<(Self, &'a [u8]), AddressError> {
+        let (path, rest) = match input.strip_prefix(b"<") {
+            Some([b'>', rest @ ..]) => (Self::Null, rest),
+            Some(inside) => {
+                let (address, rest) = Address::read(inside, limits)?;
+                (Self::Mailbox(address), rest.strip_prefix(b">").ok_or(Syntax("The closing angle bracket is missing"))?)
+            }
+            None => {
+                let (address, rest) = Address::read(input, limits)?;
+                (Self::Mailbox(address), rest)
+            }
+        };
+        if matches!(rest, [] | [b' ', ..]) { Ok((path, rest)) } else { Err(TRAILING) }
+    }
+}
+
+/// Normalises a domain or address literal on its own, by the rules of an address's domain and its usual limit.
+pub fn normalise_domain(input: &[u8]) -> Result<String, AddressError> {
+    canonical_domain(input, Limits::default().domain)
+}
+
+/// Whether HELO or EHLO may carry it: a domain in ASCII or a literal. A-labels are not looked into: the name decides nothing.
+pub(crate) fn is_helo_name(name: &[u8], limits: &Limits) -> bool {
+    if name.starts_with(b"[") {
+        return canonical_literal(name).is_ok();
+    }
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    check_labels(name).is_ok() && !over(name.len(), limits.domain)
+}
+
+/// RFC 5322 3.2.3, and RFC 6531 3.3 for what is above ASCII.
+const fn is_atext(octet: u8) -> bool {
+    matches!(octet,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/'
+        | b'=' | b'?' | b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~' | 0x80..)
+}
+
+fn is_dot_atom(local: &[u8]) -> bool {
+    local.split(|&octet| octet == b'.').all(|atom| !atom.is_empty() && atom.iter().all(|&octet| is_atext(octet)))
+}
+
+/// Octets of the local part once rendered.
+fn local_octets(local: &str) -> usize {
+    if is_dot_atom(local.as_bytes()) {
+        return local.len();
+    }
+    local.len() + local.matches(['"', '\\']).count() + 2
+}
+
+/// Renders a local part, in quotes only when it is no dot-atom.
+fn write_local(local: &str, out: &mut impl Write) -> fmt::Result {
+    if is_dot_atom(local.as_bytes()) {
+        return out.write_str(local);
+    }
+    out.write_char('"')?;
+    for character in local.chars() {
+        if matches!(character, '"' | '\\') {
+            out.write_char('\\')?;
+        }
+        out.write_char(character)?;
+    }
+    out.write_char('"')
+}
+
+/// What follows the source route, whose hops must be domains though they mean nothing any more (RFC 5321 appendix C).
+fn after_route(input: &[u8]) -> Result<&[u8], AddressError> {
+    if !input.starts_with(b"@") {
+        return Ok(input);
+    }
+    let colon = memchr::memchr(b':', input).ok_or(Syntax("There is no local part before the @"))?;
+    let (route, rest) = input.split_at(colon);
+    for hop in route.split(|&octet| octet == b',') {
+        canonical_domain(hop.strip_prefix(b"@").ok_or(BAD_ROUTE)?, 0)?;
+    }
+    Ok(rest.strip_prefix(b":").unwrap_or(rest))
+}
+
+fn read_local<'a>(input: &'a [u8], limits: &Limits) -> Result<(Box<str>, &'a [u8]), AddressError> {
+    let (octets, rest) = if let Some(quoted) = input.strip_prefix(b"\"") {
+        let (octets, rest) = read_quoted(quoted)?;
+        (Cow::Owned(octets), rest)
+    } else {
+        let (atom, rest) = read_dot_atom(input)?;
+        (Cow::Borrowed(atom), rest)
+    };
+    if over(input.len() - rest.len(), limits.local_part) {
+        return Err(AddressError::LocalTooLong);
+    }
+    let local = compose(&octets)?;
+    if over(local_octets(&local), limits.local_part) {
+        return Err(AddressError::LocalTooLong);
+    }
+    Ok((local, rest))
+}
+
+fn read_dot_atom(input: &[u8]) -> Result<(&[u8], &[u8]), AddressError> {
+    let end = input.iter().position(|&octet| !is_atext(octet) && octet != b'.').unwrap_or(input.len());
+    let (atom, rest) = input.split_at(end);
+    if !matches!(rest, [] | [b'@' | b' ' | b'>', ..]) {
+        return Err(Syntax("The local part has a character that is not allowed outside quotes"));
+    }
+    match atom {
+        [] => Err(Syntax("There is no local part before the @")),
+        _ if is_dot_atom(atom) => Ok((atom, rest)),
+        _ => Err(Syntax("Outside quotes a local part has no dot at its ends and no two in a row")),
+    }
+}
+
+/// Reads what follows the opening quote, up to the closing one. `""` is refused: some servers take it for the null path.
+fn read_quoted(input: &[u8]) -> Result<(Vec<u8>, &[u8]), AddressError> {
+    let mut octets = Vec::new();
+    let mut rest = input;
+    loop {
+        rest = match rest {
+            [b'"', ..] if octets.is_empty() => return Err(Syntax("The local part is empty")),
+            [b'"', rest @ ..] => return Ok((octets, rest)),
+            [b'\\', octet @ b' '..=b'~', rest @ ..] | [octet @ (b' '..=b'[' | b']'..=b'~' | 0x80..), rest @ ..] => {
+                octets.push(*octet);
+                rest
+            }
+            [] => return Err(Syntax("The closing quote is missing")),
+            _ => return Err(Syntax("The local part has a character that is not allowed in quotes")),
+        };
+    }
+}
+
+/// Text in NFC, without control characters: of one name only one sequence of code points is left.
+fn compose(octets: &[u8]) -> Result<Box<str>, AddressError> {
+    let text = str::from_utf8(octets).map_err(|_| AddressError::NotUtf8)?;
+    if text.is_ascii() {
+        return Ok(text.into());
+    }
+    if text.contains(char::is_control) {
+        return Err(Syntax("The local part has a control character"));
+    }
+    Ok(text.nfc().collect::<String>().into())
+}
+
+fn read_domain<'a>(input: &'a [u8], limits: &Limits) -> Result<(Box<str>, &'a [u8]), AddressError> {
+    let end = if input.starts_with(b"[") {
+        memchr::memchr(b']', input).map_or(input.len(), |bracket| bracket + 1)
+    } else {
+        memchr::memchr2(b'>', b' ', input).unwrap_or(input.len())
+    };
+    let (domain, rest) = input.split_at(end);
+    Ok((canonical_domain(domain, limits.domain)?.into(), rest))
+}
+
+fn canonical_domain(input: &[u8], limit: usize) -> Result<String, AddressError> {
+    if input.starts_with(b"[") {
+        return canonical_literal(input);
+    }
+    if over(input.strip_suffix(b".").unwrap_or(input).len(), limit) {
+        return Err(AddressError::DomainTooLong);
+    }
+    let text = str::from_utf8(input).map_err(|_| AddressError::NotUtf8)?;
+    let name = if input.is_ascii() && !has_a_label(input) { Cow::Borrowed(text) } else { to_a_labels(text)? };
+    // After the mapping, which makes ordinary dots of the ideographic ones; and once, so that two dots stay an error.
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    check_labels(name.as_bytes())?;
+    if over(name.len(), limit) { Err(AddressError::DomainTooLong) } else { Ok(name.to_ascii_lowercase()) }
+}
+
+fn has_a_label(domain: &[u8]) -> bool {
+    domain
+        .split(|&octet| octet == b'.')
+        .any(|label| label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"xn--")))
+}
+
+/// Maps to A-labels and proves the A-labels already there, so that both forms of a name are one. ASCII is left to `check_labels`.
+fn to_a_labels(domain: &str) -> Result<Cow<'_, str>, AddressError> {
+    if domain.len() > LONGEST_NAME {
+        return Err(AddressError::DomainTooLong);
+    }
+    Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
+        .map_err(|_| Syntax("The domain is not a valid internationalised name"))
+}
+
+/// RFC 5321 4.1.2 `Domain`, and `_`, which names of hosts do have.
+fn check_labels(domain: &[u8]) -> Result<(), AddressError> {
+    if domain.is_empty() {
+        return Err(Syntax("The domain is empty"));
+    }
+    for label in domain.split(|&octet| octet == b'.') {
+        match label {
+            [] => return Err(Syntax("The domain has an empty label")),
+            [b'-', ..] | [.., b'-'] => return Err(Syntax("A label of the domain begins or ends with a hyphen")),
+            _ if label.len() > LABEL => return Err(Syntax("A label of the domain is longer than 63 octets")),
+            _ if label.iter().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')) => {}
+            _ => return Err(Syntax("The domain has a character that is not allowed in it")),
+        }
+    }
+    Ok(())
+}
+
+/// RFC 5321 4.1.3. An IPv4 address in IPv6 clothes is that IPv4 address.
+fn canonical_literal(input: &[u8]) -> Result<String, AddressError> {
+    let inside = input.strip_prefix(b"[").and_then(|inside| inside.strip_suffix(b"]")).ok_or(BAD_LITERAL)?;
+    let text = str::from_utf8(inside).map_err(|_| BAD_LITERAL)?;
+    let address = match text.split_at_checked("IPv6:".len()) {
+        Some((tag, six)) if tag.eq_ignore_ascii_case("IPv6:") => six.parse::<Ipv6Addr>().map(IpAddr::from),
+        _ => text.parse::<Ipv4Addr>().map(IpAddr::from),
+    };
+    match address.map_err(|_| BAD_LITERAL)?.to_canonical() {
+        IpAddr::V4(address) => Ok(format!("[{address}]")),
+        IpAddr::V6(address) => Ok(format!("[IPv6:{address}]")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OFF: Limits = Limits { local_part: 0, domain: 0, path: 0 };
+
+    fn parse(text: &str) -> Result<Address, AddressError> {
+        Address::parse(text.as_bytes(), &Limits::default())
+    }
+
+    fn rendered(text: &str) -> String {
+        parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).to_string()
+    }
+
+    #[test]
+    fn spellings_of_one_mailbox_are_one_value() {
+        for (canonical, spellings) in [
+            ("user@example.com", &["user@EXAMPLE.com.", "\"user\"@example.com", "\"\\u\\s\\e\\r\"@eXample.com"][..]),
+            ("user@example.com", &["@a.example,@b_c.:user@example.com", "@localhost:\"user\"@example.com."]),
+            ("user@example.com", &["user@ｅｘａｍｐｌｅ．com", "user@example。com。", "user@exam\u{ad}ple.com"]),
+            (
+                "user@xn--bcher-kva.example",
+                &["user@bücher.example", "user@BU\u{308}CHER.example", "user@XN--BCHER-KVA.example."],
+            ),
+            ("user@xn--fa-hia.de", &["user@faß.de", "user@Fa\u{1e9e}.DE"]),
+            ("user@xn--bcher-kva._tcp.example", &["user@bücher._TCP.example"]),
+            ("jos\u{e9}@example.com", &["jose\u{301}@example.com", "\"jose\u{301}\"@example.com"]),
+            ("\"a;b\"@example.com", &["\"a\u{37e}b\"@example.com", "a\u{37e}b@example.com", "\"a\\;b\"@example.com"]),
+            ("\"a@b\"@example.com", &["\"\\a\\@\\b\"@example.com."]),
+            ("\"a\\\"b\\\\c d\"@example.com", &["\"a\\\"b\\\\c\\ d\"@example.com"]),
+            ("\"a..b\"@example.com", &["\"a.\\.b\"@EXAMPLE.COM"]),
+            ("u@[192.0.2.1]", &["u@[IPv6:::ffff:192.0.2.1]", "u@[ipv6:::FFFF:c000:201]"]),
+            ("u@[IPv6:2001:db8::1]", &["u@[IPV6:2001:0DB8:0:0:0:0:0:1]", "u@[IPv6:2001:db8::0.0.0.1]"]),
+            ("Postmaster", &["\"Postmaster\""]),
+            ("\"someone@remote.tld\"", &["\"someone\\@remote.tld\""]),
+        ] {
+            assert_eq!(rendered(canonical), canonical);
+            for spelling in spellings {
+                assert_eq!(parse(spelling), parse(canonical), "{spelling:?}");
+            }
+        }
+    }
+
+    /// Old ways past a relay check: none names a domain other than the last one, and most are no address at all.
+    #[test]
+    fn relay_tricks_stay_local_or_fail() {
+        for (text, local, domain) in [
+            ("someone%remote.tld", "someone%remote.tld", ""),
+            ("someone%remote.tld@local.tld", "someone%remote.tld", "local.tld"),
+            ("remote.tld!someone", "remote.tld!someone", ""),
+            ("remote.tld!someone@local.tld", "remote.tld!someone", "local.tld"),
+            ("\"someone@remote.tld\"", "someone@remote.tld", ""),
+            ("\"someone@remote.tld\"@local.tld", "someone@remote.tld", "local.tld"),
+            ("\"someone%remote.tld\"@local.tld", "someone%remote.tld", "local.tld"),
+            ("\"a@b>\"@local.tld", "a@b>", "local.tld"),
+            ("\"\\\"a@remote.tld\\\"\"@local.tld", "\"a@remote.tld\"", "local.tld"),
+            ("IMCEASMTP-someone+40remote+2Etld@local.tld", "IMCEASMTP-someone+40remote+2Etld", "local.tld"),
+            ("someone＠remote.tld@local.tld", "someone＠remote.tld", "local.tld"),
+            ("@local.tld:someone@remote.tld", "someone", "remote.tld"),
+            ("@local.tld,@local.tld:someone@remote.tld.", "someone", "remote.tld"),
+            ("localuser@10.10.10.10", "localuser", "10.10.10.10"),
+            ("localuser@[10.10.10.10]", "localuser", "[10.10.10.10]"),
+            ("localuser@localhost.", "localuser", "localhost"),
+            ("a/b=c@x400.local.tld", "a/b=c", "x400.local.tld"),
+        ] {
+            let address = parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!((address.local(), address.domain()), (local, domain), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "user@local.tld@remote.tld",
+            "user@[1.2.3.4]@remote.tld",
+            "user@local.tld＠remote.tld",
+            "a@b>c",
+            "a@b>",
+            "<a@b>",
+            "a@b c",
+            " a@b",
+            "a@b ",
+            "a@b\0",
+            "a\0@b",
+            "\"a\0\"@b",
+            "\"a\r\"@b",
+            "\"a\n\"@b",
+            "\"a\tb\"@b",
+            "a@b\r",
+            "a@b\u{a0}c",
+            "\"a\u{85}b\"@c",
+            "a\u{9f}@b",
+            "\"a\\\u{e9}\"@b",
+            "\"a",
+            "\"a\\\"",
+            "\"a\"b@c",
+            "a\"b\"@c",
+            "\"a\".b@c",
+            "\"\"@b",
+            "\"\"",
+            ".a@b",
+            "a.@b",
+            "a..b@c",
+            ".",
+            "@b",
+            "@",
+            "a@",
+            "a@.",
+            "a@..",
+            "a@b..",
+            "a@.b",
+            "a@b..c",
+            "a@b.。",
+            "a@-b",
+            "a@b-.c",
+            "a@b/c",
+            "a@\u{2100}",
+            "a@b\\c",
+            "a(c)@b",
+            "a,b@c",
+            "a:b@c",
+            "a;b@c",
+            "a\\@b",
+            "a@b:25",
+            "a@b%c",
+            "a@b!c",
+            "a@*",
+            "@a@b",
+            "@a:",
+            "@a:user",
+            "@a:@b:c@d",
+            "@:a@b",
+            "@a,:b@c",
+            "@a,b:c@d",
+            "@a, @b:c@d",
+            "@[1.2.3.4]x:a@b",
+            "@a@b:c@d",
+            "a@[1.2.3]",
+            "a@[01.2.3.4]",
+            "a@[1.2.3.4",
+            "a@[1.2.3.4].",
+            "a@[1.2.3.4]b",
+            "a@[]",
+            "a@[IPv6:]",
+            "a@[::1]",
+            "a@x[1.2.3.4]",
+            "a@[IPv6:fe80::1%eth0]",
+            "a@[IPv6:1::2::3]",
+            "a@[x:y]",
+            "a@[1.2.3.4 ]",
+            "a@1.2.3.4]",
+            "a@［1.2.3.4］",
+            "a@xn--a",
+            "a@xn--.b",
+            "a@xn--foo-",
+            "a@xn--bcher-kva-.tld",
+            "a@xn--BU\u{308}CHER",
+            "a@\u{202e}moc",
+            "a@b\u{fffd}",
+        ] {
+            assert!(matches!(parse(text), Err(Syntax(_))), "{text:?}: {:?}", parse(text));
+        }
+        assert_eq!(parse(""), Err(AddressError::Empty));
+        for octets in [&b"\xff@b"[..], b"\"\xc3\"@b", b"a@\xc3\x28", b"a@b.\xed\xa0\x80", b"\xc0\xaf@b"] {
+            assert_eq!(Address::parse(octets, &OFF), Err(AddressError::NotUtf8));
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_the_input_and_for_the_value() {
+        let label = |n: usize| "d".repeat(n);
+        let (d63, long) = (label(63), [label(63), label(63), label(63), label(63)].join("."));
+        assert!(parse(&format!("{}@b", "a".repeat(64))).is_ok());
+        assert_eq!(parse(&format!("{}@b", "a".repeat(65))), Err(AddressError::LocalTooLong));
+        assert_eq!(parse(&format!("\"{}\"@b", "a".repeat(63))), Err(AddressError::LocalTooLong));
+        // One character of three octets becomes three of nine.
+        assert_eq!(parse(&format!("{}@b", "\u{fb2c}".repeat(20))), Err(AddressError::LocalTooLong));
+        assert!(normalise_domain(long.as_bytes()).is_ok_and(|domain| domain.len() == 255));
+        assert!(normalise_domain(format!("{long}.").as_bytes()).is_ok());
+        assert_eq!(normalise_domain(format!("{long}.d").as_bytes()), Err(AddressError::DomainTooLong));
+        assert!(matches!(normalise_domain(label(64).as_bytes()), Err(Syntax(_))));
+        assert!(matches!(normalise_domain("ü".repeat(60).as_bytes()), Err(Syntax(_)) | Ok(_)));
+        assert_eq!(
+            Address::parse(format!("a@{}", "ü.".repeat(600)).as_bytes(), &OFF),
+            Err(AddressError::DomainTooLong)
+        );
+        let path = format!("{}@{d63}.{d63}.{}", "a".repeat(64), label(61));
+        assert_eq!(path.len(), 254);
+        assert!(parse(&path).is_ok());
+        assert_eq!(parse(&format!("{path}d")), Err(AddressError::PathTooLong));
+        assert_eq!(parse(&format!("@a:{path}")), Err(AddressError::PathTooLong));
+        let huge = format!("{}@{long}.{long}", "a".repeat(100_000));
+        assert!(Address::parse(huge.as_bytes(), &OFF).is_ok_and(|address| address.to_string() == huge));
+    }
+
+    #[test]
+    fn hostile_length_costs_linear_time() {
+        for text in [
+            format!("\"{}\"@b", "\\\"".repeat(500_000)),
+            format!("a{}@b", "\u{301}\u{323}".repeat(200_000)),
+            format!("{}@a:b@c", "@a,".repeat(300_000)),
+            format!("a@{}b", "b.".repeat(500_000)),
+            format!("a@{}b", "xn--bcher-kva.".repeat(50_000)),
+            format!("{}@b", "a.".repeat(500_000)),
+        ] {
+            let _ = Address::parse(text.as_bytes(), &OFF);
+        }
+    }
+
+    #[test]
+    fn key_folds_ascii_letters_only() {
+        assert_eq!(parse("John.DOE@Example.COM").unwrap().key(), "john.doe@example.com");
+        assert_eq!(parse("\"A@B\"@[IPv6:::1]").unwrap().key(), "\"a@b\"@[IPv6:::1]");
+        assert_eq!(parse("\u{c9}A@b").unwrap().key(), "\u{c9}a@b");
+        assert_eq!(parse("Postmaster").unwrap().key(), "postmaster");
+    }
+
+    #[test]
+    fn default_domain_is_for_those_without() {
+        let with = |text| parse(text).unwrap().with_default_domain("local.tld").to_string();
+        assert_eq!(with("\"someone@remote.tld\""), "\"someone@remote.tld\"@local.tld");
+        assert_eq!(with("someone%remote.tld"), "someone%remote.tld@local.tld");
+        assert_eq!(with("a@b"), "a@b");
+        assert!(parse("\u{e9}@b").unwrap().needs_smtputf8() && !parse("a@\u{e9}").unwrap().needs_smtputf8());
+    }
+
+    #[test]
+    fn helo_names() {
+        for name in ["a", "MY_PC", "host.example.", "192.0.2.1", "[192.0.2.1]", "[IPv6:::1]", "xn--broken"] {
+            assert!(is_helo_name(name.as_bytes(), &Limits::default()), "{name}");
+        }
+        for name in ["", ".", "a b", "a..b", "a@b", "[x]", "[192.0.2.1", "<a>", "b\u{fc}cher.example", "a\0", "-"] {
+            assert!(!is_helo_name(name.as_bytes(), &Limits::default()), "{name}");
+        }
+    }
+
+    /// A local part of any kind, unquoted.
+    fn local() -> impl Strategy<Value = String> {
+        prop_oneof!["[ -~]{1,12}", "[a-zA-Z.@%!\"\\\\ ]{1,12}", "[^\\p{Cc}]{1,12}"]
+    }
+
+    fn domain() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[a-z0-9_]([a-z0-9_-]{0,8}[a-z0-9_])?(\\.[a-z0-9_]{1,5}){0,3}",
+            1 => "[à-ÿα-ω一-龥]{1,6}\\.(tld|例え)",
+            1 => any::<Ipv4Addr>().prop_map(|address| format!("[{address}]")),
+            1 => any::<Ipv6Addr>().prop_map(|address| format!("[IPv6:{address}]")),
+        ]
+    }
+
+    /// Octets an attacker would try.
+    fn alphabet() -> impl Strategy<Value = Vec<u8>> {
+        let octets = prop_oneof![
+            Just(&b"a"[..]),
+            Just(b"B"),
+            Just(b"@"),
+            Just(b"."),
+            Just(b"\""),
+            Just(b"\\"),
+            Just(b"<"),
+            Just(b">"),
+            Just(b":"),
+            Just(b","),
+            Just(b"["),
+            Just(b"]"),
+            Just(b" "),
+            Just(b"xn--"),
+            Just(b"-"),
+            Just(b"\xcc\x81"),
+            Just(b"\xef\xbc\xa0"),
+            Just(b"\xe3\x80\x82"),
+            Just(b"\xcd\xbe"),
+            Just(b"\0"),
+            Just(b"\xff"),
+            Just(b"1"),
+            Just(b"IPv6:"),
+            Just(b"%"),
+            Just(b"!"),
+        ];
+        proptest::collection::vec(octets, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    /// What must hold of every address, wherever it came from.
+    fn assert_canonical(address: &Address) {
+        let text = address.to_string();
+        assert_eq!(address.octets(), text.len());
+        assert_eq!(Address::parse(text.as_bytes(), &OFF).as_ref(), Ok(address));
+        let key = Address::parse(address.key().as_bytes(), &OFF).unwrap();
+        assert_eq!((key.key(), key.domain()), (address.key(), address.domain()));
+        assert!(!address.local().contains(char::is_control) && !address.local().is_empty());
+        if !address.domain().is_empty() {
+            assert_eq!(text.rsplit_once('@').map(|(_, domain)| domain), Some(address.domain()));
+            assert_eq!(canonical_domain(address.domain().as_bytes(), 0).as_deref(), Ok(address.domain()));
+        }
+        let plain = |octet: u8| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+        assert!(address.domain().starts_with('[') || address.domain().bytes().all(plain));
+    }
+
+    proptest! {
+        #[test]
+        fn renders_to_what_parses_back(local in local(), domain in domain()) {
+            let mut text = String::new();
+            write_local(&local, &mut text).unwrap();
+            let address = Address::parse(format!("{text}@{domain}").as_bytes(), &OFF);
+            prop_assume!(!matches!(address, Err(Syntax("The domain is not a valid internationalised name"))));
+            let address = address.unwrap();
+            prop_assert_eq!(address.local(), local.nfc().collect::<String>());
+            assert_canonical(&address);
+        }
+
+        #[test]
+        fn quoting_case_dot_and_route_do_not_matter(
+            local in "[ -~]{1,12}", domain in "[a-z]{1,9}(\\.[a-z]{1,5}){0,2}", upper in any::<u16>(), route in "(@[a-z]{1,3},){0,2}@x:|"
+        ) {
+            let mut plain = String::new();
+            write_local(&local, &mut plain).unwrap();
+            let quoted: String = local.chars().flat_map(|character| ['\\', character]).collect();
+            let shouted: String = domain.chars().enumerate()
+                .map(|(i, c)| if upper >> (i % 16) & 1 == 1 { c.to_ascii_uppercase() } else { c }).collect();
+            let one = Address::parse(format!("{plain}@{domain}").as_bytes(), &OFF).unwrap();
+            let other = Address::parse(format!("{route}\"{quoted}\"@{shouted}.").as_bytes(), &OFF).unwrap();
+            prop_assert_eq!(one, other);
+        }
+
+        #[test]
+        fn forms_of_a_label_are_one_domain(name in "[a-zà-ÿα-ωא-ת一-龥ぁ-ん]{1,9}(\\.[a-z]{1,4})?") {
+            if let Ok(ascii) = normalise_domain(name.as_bytes()) {
+                let (unicode, _) = Uts46::new().to_unicode(ascii.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow);
+                prop_assert_eq!(normalise_domain(unicode.as_bytes()), Ok(ascii.clone()));
+                prop_assert_eq!(normalise_domain(ascii.to_ascii_uppercase().as_bytes()), Ok(ascii));
+            }
+        }
+
+        #[test]
+        fn any_octets_are_a_canonical_address_or_an_error(octets in prop_oneof![any::<Vec<u8>>(), alphabet()]) {
+            if let Ok(address) = Address::parse(&octets, &OFF) {
+                assert_canonical(&address);
+            }
+            if let Ok((Path::Mailbox(address), rest)) = Path::read(&octets, &OFF) {
+                assert_canonical(&address);
+                prop_assert!(matches!(rest, [] | [b' ', ..]));
+            }
+            if let Ok(domain) = normalise_domain(&octets) {
+                prop_assert_eq!(normalise_domain(domain.as_bytes()), Ok(domain.clone()));
+            }
+        }
+
+        #[test]
+        fn any_text_as_domain_is_stable(name in "[^\\p{Cc}]{1,8}|(xn--)?[a-z0-9-]{1,10}") {
+            if let Ok(domain) = canonical_domain(name.as_bytes(), 0) {
+                prop_assert_eq!(canonical_domain(domain.as_bytes(), 0), Ok(domain.clone()));
+            }
+        }
+    }
+}
