@@ -1,6 +1,6 @@
 //! The value machines of mailmoat: bytes in, steps out.
 //!
-//! The modules listed here are pure: no PyO3, no clock, no policy. `python` alone knows PyO3 and is an optional feature, so
+//! The modules listed here are pure: no `PyO3`, no clock, no policy. `python` alone knows `PyO3` and is an optional feature, so
 //! `cargo test --no-default-features` proves the separation.
 
 pub mod address;

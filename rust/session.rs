@@ -138,6 +138,8 @@ enum Phase {
     Rcpt = 4,
     /// After 354.
     Content = 5,
+    /// The last reply is said.
+    Closed = 6,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,7 +265,6 @@ pub struct Session {
     overlong: bool,
     output: Vec<u8>,
     owed: Owed,
-    closing: bool,
     idle: u32,
     tally: Tally,
     queue_id: Box<str>,
@@ -287,7 +288,6 @@ impl Session {
             overlong: false,
             output: Vec::new(),
             owed: Owed::Nothing,
-            closing: false,
             idle: 0,
             tally: Tally::default(),
             queue_id: "".into(),
@@ -303,7 +303,7 @@ impl Session {
     /// Takes input.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
         let mut octets = octets;
-        if self.closing {
+        if self.phase == Phase::Closed {
             return Step::Close;
         }
         if matches!(self.owed, Owed::Nothing) && self.input.is_empty() {
@@ -356,14 +356,12 @@ impl Session {
         }
         self.owed = Owed::Nothing;
         self.reset();
-        let flow = match refused {
-            Some(reply) => self.say(reply),
-            None => {
-                self.tally.messages += 1;
-                self.idle = 0;
-                self.say(Reply::new(250, "2.6.0", format!("{} Queued mail for delivery", self.queue_id)))
-            }
-        };
+        let reply = refused.unwrap_or_else(|| {
+            self.tally.messages += 1;
+            self.idle = 0;
+            Reply::new(250, "2.6.0", format!("{} Queued mail for delivery", self.queue_id))
+        });
+        let flow = self.say(reply);
         self.drive(flow)
     }
 
@@ -376,7 +374,7 @@ impl Session {
         self.taken = 0;
         self.count(reply);
         reply.write(&mut self.output);
-        self.closing = true;
+        self.phase = Phase::Closed;
         Step::Close
     }
 
@@ -487,7 +485,7 @@ impl Session {
             if let Flow::Stop(step) = flow {
                 return step;
             }
-            if self.closing {
+            if self.phase == Phase::Closed {
                 return Step::Close;
             }
             let input = std::mem::take(&mut self.input);
@@ -800,3 +798,7 @@ impl Session {
         trace.extend_from_slice(field.as_bytes());
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

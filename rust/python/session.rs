@@ -20,6 +20,7 @@ pub struct SessionConfig(Arc<Config>);
 
 #[pymethods]
 impl SessionConfig {
+    #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
         command_line, text_line, recipients, message_size, memory_content, hops, errors, idle_commands, bare_newline))]
@@ -136,7 +137,7 @@ impl Session {
         self.step(step)
     }
 
-    #[pyo3(signature = (queue_id, arrival, date, stamps=b""))]
+    #[pyo3(signature = (queue_id, arrival, date, stamps))]
     fn message(&mut self, queue_id: &str, arrival: i64, date: &str, stamps: &[u8]) -> Option<Message> {
         self.inner.message(queue_id, arrival, date, stamps).map(|message| Message(Arc::new(message)))
     }

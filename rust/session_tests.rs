@@ -1,0 +1,268 @@
+//! Tests of the session machine: dialogues, and that a stream's steps never depend on how it is cut.
+
+use super::*;
+use crate::content::BareNewline;
+
+fn config() -> Config {
+    Config {
+        hostname: "mx.example.test".into(),
+        default_domain: "example.test".into(),
+        addresses: Limits::default(),
+        content: ContentRules {
+            size: 2000,
+            line: 200,
+            memory: 0,
+            bare: BareNewline::Refuse,
+            loose_dir: std::env::temp_dir(),
+        },
+        command_line: 512,
+        recipients: 3,
+        hops: 3,
+        errors: 0,
+        idle_commands: 0,
+        tarpit: 0,
+        tarpit_session: 0,
+        asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
+    }
+}
+
+/// Plays a stream to a session, with a policy that takes recipients at example.test alone, and writes down all that comes.
+/// With `late`, what a step asks for is given only after the next piece has come.
+fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
+    let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
+    let mut record = String::new();
+    let mut step = session.connect();
+    let mut pieces = pieces.iter();
+    loop {
+        record.push_str(&String::from_utf8_lossy(&session.take_output()));
+        if late && !matches!(step, Step::NeedInput | Step::Close) {
+            if let Some(piece) = pieces.next() {
+                assert_eq!(session.receive(piece), Step::Wait);
+            }
+        }
+        step = match step {
+            Step::NeedInput | Step::Wait => match pieces.next() {
+                Some(piece) => session.receive(piece),
+                None => return record,
+            },
+            Step::Ask(stage) => {
+                record.push_str(&format!("<ask {stage:?}>"));
+                let foreign = session.recipient().is_some_and(|address| address.domain() != "example.test");
+                let refusal = Reply::fixed(550, "5.7.1", "Unable to relay");
+                session.answer(if foreign { Verdict::Refuse(refusal) } else { Verdict::Pass })
+            }
+            Step::Hold(hold) => {
+                record.push_str(&format!("<hold {hold}>"));
+                session.release()
+            }
+            Step::Commit => {
+                let message = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"").unwrap();
+                record.push_str(&format!("<commit {:?} {:?}>", message.envelope, message.content.octets));
+                session.committed(None)
+            }
+            Step::Close => return record + "<close>",
+        };
+    }
+}
+
+fn say(config: Config, stream: &str) -> String {
+    play(&Arc::new(config), &[stream.as_bytes()], false)
+}
+
+#[test]
+fn takes_a_message() {
+    let said = say(
+        config(),
+        "EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.test>\r\nDATA\r\nSubject: s\r\n\r\n..\r\n.\r\nQUIT\r\n",
+    );
+    assert!(said.contains("250 2.1.0 a@b.test....Sender OK\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n354 "), "{said}");
+    assert!(said.contains("250 2.6.0 q1 Queued mail for delivery\r\n221 "), "{said}");
+}
+
+#[test]
+fn puts_a_received_field_on_top() {
+    let mut session = Session::new(Arc::new(Config { asked: 0, ..config() }), "s1", "2001:db8::1", false);
+    session.connect();
+    let stream = b"EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\nDATA\r\nA: b\r\n.\r\n";
+    assert_eq!(session.receive(stream), Step::Commit);
+    let message = session.message("q1", 7, "DATE", b"X-Stamp: 1\r\n").unwrap();
+    let trace = "X-Stamp: 1\r\nReceived: from c.test ([IPv6:2001:db8::1])\r\n\tby mx.example.test with ESMTP id q1\r\n\tfor <x@example.test>;\r\n\tDATE\r\n";
+    assert_eq!(String::from_utf8(message.trace).unwrap(), trace);
+}
+
+#[test]
+fn holds_each_5yz_after_earlier_replies_and_nothing_else() {
+    let stream = "EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@far.test>\r\nRCPT TO:<x@example.test>\r\nRCPT TO:<y@far.test>\r\nQUIT\r\n";
+    let said = say(Config { tarpit: 5000, ..config() }, stream);
+    let expected = "<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n221 2.0.0";
+    assert!(said.contains(expected), "{said}");
+    let short = say(Config { tarpit: 5000, tarpit_session: 9000, ..config() }, stream);
+    assert!(
+        short.contains(
+            "<hold 5000>550 5.7.1 Unable to relay\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n<ask Rcpt>421 4.7.0"
+        ),
+        "{short}"
+    );
+}
+
+#[test]
+fn refuses_what_is_out_of_order() {
+    let said = say(
+        config(),
+        "MAIL FROM:<a@b.test>\r\nRCPT TO:<a@b>\r\nDATA\r\nEHLO c\r\nRCPT TO:<a@b>\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\nDATA\r\nSTARTTLS\r\nEXPN x\r\nVRFY x\r\nNOOP\r\nRSET\r\nDATA\r\n",
+    );
+    let codes: Vec<&str> =
+        said.lines().filter(|line| line.get(3..4) == Some(" ")).filter_map(|line| line.get(..3)).collect();
+    assert_eq!(
+        codes,
+        ["220", "503", "503", "503", "250", "503", "250", "503", "554", "502", "502", "252", "250", "250", "503"]
+    );
+}
+
+#[test]
+fn a_refusing_greeting_leaves_quit() {
+    let mut session = Session::new(Arc::new(Config { asked: 1, ..config() }), "s1", "192.0.2.1", false);
+    assert_eq!(session.connect(), Step::Ask(Stage::Connect));
+    session.answer(Verdict::Refuse(Reply::fixed(554, "5.7.1", "No")));
+    session.receive(b"EHLO a\r\nNOOP\r\nQUIT\r\n");
+    let said = String::from_utf8(session.take_output()).unwrap();
+    let codes: Vec<&str> = said.lines().filter_map(|line| line.get(..3)).collect();
+    assert_eq!(codes, ["554", "503", "503", "221"]);
+}
+
+#[test]
+fn refuses_content_faults_after_its_end_and_goes_on() {
+    let envelope = "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n";
+    let hops = "Received: a\r\n".repeat(3);
+    for (content, code) in [
+        ("a\nb", "550 5.6.0"),
+        (&"x".repeat(300), "500 5.6.0"),
+        (&"y\r\n".repeat(900), "552 5.3.4"),
+        (hops.as_str(), "554 5.4.6"),
+    ] {
+        let said = say(config(), &format!("{envelope}{content}\r\n.\r\nNOOP\r\n"));
+        assert!(said.contains(&format!("\r\n{code} ")) && said.ends_with("250 2.0.0 OK\r\n"), "{said}");
+    }
+}
+
+#[test]
+fn bounds_a_command_line() {
+    let long = format!("EHLO c\r\nNOOP {}\r\nNOOP\r\n", "x".repeat(5000));
+    assert!(say(config(), &long).ends_with("500 5.5.2 Command line too long\r\n250 2.0.0 OK\r\n"));
+    let config = Arc::new(config());
+    let mut session = Session::new(config, "s1", "192.0.2.1", false);
+    session.connect();
+    for _ in 0..10_000 {
+        session.receive(&[b'x'; 100]);
+        assert!(session.buffered() < 1000);
+    }
+}
+
+#[test]
+fn stops_from_outside() {
+    let mut session = Session::new(Arc::new(Config { tarpit: 5, ..config() }), "s1", "192.0.2.1", false);
+    session.connect();
+    assert_eq!(session.receive(b"FOO\r\n"), Step::Hold(5));
+    session.take_output();
+    assert_eq!(session.stop(&Reply::fixed(421, "4.7.0", "bye")), Step::Close);
+    assert_eq!(session.take_output(), b"421 4.7.0 bye\r\n");
+    assert_eq!(session.release(), Step::Wait);
+    assert_eq!(session.receive(b"NOOP\r\n"), Step::Close);
+}
+
+/// xorshift64*: fast, seeded, good enough to stir streams.
+struct Stir(u64);
+
+impl Stir {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
+    }
+
+    fn stream(&mut self) -> Vec<u8> {
+        const PARTS: [&[u8]; 26] = [
+            b"EHLO c.test\r\n",
+            b"HELO c.test\r\n",
+            b"MAIL FROM:<a@b.test>\r\n",
+            b"MAIL FROM:<> SIZE=100 BODY=8BITMIME\r\n",
+            b"MAIL FROM:<\xc3\xbc@b.test> SMTPUTF8\r\n",
+            b"RCPT TO:<x@example.test>\r\n",
+            b"RCPT TO:<x@far.test>\r\n",
+            b"RCPT TO:<@r.test:\"a b\"@example.test>\r\n",
+            b"DATA\r\n",
+            b"Received: by x\r\n",
+            b"Subject: s\r\n\r\n",
+            b"body\r\n",
+            b"..stuffed\r\n",
+            b".\r\n",
+            b"\r\n.\r\n",
+            b"\n.\n",
+            b"\r.\r\n",
+            b"RSET\r\n",
+            b"NOOP\r\n",
+            b"QUIT\r\n",
+            b"VRFY a\r\n",
+            b"XYZZY\r\n",
+            b"\r",
+            b"\n",
+            b"\0",
+            b"0123456789012345678901234567890123456789",
+        ];
+        let mut stream = b"EHLO c.test\r\n".to_vec();
+        if self.below(2) == 0 {
+            stream.extend_from_slice(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n");
+        }
+        for _ in 0..self.below(12) {
+            let part = PARTS[self.below(PARTS.len())];
+            for _ in 0..=(if self.below(8) == 0 { self.below(30) } else { 0 }) {
+                stream.extend_from_slice(part);
+            }
+        }
+        for _ in 0..self.below(4) {
+            let at = self.below(stream.len());
+            match self.below(3) {
+                0 => stream[at] = self.below(256) as u8,
+                1 => drop(stream.remove(at)),
+                _ => stream.insert(at, b"\r\n.<>:@ \""[self.below(9)]),
+            }
+        }
+        stream
+    }
+}
+
+/// `MAILMOAT_STREAMS` sets how many streams are tried, 20,000 unless told.
+#[test]
+fn cuts_change_no_step() {
+    let count: u64 = std::env::var("MAILMOAT_STREAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let normalise = ContentRules { bare: BareNewline::Normalise, ..config().content };
+    let configs = [
+        Arc::new(config()),
+        Arc::new(Config {
+            tarpit: 5,
+            tarpit_session: 21,
+            errors: 6,
+            idle_commands: 40,
+            content: normalise,
+            ..config()
+        }),
+    ];
+    for seed in 1..=count {
+        let mut stir = Stir(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let config = &configs[stir.below(2)];
+        let stream = stir.stream();
+        let whole = play(config, &[&stream], false);
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(play(config, &bytes, false), whole, "seed {seed} by octet");
+        let mut pieces = Vec::new();
+        let mut rest = stream.as_slice();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(1 + stir.below(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        assert_eq!(play(config, &pieces, false), whole, "seed {seed} cut");
+        assert_eq!(play(config, &pieces, true), whole, "seed {seed} late");
+    }
+}
