@@ -1,0 +1,400 @@
+"""A connection: carries octets and steps between a transport and its session machine (RFC 5321 3, 4.5.3.2).
+
+Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
+`limits.held_input` and then not read; a peer that goes away frees its place at once; a timer per connection ends it when it
+says nothing for too long. Never decides anything: verdicts come from the pipeline, durability from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket  # noqa: TID251 - the option numbers of TCP_INFO
+from typing import TYPE_CHECKING, cast
+
+from mailmoat import _native, clock, maillog
+from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Report, Stage, Tempfail
+from mailmoat.server.proxy import Malformed, ProxyHeader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from mailmoat._native import Address, Message
+    from mailmoat.policy.agent import SessionView, Verdict
+    from mailmoat.server.desk import Desk
+
+NEED_INPUT, ASK, HOLD, COMMIT, CLOSE = (
+    _native.STEP_NEED_INPUT,
+    _native.STEP_ASK,
+    _native.STEP_HOLD,
+    _native.STEP_COMMIT,
+    _native.STEP_CLOSE,
+)
+STAGE_RCPT = _native.STAGE_RCPT
+ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
+PROBE_SECONDS = 1.0
+PROXY_SECONDS = 3.0
+RULES_KEPT = 4
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection of a worker and its session; the agents' `SessionView`."""
+
+    __slots__ = (
+        "_asked",
+        "_desk",
+        "_paused",
+        "_proxy",
+        "_queue_ids",
+        "_rules",
+        "_session",
+        "_source",
+        "_stamps",
+        "_started",
+        "_timer",
+        "_touched",
+        "_transport",
+        "peer",
+        "session_id",
+    )
+
+    def __init__(self, desk: Desk, proxy: ProxyHeader | None) -> None:
+        self._desk = desk
+        self._proxy = proxy
+        self._session: _native.Session | None = None
+        self._asked: asyncio.Task[None] | None = None
+        self._queue_ids: list[str] = []
+        self._rules: list[str] = []
+        self._stamps: tuple[bytes, ...] = ()
+        self._timer = 0
+        self._paused = False
+        self._source = b""
+        self.peer = ""
+        self.session_id = ""
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Opens the session, or waits for the PROXY header first."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._started = self._touched = clock.monotonic()
+        self.peer = peer = plain_address(transport.get_extra_info("peername"))
+        self._desk.opened(self)
+        if self._proxy is None:
+            self._begin(peer)
+        elif self._desk.may_speak_proxy(peer):
+            self._timer = self._desk.delays.after(PROXY_SECONDS, self)
+        else:
+            maillog.event("proxy-refused", level="warning", client=peer)
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Hands octets to the session."""
+        session = self._session
+        if session is None:
+            self._read_proxy(data)
+            return
+        self._touched = clock.monotonic()
+        self._run(session.receive(data))
+
+    def eof_received(self) -> None:
+        """The peer will say nothing more: the transport closes after what is written."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Frees everything and writes the session's line."""
+        desk = self._desk
+        if self._timer:
+            desk.delays.cancel(self._timer)
+            self._timer = 0
+        if self._asked is not None:
+            self._asked.cancel()
+        session = self._session
+        if session is not None:
+            if session.is_held:
+                desk.metrics.add("tarpit_disconnected_total")
+                desk.held.leave(self)
+            self._log(session)
+            if desk.asks_disconnect:
+                desk.pipeline.run(Stage.DISCONNECT, self)
+        desk.closed(self, self._source)
+
+    def pause_writing(self) -> None:
+        """The peer does not read its replies: read nothing more from it."""
+        self._pause()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._resume()
+
+    # The agents' side.
+
+    @property
+    def hello(self) -> str:
+        """Name given with HELO or EHLO."""
+        return self._session.hello if self._session else ""
+
+    @property
+    def reverse_path(self) -> Address | None:
+        """None is the null reverse-path."""
+        return self._session.reverse_path if self._session else None
+
+    @property
+    def head(self) -> bytes:
+        """The header section, once it is there."""
+        return self._session.head if self._session else b""
+
+    # The worker's side.
+
+    def due(self) -> None:
+        """A hold is over, or it is time to look for silence."""
+        self._timer = 0
+        session = self._session
+        if session is None:
+            self._transport.abort()
+        elif session.is_held:
+            self._desk.held.leave(self)
+            self._touched = clock.monotonic()
+            self._arm()
+            self._run(session.release())
+        else:
+            self._look_for_silence(session)
+
+    def shed(self) -> None:
+        """The host holds too many sessions and this one the longest."""
+        self._stop("4.7.0", "Too many sessions are held; closing")
+
+    def drain(self, *, at_once: bool) -> None:
+        """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
+        session = self._session
+        if session is None:
+            self._transport.abort()
+        elif at_once or not (self._busy(session) or session.in_transaction or self._idle() < 1):
+            self._stop("4.3.2", "Service shutting down; try again later")
+
+    def done(self, error: str | None, _message: Message | None) -> None:
+        """The store's word on the message of this session: on disk, or why not."""
+        session = self._session
+        if session is None or self._transport.is_closing():
+            return  # It is kept all the same: the peer may send it again (RFC 5321 6.1).
+        self._touched = clock.monotonic()
+        if error is None:
+            self._run(session.committed())
+        else:
+            self._run(session.not_committed(452, "4.3.1", "Insufficient system storage; try again later"))
+
+    # Inside.
+
+    def _begin(self, peer: str) -> None:
+        desk = self._desk
+        self.peer = peer
+        self.session_id = desk.next_session_id()
+        self._session = session = _native.Session(desk.config, self.session_id, peer, desk.tarpit.exempts(peer))
+        self._source, refusal = desk.admit(peer)
+        self._arm()
+        if refusal:
+            self._stop("4.3.2", refusal)
+        else:
+            self._run(session.connect())
+
+    def _read_proxy(self, data: bytes) -> None:
+        header = cast("ProxyHeader", self._proxy)
+        result = header.feed(data)
+        if result is None:
+            return
+        if isinstance(result, Malformed):
+            maillog.event("proxy-malformed", level="warning", client=self.peer, reason=result.reason)
+            self._transport.abort()
+            return
+        if self._timer:
+            self._desk.delays.cancel(self._timer)
+        self._begin(result.address or self.peer)
+        if result.rest and not self._transport.is_closing():
+            self.data_received(result.rest)
+
+    def _run(self, step: int) -> None:
+        session = cast("_native.Session", self._session)
+        while step == ASK:
+            stage = session.stage
+            verdict = self._desk.pipeline.run(stage, self, session.recipient if stage == STAGE_RCPT else None)
+            if not isinstance(verdict, (Pass, Report, Reject, Tempfail, Discard)):
+                self._flush(session)
+                self._asked = self._desk.loop.create_task(self._wait(verdict))
+                return
+            step = self._tell(session, verdict)
+        self._flush(session)
+        if step == NEED_INPUT:
+            self._resume()
+        elif step == HOLD:
+            self._hold(session)
+        elif step == COMMIT:
+            self._commit(session)
+        elif step == CLOSE:
+            self._transport.close()
+        elif session.buffered > self._desk.held_input:
+            self._pause()
+
+    def _flush(self, session: _native.Session) -> None:
+        output = session.output()
+        if output:
+            self._transport.write(output)
+
+    async def _wait(self, awaited: Awaitable[Verdict]) -> None:
+        verdict = await awaited
+        self._asked = None
+        if self._session is not None and not self._transport.is_closing():
+            self._touched = clock.monotonic()
+            self._run(self._tell(self._session, verdict))
+
+    def _tell(self, session: _native.Session, verdict: Verdict) -> int:
+        if verdict is PASS:
+            return session.pass_()
+        if isinstance(verdict, Pass):
+            self._stamps += verdict.stamps
+            return session.pass_()
+        if isinstance(verdict, Discard):
+            self._note(verdict.reason)
+            return session.discard()
+        self._note(verdict.rule)
+        self._desk.count_refusal(verdict.rule)
+        reply = verdict.reply
+        if isinstance(verdict, Report):
+            return session.report(reply.code, reply.enhanced, reply.text)
+        return session.refuse(reply.code, reply.enhanced, reply.text)
+
+    def _note(self, rule: str) -> None:
+        if len(self._rules) < RULES_KEPT and rule not in self._rules:
+            self._rules.append(rule)
+
+    def _hold(self, session: _native.Session) -> None:
+        desk = self._desk
+        hold = session.hold
+        desk.metrics.add("tarpit_holds_total")
+        desk.metrics.add("tarpit_milliseconds_total", hold)
+        desk.delays.cancel(self._timer)
+        self._timer = desk.delays.after(hold / 1000, self)
+        desk.held.enter(self)
+        if session.buffered > desk.held_input:
+            self._pause()
+
+    def _commit(self, session: _native.Session) -> None:
+        desk = self._desk
+        queue_id = desk.store.next_queue_id()
+        now = clock.wall_ms()
+        message = session.message(queue_id, now, desk.date(now), b"".join(self._stamps))
+        self._stamps = ()
+        if message is None:
+            self._run(session.committed())
+        else:
+            self._queue_ids.append(queue_id)
+            desk.store.insert(self, message)
+
+    def _stop(self, enhanced: str, text: str) -> None:
+        session = cast("_native.Session", self._session)
+        if session.is_held:
+            self._desk.held.leave(self)
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+        session.stop(421, enhanced, text)
+        self._flush(session)
+        self._transport.close()
+
+    def _busy(self, session: _native.Session) -> bool:
+        """Is it our turn: a hold, a question or a commit?"""
+        return session.is_held or session.is_owed
+
+    def _idle(self) -> float:
+        return clock.monotonic() - self._touched
+
+    def _limit(self, session: _native.Session) -> float:
+        limits = self._desk.settings.limits
+        return limits.data_time if session.in_content else limits.command_time
+
+    def _arm(self) -> None:
+        """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
+        session = cast("_native.Session", self._session)
+        limit = self._limit(session)
+        left = limit - self._idle() if limit else 60.0
+        self._timer = self._desk.delays.after(max(left, 0.01), self)
+
+    def _look_for_silence(self, session: _native.Session) -> None:
+        limits = self._desk.settings.limits
+        limit = self._limit(session)
+        if limits.session_time and clock.monotonic() - self._started >= limits.session_time:
+            self._stop("4.4.2", "Session lasted too long; closing")
+        elif limit and self._idle() >= limit and not self._busy(session):
+            self._stop("4.4.2", "Timeout; closing")
+        else:
+            self._arm()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+            _Probe(self._desk, self).start()
+
+    def _resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        """Nothing is read from the peer now."""
+        return self._paused and not self._transport.is_closing()
+
+    def look_for_loss(self) -> None:
+        """A transport that does not read cannot see the peer go: ask the kernel."""
+        connected = self._transport.get_extra_info("socket")
+        state = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        if state != ESTABLISHED:
+            self._transport.abort()
+
+    def _log(self, session: _native.Session) -> None:
+        desk = self._desk
+        desk.count_replies(session.replies)
+        maillog.session_ended(
+            session=self.session_id,
+            client=self.peer,
+            helo=session.hello,
+            queue_ids=self._queue_ids,
+            replies=session.replies,
+            refusals=session.refusals,
+            rules=self._rules,
+            commands=session.commands,
+            messages=session.messages,
+            holds=session.holds,
+            held=session.held / 1000,
+            duration=clock.monotonic() - self._started,
+        )
+
+
+class _Probe:
+    """Asks every second whether a peer that is not read is still there."""
+
+    __slots__ = ("_connection", "_desk")
+
+    def __init__(self, desk: Desk, connection: Connection) -> None:
+        self._desk = desk
+        self._connection = connection
+
+    def start(self) -> None:
+        self._desk.delays.after(PROBE_SECONDS, self)
+
+    def due(self) -> None:
+        if self._connection.is_paused:
+            self._connection.look_for_loss()
+            self.start()
+
+
+def plain_address(peername: tuple[str, int] | None) -> str:
+    """The address of a peer without port, zone or IPv4 mapping; empty when the peer is gone already."""
+    if peername is None:
+        return ""
+    address = peername[0].partition("%")[0]
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+if TYPE_CHECKING:
+
+    def _is_session_view(connection: Connection) -> SessionView:
+        return connection
