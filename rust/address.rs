@@ -408,6 +408,7 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip] // a table
     fn spellings_of_one_mailbox_are_one_value() {
         for (canonical, spellings) in [
             ("user@example.com", &["user@EXAMPLE.com.", "\"user\"@example.com", "\"\\u\\s\\e\\r\"@eXample.com"][..]),
@@ -464,93 +465,19 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip] // a table
     fn what_is_no_address_is_refused() {
         for text in [
-            "user@local.tld@remote.tld",
-            "user@[1.2.3.4]@remote.tld",
-            "user@local.tld＠remote.tld",
-            "a@b>c",
-            "a@b>",
-            "<a@b>",
-            "a@b c",
-            " a@b",
-            "a@b ",
-            "a@b\0",
-            "a\0@b",
-            "\"a\0\"@b",
-            "\"a\r\"@b",
-            "\"a\n\"@b",
-            "\"a\tb\"@b",
-            "a@b\r",
-            "a@b\u{a0}c",
-            "\"a\u{85}b\"@c",
-            "a\u{9f}@b",
-            "\"a\\\u{e9}\"@b",
-            "\"a",
-            "\"a\\\"",
-            "\"a\"b@c",
-            "a\"b\"@c",
-            "\"a\".b@c",
-            "\"\"@b",
-            "\"\"",
-            ".a@b",
-            "a.@b",
-            "a..b@c",
-            ".",
-            "@b",
-            "@",
-            "a@",
-            "a@.",
-            "a@..",
-            "a@b..",
-            "a@.b",
-            "a@b..c",
-            "a@b.。",
-            "a@-b",
-            "a@b-.c",
-            "a@b/c",
-            "a@\u{2100}",
-            "a@b\\c",
-            "a(c)@b",
-            "a,b@c",
-            "a:b@c",
-            "a;b@c",
-            "a\\@b",
-            "a@b:25",
-            "a@b%c",
-            "a@b!c",
-            "a@*",
-            "@a@b",
-            "@a:",
-            "@a:user",
-            "@a:@b:c@d",
-            "@:a@b",
-            "@a,:b@c",
-            "@a,b:c@d",
-            "@a, @b:c@d",
-            "@[1.2.3.4]x:a@b",
-            "@a@b:c@d",
-            "a@[1.2.3]",
-            "a@[01.2.3.4]",
-            "a@[1.2.3.4",
-            "a@[1.2.3.4].",
-            "a@[1.2.3.4]b",
-            "a@[]",
-            "a@[IPv6:]",
-            "a@[::1]",
-            "a@x[1.2.3.4]",
-            "a@[IPv6:fe80::1%eth0]",
-            "a@[IPv6:1::2::3]",
-            "a@[x:y]",
-            "a@[1.2.3.4 ]",
-            "a@1.2.3.4]",
-            "a@［1.2.3.4］",
-            "a@xn--a",
-            "a@xn--.b",
-            "a@xn--foo-",
-            "a@xn--bcher-kva-.tld",
-            "a@xn--BU\u{308}CHER",
-            "a@\u{202e}moc",
+            "user@local.tld@remote.tld", "user@[1.2.3.4]@remote.tld", "user@local.tld＠remote.tld", "a@b>c", "a@b>",
+            "<a@b>", "a@b c", " a@b", "a@b ", "a@b\0", "a\0@b", "\"a\0\"@b", "\"a\r\"@b", "\"a\n\"@b", "\"a\tb\"@b",
+            "a@b\r", "a@b\u{a0}c", "\"a\u{85}b\"@c", "a\u{9f}@b", "\"a\\\u{e9}\"@b", "\"a", "\"a\\\"", "\"a\"b@c",
+            "a\"b\"@c", "\"a\".b@c", "\"\"@b", "\"\"", ".a@b", "a.@b", "a..b@c", ".", "@b", "@", "a@", "a@.", "a@..",
+            "a@b..", "a@.b", "a@b..c", "a@b.。", "a@-b", "a@b-.c", "a@b/c", "a@\u{2100}", "a@b\\c", "a(c)@b", "a,b@c",
+            "a:b@c", "a;b@c", "a\\@b", "a@b:25", "a@b%c", "a@b!c", "a@*", "@a@b", "@a:", "@a:user", "@a:@b:c@d",
+            "@:a@b", "@a,:b@c", "@a,b:c@d", "@a, @b:c@d", "@[1.2.3.4]x:a@b", "@a@b:c@d", "a@[1.2.3]", "a@[01.2.3.4]",
+            "a@[1.2.3.4", "a@[1.2.3.4].", "a@[1.2.3.4]b", "a@[]", "a@[IPv6:]", "a@[::1]", "a@x[1.2.3.4]",
+            "a@[IPv6:fe80::1%eth0]", "a@[IPv6:1::2::3]", "a@[x:y]", "a@[1.2.3.4 ]", "a@1.2.3.4]", "a@［1.2.3.4］",
+            "a@xn--a", "a@xn--.b", "a@xn--foo-", "a@xn--bcher-kva-.tld", "a@xn--BU\u{308}CHER", "a@\u{202e}moc",
             "a@b\u{fffd}",
         ] {
             assert!(matches!(parse(text), Err(Syntax(_))), "{text:?}: {:?}", parse(text));
@@ -574,7 +501,6 @@ mod tests {
         assert!(normalise_domain(format!("{long}.").as_bytes()).is_ok());
         assert_eq!(normalise_domain(format!("{long}.d").as_bytes()), Err(AddressError::DomainTooLong));
         assert!(matches!(normalise_domain(label(64).as_bytes()), Err(Syntax(_))));
-        assert!(matches!(normalise_domain("ü".repeat(60).as_bytes()), Err(Syntax(_)) | Ok(_)));
         assert_eq!(
             Address::parse(format!("a@{}", "ü.".repeat(600)).as_bytes(), &OFF),
             Err(AddressError::DomainTooLong)
@@ -644,34 +570,12 @@ mod tests {
     }
 
     /// Octets an attacker would try.
+    #[rustfmt::skip] // a table
     fn alphabet() -> impl Strategy<Value = Vec<u8>> {
-        let octets = prop_oneof![
-            Just(&b"a"[..]),
-            Just(b"B"),
-            Just(b"@"),
-            Just(b"."),
-            Just(b"\""),
-            Just(b"\\"),
-            Just(b"<"),
-            Just(b">"),
-            Just(b":"),
-            Just(b","),
-            Just(b"["),
-            Just(b"]"),
-            Just(b" "),
-            Just(b"xn--"),
-            Just(b"-"),
-            Just(b"\xcc\x81"),
-            Just(b"\xef\xbc\xa0"),
-            Just(b"\xe3\x80\x82"),
-            Just(b"\xcd\xbe"),
-            Just(b"\0"),
-            Just(b"\xff"),
-            Just(b"1"),
-            Just(b"IPv6:"),
-            Just(b"%"),
-            Just(b"!"),
-        ];
+        let octets = proptest::sample::select(vec![
+            &b"a"[..], b"B", b"1", b"@", b".", b"\"", b"\\", b"<", b">", b":", b",", b"[", b"]", b" ", b"-", b"%", b"!", b"\0", b"xn--",
+            b"IPv6:", b"\xff", b"\xcc\x81", b"\xef\xbc\xa0", b"\xe3\x80\x82", b"\xcd\xbe",
+        ]);
         proptest::collection::vec(octets, 0..24).prop_map(|pieces| pieces.concat())
     }
 
