@@ -389,7 +389,8 @@ mod tests {
 
     fn span() -> impl Strategy<Value = u64> {
         // Every level, the borders between them, and beyond.
-        (0_u32..36, 0_u64..4, 0_u64..1024).prop_map(|(bits, around, more)| ((1 << bits) + around + more).saturating_sub(2))
+        (0_u32..36, 0_u64..4, 0_u64..1024)
+            .prop_map(|(bits, around, more)| ((1 << bits) + around + more).saturating_sub(2))
     }
 
     fn act() -> impl Strategy<Value = Act> {
