@@ -1,9 +1,116 @@
 //! Binding of `crate::shared`.
 
+use pyo3::exceptions::{PyIndexError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::shared::{OutOfRange, Shared as Inner, Source};
+
+impl From<OutOfRange> for PyErr {
+    fn from(_: OutOfRange) -> Self {
+        PyIndexError::new_err("no such slot or figure in the shared memory")
+    }
+}
+
+/// A slot or the index of a figure: a negative or huge number is out of range like any other.
+struct Index(usize);
+
+impl<'py> FromPyObject<'_, 'py> for Index {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        number.extract().map(Self).map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(number.py()) { OutOfRange.into() } else { error }
+        })
+    }
+}
+
+fn source_of(packed: &[u8]) -> PyResult<Source> {
+    Source::from_packed(packed).ok_or_else(|| PyValueError::new_err("a packed address has 4 or 16 octets"))
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct Shared {
+    inner: Inner,
+    names: Vec<String>,
+}
+
+#[pymethods]
+impl Shared {
+    #[new]
+    #[pyo3(signature = (workers, counters, sources=65_536, gauges=Vec::new()))]
+    fn new(workers: usize, counters: Vec<String>, sources: usize, gauges: Vec<String>) -> PyResult<Self> {
+        let inner = Inner::new(workers, counters.len(), gauges.len(), sources)
+            .map_err(|error| PyOSError::new_err(format!("shared memory: {error}")))?;
+        Ok(Self { inner, names: counters.into_iter().chain(gauges).collect() })
+    }
+
+    #[getter]
+    fn names(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).collect()
+    }
+
+    #[getter]
+    fn slots(&self) -> usize {
+        self.inner.slots()
+    }
+
+    #[getter]
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    #[pyo3(signature = (slot, index, n=1))]
+    fn add(&self, slot: Index, index: Index, n: i64) -> PyResult<()> {
+        Ok(self.inner.add(slot.0, index.0, n)?)
+    }
+
+    fn set(&self, slot: Index, index: Index, value: i64) -> PyResult<()> {
+        Ok(self.inner.set(slot.0, index.0, value)?)
+    }
+
+    fn sum(&self, index: Index) -> PyResult<i64> {
+        Ok(self.inner.sum(index.0)?)
+    }
+
+    fn row(&self, slot: Index) -> PyResult<Vec<i64>> {
+        Ok(self.inner.row(slot.0)?)
+    }
+
+    fn reset_gauges(&self, slot: Index) -> PyResult<()> {
+        Ok(self.inner.reset_gauges(slot.0)?)
+    }
+
+    fn set_oldest_held(&self, slot: Index, since_ms: u64) -> PyResult<()> {
+        Ok(self.inner.set_oldest_held(slot.0, since_ms)?)
+    }
+
+    fn oldest_held(&self) -> Option<usize> {
+        self.inner.oldest_held()
+    }
+
+    fn request_shed(&self, slot: Index) -> PyResult<()> {
+        Ok(self.inner.request_shed(slot.0)?)
+    }
+
+    fn take_shed_requests(&self, slot: Index) -> PyResult<u64> {
+        Ok(self.inner.take_shed_requests(slot.0)?)
+    }
+
+    fn source_enter(&self, slot: Index, source: &[u8]) -> PyResult<u64> {
+        Ok(self.inner.source_enter(slot.0, source_of(source)?)?)
+    }
+
+    fn source_leave(&self, slot: Index, source: &[u8]) -> PyResult<()> {
+        Ok(self.inner.source_leave(slot.0, source_of(source)?)?)
+    }
+
+    fn source_clear(&self, slot: Index) -> PyResult<()> {
+        Ok(self.inner.source_clear(slot.0)?)
+    }
+}
+
 /// Adds this module's classes to the extension module.
-#[allow(clippy::unnecessary_wraps)]
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Shared>()
 }

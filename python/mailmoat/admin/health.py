@@ -1,0 +1,42 @@
+"""Whether the server does its work, decided from the shared memory alone; pure, never fails.
+
+A worker counts once it has said that it accepts connections; when it dies its figures are given back and it counts no more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mailmoat import metrics
+
+if TYPE_CHECKING:
+    from mailmoat._native import Shared
+
+
+class Health(NamedTuple):
+    """What `/healthz` says."""
+
+    status: str
+    """`ok`; `degraded`: it works, with fewer workers than wanted; `failing`: mail is not taken or not all of it."""
+    reasons: list[str]
+    workers_wanted: int
+    workers_ready: int
+
+
+def judge(shared: Shared) -> Health:
+    """The health of the server now."""
+    rows = [shared.row(slot) for slot in range(shared.slots)]
+    wanted = sum(row[metrics.WORKERS_WANTED] for row in rows)
+    ready = [row for row in rows if row[metrics.WORKERS_READY]]
+    reasons = []
+    if not ready:
+        reasons.append("no worker ready")
+    if any(not row[metrics.SPOOLS_HEALTHY] for row in ready):
+        reasons.append("spool unhealthy")
+    if any(not row[metrics.DIRECTORIES_OK] for row in ready):
+        reasons.append("recipient directory not available")
+    if reasons:
+        return Health("failing", reasons, wanted, len(ready))
+    if len(ready) < wanted:
+        return Health("degraded", [f"{wanted - len(ready)} of {wanted} workers not ready"], wanted, len(ready))
+    return Health("ok", [], wanted, len(ready))

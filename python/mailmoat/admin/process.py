@@ -1,0 +1,62 @@
+"""The admin process: serves `admin.app` on a listening socket until SIGTERM, SIGINT or the end of the lifeline.
+
+Called by the supervisor in a fresh child, root already dropped. It owns no message and no port: it may die and be started
+again at any time. Everything it needs is imported here and not before, so that the supervisor and the workers do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket  # noqa: TID251 - a type only
+    from collections.abc import Callable
+
+    from mailmoat._native import Shared
+
+GRACE: Final = 3
+"""Seconds an answer under way has to end after SIGTERM."""
+
+
+def run(listener: socket.socket, shared: Shared, *, ready: Callable[[], None], lifeline: int | None = None) -> None:
+    """Serve until told to stop. `lifeline` is a descriptor that reads as ended when the supervisor is dead."""
+    import uvicorn  # noqa: PLC0415 - see the module
+    import uvloop  # noqa: PLC0415
+
+    from mailmoat.admin.app import application  # noqa: PLC0415
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(shared),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=64,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    def orphaned(lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)  # it stays readable
+        stop()
+
+    async def serve() -> None:
+        if lifeline is not None:
+            asyncio.get_running_loop().add_reader(lifeline, orphaned, lifeline)
+        ready()
+        await server.serve(sockets=[listener])
+
+    # uvicorn has handlers of its own while it serves and raises the signal again afterwards: it ends here, not the process.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())

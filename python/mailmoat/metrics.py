@@ -1,0 +1,148 @@
+"""The figures of a server: what they are, where each lies in the shared memory, and their Prometheus text (format 0.0.4).
+
+`DEFINITIONS` is the only truth: name, kind, meaning and label values are fixed here, and the index of a figure follows from
+its place. Counting is one addition to an atomic cell; names are resolved at import (`index`), where a wrong one is a KeyError.
+`render` never fails and reads only shared memory, so any process can call it while all others run or are dead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from mailmoat._native import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Definition(NamedTuple):
+    """One metric; with a label it has one figure for each of its values."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    meaning: str
+    label: str = ""
+    values: tuple[str, ...] = ("",)
+    unit: int = 1
+    """What is counted goes this many times into what is shown: 1000 where milliseconds are counted and seconds shown."""
+    same: bool = False
+    """All workers say the same thing: the largest is shown, not the sum."""
+
+
+DEFINITIONS: Final = (
+    Definition("mailmoat_sessions_total", "counter", "SMTP sessions begun."),
+    Definition("mailmoat_connections", "gauge", "Connections open now."),
+    Definition("mailmoat_messages_accepted_total", "counter", "Messages answered with 250 after the end of data."),
+    Definition("mailmoat_octets_accepted_total", "counter", "Octets of the content of accepted messages."),
+    Definition("mailmoat_replies_total", "counter", "Replies sent, by first digit.", "class", ("2", "3", "4", "5")),
+    Definition(
+        "mailmoat_recipients_refused_total",
+        "counter",
+        "Recipients refused: relaying, no such recipient, blocked by the administrator, directory not available.",
+        "reason",
+        ("relay", "unknown", "blocked", "directory"),
+    ),
+    Definition("mailmoat_held_sessions", "gauge", "Sessions held in the tar pit now."),
+    Definition("mailmoat_tarpit_holds_total", "counter", "Replies delayed by the tar pit."),
+    Definition("mailmoat_tarpit_seconds_total", "counter", "Delay inflicted by the tar pit.", unit=1000),
+    Definition("mailmoat_tarpit_shed_total", "counter", "Held sessions closed because the host held too many."),
+    Definition("mailmoat_tarpit_session_limit_total", "counter", "Sessions closed because they used up their delay."),
+    Definition("mailmoat_tarpit_disconnected_total", "counter", "Clients that left while held."),
+    Definition(
+        "mailmoat_attempts_total",
+        "counter",
+        "Recipients tried by delivery attempts, by outcome.",
+        "outcome",
+        ("delivered", "deferred", "failed"),
+    ),
+    Definition("mailmoat_queue_messages", "gauge", "Messages in the spool."),
+    Definition("mailmoat_reports_total", "counter", "Non-delivery reports made."),
+    Definition("mailmoat_agent_errors_total", "counter", "Policy agents that raised; the client got 451 4.3.0."),
+    Definition("mailmoat_accept_paused_total", "counter", "Times accepting was paused for want of file descriptors."),
+    Definition(
+        "mailmoat_connections_refused_total",
+        "counter",
+        "Connections refused: the server has too many, the source has too many.",
+        "reason",
+        ("server", "source"),
+    ),
+    Definition("mailmoat_sources_full_total", "counter", "Connections whose source found no place to be counted in."),
+    Definition("mailmoat_directory_entries", "gauge", "Entries of the recipient directory.", same=True),
+    Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
+    Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
+    Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
+    Definition("mailmoat_workers_ready", "gauge", "Workers that accept connections."),
+    Definition("mailmoat_spools_healthy", "gauge", "Workers whose spool takes messages."),
+    Definition("mailmoat_directories_ok", "gauge", "Workers that can tell which recipients exist, or need not."),
+)
+
+
+def _figures() -> Iterator[tuple[Definition, str]]:
+    """Every figure in the order of its index: counters first, as `Shared` wants them."""
+    for kind in ("counter", "gauge"):
+        for definition in DEFINITIONS:
+            if definition.kind == kind:
+                yield from ((definition, value) for value in definition.values)
+
+
+def _sample(definition: Definition, value: str) -> str:
+    return f'{definition.name}{{{definition.label}="{value}"}}' if definition.label else definition.name
+
+
+_INDEXES: Final = {(definition.name, value): index for index, (definition, value) in enumerate(_figures())}
+
+
+def index(name: str, value: str = "") -> int:
+    """Index of a figure by its metric's name and label value; KeyError when there is none."""
+    return _INDEXES[name, value]
+
+
+WORKERS_WANTED: Final = index("mailmoat_workers_wanted")
+WORKERS_READY: Final = index("mailmoat_workers_ready")
+SPOOLS_HEALTHY: Final = index("mailmoat_spools_healthy")
+DIRECTORIES_OK: Final = index("mailmoat_directories_ok")
+
+
+def share(workers: int, sources: int = 65_536) -> Shared:
+    """Memory for these figures, before the fork; OSError when it is short."""
+    samples: dict[str, list[str]] = {"counter": [], "gauge": []}
+    for definition, value in _figures():
+        samples[definition.kind].append(_sample(definition, value))
+    return Shared(workers, samples["counter"], sources=sources, gauges=samples["gauge"])
+
+
+class Metrics:
+    """The figures of one slot."""
+
+    __slots__ = ("_add", "_set", "shared", "slot")
+
+    def __init__(self, shared: Shared, slot: int) -> None:
+        self.shared = shared
+        self.slot = slot
+        self._add = shared.add
+        self._set = shared.set
+
+    def add(self, metric: int, n: int = 1) -> None:
+        """Count `n` more; a gauge may take a negative number."""
+        self._add(self.slot, metric, n)
+
+    def set(self, metric: int, value: int) -> None:
+        """Set a gauge."""
+        self._set(self.slot, metric, value)
+
+
+def render(shared: Shared) -> str:
+    """All figures as Prometheus text: summed over the slots, dead workers' counters among them."""
+    columns = list(zip(*(shared.row(slot) for slot in range(shared.slots)), strict=True))
+    lines = []
+    for definition in DEFINITIONS:
+        lines.append(f"# HELP {definition.name} {definition.meaning}")
+        lines.append(f"# TYPE {definition.name} {definition.kind}")
+        fold = max if definition.same else sum
+        for value in definition.values:
+            number = fold(columns[index(definition.name, value)])
+            shown = number if definition.unit == 1 else number / definition.unit
+            lines.append(f"{_sample(definition, value)} {shown}")
+    return "\n".join(lines) + "\n"

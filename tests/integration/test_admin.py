@@ -1,0 +1,132 @@
+"""The admin process over real HTTP: what it answers, and how it ends."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from mailmoat import metrics
+from mailmoat.admin import process
+
+
+class Admin:
+    """A forked admin process; `ready` has been called when the constructor returns."""
+
+    def __init__(self, shared):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        lifeline, self.life = os.pipe()
+        told, tell = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(self.life)
+                process.run(self.listener, shared, ready=lambda: os.write(tell, b"!"), lifeline=lifeline)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(lifeline)
+        os.close(tell)
+        assert os.read(told, 1) == b"!"
+        os.close(told)
+
+    def ask(self, path, method="GET"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read().decode()
+
+    def ended(self):
+        """Exit status once it has ended; the watchdog makes an endless process a failed test."""
+        watchdog = threading.Timer(5, os.kill, (self.pid, signal.SIGKILL))
+        watchdog.start()
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        watchdog.cancel()
+        self.pid = None
+        return status
+
+    def close(self):
+        self.listener.close()
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        with contextlib.suppress(OSError):
+            os.close(self.life)
+
+
+@pytest.fixture
+def shared():
+    return metrics.share(2, sources=1)
+
+
+@pytest.fixture
+def admin(shared):
+    admin = Admin(shared)
+    yield admin
+    admin.close()
+
+
+def test_metrics_follow_what_the_workers_count(admin, shared):
+    metrics.Metrics(shared, 1).add(metrics.index("mailmoat_sessions_total"), 42)
+    status, headers, text = admin.ask("/metrics")
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert text == metrics.render(shared)
+    assert "mailmoat_sessions_total 42\n" in text
+
+
+def test_health_says_what_is_wrong(admin, shared):
+    def health():
+        status, headers, text = admin.ask("/healthz")
+        assert headers["Content-Type"] == "application/json"
+        return status, json.loads(text)
+
+    shared.set(2, metrics.WORKERS_WANTED, 2)
+    failing = {"status": "failing", "reasons": ["no worker ready"], "workers_wanted": 2, "workers_ready": 0}
+    assert health() == (503, failing)
+    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
+        shared.set(0, figure, 1)
+    status, answer = health()
+    assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
+    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
+        shared.set(1, figure, 1)
+    assert health() == (200, {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2})
+    shared.set(1, metrics.SPOOLS_HEALTHY, 0)
+    shared.set(0, metrics.DIRECTORIES_OK, 0)
+    status, answer = health()
+    assert (status, answer["reasons"]) == (503, ["spool unhealthy", "recipient directory not available"])
+    shared.reset_gauges(1)
+    assert health()[1]["reasons"] == ["recipient directory not available"]
+
+
+def test_nothing_else_is_answered(admin):
+    assert admin.ask("/")[0] == 404
+    assert admin.ask("/metrics", "POST")[0] == 405
+    status, headers, text = admin.ask("/healthz", "HEAD")
+    assert (status, text) == (503, "")
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_even_with_connections_open(admin, number):
+    with socket.create_connection(("127.0.0.1", admin.port)) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(1000).startswith(b"HTTP/1.1 503")
+        with socket.create_connection(("127.0.0.1", admin.port)) as half:
+            half.sendall(b"GET /metrics HT")
+            os.kill(admin.pid, number)
+            assert admin.ended() == 0
+
+
+def test_the_end_of_the_lifeline_ends_it(admin):
+    os.close(admin.life)
+    assert admin.ended() == 0
+    # The supervisor's copy of the socket is as it was: the next admin process can serve on it.
+    assert admin.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1

@@ -1,0 +1,156 @@
+"""One loop timer for all deadlines: never early, in order, and nobody's fault is another's."""
+
+import asyncio
+
+import pytest
+import uvloop
+
+from mailmoat import clock
+from mailmoat.server.delays import Delays
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+class Owner:
+    def __init__(self, seen, name, work=None):
+        self.seen, self.name, self.work = seen, name, work
+
+    def due(self):
+        self.seen.append((self.name, clock.monotonic()))
+        if self.work:
+            self.work()
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def run(request):
+    def run(main):
+        errors = []
+
+        async def whole():
+            loop = asyncio.get_running_loop()
+            delays = Delays(loop, errors.append)
+            done = loop.create_future()
+            await main(delays, lambda: done.done() or done.set_result(None), done)
+            delays.close()
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(asyncio.wait_for(whole(), 20))
+        return errors
+
+    return run
+
+
+def test_never_early_and_hardly_late(run):
+    seen, wanted = [], {}
+
+    async def main(delays, finish, done):
+        for number in range(200):
+            seconds = 0.0007 * number + 0.0003
+            # The loop's cached clock is stale by now: this must not make a deadline early.
+            stop = clock.monotonic() + 0.0002
+            while clock.monotonic() < stop:
+                pass
+            wanted[number] = clock.monotonic() + seconds
+            delays.after(seconds, Owner(seen, number))
+        delays.after(0.3, Owner([], "last", finish))
+        await done
+
+    assert run(main) == []
+    assert sorted(name for name, _ in seen) == list(range(200))
+    late = sorted(at - wanted[name] for name, at in seen)
+    assert late[0] >= 0
+    assert late[100] < 0.005  # half of them; the worst are the machine's business
+
+
+def test_in_order_of_deadline_then_of_scheduling(run):
+    seen = []
+
+    async def main(delays, finish, done):
+        now = clock.monotonic_ms()
+        for name, after in (("d", 30), ("a", 10), ("e", 30), ("b", 20), ("c", 20)):
+            delays.call_at_ms(now + after, Owner(seen, name))
+        delays.call_at_ms(now + 31, Owner(seen, "f", finish))
+        await done
+
+    run(main)
+    assert "".join(name for name, _ in seen) == "abcdef"
+
+
+def test_an_owner_that_raises_costs_nobody_else(run):
+    seen = []
+
+    def fail():
+        raise RuntimeError("mine alone")
+
+    async def main(delays, finish, done):
+        at = clock.monotonic_ms() + 5
+        delays.call_at_ms(at, Owner(seen, "bad", fail))
+        delays.call_at_ms(at, Owner(seen, "good"))
+        delays.call_at_ms(at + 5, Owner(seen, "later", finish))
+        await done
+
+    errors = run(main)
+    assert [str(error) for error in errors] == ["mine alone"]
+    assert [name for name, _ in seen] == ["bad", "good", "later"]
+
+
+def test_an_earlier_deadline_and_a_past_one_are_armed_for(run):
+    seen = []
+
+    async def main(delays, finish, done):
+        delays.after(3600, Owner(seen, "never"))
+        delays.after(0.01, Owner(seen, "soon", lambda: delays.call_at_ms(-5, Owner(seen, "past", finish))))
+        delays.call_at_ms(0, Owner(seen, "at once"))
+        assert seen == []  # due, but never called from within
+        await done
+        assert len(delays) == 1
+
+    run(main)
+    assert [name for name, _ in seen] == ["at once", "soon", "past"]
+
+
+def test_cancelled_is_forgotten_and_the_rest_still_come(run):
+    seen = []
+
+    async def main(delays, finish, done):
+        keys = [delays.after(0.005, Owner(seen, "no")) for _ in range(10)]
+        assert all(keys)
+        delays.after(0.3, Owner(seen, "yes", finish))  # another level: the wakening for the cancelled ones must find it
+        assert all(delays.cancel(key) for key in keys)
+        assert not any(delays.cancel(key) for key in keys)
+        await done
+
+    run(main)
+    assert [name for name, _ in seen] == ["yes"]
+
+
+def test_closing_ends_it_even_from_an_owner(run):
+    seen = []
+
+    async def main(delays, finish, done):
+        at = clock.monotonic_ms() + 2
+        delays.call_at_ms(at, Owner(seen, "closer", delays.close))
+        delays.call_at_ms(at, Owner(seen, "same time"))
+        delays.call_at_ms(at + 3, Owner(seen, "later"))
+        other = Delays(asyncio.get_running_loop(), lambda _: None)
+        other.after(0.02, Owner([], "end", finish))
+        await done
+        delays.after(0, Owner(seen, "after close"))
+        other.after(0.01, Owner([], "end", finish))
+
+    run(main)
+    assert [name for name, _ in seen] == ["closer"]
+
+
+def test_fifty_thousand_at_once(run):
+    seen = []
+
+    async def main(delays, finish, done):
+        at = clock.monotonic_ms() + 100
+        for number in range(50_000):
+            delays.call_at_ms(at + number % 7, Owner(seen, number))
+        delays.call_at_ms(at + 7, Owner([], "end", finish))
+        await done
+
+    run(main)
+    assert len(seen) == 50_000

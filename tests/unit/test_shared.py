@@ -1,0 +1,130 @@
+"""Shared memory across fork, and what the binding refuses."""
+
+import ipaddress
+import os
+
+import pytest
+
+from mailmoat._native import Shared
+
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def packed(text):
+    return ipaddress.ip_address(text).packed
+
+
+def test_what_a_child_counts_the_parent_sees():
+    shared = Shared(2, ["a", "b"], gauges=["g"])
+    assert shared.names == ["a", "b", "g"]
+    assert shared.slots == 3
+
+    def work():
+        shared.add(0, 1)
+        shared.add(0, 1, 4)
+        shared.set(1, 2, 7)
+        shared.add(1, 2, -2)
+        shared.set_oldest_held(1, 1234)
+        shared.request_shed(0)
+        assert shared.source_enter(0, packed("192.0.2.1")) == 1
+
+    in_child(work)
+    assert shared.row(0) == [0, 5, 0]
+    assert (shared.sum(1), shared.sum(2)) == (5, 5)
+    assert shared.oldest_held() == 1
+    assert (shared.take_shed_requests(0), shared.take_shed_requests(0)) == (1, 0)
+    assert shared.source_enter(1, packed("::ffff:192.0.2.1")) == 2
+    # The child is dead: its share is given back, its counters stay.
+    shared.reset_gauges(1)
+    shared.source_clear(0)
+    assert shared.oldest_held() is None
+    assert (shared.sum(1), shared.sum(2)) == (5, 0)
+    assert shared.source_enter(1, packed("192.0.2.1")) == 2
+
+
+def test_concurrent_additions_are_all_counted():
+    shared = Shared(1, ["a"])
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            for _ in range(50_000):
+                shared.add(0, 0)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert shared.sum(0) == 200_000
+
+
+def test_readers_beside_a_writer_never_see_a_steady_source_vanish():
+    shared = Shared(2, [], sources=64)
+    steady = packed("2001:db8::1")
+    assert shared.source_enter(0, steady) == 1
+    child = os.fork()
+    if child == 0:
+        for number in range(100_000):
+            other = packed(f"192.0.2.{number % 48}")
+            (shared.source_leave if number // 48 % 2 else shared.source_enter)(0, other)
+        os._exit(0)
+    seen = set()
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        seen.add(shared.source_enter(1, steady))
+        shared.source_leave(1, steady)
+    assert seen == {2}
+
+
+def test_a_prefix_of_ipv6_is_one_source():
+    shared = Shared(1, [])
+    assert shared.source_enter(0, packed("2001:db8::1")) == 1
+    assert shared.source_enter(0, packed("2001:db8::2")) == 2
+    assert shared.source_enter(0, packed("2001:db8:0:1::1")) == 1
+    shared.source_leave(0, packed("2001:db8::3"))
+    shared.source_leave(0, packed("::1"))
+    assert shared.source_enter(0, packed("2001:db8::1")) == 2
+
+
+def test_a_full_table_counts_nobody():
+    shared = Shared(1, [], sources=2)
+    assert [shared.source_enter(0, packed(f"192.0.2.{n}")) for n in range(3)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda shared: shared.add(-1, 0),
+        lambda shared: shared.add(0, 1),
+        lambda shared: shared.set(0, 1 << 80, 1),
+        lambda shared: shared.sum(1),
+        lambda shared: shared.row(2),
+        lambda shared: shared.reset_gauges(2),
+        lambda shared: shared.request_shed(2),
+        lambda shared: shared.take_shed_requests(2),
+        lambda shared: shared.set_oldest_held(2, 1),
+        lambda shared: shared.source_enter(2, bytes(4)),
+        lambda shared: shared.source_clear(2),
+    ],
+)
+def test_a_bad_index_is_an_index_error(call):
+    with pytest.raises(IndexError):
+        call(Shared(1, ["a"]))
+
+
+def test_a_bad_source_is_a_value_error():
+    with pytest.raises(ValueError, match="4 or 16"):
+        Shared(1, []).source_enter(0, b"123")
+
+
+def test_memory_is_what_was_said():
+    assert Shared(2, ["a"] * 40).size <= 3 * ((1 << 20) + 1024)
+    with pytest.raises(OSError, match="shared memory"):
+        Shared(1 << 30, ["a"], sources=1 << 40)
