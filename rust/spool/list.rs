@@ -1,0 +1,120 @@
+//! What is in the spool, for the operator: all partitions, also those of a running server.
+//!
+//! Reads only, in short transactions of a page of messages, so that no checkpoint of a server waits for it; two pages may show
+//! two moments. SQLite may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::place::{Place, database};
+use super::store::{check_version, recipients};
+use super::tag;
+use super::trouble::Trouble;
+use crate::message::Recipient;
+
+/// Messages read in one transaction.
+const PAGE: i64 = 500;
+
+/// One message of the spool, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Queue id.
+    pub queue_id: String,
+    /// Time of acceptance, milliseconds since the epoch.
+    pub arrival: i64,
+    /// Time of the next attempt, milliseconds since the epoch.
+    pub due: i64,
+    /// Delivery attempts made.
+    pub attempts: u32,
+    /// Reverse-path without angle brackets.
+    pub reverse_path: String,
+    /// Octets of trace fields and content.
+    pub size: i64,
+    /// Recipients in the order of their RCPT commands.
+    pub recipients: Vec<Recipient>,
+    /// Tag of the partition.
+    pub partition: String,
+    /// A process owns the partition now.
+    pub owned: bool,
+}
+
+/// All messages of the spool, by partition and order of coming.
+pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
+    let mut all = Vec::new();
+    each(spool, |connection, tag| {
+        let owned = Place::owned(spool, tag)?;
+        let mut after = 0;
+        while let Some(last) = page(connection, tag, owned, after, &mut all)? {
+            after = last;
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Number of messages in the spool.
+pub fn count(spool: &Path) -> io::Result<i64> {
+    let mut sum = 0;
+    each(spool, |connection, _| {
+        sum += connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0))?;
+        Ok(())
+    })?;
+    Ok(sum)
+}
+
+fn each(spool: &Path, mut visit: impl FnMut(&Connection, &str) -> Result<(), Trouble>) -> io::Result<()> {
+    for tag in Place::names(spool)? {
+        let path = database(&spool.join("partitions").join(&tag));
+        if let Err(trouble) = open(&path).and_then(|connection| visit(&connection, &tag)) {
+            // Removed meanwhile: it was empty.
+            if path.try_exists()? {
+                return Err(io::Error::other(format!("partition {tag}: {trouble}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Connection, Trouble> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_millis(250))?;
+    check_version(&connection, path)?;
+    Ok(connection)
+}
+
+/// Appends the messages that follow sequence `after`; returns the last one's, or None at the end.
+fn page(
+    connection: &Connection,
+    tag: &str,
+    owned: bool,
+    after: i64,
+    all: &mut Vec<Listed>,
+) -> Result<Option<i64>, Trouble> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(
+        "SELECT seq,arrival,due,attempts,reverse_path,size FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = statement.query([after, PAGE])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let sequence = row.get(0)?;
+        last = Some(sequence);
+        all.push(Listed {
+            queue_id: tag::queue_id(tag, sequence),
+            arrival: row.get(1)?,
+            due: row.get(2)?,
+            attempts: row.get(3)?,
+            reverse_path: row.get(4)?,
+            size: row.get(5)?,
+            recipients: recipients(&transaction, sequence)?,
+            partition: tag.to_owned(),
+            owned,
+        });
+    }
+    Ok(last)
+}

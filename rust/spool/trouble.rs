@@ -1,0 +1,51 @@
+//! What can go wrong with a partition, and whose fault it is.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+use rusqlite::ErrorCode;
+
+/// A failed operation on the queue; the text is for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// This message alone cannot be stored or loaded; the queue is well.
+    Message(String),
+    /// The queue cannot be read or written now.
+    Queue(String),
+    /// What is in the queue file is not a queue: it must be set aside.
+    Damaged(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Message(text) | Self::Queue(text) | Self::Damaged(text)) = self;
+        formatter.write_str(text)
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = match &error {
+            rusqlite::Error::SqliteFailure(failure, _) => format!("{error} (SQLite {})", failure.extended_code),
+            _ => error.to_string(),
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Message(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            _ => Self::Queue(text),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Queue(error.to_string())
+    }
+}
+
+impl From<Trouble> for io::Error {
+    fn from(trouble: Trouble) -> Self {
+        Self::other(trouble.to_string())
+    }
+}
