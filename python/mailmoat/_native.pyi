@@ -60,6 +60,50 @@ class Message:
 
 # --- client ---
 
+CLIENT_WAIT: int
+"""Wait for input, at most as long as `timeout_kind` says."""
+CLIENT_READY: int
+"""The connection is set up: a transaction may begin."""
+CLIENT_DONE: int
+"""The transaction has ended: take the outcomes. The next may begin."""
+CLIENT_CLOSED: int
+"""Write what `output` gives and close. Outcomes are there if a transaction was running."""
+CLIENT_MORE: int
+"""Content from a file: call `output` again whenever the transport has room."""
+
+@final
+class Client:
+    """One connection to a next hop, in SMTP or LMTP (RFC 5321, RFC 2033, RFC 2920): no socket, no clock.
+
+    After each call that gives a step, write `output()`. Bad input is a step; ValueError is for a caller's mistake.
+    """
+
+    def __new__(cls, hello_name: str, *, lmtp: bool = False) -> Client:
+        """A connection just made. ValueError unless `hello_name` is printable ASCII without spaces."""
+    def receive(self, chunk: bytes) -> int:
+        """Take what the socket gave; the step."""
+    def output(self) -> bytes:
+        """Take what is to be written; may turn the step from CLIENT_MORE to CLIENT_WAIT or CLIENT_CLOSED."""
+    def begin(self, message: Message, recipient_indexes: list[int]) -> int:
+        """Begin a transaction; ValueError unless the step is CLIENT_READY or CLIENT_DONE. Reads no file beyond its header section."""
+    def quit(self) -> int:
+        """End an idle connection: QUIT is written, its reply gives CLIENT_CLOSED."""
+    def end(self, cause: str) -> int:
+        """The connection is lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLIENT_CLOSED."""
+    def outcomes(self) -> list[tuple[int, int, str]]:
+        """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each index begun with."""
+    @property
+    def step(self) -> int: ...
+    @property
+    def timeout_kind(self) -> int:
+        """Time limit that applies: 0 greeting, 1 MAIL, 2 RCPT, 3 DATA, 4 block, 5 end of data, 6 idle (RFC 5321 4.5.3.2)."""
+    @property
+    def refusal(self) -> tuple[int, str] | None:
+        """Why the connection closed before it was ready: (state 0 or 2, reply)."""
+    @property
+    def untouched(self) -> bool:
+        """Closed before anything but 421 was replied to the transaction."""
+
 # --- session ---
 
 STEP_NEED_INPUT: Final = 0

@@ -1,9 +1,83 @@
 //! Binding of `crate::client`.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::message::Message;
+use crate::client::{Client as Inner, Misuse, Protocol, Step};
+
+/// See `_native.pyi`.
+#[pyclass(module = "mailmoat._native")]
+pub struct Client(Inner);
+
+impl From<Misuse> for PyErr {
+    fn from(misuse: Misuse) -> Self {
+        PyValueError::new_err(misuse.0)
+    }
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    #[pyo3(signature = (hello_name, *, lmtp=false))]
+    fn new(hello_name: &str, lmtp: bool) -> PyResult<Self> {
+        let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+        Ok(Self(Inner::new(protocol, hello_name)?))
+    }
+
+    fn receive(&mut self, chunk: &[u8]) -> u8 {
+        self.0.receive(chunk) as u8
+    }
+
+    fn output<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.output())
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn begin(&mut self, message: &Bound<'_, Message>, recipient_indexes: Vec<usize>) -> PyResult<u8> {
+        Ok(self.0.begin(message.get().0.clone(), &recipient_indexes)? as u8)
+    }
+
+    fn quit(&mut self) -> u8 {
+        self.0.quit() as u8
+    }
+
+    fn end(&mut self, cause: &str) -> u8 {
+        self.0.end(cause) as u8
+    }
+
+    fn outcomes(&mut self) -> Vec<(usize, u8, String)> {
+        self.0.outcomes().into_iter().map(|(index, state, reply)| (index, state as u8, reply)).collect()
+    }
+
+    #[getter]
+    fn step(&self) -> u8 {
+        self.0.step() as u8
+    }
+
+    #[getter]
+    fn timeout_kind(&self) -> u8 {
+        self.0.timeout() as u8
+    }
+
+    #[getter]
+    fn refusal(&self) -> Option<(u8, &str)> {
+        self.0.refusal().map(|(state, reply)| (*state as u8, reply.as_str()))
+    }
+
+    #[getter]
+    fn untouched(&self) -> bool {
+        self.0.untouched()
+    }
+}
 
 /// Adds this module's classes to the extension module.
-#[allow(clippy::unnecessary_wraps)]
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("CLIENT_WAIT", Step::Wait as u8)?;
+    module.add("CLIENT_READY", Step::Ready as u8)?;
+    module.add("CLIENT_DONE", Step::Done as u8)?;
+    module.add("CLIENT_CLOSED", Step::Closed as u8)?;
+    module.add("CLIENT_MORE", Step::More as u8)?;
+    module.add_class::<Client>()
 }
