@@ -1,0 +1,30 @@
+"""`mailmoat check-config`: every mistake in the settings with its mend, and what is right but wants a second look."""
+
+from __future__ import annotations
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
+
+
+def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Check the settings: 0 when they can be used, 1 when there are mistakes. Warnings do not count."""
+    from mailmoat.errors import ConfigError
+    from mailmoat.settings import load, warnings
+
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        if not as_json:
+            complain(error)
+        print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
+        raise typer.Exit(1) from None
+    advice = warnings(settings)
+    if as_json:
+        print_json({"ok": True, "mistakes": [], "warnings": advice})
+        return
+    for warning in advice:
+        typer.echo(f"warning: {warning}")
+    typer.echo(
+        "The settings can be used." if not advice else f"The settings can be used; {len(advice)} to look at again."
+    )

@@ -1,0 +1,53 @@
+"""What the commands have in common: `--config`, `--json`, and ending with status 1 where something asked about is wrong.
+
+Imports nothing heavy: `mailmoat --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from mailmoat.errors import ConfigError
+    from mailmoat.settings import Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Settings file (TOML). Default: what MAILMOAT_CONFIG names, else none."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def fail(text: str) -> NoReturn:
+    """Say what is wrong and end with status 1."""
+    typer.echo(f"mailmoat: {text}", err=True)
+    raise typer.Exit(1)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def complain(error: ConfigError) -> NoReturn:
+    """All mistakes, one a line, and status 1."""
+    for mistake in error.mistakes:
+        typer.echo(f"mistake: {mistake}", err=True)
+    fail(f"{len(error.mistakes)} {'mistake' if len(error.mistakes) == 1 else 'mistakes'} in the settings")
+
+
+def settings_in_force(config: Path | None) -> Settings:
+    """The settings, or all mistakes in them and status 1."""
+    from mailmoat.errors import ConfigError
+    from mailmoat.settings import load
+
+    try:
+        return load(config)
+    except ConfigError as error:
+        complain(error)

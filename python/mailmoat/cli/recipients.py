@@ -1,0 +1,69 @@
+"""`mailmoat recipients check`: would this recipient be taken, and which rule decides. Asks the directory as the server does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json, settings_in_force
+
+if TYPE_CHECKING:
+    from mailmoat.directory import Directory
+    from mailmoat.settings import Settings
+
+app = typer.Typer(help="Ask the recipient directory.", no_args_is_help=True)
+
+Answer = tuple[str, str]
+"""`exists`, `absent`, `unknown`, `blocked`, `elsewhere` or `malformed`; and the sentence that says why."""
+
+
+@app.callback()
+def group() -> None:
+    """Ask the recipient directory."""
+
+
+@app.command("check")
+def check(
+    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Recipients to ask for.")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say of each address whether it exists: 0 when all do, 1 when one does not or it cannot be told."""
+    from mailmoat.directory.file import open_directory
+    from mailmoat.errors import ConfigError
+
+    settings = settings_in_force(config)
+    try:
+        directory = open_directory(settings)
+    except ConfigError as error:
+        complain(error)
+    answers = [(address, *_answer(address, settings, directory)) for address in addresses]
+    if as_json:
+        print_json([{"address": address, "answer": answer, "why": why} for address, answer, why in answers])
+    else:
+        for _, _, why in answers:
+            typer.echo(why)
+    if any(answer != "exists" for _, answer, _ in answers):
+        raise typer.Exit(1)
+
+
+def _answer(written: str, settings: Settings, directory: Directory | None) -> Answer:
+    from mailmoat._native import Address
+
+    try:
+        address = Address.parse(written)
+        if not address.domain:
+            address = Address.parse(f"{address}@{settings.relay.default_domain or ''}")
+    except ValueError as error:
+        return "malformed", f"{written}: malformed ({error})"
+    if address.domain not in settings.relay.local_domains:
+        return "elsewhere", f"{address}: elsewhere ({address.domain} is not in relay.local_domains)"
+    if address.key in settings.recipients.blocked:
+        return "blocked", f"{address}: blocked (it is in recipients.blocked)"
+    if address.local.lower() == "postmaster":
+        return "exists", f"{address}: exists (postmaster is always accepted)"
+    if directory is None:
+        return "unknown", f"{address}: unknown (recipients.file is not set: every recipient is accepted)"
+    return directory.lookup(address).value, directory.explain(address)

@@ -1,0 +1,46 @@
+"""`mailmoat serve`: the server in the foreground; `--demo` for trying it out, `--check` for not starting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, complain, fail
+
+DemoOption = Annotated[
+    bool, typer.Option("--demo", help="Try it out: sample settings and recipients, everything kept below ./var.")
+]
+CheckOption = Annotated[bool, typer.Option("--check", help="Check the settings and end without starting.")]
+
+
+def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: CheckOption = False) -> None:
+    """Run the server until SIGTERM; SIGHUP reads the settings again."""
+    if demo and config:
+        raise typer.BadParameter("--demo brings its own settings file: leave one of the two out", param_hint="--config")
+    from mailmoat import demo as sample
+    from mailmoat.errors import ConfigError
+    from mailmoat.settings import Settings, load, warnings
+
+    def read() -> Settings:
+        return load(sample.settings_file(), base=Path.cwd()) if demo else load(config)
+
+    try:
+        settings = read()
+        if demo and not check:
+            sample.lay_out(settings)
+    except ConfigError as error:
+        complain(error)
+    except OSError as error:
+        fail(f"the sample recipients cannot be written: {error}")
+    for warning in warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    if check:
+        typer.echo("The settings can be used.")
+        return
+    from mailmoat.server import supervisor
+
+    if demo:
+        typer.echo(sample.what_to_type(settings))
+    raise typer.Exit(supervisor.run(settings, reload=read))

@@ -1,0 +1,15 @@
+"""The typed settings tree; the only reader of files and environment.
+
+`load` gives the tree in force or raises `ConfigError` with every mistake; `warnings` says what in it wants a second look;
+`entries` and `reference` list what can be set. Everything else in the program is handed a `Settings` and reads nothing.
+"""
+
+from __future__ import annotations
+
+from mailmoat.settings.advice import warnings
+from mailmoat.settings.reference import Entry, entries, reference
+from mailmoat.settings.sources import load
+from mailmoat.settings.tree import Settings
+from mailmoat.settings.values import Listener, NextHop
+
+__all__ = ["Entry", "Listener", "NextHop", "Settings", "entries", "load", "reference", "warnings"]

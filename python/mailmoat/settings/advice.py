@@ -1,0 +1,53 @@
+"""What is not wrong and still wants a second look: shown by `check-config` and at start, never a reason to refuse it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmoat.settings.tree import Settings
+
+PATIENT = 30
+"""Seconds of tarpit that rightful senders put up with."""
+WIDEST = {4: 8, 6: 32}
+"""Shortest network prefix that can still be one organisation's: the largest block ever given to one of them."""
+
+
+def warnings(settings: Settings) -> list[str]:
+    """One plain sentence for each thing an operator probably did not mean."""
+    return [*_tarpit(settings), *_relay(settings), *_delivery(settings)]
+
+
+def _tarpit(settings: Settings) -> Iterator[str]:
+    time = settings.tarpit.time
+    if time and not (settings.recipients.lookup and settings.recipients.file):
+        lacking = "recipients.file is not set" if settings.recipients.lookup else "recipients.lookup is off"
+        yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to hold"
+    if time > PATIENT:
+        yield f"tarpit.time is {time:g} s: above {PATIENT} s rightful senders with a mistyped recipient suffer too"
+    if time and settings.tarpit.max_session and settings.tarpit.max_session < time:
+        yield "tarpit.max_session is below tarpit.time: the first held reply ends the session"
+
+
+def _relay(settings: Settings) -> Iterator[str]:
+    relay = settings.relay
+    if not relay.local_domains:
+        yield "relay.local_domains is empty: no recipient is ours, and everything is refused that is not relayed"
+    elif relay.default_domain not in relay.local_domains:
+        yield f"relay.default_domain {relay.default_domain} is no local domain: recipients without a domain are refused"
+    for network in relay.networks:
+        widest = WIDEST[network.version]
+        if network.prefixlen < widest:
+            yield f"relay.networks has {network}, wider than /{widest}: this is an open relay, and spammers will find it"
+
+
+def _delivery(settings: Settings) -> Iterator[str]:
+    if settings.delivery.next_hop is None:
+        yield "delivery.next_hop is not set: accepted messages stay in the spool until they expire"
+    if not settings.ndr.enabled:
+        yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 wants"
+    path = settings.recipients.file
+    if settings.recipients.lookup and path and not path.is_file():
+        yield f"recipients.file {path} is not there: until it is, every recipient is answered 451"

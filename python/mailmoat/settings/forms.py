@@ -1,0 +1,73 @@
+"""How a setting is written: the mend a mistake names, the text a value is shown as, and what a relative path counts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+SIZE_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a setting is written: `write` completes "write ..."; `show` turns its value back into that form."""
+
+    write: str
+    show: Callable[[object], str]
+    rebase: Callable[[str, Path], str] | None = None
+    """For what holds a path: the same text with a relative path put below a directory."""
+
+
+def below(written: str, directory: Path) -> str:
+    """A relative path below `directory`; an absolute one as it is."""
+    return str(directory / written) if written else written
+
+
+def next_hop_below(written: str, directory: Path) -> str:
+    """The same for the path of a `maildir:`."""
+    kind, colon, rest = written.strip().partition(":")
+    return f"{kind}:{directory / rest}" if kind == "maildir" and colon and rest else written
+
+
+def show(value: object) -> str:
+    """Any value as an operator would write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ", ".join(show(item) for item in value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show_duration(value: object) -> str:
+    """Seconds in the largest unit that leaves a whole number."""
+    seconds = float(str(value))
+    for unit, length in DURATION_UNITS.items():
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s" if seconds else "0"
+
+
+def show_size(value: object) -> str:
+    """Octets in the largest unit that leaves a whole number."""
+    octets = int(str(value))
+    for unit, length in SIZE_UNITS.items():
+        if octets and octets % length == 0:
+            return f"{octets // length}{unit}"
+    return str(octets)
+
+
+def show_retry(value: object) -> str:
+    """Waits, equal neighbours as one with `*`."""
+    runs: list[tuple[str, int]] = []
+    for wait in value if isinstance(value, tuple) else ():
+        written = show_duration(wait)
+        if runs and runs[-1][0] == written:
+            runs[-1] = (written, runs[-1][1] + 1)
+        else:
+            runs.append((written, 1))
+    return ", ".join(written if times == 1 else f"{written}*{times}" for written, times in runs)

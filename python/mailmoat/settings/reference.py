@@ -1,0 +1,94 @@
+"""What can be set, as a list: for `mailmoat settings`, for the manual's table, and for finding what a mistyped name meant.
+
+Everything here is made from the tree, so that no second list can differ from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from mailmoat.settings.tree import Settings
+from mailmoat.settings.forms import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+PREFIX = str(Settings.model_config["env_prefix"])
+NESTED = str(Settings.model_config["env_nested_delimiter"])
+COMPUTED = {"hostname": "the machine's name", "relay.default_domain": "the first local domain"}
+"""Defaults that depend on the machine or on another setting."""
+
+INTRODUCTION = """\
+# Settings
+
+<!-- Made by `mailmoat settings --reference`; a test holds it to the program. -->
+
+A setting is taken from the environment, else from the file named by `--config` or `MAILMOAT_CONFIG`, else it has the default below.
+In the file (TOML) `tarpit.time` is `time` below `[tarpit]`. Durations are seconds, or a number with `s`, `m`, `h` or `d`; sizes are octets, or a
+number with `KiB`, `MiB` or `GiB`; a list is an array in the file and has commas in the environment. A relative path in the file counts
+from the file's directory, in the environment from the working directory. `mailmoat settings` prints what is in force and where it came
+from; `mailmoat check-config` finds mistakes.
+
+| Name | Environment | Default | Meaning |
+| --- | --- | --- | --- |
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One setting: its key (`tarpit.time`), environment name, default as text, form and meaning."""
+
+    key: str
+    environment: str
+    default: str
+    form: Form
+    meaning: str
+
+    def value(self, settings: Settings) -> object:
+        """Its value in a tree."""
+        value: object = settings
+        for name in self.key.split("."):
+            value = getattr(value, name)
+        return value
+
+
+def _entries(branch: type[BaseModel], above: tuple[str, ...]) -> Iterator[Entry]:
+    for name, field in branch.model_fields.items():
+        names = (*above, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _entries(field.annotation, names)
+        else:
+            yield _entry(".".join(names), field)
+
+
+def _entry(key: str, field: FieldInfo) -> Entry:
+    form = next(item for item in field.metadata if isinstance(item, Form))
+    default = COMPUTED[key] if key in COMPUTED else form.show(field.default)
+    return Entry(key, PREFIX + key.replace(".", NESTED).upper(), default, form, field.description or "")
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All settings by key, in the order of the tree."""
+    return {entry.key: entry for entry in _entries(Settings, ())}
+
+
+def reference() -> str:
+    """`docs/settings.md`."""
+    rows = (
+        f"| `{entry.key}` | `{entry.environment}` | {_cell(entry)} | {entry.meaning} |\n"
+        for entry in entries().values()
+    )
+    return INTRODUCTION + "".join(rows)
+
+
+def _cell(entry: Entry) -> str:
+    if entry.key in COMPUTED:
+        return entry.default
+    return f"`{entry.default}`" if entry.default else "none"

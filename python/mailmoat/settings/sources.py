@@ -1,0 +1,150 @@
+"""Where settings come from: defaults, below a TOML file, below the environment.
+
+`load` is the only reader of the settings file and of the environment. It finds every mistake before it gives up and says of each
+where it is, what stands there, what is wrong and the mend; a name nobody knows is a mistake too. Called at start, at every reload
+and by the command line; raises `ConfigError` and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
+from mailmoat.errors import ConfigError
+from mailmoat.settings.reference import PREFIX, entries
+from mailmoat.settings.tree import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+CONFIG = PREFIX + "CONFIG"
+TEST = PREFIX + "TEST_"
+
+Flat = dict[str, object]
+"""Values as written, by key (`tarpit.time`)."""
+
+
+def load(
+    config: Path | None = None, environment: Mapping[str, str] | None = None, *, base: Path | None = None
+) -> Settings:
+    """The settings in force.
+
+    `config` is the settings file; without it the one `MAILMOAT_CONFIG` names, else none. `environment` replaces the process's.
+    Relative paths in the file count from `base`, which is the file's directory unless given.
+    """
+    environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
+    config = config or (Path(environment[CONFIG]) if environment.get(CONFIG) else None)
+    mistakes: list[str] = []
+    from_file = _file(config, base, mistakes) if config else {}
+    from_environment = _environment(environment, mistakes)
+    origins = {key: str(config) for key in from_file} | {key: entries()[key].environment for key in from_environment}
+    try:
+        settings = Settings(**_nested(from_file | from_environment))
+    except ValidationError as error:
+        mistakes += [_mistake(detail, origins) for detail in error.errors()]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return settings.came_from(origins)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment handed to `load`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._given = {name.lower(): value for name, value in environment.items()}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
+
+
+def _environment(environment: Mapping[str, str], mistakes: list[str]) -> Flat:
+    """The settings in the environment; names that only look like ours become mistakes."""
+    known = {entry.environment for entry in entries().values()}
+    ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
+    for name in sorted(ours.keys() - known - {CONFIG}):
+        if not name.startswith(TEST):
+            meant = _meant(name.upper(), known)
+            mistakes.append(f"{name} = {ours[name]!r}: no such setting; {meant or 'remove it from the environment'}")
+    source = _Environment({name: value for name, value in ours.items() if name in known})
+    return {key: _rebased(key, value, Path.cwd()) for key, value in _leaves(source(), "", PREFIX, mistakes)}
+
+
+def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
+    """The settings in a file; what is no setting becomes a mistake, and so does a file that cannot be read."""
+    try:
+        with path.open("rb"):
+            table = TomlConfigSettingsSource(Settings, path).toml_data
+    except OSError as error:
+        mistakes.append(f"{path}: cannot be read: {error.strerror}; name a settings file that is there and readable")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mistakes.append(f"{path}: is not TOML: {error}; mend it there")
+    else:
+        directory = (base or path.parent).absolute()
+        return {key: _rebased(key, value, directory) for key, value in _leaves(table, "", str(path), mistakes)}
+    return {}
+
+
+def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[str]) -> Iterator[tuple[str, object]]:
+    """The values in nested tables that are settings, by key."""
+    known = entries()
+    branches = {key.partition(".")[0] for key in known if "." in key}
+    for name, value in table.items():
+        key = above + name
+        if key in known:
+            yield key, value
+        elif key not in branches:
+            meant = _meant(key, known.keys() | branches) or "remove it"
+            mistakes.append(f"{where}: {key} = {_written(value)}: no such setting; {meant}")
+        elif isinstance(value, dict):
+            yield from _leaves(value, f"{key}.", where, mistakes)
+        else:
+            mistakes.append(
+                f"{where}: {key} = {_written(value)}: is a group of settings; write [{key}] and the settings below it"
+            )
+
+
+def _written(value: object) -> str:
+    return "{...}" if isinstance(value, dict) else repr(value)
+
+
+def _meant(name: str, known: set[str]) -> str:
+    """The name that was probably meant, as a mend; of a key also when its group was forgotten or is another one."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    close = close or [key for key in sorted(known) if key.rpartition(".")[2] == name.rpartition(".")[2]]
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _rebased(key: str, value: object, directory: Path) -> object:
+    rebase = entries()[key].form.rebase
+    return rebase(value, directory) if rebase and isinstance(value, str) else value
+
+
+def _nested(flat: Flat) -> dict[str, Any]:
+    """Keys back to tables."""
+    tables: dict[str, Any] = {}
+    for key, value in flat.items():
+        branch, _, name = key.rpartition(".")
+        table = tables.setdefault(branch, {}) if branch else tables
+        table[name] = value
+    return tables
+
+
+def _mistake(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
+    """One sentence: where, what stands there, what is wrong, the mend."""
+    key = ".".join(part for part in detail["loc"] if isinstance(part, str))
+    entry, origin = entries()[key], origins.get(key)
+    wrong = str(detail.get("ctx", {}).get("error", detail["msg"]))
+    value = _written(detail["input"])
+    where = f"{key} = {value}" if origin != entry.environment else f"{origin} = {value}"
+    if origin and origin != entry.environment:
+        where = f"{origin}: {where}"
+    return f"{where}: {wrong}; write {entry.form.write}"

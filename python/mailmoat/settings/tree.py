@@ -1,0 +1,326 @@
+"""The typed tree of all settings: names, defaults, meanings, and how each is written.
+
+A tree is frozen and whole: every value in it was checked, and a process that needs other settings gets another tree. Making one
+with `Settings(...)` reads no file and no environment (`sources.load` does); it fails with pydantic's ValidationError. The
+description of a field is its line in the operator's manual: a field without one does not pass the tests.
+"""
+
+import socket  # noqa: TID251 - asks for this machine's name, opens nothing
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mailmoat.settings import forms, values
+from mailmoat.settings.forms import Form
+from mailmoat.settings.values import Listener, NextHop
+
+DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", forms.show_duration)
+DOMAINS = Form("domains such as example.com, separated by commas", forms.show)
+NETWORKS = Form("networks such as 192.0.2.0/24 or 2001:db8::/32, separated by commas", forms.show)
+LISTENERS = Form("addresses with ports such as 0.0.0.0:25, [::]:25 or proxy://10.0.0.1:25, comma between", forms.show)
+NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", forms.show, forms.next_hop_below)
+FORMATS = ("auto", "json", "human")
+LEVELS = ("debug", "info", "warning", "error")
+
+Duration = Annotated[float, PlainValidator(values.duration), DURATION]
+Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or more", forms.show)]
+Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", forms.show)]
+Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", forms.show_size)]
+Switch = Annotated[bool, PlainValidator(values.switch), Form("true or false", forms.show)]
+Domain = Annotated[str, PlainValidator(values.domain), Form("a domain such as mx.example.com", forms.show)]
+OptionalDomain = Annotated[
+    str | None, PlainValidator(values.optional(values.domain)), Form("a domain such as example.com", forms.show)
+]
+Domains = Annotated[tuple[Domain, ...], BeforeValidator(values.items), DOMAINS]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, PlainValidator(values.network)], ...],
+    BeforeValidator(values.items),
+    NETWORKS,
+]
+Listeners = Annotated[
+    tuple[Annotated[Listener, PlainValidator(values.listener)], ...], BeforeValidator(values.items), LISTENERS
+]
+Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", forms.show, forms.below)]
+
+
+class Branch(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tarpit(Branch):
+    """Holding 5yz replies back, so that harvesting addresses does not pay."""
+
+    time: Annotated[
+        float,
+        PlainValidator(values.tarpit_time),
+        Form(f"a duration up to {values.LONGEST_TARPIT} s, such as 5 or 2.5s", forms.show_duration),
+    ] = Field(
+        default=0.0,
+        description="How long each 5yz reply to an unauthenticated client is held, in seconds. 0 = off; 5 is usual.",
+    )
+    exempt_networks: Networks = Field(default=(), description="Networks whose clients are never held.")
+    max_held: Count = Field(
+        default=50_000,
+        description="Sessions held at the same time on this machine; beyond it the longest held is closed with 421. 0 = no bound.",
+    )
+    max_session: Duration = Field(
+        default=180.0, description="Sum of all delays in one session, in seconds; then 421 and close. 0 = no bound."
+    )
+
+
+class Relay(Branch):
+    """Whose messages are taken, and for whom."""
+
+    local_domains: Domains = Field(default=(), description="Domains whose recipients are ours.")
+    default_domain: OptionalDomain = Field(
+        default=None, validate_default=True, description="Domain given to an address that has none."
+    )
+    relay_domains: Domains = Field(
+        default=(),
+        description="Domains that are not ours and for which messages are taken all the same: no recipient filter applies.",
+    )
+    networks: Networks = Field(
+        default=(),
+        description="Networks whose clients may send to any domain. Nobody is trusted by default, loopback neither.",
+    )
+
+    @field_validator("default_domain")
+    @classmethod
+    def _first_local_domain(cls, value: str | None, others: ValidationInfo) -> str | None:
+        return value or next(iter(others.data.get("local_domains", ())), None)
+
+
+class Recipients(Branch):
+    """Which recipients exist."""
+
+    file: Annotated[
+        Path | None, PlainValidator(values.optional(values.path)), Form("a path", forms.show, forms.below)
+    ] = Field(
+        default=None,
+        description="File of the recipients that exist: an address, `@domain` or `!address` a line. Read again when it changes.",
+    )
+    blocked: Annotated[
+        tuple[Annotated[str, PlainValidator(values.recipient_key)], ...],
+        BeforeValidator(values.items),
+        Form("addresses such as all@example.com, separated by commas", forms.show),
+    ] = Field(default=(), description="Recipients refused although they exist.")
+    lookup: Switch = Field(
+        default=True,
+        description="Refuse unknown recipients at RCPT. Off: they are accepted, and reported to the sender as undeliverable later.",
+    )
+
+
+class Delivery(Branch):
+    """How accepted messages are handed on."""
+
+    next_hop: Annotated[NextHop | None, PlainValidator(values.optional(values.next_hop)), NEXT_HOP] = Field(
+        default=None, description="Where accepted messages go. Without one they stay in the spool until they expire."
+    )
+    connections: Positive = Field(default=20, description="Connections to the next hop at the same time, per worker.")
+    retry: Annotated[
+        tuple[float, ...],
+        PlainValidator(values.retry),
+        Form("waits such as 1m*4, 10m*6, 30m", forms.show_retry),
+    ] = Field(
+        default=values.retry("1m*4, 10m*6, 30m"),
+        description="Waits between the attempts for one message; the last one repeats. `10m*6` is six times ten minutes.",
+    )
+    expire: Duration = Field(
+        default=432_000.0,
+        description="Age in seconds at which a message still undelivered goes back to its sender with a report.",
+    )
+    connect_time: Duration = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
+    greeting_time: Duration = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
+    mail_time: Duration = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
+    rcpt_time: Duration = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")
+    data_time: Duration = Field(default=120.0, description="Wait for the reply to DATA, in seconds.")
+    block_time: Duration = Field(
+        default=180.0, description="Wait for the next hop to take a block of content, in seconds."
+    )
+    end_of_data_time: Duration = Field(default=600.0, description="Wait for the reply to the end of data, in seconds.")
+    idle_time: Duration = Field(
+        default=5.0, description="How long an unused connection to the next hop is kept, in seconds."
+    )
+    return_size: Size = Field(
+        default=50_000,
+        description="Octets up to which a message goes back whole in a report; of a longer one the header section.",
+    )
+
+
+class Ndr(Branch):
+    """Reports about messages that could not be delivered."""
+
+    enabled: Switch = Field(default=True, description="Send non-delivery reports. RFC 5321 6.1 wants them sent.")
+    copy_to: Annotated[
+        str | None,
+        PlainValidator(values.optional(values.mailbox)),
+        Form("an address such as postmaster@example.com", forms.show),
+    ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
+
+
+class Limits(Branch):
+    """Bounds on what one client may ask for; 0 switches a bound off."""
+
+    local_part: Count = Field(default=64, description="Octets of a local part. 0 = off.")
+    domain: Count = Field(default=255, description="Octets of a domain. 0 = off.")
+    path: Count = Field(default=256, description="Octets of a path with its brackets. 0 = off.")
+    command_line: Count = Field(default=512, description="Octets of a command line with CRLF. 0 = off.")
+    text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
+    recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
+    message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")
+    hops: Count = Field(default=100, description="Received fields at which a message is refused as looping. 0 = off.")
+    command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
+    data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
+    session_time: Duration = Field(default=3600.0, description="Length of a session, in seconds. 0 = off.")
+    errors: Count = Field(default=20, description="5yz replies in one session; then 421 and close. 0 = off.")
+    idle_commands: Count = Field(
+        default=100,
+        description="Commands in a row that bring no message nearer (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
+    )
+    connections: Count = Field(default=0, description="Connections at the same time on this machine. 0 = off.")
+    connections_per_source: Count = Field(
+        default=100, description="Connections at the same time from one IPv4 address or IPv6 /64. 0 = off."
+    )
+    held_input: Size = Field(
+        default=16 << 10, description="Octets kept of what a held client sends ahead; then reading stops. 0 = off."
+    )
+    memory_content: Size = Field(
+        default=128 << 10,
+        description="Octets of content kept in memory while it is received; a larger one goes to a file. 0 = off.",
+    )
+
+
+class Smtp(Branch):
+    """The dialogue."""
+
+    bare_newline: Annotated[
+        Literal["refuse", "normalise"],
+        PlainValidator(values.one_of("refuse", "normalise")),
+        Form("refuse or normalise", forms.show),
+    ] = Field(
+        default="refuse",
+        description="What happens to a CR or LF that stands alone: refuse the content, or make it CRLF.",
+    )
+
+
+class Admin(Branch):
+    """Figures and health."""
+
+    listen: Annotated[
+        str, PlainValidator(values.admin_listen), Form("an address with a port such as 127.0.0.1:8025", forms.show)
+    ] = Field(default="127.0.0.1:8025", description="Where /metrics and /healthz are served. Empty = off.")
+
+
+class Log(Branch):
+    """The log, on standard error."""
+
+    format: Annotated[
+        Literal["auto", "json", "human"],
+        PlainValidator(values.one_of(*FORMATS)),
+        Form("auto, json or human", forms.show),
+    ] = Field(default="auto", description="JSON lines, or lines for people; auto: for people on a terminal.")
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        PlainValidator(values.one_of(*LEVELS)),
+        Form("debug, info, warning or error", forms.show),
+    ] = Field(default="info", description="The least weight of what is logged.")
+
+
+@cache
+def machine_name() -> str:
+    """The name of this machine, with its domain where the resolver knows one."""
+    name = socket.gethostname()
+    return name if "." in name else socket.getfqdn(name)
+
+
+class Settings(BaseSettings):
+    """All settings of one server."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="MAILMOAT_", env_nested_delimiter="__", enable_decoding=False
+    )
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    workers: Count = Field(default=0, description="Worker processes. 0 = one for each CPU.")
+    hostname: Domain = Field(
+        default_factory=machine_name,
+        validate_default=True,
+        description="The name this server greets with and writes into Received.",
+    )
+    listen: Listeners = Field(
+        default=(Listener("0.0.0.0", 25), Listener("::", 25)),
+        description="Where SMTP is spoken. At a `proxy://` address a PROXY protocol header (v1 or v2) comes first.",
+    )
+    listen_proxy_networks: Networks = Field(
+        default=(),
+        validate_default=True,
+        description="Networks that may speak the PROXY protocol at `proxy://` addresses.",
+    )
+    spool_dir: Directory = Field(
+        default=Path("/var/spool/mailmoat"), description="Where accepted messages are kept until they are delivered."
+    )
+    user: Annotated[str | None, PlainValidator(values.optional(values.text)), Form("a system user", forms.show)] = (
+        Field(default=None, description="System user to become after the addresses are bound.")
+    )
+    drain_time: Duration = Field(
+        default=30.0, description="How long sessions and deliveries may go on after SIGTERM or a reload, in seconds."
+    )
+    tarpit: Tarpit = Tarpit()
+    relay: Relay = Relay()
+    recipients: Recipients = Recipients()
+    delivery: Delivery = Delivery()
+    ndr: Ndr = Ndr()
+    limits: Limits = Limits()
+    smtp: Smtp = Smtp()
+    admin: Admin = Admin()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the constructor is given and nothing else: `sources` reads, and keeps where each value came from."""
+        return (init_settings,)
+
+    @field_validator("listen")
+    @classmethod
+    def _listens_somewhere(cls, value: tuple[Listener, ...]) -> tuple[Listener, ...]:
+        if not value:
+            raise ValueError("nothing to listen on")
+        return value
+
+    @field_validator("listen_proxy_networks")
+    @classmethod
+    def _somebody_may_speak_proxy(cls, value: tuple[object, ...], others: ValidationInfo) -> tuple[object, ...]:
+        if not value and any(listener.proxy for listener in others.data.get("listen", ())):
+            raise ValueError("listen has a proxy:// address, and nobody may speak the PROXY protocol there")
+        return value
+
+    def came_from(self, origins: dict[str, str]) -> Self:
+        """The same tree that knows where its values came from: key -> file or environment name."""
+        self._origins = dict(origins)
+        return self
+
+    def origin(self, key: str) -> str:
+        """`default`, the path of the settings file, or the environment name that gave the value of `tarpit.time`."""
+        return self._origins.get(key, "default")
