@@ -92,11 +92,10 @@ def parse_target(target: str) -> tuple[str, int]:
 
 def survey(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:
     """What the probes are made of, and where the local domain comes from."""
-    ground = Ground(local=local, remote=remote, sender=sender, name=server.name, ip=server.host, unknown=unknown)
     try:
         name = normalise_domain(server.name)
     except ValueError:
-        name = ground.literal
+        name = "localhost"  # it has no usable one
     origin = "as given" if local else "the name the server gives itself"
     local = local or name
     unknown = unknown or f"{UNKNOWN_RECIPIENT}@{local}"
