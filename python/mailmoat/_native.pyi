@@ -275,6 +275,30 @@ class Shared:
 
 # --- snapshot ---
 
+@final
+class Directory:
+    """A compiled recipient directory, mapped read-only; OSError when `path` is no whole snapshot of this version."""
+
+    def __new__(cls, path: str) -> Directory: ...
+    def lookup(self, key: str, domain: str) -> int:
+        """Of the address with this `Address.key` and `Address.domain`: 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded
+        by `!address`, 4 the snapshot is damaged and nothing is known."""
+    def line(self, key: str, domain: str) -> int:
+        """The line of the source file that decided; 0 for none."""
+    @property
+    def entries(self) -> int:
+        """Different entries."""
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Of the source it was compiled from: time of last change in nanoseconds, octets, inode."""
+    @property
+    def default_domain(self) -> str:
+        """What was appended to entries without a domain."""
+
+def compile_directory(source_path: str, target_path: str, default_domain: str = "") -> tuple[int, list[str]]:
+    """Compiles a recipient file: (different entries, problems). With problems (at most 20 and a count of the rest, each names
+    line and mend) `target_path` is left as it is; else it is replaced whole. OSError when a file cannot be read or written."""
+
 # --- spool ---
 
 # --- wheel ---

@@ -1,0 +1,178 @@
+"""The dialogues of `relay-test`: one connection a probe, many side by side; never DATA, never another host than the given.
+
+Greeting, EHLO, RSET, MAIL, RCPT, QUIT. What the server or the network does wrong is an outcome's `trouble`; only `meet`, which
+makes the first connection, raises: ConnectionError with a plain sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.cli.relay_probes import Outcome, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from mailmoat.cli.relay_probes import Probe
+
+CONNECTIONS: Final = 16
+"""Side by side at first."""
+CONNECTIONS_HELD: Final = 64
+"""Side by side when the server holds replies back."""
+PATIENCE: Final = 1.0
+"""Seconds without any reply that show a tarpit."""
+TRIES: Final = 3
+"""Connections a probe may use up by being turned away (too many connections)."""
+LINES: Final = 100
+"""Longest reply taken."""
+
+_SERVICE_CLOSING: Final = 421
+_TROUBLES: Final = (OSError, EOFError, TimeoutError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Whom we talk to: `host` as resolved, and what it said of itself."""
+
+    host: str
+    port: int
+    greeting: str
+    name: str
+    smtputf8: bool
+
+
+class _Dialogue:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._patience = patience
+        self.own_ip: str = writer.get_extra_info("sockname")[0]
+        self.peer_ip: str = writer.get_extra_info("peername")[0]
+
+    async def command(self, line: str) -> tuple[Reply, list[str]]:
+        """Send one command and give its reply, whole and by line."""
+        self._writer.write(line.encode() + b"\r\n")
+        return await self.reply()
+
+    async def reply(self) -> tuple[Reply, list[str]]:
+        """Read one reply (RFC 5321 4.2.1); EOFError, TimeoutError or ValueError when none comes."""
+        begun = clock.monotonic()
+        lines: list[str] = []
+        async with asyncio.timeout(self._patience):
+            while len(lines) < LINES:
+                raw = await self._reader.readline()
+                if not raw.endswith(b"\n"):
+                    raise EOFError("the server closed the connection")
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                if not line[:3].isascii() or not line[:3].isdigit():
+                    raise ValueError("the server does not speak SMTP")
+                lines.append(_printable(line[4:]))
+                if line[3:4] != "-":
+                    return Reply(int(line[:3]), " ".join(lines), clock.monotonic() - begun), lines
+        raise ValueError("the reply has no end")
+
+    async def hello(self) -> list[str]:
+        """Greeting and EHLO, or HELO; the lines of the reply to it. ConnectionError when the server wants none of it."""
+        greeting, _ = await self.reply()
+        if greeting.code != 220:  # noqa: PLR2004 - the only greeting that lets us go on (RFC 5321 4.3.2)
+            raise ConnectionError(f"it greets with {greeting}")
+        for verb in ("EHLO", "HELO"):
+            name = f"[IPv6:{self.own_ip}]" if ":" in self.own_ip else f"[{self.own_ip}]"
+            reply, lines = await self.command(f"{verb} {name}")
+            if reply.code == 250:  # noqa: PLR2004
+                return [str(greeting), *lines]
+        raise ConnectionError(f"it answers EHLO and HELO with {reply}")
+
+
+def _printable(text: str) -> str:
+    """What a terminal may be shown of foreign text."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@asynccontextmanager
+async def _connect(host: str, port: int, patience: float) -> AsyncIterator[_Dialogue]:
+    async with asyncio.timeout(patience):
+        reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield _Dialogue(reader, writer, patience)
+        writer.write(b"QUIT\r\n")
+    finally:
+        writer.close()  # sends what is written; the reply to QUIT interests nobody
+
+
+async def meet(host: str, port: int, patience: float) -> Server:
+    """Connect once and learn the server's address, name and extensions; ConnectionError when it does not talk to us."""
+    try:
+        async with _connect(host, port, patience) as dialogue:
+            greeting, name, *extensions = await dialogue.hello()
+    except _TROUBLES as error:
+        raise ConnectionError(f"cannot talk SMTP with {host} port {port}: {_describe(error, patience)}") from error
+    words = (name or greeting[4:]).split()
+    smtputf8 = any(extension.split()[:1] == ["SMTPUTF8"] for extension in extensions)
+    return Server(dialogue.peer_ip, port, greeting, words[0] if words else "", smtputf8)
+
+
+async def run_probes(
+    server: Server, probes: Sequence[Probe], patience: float, advance: Callable[[], None]
+) -> list[Outcome]:
+    """Run all probes and give their outcomes in order; `advance` is called after each.
+
+    A server that holds replies back gets more connections at once, one that turns connections away fewer.
+    """
+    pending = deque((probe, TRIES) for probe in probes)
+    running: dict[asyncio.Task[tuple[Outcome, bool]], tuple[Probe, int]] = {}
+    outcomes: dict[int, Outcome] = {}
+    width, most = CONNECTIONS, CONNECTIONS_HELD
+    while pending or running:
+        while pending and len(running) < width:
+            entry = pending.popleft()
+            running[asyncio.create_task(_run_probe(server, entry[0], patience))] = entry
+        done, _ = await asyncio.wait(running, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            width = min(width + CONNECTIONS, most)
+        for task in done:
+            (probe, tries), (outcome, turned_away) = running.pop(task), task.result()
+            if turned_away and (running or tries > 1):
+                width = most = max(1, len(running))
+                pending.append((probe, tries if running else tries - 1))
+            else:
+                outcomes[probe.number] = outcome
+                advance()
+    return [outcomes[probe.number] for probe in probes]
+
+
+async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Outcome, bool]:
+    """Give the outcome, and whether the server turned the connection away before it could be tried."""
+    outcome = Outcome(probe)
+    met = False
+    try:
+        async with _connect(server.host, server.port, patience) as dialogue:
+            await dialogue.hello()
+            met = True
+            await dialogue.command("RSET")
+            ascii_only = probe.sender.isascii() and probe.recipient.isascii()
+            parameter = " SMTPUTF8" if server.smtputf8 and not ascii_only else ""
+            mail, _ = await dialogue.command(f"MAIL FROM:{probe.sender}{parameter}")
+            outcome = replace(outcome, mail=mail)
+            if mail.code == 250:  # noqa: PLR2004
+                rcpt, _ = await dialogue.command(f"RCPT TO:{probe.recipient}")
+                outcome = replace(outcome, rcpt=rcpt)
+    except _TROUBLES as error:
+        outcome = replace(outcome, trouble=_describe(error, patience))
+    last = outcome.rcpt or outcome.mail
+    if last and last.code == _SERVICE_CLOSING:
+        outcome = replace(outcome, trouble="the server closed the session")
+    return outcome, not met
+
+
+def _describe(error: BaseException, patience: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no reply within {patience:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

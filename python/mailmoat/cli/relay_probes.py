@@ -1,0 +1,259 @@
+r"""What `relay-test` tries and how it judges the answers: values only, no sockets.
+
+The first seven are the relay tests of KB 304897; then come the historical ways around a relay rule. Two expectations:
+
+* REFUSED: the recipient's domain is remote, so any 2yz makes the server an open relay.
+* LOCAL: the recipient is local however it looks (`%`, `!`, quotes and encapsulation mean nothing, RFC 5321 2.3.11). A 5yz is
+  right; so is a 250 from a server that takes everything local and reports later, unless its reply shows the address rewritten to
+  the remote domain, or it refuses plain unknown recipients and took this one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Expect(Enum):
+    """What a safe server does with the recipient."""
+
+    REFUSED = "refused"
+    LOCAL = "local"
+    REFERENCE = "reference"
+    """An unknown local recipient: shows what the server does with those, cannot fail."""
+
+
+class Result(Enum):
+    """What a probe shows."""
+
+    PASS = "pass"  # noqa: S105 - a verdict
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One transaction to try; `sender` and `recipient` are what follows `MAIL FROM:` and `RCPT TO:`."""
+
+    number: int
+    name: str
+    sender: str
+    recipient: str
+    expect: Expect
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply of the server; `text` is one printable line without the code, `seconds` its delay."""
+
+    code: int
+    text: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the server answered: replies to MAIL and RCPT as far as it came, and what went wrong with the connection."""
+
+    probe: Probe
+    mail: Reply | None = None
+    rcpt: Reply | None = None
+    trouble: str = ""
+
+    @property
+    def reply(self) -> str:
+        """The reply that counts."""
+        return str(self.rcpt or self.mail or self.trouble)
+
+    @property
+    def seconds(self) -> float:
+        """How long the server took for MAIL and RCPT together."""
+        return sum(reply.seconds for reply in (self.mail, self.rcpt) if reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An outcome with its verdict and the reason, empty when the reply says it all."""
+
+    outcome: Outcome
+    result: Result
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the probes are made of; `literal` is the server's own address in brackets, `ip` the same bare."""
+
+    local: str
+    remote: str
+    sender: str
+    name: str
+    ip: str
+    unknown: str
+
+    @property
+    def literal(self) -> str:
+        """RFC 5321 4.1.3."""
+        return f"[IPv6:{self.ip}]" if ":" in self.ip else f"[{self.ip}]"
+
+
+def make_probes(ground: Ground) -> list[Probe]:
+    """Make all probes, the seven documented ones first."""
+    rows = [
+        *_documented(ground),
+        *_foreign_senders(ground),
+        *_remote_recipients(ground),
+        *_local_recipients(ground),
+        ("unknown local recipient, to compare", "<>", f"<{ground.unknown}>", Expect.REFERENCE),
+    ]
+    return [Probe(number, *row) for number, row in enumerate(rows, 1)]
+
+
+_Row = tuple[str, str, str, Expect]
+
+
+def _documented(g: Ground) -> Iterator[_Row]:
+    remote = f"<someone@{g.remote}>"
+    yield "remote sender", f"<user@{g.sender}>", remote, Expect.REFUSED
+    yield "sender without domain", "<localuser>", remote, Expect.REFUSED
+    yield "null sender", "<>", remote, Expect.REFUSED
+    yield "local sender", f"<localuser@{g.local}>", remote, Expect.REFUSED
+    yield "server's address as sender domain", f"<localuser@{g.literal}>", remote, Expect.REFUSED
+    yield "percent sign", "<localuser>", f"<someone%{g.remote}>", Expect.LOCAL
+    yield "quoted address", "<localuser>", f'<"someone@{g.remote}">', Expect.LOCAL
+
+
+def _foreign_senders(g: Ground) -> Iterator[_Row]:
+    """Senders that a careless rule trusts; the recipient is plainly remote."""
+    senders = {
+        "bare IP as sender domain": f"<localuser@{g.ip}>",
+        "localhost as sender domain": "<localuser@localhost>",
+        "server's name as sender domain": f"<localuser@{g.name}>",
+        "local sender, mixed case": f"<LocalUser@{_mixed(g.local)}>",
+        "local sender, trailing dot": f"<localuser@{g.local}.>",
+        "local postmaster as sender": f"<postmaster@{g.local}>",
+        "percent sign in sender": f"<localuser%{g.local}@{g.sender}>",
+        "quoted local sender": f'<"localuser@{g.local}"@{g.sender}>',
+        "source route in sender": f"<@{g.local}:user@{g.sender}>",
+    }
+    for name, sender in senders.items():
+        yield name, sender, f"<someone@{g.remote}>", Expect.REFUSED
+
+
+def _remote_recipients(g: Ground) -> Iterator[_Row]:
+    """Remote recipients in spellings that have slipped past domain tables."""
+    recipients = {
+        "no angle brackets": f"someone@{g.remote}",
+        "space after the colon": f" <someone@{g.remote}>",
+        "mixed case": f"<SomeOne@{_mixed(g.remote)}>",
+        "trailing dot": f"<someone@{g.remote}.>",
+        "postmaster elsewhere": f"<postmaster@{g.remote}>",
+        "source route": f"<@{g.local}:someone@{g.remote}>",
+        "source route, two hops": f"<@{g.local},@{g.remote}:someone@{g.remote}>",
+        "source route by address": f"<@{g.literal}:someone@{g.remote}>",
+        "user@local@remote": f"<someone@{g.local}@{g.remote}>",
+        "quoted local address elsewhere": f'<"someone@{g.local}"@{g.remote}>',
+        "percent sign, local inside": f"<someone%{g.local}@{g.remote}>",
+        "bang path, local inside": f"<{g.local}!someone@{g.remote}>",
+        "A-label": f"<someone@xn--bcher-kva.{g.remote}>",
+        "U-label": f"<someone@bücher.{g.remote}>",
+        "ideographic full stop": f"<someone@{g.remote.replace('.', '。')}>",
+        "domain that ends like the local one": f"<someone@not{g.local}>",
+        "domain that begins like the local one": f"<someone@{g.local}.{g.remote}>",
+    }
+    for name, recipient in recipients.items():
+        yield name, f"<localuser@{g.local}>", recipient, Expect.REFUSED
+
+
+def _local_recipients(g: Ground) -> Iterator[_Row]:
+    """Local recipients whose local part hides a remote address."""
+    percent, quoted = f"someone%{g.remote}", f'"someone@{g.remote}"'
+    encapsulated = f"IMCEASMTP-someone+40{g.remote.replace('.', '+2E')}"
+    recipients = {
+        "percent sign at local domain": f"<{percent}@{g.local}>",
+        "percent sign at own address": f"<{percent}@{g.literal}>",
+        "percent sign at bare IP": f"<{percent}@{g.ip}>",
+        "percent sign at localhost": f"<{percent}@localhost>",
+        "percent sign at own name": f"<{percent}@{g.name}>",
+        "percent sign, mixed case": f"<SomeOne%{_mixed(g.remote)}@{_mixed(g.local)}>",
+        "percent sign, trailing dot": f"<{percent}@{g.local}.>",
+        "two percent signs": f"<{percent}%{g.local}@{g.local}>",
+        "percent sign in quotes": f'<"{percent}"@{g.local}>',
+        "quoted address at local domain": f"<{quoted}@{g.local}>",
+        "quoted address at own address": f"<{quoted}@{g.literal}>",
+        "quoted address at localhost": f"<{quoted}@localhost>",
+        "quotes in quotes": f'<"\\"someone@{g.remote}\\""@{g.local}>',
+        "user@remote@local": f"<someone@{g.remote}@{g.local}>",
+        "bang path": f"<{g.remote}!someone>",
+        "bang path at local domain": f"<{g.remote}!someone@{g.local}>",
+        "bang path through us": f"<{g.local}!{g.remote}!someone>",
+        "bang path in quotes": f'<"{g.remote}!someone"@{g.local}>',
+        "bang path and percent sign": f"<{g.remote}!{percent}@{g.local}>",
+        "source route, local end": f"<@{g.remote}:someone@{g.local}>",
+        "encapsulated address": f"<{encapsulated}@{g.local}>",
+        "encapsulated address, no domain": f"<{encapsulated}>",
+    }
+    for name, recipient in recipients.items():
+        yield name, "<localuser>", recipient, Expect.LOCAL
+    yield "percent sign, null sender", "<>", f"<{percent}@{g.local}>", Expect.LOCAL
+
+
+def _mixed(domain: str) -> str:
+    return "".join(letter.upper() if index % 2 == 0 else letter for index, letter in enumerate(domain))
+
+
+def judge(outcomes: Sequence[Outcome], ground: Ground) -> list[Judged]:
+    """Judge all outcomes of a run together: what the server does with a plain unknown recipient tells what a 250 means."""
+    reference = next((outcome.rcpt for outcome in outcomes if outcome.probe.expect is Expect.REFERENCE), None)
+    filtering = reference is not None and reference.code in (550, 551, 553) and not _is_relay_refusal(reference)
+    return [_judge_one(outcome, ground, filtering=filtering) for outcome in outcomes]
+
+
+def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
+    mail, rcpt = outcome.mail, outcome.rcpt
+    if outcome.trouble or mail is None:
+        return Judged(outcome, Result.INCONCLUSIVE, "" if mail is None else outcome.trouble)
+    if rcpt is None:
+        if mail.code // 100 == 5:  # noqa: PLR2004 - the first digit of a reply code
+            return Judged(outcome, Result.PASS, "the sender is refused")
+        return Judged(outcome, Result.INCONCLUSIVE, "the sender is refused for now")
+    if outcome.probe.expect is Expect.REFERENCE:
+        return Judged(outcome, Result.PASS, _describe_reference(rcpt, ground))
+    if rcpt.code // 100 == 4:  # noqa: PLR2004
+        return Judged(outcome, Result.PASS, "refused for now")
+    if rcpt.code // 100 != 2:  # noqa: PLR2004
+        return Judged(outcome, Result.PASS)
+    if outcome.probe.expect is Expect.REFUSED:
+        return Judged(outcome, Result.FAIL, "accepted for a remote domain: anybody can relay this way")
+    if _shows_remote(outcome.probe, rcpt, ground.remote):
+        return Judged(outcome, Result.FAIL, "accepted and rewritten to the remote domain: anybody can relay this way")
+    if filtering and outcome.probe.recipient.endswith(f"@{ground.local}>"):
+        return Judged(outcome, Result.FAIL, "accepted, though unknown local recipients are refused: it is given a meaning")
+    return Judged(outcome, Result.PASS, "accepted in local form: an NDR must follow")
+
+
+def _describe_reference(reply: Reply, ground: Ground) -> str:
+    if reply.code // 100 == 2:  # noqa: PLR2004
+        return "unknown recipients are accepted: an NDR must follow"
+    if _is_relay_refusal(reply):
+        return f"{ground.local} is not local there: give --local-domain"
+    return "unknown recipients are refused"
+
+
+def _is_relay_refusal(reply: Reply) -> bool:
+    return "5.7." in reply.text or "relay" in reply.text.lower()
+
+
+def _shows_remote(probe: Probe, reply: Reply, remote: str) -> bool:
+    """Whether the reply names someone@remote as an address of its own, apart from echoing what was sent."""
+    sent = probe.recipient.strip(" <>")
+    text = reply.text.lower().replace(sent.lower(), "")
+    return re.search(rf'(?<!["\w])someone@{re.escape(remote)}(?![\w"@\\-]|\.\w)', text) is not None

@@ -1,0 +1,168 @@
+"""`mailmoat relay-test HOST[:PORT]`: is that server an open relay?
+
+Runs the seven tests of KB 304897 and their historical variants against any server, from outside and unauthenticated, and prints
+a table. It never sends a message (no DATA) and talks to no host but the one given. Exit 0: all pass; 1: one failed or could not
+be completed; 2: wrong usage, or the server does not talk to us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from mailmoat import clock
+from mailmoat._native import normalise_address, normalise_domain
+from mailmoat.cli.relay_dialogue import Server, meet, run_probes
+from mailmoat.cli.relay_probes import Ground, Judged, Result, judge, make_probes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REMOTE_DOMAIN: Final = "example.org"
+"""Nobody's (RFC 2606), yet it exists in the DNS, so that a server that looks recipients up has no other reason to refuse."""
+UNKNOWN_RECIPIENT: Final = "no-such-recipient-7q2x"
+
+_COLOURS: Final = {Result.PASS: "green", Result.FAIL: "bold red", Result.INCONCLUSIVE: "yellow"}
+_FILE_WIDTH: Final = 200
+
+
+def relay_test(
+    target: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The server to test; port 25 unless given.")],
+    local_domain: Annotated[
+        str | None, typer.Option(help="A domain it is responsible for. Default: that of --recipient, else the server's name.")
+    ] = None,
+    sender_domain: Annotated[
+        str | None, typer.Option(help="Domain of the foreign sender. Default: the remote domain.")
+    ] = None,
+    remote_domain: Annotated[str, typer.Option(help="A domain it must not relay to.")] = REMOTE_DOMAIN,
+    recipient: Annotated[
+        str | None, typer.Option(help="An address at the local domain that is known not to exist, to compare with.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for each reply.")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Test whether a server relays for strangers.
+
+    Runs the seven classic relay tests and their historical variants on several connections side by side. No message is sent.
+    """
+    screen = Console(stderr=True)
+    try:
+        host, port = parse_target(target)
+        unknown = normalise_address(recipient) if recipient else ""
+        local = local_domain or unknown.rpartition("@")[2]
+        domains = [normalise_domain(domain) for domain in (remote_domain, sender_domain or remote_domain)]
+        local = normalise_domain(local) if local else ""
+        server = asyncio.run(meet(host, port, timeout))
+    except (ValueError, ConnectionError) as error:
+        screen.print(Text(f"relay-test: {error}"))
+        raise typer.Exit(2) from error
+    ground, origin = survey(server, local, domains[0], domains[1], unknown)
+    begun = clock.monotonic()
+    judged = _run(server, ground, timeout, screen)
+    if as_json:
+        typer.echo(json.dumps(render_json(server, ground, origin, judged), indent=2))
+    else:
+        _print_table(server, ground, origin, judged, clock.monotonic() - begun)
+    raise typer.Exit(0 if all(one.result is Result.PASS for one in judged) else 1)
+
+
+def parse_target(target: str) -> tuple[str, int]:
+    """`host`, `host:port`, `[v6]:port` or a bare IPv6 address; ValueError with a plain sentence."""
+    host, port = target, ""
+    if target.startswith("["):
+        host, bracket, rest = target[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{target!r} is no HOST[:PORT]: write [::1]:25")
+        port = rest[1:]
+    elif target.count(":") == 1:
+        host, _, port = target.partition(":")
+        if not port:
+            raise ValueError(f"{target!r} has no port after the colon")
+    if not host or host.startswith("-") or not (port or "25").isdecimal() or not 0 < int(port or 25) < 65536:  # noqa: PLR2004
+        raise ValueError(f"{target!r} is no HOST[:PORT]: write mail.example.com:25, port 1 to 65535")
+    return host, int(port or 25)
+
+
+def survey(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:
+    """What the probes are made of, and where the local domain comes from."""
+    try:
+        name = normalise_domain(server.name)
+    except ValueError:
+        name = "localhost"  # it has no usable one
+    origin = "as given" if local else "the name the server gives itself"
+    local = local or name
+    unknown = unknown or f"{UNKNOWN_RECIPIENT}@{local}"
+    return Ground(local=local, remote=remote, sender=sender, name=name, ip=server.host, unknown=unknown), origin
+
+
+def _run(server: Server, ground: Ground, timeout: float, screen: Console) -> list[Judged]:
+    probes = make_probes(ground)
+    with Progress(console=screen, disable=not screen.is_terminal, transient=True) as progress:
+        task = progress.add_task("Testing for open relays", total=len(probes))
+        outcomes = asyncio.run(run_probes(server, probes, timeout, lambda: progress.advance(task)))
+    return judge(outcomes, ground)
+
+
+def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Judged]) -> dict[str, object]:
+    """Everything the table shows, as a document."""
+    return {
+        "server": {"host": server.host, "port": server.port, "greeting": server.greeting},
+        "local_domain": ground.local,
+        "local_domain_origin": origin,
+        "remote_domain": ground.remote,
+        "results": {result.value: sum(one.result is result for one in judged) for result in Result},
+        "probes": [
+            {
+                "number": one.outcome.probe.number,
+                "name": one.outcome.probe.name,
+                "mail_from": one.outcome.probe.sender,
+                "rcpt_to": one.outcome.probe.recipient,
+                "reply": one.outcome.reply,
+                "seconds": round(one.outcome.seconds, 3),
+                "verdict": one.result.value,
+                "note": one.note,
+            }
+            for one in judged
+        ],
+    }
+
+
+def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[Judged], seconds: float) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    console.print(Text(f"{server.host} port {server.port}: {server.greeting}"))
+    console.print(Text(f"Local domain {ground.local} ({origin}), remote domain {ground.remote}.\n"))
+    table = Table("#", "name", "MAIL FROM", "RCPT TO", "reply", "seconds", "verdict", box=None, pad_edge=False)
+    for one in judged:
+        probe = one.outcome.probe
+        verdict = f"{one.result.value}: {one.note}" if one.note else one.result.value
+        cells = (str(probe.number), probe.name, probe.sender, probe.recipient, one.outcome.reply)
+        spent = f"{one.outcome.seconds:.1f}"
+        table.add_row(*(Text(cell) for cell in cells), Text(spent), Text(verdict, style=_COLOURS[one.result]))
+    console.print(table)
+    for sentence in summarise(judged, seconds):
+        console.print(Text(sentence))
+
+
+def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:
+    """Give the result in plain sentences."""
+    failed = [one for one in judged if one.result is Result.FAIL]
+    untold = [one for one in judged if one.result is Result.INCONCLUSIVE]
+    passed = len(judged) - len(failed) - len(untold)
+    sentences = [f"\n{passed} of {len(judged)} tests passed in {seconds:.1f} s."]
+    if failed:
+        names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in failed)
+        sentences.append(f"Failed: {names}.")
+        sentences.append("Strangers can send mail through this server to anybody: it will be used for spam and listed for it.")
+    if untold:
+        names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in untold)
+        sentences.append(f"Inconclusive: {names}. Nothing is proved about these: run the test again, or with a longer --timeout.")
+    return sentences

@@ -1,0 +1,93 @@
+"""The recipient file as a directory: answers from the compiled snapshot that all workers map.
+
+Promises: a lookup is a look into shared memory, without a system call; a snapshot that is missing, unreadable or damaged is
+UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. Never compiles on behalf of the server
+(`directory.snapshot` does). A worker calls `refresh` now and then, every second or so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from mailmoat._native import Directory as Snapshot
+from mailmoat.directory import Answer
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper, stamp_of
+from mailmoat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.settings import Settings
+
+_ANSWERS: Final = (Answer.ABSENT, Answer.EXISTS, Answer.EXISTS, Answer.ABSENT, Answer.UNKNOWN)
+_REASONS: Final = (
+    "neither it nor its domain is listed",
+    "listed on line {line}",
+    "every address at {domain} is listed on line {line}",
+    "excluded on line {line}",
+    "the compiled recipient file is damaged",
+)
+
+
+class FileDirectory:
+    """The recipients in the snapshot at `path`, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = (0, 0, 0)
+        self._snapshot: Snapshot | None = None
+        self._trouble = "the recipient file is not compiled yet"
+        self.refresh()
+
+    @property
+    def entries(self) -> int:
+        """Different entries in force; 0 without a snapshot."""
+        return self._snapshot.entries if self._snapshot else 0
+
+    def refresh(self) -> bool:
+        """Map the snapshot anew if it was replaced, and say whether it was; else this costs one `stat`."""
+        stamp = stamp_of(self._path)
+        if stamp == self._stamp:
+            return False
+        try:
+            self._snapshot = Snapshot(str(self._path))
+        except OSError as error:
+            self._trouble = f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
+            return False
+        self._stamp = stamp
+        return True
+
+    def lookup(self, address: Address) -> Answer:
+        """Say whether `address` exists."""
+        if self._snapshot is None:
+            return Answer.UNKNOWN
+        return _ANSWERS[self._snapshot.lookup(address.key, address.domain)]
+
+    def explain(self, address: Address) -> str:
+        """Say which line of the recipient file decides about `address`."""
+        if self._snapshot is None:
+            return f"{address}: unknown ({self._trouble})"
+        found = self._snapshot.lookup(address.key, address.domain)
+        line = self._snapshot.line(address.key, address.domain)
+        return f"{address}: {_ANSWERS[found].value} ({_REASONS[found].format(line=line, domain=address.domain)})"
+
+
+def open_directory(settings: Settings) -> FileDirectory | None:
+    """Open the configured directory for a command that runs beside the server or without one; None when none is configured.
+
+    The server's snapshot is used while it is that of the file as it stands; else one is compiled for this command alone, which
+    lives as long as it is mapped. ConfigError with a sentence for each mistake in the file.
+    """
+    source = settings.recipients.file
+    if source is None:
+        return None
+    ours = settings.spool_dir / SNAPSHOT_NAME
+    if not SnapshotKeeper(source, ours, settings.relay.default_domain).due():
+        return FileDirectory(ours)
+    with TemporaryDirectory(prefix="mailmoat-") as scratch:
+        snapshot = Path(scratch) / SNAPSHOT_NAME
+        report = SnapshotKeeper(source, snapshot, settings.relay.default_domain).compile()
+        if report.problems:
+            raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
+        return FileDirectory(snapshot)

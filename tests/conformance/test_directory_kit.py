@@ -1,0 +1,104 @@
+"""The kit every `Directory` passes, real or fake: a new source of recipients adds one maker to `MAKERS`."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailmoat._native import Address
+from mailmoat.directory import Answer, Directory
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.snapshot import SnapshotKeeper
+
+LISTED = ("ann@local.test", "Mixed.Case@Local.TEST", "ann@bücher.test", '"a b"@local.test', "someone%remote.tld@local.test")
+WHOLE = ("whole.test",)
+EXCLUDED = ("gone@whole.test",)
+
+
+class FakeDirectory:
+    """A directory in two dicts, for tests of policy; `down` is a server that does not answer."""
+
+    def __init__(self, listed=(), whole=(), excluded=(), *, down=False):
+        self._addresses = {Address.parse(address).key: Answer.EXISTS for address in listed}
+        self._addresses |= {Address.parse(address).key: Answer.ABSENT for address in excluded}
+        self._domains = dict.fromkeys(whole, Answer.EXISTS)
+        self._down = down
+
+    def lookup(self, address: Address) -> Answer:
+        if self._down:
+            return Answer.UNKNOWN
+        by_domain = self._domains.get(address.domain, Answer.ABSENT)
+        return self._addresses.get(address.key, by_domain)
+
+    def explain(self, address: Address) -> str:
+        return f"{address}: {self.lookup(address).value} (fake)"
+
+
+def make_fake(_path):
+    return FakeDirectory(LISTED, WHOLE, EXCLUDED)
+
+
+def make_fake_down(_path):
+    return FakeDirectory(LISTED, WHOLE, EXCLUDED, down=True)
+
+
+def make_file(path):
+    lines = [*LISTED, *(f"@{domain}" for domain in WHOLE), *(f"!{address}" for address in EXCLUDED)]
+    (path / "recipients").write_text("\n".join(lines), encoding="utf-8")
+    assert SnapshotKeeper(path / "recipients", path / "snapshot", None).compile().problems == ()
+    return FileDirectory(path / "snapshot")
+
+
+def make_file_down(path):
+    (path / "snapshot").write_bytes(b"torn")
+    return FileDirectory(path / "snapshot")
+
+
+MAKERS = [pytest.param(make_fake, make_fake_down, id="fake"), pytest.param(make_file, make_file_down, id="file")]
+
+
+@pytest.fixture
+def directory(maker, tmp_path) -> Directory:
+    return maker(tmp_path)
+
+
+@pytest.mark.parametrize(("maker", "down"), MAKERS)
+class TestDirectory:
+    @pytest.mark.parametrize(
+        ("address", "answer"),
+        [
+            ("ann@local.test", Answer.EXISTS),
+            ("ANN@LOCAL.test.", Answer.EXISTS),
+            ('"ann"@local.test', Answer.EXISTS),
+            ("mixed.case@local.test", Answer.EXISTS),
+            ("ann@xn--bcher-kva.test", Answer.EXISTS),
+            ("ann@BÜCHER.test", Answer.EXISTS),
+            (r'"a\ b"@local.test', Answer.EXISTS),
+            ("someone%remote.tld@local.test", Answer.EXISTS),
+            ("@route.test:ann@local.test", Answer.EXISTS),
+            ("anybody@whole.test", Answer.EXISTS),
+            ("gone@whole.test", Answer.ABSENT),
+            ("GONE@Whole.test", Answer.ABSENT),
+            ("bob@local.test", Answer.ABSENT),
+            ("ann@sub.local.test", Answer.ABSENT),
+            ("anybody@sub.whole.test", Answer.ABSENT),
+            ('"ann@local.test"@local.test', Answer.ABSENT),
+            ("ann%whole.test@local.test", Answer.ABSENT),
+            ("someone@remote.tld", Answer.ABSENT),
+        ],
+    )
+    def test_it_answers(self, directory, down, address, answer):
+        assert directory.lookup(Address.parse(address)) is answer
+
+    @pytest.mark.parametrize("address", ["ann@local.test", "gone@whole.test", "bob@local.test"])
+    def test_trouble_is_unknown_never_absent(self, maker, down, tmp_path, address):
+        directory = down(tmp_path)
+        assert directory.lookup(Address.parse(address)) is Answer.UNKNOWN
+        assert "unknown" in directory.explain(Address.parse(address))
+
+    @pytest.mark.parametrize("address", ["ann@local.test", "gone@whole.test", "bob@local.test"])
+    def test_it_explains_its_answer_in_one_line(self, directory, down, address):
+        address = Address.parse(address)
+        sentence = directory.explain(address)
+        assert str(address) in sentence
+        assert directory.lookup(address).value in sentence
+        assert "\n" not in sentence

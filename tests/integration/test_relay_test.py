@@ -1,0 +1,274 @@
+"""`mailmoat relay-test` against scripted servers on 127.0.0.1: an open relay, strict ones, a slow one, a narrow one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mailmoat import clock
+from mailmoat.cli import relay_dialogue
+from mailmoat.cli.relay_probes import Expect, Ground, Outcome, Reply, Result, judge, make_probes
+from mailmoat.cli.relay_test import parse_target, relay_test
+
+GROUND = Ground("local.test", "remote.tld", "remote.tld", "mx.local.test", "192.0.2.1", "nobody@local.test")
+
+app = typer.Typer()
+app.command()(relay_test)
+runner = CliRunner()
+
+
+@dataclass
+class Server:
+    """A scripted SMTP server: `rcpt` maps the argument of RCPT TO to a reply."""
+
+    rcpt: Callable[[str], str]
+    greeting: str = "220 mx.local.test ready"
+    hold: float = 0.0
+    most: int = 1000
+    port: int = 0
+    open: int = 0
+    peak: int = 0
+    verbs: set[str] = field(default_factory=set)
+
+    async def serve(self, reader, writer):
+        self.open += 1
+        self.peak = max(self.peak, self.open)
+        try:
+            if self.open > self.most:
+                writer.write(b"421 4.3.2 too many connections\r\n")
+                return
+            writer.write(self.greeting.encode() + b"\r\n")
+            while line := await reader.readline():
+                verb, reply = line[:4].decode().upper(), self.answer(line.decode().rstrip("\r\n"))
+                if reply.startswith("5") and self.hold:
+                    await asyncio.sleep(self.hold)
+                writer.write(reply.encode() + b"\r\n")
+                self.verbs.add(verb)
+                if verb == "QUIT":
+                    return
+        except ConnectionError:
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    def answer(self, line):
+        match line[:4].upper():
+            case "EHLO":
+                return "250-mx.local.test hello\r\n250-SMTPUTF8\r\n250 PIPELINING"
+            case "RSET":
+                return "250 2.0.0 Resetting"
+            case "MAIL":
+                return "250 2.1.0 Sender OK"
+            case "RCPT":
+                return self.rcpt(line[8:])
+            case "QUIT":
+                return "221 2.0.0 bye"
+        return "500 5.5.1 no"
+
+
+@contextmanager
+def serving(server):
+    """Run `server` in a thread with a loop of its own: the command under test runs one itself."""
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+
+    async def run():
+        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        server.port = listener.sockets[0].getsockname()[1]
+        ready.set()
+
+    thread = threading.Thread(target=lambda: (loop.run_until_complete(run()), loop.run_forever()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield server
+    finally:
+
+        async def stop():
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            loop.stop()
+
+        asyncio.run_coroutine_threadsafe(stop(), loop)
+        thread.join(10)
+        loop.close()
+
+
+def run(server, *arguments):
+    with serving(server):
+        result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--json", *arguments])
+    return result.exit_code, json.loads(result.stdout) if result.stdout else None, result.stderr
+
+
+def domain_of(recipient):
+    return recipient.strip(" <>").rpartition("@")[2].lower().rstrip(".") if "@" in recipient else "local.test"
+
+
+def strict(recipient):
+    if recipient.strip(" <>").endswith('"') or domain_of(recipient) == "local.test":
+        return "550 5.1.1 User unknown"
+    return "550 5.7.1 Unable to relay"
+
+
+def accepting_local(recipient):
+    if recipient.strip(" <>").endswith('"') or domain_of(recipient) == "local.test":
+        address = recipient.strip(" <>")
+        return f"250 2.1.5 {address if '@local.test' in address else address + '@local.test'}"
+    return "550 5.7.1 Unable to relay"
+
+
+def percent_hack(recipient):
+    """Strict, but a `%` reroutes."""
+    if found := re.fullmatch(r" ?<?([^%\"!]+)%([^@%]+)(@local\.test)?>?", recipient):
+        return f"250 2.1.5 <{found[1]}@{found[2]}> ok"
+    return strict(recipient)
+
+
+def verdicts(document):
+    return {probe["name"]: probe["verdict"] for probe in document["probes"]}
+
+
+def test_a_strict_server_passes_and_gets_no_data():
+    server = Server(strict)
+    code, document, _ = run(server, "--local-domain", "local.test", "--remote-domain", "remote.tld")
+    assert (code, set(verdicts(document).values())) == (0, {"pass"})
+    assert server.verbs == {"EHLO", "RSET", "MAIL", "RCPT", "QUIT"}
+    assert document["probes"][-1]["note"] == "unknown recipients are refused"
+    assert document["probes"][0]["reply"] == "550 5.7.1 Unable to relay"
+    assert 8 <= server.peak <= 16
+
+
+def test_the_documented_server_without_lookup_passes():
+    code, document, _ = run(Server(accepting_local), "--recipient", "nobody@local.test", "--remote-domain", "remote.tld")
+    assert (code, document["local_domain"], document["results"]["fail"]) == (0, "local.test", 0)
+    sixth, seventh = document["probes"][5:7]
+    assert sixth["reply"] == "250 2.1.5 someone%remote.tld@local.test"
+    assert seventh["reply"] == '250 2.1.5 "someone@remote.tld"@local.test'
+    assert sixth["note"] == seventh["note"] == "accepted in local form: an NDR must follow"
+
+
+def test_an_open_relay_fails_every_remote_recipient():
+    code, document, _ = run(Server(lambda _: "250 2.1.5 ok"), "--local-domain", "local.test")
+    assert code == 1
+    failed = {number for number, probe in enumerate(document["probes"], 1) if probe["verdict"] == "fail"}
+    assert {1, 2, 3, 4, 5} <= failed
+    assert {6, 7}.isdisjoint(failed)
+    assert document["results"]["inconclusive"] == 0
+
+
+def test_a_percent_hack_is_found_by_what_the_reply_shows():
+    code, document, _ = run(Server(percent_hack), "--local-domain", "local.test", "--remote-domain", "remote.tld")
+    failed = {name for name, verdict in verdicts(document).items() if verdict == "fail"}
+    assert code == 1
+    assert {"percent sign", "percent sign at local domain", "percent sign, null sender"} <= failed
+    assert {"remote sender", "quoted address", "bang path"}.isdisjoint(failed)
+
+
+def test_taking_only_a_disguised_address_is_a_failure():
+    def bang(recipient):
+        return "250 2.1.5 ok" if "!" in recipient and domain_of(recipient) == "local.test" else strict(recipient)
+
+    _, document, _ = run(Server(bang), "--local-domain", "local.test")
+    assert verdicts(document)["bang path at local domain"] == "fail"
+    assert verdicts(document)["percent sign at local domain"] == "pass"
+
+
+def test_a_tarpit_costs_about_one_delay_not_one_a_probe(monkeypatch):
+    monkeypatch.setattr(relay_dialogue, "PATIENCE", 0.1)
+    server = Server(strict, hold=1.0)
+    begun = clock.monotonic()
+    code, document, _ = run(server, "--local-domain", "local.test")
+    assert code == 0
+    assert clock.monotonic() - begun < 3.5
+    assert all(0.9 <= probe["seconds"] < 2.5 for probe in document["probes"])
+    assert 16 < server.peak <= relay_dialogue.CONNECTIONS_HELD
+
+
+def test_a_server_that_turns_connections_away_is_asked_again():
+    code, document, _ = run(Server(strict, most=5), "--local-domain", "local.test")
+    assert (code, document["results"]["inconclusive"]) == (0, 0)
+
+
+def test_a_silent_rcpt_is_inconclusive_and_exit_1():
+    def closing(recipient):
+        return "421 4.7.0 enough" if "%" in recipient else strict(recipient)
+
+    code, document, _ = run(Server(closing), "--local-domain", "local.test")
+    assert code == 1
+    assert verdicts(document)["percent sign"] == "inconclusive"
+    assert verdicts(document)["remote sender"] == "pass"
+
+
+def test_the_table_names_what_failed_and_what_it_means():
+    with serving(Server(lambda _: "250 2.1.5 \x1b[2Jok")) as server:
+        result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--sender-domain", "stranger.tld"])
+    assert result.exit_code == 1
+    assert "Local domain mx.local.test (the name the server gives itself), remote domain example.org." in result.stdout
+    assert "Failed: #1 remote sender, #2 sender without domain" in result.stdout
+    assert "Strangers can send mail through this server to anybody" in result.stdout
+    assert "<user@stranger.tld>" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("greeting", ["554 5.7.1 go away", "HTTP/1.1 400 Bad Request", "421 4.3.2 busy"])
+def test_a_server_that_does_not_talk_is_exit_2(greeting):
+    code, document, complaint = run(Server(strict, greeting=greeting))
+    assert (code, document) == (2, None)
+    assert complaint.startswith("relay-test: cannot talk SMTP with 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["127.0.0.1:0"], ["127.0.0.1:x"], ["[::1"], [":25"], ["127.0.0.1:1", "--remote-domain", "a b"], []],
+)
+def test_wrong_usage_is_exit_2(arguments):
+    assert runner.invoke(app, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "parsed"),
+    [("mx.test", ("mx.test", 25)), ("mx.test:2525", ("mx.test", 2525)), ("[::1]:26", ("::1", 26)), ("::1", ("::1", 25))],
+)
+def test_targets(target, parsed):
+    assert parse_target(target) == parsed
+
+
+def test_the_first_seven_are_the_documents():
+    documented = [(probe.sender, probe.recipient) for probe in make_probes(GROUND)[:7]]
+    remote = "<someone@remote.tld>"
+    assert documented == [
+        ("<user@remote.tld>", remote),
+        ("<localuser>", remote),
+        ("<>", remote),
+        ("<localuser@local.test>", remote),
+        ("<localuser@[192.0.2.1]>", remote),
+        ("<localuser>", "<someone%remote.tld>"),
+        ("<localuser>", '<"someone@remote.tld">'),
+    ]
+
+
+@pytest.mark.parametrize("text", ["<someone@remote.tld>... ok", "someone@REMOTE.tld", "rerouted to someone@remote.tld."])
+@pytest.mark.parametrize("expect", [Expect.LOCAL, Expect.REFUSED])
+def test_a_reply_that_shows_the_remote_address_fails(text, expect):
+    probes = [probe for probe in make_probes(GROUND) if probe.expect is expect]
+    outcomes = [Outcome(probe, Reply(250, "ok", 0), Reply(250, text, 0)) for probe in probes]
+    assert {one.result for one in judge(outcomes, GROUND)} == {Result.FAIL}
+
+
+def test_a_reply_that_echoes_what_was_sent_shows_nothing():
+    probes = [probe for probe in make_probes(GROUND) if probe.expect is Expect.LOCAL]
+    for text in ("{sent}", "2.1.5 {sent}@local.test", "2.1.5 <{sent}> ok"):
+        sent = [(probe, text.format(sent=probe.recipient.strip("<>"))) for probe in probes]
+        outcomes = [Outcome(probe, Reply(250, "ok", 0), Reply(250, echo, 0)) for probe, echo in sent]
+        assert {one.result for one in judge(outcomes, GROUND)} == {Result.PASS}
