@@ -1,0 +1,131 @@
+"""Keeps the recipient snapshot up to date from the supervisor, whose own memory and time a compile must not take.
+
+Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
+until a good one replaces it (`directory.snapshot` promises that). Called by the supervisor only; raises nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock, maillog
+from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, SnapshotKeeper, stamp_of
+from mailmoat.server import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmoat.settings import Settings
+
+CHECK_TIME: Final = 1.0
+"""Seconds between two looks at the source."""
+LONGEST_COMPILE: Final = 120.0
+"""Seconds after which a compile is given up."""
+
+
+class Refresh:
+    """The snapshot of one recipient file."""
+
+    def __init__(self, source: Path, settings: Settings) -> None:
+        self._source = source
+        self._snapshot = settings.spool_dir / SNAPSHOT_NAME
+        self._keeper = SnapshotKeeper(source, self._snapshot, settings.relay.default_domain)
+        self._child: process.Process | None = None
+        self._deadline = 0.0
+        self._next_check = 0.0
+        self._tried = (0, 0, 0)
+        self._again = 0.0
+        self.problems: list[str] = []
+        """What is wrong with the source as it was compiled last."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when the running compile has something to say; -1 without one."""
+        return self._child.descriptor if self._child else -1
+
+    @property
+    def wake_at(self) -> float:
+        """When `turn` wants to be called at the latest, in monotonic seconds."""
+        return self._deadline if self._child else self._next_check
+
+    def turn(self, detach: Callable[[], None]) -> None:
+        """Do what is to do now, without waiting: start a compile that is due, take the result of one that is over."""
+        now = clock.monotonic()
+        if self._child is not None:
+            self._child.listen()
+            if self._child.descriptor < 0:
+                self._finish(self._child)
+            elif now >= self._deadline:
+                self.close()
+                self._note([f"{self._source}: not compiled within {LONGEST_COMPILE:.0f} s"])
+        elif now >= self._next_check:
+            self._next_check = now + CHECK_TIME
+            if self._due(now):
+                self._start(now, detach)
+
+    def compile_now(self, detach: Callable[[], None]) -> bool:
+        """Bring the snapshot up to date and wait for it; whether there is one to serve with, be it an older one."""
+        self._next_check = 0.0
+        self.turn(detach)
+        while self._child is not None:
+            wait = select.poll()
+            wait.register(self._child.descriptor, select.POLLIN)
+            wait.poll(max(0.0, self._deadline - clock.monotonic()) * 1000)
+            self.turn(detach)
+        return not self.problems or self._snapshot.exists()
+
+    def close(self) -> None:
+        """End a running compile."""
+        if self._child is not None:
+            self._child.listen()
+            if self._child.descriptor >= 0:  # it lives, so the pid is still its own
+                os.kill(self._child.pid, signal.SIGKILL)
+            self._let_go(self._child)
+
+    def detach(self) -> None:
+        """Close, in a new process, what belongs to the supervisor."""
+        if self._child is not None:
+            self._child.close()
+
+    def _due(self, now: float) -> bool:
+        """Ask the keeper; but it never hears of a child's failure, so what failed is tried again when it changed, or after a while."""
+        return self._keeper.due() and (not self.problems or stamp_of(self._source) != self._tried or now >= self._again)
+
+    def _start(self, now: float, detach: Callable[[], None]) -> None:
+        self._tried, self._again, self._deadline = stamp_of(self._source), now + RETRY_TIME, now + LONGEST_COMPILE
+        try:
+            self._child = process.start("directory", detach, self._compile)
+        except OSError as error:
+            self._note([f"{self._source}: not compiled: cannot fork: {error.strerror}"])
+
+    def _compile(self, report: process.Report) -> None:
+        compiled = self._keeper.compile()
+        report(json.dumps({"entries": compiled.entries, "problems": compiled.problems}))
+
+    def _finish(self, child: process.Process) -> None:
+        self._let_go(child)
+        try:
+            compiled = json.loads(child.report)
+        except ValueError:
+            self._note([f"{self._source}: not compiled: {child.report or 'the compile was killed'}"])
+            return
+        self._note(compiled["problems"])
+        if not self.problems:
+            maillog.event("directory-compiled", source=str(self._source), entries=compiled["entries"])
+
+    def _let_go(self, child: process.Process) -> None:
+        child.close()
+        self._child = None
+        with suppress(ChildProcessError):  # the supervisor buries whoever has ended, and may have been first
+            os.waitpid(child.pid, 0)
+
+    def _note(self, problems: list[str]) -> None:
+        for problem in problems if problems != self.problems else ():
+            maillog.event("directory-refused", level="error", reason=problem)
+        self.problems = problems

@@ -1,0 +1,312 @@
+"""The first process: binds, drops root, forks, watches, reloads. It serves nobody itself and has no threads and no event loop.
+
+`run` promises:
+
+* Every seat of the plan in force is taken: a process that ends is replaced, at once the first time, then with growing waits
+  (restarts.py). When no worker ever became ready and one seat has failed `TRIES` times, it gives up.
+* SIGTERM, SIGINT: every process is told to drain and has `drain_time` and a little more for it; then it is killed. Exit 0. SIGINT
+  once more ends the wait.
+* SIGHUP: settings are read anew. A mistake, an address that cannot be bound, a new recipient file that does not compile, a new
+  process that dies or is not ready in time: each is logged and changes nothing. Else the new plan's processes start one by one
+  beside the old ones, on the same sockets, and only when the last is ready the old ones are told to drain: no connection is
+  refused, and there is never half a reload. SIGHUP during a reload is done afterwards.
+* When this process dies, by whatever, each of its processes sees the lifeline end and gets SIGTERM; a new supervisor can bind beside
+  those that still drain.
+* It waits in one `poll`, for signals, reports and deadlines; it never polls for anything but a changed recipient file.
+
+`user` and `spool_dir` are those of the start until the next one. Called by cli/serve, which has configured the log; owns the signals
+of the process from then on. Raises nothing that a setting or the system can cause: such trouble at start is logged, exit 1.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+from math import ceil, inf
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.errors import ConfigError
+from mailmoat.server import plan as plans
+from mailmoat.server import privileges
+from mailmoat.server.children import Child, Children
+from mailmoat.server.notify import Notifier
+from mailmoat.server.signals import SignalPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from mailmoat.server.context import AdminContext, WorkerContext
+    from mailmoat.server.plan import Plan, Seat
+    from mailmoat.settings import Settings
+
+TRIES: Final = 3
+"""Failures of one seat before any worker was ever ready, after which the server gives up."""
+
+
+def run(
+    settings: Settings,
+    reload: Callable[[], Settings],
+    *,
+    worker: Callable[[WorkerContext], None],
+    admin: Callable[[AdminContext], None],
+) -> int:
+    """Serve until told to end; return the exit status. `worker` and `admin` are what the forked processes do."""
+    try:
+        supervisor = Supervisor(settings, reload, worker, admin)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            maillog.event("start-refused", level="error", reason=mistake)
+        return 1
+    except OSError as error:
+        maillog.event("start-refused", level="error", reason=str(error))
+        return 1
+    return supervisor.run()
+
+
+class Supervisor:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        worker: Callable[[WorkerContext], None],
+        admin: Callable[[AdminContext], None],
+    ) -> None:
+        """Do all that needs root, and then drop it."""
+        processors = len(os.sched_getaffinity(0))
+        # A reload may double the workers, and for a while those of two plans live side by side.
+        self._most = max(2 * (settings.workers or processors), processors)
+        self._reload = reload
+        privileges.raise_descriptor_limit()
+        self._signals = SignalPipe()
+        account = privileges.account(settings.user)
+        self._owner = account.uid if account else None
+        self._in_force = plans.make(0, settings, None, self._most, self._owner)
+        self._next: Plan | None = None
+        privileges.own_directory(settings.spool_dir, account)
+        slots = 2 * self._most
+        self._shared = metrics.make_shared(slots)
+        self._metrics = metrics.Metrics(self._shared, slots)
+        self._children = Children(self._shared, slots, worker, admin)
+        if account is not None:
+            privileges.drop(account)
+        elif os.geteuid() == 0:
+            reason = "name an account in `user` to drop root after binding"
+            maillog.event("running-as-root", level="warning", reason=reason)
+        elif settings.user is not None:
+            reason = "only root can become another user"
+            maillog.event("user-ignored", level="warning", user=settings.user, reason=reason)
+        self._notify = Notifier()
+        self._generation = 0
+        self._served = self._announced = self._stopping = self._reload_wanted = False
+        self._status = 0
+
+    def run(self) -> int:
+        """Live."""
+        refresh = self._in_force.refresh
+        if refresh is not None and not refresh.compile_now(self._detach):
+            maillog.event(
+                "start-refused",
+                level="error",
+                reason="the recipient file is not usable, and no older snapshot is there",
+            )
+            self._in_force.discard()
+            return 1
+        gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
+        maillog.event("started", pid=os.getpid(), workers=self._in_force.workers)
+        while self._children.alive or not self._stopping:
+            self._turn()
+        maillog.event("stopped", status=self._status)
+        return self._status
+
+    def _turn(self) -> None:
+        now = clock.monotonic()
+        if not self._stopping:
+            self._take_seats(now)
+            self._advance()
+            if self._in_force.refresh is not None:
+                self._in_force.refresh.turn(self._detach)
+        self._children.kill_overdue(now)
+        self._wait(now)
+        for number in self._signals.received():
+            self._obey(number)
+        for child in self._children.newly_ready():
+            self._served = self._served or child.seat.kind == "worker"
+            maillog.event("process-ready", process=str(child.seat), pid=child.process.pid)
+        self._announce()
+        for child in list(self._children.bury()):
+            self._replace(child)
+
+    def _wait(self, now: float) -> None:
+        """Wait for a signal, a report, or the first deadline after `now`, when this turn looked at them."""
+        wait = select.poll()
+        wait.register(self._signals.descriptor, select.POLLIN)
+        refresh = None if self._stopping else self._in_force.refresh
+        reports = [child.process.descriptor for child in self._children.alive.values()]
+        for descriptor in [*reports, refresh.descriptor if refresh else -1]:
+            if descriptor >= 0:
+                wait.register(descriptor, select.POLLIN)
+        deadlines = [child.deadline for child in self._children.alive.values()]
+        deadlines += [seat.retry_at for seat in self._in_force.seats if not self._stopping and not seat.pid]
+        deadlines += [refresh.wake_at] if refresh else []
+        first = min((deadline for deadline in deadlines if deadline > now), default=inf)
+        wait.poll(None if first == inf else max(0, ceil((first - clock.monotonic()) * 1000)))
+
+    def _obey(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            if self._stopping and number == signal.SIGINT:
+                for child in self._children.alive.values():
+                    child.deadline = 0.0
+            self._stop()
+        elif number == signal.SIGHUP and not self._stopping:
+            self._reload_wanted = True
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._notify("STOPPING=1")
+            maillog.event("stopping")
+            for plan in filter(None, (self._in_force, self._next)):
+                plan.close()  # whoever connects from now on gets another server's socket, or a refusal, but not a dead queue
+        for child in self._children.alive.values():
+            self._children.stop(child)
+
+    # --- seats ---
+
+    def _take_seats(self, now: float) -> None:
+        for seat in self._in_force.seats:
+            if not seat.pid and seat.retry_at <= now and self._children.room_for(seat):
+                self._start(self._in_force, seat)
+
+    def _start(self, plan: Plan, seat: Seat) -> bool:
+        try:
+            self._children.start(plan, seat, lambda: self._detach({listener for listener, _ in seat.listeners}))
+        except OSError as error:
+            maillog.event("process-failed", level="error", process=str(seat), error=f"cannot fork: {error.strerror}")
+            seat.retry_at = clock.monotonic() + seat.restarts.wait(0.0)
+            return False
+        return True
+
+    def _replace(self, child: Child) -> None:
+        """See to the seat of a process that ended."""
+        if child.plan is self._next and not child.told:
+            self._give_up_reload(f"{child.seat} of the new settings ended too soon: {child.status}")
+        if child.plan is not self._in_force or child.told:
+            return
+        now, seat = clock.monotonic(), child.seat
+        pause = seat.restarts.wait(now - child.ready_at)
+        seat.retry_at = now + pause
+        self._metrics.add(metrics.WORKER_RESTARTS)
+        maillog.event(
+            "process-restart", level="warning", process=str(seat), failures=seat.restarts.failures, wait=pause
+        )
+        if not self._served and seat.kind == "worker" and seat.restarts.failures >= TRIES and self._next is None:
+            maillog.event("gave-up", level="error", reason=f"no worker ever became ready; the last one: {child.status}")
+            self._status = 1
+            self._stop()
+
+    def _announce(self) -> None:
+        """Tell systemd when all workers of the start are ready."""
+        if not self._announced and not self._stopping and self._workers_ready():
+            self._announced = True
+            self._notify("READY=1")
+            maillog.event("serving", listen=[str(listener) for listener in self._in_force.addresses])
+
+    def _workers_ready(self) -> bool:
+        seats = [seat for seat in self._in_force.seats if seat.kind == "worker"]
+        return all(seat.pid and self._children.alive[seat.pid].ready_at < inf for seat in seats)
+
+    # --- reload ---
+
+    def _advance(self) -> None:
+        """Take the next step of a reload, if it can be taken."""
+        if self._next is None and self._reload_wanted:
+            self._reload_wanted = False
+            self._begin_reload()
+        while self._next is not None and self._all_ready_so_far(self._next):
+            seat = next((seat for seat in self._next.seats if not seat.pid), None)
+            if seat is None:
+                self._take_over(self._next)
+            elif not self._children.room_for(seat):
+                return
+            elif not self._start(self._next, seat):
+                self._give_up_reload(f"{seat} of the new settings could not be started")
+
+    def _all_ready_so_far(self, plan: Plan) -> bool:
+        return all(self._children.alive[seat.pid].ready_at < inf for seat in plan.seats if seat.pid)
+
+    def _begin_reload(self) -> None:
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_ms() * 1000}")
+        self._generation += 1
+        try:
+            settings = self._kept_for_life(self._reload())
+            self._next = plans.make(self._generation, settings, self._in_force, self._most, self._owner)
+        except ConfigError as error:
+            self._refuse_reload(error.mistakes)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a new file, the server goes on with the old one
+            self._refuse_reload([f"{type(error).__name__}: {error}"])
+        else:
+            maillog.event("reload-started", generation=self._generation, workers=self._next.workers)
+            self._recompile(self._next)
+
+    def _recompile(self, plan: Plan) -> None:
+        """Have the snapshot the new workers will read; only when the settings name another file must it be this very one."""
+        old, new = self._in_force.settings, plan.settings
+        if self._in_force.refresh is not None:
+            self._in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
+        if plan.refresh is not None:
+            usable = plan.refresh.compile_now(self._detach)
+            if not usable or (plan.refresh.problems and old.recipients.file != new.recipients.file):
+                self._give_up_reload("the recipient file is not usable")
+
+    def _kept_for_life(self, settings: Settings) -> Settings:
+        old = self._in_force.settings
+        for key, before, after in (
+            ("user", old.user, settings.user),
+            ("spool_dir", old.spool_dir, settings.spool_dir),
+        ):
+            if before != after:
+                maillog.event(
+                    "setting-kept", level="warning", key=key, value=str(before), reason="it changes at a restart only"
+                )
+        return settings.model_copy(update={"user": old.user, "spool_dir": old.spool_dir})
+
+    def _refuse_reload(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            maillog.event("reload-refused", level="error", reason=reason)
+        self._notify("READY=1")
+
+    def _give_up_reload(self, reason: str) -> None:
+        plan, self._next = self._next, None
+        for child in self._children.alive.values():
+            if child.plan is plan:
+                self._children.stop(child)
+        if plan is not None:
+            plan.discard()
+        self._refuse_reload([reason])
+
+    def _take_over(self, plan: Plan) -> None:
+        old, self._in_force, self._next = self._in_force, plan, None
+        for child in self._children.alive.values():
+            if child.plan is not plan:
+                self._children.stop(child)
+        old.retire(plan)
+        self._announced = True
+        self._notify("READY=1")
+        maillog.event("reloaded", generation=plan.generation, workers=plan.workers)
+
+    def _detach(self, own: Container[object] = ()) -> None:
+        """Do what a new process does first: close all that is the supervisor's and not its `own`."""
+        self._signals.close()
+        self._children.detach()
+        for plan in filter(None, (self._in_force, self._next)):
+            if plan.refresh is not None:
+                plan.refresh.detach()
+            for address in plan.held():
+                for listener in address.sockets:
+                    if listener not in own:
+                        listener.close()
