@@ -181,7 +181,7 @@ class LogStream:
         try:
             line = self._encoder.encode(whole)
         except (ValueError, TypeError, OverflowError):  # half a surrogate pair, a key that is no text
-            return json.dumps(whole, default=str, skipkeys=True).encode() + b"\n"
+            return json.dumps(msgspec.to_builtins(whole, enc_hook=str, str_keys=True)).encode() + b"\n"
         if not line.isascii():
             for character, escaped in _LINE_ENDS:
                 line = line.replace(character, escaped)
@@ -209,6 +209,8 @@ def _own_description(stream_fd: int) -> int:
 
 def _shown(value: object) -> str:
     """A value for a terminal: controls, line ends and what could pass for another field are quoted and escaped."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, dict):
         return "{" + " ".join(f"{_shown(key)}={_shown(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping, Sequence
+    import asyncio
 
     from mailmoat.logstream import Format
 
@@ -36,7 +38,7 @@ os.register_at_fork(after_in_child=_stream.forget)
 _threshold = _RANK["info"]
 
 
-class Transaction(NamedTuple):
+class Transaction(msgspec.Struct, frozen=True):
     """One envelope of a session, as its line shows it."""
 
     mail_from: str
@@ -47,7 +49,7 @@ class Transaction(NamedTuple):
     octets: int = 0
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one recipient in a delivery attempt."""
 
     recipient: str
@@ -102,15 +104,12 @@ def session_ended(
     """
     if _RANK["info"] < _threshold:
         return
-    kept = transactions[-MAX_VALUES:]
     fields = {
         "session": session,
         "client": client,
         "helo": helo,
-        "queue_ids": [transaction.queue_id for transaction in kept if transaction.queue_id],
-        "transactions": [
-            {**transaction._asdict(), "recipients": transaction.recipients[-MAX_VALUES:]} for transaction in kept
-        ],
+        "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id][-MAX_VALUES:],
+        "transactions": [_cut(transaction) for transaction in transactions[-MAX_VALUES:]],
         "replies": replies[-MAX_VALUES:],
         "reply_classes": reply_classes,
         "holds": holds,
@@ -121,6 +120,12 @@ def session_ended(
         "duration": round(duration, 3),
     }
     _stream.write("session-ended", "info", fields)
+
+
+def _cut(transaction: Transaction) -> Transaction:
+    if len(transaction.recipients) <= MAX_VALUES:
+        return transaction
+    return msgspec.structs.replace(transaction, recipients=transaction.recipients[-MAX_VALUES:])
 
 
 def delivery_attempt(
@@ -149,7 +154,7 @@ def delivery_attempt(
         "attempt": attempt,
         "next_hop": next_hop,
         "mail_from": mail_from,
-        "outcomes": [outcome._asdict() for outcome in outcomes[-MAX_VALUES:]],
+        "outcomes": outcomes[-MAX_VALUES:],
         "octets": octets,
         "duration": round(duration, 3),
         "next_attempt": timestamp(next_attempt_ms) if next_attempt_ms is not None else None,

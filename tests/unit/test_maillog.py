@@ -155,7 +155,12 @@ def test_the_threshold_keeps_lesser_lines_out(log):
 
 def test_long_lists_keep_their_end(log):
     maillog.session_ended(session="s", client="c", reason="quit", duration=0, replies=[str(n) for n in range(5000)])
-    (line,) = log()
+    recipients = [(f"{n}@example.test", 550) for n in range(5000)]
+    maillog.session_ended(
+        session="s", client="c", reason="quit", duration=0, transactions=[Transaction("a", recipients)]
+    )
+    line, other = log()
+    assert other["transactions"][0]["recipients"] == [[address, code] for address, code in recipients[-100:]]
     assert line["replies"] == [str(n) for n in range(4900, 5000)]
 
 
@@ -169,7 +174,9 @@ class Unspeakable:
 
 
 values = st.recursive(
-    st.one_of(st.text(), st.text(st.characters(categories=["Cs", "Cc", "Zl", "Zp"])), st.integers(), st.binary(), st.builds(Unspeakable)),
+    st.one_of(
+        st.builds(Outcome, st.text(), st.just("failed"), st.text(st.characters(categories=["Cs", "Cc"]))),
+        st.text(), st.text(st.characters(categories=["Cs", "Cc", "Zl", "Zp"])), st.integers(), st.binary(), st.builds(Unspeakable)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
     max_leaves=5,
 )  # fmt: skip
