@@ -1,0 +1,29 @@
+"""When a message is tried again, and when it is given up: pure arithmetic over the retry schedule.
+
+Promises: an attempt is never due before the schedule says, and at most a tenth later; a later `now` never gives an earlier due
+time. Never reads a clock nor makes a random number: the scheduler hands both in. RFC 5321 4.5.4.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+SPREAD = 0.1
+"""At most this share of a delay is added, so that what failed together does not come back together."""
+
+
+def next_due(now_ms: int, attempts: int, schedule_seconds: tuple[float, ...], random_fraction: float) -> int:
+    """When attempt `attempts + 1` is due, in milliseconds since the epoch.
+
+    `attempts` counts those made; a message never tried is due at once. The last delay of the schedule, which has at least
+    one, repeats. `random_fraction` is in `[0, 1]`.
+    """
+    if attempts <= 0:
+        return now_ms
+    delay = schedule_seconds[min(attempts, len(schedule_seconds)) - 1]
+    return now_ms + math.ceil(delay * 1000 * (1 + SPREAD * random_fraction))
+
+
+def expired(arrival_ms: int, now_ms: int, expire_s: float) -> bool:
+    """Whether a message that arrived then is now too old for another attempt; a clock set back makes nothing older."""
+    return now_ms - arrival_ms >= expire_s * 1000

@@ -1,0 +1,74 @@
+"""The part of a report that gives the message back: whole while it may travel as it is, else its header section.
+
+Pure. Promises: the octets of a whole message are not changed; every line has at most 998 octets and ends in CRLF, and what is
+declared 7bit or 8bit is so (RFC 2045 2.7, 2.8). A header section that breaks those rules is returned in quoted-printable, which
+RFC 6522 4 and RFC 6533 5 allow for headers but RFC 2046 5.2.1 forbids for message/rfc822. dsn.py calls it.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_qp
+from typing import Final, NamedTuple
+
+MAX_LINE: Final = 998
+"""Octets in a line without its CRLF (RFC 5322 2.1.1)."""
+MAX_HEADER: Final = 65_536
+"""Octets of a returned header section; a longer one is cut at a line end."""
+
+
+class Part(NamedTuple):
+    """One body part; `encoding` is its Content-Transfer-Encoding."""
+
+    content_type: str
+    encoding: str
+    body: bytes
+
+
+def returned_part(original: bytes, *, whole: bool) -> Part:
+    """What of `original` is returned, in the plainest type that holds it; UTF-8 in the header makes it a `global` one."""
+    header = header_section(original)
+    utf8 = not header.isascii() and _is_utf8(header)
+    if whole and _fits_lines(original):
+        return Part("message/global" if utf8 else "message/rfc822", encoding_of(original), original)
+    kind = "message/global-headers" if utf8 else "text/rfc822-headers"
+    if _fits_lines(header) and (utf8 or header.isascii()):
+        return Part(kind, encoding_of(header), header)
+    return Part(kind, "quoted-printable", _quoted_printable(header))
+
+
+def header_section(original: bytes) -> bytes:
+    """The header fields, each line with its CRLF, cut when they are out of all proportion."""
+    if original.startswith(b"\r\n"):
+        return b""
+    header = original.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n") + b"\r\n"
+    if len(header) <= MAX_HEADER:
+        return header
+    cut = header[:MAX_HEADER]
+    return (cut.rpartition(b"\r\n")[0] or cut) + b"\r\n"
+
+
+def encoding_of(body: bytes) -> str:
+    """The Content-Transfer-Encoding of a body that is lines."""
+    return "7bit" if body.isascii() else "8bit"
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _fits_lines(octets: bytes) -> bool:
+    """Whether these are lines, none too long, without NUL and without CR or LF on its own."""
+    alone = octets.replace(b"\r\n", b"")
+    return max(map(len, octets.split(b"\r\n"))) <= MAX_LINE and not any(
+        octet in alone for octet in (b"\r", b"\n", b"\0")
+    )
+
+
+def _quoted_printable(octets: bytes) -> bytes:
+    """RFC 2045 6.7; a CR or LF on its own is spelled out."""
+    lines = (b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in octets.split(b"\r\n"))
+    return b"\r\n".join(lines)

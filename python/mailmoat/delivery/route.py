@@ -1,0 +1,17 @@
+"""Where a message for a domain goes next.
+
+Pure. In this version every domain has the one next hop of the settings; routes per domain and MX records find their place
+behind the same question. The scheduler calls it once per recipient domain. RFC 5321 5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailmoat.settings import DeliverySettings, NextHop
+
+
+def route(address_domain: str, delivery: DeliverySettings) -> NextHop | None:  # noqa: ARG001 - the question, though one answer fits all
+    """The next hop for recipients at `address_domain` (A-label), or None when none is configured: deferred, never failed."""
+    return delivery.next_hop
