@@ -1,0 +1,108 @@
+"""The transports to a next hop: SMTP and LMTP over pooled connections, a Maildir, or nowhere.
+
+A transport takes a transaction by `submit` and calls its `finished` once, through the loop. `make_transport` chooses by the
+kind of the next hop. A transport that cannot reach its hop says so with an empty `peer` in the record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from mailmoat import clock
+from mailmoat.delivery import maildir
+from mailmoat.delivery.attempt import DEFERRED, AttemptRecord
+from mailmoat.delivery.pool import Pool
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+    from mailmoat.delivery.attempt import Outcome, Timers, Transaction
+    from mailmoat.settings import NextHop, Settings
+
+DELIVERED = 1
+
+
+class Transport(Protocol):
+    """A way to one next hop."""
+
+    @property
+    def connections(self) -> int:
+        """What must still end after `close`."""
+
+    def submit(self, transaction: Transaction) -> None:
+        """Try it; `finished` is called once, never from within this call."""
+
+    def close(self) -> None:
+        """Begin nothing new; what runs ends by itself."""
+
+    def abort(self) -> None:
+        """End what runs, deferring it."""
+
+
+def make_transport(loop: asyncio.AbstractEventLoop, hop: NextHop, settings: Settings, timers: Timers) -> Transport:
+    """The transport for this kind of next hop."""
+    if hop.kind == "maildir":
+        return MaildirTransport(loop, hop.path, settings.hostname)
+    if hop.kind == "discard":
+        return DiscardTransport(loop)
+    return Pool(loop, hop, settings.delivery, settings.hostname, timers)
+
+
+class MaildirTransport:
+    """Final delivery into Maildirs, in a thread: the disk is waited for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, hostname: str) -> None:
+        self._loop = loop
+        self._path = path
+        self._hostname = hostname
+        self.connections = 0
+
+    def submit(self, transaction: Transaction) -> None:
+        """Write the message once for each Maildir its recipients have."""
+        self.connections += 1
+        started = clock.monotonic()
+        written = self._loop.run_in_executor(None, self._write, transaction)
+
+        def done(future: asyncio.Future[str]) -> None:
+            self.connections -= 1
+            error = future.exception()
+            reason = f"451 4.3.0 Maildir not writable: {error}"
+            state, reply = (DEFERRED, reason) if error else (DELIVERED, f"250 2.0.0 {future.result()}")
+            outcomes: list[Outcome] = [(index, state, reply) for index in transaction.indexes]
+            seconds = clock.monotonic() - started
+            record = AttemptRecord(next_hop=f"maildir:{self._path}", peer="maildir", reused=False, seconds=seconds)
+            transaction.finished(outcomes, record)
+
+        written.add_done_callback(done)
+
+    def close(self) -> None:
+        """Writing ends by itself."""
+
+    def abort(self) -> None:
+        """Writing cannot be ended; it takes no longer than the disk does."""
+
+    def _write(self, transaction: Transaction) -> str:
+        message = transaction.message
+        recipients = [message.recipients[index][0] for index in transaction.indexes]
+        return maildir.deliver(self._path, message, recipients=recipients, hostname=self._hostname)
+
+
+class DiscardTransport:
+    """Delivers to nobody: for measuring, and for sinks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.connections = 0
+
+    def submit(self, transaction: Transaction) -> None:
+        """Every recipient is delivered."""
+        outcomes: list[Outcome] = [(index, DELIVERED, "250 2.0.0 discarded") for index in transaction.indexes]
+        record = AttemptRecord(next_hop="discard:", peer="discard", reused=False, seconds=0.0)
+        self._loop.call_soon(transaction.finished, outcomes, record)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def abort(self) -> None:
+        """Nothing runs."""
