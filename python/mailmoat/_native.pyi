@@ -58,6 +58,37 @@ class Message:
 
 # --- address ---
 
+@final
+class Address:
+    """A mailbox in its one normalised form; compares and hashes by value."""
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """A mailbox without angle brackets; ValueError with a plain sentence that names what is wrong."""
+    @property
+    def local(self) -> str:
+        """Unquoted, in NFC, its case kept."""
+    @property
+    def domain(self) -> str:
+        """A-labels in lower case, or a literal such as `[192.0.2.1]`; empty when none was given."""
+    @property
+    def key(self) -> str:
+        """Key of the recipient directory: the rendered form, ASCII letters of the local part in lower case."""
+    @property
+    def needs_smtputf8(self) -> bool:
+        """The local part is not ASCII (RFC 6531 3.3)."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def normalise_address(text: str) -> str:
+    """The normalised form of a mailbox without angle brackets; ValueError as `Address.parse`."""
+
+def address_key(text: str) -> str:
+    """The directory key of a mailbox without angle brackets; ValueError as `Address.parse`."""
+
+def normalise_domain(text: str) -> str:
+    """The normalised form of a domain or address literal; ValueError with a plain sentence."""
+
 # --- client ---
 
 CLIENT_WAIT: int
