@@ -229,6 +229,7 @@ impl Shared {
             .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)
     }
 
+    #[allow(clippy::cast_ptr_alignment)] // a mapping begins at a page
     fn cells(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned and lives as long as self, its length in octets is rounded down to whole cells,
         // every bit pattern is a valid u64, and since `new` it is accessed only through these atomics, in every process.
@@ -283,7 +284,7 @@ impl Source {
         Some(Self(u64::from_be_bytes(prefix).max(1)))
     }
 
-    /// IPv4 lies in 0:ffff::/32, which is no address of the internet.
+    /// IPv4 lies in `0:ffff::/32`, which is no address of the internet.
     fn from_v4(address: [u8; 4]) -> Self {
         Self(0xffff_u64 << 32 | u64::from(u32::from_be_bytes(address)))
     }

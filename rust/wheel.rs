@@ -57,7 +57,7 @@ struct Entry<T> {
 struct List {
     head: u32,
     tail: u32,
-    /// No deadline in the list is before this; u64::MAX when it is empty. Cancelling leaves it as it is.
+    /// No deadline in the list is before this; `u64::MAX` when it is empty. Cancelling leaves it as it is.
     earliest: u64,
 }
 
@@ -152,7 +152,7 @@ impl<T> Wheel<T> {
     /// The first list with work to do and when; late values aside.
     fn first_list(&self) -> Option<(usize, u64)> {
         for (level, words) in self.occupied.iter().enumerate() {
-            for (number, word) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
+            if let Some((number, word)) = words.iter().enumerate().find(|(_, word)| **word != 0) {
                 let slot = number * 64 + word.trailing_zeros() as usize;
                 let shift = 8 * level;
                 let above = self.now >> (shift + 8) << (shift + 8);
@@ -164,12 +164,13 @@ impl<T> Wheel<T> {
     }
 
     /// The list a deadline belongs to, seen from now.
+    #[allow(clippy::cast_possible_truncation)] // a byte is what is wanted
     fn list_for(&self, deadline: u64) -> usize {
         if deadline <= self.now {
             return LATE;
         }
         let level = (63 - (deadline ^ self.now).leading_zeros() as usize) / 8;
-        if level >= LEVELS { PARKED } else { level * SLOTS + (deadline >> (8 * level)) as usize % SLOTS }
+        if level >= LEVELS { PARKED } else { level * SLOTS + usize::from((deadline >> (8 * level)) as u8) }
     }
 
     /// Takes every value out of a list of one deadline.
@@ -323,7 +324,7 @@ mod tests {
                 let mut wheel = Wheel::new(start);
                 wheel.schedule(start + deadline, 7);
                 assert_eq!(wheel.next_deadline(), Some(start + deadline));
-                assert_eq!(due(&mut wheel, start + deadline - 1), []);
+                assert!(due(&mut wheel, start + deadline - 1).is_empty());
                 assert_eq!(due(&mut wheel, start + deadline), [7], "{start} + {deadline}");
                 assert!(wheel.is_empty());
                 assert_eq!(wheel.next_deadline(), None);
@@ -374,7 +375,7 @@ mod tests {
         wheel.schedule(500, 2);
         wheel.cancel(early);
         assert_eq!(wheel.next_deadline(), Some(300));
-        assert_eq!(due(&mut wheel, 300), []);
+        assert!(due(&mut wheel, 300).is_empty());
         assert_eq!(wheel.next_deadline(), Some(500));
     }
 

@@ -12,6 +12,7 @@ impl From<OutOfRange> for PyErr {
 }
 
 /// A slot or the index of a figure: a negative or huge number is out of range like any other.
+#[derive(Clone, Copy)]
 struct Index(usize);
 
 impl<'py> FromPyObject<'_, 'py> for Index {
