@@ -1,9 +1,164 @@
 //! Binding of `crate::spool`.
 
-use pyo3::prelude::*;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Adds this module's classes to the extension module.
-#[allow(clippy::unnecessary_wraps)]
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::message::Message;
+use crate::message::State;
+use crate::spool::{self, Outcome};
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct Partition(spool::Partition<Py<PyAny>>);
+
+#[pymethods]
+impl Partition {
+    #[staticmethod]
+    fn create(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Self> {
+        Ok(Self(py.detach(|| spool::Partition::create(&spool_dir, now_ms()))?))
+    }
+
+    #[staticmethod]
+    fn adopt(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Option<Self>> {
+        // Workers that begin in the same instant begin at different places: their process ids follow each other.
+        let turn = std::process::id() as usize;
+        Ok(py.detach(|| spool::Partition::adopt(&spool_dir, turn))?.map(Self))
+    }
+
+    #[getter]
+    fn tag(&self) -> &str {
+        self.0.tag()
+    }
+
+    #[getter]
+    fn descriptor(&self) -> i32 {
+        self.0.descriptor().as_raw_fd()
+    }
+
+    #[getter]
+    fn loose_dir(&self) -> String {
+        self.0.loose().to_string_lossy().into_owned()
+    }
+
+    #[getter]
+    fn healthy(&self) -> bool {
+        self.0.healthy()
+    }
+
+    #[getter]
+    fn count(&self) -> i64 {
+        self.0.len()
+    }
+
+    fn next_queue_id(&self) -> String {
+        self.0.next_queue_id()
+    }
+
+    fn insert(&self, waiter: Py<PyAny>, message: &Message) -> PyResult<()> {
+        self.0.insert(waiter, Arc::clone(&message.0)).map_err(raised)
+    }
+
+    fn settle(
+        &self,
+        waiter: Option<Py<PyAny>>,
+        queue_id: &str,
+        outcomes: Vec<(u32, u8, String)>,
+        due: i64,
+        attempts: u32,
+    ) -> PyResult<()> {
+        let outcomes = outcomes.into_iter().map(outcome).collect::<PyResult<_>>()?;
+        self.0.settle(waiter, queue_id, outcomes, due, attempts).map_err(raised)
+    }
+
+    fn remove(&self, queue_id: &str) -> PyResult<()> {
+        self.0.remove(queue_id).map_err(raised)
+    }
+
+    fn load(&self, waiter: Py<PyAny>, queue_id: &str) -> PyResult<()> {
+        self.0.load(waiter, queue_id).map_err(raised)
+    }
+
+    fn completions(&self) -> Vec<(Py<PyAny>, Option<String>, Option<Message>)> {
+        let news = self.0.completions().into_iter();
+        news.map(|one| match one.result {
+            Ok(message) => (one.waiter, None, message.map(Message)),
+            Err(text) => (one.waiter, Some(text), None),
+        })
+        .collect()
+    }
+
+    fn schedule(&self, py: Python<'_>) -> PyResult<Vec<(String, i64, u32)>> {
+        Ok(py.detach(|| self.0.schedule())?)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.0.close())?)
+    }
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn list_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let listed = py.detach(|| spool::list(&spool_dir))?;
+    listed.into_iter().map(|entry| listed_entry(py, entry)).collect()
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn count_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<i64> {
+    Ok(py.detach(|| spool::count(&spool_dir))?)
+}
+
+fn listed_entry(py: Python<'_>, entry: spool::Listed) -> PyResult<Bound<'_, PyDict>> {
+    let recipients: Vec<(String, u8, String)> =
+        entry.recipients.into_iter().map(|one| (one.address, one.state as u8, one.reply)).collect();
+    let dict = PyDict::new(py);
+    dict.set_item("queue_id", entry.queue_id)?;
+    dict.set_item("arrival", entry.arrival)?;
+    dict.set_item("due", entry.due)?;
+    dict.set_item("attempts", entry.attempts)?;
+    dict.set_item("reverse_path", entry.reverse_path)?;
+    dict.set_item("size", entry.size)?;
+    dict.set_item("recipients", recipients)?;
+    dict.set_item("partition", entry.partition)?;
+    dict.set_item("owned", entry.owned)?;
+    Ok(dict)
+}
+
+fn outcome((index, state, reply): (u32, u8, String)) -> PyResult<Outcome> {
+    let state = match state {
+        0 => State::Pending,
+        1 => State::Delivered,
+        2 => State::Failed,
+        3 => State::Closed,
+        other => return Err(PyValueError::new_err(format!("{other} is not the state of a recipient"))),
+    };
+    Ok((index, state, reply))
+}
+
+/// A queue id of another partition is the caller's mistake; the rest is the system's.
+fn raised(error: io::Error) -> PyErr {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+        _ => error.into(),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+/// Adds this module's classes and functions to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Partition>()?;
+    module.add_function(wrap_pyfunction!(list_spool, module)?)?;
+    module.add_function(wrap_pyfunction!(count_spool, module)?)
 }

@@ -1,0 +1,239 @@
+"""A process killed, a disk full: a message is wholly there or wholly absent, and nothing acknowledged is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailmoat._native import Message, Partition, count_spool, list_spool
+
+# Inserts for ever and writes each acknowledged queue id to standard output; the content follows from the id. Every eleventh
+# message has a content file. Acknowledged messages are removed now and then, told before by a minus sign.
+INSERTER = """
+import os, select, sys
+from mailmoat._native import Message, Partition
+partition = Partition.create(sys.argv[1])
+def insert(number):
+    queue_id = partition.next_queue_id()
+    content = (queue_id + "\\r\\n").encode() * (14000 if number % 11 == 0 else 100)
+    partition.insert(queue_id, Message(queue_id=queue_id, arrival=1, reverse_path="", recipients=["a@b.test"],
+                     content=content, trace=b"T: t\\r\\n"))
+number = 0
+while True:
+    while number < 64:
+        insert(number)
+        number += 1
+    select.select([partition.descriptor], [], [])
+    for waiter, error, _ in partition.completions():
+        assert error is None, error
+        number -= 1
+        os.write(1, (waiter + "\\n").encode())
+        if hash(waiter) % 5 == 0:
+            os.write(1, ("-" + waiter + "\\n").encode())
+            partition.remove(waiter)
+"""
+
+
+@contextlib.contextmanager
+def child(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def completions(partition: Partition, number: int = 1) -> list[tuple[object, str | None, Message | None]]:
+    found: list[tuple[object, str | None, Message | None]] = []
+    while len(found) < number:
+        assert select.select([partition.descriptor], [], [], 20)[0], "no completion came"
+        found += partition.completions()
+    return found
+
+
+def octets(message: Message) -> bytes:
+    tail = Path(message.content_path).read_bytes() if message.content_path else b""
+    return message.octets() + tail
+
+
+def message(partition: Partition, content: bytes) -> Message:
+    return Message(
+        queue_id=partition.next_queue_id(), arrival=1, reverse_path="", recipients=["a@b.test"], content=content
+    )
+
+
+def kill_while_inserting(spool: str, acknowledgements: int, delay: float) -> tuple[set[str], set[str]]:
+    """Ids acknowledged, ids asked to be removed."""
+    with child(INSERTER, spool) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(acknowledgements)]
+        # The moment of the kill must not follow from the child's own steps.
+        select.select([], [], [], delay)
+        process.kill()
+        lines += process.stdout.readlines()
+    words = [line.decode().strip() for line in lines if line.endswith(b"\n")]
+    return {word for word in words if word[0] != "-"}, {word[1:] for word in words if word[0] == "-"}
+
+
+def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -> None:
+    seed = time.time_ns()
+    chance = random.Random(seed)
+    for _ in range(20):
+        spool = str(tmp_path / "spool")
+        acknowledged, removed = kill_while_inserting(spool, chance.randrange(400), chance.random() * 0.02)
+        adopted = Partition.adopt(spool)
+        assert adopted is not None, seed
+        present = {queue_id for queue_id, _, _ in adopted.schedule()}
+        assert acknowledged - removed <= present, seed
+        assert adopted.count == len(present)
+        for queue_id in present:
+            adopted.load(queue_id, queue_id)
+        for waiter, error, loaded in completions(adopted, len(present)) if present else ():
+            assert error is None and loaded is not None, (seed, waiter, error)
+            queue_id = loaded.queue_id
+            line = f"{queue_id}\r\n".encode()
+            content = octets(loaded).removeprefix(b"T: t\r\n")
+            assert content in (line * 100, line * 14000), (seed, waiter)
+            adopted.remove(queue_id)
+        adopted.close()
+        assert os.listdir(tmp_path / "spool" / "partitions") == []
+
+
+def test_an_owned_partition_is_adopted_only_after_its_owner_is_killed(tmp_path: Path) -> None:
+    spool = str(tmp_path)
+    with child(INSERTER, spool) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert Partition.adopt(spool) is None
+        assert count_spool(spool) > 0
+        process.kill()
+        process.wait()
+        adopted = Partition.adopt(spool)
+        assert adopted is not None
+        assert all(entry["owned"] for entry in list_spool(spool))
+
+
+def test_several_processes_compete_and_one_gets_the_orphan(tmp_path: Path) -> None:
+    code = (
+        "import sys; from mailmoat._native import Partition\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "p = Partition.adopt(sys.argv[1]); print(p and p.tag, flush=True); sys.stdin.readline()"
+    )
+    spool = str(tmp_path)
+    partition = Partition.create(spool)
+    partition.insert(1, message(partition, b"x"))
+    partition.close()
+    competitors = [
+        subprocess.Popen([sys.executable, "-c", code, spool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in competitors:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in competitors:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = [process.stdout.readline().strip() for process in competitors if process.stdout]
+    for process in competitors:
+        process.communicate("\n")
+    assert sorted(found) == sorted([partition.tag, "None", "None", "None"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"needs a small disk: {mounted.stderr.decode().strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_full_disk_fails_inserts_and_heals(small_disk: Path) -> None:
+    spool = str(small_disk)
+    partition = Partition.create(spool)
+    acknowledged: list[str] = []
+    error = None
+    while error is None:
+        sent = message(partition, os.urandom(20_000))
+        partition.insert(sent.queue_id, sent)
+        [(_, error, _)] = completions(partition)
+        if error is None:
+            acknowledged.append(sent.queue_id)
+    assert acknowledged
+    assert "full" in error
+    assert not partition.healthy
+    # Removing frees pages inside the database: the partition gets well without help from outside.
+    for queue_id in acknowledged[:20]:
+        partition.remove(queue_id)
+    refused = 0
+    while True:
+        sent = message(partition, b"after")
+        partition.insert("after", sent)
+        [(_, error, _)] = completions(partition)
+        if error is None:
+            break
+        refused += 1
+        select.select([], [], [], 0.05)
+        assert refused < 200
+    assert partition.healthy
+    kept = [*acknowledged[20:], sent.queue_id]
+    partition.close()
+    adopted = Partition.adopt(spool)
+    assert adopted is not None
+    assert [queue_id for queue_id, _, _ in adopted.schedule()] == kept
+
+
+def test_a_disk_filled_by_others_heals_when_they_leave(small_disk: Path) -> None:
+    spool = str(small_disk)
+    partition = Partition.create(spool)
+    first = message(partition, b"first")
+    partition.insert("first", first)
+    assert completions(partition) == [("first", None, None)]
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    large = message(partition, os.urandom(600_000))
+    small = message(partition, os.urandom(100_000))
+    partition.insert("large", large)
+    partition.insert("small", small)
+    for _, error, _ in completions(partition, 2):
+        assert error is not None
+    assert not partition.healthy
+    ballast.unlink()
+    # Nobody asks: the writer recovers by itself.
+    for _ in range(100):
+        if partition.healthy:
+            break
+        select.select([], [], [], 0.05)
+    assert partition.healthy
+    last = message(partition, os.urandom(600_000))
+    partition.insert("last", last)
+    assert completions(partition) == [("last", None, None)]
+    assert [queue_id for queue_id, _, _ in partition.schedule()] == [first.queue_id, last.queue_id]
+    assert os.listdir(Path(spool, "partitions", partition.tag, "content")) == ["3"] or partition.count == 2
+
+
+def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
+    partition = Partition.create(str(small_disk))
+    partition.insert(1, message(partition, b"x"))
+    partition.close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(OSError, match="Read-only"):
+        Partition.create(str(small_disk))
+    with pytest.raises(OSError):
+        Partition.adopt(str(small_disk))

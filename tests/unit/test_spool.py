@@ -1,0 +1,238 @@
+"""The spool partition through its Python face: completions by descriptor, adoption, files, listing."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailmoat._native import Message, Partition, count_spool, list_spool
+
+STATE_PENDING, STATE_DELIVERED = 0, 1
+
+
+def message(partition: Partition, content: bytes = b"Subject: x\r\n\r\ny\r\n") -> Message:
+    return Message(
+        queue_id=partition.next_queue_id(),
+        arrival=1_790_000_000_000,
+        reverse_path="sender@there.test",
+        recipients=["one@here.test", "two@here.test"],
+        content=content,
+        trace=b"Received: here\r\n",
+    )
+
+
+def completions(partition: Partition, number: int = 1) -> list[tuple[object, str | None, Message | None]]:
+    found: list[tuple[object, str | None, Message | None]] = []
+    while len(found) < number:
+        readable, _, _ = select.select([partition.descriptor], [], [], 20)
+        assert readable, "no completion came"
+        found += partition.completions()
+    return found
+
+
+def insert(partition: Partition, content: bytes = b"Subject: x\r\n\r\ny\r\n") -> Message:
+    sent = message(partition, content)
+    partition.insert("inserted", sent)
+    assert completions(partition) == [("inserted", None, None)]
+    return sent
+
+
+def load(partition: Partition, queue_id: str) -> Message:
+    partition.load("loaded", queue_id)
+    [(waiter, error, loaded)] = completions(partition)
+    assert (waiter, error) == ("loaded", None)
+    assert loaded is not None
+    return loaded
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> str:
+    return str(tmp_path / "spool")
+
+
+def test_an_insert_completes_on_the_descriptor_with_its_waiter(spool: str) -> None:
+    partition = Partition.create(spool)
+    waiters = [object() for _ in range(50)]
+    for waiter in waiters:
+        partition.insert(waiter, message(partition))
+    found = completions(partition, 50)
+    assert [waiter for waiter, _, _ in found] == waiters
+    assert all(error is None and loaded is None for _, error, loaded in found)
+    assert partition.count == 50
+    assert partition.healthy
+    assert not select.select([partition.descriptor], [], [], 0)[0]
+    partition.close()
+
+
+def test_the_waiter_is_released(spool: str) -> None:
+    partition = Partition.create(spool)
+    waiter = object()
+    before = sys.getrefcount(waiter)
+    partition.insert(waiter, message(partition))
+    completions(partition)
+    assert sys.getrefcount(waiter) == before
+
+
+def test_a_loaded_message_is_the_stored_one(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    got = load(partition, sent.queue_id)
+    assert got.octets() == sent.octets()
+    for name in ("queue_id", "arrival", "due", "reverse_path", "recipients", "smtputf8", "eight_bit", "size"):
+        assert getattr(got, name) == getattr(sent, name)
+
+
+def test_settle_changes_what_is_loaded_and_scheduled(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    partition.settle("settled", sent.queue_id, [(1, STATE_DELIVERED, "250 ok")], 77, 2)
+    assert completions(partition) == [("settled", None, None)]
+    partition.settle(None, sent.queue_id, [], 78, 3)
+    assert partition.schedule() == [(sent.queue_id, 78, 3)]
+    got = load(partition, sent.queue_id)
+    assert got.recipients == [("one@here.test", STATE_PENDING, ""), ("two@here.test", STATE_DELIVERED, "250 ok")]
+
+
+def test_mistakes_of_the_caller_are_errors(spool: str) -> None:
+    partition = Partition.create(spool)
+    with pytest.raises(ValueError, match="not of partition"):
+        partition.remove("elsewhere1")
+    with pytest.raises(ValueError, match="state"):
+        partition.settle(None, partition.next_queue_id(), [(0, 4, "")], 1, 1)
+    partition.load("absent", partition.next_queue_id())
+    [(_, error, loaded)] = completions(partition)
+    assert (error, loaded) == ("no such message in this partition", None)
+    partition.close()
+    with pytest.raises(OSError, match="closed"):
+        partition.insert("late", message(partition))
+
+
+def test_an_empty_partition_is_removed_on_close_and_a_full_one_stays(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    partition.close()
+    assert count_spool(spool) == 1
+    adopted = Partition.adopt(spool)
+    assert adopted is not None
+    assert adopted.tag == partition.tag
+    adopted.remove(sent.queue_id)
+    adopted.close()
+    assert [path.name for path in Path(spool).rglob("*")] == ["partitions"]
+
+
+def test_a_large_content_has_a_file_until_its_message_is_removed(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition, b"x" * 500_000)
+    got = load(partition, sent.queue_id)
+    assert got.content_path is not None
+    file = Path(got.content_path)
+    assert file.read_bytes() == b"x" * 500_000
+    assert got.size == sent.size
+    assert got.octets() == b"Received: here\r\n"
+    partition.remove(sent.queue_id)
+    partition.close()
+    assert not file.exists()
+
+
+def test_loose_files_of_a_dead_owner_are_cleared(spool: str) -> None:
+    partition = Partition.create(spool)
+    insert(partition)
+    Path(partition.loose_dir, "half").write_bytes(b"half")
+    partition.close()
+    adopted = Partition.adopt(spool)
+    assert adopted is not None
+    assert os.listdir(adopted.loose_dir) == []
+
+
+def test_a_damaged_partition_is_set_aside_and_told(spool: str) -> None:
+    partition = Partition.create(spool)
+    insert(partition)
+    partition.close()
+    Path(spool, "partitions", partition.tag, "queue.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(OSError, match=f"{partition.tag} is damaged and was moved to .*damaged"):
+        Partition.adopt(spool)
+    assert Partition.adopt(spool) is None
+    assert Path(spool, "damaged", partition.tag, "queue.db").read_bytes() == b"garbage" * 1000
+
+
+def test_damage_inside_is_found_before_the_partition_is_used(spool: str) -> None:
+    partition = Partition.create(spool)
+    for _ in range(100):
+        partition.insert(None, message(partition, b"y" * 4096))
+    partition.close()
+    path = Path(spool, "partitions", partition.tag, "queue.db")
+    with path.open("r+b") as file:
+        file.seek(16384 * 5)
+        file.write(b"\xff" * 16384 * 3)
+    with pytest.raises(OSError, match="damaged"):
+        Partition.adopt(spool)
+
+
+def test_a_missing_spool_and_a_file_in_its_place_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        Partition.create(str(tmp_path / "file"))
+    for call in (Partition.adopt, list_spool, count_spool):
+        with pytest.raises(FileNotFoundError):
+            call(str(tmp_path / "missing"))
+
+
+def test_listing_shows_all_partitions_and_who_owns_them(spool: str) -> None:
+    one, two = Partition.create(spool), Partition.create(spool)
+    first, second = insert(one), insert(two)
+    two.close()
+    entries = {entry["queue_id"]: entry for entry in list_spool(spool)}
+    assert entries[first.queue_id] == {
+        "queue_id": first.queue_id,
+        "arrival": 1_790_000_000_000,
+        "due": 1_790_000_000_000,
+        "attempts": 0,
+        "reverse_path": "sender@there.test",
+        "size": first.size,
+        "recipients": [("one@here.test", 0, ""), ("two@here.test", 0, "")],
+        "partition": one.tag,
+        "owned": True,
+    }
+    assert not entries[second.queue_id]["owned"]
+    assert count_spool(spool) == 2
+
+
+def test_listing_pages_through_a_long_queue(spool: str) -> None:
+    partition = Partition.create(spool)
+    ids = []
+    for _ in range(1203):
+        sent = message(partition)
+        ids.append(sent.queue_id)
+        partition.insert(None, sent)
+    completions(partition, 1203)
+    assert [entry["queue_id"] for entry in list_spool(spool)] == ids
+    assert [queue_id for queue_id, _, _ in partition.schedule()] == ids
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing owners needs root")
+def test_listing_as_root_leaves_no_file_of_root_behind(spool: str) -> None:
+    code = (
+        "import os, sys; os.setuid(65534); from mailmoat._native import Message, Partition\n"
+        "p = Partition.create(sys.argv[1])\n"
+        "p.insert(1, Message(queue_id=p.next_queue_id(), arrival=1, reverse_path='', recipients=['a@b'], content=b'x'))\n"
+        "import select; select.select([p.descriptor], [], []); os.kill(os.getpid(), 9)"
+    )
+    os.mkdir(spool)
+    os.chown(spool, 65534, 65534)
+    parent = Path(spool).parent
+    while parent != parent.parent:  # pytest's directories are closed to others
+        if parent.owner() == "root" and parent.name.startswith("pytest-"):
+            parent.chmod(0o755)
+        parent = parent.parent
+    Path(spool).parent.chmod(0o755)
+    assert subprocess.run([sys.executable, "-c", code, spool], check=False).returncode == -9
+    [tag] = os.listdir(Path(spool, "partitions"))
+    for name in ("queue.db-shm",):
+        Path(spool, "partitions", tag, name).unlink()
+    assert len(list_spool(spool)) == 1
+    assert {path.stat().st_uid for path in Path(spool).rglob("*")} == {65534}
