@@ -110,7 +110,7 @@ class Client:
     """
 
     def __new__(cls, hello_name: str, *, lmtp: bool = False) -> Client:
-        """A connection just made. ValueError unless `hello_name` is printable ASCII without spaces."""
+        """Speak on a connection just made. ValueError unless `hello_name` is printable ASCII without spaces."""
     def receive(self, chunk: bytes) -> int:
         """Take what the socket gave; the step."""
     def output(self) -> bytes:
@@ -120,7 +120,7 @@ class Client:
     def quit(self) -> int:
         """End an idle connection: QUIT is written, its reply gives CLIENT_CLOSED."""
     def end(self, cause: str) -> int:
-        """The connection is lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLIENT_CLOSED."""
+        """Close, the connection being lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLIENT_CLOSED."""
     def outcomes(self) -> list[tuple[int, int, str]]:
         """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each index begun with."""
     @property

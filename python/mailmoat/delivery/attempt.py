@@ -1,0 +1,293 @@
+"""One connection to a next hop and the delivery attempts made on it.
+
+Joins the client machine (`_native.Client`) to a transport: bytes to and fro, flow control, time limits (RFC 5321 4.5.3.2).
+Promises: every transaction begun here is finished exactly once, through the loop, whatever happens to the connection. Never
+raises for what a next hop does, never makes a task, never retries: the pool decides. Called by `pool.py` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol, TypeAlias, cast
+
+import msgspec
+
+from mailmoat import clock
+from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_READY, Client, Message
+
+Outcome: TypeAlias = tuple[int, int, str]
+"""(recipient index, state 0 deferred, 1 delivered, 2 failed, reply or reason in one line)."""
+
+DEFERRED: Final = 0
+_WRITE_BUFFER: Final = 256 * 1024
+"""Octets in a transport's buffer above which no more of a content file is read."""
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
+    """How an attempt was made, for the log."""
+
+    next_hop: str
+    peer: str
+    """`address:port` it was made to; empty when none could be reached."""
+    reused: bool
+    """The connection had carried a transaction before."""
+    seconds: float
+    """From its beginning on the connection to its outcome; 0 when none could be reached."""
+
+
+class Transaction(Protocol):
+    """What is to be sent, and who wants to know what became of it."""
+
+    @property
+    def message(self) -> Message:
+        """The message."""
+
+    @property
+    def indexes(self) -> list[int]:
+        """Its recipients in this transaction."""
+
+    def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        """Take one outcome for each index; called once, by the loop."""
+
+
+class Due(Protocol):
+    """What a timer calls."""
+
+    def due(self) -> None:
+        """Take note that the time has come; never called early."""
+
+
+class Timers(Protocol):
+    """The wheel on the loop."""
+
+    def after(self, seconds: float, owner: Due) -> int:
+        """Call `owner.due()` in `seconds`; the key cancels it."""
+
+    def cancel(self, key: int) -> object:
+        """Forget a timer; harmless when it has run."""
+
+
+class TimeLimits(Protocol):
+    """The time limits of the settings' `delivery`, in seconds."""
+
+    greeting_time: float
+    mail_time: float
+    rcpt_time: float
+    data_time: float
+    block_time: float
+    end_of_data_time: float
+    idle_time: float
+
+
+def by_kind(limits: TimeLimits) -> tuple[float, ...]:
+    """Give the limits in the order of `Client.timeout_kind`."""
+    return (
+        limits.greeting_time,
+        limits.mail_time,
+        limits.rcpt_time,
+        limits.data_time,
+        limits.block_time,
+        limits.end_of_data_time,
+        limits.idle_time,
+    )
+
+
+class Owner(Protocol):
+    """Who is told about a connection: the pool."""
+
+    def free(self, connection: Connection) -> None:
+        """Take note that a transaction has ended: the connection can take the next."""
+
+    def again(self, transaction: Transaction) -> None:
+        """Take back a transaction: a kept connection was dead before it meant anything to the next hop."""
+
+    def lost(self, connection: Connection) -> None:
+        """Take note that the connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before."""
+
+    __slots__ = (
+        "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_started", "_timer", "_timer_at",
+        "_timers", "_transaction", "_transport", "_used", "opened", "peer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner,
+        *,
+        client: Client,
+        next_hop: str,
+        peer: str,
+        limits: tuple[float, ...],
+        timers: Timers,
+    ) -> None:
+        self.opened: asyncio.Future[tuple[int, str] | None] = loop.create_future()
+        self.peer = peer
+        self._loop = loop
+        self._owner = owner
+        self._client = client
+        self._next_hop = next_hop
+        self._limits = limits
+        self._timers = timers
+        self._transport: asyncio.Transport | None = None
+        self._transaction: Transaction | None = None
+        self._started = 0.0
+        self._used = False
+        self._paused = False
+        self._timer: int | None = None
+        self._timer_at = 0.0
+        self._deadline = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """A transaction may begin."""
+        return self._client.step in (CLIENT_READY, CLIENT_DONE)
+
+    def begin(self, transaction: Transaction) -> bool:
+        """Begin a transaction; False when it is over already, nothing of it being fit to be sent."""
+        self._transaction = transaction
+        self._started = clock.monotonic()
+        if self._client.begin(transaction.message, transaction.indexes) == CLIENT_DONE:
+            self._finish()
+            return False
+        self._write()
+        self._watch()
+        return True
+
+    def quit(self) -> None:
+        """End an idle connection with QUIT (RFC 5321 4.1.1.10)."""
+        self._client.quit()
+        self._write()
+        self._watch()
+
+    def end(self, cause: str) -> None:
+        """Give up, deferring the transaction that runs; what is still to be written is thrown away."""
+        self._client.end(cause)
+        # Not close(): it would write the rest, and a final dot after the recipients were deferred delivers twice.
+        if self._transport is not None:
+            self._transport.abort()
+        self._close(again=False)
+
+    # --- the transport's calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; the next hop speaks first."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Give the machine what came and follow its step."""
+        step = self._client.receive(data)
+        self._write()
+        if step == CLIENT_DONE:
+            self._finish()
+            self._owner.free(self)
+        elif step == CLIENT_READY:
+            self._open(None)
+        elif step == CLIENT_MORE:
+            self._loop.call_soon(self._pump)
+        elif step == CLIENT_CLOSED:
+            self._close()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+        """Settle what was running and tell the pool."""
+        if self._client.step != CLIENT_CLOSED:
+            self._client.end("Connection lost")
+            self._close()
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+            self._timer = None
+        self._owner.lost(self)
+
+    def pause_writing(self) -> None:
+        """Stop reading the content file."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Go on with the content file."""
+        self._paused = False
+        if self._client.step == CLIENT_MORE:
+            self._pump()
+
+    # --- the machine's steps ---
+
+    def _write(self) -> None:
+        output = self._client.output()
+        if output and self._transport is not None:
+            self._transport.write(output)
+
+    def _pump(self) -> None:
+        """Write one chunk of a content file; others get their turn before the next."""
+        if self._paused or self._client.step != CLIENT_MORE:
+            return
+        self._write()
+        step = self._client.step
+        if step == CLIENT_MORE:
+            self._loop.call_soon(self._pump)
+        elif step == CLIENT_CLOSED:
+            self._close()
+            return
+        self._watch()
+
+    def _finish(self) -> None:
+        """Hand out what became of the transaction, if one was running."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        seconds = clock.monotonic() - self._started
+        record = AttemptRecord(next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds)
+        self._used = True
+        # Through the loop: what the receiver does cannot break or reorder what happens here.
+        self._loop.call_soon(transaction.finished, self._client.outcomes(), record)
+
+    def _open(self, refusal: tuple[int, str] | None) -> None:
+        # It may be done (ready before) or cancelled (nobody waits any more).
+        if not self.opened.done():
+            self.opened.set_result(refusal)
+
+    def _close(self, *, again: bool = True) -> None:
+        """Settle, the machine being closed, and let the transport write the rest and close.
+
+        `again`: hosts drop kept connections when they like; then the transaction may go over another one at once.
+        """
+        self._open(self._client.refusal)
+        if again and self._transaction is not None and self._used and self._client.untouched:
+            transaction, self._transaction = self._transaction, None
+            self._client.outcomes()
+            self._owner.again(transaction)
+        self._finish()
+        if self._transport is not None:
+            self._transport.close()
+            self._watch()
+
+    # --- time ---
+
+    def _watch(self) -> None:
+        """Set the time limit of the current stage. The timer is only moved when it would come too late."""
+        seconds = self._limits[self._client.timeout_kind]
+        self._deadline = clock.monotonic() + seconds
+        if self._timer is None or self._deadline < self._timer_at:
+            self._arm(seconds)
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+        self._timer_at = clock.monotonic() + seconds
+        self._timer = self._timers.after(seconds, self)
+
+    def due(self) -> None:
+        """Act if the time limit has passed."""
+        self._timer = None
+        left = self._deadline - clock.monotonic()
+        if left > 0:
+            self._arm(left)
+        elif self.ready:
+            self.quit()
+        else:
+            self.end("Timed out")
