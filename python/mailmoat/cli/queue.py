@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -67,23 +68,27 @@ def _table(messages: Sequence[dict[str, Any]], now: int) -> Table:
             str(message["size"]),
             str(message["attempts"]),
             _next(message, now),
-            f"<{message['reverse_path']}>",
+            _printable(f"<{message['reverse_path']}>"),
             "\n".join(_recipient(*recipient) for recipient in message["recipients"]),
         )
     return table
 
 
 def _print(table: Table) -> None:
-    """What a peer wrote is text, not markup."""
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False, emoji=False)
-    console.print(table, width=None if console.is_terminal else PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def _recipient(address: str, state: int, reply: str) -> str:
     what = f"{STATES[state]}: {reply}" if reply else STATES[state]
-    return f"{address} ({what})"
+    return _printable(f"{address} ({what})")
+
+
+def _printable(text: str) -> str:
+    """What a peer wrote, without what would steer the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _next(message: dict[str, Any], now: int) -> str:

@@ -28,7 +28,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
 
     try:
         settings = read()
-        if demo and not check:
+        if demo:
             sample.lay_out(settings)
     except ConfigError as error:
         complain(error)

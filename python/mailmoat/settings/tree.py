@@ -142,7 +142,7 @@ class Delivery(Branch):
     )
     expire: Duration = Field(
         default=432_000.0,
-        description="Age in seconds at which a message still undelivered goes back to its sender with a report.",
+        description="Age, in seconds, at which a message still undelivered goes back to its sender with a report.",
     )
     connect_time: Duration = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
     greeting_time: Duration = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
