@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
+
+    from mailmoat._native import SpoolEntry
 
 app = typer.Typer(help="Look at the messages in the spool.", no_args_is_help=True)
 
@@ -33,7 +35,7 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
 
     spool_dir = settings_in_force(config).spool_dir
     try:
-        messages: Sequence[dict[str, Any]] = sorted(
+        messages: Sequence[SpoolEntry] = sorted(
             _native.list_spool(str(spool_dir)), key=lambda message: message["arrival"]
         )
     except OSError as error:
@@ -46,14 +48,14 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
         typer.echo("The spool is empty.")
 
 
-def _document(message: dict[str, Any]) -> dict[str, object]:
+def _document(message: SpoolEntry) -> dict[str, object]:
     recipients = [
         {"address": address, "state": STATES[state], "reply": reply} for address, state, reply in message["recipients"]
     ]
     return {**message, "recipients": recipients}
 
 
-def _table(messages: Sequence[dict[str, Any]], now: int) -> Table:
+def _table(messages: Sequence[SpoolEntry], now: int) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -91,7 +93,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _next(message: dict[str, Any], now: int) -> str:
+def _next(message: SpoolEntry, now: int) -> str:
     if not message["owned"]:
         return "when a worker takes it"
     return "now" if message["due"] <= now else f"in {_span(message['due'] - now)}"
