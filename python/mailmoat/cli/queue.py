@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.table import Table
+
+    from mailmoat._native import SpoolEntry
 
 app = typer.Typer(help="Look at the messages in the spool.", no_args_is_help=True)
 
@@ -32,7 +35,7 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
 
     spool_dir = settings_in_force(config).spool_dir
     try:
-        messages: Sequence[dict[str, Any]] = sorted(
+        messages: Sequence[SpoolEntry] = sorted(
             _native.list_spool(str(spool_dir)), key=lambda message: message["arrival"]
         )
     except OSError as error:
@@ -45,14 +48,14 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
         typer.echo("The spool is empty.")
 
 
-def _document(message: dict[str, Any]) -> dict[str, object]:
+def _document(message: SpoolEntry) -> dict[str, object]:
     recipients = [
         {"address": address, "state": STATES[state], "reply": reply} for address, state, reply in message["recipients"]
     ]
     return {**message, "recipients": recipients}
 
 
-def _table(messages: Sequence[dict[str, Any]], now: int) -> Table:
+def _table(messages: Sequence[SpoolEntry], now: int) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -67,26 +70,30 @@ def _table(messages: Sequence[dict[str, Any]], now: int) -> Table:
             str(message["size"]),
             str(message["attempts"]),
             _next(message, now),
-            f"<{message['reverse_path']}>",
+            _printable(f"<{message['reverse_path']}>"),
             "\n".join(_recipient(*recipient) for recipient in message["recipients"]),
         )
     return table
 
 
 def _print(table: Table) -> None:
-    """What a peer wrote is text, not markup."""
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False, emoji=False)
-    console.print(table, width=None if console.is_terminal else PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def _recipient(address: str, state: int, reply: str) -> str:
     what = f"{STATES[state]}: {reply}" if reply else STATES[state]
-    return f"{address} ({what})"
+    return _printable(f"{address} ({what})")
 
 
-def _next(message: dict[str, Any], now: int) -> str:
+def _printable(text: str) -> str:
+    """What a peer wrote, without what would steer the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _next(message: SpoolEntry, now: int) -> str:
     if not message["owned"]:
         return "when a worker takes it"
     return "now" if message["due"] <= now else f"in {_span(message['due'] - now)}"

@@ -28,7 +28,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
 
     try:
         settings = read()
-        if demo and not check:
+        if demo:
             sample.lay_out(settings)
     except ConfigError as error:
         complain(error)
@@ -39,8 +39,9 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     if check:
         typer.echo("The settings can be used.")
         return
-    from mailmoat.server import supervisor
+    from mailmoat.admin import process
+    from mailmoat.server import supervisor, worker
 
     if demo:
         typer.echo(sample.what_to_type(settings))
-    raise typer.Exit(supervisor.run(settings, reload=read))
+    raise typer.Exit(supervisor.run(settings, reload=read, worker=worker.run, admin=process.run))

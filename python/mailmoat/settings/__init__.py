@@ -9,7 +9,36 @@ from __future__ import annotations
 from mailmoat.settings.advice import warnings
 from mailmoat.settings.reference import Entry, entries, reference
 from mailmoat.settings.sources import load
-from mailmoat.settings.tree import Settings
+from mailmoat.settings.tree import (
+    AdminSettings,
+    DeliverySettings,
+    LimitsSettings,
+    LogSettings,
+    NdrSettings,
+    RecipientsSettings,
+    RelaySettings,
+    Settings,
+    SmtpSettings,
+    TarpitSettings,
+)
 from mailmoat.settings.values import Listener, NextHop
 
-__all__ = ["Entry", "Listener", "NextHop", "Settings", "entries", "load", "reference", "warnings"]
+__all__ = [
+    "AdminSettings",
+    "DeliverySettings",
+    "Entry",
+    "LimitsSettings",
+    "Listener",
+    "LogSettings",
+    "NdrSettings",
+    "NextHop",
+    "RecipientsSettings",
+    "RelaySettings",
+    "Settings",
+    "SmtpSettings",
+    "TarpitSettings",
+    "entries",
+    "load",
+    "reference",
+    "warnings",
+]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from mailmoat.settings.tree import Settings
 from mailmoat.settings.forms import Form
+from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

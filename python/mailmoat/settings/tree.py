@@ -62,7 +62,7 @@ class Branch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Tarpit(Branch):
+class TarpitSettings(Branch):
     """Holding 5yz replies back, so that harvesting addresses does not pay."""
 
     time: Annotated[
@@ -83,7 +83,7 @@ class Tarpit(Branch):
     )
 
 
-class Relay(Branch):
+class RelaySettings(Branch):
     """Whose messages are taken, and for whom."""
 
     local_domains: Domains = Field(default=(), description="Domains whose recipients are ours.")
@@ -105,7 +105,7 @@ class Relay(Branch):
         return value or next(iter(others.data.get("local_domains", ())), None)
 
 
-class Recipients(Branch):
+class RecipientsSettings(Branch):
     """Which recipients exist."""
 
     file: Annotated[
@@ -125,7 +125,7 @@ class Recipients(Branch):
     )
 
 
-class Delivery(Branch):
+class DeliverySettings(Branch):
     """How accepted messages are handed on."""
 
     next_hop: Annotated[NextHop | None, PlainValidator(values.optional(values.next_hop)), NEXT_HOP] = Field(
@@ -142,7 +142,7 @@ class Delivery(Branch):
     )
     expire: Duration = Field(
         default=432_000.0,
-        description="Age in seconds at which a message still undelivered goes back to its sender with a report.",
+        description="Age, in seconds, at which a message still undelivered goes back to its sender with a report.",
     )
     connect_time: Duration = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
     greeting_time: Duration = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
@@ -162,7 +162,7 @@ class Delivery(Branch):
     )
 
 
-class Ndr(Branch):
+class NdrSettings(Branch):
     """Reports about messages that could not be delivered."""
 
     enabled: Switch = Field(default=True, description="Send non-delivery reports. RFC 5321 6.1 wants them sent.")
@@ -173,7 +173,7 @@ class Ndr(Branch):
     ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
 
 
-class Limits(Branch):
+class LimitsSettings(Branch):
     """Bounds on what one client may ask for; 0 switches a bound off."""
 
     local_part: Count = Field(default=64, description="Octets of a local part. 0 = off.")
@@ -205,7 +205,7 @@ class Limits(Branch):
     )
 
 
-class Smtp(Branch):
+class SmtpSettings(Branch):
     """The dialogue."""
 
     bare_newline: Annotated[
@@ -218,7 +218,7 @@ class Smtp(Branch):
     )
 
 
-class Admin(Branch):
+class AdminSettings(Branch):
     """Figures and health."""
 
     listen: Annotated[
@@ -226,7 +226,7 @@ class Admin(Branch):
     ] = Field(default="127.0.0.1:8025", description="Where /metrics and /healthz are served. Empty = off.")
 
 
-class Log(Branch):
+class LogSettings(Branch):
     """The log, on standard error."""
 
     format: Annotated[
@@ -280,15 +280,15 @@ class Settings(BaseSettings):
     drain_time: Duration = Field(
         default=30.0, description="How long sessions and deliveries may go on after SIGTERM or a reload, in seconds."
     )
-    tarpit: Tarpit = Tarpit()
-    relay: Relay = Relay()
-    recipients: Recipients = Recipients()
-    delivery: Delivery = Delivery()
-    ndr: Ndr = Ndr()
-    limits: Limits = Limits()
-    smtp: Smtp = Smtp()
-    admin: Admin = Admin()
-    log: Log = Log()
+    tarpit: TarpitSettings = TarpitSettings()
+    relay: RelaySettings = RelaySettings()
+    recipients: RecipientsSettings = RecipientsSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    ndr: NdrSettings = NdrSettings()
+    limits: LimitsSettings = LimitsSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

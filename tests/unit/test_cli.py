@@ -1,0 +1,323 @@
+"""The command line: what it prints, its exit status, and that what it tells a newcomer to type works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socketserver
+import subprocess
+import sys
+import threading
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mailmoat import _native, demo
+from mailmoat.cli import application
+from mailmoat.server import supervisor
+from mailmoat.settings import load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("MAILMOAT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MAILMOAT_SPOOL_DIR", str(tmp_path / "spool"))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str, status: int = 0, **environment: str):
+    result = CliRunner().invoke(
+        application(), arguments, env={f"MAILMOAT_{name}": value for name, value in environment.items()}
+    )
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("check-config",),
+        ("settings",),
+        ("queue",),
+        ("queue", "list"),
+        ("recipients", "check"),
+        ("relay-test",),
+    ],
+)
+def test_help(command):
+    assert "Usage:" in run(*command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("serve", "--demo", "-c", "x.toml"), ("wombat",), ("recipients", "check"), ("queue", "list", "x")]
+)
+def test_usage(words):
+    assert run(*words, status=2).stdout == ""
+
+
+def test_version(monkeypatch):
+    monkeypatch.setattr(metadata, "version", {"mailmoat": "1.2.3"}.__getitem__)
+    assert run("--version").stdout == "mailmoat 1.2.3\n"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from mailmoat.cli import application; application(); print([m for m in sys.modules if m in set(sys.argv[1:])])"
+    heavy = ["pydantic", "pydantic_settings", "uvloop", "starlette", "uvicorn", "mailmoat.settings", "mailmoat.server"]
+    found = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout == "[]\n"
+
+
+# --- check-config ---
+
+
+def test_check_config():
+    result = run("check-config", RELAY__LOCAL_DOMAINS="a.test", TARPIT__TIME="31")
+    assert result.stdout.splitlines() == [
+        "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to hold",
+        "warning: tarpit.time is 31 s: above 30 s rightful senders with a mistyped recipient suffer too",
+        "warning: delivery.next_hop is not set: accepted messages stay in the spool until they expire",
+        "The settings can be used; 3 to look at again.",
+    ]
+
+
+def test_check_config_finds_mistakes(tmp_path):
+    (tmp_path / "m.toml").write_text("wrokers = 1\n")
+    result = run("check-config", "--config", "m.toml", status=1, TARPITTIME="5")
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "mistake: m.toml: wrokers = 1: no such setting; did you mean workers?",
+        "mistake: MAILMOAT_TARPITTIME = '5': no such setting; did you mean MAILMOAT_TARPIT__TIME?",
+        "mailmoat: 2 mistakes in the settings",
+    ]
+    document = json.loads(run("check-config", "-c", "m.toml", "--json", status=1).stdout)
+    assert document == {
+        "ok": False,
+        "mistakes": ["m.toml: wrokers = 1: no such setting; did you mean workers?"],
+        "warnings": [],
+    }
+
+
+def test_check_config_as_json():
+    document = json.loads(run("check-config", "--json", RELAY__LOCAL_DOMAINS="a.test").stdout)
+    assert document["ok"] is True
+    assert len(document["warnings"]) == 1
+
+
+# --- settings ---
+
+
+def test_settings():
+    lines = run("settings", TARPIT__TIME="2.5").stdout.splitlines()
+    at = lines.index("tarpit.time = 2.5s  [MAILMOAT_TARPIT__TIME]")
+    assert lines[at + 1].startswith("    How long each 5yz reply")
+    assert "delivery.retry = 1m*4, 10m*6, 30m  [default]" in lines
+    assert run("settings", status=1, WORKERS="x").stderr.startswith("mistake: MAILMOAT_WORKERS = 'x'")
+
+
+def test_settings_as_json():
+    document = {entry["name"]: entry for entry in json.loads(run("settings", "--json", TARPIT__TIME="2.5").stdout)}
+    assert document["tarpit.time"]["value"] == 2.5
+    assert document["tarpit.time"]["origin"] == "MAILMOAT_TARPIT__TIME"
+    assert document["listen"]["value"] == "0.0.0.0:25, [::]:25"
+    assert document["delivery.next_hop"]["value"] is None
+    assert document["ndr.enabled"]["value"] is True
+
+
+# --- queue list ---
+
+NOW = 1_800_000_000_000
+MESSAGES = [
+    {
+        "queue_id": "b1", "arrival": NOW - 60_000, "due": NOW - 1, "attempts": 0, "reverse_path": "", "size": 300,
+        "recipients": [("x@a.test", 0, "")], "partition": "b", "owned": True,
+    },
+    {
+        "queue_id": "a1", "arrival": NOW - 7_260_000, "due": NOW + 90_000, "attempts": 3, "reverse_path": "s@b.test", "size": 5000,
+        "recipients": [("y@a.test", 0, "451 4.3.0 [bold]later\x1b[2J"), ("z@a.test", 1, "250 ok")], "partition": "a", "owned": True,
+    },
+    {
+        "queue_id": "c1", "arrival": NOW, "due": NOW, "attempts": 0, "reverse_path": "s@b.test", "size": 1,
+        "recipients": [("x@a.test", 0, "")], "partition": "c", "owned": False,
+    },
+]  # fmt: skip
+
+
+@pytest.fixture
+def spool(monkeypatch):
+    messages = []
+    monkeypatch.setattr(_native, "list_spool", lambda _directory: list(messages), raising=False)
+    monkeypatch.setattr("mailmoat.clock.wall_ms", lambda: NOW)
+    return messages
+
+
+def test_an_empty_queue(spool):
+    assert run("queue", "list").stdout == "The spool is empty.\n"
+    assert json.loads(run("queue", "list", "--json").stdout) == []
+
+
+def test_queue_list(spool):
+    spool.extend(MESSAGES)
+    lines = run("queue", "list").stdout.splitlines()
+    oldest = next(line for line in lines if "a1" in line)
+    assert re.search(
+        r"a1 +2h1m +5000 +3 +in 1m30s +<s@b.test> +y@a.test \(pending: 451 4.3.0 \[bold\]later\?\[2J\)", oldest
+    )
+    assert "z@a.test (delivered: 250 ok)" in lines[lines.index(oldest) + 1]
+    assert re.search(r"b1 +1m0s +300 +0 +now +<> +x@a.test \(pending\)", "\n".join(lines))
+    assert re.search(r"c1 .* when a worker takes it", "\n".join(lines))
+    assert [line.split()[0] for line in lines if re.search(r" [abc]1 ", line)] == ["a1", "b1", "c1"]
+    assert "3 messages" in lines[-1]
+
+
+def test_queue_list_as_json(spool):
+    spool.extend(MESSAGES)
+    document = json.loads(run("queue", "list", "--json").stdout)
+    assert [message["queue_id"] for message in document] == ["a1", "b1", "c1"]
+    assert document[0]["recipients"][1] == {"address": "z@a.test", "state": "delivered", "reply": "250 ok"}
+
+
+def test_a_spool_that_cannot_be_read(monkeypatch):
+    def fails(_directory):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(_native, "list_spool", fails, raising=False)
+    result = run("queue", "list", status=1)
+    assert "cannot be read: [Errno 13] Permission denied" in result.stderr
+
+
+# --- recipients check ---
+
+
+@pytest.fixture
+def recipients(tmp_path, monkeypatch):
+    path = tmp_path / "recipients.txt"
+    path.write_text("alice@a.test\n@b.test\n!gone@b.test\n")
+    monkeypatch.setenv("MAILMOAT_RECIPIENTS__FILE", str(path))
+    monkeypatch.setenv("MAILMOAT_RECIPIENTS__BLOCKED", "all@b.test")
+    monkeypatch.setenv("MAILMOAT_RELAY__LOCAL_DOMAINS", "a.test, b.test")
+    return path
+
+
+def test_recipients_check(recipients):
+    expected = {
+        "Alice@A.test": "exists",
+        "alice": "exists",
+        "bob@a.test": "absent",
+        "anybody@b.test": "exists",
+        "gone@b.test": "absent",
+        "All@b.test": "blocked",
+        "Postmaster@a.test": "exists",
+        "alice@c.test": "elsewhere",
+        "al ice@a.test": "malformed",
+    }
+    document = json.loads(run("recipients", "check", "--json", *expected, status=1).stdout)
+    assert {answer["address"]: answer["answer"] for answer in document} == expected
+    assert all(answer["why"] for answer in document)
+    assert run("recipients", "check", "alice@a.test").stdout.startswith("alice@a.test: exists (")
+
+
+def test_recipients_check_without_a_directory():
+    result = run("recipients", "check", "x@a.test", status=1, RELAY__LOCAL_DOMAINS="a.test")
+    assert result.stdout == "x@a.test: unknown (recipients.file is not set: every recipient is accepted)\n"
+
+
+def test_recipients_check_with_a_broken_file(recipients):
+    recipients.write_text("alice@a.test\nbob bob@a.test\n")
+    result = run("recipients", "check", "alice@a.test", status=1)
+    assert result.stderr.startswith("mistake: ")
+    assert str(recipients) in result.stderr
+
+
+# --- serve ---
+
+
+def test_serve_check():
+    result = run("serve", "--check", RELAY__LOCAL_DOMAINS="a.test")
+    assert result.stdout == "The settings can be used.\n"
+    assert result.stderr.startswith("warning: delivery.next_hop is not set")
+    assert run("serve", "--check", status=1, WORKERS="x").stderr.startswith("mistake: MAILMOAT_WORKERS = 'x'")
+
+
+def test_serve_runs_the_supervisor_and_reloads_from_the_same_place(tmp_path, monkeypatch):
+    file = tmp_path / "m.toml"
+    file.write_text("workers = 2\n")
+    seen = []
+
+    def stand_in(settings, reload, **_processes):
+        file.write_text("workers = 3\n")
+        seen.extend([settings.workers, reload().workers])
+        return 1
+
+    monkeypatch.setattr(supervisor, "run", stand_in)
+    run("serve", "--config", "m.toml", status=1)
+    assert seen == [2, 3]
+
+
+def test_the_demo_lives_below_the_working_directory(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.delenv("MAILMOAT_SPOOL_DIR")
+    monkeypatch.setattr(
+        supervisor, "run", lambda settings, reload, **_processes: seen.extend([settings, reload()]) or 0
+    )
+    result = run("serve", "--demo", LISTEN="127.0.0.1:2626")
+    settings, again = seen
+    assert settings == again
+    assert result.stderr == ""
+    assert str(settings.listen[0]) == "127.0.0.1:2626"
+    assert settings.tarpit.time == 5.0
+    assert settings.relay.local_domains == ("example.test",)
+    assert settings.spool_dir == tmp_path / "var/spool"
+    assert settings.delivery.next_hop.path == tmp_path / "var/maildir"
+    assert demo.KNOWN in (tmp_path / "var/recipients.txt").read_text()
+    assert "swaks --server 127.0.0.1:2626 --from you@example.org --to alice@example.test" in result.stdout
+    assert f"ls {tmp_path}/var/maildir/new" in result.stdout
+
+
+def test_the_demo_leaves_edited_recipients_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "run", lambda settings, reload, **_processes: 0)
+    Path("var").mkdir()
+    Path("var/recipients.txt").write_text("mine@example.test\n")
+    run("serve", "--demo")
+    assert Path("var/recipients.txt").read_text() == "mine@example.test\n"
+
+
+class Peer(socketserver.StreamRequestHandler):
+    """Enough of a server to see what a newcomer's line sends."""
+
+    def handle(self):
+        self.say("220 peer")
+        for line in self.rfile:
+            self.server.lines.append(line)
+            verb = line[:4].upper()
+            self.say("354 go" if verb == b"DATA" else "550 5.1.1 no" if demo.UNKNOWN.encode() in line else "250 ok")
+            if verb == b"DATA":
+                while (line := self.rfile.readline()) not in {b".\r\n", b""}:
+                    self.server.lines.append(line)
+                self.say("250 ok")
+
+    def say(self, text):
+        self.wfile.write(f"{text}\r\n".encode())
+
+
+def test_what_the_demo_says_to_type_works():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Peer) as peer:
+        peer.lines = []
+        peer.daemon_threads = True
+        threading.Thread(target=peer.serve_forever, daemon=True).start()
+        listen = f"127.0.0.1:{peer.server_address[1]}"
+        settings = load(demo.settings_file(), {"MAILMOAT_LISTEN": listen}, base=Path.cwd())
+        send, probe = re.findall(r"^ +(python3 .*)$", demo.what_to_type(settings), re.MULTILINE)
+        subprocess.run(["sh", "-c", send], check=True, timeout=30)
+        probed = subprocess.run(["sh", "-c", probe], check=True, timeout=30, capture_output=True, text=True)
+        peer.shutdown()
+    assert b"Subject: hello\r\n" in peer.lines
+    assert b"It works.\r\n" in peer.lines
+    assert re.match(r"\(550, b'5.1.1 no'\) \d\.\d s", probed.stdout)

@@ -1,0 +1,445 @@
+"""Settings: what is read, in which order, and that every mistake is told with its place and its mend."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mailmoat.errors import ConfigError
+from mailmoat.settings import Listener, NextHop, Settings, entries, forms, load, reference, values, warnings
+
+ROOT = Path(__file__).parents[2]
+
+DEFAULTS = {
+    "workers": 0,
+    "listen": (Listener("0.0.0.0", 25), Listener("::", 25)),
+    "listen_proxy_networks": (),
+    "spool_dir": Path("/var/spool/mailmoat"),
+    "user": None,
+    "drain_time": 30.0,
+    "tarpit.time": 0.0,
+    "tarpit.exempt_networks": (),
+    "tarpit.max_held": 50_000,
+    "tarpit.max_session": 180.0,
+    "relay.local_domains": (),
+    "relay.default_domain": None,
+    "relay.relay_domains": (),
+    "relay.networks": (),
+    "recipients.file": None,
+    "recipients.blocked": (),
+    "recipients.lookup": True,
+    "delivery.next_hop": None,
+    "delivery.connections": 20,
+    "delivery.retry": (60.0,) * 4 + (600.0,) * 6 + (1800.0,),
+    "delivery.expire": 5 * 86400.0,
+    "delivery.connect_time": 30.0,
+    "delivery.greeting_time": 300.0,
+    "delivery.mail_time": 300.0,
+    "delivery.rcpt_time": 300.0,
+    "delivery.data_time": 120.0,
+    "delivery.block_time": 180.0,
+    "delivery.end_of_data_time": 600.0,
+    "delivery.idle_time": 5.0,
+    "delivery.return_size": 50_000,
+    "ndr.enabled": True,
+    "ndr.copy_to": None,
+    "limits.local_part": 64,
+    "limits.domain": 255,
+    "limits.path": 256,
+    "limits.command_line": 512,
+    "limits.text_line": 1000,
+    "limits.recipients": 100,
+    "limits.message_size": 37_748_736,
+    "limits.hops": 100,
+    "limits.command_time": 300.0,
+    "limits.data_time": 180.0,
+    "limits.session_time": 3600.0,
+    "limits.errors": 20,
+    "limits.idle_commands": 100,
+    "limits.connections": 0,
+    "limits.connections_per_source": 100,
+    "limits.held_input": 16_384,
+    "limits.memory_content": 131_072,
+    "smtp.bare_newline": "refuse",
+    "admin.listen": "127.0.0.1:8025",
+    "log.format": "auto",
+    "log.level": "info",
+}
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "mailmoat.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def mistakes(config: Path | None = None, **environment: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(config, environment)
+    return caught.value.mistakes
+
+
+def test_defaults():
+    settings = load(None, {})
+    found = {key: entry.value(settings) for key, entry in entries().items()}
+    assert found.pop("hostname")
+    assert found == DEFAULTS
+    assert {settings.origin(key) for key in entries()} == {"default"}
+
+
+def test_a_tree_made_by_hand_reads_nothing(monkeypatch):
+    monkeypatch.setenv("MAILMOAT_WORKERS", "7")
+    assert Settings(tarpit={"time": "5s"}).tarpit.time == 5.0
+    assert Settings().workers == 0
+
+
+def test_environment_over_file_over_default(toml):
+    file = toml("workers = 3\n[tarpit]\ntime = 5\nmax_held = 10\n")
+    settings = load(file, {"MAILMOAT_TARPIT__TIME": "2.5"})
+    assert (settings.workers, settings.tarpit.time, settings.tarpit.max_held) == (3, 2.5, 10)
+    assert settings.tarpit.max_session == 180.0
+    assert settings.origin("workers") == settings.origin("tarpit.max_held") == str(file)
+    assert settings.origin("tarpit.time") == "MAILMOAT_TARPIT__TIME"
+    assert settings.origin("tarpit.max_session") == "default"
+
+
+def test_the_process_environment_is_read_unless_another_is_given(toml, monkeypatch):
+    monkeypatch.setenv("MAILMOAT_CONFIG", str(toml("workers = 4")))
+    monkeypatch.setenv("MAILMOAT_DRAIN_TIME", "1m")
+    settings = load()
+    assert (settings.workers, settings.drain_time) == (4, 60.0)
+
+
+def test_named_file_over_mailmoat_config(toml, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text("workers = 9")
+    assert load(toml("workers = 4"), {"MAILMOAT_CONFIG": str(other)}).workers == 4
+    assert load(None, {"MAILMOAT_CONFIG": str(other)}).workers == 9
+    assert load(None, {"MAILMOAT_CONFIG": ""}).workers == 0
+
+
+def test_every_setting_can_come_from_the_environment():
+    for key, entry in entries().items():
+        default = entry.value(load(None, {}))
+        written = entry.form.show(default)
+        if written:
+            settings = load(None, {entry.environment: written})
+            assert entry.value(settings) == default, key
+            assert settings.origin(key) == entry.environment
+
+
+def test_lists_are_arrays_or_have_commas(toml):
+    file = toml('listen = ["127.0.0.1:25", "proxy://[::1]:26"]\nlisten_proxy_networks = "10.0.0.0/8, ::1"\n')
+    settings = load(file, {"MAILMOAT_RELAY__LOCAL_DOMAINS": "Example.TEST., bücher.example,"})
+    assert settings.listen == (Listener("127.0.0.1", 25), Listener("::1", 26, proxy=True))
+    assert settings.listen_proxy_networks == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert settings.relay.local_domains == ("example.test", "xn--bcher-kva.example")
+
+
+def test_addresses_and_domains_are_normalised():
+    settings = load(
+        None,
+        {
+            "MAILMOAT_HOSTNAME": "MX.Example.Test",
+            "MAILMOAT_RECIPIENTS__BLOCKED": "All@EXAMPLE.test, x@b.test",
+            "MAILMOAT_NDR__COPY_TO": "Postmaster@EXAMPLE.test",
+            "MAILMOAT_DELIVERY__NEXT_HOP": "smtp://Hub.Example.Test",
+        },
+    )
+    assert settings.hostname == "mx.example.test"
+    assert settings.recipients.blocked == ("all@example.test", "x@b.test")
+    assert settings.ndr.copy_to == "Postmaster@example.test"
+    assert settings.delivery.next_hop == NextHop("smtp", "hub.example.test", 25, None, "smtp://hub.example.test:25")
+
+
+def test_the_default_domain_is_the_first_local_one():
+    assert Settings(relay={"local_domains": "a.test,b.test"}).relay.default_domain == "a.test"
+    assert (
+        Settings(relay={"local_domains": "a.test,b.test", "default_domain": "B.test"}).relay.default_domain == "b.test"
+    )
+
+
+def test_relative_paths_count_from_the_file_or_the_working_directory(toml, tmp_path, monkeypatch):
+    file = toml('spool_dir = "spool"\n[recipients]\nfile = "r.txt"\n[delivery]\nnext_hop = "maildir:./var/maildir"\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    settings = load(file, {"MAILMOAT_RECIPIENTS__FILE": "here.txt"})
+    assert settings.spool_dir == tmp_path / "spool"
+    assert settings.recipients.file == elsewhere / "here.txt"
+    assert settings.delivery.next_hop.path == tmp_path / "var/maildir"
+    assert load(file, {}, base=Path("/srv")).spool_dir == Path("/srv/spool")
+    assert load(None, {"MAILMOAT_SPOOL_DIR": "/abs"}).spool_dir == Path("/abs")
+
+
+def test_frozen():
+    settings = load(None, {})
+    with pytest.raises(ValidationError):
+        settings.workers = 3
+    with pytest.raises(ValidationError):
+        settings.tarpit.time = 3.0
+
+
+# --- mistakes ---
+
+
+def test_all_mistakes_at_once(toml):
+    file = toml('wrokers = 3\nhostname = "a b"\n[tarpit]\ntime = "soon"\n[delivery]\nnext-hop = "discard:"\n')
+    found = mistakes(file, MAILMOAT_TARPITTIME="5", MAILMOAT_LIMITS__HOPS="many", MAILMOAT_TARPIT__MAX_HELD="-1")
+    assert len(found) == 7
+    text = "\n".join(found)
+    assert f"{file}: wrokers = 3: no such setting; did you mean workers?" in found
+    assert f"{file}: delivery.next-hop = 'discard:': no such setting; did you mean delivery.next_hop?" in found
+    assert "MAILMOAT_TARPITTIME = '5': no such setting; did you mean MAILMOAT_TARPIT__TIME?" in found
+    assert f"{file}: tarpit.time = 'soon': not a duration; write a duration up to 240 s, such as 5 or 2.5s" in found
+    assert f"{file}: hostname = 'a b': " in text
+    assert "MAILMOAT_LIMITS__HOPS = 'many': not a whole number, 0 or more; write a whole number, 0 or more" in found
+    assert "MAILMOAT_TARPIT__MAX_HELD = '-1': " in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("WORKERS", "2.5", "not a whole number"),
+        ("WORKERS", "", "not a whole number"),
+        ("HOSTNAME", "", "empty"),
+        ("LISTEN", "", "nothing to listen on"),
+        ("LISTEN", "25", "the port is missing"),
+        ("LISTEN", "127.0.0.1:", "nothing is not a port"),
+        ("LISTEN", "127.0.0.1:65536", "65536 is not a port"),
+        ("LISTEN", "localhost:25", "localhost is not an IP address"),
+        ("LISTEN", "::1:25", "no host and port"),
+        ("LISTEN_PROXY_NETWORKS", "10.0.0.1/8", "an address in 10.0.0.0/8"),
+        ("TARPIT__EXEMPT_NETWORKS", "office", "not a network"),
+        ("TARPIT__TIME", "241", "longer than 240 s"),
+        ("TARPIT__TIME", "inf", "not a duration"),
+        ("TARPIT__TIME", "-1", "not a duration"),
+        ("DRAIN_TIME", "5 weeks", "not a duration"),
+        ("RELAY__LOCAL_DOMAINS", "fine.test, b d", "'b d'"),
+        ("RECIPIENTS__LOOKUP", "maybe", "neither true nor false"),
+        ("RECIPIENTS__BLOCKED", "all", "an address without a domain"),
+        ("DELIVERY__NEXT_HOP", "hub.test:25", "not a next hop"),
+        ("DELIVERY__NEXT_HOP", "smtp://", "no host"),
+        ("DELIVERY__NEXT_HOP", "smtp://hub.test:0", "0 is not a port"),
+        ("DELIVERY__NEXT_HOP", "maildir:", "not a next hop"),
+        ("DELIVERY__CONNECTIONS", "0", "1 or more"),
+        ("DELIVERY__RETRY", "", "no wait at all"),
+        ("DELIVERY__RETRY", "0", "a wait below one second"),
+        ("DELIVERY__RETRY", "1m*100000", "more than 1000 waits"),
+        ("LIMITS__MESSAGE_SIZE", "36MB", "not a size"),
+        ("SMTP__BARE_NEWLINE", "allow", "not one of the choices; write refuse or normalise"),
+        ("ADMIN__LISTEN", "8025", "the port is missing"),
+        ("ADMIN__LISTEN", "proxy://127.0.0.1:8025", "does not speak the PROXY protocol"),
+        ("LOG__LEVEL", "loud", "not one of the choices; write debug, info, warning or error"),
+    ],
+)
+def test_one_mistake(name, value, wrong):
+    (found,) = mistakes(**{f"MAILMOAT_{name}": value})
+    assert found.startswith(f"MAILMOAT_{name} = ")
+    assert wrong in found
+    assert "; write " in found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tarpit = 5", "tarpit = 5: is a group of settings; write [tarpit] and the settings below it"),
+        ("[tarpti]\ntime = 5", "tarpti = {...}: no such setting; did you mean tarpit?"),
+        ("local_domains = []", "local_domains = []: no such setting; did you mean relay.local_domains?"),
+        (
+            "[tarpit]\nlocal_domains = []",
+            "tarpit.local_domains = []: no such setting; did you mean relay.local_domains?",
+        ),
+        ("colour = 1", "colour = 1: no such setting; remove it"),
+        ("workers = true", "workers = True: not a whole number, 0 or more; write a whole number, 0 or more"),
+        ("[workers]\nx = 1", "workers = {...}: not a whole number, 0 or more; write a whole number, 0 or more"),
+        ("[relay]\nlocal_domains = 5", "relay.local_domains = 5: not a list; write domains"),
+        ("[relay]\nlocal_domains = ['a.test', 5]", "relay.local_domains = 5: not a string; write domains"),
+    ],
+)
+def test_mistakes_only_a_file_can_have(toml, text, expected):
+    file = toml(text)
+    (found,) = mistakes(file)
+    assert found.startswith(f"{file}: {expected}")
+
+
+def test_unknown_names_in_the_environment():
+    assert mistakes(MAILMOAT_WOMBAT="1") == ["MAILMOAT_WOMBAT = '1': no such setting; remove it from the environment"]
+    assert mistakes(MAILMOAT_TARPIT="5")[0].startswith("MAILMOAT_TARPIT = '5': no such setting; ")
+    assert mistakes(mailmoat_workers="5")[0].endswith("did you mean MAILMOAT_WORKERS?")
+    assert load(None, {"MAILMOAT_TEST_REQUIRE_PEERS": "1", "MAILMOATX": "1", "PATH": "/bin"}).workers == 0
+
+
+def test_a_file_that_is_not_toml(toml):
+    file = toml("workers = 3\n[tarpit\n")
+    (found,) = mistakes(file)
+    assert found.startswith(f"{file}: is not TOML: ")
+    assert "line 2" in found
+    file.write_bytes(b"\xff\xfe")
+    assert mistakes(file)[0].startswith(f"{file}: is not TOML: ")
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    missing = tmp_path / "none.toml"
+    assert mistakes(missing, MAILMOAT_WORKERS="x")[0].startswith(
+        f"{missing}: cannot be read: No such file or directory; "
+    )
+    assert mistakes(tmp_path)[0].startswith(f"{tmp_path}: cannot be read: Is a directory; ")
+
+
+def test_a_proxy_address_wants_to_know_who_may_speak(toml):
+    file = toml('listen = ["proxy://127.0.0.1:25"]\nworkers = "x"')
+    found = mistakes(file)
+    assert len(found) == 2
+    assert found[1].startswith("listen_proxy_networks = (): listen has a proxy:// address, and nobody may speak")
+    assert load(file, {"MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8", "MAILMOAT_WORKERS": "1"}).listen[0].proxy
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("5", 5),
+        (5, 5),
+        (2.5, 2.5),
+        ("2.5s", 2.5),
+        ("4m", 240),
+        ("2h", 7200),
+        ("5d", 432_000),
+        (" 1 m ", 60),
+        (".5", 0.5),
+    ],
+)
+def test_duration(written, seconds):
+    assert values.duration(written) == seconds
+
+
+@pytest.mark.parametrize(("written", "octets"), [("36MiB", 36 << 20), (7, 7), ("48 KiB", 48 << 10), ("1GiB", 1 << 30)])
+def test_size(written, octets):
+    assert values.size(written) == octets
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("smtp://hub.test:2525", ("smtp", "hub.test", 2525, None, "smtp://hub.test:2525")),
+        ("smtp://192.0.2.1", ("smtp", "192.0.2.1", 25, None, "smtp://192.0.2.1:25")),
+        ("lmtp://[2001:DB8::1]", ("lmtp", "2001:db8::1", 24, None, "lmtp://[2001:db8::1]:24")),
+        ("maildir:/var/mail/x", ("maildir", "", 0, Path("/var/mail/x"), "maildir:/var/mail/x")),
+        ("discard:", ("discard", "", 0, None, "discard:")),
+    ],
+)
+def test_next_hop(written, parts):
+    assert values.next_hop(written) == NextHop(*parts)
+
+
+def test_retry_from_an_array():
+    assert values.retry(["1m*2", 600, "1h"]) == (60.0, 60.0, 600.0, 3600.0)
+
+
+@given(st.floats(min_value=0, max_value=1e6).map(lambda seconds: round(seconds, 3)))
+def test_a_duration_survives_being_shown(seconds):
+    assert values.duration(forms.show_duration(seconds)) == pytest.approx(seconds, rel=1e-5)
+
+
+@given(st.integers(min_value=0, max_value=1 << 40))
+def test_a_size_survives_being_shown(octets):
+    assert values.size(forms.show_size(octets)) == octets
+
+
+@given(st.lists(st.integers(min_value=1, max_value=10_000).map(float), min_size=1, max_size=50).map(tuple))
+def test_a_retry_schedule_survives_being_shown(waits):
+    assert values.retry(forms.show_retry(waits)) == waits
+
+
+@given(st.ip_addresses(), st.integers(0, 65535), st.booleans())
+def test_a_listener_survives_being_shown(address, port, proxy):
+    listener = Listener(str(address), port, proxy)
+    assert values.listener(str(listener)) == listener
+
+
+SETTABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+
+
+@given(st.sampled_from(sorted(entries())), SETTABLE)
+def test_no_text_breaks_load(key, text):
+    entry = entries()[key]
+    with suppress(ConfigError):
+        assert load(None, {entry.environment: text}).origin(key) == entry.environment
+
+
+# --- second looks ---
+
+QUIET = {
+    "relay": {"local_domains": "a.test"},
+    "delivery": {"next_hop": "discard:"},
+    "recipients": {"file": __file__},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"tarpit": {"time": 5}}, None),
+        ({"tarpit": {"time": 5}, "recipients": {}}, "without a recipient filter (recipients.file is not set)"),
+        (
+            {"tarpit": {"time": 5}, "recipients": {"file": __file__, "lookup": False}},
+            "without a recipient filter (recipients.lookup is off)",
+        ),
+        ({"tarpit": {"time": 31}}, "tarpit.time is 31 s: above 30 s"),
+        ({"tarpit": {"time": 5, "max_session": 4}}, "tarpit.max_session is below tarpit.time"),
+        ({"delivery": {}}, "delivery.next_hop is not set"),
+        ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
+        ({"relay": {}}, "relay.local_domains is empty"),
+        ({"relay": {"local_domains": "a.test", "default_domain": "b.test"}}, "b.test is no local domain"),
+        ({"relay": {"local_domains": "a.test", "networks": "10.0.0.0/8, 2001:db8::/32"}}, None),
+        (
+            {"relay": {"local_domains": "a.test", "networks": "10.0.0.0/7"}},
+            "10.0.0.0/7, wider than /8: this is an open relay",
+        ),
+        (
+            {"relay": {"local_domains": "a.test", "networks": "2001::/16"}},
+            "2001::/16, wider than /32: this is an open relay",
+        ),
+        ({"recipients": {"file": "/nowhere/r.txt"}}, "recipients.file /nowhere/r.txt is not there"),
+    ],
+)
+def test_warnings(changes, said):
+    found = warnings(Settings(**{**QUIET, **changes}))
+    if said is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert said in found[0]
+
+
+# --- the manual ---
+
+
+def test_every_setting_says_what_it_means_and_in_which_unit():
+    for key, entry in entries().items():
+        assert re.match(r"[A-Z5].*\.$", entry.meaning), key
+        if entry.form.show is forms.show_duration:
+            assert "in seconds" in entry.meaning, key
+        if entry.form.show is forms.show_size:
+            assert "Octets" in entry.meaning, key
+
+
+def test_the_manual_says_what_the_program_does():
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == reference(), (
+        "mailmoat settings --reference > docs/settings.md"
+    )
