@@ -9,7 +9,13 @@ from mailmoat.directory import Answer, Directory
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SnapshotKeeper
 
-LISTED = ("ann@local.test", "Mixed.Case@Local.TEST", "ann@bücher.test", '"a b"@local.test', "someone%remote.tld@local.test")
+LISTED = (
+    "ann@local.test",
+    "Mixed.Case@Local.TEST",
+    "ann@bücher.test",
+    '"a b"@local.test',
+    "someone%remote.tld@local.test",
+)
 WHOLE = ("whole.test",)
 EXCLUDED = ("gone@whole.test",)
 

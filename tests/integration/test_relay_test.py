@@ -150,7 +150,9 @@ def test_a_strict_server_passes_and_gets_no_data():
 
 
 def test_the_documented_server_without_lookup_passes():
-    code, document, _ = run(Server(accepting_local), "--recipient", "nobody@local.test", "--remote-domain", "remote.tld")
+    code, document, _ = run(
+        Server(accepting_local), "--recipient", "nobody@local.test", "--remote-domain", "remote.tld"
+    )
     assert (code, document["local_domain"], document["results"]["fail"]) == (0, "local.test", 0)
     sixth, seventh = document["probes"][5:7]
     assert sixth["reply"] == "250 2.1.5 someone%remote.tld@local.test"
@@ -210,6 +212,20 @@ def test_a_silent_rcpt_is_inconclusive_and_exit_1():
     assert verdicts(document)["remote sender"] == "pass"
 
 
+@pytest.mark.parametrize("verb", ["mail", "rcpt"])
+def test_a_server_that_wants_tls_first_proves_nothing(verb):
+    refusal, ok = Reply(530, "5.7.0 Must issue a STARTTLS command first", 0), Reply(250, "ok", 0)
+    replies = {"mail": refusal} if verb == "mail" else {"mail": ok, "rcpt": refusal}
+    outcomes = [Outcome(probe, **replies) for probe in make_probes(GROUND)[:-1]]
+    assert {one.result for one in judge(outcomes, GROUND)} == {Result.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(("code", "result"), [(550, Result.PASS), (450, Result.INCONCLUSIVE)])
+def test_a_refused_sender(code, result):
+    outcomes = [Outcome(probe, mail=Reply(code, "5.1.8 no", 0)) for probe in make_probes(GROUND)]
+    assert {one.result for one in judge(outcomes, GROUND)} == {result}
+
+
 def test_the_table_names_what_failed_and_what_it_means():
     with serving(Server(lambda _: "250 2.1.5 \x1b[2Jok")) as server:
         result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--sender-domain", "stranger.tld"])
@@ -238,7 +254,12 @@ def test_wrong_usage_is_exit_2(arguments):
 
 @pytest.mark.parametrize(
     ("target", "parsed"),
-    [("mx.test", ("mx.test", 25)), ("mx.test:2525", ("mx.test", 2525)), ("[::1]:26", ("::1", 26)), ("::1", ("::1", 25))],
+    [
+        ("mx.test", ("mx.test", 25)),
+        ("mx.test:2525", ("mx.test", 2525)),
+        ("[::1]:26", ("::1", 26)),
+        ("::1", ("::1", 25)),
+    ],
 )
 def test_targets(target, parsed):
     assert parse_target(target) == parsed
@@ -258,7 +279,9 @@ def test_the_first_seven_are_the_documents():
     ]
 
 
-@pytest.mark.parametrize("text", ["<someone@remote.tld>... ok", "someone@REMOTE.tld", "rerouted to someone@remote.tld."])
+@pytest.mark.parametrize(
+    "text", ["<someone@remote.tld>... ok", "someone@REMOTE.tld", "rerouted to someone@remote.tld."]
+)
 @pytest.mark.parametrize("expect", [Expect.LOCAL, Expect.REFUSED])
 def test_a_reply_that_shows_the_remote_address_fails(text, expect):
     probes = [probe for probe in make_probes(GROUND) if probe.expect is expect]

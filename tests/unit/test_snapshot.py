@@ -45,7 +45,9 @@ def test_every_spelling_of_an_entry_is_found(build, entry, asked):
     assert directory.line(address.key, address.domain) == 1
 
 
-@pytest.mark.parametrize("asked", ["someone%remote.tld@local.test", '"info@local.test"@local.test', "info@sub.local.test"])
+@pytest.mark.parametrize(
+    "asked", ["someone%remote.tld@local.test", '"info@local.test"@local.test', "info@sub.local.test"]
+)
 def test_nothing_hidden_in_a_local_part_is_found(build, asked):
     directory, address = build("info@local.test\nsomeone@remote.tld"), Address.parse(asked)
     assert directory.lookup(address.key, address.domain) == ABSENT

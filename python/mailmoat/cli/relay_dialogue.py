@@ -90,7 +90,7 @@ class _Dialogue:
 
 
 def _printable(text: str) -> str:
-    """What a terminal may be shown of foreign text."""
+    """Give what a terminal may be shown of foreign text."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

@@ -13,10 +13,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_ACCEPTED: Final = 2
+_REFUSED_FOR_NOW: Final = 4
+_REFUSED: Final = 5
 
 
 class Expect(Enum):
@@ -54,6 +58,11 @@ class Reply:
     code: int
     text: str
     seconds: float
+
+    @property
+    def kind(self) -> int:
+        """First digit of the code (RFC 5321 4.2.1)."""
+        return self.code // 100
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".rstrip()
@@ -213,35 +222,43 @@ def _mixed(domain: str) -> str:
 def judge(outcomes: Sequence[Outcome], ground: Ground) -> list[Judged]:
     """Judge all outcomes of a run together: what the server does with a plain unknown recipient tells what a 250 means."""
     reference = next((outcome.rcpt for outcome in outcomes if outcome.probe.expect is Expect.REFERENCE), None)
-    filtering = reference is not None and reference.code in (550, 551, 553) and not _is_relay_refusal(reference)
+    filtering = reference is not None and reference.kind == _REFUSED and not _is_relay_refusal(reference)
     return [_judge_one(outcome, ground, filtering=filtering) for outcome in outcomes]
 
 
 def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
-    mail, rcpt = outcome.mail, outcome.rcpt
-    if outcome.trouble or mail is None:
-        return Judged(outcome, Result.INCONCLUSIVE, "" if mail is None else outcome.trouble)
-    if rcpt is None:
-        if mail.code // 100 == 5:  # noqa: PLR2004 - the first digit of a reply code
-            return Judged(outcome, Result.PASS, "the sender is refused")
-        return Judged(outcome, Result.INCONCLUSIVE, "the sender is refused for now")
-    if outcome.probe.expect is Expect.REFERENCE:
-        return Judged(outcome, Result.PASS, _describe_reference(rcpt, ground))
-    if rcpt.code // 100 == 4:  # noqa: PLR2004
-        return Judged(outcome, Result.PASS, "refused for now")
-    if rcpt.code // 100 != 2:  # noqa: PLR2004
-        return Judged(outcome, Result.PASS)
-    if outcome.probe.expect is Expect.REFUSED:
-        return Judged(outcome, Result.FAIL, "accepted for a remote domain: anybody can relay this way")
-    if _shows_remote(outcome.probe, rcpt, ground.remote):
-        return Judged(outcome, Result.FAIL, "accepted and rewritten to the remote domain: anybody can relay this way")
-    if filtering and outcome.probe.recipient.endswith(f"@{ground.local}>"):
-        return Judged(outcome, Result.FAIL, "accepted, though unknown local recipients are refused: it is given a meaning")
-    return Judged(outcome, Result.PASS, "accepted in local form: an NDR must follow")
+    reply = outcome.rcpt or outcome.mail
+    if outcome.trouble or reply is None:
+        return Judged(outcome, Result.INCONCLUSIVE, outcome.trouble if reply else "")
+    if outcome.rcpt and outcome.probe.expect is Expect.REFERENCE:
+        return Judged(outcome, Result.PASS, _describe_reference(outcome.rcpt, ground))
+    if outcome.rcpt and reply.kind == _ACCEPTED:
+        return Judged(outcome, *_judge_accepted(outcome.probe, outcome.rcpt, ground, filtering=filtering))
+    return Judged(outcome, *_judge_refused(reply, at_rcpt=outcome.rcpt is not None))
+
+
+def _judge_refused(reply: Reply, *, at_rcpt: bool) -> tuple[Result, str]:
+    if "starttls" in reply.text.lower():
+        return Result.INCONCLUSIVE, "it wants TLS first, which this test does not speak"
+    if reply.kind == _REFUSED:
+        return Result.PASS, "" if at_rcpt else "the sender is refused"
+    if reply.kind == _REFUSED_FOR_NOW and at_rcpt:
+        return Result.PASS, "refused for now"
+    return Result.INCONCLUSIVE, "the sender is refused for now"
+
+
+def _judge_accepted(probe: Probe, reply: Reply, ground: Ground, *, filtering: bool) -> tuple[Result, str]:
+    if probe.expect is Expect.REFUSED:
+        return Result.FAIL, "accepted for a remote domain: anybody can relay this way"
+    if _shows_remote(probe, reply, ground.remote):
+        return Result.FAIL, "accepted and rewritten to the remote domain: anybody can relay this way"
+    if filtering and probe.recipient.endswith(f"@{ground.local}>"):
+        return Result.FAIL, "accepted, though unknown local recipients are refused: it is given a meaning"
+    return Result.PASS, "accepted in local form: an NDR must follow"
 
 
 def _describe_reference(reply: Reply, ground: Ground) -> str:
-    if reply.code // 100 == 2:  # noqa: PLR2004
+    if reply.kind == _ACCEPTED:
         return "unknown recipients are accepted: an NDR must follow"
     if _is_relay_refusal(reply):
         return f"{ground.local} is not local there: give --local-domain"

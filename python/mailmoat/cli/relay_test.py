@@ -1,4 +1,4 @@
-"""`mailmoat relay-test HOST[:PORT]`: is that server an open relay?
+"""`mailmoat relay-test HOST[:PORT]`: find out whether that server is an open relay.
 
 Runs the seven tests of KB 304897 and their historical variants against any server, from outside and unauthenticated, and prints
 a table. It never sends a message (no DATA) and talks to no host but the one given. Exit 0: all pass; 1: one failed or could not
@@ -33,10 +33,11 @@ _COLOURS: Final = {Result.PASS: "green", Result.FAIL: "bold red", Result.INCONCL
 _FILE_WIDTH: Final = 200
 
 
-def relay_test(
+def relay_test(  # noqa: PLR0917 - typer calls it, by name
     target: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The server to test; port 25 unless given.")],
     local_domain: Annotated[
-        str | None, typer.Option(help="A domain it is responsible for. Default: that of --recipient, else the server's name.")
+        str | None,
+        typer.Option(help="A domain it is responsible for. Default: that of --recipient, else the server's name."),
     ] = None,
     sender_domain: Annotated[
         str | None, typer.Option(help="Domain of the foreign sender. Default: the remote domain.")
@@ -91,7 +92,7 @@ def parse_target(target: str) -> tuple[str, int]:
 
 
 def survey(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:
-    """What the probes are made of, and where the local domain comes from."""
+    """Give what the probes are made of, and where the local domain comes from."""
     try:
         name = normalise_domain(server.name)
     except ValueError:
@@ -161,8 +162,12 @@ def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:
     if failed:
         names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in failed)
         sentences.append(f"Failed: {names}.")
-        sentences.append("Strangers can send mail through this server to anybody: it will be used for spam and listed for it.")
+        sentences.append(
+            "Strangers can send mail through this server to anybody: it will be used for spam and listed for it."
+        )
     if untold:
         names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in untold)
-        sentences.append(f"Inconclusive: {names}. Nothing is proved about these: run the test again, or with a longer --timeout.")
+        sentences.append(
+            f"Inconclusive: {names}. Nothing is proved about these: run the test again, or with a longer --timeout."
+        )
     return sentences
