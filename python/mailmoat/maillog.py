@@ -21,8 +21,8 @@ import msgspec
 from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     import asyncio
+    from collections.abc import Mapping, Sequence
 
     from mailmoat.logstream import Format
 
