@@ -119,8 +119,8 @@ def test_the_host_cannot_leave_the_directory(tmp_path):
 
 def test_a_plain_path_is_one_maildir_for_all_and_placeholders_make_more():
     recipients = ["Bob@Example.test", "eve@example.test", "bob@example.test"]
-    assert targets("/var/mail", recipients) == {Path("/var/mail"): recipients}
-    assert targets("/v/{domain}/{local}/Maildir", recipients) == {
+    assert targets(Path("/var/mail"), recipients) == {Path("/var/mail"): recipients}
+    assert targets(Path("/v/{domain}/{local}/Maildir"), recipients) == {
         Path("/v/example.test/bob/Maildir"): ["Bob@Example.test", "bob@example.test"],
         Path("/v/example.test/eve/Maildir"): ["eve@example.test"],
     }
@@ -142,12 +142,12 @@ def test_a_plain_path_is_one_maildir_for_all_and_placeholders_make_more():
     ],
 )
 def test_an_address_names_one_directory_and_nothing_else(local, name):
-    assert list(targets("/v/{local}", [f"{local}@example.test"])) == [Path("/v") / name]
+    assert list(targets(Path("/v/{local}"), [f"{local}@example.test"])) == [Path("/v") / name]
 
 
 @given(st.text(), st.text())
 def test_two_addresses_share_a_maildir_only_when_they_are_the_same(one, other):
-    found = targets("/v/{local}", [f"{one}@x.test", f"{other}@x.test"])
+    found = targets(Path("/v/{local}"), [f"{one}@x.test", f"{other}@x.test"])
     assert all(
         path.parent == Path("/v") and path.name not in {"", ".", ".."} and "\0" not in path.name for path in found
     )

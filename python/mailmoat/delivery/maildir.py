@@ -28,7 +28,7 @@ CHUNK: Final = 1024 * 1024
 """Octets of a content file read at once."""
 
 
-def targets(template: str, recipients: Iterable[str]) -> dict[Path, list[str]]:
+def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
     """Which Maildir each recipient has: `{local}` and `{domain}` in the template stand for the parts of its address.
 
     Both parts are in ASCII lower case; `/`, `%`, a leading dot and what no file name should hold are percent-encoded.
@@ -37,7 +37,7 @@ def targets(template: str, recipients: Iterable[str]) -> dict[Path, list[str]]:
     for recipient in recipients:
         local, _, domain = recipient.rpartition("@") if "@" in recipient else (recipient, "", "")
         parts = {"{local}": _file_name(local), "{domain}": _file_name(domain)}
-        path = Path(re.sub(r"\{local\}|\{domain\}", lambda mark: parts[mark[0]], template))  # noqa: B023 - called at once
+        path = Path(re.sub(r"\{local\}|\{domain\}", lambda mark: parts[mark[0]], str(template)))  # noqa: B023 - called at once
         found.setdefault(path, []).append(recipient)
     return found
 
