@@ -21,8 +21,8 @@ import msgspec
 from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     import asyncio
+    from collections.abc import Sequence
 
     from mailmoat.logstream import Format
 
@@ -44,9 +44,6 @@ class Transaction(msgspec.Struct, frozen=True):
     mail_from: str
     recipients: Sequence[tuple[str, int]]
     """Address and the code of its reply."""
-    queue_id: str = ""
-    """Empty when nothing was accepted."""
-    octets: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -85,22 +82,25 @@ def session_ended(
     *,
     session: str,
     client: str,
-    reason: str,
     duration: float,
     helo: str = "",
+    queue_ids: Sequence[str] = (),
     transactions: Sequence[Transaction] = (),
-    replies: Sequence[str] = (),
-    reply_classes: Mapping[str, int] | None = None,
+    replies: Sequence[int] = (),
+    refusals: Sequence[str] = (),
+    rules: Sequence[str] = (),
+    commands: int = 0,
+    messages: int = 0,
+    octets: int = 0,
     holds: int = 0,
     held: float = 0.0,
-    rule: str = "",
-    octets: int = 0,
+    reason: str = "",
 ) -> None:
     """Log one SMTP session.
 
-    `reason`: how it ended, such as `quit`, `disconnected`, `command-time`. `replies`: the last ones, without line ends.
-    `reply_classes`: number of replies by `2yz` ... `5yz`. `holds`, `held`: tarpit delays and their sum in seconds. `rule`: the
-    agent or limit behind the last refusal. `octets`: content received.
+    `replies`: how many of each class, indexed by the first digit of the code. `refusals`: the last 4yz and 5yz replies. `rules`:
+    the agents and limits that decided them. `messages`, `octets`: accepted. `holds`, `held`: tarpit delays and their sum in
+    seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
     """
     if _RANK["info"] < _threshold:
         return
@@ -108,14 +108,16 @@ def session_ended(
         "session": session,
         "client": client,
         "helo": helo,
-        "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id][-MAX_VALUES:],
+        "queue_ids": queue_ids[-MAX_VALUES:],
         "transactions": [_cut(transaction) for transaction in transactions[-MAX_VALUES:]],
-        "replies": replies[-MAX_VALUES:],
-        "reply_classes": reply_classes,
+        "replies": {f"{digit}yz": count for digit, count in enumerate(replies) if count},
+        "refusals": refusals[-MAX_VALUES:],
+        "rules": rules[-MAX_VALUES:],
+        "commands": commands,
+        "messages": messages,
+        "octets": octets,
         "holds": holds,
         "held": round(held, 3),
-        "rule": rule,
-        "octets": octets,
         "reason": reason,
         "duration": round(duration, 3),
     }
@@ -178,7 +180,7 @@ def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Seq
     event("message-expired", level="warning", queue_id=queue_id, **fields)
 
 
-def agent_failed(name: str, error: BaseException, *, session: str = "", stage: str = "") -> None:
+def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage: str = "") -> None:
     """Log that an agent raised; its client got 451 4.3.0."""
     raised_by = [
         f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)[-5:]
@@ -188,7 +190,7 @@ def agent_failed(name: str, error: BaseException, *, session: str = "", stage: s
         level="error",
         agent=name,
         error=describe(error),
-        session=session,
+        session=session_id,
         stage=stage,
         raised_by=raised_by,
     )
