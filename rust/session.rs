@@ -28,6 +28,8 @@ use crate::reply::{self, Reply};
 const MAIL_EXTRA: usize = 26 + 17 + 10;
 /// The command line bound that holds even when the limit is switched off.
 const COMMAND_BOUND: usize = 65_536;
+/// How a TLS connection begins: a handshake record.
+const TLS_HELLO: &[u8] = &[0x16, 0x03];
 /// Refusals remembered for the log, the last ones.
 const REFUSALS: usize = 4;
 
@@ -242,8 +244,12 @@ pub struct Tally {
     pub held: u64,
     /// Commands received.
     pub commands: u32,
+    /// Transactions begun.
+    pub transactions: u32,
     /// Messages accepted.
     pub messages: u32,
+    /// The reply that closed the session.
+    pub end: Option<Reply>,
 }
 
 /// One SMTP session.
@@ -374,6 +380,7 @@ impl Session {
         self.taken = 0;
         self.count(reply);
         reply.write(&mut self.output);
+        self.tally.end = Some(reply.clone());
         self.phase = Phase::Closed;
         Step::Close
     }
@@ -428,6 +435,16 @@ impl Session {
     /// A reply is held now.
     pub fn is_held(&self) -> bool {
         matches!(self.owed, Owed::Release(_))
+    }
+
+    /// The caller owes an answer, a release or a commit.
+    pub fn is_owed(&self) -> bool {
+        !matches!(self.owed, Owed::Nothing)
+    }
+
+    /// The session was closed because its delays were spent.
+    pub fn delays_spent(&self) -> bool {
+        self.tally.end.as_ref() == Some(&reply::DELAYS_SPENT)
     }
 
     /// Content is being received.
@@ -537,6 +554,9 @@ impl Session {
     /// Takes one command line. None: its end is not there yet.
     fn line(&mut self, rest: &[u8]) -> Option<Flow> {
         let limit = if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line };
+        if rest.starts_with(TLS_HELLO) {
+            return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
+        }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             if rest.len() > limit + MAIL_EXTRA {
                 self.overlong = true;
@@ -664,6 +684,7 @@ impl Session {
             Question::Mail(transaction) => {
                 let sender = transaction.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), Address::to_string);
                 self.transaction = Some(transaction);
+                self.tally.transactions += 1;
                 self.phase = Phase::Mail;
                 self.say(Reply::new(250, "2.1.0", format!("{sender}....Sender OK")))
             }

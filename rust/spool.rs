@@ -187,11 +187,12 @@ impl<W: Send + 'static> Partition<W> {
     }
 
     /// Queue id, due time (milliseconds since the epoch) and attempts of every message in it.
-    pub fn schedule(&self) -> io::Result<Vec<(String, i64, u32)>> {
+    pub fn schedule(&self) -> io::Result<Vec<(String, i64, i64, u32)>> {
         let (reply, answer) = sync_channel(1);
         self.ask(Op::Schedule { reply })?;
         let all = answer.recv().map_err(io::Error::other)??;
-        Ok(all.into_iter().map(|(sequence, due, attempts)| (tag::queue_id(&self.tag, sequence), due, attempts)).collect())
+        let named = |(sequence, arrival, due, attempts)| (tag::queue_id(&self.tag, sequence), arrival, due, attempts);
+        Ok(all.into_iter().map(named).collect())
     }
 
     /// Commits what waits, closes the queue and gives up the partition; removes it when it is empty. Again: nothing.

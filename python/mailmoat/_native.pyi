@@ -224,6 +224,18 @@ class Session:
     @property
     def is_held(self) -> bool: ...
     @property
+    def is_owed(self) -> bool:
+        """An answer, a release or a commit is awaited."""
+    @property
+    def delays_spent(self) -> bool:
+        """Closed because the sum of its holds was spent."""
+    @property
+    def end(self) -> tuple[int, str] | None:
+        """Code and text of the reply that closed the session."""
+    @property
+    def transactions(self) -> int:
+        """Transactions begun."""
+    @property
     def in_content(self) -> bool: ...
     @property
     def in_transaction(self) -> bool: ...
@@ -382,8 +394,8 @@ class Partition:
         """Read; completed with the message."""
     def completions(self) -> list[tuple[object, str | None, Message | None]]:
         """What was completed since the last call, in that order: (waiter, error text for the log or None, message of a load)."""
-    def schedule(self) -> list[tuple[str, int, int]]:
-        """(queue id, due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
+    def schedule(self) -> list[tuple[str, int, int, int]]:
+        """(queue id, arrival and due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
     def close(self) -> None:
         """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing. Raises OSError when
         something could not be committed; the lock is released all the same. Completions can still be fetched."""

@@ -99,6 +99,34 @@ def index(name: str, value: str = "") -> int:
     return _INDEXES[name, value]
 
 
+SESSIONS: Final = index("mailmoat_sessions_total")
+CONNECTIONS: Final = index("mailmoat_connections")
+MESSAGES_ACCEPTED: Final = index("mailmoat_messages_accepted_total")
+OCTETS_ACCEPTED: Final = index("mailmoat_octets_accepted_total")
+REPLIES: Final = tuple((int(digit), index("mailmoat_replies_total", digit)) for digit in "2345")
+RECIPIENTS_REFUSED: Final = {
+    reason: index("mailmoat_recipients_refused_total", reason) for reason in ("relay", "unknown", "blocked", "directory")
+}
+HELD_SESSIONS: Final = index("mailmoat_held_sessions")
+TARPIT_HOLDS: Final = index("mailmoat_tarpit_holds_total")
+TARPIT_TIME: Final = index("mailmoat_tarpit_seconds_total")
+TARPIT_SHED: Final = index("mailmoat_tarpit_shed_total")
+TARPIT_SESSION_LIMIT: Final = index("mailmoat_tarpit_session_limit_total")
+TARPIT_DISCONNECTED: Final = index("mailmoat_tarpit_disconnected_total")
+ATTEMPTS: Final = {
+    outcome: index("mailmoat_attempts_total", outcome) for outcome in ("delivered", "deferred", "failed")
+}
+QUEUE_MESSAGES: Final = index("mailmoat_queue_messages")
+REPORTS: Final = index("mailmoat_reports_total")
+AGENT_ERRORS: Final = index("mailmoat_agent_errors_total")
+ACCEPT_PAUSED: Final = index("mailmoat_accept_paused_total")
+CONNECTIONS_REFUSED: Final = {
+    reason: index("mailmoat_connections_refused_total", reason) for reason in ("server", "source")
+}
+SOURCES_FULL: Final = index("mailmoat_sources_full_total")
+DIRECTORY_ENTRIES: Final = index("mailmoat_directory_entries")
+SPOOL_ERRORS: Final = index("mailmoat_spool_errors_total")
+WORKER_RESTARTS: Final = index("mailmoat_worker_restarts_total")
 WORKERS_WANTED: Final = index("mailmoat_workers_wanted")
 WORKERS_READY: Final = index("mailmoat_workers_ready")
 SPOOLS_HEALTHY: Final = index("mailmoat_spools_healthy")

@@ -188,6 +188,26 @@ impl Session {
     }
 
     #[getter]
+    fn is_owed(&self) -> bool {
+        self.inner.is_owed()
+    }
+
+    #[getter]
+    fn delays_spent(&self) -> bool {
+        self.inner.delays_spent()
+    }
+
+    #[getter]
+    fn end(&self) -> Option<(u16, String)> {
+        self.inner.tally().end.as_ref().map(|reply| (reply.code, reply.to_string()))
+    }
+
+    #[getter]
+    fn transactions(&self) -> u32 {
+        self.inner.tally().transactions
+    }
+
+    #[getter]
     fn in_content(&self) -> bool {
         self.inner.in_content()
     }

@@ -94,7 +94,7 @@ impl Partition {
         .collect()
     }
 
-    fn schedule(&self, py: Python<'_>) -> PyResult<Vec<(String, i64, u32)>> {
+    fn schedule(&self, py: Python<'_>) -> PyResult<Vec<(String, i64, i64, u32)>> {
         Ok(py.detach(|| self.0.schedule())?)
     }
 

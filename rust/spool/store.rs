@@ -50,8 +50,8 @@ PRAGMA temp_store = MEMORY;
 /// One recipient's outcome: index in the envelope, new state, reply or reason.
 pub type Outcome = (u32, State, String);
 
-/// One message of [`Store::schedule`]: sequence, due (milliseconds since the epoch), attempts.
-pub type Due = (i64, i64, u32);
+/// One message of [`Store::schedule`]: sequence, arrival and due (milliseconds since the epoch), attempts.
+pub type Due = (i64, i64, i64, u32);
 
 /// An open queue.
 #[derive(Debug)]
@@ -192,8 +192,8 @@ impl Store {
 
     /// All messages, in the order of their coming.
     pub fn schedule(&self) -> Result<Vec<Due>, Trouble> {
-        let mut statement = self.connection.prepare("SELECT seq,due,attempts FROM message ORDER BY seq")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut statement = self.connection.prepare("SELECT seq,arrival,due,attempts FROM message ORDER BY seq")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -122,7 +122,7 @@ fn outcomes_and_due_time_are_kept() {
     let states: Vec<State> = got.envelope.recipients.iter().map(|recipient| recipient.state).collect();
     assert_eq!(states, [State::Pending, State::Delivered]);
     assert_eq!((got.due, got.attempts), (5, 3));
-    assert_eq!(partition.schedule().unwrap(), [(sent.queue_id.clone(), 5, 3)]);
+    assert_eq!(partition.schedule().unwrap(), [(sent.queue_id.clone(), sent.arrival, 5, 3)]);
 }
 
 #[test]

@@ -93,7 +93,7 @@ def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -
         acknowledged, removed = kill_while_inserting(spool, chance.randrange(400), chance.random() * 0.02)
         adopted = Partition.adopt(spool)
         assert adopted is not None, seed
-        present = {queue_id for queue_id, _, _ in adopted.schedule()}
+        present = {queue_id for queue_id, *_ in adopted.schedule()}
         assert acknowledged - removed <= present, seed
         assert adopted.count == len(present)
         for queue_id in present:
@@ -194,7 +194,7 @@ def test_a_full_disk_fails_inserts_and_heals(small_disk: Path) -> None:
     partition.close()
     adopted = Partition.adopt(spool)
     assert adopted is not None
-    assert [queue_id for queue_id, _, _ in adopted.schedule()] == kept
+    assert [queue_id for queue_id, *_ in adopted.schedule()] == kept
 
 
 def test_a_disk_filled_by_others_heals_when_they_leave(small_disk: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_disk_filled_by_others_heals_when_they_leave(small_disk: Path) -> None
     last = message(partition, os.urandom(600_000))
     partition.insert("last", last)
     assert completions(partition) == [("last", None, None)]
-    assert [queue_id for queue_id, _, _ in partition.schedule()] == [first.queue_id, last.queue_id]
+    assert [queue_id for queue_id, *_ in partition.schedule()] == [first.queue_id, last.queue_id]
     assert os.listdir(Path(spool, "partitions", partition.tag, "content")) == ["3"] or partition.count == 2
 
 

@@ -93,7 +93,7 @@ def test_settle_changes_what_is_loaded_and_scheduled(spool: str) -> None:
     partition.settle("settled", sent.queue_id, [(1, STATE_DELIVERED, "250 ok")], 77, 2)
     assert completions(partition) == [("settled", None, None)]
     partition.settle(None, sent.queue_id, [], 78, 3)
-    assert partition.schedule() == [(sent.queue_id, 78, 3)]
+    assert partition.schedule() == [(sent.queue_id, sent.arrival, 78, 3)]
     got = load(partition, sent.queue_id)
     assert got.recipients == [("one@here.test", STATE_PENDING, ""), ("two@here.test", STATE_DELIVERED, "250 ok")]
 
@@ -211,7 +211,7 @@ def test_listing_pages_through_a_long_queue(spool: str) -> None:
         partition.insert(None, sent)
     completions(partition, 1203)
     assert [entry["queue_id"] for entry in list_spool(spool)] == ids
-    assert [queue_id for queue_id, _, _ in partition.schedule()] == ids
+    assert [queue_id for queue_id, *_ in partition.schedule()] == ids
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changing owners needs root")

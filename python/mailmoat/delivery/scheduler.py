@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ACTIVE_PER_CONNECTION: Final = 8
 """Messages in memory for each connection a worker may have to the next hop."""
+ADOPTED_AT_ONCE: Final = 2_000
+"""Messages of an adopted partition that are taken into the queue in one turn of the loop."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts to reach a next hop that is down."""
@@ -69,6 +71,7 @@ class Scheduler:
         timers: Timers,
         figures: metrics.Metrics,
     ) -> None:
+        self._loop = loop
         self.settings = settings
         self.store = store
         self.timers = timers
@@ -101,16 +104,20 @@ class Scheduler:
         else:
             self.put(waiting)
 
-    def adopt(self, partition: Partition) -> None:
-        """Take over all messages of a partition whose owner is gone."""
+    def adopt(self, partition: Partition, schedule: list[tuple[str, int, int, int]]) -> None:
+        """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own. A part at a time, so
+        that a million messages do not stop the loop."""
         now = clock.wall_ms()
-        for queue_id, arrival, due, attempts in partition.schedule():
+        for queue_id, arrival, due, attempts in schedule[-ADOPTED_AT_ONCE:]:
             waiting = Waiting(self, partition, queue_id, arrival, attempts)
             if due <= now:
                 self._ready.append(waiting)
             else:
                 self.timers.after((due - now) / 1000, waiting)
+        del schedule[-ADOPTED_AT_ONCE:]
         self._pump()
+        if schedule and not self._closing:
+            self._loop.call_soon(self.adopt, partition, schedule)
 
     def put(self, waiting: Waiting) -> None:
         """A message is due."""

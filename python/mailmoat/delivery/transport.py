@@ -85,7 +85,11 @@ class MaildirTransport:
     def _write(self, transaction: Transaction) -> str:
         message = transaction.message
         recipients = [message.recipients[index][0] for index in transaction.indexes]
-        return maildir.deliver(self._path, message, recipients=recipients, hostname=self._hostname)
+        written = [
+            maildir.deliver(path, message, queue_id=message.queue_id, recipients=sharing, hostname=self._hostname)
+            for path, sharing in maildir.targets(self._path, recipients).items()
+        ]
+        return " ".join(written)
 
 
 class DiscardTransport:

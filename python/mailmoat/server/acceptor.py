@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.server.sockets import BACKLOG
+
 if TYPE_CHECKING:
     import asyncio
     import socket  # noqa: TID251 - the type alone
@@ -34,7 +36,7 @@ class Acceptor:
         """
         if self._server is None:
             duplicate = self._listener.dup()
-            self._server = await self._loop.create_server(self._make, sock=duplicate)
+            self._server = await self._loop.create_server(self._make, sock=duplicate, backlog=BACKLOG)
 
     def pause(self) -> None:
         """Stops accepting; connections wait in the kernel's queue. Those already accepted go on."""

@@ -11,8 +11,8 @@ import asyncio
 import socket  # noqa: TID251 - the option numbers of TCP_INFO
 from typing import TYPE_CHECKING, cast
 
-from mailmoat import _native, clock, maillog
-from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Report, Stage, Tempfail
+from mailmoat import _native, clock, maillog, metrics
+from mailmoat.policy.agent import Discard, Pass, Reject, Report, Stage, Tempfail
 from mailmoat.server.proxy import Malformed, ProxyHeader
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ STAGE_RCPT = _native.STAGE_RCPT
 ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
-RULES_KEPT = 4
+QUIT_CODE = 221
 
 
 class Connection(asyncio.Protocol):
@@ -44,14 +44,18 @@ class Connection(asyncio.Protocol):
         "_desk",
         "_paused",
         "_proxy",
-        "_queue_ids",
-        "_rules",
+        "_judged",
+        "_mail_from",
+        "_probing",
+        "_rule",
         "_session",
         "_source",
         "_stamps",
         "_started",
         "_timer",
         "_touched",
+        "_transaction",
+        "_transactions",
         "_transport",
         "peer",
         "session_id",
@@ -62,11 +66,14 @@ class Connection(asyncio.Protocol):
         self._proxy = proxy
         self._session: _native.Session | None = None
         self._asked: asyncio.Task[None] | None = None
-        self._queue_ids: list[str] = []
-        self._rules: list[str] = []
+        self._transactions: list[maillog.Transaction] = []
+        self._judged: list[tuple[str, int]] = []
+        self._transaction = 0
+        self._mail_from = ""
+        self._rule = ""
         self._stamps: tuple[bytes, ...] = ()
         self._timer = 0
-        self._paused = False
+        self._paused = self._probing = False
         self._source = b""
         self.peer = ""
         self.session_id = ""
@@ -110,7 +117,7 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session is not None:
             if session.is_held:
-                desk.metrics.add("tarpit_disconnected_total")
+                desk.figures.add(metrics.TARPIT_DISCONNECTED)
                 desk.held.leave(self)
             self._log(session)
             if desk.asks_disconnect:
@@ -170,15 +177,20 @@ class Connection(asyncio.Protocol):
         elif at_once or not (self._busy(session) or session.in_transaction or self._idle() < 1):
             self._stop("4.3.2", "Service shutting down; try again later")
 
-    def done(self, error: str | None, _message: Message | None) -> None:
+    def done(self, error: str | None, message: Message | None) -> None:
         """The store's word on the message of this session: on disk, or why not."""
-        session = self._session
+        desk, session = self._desk, self._session
+        if error is None and message is not None:
+            desk.figures.add(metrics.MESSAGES_ACCEPTED)
+            desk.figures.add(metrics.OCTETS_ACCEPTED, message.size)
+            desk.accepted(message)
         if session is None or self._transport.is_closing():
-            return  # It is kept all the same: the peer may send it again (RFC 5321 6.1).
+            return  # It is delivered all the same; the peer may send it again (RFC 5321 6.1).
         self._touched = clock.monotonic()
         if error is None:
             self._run(session.committed())
         else:
+            maillog.event("message-not-stored", level="error", session=self.session_id, reason=error)
             self._run(session.not_committed(452, "4.3.1", "Insufficient system storage; try again later"))
 
     # Inside.
@@ -206,7 +218,7 @@ class Connection(asyncio.Protocol):
             return
         if self._timer:
             self._desk.delays.cancel(self._timer)
-        self._begin(result.address or self.peer)
+        self._begin(result.source[0] if result.source else self.peer)
         if result.rest and not self._transport.is_closing():
             self.data_received(result.rest)
 
@@ -214,12 +226,13 @@ class Connection(asyncio.Protocol):
         session = cast("_native.Session", self._session)
         while step == ASK:
             stage = session.stage
-            verdict = self._desk.pipeline.run(stage, self, session.recipient if stage == STAGE_RCPT else None)
+            recipient = session.recipient if stage == STAGE_RCPT else None
+            verdict = self._desk.pipeline.run(stage, self, recipient)
             if not isinstance(verdict, (Pass, Report, Reject, Tempfail, Discard)):
                 self._flush(session)
-                self._asked = self._desk.loop.create_task(self._wait(verdict))
+                self._asked = self._desk.loop.create_task(self._wait(verdict, recipient))
                 return
-            step = self._tell(session, verdict)
+            step = self._tell(session, verdict, recipient)
         self._flush(session)
         if step == NEED_INPUT:
             self._resume()
@@ -237,38 +250,50 @@ class Connection(asyncio.Protocol):
         if output:
             self._transport.write(output)
 
-    async def _wait(self, awaited: Awaitable[Verdict]) -> None:
+    async def _wait(self, awaited: Awaitable[Verdict], recipient: Address | None) -> None:
         verdict = await awaited
         self._asked = None
         if self._session is not None and not self._transport.is_closing():
             self._touched = clock.monotonic()
-            self._run(self._tell(self._session, verdict))
+            self._run(self._tell(self._session, verdict, recipient))
 
-    def _tell(self, session: _native.Session, verdict: Verdict) -> int:
-        if verdict is PASS:
-            return session.pass_()
+    def _tell(self, session: _native.Session, verdict: Verdict, recipient: Address | None) -> int:
+        if recipient is not None:
+            self._judge(session, recipient, verdict)
         if isinstance(verdict, Pass):
             self._stamps += verdict.stamps
             return session.pass_()
         if isinstance(verdict, Discard):
-            self._note(verdict.reason)
+            self._rule = verdict.reason
             return session.discard()
-        self._note(verdict.rule)
-        self._desk.count_refusal(verdict.rule)
+        self._rule = verdict.rule
         reply = verdict.reply
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
         return session.refuse(reply.code, reply.enhanced, reply.text)
 
-    def _note(self, rule: str) -> None:
-        if len(self._rules) < RULES_KEPT and rule not in self._rules:
-            self._rules.append(rule)
+    def _judge(self, session: _native.Session, recipient: Address, verdict: Verdict) -> None:
+        """Remember a recipient and the code of its reply for the session's line."""
+        if session.transactions != self._transaction:
+            self._end_transaction("", 0)
+            self._transaction = session.transactions
+        refused = isinstance(verdict, (Reject, Tempfail))
+        if refused:
+            self._desk.count_refusal(verdict.rule)
+        if len(self._judged) < maillog.MAX_VALUES:
+            self._judged.append((str(recipient), verdict.reply.code if refused else 250))
+            self._mail_from = str(session.reverse_path or "")
+
+    def _end_transaction(self, queue_id: str, octets: int) -> None:
+        if self._judged and len(self._transactions) < maillog.MAX_VALUES:
+            self._transactions.append(maillog.Transaction(self._mail_from, self._judged, queue_id, octets))
+        self._judged = []
 
     def _hold(self, session: _native.Session) -> None:
         desk = self._desk
         hold = session.hold
-        desk.metrics.add("tarpit_holds_total")
-        desk.metrics.add("tarpit_milliseconds_total", hold)
+        desk.figures.add(metrics.TARPIT_HOLDS)
+        desk.figures.add(metrics.TARPIT_TIME, hold)
         desk.delays.cancel(self._timer)
         self._timer = desk.delays.after(hold / 1000, self)
         desk.held.enter(self)
@@ -284,7 +309,7 @@ class Connection(asyncio.Protocol):
         if message is None:
             self._run(session.committed())
         else:
-            self._queue_ids.append(queue_id)
+            self._end_transaction(queue_id, message.size)
             desk.store.insert(self, message)
 
     def _stop(self, enhanced: str, text: str) -> None:
@@ -330,60 +355,63 @@ class Connection(asyncio.Protocol):
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
-            _Probe(self._desk, self).start()
+            if not self._probing:
+                self._probing = True
+                self._desk.delays.after(PROBE_SECONDS, _Probe(self))
 
     def _resume(self) -> None:
         if self._paused and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 
-    @property
-    def is_paused(self) -> bool:
-        """Nothing is read from the peer now."""
-        return self._paused and not self._transport.is_closing()
-
-    def look_for_loss(self) -> None:
-        """A transport that does not read cannot see the peer go: ask the kernel."""
+    def look_for_loss(self, probe: _Probe) -> None:
+        """A transport that does not read cannot see the peer go: ask the kernel, every second as long as that is so."""
+        self._probing = False
+        if not self._paused or self._transport.is_closing():
+            return
         connected = self._transport.get_extra_info("socket")
-        state = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        if state != ESTABLISHED:
+        if connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
             self._transport.abort()
+        else:
+            self._probing = True
+            self._desk.delays.after(PROBE_SECONDS, probe)
 
     def _log(self, session: _native.Session) -> None:
         desk = self._desk
-        desk.count_replies(session.replies)
+        replies = session.replies
+        for digit, figure in metrics.REPLIES:
+            if replies[digit]:
+                desk.figures.add(figure, replies[digit])
+        if session.delays_spent:
+            desk.figures.add(metrics.TARPIT_SESSION_LIMIT)
+        self._end_transaction("", 0)
+        end = session.end
         maillog.session_ended(
             session=self.session_id,
             client=self.peer,
+            reason="disconnected" if end is None else "quit" if end[0] == QUIT_CODE else end[1],
+            duration=clock.monotonic() - self._started,
             helo=session.hello,
-            queue_ids=self._queue_ids,
-            replies=session.replies,
-            refusals=session.refusals,
-            rules=self._rules,
-            commands=session.commands,
-            messages=session.messages,
+            transactions=self._transactions,
+            replies=session.refusals,
+            reply_classes={f"{digit}yz": replies[digit] for digit in range(2, 6) if replies[digit]},
             holds=session.holds,
             held=session.held / 1000,
-            duration=clock.monotonic() - self._started,
+            rule=self._rule,
+            octets=sum(transaction.octets for transaction in self._transactions),
         )
 
 
 class _Probe:
-    """Asks every second whether a peer that is not read is still there."""
+    """Asks whether a peer that is not read is still there: a second deadline of its connection."""
 
-    __slots__ = ("_connection", "_desk")
+    __slots__ = ("_connection",)
 
-    def __init__(self, desk: Desk, connection: Connection) -> None:
-        self._desk = desk
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def start(self) -> None:
-        self._desk.delays.after(PROBE_SECONDS, self)
-
     def due(self) -> None:
-        if self._connection.is_paused:
-            self._connection.look_for_loss()
-            self.start()
+        self._connection.look_for_loss(self)
 
 
 def plain_address(peername: tuple[str, int] | None) -> str:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from mailmoat import clock
+from mailmoat import clock, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat._native import Shared
-    from mailmoat.metrics import Metrics
 
 
 class Holdable(Protocol):
@@ -29,14 +28,13 @@ class Holdable(Protocol):
 class HeldSessions:
     """Held connections in the order they were held."""
 
-    def __init__(self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], metrics: Metrics) -> None:
+    def __init__(self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], figures: metrics.Metrics) -> None:
         self._shared = shared
         self._slot = slot
         self._max_held = max_held
         self._wakers = wakers
-        self._metrics = metrics
+        self._figures = figures
         self._held: dict[Holdable, int] = {}
-        self._published = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -45,7 +43,7 @@ class HeldSessions:
         """A reply of this connection is held from now on; may shed the host's longest-held session."""
         self._held[connection] = clock.monotonic_ms()
         self._publish()
-        if self._max_held and self._shared.held() > self._max_held:
+        if self._max_held and self._shared.sum(metrics.HELD_SESSIONS) > self._max_held:
             slot = self._shared.oldest_held()
             if slot is None or slot == self._slot:
                 self._shed()
@@ -67,9 +65,10 @@ class HeldSessions:
     def _shed(self) -> None:
         oldest = next(iter(self._held), None)
         if oldest is not None:
-            self._metrics.add("tarpit_shed_total")
+            self._figures.add(metrics.TARPIT_SHED)
             oldest.shed()
 
     def _publish(self) -> None:
         oldest = next(iter(self._held.values()), 0)
-        self._shared.set_held(self._slot, len(self._held), oldest)
+        self._figures.set(metrics.HELD_SESSIONS, len(self._held))
+        self._shared.set_oldest_held(self._slot, oldest)

@@ -89,7 +89,7 @@ class Supervisor:
         self._next: Plan | None = None
         privileges.own_directory(settings.spool_dir, account)
         slots = 2 * self._most
-        self._shared = metrics.make_shared(slots)
+        self._shared = metrics.share(slots)
         self._metrics = metrics.Metrics(self._shared, slots)
         self._children = Children(self._shared, slots, worker, admin)
         if account is not None:

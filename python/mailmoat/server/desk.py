@@ -1,0 +1,146 @@
+"""What the connections of one worker share: settings, the session machines' configuration, policy, store, timers, figures.
+
+Made once per worker by server/worker.py. Knows the open connections, admits new ones within the limits, and counts.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from mailmoat import _native, clock, metrics
+from mailmoat.policy.agent import Stage
+from mailmoat.policy.networks import Networks
+from mailmoat.policy.tarpit import Tarpit
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from mailmoat._native import Message, Shared
+    from mailmoat.policy.pipeline import Pipeline
+    from mailmoat.server.connection import Connection
+    from mailmoat.server.delays import Delays
+    from mailmoat.server.held import HeldSessions
+    from mailmoat.server.store import SpoolStore
+    from mailmoat.settings import Settings
+
+REASONS = {
+    "relay": "relay",
+    "not in the directory": "unknown",
+    "blocked recipient": "blocked",
+    "directory not available": "directory",
+}
+"""Label of the metric for each rule of an agent that refuses recipients."""
+
+
+class Desk:
+    """The shared things of one worker's connections."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        pipeline: Pipeline,
+        store: SpoolStore,
+        delays: Delays,
+        held: HeldSessions,
+        figures: metrics.Metrics,
+        accepted: Callable[[Message], None],
+    ) -> None:
+        self.loop = loop
+        self.settings = settings
+        self.pipeline = pipeline
+        self.store = store
+        self.delays = delays
+        self.held = held
+        self.figures = figures
+        self.accepted = accepted
+        self.tarpit = Tarpit(settings.tarpit)
+        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
+        self.held_input = settings.limits.held_input or 65_536
+        self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
+        self.connections: set[Connection] = set()
+        self._proxies = Networks(settings.listen_proxy_networks)
+        self._shared: Shared = figures.shared
+        self._sessions = 0
+        self._date = (0, "")
+
+    def next_session_id(self) -> str:
+        """Unique among all sessions of the host, for ever: the partition's tag and a number."""
+        self._sessions += 1
+        self.figures.add(metrics.SESSIONS)
+        return f"{self.store.partition.tag}-{self._sessions:x}"
+
+    def date(self, now_ms: int) -> str:
+        """The time as a header field has it; made once a second."""
+        second = now_ms // 1000
+        if second != self._date[0]:
+            self._date = (second, clock.rfc5322_date(now_ms))
+        return self._date[1]
+
+    def opened(self, connection: Connection) -> None:
+        """A connection stands."""
+        self.connections.add(connection)
+        self.figures.add(metrics.CONNECTIONS)
+
+    def closed(self, connection: Connection, source: bytes) -> None:
+        """It is gone; `source` is what `admit` gave."""
+        self.connections.discard(connection)
+        self.figures.add(metrics.CONNECTIONS, -1)
+        if source:
+            self._shared.source_leave(self.figures.slot, source)
+
+    def may_speak_proxy(self, peer: str) -> bool:
+        """May the host at this address tell us who its client is?"""
+        return peer in self._proxies
+
+    def admit(self, peer: str) -> tuple[bytes, str]:
+        """Count a session of this source: what to give to `closed`, and why it is refused, if it is."""
+        limits = self.settings.limits
+        if limits.connections and self._shared.sum(metrics.CONNECTIONS) > limits.connections:
+            self.figures.add(metrics.CONNECTIONS_REFUSED["server"])
+            return b"", "Too many connections; try again later"
+        if not limits.connections_per_source or not peer:
+            return b"", ""
+        source = ip_address(peer).packed
+        count = self._shared.source_enter(self.figures.slot, source)
+        if count == 0:
+            self.figures.add(metrics.SOURCES_FULL)
+            return b"", ""
+        if count > limits.connections_per_source:
+            self.figures.add(metrics.CONNECTIONS_REFUSED["source"])
+            return source, "Too many connections from your address; try again later"
+        return source, ""
+
+    def count_refusal(self, rule: str) -> None:
+        """A recipient was refused by this rule of an agent."""
+        reason = REASONS.get(rule)
+        if reason is not None:
+            self.figures.add(metrics.RECIPIENTS_REFUSED[reason])
+
+
+def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.SessionConfig:
+    """The session machines' configuration; seconds become milliseconds here."""
+    limits = settings.limits
+    return _native.SessionConfig(
+        hostname=settings.hostname,
+        default_domain=settings.relay.default_domain or "",
+        loose_dir=loose_dir,
+        asked=asked,
+        tarpit=round(settings.tarpit.time * 1000),
+        tarpit_session=round(settings.tarpit.max_session * 1000),
+        local_part=limits.local_part,
+        domain=limits.domain,
+        path=limits.path,
+        command_line=limits.command_line,
+        text_line=limits.text_line,
+        recipients=limits.recipients,
+        message_size=limits.message_size,
+        memory_content=limits.memory_content,
+        hops=limits.hops,
+        errors=limits.errors,
+        idle_commands=limits.idle_commands,
+        bare_newline=settings.smtp.bare_newline,
+    )

@@ -1,0 +1,95 @@
+"""The worker's own partition on the loop: hands messages to the spool and tells each waiter when the disk has spoken.
+
+The partition's writer thread rings an eventfd once a batch; the loop then takes all completions at once. Adopted partitions
+are listened to in the same way. Raises OSError when a partition cannot be made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from mailmoat import maillog, metrics
+from mailmoat._native import Partition
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmoat._native import Message
+    from mailmoat.delivery.scheduler import Waiter
+
+
+class SpoolStore:
+    """All partitions of this worker; the first is its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, spool_dir: Path, figures: metrics.Metrics) -> None:
+        self._loop = loop
+        self._spool_dir = str(spool_dir)
+        self._figures = figures
+        self._adopted: list[Partition] = []
+        self.partition = Partition.create(self._spool_dir)
+        self.next_queue_id = self.partition.next_queue_id
+        self._listen(self.partition)
+
+    @property
+    def healthy(self) -> bool:
+        """The last commit of the own partition worked."""
+        return self.partition.healthy
+
+    @property
+    def count(self) -> int:
+        """Messages in all partitions."""
+        return self.partition.count + sum(partition.count for partition in self._adopted)
+
+    def insert(self, waiter: Waiter, message: Message) -> None:
+        """Put a message on disk; `waiter.done(error, message)` hears of it, error None when it is there."""
+        self.partition.insert((waiter, message), message)
+
+    def adopt(self) -> Partition | None:
+        """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread."""
+        try:
+            return Partition.adopt(self._spool_dir)
+        except OSError as error:
+            maillog.event("partition-not-adopted", level="error", reason=str(error))
+            return None
+
+    def keep(self, partition: Partition) -> None:
+        """Listen to an adopted partition."""
+        self._adopted.append(partition)
+        self._listen(partition)
+
+    def drop_empty(self) -> None:
+        """Give up adopted partitions that are empty now, which removes them."""
+        for partition in [partition for partition in self._adopted if partition.count == 0]:
+            self._adopted.remove(partition)
+            self._close(partition)
+
+    def close(self) -> None:
+        """Commit what waits and give all partitions up."""
+        for partition in (*self._adopted, self.partition):
+            self._close(partition)
+
+    def _listen(self, partition: Partition) -> None:
+        def ready() -> None:
+            self._tell(partition)
+
+        self._loop.add_reader(partition.descriptor, ready)
+
+    def _tell(self, partition: Partition) -> None:
+        for waiter, error, loaded in partition.completions():
+            if error is not None:
+                self._figures.add(metrics.SPOOL_ERRORS)
+            if isinstance(waiter, tuple):
+                owner, message = cast("tuple[Waiter, Message]", waiter)
+                owner.done(error, message)
+            elif waiter is not None:
+                cast("Waiter", waiter).done(error, loaded)
+
+    def _close(self, partition: Partition) -> None:
+        self._loop.remove_reader(partition.descriptor)
+        try:
+            partition.close()
+        except OSError as error:
+            maillog.event("partition-not-closed", level="error", partition=partition.tag, reason=str(error))
+        self._tell(partition)

@@ -1,0 +1,219 @@
+"""A worker process: receives on its own listening sockets, keeps what it accepts in its own partition, and delivers it.
+
+Called by the supervisor in a fresh child with everything it needs in a `WorkerContext`. It shares no state with other workers
+but the figures in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
+partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
+held replies come to their end, tells idle clients 421, and after `drain_time` everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.scheduler import Scheduler
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.policy.pipeline import Pipeline
+from mailmoat.policy.registry import agents
+from mailmoat.server.acceptor import Acceptor
+from mailmoat.server.connection import Connection
+from mailmoat.server.delays import Delays
+from mailmoat.server.desk import Desk
+from mailmoat.server.held import HeldSessions
+from mailmoat.server.proxy import ProxyHeader
+from mailmoat.server.store import SpoolStore
+
+if TYPE_CHECKING:
+    from mailmoat._native import Partition
+    from mailmoat.server.context import WorkerContext
+
+TICK: Final = 1.0
+"""Seconds between two looks at what changes slowly."""
+DRAIN_TICK: Final = 0.1
+SPARE_DESCRIPTORS: Final = 256
+"""Kept free of connections: for the spool, content files, delivery, the log."""
+
+
+def run(context: WorkerContext) -> None:
+    """Serve until told to end, and drain."""
+    maillog.configure(context.settings.log.format, context.settings.log.level)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    maillog.bind_loop(loop)
+    # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        loop.run_until_complete(Worker(loop, context).serve())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        maillog.close()
+        loop.close()
+
+
+class Worker:
+    """One worker's parts and its life."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: WorkerContext) -> None:
+        settings = context.settings
+        self._loop = loop
+        self._context = context
+        self._settings = settings
+        self._figures = figures = metrics.Metrics(context.shared, context.slot)
+        self._delays = delays = Delays(loop, _deadline_failed)
+        self._store = store = SpoolStore(loop, settings.spool_dir, figures)
+        self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
+        pipeline = Pipeline(agents(settings, self._directory), partial(figures.add, metrics.AGENT_ERRORS))
+        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
+        self._scheduler = Scheduler(loop, settings, store, delays, figures)
+        self._desk = Desk(
+            loop=loop,
+            settings=settings,
+            pipeline=pipeline,
+            store=store,
+            delays=delays,
+            held=self._held,
+            figures=figures,
+            accepted=self._scheduler.accepted,
+        )
+        self._acceptors = [
+            Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
+            for listener, address in context.listeners
+        ]
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = max(16, limit - SPARE_DESCRIPTORS - settings.delivery.connections)
+        self._accepting = False
+        self._adopting: asyncio.Future[None] | None = None
+        self._ending = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Accept until told to end; then drain and give everything up."""
+        loop = self._loop
+        loop.add_signal_handler(signal.SIGTERM, self._ending.set)
+        loop.add_reader(self._context.lifeline, self._orphaned)
+        loop.add_reader(self._context.shed[self._context.slot], self._held.requested)
+        self._publish()
+        await self._accept()
+        self._figures.set(metrics.WORKERS_READY, 1)
+        self._context.ready()
+        self._delays.after(0, self)
+        await self._ending.wait()
+        await self._drain()
+        self._store.close()
+        self._delays.close()
+
+    def due(self) -> None:
+        """A second has passed."""
+        if self._ending.is_set():
+            return
+        self._delays.after(TICK, self)
+        if self._directory is not None:
+            self._directory.refresh()
+        self._publish()
+        self._store.drop_empty()
+        if self._adopting is None:
+            self._adopting = self._loop.create_task(self._adopt())
+        if not self._accepting and len(self._desk.connections) < self._most:
+            self._loop.create_task(self._accept())  # noqa: RUF006 - it holds nothing and is repeated
+
+    def _connection(self, *, proxy: bool) -> Connection:
+        if len(self._desk.connections) + 1 >= self._most and self._accepting:
+            self._pause()
+        return Connection(self._desk, ProxyHeader() if proxy else None)
+
+    async def _accept(self) -> None:
+        try:
+            for acceptor in self._acceptors:
+                await acceptor.start()
+            self._accepting = True
+        except OSError as error:
+            self._pause()
+            maillog.event("accept-paused", level="warning", reason=str(error))
+
+    def _pause(self) -> None:
+        """Too many connections for the descriptors: leave the next ones to the kernel's queue for a while."""
+        self._accepting = False
+        self._figures.add(metrics.ACCEPT_PAUSED)
+        maillog.event("accept-paused", level="warning", connections=len(self._desk.connections), limit=self._most)
+        for acceptor in self._acceptors:
+            acceptor.pause()
+
+    async def _adopt(self) -> None:
+        """Take over what is left of dead or replaced workers, one partition at a time."""
+        try:
+            while not self._ending.is_set():
+                found = await self._loop.run_in_executor(None, self._find)
+                if found is None:
+                    return
+                partition, schedule = found
+                maillog.event("partition-adopted", partition=partition.tag, messages=len(schedule))
+                self._store.keep(partition)
+                self._scheduler.adopt(partition, schedule)
+        finally:
+            self._adopting = None
+
+    def _find(self) -> tuple[Partition, list[tuple[str, int, int, int]]] | None:
+        partition = self._store.adopt()
+        return None if partition is None else (partition, partition.schedule())
+
+    def _publish(self) -> None:
+        figures, directory = self._figures, self._directory
+        figures.set(metrics.QUEUE_MESSAGES, self._store.count)
+        figures.set(metrics.SPOOLS_HEALTHY, int(self._store.healthy))
+        figures.set(metrics.DIRECTORIES_OK, int(directory is None or directory.entries > 0))
+        figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
+
+    def _orphaned(self) -> None:
+        self._loop.remove_reader(self._context.lifeline)
+        self._ending.set()
+
+    async def _drain(self) -> None:
+        """Let what runs come to its end, for `drain_time` at most."""
+        self._figures.set(metrics.WORKERS_READY, 0)
+        for acceptor in self._acceptors:
+            acceptor.pause()
+        deadline = clock.monotonic() + self._settings.drain_time
+        maillog.event("draining", slot=self._context.slot, connections=len(self._desk.connections))
+        if self._adopting is not None:
+            await self._adopting
+        self._scheduler.close()
+        while self._desk.connections or not self._scheduler.at_rest:
+            late = clock.monotonic() >= deadline
+            for connection in list(self._desk.connections):
+                connection.drain(at_once=late)
+            if late:
+                self._scheduler.abort()
+                if clock.monotonic() >= deadline + 1:
+                    break
+            await self._tick()
+
+    async def _tick(self) -> None:
+        passed = self._loop.create_future()
+        self._delays.after(DRAIN_TICK, _Tick(passed))
+        await passed
+
+
+class _Tick:
+    """Ends a wait when its time has come."""
+
+    __slots__ = ("_passed",)
+
+    def __init__(self, passed: asyncio.Future[None]) -> None:
+        self._passed = passed
+
+    def due(self) -> None:
+        if not self._passed.done():
+            self._passed.set_result(None)
+
+
+def _deadline_failed(error: BaseException) -> None:
+    maillog.event("deadline-failed", level="error", error=maillog.describe(error), pid=os.getpid())
+
