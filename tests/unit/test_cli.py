@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import socketserver
 import subprocess
 import sys
@@ -105,6 +106,14 @@ def test_check_config_finds_mistakes(tmp_path):
     }
 
 
+@pytest.mark.parametrize("words", [("check-config",), ("serve", "--check")])
+def test_the_recipient_file_is_checked_too(recipients, words):
+    recipients.write_text("alice@a.test\nbob bob@a.test\n")
+    assert f"mistake: recipients.file: {recipients}: line 2" in run(*words, status=1).stderr
+    recipients.unlink()
+    assert f"mistake: recipients.file: {recipients}: " in run(*words, status=1).stderr
+
+
 def test_check_config_as_json():
     document = json.loads(run("check-config", "--json", RELAY__LOCAL_DOMAINS="a.test").stdout)
     assert document["ok"] is True
@@ -182,6 +191,23 @@ def test_queue_list_as_json(spool):
     document = json.loads(run("queue", "list", "--json").stdout)
     assert [message["queue_id"] for message in document] == ["a1", "b1", "c1"]
     assert document[0]["recipients"][1] == {"address": "z@a.test", "state": "delivered", "reply": "250 ok"}
+
+
+def test_queue_list_beside_the_owner_of_a_partition(tmp_path):
+    (tmp_path / "spool").mkdir()
+    partition = _native.Partition.create(str(tmp_path / "spool"))
+    queue_id = partition.next_queue_id()
+    message = _native.Message(
+        queue_id=queue_id, arrival=NOW, reverse_path="s@b.test", recipients=["x@a.test"], content=b"Subject: x\r\n\r\n"
+    )
+    partition.insert(None, message)
+    assert select.select([partition.descriptor], [], [], 30)[0]
+    (listed,) = json.loads(run("queue", "list", "--json").stdout)
+    assert (listed["queue_id"], listed["owned"], listed["size"]) == (queue_id, True, 14)
+    assert listed["recipients"] == [{"address": "x@a.test", "state": "pending", "reply": ""}]
+    assert queue_id in run("queue", "list").stdout
+    partition.close()
+    assert "when a worker takes it" in run("queue", "list").stdout
 
 
 def test_a_spool_that_cannot_be_read(monkeypatch):

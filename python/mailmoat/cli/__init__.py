@@ -12,7 +12,7 @@ import typer
 
 def main() -> None:
     """Run the command that was typed and exit with its status."""
-    application()()
+    application()(prog_name="mailmoat")
 
 
 def application() -> typer.Typer:

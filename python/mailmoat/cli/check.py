@@ -1,4 +1,7 @@
-"""`mailmoat check-config`: every mistake in the settings with its mend, and what is right but wants a second look."""
+"""`mailmoat check-config`: every mistake in the settings with its mend, and what is right but wants a second look.
+
+The recipient file is read too: with a broken one the server would not start.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
 
 def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Check the settings: 0 when they can be used, 1 when there are mistakes. Warnings do not count."""
+    from mailmoat.directory.file import open_directory
     from mailmoat.errors import ConfigError
     from mailmoat.settings import load, warnings
 
     try:
         settings = load(config)
+        open_directory(settings)
     except ConfigError as error:
         if not as_json:
             complain(error)

@@ -20,6 +20,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     if demo and config:
         raise typer.BadParameter("--demo brings its own settings file: leave one of the two out", param_hint="--config")
     from mailmoat import demo as sample
+    from mailmoat.directory.file import open_directory
     from mailmoat.errors import ConfigError
     from mailmoat.settings import Settings, load, warnings
 
@@ -30,6 +31,8 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
         settings = read()
         if demo:
             sample.lay_out(settings)
+        if check:
+            open_directory(settings)
     except ConfigError as error:
         complain(error)
     except OSError as error:

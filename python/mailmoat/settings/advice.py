@@ -48,6 +48,3 @@ def _delivery(settings: Settings) -> Iterator[str]:
         yield "delivery.next_hop is not set: accepted messages stay in the spool until they expire"
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 wants"
-    path = settings.recipients.file
-    if settings.recipients.lookup and path and not path.is_file():
-        yield f"recipients.file {path} is not there: until it is, every recipient is answered 451"
