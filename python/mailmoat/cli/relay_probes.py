@@ -80,7 +80,7 @@ class Outcome:
     @property
     def reply(self) -> str:
         """The reply that counts."""
-        return str(self.rcpt or self.mail or self.trouble)
+        return str(self.rcpt or self.trouble or self.mail)
 
     @property
     def seconds(self) -> float:
@@ -229,7 +229,7 @@ def judge(outcomes: Sequence[Outcome], ground: Ground) -> list[Judged]:
 def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
     reply = outcome.rcpt or outcome.mail
     if outcome.trouble or reply is None:
-        return Judged(outcome, Result.INCONCLUSIVE, outcome.trouble if reply else "")
+        return Judged(outcome, Result.INCONCLUSIVE, outcome.trouble if outcome.rcpt else "")
     if outcome.rcpt and outcome.probe.expect is Expect.REFERENCE:
         return Judged(outcome, Result.PASS, _describe_reference(outcome.rcpt, ground))
     if outcome.rcpt and reply.kind == _ACCEPTED:
@@ -249,11 +249,11 @@ def _judge_refused(reply: Reply, *, at_rcpt: bool) -> tuple[Result, str]:
 
 def _judge_accepted(probe: Probe, reply: Reply, ground: Ground, *, filtering: bool) -> tuple[Result, str]:
     if probe.expect is Expect.REFUSED:
-        return Result.FAIL, "accepted for a remote domain: anybody can relay this way"
+        return Result.FAIL, "accepted for a remote domain"
     if _shows_remote(probe, reply, ground.remote):
-        return Result.FAIL, "accepted and rewritten to the remote domain: anybody can relay this way"
+        return Result.FAIL, "accepted and rewritten to the remote domain"
     if filtering and probe.recipient.endswith(f"@{ground.local}>"):
-        return Result.FAIL, "accepted, though unknown local recipients are refused: it is given a meaning"
+        return Result.FAIL, "accepted, though unknown local recipients are refused"
     return Result.PASS, "accepted in local form: an NDR must follow"
 
 

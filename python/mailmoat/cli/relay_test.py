@@ -62,7 +62,7 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
         local = normalise_domain(local) if local else ""
         server = asyncio.run(meet(host, port, timeout))
     except (ValueError, ConnectionError) as error:
-        screen.print(Text(f"relay-test: {error}"))
+        screen.print(Text(f"relay-test: {error}"), soft_wrap=True)
         raise typer.Exit(2) from error
     ground, origin = survey(server, local, domains[0], domains[1], unknown)
     begun = clock.monotonic()
@@ -141,7 +141,9 @@ def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[J
         console = Console(width=_FILE_WIDTH)
     console.print(Text(f"{server.host} port {server.port}: {server.greeting}"))
     console.print(Text(f"Local domain {ground.local} ({origin}), remote domain {ground.remote}.\n"))
-    table = Table("#", "name", "MAIL FROM", "RCPT TO", "reply", "seconds", "verdict", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("#", "name", "MAIL FROM", "RCPT TO", "reply", "seconds", "verdict"):
+        table.add_column(heading, overflow="fold")
     for one in judged:
         probe = one.outcome.probe
         verdict = f"{one.result.value}: {one.note}" if one.note else one.result.value
@@ -150,7 +152,7 @@ def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[J
         table.add_row(*(Text(cell) for cell in cells), Text(spent), Text(verdict, style=_COLOURS[one.result]))
     console.print(table)
     for sentence in summarise(judged, seconds):
-        console.print(Text(sentence))
+        console.print(Text(sentence), soft_wrap=True)
 
 
 def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:
