@@ -11,6 +11,7 @@ so that an outage costs the same with ten messages as with a million.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat import clock, maillog, metrics
@@ -22,6 +23,7 @@ from mailmoat.delivery.transport import make_transport
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from mailmoat._native import Message, Partition
     from mailmoat.delivery.attempt import AttemptRecord, Outcome, Timers
@@ -104,19 +106,18 @@ class Scheduler:
         else:
             self.put(waiting)
 
-    def adopt(self, partition: Partition, schedule: list[tuple[str, int, int, int]]) -> None:
+    def adopt(self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]]) -> None:
         """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own. A part at a time, so
         that a million messages do not stop the loop."""
-        now = clock.wall_ms()
-        for queue_id, arrival, due, attempts in schedule[-ADOPTED_AT_ONCE:]:
+        now, queue_id = clock.wall_ms(), ""
+        for queue_id, arrival, due, attempts in islice(schedule, ADOPTED_AT_ONCE):
             waiting = Waiting(self, partition, queue_id, arrival, attempts)
             if due <= now:
                 self._ready.append(waiting)
             else:
                 self.timers.after((due - now) / 1000, waiting)
-        del schedule[-ADOPTED_AT_ONCE:]
         self._pump()
-        if schedule and not self._closing:
+        if queue_id and not self._closing:
             self._loop.call_soon(self.adopt, partition, schedule)
 
     def put(self, waiting: Waiting) -> None:

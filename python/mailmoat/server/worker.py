@@ -156,7 +156,7 @@ class Worker:
                 partition, schedule = found
                 maillog.event("partition-adopted", partition=partition.tag, messages=len(schedule))
                 self._store.keep(partition)
-                self._scheduler.adopt(partition, schedule)
+                self._scheduler.adopt(partition, iter(schedule))
         finally:
             self._adopting = None
 
