@@ -47,11 +47,12 @@ UNSAFE = {"shared.rs": "memory shared between processes", "snapshot.rs": "a mapp
 
 MAX_LINES = 300
 LONG_FILES = {
+    "delivery/scheduler.py": "from due to concluded: the steps of one message over the same state",
     "rust/address.rs": "the grammar of a mailbox and its one normal form are read together",
     "rust/command.rs": "every command of the protocol in one table",
     "rust/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",
     "rust/session.rs": "one machine: the table of verbs and phases and what each step does",
-    "rust/snapshot.rs": "the writer and the reader of one file format",
+    "rust/snapshot/compile.rs": "source lines in, table out: one pass read from top to bottom",
     "rust/wheel.rs": "one algorithm and the explanation it needs",
     "server/connection.py": "all that may happen to one connection",
     "server/supervisor.py": "start, reload and end are one sequence over the same state",
