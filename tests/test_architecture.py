@@ -105,12 +105,12 @@ def test_dependencies_point_one_way():
 
 @needs("ruff")
 def test_ruff_is_clean():
-    run("-m", "ruff", "check", "--quiet")
+    run("-m", "ruff", "check", "--quiet", "--output-format", "concise")
 
 
 @needs("ruff")
 def test_ruff_would_format_nothing():
-    run("-m", "ruff", "format", "--check", "--quiet")
+    run("-m", "ruff", "format", "--check", "--output-format", "concise")
 
 
 @needs("mypy")
