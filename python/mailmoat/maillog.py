@@ -55,7 +55,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def configure(format: Format, level: Level, stream_fd: int = 1) -> None:  # noqa: A002 - the setting's name
-    """Set form (`auto`: human on a terminal, else JSON), threshold and stream; again after a reload."""
+    """Set form (`auto`: human on a terminal, else JSON), threshold and stream; again after a reload. OSError: it is closed."""
     global _threshold  # noqa: PLW0603 - one process, one log
     _threshold = _RANK[level]
     human = format == "human" or (format == "auto" and os.isatty(stream_fd))

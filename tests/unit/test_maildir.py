@@ -11,24 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat.delivery import maildir
-from mailmoat.delivery.maildir import deliver, targets
+from mailmoat.delivery.maildir import deliver, deliver_into, targets
 
 ARRIVAL = 1_790_000_000_123
 TRACE = b"Received: from client.example by mx.example.test id q7\r\n"
 CONTENT = b"Subject: Hello\r\n\r\nOne\r\n.\r\n\r\nTwo\r\n"
 
 
-def message(content=CONTENT, *, path=None, reverse_path="ann@example.org"):
+def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue_id="q7"):
     octets = TRACE if path else TRACE + content
     if path:
         path.write_bytes(content)
     return SimpleNamespace(
-        arrival=ARRIVAL, reverse_path=reverse_path, content_path=str(path) if path else None, octets=lambda: octets
+        queue_id=queue_id,
+        arrival=ARRIVAL,
+        reverse_path=reverse_path,
+        content_path=str(path) if path else None,
+        octets=lambda: octets,
     )
 
 
-def put(directory, what=None, *, recipients=("bob@example.test",), queue_id="q7", hostname="mx.example.test"):
-    return deliver(directory, what or message(), queue_id=queue_id, recipients=recipients, hostname=hostname)
+def put(directory, what=None, *, recipients=("bob@example.test",), hostname="mx.example.test"):
+    return deliver_into(directory, what or message(), recipients=recipients, hostname=hostname)
 
 
 def names(directory):
@@ -84,12 +88,12 @@ def test_a_delivery_repeated_after_a_crash_finds_the_first(tmp_path):
     assert Path(again).stat().st_ino == before.st_ino
     assert len(names(tmp_path / "new")) == 1
     assert put(tmp_path, recipients=["a@x.test"]) != first
-    assert put(tmp_path, queue_id="q8", recipients=["a@x.test", "b@x.test"]) != first
+    assert put(tmp_path, message(queue_id="q8"), recipients=["a@x.test", "b@x.test"]) != first
 
 
 def test_a_half_written_file_is_never_seen_and_not_left_behind(tmp_path):
     missing = SimpleNamespace(
-        arrival=ARRIVAL, reverse_path="", content_path=str(tmp_path / "gone"), octets=lambda: TRACE
+        queue_id="q7", arrival=ARRIVAL, reverse_path="", content_path=str(tmp_path / "gone"), octets=lambda: TRACE
     )
     with pytest.raises(FileNotFoundError):
         put(tmp_path / "box", missing)
@@ -103,7 +107,7 @@ def test_a_file_where_a_maildir_should_be_is_an_oserror(tmp_path):
 
 
 def test_file_and_directory_are_synced_in_the_order_that_survives_a_crash(tmp_path, monkeypatch):
-    put(tmp_path, queue_id="first")
+    put(tmp_path, message(queue_id="first"))
     steps = []
     fsync, rename = os.fsync, Path.rename
     monkeypatch.setattr(os, "fsync", lambda fd: steps.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd))
@@ -154,3 +158,17 @@ def test_two_addresses_share_a_maildir_only_when_they_are_the_same(one, other):
     assert (len(found) == 1) == (
         one.encode(errors="surrogatepass").lower() == other.encode(errors="surrogatepass").lower()
     )
+
+
+def test_each_maildir_gets_its_message_even_when_another_cannot(tmp_path):
+    template = tmp_path / "{local}"
+    both = ["bob@example.test", "eve@example.test"]
+    written = deliver(template, message(), recipients=both, hostname="mx").split(" ")
+    assert [Path(path).parents[1].name for path in written] == ["bob", "eve"]
+    (tmp_path / "ann").write_bytes(b"")
+    with pytest.raises(OSError):
+        deliver(template, message(queue_id="q8"), recipients=["ann@example.test", *both], hostname="mx")
+    assert [len(names(tmp_path / local / "new")) for local in ("bob", "eve")] == [2, 2]
+    with pytest.raises(OSError):
+        deliver(template, message(queue_id="q8"), recipients=["ann@example.test", *both], hostname="mx")
+    assert [len(names(tmp_path / local / "new")) for local in ("bob", "eve")] == [2, 2]

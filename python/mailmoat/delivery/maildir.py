@@ -1,6 +1,6 @@
 """Final delivery into a Maildir.
 
-Promises: when `deliver` returns, the message is on disk under its name in `new/`, file and directory synced; before that a
+Promises: when `deliver_into` returns, the message is on disk under its name in `new/`, file and directory synced; before that a
 reader sees nothing of it. The name follows from queue id and recipients alone, so a delivery repeated after a crash finds the
 first one while that lies in `new/`. An address chooses a directory below the configured path and never anything else, and two
 addresses that are not the same never choose the same one.
@@ -42,16 +42,33 @@ def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
     return found
 
 
-def deliver(path: Path, message: Message, *, queue_id: str, recipients: Sequence[str], hostname: str) -> str:
+def deliver(template: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
+    """Write the message once into each Maildir that `template` names for the recipients; return where it lies.
+
+    A Maildir that fails does not keep the others from their message: the first OSError is raised when all were tried.
+    """
+    written: list[str] = []
+    failed: list[OSError] = []
+    for path, sharing in targets(template, recipients).items():
+        try:
+            written.append(deliver_into(path, message, recipients=sharing, hostname=hostname))
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return " ".join(written)
+
+
+def deliver_into(path: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
     """Write the message into the Maildir at `path`, made if missing, and return where it lies.
 
     `recipients` are those of this Maildir: one file for all, with a `Delivered-To` field for each.
     """
     for directory in (path / "tmp", path / "new", path / "cur"):
         _make(directory)
-    final = path / "new" / _unique_name(message.arrival, queue_id, recipients, hostname)
+    final = path / "new" / _unique_name(message, recipients, hostname)
     if not final.exists():
-        descriptor, written = tempfile.mkstemp(prefix=f"{queue_id}.", dir=path / "tmp")
+        descriptor, written = tempfile.mkstemp(prefix=f"{message.queue_id}.", dir=path / "tmp")
         try:
             with open(descriptor, "wb", buffering=CHUNK) as file:  # noqa: PTH123 - mkstemp opened it
                 file.writelines(_local_form(message, recipients))
@@ -71,11 +88,11 @@ def _file_name(part: str) -> str:
     return os.fsdecode(re.sub(rb"\A\.", b"%2E", encoded) or b"%")
 
 
-def _unique_name(arrival_ms: int, queue_id: str, recipients: Sequence[str], hostname: str) -> str:
+def _unique_name(message: Message, recipients: Sequence[str], hostname: str) -> str:
     """`time.unique.host` as Maildir names are, with `/` and `:` of the host spelled out."""
     digest = blake2b("\0".join(sorted(recipients)).encode(errors="surrogateescape"), digest_size=6).hexdigest()
     host = hostname.replace("/", r"\057").replace(":", r"\072")
-    return f"{arrival_ms // 1000}.Q{queue_id}R{digest}.{host}"
+    return f"{message.arrival // 1000}.Q{message.queue_id}R{digest}.{host}"
 
 
 def _local_form(message: Message, recipients: Sequence[str]) -> Iterator[bytes]:

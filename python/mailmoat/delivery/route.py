@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mailmoat.settings import NextHop
-    from mailmoat.settings.tree import Delivery
+    from mailmoat.settings.tree import DeliverySettings
 
 
-def route(address_domain: str, delivery: Delivery) -> NextHop | None:  # noqa: ARG001 - the question, though one answer fits all
+def route(address_domain: str, delivery: DeliverySettings) -> NextHop | None:  # noqa: ARG001 - the question, though one answer fits all
     """The next hop for recipients at `address_domain` (A-label), or None when none is configured: deferred, never failed."""
     return delivery.next_hop

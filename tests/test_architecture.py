@@ -1,0 +1,235 @@
+"""The house rules that tools can hold: who knows whom, who may do what, how long things are, what they are called.
+
+An exception to a rule stands here by name with its reason, so that it is made on purpose and seen in review; one that no longer is
+one fails too.
+"""
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "python" / "mailmoat"
+PYTHON = sorted(PACKAGE.rglob("*.py"))
+RUST = sorted(path for path in (ROOT / "rust").rglob("*.rs") if "fuzz" not in path.relative_to(ROOT).parts)
+RUST_TESTS = [path for path in RUST if path.stem.endswith("tests")]
+PURE_RUST = [
+    path
+    for path in RUST
+    if path.name != "lib.rs" and path.parent != ROOT / "rust" / "python" and path not in RUST_TESTS
+]
+
+JOINTS = {
+    "delivery/scheduler.py": "a delivery that raises costs its message an attempt",
+    "policy/pipeline.py": "an agent that raises costs its client a 451",
+    "server/connection.py": "a session that raises costs its peer the connection",
+    "server/delays.py": "an owner that raises when it is due costs the others nothing",
+    "server/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
+    "server/supervisor.py": "a reload that raises leaves the old settings in force",
+}
+"""Where every exception is caught: Python code of somebody else ends there."""
+
+ENVIRONMENT = {
+    "settings/sources.py": "the settings",
+    "server/notify.py": "NOTIFY_SOCKET is systemd's message to the process, not a setting",
+}
+
+CLOCKS = {"clock.py": "the one owner"}
+
+UNSAFE = {"shared.rs": "memory shared between processes", "snapshot.rs": "a mapped file"}
+
+MAX_LINES = 300
+LONG_FILES = {
+    "delivery/scheduler.py": "from due to concluded: the steps of one message over the same state",
+    "rust/address.rs": "the grammar of a mailbox and its one normal form are read together",
+    "rust/command.rs": "every command of the protocol in one table",
+    "rust/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",
+    "rust/session.rs": "one machine: the table of verbs and phases and what each step does",
+    "rust/snapshot/compile.rs": "source lines in, table out: one pass read from top to bottom",
+    "rust/wheel.rs": "one algorithm and the explanation it needs",
+    "server/connection.py": "all that may happen to one connection",
+    "server/supervisor.py": "start, reload and end are one sequence over the same state",
+    "settings/tree.py": "one declaration a setting, no logic",
+}
+
+MAX_FUNCTION = 40
+LONG_FUNCTIONS = {}
+
+FORBIDDEN_WORDS = {
+    "data", "handler", "handlers", "helper", "helpers", "hook", "hooks", "info", "manager", "misc", "plugin", "plugins",
+    "user", "util", "utils",
+}  # fmt: skip
+"""Of a file's or a class's name; `user` is a client or an account, the others say nothing."""
+
+
+def name(path):
+    return path.relative_to(ROOT if path.suffix == ".rs" else PACKAGE).as_posix()
+
+
+@cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+def code_lines(path):
+    """Lines without the tests that a Rust module has at its end."""
+    return len(path.read_text().partition("\n#[cfg(test)]\n")[0].splitlines())
+
+
+def run(*command):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def needs(module):
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"install {module}")
+
+
+@needs("importlinter")
+def test_dependencies_point_one_way():
+    run(
+        "-c",
+        "import sys; from importlinter.cli import lint_imports_command as lint; sys.argv = ['lint-imports']; lint()",
+    )
+
+
+@needs("ruff")
+def test_ruff_is_clean():
+    run("-m", "ruff", "check", "--quiet", "--output-format", "concise")
+
+
+@needs("ruff")
+def test_ruff_would_format_nothing():
+    run("-m", "ruff", "format", "--check", "--output-format", "concise")
+
+
+@needs("mypy")
+def test_mypy_is_clean():
+    run("-m", "mypy")
+
+
+@needs("mypy")
+def test_the_boundary_is_typed_as_it_is_built():
+    pytest.importorskip("mailmoat._native", reason="build the extension")
+    run("-m", "mypy.stubtest", "mailmoat._native", "--mypy-config-file", "pyproject.toml", "--ignore-missing-stub")
+
+
+def test_pure_rust_modules_do_not_know_pyo3():
+    assert [name(path) for path in PURE_RUST if re.search(r"\bpyo3\b", path.read_text())] == []
+
+
+def test_pure_rust_modules_forbid_unsafe_code():
+    """A module's files are under the lint of the file that declares them."""
+    found = set()
+    for path in PURE_RUST:
+        owner = path if path.parent == ROOT / "rust" else path.parent.with_suffix(".rs")
+        if "#![forbid(unsafe_code)]" not in owner.read_text():
+            found.add(owner.name)
+    assert found == set(UNSAFE)
+
+
+def test_only_the_joints_catch_every_exception():
+    found = {name(path) for path in PYTHON if any(swallows(node) for node in ast.walk(tree(path)))}
+    assert sorted(found - set(JOINTS)) == []
+
+
+def swallows(node):
+    """An `except` for all that does not end in `raise`."""
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    caught = ast.unparse(node.type) if node.type else "BaseException"
+    ends = node.body[-1]
+    raises_again = isinstance(ends, ast.Raise) and ends.exc is None
+    return re.search(r"\b(Base)?Exception\b", caught) is not None and not raises_again
+
+
+def test_only_settings_reads_the_environment():
+    found = {name(path) for path in PYTHON if {"os.environ", "os.environb", "os.getenv"} & set(used_names(path))}
+    assert found == set(ENVIRONMENT)
+
+
+def test_only_the_clock_reads_clocks_and_makes_random_numbers():
+    found = {name(path) for path in PYTHON if {"time", "random"} & set(imported(path))}
+    assert found == set(CLOCKS)
+
+
+def test_nobody_sleeps():
+    assert [name(path) for path in PYTHON if {"asyncio.sleep", "time.sleep"} & set(used_names(path))] == []
+
+
+def used_names(path):
+    """Dotted names in expressions, and what `from module import name` brings in."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported(path):
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_files_are_short_or_say_why_not():
+    paths = [path for path in PYTHON + RUST if path not in RUST_TESTS]
+    found = {name(path): lines for path in paths if (lines := code_lines(path)) > MAX_LINES}
+    assert found.keys() == LONG_FILES.keys(), found
+
+
+def test_functions_are_short_or_say_why_not():
+    found = {
+        f"{name(path)}:{label}": lines for path in PYTHON for label, lines in functions(path) if lines > MAX_FUNCTION
+    }
+    assert found.keys() == LONG_FUNCTIONS.keys(), found
+
+
+def functions(path):
+    """Each function with the lines of its body, its docstring left out."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            yield node.name, node.end_lineno - body[0].lineno + 1
+
+
+def test_no_name_uses_a_word_that_says_nothing():
+    files = {name(path) for path in PYTHON + RUST if FORBIDDEN_WORDS & set(path.stem.lower().split("_"))}
+    classes = {
+        f"{name(path)}:{node.name}"
+        for path in PYTHON
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        and FORBIDDEN_WORDS & set(re.sub(r"(?<!^)(?=[A-Z])", "_", node.name).lower().split("_"))
+    }
+    types = {
+        f"{name(path)}:{found}"
+        for path in RUST
+        for found in re.findall(r"^\s*(?:pub(?:\(\w+\))? )?(?:struct|enum|trait) (\w+)", path.read_text(), re.MULTILINE)
+        if FORBIDDEN_WORDS & set(re.sub(r"(?<!^)(?=[A-Z])", "_", found).lower().split("_"))
+    }
+    assert files | classes | types == set()
+
+
+def test_every_module_has_its_contract():
+    short = [name(path) for path in PYTHON if not ast.get_docstring(tree(path))]
+    short += [name(path) for path in RUST if path not in RUST_TESTS and not path.read_text().startswith("//!")]
+    assert short == []
+
+
+def test_every_exception_to_a_rule_names_a_file_that_is_there():
+    files = {*JOINTS, *ENVIRONMENT, *CLOCKS, *LONG_FILES, *(label.partition(":")[0] for label in LONG_FUNCTIONS)}
+    known = {name(path) for path in PYTHON + RUST}
+    assert sorted(files - known) == []
