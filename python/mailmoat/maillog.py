@@ -44,6 +44,9 @@ class Transaction(msgspec.Struct, frozen=True):
     mail_from: str
     recipients: Sequence[tuple[str, int]]
     """Address and the code of its reply."""
+    queue_id: str = ""
+    """Empty when no message was accepted."""
+    octets: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -84,7 +87,6 @@ def session_ended(
     client: str,
     duration: float,
     helo: str = "",
-    queue_ids: Sequence[str] = (),
     transactions: Sequence[Transaction] = (),
     replies: Sequence[int] = (),
     refusals: Sequence[str] = (),
@@ -108,7 +110,7 @@ def session_ended(
         "session": session,
         "client": client,
         "helo": helo,
-        "queue_ids": queue_ids[-MAX_VALUES:],
+        "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id][-MAX_VALUES:],
         "transactions": [_cut(transaction) for transaction in transactions[-MAX_VALUES:]],
         "replies": {f"{digit}yz": count for digit, count in enumerate(replies) if count},
         "refusals": refusals[-MAX_VALUES:],

@@ -32,7 +32,7 @@ def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue
 
 
 def put(directory, what=None, *, recipients=("bob@example.test",), hostname="mx.example.test"):
-    return deliver_into(directory, what or message(), recipients=recipients, hostname=hostname)
+    return deliver(directory, what or message(), recipients=recipients, hostname=hostname)
 
 
 def names(directory):

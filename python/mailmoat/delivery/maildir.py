@@ -42,24 +42,7 @@ def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
     return found
 
 
-def deliver(template: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
-    """Write the message once into each Maildir that `template` names for the recipients; return where it lies.
-
-    A Maildir that fails does not keep the others from their message: the first OSError is raised when all were tried.
-    """
-    written: list[str] = []
-    failed: list[OSError] = []
-    for path, sharing in targets(template, recipients).items():
-        try:
-            written.append(deliver_into(path, message, recipients=sharing, hostname=hostname))
-        except OSError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    return " ".join(written)
-
-
-def deliver_into(path: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
+def deliver(path: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
     """Write the message into the Maildir at `path`, made if missing, and return where it lies.
 
     `recipients` are those of this Maildir: one file for all, with a `Delivered-To` field for each.

@@ -64,12 +64,11 @@ class MaildirTransport:
         started = clock.monotonic()
         written = self._loop.run_in_executor(None, self._write, transaction)
 
-        def done(future: asyncio.Future[str]) -> None:
+        def done(future: asyncio.Future[list[Outcome]]) -> None:
             self.connections -= 1
             error = future.exception()
-            reason = f"451 4.3.0 Maildir not writable: {error}"
-            state, reply = (DEFERRED, reason) if error else (DELIVERED, f"250 2.0.0 {future.result()}")
-            outcomes: list[Outcome] = [(index, state, reply) for index in transaction.indexes]
+            reason = f"451 4.3.0 {type(error).__name__}: {error}"
+            outcomes = [(index, DEFERRED, reason) for index in transaction.indexes] if error else future.result()
             seconds = clock.monotonic() - started
             record = AttemptRecord(next_hop=f"maildir:{self._path}", peer="maildir", reused=False, seconds=seconds)
             transaction.finished(outcomes, record)
@@ -82,14 +81,19 @@ class MaildirTransport:
     def abort(self) -> None:
         """Writing cannot be ended; it takes no longer than the disk does."""
 
-    def _write(self, transaction: Transaction) -> str:
+    def _write(self, transaction: Transaction) -> list[Outcome]:
+        """Each Maildir on its own: one that cannot be written makes no other get the message twice."""
         message = transaction.message
-        recipients = [message.recipients[index][0] for index in transaction.indexes]
-        written = [
-            maildir.deliver(path, message, queue_id=message.queue_id, recipients=sharing, hostname=self._hostname)
-            for path, sharing in maildir.targets(self._path, recipients).items()
-        ]
-        return " ".join(written)
+        addresses = {message.recipients[index][0]: index for index in transaction.indexes}
+        outcomes: list[Outcome] = []
+        for path, sharing in maildir.targets(self._path, addresses).items():
+            try:
+                written = maildir.deliver(path, message, recipients=sharing, hostname=self._hostname)
+                state, reply = DELIVERED, f"250 2.0.0 {written}"
+            except OSError as error:
+                state, reply = DEFERRED, f"451 4.3.0 Maildir not writable: {error}"
+            outcomes += [(addresses[address], state, reply) for address in sharing]
+        return outcomes
 
 
 class DiscardTransport:

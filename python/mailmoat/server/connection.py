@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         "_judged",
         "_mail_from",
         "_probing",
-        "_rule",
+        "_rules",
         "_session",
         "_source",
         "_stamps",
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._judged: list[tuple[str, int]] = []
         self._transaction = 0
         self._mail_from = ""
-        self._rule = ""
+        self._rules: list[str] = []
         self._stamps: tuple[bytes, ...] = ()
         self._timer = 0
         self._paused = self._probing = False
@@ -264,13 +264,17 @@ class Connection(asyncio.Protocol):
             self._stamps += verdict.stamps
             return session.pass_()
         if isinstance(verdict, Discard):
-            self._rule = verdict.reason
+            self._note(verdict.reason)
             return session.discard()
-        self._rule = verdict.rule
+        self._note(verdict.rule)
         reply = verdict.reply
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
         return session.refuse(reply.code, reply.enhanced, reply.text)
+
+    def _note(self, rule: str) -> None:
+        if rule not in self._rules and len(self._rules) < maillog.MAX_VALUES:
+            self._rules.append(rule)
 
     def _judge(self, session: _native.Session, recipient: Address, verdict: Verdict) -> None:
         """Remember a recipient and the code of its reply for the session's line."""
@@ -389,15 +393,17 @@ class Connection(asyncio.Protocol):
         maillog.session_ended(
             session=self.session_id,
             client=self.peer,
-            reason="disconnected" if end is None else "quit" if end[0] == QUIT_CODE else end[1],
+            reason="disconnected" if end is None else "" if end[0] == QUIT_CODE else end[1],
             duration=clock.monotonic() - self._started,
             helo=session.hello,
             transactions=self._transactions,
-            replies=session.refusals,
-            reply_classes={f"{digit}yz": replies[digit] for digit in range(2, 6) if replies[digit]},
+            replies=replies,
+            refusals=session.refusals,
+            rules=self._rules,
+            commands=session.commands,
+            messages=session.messages,
             holds=session.holds,
             held=session.held / 1000,
-            rule=self._rule,
             octets=sum(transaction.octets for transaction in self._transactions),
         )
 

@@ -1,0 +1,5 @@
+"""`python -m mailmoat`: the command line."""
+
+from mailmoat.cli import main
+
+main()

@@ -1,0 +1,149 @@
+"""The real server for integration tests: started as an operator starts it, asked over its sockets, ended by its pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks"}
+
+
+def free_port() -> int:
+    """A port nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, seconds: float = 15.0, what: str = "condition"):
+    """The first true value of `condition()`; fails the test when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"no {what} within {seconds} s")
+        time.sleep(0.02)
+
+
+def answers(port: int) -> bool:
+    """Does something greet there?"""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            return connection.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+class Server:
+    """A running mailmoat below a directory of its own; settings by their names below `mailmoat.toml` or in the environment."""
+
+    def __init__(self, directory: Path, toml: str = "", **environment: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.admin = free_port()
+        self.config = directory / "mailmoat.toml"
+        self.recipients = directory / "recipients.txt"
+        if not self.recipients.exists():
+            self.recipients.write_text("alice@example.test\nbob@example.test\n@all.example.test\n")
+        self.config.write_text(toml)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
+            "MAILMOAT_CONFIG": str(self.config),
+            "MAILMOAT_HOSTNAME": "mx.example.test",
+            "MAILMOAT_LISTEN": f"127.0.0.1:{self.port}",
+            "MAILMOAT_ADMIN__LISTEN": f"127.0.0.1:{self.admin}",
+            "MAILMOAT_SPOOL_DIR": str(directory / "spool"),
+            "MAILMOAT_RELAY__LOCAL_DOMAINS": "example.test,all.example.test",
+            "MAILMOAT_RECIPIENTS__FILE": str(self.recipients),
+            "MAILMOAT_DELIVERY__NEXT_HOP": f"maildir:{directory / 'maildir'}",
+            "MAILMOAT_LOG__FORMAT": "json",
+            "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
+            **environment,
+        }
+        self.environment = {name: value for name, value in self.environment.items() if value is not None}
+        self.log = directory / "log.jsonl"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, wait: bool = True) -> Server:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mailmoat", "serve"], env=self.environment, stdout=log, stderr=log, cwd=self.directory
+            )
+        if wait:
+            wait_for(lambda: self.exited() or answers(self.port), what="greeting")
+            assert not self.exited(), self.log.read_text()
+        return self
+
+    def exited(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def pids(self) -> list[int]:
+        """The supervisor's children."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, seconds: float = 40.0) -> int:
+        if not self.exited():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                for pid in self.pids():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+                raise
+        return self.process.returncode
+
+    def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mailmoat", *arguments],
+            env=self.environment, capture_output=True, text=True, timeout=60, check=check, cwd=self.directory,
+        )
+
+    def delivered(self) -> list[Path]:
+        """The messages in the Maildir."""
+        return sorted((self.directory / "maildir" / "new").glob("*"))
+
+
+@pytest.fixture
+def server(tmp_path, request):
+    """Makes and starts servers; all are stopped at the end."""
+    started: list[Server] = []
+
+    def make(toml: str = "", start: bool = True, **environment: str) -> Server:
+        made = Server(tmp_path, toml, **environment)
+        started.append(made)
+        return made.start() if start else made
+
+    yield make
+    for made in started:
+        made.stop()
+
+
+@pytest.fixture
+def peer():
+    """`peer("smtp-sink")` gives the path of a real peer, or skips naming what to install."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin")
+        if path:
+            return path
+        if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
+            pytest.fail(f"{name} is required here: install {PEERS.get(name, name)}")
+        pytest.skip(f"install {PEERS.get(name, name)}")
+
+    return find
