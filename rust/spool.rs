@@ -23,6 +23,7 @@ mod contents;
 mod exchange;
 mod list;
 mod place;
+mod room;
 mod store;
 mod tag;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use trouble::Trouble;
 use contents::Contents;
 use exchange::Exchange;
 use place::Place;
+use room::Room;
 use store::Store;
 use writer::{Op, Writer};
 
@@ -104,7 +106,8 @@ impl<W: Send + 'static> Partition<W> {
         let exchange = Arc::new(Exchange::new(store.count()?)?);
         let next = AtomicI64::new(store.last()? + 1);
         let contents = Contents::open(place.content(), &store.filed()?)?;
-        let writer = Writer::new(Arc::clone(&exchange), &place, store, contents);
+        let room = Room::new(place.content())?;
+        let writer = Writer::new(Arc::clone(&exchange), &place, store, contents, room);
         let thread = thread::Builder::new().name(format!("spool-{}", place.tag())).spawn(move || writer.run())?;
         Ok(Self {
             tag: place.tag().to_owned(),
@@ -130,7 +133,7 @@ impl<W: Send + 'static> Partition<W> {
         &self.loose
     }
 
-    /// Whether the last batch could be committed.
+    /// Whether messages can be taken: the last batch could be committed and the disk has room.
     pub fn healthy(&self) -> bool {
         self.exchange.healthy.load(Relaxed)
     }

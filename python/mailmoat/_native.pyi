@@ -375,7 +375,8 @@ class Partition:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
     def healthy(self) -> bool:
-        """Whether the last commit worked. While False, inserts and loads fail; recovery is tried once a second."""
+        """Whether messages can be taken: the last commit worked and the disk has room. While False, inserts fail; recovery is
+        tried once a second."""
     @property
     def count(self) -> int:
         """Messages in it."""

@@ -105,7 +105,8 @@ MESSAGES_ACCEPTED: Final = index("mailmoat_messages_accepted_total")
 OCTETS_ACCEPTED: Final = index("mailmoat_octets_accepted_total")
 REPLIES: Final = tuple((int(digit), index("mailmoat_replies_total", digit)) for digit in "2345")
 RECIPIENTS_REFUSED: Final = {
-    reason: index("mailmoat_recipients_refused_total", reason) for reason in ("relay", "unknown", "blocked", "directory")
+    reason: index("mailmoat_recipients_refused_total", reason)
+    for reason in ("relay", "unknown", "blocked", "directory")
 }
 HELD_SESSIONS: Final = index("mailmoat_held_sessions")
 TARPIT_HOLDS: Final = index("mailmoat_tarpit_holds_total")

@@ -5,8 +5,13 @@
 //! recipient  one row a recipient, in the order of the RCPT commands; `state` as in `crate::message::State`
 //! content    octets of a message without content file, as received; the trace fields are in `message`
 //! ```
-//! An operator may read it with any sqlite3 of 3.51.3 or later while the server runs. What is measured here was measured by
-//! `life_cycles` below.
+//! An operator may read it with any sqlite3 of 3.51.3 or later while the server runs.
+//!
+//! Measured with `life_cycles` in `tests.rs` (4 KiB messages, insert and remove, a second of processor time, a busy two-core
+//! machine, hence +-15 %): pages of 4 KiB 40k in batches of 16 and 47k of 64, with a backlog 24k and 33k; 8 KiB, of which one
+//! such content wastes nearly half, 32k, 37k, 20k, 26k; 16 and 32 KiB within the noise of 4 KiB, but they write four and eight
+//! times as much for a commit of one message. A checkpoint every 4, 16 or 64 MiB of log: no difference above the noise; 16 MiB
+//! keeps recovery short. A page cache of 32 MiB instead of 8: none.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -23,7 +28,7 @@ use crate::message::{Envelope, Message, Recipient, State};
 pub const VERSION: i64 = 1;
 
 const SCHEMA: &str = "
-PRAGMA page_size = 16384;
+PRAGMA page_size = 4096;
 PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE message(seq INTEGER PRIMARY KEY, arrival INTEGER NOT NULL, due INTEGER NOT NULL, attempts INTEGER NOT NULL,
@@ -40,7 +45,7 @@ COMMIT;
 /// backstop. The log is cut back when a reader made it grow. `secure_delete` would write every freed page.
 const SETTINGS: &str = "
 PRAGMA synchronous = FULL;
-PRAGMA wal_autocheckpoint = 8192;
+PRAGMA wal_autocheckpoint = 32768;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -8192;
 PRAGMA secure_delete = OFF;
@@ -105,6 +110,13 @@ impl Store {
     /// Moves what the log holds into the database, as far as no reader stands in the way.
     pub fn checkpoint(&self) -> Result<(), Trouble> {
         Ok(self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+
+    /// Octets free inside the database.
+    pub fn spare(&self) -> Result<u64, Trouble> {
+        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        let size: i64 = self.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        Ok(pages.saturating_mul(size).cast_unsigned())
     }
 
     /// Closes the queue; the last one to do so folds the log into the database.

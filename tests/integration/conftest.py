@@ -77,7 +77,11 @@ class Server:
     def start(self, wait: bool = True) -> Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mailmoat", "serve"], env=self.environment, stdout=log, stderr=log, cwd=self.directory
+                [sys.executable, "-m", "mailmoat", "serve"],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
             )
         if wait:
             wait_for(lambda: self.exited() or answers(self.port), what="greeting")
@@ -111,7 +115,12 @@ class Server:
     def cli(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "mailmoat", *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=60, check=check, cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=check,
+            cwd=self.directory,
         )
 
     def delivered(self) -> list[Path]:

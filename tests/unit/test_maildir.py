@@ -158,17 +158,3 @@ def test_two_addresses_share_a_maildir_only_when_they_are_the_same(one, other):
     assert (len(found) == 1) == (
         one.encode(errors="surrogatepass").lower() == other.encode(errors="surrogatepass").lower()
     )
-
-
-def test_each_maildir_gets_its_message_even_when_another_cannot(tmp_path):
-    template = tmp_path / "{local}"
-    both = ["bob@example.test", "eve@example.test"]
-    written = deliver(template, message(), recipients=both, hostname="mx").split(" ")
-    assert [Path(path).parents[1].name for path in written] == ["bob", "eve"]
-    (tmp_path / "ann").write_bytes(b"")
-    with pytest.raises(OSError):
-        deliver(template, message(queue_id="q8"), recipients=["ann@example.test", *both], hostname="mx")
-    assert [len(names(tmp_path / local / "new")) for local in ("bob", "eve")] == [2, 2]
-    with pytest.raises(OSError):
-        deliver(template, message(queue_id="q8"), recipients=["ann@example.test", *both], hostname="mx")
-    assert [len(names(tmp_path / local / "new")) for local in ("bob", "eve")] == [2, 2]

@@ -87,7 +87,9 @@ class Pipeline:
         session = cast("SessionView", arguments[0])
         maillog.agent_failed(name, error, session=session.session_id)
         self._on_agent_error()
-        return Tempfail(Reply(451, "4.3.0", f"Local error in processing; session {session.session_id}"), f"{name} failed")
+        return Tempfail(
+            Reply(451, "4.3.0", f"Local error in processing; session {session.session_id}"), f"{name} failed"
+        )
 
 
 def _overrides(agent: Agent, method: str) -> bool:

@@ -28,7 +28,9 @@ class Holdable(Protocol):
 class HeldSessions:
     """Held connections in the order they were held."""
 
-    def __init__(self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], figures: metrics.Metrics) -> None:
+    def __init__(
+        self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], figures: metrics.Metrics
+    ) -> None:
         self._shared = shared
         self._slot = slot
         self._max_held = max_held

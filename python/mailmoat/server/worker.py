@@ -216,4 +216,3 @@ class _Tick:
 
 def _deadline_failed(error: BaseException) -> None:
     maillog.event("deadline-failed", level="error", error=maillog.describe(error), pid=os.getpid())
-
