@@ -15,7 +15,7 @@
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
 //! | Data      | x                          | content, or lone dot (d)| accepted deferred, RSET | accepted failed, RSET  |
 //! | Dot       | delivered, **Done**        | x                       | deferred, **Done** | failed, **Done**            |
-//! | LoneDot   | **Done**                   | **Done**                | **Done**           | **Done**                    |
+//! | `LoneDot` | **Done**                   | **Done**                | **Done**           | **Done**                    |
 //! | Reset     | **Done**                   | close                   | close              | close                       |
 //! | Quit      | close                      | close                   | close              | close                       |
 //!
@@ -224,7 +224,7 @@ impl Client {
             match self.reader.next(limit) {
                 _ if self.awaited.is_empty() => self.violate("a reply without a command"),
                 Ok(Some(reply)) if !self.is_sent() => {
-                    self.violate(&format!("replied before its turn: {}", reply.text()))
+                    self.violate(&format!("replied before its turn: {}", reply.text()));
                 }
                 _ if !self.is_sent() => self.violate("a reply before its command"),
                 Ok(Some(reply)) => self.on_reply(&reply),
@@ -257,7 +257,9 @@ impl Client {
         self.step = Step::Wait;
         self.send_mail(eight_bit, smtputf8);
         if self.offers.pipelining {
-            slots.into_iter().for_each(|slot| self.send_rcpt(slot));
+            for slot in slots {
+                self.send_rcpt(slot);
+            }
             self.send(b"DATA\r\n", Awaited::Data);
         }
         Ok(self.step)

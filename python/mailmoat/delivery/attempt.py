@@ -182,11 +182,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give the machine what came and follow its step."""
         step = self._client.receive(data)
-        self._write()
         if step == CLIENT_DONE:
             self._finish()
             self._owner.free(self)
-        elif step == CLIENT_READY:
+            if self.ready:
+                # Idle now; had the next begun, a short limit in between would move the timer twice a message.
+                self._watch()
+            return
+        self._write()
+        if step == CLIENT_READY:
             self._open(None)
         elif step == CLIENT_MORE:
             self._loop.call_soon(self._pump)
