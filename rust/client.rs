@@ -51,7 +51,7 @@ use std::sync::Arc;
 use crate::content::Octets;
 use crate::message::{Message, State};
 
-use reply::{Reader, Reply};
+use reply::{MAX_TEXT, Reader, Reply};
 use stuffing::{Stream, Stuffer};
 pub use transaction::Outcome;
 use transaction::{Fate, Offers, Transaction};
@@ -140,6 +140,7 @@ pub struct Client {
     opened: bool,
     refusal: Option<(State, String)>,
     untouched: bool,
+    replies: u64,
     step: Step,
 }
 
@@ -162,6 +163,7 @@ impl Client {
             opened: false,
             refusal: None,
             untouched: false,
+            replies: 0,
             step: Step::Wait,
         })
     }
@@ -195,6 +197,11 @@ impl Client {
     /// another one may be tried at once.
     pub fn untouched(&self) -> bool {
         self.untouched
+    }
+
+    /// Whole replies read so far: only they are progress, octets of one that never ends are not.
+    pub fn replies(&self) -> u64 {
+        self.replies
     }
 
     /// Takes the outcomes of the transaction that ended: one for each index it was begun with.
@@ -351,6 +358,7 @@ impl Client {
     fn on_reply(&mut self, reply: &Reply) {
         let Some(awaited) = self.awaited.pop_front() else { return };
         self.step = Step::Wait;
+        self.replies += 1;
         if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
             return self.close(&reply.text());
         }
@@ -486,6 +494,7 @@ impl Client {
 
     /// Defers whoever is undecided; the connection is of no more use.
     fn close(&mut self, reply: &str) {
+        let reply = reply.get(..MAX_TEXT).unwrap_or(reply);
         if let Some(mut transaction) = self.transaction.take() {
             self.untouched = !transaction.replied;
             transaction.settle_open(State::Pending, reply);

@@ -7,7 +7,7 @@ use memchr::memchr;
 /// Longest line taken, CRLF included. The standard says 512; some hosts write more.
 const MAX_LINE: usize = 2048;
 /// Most characters of a reply that are kept for logs and reports.
-const MAX_TEXT: usize = 500;
+pub const MAX_TEXT: usize = 500;
 
 /// One whole reply.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -318,6 +318,21 @@ async def test_a_hanging_next_hop_times_out(what, limit, place):
 
 
 @run
+async def test_octets_of_a_reply_without_end_do_not_hold_us():
+    async def drip(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"220-drip\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.002)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with pool_to(SimpleNamespace(kind="smtp", host=host, port=port), greeting_time=0.03) as pool:
+            assert await send(pool) == [[(DEFERRED, "421 4.4.2 Timed out waiting for the greeting")]]
+
+
+@run
 async def test_a_stale_kept_connection_costs_no_deferral():
     for last in ("", "421 4.4.2 Idle too long"):
         async with Hop(MAIL=["250 ok", last, "250 ok"]) as hop, pool_to(hop, connections=1) as pool:
@@ -371,7 +386,7 @@ async def test_content_arrives_unchanged_through_a_slow_reader():
 class LargeContent:
     """Stands for the machine while it sends a content file in chunks; tells how much lay in the transport's buffer."""
 
-    step, timeout_kind, refusal, untouched = CLIENT_WAIT, 4, None, False
+    step, timeout_kind, refusal, untouched, replies = CLIENT_WAIT, 4, None, False, 0
     chunks = 100
     most = 0
 
