@@ -15,7 +15,7 @@
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
 //! | Data      | x                          | content, or lone dot (d)| accepted deferred, RSET | accepted failed, RSET  |
 //! | Dot       | delivered, **Done**        | x                       | deferred, **Done** | failed, **Done**            |
-//! | LoneDot   | **Done**                   | **Done**                | **Done**           | **Done**                    |
+//! | `LoneDot` | **Done**                   | **Done**                | **Done**           | **Done**                    |
 //! | Reset     | **Done**                   | close                   | close              | close                       |
 //! | Quit      | close                      | close                   | close              | close                       |
 //!
@@ -51,7 +51,7 @@ use std::sync::Arc;
 use crate::content::Octets;
 use crate::message::{Message, State};
 
-use reply::{Reader, Reply};
+use reply::{MAX_TEXT, Reader, Reply};
 use stuffing::{Stream, Stuffer};
 pub use transaction::Outcome;
 use transaction::{Fate, Offers, Transaction};
@@ -140,6 +140,7 @@ pub struct Client {
     opened: bool,
     refusal: Option<(State, String)>,
     untouched: bool,
+    replies: u64,
     step: Step,
 }
 
@@ -162,6 +163,7 @@ impl Client {
             opened: false,
             refusal: None,
             untouched: false,
+            replies: 0,
             step: Step::Wait,
         })
     }
@@ -197,6 +199,11 @@ impl Client {
         self.untouched
     }
 
+    /// Whole replies read so far: only they are progress, octets of one that never ends are not.
+    pub fn replies(&self) -> u64 {
+        self.replies
+    }
+
     /// Takes the outcomes of the transaction that ended: one for each index it was begun with.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
@@ -224,7 +231,7 @@ impl Client {
             match self.reader.next(limit) {
                 _ if self.awaited.is_empty() => self.violate("a reply without a command"),
                 Ok(Some(reply)) if !self.is_sent() => {
-                    self.violate(&format!("replied before its turn: {}", reply.text()))
+                    self.violate(&format!("replied before its turn: {}", reply.text()));
                 }
                 _ if !self.is_sent() => self.violate("a reply before its command"),
                 Ok(Some(reply)) => self.on_reply(&reply),
@@ -257,7 +264,9 @@ impl Client {
         self.step = Step::Wait;
         self.send_mail(eight_bit, smtputf8);
         if self.offers.pipelining {
-            slots.into_iter().for_each(|slot| self.send_rcpt(slot));
+            for slot in slots {
+                self.send_rcpt(slot);
+            }
             self.send(b"DATA\r\n", Awaited::Data);
         }
         Ok(self.step)
@@ -349,6 +358,7 @@ impl Client {
     fn on_reply(&mut self, reply: &Reply) {
         let Some(awaited) = self.awaited.pop_front() else { return };
         self.step = Step::Wait;
+        self.replies += 1;
         if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
             return self.close(&reply.text());
         }
@@ -484,6 +494,7 @@ impl Client {
 
     /// Defers whoever is undecided; the connection is of no more use.
     fn close(&mut self, reply: &str) {
+        let reply = reply.get(..MAX_TEXT).unwrap_or(reply);
         if let Some(mut transaction) = self.transaction.take() {
             self.untouched = !transaction.replied;
             transaction.settle_open(State::Pending, reply);

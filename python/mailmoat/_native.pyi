@@ -132,6 +132,9 @@ class Client:
     def refusal(self) -> tuple[int, str] | None:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""
     @property
+    def replies(self) -> int:
+        """Whole replies read so far: the progress that starts a time limit anew."""
+    @property
     def untouched(self) -> bool:
         """Closed before anything but 421 was replied to the transaction."""
 

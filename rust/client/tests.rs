@@ -86,6 +86,8 @@ fn outcome(index: usize, state: State, reply: &str) -> (usize, u8, String) {
 
 const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n";
 const PLAIN: &str = "250 hop\r\n";
+const MIME: &str = "250-hop\r\n250 8BITMIME\r\n";
+const SMALL: &str = "250-hop\r\n250 SIZE 14\r\n";
 const PIPELINING: &str = "250-hop\r\n250 PIPELINING\r\n";
 
 #[test]
@@ -281,8 +283,6 @@ fn what_the_next_hop_cannot_take_is_not_sent() {
     let eight_bit_body = "Subject: a\r\n\r\n\u{e4}\r\n".as_bytes();
     let eight_bit_header = "Subject: \u{e4}\r\n\r\na\r\n".as_bytes();
     let to = ["x@b.example", "\u{fc}@b.example"];
-    const MIME: &str = "250-hop\r\n250 8BITMIME\r\n";
-    const SMALL: &str = "250-hop\r\n250 SIZE 14\r\n";
     for (offers, octets, sender, recipients, smtputf8, failed) in [
         (SMALL, b"a\r\n".as_slice(), "", &to[..1], false, vec!["552 5.3.4 "]),
         (PLAIN, eight_bit_body, "", &to[..1], false, vec!["550 5.6.3 "]),
@@ -466,9 +466,8 @@ fn reply() -> impl Strategy<Value = Vec<u8>> {
     let code =
         prop::sample::select(vec!["250", "250", "250", "354", "354", "421", "450", "452", "550", "552", "554", "220"]);
     (code, 0usize..3, "[ -~]{0,20}").prop_map(|(code, more, text)| {
-        let mut lines = format!("{code}-{text}\r\n").repeat(more);
-        lines.push_str(&format!("{code} {text}\r\n"));
-        lines.into_bytes()
+        let first = format!("{code}-{text}\r\n").repeat(more);
+        format!("{first}{code} {text}\r\n").into_bytes()
     })
 }
 

@@ -67,6 +67,11 @@ impl Client {
     }
 
     #[getter]
+    fn replies(&self) -> u64 {
+        self.0.replies()
+    }
+
+    #[getter]
     fn untouched(&self) -> bool {
         self.0.untouched()
     }

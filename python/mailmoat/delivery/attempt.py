@@ -67,31 +67,6 @@ class Timers(Protocol):
         """Forget a timer; harmless when it has run."""
 
 
-class TimeLimits(Protocol):
-    """The time limits of the settings' `delivery`, in seconds."""
-
-    greeting_time: float
-    mail_time: float
-    rcpt_time: float
-    data_time: float
-    block_time: float
-    end_of_data_time: float
-    idle_time: float
-
-
-def by_kind(limits: TimeLimits) -> tuple[float, ...]:
-    """Give the limits in the order of `Client.timeout_kind`."""
-    return (
-        limits.greeting_time,
-        limits.mail_time,
-        limits.rcpt_time,
-        limits.data_time,
-        limits.block_time,
-        limits.end_of_data_time,
-        limits.idle_time,
-    )
-
-
 class Owner(Protocol):
     """Who is told about a connection: the pool."""
 
@@ -106,10 +81,13 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before."""
+    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before.
+
+    `limits`: seconds, in the order of `Client.timeout_kind`.
+    """
 
     __slots__ = (
-        "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_started", "_timer", "_timer_at",
+        "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_started", "_timer", "_timer_at",
         "_timers", "_transaction", "_transport", "_used", "opened", "peer",
     )  # fmt: skip
 
@@ -137,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._used = False
         self._paused = False
+        self._replies = 0
         self._timer: int | None = None
         self._timer_at = 0.0
         self._deadline = 0.0
@@ -182,18 +161,25 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give the machine what came and follow its step."""
         step = self._client.receive(data)
-        self._write()
         if step == CLIENT_DONE:
             self._finish()
             self._owner.free(self)
-        elif step == CLIENT_READY:
+            if self.ready:
+                # Idle now; had the next begun, a short limit in between would move the timer twice a message.
+                self._watch()
+            return
+        self._write()
+        if step == CLIENT_READY:
             self._open(None)
         elif step == CLIENT_MORE:
             self._loop.call_soon(self._pump)
         elif step == CLIENT_CLOSED:
             self._close()
             return
-        self._watch()
+        if self._client.replies != self._replies:
+            # A part of a reply is no progress, or a next hop could hold us for ever an octet at a time.
+            self._replies = self._client.replies
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Settle what was running and tell the pool."""

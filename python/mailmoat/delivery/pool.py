@@ -16,7 +16,7 @@ from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mailmoat._native import Client
-from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection, TimeLimits, by_kind
+from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection
 
 if TYPE_CHECKING:
     from mailmoat.delivery.attempt import Timers, Transaction
@@ -41,11 +41,27 @@ class Hop(Protocol):
         """TCP port."""
 
 
-class DeliverySettings(TimeLimits, Protocol):
-    """What the pool needs of the settings' `delivery`; times in seconds."""
+class _Settings(Protocol):
+    """What the pool needs of the settings' `delivery`; times in seconds (RFC 5321 4.5.3.2)."""
 
-    connections: int
-    connect_time: float
+    @property
+    def connections(self) -> int: ...
+    @property
+    def connect_time(self) -> float: ...
+    @property
+    def greeting_time(self) -> float: ...
+    @property
+    def mail_time(self) -> float: ...
+    @property
+    def rcpt_time(self) -> float: ...
+    @property
+    def data_time(self) -> float: ...
+    @property
+    def block_time(self) -> float: ...
+    @property
+    def end_of_data_time(self) -> float: ...
+    @property
+    def idle_time(self) -> float: ...
 
 
 class Pool:
@@ -55,7 +71,7 @@ class Pool:
         self,
         loop: asyncio.AbstractEventLoop,
         next_hop: Hop,
-        settings: DeliverySettings,
+        settings: _Settings,
         hello_name: str,
         timers: Timers,
     ) -> None:
@@ -67,7 +83,7 @@ class Pool:
         self._timers = timers
         self._limit = settings.connections
         self._connect_time = settings.connect_time
-        self._limits = by_kind(settings)
+        self._limits = _limits(settings)
         self._name = f"{next_hop.kind}:{_endpoint(next_hop.host, next_hop.port)}"
         self._waiting: deque[Transaction] = deque()
         self._idle: list[Connection] = []
@@ -237,6 +253,19 @@ class Pool:
 
 def _same(connection: Connection) -> Connection:
     return connection
+
+
+def _limits(settings: _Settings) -> tuple[float, ...]:
+    """Give the limits in the order of `Client.timeout_kind`."""
+    return (
+        settings.greeting_time,
+        settings.mail_time,
+        settings.rcpt_time,
+        settings.data_time,
+        settings.block_time,
+        settings.end_of_data_time,
+        settings.idle_time,
+    )
 
 
 def _endpoint(host: str, port: int) -> str:

@@ -1,0 +1,518 @@
+"""The pool against scripted next hops and against a real smtp-sink, over the loopback."""
+
+import asyncio
+import contextlib
+import inspect
+import os
+import re
+import shutil
+import socket
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import uvloop
+
+from mailmoat import clock
+from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message
+from mailmoat.delivery.attempt import Connection
+from mailmoat.delivery.pool import Pool
+
+DELIVERED, DEFERRED, FAILED = 1, 0, 2
+EHLO = "250-hop\r\n250-PIPELINING\r\n250 8BITMIME"
+
+
+class Timers:
+    """Stands for the wheel: never early."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.running = {}
+
+    def after(self, seconds, owner):
+        key = len(self.running)
+        self.running[key] = self.loop.call_later(seconds, self._due, clock.monotonic() + seconds, owner)
+        return key
+
+    def _due(self, deadline, owner):
+        left = deadline - clock.monotonic()
+        if left > 0:
+            self.loop.call_later(left, self._due, deadline, owner)
+        else:
+            owner.due()
+
+    def cancel(self, key):
+        self.running[key].cancel()
+
+
+class Sent:
+    """A transaction that waits for its outcomes and counts them."""
+
+    def __init__(self, message, indexes=None):
+        self.message = message
+        self.indexes = list(range(len(message.recipients))) if indexes is None else indexes
+        self.result = asyncio.get_running_loop().create_future()
+        self.record = None
+
+    def finished(self, outcomes, record):
+        assert [index for index, _, _ in outcomes] == self.indexes
+        self.record = record
+        self.result.set_result([(state, reply) for _, state, reply in outcomes])
+
+
+class Hop:
+    """A next hop that answers each verb as told: a reply, a list of them by turn, None to hang, "" to drop."""
+
+    def __init__(self, **replies):
+        self.replies = {
+            "greeting": "220 hop",
+            "EHLO": EHLO,
+            "LHLO": EHLO,
+            "HELO": "250 hop",
+            "MAIL": "250 ok",
+            "RCPT": "250 ok",
+            "DATA": "354 go",
+            "end": "250 2.0.0 queued",
+            "RSET": "250 ok",
+            "QUIT": "221 bye",
+        } | replies
+        self.lines = []
+        self.contents = []
+        self.accepted = 0
+        self.open = 0
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.speak, "127.0.0.1", 0, limit=1 << 20)
+        self.kind, (self.host, self.port) = "smtp", self.server.sockets[0].getsockname()
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    def reply(self, what):
+        reply = self.replies[what]
+        return reply.pop(0) if isinstance(reply, list) else reply
+
+    async def speak(self, reader, writer):
+        self.accepted += 1
+        self.open += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self.converse(reader, writer)
+        self.open -= 1
+        writer.close()
+
+    async def converse(self, reader, writer):
+        what, refused = "greeting", False
+        while True:
+            reply = self.reply(what)
+            if what == "RCPT" and refused:
+                reply = "503 5.5.1 MAIL first"
+            if what == "MAIL":
+                refused = (reply or "").startswith(("4", "5"))
+            if reply == "":
+                return
+            if reply is None:
+                await reader.read()
+                return
+            writer.write(f"{reply}\r\n".encode("latin-1"))
+            if what == "QUIT":
+                return
+            if what == "DATA" and reply.startswith("354"):
+                content = b""
+                while not content.endswith(b"\r\n.\r\n") and content != b".\r\n":
+                    content += await reader.readuntil(b"\r\n")
+                self.contents.append(content)
+                what = "end"
+                continue
+            line = (await reader.readuntil(b"\r\n")).decode()
+            self.lines.append(line.strip())
+            what = line[:4].upper()
+
+
+def settings(**more):
+    times = {
+        f"{name}_time": 30.0 for name in ("connect", "greeting", "mail", "rcpt", "data", "block", "end_of_data", "idle")
+    }
+    return SimpleNamespace(**({"connections": 5} | times | more))
+
+
+def message(content=b"Subject: a\r\n\r\nb\r\n", recipients=("x@b.example",)):
+    return Message(queue_id="a1", arrival=0, reverse_path="", recipients=list(recipients), content=content)
+
+
+@contextlib.asynccontextmanager
+async def pool_to(hop, **more):
+    pool = Pool(asyncio.get_running_loop(), hop, settings(**more), "me.example", Timers())
+    yield pool
+    pool.abort()
+    await until(lambda: not pool.connections)
+
+
+async def send(pool, *messages):
+    sent = [Sent(message) for message in messages or (message(),)]
+    for transaction in sent:
+        pool.submit(transaction)
+    return [await asyncio.wait_for(transaction.result, 20) for transaction in sent]
+
+
+async def until(condition):
+    """Asks at every turn of the loop; the test's time limit bounds it."""
+    while not condition():  # noqa: ASYNC110 - nothing signals what is asked here
+        await asyncio.sleep(0)
+
+
+def run(case):
+    """The test runs on the loop the product runs on."""
+
+    def on_loop(**arguments):
+        uvloop.run(case(**arguments))
+
+    on_loop.__name__, on_loop.__signature__ = case.__name__, inspect.signature(case)
+    return on_loop
+
+
+@run
+async def test_connections_are_reused_and_bounded():
+    async with Hop() as hop, pool_to(hop, connections=2) as pool:
+        results = await send(pool, *[message()] * 50)
+        assert results == [[(DELIVERED, "250 2.0.0 queued")]] * 50
+        assert hop.accepted == 2
+        assert pool.connections == 2
+        again = Sent(message())
+        pool.submit(again)
+        await again.result
+        assert hop.accepted == 2
+        assert again.record.reused
+        assert again.record.peer == f"127.0.0.1:{hop.port}"
+        assert again.record.next_hop == f"smtp:127.0.0.1:{hop.port}"
+        assert again.record.seconds > 0
+        pool.close()
+        await until(lambda: not pool.connections)
+        assert hop.lines.count("QUIT") == 2
+
+
+@run
+async def test_idle_connections_quit():
+    async with Hop() as hop, pool_to(hop, idle_time=0.02) as pool:
+        await send(pool)
+        await until(lambda: not pool.connections)
+        assert hop.lines[-1] == "QUIT"
+        await send(pool)
+        assert hop.accepted == 2
+
+
+@run
+async def test_recipients_fates_are_kept_apart():
+    async with Hop(RCPT=["250 ok", "550 5.1.1 Unknown", "452 4.5.3 Later"]) as hop, pool_to(hop) as pool:
+        [result] = await send(pool, message(recipients=["x@b.example", "y@b.example", "z@b.example"]))
+    assert result == [(DELIVERED, "250 2.0.0 queued"), (FAILED, "550 5.1.1 Unknown"), (DEFERRED, "452 4.5.3 Later")]
+
+
+@pytest.mark.parametrize(
+    ("what", "reply", "state"),
+    [
+        ("MAIL", "550 5.7.1 No", FAILED),
+        ("MAIL", "451 4.7.1 Later", DEFERRED),
+        ("RCPT", "550 5.1.1 Unknown", FAILED),
+        ("RCPT", "450 4.2.0 Grey", DEFERRED),
+        ("DATA", "554 5.5.0 No", FAILED),
+        ("DATA", "451 4.3.0 Later", DEFERRED),
+        ("end", "552 5.3.4 Big", FAILED),
+        ("end", "452 4.3.1 Full", DEFERRED),
+    ],
+)
+@run
+async def test_refusals_keep_the_connection(what, reply, state):
+    for offers in (EHLO, "250 hop"):
+        async with Hop(**{what: reply, "EHLO": offers}) as hop, pool_to(hop, connections=1) as pool:
+            assert await send(pool, message(), message()) == [[(state, reply)]] * 2
+            assert hop.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "state"),
+    [
+        ("521 5.3.2 No messages here", FAILED),
+        ("554 No service", FAILED),
+        ("550 5.7.1 Blocked", DEFERRED),
+        ("450 4.3.2 Busy", DEFERRED),
+        ("421 4.3.2 Busy", DEFERRED),
+    ],
+)
+@run
+async def test_a_refusing_greeting_speaks_for_all_that_waits(reply, state):
+    async with Hop(greeting=reply) as hop, pool_to(hop, connections=2) as pool:
+        assert await send(pool, *[message()] * 10) == [[(state, reply)]] * 10
+        assert hop.accepted <= 2
+
+
+@run
+async def test_no_listener_defers_all_and_the_next_submit_tries_again():
+    async with Hop() as hop:
+        pass
+    async with pool_to(hop) as pool:
+        for result in await send(pool, *[message()] * 10):
+            assert result == [(DEFERRED, f"421 4.4.1 No connection to 127.0.0.1:{hop.port}: Connection refused")]
+    assert pool.waiting == 0
+    async with Hop() as hop, pool_to(hop) as pool:
+        hop.server.close()
+        assert (await send(pool))[0][0][0] == DEFERRED
+        again = await asyncio.start_server(hop.speak, "127.0.0.1", hop.port)
+        assert (await send(pool))[0][0][0] == DELIVERED
+        again.close()
+
+
+@run
+async def test_names_are_resolved_and_all_addresses_tried():
+    async with Hop() as hop:
+        hop.host = "localhost"
+        async with pool_to(hop) as pool:
+            assert (await send(pool))[0][0][0] == DELIVERED
+        hop.host = "no-such-host.invalid"
+        async with pool_to(hop) as pool:
+            [[(state, reply)]] = await send(pool)
+            assert state == DEFERRED
+            assert reply.startswith("421 4.4.3 No address of no-such-host.invalid: ")
+
+
+@pytest.mark.parametrize("what", ["MAIL", "RCPT", "DATA", "end"])
+@run
+async def test_a_dropped_connection_defers(what):
+    async with Hop(**{what: ""}) as hop, pool_to(hop) as pool:
+        [[(state, reply)]] = await send(pool)
+    assert state == DEFERRED
+    place = "the end of data (it may be delivered twice)" if what == "end" else what
+    assert reply == f"421 4.4.2 Connection lost waiting for the reply to {place}"
+    assert hop.accepted == 1
+
+
+@pytest.mark.parametrize("what", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end"])
+@run
+async def test_garbage_defers(what):
+    for garbage in ("HTTP/1.1 400 Bad", "250-a\r\n550 b", "9" * 5000, "\0\xff"):
+        async with Hop(**{what: garbage}) as hop, pool_to(hop) as pool:
+            [[(state, reply)]] = await send(pool)
+        assert state == DEFERRED
+        assert reply.startswith("451 4.5.0 The next hop broke the protocol: ")
+
+
+@pytest.mark.parametrize(
+    ("what", "limit", "place"),
+    [
+        ("greeting", "greeting", "greeting"),
+        ("EHLO", "greeting", "reply to EHLO"),
+        ("MAIL", "mail", "reply to MAIL"),
+        ("RCPT", "rcpt", "reply to RCPT"),
+        ("DATA", "data", "reply to DATA"),
+        ("end", "end_of_data", "reply to the end of data (it may be delivered twice)"),
+    ],
+)
+@run
+async def test_a_hanging_next_hop_times_out(what, limit, place):
+    async with Hop(**{what: None}) as hop, pool_to(hop, **{f"{limit}_time": 0.02}) as pool:
+        begun = clock.monotonic()
+        [[(state, reply)]] = await send(pool)
+        assert 0.02 <= clock.monotonic() - begun < 5
+        assert (state, reply) == (DEFERRED, f"421 4.4.2 Timed out waiting for the {place}")
+        await until(lambda: not pool.connections)
+
+
+@run
+async def test_octets_of_a_reply_without_end_do_not_hold_us():
+    async def drip(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"220-drip\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.002)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with pool_to(SimpleNamespace(kind="smtp", host=host, port=port), greeting_time=0.03) as pool:
+            assert await send(pool) == [[(DEFERRED, "421 4.4.2 Timed out waiting for the greeting")]]
+
+
+@run
+async def test_a_stale_kept_connection_costs_no_deferral():
+    for last in ("", "421 4.4.2 Idle too long"):
+        async with Hop(MAIL=["250 ok", last, "250 ok"]) as hop, pool_to(hop, connections=1) as pool:
+            await send(pool)
+            assert await send(pool) == [[(DELIVERED, "250 2.0.0 queued")]]
+            assert hop.accepted == 2
+
+
+@run
+async def test_one_connection_too_many_leaves_the_work_to_the_others():
+    async with Hop(greeting=["220 hop"] + ["421 4.7.0 Too many"] * 100) as hop, pool_to(hop, connections=5) as pool:
+        assert await send(pool, *[message()] * 200) == [[(DELIVERED, "250 2.0.0 queued")]] * 200
+        assert hop.accepted < 10
+
+
+@run
+async def test_lmtp_answers_for_each_recipient():
+    async with Hop(end="250 2.0.0 In\r\n452 4.2.2 Full") as hop:
+        hop.kind = "lmtp"
+        async with pool_to(hop) as pool:
+            results = await send(pool, *[message(recipients=["x@b.example", "y@b.example"])] * 3)
+    assert results == [[(DELIVERED, "250 2.0.0 In"), (DEFERRED, "452 4.2.2 Full")]] * 3
+    assert hop.lines[0] == "LHLO me.example"
+
+
+@run
+async def test_without_extensions():
+    async with Hop(EHLO="502 5.5.1 What") as hop, pool_to(hop, connections=1) as pool:
+        eight_bit = message("Subject: a\r\n\r\nä\r\n".encode())
+        results = await send(pool, message(), *[eight_bit] * 2000, message())
+    assert results[0] == results[-1] == [(DELIVERED, "250 2.0.0 queued")]
+    assert {result[0][1][:10] for result in results[1:-1]} == {"550 5.6.3 "}
+    transaction = ["MAIL FROM:<>", "RCPT TO:<x@b.example>", "DATA"]
+    assert hop.lines[:5] == ["EHLO me.example", "HELO me.example", *transaction]
+    assert hop.contents == [b"Subject: a\r\n\r\nb\r\n.\r\n"] * 2
+
+
+@run
+async def test_content_arrives_unchanged_through_a_slow_reader():
+    lines = b"".join(b"%s%d\r\n" % (b"." * (number % 4), number) for number in range(100_000))
+    async with Hop() as hop, pool_to(hop) as pool:
+        hop.server.close()
+        slow = await asyncio.start_server(hop.speak, "127.0.0.1", hop.port, limit=1 << 24)
+        for listening in slow.sockets:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        assert (await send(pool, message(lines)))[0][0][0] == DELIVERED
+        slow.close()
+    assert re.sub(rb"(?m)^\.", b"", hop.contents[0].removesuffix(b".\r\n")) == lines
+
+
+class LargeContent:
+    """Stands for the machine while it sends a content file in chunks; tells how much lay in the transport's buffer."""
+
+    step, timeout_kind, refusal, untouched, replies = CLIENT_WAIT, 4, None, False, 0
+    chunks = 100
+    most = 0
+
+    def receive(self, chunk):
+        self.step = CLIENT_CLOSED if chunk == b"250 ok\r\n" else CLIENT_MORE
+        return self.step
+
+    def output(self):
+        if self.step != CLIENT_MORE:
+            return b""
+        self.most = max(self.most, self.connection._transport.get_write_buffer_size())
+        self.chunks -= 1
+        if not self.chunks:
+            self.step = CLIENT_WAIT
+        return b"x" * 131072
+
+    def end(self, cause):
+        self.step = CLIENT_CLOSED
+
+
+@run
+async def test_a_large_content_is_read_no_faster_than_it_leaves():
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    async def slow(reader, writer):
+        nonlocal received
+        writer.write(b"354 go\r\n")
+        while received < 100 * 131072:
+            received += len(await reader.read(100_000))
+        writer.write(b"250 ok\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0, limit=4096) as server:
+        host, port = server.sockets[0].getsockname()
+        gone = loop.create_future()
+        owner = SimpleNamespace(lost=gone.set_result)
+        client = LargeContent()
+        client.connection = Connection(
+            loop, owner, client=client, next_hop="", peer="", limits=(10.0,) * 7, timers=Timers()
+        )
+        await loop.create_connection(lambda: client.connection, host, port)
+        await gone
+    assert received == 100 * 131072
+    assert client.most <= 256 * 1024
+
+
+@run
+async def test_closing_defers_what_waits_and_ends_what_runs():
+    async with Hop(end=None) as hop, pool_to(hop, connections=1) as pool:
+        running, waiting, late = (Sent(message()) for _ in range(3))
+        pool.submit(running)
+        pool.submit(waiting)
+        await until(lambda: hop.contents)
+        pool.close()
+        pool.submit(late)
+        for transaction in (waiting, late):
+            assert await transaction.result == [(DEFERRED, "421 4.3.2 Shutting down")]
+        assert not running.result.done()
+        pool.abort()
+        [(state, _)] = await running.result
+        assert state == DEFERRED
+
+
+@run
+async def test_closing_while_connecting():
+    async with Hop(greeting=None) as hop, pool_to(hop) as pool:
+        transaction = Sent(message())
+        pool.submit(transaction)
+        await until(lambda: hop.accepted)
+        pool.close()
+        assert await transaction.result == [(DEFERRED, "421 4.3.2 Shutting down")]
+        await until(lambda: not (pool.connections or hop.open))
+
+
+# --- a real peer ---
+
+
+@contextlib.contextmanager
+def smtp_sink(*options):
+    program = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/libexec/postfix")
+    if program is None:
+        if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
+            pytest.fail("install postfix")
+        pytest.skip("install postfix")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([program, *user, *options, f"127.0.0.1:{port}", "100"])
+    try:
+        while True:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None
+        yield SimpleNamespace(kind="lmtp" if "-L" in options else "smtp", host="127.0.0.1", port=port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.peer("postfix")
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ([], DELIVERED),
+        (["-p"], DELIVERED),
+        (["-e"], DELIVERED),
+        (["-8"], DELIVERED),
+        (["-L"], DELIVERED),
+        (["-f", "mail"], FAILED),
+        (["-f", "rcpt"], FAILED),
+        (["-f", "data"], FAILED),
+        (["-f", "."], FAILED),
+        (["-r", "mail"], DEFERRED),
+        (["-r", "rcpt"], DEFERRED),
+        (["-r", "."], DEFERRED),
+        (["-q", "mail"], DEFERRED),
+        (["-q", "."], DEFERRED),
+        (["-r", "connect"], DEFERRED),
+        (["-q", "connect"], DEFERRED),
+    ],
+)
+@run
+async def test_smtp_sink(options, state):
+    with smtp_sink(*options) as hop:
+        async with pool_to(hop, connections=3) as pool:
+            for result in await send(pool, *[message(recipients=["x@b.example", "y@b.example"])] * 20):
+                assert [fate for fate, _ in result] == [state] * 2, result
