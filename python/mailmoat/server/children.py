@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, maillog
+from mailmoat import clock, maillog, metrics
 from mailmoat.server import process
-from mailmoat.server.context import AdminContext, WorkerContext
+from mailmoat.server.context import WorkerContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmoat._native import Shared
+    from mailmoat.server.context import AdminProcess
     from mailmoat.server.plan import Plan, Seat
 
+READY: Final = "ready"
 READY_TIME: Final = 60.0
 """Seconds a process has from its start to readiness."""
 DRAIN_MARGIN: Final = 5.0
@@ -57,7 +59,7 @@ class Children:
         shared: Shared,
         slots: int,
         worker: Callable[[WorkerContext], None],
-        admin: Callable[[AdminContext], None],
+        admin: AdminProcess,
     ) -> None:
         self.alive: dict[int, Child] = {}
         self._shared, self._worker, self._admin = shared, worker, admin
@@ -85,6 +87,7 @@ class Children:
         """Tell it to drain and end."""
         if not child.told:
             child.told = True
+            self._accepts(child, 0)
             child.deadline = clock.monotonic() + child.plan.settings.drain_time + DRAIN_MARGIN
             os.kill(child.process.pid, signal.SIGTERM)
 
@@ -104,9 +107,11 @@ class Children:
         for child in self.alive.values():
             if child.process.descriptor >= 0:
                 child.process.listen()
-                if child.process.report == "ready":
+                if child.process.report == READY:
                     child.ready_at = clock.monotonic()
-                    child.deadline = child.deadline if child.told else inf
+                    if not child.told:
+                        child.deadline = inf
+                        self._accepts(child, 1)
                     yield child
 
     def bury(self) -> Iterator[Child]:
@@ -131,25 +136,15 @@ class Children:
         """Be that process."""
 
         def ready() -> None:
-            report("ready")
+            report(READY)
 
         if seat.kind == "admin":
-            self._admin(
-                AdminContext(plan.generation, plan.settings, seat.listeners[0][0], self._shared, self._lifeline, ready)
-            )
-        else:
-            self._worker(
-                WorkerContext(
-                    slot,
-                    plan.generation,
-                    plan.settings,
-                    seat.listeners,
-                    self._shared,
-                    self._lifeline,
-                    ready,
-                    self._shed,
-                )
-            )
+            self._admin(seat.listeners[0][0], self._shared, ready=ready, lifeline=self._lifeline)
+            return
+        context = WorkerContext(
+            slot, plan.generation, plan.settings, seat.listeners, self._shared, self._lifeline, ready, self._shed
+        )
+        self._worker(context)
 
     def _settle(self, child: Child, status: int) -> None:
         """Free what it had and say how it ended."""
@@ -164,6 +159,10 @@ class Children:
             child.seat.pid = 0
         level: maillog.Level = "info" if child.told and code == 0 else "warning"
         maillog.event("process-ended", level=level, process=str(child.seat), pid=child.process.pid, status=child.status)
+
+    def _accepts(self, child: Child, figure: int) -> None:
+        if child.slot >= 0:
+            self._shared.set(child.slot, metrics.WORKERS_READY, figure)
 
     def _release(self, slot: int) -> None:
         if slot >= 0:

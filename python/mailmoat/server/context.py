@@ -1,4 +1,4 @@
-"""What the supervisor gives to the processes it starts: all they have from outside, as two values.
+"""What the supervisor gives to the processes it starts: all they have from outside.
 
 Made by server/children.py in the new process itself, after the fork; read by server/worker.py and admin/process.py. Whatever is
 not named here (other seats' sockets, the supervisor's pipes) has been closed in that process.
@@ -7,7 +7,7 @@ not named here (other seats' sockets, the supervisor's pipes) has been closed in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; server/sockets.py binds
@@ -38,13 +38,8 @@ class WorkerContext:
     """One non-blocking eventfd per slot: an addition asks the worker of that slot to shed its longest-held session."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdminContext:
-    """The admin process's world; it ends within five seconds of SIGTERM or the end of the lifeline."""
+class AdminProcess(Protocol):
+    """What the admin process does: it serves until SIGTERM or the end of the lifeline, and ends within five seconds."""
 
-    generation: int
-    settings: Settings
-    listener: socket.socket
-    shared: Shared
-    lifeline: int
-    ready: Callable[[], None]
+    def __call__(self, listener: socket.socket, shared: Shared, *, ready: Callable[[], None], lifeline: int) -> None:
+        """Serve; call `ready` once."""

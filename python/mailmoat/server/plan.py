@@ -152,3 +152,14 @@ def make(generation: int, settings: Settings, before: Plan | None, most: int, ow
     if settings.recipients.file is not None:
         plan.refresh = Refresh(settings.recipients.file, settings)
     return plan
+
+
+def keep_for_life(old: Settings, new: Settings) -> Settings:
+    """Give the new settings, but with the old values of what only a restart can change; say so where they differ."""
+    kept = {"user": old.user, "spool_dir": old.spool_dir}
+    for key, value in kept.items():
+        if getattr(new, key) != value:
+            maillog.event(
+                "setting-kept", level="warning", key=key, value=str(value), reason="it changes at a restart only"
+            )
+    return new.model_copy(update=kept)

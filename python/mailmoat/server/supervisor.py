@@ -28,6 +28,7 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog, metrics
+from mailmoat.admin import process as admin_process
 from mailmoat.errors import ConfigError
 from mailmoat.server import plan as plans
 from mailmoat.server import privileges
@@ -38,12 +39,13 @@ from mailmoat.server.signals import SignalPipe
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from mailmoat.server.context import AdminContext, WorkerContext
+    from mailmoat.server.context import AdminProcess, WorkerContext
     from mailmoat.server.plan import Plan, Seat
     from mailmoat.settings import Settings
 
 TRIES: Final = 3
 """Failures of one seat before any worker was ever ready, after which the server gives up."""
+_WORKER_RESTARTS: Final = metrics.index("mailmoat_worker_restarts_total")
 
 
 def run(
@@ -51,17 +53,14 @@ def run(
     reload: Callable[[], Settings],
     *,
     worker: Callable[[WorkerContext], None],
-    admin: Callable[[AdminContext], None],
+    admin: AdminProcess = admin_process.run,
 ) -> int:
     """Serve until told to end; return the exit status. `worker` and `admin` are what the forked processes do."""
     try:
         supervisor = Supervisor(settings, reload, worker, admin)
-    except ConfigError as error:
-        for mistake in error.mistakes:
-            maillog.event("start-refused", level="error", reason=mistake)
-        return 1
-    except OSError as error:
-        maillog.event("start-refused", level="error", reason=str(error))
+    except (ConfigError, OSError) as error:
+        for reason in error.mistakes if isinstance(error, ConfigError) else [str(error)]:
+            maillog.event("start-refused", level="error", reason=reason)
         return 1
     return supervisor.run()
 
@@ -74,7 +73,7 @@ class Supervisor:
         settings: Settings,
         reload: Callable[[], Settings],
         worker: Callable[[WorkerContext], None],
-        admin: Callable[[AdminContext], None],
+        admin: AdminProcess,
     ) -> None:
         """Do all that needs root, and then drop it."""
         processors = len(os.sched_getaffinity(0))
@@ -109,14 +108,12 @@ class Supervisor:
         """Live."""
         refresh = self._in_force.refresh
         if refresh is not None and not refresh.compile_now(self._detach):
-            maillog.event(
-                "start-refused",
-                level="error",
-                reason="the recipient file is not usable, and no older snapshot is there",
-            )
+            reason = "the recipient file is not usable, and no older snapshot is there"
+            maillog.event("start-refused", level="error", reason=reason)
             self._in_force.discard()
             return 1
         gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
+        self._metrics.set(metrics.WORKERS_WANTED, self._in_force.workers)
         maillog.event("started", pid=os.getpid(), workers=self._in_force.workers)
         while self._children.alive or not self._stopping:
             self._turn()
@@ -200,7 +197,8 @@ class Supervisor:
         now, seat = clock.monotonic(), child.seat
         pause = seat.restarts.wait(now - child.ready_at)
         seat.retry_at = now + pause
-        self._metrics.add(metrics.WORKER_RESTARTS)
+        if seat.kind == "worker":
+            self._metrics.add(_WORKER_RESTARTS)
         maillog.event(
             "process-restart", level="warning", process=str(seat), failures=seat.restarts.failures, wait=pause
         )
@@ -243,7 +241,7 @@ class Supervisor:
         self._notify("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_ms() * 1000}")
         self._generation += 1
         try:
-            settings = self._kept_for_life(self._reload())
+            settings = plans.keep_for_life(self._in_force.settings, self._reload())
             self._next = plans.make(self._generation, settings, self._in_force, self._most, self._owner)
         except ConfigError as error:
             self._refuse_reload(error.mistakes)
@@ -262,18 +260,6 @@ class Supervisor:
             usable = plan.refresh.compile_now(self._detach)
             if not usable or (plan.refresh.problems and old.recipients.file != new.recipients.file):
                 self._give_up_reload("the recipient file is not usable")
-
-    def _kept_for_life(self, settings: Settings) -> Settings:
-        old = self._in_force.settings
-        for key, before, after in (
-            ("user", old.user, settings.user),
-            ("spool_dir", old.spool_dir, settings.spool_dir),
-        ):
-            if before != after:
-                maillog.event(
-                    "setting-kept", level="warning", key=key, value=str(before), reason="it changes at a restart only"
-                )
-        return settings.model_copy(update={"user": old.user, "spool_dir": old.spool_dir})
 
     def _refuse_reload(self, reasons: list[str]) -> None:
         for reason in reasons:
@@ -295,6 +281,7 @@ class Supervisor:
             if child.plan is not plan:
                 self._children.stop(child)
         old.retire(plan)
+        self._metrics.set(metrics.WORKERS_WANTED, plan.workers)
         self._announced = True
         self._notify("READY=1")
         maillog.event("reloaded", generation=plan.generation, workers=plan.workers)

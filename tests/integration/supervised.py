@@ -1,0 +1,132 @@
+"""A server of tiny processes under the real supervisor; a program for test_supervisor.py.
+
+    supervised.py SETTINGS.json
+
+Its worker answers a line per connection: `who` says what it is, `hold` keeps the connection until the peer ends it, `crash` kills the
+worker. The hostname in the settings tells how it misbehaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.errors import ConfigError
+from mailmoat.server import children, supervisor
+from mailmoat.server.context import WorkerContext
+from mailmoat.settings import Settings
+
+
+def read_settings() -> Settings:
+    written = json.loads(Path(sys.argv[1]).read_text())
+    if "mistake" in written:
+        raise ConfigError([written["mistake"], "and another one"])
+    return Settings(**written)
+
+
+class Until:
+    """Readable when SIGTERM came or the supervisor is gone."""
+
+    def __init__(self, lifeline: int) -> None:
+        read, write = os.pipe2(os.O_NONBLOCK)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+        signal.set_wakeup_fd(write)
+        self.descriptors = (read, lifeline)
+
+
+def worker(context: WorkerContext) -> None:
+    name = context.settings.hostname.removesuffix(".test")
+    if name == "dies" or (name == "odd-ones-die" and context.slot % 2):
+        raise RuntimeError("cannot work")
+    until = Until(context.lifeline)
+    if name != "hangs":
+        context.ready()
+    wait = select.poll()
+    for descriptor in until.descriptors:
+        wait.register(descriptor, select.POLLIN)
+    listeners = {listener.fileno(): (listener, entry) for listener, entry in context.listeners}
+    for descriptor in listeners:
+        wait.register(descriptor, select.POLLIN)
+    held: dict[int, socket.socket] = {}
+    while listeners or held:
+        for descriptor, _ in wait.poll():
+            if descriptor in until.descriptors:
+                if name == "stubborn":
+                    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+                    signal.pause()
+                for listener, _ in listeners.values():
+                    wait.unregister(listener.fileno())
+                    listener.close()
+                listeners = {}
+                for over in until.descriptors:
+                    wait.unregister(over)
+                break
+            if descriptor in held:
+                wait.unregister(descriptor)
+                held.pop(descriptor).close()
+                continue
+            try:
+                connection, _ = listeners[descriptor][0].accept()
+            except BlockingIOError:
+                continue
+            connection.setblocking(True)
+            command = connection.recv(100)
+            if command == b"crash\n":
+                os.kill(os.getpid(), signal.SIGKILL)
+            connection.sendall(json.dumps(myself(context, str(listeners[descriptor][1]))).encode())
+            if command == b"hold\n":
+                held[connection.fileno()] = connection
+                wait.register(connection.fileno(), select.POLLIN)
+            else:
+                connection.close()
+
+
+def myself(context: WorkerContext, address: str) -> dict[str, object]:
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            opened.append(str(descriptor.readlink()))
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "slot": context.slot,
+        "generation": context.generation,
+        "hostname": context.settings.hostname,
+        "address": address,
+        "listeners": len(context.listeners),
+        "sockets": sum(name.startswith("socket:") for name in opened),
+        "uid": os.getuid(),
+        "groups": os.getgroups(),
+        "random": clock.random_below(1 << 60),
+        "restarts": context.shared.sum(metrics.index("mailmoat_worker_restarts_total")),
+        "ready": context.shared.sum(metrics.WORKERS_READY),
+        "wanted": context.shared.sum(metrics.WORKERS_WANTED),
+    }
+
+
+def admin(listener: socket.socket, shared, *, ready, lifeline: int) -> None:
+    until = Until(lifeline)
+    ready()
+    while True:
+        readable, _, _ = select.select([*until.descriptors, listener], [], [])
+        if readable != [listener]:
+            return
+        connection, _ = listener.accept()
+        connection.setblocking(True)
+        connection.recv(100)
+        connection.sendall(json.dumps({"pid": os.getpid(), "admin": True}).encode())
+        connection.close()
+
+
+if __name__ == "__main__":
+    maillog.configure("json", "debug", 1)
+    children.DRAIN_MARGIN = 0.5
+    children.READY_TIME = 1.5
+    sys.exit(supervisor.run(read_settings(), read_settings, worker=worker, admin=admin))
