@@ -185,6 +185,7 @@ class SessionConfig:
 
         Raises:
             ValueError: `bare_newline` is neither `refuse` nor `normalise`.
+
         """
 
 @final
@@ -328,7 +329,8 @@ class Directory:
     def __new__(cls, path: str) -> Directory: ...
     def lookup(self, key: str, domain: str) -> int:
         """Of the address with this `Address.key` and `Address.domain`: 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded
-        by `!address`, 4 the snapshot is damaged and nothing is known."""
+        by `!address`, 4 the snapshot is damaged and nothing is known.
+        """
     def line(self, key: str, domain: str) -> int:
         """The line of the source file that decided; 0 for none."""
     @property
@@ -343,7 +345,8 @@ class Directory:
 
 def compile_directory(source_path: str, target_path: str, default_domain: str = "") -> tuple[int, list[str]]:
     """Compiles a recipient file: (different entries, problems). With problems (at most 20 and a count of the rest, each names
-    line and mend) `target_path` is left as it is; else it is replaced whole. OSError when a file cannot be read or written."""
+    line and mend) `target_path` is left as it is; else it is replaced whole. OSError when a file cannot be read or written.
+    """
 
 # --- spool ---
 
@@ -379,7 +382,8 @@ class Partition:
     @property
     def healthy(self) -> bool:
         """Whether messages can be taken: the last commit worked and the disk has room. While False, inserts fail; recovery is
-        tried once a second."""
+        tried once a second.
+        """
     @property
     def count(self) -> int:
         """Messages in it."""
@@ -391,7 +395,8 @@ class Partition:
         self, waiter: object | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
     ) -> None:
         """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts
-        made. Kept and tried again while the disk fails; a waiter is told when it is on disk. ValueError on an unknown state."""
+        made. Kept and tried again while the disk fails; a waiter is told when it is on disk. ValueError on an unknown state.
+        """
     def remove(self, queue_id: str) -> None:
         """Delete with the next commit; kept and tried again while the disk fails."""
     def load(self, waiter: object, queue_id: str) -> None:
@@ -402,7 +407,8 @@ class Partition:
         """(queue id, arrival and due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
     def close(self) -> None:
         """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing. Raises OSError when
-        something could not be committed; the lock is released all the same. Completions can still be fetched."""
+        something could not be committed; the lock is released all the same. Completions can still be fetched.
+        """
 
 @type_check_only
 class SpoolEntry(TypedDict):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat.delivery import maildir
-from mailmoat.delivery.maildir import deliver, deliver_into, targets
+from mailmoat.delivery.maildir import deliver, targets
 
 ARRIVAL = 1_790_000_000_123
 TRACE = b"Received: from client.example by mx.example.test id q7\r\n"

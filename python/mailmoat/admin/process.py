@@ -22,10 +22,10 @@ GRACE: Final = 3
 
 def run(listener: socket.socket, shared: Shared, *, ready: Callable[[], None], lifeline: int | None = None) -> None:
     """Serve until told to stop. `lifeline` is a descriptor that reads as ended when the supervisor is dead."""
-    import uvicorn  # noqa: PLC0415 - see the module
-    import uvloop  # noqa: PLC0415
+    import uvicorn
+    import uvloop
 
-    from mailmoat.admin.app import application  # noqa: PLC0415
+    from mailmoat.admin.app import application
 
     server = uvicorn.Server(
         uvicorn.Config(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mailmoat import clock, maillog, metrics
 from mailmoat.delivery import ndr_policy, report, retry
 from mailmoat.delivery.attempt import DEFERRED
-from mailmoat.delivery.dsn import EXPIRED, Failure
+from mailmoat.delivery.dsn import Failure
 from mailmoat.delivery.route import route
 from mailmoat.delivery.transport import make_transport
 
@@ -108,7 +108,8 @@ class Scheduler:
 
     def adopt(self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]]) -> None:
         """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own. A part at a time, so
-        that a million messages do not stop the loop."""
+        that a million messages do not stop the loop.
+        """
         now, queue_id = clock.wall_ms(), ""
         for queue_id, arrival, due, attempts in islice(schedule, ADOPTED_AT_ONCE):
             waiting = Waiting(self, partition, queue_id, arrival, attempts)
@@ -309,7 +310,8 @@ class Delivery:
 
     def _conclude(self, failed: int) -> None:
         """Remove the message when every recipient has its end, else store how far each is and wait. `failed` is the state
-        that failed recipients get."""
+        that failed recipients get.
+        """
         waiting, scheduler = self.waiting, self.waiting.scheduler
         outcomes = [(index, failed if state == FAILED else state, reply) for index, state, reply in self._outcomes]
         if all(state in (DELIVERED, CLOSED) for _, state, _ in outcomes):

@@ -23,7 +23,7 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
-        """Is this address, in text form without a port, in one of them?"""
+        """Whether this address, in text form without a port, is in one of them."""
         return bool(self._networks) and self._contains(address)
 
     def _look(self, text: str) -> bool:

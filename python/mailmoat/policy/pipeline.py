@@ -39,7 +39,7 @@ class Pipeline:
         return sum(1 << stage for stage, agents in self._stages.items() if agents and stage is not Stage.DISCONNECT)
 
     def listens(self, stage: Stage) -> bool:
-        """Does some agent listen to this stage?"""
+        """Whether some agent listens to this stage."""
         return bool(self._stages[stage])
 
     def run(self, stage: int, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
@@ -85,7 +85,7 @@ class Pipeline:
 
     def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
         session = cast("SessionView", arguments[0])
-        maillog.agent_failed(name, error, session=session.session_id)
+        maillog.agent_failed(name, error, session_id=session.session_id)
         self._on_agent_error()
         return Tempfail(
             Reply(451, "4.3.0", f"Local error in processing; session {session.session_id}"), f"{name} failed"

@@ -21,5 +21,5 @@ class Tarpit:
         self._networks = Networks(settings.exempt_networks)
 
     def exempts(self, peer: str) -> bool:
-        """Is a client at this address never held?"""
+        """Whether a client at this address is never held."""
         return peer in self._networks

@@ -33,6 +33,7 @@ class Acceptor:
 
         Raises:
             OSError: no descriptor is left for the duplicate.
+
         """
         if self._server is None:
             duplicate = self._listener.dup()

@@ -42,11 +42,11 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_asked",
         "_desk",
-        "_paused",
-        "_proxy",
         "_judged",
         "_mail_from",
+        "_paused",
         "_probing",
+        "_proxy",
         "_rules",
         "_session",
         "_source",
@@ -281,11 +281,12 @@ class Connection(asyncio.Protocol):
         if session.transactions != self._transaction:
             self._end_transaction("", 0)
             self._transaction = session.transactions
-        refused = isinstance(verdict, (Reject, Tempfail))
-        if refused:
+        code = 250
+        if isinstance(verdict, (Reject, Tempfail)):
+            code = verdict.reply.code
             self._desk.count_refusal(verdict.rule)
         if len(self._judged) < maillog.MAX_VALUES:
-            self._judged.append((str(recipient), verdict.reply.code if refused else 250))
+            self._judged.append((str(recipient), code))
             self._mail_from = str(session.reverse_path or "")
 
     def _end_transaction(self, queue_id: str, octets: int) -> None:
@@ -328,7 +329,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def _busy(self, session: _native.Session) -> bool:
-        """Is it our turn: a hold, a question or a commit?"""
+        """Whether it is our turn: a hold, a question or a commit."""
         return session.is_held or session.is_owed
 
     def _idle(self) -> float:

@@ -93,7 +93,7 @@ class Desk:
             self._shared.source_leave(self.figures.slot, source)
 
     def may_speak_proxy(self, peer: str) -> bool:
-        """May the host at this address tell us who its client is?"""
+        """Whether the host at this address may tell us who its client is."""
         return peer in self._proxies
 
     def admit(self, peer: str) -> tuple[bytes, str]:

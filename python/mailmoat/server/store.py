@@ -13,7 +13,6 @@ from mailmoat._native import Partition
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
     from pathlib import Path
 
     from mailmoat._native import Message

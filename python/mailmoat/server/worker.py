@@ -122,7 +122,7 @@ class Worker:
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())
         if not self._accepting and len(self._desk.connections) < self._most:
-            self._loop.create_task(self._accept())  # noqa: RUF006 - it holds nothing and is repeated
+            self._loop.create_task(self._accept())
 
     def _connection(self, *, proxy: bool) -> Connection:
         if len(self._desk.connections) + 1 >= self._most and self._accepting:
