@@ -61,8 +61,7 @@ def test_a_session_line_has_what_an_operator_asks_for(log):
         client="192.0.2.7",
         helo="client.example",
         duration=15.00049,
-        queue_ids=["q1"],
-        transactions=[Transaction("a@example.org", [("x@example.test", 550), ("y@example.test", 250)])],
+        transactions=[Transaction("a@example.org", [("x@example.test", 550), ("y@example.test", 250)], "q1", 300)],
         replies=[0, 0, 5, 1, 0, 3],
         refusals=["550 5.1.1 User unknown"],
         rules=["recipient_filter"],
@@ -82,7 +81,12 @@ def test_a_session_line_has_what_an_operator_asks_for(log):
         "helo": "client.example",
         "queue_ids": ["q1"],
         "transactions": [
-            {"mail_from": "a@example.org", "recipients": [["x@example.test", 550], ["y@example.test", 250]]}
+            {
+                "mail_from": "a@example.org",
+                "recipients": [["x@example.test", 550], ["y@example.test", 250]],
+                "queue_id": "q1",
+                "octets": 300,
+            }
         ],
         "replies": {"2yz": 5, "3yz": 1, "5yz": 3},
         "refusals": ["550 5.1.1 User unknown"],

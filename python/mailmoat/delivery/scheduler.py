@@ -107,8 +107,9 @@ class Scheduler:
             self.put(waiting)
 
     def adopt(self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]]) -> None:
-        """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own. A part at a time, so
-        that a million messages do not stop the loop.
+        """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own.
+
+        A part at a time, so that a million messages do not stop the loop.
         """
         now, queue_id = clock.wall_ms(), ""
         for queue_id, arrival, due, attempts in islice(schedule, ADOPTED_AT_ONCE):
@@ -309,8 +310,9 @@ class Delivery:
         self._conclude(FAILED)
 
     def _conclude(self, failed: int) -> None:
-        """Remove the message when every recipient has its end, else store how far each is and wait. `failed` is the state
-        that failed recipients get.
+        """Remove the message when every recipient has its end, else store how far each is and wait.
+
+        `failed` is the state that failed recipients get.
         """
         waiting, scheduler = self.waiting, self.waiting.scheduler
         outcomes = [(index, failed if state == FAILED else state, reply) for index, state, reply in self._outcomes]

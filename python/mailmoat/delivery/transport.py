@@ -42,7 +42,7 @@ class Transport(Protocol):
 
 def make_transport(loop: asyncio.AbstractEventLoop, hop: NextHop, settings: Settings, timers: Timers) -> Transport:
     """The transport for this kind of next hop."""
-    if hop.kind == "maildir":
+    if hop.path is not None:
         return MaildirTransport(loop, hop.path, settings.hostname)
     if hop.kind == "discard":
         return DiscardTransport(loop)
