@@ -47,6 +47,7 @@ def worker(context: WorkerContext) -> None:
         raise RuntimeError("cannot work")
     until = Until(context.lifeline)
     if name != "hangs":
+        context.shared.set(context.slot, metrics.WORKERS_READY, 1)
         context.ready()
     wait = select.poll()
     for descriptor in until.descriptors:
@@ -65,6 +66,7 @@ def worker(context: WorkerContext) -> None:
                     wait.unregister(listener.fileno())
                     listener.close()
                 listeners = {}
+                context.shared.set(context.slot, metrics.WORKERS_READY, 0)
                 for over in until.descriptors:
                     wait.unregister(over)
                 break

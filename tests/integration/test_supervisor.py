@@ -120,8 +120,7 @@ class Server:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         os.kill(self.pid, number)
-        status = self.process.wait(PATIENCE)
-        return status
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -213,7 +212,7 @@ def test_a_taken_address_refuses_the_start(directory: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        server = Server(directory, listen="127.0.0.1:{}".format(taken.getsockname()[1]))
+        server = Server(directory, listen=f"127.0.0.1:{taken.getsockname()[1]}")
         assert "Address already in use" in server.event("start-refused")["reason"]
         assert server.process.wait(PATIENCE) == 1
         server.close()
