@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, metrics
 from mailmoat.errors import ConfigError
 from mailmoat.server import children, supervisor
 from mailmoat.server.context import WorkerContext
@@ -128,7 +128,6 @@ def admin(listener: socket.socket, shared, *, ready, lifeline: int) -> None:
 
 
 if __name__ == "__main__":
-    maillog.configure("json", "debug", 1)
     children.DRAIN_MARGIN = 0.5
     children.READY_TIME = 1.5
     sys.exit(supervisor.run(read_settings(), read_settings, worker=worker, admin=admin))

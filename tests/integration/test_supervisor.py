@@ -44,6 +44,7 @@ class Server:
             "spool_dir": str(directory / "spool"),
             "drain_time": 5,
             "admin": {"listen": ""},
+            "log": {"format": "json", "level": "debug"},
             **settings,
         }
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
