@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, metrics
 from mailmoat.errors import ConfigError
 from mailmoat.server import children, supervisor
 from mailmoat.server.context import WorkerContext
@@ -47,6 +47,7 @@ def worker(context: WorkerContext) -> None:
         raise RuntimeError("cannot work")
     until = Until(context.lifeline)
     if name != "hangs":
+        context.shared.set(context.slot, metrics.WORKERS_READY, 1)
         context.ready()
     wait = select.poll()
     for descriptor in until.descriptors:
@@ -65,6 +66,7 @@ def worker(context: WorkerContext) -> None:
                     wait.unregister(listener.fileno())
                     listener.close()
                 listeners = {}
+                context.shared.set(context.slot, metrics.WORKERS_READY, 0)
                 for over in until.descriptors:
                     wait.unregister(over)
                 break
@@ -126,7 +128,6 @@ def admin(listener: socket.socket, shared, *, ready, lifeline: int) -> None:
 
 
 if __name__ == "__main__":
-    maillog.configure("json", "debug", 1)
     children.DRAIN_MARGIN = 0.5
     children.READY_TIME = 1.5
     sys.exit(supervisor.run(read_settings(), read_settings, worker=worker, admin=admin))

@@ -44,6 +44,7 @@ class Server:
             "spool_dir": str(directory / "spool"),
             "drain_time": 5,
             "admin": {"listen": ""},
+            "log": {"format": "json", "level": "debug"},
             **settings,
         }
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -120,8 +121,7 @@ class Server:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         os.kill(self.pid, number)
-        status = self.process.wait(PATIENCE)
-        return status
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -73,10 +74,10 @@ def test_a_taken_port_is_an_error_and_leaves_nothing() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         with pytest.raises(OSError, match="in use"):
             sockets.ListenAddress("127.0.0.1", taken.getsockname()[1], 3, None)
-        assert os.listdir("/proc/self/fd") == before
+        assert descriptors() == before
 
 
 def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
@@ -93,6 +94,10 @@ def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
     for nothing_left in ("[::]:0", "127.0.0.1:0, [::1]:0"):
         with pytest.raises(ConfigError):
             plan.make(0, Settings(listen=nothing_left, workers=1), None, 2, None)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def connect_to(address: sockets.ListenAddress, times: int) -> None:

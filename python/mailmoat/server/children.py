@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat.server import process
 from mailmoat.server.context import WorkerContext
 
@@ -87,7 +87,6 @@ class Children:
         """Tell it to drain and end."""
         if not child.told:
             child.told = True
-            self._accepts(child, 0)
             child.deadline = clock.monotonic() + child.plan.settings.drain_time + DRAIN_MARGIN
             os.kill(child.process.pid, signal.SIGTERM)
 
@@ -109,9 +108,7 @@ class Children:
                 child.process.listen()
                 if child.process.report == READY:
                     child.ready_at = clock.monotonic()
-                    if not child.told:
-                        child.deadline = inf
-                        self._accepts(child, 1)
+                    child.deadline = child.deadline if child.told else inf
                     yield child
 
     def bury(self) -> Iterator[Child]:
@@ -159,10 +156,6 @@ class Children:
             child.seat.pid = 0
         level: maillog.Level = "info" if child.told and code == 0 else "warning"
         maillog.event("process-ended", level=level, process=str(child.seat), pid=child.process.pid, status=child.status)
-
-    def _accepts(self, child: Child, figure: int) -> None:
-        if child.slot >= 0:
-            self._shared.set(child.slot, metrics.WORKERS_READY, figure)
 
     def _release(self, slot: int) -> None:
         if slot >= 0:

@@ -14,8 +14,8 @@
   those that still drain.
 * It waits in one `poll`, for signals, reports and deadlines; it never polls for anything but a changed recipient file.
 
-`user` and `spool_dir` are those of the start until the next one. Called by cli/serve, which has configured the log; owns the signals
-of the process from then on. Raises nothing that a setting or the system can cause: such trouble at start is logged, exit 1.
+`user` and `spool_dir` are those of the start until the next one. Called by cli/serve; owns the log and the signals of the process
+from then on. Raises nothing that a setting or the system can cause: such trouble at start is logged, exit 1.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def run(
     admin: AdminProcess = admin_process.run,
 ) -> int:
     """Serve until told to end; return the exit status. `worker` and `admin` are what the forked processes do."""
+    maillog.configure(settings.log.format, settings.log.level)
     try:
         supervisor = Supervisor(settings, reload, worker, admin)
     except (ConfigError, OSError) as error:
@@ -281,6 +282,7 @@ class Supervisor:
             if child.plan is not plan:
                 self._children.stop(child)
         old.retire(plan)
+        maillog.configure(plan.settings.log.format, plan.settings.log.level)
         self._metrics.set(metrics.WORKERS_WANTED, plan.workers)
         self._announced = True
         self._notify("READY=1")
