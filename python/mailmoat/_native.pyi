@@ -99,8 +99,10 @@ class Partition:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
     def healthy(self) -> bool:
-        """Whether messages can be taken: the last commit worked and the disk has room. While False, inserts fail; recovery is
-        tried once a second."""
+        """Whether messages can be taken: the last commit worked and the disk has room.
+
+        While False, inserts fail; recovery is tried once a second.
+        """
     @property
     def count(self) -> int:
         """Messages in it."""
@@ -111,8 +113,11 @@ class Partition:
     def settle(
         self, waiter: object | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
     ) -> None:
-        """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts
-        made. Kept and tried again while the disk fails; a waiter is told when it is on disk. ValueError on an unknown state."""
+        """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts.
+
+        Kept and tried again while the disk fails; a waiter is told when it is on disk. Raises ValueError on an
+        unknown state.
+        """
     def remove(self, queue_id: str) -> None:
         """Delete with the next commit; kept and tried again while the disk fails."""
     def load(self, waiter: object, queue_id: str) -> None:
@@ -122,8 +127,10 @@ class Partition:
     def schedule(self) -> list[tuple[str, int, int]]:
         """(queue id, due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
     def close(self) -> None:
-        """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing. Raises OSError when
-        something could not be committed; the lock is released all the same. Completions can still be fetched."""
+        """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing.
+
+        Raises OSError when something could not be committed; the lock is released all the same. Completions can still be fetched.
+        """
 
 @type_check_only
 class SpoolEntry(TypedDict):
