@@ -45,6 +45,9 @@ use writer::{Op, Writer};
 
 use crate::message::Message;
 
+/// The writer thread, which tells at its end whether the queue is empty.
+type Running = JoinHandle<Result<bool, Trouble>>;
+
 /// An owned partition. `W` is what waits for an operation: kept, and given back with the news.
 pub struct Partition<W> {
     tag: String,
@@ -52,7 +55,7 @@ pub struct Partition<W> {
     next: AtomicI64,
     exchange: Arc<Exchange<W>>,
     /// None once closed.
-    running: Mutex<Option<(JoinHandle<Result<bool, Trouble>>, Place)>>,
+    running: Mutex<Option<(Running, Place)>>,
 }
 
 impl<W: Send + 'static> Partition<W> {
@@ -194,8 +197,15 @@ impl<W: Send + 'static> Partition<W> {
         let (reply, answer) = sync_channel(1);
         self.ask(Op::Schedule { reply })?;
         let all = answer.recv().map_err(io::Error::other)??;
+<<<<<<< HEAD
         let named = |(sequence, arrival, due, attempts)| (tag::queue_id(&self.tag, sequence), arrival, due, attempts);
         Ok(all.into_iter().map(named).collect())
+=======
+        Ok(all
+            .into_iter()
+            .map(|(sequence, due, attempts)| (tag::queue_id(&self.tag, sequence), due, attempts))
+            .collect())
+>>>>>>> spool
     }
 
     /// Commits what waits, closes the queue and gives up the partition; removes it when it is empty. Again: nothing.

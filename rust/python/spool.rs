@@ -1,4 +1,6 @@
 //! Binding of `crate::spool`.
+// What comes from Python is owned.
+#![allow(clippy::needless_pass_by_value)]
 
 use std::io;
 use std::os::fd::AsRawFd;

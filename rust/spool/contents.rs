@@ -56,9 +56,9 @@ impl Contents {
         let stored = match octets {
             Octets::Memory(octets) if octets.len() <= ROW => return Ok(None),
             Octets::Memory(octets) => write(&path, octets),
-            Octets::File(file) => {
-                File::open(file.path()).and_then(|open| open.sync_data()).and_then(|()| fs::hard_link(file.path(), &path))
-            }
+            Octets::File(file) => File::open(file.path())
+                .and_then(|open| open.sync_data())
+                .and_then(|()| fs::hard_link(file.path(), &path)),
         };
         stored.map_err(|error| match error.kind() {
             // Lost or stored before: a fault of this message, not of the disk.

@@ -1,7 +1,7 @@
 //! What is in the spool, for the operator: all partitions, also those of a running server.
 //!
 //! Reads only, in short transactions of a page of messages, so that no checkpoint of a server waits for it; two pages may show
-//! two moments. SQLite may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
+//! two moments. `SQLite` may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::statvfs;
+
+use super::trouble::Trouble;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -29,20 +31,22 @@ impl Room {
         Ok(Self { path, reserve: (total / 16).min(64 * MIB), checkpoint: (total / 64).min(16 * MIB) })
     }
 
-    /// Why no message may be added now, or None; `spare` tells the octets free inside the database.
-    pub fn shortage(&self, spare: impl FnOnce() -> u64) -> Option<String> {
-        let left = available(&self.path)?;
-        (left < self.reserve && spare() < self.reserve).then(|| {
-            format!(
-                "the disk of the spool is full: {} KiB left, {} KiB are kept for emptying the queue",
-                left / 1024,
-                self.reserve / 1024
-            )
-        })
+    /// Octets that new messages may take in the next batch, 0 when the disk is full; `spare` tells the octets free inside the
+    /// database. A batch is written twice, into the log and from there into the database.
+    pub fn allowance(&self, spare: impl FnOnce() -> u64) -> u64 {
+        // When the disk cannot be asked, writing itself will tell.
+        let Ok(disk) = statvfs(&self.path) else { return u64::MAX };
+        let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if left >= self.reserve {
+            return left.saturating_sub(self.reserve / 2) / 2;
+        }
+        let spare = spare();
+        if spare >= self.reserve { (spare / 2).min(self.checkpoint) } else { 0 }
     }
-}
 
-/// None when it cannot be asked: then writing itself will tell.
-fn available(path: &Path) -> Option<u64> {
-    statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    /// What to tell of a message that is above the allowance.
+    pub fn refusal(&self) -> Trouble {
+        let kept = self.reserve / 1024;
+        Trouble::Message(format!("the disk of the spool is full: the last {kept} KiB are kept for emptying the queue"))
+    }
 }

@@ -1,4 +1,4 @@
-//! The queue of a partition: one SQLite database in WAL mode, `synchronous=FULL`, one connection.
+//! The queue of a partition: one `SQLite` database in WAL mode, `synchronous=FULL`, one connection.
 //!
 //! ```text
 //! message    one row a message; `due` and `attempts` change; `file` names its content file
@@ -41,7 +41,7 @@ PRAGMA user_version = 1;
 COMMIT;
 ";
 
-/// Of the connection. Checkpoints are the writer's, after the waiters have been told: see `writer.rs`; SQLite's own stays as a
+/// Of the connection. Checkpoints are the writer's, after the waiters have been told: see `writer.rs`; `SQLite`'s own stays as a
 /// backstop. The log is cut back when a reader made it grow. `secure_delete` would write every freed page.
 const SETTINGS: &str = "
 PRAGMA synchronous = FULL;
@@ -128,9 +128,8 @@ impl Store {
     /// nothing was changed.
     pub fn insert(&self, sequence: i64, message: &Message, file: Option<&str>) -> Result<(), Trouble> {
         let envelope = &message.envelope;
-        self.connection
-            .prepare_cached("INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")?
-            .execute(params![
+        self.connection.prepare_cached("INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")?.execute(
+            params![
                 sequence,
                 message.arrival,
                 message.due,
@@ -143,15 +142,14 @@ impl Store {
                 envelope.client,
                 message.trace,
                 file
-            ])?;
+            ],
+        )?;
         let mut statement = self.connection.prepare_cached("INSERT INTO recipient VALUES(?1,?2,?3,?4,?5)")?;
         for (n, recipient) in (0_i64..).zip(&envelope.recipients) {
             statement.execute(params![sequence, n, recipient.address, recipient.state as u8, recipient.reply])?;
         }
         if let (None, Octets::Memory(octets)) = (file, &message.content.octets) {
-            self.connection
-                .prepare_cached("INSERT INTO content VALUES(?1,?2)")?
-                .execute(params![sequence, octets])?;
+            self.connection.prepare_cached("INSERT INTO content VALUES(?1,?2)")?.execute(params![sequence, octets])?;
         }
         Ok(())
     }

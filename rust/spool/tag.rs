@@ -45,7 +45,7 @@ pub fn is_tag(name: &str) -> bool {
 fn push(target: &mut String, value: u64, width: usize) {
     for place in (0..width).rev() {
         let index = (value >> (5 * place)) & 31;
-        target.extend(ALPHABET.iter().nth(usize::try_from(index).unwrap_or_default()).map(|&octet| char::from(octet)));
+        target.extend(ALPHABET.get(usize::try_from(index).unwrap_or_default()).map(|&octet| char::from(octet)));
     }
 }
 

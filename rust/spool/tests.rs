@@ -342,9 +342,8 @@ fn life_cycles() {
         let number = if batch == 1 { number / 10 } else { number };
         let spool = Spool::new();
         let partition = spool.create();
-        let sent = |partition: &Partition<u64>| {
-            message_with(partition.next_queue_id(), Octets::Memory(vec![b'x'; 4096]))
-        };
+        let sent =
+            |partition: &Partition<u64>| message_with(partition.next_queue_id(), Octets::Memory(vec![b'x'; 4096]));
         let mut queue = std::collections::VecDeque::new();
         let before = cpu();
         let start = Instant::now();

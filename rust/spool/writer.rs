@@ -10,6 +10,7 @@
 //! What is kept is bounded by the messages of the partition, what waits by the sessions that wait for it.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
@@ -22,6 +23,7 @@ use super::room::Room;
 use super::store::{Due, Outcome, Store};
 use super::tag;
 use super::trouble::Trouble;
+use crate::content::Octets;
 use crate::message::Message;
 
 /// Pause between attempts to get a failed queue working again.
@@ -48,12 +50,12 @@ enum Answer {
 /// The thread's state.
 pub struct Writer<W> {
     exchange: Arc<Exchange<W>>,
-    database: std::path::PathBuf,
+    database: PathBuf,
     tag: String,
     contents: Contents,
     room: Room,
-    /// Why inserts are refused though the queue can be written.
-    full: Option<String>,
+    /// Octets that the inserts of the next batch may take; 0 when the disk is full.
+    allowance: u64,
     /// None after a failure, until it is open and written to again.
     store: Option<Store>,
     /// Removes and settlements that failed, to be done first.
@@ -74,7 +76,7 @@ impl<W> Writer<W> {
             tag: place.tag().to_owned(),
             contents,
             room,
-            full: None,
+            allowance: 0,
             store: Some(store),
             kept: Vec::new(),
             doubtful: Vec::new(),
@@ -87,7 +89,7 @@ impl<W> Writer<W> {
     /// Works until the exchange is closed and all is committed; tells whether the queue is empty then.
     pub fn run(mut self) -> Result<bool, Trouble> {
         loop {
-            let ill = self.store.is_none() || self.full.is_some();
+            let ill = self.store.is_none() || !self.exchange.healthy.load(Relaxed);
             let (ops, closed) = self.exchange.wait(ill.then_some(PAUSE));
             if closed {
                 self.tried = None; // the last chance
@@ -125,8 +127,8 @@ impl<W> Writer<W> {
     /// Whether new messages can be taken.
     fn look(&mut self) {
         let Some(store) = &self.store else { return };
-        self.full = self.room.shortage(|| store.spare().unwrap_or_default());
-        self.exchange.healthy.store(self.full.is_none(), Relaxed);
+        self.allowance = self.room.allowance(|| store.spare().unwrap_or_default());
+        self.exchange.healthy.store(self.allowance > 0, Relaxed);
     }
 
     fn reopen(&self) -> Result<Store, Trouble> {
@@ -160,12 +162,17 @@ impl<W> Writer<W> {
     }
 
     fn commit(&mut self, ops: &[Op<W>], answers: &mut Vec<Answer>) -> Result<(), Trouble> {
-        let Self { store: Some(store), contents, tag, full, .. } = self else { return Err(self.trouble.clone()) };
+        let Self { store: Some(store), contents, tag, room, allowance, .. } = self else {
+            return Err(self.trouble.clone());
+        };
         store.begin()?;
         for op in ops {
-            let answer = match (op, &full) {
-                (Op::Insert { .. }, Some(text)) => Err(Trouble::Message(text.clone())),
-                _ => apply(store, contents, tag, op),
+            let answer = match allowance.checked_sub(taken(op)) {
+                Some(left) => {
+                    *allowance = left;
+                    apply(store, contents, tag, op)
+                }
+                None => Err(room.refusal()),
             };
             match answer {
                 Err(Trouble::Message(text)) => answers.push(Answer::Refused(text)),
@@ -250,6 +257,17 @@ impl<W> Writer<W> {
         let empty = store.count()? == 0;
         store.close()?;
         Ok(empty)
+    }
+}
+
+/// Octets of disk that `op` takes for good; a received content file has them already.
+fn taken<W>(op: &Op<W>) -> u64 {
+    match op {
+        Op::Insert { message, .. } => match &message.content.octets {
+            Octets::Memory(octets) => 1024 + octets.len() as u64 + message.trace.len() as u64,
+            Octets::File(_) => 1024,
+        },
+        _ => 0,
     }
 }
 

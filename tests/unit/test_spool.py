@@ -146,7 +146,7 @@ def test_loose_files_of_a_dead_owner_are_cleared(spool: str) -> None:
     partition.close()
     adopted = Partition.adopt(spool)
     assert adopted is not None
-    assert os.listdir(adopted.loose_dir) == []
+    assert list(Path(adopted.loose_dir).iterdir()) == []
 
 
 def test_a_damaged_partition_is_set_aside_and_told(spool: str) -> None:
@@ -222,12 +222,12 @@ def test_listing_as_root_leaves_no_file_of_root_behind(spool: str) -> None:
         "p.insert(1, Message(queue_id=p.next_queue_id(), arrival=1, reverse_path='', recipients=['a@b'], content=b'x'))\n"
         "select.select([p.descriptor], [], []); os.kill(os.getpid(), 9)"
     )
-    os.mkdir(spool)
+    Path(spool).mkdir()
     os.chown(spool, 65534, 65534)
     for parent in list(Path(spool).parents)[:3]:  # pytest closes its directories to others
         parent.chmod(0o755)
     assert subprocess.run([sys.executable, "-c", code, spool], check=False).returncode == -9
-    [tag] = os.listdir(Path(spool, "partitions"))
-    Path(spool, "partitions", tag, "queue.db-shm").unlink()
+    [partition] = Path(spool, "partitions").iterdir()
+    (partition / "queue.db-shm").unlink()
     assert len(list_spool(spool)) == 1
     assert {path.stat().st_uid for path in Path(spool).rglob("*")} == {65534}

@@ -53,7 +53,7 @@ def deliver(path: Path, message: Message, *, recipients: Sequence[str], hostname
     if not final.exists():
         descriptor, written = tempfile.mkstemp(prefix=f"{message.queue_id}.", dir=path / "tmp")
         try:
-            with open(descriptor, "wb", buffering=CHUNK) as file:  # noqa: PTH123 - mkstemp opened it
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - mkstemp opened it
                 file.writelines(_local_form(message, recipients))
                 file.flush()
                 os.fsync(file.fileno())

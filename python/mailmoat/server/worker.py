@@ -45,7 +45,6 @@ SPARE_DESCRIPTORS: Final = 256
 
 def run(context: WorkerContext) -> None:
     """Serve until told to end, and drain."""
-    maillog.configure(context.settings.log.format, context.settings.log.level)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
@@ -180,6 +179,8 @@ class Worker:
         self._figures.set(metrics.WORKERS_READY, 0)
         for acceptor in self._acceptors:
             acceptor.pause()
+        for listener, _ in self._context.listeners:
+            listener.close()  # the kernel must not queue connections for a process that accepts none
         deadline = clock.monotonic() + self._settings.drain_time
         maillog.event("draining", slot=self._context.slot, connections=len(self._desk.connections))
         if self._adopting is not None:
