@@ -197,15 +197,8 @@ impl<W: Send + 'static> Partition<W> {
         let (reply, answer) = sync_channel(1);
         self.ask(Op::Schedule { reply })?;
         let all = answer.recv().map_err(io::Error::other)??;
-<<<<<<< HEAD
         let named = |(sequence, arrival, due, attempts)| (tag::queue_id(&self.tag, sequence), arrival, due, attempts);
         Ok(all.into_iter().map(named).collect())
-=======
-        Ok(all
-            .into_iter()
-            .map(|(sequence, due, attempts)| (tag::queue_id(&self.tag, sequence), due, attempts))
-            .collect())
->>>>>>> spool
     }
 
     /// Commits what waits, closes the queue and gives up the partition; removes it when it is empty. Again: nothing.

@@ -381,14 +381,9 @@ class Partition:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
     def healthy(self) -> bool:
-<<<<<<< HEAD
-        """Whether messages can be taken: the last commit worked and the disk has room. While False, inserts fail; recovery is
-        tried once a second.
-=======
         """Whether messages can be taken: the last commit worked and the disk has room.
 
         While False, inserts fail; recovery is tried once a second.
->>>>>>> spool
         """
     @property
     def count(self) -> int:
@@ -400,15 +395,10 @@ class Partition:
     def settle(
         self, waiter: object | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
     ) -> None:
-<<<<<<< HEAD
-        """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts
-        made. Kept and tried again while the disk fails; a waiter is told when it is on disk. ValueError on an unknown state.
-=======
         """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts.
 
         Kept and tried again while the disk fails; a waiter is told when it is on disk. Raises ValueError on an
         unknown state.
->>>>>>> spool
         """
     def remove(self, queue_id: str) -> None:
         """Delete with the next commit; kept and tried again while the disk fails."""
@@ -419,14 +409,9 @@ class Partition:
     def schedule(self) -> list[tuple[str, int, int, int]]:
         """(queue id, arrival and due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
     def close(self) -> None:
-<<<<<<< HEAD
-        """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing. Raises OSError when
-        something could not be committed; the lock is released all the same. Completions can still be fetched.
-=======
         """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing.
 
         Raises OSError when something could not be committed; the lock is released all the same. Completions can still be fetched.
->>>>>>> spool
         """
 
 @type_check_only

@@ -222,7 +222,7 @@ def test_more_at_once_than_the_disk_can_hold(small_disk: Path, size: int) -> Non
         assert adopted is None
         return
     assert adopted is not None
-    assert [queue_id for queue_id, _, _ in adopted.schedule()] == left
+    assert [queue_id for queue_id, *_ in adopted.schedule()] == left
     adopted.load(None, left[0])
     [(_, _, loaded)] = completions(adopted)
     assert loaded is not None
@@ -253,13 +253,8 @@ def test_a_disk_filled_by_others_heals_when_they_leave(small_disk: Path) -> None
     last = message(partition, os.urandom(600_000))
     partition.insert("last", last)
     assert completions(partition) == [("last", None, None)]
-<<<<<<< HEAD
     assert [queue_id for queue_id, *_ in partition.schedule()] == [last.queue_id]
-    assert len(os.listdir(Path(spool, "partitions", partition.tag, "content"))) == 1
-=======
-    assert [queue_id for queue_id, _, _ in partition.schedule()] == [last.queue_id]
     assert len(list(Path(spool, "partitions", partition.tag, "content").iterdir())) == 1
->>>>>>> spool
 
 
 def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:

@@ -227,7 +227,7 @@ class AdminSettings(Branch):
 
 
 class LogSettings(Branch):
-    """The log, on standard error."""
+    """The log, on standard output."""
 
     format: Annotated[
         Literal["auto", "json", "human"],
