@@ -166,6 +166,11 @@ class Server:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
+    def workers(self) -> list[int]:
+        """Those of them that are workers."""
+        started = {line["pid"] for line in self.logged("process-started") if line["process"].startswith("worker")}
+        return [pid for pid in self.pids() if pid in started]
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
 
@@ -205,7 +210,9 @@ class Server:
         """What /metrics says now."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as page:
             lines = page.read().decode().splitlines()
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+        return {
+            name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        }
 
     def figure(self, name: str) -> float:
         return self.figures()[f"mailmoat_{name}"]

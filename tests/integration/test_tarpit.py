@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -28,10 +29,10 @@ def held(server, count):
     server.until(lambda: server.figure("held_sessions") == count, what=f"{count} held sessions")
 
 
-def rss(server):
-    """KiB of memory of all processes of the server."""
+def memory(server):
+    """KiB of memory of the workers."""
     total = 0
-    for pid in [server.process.pid, *server.pids()]:
+    for pid in server.workers():
         with open(f"/proc/{pid}/smaps_rollup") as rollup:
             total += next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     return total
@@ -39,7 +40,16 @@ def rss(server):
 
 def test_5yz_replies_wait_each_for_itself_and_no_others(server):
     mx = server(MAILMOAT_TARPIT__TIME="0.4", MAILMOAT_LIMITS__RECIPIENTS="2")
-    slow = ["FOO", "RCPT TO:<x@remote.tld>", UNKNOWN, "EXPN x", "DATA", "MAIL FROM:<x@y.tld> FOO=1", "RCPT TO:<>", "MAIL"]
+    slow = [
+        "FOO",
+        "RCPT TO:<x@remote.tld>",
+        UNKNOWN,
+        "EXPN x",
+        "DATA",
+        "MAIL FROM:<x@y.tld> FOO=1",
+        "RCPT TO:<>",
+        "MAIL",
+    ]
     quick = [KNOWN, "RSET", "NOOP", "VRFY x", "HELP", "EHLO x.tld", "MAIL FROM:<>", KNOWN, "RCPT TO:<bob@example.test>"]
     quick += ["RCPT TO:<c@all.example.test>", "DATA", "x\r\n."]
 
@@ -60,7 +70,20 @@ def test_5yz_replies_wait_each_for_itself_and_no_others(server):
     for command in quick:
         client.send(command)
         replies.append(client.reply())
-    assert [reply[:3] for reply in replies] == "250 250 250 252 214 250 250 250 250 452 354 250".split()
+    assert [reply[:3] for reply in replies] == [
+        "250",
+        "250",
+        "250",
+        "252",
+        "214",
+        "250",
+        "250",
+        "250",
+        "250",
+        "452",
+        "354",
+        "250",
+    ]
     assert time.monotonic() - begun < 0.4
 
 
@@ -74,7 +97,7 @@ def test_a_pipelined_group_gets_its_earlier_replies_first_and_each_hold_in_turn(
     for _ in range(7):
         replies.append(client.reply())
         times.append(time.monotonic() - begun)
-    assert [reply[:3] for reply in replies] == "250 250 550 550 250 550 221".split()
+    assert [reply[:3] for reply in replies] == ["250", "250", "550", "550", "250", "550", "221"]
     assert replies[2] == "550 5.1.1 User unknown"
     for index, least in enumerate([0, 0, 0.5, 1.0, 1.0, 1.5, 1.5]):
         assert least <= times[index] < least + LATE - 0.1, (replies, times)
@@ -169,21 +192,32 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
     assert len(slots) == 2, "the kernel put all connections on one worker: nothing was proved about two"
 
 
-@pytest.mark.parametrize("ahead", [0, 200_000], ids=["idle", "pipelined more than is kept"])
+@pytest.mark.parametrize("ahead", [0, 40_000], ids=["idle", "pipelined more than is kept"])
 def test_a_client_that_leaves_while_held_frees_its_place(server, ahead):
     mx = server(MAILMOAT_TARPIT__TIME="30")
     client = hold(mx)
     held(mx, 1)
-    client.socket.setblocking(False)
-    try:
-        client.socket.send(b"NOOP\r\n" * (ahead // 6))
-    except BlockingIOError:
-        pytest.fail("the kernel took nothing")
+    client.socket.sendall(b"NOOP\r\n" * (ahead // 6))
     client.close()
     held(mx, 0)
     assert mx.figure("tarpit_disconnected_total") == 1
     mx.until(lambda: mx.figure("connections") == 0, what="no connection")
     assert mx.logged("session-ended")[-1]["reason"] == "disconnected"
+
+
+def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(server):
+    """Its FIN waits in its own kernel behind octets we do not take: only what we say next finds out."""
+    mx = server(MAILMOAT_TARPIT__TIME="2", MAILMOAT_LIMITS__ERRORS="0")
+    client = hold(mx)
+    held(mx, 1)
+    client.socket.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            client.socket.send(b"FOO\r\n" * 10_000)
+    client.close()
+    held(mx, 0)
+    assert mx.figure("tarpit_disconnected_total") == 1
+    assert mx.figure("tarpit_holds_total") <= 3
 
 
 def test_a_client_reset_while_held_and_paused_frees_its_place(server):
@@ -199,10 +233,13 @@ def test_a_client_reset_while_held_and_paused_frees_its_place(server):
 
 def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
     mx = server(
-        MAILMOAT_TARPIT__TIME="2.5", MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__IDLE_COMMANDS="0", MAILMOAT_TARPIT__MAX_SESSION="0"
+        MAILMOAT_TARPIT__TIME="2.5",
+        MAILMOAT_WORKERS="1",
+        MAILMOAT_LIMITS__IDLE_COMMANDS="0",
+        MAILMOAT_TARPIT__MAX_SESSION="0",
     )
     clients = [mx.client() for _ in range(20)]
-    before = rss(mx)
+    before = memory(mx)
     begun = time.monotonic()
     for client in clients:
         client.send(UNKNOWN.replace("RCPT", "XXXX"))
@@ -218,8 +255,8 @@ def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
             pass
     assert time.monotonic() - begun < 2.4, "too slow to prove anything"
     assert max(sent) < 20_000_000, "the server reads on while it holds"
-    grown = rss(mx) - before
-    assert grown < 20 * 80 + 2048, f"{grown} KiB more for 20 held clients"
+    grown = memory(mx) - before
+    assert grown < 20 * 64 + 1024, f"{grown} KiB more for 20 held clients"
     client = clients[0]
     client.socket.settimeout(15)
     assert client.reply()[:3] == "500"
