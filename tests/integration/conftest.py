@@ -175,6 +175,9 @@ class Server:
         self.process.send_signal(number)
 
     def stop(self, seconds: float = 40.0) -> int:
+        """Ends the clients and the server; its exit status."""
+        for client in self.clients:
+            client.close()
         if not self.exited():
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -241,9 +244,6 @@ def server(tmp_path, request):
         return made.start() if start else made
 
     yield make
-    for made in started:
-        for client in made.clients:
-            client.close()
     ended = [made.exited() or made.stop() == 0 for made in started]
     assert all(ended), [made.log.read_text() for made in started]
 
