@@ -222,7 +222,8 @@ class Server:
 
     def logged(self, event: str) -> list[dict]:
         """The lines of this event so far."""
-        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
+        written = self.log.read_text().split("\n")[:-1]  # the last one may be half there
+        lines = (json.loads(line) for line in written if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
     def until(self, condition, seconds: float = 15.0, what: str = "condition"):
