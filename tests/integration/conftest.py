@@ -54,7 +54,7 @@ class Client:
     def __init__(self, port: int, timeout: float = 15.0, greeted: bool = True) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = b""
+        self.received = b""
         self.greeting = self.reply() if greeted else ""
 
     def send(self, *lines: str) -> None:
@@ -65,15 +65,15 @@ class Client:
         """The next reply, its lines joined by LF; empty when the server has closed or reset the connection."""
         lines: list[str] = []
         while not lines or lines[-1][3:4] == "-":
-            while b"\r\n" not in self._received:
+            while b"\r\n" not in self.received:
                 try:
                     octets = self.socket.recv(65536)
                 except ConnectionError:
                     octets = b""
                 if not octets:
                     return ""
-                self._received += octets
-            line, _, self._received = self._received.partition(b"\r\n")
+                self.received += octets
+            line, _, self.received = self.received.partition(b"\r\n")
             lines.append(line.decode())
         return "\n".join(lines)
 
@@ -102,7 +102,7 @@ class Client:
         """Nothing comes for so long."""
         self.socket.settimeout(seconds)
         try:
-            return not self._received and self.socket.recv(1, socket.MSG_PEEK) is None
+            return not self.received and self.socket.recv(1, socket.MSG_PEEK) is None
         except TimeoutError:
             return True
         finally:

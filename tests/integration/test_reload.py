@@ -40,10 +40,14 @@ class Probe(threading.Thread):
 
 
 def reload(mx, event="reloaded"):
-    """SIGHUP, and wait until it has come to its end."""
+    """SIGHUP, and wait until it has come to its end and no old worker accepts any more."""
     before = len(mx.logged(event))
+    old, drained = mx.figure("workers_ready"), len(mx.logged("draining"))
     mx.kill(signal.SIGHUP)
-    return mx.until(lambda: mx.logged(event)[before:], what=event)[-1]
+    line = mx.until(lambda: mx.logged(event)[before:], what=event)[-1]
+    if event == "reloaded":
+        mx.until(lambda: len(mx.logged("draining")) >= drained + old, what="old workers that accept no more")
+    return line
 
 
 def subjects(mx):
