@@ -16,8 +16,8 @@ pub enum Octets {
     File(ContentFile),
 }
 
-/// A content file. While it is *loose* (received, not yet committed) dropping the value removes the file; the spool ends that
-/// by [`ContentFile::keep`] after it has moved the file to its lasting name.
+/// A content file. A *loose* one (received) is removed when the value is dropped; the spool links it to its lasting name
+/// before that. A *kept* one stays.
 #[derive(Debug)]
 pub struct ContentFile {
     path: PathBuf,
