@@ -424,7 +424,7 @@ mod tests {
 
         #[test]
         fn stuffing_is_undone(lines in proptest::collection::vec("[a.]{0,8}", 0..8)) {
-            let content: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let content = lines.iter().fold(String::new(), |all, line| all + line + "\r\n");
             let sent: String = lines.iter().map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") }).collect();
             let (decoded, _, done) = whole(&rules(), format!("{sent}.\r\n").as_bytes());
             prop_assert!(done);

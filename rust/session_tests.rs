@@ -1,5 +1,7 @@
 //! Tests of the session machine: dialogues, and that a stream's steps never depend on how it is cut.
 
+#![allow(clippy::format_push_string, clippy::cast_possible_truncation)]
+
 use super::*;
 use crate::content::BareNewline;
 
@@ -46,18 +48,18 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
                 None => return record,
             },
             Step::Ask(stage) => {
-                record.push_str(&format!("<ask {stage:?}>"));
+                record += &format!("<ask {stage:?}>");
                 let foreign = session.recipient().is_some_and(|address| address.domain() != "example.test");
                 let refusal = Reply::fixed(550, "5.7.1", "Unable to relay");
                 session.answer(if foreign { Verdict::Refuse(refusal) } else { Verdict::Pass })
             }
             Step::Hold(hold) => {
-                record.push_str(&format!("<hold {hold}>"));
+                record += &format!("<hold {hold}>");
                 session.release()
             }
             Step::Commit => {
                 let message = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"").unwrap();
-                record.push_str(&format!("<commit {:?} {:?}>", message.envelope, message.content.octets));
+                record += &format!("<commit {:?} {:?}>", message.envelope, message.content.octets);
                 session.committed(None)
             }
             Step::Close => return record + "<close>",

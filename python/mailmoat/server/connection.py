@@ -223,6 +223,20 @@ class Connection(asyncio.Protocol):
             self.data_received(result.rest)
 
     def _run(self, step: int) -> None:
+        try:
+            self._follow(step)
+        except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this peer its session, nobody else
+            maillog.event(
+                "session-failed",
+                level="error",
+                session=self.session_id,
+                client=self.peer,
+                error=maillog.describe(error),
+            )
+            self._stop("4.3.0", f"Local error in processing; session {self.session_id}")
+
+    def _follow(self, step: int) -> None:
+        """Take the step, and those that follow at once."""
         session = cast("_native.Session", self._session)
         while step == ASK:
             stage = session.stage

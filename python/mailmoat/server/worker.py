@@ -48,6 +48,7 @@ def run(context: WorkerContext) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
+    loop.set_exception_handler(_loop_failed)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
     try:
@@ -213,6 +214,12 @@ class _Tick:
     def due(self) -> None:
         if not self._passed.done():
             self._passed.set_result(None)
+
+
+def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    reason = maillog.describe(error) if isinstance(error, BaseException) else None
+    maillog.event("loop-failed", level="error", what=str(context.get("message")), error=reason, pid=os.getpid())
 
 
 def _deadline_failed(error: BaseException) -> None:
