@@ -178,6 +178,12 @@ fn refusal(verb: Verb, phase: Phase) -> Option<&'static Reply> {
     row.get(phase as usize)?.as_ref()
 }
 
+/// The line is a HELO or EHLO, however wrong.
+fn is_hello(line: &[u8]) -> bool {
+    let verb = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    verb.eq_ignore_ascii_case(b"HELO") || verb.eq_ignore_ascii_case(b"EHLO")
+}
+
 /// A mail transaction (RFC 5321 3.3).
 #[derive(Debug)]
 pub struct Transaction {
@@ -379,7 +385,7 @@ impl Session {
         self.input = Vec::new();
         self.taken = 0;
         self.count(reply);
-        reply.write(&mut self.output);
+        reply.clone().named(&self.config.hostname).write(&mut self.output);
         self.tally.end = Some(reply.clone());
         self.phase = Phase::Closed;
         Step::Close
@@ -583,7 +589,7 @@ impl Session {
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
                 Err(malformed) => {
                     let (code, enhanced, text) = malformed.reply();
-                    self.say(Reply::new(code, enhanced, text))
+                    self.say(Reply::new(code, if is_hello(line) { "" } else { enhanced }, text))
                 }
             }
         })
@@ -603,7 +609,7 @@ impl Session {
             _ => Verb::Any,
         };
         if let Some(refusal) = refusal(verb, self.phase) {
-            return self.say(refusal.clone());
+            return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
         match command {
             Command::Helo(name) => self.ask(Question::Hello { name: name.into(), extended: false }),
@@ -716,9 +722,10 @@ impl Session {
             // RFC 5321 3.1: 554 leaves the connection open for QUIT; 421 closes it.
             Question::Connect if reply.class() == 5 => {
                 self.phase = Phase::Refused;
-                self.say(reply)
+                self.say(reply.plain().named(&self.config.hostname))
             }
-            Question::Connect => self.close(&reply),
+            Question::Connect => self.close(&reply.plain()),
+            Question::Hello { .. } => self.say(reply.plain()),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
             _ => self.say(reply),
         }
