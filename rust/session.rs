@@ -597,10 +597,6 @@ impl Session {
     }
 
     fn command(&mut self, command: Command<'_>) -> Flow {
-        self.idle += 1;
-        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
-            return self.close(&reply::NO_PROGRESS);
-        }
         let verb = match command {
             Command::Helo(_) | Command::Ehlo(_) => Verb::Hello,
             Command::Mail { .. } => Verb::Mail,
@@ -609,6 +605,13 @@ impl Session {
             Command::Quit => Verb::Quit,
             _ => Verb::Any,
         };
+        // A recipient brings a message nearer, or is refused and counts as an error; there may be more of them than the limit.
+        if !matches!(verb, Verb::Rcpt | Verb::Quit) {
+            self.idle += 1;
+        }
+        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
+            return self.close(&reply::NO_PROGRESS);
+        }
         if let Some(refusal) = refusal(verb, self.phase) {
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
@@ -697,10 +700,12 @@ impl Session {
             }
             Question::Rcpt(address) => {
                 let accepted = Reply::new(250, "2.1.5", address.to_string());
-                if let Some(transaction) = &mut self.transaction
-                    && !transaction.recipients.iter().any(|(known, _)| *known == address)
-                {
-                    transaction.recipients.push((address, report));
+                if let Some(transaction) = &mut self.transaction {
+                    if transaction.recipients.iter().any(|(known, _)| *known == address) {
+                        self.idle += 1;
+                    } else {
+                        transaction.recipients.push((address, report));
+                    }
                 }
                 self.phase = Phase::Rcpt;
                 self.say(accepted)
