@@ -52,7 +52,7 @@ impl Reply {
         let line = self.to_string();
         out.extend(line.chars().take(LINE - 2).map(|letter| match u8::try_from(letter) {
             Ok(octet @ b' '..=b'~') => octet,
-            Ok(0..=b' ' | 0x7f) => b' ',
+            Ok(0..=0x1f | 0x7f) => b' ',
             _ => b'?',
         }));
         out.extend_from_slice(b"\r\n");
