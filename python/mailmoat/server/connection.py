@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked",
+        "_clogged",
         "_desk",
         "_judged",
         "_mail_from",
@@ -73,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._rules: list[str] = []
         self._stamps: tuple[bytes, ...] = ()
         self._timer = 0
-        self._paused = self._probing = False
+        self._paused = self._clogged = self._probing = False
         self._source = b""
         self.peer = ""
         self.session_id = ""
@@ -126,11 +127,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: read nothing more from it."""
+        self._clogged = True
         self._pause()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._resume()
+        self._clogged = False
+        session = self._session
+        if session is not None and not self._busy(session):
+            self._resume()
 
     # The agents' side.
 
@@ -379,7 +384,7 @@ class Connection(asyncio.Protocol):
                 self._desk.delays.after(PROBE_SECONDS, _Probe(self))
 
     def _resume(self) -> None:
-        if self._paused and not self._transport.is_closing():
+        if self._paused and not self._clogged and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 
