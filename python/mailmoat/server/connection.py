@@ -33,6 +33,7 @@ STAGE_RCPT = _native.STAGE_RCPT
 ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
+LINGER_SECONDS = 10.0  # what the last reply has to leave in
 QUIT_CODE = 221
 
 
@@ -160,7 +161,7 @@ class Connection(asyncio.Protocol):
         """A hold is over, or it is time to look for silence."""
         self._timer = 0
         session = self._session
-        if session is None:
+        if session is None or self._transport.is_closing():
             self._transport.abort()
         elif session.is_held:
             self._desk.held.leave(self)
@@ -260,7 +261,7 @@ class Connection(asyncio.Protocol):
         elif step == COMMIT:
             self._commit(session)
         elif step == CLOSE:
-            self._transport.close()
+            self._close()
         elif session.buffered > self._desk.held_input:
             self._pause()
 
@@ -336,8 +337,17 @@ class Connection(asyncio.Protocol):
             self._end_transaction(queue_id, message.size)
             desk.store.insert(self, message)
 
+    def _close(self) -> None:
+        """Ends the connection once the peer has read what is written, and soon in any case."""
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._desk.delays.cancel(self._timer)
+            self._timer = self._desk.delays.after(LINGER_SECONDS, self)
+
     def _stop(self, enhanced: str, text: str) -> None:
         session = cast("_native.Session", self._session)
+        if self._transport.is_closing():
+            return
         if session.is_held:
             self._desk.held.leave(self)
         if self._asked is not None:
@@ -345,7 +355,7 @@ class Connection(asyncio.Protocol):
             self._asked = None
         session.stop(421, enhanced, text)
         self._flush(session)
-        self._transport.close()
+        self._close()
 
     def _busy(self, session: _native.Session) -> bool:
         """Whether it is our turn: a hold, a question or a commit."""
