@@ -371,9 +371,15 @@ class Connection(asyncio.Protocol):
     def _arm(self) -> None:
         """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
         session = cast("_native.Session", self._session)
+        limits = self._desk.settings.limits
         limit = self._limit(session)
-        left = limit - self._idle() if limit else 60.0
-        self._timer = self._desk.delays.after(max(left, 0.01), self)
+        # Content may begin or end meanwhile, and then the other limit holds: look no later than that could be over.
+        left = [seconds for seconds in (limits.command_time, limits.data_time) if seconds]
+        if limit:
+            left.append(limit - self._idle() if self._idle() < limit else 1.0)
+        if limits.session_time:
+            left.append(self._started + limits.session_time - clock.monotonic())
+        self._timer = self._desk.delays.after(max(min(left, default=60.0), 0.01), self)
 
     def _look_for_silence(self, session: _native.Session) -> None:
         limits = self._desk.settings.limits
