@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
         self._source, refusal = desk.admit(peer)
         self._arm()
         if refusal:
-            self._stop("4.3.2", refusal)
+            self._stop("", refusal)  # a greeting: no enhanced status code (RFC 2034 4)
         else:
             self._run(session.connect())
 
