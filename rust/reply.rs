@@ -133,8 +133,7 @@ mod tests {
         let mut out = Vec::new();
         Reply::new(550, "5.1.1", format!("a\r\nb{}", "ü".repeat(400))).write(&mut out);
         assert!(out.len() <= LINE && out.ends_with(b"\r\n"));
-        assert_eq!(memchr::memchr(b'
-', &out), Some(out.len() - 1));
+        assert_eq!(memchr::memchr(b'\n', &out), Some(out.len() - 1));
         assert!(out.is_ascii());
     }
 }
