@@ -50,6 +50,7 @@ class Transcript:
     known: list[str] = field(default_factory=lambda: list(KNOWN))
     peer: str = "192.0.2.1"
     proxy: bool = False
+    others: int = 0
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -77,6 +78,8 @@ def read(text):
             transcript.known += rest.split()
         elif word == "peer":
             transcript.peer = rest
+        elif word == "others":
+            transcript.others = int(rest)
         elif word == "proxy":
             transcript.proxy = True
         elif LINE.fullmatch(line) or word in ("@", "!"):
@@ -102,6 +105,7 @@ class Player:
             agent_lines=transcript.agents,
             peer=transcript.peer,
             proxy=transcript.proxy,
+            others=transcript.others,
         )
         self._base_ms = world.loop.now_ms
         with world.running():
@@ -202,7 +206,7 @@ def expected(lines):
         elif found and found["after"]:
             yield f"S{stamp(float(found['after']))}: {found['text']}"
         else:
-            yield line.rstrip()
+            yield line.rstrip() if line.startswith("S|") else line
 
 
 def matches(pattern, line):

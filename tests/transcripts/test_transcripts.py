@@ -5,6 +5,7 @@
     known carol@example.test        one more address the directory has (always: alice, bob, localuser)
     peer 198.51.100.7               the client's address (else 192.0.2.1)
     proxy                           the listener expects a PROXY header
+    others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `raises`, `refuses CODE ENHANCED TEXT`, `discards`,
                                     `stamps Name: value`, each after `waits Ns` if wanted; `agent rcpt if slow raises` does so

@@ -14,6 +14,7 @@ import itertools
 import re
 import types
 from contextlib import contextmanager
+from ipaddress import ip_address
 from unittest import mock
 
 from mailmoat import clock, maillog, metrics
@@ -250,7 +251,7 @@ def scripted(loop, stage, only, words):
 
     async def judge_later(seconds, text):
         passed = loop.create_future()
-        loop.call_later(seconds, passed.set_result, None)
+        loop.call_later(seconds, lambda: passed.done() or passed.set_result(None))
         await passed
         return judge(text)
 
@@ -268,7 +269,7 @@ def scripted(loop, stage, only, words):
 class World:
     """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
 
-    def __init__(self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False):
+    def __init__(self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0):
         self.loop = loop = Loop()
         self.said = []
         self.said_at = ""
@@ -278,6 +279,10 @@ class World:
         self.store = Store(loop, loose_dir, self._kept)
         self.shared = metrics.share(1, sources=64)
         figures = metrics.Metrics(self.shared, 0)
+        self._others, self._peer = others, peer
+        for _ in range(others):
+            figures.add(metrics.CONNECTIONS)
+            self.shared.source_enter(0, ip_address(peer).packed)
         self.faults = []
         self._patches = mock.patch.multiple(
             clock,
@@ -342,6 +347,8 @@ class World:
         assert self.loop.faults == [], self.loop.faults
         assert self.desk.connections == set()
         assert len(self.held) == 0
-        assert self.shared.sum(metrics.CONNECTIONS) == self.shared.sum(metrics.HELD_SESSIONS) == 0
+        assert self.shared.sum(metrics.CONNECTIONS) == self._others
+        assert self.shared.sum(metrics.HELD_SESSIONS) == 0
+        assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, "a source is not given back"
         assert len(self.delays) == 0, "a deadline is left"
         assert [name for name, _ in self.log].count("session-ended") <= 1
