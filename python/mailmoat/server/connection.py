@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         self._transaction = 0
         self._mail_from = ""
         self._rules: list[str] = []
-        self._stamps: tuple[bytes, ...] = ()
+        self._stamps: list[tuple[int, bytes]] = []
         self._timer = 0
         self._paused = self._clogged = self._probing = False
         self._source = b""
@@ -281,7 +281,8 @@ class Connection(asyncio.Protocol):
         if recipient is not None:
             self._judge(session, recipient, verdict)
         if isinstance(verdict, Pass):
-            self._stamps += verdict.stamps
+            if verdict.stamps:
+                self._stamp(session, verdict.stamps)
             return session.pass_()
         if isinstance(verdict, Discard):
             self._note(verdict.reason)
@@ -291,6 +292,14 @@ class Connection(asyncio.Protocol):
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
         return session.refuse(reply.code, reply.enhanced, reply.text)
+
+    def _stamp(self, session: _native.Session, stamps: tuple[bytes, ...]) -> None:
+        """Keep stamps with what they are for: one transaction by its number, or the session (0), whose HELO may be said again (-1)."""
+        stage = session.stage
+        of = {_native.STAGE_CONNECT: 0, _native.STAGE_HELO: -1, _native.STAGE_MAIL: session.transactions + 1}
+        number = of.get(stage, session.transactions)
+        self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
+        self._stamps += [(number, stamp) for stamp in stamps]
 
     def _note(self, rule: str) -> None:
         if rule not in self._rules and len(self._rules) < maillog.MAX_VALUES:
@@ -329,8 +338,8 @@ class Connection(asyncio.Protocol):
         desk = self._desk
         queue_id = desk.store.next_queue_id()
         now = clock.wall_ms()
-        message = session.message(queue_id, now, desk.date(now), b"".join(self._stamps))
-        self._stamps = ()
+        stamps = b"".join(stamp for number, stamp in self._stamps if number in (-1, 0, session.transactions))
+        message = session.message(queue_id, now, desk.date(now), stamps)
         if message is None:
             self._run(session.committed())
         else:
