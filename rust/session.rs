@@ -587,10 +587,11 @@ impl Session {
             match command::parse(line, &self.config.addresses, self.extended) {
                 Ok(command) => self.command(command),
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
-                Err(_) if self.phase == Phase::Refused => self.say(reply::NO_SERVICE),
                 Err(malformed) => {
                     let (code, enhanced, text) = malformed.reply();
-                    self.say(Reply::new(code, if is_hello(line) { "" } else { enhanced }, text))
+                    let refused = self.phase == Phase::Refused;
+                    let reply = if refused { reply::NO_SERVICE } else { Reply::new(code, enhanced, text) };
+                    self.say(if is_hello(line) { reply.plain() } else { reply })
                 }
             }
         })
