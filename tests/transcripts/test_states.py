@@ -36,7 +36,15 @@ PROOFS = {
     "closed": "S: (closes)\n",
 }
 """What only a session in that state answers so."""
-SAME = {"fresh": "fresh", "helo": "ready", "ehlo": "ready", "ended": "ready", "mail": "mail", "refused": "mail", "rcpt": "rcpt"}
+SAME = {
+    "fresh": "fresh",
+    "helo": "ready",
+    "ehlo": "ready",
+    "ended": "ready",
+    "mail": "mail",
+    "refused": "mail",
+    "rcpt": "rcpt",
+}
 
 SYNTAX, ARGUMENT, UNKNOWN = "501 5.5.4 ...", "501 5.5.4 The argument is missing", "500 5.5.1 Unrecognized command"
 ABSENT = "502 5.5.1 Command not implemented"
@@ -65,12 +73,16 @@ TABLE = {
     "EHLO client.test": everywhere(EHLO_REPLY + "|ready"),
     "EHLO": everywhere("501 The argument is missing"),
     "HELO not a name": everywhere("501 Invalid domain name"),
-    "MAIL FROM:<b@client.test>": between("", fresh=HELLO_FIRST, outside="250 2.1.0 b@client.test...|mail", inside=NESTED),
+    "MAIL FROM:<b@client.test>": between(
+        "", fresh=HELLO_FIRST, outside="250 2.1.0 b@client.test...|mail", inside=NESTED
+    ),
     "MAIL FROM:<b@": everywhere("501 5.1.7 ..."),
     "MAIL": everywhere(ARGUMENT),
     "RCPT TO:<alice@example.test>": between(RCPT_REPLY, fresh=MAIL_FIRST, outside=MAIL_FIRST),
     "RCPT TO:<nobody@example.test>": between("550 5.1.1 User unknown", fresh=MAIL_FIRST, outside=MAIL_FIRST),
-    "RCPT TO:<x@remote.tld>": between("550 5.7.1 Unable to relay for x@remote.tld", fresh=MAIL_FIRST, outside=MAIL_FIRST),
+    "RCPT TO:<x@remote.tld>": between(
+        "550 5.7.1 Unable to relay for x@remote.tld", fresh=MAIL_FIRST, outside=MAIL_FIRST
+    ),
     "RCPT TO:<>": everywhere("501 5.1.3 ..."),
     "RCPT": everywhere(ARGUMENT),
     "DATA": between(NO_RECIPIENT, fresh=MAIL_FIRST, outside=MAIL_FIRST) | {"rcpt": "354 ...|content"},

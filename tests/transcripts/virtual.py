@@ -160,9 +160,11 @@ class Transport:
             self.protocol.connection_lost(None)
 
     def _deliver(self):
-        if self._pending and not self.paused and not self._closing:
-            octets, self._pending = self._pending, b""
-            self.protocol.data_received(octets)
+        while self._pending and not self.paused and not self._closing:
+            buffer = self.protocol.get_buffer(-1)
+            octets, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
+            buffer[: len(octets)] = octets
+            self.protocol.buffer_updated(len(octets))
 
     # What the peer does.
 
@@ -284,13 +286,16 @@ class World:
             figures.add(metrics.CONNECTIONS)
             self.shared.source_enter(0, ip_address(peer).packed)
         self.faults = []
-        self._patches = mock.patch.multiple(
-            clock,
-            monotonic=loop.time,
-            monotonic_ms=lambda: loop.now_ms,
-            wall_ms=lambda: loop.now_ms,
-            rfc5322_date=lambda _: "Thu, 01 Jan 1970 00:16:40 +0000",
-        ), mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields)))
+        self._patches = (
+            mock.patch.multiple(
+                clock,
+                monotonic=loop.time,
+                monotonic_ms=lambda: loop.now_ms,
+                wall_ms=lambda: loop.now_ms,
+                rfc5322_date=lambda _: "Thu, 01 Jan 1970 00:16:40 +0000",
+            ),
+            mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),
+        )
         with self.running():
             self.delays = Delays(loop, self.faults.append)
             self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), figures)
@@ -349,6 +354,8 @@ class World:
         assert len(self.held) == 0
         assert self.shared.sum(metrics.CONNECTIONS) == self._others
         assert self.shared.sum(metrics.HELD_SESSIONS) == 0
-        assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, "a source is not given back"
+        assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, (
+            "a source is not given back"
+        )
         assert len(self.delays) == 0, "a deadline is left"
         assert [name for name, _ in self.log].count("session-ended") <= 1

@@ -1,8 +1,9 @@
 """A connection: carries octets and steps between a transport and its session machine (RFC 5321 3, 4.5.3.2).
 
 Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
-`limits.held_input` and then not read; a peer that goes away frees its place at once; a timer per connection ends it when it
-says nothing for too long. Never decides anything: verdicts come from the pipeline, durability from the store.
+`limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies; a peer that goes away
+frees its place at once; a timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when
+it does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
 LINGER_SECONDS = 10.0  # what the last reply has to leave in
+BUSY_SECONDS = 1.0
 QUIT_CODE = 221
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One TCP connection of a worker and its session; the agents' `SessionView`."""
 
     __slots__ = (
@@ -96,14 +98,13 @@ class Connection(asyncio.Protocol):
             maillog.event("proxy-refused", level="warning", client=peer)
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        """Gives the worker's one buffer: what is read is taken out of it before anything else is read."""
+        return self._desk.input
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Hands octets to the session."""
-        session = self._session
-        if session is None:
-            self._read_proxy(data)
-            return
-        self._touched = clock.monotonic()
-        self._run(session.receive(data))
+        self._take(bytes(self._desk.input[:nbytes]))
 
     def eof_received(self) -> None:
         """The peer will say nothing more: the transport closes after what is written."""
@@ -135,7 +136,7 @@ class Connection(asyncio.Protocol):
         """The peer reads again."""
         self._clogged = False
         session = self._session
-        if session is not None and not self._busy(session):
+        if session is not None and not (session.is_owed and session.buffered > self._desk.held_input):
             self._resume()
 
     # The agents' side.
@@ -158,12 +159,12 @@ class Connection(asyncio.Protocol):
     # The worker's side.
 
     def due(self) -> None:
-        """A hold is over, or it is time to look for silence."""
+        """A hold is over, it is time to look for silence, or the last reply was not taken."""
         self._timer = 0
         session = self._session
         if session is None or self._transport.is_closing():
             self._transport.abort()
-        elif session.is_held:
+        elif session.is_held and not self._lasted():
             self._desk.held.leave(self)
             self._touched = clock.monotonic()
             self._arm()
@@ -180,7 +181,7 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session is None:
             self._transport.abort()
-        elif at_once or not (self._busy(session) or session.in_transaction or self._idle() < 1):
+        elif at_once or not (session.is_owed or session.in_transaction or self._idle() < 1):
             self._stop("4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
@@ -226,7 +227,14 @@ class Connection(asyncio.Protocol):
             self._desk.delays.cancel(self._timer)
         self._begin(result.source[0] if result.source else self.peer)
         if result.rest and not self._transport.is_closing():
-            self.data_received(result.rest)
+            self._take(result.rest)
+
+    def _take(self, octets: bytes) -> None:
+        if self._session is None:
+            self._read_proxy(octets)
+            return
+        self._touched = clock.monotonic()
+        self._run(self._session.receive(octets))
 
     def _run(self, step: int) -> None:
         try:
@@ -366,10 +374,6 @@ class Connection(asyncio.Protocol):
         self._flush(session)
         self._close()
 
-    def _busy(self, session: _native.Session) -> bool:
-        """Whether it is our turn: a hold, a question or a commit."""
-        return session.is_held or session.is_owed
-
     def _idle(self) -> float:
         return clock.monotonic() - self._touched
 
@@ -377,25 +381,27 @@ class Connection(asyncio.Protocol):
         limits = self._desk.settings.limits
         return limits.data_time if session.in_content else limits.command_time
 
+    def _lasted(self) -> bool:
+        """Whether the session has had all its time."""
+        most = self._desk.settings.limits.session_time
+        return bool(most) and clock.monotonic() - self._started >= most
+
     def _arm(self) -> None:
         """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
-        session = cast("_native.Session", self._session)
         limits = self._desk.settings.limits
-        limit = self._limit(session)
-        # Content may begin or end meanwhile, and then the other limit holds: look no later than that could be over.
-        left = [seconds for seconds in (limits.command_time, limits.data_time) if seconds]
-        if limit:
-            left.append(limit - self._idle() if self._idle() < limit else 1.0)
+        waits = [limit - self._idle() for limit in (limits.command_time, limits.data_time) if limit]
         if limits.session_time:
-            left.append(self._started + limits.session_time - clock.monotonic())
-        self._timer = self._desk.delays.after(max(min(left, default=60.0), 0.01), self)
+            waits.append(self._started + limits.session_time - clock.monotonic())
+        if waits:
+            self._timer = self._desk.delays.after(max(min(waits), 0.01), self)
 
     def _look_for_silence(self, session: _native.Session) -> None:
-        limits = self._desk.settings.limits
         limit = self._limit(session)
-        if limits.session_time and clock.monotonic() - self._started >= limits.session_time:
+        if self._lasted() and (session.is_held or not session.is_owed):
             self._stop("4.4.2", "Session lasted too long; closing")
-        elif limit and self._idle() >= limit and not self._busy(session):
+        elif session.is_owed:
+            self._timer = self._desk.delays.after(BUSY_SECONDS, self)
+        elif limit and self._idle() >= limit:
             self._stop("4.4.2", "Timeout; closing")
         else:
             self._arm()

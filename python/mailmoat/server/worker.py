@@ -126,7 +126,8 @@ class Worker:
 
     def _connection(self, *, proxy: bool) -> Connection:
         if len(self._desk.connections) + 1 >= self._most and self._accepting:
-            self._pause()
+            self._accepting = False
+            self._loop.call_soon(self._pause)  # not at once: the connection being accepted would be lost
         return Connection(self._desk, ProxyHeader() if proxy else None)
 
     async def _accept(self) -> None:
