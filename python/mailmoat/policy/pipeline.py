@@ -11,7 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog
-from mailmoat.policy.agent import PASS, Agent, Pass, Reply, Stage, Tempfail
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -48,6 +48,14 @@ class Pipeline:
         agents = iter(self._stages[Stage(stage)])
         return self._next(agents, arguments, ())
 
+    def ended(self, session: SessionView) -> None:
+        """Tell every agent that wants to know that the connection is gone; never raises."""
+        for name, told in self._stages[Stage.DISCONNECT]:
+            try:
+                told(session)
+            except Exception as error:  # noqa: BLE001 - the same joint
+                self._failed(name, error, (session,))
+
     def _next(
         self,
         agents: Iterator[tuple[str, Asked]],
@@ -59,11 +67,12 @@ class Pipeline:
                 verdict = asked(*arguments)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
                 return self._failed(name, error, arguments)
-            if inspect.isawaitable(verdict):
+            if isinstance(verdict, Pass):
+                stamps += verdict.stamps
+            elif inspect.isawaitable(verdict):
                 return self._wait(name, verdict, agents, arguments, stamps)
-            if not isinstance(verdict, Pass):
-                return verdict
-            stamps += verdict.stamps
+            else:
+                return self._decided(name, verdict, arguments)
         return Pass(stamps) if stamps else PASS
 
     async def _wait(
@@ -79,9 +88,15 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the same joint
             return self._failed(name, error, arguments)
         if not isinstance(verdict, Pass):
-            return verdict
+            return self._decided(name, verdict, arguments)
         rest = self._next(agents, arguments, stamps + verdict.stamps)
         return await rest if inspect.isawaitable(rest) else rest
+
+    def _decided(self, name: str, verdict: Verdict, arguments: tuple[object, ...]) -> Verdict:
+        """What an agent gave instead of a pass; the type is a promise that nobody has checked yet."""
+        if isinstance(verdict, (Report, Reject, Tempfail, Discard)):
+            return verdict
+        return self._failed(name, TypeError(f"gave {type(verdict).__name__} for a verdict"), arguments)
 
     def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
         session = cast("SessionView", arguments[0])
