@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from mailmoat import _native
 
 PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks"}
 
@@ -122,6 +125,19 @@ class Server:
             check=check,
             cwd=self.directory,
         )
+
+    def events(self, name: str) -> list[dict]:
+        """The log's lines of this event."""
+        lines = self.log.read_bytes().splitlines()
+        return [line for line in map(json.loads, filter(None, lines)) if line["event"] == name]
+
+    def queue(self) -> list[dict]:
+        """What `queue list` shows."""
+        return json.loads(self.cli("queue", "list", "--json", check=True).stdout)
+
+    def empty(self) -> bool:
+        """Nothing is in the spool."""
+        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"]) == 0
 
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""
