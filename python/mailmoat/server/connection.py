@@ -13,7 +13,7 @@ import socket  # noqa: TID251 - the option numbers of TCP_INFO
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog, metrics
-from mailmoat.policy.agent import Discard, Pass, Reject, Report, Stage, Tempfail
+from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.server.proxy import Malformed, ProxyHeader
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
                 desk.held.leave(self)
             self._log(session)
             if desk.asks_disconnect:
-                desk.pipeline.run(Stage.DISCONNECT, self)
+                desk.pipeline.ended(self)
         desk.closed(self, self._source)
 
     def pause_writing(self) -> None:
