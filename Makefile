@@ -23,8 +23,8 @@ $(VENV)/.made:
 $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml
 	@command -v cargo >/dev/null || { echo "mailmoat needs a Rust toolchain, 1.87 or newer: https://rustup.rs"; exit 1; }
 	@command -v cc >/dev/null || { echo "mailmoat needs a C compiler, for SQLite: install gcc or clang"; exit 1; }
-	@echo "==> building the extension in release mode; the first time this takes a few minutes"
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release
+	@echo "==> installing the dependencies and building the extension in release mode: a few minutes the first time"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PIP_QUIET=1 $(BIN)/maturin develop --release
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.built
