@@ -190,7 +190,7 @@ def test_failing_writes_lose_nothing_acknowledged(
     partition.close()
     adopted = Partition.adopt(str(tmp_path))
     assert adopted is not None
-    stored = {queue_id: attempts for queue_id, _, attempts in adopted.schedule()}
+    stored = {queue_id: attempts for queue_id, _, _, attempts in adopted.schedule()}
     assert set(stored) == {*acknowledged, last.queue_id}
     assert stored[settled.queue_id] == 4
     assert adopted.count == len(stored)
