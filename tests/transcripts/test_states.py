@@ -63,7 +63,7 @@ def everywhere(reply):
 
 def between(reply, *, fresh, outside, inside=None):
     """`fresh` before HELO, `outside` a transaction, `inside` one; `reply` where nothing else is said."""
-    row = {state: reply for state in STATES} | {"fresh": fresh}
+    row = dict.fromkeys(STATES, reply) | {"fresh": fresh}
     row |= dict.fromkeys(("helo", "ehlo", "ended"), outside)
     return row | (dict.fromkeys(("mail", "refused", "rcpt"), inside) if inside else {})
 
