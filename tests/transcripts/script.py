@@ -20,7 +20,7 @@ SIMPLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 LINE = re.compile(r"(?P<who>[CS])(?P<form>[:>!|]|\+(?P<after>[0-9.]+)s:|\*(?P<times>[0-9]+):) ?(?P<text>.*)")
 
 
-class Unreadable(ValueError):
+class TranscriptError(ValueError):
     """The transcript itself is wrong."""
 
 
@@ -85,7 +85,7 @@ def read(text):
         elif LINE.fullmatch(line) or word in ("@", "!"):
             transcript.lines.append(line)
         else:
-            raise Unreadable(f"line {number}: {line}")
+            raise TranscriptError(f"line {number}: {line}")
     return transcript
 
 
@@ -175,7 +175,7 @@ class Player:
         elif text in acts:
             acts[text]()
         else:
-            raise Unreadable(text)
+            raise TranscriptError(text)
 
     def _collect(self):
         for at_ms, line in self.world.said[self._seen :]:
