@@ -40,6 +40,7 @@ class Loop(asyncio.AbstractEventLoop):
     def __init__(self):
         self.now_ms = START_MS
         self.faults = []
+        self.wakes = 0
         self._ready = []
         self._timers = []
         self._number = itertools.count()
@@ -92,6 +93,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.settle()
         while self._timers and self._timers[0][0] <= to_ms:
             self.now_ms = max(self.now_ms, self._timers[0][0])
+            self.wakes += 1
             self.settle()
         self.now_ms = max(self.now_ms, to_ms)
 
@@ -358,4 +360,6 @@ class World:
             "a source is not given back"
         )
         assert len(self.delays) == 0, "a deadline is left"
+        seconds = (self.loop.now_ms - START_MS) / 1000
+        assert self.loop.wakes < 50 + 2 * seconds, f"{self.loop.wakes} timers in {seconds} s: many such connections cost a core"
         assert [name for name, _ in self.log].count("session-ended") <= 1

@@ -389,7 +389,9 @@ class Connection(asyncio.BufferedProtocol):
     def _arm(self) -> None:
         """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
         limits = self._desk.settings.limits
-        waits = [limit - self._idle() for limit in (limits.command_time, limits.data_time) if limit]
+        idle = self._idle()
+        # A limit that is over is the one that does not hold now: when it comes to hold, it begins anew.
+        waits = [limit - idle if idle < limit else limit for limit in (limits.command_time, limits.data_time) if limit]
         if limits.session_time:
             waits.append(self._started + limits.session_time - clock.monotonic())
         if waits:
