@@ -361,5 +361,7 @@ class World:
         )
         assert len(self.delays) == 0, "a deadline is left"
         seconds = (self.loop.now_ms - START_MS) / 1000
-        assert self.loop.wakes < 50 + 2 * seconds, f"{self.loop.wakes} timers in {seconds} s: many such connections cost a core"
+        assert self.loop.wakes < 50 + 2 * seconds, (
+            f"{self.loop.wakes} timers in {seconds} s: many such connections cost a core"
+        )
         assert [name for name, _ in self.log].count("session-ended") <= 1
