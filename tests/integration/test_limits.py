@@ -129,13 +129,13 @@ def test_times(server):
         return time.monotonic() - begun, reply, client.reply()
 
     mx = server(
-        MAILMOAT_LIMITS__COMMAND_TIME="1", MAILMOAT_LIMITS__DATA_TIME="2", MAILMOAT_LIMITS__SESSION_TIME="3",
+        MAILMOAT_LIMITS__COMMAND_TIME="0.5", MAILMOAT_LIMITS__DATA_TIME="1", MAILMOAT_LIMITS__SESSION_TIME="2",
         MAILMOAT_LIMITS__IDLE_COMMANDS="0", MAILMOAT_LOG__LEVEL="info",
     )  # fmt: skip
     runs = (silent_at_a_command, silent_in_content, busy_for_too_long)
     with ThreadPoolExecutor() as pool:
         waits = [pool.submit(run, mx) for run in runs]
-        for wait, run, least in zip(waits, runs, (1, 2, 3), strict=True):
+        for wait, run, least in zip(waits, runs, (0.5, 1, 2), strict=True):
             seconds, reply, after = wait.result()
             assert reply.startswith("421 4.4.2"), (run, reply)
             assert after == ""

@@ -260,8 +260,10 @@ def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
     client = clients[0]
     client.socket.settimeout(15)
     assert client.reply()[:3] == "500"
-    for _ in range(sent[0] // 6):
-        assert client.reply() == "250 2.0.0 OK"
+    replies = b""
+    while replies.count(b"\n") < sent[0] // 6:
+        replies += client.socket.recv(1 << 20)
+    assert replies == b"250 2.0.0 OK\r\n" * (sent[0] // 6)
 
 
 def test_five_hundred_held_sessions_cost_other_clients_nothing(server):
