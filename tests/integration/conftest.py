@@ -128,16 +128,20 @@ class Server:
 
     def events(self, name: str) -> list[dict]:
         """The log's lines of this event."""
-        lines = self.log.read_bytes().splitlines()
-        return [line for line in map(json.loads, filter(None, lines)) if line["event"] == name]
+        # Besides these there are plain lines of the start, and one may be half written.
+        lines = (line for line in self.log.read_bytes().splitlines() if line.startswith(b"{") and line.endswith(b"}"))
+        return [line for line in map(json.loads, lines) if line["event"] == name]
 
     def queue(self) -> list[dict]:
         """What `queue list` shows."""
         return json.loads(self.cli("queue", "list", "--json", check=True).stdout)
 
+    def count(self) -> int:
+        """Messages in the spool."""
+        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"])
+
     def empty(self) -> bool:
-        """Nothing is in the spool."""
-        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"]) == 0
+        return self.count() == 0
 
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""
