@@ -25,7 +25,8 @@ class NextHop:
     """An SMTP (or LMTP) server in threads.
 
     `replies[verb]`: a reply, a list of them by turn (the last stays), or a function of the command line; None says nothing more,
-    "" drops the connection. Verbs: `greeting`, the commands, `end` (of data; under LMTP once for each recipient, given it as line).
+    "" drops the connection. Verbs: `greeting`, the commands, `end` (of data). For DATA and `end` the line is `<sender>`; under LMTP
+    `end` is asked once for each recipient, with the recipient for line.
     """
 
     def __init__(self, port: int = 0, *, lmtp: bool = False, start: bool = True, **replies) -> None:
@@ -103,14 +104,12 @@ class NextHop:
     def _converse(self, connection: socket.socket, lines, number: int) -> None:
         verb, line, sender, recipients = "greeting", "", "", []
         while True:
-            reply = self._reply(verb, line)
+            reply = "503 5.5.1 no recipients" if verb == "DATA" and not recipients else self._reply(verb, line)
             if reply == "":
                 return
             if reply is None:
                 lines.read()
                 return
-            if verb == "DATA" and not recipients:
-                reply = "503 5.5.1 no recipients"
             connection.sendall(reply.encode("latin-1") + b"\r\n")
             if verb == "QUIT":
                 return
@@ -128,6 +127,7 @@ class NextHop:
                 return
             line = octets.decode("latin-1").strip()
             verb = line[:4].upper()
+            line = f"<{sender}>" if verb == "DATA" else line
 
     def _take(self, connection: socket.socket, lines, message: Received) -> bool:
         """The content, and the reply or replies to its end."""
@@ -137,8 +137,10 @@ class NextHop:
                 return False
             content.append(octets[1:] if octets.startswith(b".") else octets)
         message.content = b"".join(content)
-        asked = message.recipients if self.lmtp else [""]
+        asked = message.recipients if self.lmtp else [f"<{message.sender}>"]
         replies = [self._reply("end", recipient) for recipient in asked]
+        if None in replies:
+            lines.read()
         if not all(replies):
             return False
         if self.lmtp:

@@ -236,9 +236,12 @@ class Server:
         """What `queue list` shows."""
         return json.loads(self.cli("queue", "list", "--json", check=True).stdout)
 
+    def count(self) -> int:
+        """Messages in the spool."""
+        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"])
+
     def empty(self) -> bool:
-        """Nothing is in the spool."""
-        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"]) == 0
+        return self.count() == 0
 
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""

@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from tests.integration.conftest import answers, free_port, wait_for
@@ -125,33 +127,48 @@ def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
         assert sum(ids.values()) - 100 <= 20, "more came twice than were on their way over 20 connections"
 
 
-FAULTS = {
+EARLY = {
     "no greeting": ({"greeting": [None, "220 hop"]}, "421 4.4.2 Timed out"),
     "no reply to EHLO": ({"EHLO": [None, "250 hop"]}, "421 4.4.2 Timed out"),
-    "no reply to MAIL": ({"MAIL": [None, "250 ok"]}, "421 4.4.2 Timed out"),
-    "no reply to RCPT": ({"RCPT": [None, "250 ok"]}, "421 4.4.2 Timed out"),
-    "no reply to DATA": ({"DATA": [None, "354 go"]}, "421 4.4.2 Timed out"),
     "greeting dropped": ({"greeting": ["", "220 hop"]}, "421 4.4.2"),
-    "MAIL dropped": ({"MAIL": ["", "250 ok"]}, "421 4.4.2"),
-    "end of data dropped": ({"end": ["", "250 ok"]}, "421 4.4.2"),
     "a greeting that is none": ({"greeting": ["HTTP/1.1 400 Bad Request", "220 hop"]}, "4"),
-    "garbage for MAIL": ({"MAIL": ["\x00\xff garbage", "250 ok"]}, "4"),
-    "garbage for the end": ({"end": ["99", "250 ok"]}, "4"),
     "busy": ({"greeting": ["421 4.3.2 too busy", "220 hop"]}, "421 4.3.2 too busy"),
     "EHLO 4yz": ({"EHLO": ["450 4.3.2 not now", "250 hop"]}, "450 4.3.2 not now"),
-    "MAIL 4yz": ({"MAIL": ["451 4.7.1 greylisted", "250 ok"]}, "451 4.7.1 greylisted"),
-    "RCPT 4yz": ({"RCPT": ["450 4.2.1 mailbox busy", "250 ok"]}, "450 4.2.1 mailbox busy"),
-    "DATA 4yz": ({"DATA": ["452 4.3.1 disk full", "354 go"]}, "452 4.3.1 disk full"),
-    "end 4yz": ({"end": ["451 4.6.0 scanner down", "250 ok"]}, "451 4.6.0 scanner down"),
 }
+LATE = [
+    ("MAIL", None, "421 4.4.2 Timed out"),
+    ("RCPT", None, "421 4.4.2 Timed out"),
+    ("DATA", None, "421 4.4.2 Timed out"),
+    ("end", None, "421 4.4.2 Timed out"),
+    ("MAIL", "", "421 4.4.2"),
+    ("RCPT", "", "421 4.4.2"),
+    ("DATA", "", "421 4.4.2"),
+    ("end", "", "421 4.4.2"),
+    ("MAIL", "\x00\xff garbage", "4"),
+    ("RCPT", "250-never ends\r\n251 ends otherwise", "4"),
+    ("DATA", "250 ok", "4"),
+    ("end", "99", "4"),
+    ("MAIL", "451 4.7.1 greylisted", "451 4.7.1 greylisted"),
+    ("RCPT", "450 4.2.1 mailbox busy", "450 4.2.1 mailbox busy"),
+    ("DATA", "452 4.3.1 disk full", "452 4.3.1 disk full"),
+    ("end", "451 4.6.0 scanner down", "451 4.6.0 scanner down"),
+]
+IMPATIENT = dict.fromkeys(("greeting_time", "mail_time", "rcpt_time", "data_time", "end_of_data_time"), 0.4)
 
 
-def test_a_fault_defers_and_the_next_attempt_delivers_once(server):
-    limits = dict.fromkeys(("greeting_time", "mail_time", "rcpt_time", "data_time", "end_of_data_time"), 0.3)
+def deferred_then_delivered(made, queue_id, reason):
+    first, second = (line for line in made.events("delivery-attempt") if line["queue_id"] == queue_id)
+    ((outcome, reply),) = ((entry["outcome"], entry["reply"]) for entry in first["outcomes"])
+    assert (outcome, first["attempt"]) == ("deferred", 1)
+    assert reply.startswith(reason)
+    assert (second["outcomes"][0]["outcome"], second["attempt"]) == ("delivered", 2)
+
+
+def test_a_fault_before_the_transaction_defers_and_the_next_attempt_delivers_once(server):
     with NextHop() as hop:
-        made = server(MAILMOAT_WORKERS="1", **to(hop, idle_time=0.1, **limits))
+        made = server(MAILMOAT_WORKERS="1", **to(hop, idle_time=0.1, **IMPATIENT))
         well = dict(hop.replies)
-        for fault, (replies, reason) in FAULTS.items():
+        for fault, (replies, reason) in EARLY.items():
             wait_for(lambda: not hop.sockets, what="end of the kept connection")
             hop.replies = well | {verb: list(turns) for verb, turns in replies.items()}
             with Client(made.port) as client:
@@ -159,11 +176,32 @@ def test_a_fault_defers_and_the_next_attempt_delivers_once(server):
             wait_for(made.empty, what=f"empty spool after {fault}")
             assert hop.ids() == {"one": 1}, fault
             hop.messages.clear()
-            first, second = (line for line in made.events("delivery-attempt") if line["queue_id"] == queue_id)
-            (outcome,) = first["outcomes"]
-            assert (outcome["recipient"], outcome["outcome"], first["attempt"]) == (ALICE, "deferred", 1), fault
-            assert outcome["reply"].startswith(reason), fault
-            assert (second["outcomes"][0]["outcome"], second["attempt"]) == ("delivered", 2), fault
+            deferred_then_delivered(made, queue_id, reason)
+    assert made.events("report-made") == []
+
+
+def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(server):
+    owed = {(verb, f"m{number}"): reply for number, (verb, reply, _) in enumerate(LATE)}
+
+    def once(verb, well):
+        """The fault of this message, the first time."""
+        return lambda line: owed.pop((verb, line.partition("<")[2].partition("@")[0]), well)
+
+    replies = {
+        verb: once(verb, "354 go on" if verb == "DATA" else "250 ok") for verb in ("MAIL", "RCPT", "DATA", "end")
+    }
+    with NextHop(**replies) as hop:
+        made = server(MAILMOAT_WORKERS="1", **to(hop, **IMPATIENT))
+        queue_ids = []
+        with Client(made.port) as client:
+            for number in range(len(LATE)):
+                reply = client.send(f"m{number}", f"m{number}@all.example.test", sender=f"m{number}@remote.test")
+                queue_ids.append(reply.split()[2])
+        wait_for(made.empty, what="empty spool")
+        assert owed == {}
+        assert hop.ids() == {f"m{number}": 1 for number in range(len(LATE))}
+    for queue_id, (_, _, reason) in zip(queue_ids, LATE, strict=True):
+        deferred_then_delivered(made, queue_id, reason)
     assert made.events("report-made") == []
 
 
@@ -279,14 +317,15 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @pytest.fixture
-def postfix(peer, tmp_path_factory, running):
+def postfix(peer, running):
     """A Postfix of its own, on a port of its own: its port and alice's Maildir."""
     program = peer("postfix")
     if os.geteuid() != 0:
         pytest.skip("only root can start Postfix")
-    directory = tmp_path_factory.mktemp("postfix")
-    for parent in (directory, *directory.parents[:2]):
-        parent.chmod(0o755)
+    # Not below pytest's directory: that is closed to Postfix's own account.
+    temporary = tempfile.TemporaryDirectory(prefix="postfix-")
+    directory = Path(temporary.name)
+    directory.chmod(0o755)
     port, account = free_port(), pwd.getpwnam("postfix")
     config, queue, data, boxes = (directory / name for name in ("etc", "queue", "data", "boxes"))
     for made in (config, queue, data, boxes):
@@ -304,7 +343,11 @@ def postfix(peer, tmp_path_factory, running):
     log = directory / "log"
     assert process.poll() is None, log.read_text() if log.exists() else "Postfix ended at once"
     yield port, boxes / "alice"
-    process.send_signal(signal.SIGTERM)
+    # The program is a script around the server, which survives it.
+    master = int((queue / "pid" / "master.pid").read_text())
+    os.kill(master, signal.SIGTERM)
+    process.wait(20)
+    temporary.cleanup()
 
 
 def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix):

@@ -239,7 +239,7 @@ def test_a_client_that_does_not_read_is_not_read_either(server):
             sent += client.socket.send(b"HELP\r\n" * 20_000)
     assert sent < 60_000_000
     # And it is not kept for ever: it is told to go, does not read that either, and is cut off.
-    mx.until(lambda: mx.figure("connections") == 0, 10, what="end of the connection")
+    mx.until(lambda: mx.figure("connections") == 0, 20, what="end of the connection")
 
 
 def test_clients_that_reset_at_once_leave_nothing_behind(server):
