@@ -279,7 +279,13 @@ impl Decoder {
             return;
         }
         self.eight_bit |= !octets.is_ascii();
+        let mut octets = octets;
         if self.file.is_none() && rules.memory > 0 && self.memory.len() + octets.len() > rules.memory {
+            // The memory is filled first: however the input is cut, the head is the same.
+            let room = octets.len().min(rules.memory.saturating_sub(self.memory.len()));
+            let (first, rest) = octets.split_at(room);
+            self.memory.extend_from_slice(first);
+            octets = rest;
             match open_loose(&rules.loose_dir, &self.memory) {
                 Ok(file) => self.file = Some(file),
                 Err(_) => return self.fail(Fault::Storage),
@@ -402,6 +408,18 @@ mod tests {
         assert_eq!(content.size(), 10);
         drop(content);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_head_does_not_depend_on_cuts() {
+        let rules = ContentRules { memory: 7, ..rules() };
+        for size in 1..20 {
+            let mut decoder = Decoder::default();
+            for piece in b"a: b\r\nc: d\r\n\r\ne\r\n.\r\n".chunks(size) {
+                decoder.feed(&rules, piece);
+            }
+            assert_eq!(decoder.head(), b"a: b\r\nc", "pieces of {size}");
+        }
     }
 
     proptest! {

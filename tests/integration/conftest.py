@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,9 +10,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+import mailmoat
+from mailmoat import _native
 
 PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks"}
 
@@ -44,6 +49,70 @@ def answers(port: int) -> bool:
         return False
 
 
+class Client:
+    """A client that says exactly what it is told, and reads whole replies."""
+
+    def __init__(self, port: int, timeout: float = 15.0, greeted: bool = True) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+        self.greeting = self.reply() if greeted else ""
+
+    def send(self, *lines: str) -> None:
+        """In one segment, each line with CRLF."""
+        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+
+    def reply(self) -> str:
+        """The next reply, its lines joined by LF; empty when the server has closed or reset the connection."""
+        lines: list[str] = []
+        while not lines or lines[-1][3:4] == "-":
+            while b"\r\n" not in self._received:
+                try:
+                    octets = self.socket.recv(65536)
+                except ConnectionError:
+                    octets = b""
+                if not octets:
+                    return ""
+                self._received += octets
+            line, _, self._received = self._received.partition(b"\r\n")
+            lines.append(line.decode())
+        return "\n".join(lines)
+
+    def replies(self, count: int) -> list[str]:
+        return [self.reply() for _ in range(count)]
+
+    def ask(self, *lines: str) -> str:
+        """Say the lines one by one; the last one's reply."""
+        reply = ""
+        for line in lines:
+            self.send(line)
+            reply = self.reply()
+        return reply
+
+    def timed(self) -> tuple[float, str]:
+        """Seconds until the next reply, and the reply."""
+        begun = time.monotonic()
+        reply = self.reply()
+        return time.monotonic() - begun, reply
+
+    def deliver(self, content: str = "Subject: x\r\n\r\nx", recipient: str = "alice@example.test") -> str:
+        """One transaction after EHLO; the reply to its end of data."""
+        return self.ask("MAIL FROM:<sender@remote.tld>", f"RCPT TO:<{recipient}>", "DATA", f"{content}\r\n.")
+
+    def silent(self, seconds: float) -> bool:
+        """Nothing comes for so long."""
+        self.socket.settimeout(seconds)
+        try:
+            return not self._received and self.socket.recv(1, socket.MSG_PEEK) is None
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(15)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
 class Server:
     """A running mailmoat below a directory of its own; settings by their names below `mailmoat.toml` or in the environment."""
 
@@ -58,6 +127,7 @@ class Server:
         self.config.write_text(toml)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
+            "PYTHONPATH": str(Path(mailmoat.__file__).parents[1]),
             "MAILMOAT_CONFIG": str(self.config),
             "MAILMOAT_HOSTNAME": "mx.example.test",
             "MAILMOAT_LISTEN": f"127.0.0.1:{self.port}",
@@ -72,6 +142,7 @@ class Server:
         }
         self.environment = {name: value for name, value in self.environment.items() if value is not None}
         self.log = directory / "log.jsonl"
+        self.clients: list[Client] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Server:
@@ -95,6 +166,11 @@ class Server:
         """The supervisor's children."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
+
+    def workers(self) -> list[int]:
+        """Those of them that are workers."""
+        started = {line["pid"] for line in self.logged("process-started") if line["process"].startswith("worker")}
+        return [pid for pid in self.pids() if pid in started]
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
@@ -123,6 +199,43 @@ class Server:
             cwd=self.directory,
         )
 
+    def client(self, hello: str = "EHLO client.remote.tld", **options) -> Client:
+        """A client that has been greeted and has said hello; closed at the end of the test."""
+        client = Client(options.pop("port", self.port), **options)
+        self.clients.append(client)
+        if hello:
+            client.ask(hello)
+        return client
+
+    def figures(self) -> dict[str, float]:
+        """What /metrics says now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return {
+            name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        }
+
+    def figure(self, name: str) -> float:
+        return self.figures()[f"mailmoat_{name}"]
+
+    def logged(self, event: str) -> list[dict]:
+        """The lines of this event so far."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
+    def until(self, condition, seconds: float = 15.0, what: str = "condition"):
+        return wait_for(condition, seconds, what)
+
+    events = logged
+
+    def queue(self) -> list[dict]:
+        """What `queue list` shows."""
+        return json.loads(self.cli("queue", "list", "--json", check=True).stdout)
+
+    def empty(self) -> bool:
+        """Nothing is in the spool."""
+        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"]) == 0
+
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""
         return sorted((self.directory / "maildir" / "new").glob("*"))
@@ -140,7 +253,10 @@ def server(tmp_path, request):
 
     yield make
     for made in started:
-        made.stop()
+        for client in made.clients:
+            client.close()
+    ended = [made.exited() or made.stop() == 0 for made in started]
+    assert all(ended), [made.log.read_text() for made in started]
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
-        """Whether this address, in text form without a port, is in one of them."""
-        return bool(self._networks) and self._contains(address)
+        """Whether this address, in text form without a port, is in one of them; an empty one, of a peer already gone, is in none."""
+        return bool(self._networks and address) and self._contains(address)
 
     def _look(self, text: str) -> bool:
         address = ip_address(text)

@@ -7,6 +7,7 @@ text never reaches the wire.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog
@@ -50,6 +51,14 @@ class Pipeline:
         agents = iter(self._stages[stage])
         return self._next(agents, arguments, ())
 
+    def ended(self, session: SessionView) -> None:
+        """Tell every agent that wants to know that the connection is gone; never raises."""
+        for name, told in self._stages[Stage.DISCONNECT]:
+            try:
+                told(session)
+            except Exception as error:  # noqa: BLE001 - the same joint
+                self._failed(name, error, (session,))
+
     def _next(
         self,
         agents: Iterator[tuple[str, Asked]],
@@ -63,10 +72,10 @@ class Pipeline:
                 return self._failed(name, error, arguments)
             if isinstance(verdict, Pass):
                 stamps += verdict.stamps
-            elif isinstance(verdict, DECISIONS):
-                return verdict
-            else:
+            elif inspect.isawaitable(verdict):
                 return self._wait(name, verdict, agents, arguments, stamps)
+            else:
+                return self._decided(name, verdict, arguments)
         return Pass(stamps) if stamps else PASS
 
     async def _wait(
@@ -82,9 +91,15 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the same joint
             return self._failed(name, error, arguments)
         if not isinstance(verdict, Pass):
-            return verdict
+            return self._decided(name, verdict, arguments)
         rest = self._next(agents, arguments, stamps + verdict.stamps)
         return rest if isinstance(rest, (Pass, *DECISIONS)) else await rest
+
+    def _decided(self, name: str, verdict: Verdict, arguments: tuple[object, ...]) -> Verdict:
+        """What an agent gave instead of a pass; the type is a promise that nobody has checked yet."""
+        if isinstance(verdict, DECISIONS):
+            return verdict
+        return self._failed(name, TypeError(f"gave {type(verdict).__name__} for a verdict"), arguments)
 
     def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
         session = cast("SessionView", arguments[0])

@@ -1,8 +1,9 @@
 """A connection: carries octets and steps between a transport and its session machine (RFC 5321 3, 4.5.3.2).
 
 Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
-`limits.held_input` and then not read; a peer that goes away frees its place at once; a timer per connection ends it when it
-says nothing for too long. Never decides anything: verdicts come from the pipeline, durability from the store.
+`limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies; a peer that goes away
+frees its place at once; a timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when
+it does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket  # noqa: TID251 - the option numbers of TCP_INFO
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog, metrics
-from mailmoat.policy.agent import Discard, Pass, Reject, Report, Stage, Tempfail
+from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.server.proxy import Malformed, ProxyHeader
 
 if TYPE_CHECKING:
@@ -33,14 +34,17 @@ STAGE_RCPT = _native.STAGE_RCPT
 ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
+LINGER_SECONDS = 10.0  # what the last reply has to leave in
+BUSY_SECONDS = 1.0
 QUIT_CODE = 221
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One TCP connection of a worker and its session; the agents' `SessionView`."""
 
     __slots__ = (
         "_asked",
+        "_clogged",
         "_desk",
         "_judged",
         "_mail_from",
@@ -71,9 +75,9 @@ class Connection(asyncio.Protocol):
         self._transaction = 0
         self._mail_from = ""
         self._rules: list[str] = []
-        self._stamps: tuple[bytes, ...] = ()
+        self._stamps: list[tuple[int, bytes]] = []
         self._timer = 0
-        self._paused = self._probing = False
+        self._paused = self._clogged = self._probing = False
         self._source = b""
         self.peer = ""
         self.session_id = ""
@@ -94,14 +98,13 @@ class Connection(asyncio.Protocol):
             maillog.event("proxy-refused", level="warning", client=peer)
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        """Gives the worker's one buffer: what is read is taken out of it before anything else is read."""
+        return self._desk.input
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Hands octets to the session."""
-        session = self._session
-        if session is None:
-            self._read_proxy(data)
-            return
-        self._touched = clock.monotonic()
-        self._run(session.receive(data))
+        self._take(bytes(self._desk.input[:nbytes]))
 
     def eof_received(self) -> None:
         """The peer will say nothing more: the transport closes after what is written."""
@@ -121,16 +124,20 @@ class Connection(asyncio.Protocol):
                 desk.held.leave(self)
             self._log(session)
             if desk.asks_disconnect:
-                desk.pipeline.run(Stage.DISCONNECT, self)
+                desk.pipeline.ended(self)
         desk.closed(self, self._source)
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: read nothing more from it."""
+        self._clogged = True
         self._pause()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._resume()
+        self._clogged = False
+        session = self._session
+        if session is not None and not (session.is_owed and session.buffered > self._desk.held_input):
+            self._resume()
 
     # The agents' side.
 
@@ -152,12 +159,12 @@ class Connection(asyncio.Protocol):
     # The worker's side.
 
     def due(self) -> None:
-        """A hold is over, or it is time to look for silence."""
+        """A hold is over, it is time to look for silence, or the last reply was not taken."""
         self._timer = 0
         session = self._session
-        if session is None:
+        if session is None or self._transport.is_closing():
             self._transport.abort()
-        elif session.is_held:
+        elif session.is_held and not self._lasted():
             self._desk.held.leave(self)
             self._touched = clock.monotonic()
             self._arm()
@@ -174,7 +181,7 @@ class Connection(asyncio.Protocol):
         session = self._session
         if session is None:
             self._transport.abort()
-        elif at_once or not (self._busy(session) or session.in_transaction or self._idle() < 1):
+        elif at_once or not (session.is_owed or session.in_transaction or self._idle() < 1):
             self._stop("4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
@@ -203,7 +210,7 @@ class Connection(asyncio.Protocol):
         self._source, refusal = desk.admit(peer)
         self._arm()
         if refusal:
-            self._stop("4.3.2", refusal)
+            self._stop("", refusal)  # a greeting: no enhanced status code (RFC 2034 4)
         else:
             self._run(session.connect())
 
@@ -220,7 +227,14 @@ class Connection(asyncio.Protocol):
             self._desk.delays.cancel(self._timer)
         self._begin(result.source[0] if result.source else self.peer)
         if result.rest and not self._transport.is_closing():
-            self.data_received(result.rest)
+            self._take(result.rest)
+
+    def _take(self, octets: bytes) -> None:
+        if self._session is None:
+            self._read_proxy(octets)
+            return
+        self._touched = clock.monotonic()
+        self._run(self._session.receive(octets))
 
     def _run(self, step: int) -> None:
         try:
@@ -255,7 +269,7 @@ class Connection(asyncio.Protocol):
         elif step == COMMIT:
             self._commit(session)
         elif step == CLOSE:
-            self._transport.close()
+            self._close()
         elif session.buffered > self._desk.held_input:
             self._pause()
 
@@ -275,7 +289,8 @@ class Connection(asyncio.Protocol):
         if recipient is not None:
             self._judge(session, recipient, verdict)
         if isinstance(verdict, Pass):
-            self._stamps += verdict.stamps
+            if verdict.stamps:
+                self._stamp(session, verdict.stamps)
             return session.pass_()
         if isinstance(verdict, Discard):
             self._note(verdict.reason)
@@ -285,6 +300,14 @@ class Connection(asyncio.Protocol):
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
         return session.refuse(reply.code, reply.enhanced, reply.text)
+
+    def _stamp(self, session: _native.Session, stamps: tuple[bytes, ...]) -> None:
+        """Keep stamps with what they are for: one transaction by its number, or the session (0), whose HELO may be said again (-1)."""
+        stage = session.stage
+        of = {_native.STAGE_CONNECT: 0, _native.STAGE_HELO: -1, _native.STAGE_MAIL: session.transactions + 1}
+        number = of.get(stage, session.transactions)
+        self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
+        self._stamps += [(number, stamp) for stamp in stamps]
 
     def _note(self, rule: str) -> None:
         if rule not in self._rules and len(self._rules) < maillog.MAX_VALUES:
@@ -323,16 +346,25 @@ class Connection(asyncio.Protocol):
         desk = self._desk
         queue_id = desk.store.next_queue_id()
         now = clock.wall_ms()
-        message = session.message(queue_id, now, desk.date(now), b"".join(self._stamps))
-        self._stamps = ()
+        stamps = b"".join(stamp for number, stamp in self._stamps if number in (-1, 0, session.transactions))
+        message = session.message(queue_id, now, desk.date(now), stamps)
         if message is None:
             self._run(session.committed())
         else:
             self._end_transaction(queue_id, message.size)
             desk.store.insert(self, message)
 
+    def _close(self) -> None:
+        """Ends the connection once the peer has read what is written, and soon in any case."""
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._desk.delays.cancel(self._timer)
+            self._timer = self._desk.delays.after(LINGER_SECONDS, self)
+
     def _stop(self, enhanced: str, text: str) -> None:
         session = cast("_native.Session", self._session)
+        if self._transport.is_closing():
+            return
         if session.is_held:
             self._desk.held.leave(self)
         if self._asked is not None:
@@ -340,11 +372,7 @@ class Connection(asyncio.Protocol):
             self._asked = None
         session.stop(421, enhanced, text)
         self._flush(session)
-        self._transport.close()
-
-    def _busy(self, session: _native.Session) -> bool:
-        """Whether it is our turn: a hold, a question or a commit."""
-        return session.is_held or session.is_owed
+        self._close()
 
     def _idle(self) -> float:
         return clock.monotonic() - self._touched
@@ -353,19 +381,27 @@ class Connection(asyncio.Protocol):
         limits = self._desk.settings.limits
         return limits.data_time if session.in_content else limits.command_time
 
+    def _lasted(self) -> bool:
+        """Whether the session has had all its time."""
+        most = self._desk.settings.limits.session_time
+        return bool(most) and clock.monotonic() - self._started >= most
+
     def _arm(self) -> None:
         """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
-        session = cast("_native.Session", self._session)
-        limit = self._limit(session)
-        left = limit - self._idle() if limit else 60.0
-        self._timer = self._desk.delays.after(max(left, 0.01), self)
+        limits = self._desk.settings.limits
+        waits = [limit - self._idle() for limit in (limits.command_time, limits.data_time) if limit]
+        if limits.session_time:
+            waits.append(self._started + limits.session_time - clock.monotonic())
+        if waits:
+            self._timer = self._desk.delays.after(max(min(waits), 0.01), self)
 
     def _look_for_silence(self, session: _native.Session) -> None:
-        limits = self._desk.settings.limits
         limit = self._limit(session)
-        if limits.session_time and clock.monotonic() - self._started >= limits.session_time:
+        if self._lasted() and (session.is_held or not session.is_owed):
             self._stop("4.4.2", "Session lasted too long; closing")
-        elif limit and self._idle() >= limit and not self._busy(session):
+        elif session.is_owed:
+            self._timer = self._desk.delays.after(BUSY_SECONDS, self)
+        elif limit and self._idle() >= limit:
             self._stop("4.4.2", "Timeout; closing")
         else:
             self._arm()
@@ -379,7 +415,7 @@ class Connection(asyncio.Protocol):
                 self._desk.delays.after(PROBE_SECONDS, _Probe(self))
 
     def _resume(self) -> None:
-        if self._paused and not self._transport.is_closing():
+        if self._paused and not self._clogged and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 

@@ -32,6 +32,8 @@ REASONS = {
     "directory not available": "directory",
 }
 """Label of the metric for each rule of an agent that refuses recipients."""
+INPUT_OCTETS = 16_384
+"""Read at once: a held session keeps one read beyond its bound, and there may be tens of thousands of them."""
 
 
 class Desk:
@@ -61,6 +63,7 @@ class Desk:
         self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
+        self.input = memoryview(bytearray(INPUT_OCTETS))
         self.connections: set[Connection] = set()
         self._proxies = Networks(settings.listen_proxy_networks)
         self._shared: Shared = figures.shared

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.route import route
 from mailmoat.delivery.scheduler import Scheduler
+from mailmoat.delivery.transport import make_transport
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.policy.pipeline import Pipeline
@@ -73,7 +75,8 @@ class Worker:
         self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
         pipeline = Pipeline(agents(settings, self._directory), partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
-        self._scheduler = Scheduler(loop, settings, store, delays, figures)
+        transport = make_transport(loop, route("", settings.delivery), settings, delays)
+        self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
         self._desk = Desk(
             loop=loop,
             settings=settings,
@@ -126,7 +129,8 @@ class Worker:
 
     def _connection(self, *, proxy: bool) -> Connection:
         if len(self._desk.connections) + 1 >= self._most and self._accepting:
-            self._pause()
+            self._accepting = False
+            self._loop.call_soon(self._pause)  # not at once: the connection being accepted would be lost
         return Connection(self._desk, ProxyHeader() if proxy else None)
 
     async def _accept(self) -> None:

@@ -1,0 +1,263 @@
+"""Every limit over real connections: what is said when it is reached, and that 0 switches it off (RFC 5321 4.5.3)."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+MAIL = "MAIL FROM:<sender@remote.tld>"
+KNOWN = "RCPT TO:<alice@example.test>"
+OFF = {
+    f"MAILMOAT_LIMITS__{name}": "0"
+    for name in (
+        "COMMAND_LINE", "TEXT_LINE", "RECIPIENTS", "MESSAGE_SIZE", "HOPS", "COMMAND_TIME", "DATA_TIME", "SESSION_TIME",
+        "ERRORS", "IDLE_COMMANDS", "CONNECTIONS", "CONNECTIONS_PER_SOURCE", "LOCAL_PART", "DOMAIN", "PATH",
+    )
+}  # fmt: skip
+
+
+def cpu_seconds(pid):
+    """Processor time a process has used."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_greeted(one):
+    """Whether a greeting waits to be read."""
+    one.setblocking(False)
+    try:
+        return one.recv(3, socket.MSG_PEEK) == b"220"
+    except BlockingIOError:
+        return False
+
+
+def test_lines_recipients_sizes_and_hops(server):
+    mx = server(MAILMOAT_LIMITS__MESSAGE_SIZE="10000", MAILMOAT_LIMITS__ERRORS="0", MAILMOAT_LIMITS__IDLE_COMMANDS="0")
+    client = mx.client(hello="")
+    assert "250-SIZE 10000" in client.ask("EHLO x.tld").split("\n")
+    # Command line: 512 octets with CRLF (RFC 5321 4.5.3.1.4); the one after it is understood.
+    assert client.ask("NOOP " + "x" * (512 - 7))[:3] == "250"
+    assert client.ask("NOOP " + "x" * (512 - 6)) == "500 5.5.2 Command line too long"
+    assert client.ask("NOOP " + "x" * 100_000) == "500 5.5.2 Command line too long"
+    assert client.ask("NOOP") == "250 2.0.0 OK"
+    # Addresses (4.5.3.1.1 to 4.5.3.1.3).
+    assert client.ask(f"MAIL FROM:<{'x' * 65}@remote.tld>")[:3] in ("501", "553")
+    assert client.ask(f"MAIL FROM:<x@{'y.' * 126}tldx>")[:3] in ("501", "553")
+    assert client.ask(f"MAIL FROM:<{'x' * 64}@remote.tld>")[:3] == "250"
+    # Recipients: 100, each counted once; those beyond get 452 and the message goes to the others.
+    for number in range(100):
+        assert client.ask(f"RCPT TO:<r{number}@all.example.test>")[:3] == "250"
+    assert client.ask("RCPT TO:<r100@all.example.test>") == "452 4.5.3 Too many recipients"
+    assert client.ask("DATA", "x\r\n.")[:3] == "250"
+    # Size as announced, and as it is (RFC 1870 6).
+    assert client.ask(MAIL + " SIZE=10001") == "552 5.3.4 Message size exceeds fixed maximum message size"
+    assert client.deliver("x" * 98 + ("\r\n" + "x" * 98) * 99)[:3] == "250"
+    assert (
+        client.deliver("x" * 99 + ("\r\n" + "x" * 98) * 99)
+        == "552 5.3.4 Message size exceeds fixed maximum message size"
+    )
+    # A line of text: 1000 octets with CRLF, a stuffed dot not counted (4.5.3.1.6).
+    assert client.deliver("x" * 998)[:3] == "250"
+    assert client.deliver(".." + "x" * 997)[:3] == "250"
+    assert client.deliver("x" * 999) == "500 5.6.0 A line of the message is too long"
+    # Hops (6.3).
+    assert client.deliver("Received: x\r\n" * 99 + "\r\nReceived: x")[:3] == "250"
+    assert client.deliver("Received: x\r\n" * 100 + "\r\nx") == "554 5.4.6 Too many hops: mail loop"
+    assert client.ask("QUIT")[:3] == "221"
+
+
+def test_errors_and_commands_that_bring_nothing_close_the_session(server):
+    mx = server(MAILMOAT_LIMITS__ERRORS="3", MAILMOAT_LIMITS__IDLE_COMMANDS="6")
+    client = mx.client()
+    client.send(*["FOO"] * 5)
+    assert [reply[:3] for reply in client.replies(5)] == ["500", "500", "500", "421", ""]
+    client = mx.client()
+    client.send(*["NOOP"] * 7)
+    assert [reply[:3] for reply in client.replies(7)] == ["250"] * 5 + ["421", ""]  # EHLO was the first of six
+    client = mx.client()
+    for _ in range(4):
+        assert client.deliver()[:3] == "250"  # an accepted message begins the count anew
+    assert client.ask("NOOP")[:3] == "250"
+
+
+def test_zero_switches_each_limit_off(server):
+    mx = server(**OFF, MAILMOAT_WORKERS="1")
+    client = mx.client()
+    assert "SIZE 0" in client.ask("EHLO x.tld").replace("\n250", " ").replace("-", "")
+    assert client.ask("NOOP " + "x" * 10_000) == "250 2.0.0 OK"
+    client.send(*["FOO"] * 30, *["NOOP"] * 150)
+    assert {reply[:3] for reply in client.replies(180)} == {"500", "250"}
+    assert client.ask(f"MAIL FROM:<{'x' * 300}@{'y' * 60}.{'z' * 60}.tld> SIZE=99999999999")[:3] == "250"
+    client.send(*[f"RCPT TO:<r{number}@all.example.test>" for number in range(150)])
+    assert {reply[:3] for reply in client.replies(150)} == {"250"}
+    assert client.ask("DATA", "Received: x\r\n" * 150 + "\r\n" + "x" * 100_000 + "\r\n.")[:3] == "250"
+    others = [mx.client() for _ in range(120)]
+    assert all(other.ask("NOOP")[:3] == "250" for other in others)
+
+
+def test_times(server):
+    """Each in its own server, side by side: they only wait."""
+
+    def silent_at_a_command(port_of):
+        client = port_of.client()
+        seconds, reply = client.timed()
+        return seconds, reply, client.reply()
+
+    def silent_in_content(port_of):
+        client = port_of.client()
+        client.ask(MAIL, KNOWN, "DATA")
+        client.send("Subject: x")
+        seconds, reply = client.timed()
+        return seconds, reply, client.reply()
+
+    def busy_for_too_long(port_of):
+        client = port_of.client()
+        begun = time.monotonic()
+        reply = "250"
+        while reply[:3] == "250" and time.monotonic() - begun < 5:
+            reply = client.ask("NOOP")
+        return time.monotonic() - begun, reply, client.reply()
+
+    mx = server(
+        MAILMOAT_LIMITS__COMMAND_TIME="1", MAILMOAT_LIMITS__DATA_TIME="2", MAILMOAT_LIMITS__SESSION_TIME="3",
+        MAILMOAT_LIMITS__IDLE_COMMANDS="0", MAILMOAT_LOG__LEVEL="info",
+    )  # fmt: skip
+    runs = (silent_at_a_command, silent_in_content, busy_for_too_long)
+    with ThreadPoolExecutor() as pool:
+        waits = [pool.submit(run, mx) for run in runs]
+        for wait, run, least in zip(waits, runs, (1, 2, 3), strict=True):
+            seconds, reply, after = wait.result()
+            assert reply.startswith("421 4.4.2"), (run, reply)
+            assert after == ""
+            assert least - 0.05 <= seconds < least + 0.5, (run, seconds)
+
+
+def test_each_time_counts_though_the_others_are_long(server):
+    """A short one is kept to the second when the others are at their defaults, or off."""
+    mx = server(MAILMOAT_LIMITS__SESSION_TIME="1", MAILMOAT_LIMITS__IDLE_COMMANDS="0")
+    client, busy = mx.client(), mx.client()
+    begun = time.monotonic()
+    seconds, reply = client.timed()
+    assert reply.startswith("421 4.4.2")
+    assert seconds < 1.5
+    reply = "250"
+    while reply[:3] == "250" and time.monotonic() - begun < 3:
+        reply = busy.ask("NOOP")
+    assert reply.startswith("421 4.4.2")
+    mx.stop()
+    mx = server(MAILMOAT_LIMITS__DATA_TIME="1", MAILMOAT_LIMITS__COMMAND_TIME="0")
+    client = mx.client()
+    client.ask(MAIL, KNOWN, "DATA")
+    seconds, reply = client.timed()
+    assert reply.startswith("421 4.4.2")
+    assert 1 <= seconds < 1.5
+
+
+def test_connections_of_the_host_and_of_one_source(server):
+    mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS="5")
+    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    clients = [mx.client() for _ in range(5)]
+    refused = mx.client(hello="")
+    assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
+    assert refused.reply() == ""
+    clients.pop().close()
+    mx.until(lambda: mx.figure("connections") == 4, what="a place")
+    assert mx.client().ask("NOOP")[:3] == "250"
+    assert mx.figure('connections_refused_total{reason="server"}') == 1
+    mx.stop()
+    mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="3")
+    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    clients = [mx.client() for _ in range(3)]
+    refused = mx.client(hello="")
+    assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
+    assert refused.reply() == ""
+    with socket.socket() as elsewhere:
+        elsewhere.bind(("127.0.0.9", 0))
+        elsewhere.connect(("127.0.0.1", mx.port))
+        assert elsewhere.recv(3) == b"220"
+    clients[0].close()
+    mx.until(lambda: mx.figure("connections") == 2, what="a place")
+    assert mx.client().ask("NOOP")[:3] == "250"
+    assert mx.figure('connections_refused_total{reason="source"}') == 1
+
+
+def test_want_of_descriptors_pauses_accepting_and_never_spins(server):
+    mx = server(start=False, MAILMOAT_WORKERS="1")
+    limit = 340  # 64 connections: the rest is kept for the spool, content and delivery
+    with pytest.MonkeyPatch.context() as patch:
+        popen = partial(subprocess.Popen, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        patch.setattr(subprocess, "Popen", popen)
+        mx.start()
+    sockets = [socket.create_connection(("127.0.0.1", mx.port), timeout=10) for _ in range(120)]
+
+    def greeted():
+        return sum(map(is_greeted, sockets))
+
+    accepted = mx.until(lambda: mx.figure("accept_paused_total") and greeted(), what="pause")
+    assert 30 < accepted < 100
+    used, begun = sum(map(cpu_seconds, mx.workers())), time.monotonic()
+    mx.until(lambda: time.monotonic() - begun > 2)
+    assert sum(map(cpu_seconds, mx.workers())) - used < 0.4, "it spins"
+    assert greeted() >= accepted - 1
+    assert mx.logged("accept-paused")
+    # Those inside are served meanwhile.
+    inside = next(one for one in sockets if is_greeted(one))
+    inside.settimeout(5)
+    inside.recv(1000)
+    inside.sendall(b"EHLO x.tld\r\n")
+    assert inside.recv(3) == b"250"
+    inside.sendall(b"QUIT\r\n")
+    # Room again: those that waited are greeted, in time nobody is left.
+    for one in [one for one in sockets if is_greeted(one)]:
+        one.close()
+        sockets.remove(one)
+    mx.until(lambda: greeted() >= min(len(sockets), 60) - 1, what="greetings after the pause")
+    for one in sockets:
+        one.close()
+    assert mx.client().deliver()[:3] == "250"
+    assert "Traceback" not in mx.log.read_text()
+
+
+def test_a_client_that_does_not_read_is_not_read_either(server):
+    """Its replies would else fill our memory."""
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__IDLE_COMMANDS="0", MAILMOAT_LIMITS__COMMAND_TIME="1")
+    client = mx.client()
+    client.socket.settimeout(0.5)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < 60_000_000:
+            sent += client.socket.send(b"HELP\r\n" * 20_000)
+    assert sent < 60_000_000
+    # And it is not kept for ever: it is told to go, does not read that either, and is cut off.
+    mx.until(lambda: mx.figure("connections") == 0, 10, what="end of the connection")
+
+
+def test_clients_that_reset_at_once_leave_nothing_behind(server):
+    mx = server(
+        MAILMOAT_WORKERS="2",
+        MAILMOAT_TARPIT__EXEMPT_NETWORKS="192.0.2.0/24",
+        MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="50",
+    )
+    for pid in mx.workers():
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(40):
+            with socket.create_connection(("127.0.0.1", mx.port)) as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    finally:
+        for pid in mx.workers():
+            os.kill(pid, signal.SIGCONT)
+    assert mx.client().deliver()[:3] == "250"
+    mx.until(lambda: mx.figure("connections") == 1, what="no connection but ours")
+    assert "Traceback" not in mx.log.read_text()
+    assert "Exception" not in mx.log.read_text()
