@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
@@ -10,23 +11,25 @@ RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(BIN)/python:
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "mailmoat needs Python 3.11 or newer; name it with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mailmoat needs Python 3.11 or newer; name it with make PYTHON=...")'
 	@echo "==> making $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mailmoat needs Python 3.11 or newer; name one with make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) "maturin>=1.9,<2"
+	@touch $@
 
-$(VENV)/.built: $(BIN)/python $(RUST) pyproject.toml
-	@command -v cargo >/dev/null || { echo "mailmoat needs a Rust toolchain: https://rustup.rs"; exit 1; }
-	@echo "==> building the extension and installing mailmoat into $(VENV)"
-	$(BIN)/pip install --progress-bar=on --quiet "maturin>=1.9,<2"
-	$(BIN)/pip install --progress-bar=on --quiet --disable-pip-version-check $$($(BIN)/python -c 'import tomllib; print(*(repr(d) for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH=$(CURDIR)/$(BIN):$$PATH maturin develop --release --skip-install
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# maturin installs the dependencies and links the package: an edited Python file needs no new build.
+$(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml
+	@command -v cargo >/dev/null || { echo "mailmoat needs a Rust toolchain, 1.87 or newer: https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null || { echo "mailmoat needs a C compiler, for SQLite: install gcc or clang"; exit 1; }
+	@echo "==> installing the dependencies and building the extension in release mode: a few minutes the first time"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PIP_QUIET=1 $(BIN)/maturin develop --release
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.built
 	@echo "==> installing what the tests need"
-	$(BIN)/pip install --progress-bar=on --quiet --disable-pip-version-check $$($(BIN)/python -c 'import tomllib; print(*(repr(d) for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"]))')
+	@$(PIP) $$($(BIN)/python -c 'import tomllib; print(*(d.replace(" ", "") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"]))')
 	@touch $@
 
 run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525

@@ -178,6 +178,12 @@ fn refusal(verb: Verb, phase: Phase) -> Option<&'static Reply> {
     row.get(phase as usize)?.as_ref()
 }
 
+/// The line is a HELO or EHLO, however wrong.
+fn is_hello(line: &[u8]) -> bool {
+    let verb = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    verb.eq_ignore_ascii_case(b"HELO") || verb.eq_ignore_ascii_case(b"EHLO")
+}
+
 /// A mail transaction (RFC 5321 3.3).
 #[derive(Debug)]
 pub struct Transaction {
@@ -379,7 +385,7 @@ impl Session {
         self.input = Vec::new();
         self.taken = 0;
         self.count(reply);
-        reply.write(&mut self.output);
+        reply.clone().named(&self.config.hostname).write(&mut self.output);
         self.tally.end = Some(reply.clone());
         self.phase = Phase::Closed;
         Step::Close
@@ -554,7 +560,7 @@ impl Session {
     /// Takes one command line. None: its end is not there yet.
     fn line(&mut self, rest: &[u8]) -> Option<Flow> {
         let limit = if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line };
-        if rest.starts_with(TLS_HELLO) {
+        if !self.overlong && rest.starts_with(TLS_HELLO) {
             return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
@@ -583,17 +589,15 @@ impl Session {
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
                 Err(malformed) => {
                     let (code, enhanced, text) = malformed.reply();
-                    self.say(Reply::new(code, enhanced, text))
+                    let refused = self.phase == Phase::Refused;
+                    let reply = if refused { reply::NO_SERVICE } else { Reply::new(code, enhanced, text) };
+                    self.say(if is_hello(line) { reply.plain() } else { reply })
                 }
             }
         })
     }
 
     fn command(&mut self, command: Command<'_>) -> Flow {
-        self.idle += 1;
-        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
-            return self.close(&reply::NO_PROGRESS);
-        }
         let verb = match command {
             Command::Helo(_) | Command::Ehlo(_) => Verb::Hello,
             Command::Mail { .. } => Verb::Mail,
@@ -602,8 +606,15 @@ impl Session {
             Command::Quit => Verb::Quit,
             _ => Verb::Any,
         };
+        // A recipient brings a message nearer, or is refused and counts as an error; there may be more of them than the limit.
+        if !matches!(verb, Verb::Rcpt | Verb::Quit) {
+            self.idle += 1;
+        }
+        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
+            return self.close(&reply::NO_PROGRESS);
+        }
         if let Some(refusal) = refusal(verb, self.phase) {
-            return self.say(refusal.clone());
+            return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
         match command {
             Command::Helo(name) => self.ask(Question::Hello { name: name.into(), extended: false }),
@@ -690,10 +701,12 @@ impl Session {
             }
             Question::Rcpt(address) => {
                 let accepted = Reply::new(250, "2.1.5", address.to_string());
-                if let Some(transaction) = &mut self.transaction
-                    && !transaction.recipients.iter().any(|(known, _)| *known == address)
-                {
-                    transaction.recipients.push((address, report));
+                if let Some(transaction) = &mut self.transaction {
+                    if transaction.recipients.iter().any(|(known, _)| *known == address) {
+                        self.idle += 1;
+                    } else {
+                        transaction.recipients.push((address, report));
+                    }
                 }
                 self.phase = Phase::Rcpt;
                 self.say(accepted)
@@ -716,9 +729,10 @@ impl Session {
             // RFC 5321 3.1: 554 leaves the connection open for QUIT; 421 closes it.
             Question::Connect if reply.class() == 5 => {
                 self.phase = Phase::Refused;
-                self.say(reply)
+                self.say(reply.plain().named(&self.config.hostname))
             }
-            Question::Connect => self.close(&reply),
+            Question::Connect => self.close(&reply.plain()),
+            Question::Hello { .. } => self.say(reply.plain()),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
             _ => self.say(reply),
         }

@@ -1,5 +1,7 @@
 //! Tests of the session machine: dialogues, and that a stream's steps never depend on how it is cut.
 
+#![allow(clippy::format_push_string, clippy::cast_possible_truncation)]
+
 use super::*;
 use crate::content::BareNewline;
 
@@ -46,18 +48,18 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
                 None => return record,
             },
             Step::Ask(stage) => {
-                record.push_str(&format!("<ask {stage:?}>"));
+                record += &format!("<ask {stage:?}>");
                 let foreign = session.recipient().is_some_and(|address| address.domain() != "example.test");
                 let refusal = Reply::fixed(550, "5.7.1", "Unable to relay");
                 session.answer(if foreign { Verdict::Refuse(refusal) } else { Verdict::Pass })
             }
             Step::Hold(hold) => {
-                record.push_str(&format!("<hold {hold}>"));
+                record += &format!("<hold {hold}>");
                 session.release()
             }
             Step::Commit => {
                 let message = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"").unwrap();
-                record.push_str(&format!("<commit {:?} {:?}>", message.envelope, message.content.octets));
+                record += &format!("<commit {:?} {:?}>", message.envelope, message.content.octets);
                 session.committed(None)
             }
             Step::Close => return record + "<close>",
@@ -165,7 +167,7 @@ fn stops_from_outside() {
     assert_eq!(session.receive(b"FOO\r\n"), Step::Hold(5));
     session.take_output();
     assert_eq!(session.stop(&Reply::fixed(421, "4.7.0", "bye")), Step::Close);
-    assert_eq!(session.take_output(), b"421 4.7.0 bye\r\n");
+    assert_eq!(session.take_output(), b"421 4.7.0 mx.example.test bye\r\n");
     assert_eq!(session.release(), Step::Wait);
     assert_eq!(session.receive(b"NOOP\r\n"), Step::Close);
 }

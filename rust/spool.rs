@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 mod contents;
 mod exchange;
 mod list;
+mod op;
 mod place;
 mod room;
 mod store;
@@ -38,10 +39,11 @@ pub use trouble::Trouble;
 
 use contents::Contents;
 use exchange::Exchange;
+use op::Op;
 use place::Place;
 use room::Room;
 use store::Store;
-use writer::{Op, Writer};
+use writer::Writer;
 
 use crate::message::Message;
 

@@ -27,10 +27,11 @@ PURE_RUST = [
 ]
 
 JOINTS = {
-    "delivery/scheduler.py": "a delivery that raises costs its message an attempt",
+    "delivery/delivery.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "server/connection.py": "a session that raises costs its peer the connection",
     "server/delays.py": "an owner that raises when it is due costs the others nothing",
+    "server/store.py": "a waiter that raises at its news costs the others none of theirs",
     "server/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
     "server/supervisor.py": "a reload that raises leaves the old settings in force",
 }
@@ -47,7 +48,6 @@ UNSAFE = {"shared.rs": "memory shared between processes", "snapshot.rs": "a mapp
 
 MAX_LINES = 300
 LONG_FILES = {
-    "delivery/scheduler.py": "from due to concluded: the steps of one message over the same state",
     "rust/address.rs": "the grammar of a mailbox and its one normal form are read together",
     "rust/command.rs": "every command of the protocol in one table",
     "rust/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",

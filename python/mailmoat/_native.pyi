@@ -20,7 +20,7 @@ class Message:
         reverse_path: str,
         recipients: list[str],
         content: bytes,
-        trace: bytes = b"",
+        trace: bytes = ...,
         smtputf8: bool = False,
     ) -> Message: ...
     @property

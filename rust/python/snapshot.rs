@@ -1,4 +1,5 @@
 //! Binding of `crate::snapshot`.
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
 use std::path::PathBuf;
 

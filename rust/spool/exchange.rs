@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::writer::Op;
+use super::op::Op;
 use crate::message::Message;
 
 /// News for a waiter: the message for a load, None for the rest, or an error text for the log.

@@ -13,39 +13,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use super::contents::Contents;
 use super::exchange::{Completion, Exchange};
+use super::op::{Answer, Op, apply, completion, taken};
 use super::place::Place;
 use super::room::Room;
-use super::store::{Due, Outcome, Store};
-use super::tag;
+use super::store::Store;
 use super::trouble::Trouble;
-use crate::content::Octets;
-use crate::message::Message;
 
 /// Pause between attempts to get a failed queue working again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// One thing asked of the writer.
-pub enum Op<W> {
-    Insert { waiter: W, sequence: i64, message: Arc<Message> },
-    Settle { waiter: Option<W>, sequence: i64, outcomes: Vec<Outcome>, due: i64, attempts: u32 },
-    Remove { sequence: i64 },
-    Load { waiter: W, sequence: i64 },
-    Schedule { reply: SyncSender<Result<Vec<Due>, Trouble>> },
-}
-
-/// What became of an [`Op`] inside the transaction.
-enum Answer {
-    Done,
-    Removed(bool),
-    Loaded(Arc<Message>),
-    Scheduled(Vec<Due>),
-    Refused(String),
-}
 
 /// The thread's state.
 pub struct Writer<W> {
@@ -258,56 +237,4 @@ impl<W> Writer<W> {
         store.close()?;
         Ok(empty)
     }
-}
-
-/// Octets of disk that `op` takes for good; a received content file has them already.
-fn taken<W>(op: &Op<W>) -> u64 {
-    match op {
-        Op::Insert { message, .. } => match &message.content.octets {
-            Octets::Memory(octets) => 1024 + octets.len() as u64 + message.trace.len() as u64,
-            Octets::File(_) => 1024,
-        },
-        _ => 0,
-    }
-}
-
-fn apply<W>(store: &Store, contents: &mut Contents, tag: &str, op: &Op<W>) -> Result<Answer, Trouble> {
-    match op {
-        Op::Insert { sequence, message, .. } => {
-            let file = contents.store(*sequence, &message.content.octets)?;
-            store.insert(*sequence, message, file.as_deref())?;
-        }
-        Op::Settle { sequence, outcomes, due, attempts, .. } => store.settle(*sequence, outcomes, *due, *attempts)?,
-        Op::Remove { sequence } => return store.remove(*sequence).map(Answer::Removed),
-        Op::Load { sequence, .. } => {
-            let message = store.load(*sequence, tag::queue_id(tag, *sequence), &contents.path(*sequence))?;
-            return Ok(Answer::Loaded(Arc::new(message)));
-        }
-        Op::Schedule { .. } => return store.schedule().map(Answer::Scheduled),
-    }
-    Ok(Answer::Done)
-}
-
-/// What to tell whoever waits for `op`, if anybody does.
-fn completion<W>(op: Op<W>, answer: Answer) -> Option<Completion<W>> {
-    let waiter = match op {
-        Op::Insert { waiter, .. } | Op::Load { waiter, .. } => waiter,
-        Op::Settle { waiter, .. } => waiter?,
-        Op::Remove { .. } => return None,
-        Op::Schedule { reply } => {
-            // The asker may have gone; then nobody needs it.
-            let _ = reply.send(match answer {
-                Answer::Scheduled(all) => Ok(all),
-                Answer::Refused(text) => Err(Trouble::Queue(text)),
-                _ => Ok(Vec::new()),
-            });
-            return None;
-        }
-    };
-    let result = match answer {
-        Answer::Loaded(message) => Ok(Some(message)),
-        Answer::Refused(text) => Err(text),
-        _ => Ok(None),
-    };
-    Some(Completion { waiter, result })
 }

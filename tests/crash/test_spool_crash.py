@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,50 @@ def test_several_processes_compete_and_one_gets_the_orphan(tmp_path: Path) -> No
     for process in competitors:
         process.communicate("\n")
     assert sorted(found) == sorted([partition.tag, "None", "None", "None"])
+
+
+@pytest.fixture
+def failing_writes() -> Iterator[Callable[[int], None]]:
+    """Makes every write of this process beyond so many octets of a file fail (EFBIG), until it is called with -1."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda octets: resource.setrlimit(resource.RLIMIT_FSIZE, (octets if octets >= 0 else soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [20_000, 400_000])  # the log fails; a content file fails
+def test_failing_writes_lose_nothing_acknowledged(
+    tmp_path: Path, failing_writes: Callable[[int], None], size: int
+) -> None:
+    partition = Partition.create(str(tmp_path))
+    first, settled, removed = (message(partition, b"x") for _ in range(3))
+    for one in (first, settled, removed):
+        partition.insert(one.queue_id, one)
+    completions(partition, 3)
+    failing_writes(300_000)
+    acknowledged = {first.queue_id, settled.queue_id}
+    failed: set[str] = set()
+    while partition.healthy:  # a failed batch may be followed by one that the reopened queue still has room for
+        batch = [message(partition, os.urandom(size)) for _ in range(5)]
+        for one in batch:
+            partition.insert(one.queue_id, one)
+        for waiter, error, _ in completions(partition, len(batch)):
+            (failed if error else acknowledged).add(str(waiter))
+    assert failed
+    partition.remove(removed.queue_id)
+    partition.settle("settled", settled.queue_id, [(0, 1, "250 ok")], 9, 4)
+    failing_writes(-1)
+    assert completions(partition) == [("settled", None, None)]
+    wait_healthy(partition)
+    last = message(partition, os.urandom(size))
+    partition.insert("last", last)
+    assert completions(partition) == [("last", None, None)]
+    partition.close()
+    adopted = Partition.adopt(str(tmp_path))
+    assert adopted is not None
+    stored = {queue_id: attempts for queue_id, _, _, attempts in adopted.schedule()}
+    assert set(stored) == {*acknowledged, last.queue_id}
+    assert stored[settled.queue_id] == 4
+    assert adopted.count == len(stored)
 
 
 def wait_healthy(partition: Partition) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import mailmoat
+from mailmoat import _native
 
 PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks"}
 
@@ -228,6 +229,19 @@ class Server:
 
     def until(self, condition, seconds: float = 15.0, what: str = "condition"):
         return wait_for(condition, seconds, what)
+
+    events = logged
+
+    def queue(self) -> list[dict]:
+        """What `queue list` shows."""
+        return json.loads(self.cli("queue", "list", "--json", check=True).stdout)
+
+    def count(self) -> int:
+        """Messages in the spool."""
+        return _native.count_spool(self.environment["MAILMOAT_SPOOL_DIR"])
+
+    def empty(self) -> bool:
+        return self.count() == 0
 
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""

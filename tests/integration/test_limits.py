@@ -168,7 +168,7 @@ def test_connections_of_the_host_and_of_one_source(server):
     mx.until(lambda: mx.figure("connections") == 0, what="no connection")
     clients = [mx.client() for _ in range(5)]
     refused = mx.client(hello="")
-    assert refused.greeting.startswith("421 4.3.2")
+    assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
     assert refused.reply() == ""
     clients.pop().close()
     mx.until(lambda: mx.figure("connections") == 4, what="a place")
@@ -179,7 +179,7 @@ def test_connections_of_the_host_and_of_one_source(server):
     mx.until(lambda: mx.figure("connections") == 0, what="no connection")
     clients = [mx.client() for _ in range(3)]
     refused = mx.client(hello="")
-    assert refused.greeting.startswith("421 4.3.2")
+    assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
     assert refused.reply() == ""
     with socket.socket() as elsewhere:
         elsewhere.bind(("127.0.0.9", 0))
@@ -239,7 +239,7 @@ def test_a_client_that_does_not_read_is_not_read_either(server):
             sent += client.socket.send(b"HELP\r\n" * 20_000)
     assert sent < 60_000_000
     # And it is not kept for ever: it is told to go, does not read that either, and is cut off.
-    mx.until(lambda: mx.figure("connections") == 0, 10, what="end of the connection")
+    mx.until(lambda: mx.figure("connections") == 0, 20, what="end of the connection")
 
 
 def test_clients_that_reset_at_once_leave_nothing_behind(server):

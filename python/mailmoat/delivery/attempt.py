@@ -34,6 +34,11 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     seconds: float
     """From its beginning on the connection to its outcome; 0 when none could be reached."""
 
+    @property
+    def remote_mta(self) -> str:
+        """The address in `peer`, for a report; empty when no server was reached."""
+        return self.peer.rpartition(":")[0].strip("[]")
+
 
 class Transaction(Protocol):
     """What is to be sent, and who wants to know what became of it."""

@@ -60,7 +60,7 @@ class Failure:
     reply: str
     """The last reply, such as `550 5.1.1 User unknown`, or our own reason when no server replied."""
     remote_mta: str = ""
-    """Who replied; empty when nobody did."""
+    """IP address, or name, of who replied; empty when nobody did."""
     last_attempt_ms: int | None = None
     expired_after_s: float | None = None
     """Set when it was given up for age."""
@@ -230,7 +230,7 @@ def _delivery_status(line: _Line, reporting_mta: str, message: Reported, failure
             f"Status: {status(failure)}",
         ]
         if failure.remote_mta:
-            fields.append(f"Remote-MTA: dns; {line.address(failure.remote_mta)}")
+            fields.append(f"Remote-MTA: dns; {line.address(_mta_name(failure.remote_mta))}")
         if failure.reply:
             said_by = "smtp" if re.match("[2-5][0-9]{2}(?![0-9])", failure.reply) else "X-Mailmoat"
             fields.append(line.fold(failure.reply, first=f"Diagnostic-Code: {said_by}; ", rest=" "))

@@ -1,4 +1,4 @@
-"""The transports to a next hop: SMTP and LMTP over pooled connections, a Maildir, or nowhere.
+"""The transports to a next hop: SMTP and LMTP over pooled connections, a Maildir, nowhere; or there is no next hop.
 
 A transport takes a transaction by `submit` and calls its `finished` once, through the loop. `make_transport` chooses by the
 kind of the next hop. A transport that cannot reach its hop says so with an empty `peer` in the record.
@@ -40,8 +40,12 @@ class Transport(Protocol):
         """End what runs, deferring it."""
 
 
-def make_transport(loop: asyncio.AbstractEventLoop, hop: NextHop, settings: Settings, timers: Timers) -> Transport:
+def make_transport(
+    loop: asyncio.AbstractEventLoop, hop: NextHop | None, settings: Settings, timers: Timers
+) -> Transport:
     """The transport for this kind of next hop."""
+    if hop is None:
+        return NoTransport(loop)
     if hop.path is not None:
         return MaildirTransport(loop, hop.path, settings.hostname)
     if hop.kind == "discard":
@@ -107,6 +111,27 @@ class DiscardTransport:
         """Every recipient is delivered."""
         outcomes: list[Outcome] = [(index, DELIVERED, "250 2.0.0 discarded") for index in transaction.indexes]
         record = AttemptRecord(next_hop="discard:", peer="discard", reused=False, seconds=0.0)
+        self._loop.call_soon(transaction.finished, outcomes, record)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def abort(self) -> None:
+        """Nothing runs."""
+
+
+class NoTransport:
+    """No next hop is configured: it cannot be reached, and messages wait, report and expire as with one that is down."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.connections = 0
+
+    def submit(self, transaction: Transaction) -> None:
+        """Every recipient is deferred."""
+        reply = "451 4.3.5 No next hop is configured"
+        outcomes: list[Outcome] = [(index, DEFERRED, reply) for index in transaction.indexes]
+        record = AttemptRecord(next_hop="none", peer="", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog
-from mailmoat.policy.agent import PASS, Agent, Pass, Reply, Stage, Tempfail
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
     Asked = Callable[..., Verdict | Awaitable[Verdict]]
 
 
+DECISIONS = (Report, Reject, Tempfail, Discard)
+"""Verdicts that end the asking."""
+
+
 class Pipeline:
     """The agents of one worker, by stage."""
 
     def __init__(self, agents: Sequence[Agent], on_agent_error: Callable[[], None]) -> None:
         self._on_agent_error = on_agent_error
-        self._stages: dict[Stage, tuple[tuple[str, Asked], ...]] = {
-            stage: tuple((agent.name, getattr(agent, method)) for agent in agents if _overrides(agent, method))
-            for stage in Stage
-            for method in (f"on_{stage.name.lower()}",)
-        }
+        self._stages: tuple[tuple[tuple[str, Asked], ...], ...] = tuple(
+            tuple((agent.name, getattr(agent, method)) for agent in agents if _overrides(agent, method))
+            for method in (f"on_{stage.name.lower()}" for stage in Stage)
+        )
 
     @property
     def asked(self) -> int:
         """The stages some agent listens to, as a set of `1 << stage` bits; DISCONNECT is not asked of the session machine."""
-        return sum(1 << stage for stage, agents in self._stages.items() if agents and stage is not Stage.DISCONNECT)
+        return sum(1 << stage for stage in Stage if self.listens(stage) and stage is not Stage.DISCONNECT)
 
     def listens(self, stage: Stage) -> bool:
         """Whether some agent listens to this stage."""
@@ -45,8 +48,16 @@ class Pipeline:
     def run(self, stage: int, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
         """The verdict at a stage, at once or as an awaitable; never raises."""
         arguments = (session,) if recipient is None else (session, recipient)
-        agents = iter(self._stages[Stage(stage)])
+        agents = iter(self._stages[stage])
         return self._next(agents, arguments, ())
+
+    def ended(self, session: SessionView) -> None:
+        """Tell every agent that wants to know that the connection is gone; never raises."""
+        for name, told in self._stages[Stage.DISCONNECT]:
+            try:
+                told(session)
+            except Exception as error:  # noqa: BLE001 - the same joint
+                self._failed(name, error, (session,))
 
     def _next(
         self,
@@ -59,11 +70,12 @@ class Pipeline:
                 verdict = asked(*arguments)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
                 return self._failed(name, error, arguments)
-            if inspect.isawaitable(verdict):
+            if isinstance(verdict, Pass):
+                stamps += verdict.stamps
+            elif inspect.isawaitable(verdict):
                 return self._wait(name, verdict, agents, arguments, stamps)
-            if not isinstance(verdict, Pass):
-                return verdict
-            stamps += verdict.stamps
+            else:
+                return self._decided(name, verdict, arguments)
         return Pass(stamps) if stamps else PASS
 
     async def _wait(
@@ -79,9 +91,15 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the same joint
             return self._failed(name, error, arguments)
         if not isinstance(verdict, Pass):
-            return verdict
+            return self._decided(name, verdict, arguments)
         rest = self._next(agents, arguments, stamps + verdict.stamps)
-        return await rest if inspect.isawaitable(rest) else rest
+        return rest if isinstance(rest, (Pass, *DECISIONS)) else await rest
+
+    def _decided(self, name: str, verdict: Verdict, arguments: tuple[object, ...]) -> Verdict:
+        """What an agent gave instead of a pass; the type is a promise that nobody has checked yet."""
+        if isinstance(verdict, DECISIONS):
+            return verdict
+        return self._failed(name, TypeError(f"gave {type(verdict).__name__} for a verdict"), arguments)
 
     def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
         session = cast("SessionView", arguments[0])

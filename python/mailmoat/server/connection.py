@@ -13,7 +13,7 @@ import socket  # noqa: TID251 - the option numbers of TCP_INFO
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog, metrics
-from mailmoat.policy.agent import Discard, Pass, Reject, Report, Stage, Tempfail
+from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.server.proxy import Malformed, ProxyHeader
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ STAGE_RCPT = _native.STAGE_RCPT
 ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
-CLOSING_SECONDS = 5.0
+LINGER_SECONDS = 10.0  # what the last reply has to leave in
 BUSY_SECONDS = 1.0
 QUIT_CODE = 221
 
@@ -44,8 +44,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_asked",
+        "_clogged",
         "_desk",
-        "_full",
         "_judged",
         "_mail_from",
         "_paused",
@@ -75,9 +75,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transaction = 0
         self._mail_from = ""
         self._rules: list[str] = []
-        self._stamps: tuple[bytes, ...] = ()
+        self._stamps: list[tuple[int, bytes]] = []
         self._timer = 0
-        self._full = self._paused = self._probing = False
+        self._paused = self._clogged = self._probing = False
         self._source = b""
         self.peer = ""
         self.session_id = ""
@@ -124,17 +124,17 @@ class Connection(asyncio.BufferedProtocol):
                 desk.held.leave(self)
             self._log(session)
             if desk.asks_disconnect:
-                desk.pipeline.run(Stage.DISCONNECT, self)
+                desk.pipeline.ended(self)
         desk.closed(self, self._source)
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: read nothing more from it."""
-        self._full = True
+        self._clogged = True
         self._pause()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._full = False
+        self._clogged = False
         session = self._session
         if session is not None and not (session.is_owed and session.buffered > self._desk.held_input):
             self._resume()
@@ -179,11 +179,9 @@ class Connection(asyncio.BufferedProtocol):
     def drain(self, *, at_once: bool) -> None:
         """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
         session = self._session
-        if session is None or (at_once and self._transport.is_closing()):
+        if session is None:
             self._transport.abort()
-        elif self._transport.is_closing():
-            return
-        elif at_once or not (self._busy(session) or session.in_transaction or self._idle() < 1):
+        elif at_once or not (session.is_owed or session.in_transaction or self._idle() < 1):
             self._stop("4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
@@ -212,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         self._source, refusal = desk.admit(peer)
         self._arm()
         if refusal:
-            self._stop("4.3.2", refusal)
+            self._stop("", refusal)  # a greeting: no enhanced status code (RFC 2034 4)
         else:
             self._run(session.connect())
 
@@ -239,6 +237,20 @@ class Connection(asyncio.BufferedProtocol):
         self._run(self._session.receive(octets))
 
     def _run(self, step: int) -> None:
+        try:
+            self._follow(step)
+        except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this peer its session, nobody else
+            maillog.event(
+                "session-failed",
+                level="error",
+                session=self.session_id,
+                client=self.peer,
+                error=maillog.describe(error),
+            )
+            self._stop("4.3.0", f"Local error in processing; session {self.session_id}")
+
+    def _follow(self, step: int) -> None:
+        """Take the step, and those that follow at once."""
         session = cast("_native.Session", self._session)
         while step == ASK:
             stage = session.stage
@@ -277,7 +289,8 @@ class Connection(asyncio.BufferedProtocol):
         if recipient is not None:
             self._judge(session, recipient, verdict)
         if isinstance(verdict, Pass):
-            self._stamps += verdict.stamps
+            if verdict.stamps:
+                self._stamp(session, verdict.stamps)
             return session.pass_()
         if isinstance(verdict, Discard):
             self._note(verdict.reason)
@@ -287,6 +300,14 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
         return session.refuse(reply.code, reply.enhanced, reply.text)
+
+    def _stamp(self, session: _native.Session, stamps: tuple[bytes, ...]) -> None:
+        """Keep stamps with what they are for: one transaction by its number, or the session (0), whose HELO may be said again (-1)."""
+        stage = session.stage
+        of = {_native.STAGE_CONNECT: 0, _native.STAGE_HELO: -1, _native.STAGE_MAIL: session.transactions + 1}
+        number = of.get(stage, session.transactions)
+        self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
+        self._stamps += [(number, stamp) for stamp in stamps]
 
     def _note(self, rule: str) -> None:
         if rule not in self._rules and len(self._rules) < maillog.MAX_VALUES:
@@ -325,16 +346,25 @@ class Connection(asyncio.BufferedProtocol):
         desk = self._desk
         queue_id = desk.store.next_queue_id()
         now = clock.wall_ms()
-        message = session.message(queue_id, now, desk.date(now), b"".join(self._stamps))
-        self._stamps = ()
+        stamps = b"".join(stamp for number, stamp in self._stamps if number in (-1, 0, session.transactions))
+        message = session.message(queue_id, now, desk.date(now), stamps)
         if message is None:
             self._run(session.committed())
         else:
             self._end_transaction(queue_id, message.size)
             desk.store.insert(self, message)
 
+    def _close(self) -> None:
+        """Ends the connection once the peer has read what is written, and soon in any case."""
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._desk.delays.cancel(self._timer)
+            self._timer = self._desk.delays.after(LINGER_SECONDS, self)
+
     def _stop(self, enhanced: str, text: str) -> None:
         session = cast("_native.Session", self._session)
+        if self._transport.is_closing():
+            return
         if session.is_held:
             self._desk.held.leave(self)
         if self._asked is not None:
@@ -343,16 +373,6 @@ class Connection(asyncio.BufferedProtocol):
         session.stop(421, enhanced, text)
         self._flush(session)
         self._close()
-
-    def _close(self) -> None:
-        """Close once the last reply is written; a peer that never takes it is cut off."""
-        self._transport.close()
-        self._desk.delays.cancel(self._timer)
-        self._timer = self._desk.delays.after(CLOSING_SECONDS, self)
-
-    def _busy(self, session: _native.Session) -> bool:
-        """Whether it is our turn: a hold, a question or a commit."""
-        return session.is_held or session.is_owed
 
     def _idle(self) -> float:
         return clock.monotonic() - self._touched
@@ -369,7 +389,9 @@ class Connection(asyncio.BufferedProtocol):
     def _arm(self) -> None:
         """Looks again when the shortest of the session's times could be over; 0 switches a time off."""
         limits = self._desk.settings.limits
-        waits = [limit - self._idle() for limit in (limits.command_time, limits.data_time) if limit]
+        idle = self._idle()
+        # A limit that is over is the one that does not hold now: when it comes to hold, it begins anew.
+        waits = [limit - idle if idle < limit else limit for limit in (limits.command_time, limits.data_time) if limit]
         if limits.session_time:
             waits.append(self._started + limits.session_time - clock.monotonic())
         if waits:
@@ -395,7 +417,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._desk.delays.after(PROBE_SECONDS, _Probe(self))
 
     def _resume(self) -> None:
-        if self._paused and not self._full and not self._transport.is_closing():
+        if self._paused and not self._clogged and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 

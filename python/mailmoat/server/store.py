@@ -79,11 +79,14 @@ class SpoolStore:
         for waiter, error, loaded in partition.completions():
             if error is not None:
                 self._figures.add(metrics.SPOOL_ERRORS)
-            if isinstance(waiter, tuple):
-                owner, message = cast("tuple[Waiter, Message]", waiter)
-                owner.done(error, message)
-            elif waiter is not None:
-                cast("Waiter", waiter).done(error, loaded)
+            try:
+                if isinstance(waiter, tuple):
+                    owner, message = cast("tuple[Waiter, Message]", waiter)
+                    owner.done(error, message)
+                elif waiter is not None:
+                    cast("Waiter", waiter).done(error, loaded)
+            except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their news
+                maillog.event("waiter-failed", level="error", error=maillog.describe(fault))
 
     def _close(self, partition: Partition) -> None:
         self._loop.remove_reader(partition.descriptor)

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.route import route
 from mailmoat.delivery.scheduler import Scheduler
+from mailmoat.delivery.transport import make_transport
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.policy.pipeline import Pipeline
@@ -48,6 +50,7 @@ def run(context: WorkerContext) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
+    loop.set_exception_handler(_loop_failed)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
     try:
@@ -72,7 +75,8 @@ class Worker:
         self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
         pipeline = Pipeline(agents(settings, self._directory), partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
-        self._scheduler = Scheduler(loop, settings, store, delays, figures)
+        transport = make_transport(loop, route("", settings.delivery), settings, delays)
+        self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
         self._desk = Desk(
             loop=loop,
             settings=settings,
@@ -214,6 +218,12 @@ class _Tick:
     def due(self) -> None:
         if not self._passed.done():
             self._passed.set_result(None)
+
+
+def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    reason = maillog.describe(error) if isinstance(error, BaseException) else None
+    maillog.event("loop-failed", level="error", what=str(context.get("message")), error=reason, pid=os.getpid())
 
 
 def _deadline_failed(error: BaseException) -> None:

@@ -1,0 +1,181 @@
+"""What waits: how it is shown, when it is tried again, who takes it over, what damage costs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+from tests.integration.conftest import free_port, wait_for
+from tests.nexthops import Client, NextHop
+
+from mailmoat import _native
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+
+
+def start(server, hop, workers=1, **more):
+    return server(
+        **{
+            "MAILMOAT_WORKERS": str(workers),
+            "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{hop.port}",
+            "MAILMOAT_DELIVERY__RETRY": "1",
+            **more,
+        }
+    )
+
+
+def partitions(made):
+    return sorted(path.name for path in (made.directory / "spool" / "partitions").iterdir())
+
+
+def send(made, number, prefix="m", connections=1):
+    names = [f"{prefix}{count}" for count in range(number)]
+    for part in range(connections):
+        with Client(made.port) as client:
+            for name in names[part::connections]:
+                client.send(name, ALICE)
+    return names
+
+
+def workers(made):
+    started = [line["pid"] for line in made.events("process-started") if line["process"].startswith("worker")]
+    alive = set(made.pids())
+    return [pid for pid in started if pid in alive]
+
+
+def test_the_queue_is_listed_while_the_server_runs(server):
+    hop = NextHop(free_port(), start=False)
+    made = start(server, hop, MAILMOAT_DELIVERY__RETRY="10m")
+    begun = time.time() * 1000
+    with Client(made.port) as client:
+        queue_id = client.send("one", ALICE, BOB, body=b"x" * 500 + b"\r\n").split()[2]
+    entry = wait_for(lambda: (found := made.queue()) and found[0]["attempts"] and found[0], what="first attempt")
+    assert entry["queue_id"] == queue_id
+    assert entry["reverse_path"] == "sender@remote.test"
+    assert entry["attempts"] == 1
+    assert begun <= entry["arrival"] <= time.time() * 1000
+    assert 600_000 <= entry["due"] - entry["arrival"] <= 720_000
+    assert entry["size"] > 500
+    assert entry["owned"] is True
+    assert queue_id.startswith(entry["partition"])
+    assert [(recipient["address"], recipient["state"]) for recipient in entry["recipients"]] == [
+        (ALICE, "pending"),
+        (BOB, "pending"),
+    ]
+    assert all(
+        recipient["reply"].startswith("421 4.4.1 No connection to 127.0.0.1") for recipient in entry["recipients"]
+    )
+    table = made.cli("queue", "list", check=True).stdout
+    for shown in (queue_id, "sender@remote.test", ALICE, BOB, "1 message"):
+        assert shown in table
+    assert re.search(r"in (9m\d+s|1[01]m)", table)
+    (line,) = made.events("delivery-attempt")
+    assert line["next_attempt"].endswith("Z")
+    made.stop()
+    (entry,) = made.queue()
+    assert (entry["owned"], entry["attempts"]) == (False, 1), "ending is no attempt"
+    assert "when a worker takes it" in made.cli("queue", "list", check=True).stdout
+
+
+def test_an_empty_queue(server):
+    made = server()
+    assert made.queue() == []
+    assert made.cli("queue", "list", check=True).stdout == "The spool is empty.\n"
+
+
+def test_attempts_are_counted_and_follow_the_schedule(server):
+    with NextHop(RCPT="450 4.2.1 busy") as hop:
+        made = start(server, hop, MAILMOAT_DELIVERY__RETRY="1*2, 1h")
+        send(made, 1)
+        entry = wait_for(lambda: (found := made.queue())[0]["attempts"] == 3 and found[0], what="third attempt")
+        assert entry["recipients"] == [{"address": ALICE, "state": "pending", "reply": "450 4.2.1 busy"}]
+        assert entry["due"] >= time.time() * 1000 + 3_500_000
+        assert entry["due"] - entry["arrival"] >= 3_602_000
+    assert [line["attempt"] for line in made.events("delivery-attempt")] == [1, 2, 3]
+
+
+def test_a_large_message_arrives_octet_for_octet_and_its_file_goes(server):
+    body = b"".join(
+        b"%06d " % number + hashlib.sha256(b"%d" % number).hexdigest().encode() + b"\r\n" for number in range(60_000)
+    )
+    body = b".\r\n..\r\n" + body + "caf\u00e9 \u2603\r\n.".encode() + b"\r\n"
+    assert len(body) > 4_000_000
+    with NextHop(MAIL=["451 4.3.0 not yet", "250 ok"]) as hop:
+        made = start(server, hop)
+        with Client(made.port) as client:
+            client.send("large", ALICE, body=body)
+        spool = made.directory / "spool" / "partitions"
+        wait_for(lambda: list(spool.glob("*/content/*")), what="content file")
+        wait_for(lambda: hop.messages, what="the message")
+        wait_for(made.empty, what="empty spool")
+        (received,) = hop.messages
+        assert received.content.partition(b"\r\n\r\n")[2] == body
+        wait_for(lambda: not list(spool.glob("*/content/*")) + list(spool.glob("*/loose/*")), what="end of the files")
+
+
+def test_what_a_killed_worker_had_queued_arrives_all_the_same(server):
+    hop = NextHop(free_port(), start=False)
+    made = start(server, hop, workers=2)
+    names = send(made, 60, connections=6)
+    wait_for(lambda: made.count() == 60, what="60 messages in the spool")
+    for pid in workers(made):
+        os.kill(pid, signal.SIGKILL)
+    with hop.start():
+        wait_for(made.empty, 30, "empty spool")
+        assert set(hop.ids()) == set(names)
+        adopted = wait_for(lambda: made.events("partition-adopted"), what="adoption")
+        assert sum(line["messages"] for line in adopted) >= 60
+        # What is empty goes: each worker has its own partition and no other.
+        wait_for(lambda: len(partitions(made)) == 2, what="end of the adopted partitions")
+        assert not {line["partition"] for line in adopted} & set(partitions(made))
+
+
+def test_after_a_reload_with_fewer_workers_nothing_is_left_behind(server):
+    hop = NextHop(free_port(), start=False)
+    made = start(server, hop, workers=3, start=False)
+    del made.environment["MAILMOAT_WORKERS"]
+    made.config.write_text("workers = 3\n")
+    made.start()
+    assert len(workers(made)) == 3
+    names = send(made, 90, connections=9)
+    made.config.write_text("workers = 1\n")
+    made.kill(signal.SIGHUP)
+    wait_for(lambda: len(workers(made)) == 1, 30, "one worker")
+    wait_for(lambda: len(partitions(made)) <= 4, what="adoption")
+    assert made.count() == 90
+    with hop.start():
+        wait_for(made.empty, 30, "empty spool")
+        assert hop.ids() == dict.fromkeys(names, 1), "a reload is no crash"
+        wait_for(lambda: len(partitions(made)) == 1, what="end of the adopted partitions")
+
+
+def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
+    with NextHop() as hop:
+        made = start(server, hop, MAILMOAT_DELIVERY__NEXT_HOP="")
+        send(made, 5)
+        made.stop()
+        (damaged,) = partitions(made)
+        good = _native.Partition.create(made.environment["MAILMOAT_SPOOL_DIR"])
+        message = _native.Message(
+            queue_id=good.next_queue_id(), arrival=1, reverse_path="", recipients=[ALICE],
+            content=b"Message-ID: <good@remote.test>\r\n\r\nx\r\n",
+        )  # fmt: skip
+        good.insert(object(), message)
+        good.close()
+        database = made.directory / "spool" / "partitions" / damaged / "queue.db"
+        database.write_bytes(b"not a database" * 2000)
+        made.environment["MAILMOAT_DELIVERY__NEXT_HOP"] = f"smtp://127.0.0.1:{hop.port}"
+        made.start()
+        names = send(made, 5, prefix="after")
+        wait_for(lambda: len(hop.messages) == 6, what="6 messages")
+        assert hop.ids() == dict.fromkeys([*names, "good"], 1)
+        (line,) = made.events("partition-not-adopted")
+        aside = Path(made.environment["MAILMOAT_SPOOL_DIR"]) / "damaged" / damaged
+        assert damaged in line["reason"]
+        assert str(aside) in line["reason"]
+        assert (aside / "queue.db").read_bytes().startswith(b"not a database"), "kept for the operator as it was"
+        assert damaged not in partitions(made)

@@ -1,0 +1,206 @@
+"""Reports about what could not be delivered: who gets one, what it says, and who never gets one."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+
+import pytest
+from tests.integration.conftest import wait_for
+from tests.nexthops import Client, NextHop
+
+SENDER, ALICE, BOB, CAROL = "sender@remote.test", "alice@example.test", "bob@example.test", "carol@all.example.test"
+
+
+def start(server, hop, **more):
+    return server(
+        **{
+            "MAILMOAT_WORKERS": "1",
+            "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{hop.port}",
+            "MAILMOAT_DELIVERY__RETRY": "1",
+            **more,
+        }
+    )
+
+
+def read(received):
+    """The three parts of a report: text, status fields (of the message, then of each recipient), what is returned."""
+    assert received.sender == ""
+    report = email.message_from_bytes(received.content, policy=email.policy.SMTP)
+    assert (report.get_content_type(), report.get_param("report-type")) == ("multipart/report", "delivery-status")
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert not report.defects
+    text, status, returned = report.get_payload()
+    assert text.get_content_type() == "text/plain"
+    assert status.get_content_type() == "message/delivery-status"
+    return report, text.get_content(), status.get_payload(), returned
+
+
+@pytest.mark.parametrize("stage", ["RCPT", "MAIL", "end"])
+def test_a_550_makes_exactly_one_report_to_the_sender(server, stage):
+    reply = "550 5.7.1 We do not want this"
+
+    def refuse(line):
+        # The report itself, with its null reverse-path and to its sender, is taken.
+        return "250 ok" if "<>" in line or SENDER in line.partition("TO:")[2] else reply
+
+    with NextHop(**{stage: refuse}) as hop:
+        made = start(server, hop)
+        with Client(made.port) as client:
+            queue_id = client.send("one", ALICE, body=b"the body\r\n").split()[2]
+        wait_for(lambda: hop.messages, what="report")
+        wait_for(made.empty, what="empty spool")
+        (received,) = hop.messages
+    assert received.recipients == [SENDER]
+    report, text, (message, recipient), returned = read(received)
+    assert report["To"] == SENDER
+    assert report["From"].addresses[0].addr_spec == "postmaster@example.test"
+    assert "We do not want this" in text
+    assert message["Reporting-MTA"] == "dns; mx.example.test"
+    assert message["X-Mailmoat-Queue-ID"] == queue_id
+    assert message["Received-From-MTA"] == "dns; [127.0.0.1]"
+    assert recipient["Final-Recipient"] == f"rfc822; {ALICE}"
+    assert (recipient["Action"], recipient["Status"]) == ("failed", "5.7.1")
+    assert recipient["Diagnostic-Code"] == f"smtp; {reply}"
+    assert recipient["Remote-MTA"] == "dns; [127.0.0.1]"
+    assert returned.get_content_type() == "message/rfc822"
+    original = returned.get_payload()[0]
+    assert original["Message-ID"] == "<one@remote.test>"
+    assert original.get_content() == "the body\r\n"
+    assert f"id {queue_id}" in original["Received"]
+    (line,) = made.events("report-made")
+    assert (line["about"], line["to"], line["recipients"]) == (queue_id, [SENDER], [ALICE])
+
+
+def test_one_report_for_all_that_failed_and_for_none_that_did_not(server):
+    refused = {BOB: "550 5.1.1 no bob", CAROL: "553 5.1.3 no such name"}
+
+    def rcpt(line):
+        return next((reply for address, reply in refused.items() if address in line), "250 ok")
+
+    with NextHop(RCPT=rcpt) as hop:
+        made = start(server, hop)
+        with Client(made.port) as client:
+            client.send("one", BOB, ALICE, CAROL)
+        wait_for(lambda: hop.to(SENDER), what="report")
+        wait_for(made.empty, what="empty spool")
+        (message,), (received,) = hop.to(ALICE), hop.to(SENDER)
+    assert len(hop.messages) == 2
+    assert message.recipients == [ALICE]
+    _, text, (_, *recipients), _ = read(received)
+    assert [(part["Final-Recipient"], part["Status"]) for part in recipients] == [
+        (f"rfc822; {BOB}", "5.1.1"),
+        (f"rfc822; {CAROL}", "5.1.3"),
+    ]
+    assert ALICE not in text
+
+
+def test_expiry_makes_a_report(server):
+    with NextHop(RCPT=lambda line: "250 ok" if SENDER in line else "450 4.2.1 busy") as hop:
+        made = start(server, hop, MAILMOAT_DELIVERY__EXPIRE="2")
+        with Client(made.port) as client:
+            client.send("one", ALICE)
+        wait_for(lambda: hop.messages, what="report")
+        wait_for(made.empty, what="empty spool")
+        (received,) = hop.messages
+    _, text, (_, recipient), _ = read(received)
+    assert (recipient["Action"], recipient["Status"]) == ("failed", "4.4.7")
+    assert recipient["Diagnostic-Code"] == "smtp; 450 4.2.1 busy"
+    assert "within 2 seconds" in text
+    (expired,) = made.events("message-expired")
+    assert expired["attempts"] >= 2
+    assert expired["age"] >= 2
+
+
+def test_with_lookup_off_unknown_recipients_are_reported_later(server):
+    with NextHop() as hop:
+        made = start(server, hop, MAILMOAT_RECIPIENTS__LOOKUP="false")
+        with Client(made.port) as client:
+            client.send("one", ALICE, "nobody@example.test")
+        wait_for(lambda: len(hop.messages) == 2, what="message and report")
+        wait_for(made.empty, what="empty spool")
+        (message,), (received,) = hop.to(ALICE), hop.to(SENDER)
+    assert message.recipients == [ALICE]
+    _, text, (_, recipient), _ = read(received)
+    assert recipient["Final-Recipient"] == "rfc822; nobody@example.test"
+    assert recipient["Status"] == "5.1.1"
+    assert recipient["Remote-MTA"] is None, "the next hop was never asked"
+    assert "127.0.0.1" not in text
+
+
+def test_a_null_reverse_path_never_makes_a_report(server):
+    with NextHop(RCPT="550 5.1.1 no") as hop:
+        made = start(server, hop, MAILMOAT_NDR__COPY_TO=BOB)
+        with Client(made.port) as client:
+            client.send("one", ALICE, sender="")
+        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        wait_for(made.empty, what="empty spool")
+        assert hop.messages == []
+    (line,) = made.events("report-suppressed")
+    assert (line["reason"], line["recipients"]) == ("null-reverse-path", [ALICE])
+    assert made.events("report-made") == []
+
+
+def test_switched_off_no_report_is_made_and_the_log_says_so(server):
+    with NextHop(RCPT="550 5.1.1 no") as hop:
+        made = start(server, hop, MAILMOAT_NDR__ENABLED="false")
+        with Client(made.port) as client:
+            client.send("one", ALICE)
+        wait_for(made.empty, what="empty spool")
+        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        assert hop.messages == []
+    assert [line["reason"] for line in made.events("report-suppressed")] == ["ndr-disabled"]
+    assert made.events("report-made") == []
+
+
+def test_a_copy_goes_to_whom_the_operator_named(server):
+    with NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok") as hop:
+        made = start(server, hop, MAILMOAT_NDR__COPY_TO="watch@example.test")
+        with Client(made.port) as client:
+            client.send("one", ALICE)
+        wait_for(lambda: hop.messages, what="report")
+        wait_for(made.empty, what="empty spool")
+        (received,) = hop.messages
+    assert received.recipients == [SENDER, "watch@example.test"]
+    assert read(received)[0]["To"] == SENDER
+
+
+def test_a_report_that_fails_is_dropped_and_the_log_says_so(server):
+    with NextHop(RCPT="550 5.1.1 nobody is here") as hop:
+        made = start(server, hop)
+        with Client(made.port) as client:
+            queue_id = client.send("one", ALICE).split()[2]
+        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        wait_for(made.empty, what="empty spool")
+        assert hop.messages == []
+    (report,), (dropped,) = made.events("report-made"), made.events("report-suppressed")
+    assert report["about"] == queue_id
+    assert (dropped["about"], dropped["reason"], dropped["recipients"]) == (
+        report["queue_id"],
+        "null-reverse-path",
+        [SENDER],
+    )
+
+
+@pytest.mark.parametrize("state", ["before the report", "between report and removal"])
+def test_a_crash_reports_at_least_once(server, tmp_path, state):
+    """The spool as a crash leaves it: the failed recipient is still pending, and the report is there or not."""
+    from mailmoat import _native, clock
+
+    hop = NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok")
+    with hop:
+        made = start(server, hop, start=False)
+        partition = _native.Partition.create(made.environment["MAILMOAT_SPOOL_DIR"])
+        reports = [("", SENDER)] if state != "before the report" else []
+        for sender, recipient in ((SENDER, ALICE), *reports):
+            message = _native.Message(
+                queue_id=partition.next_queue_id(), arrival=clock.wall_ms(), reverse_path=sender, recipients=[recipient],
+                content=b"Message-ID: <left@remote.test>\r\n\r\nx\r\n",
+            )  # fmt: skip
+            partition.insert(object(), message)
+        partition.close()
+        made.start()
+        wait_for(lambda: len(hop.to(SENDER)) == 1 + len(reports), what="report")
+        wait_for(made.empty, what="empty spool")
+    assert all(message.sender == "" for message in hop.messages)
+    assert len(made.events("report-made")) == 1

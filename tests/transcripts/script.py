@@ -1,0 +1,245 @@
+"""Reads a transcript (*.smtp), plays it against a virtual.World and compares. The form is described in test_transcripts.py."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from functools import cache
+
+import virtual
+
+from mailmoat import settings as tree
+
+WAYS = ("whole", "by line", "by byte")
+DEFAULTS = {"hostname": "mx.example.test", "relay.local_domains": "example.test"}
+KNOWN = ("alice@example.test", "bob@example.test", "localuser@example.test")
+SLACK_MS = 8  # a deadline is rounded up to the next millisecond, each time
+ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[rnt0\\])|\{((?:[^{}\\]|\\.)+?)\*([0-9]+)\}")
+SIMPLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+LINE = re.compile(r"(?P<who>[CS])(?P<form>[:>!|]|\+(?P<after>[0-9.]+)s:|\*(?P<times>[0-9]+):) ?(?P<text>.*)")
+
+
+class TranscriptError(ValueError):
+    """The transcript itself is wrong."""
+
+
+def octets(text):
+    """What a client line means."""
+
+    def mean(found):
+        escape, repeated, times = found.groups()
+        if repeated is not None:
+            return ESCAPE.sub(mean, repeated) * int(times)
+        return bytes([int(escape[1:], 16)]) if escape.startswith(b"x") else SIMPLE[escape]
+
+    return ESCAPE.sub(mean, text.encode())
+
+
+@cache
+def load_settings(pairs):
+    return tree.load(environment={"MAILMOAT_" + key.replace(".", "__").upper(): value for key, value in pairs})
+
+
+@dataclass
+class Transcript:
+    """A file, read."""
+
+    settings: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
+    agents: list = field(default_factory=list)
+    known: list[str] = field(default_factory=lambda: list(KNOWN))
+    peer: str = "192.0.2.1"
+    proxy: bool = False
+    others: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def shows_content(self):
+        return any(line.startswith("S|") for line in self.lines)
+
+
+def read(text):
+    """The transcript in `text`."""
+    transcript = Transcript()
+    for number, line in enumerate(text.splitlines(), 1):
+        word, _, rest = line.partition(" ")
+        if not line.strip() or word.startswith("#"):
+            continue
+        if word == "config":
+            key, _, value = rest.partition("=")
+            transcript.settings[key] = value
+        elif word == "agent":
+            stage, _, does = rest.partition(" ")
+            only = ""
+            if does.startswith("if "):
+                _, only, does = does.split(" ", 2)
+            transcript.agents.append((stage, only, does))
+        elif word == "known":
+            transcript.known += rest.split()
+        elif word == "peer":
+            transcript.peer = rest
+        elif word == "others":
+            transcript.others = int(rest)
+        elif word == "proxy":
+            transcript.proxy = True
+        elif LINE.fullmatch(line) or word in ("@", "!"):
+            transcript.lines.append(line)
+        else:
+            raise TranscriptError(f"line {number}: {line}")
+    return transcript
+
+
+class Player:
+    """Plays one transcript one way; `actual` is the transcript as it was."""
+
+    def __init__(self, transcript, loose_dir, way):
+        self._way = way
+        self._shows_content = transcript.shows_content
+        self._group = b""
+        self._seen = 0
+        self.actual = []
+        self.world = world = virtual.World(
+            load_settings(tuple(sorted(transcript.settings.items()))),
+            loose_dir,
+            known=transcript.known,
+            agent_lines=transcript.agents,
+            peer=transcript.peer,
+            proxy=transcript.proxy,
+            others=transcript.others,
+        )
+        self._base_ms = world.loop.now_ms
+        with world.running():
+            self._collect()
+            for line in transcript.lines:
+                self._play(line)
+            self._send()
+            world.end()
+            self._collect()
+
+    def _play(self, line):
+        found = LINE.fullmatch(line)
+        if found and found["who"] == "C" and found["form"] != "!":
+            self.actual.append(line)
+            times = int(found["times"] or 1)
+            for n in range(1, times + 1):
+                text = found["text"].replace("{n}", str(n)) if times > 1 else found["text"]
+                self._group += octets(text) + (b"" if found["form"] == ">" else b"\r\n")
+            return
+        self._send()
+        loop = self.world.loop
+        if found and found["who"] == "S":
+            if found["after"]:
+                loop.advance(self._base_ms + round(float(found["after"]) * 1000) + SLACK_MS)
+        elif line.startswith("@"):
+            self.actual.append(line)
+            loop.advance(loop.now_ms + round(float(line.strip("@ +s")) * 1000))
+        else:
+            self.actual.append(line)
+            self._base_ms = loop.now_ms
+            self._act(found["text"] if found else line[2:])
+            loop.settle()
+        self._collect()
+
+    def _send(self):
+        if not self._group:
+            return
+        group, self._group = self._group, b""
+        self._base_ms = self.world.loop.now_ms
+        if self._way == "whole":
+            pieces = [group]
+        elif self._way == "by line":
+            pieces = group.splitlines(keepends=True) if b"\r" not in group else re.findall(rb"[^\n]*\n|[^\n]+", group)
+        else:
+            pieces = [group[at : at + 1] for at in range(len(group))]
+        for piece in pieces:
+            self.world.transport.send(piece)
+        self._collect()
+
+    def _act(self, text):
+        world, transport = self.world, self.world.transport
+        acts = {
+            "vanishes": transport.vanish,
+            "ends input": transport.end_input,
+            "stops reading": transport.stop_reading,
+            "reads again": transport.read_again,
+            "directory down": lambda: setattr(world.directory, "down", True),
+            "directory up": lambda: setattr(world.directory, "down", False),
+            "disk full": lambda: setattr(world.store, "trouble", "No space left on device"),
+            "disk ok": lambda: setattr(world.store, "trouble", None),
+            "shutdown": lambda: world.connection.drain(at_once=False),
+            "shutdown at once": lambda: world.connection.drain(at_once=True),
+            "shed": world.held._shed,
+        }
+        if text.startswith("disk ") and text.endswith("s"):
+            world.store.seconds = float(text[5:-1])
+        elif text in acts:
+            acts[text]()
+        else:
+            raise TranscriptError(text)
+
+    def _collect(self):
+        for at_ms, line in self.world.said[self._seen :]:
+            if line.startswith("| "):
+                if self._shows_content:
+                    self.actual.append("S" + line.rstrip())
+                continue
+            self.actual.append(f"S{stamp((at_ms - self._base_ms) / 1000)}: {line}")
+        self._seen = len(self.world.said)
+
+
+def stamp(seconds):
+    """How a line shows the time since the peer's last act: nothing, or `+5.0s`; rounded down, so that early is seen as early."""
+    hundredths = int(seconds * 100 + 1e-6)
+    if not hundredths:
+        return ""
+    text = f"{hundredths / 100:.2f}"
+    return f"+{text.removesuffix('0')}s"
+
+
+def expected(lines):
+    """The lines with repetitions written out and times in their one form."""
+    for line in lines:
+        found = LINE.fullmatch(line)
+        if found and found["who"] == "S" and found["times"]:
+            for n in range(1, int(found["times"]) + 1):
+                yield f"S: {found['text'].replace('{n}', str(n))}"
+        elif found and found["after"]:
+            yield f"S{stamp(float(found['after']))}: {found['text']}"
+        else:
+            yield line.rstrip() if line.startswith("S|") else line
+
+
+def matches(pattern, line):
+    """Is this what was expected? `...` at the end stands for anything."""
+    return line.startswith(pattern[:-3]) if pattern.endswith("...") else line == pattern
+
+
+def align(patterns, actual):
+    """The actual lines, those that are as expected written as the pattern is; `250-...` stands for several lines."""
+    aligned, at = [], 0
+    for line in actual:
+        if aligned and aligned[-1].endswith("-...") and matches(aligned[-1], line):
+            continue
+        ahead = next((i for i in range(at, len(patterns)) if matches(patterns[i], line)), None)
+        if ahead is None:
+            aligned.append(line)
+        else:
+            aligned.append(patterns[ahead])
+            at = ahead + 1
+    return aligned
+
+
+def play(text, loose_dir, ways=WAYS):
+    """None, or a unified diff of what came against what the transcript says, in the first way that differs."""
+    transcript = read(text)
+    patterns = list(expected(transcript.lines))
+    first = None
+    for way in ways:
+        actual = Player(transcript, loose_dir, way).actual
+        diff = list(difflib.unified_diff(patterns, align(patterns, actual), "transcript", f"played {way}", lineterm=""))
+        if diff:
+            return "\n".join(diff)
+        if first is not None and actual != first:
+            return "\n".join(difflib.unified_diff(first, actual, ways[0], way, lineterm=""))
+        first = actual
+    return None

@@ -1,0 +1,367 @@
+"""A whole mailmoat connection in memory and in virtual time: the real Connection, Desk, pipeline, agents, session machine and wheel.
+
+What is not real: the loop (time stands still until it is told to pass), the transport (a peer that may stop reading or vanish),
+the store (a disk that answers when it is told to) and the directory (a set). Every reply is held to the laws of the standard
+that hold for all: its form and length (RFC 5321 4.2, 4.5.3.1.5), ASCII (RFC 6531 3.7.4.2), the class of its enhanced status code
+(RFC 2034 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import re
+import types
+from contextlib import contextmanager
+from ipaddress import ip_address
+from unittest import mock
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.directory import Answer
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
+from mailmoat.policy.pipeline import Pipeline
+from mailmoat.policy.registry import agents
+from mailmoat.server.connection import Connection
+from mailmoat.server.delays import Delays
+from mailmoat.server.desk import Desk
+from mailmoat.server.held import HeldSessions
+from mailmoat.server.proxy import ProxyHeader
+
+START_MS = 1_000_000
+ESTABLISHED, CLOSE_WAIT = 1, 8  # tcpi_state
+REPLY = re.compile(rb"[2-5][0-9]{2}[ -][\t\x20-\x7e]*\r\n")
+ENHANCED = re.compile(r"([245])(?:[0-9]{2})[ -]([0-9])\.[0-9]{1,3}\.[0-9]{1,3} ")
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """Runs what is ready; timers when `advance` passes them."""
+
+    def __init__(self):
+        self.now_ms = START_MS
+        self.faults = []
+        self.wakes = 0
+        self._ready = []
+        self._timers = []
+        self._number = itertools.count()
+
+    def time(self):
+        return self.now_ms / 1000
+
+    def get_debug(self):
+        return False
+
+    def call_soon(self, callback, *args, context=None):
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        at_ms = self.now_ms + round(delay * 1000)
+        handle = asyncio.TimerHandle(at_ms / 1000, callback, args, self, context)
+        heapq.heappush(self._timers, (at_ms, next(self._number), handle))
+        return handle
+
+    def call_exception_handler(self, context):
+        self.faults.append(context)
+
+    def create_future(self):
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coroutine, **_):
+        return asyncio.Task(coroutine, loop=self)
+
+    def _timer_handle_cancelled(self, handle):
+        """It is skipped when its time comes."""
+
+    def settle(self):
+        """Run all that is ready now."""
+        asyncio._set_running_loop(self)
+        try:
+            while self._ready or (self._timers and self._timers[0][0] <= self.now_ms):
+                ready, self._ready = self._ready, []
+                while self._timers and self._timers[0][0] <= self.now_ms:
+                    ready.append(heapq.heappop(self._timers)[2])
+                for handle in ready:
+                    if not handle.cancelled():
+                        handle._run()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def advance(self, to_ms):
+        """Let time pass, stopping at each timer."""
+        self.settle()
+        while self._timers and self._timers[0][0] <= to_ms:
+            self.now_ms = max(self.now_ms, self._timers[0][0])
+            self.wakes += 1
+            self.settle()
+        self.now_ms = max(self.now_ms, to_ms)
+
+
+class Transport:
+    """The server's end of a TCP connection to a scripted peer."""
+
+    def __init__(self, loop, peer, heard, closed):
+        self._loop = loop
+        self._peer = peer
+        self._heard = heard
+        self._closed = closed
+        self._pending = b""
+        self._unread = b""
+        self._deaf = self._closing = self.lost = False
+        self.paused = False
+        self.state = ESTABLISHED
+        self.most_unread = 0
+
+    def open(self, protocol):
+        self.protocol = protocol
+        protocol.connection_made(self)
+
+    # What the server calls.
+
+    def get_extra_info(self, name):
+        return {"peername": (self._peer, 40_000), "socket": self}[name]
+
+    def getsockopt(self, level, option, size):
+        return bytes([self.state])
+
+    def write(self, octets):
+        if self._deaf:
+            first, self._unread = not self._unread, self._unread + octets
+            self.most_unread = max(self.most_unread, len(self._unread))
+            if first:
+                self.protocol.pause_writing()
+        elif not self.lost:
+            self._heard(octets)
+
+    def is_closing(self):
+        return self._closing
+
+    def pause_reading(self):
+        self.paused = True
+
+    def resume_reading(self):
+        self.paused = False
+        self._loop.call_soon(self._deliver)
+
+    def close(self):
+        if not self._closing:
+            self._closing = True
+            if not self._unread:
+                self._loop.call_soon(self._lose, "closes")
+
+    def abort(self):
+        self._closing = True
+        self._loop.call_soon(self._lose, "aborts")
+
+    def _lose(self, how=""):
+        if not self.lost:
+            self.lost = self._closing = True
+            if how:
+                self._closed(how)
+            self.protocol.connection_lost(None)
+
+    def _deliver(self):
+        while self._pending and not self.paused and not self._closing:
+            buffer = self.protocol.get_buffer(-1)
+            octets, self._pending = self._pending[: len(buffer)], self._pending[len(buffer) :]
+            buffer[: len(octets)] = octets
+            self.protocol.buffer_updated(len(octets))
+
+    # What the peer does.
+
+    def send(self, octets):
+        self._pending += octets
+        self._deliver()
+        self._loop.settle()
+
+    def vanish(self):
+        """Reset: a server that reads is told; one that does not has to ask."""
+        self.state = CLOSE_WAIT
+        if not self.paused:
+            self._lose()
+
+    def end_input(self):
+        if not self.protocol.eof_received():
+            self.close()
+
+    def stop_reading(self):
+        self._deaf = True
+
+    def read_again(self):
+        self._deaf = False
+        unread, self._unread = self._unread, b""
+        if unread:
+            self._heard(unread)
+            self.protocol.resume_writing()
+            if self._closing:
+                self._loop.call_soon(self._lose, "closes")
+
+
+class Store:
+    """A disk: `seconds` to commit, and `trouble`, the error it tells instead."""
+
+    def __init__(self, loop, loose_dir, kept):
+        self._loop = loop
+        self._kept = kept
+        self._numbers = itertools.count(1)
+        self.partition = types.SimpleNamespace(loose_dir=str(loose_dir), tag="t")
+        self.seconds = 0.0
+        self.trouble = None
+
+    def next_queue_id(self):
+        return f"q{next(self._numbers)}"
+
+    def insert(self, waiter, message):
+        self._loop.call_later(self.seconds, self._done, waiter, message)
+
+    def _done(self, waiter, message):
+        if self.trouble is None:
+            self._kept(message)
+        waiter.done(self.trouble, message)
+
+
+class Known:
+    """A directory of the addresses that exist."""
+
+    def __init__(self, keys):
+        self._keys = frozenset(keys)
+        self.down = False
+
+    def lookup(self, address):
+        if self.down:
+            return Answer.UNKNOWN
+        return Answer.EXISTS if address.key in self._keys else Answer.ABSENT
+
+
+def scripted(loop, stage, only, words):
+    """An agent that does at one stage what a line says: `raises`, `waits 2s`, `refuses 550 5.7.1 No`, `discards`, `stamps X: y`."""
+
+    def judge(text):
+        word, _, rest = text.partition(" ")
+        if word == "raises":
+            raise RuntimeError("secret")
+        if word == "refuses":
+            code, enhanced, sentence = rest.split(" ", 2)
+            reply = Reply(int(code), enhanced, sentence)
+            return Reject(reply, "scripted") if code[0] == "5" else Tempfail(reply, "scripted")
+        if word == "discards":
+            return Discard("scripted")
+        if word == "stamps":
+            return Pass((rest.encode() + b"\r\n",))
+        if word == "passes":
+            return PASS
+        raise AssertionError(text)
+
+    async def judge_later(seconds, text):
+        passed = loop.create_future()
+        loop.call_later(seconds, lambda: passed.done() or passed.set_result(None))
+        await passed
+        return judge(text)
+
+    def asked(_agent, _session, recipient=None):
+        if only and recipient is not None and recipient.local != only:
+            return PASS
+        if words.startswith("waits "):
+            _, seconds, *then = words.split(" ", 2)
+            return judge_later(float(seconds.rstrip("s")), *then or ["passes"])
+        return judge(words)
+
+    return type("Scripted", (Agent,), {"name": "scripted", f"on_{stage}": asked})()
+
+
+class World:
+    """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
+
+    def __init__(self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0):
+        self.loop = loop = Loop()
+        self.said = []
+        self.said_at = ""
+        self.log = []
+        self.messages = []
+        self.directory = Known(known)
+        self.store = Store(loop, loose_dir, self._kept)
+        self.shared = metrics.share(1, sources=64)
+        figures = metrics.Metrics(self.shared, 0)
+        self._others, self._peer = others, peer
+        for _ in range(others):
+            figures.add(metrics.CONNECTIONS)
+            self.shared.source_enter(0, ip_address(peer).packed)
+        self.faults = []
+        self._patches = (
+            mock.patch.multiple(
+                clock,
+                monotonic=loop.time,
+                monotonic_ms=lambda: loop.now_ms,
+                wall_ms=lambda: loop.now_ms,
+                rfc5322_date=lambda _: "Thu, 01 Jan 1970 00:16:40 +0000",
+            ),
+            mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),
+        )
+        with self.running():
+            self.delays = Delays(loop, self.faults.append)
+            self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), figures)
+            listed = (*agents(settings, self.directory), *(scripted(loop, *line) for line in agent_lines))
+            self.desk = Desk(
+                loop=loop,
+                settings=settings,
+                pipeline=Pipeline(listed, lambda: figures.add(metrics.AGENT_ERRORS)),
+                store=self.store,
+                delays=self.delays,
+                held=self.held,
+                figures=figures,
+                accepted=self.messages.append,
+            )
+            self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
+            self.connection = Connection(self.desk, ProxyHeader() if proxy else None)
+            self.transport.open(self.connection)
+            loop.settle()
+
+    @contextmanager
+    def running(self):
+        """In here the clocks are ours."""
+        clocks, log = self._patches
+        with clocks, log:
+            yield
+
+    def _say(self, line):
+        self.said.append((self.loop.now_ms, line))
+
+    def _heard(self, octets):
+        assert octets.endswith(b"\r\n")
+        for line in octets.splitlines(keepends=True):
+            assert REPLY.fullmatch(line), f"not a reply line: {line!r}"
+            assert len(line) <= 512
+            text = line[:-2].decode("ascii")
+            enhanced = ENHANCED.match(text)
+            assert not enhanced or enhanced[1] == enhanced[2], f"class of the enhanced status code: {text}"
+            self._say(text)
+
+    def _kept(self, message):
+        recipients = ", ".join(
+            f"<{address}>" + (f" to be reported {reply}" if state == 2 else "")
+            for address, state, reply in message.recipients
+        )
+        self._say(f"(keeps {message.queue_id} from <{message.reverse_path}> to {recipients})")
+        for line in message.octets().split(b"\r\n")[:-1]:
+            self._say("| " + line.decode("ascii", "backslashreplace").replace("\r", "\\r").replace("\n", "\\n"))
+
+    def end(self):
+        """The peer goes, if it has not; nothing of the connection may be left."""
+        self.transport.vanish()
+        self.loop.advance(self.loop.now_ms + 5_000)
+        assert self.faults == [], self.faults
+        assert self.loop.faults == [], self.loop.faults
+        assert self.desk.connections == set()
+        assert len(self.held) == 0
+        assert self.shared.sum(metrics.CONNECTIONS) == self._others
+        assert self.shared.sum(metrics.HELD_SESSIONS) == 0
+        assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, (
+            "a source is not given back"
+        )
+        assert len(self.delays) == 0, "a deadline is left"
+        seconds = (self.loop.now_ms - START_MS) / 1000
+        assert self.loop.wakes < 50 + 2 * seconds, (
+            f"{self.loop.wakes} timers in {seconds} s: many such connections cost a core"
+        )
+        assert [name for name, _ in self.log].count("session-ended") <= 1

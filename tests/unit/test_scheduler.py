@@ -1,0 +1,524 @@
+"""The queue with everything around it faked: who is tried when, what is written down in which order, what an outage costs."""
+
+from __future__ import annotations
+
+import email
+from types import SimpleNamespace
+
+import pytest
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.attempt import AttemptRecord
+from mailmoat.delivery.delivery import CLOSED, DELIVERED, FAILED, PENDING
+from mailmoat.delivery.scheduler import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
+from mailmoat.settings import DeliverySettings, NdrSettings, Settings
+
+DEFERRED = 0
+HOUR = 3600.0
+OK, LATER, NEVER = "250 2.0.0 ok", "451 4.3.0 later", "550 5.1.1 no such user"
+
+
+class Stored:
+    """A message as the spool gives it."""
+
+    def __init__(self, queue_id, arrival, recipients, reverse_path="sender@remote.test"):
+        self.queue_id, self.arrival, self.reverse_path = queue_id, arrival, reverse_path
+        self.recipients = recipients
+        self.session_id, self.client, self.content_path = "s1", "192.0.2.7", None
+        self.size, self.smtputf8 = 21, False
+
+    def octets(self):
+        return b"Subject: a\r\n\r\nbody\r\n\r\n"
+
+
+class Partition:
+    """A partition that answers when the world turns, and keeps a diary."""
+
+    def __init__(self, diary):
+        self.diary, self.messages, self.waiting, self.loads_fail, self.inserts_fail = diary, {}, [], None, None
+
+    def load(self, waiter, queue_id):
+        self.diary.append(("load", queue_id))
+        self.waiting.append((waiter, self.loads_fail, None if self.loads_fail else self.messages[queue_id]))
+
+    def settle(self, waiter, queue_id, outcomes, due, attempts):
+        assert waiter is None
+        self.diary.append(("settle", queue_id, outcomes, due, attempts))
+        message = self.messages[queue_id]
+        states = list(message.recipients)
+        for index, state, reply in outcomes:
+            states[index] = (states[index][0], state, reply)
+        message.recipients = states
+
+    def remove(self, queue_id):
+        self.diary.append(("remove", queue_id))
+        del self.messages[queue_id]
+
+
+class Store:
+    """The own partition as the scheduler sees it."""
+
+    def __init__(self, partition):
+        self.partition, self.count = partition, 0
+
+    def next_queue_id(self):
+        self.count += 1
+        return f"r{self.count}"
+
+    def insert(self, waiter, message):
+        self.partition.diary.append(("insert", message.queue_id))
+        if not self.partition.inserts_fail:
+            self.partition.messages[message.queue_id] = message
+        self.partition.waiting.append((waiter, self.partition.inserts_fail, message))
+
+
+class Transport:
+    """Keeps what it was given until the test says what became of it."""
+
+    def __init__(self):
+        self.connections, self.given, self.closed = 0, [], False
+
+    def submit(self, transaction):
+        self.given.append(transaction)
+
+    def close(self):
+        self.closed = True
+
+    abort = close
+
+
+class World:
+    """One scheduler, its time and its surroundings."""
+
+    def __init__(self, settings):
+        self.now, self.timers, self.keys, self.soon, self.diary = 1_000_000.0, {}, 0, [], []
+        self.partition, self.transport = Partition(self.diary), Transport()
+        self.shared = metrics.share(1, sources=1)
+        loop = SimpleNamespace(call_soon=lambda call, *arguments: self.soon.append((call, arguments)))
+        figures = metrics.Metrics(self.shared, 0)
+        self.scheduler = Scheduler(loop, settings, Store(self.partition), self, figures, transport=self.transport)
+
+    # the timers
+
+    def after(self, seconds, owner):
+        self.keys += 1
+        self.timers[self.keys] = (self.now + max(seconds, 0), owner)
+        return self.keys
+
+    def cancel(self, key):
+        return self.timers.pop(key, None) is not None
+
+    def advance(self, seconds):
+        end = self.now + seconds
+        while due := sorted((at, key) for key, (at, _) in self.timers.items() if at <= end):
+            self.now, key = max(self.now, due[0][0]), due[0][1]
+            self.timers.pop(key)[1].due()
+            self.turn()
+        self.now = end
+
+    # the loop
+
+    def turn(self):
+        while self.soon or self.partition.waiting:
+            soon, self.soon = self.soon, []
+            for call, arguments in soon:
+                call(*arguments)
+            news, self.partition.waiting = self.partition.waiting, []
+            for waiter, error, message in news:
+                waiter.done(error, message)
+
+    # the test's side
+
+    def accept(self, *queue_ids, recipients=1, age=0.0, states=None, **more):
+        for queue_id in queue_ids:
+            states_ = states or [(f"u{n}@b.test", PENDING, "") for n in range(recipients)]
+            message = Stored(queue_id, int((self.now - age) * 1000), list(states_), **more)
+            self.partition.messages[queue_id] = message
+            self.scheduler.accepted(message)
+        self.turn()
+
+    def finish(self, *outcomes, peer="192.0.2.1:25", at=0):
+        """What became of one of those that are tried."""
+        transaction = self.transport.given.pop(at)
+        told = [(index, *outcome) for index, outcome in zip(transaction.indexes, outcomes, strict=True)]
+        transaction.finished(told, AttemptRecord(next_hop="smtp:h:25", peer=peer, reused=False, seconds=0.1))
+        self.turn()
+        return transaction.message.queue_id
+
+    def unreachable(self, at=0):
+        transaction = self.transport.given[at]
+        return self.finish(*[(DEFERRED, "421 4.4.1 No connection")] * len(transaction.indexes), peer="", at=at)
+
+    @property
+    def tried(self):
+        return [transaction.message.queue_id for transaction in self.transport.given]
+
+    def steps(self, *kinds):
+        return [entry for entry in self.diary if entry[0] in kinds]
+
+    def figure(self, name, value=""):
+        return self.shared.sum(metrics.index(name, value))
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What was logged."""
+    written = []
+    monkeypatch.setattr(
+        maillog._stream, "write", lambda name, level, fields: written.append({"event": name, "level": level} | fields)
+    )
+    return written
+
+
+@pytest.fixture
+def world(monkeypatch, lines):
+    def make(*, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, **ndr):
+        delivery = DeliverySettings(connections=connections, retry=retry, expire=expire)
+        made = World(Settings(hostname="mx.example.test", delivery=delivery, ndr=NdrSettings(**ndr)))
+        monkeypatch.setattr(clock, "wall_ms", lambda: int(made.now * 1000))
+        monkeypatch.setattr(clock, "random_below", lambda _: 0)
+        return made
+
+    return make
+
+
+def events(lines, name):
+    return [line for line in lines if line["event"] == name]
+
+
+# --- room ---
+
+
+def test_what_was_accepted_is_tried_from_memory_and_removed(world):
+    w = world()
+    w.accept("a")
+    assert w.tried == ["a"]
+    w.finish((DELIVERED, OK))
+    assert w.diary == [("remove", "a")]
+    assert (w.scheduler.active, w.scheduler.waiting, w.timers) == (0, 0, {})
+    assert w.figure("mailmoat_attempts_total", "delivered") == 1
+
+
+def test_no_more_are_in_memory_than_there_is_room_and_the_rest_follow_in_order(world):
+    w = world(connections=2)
+    room = 2 * ACTIVE_PER_CONNECTION
+    names = [f"m{number:03}" for number in range(room + 10)]
+    w.accept(*names)
+    assert (w.tried, w.scheduler.active, w.scheduler.waiting) == (names[:room], room, 10)
+    for number in range(10):
+        w.finish((DELIVERED, OK))
+        assert w.scheduler.active == room
+        assert w.tried[-1] == names[room + number]
+    for _ in range(room):
+        w.finish((DELIVERED, OK))
+    assert w.partition.messages == {}
+    assert [entry[1] for entry in w.steps("load")] == names[room:]
+
+
+def test_one_that_comes_does_not_overtake_those_that_wait(world):
+    w = world(connections=1)
+    w.accept(*"abcdefgh", "i", "j")
+    w.finish((DELIVERED, OK))
+    w.accept("k")
+    assert w.tried[-1] == "i"
+    w.finish((DELIVERED, OK))
+    w.finish((DELIVERED, OK))
+    assert w.tried[-2:] == ["j", "k"]
+
+
+# --- retry ---
+
+
+def test_a_deferred_message_comes_back_on_the_schedule(world, lines):
+    w = world(retry=(60.0, 600.0))
+    w.accept("a", recipients=2)
+    w.finish((DELIVERED, OK), (DEFERRED, LATER))
+    due = int((w.now + 60) * 1000)
+    assert w.diary == [("settle", "a", [(0, DELIVERED, OK), (1, PENDING, LATER)], due, 1)]
+    assert events(lines, "delivery-attempt")[0]["next_attempt"] == maillog.timestamp(due), "the log tells another time"
+    w.advance(59.9)
+    assert w.tried == []
+    w.advance(0.2)
+    assert w.tried == ["a"]
+    assert w.transport.given[0].indexes == [1], "the delivered one is not tried again"
+    w.finish((DEFERRED, LATER))
+    assert w.diary[-1] == ("settle", "a", [(1, PENDING, LATER)], int((w.now + 600) * 1000), 2)
+    w.advance(601)
+    w.finish((DELIVERED, OK))
+    assert w.partition.messages == {}
+
+
+def test_a_message_that_cannot_be_loaded_stays_and_is_tried_again(world, lines):
+    w = world(retry=(60.0,))
+    w.accept("a")
+    w.finish((DEFERRED, LATER))
+    w.partition.loads_fail = "disk I/O error"
+    w.advance(60)
+    assert w.tried == []
+    assert w.scheduler.active == 0, "it keeps a place it does not use"
+    assert events(lines, "message-not-loaded")[0]["queue_id"] == "a"
+    w.partition.loads_fail = None
+    w.advance(UNREADABLE_PAUSE)
+    assert w.tried == ["a"]
+
+
+def test_an_adopted_partition_is_taken_over_by_time(world):
+    w = world(connections=1)
+    now = int(w.now * 1000)
+    schedule = []
+    for number in range(5000):
+        due = now - 1 if number % 2 else now + 90_000
+        w.partition.messages[f"m{number}"] = Stored(f"m{number}", now - 1, [("u@b.test", PENDING, "")])
+        schedule.append((f"m{number}", now - 1, due, 3))
+    w.scheduler.adopt(w.partition, iter(schedule))
+    assert len(w.soon) == 1, "all at once would stop the loop"
+    w.turn()
+    assert w.scheduler.active + w.scheduler.waiting == 2500
+    for _ in range(2500):
+        w.finish((DELIVERED, OK))
+    assert w.tried == []
+    w.advance(91)
+    for _ in range(2500):
+        w.finish((DELIVERED, OK))
+    assert w.partition.messages == {}
+
+
+# --- outage ---
+
+
+def test_a_hop_that_is_down_is_asked_by_one_message_at_a_time_with_growing_pauses(world):
+    w = world(retry=(30 * 24 * HOUR,), expire=60 * 24 * HOUR)
+    w.accept(*[f"m{number}" for number in range(30)])
+    for _ in range(16):
+        w.unreachable()
+    assert w.tried == []
+    pauses, started = [], w.now
+    while len(pauses) < 8:
+        w.advance(0.1)
+        assert len(w.tried) <= 1
+        if w.tried:
+            pauses.append(round(w.now - started))
+            started = w.now
+            w.unreachable()
+    assert pauses == [FIRST_PAUSE, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert w.scheduler.waiting == 30 - 16 - 8, "those behind are untouched"
+
+
+def test_when_the_hop_answers_all_come_back_at_once(world):
+    w = world(connections=2, retry=(10 * HOUR,))
+    names = [f"m{number:02}" for number in range(20)]
+    w.accept(*names)
+    for _ in range(16):
+        w.unreachable()
+    w.advance(FIRST_PAUSE)
+    assert w.tried == ["m16"]
+    w.finish((DELIVERED, OK))
+    assert set(w.tried) == set(names[:16]), "those that the outage deferred come first, and do not wait ten hours"
+    for _ in range(19):
+        w.finish((DELIVERED, OK))
+    assert w.partition.messages == {}
+    assert w.timers == {}
+    assert (w.scheduler.active, w.scheduler.waiting) == (0, 0)
+
+
+def test_one_that_was_refused_for_now_is_not_hurried_by_the_end_of_an_outage(world):
+    w = world(retry=(HOUR,))
+    w.accept("refused", "stranded")
+    w.finish((DEFERRED, LATER))
+    w.unreachable()
+    w.accept("new")
+    w.advance(FIRST_PAUSE)
+    assert w.tried == ["new"]
+    w.finish((DEFERRED, LATER))  # the hop answers, if only to say no
+    assert w.tried == ["stranded"]
+
+
+def test_a_stranded_message_whose_time_comes_first_is_the_next_to_ask(world):
+    w = world(retry=(60.0,))
+    w.accept("a", "b")
+    w.unreachable()
+    w.unreachable()
+    w.advance(61)
+    assert w.tried == ["a"]
+    w.unreachable()
+    w.advance(10)
+    assert w.tried == ["b"]
+    w.finish((DELIVERED, OK))
+    assert w.tried == ["a"]
+    w.finish((DELIVERED, OK))
+    assert (w.partition.messages, w.timers) == ({}, {})
+
+
+def test_while_the_hop_is_down_the_head_of_the_queue_expires(world, lines):
+    w = world(connections=1, retry=(10.0,), expire=100.0, enabled=False)
+    w.accept(*"abcdefgh", *"ijkl")
+    for _ in range(8):
+        w.unreachable()
+    while w.partition.messages and w.now < 1_000_000 + 300:
+        w.advance(1)
+        while w.tried:
+            w.unreachable()
+    assert w.partition.messages == {}, "a hop that is down keeps the expired"
+    expired = events(lines, "message-expired")
+    assert sorted(line["queue_id"] for line in expired) == list("abcdefghijkl")
+    assert all(line["age"] >= 100 for line in expired)
+
+
+# --- reports ---
+
+
+def test_a_report_is_stored_before_its_message_is_removed(world, lines):
+    w = world()
+    w.accept("a", recipients=3)
+    w.finish((DELIVERED, OK), (FAILED, NEVER), (DEFERRED, LATER))
+    assert [entry[0] for entry in w.diary] == ["insert", "settle"]
+    assert w.diary[1][2] == [(0, DELIVERED, OK), (1, CLOSED, NEVER), (2, PENDING, LATER)]
+    assert w.tried == ["r1"], "the report is tried as any message"
+    report = w.transport.given[0].message
+    assert (report.reverse_path, report.recipients) == ("", [("sender@remote.test", PENDING, "")])
+    fields = email.message_from_bytes(report.octets()).get_payload()[1].get_payload()
+    assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; u1@b.test"]
+    assert fields[1]["Remote-MTA"] == "dns; [192.0.2.1]"
+    w.finish((DELIVERED, OK))
+    w.advance(60)
+    w.finish((FAILED, NEVER))
+    assert [entry[0] for entry in w.diary] == ["insert", "settle", "remove", "load", "insert", "remove"]
+    assert w.figure("mailmoat_reports_total") == 2
+    assert [line["recipients"] for line in events(lines, "report-made")] == [["u1@b.test"], ["u2@b.test"]]
+
+
+def test_before_the_report_is_on_disk_nothing_is_removed(world):
+    w = world()
+    w.accept("a")
+    transaction = w.transport.given.pop()
+    record = AttemptRecord(next_hop="h", peer="192.0.2.1:25", reused=False, seconds=0.0)
+    transaction.finished([(0, FAILED, NEVER)], record)
+    assert w.diary == [("insert", "r1")]
+    assert not w.scheduler.at_rest
+    w.turn()
+    assert w.diary == [("insert", "r1"), ("remove", "a")]
+
+
+def test_a_report_that_cannot_be_stored_stays_owed(world, lines):
+    w = world(retry=(60.0,))
+    w.accept("a", recipients=2)
+    w.partition.inserts_fail = "disk full"
+    w.finish((DELIVERED, OK), (FAILED, NEVER))
+    assert w.diary[-1][2] == [(0, DELIVERED, OK), (1, FAILED, NEVER)]
+    assert events(lines, "report-not-stored")[0]["about"] == "a"
+    w.advance(60)
+    assert w.tried == [], "nobody is left to try"
+    w.partition.inserts_fail = None
+    w.advance(61)
+    assert w.diary[-1] == ("remove", "a")
+    (report,) = w.tried
+    assert report.startswith("r")
+
+
+def test_a_report_that_cannot_be_stored_is_not_made_over_and_over(world):
+    w = world(retry=(60.0,))
+    w.partition.inserts_fail = "disk full"
+    w.accept("a", states=[("u@b.test", FAILED, NEVER)])  # accepted to be reported
+    w.advance(59)
+    assert len(w.steps("insert")) == 1
+    w.advance(2)
+    assert len(w.steps("insert")) == 2
+
+
+def test_a_mistake_of_ours_in_a_report_costs_no_place_in_the_queue(world, lines, monkeypatch):
+    w = world(retry=(60.0,))
+
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("mailmoat.delivery.report.make", broken)
+    w.accept("a")
+    w.finish((FAILED, NEVER))
+    assert w.scheduler.active == 0
+    assert w.diary[-1][2] == [(0, FAILED, NEVER)]
+    assert "broken" in events(lines, "report-not-stored")[0]["reason"]
+
+
+def test_recipients_accepted_to_be_reported_were_refused_by_us_not_by_the_next_hop(world):
+    w = world()
+    w.accept("a", states=[("good@b.test", PENDING, ""), ("bad@b.test", FAILED, NEVER)])
+    assert w.transport.given[0].indexes == [0]
+    w.finish((DELIVERED, OK))
+    assert [entry[0] for entry in w.diary] == ["insert", "remove"]
+    fields = email.message_from_bytes(w.transport.given[0].message.octets()).get_payload()[1].get_payload()
+    assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; bad@b.test"]
+    assert fields[1]["Remote-MTA"] is None
+    assert fields[1]["Status"] == "5.1.1"
+    assert w.figure("mailmoat_attempts_total", "failed") == 0, "nobody attempted it"
+
+
+def test_expiry_is_reported_as_such_whatever_the_last_reply_was(world):
+    w = world(retry=(60.0,), expire=100.0)
+    w.accept("a")
+    w.finish((DEFERRED, LATER))
+    w.advance(60)
+    w.finish((DEFERRED, "550 not now"))  # a next hop that refuses the session defers with its own words
+    w.advance(60)
+    w.finish((DEFERRED, "550 not now"))
+    fields = email.message_from_bytes(w.transport.given[0].message.octets()).get_payload()[1].get_payload()
+    assert fields[1]["Status"] == "4.4.7"
+    assert fields[1]["Action"] == "failed"
+    assert "a" not in w.partition.messages
+
+
+@pytest.mark.parametrize(("reverse_path", "enabled", "reason"), [
+    ("", True, "null-reverse-path"),
+    ("s@r.test", False, "ndr-disabled"),
+])  # fmt: skip
+def test_where_no_report_is_owed_the_message_goes_and_the_log_says_why(world, lines, reverse_path, enabled, reason):
+    w = world(enabled=enabled)
+    w.accept("a", reverse_path=reverse_path)
+    w.finish((FAILED, NEVER))
+    assert w.diary == [("remove", "a")]
+    suppressed = events(lines, "report-suppressed")
+    assert [(line["about"], line["reason"], line["recipients"]) for line in suppressed] == [
+        ("a", reason, ["u0@b.test"])
+    ]
+
+
+# --- the end ---
+
+
+def test_after_close_nothing_begins_and_what_nobody_tried_is_left_as_it_is(world):
+    w = world(connections=1, expire=10.0)
+    w.accept(*"abcdefghij", age=20)
+    w.finish((DEFERRED, LATER))  # expired: a report, and the next is loaded
+    diary = list(w.diary)
+    w.scheduler.close()
+    assert w.transport.closed
+    while w.tried:
+        w.unreachable()  # as the pool defers what waits for a connection when it is closed
+    assert w.diary == diary, "shutting down is no attempt: it neither counts nor expires anything"
+    assert w.scheduler.at_rest
+
+
+def test_after_close_what_was_loaded_meanwhile_is_not_tried(world):
+    w = world()
+    w.accept("a")
+    w.finish((DEFERRED, LATER))
+    ((_, waiting),) = w.timers.values()
+    waiting.due()
+    assert not w.scheduler.at_rest, "it is being loaded"
+    w.scheduler.close()
+    w.turn()
+    assert w.tried == []
+    assert w.scheduler.at_rest
+
+
+def test_what_runs_at_close_is_settled_and_its_report_stored(world):
+    w = world()
+    w.accept("a", "b", "c")
+    w.scheduler.close()
+    assert not w.scheduler.at_rest
+    w.finish((DELIVERED, OK))
+    w.finish((FAILED, NEVER))
+    w.finish((DEFERRED, LATER))
+    assert w.scheduler.at_rest
+    assert [entry[:2] for entry in w.diary] == [("remove", "a"), ("insert", "r1"), ("remove", "b"), ("settle", "c")]
+    assert w.tried == [], "the report is left to whoever adopts the partition"
+    assert sorted(w.partition.messages) == ["c", "r1"]
