@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import signal
 import socket
@@ -39,14 +40,21 @@ class Probe(threading.Thread):
         self.join()
 
 
+def unless_reset(ask):
+    with contextlib.suppress(OSError):
+        return ask()
+
+
 def reload(mx, event="reloaded"):
     """SIGHUP, and wait until it has come to its end and no old worker accepts any more."""
     before = len(mx.logged(event))
-    old, drained = mx.figure("workers_ready"), len(mx.logged("draining"))
+    # The admin process is replaced as well: an old one that ends may reset a question on its way.
+    ready = mx.until(lambda: unless_reset(lambda: mx.figure("workers_ready")), what="ready workers")
+    drained = len(mx.logged("draining"))
     mx.kill(signal.SIGHUP)
     line = mx.until(lambda: mx.logged(event)[before:], what=event)[-1]
     if event == "reloaded":
-        mx.until(lambda: len(mx.logged("draining")) >= drained + old, what="old workers that accept no more")
+        mx.until(lambda: len(mx.logged("draining")) >= drained + ready, what="old workers that accept no more")
     return line
 
 
