@@ -1,7 +1,7 @@
 """Where a message for a domain goes next.
 
 Pure. In this version every domain has the one next hop of the settings; routes per domain and MX records find their place
-behind the same question. The scheduler calls it once per recipient domain. RFC 5321 5.
+behind the same question. A worker asks it once, for the transport its scheduler hands messages to. RFC 5321 5.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Reads nothing of its own accord and writes one file, the sample recipients, whic
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ or, with swaks:
 
   swaks --server {listener} --from {SENDER} --to {KNOWN}
 
-{f"It lies there:  ls {kept}/new" if kept else f"It goes to {next_hop or 'the spool'}."}
+{f"It lies there:  ls {shlex.quote(f'{kept}/new')}" if kept else f"It goes to {next_hop or 'the spool'}."}
 
 The tarpit: an unknown recipient is refused, and the refusal takes {seconds}:
 

@@ -1,0 +1,162 @@
+"""What README and docs say exists: commands, names in the environment, links, settings, tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from mailmoat import metrics
+from mailmoat.cli import application
+from mailmoat.settings import entries, load
+from mailmoat.settings.sources import CONFIG
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "loadtest/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# Names an example shows to be wrong.
+WRONG = {"MAILMOAT_TARPIT_TIME"}
+# Read by the tests and the Makefile, not by the program.
+OF_TESTS = re.compile(r"MAILMOAT_(TEST_\w+|STREAMS)")
+
+
+def pages(*, without: str = "") -> list:
+    return [
+        pytest.param(page, id=page.name if page.parent != ROOT / "loadtest" else "loadtest")
+        for page in PAGES
+        if page.name != without
+    ]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every `mailmoat ...` of the page: typed at a prompt, or named in a sentence."""
+    typed = [line for body in blocks(page, "console") for line in re.findall(r"^\$ (.*)$", body, re.MULTILINE)]
+    named = re.findall(r"`([^`\n]+)`", re.sub(BLOCK, "", page.read_text()))
+    found = []
+    for text in (*typed, *named):
+        match = re.search(r"(?:^|\s|/)mailmoat ((?:[a-z-]+|--).*)$", text)
+        if match and not re.match(r"(systemctl|useradd|journalctl|install|kill)\b", text):
+            found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_command_exists_with_its_options(page):
+    for words in commands(page):
+        command = get_command(application())
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        unknown = [word for word in words if word.startswith("-") and word not in options | {"--help"}]
+        assert not unknown, f"{page.name}: mailmoat {command.name}: {unknown}"
+        assert not hasattr(command, "commands") or not [word for word in words if not word.startswith("-")], (
+            page,
+            words,
+        )
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_name_in_the_environment_exists(page):
+    known = {entry.environment for entry in entries().values()} | {CONFIG} | WRONG
+    found = {name for name in re.findall(r"MAILMOAT_\w*[A-Z]\b", page.read_text()) if not OF_TESTS.fullmatch(name)}
+    assert found <= known, found - known
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_setting_exists(page):
+    groups = {key.partition(".")[0] for key in entries() if "." in key}
+    named = {
+        name
+        for name in re.findall(r"`([a-z]+\.[a-z_]+)(?: = [^`]*)?`", page.read_text())
+        if name.partition(".")[0] in groups
+    }
+    # `log.jsonl` is a file.
+    assert named - {"log.jsonl"} <= entries().keys(), named - entries().keys()
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_internal_link_leads_somewhere(page):
+    text = re.sub(BLOCK, "", page.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, part = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name}: {target}"
+        if part:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert part in map(anchor, headings), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_settings_file_shown_can_be_used(page, tmp_path):
+    for body in blocks(page, "toml"):
+        assert tomllib.loads(body), page
+        file = tmp_path / "mailmoat.toml"
+        file.write_text(body)
+        load(file, {})
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_log_line_shown_is_one(page):
+    for body in blocks(page, "json"):
+        for line in body.splitlines():
+            assert {"time", "level", "event"} <= json.loads(line).keys(), page
+
+
+def test_the_manual_names_every_metric():
+    text = (ROOT / "docs/manual.md").read_text()
+    shown = {name.partition("{")[0] for name in re.findall(r"`(mailmoat_[a-z_]+(?:\{\w+\})?)`", text)}
+    assert shown == {definition.name for definition in metrics.DEFINITIONS}
+
+
+def test_the_manual_names_every_event():
+    """The log's table is complete: each event some module writes, and no other."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "python/mailmoat").rglob("*.py"))
+    written = set(re.findall(r'(?:event|_stream\.write)\(\s*"([a-z]+(?:-[a-z]+)*)"', sources))
+    text = (ROOT / "docs/manual.md").read_text()
+    log = text.partition("\n## The log\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"[`*]([a-z]+(?:-[a-z]+)*)[`*]", log))
+    assert written <= named, written - named
+
+
+def test_every_limit_is_in_the_table_of_limits():
+    text = (ROOT / "docs/manual.md").read_text().partition("\n## Limits\n")[2].partition("\n## ")[0]
+    assert {key for key in entries() if key.startswith("limits.")} <= set(re.findall(r"`(limits\.\w+)`", text))
+
+
+def test_every_check_of_a_decision_exists():
+    text = (ROOT / "docs/decisions.md").read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in tests, name
+    rust = "\n".join(path.read_text() for path in (ROOT / "rust").rglob("*.rs"))
+    for name in re.findall(r"`\w+::([a-z]\w+)`", text):
+        assert f"fn {name}(" in rust, name
+
+
+def test_each_decision_has_its_six_lines():
+    text = (ROOT / "docs/decisions.md").read_text().partition("\n## Where the code differs")[0]
+    for decision in text.split("\n## ")[1:]:
+        kinds = re.findall(r"^\* (\w+):", decision, re.MULTILINE)
+        assert kinds == ["Context", "Choice", "Rejected", "Cost", "Check"], decision.splitlines()[0]
+
+
+def test_the_unit_leaves_time_to_drain():
+    unit = (ROOT / "docs/systemd/mailmoat.service").read_text()
+    stop = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1])
+    assert stop > load(None, {}).drain_time + 5
