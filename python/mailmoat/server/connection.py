@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from mailmoat import _native, clock, maillog, metrics
 from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.server.proxy import Malformed, ProxyHeader
+from mailmoat.server.record import SessionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -36,7 +37,6 @@ PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
 LINGER_SECONDS = 10.0  # what the last reply has to leave in
 BUSY_SECONDS = 1.0
-QUIT_CODE = 221
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -46,20 +46,16 @@ class Connection(asyncio.BufferedProtocol):
         "_asked",
         "_clogged",
         "_desk",
-        "_judged",
-        "_mail_from",
         "_paused",
         "_probing",
         "_proxy",
-        "_rules",
+        "_record",
         "_session",
         "_source",
         "_stamps",
         "_started",
         "_timer",
         "_touched",
-        "_transaction",
-        "_transactions",
         "_transport",
         "peer",
         "session_id",
@@ -70,11 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self._proxy = proxy
         self._session: _native.Session | None = None
         self._asked: asyncio.Task[None] | None = None
-        self._transactions: list[maillog.Transaction] = []
-        self._judged: list[tuple[str, int]] = []
-        self._transaction = 0
-        self._mail_from = ""
-        self._rules: list[str] = []
+        self._record = SessionRecord()
         self._stamps: list[tuple[int, bytes]] = []
         self._timer = 0
         self._paused = self._clogged = self._probing = False
@@ -287,15 +279,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def _tell(self, session: _native.Session, verdict: Verdict, recipient: Address | None) -> int:
         if recipient is not None:
-            self._judge(session, recipient, verdict)
+            code = 250
+            if isinstance(verdict, (Reject, Tempfail)):
+                code = verdict.reply.code
+                self._desk.count_refusal(verdict.rule)
+            self._record.judged(session, recipient, code)
         if isinstance(verdict, Pass):
             if verdict.stamps:
                 self._stamp(session, verdict.stamps)
             return session.pass_()
         if isinstance(verdict, Discard):
-            self._note(verdict.reason)
+            self._record.decided(verdict.reason)
             return session.discard()
-        self._note(verdict.rule)
+        self._record.decided(verdict.rule)
         reply = verdict.reply
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
@@ -308,28 +304,6 @@ class Connection(asyncio.BufferedProtocol):
         number = of.get(stage, session.transactions)
         self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
         self._stamps += [(number, stamp) for stamp in stamps]
-
-    def _note(self, rule: str) -> None:
-        if rule not in self._rules and len(self._rules) < maillog.MAX_VALUES:
-            self._rules.append(rule)
-
-    def _judge(self, session: _native.Session, recipient: Address, verdict: Verdict) -> None:
-        """Remember a recipient and the code of its reply for the session's line."""
-        if session.transactions != self._transaction:
-            self._end_transaction("", 0)
-            self._transaction = session.transactions
-        code = 250
-        if isinstance(verdict, (Reject, Tempfail)):
-            code = verdict.reply.code
-            self._desk.count_refusal(verdict.rule)
-        if len(self._judged) < maillog.MAX_VALUES:
-            self._judged.append((str(recipient), code))
-            self._mail_from = str(session.reverse_path or "")
-
-    def _end_transaction(self, queue_id: str, octets: int) -> None:
-        if self._judged and len(self._transactions) < maillog.MAX_VALUES:
-            self._transactions.append(maillog.Transaction(self._mail_from, self._judged, queue_id, octets))
-        self._judged = []
 
     def _hold(self, session: _native.Session) -> None:
         desk = self._desk
@@ -351,7 +325,7 @@ class Connection(asyncio.BufferedProtocol):
         if message is None:
             self._run(session.committed())
         else:
-            self._end_transaction(queue_id, message.size)
+            self._record.accepted(queue_id, message.size)
             desk.store.insert(self, message)
 
     def _close(self) -> None:
@@ -441,24 +415,8 @@ class Connection(asyncio.BufferedProtocol):
                 desk.figures.add(figure, replies[digit])
         if session.delays_spent:
             desk.figures.add(metrics.TARPIT_SESSION_LIMIT)
-        self._end_transaction("", 0)
-        end = session.end
-        maillog.session_ended(
-            session=self.session_id,
-            client=self.peer,
-            reason="disconnected" if end is None else "" if end[0] == QUIT_CODE else end[1],
-            duration=clock.monotonic() - self._started,
-            helo=session.hello,
-            transactions=self._transactions,
-            replies=replies,
-            refusals=session.refusals,
-            rules=self._rules,
-            commands=session.commands,
-            messages=session.messages,
-            holds=session.holds,
-            held=session.held / 1000,
-            octets=sum(transaction.octets for transaction in self._transactions),
-        )
+        duration = clock.monotonic() - self._started
+        self._record.write(session, session_id=self.session_id, client=self.peer, duration=duration)
 
 
 class _Probe:
