@@ -239,3 +239,16 @@ def test_a_changed_recipient_file_counts_and_a_broken_one_does_not(server):
     mx.until(lambda: all_say("third@local.tld", "250"), 4, what="third")
     assert all_say("newcomer@local.tld", "550 5.1.1")
     assert len(mx.logged("directory-refused")) == 1
+
+
+def test_no_usable_recipient_file_at_all_refuses_to_start(server):
+    """A damaged snapshot of an earlier run is no directory: everybody would be told 451, and nobody why."""
+    mx = server(start=False)
+    snapshot = mx.directory / "spool" / "directory.snapshot"
+    snapshot.parent.mkdir()
+    snapshot.write_bytes(b"torn")
+    mx.recipients.write_text("not an address\n")
+    mx.start(wait=False)
+    mx.until(mx.exited, what="end of the server")
+    assert mx.process.returncode == 1
+    assert any("line 1" in line["reason"] for line in mx.logged("directory-refused"))

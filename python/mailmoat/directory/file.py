@@ -41,6 +41,11 @@ class FileDirectory:
         self.refresh()
 
     @property
+    def usable(self) -> bool:
+        """Whether a snapshot is in force."""
+        return self._snapshot is not None
+
+    @property
     def entries(self) -> int:
         """Different entries in force; 0 without a snapshot."""
         return self._snapshot.entries if self._snapshot else 0

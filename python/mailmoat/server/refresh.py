@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
+from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, SnapshotKeeper, stamp_of
 from mailmoat.server import process
 
@@ -78,7 +79,7 @@ class Refresh:
             wait.register(self._child.descriptor, select.POLLIN)
             wait.poll(max(0.0, self._deadline - clock.monotonic()) * 1000)
             self.turn(detach)
-        return not self.problems or self._snapshot.exists()
+        return not self.problems or FileDirectory(self._snapshot).usable
 
     def close(self) -> None:
         """End a running compile."""
