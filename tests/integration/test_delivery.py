@@ -49,6 +49,7 @@ def running():
 # --- in bulk, to smtp-sink ---
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("connections", ["new", "kept"])
 def test_all_that_smtp_source_sends_arrives_at_smtp_sink_and_none_twice(server, peer, running, tmp_path, connections):
     sink, source = peer("smtp-sink"), peer("smtp-source")
