@@ -275,6 +275,8 @@ pub struct Session {
     taken: usize,
     /// A command line over the limit is being thrown away up to its end.
     overlong: bool,
+    /// A bare LF stood before what comes next: that is still the same line (RFC 5321 2.3.8) and no command.
+    broken: bool,
     output: Vec<u8>,
     owed: Owed,
     idle: u32,
@@ -298,6 +300,7 @@ impl Session {
             input: Vec::new(),
             taken: 0,
             overlong: false,
+            broken: false,
             output: Vec::new(),
             owed: Owed::Nothing,
             idle: 0,
@@ -579,9 +582,11 @@ impl Session {
         let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
         let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
         let room = if is_mail { limit + MAIL_EXTRA } else { limit };
+        let refused = bare && self.config.content.bare == BareNewline::Refuse;
+        let broken = std::mem::replace(&mut self.broken, refused);
         Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
             self.say(reply::LONG_COMMAND)
-        } else if bare && self.config.content.bare == BareNewline::Refuse {
+        } else if refused || broken {
             self.say(reply::BARE_COMMAND)
         } else {
             match command::parse(line, &self.config.addresses, self.extended) {

@@ -161,6 +161,14 @@ fn bounds_a_command_line() {
 }
 
 #[test]
+fn nothing_of_a_line_with_a_bare_lf_is_a_command() {
+    let said = say(config(), "EHLO c\r\nNOOP\nRSET\r\nNOOP\r\n");
+    assert!(said.ends_with("\r\n500 5.5.2 Lines end in CRLF; a bare LF was received\r\n500 5.5.2 Lines end in CRLF; a bare LF was received\r\n250 2.0.0 OK\r\n"), "{said}");
+    let content = ContentRules { bare: BareNewline::Normalise, ..config().content };
+    assert!(say(Config { content, ..config() }, "NOOP\nRSET\r\n").ends_with("250 2.0.0 OK\r\n250 2.0.0 Resetting\r\n"));
+}
+
+#[test]
 fn stops_from_outside() {
     let mut session = Session::new(Arc::new(Config { tarpit: 5, ..config() }), "s1", "192.0.2.1", false);
     session.connect();

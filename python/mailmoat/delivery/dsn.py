@@ -1,8 +1,8 @@
 """Reports about failed recipients: one multipart/report as bytes, written from a template.
 
 Promises: the same arguments give the same octets; every line ends in CRLF and has at most 998 octets; no value, whoever wrote
-it, can add a header field, a status field or a part; the boundary occurs nowhere in what it parts; all is 7-bit unless an
-address or the returned message is not. Each part takes the plainest type that holds it: UTF-8 in addresses makes
+it, can add a header field, a status field or a part; the boundary occurs nowhere in what it parts; all is 7-bit, so that a
+next hop without 8BITMIME takes it, unless an address or a message returned whole is not. Each part takes the plainest type that holds it: UTF-8 in addresses makes
 message/global-delivery-status, UTF-8 in the returned header makes message/global or message/global-headers.
 
 Never decides whether a report may be made (ndr_policy.py), never reads a clock, never raises for what a peer said. The scheduler
@@ -22,7 +22,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from mailmoat import clock
-from mailmoat.delivery.returned import Part, encoding_of, header_section, returned_part
+from mailmoat.delivery.returned import WHOLE, Part, encoding_of, header_section, returned_part
 
 MAX_ADDRESS: Final = 900
 """Octets of an address in a field; no legal one comes near."""
@@ -86,7 +86,9 @@ def make_report(
     everyone = [message.reverse_path, postmaster, *(failure.address for failure in failures)]
     line = _Line(utf8=not all(address.isascii() for address in everyone))
     returned = returned_part(original, whole=return_whole)
-    whole = returned.content_type in {"message/rfc822", "message/global"}
+    if message.reverse_path.isascii():
+        returned = returned.seven_bit()
+    whole = returned.content_type in WHOLE
     parts = (
         _explanation(line, reporting_mta, postmaster, message, failures, whole=whole),
         _delivery_status(line, reporting_mta, message, failures),

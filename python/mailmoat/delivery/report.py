@@ -32,7 +32,7 @@ def make(
         message=Reported(message.queue_id, message.arrival, message.reverse_path, message.client),
         failures=failures,
         original=_original(message),
-        return_whole=message.content_path is None and message.size <= settings.delivery.return_size,
+        return_whole=_may_return_whole(message, settings.delivery.return_size),
         date_ms=now,
         message_id=f"<{queue_id}@{settings.hostname}>",
         boundary=f"report.{queue_id}",
@@ -45,6 +45,16 @@ def make(
         content=content,
         smtputf8=not all(address.isascii() for address in recipients),
     )
+
+
+def _may_return_whole(message: Message, most: int) -> bool:
+    """Octets above 127 go back only to an address that needs SMTPUTF8, which comes with 8BITMIME.
+
+    Elsewhere a next hop might not take them, and the report would be lost like the message it is about.
+    """
+    if message.eight_bit and message.reverse_path.isascii():
+        return False
+    return message.content_path is None and message.size <= most
 
 
 def _original(message: Message) -> bytes:

@@ -16,12 +16,22 @@ MAX_HEADER: Final = 65_536
 """Octets of a returned header section; a longer one is cut at a line end."""
 
 
+WHOLE: Final = frozenset({"message/rfc822", "message/global"})
+"""Types of a message that is returned whole."""
+
+
 class Part(NamedTuple):
     """One body part; `encoding` is its Content-Transfer-Encoding."""
 
     content_type: str
     encoding: str
     body: bytes
+
+    def seven_bit(self) -> Part:
+        """The same in quoted-printable where it is not ASCII; a whole message stays, for it must not be encoded."""
+        if self.encoding != "8bit" or self.content_type in WHOLE:
+            return self
+        return Part(self.content_type, "quoted-printable", _quoted_printable(self.body))
 
 
 def returned_part(original: bytes, *, whole: bool) -> Part:

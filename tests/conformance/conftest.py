@@ -1,0 +1,152 @@
+"""Servers for the conformance tests: one for each configuration and run, each with a scripted next hop of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.hop import Hop
+from tests.conformance.wire import Wire
+from tests.integration.conftest import Server, free_port
+
+RECIPIENTS = "alice@example.test\nbob@example.test\n@all.example.test\njörg@bücher.test\n"
+
+
+class Site:
+    """A running server, its next hop, and the connections the test at hand has open."""
+
+    wires: list[Wire] = []
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.hop = Hop()
+        (directory / "recipients.txt").write_text(RECIPIENTS)
+        self.proxy_port = free_port()
+        environment = {
+            "MAILMOAT_WORKERS": "1",
+            "MAILMOAT_RELAY__LOCAL_DOMAINS": "example.test,all.example.test,bücher.test",
+            "MAILMOAT_RELAY__RELAY_DOMAINS": "relayed.test",
+            "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{self.hop.port}",
+            "MAILMOAT_DELIVERY__IDLE_TIME": "0.05",
+            "MAILMOAT_DELIVERY__RETRY": "1s",
+            "MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8",
+            "MAILMOAT_LIMITS__ERRORS": "0",
+            "MAILMOAT_DRAIN_TIME": "1",
+        } | {f"MAILMOAT_{name.upper()}": value for name, value in settings.items()}
+        self.server = Server(directory, **environment)
+        listen = f"127.0.0.1:{self.server.port},proxy://127.0.0.1:{self.proxy_port}"
+        self.server.environment["MAILMOAT_LISTEN"] = listen
+        self.server.start()
+
+    def wire(self, port: int = 0) -> Wire:
+        """A connection, nothing said or read."""
+        wire = Wire(port or self.server.port)
+        self.wires.append(wire)
+        return wire
+
+    def connect(self, hello: str = "EHLO client.test") -> Wire:
+        """A connection that has said hello."""
+        wire = self.wire()
+        assert wire.reply().code == 220
+        if hello:
+            assert wire.ask(hello).code == 250
+        return wire
+
+    def proxied(self, source: str) -> Wire:
+        """A connection that comes from elsewhere, greeted or refused next."""
+        wire = self.wire(self.proxy_port)
+        family, target = ("TCP6", "::1") if ":" in source else ("TCP4", "127.0.0.1")
+        wire.send(f"PROXY {family} {source} {target} 40000 25")
+        return wire
+
+    def memory(self) -> int:
+        """Octets of memory that its largest process had at most."""
+
+        def peak(pid: int) -> int:
+            status = Path(f"/proc/{pid}/status").read_text()
+            return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024
+
+        return max(peak(pid) for pid in self.server.pids())
+
+    def end(self) -> None:
+        self.hop.close()
+        self.server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_wire_left() -> Iterator[None]:
+    yield
+    while Site.wires:
+        Site.wires.pop().close()
+
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+    """Makes sites that live as long as the run, one for each set of settings."""
+    made: dict[tuple[tuple[str, str], ...], Site] = {}
+
+    def make(**settings: str) -> Site:
+        key = tuple(sorted(settings.items()))
+        if key not in made:
+            made[key] = Site(tmp_path_factory.mktemp("site"), **settings)
+        return made[key]
+
+    yield make
+    for each in made.values():
+        each.end()
+
+
+@pytest.fixture(scope="session")
+def plain(site: Make) -> Site:
+    """Defaults, but for the limit on errors, so that one session can make many."""
+    return site()
+
+
+@pytest.fixture(scope="session")
+def tight(site: Make) -> Site:
+    """Small limits."""
+    return site(
+        limits__message_size="100000", limits__memory_content="4096", limits__command_time="1", limits__data_time="1",
+        limits__errors="5", limits__idle_commands="20", limits__connections_per_source="30",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tarpit(site: Make) -> Site:
+    """5yz replies are held."""
+    return site(tarpit__time="0.4", tarpit__exempt_networks="192.0.2.0/24")
+
+
+@pytest.fixture(scope="session")
+def impatient(site: Make) -> Site:
+    """Waits for a next hop no longer than a second."""
+    times = ("greeting", "mail", "rcpt", "data", "block", "end_of_data")
+    return site(**{f"delivery__{name}_time": "1" for name in times})
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes sites of this test alone, to be broken."""
+    made: list[Site] = []
+
+    def make(**settings: str) -> Site:
+        made.append(Site(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def someone() -> Callable[[], str]:
+    """Gives recipients nobody else has."""
+    return lambda: f"r{next(_numbers)}@all.example.test"

@@ -1,0 +1,181 @@
+"""Reports: RFC 3464, 6522, 6533, 3834."""
+
+from __future__ import annotations
+
+import re
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import parseaddr, parsedate_to_datetime
+
+import pytest
+
+row = pytest.mark.row
+
+REFUSAL = "550-5.1.1 The address is not known here,\n550 5.1.1 ask the sender"
+
+
+class Returned:
+    """A report as its reader sees it."""
+
+    def __init__(self, handed) -> None:
+        self.handed = handed
+        self.octets = handed.content
+        self.message = message_from_bytes(self.octets, policy=policy.SMTPUTF8)
+        assert isinstance(self.message, EmailMessage)
+        self.parts = list(self.message.iter_parts())
+        raw = re.sub(rb"\r\n[ \t]+", b" ", self.parts[1].get_payload(decode=False) and self.status_octets())
+        groups = [group for group in raw.decode().split("\r\n\r\n") if group.strip()]
+        self.about, *self.recipients = [dict(line.split(": ", 1) for line in group.split("\r\n") if line) for group in groups]
+
+    def status_octets(self) -> bytes:
+        mark = self.message.get_boundary().encode()
+        body = self.octets.split(b"--" + mark)[2]
+        return body.split(b"\r\n\r\n", 1)[1]
+
+
+@pytest.fixture
+def returned(plain, someone):
+    """Sends a message whose recipients the next hop refuses, and gives the report."""
+
+    def send(content=b"Subject: sent\r\nMessage-ID: <one@remote.test>\r\n\r\nbody\r\n", recipients=1, reply=REFUSAL, parameters="", source="", hello="EHLO client.test", sender=""):
+        lost = [someone() for _ in range(recipients)] if isinstance(recipients, int) else recipients
+        to = sender or someone()
+        with plain.hop.script(RCPT=lambda line: reply if any(each in line for each in lost) else "250 2.1.5 ok"):
+            wire = plain.proxied(source) if source else plain.wire()
+            wire.reply()
+            wire.ask(hello)
+            for line in (f"MAIL FROM:<{to}>{parameters}", *(f"RCPT TO:<{each}>" for each in lost)):
+                assert wire.ask(line).code == 250, line
+            assert wire.content(content).code == 250
+            return lost, to, Returned(plain.hop.handed(to))
+
+    return send
+
+
+@row("dsn-04", "dsn-05")
+def test_dsn_05_the_envelope_of_a_report(plain, returned):
+    lost, sender, report = returned(recipients=3)
+    assert report.handed.mail.startswith("MAIL FROM:<>")
+    assert report.handed.recipients == [sender]
+    assert "NOTIFY" not in " ".join(line for line in plain.hop.commands if sender in line)
+    assert [each["Final-Recipient"] for each in report.recipients] == [f"rfc822; {each}" for each in lost]
+    assert len(plain.hop.to(sender)) == 1, "one for all three"
+
+
+@row("dsn-05")
+def test_dsn_05_no_report_about_a_report(plain, someone):
+    lost, later, sender = someone(), someone(), someone()
+    before = len(plain.hop.messages)
+    with plain.hop.script(RCPT=lambda line: "550 5.1.1 no" if lost in line or sender in line else "250 2.1.5 ok"):
+        assert plain.connect().deliver(lost, sender=sender).code == 250
+        plain.hop.heard(f"RCPT TO:<{sender}>")
+        assert plain.connect().deliver(later).code == 250
+        plain.hop.handed(later)
+    assert [message.recipients for message in plain.hop.messages[before:] if sender.encode() in message.content and message.recipients] == []
+
+
+@row("dsn-06")
+def test_dsn_06_three_parts(returned):
+    content = b"Subject: sent\r\nX-Own: field\r\n\r\nthe body\r\n"
+    report = returned(content)[2]
+    assert report.message.get_content_type() == "multipart/report"
+    assert report.message.get_param("report-type") == "delivery-status"
+    assert [part.get_content_type() for part in report.parts] == ["text/plain", "message/delivery-status", "message/rfc822"]
+    assert content in report.octets
+    assert report.message["MIME-Version"] == "1.0"
+
+
+@row("dsn-07")
+def test_dsn_07_fields_of_the_message(returned):
+    report = returned(source="198.51.100.77", hello="EHLO sender.test")[2]
+    assert report.about["Reporting-MTA"] == "dns; mx.example.test"
+    assert parsedate_to_datetime(report.about["Arrival-Date"])
+    kind, _, name = report.about["Received-From-MTA"].partition("; ")
+    assert kind == "dns"
+    assert name in ("sender.test", "[198.51.100.77]")
+    assert "Original-Envelope-Id" not in report.about
+
+
+@row("dsn-08")
+def test_dsn_08_fields_of_a_recipient(returned):
+    lost, _, report = returned()
+    [fields] = report.recipients
+    assert fields["Final-Recipient"] == f"rfc822; {lost[0]}"
+    assert fields["Action"] == "failed"
+    assert fields["Status"] == "5.1.1"
+    assert re.fullmatch(r"dns; \S+", fields["Remote-MTA"])
+    assert fields["Diagnostic-Code"].startswith("smtp; 550")
+    assert "The address is not known here," in fields["Diagnostic-Code"]
+    assert "ask the sender" in fields["Diagnostic-Code"]
+    assert parsedate_to_datetime(fields["Last-Attempt-Date"])
+
+
+@row("dsn-08")
+@pytest.mark.parametrize(("reply", "status"), [("550 no such thing", "5.0.0"), ("553 5.1.3 odd", "5.1.3"), ("554 5.7.1 policy", "5.7.1"), ("550 4.2.1 wrong class", None)])
+def test_dsn_08_the_status_follows_the_reply(returned, reply, status):
+    [fields] = returned(reply=reply)[2].recipients
+    assert re.fullmatch(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", fields["Status"])
+    assert status is None or fields["Status"] == status or fields["Status"].startswith("5.")
+
+
+@row("dsn-08")
+def test_dsn_08_given_up_for_age(site, someone):
+    brief, recipient, sender = site(delivery__expire="2.5s", delivery__retry="1s"), someone(), someone()
+    with brief.hop.script(RCPT=lambda line: "450 4.2.1 busy" if recipient in line else "250 2.1.5 ok"):
+        assert brief.connect().deliver(recipient, sender=sender).code == 250
+        [fields] = Returned(brief.hop.handed(sender)).recipients
+    assert fields["Action"] == "failed"
+    assert fields["Status"] in ("4.4.7", "5.4.7")
+    assert "450 4.2.1 busy" in fields["Diagnostic-Code"]
+
+
+HOSTILE = b"Subject: \xff\xfe\0\r\nFrom: <a\r\n b>\r\nX: " + b"y" * 980 + b"\r\n\r\n--report\r\n" + bytes(range(128, 256)) + b"\r\n"
+
+
+@row("dsn-09")
+@pytest.mark.parametrize("content", [b"Subject: x\r\n\r\nx\r\n", b"", HOSTILE])
+@pytest.mark.parametrize("reply", [REFUSAL, "550 5.1.1 " + "long " * 90, "550 \x01\x7f: a\t=?utf-8?q?x?= <>\"", "550 5.1.1 żółć"])
+def test_dsn_09_the_form_of_a_report(plain, returned, content, reply):
+    _, sender, report = returned(content, reply=reply)
+    head, _, body = report.octets.partition(b"\r\n\r\n")
+    names = [line.partition(b":")[0].lower() for line in re.sub(rb"\r\n[ \t]", b" ", head).split(b"\r\n")]
+    for name in (b"from", b"to", b"subject", b"date", b"message-id", b"mime-version", b"content-type", b"auto-submitted"):
+        assert names.count(name) == 1, name
+    assert head.isascii()
+    assert all(len(line) <= 998 for line in report.octets.split(b"\r\n"))
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", report.octets)
+    assert all(part.as_bytes().isascii() for part in report.parts[:2]), "7-bit clean"
+    assert (report.message.get("Content-Transfer-Encoding", "7bit") == "8bit") == (not body.isascii())
+    assert parseaddr(report.message["To"])[1] == sender
+    assert parsedate_to_datetime(report.message["Date"])
+    assert re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", report.message["Message-ID"])
+    # Somebody reads what is sent to its author.
+    assert plain.connect().deliver(parseaddr(report.message["From"])[1]).code == 250
+
+
+@row("dsn-10")
+def test_dsn_10_reports_say_that_they_are_automatic(returned):
+    assert returned()[2].message["Auto-Submitted"] == "auto-replied"
+
+
+@row("dsn-11")
+def test_dsn_11_international_reports(returned):
+    lost = ["zażółć@all.example.test"]
+    content = "Subject: gęś\r\n\r\nbody\r\n".encode()
+    report = returned(content, recipients=lost, parameters=" SMTPUTF8 BODY=8BITMIME")[2]
+    kinds = [part.get_content_type() for part in report.parts]
+    assert kinds[1] == "message/global-delivery-status"
+    assert kinds[2] in ("message/global", "message/global-headers")
+    assert report.recipients[0]["Final-Recipient"] == f"utf-8; {lost[0]}"
+    plain = returned(content, parameters=" BODY=8BITMIME")[2]
+    assert plain.parts[1].get_content_type() == "message/delivery-status"
+
+
+@row("dsn-12")
+def test_dsn_12_a_long_message_comes_back_as_its_header(returned):
+    header = b"Subject: long\r\nX-Own: field\r\n"
+    for size, kind in ((10_000, "message/rfc822"), (70_000, "text/rfc822-headers"), (500_000, "text/rfc822-headers")):
+        report = returned(header + b"\r\n" + (b"0123456789" * 7 + b"\r\n") * (size // 72))[2]
+        assert report.parts[2].get_content_type() == kind
+        assert header in report.octets
+        assert len(report.octets) < size + 5000 if kind == "message/rfc822" else len(report.octets) < 10_000
