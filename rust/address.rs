@@ -146,6 +146,10 @@ impl Address {
         // Writing to a String cannot fail.
         let _ = write_local(&self.local, &mut key);
         key.make_ascii_lowercase();
+        if !key.is_ascii() {
+            // Some marks compose with a small letter alone: T and t with a diaeresis must be one key.
+            key = key.nfc().collect();
+        }
         if !self.domain.is_empty() {
             key.push('@');
             key.push_str(&self.domain);
@@ -405,6 +409,12 @@ mod tests {
 
     fn rendered(text: &str) -> String {
         parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).to_string()
+    }
+
+    #[test]
+    fn a_key_is_composed_after_its_letters_are_small() {
+        let key = |text: &str| parse(text).unwrap().key();
+        assert_eq!(key("T\u{348}\u{308}@a.test"), key("t\u{348}\u{308}@a.test"));
     }
 
     #[test]
