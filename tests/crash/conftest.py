@@ -76,7 +76,9 @@ class Senders:
             return self._next
 
     def _connection(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="c.test", timeout=30)
+        connection = smtplib.SMTP("127.0.0.1", self.port, local_hostname="c.test", timeout=30)
+        connection.ehlo()
+        return connection
 
     def _work(self) -> None:
         while not self._over.is_set():

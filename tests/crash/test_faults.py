@@ -37,7 +37,7 @@ def running(server, hop):
                 "MAILMOAT_WORKERS": "1",
                 "MAILMOAT_DRAIN_TIME": "2",
                 "MAILMOAT_ADMIN__LISTEN": "",
-                "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp:127.0.0.1:{hop.port}",
+                "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{hop.port}",
                 "MAILMOAT_DELIVERY__RETRY": "1s",
                 "MAILMOAT_LIMITS__MEMORY_CONTENT": "20KiB",
                 "MAILMOAT_LIMITS__IDLE_COMMANDS": "0",
@@ -336,7 +336,6 @@ def test_no_descriptor_for_a_content_file(running, hop):
     senders.send()
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     with senders._connection() as connection:
-        connection.ehlo()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, hard))
         senders._send(connection, 900, 40_000)
         assert senders.refused[-1][0] == 452
