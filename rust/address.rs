@@ -359,9 +359,11 @@ fn to_a_labels(domain: &str) -> Result<Cow<'_, str>, AddressError> {
     if domain.len() > LONGEST_NAME {
         return Err(AddressError::DomainTooLong);
     }
-    Uts46::new()
+    let mapped = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
-        .map_err(|_| Syntax("The domain is not a valid internationalised name"))
+        .map_err(|_| Syntax("The domain is not a valid internationalised name"))?;
+    // What is taken must be taken again in its normal form, which is longer.
+    if mapped.len() > LONGEST_NAME { Err(AddressError::DomainTooLong) } else { Ok(mapped) }
 }
 
 /// RFC 5321 4.1.2 `Domain`, and `_`, which names of hosts do have.

@@ -128,7 +128,7 @@ fn message(kind: u8) -> Arc<Message> {
 fn file(text: &[u8]) -> Octets {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("mailmoat-fuzz-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let (path, content) = (std::env::temp_dir().join(name), text.repeat(4000));
+    let (path, content) = (std::env::temp_dir().join(name), text.repeat(8000));
     fs::write(&path, &content).unwrap();
     Octets::File(ContentFile::loose(path, content.len() as u64))
 }

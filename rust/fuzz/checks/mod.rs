@@ -111,11 +111,7 @@ fn split<const N: usize>(input: &[u8]) -> ([u8; N], Vec<u8>) {
     let mut choices = [0; N];
     let (chosen, rest) = input.split_at(N.min(input.len()));
     choices[..chosen.len()].copy_from_slice(chosen);
-    let stream = if choices[0] & 1 == 0 {
-        rest.to_vec()
-    } else {
-        rest.iter().flat_map(phrase).copied().collect()
-    };
+    let stream = if choices[0] & 1 == 0 { rest.to_vec() } else { rest.iter().flat_map(phrase).copied().collect() };
     (choices, stream)
 }
 
