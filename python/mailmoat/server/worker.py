@@ -126,7 +126,9 @@ class Worker:
 
     def _connection(self, *, proxy: bool) -> Connection:
         if len(self._desk.connections) + 1 >= self._most and self._accepting:
-            self._pause()
+            self._accepting = False
+            # Not from here: a server closed while it makes this connection loses it.
+            self._loop.call_soon(self._pause)
         return Connection(self._desk, ProxyHeader() if proxy else None)
 
     async def _accept(self) -> None:
