@@ -554,7 +554,7 @@ impl Session {
     /// Takes one command line. None: its end is not there yet.
     fn line(&mut self, rest: &[u8]) -> Option<Flow> {
         let limit = if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line };
-        if rest.starts_with(TLS_HELLO) {
+        if !self.overlong && rest.starts_with(TLS_HELLO) {
             return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
