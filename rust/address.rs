@@ -146,6 +146,10 @@ impl Address {
         // Writing to a String cannot fail.
         let _ = write_local(&self.local, &mut key);
         key.make_ascii_lowercase();
+        if !key.is_ascii() {
+            // Some marks compose with a small letter alone: T and t with a diaeresis must be one key.
+            key = key.nfc().collect();
+        }
         if !self.domain.is_empty() {
             key.push('@');
             key.push_str(&self.domain);
@@ -355,9 +359,11 @@ fn to_a_labels(domain: &str) -> Result<Cow<'_, str>, AddressError> {
     if domain.len() > LONGEST_NAME {
         return Err(AddressError::DomainTooLong);
     }
-    Uts46::new()
+    let mapped = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
-        .map_err(|_| Syntax("The domain is not a valid internationalised name"))
+        .map_err(|_| Syntax("The domain is not a valid internationalised name"))?;
+    // What is taken must be taken again in its normal form, which is longer.
+    if mapped.len() > LONGEST_NAME { Err(AddressError::DomainTooLong) } else { Ok(mapped) }
 }
 
 /// RFC 5321 4.1.2 `Domain`, and `_`, which names of hosts do have.
@@ -405,6 +411,12 @@ mod tests {
 
     fn rendered(text: &str) -> String {
         parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).to_string()
+    }
+
+    #[test]
+    fn a_key_is_composed_after_its_letters_are_small() {
+        let key = |text: &str| parse(text).unwrap().key();
+        assert_eq!(key("T\u{348}\u{308}@a.test"), key("t\u{348}\u{308}@a.test"));
     }
 
     #[test]

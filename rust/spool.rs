@@ -95,7 +95,7 @@ impl<W: Send + 'static> Partition<W> {
         let opened = Store::open(&place.database()).and_then(|store| store.check().map(|()| store));
         match opened {
             Ok(store) => {
-                place.clear_loose()?;
+                place.tidy()?;
                 Ok(Some(Self::start(place, store)?))
             }
             Err(Trouble::Damaged(text)) => {

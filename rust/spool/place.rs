@@ -87,7 +87,9 @@ impl Place {
     /// Takes ownership of partition `tag` unless somebody has it or it is gone.
     pub fn claim(spool: &Path, tag: &str) -> io::Result<Option<Self>> {
         let path = spool.join("partitions").join(tag);
-        let lock = match OpenOptions::new().write(true).open(path.join("lock")) {
+        // A partition comes and goes whole, so one without a lock file lost it; nobody else would ever look at its messages.
+        let lock = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))
+        {
             Ok(lock) => lock,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
             Err(error) => return Err(error),
@@ -130,8 +132,10 @@ impl Place {
         self.path.join("loose")
     }
 
-    /// Deletes what an owner before left in `loose`.
-    pub fn clear_loose(&self) -> io::Result<()> {
+    /// Makes the directories that are missing, and deletes what an owner before left in `loose`.
+    pub fn tidy(&self) -> io::Result<()> {
+        private_directory(&self.content(), true)?;
+        private_directory(&self.loose(), true)?;
         for entry in fs::read_dir(self.loose())? {
             fs::remove_file(entry?.path())?;
         }

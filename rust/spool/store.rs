@@ -203,7 +203,7 @@ impl Store {
     /// All messages, in the order of their coming.
     pub fn schedule(&self) -> Result<Vec<Due>, Trouble> {
         let mut statement = self.connection.prepare("SELECT seq,arrival,due,attempts FROM message ORDER BY seq")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, attempts(row, 3)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -259,6 +259,11 @@ pub fn recipients(connection: &Connection, sequence: i64) -> rusqlite::Result<Ve
     rows.collect()
 }
 
+/// A damaged number must not hide the messages beside it.
+fn attempts(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
+    Ok(u32::try_from(row.get::<_, i64>(column)?.clamp(0, i64::from(u16::MAX))).unwrap_or_default())
+}
+
 /// A row of the query in [`Store::load`]; recipients and content in the database are still missing.
 fn read_message(row: &Row<'_>, queue_id: String, file: &Path) -> rusqlite::Result<Message> {
     let trace: Vec<u8> = row.get(7)?;
@@ -272,7 +277,7 @@ fn read_message(row: &Row<'_>, queue_id: String, file: &Path) -> rusqlite::Resul
         queue_id,
         arrival: row.get(0)?,
         due: row.get(1)?,
-        attempts: row.get(2)?,
+        attempts: attempts(row, 2)?,
         envelope: Envelope {
             reverse_path: row.get(3)?,
             recipients: Vec::new(),

@@ -371,3 +371,52 @@ fn cpu() -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<f64>().unwrap() / 100.0 + fields[12].parse::<f64>().unwrap() / 100.0
 }
+
+/// What `sql` does to the queue of a partition nobody has.
+fn tamper(spool: &Spool, tag: &str, sql: &str) {
+    let path = spool.0.join("partitions").join(tag).join("queue.db");
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn a_damaged_row_costs_no_other_message() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    let sent: Vec<_> = (0..4).map(|_| message(&partition)).collect();
+    for one in &sent {
+        insert(&partition, one);
+    }
+    let tag = partition.tag().to_owned();
+    drop(partition);
+    tamper(
+        &spool,
+        &tag,
+        "UPDATE recipient SET address=CAST(x'ff' AS TEXT) WHERE seq=1; UPDATE recipient SET state=9 WHERE seq=2;
+         UPDATE message SET attempts=-5, reverse_path=CAST(x'c3' AS TEXT) WHERE seq=3;",
+    );
+    let adopted = spool.adopt().unwrap().unwrap();
+    assert_eq!(adopted.schedule().unwrap().len(), 4);
+    for one in &sent {
+        adopted.load(2, &one.queue_id).unwrap();
+    }
+    let loaded: Vec<bool> = news(&adopted, 4).iter().map(|news| news.result.is_ok()).collect();
+    assert_eq!(loaded, [false, false, false, true]);
+    assert!(adopted.healthy());
+}
+
+#[test]
+fn a_partition_without_its_lock_or_directories_is_adopted() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    let sent = message(&partition);
+    insert(&partition, &sent);
+    let path = spool.0.join("partitions").join(partition.tag());
+    drop(partition);
+    fs::remove_file(path.join("lock")).unwrap();
+    fs::remove_dir(path.join("content")).unwrap();
+    fs::remove_dir(path.join("loose")).unwrap();
+    let adopted = spool.adopt().unwrap().unwrap();
+    assert!(load(&adopted, &sent.queue_id).is_ok());
+    assert!(spool.adopt().unwrap().is_none());
+    insert(&adopted, &message_with(adopted.next_queue_id(), Octets::Memory(vec![b'x'; 300_000])));
+}

@@ -30,6 +30,16 @@ impl From<rusqlite::Error> for Trouble {
             rusqlite::Error::SqliteFailure(failure, _) => format!("{error} (SQLite {})", failure.extended_code),
             _ => error.to_string(),
         };
+        // Damage inside a row: a value that no message can have.
+        if matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
+        ) {
+            return Self::Message(text);
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => Self::Message(text),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),

@@ -155,6 +155,8 @@ impl<W> Writer<W> {
             };
             match answer {
                 Err(Trouble::Message(text)) => answers.push(Answer::Refused(text)),
+                // What cannot be read costs nobody else: nothing was written.
+                Err(Trouble::Damaged(text)) if matches!(op, Op::Load { .. }) => answers.push(Answer::Refused(text)),
                 answer => answers.push(answer?),
             }
         }

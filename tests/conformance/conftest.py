@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.conformance.hop import Hop
 from tests.conformance.wire import Wire
 from tests.integration.conftest import Server, free_port

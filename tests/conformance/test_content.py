@@ -64,7 +64,12 @@ def test_data_02_commands_end_at_crlf_alone(plain, mark):
 @row("data-02")
 @pytest.mark.parametrize("bare", [b"\r", b"\n"])
 def test_data_02_bare_cr_and_lf_are_not_passed_on(plain, site, someone, bare):
-    contents = (b"Subject: x\r\n\r\na" + bare + b"b\r\n", b"Subject: x" + bare + b"X: y\r\n\r\n", b"\r\n" + bare + b"\r\n", bare + b"\r\n")
+    contents = (
+        b"Subject: x\r\n\r\na" + bare + b"b\r\n",
+        b"Subject: x" + bare + b"X: y\r\n\r\n",
+        b"\r\n" + bare + b"\r\n",
+        bare + b"\r\n",
+    )
     for content in contents:
         recipient = someone()
         assert plain.connect().deliver(recipient, content).code in range(500, 560)
@@ -105,9 +110,12 @@ RECEIVED = re.compile(
 
 @row("data-04")
 @pytest.mark.parametrize(
-    ("hello", "protocol"), [("EHLO client.test", "ESMTP"), ("HELO client.test", "SMTP"), ("EHLO [IPv6:2001:db8::7]", "ESMTP")]
+    ("hello", "protocol"),
+    [("EHLO client.test", "ESMTP"), ("HELO client.test", "SMTP"), ("EHLO [IPv6:2001:db8::7]", "ESMTP")],
 )
-@pytest.mark.parametrize(("source", "address"), [("", "127.0.0.1"), ("198.51.100.7", "198.51.100.7"), ("2001:DB8::9", "IPv6:2001:db8::9")])
+@pytest.mark.parametrize(
+    ("source", "address"), [("", "127.0.0.1"), ("198.51.100.7", "198.51.100.7"), ("2001:DB8::9", "IPv6:2001:db8::9")]
+)
 def test_data_04_received(plain, someone, hello, protocol, source, address):
     recipient = someone()
     wire = plain.proxied(source) if source else plain.wire()
@@ -129,9 +137,13 @@ def test_data_04_received(plain, someone, hello, protocol, source, address):
 
 @row("data-05", "data-06")
 def test_data_05_06_the_header_stays_as_it_is(plain, someone):
-    trace = b"".join(b"received:from h%d (weird\r\n\t  folding ) by x;\r\n  not a date %d\r\n" % (hop, hop) for hop in range(5))
+    trace = b"".join(
+        b"received:from h%d (weird\r\n\t  folding ) by x;\r\n  not a date %d\r\n" % (hop, hop) for hop in range(5)
+    )
     content = (
-        b"Return-Path: <old@remote.test>\r\n" + trace + b"Bcc: secret@remote.test\r\nX-Odd:   spaced   \r\nRECEIVED : last\r\n\r\nbody\r\n"
+        b"Return-Path: <old@remote.test>\r\n"
+        + trace
+        + b"Bcc: secret@remote.test\r\nX-Odd:   spaced   \r\nRECEIVED : last\r\n\r\nbody\r\n"
     )
     recipient = someone()
     assert plain.connect().deliver(recipient, content).code == 250
@@ -166,7 +178,12 @@ def test_data_07_loops(plain, someone, hops, codes):
 def test_data_08_nothing_is_said_between_354_and_the_end(plain, tight):
     wire = plain.connect()
     assert wire.ask("DATA").code == 503, "no 354 when nothing could be taken"
-    for site, piece in ((plain, b"Subject: x\r\n\r\nx\r\n"), (plain, b"bare\n"), (plain, b"y" * 5000 + b"\r\n"), (tight, b"z" * 80 + b"\r\n")):
+    for site, piece in (
+        (plain, b"Subject: x\r\n\r\nx\r\n"),
+        (plain, b"bare\n"),
+        (plain, b"y" * 5000 + b"\r\n"),
+        (tight, b"z" * 80 + b"\r\n"),
+    ):
         wire = site.connect()
         wire.envelope("alice@example.test")
         assert wire.ask("DATA").code == 354
@@ -194,7 +211,7 @@ ODD = [
     b"", b"\r\n", b"no colon\r\n", b" starts folded\r\n\r\n", b": no name\r\n\r\n", b"Subject: no blank line\r\n", b"a\0b: c\r\n\r\n\0\r\n",
     b"From: a@b.test\r\nFrom: c@d.test\r\nFrom: <<<>>>\r\n\r\n", b"Subject: \xff\xfe\r\n\r\n", "Subject: ż\r\n\r\n".encode(),
     b"X: " + b"(" * 900 + b"\r\n\r\n", (b"X: y\r\n" + b" z\r\n" * 20_000) + b"\r\n", b"X: y\r\n" * 20_000 + b"\r\n",
-    b"Content-Type: multipart/mixed; boundary=\"\"\r\n\r\n--\r\n", b"\t\r\n \r\n\r\n", b"Subject : space before colon\r\n\r\n",
+    b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n', b"\t\r\n \r\n\r\n", b"Subject : space before colon\r\n\r\n",
 ]  # fmt: skip
 
 

@@ -49,7 +49,16 @@ def test_proxy_01_the_given_address_counts(plain, someone, header, address, cut)
 
 
 @row("proxy-01")
-@pytest.mark.parametrize("header", [b"EHLO client.test\r\n", b"PROXY TCP4 1.2.3 4.5.6.7 1 2\r\n", b"PROXY " + b"x" * 200 + b"\r\n", version2("1.2.3.4", 0x31), b"\x16\x03\x01"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"EHLO client.test\r\n",
+        b"PROXY TCP4 1.2.3 4.5.6.7 1 2\r\n",
+        b"PROXY " + b"x" * 200 + b"\r\n",
+        version2("1.2.3.4", 0x31),
+        b"\x16\x03\x01",
+    ],
+)
 def test_proxy_01_a_bad_header_gets_no_greeting(plain, header):
     wire = plain.wire(plain.proxy_port)
     wire.raw(header)
@@ -87,7 +96,9 @@ def test_proxy_01_policy_goes_by_the_given_address(tarpit):
 
 
 @row("edge-01")
-@pytest.mark.parametrize("line", [UNKNOWN, "RCPT TO:<x@remote.test>", "FOO", "MAIL FROM:<", "STARTTLS", "DATA", "MAIL FROM:<a@b.test> X=1"])
+@pytest.mark.parametrize(
+    "line", [UNKNOWN, "RCPT TO:<x@remote.test>", "FOO", "MAIL FROM:<", "STARTTLS", "DATA", "MAIL FROM:<a@b.test> X=1"]
+)
 def test_edge_01_each_refusal_waits(tarpit, line):
     wire = tarpit.connect()
     assert line == "DATA" or line.startswith("MAIL") or wire.ask("MAIL FROM:<a@remote.test>").code == 250
@@ -126,7 +137,9 @@ def test_edge_01_what_is_no_refusal_does_not_wait(tarpit):
 def test_edge_01_order_within_a_session_and_freedom_of_the_others(tarpit):
     held = [tarpit.connect() for _ in range(20)]
     for wire in held:
-        wire.send("MAIL FROM:<a@remote.test>", "RCPT TO:<alice@example.test>", UNKNOWN, "RCPT TO:<bob@example.test>", "NOOP")
+        wire.send(
+            "MAIL FROM:<a@remote.test>", "RCPT TO:<alice@example.test>", UNKNOWN, "RCPT TO:<bob@example.test>", "NOOP"
+        )
     other = tarpit.connect()
     begun = time.monotonic()
     assert other.deliver("alice@example.test").code == 250

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 
 import pytest
-
 from tests.conformance.hop import OFFERS
 from tests.conformance.wire import ENHANCED
 
@@ -65,7 +64,12 @@ def test_8bit_01_nothing_is_stripped_for_a_seven_bit_host(plain, someone):
     recipient, seven, sender = someone(), someone(), someone()
     with plain.hop.script(EHLO=OFFERS.replace("250-8BITMIME\n", "")):
         wire = plain.connect()
-        assert wire.deliver(recipient, "Subject: x\r\n\r\nzażółć\r\n".encode(), sender=sender, parameters=" BODY=8BITMIME").code == 250
+        assert (
+            wire.deliver(
+                recipient, "Subject: x\r\n\r\nzażółć\r\n".encode(), sender=sender, parameters=" BODY=8BITMIME"
+            ).code
+            == 250
+        )
         assert wire.deliver(seven, b"Subject: x\r\n\r\nx\r\n", parameters=" BODY=8BITMIME").code == 250
         assert plain.hop.handed(seven), "what needs no 8BITMIME goes on"
         text = plain.hop.handed(sender).content
@@ -109,7 +113,9 @@ def test_pipe_01_messages_in_batches(plain, someone):
 @row("pipe-02")
 def test_pipe_02_some_recipients_of_a_batch(plain, someone):
     wire, recipient = plain.connect(), someone()
-    wire.send("MAIL FROM:<a@remote.test>", "RCPT TO:<nobody@example.test>", f"RCPT TO:<{recipient}>", "RCPT TO:<", "DATA")
+    wire.send(
+        "MAIL FROM:<a@remote.test>", "RCPT TO:<nobody@example.test>", f"RCPT TO:<{recipient}>", "RCPT TO:<", "DATA"
+    )
     assert wire.codes(5) == [250, 550, 250, 501, 354]
     wire.send("", ".")
     assert wire.reply().code == 250
@@ -130,7 +136,9 @@ def test_pipe_03_a_batch_without_one_good_recipient(plain):
 @row("pipe-04")
 def test_pipe_04_replies_leave_together(plain):
     wire = plain.connect()
-    wire.send("MAIL FROM:<a@remote.test>", *["RCPT TO:<alice@example.test>"] * 10, "RCPT TO:<nobody@example.test>", "NOOP")
+    wire.send(
+        "MAIL FROM:<a@remote.test>", *["RCPT TO:<alice@example.test>"] * 10, "RCPT TO:<nobody@example.test>", "NOOP"
+    )
     first = wire.socket.recv(65536)
     assert first.count(b"\r\n") == 13
 
@@ -201,7 +209,10 @@ def test_enh_01_a_refusing_greeting_has_none(tight):
         ({"2.1.0"}, ["MAIL FROM:<a@b.test>"]),
         ({"2.1.5"}, ["MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>"]),
         ({"2.6.0", "2.0.0"}, ["MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA", "."]),
-        ({"5.4.6"}, ["MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA", "Received: x\r\n" * 200 + "\r\n."]),
+        (
+            {"5.4.6"},
+            ["MAIL FROM:<a@b.test>", "RCPT TO:<alice@example.test>", "DATA", "Received: x\r\n" * 200 + "\r\n."],
+        ),
     ],
 )
 def test_enh_03_the_right_codes(plain, expected, lines):

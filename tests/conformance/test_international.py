@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.conformance.hop import OFFERS
 
 row = pytest.mark.row
@@ -37,7 +36,10 @@ def test_utf8_02_addresses_beyond_ascii_need_the_parameter(plain, someone):
     assert reply.code == 501 or reply.enhanced == "5.6.7"
     wire.ask("RSET")
     recipient = someone()
-    assert wire.ask("MAIL FROM:<日本@remote.test> SMTPUTF8", "RCPT TO:<jörg@bücher.test>", f"RCPT TO:<{recipient}>").code == 250
+    assert (
+        wire.ask("MAIL FROM:<日本@remote.test> SMTPUTF8", "RCPT TO:<jörg@bücher.test>", f"RCPT TO:<{recipient}>").code
+        == 250
+    )
     assert wire.content(b"\r\n").code == 250
     handed = plain.hop.handed(recipient)
     assert handed.mail.startswith("MAIL FROM:<日本@remote.test>")
@@ -46,7 +48,9 @@ def test_utf8_02_addresses_beyond_ascii_need_the_parameter(plain, someone):
 
 
 @row("utf8-02")
-@pytest.mark.parametrize("octets", [b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"J\xf6rg", b"\xc2\x80"])
+@pytest.mark.parametrize(
+    "octets", [b"\xff", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"J\xf6rg", b"\xc2\x80"]
+)
 def test_utf8_02_what_is_not_utf8_is_refused(plain, octets):
     wire = plain.connect()
     assert wire.ask(b"MAIL FROM:<" + octets + b"@remote.test> SMTPUTF8").code in (501, 550, 553)
@@ -63,7 +67,9 @@ def test_utf8_03_a_domain_has_two_names(plain):
         assert wire.ask(f"RCPT TO:<jörg@{domain}>").code == 250, domain
         assert wire.ask(f"RCPT TO:<nobody@{domain}>").enhanced == "5.1.1", domain
         assert wire.ask("RSET").code == 250
-    assert wire.ask("MAIL FROM:<a@remote.test>", "RCPT TO:<postmaster@bücher.test>").code == 250, "the domain alone needs no SMTPUTF8"
+    assert wire.ask("MAIL FROM:<a@remote.test>", "RCPT TO:<postmaster@bücher.test>").code == 250, (
+        "the domain alone needs no SMTPUTF8"
+    )
 
 
 @row("utf8-03")
@@ -79,7 +85,10 @@ def test_utf8_03_local_parts_are_not_folded(plain, local):
 def test_utf8_03_relayed_as_written(plain, someone):
     other = someone()
     wire = plain.connect()
-    assert wire.ask("MAIL FROM:<Größe@remote.test> SMTPUTF8", "RCPT TO:<ÄÖ.Ｗ@relayed.test>", f"RCPT TO:<{other}>").code == 250
+    assert (
+        wire.ask("MAIL FROM:<Größe@remote.test> SMTPUTF8", "RCPT TO:<ÄÖ.Ｗ@relayed.test>", f"RCPT TO:<{other}>").code
+        == 250
+    )
     assert wire.content(b"\r\n").code == 250
     handed = plain.hop.handed(other)
     assert handed.recipients[0] == "ÄÖ.Ｗ@relayed.test"
@@ -123,5 +132,11 @@ def test_utf8_06_names_and_replies_are_ascii(plain):
     wire = plain.connect(hello="")
     assert wire.ask("EHLO bücher.test").code == 501
     assert wire.ask("EHLO xn--bcher-kva.test").code == 250
-    for line in ("MAIL FROM:<日本@bücher.test> SMTPUTF8", "RCPT TO:<jörg@bücher.test>", "RCPT TO:<żółw@bücher.test>", "RCPT TO:<żółw@remote.test>", "FÖÖ"):
+    for line in (
+        "MAIL FROM:<日本@bücher.test> SMTPUTF8",
+        "RCPT TO:<jörg@bücher.test>",
+        "RCPT TO:<żółw@bücher.test>",
+        "RCPT TO:<żółw@remote.test>",
+        "FÖÖ",
+    ):
         wire.ask(line)  # reads ASCII alone

@@ -107,7 +107,13 @@ def test_queue_07_what_is_temporary_is_tried_again(impatient, someone, stage, wh
 @row("queue-07", "queue-11")
 @pytest.mark.parametrize(
     ("stage", "reply"),
-    [("MAIL", "550 5.7.1 no"), ("RCPT", "550 5.1.1 unknown"), ("RCPT", "553 5.1.3 odd"), ("DATA", "554 5.5.0 no"), ("end", "554 5.6.0 no")],
+    [
+        ("MAIL", "550 5.7.1 no"),
+        ("RCPT", "550 5.1.1 unknown"),
+        ("RCPT", "553 5.1.3 odd"),
+        ("DATA", "554 5.5.0 no"),
+        ("end", "554 5.6.0 no"),
+    ],
 )
 def test_queue_07_11_what_is_permanent_is_reported_once(plain, someone, stage, reply):
     recipient, sender = someone(), someone()
@@ -165,7 +171,9 @@ def test_queue_11_nothing_is_reported_to_nobody(plain, someone):
         plain.hop.heard(f"RCPT TO:<{lost}>")
         assert plain.connect().deliver(later, sender="a@remote.test").code == 250
         plain.hop.handed(later)
-    assert not [message for message in plain.hop.messages[before:] if lost.encode() in message.content and message.recipients]
+    assert not [
+        message for message in plain.hop.messages[before:] if lost.encode() in message.content and message.recipients
+    ]
     assert "RCPT TO:<>" not in plain.hop.commands
 
 
@@ -222,7 +230,10 @@ def test_queue_13_552_to_rcpt_is_temporary(plain, someone):
 @row("queue-13")
 def test_queue_13_replies_of_many_lines(plain, someone):
     recipient = someone()
-    rules = {stage: f"{code}-one\n{code}-two\n{code} three" for stage, code in (("greeting", 220), ("MAIL", 250), ("RCPT", 250), ("DATA", 354), ("end", 250))}
+    rules = {
+        stage: f"{code}-one\n{code}-two\n{code} three"
+        for stage, code in (("greeting", 220), ("MAIL", 250), ("RCPT", 250), ("DATA", 354), ("end", 250))
+    }
     with plain.hop.script(**rules):
         assert plain.connect().deliver(recipient).code == 250
         plain.hop.handed(recipient)
@@ -308,7 +319,10 @@ OUTSIDE = [
 
 
 @row("queue-17")
-@pytest.mark.parametrize("sender", ["<>", "<x@remote.test>", "<alice@example.test>", "<postmaster@example.test>", "<x@[127.0.0.1]>", "<alice>"])
+@pytest.mark.parametrize(
+    "sender",
+    ["<>", "<x@remote.test>", "<alice@example.test>", "<postmaster@example.test>", "<x@[127.0.0.1]>", "<alice>"],
+)
 def test_queue_17_no_open_relay(plain, sender):
     wire = plain.connect()
     assert wire.ask(f"MAIL FROM:{sender}").code == 250

@@ -25,7 +25,9 @@ class Returned:
         self.parts = list(self.message.iter_parts())
         raw = re.sub(rb"\r\n[ \t]+", b" ", self.parts[1].get_payload(decode=False) and self.status_octets())
         groups = [group for group in raw.decode().split("\r\n\r\n") if group.strip()]
-        self.about, *self.recipients = [dict(line.split(": ", 1) for line in group.split("\r\n") if line) for group in groups]
+        self.about, *self.recipients = [
+            dict(line.split(": ", 1) for line in group.split("\r\n") if line) for group in groups
+        ]
 
     def status_octets(self) -> bytes:
         mark = self.message.get_boundary().encode()
@@ -37,7 +39,15 @@ class Returned:
 def returned(plain, someone):
     """Sends a message whose recipients the next hop refuses, and gives the report."""
 
-    def send(content=b"Subject: sent\r\nMessage-ID: <one@remote.test>\r\n\r\nbody\r\n", recipients=1, reply=REFUSAL, parameters="", source="", hello="EHLO client.test", sender=""):
+    def send(
+        content=b"Subject: sent\r\nMessage-ID: <one@remote.test>\r\n\r\nbody\r\n",
+        recipients=1,
+        reply=REFUSAL,
+        parameters="",
+        source="",
+        hello="EHLO client.test",
+        sender="",
+    ):
         lost = [someone() for _ in range(recipients)] if isinstance(recipients, int) else recipients
         to = sender or someone()
         with plain.hop.script(RCPT=lambda line: reply if any(each in line for each in lost) else "250 2.1.5 ok"):
@@ -71,7 +81,11 @@ def test_dsn_05_no_report_about_a_report(plain, someone):
         plain.hop.heard(f"RCPT TO:<{sender}>")
         assert plain.connect().deliver(later).code == 250
         plain.hop.handed(later)
-    assert [message.recipients for message in plain.hop.messages[before:] if sender.encode() in message.content and message.recipients] == []
+    assert [
+        message.recipients
+        for message in plain.hop.messages[before:]
+        if sender.encode() in message.content and message.recipients
+    ] == []
 
 
 @row("dsn-06")
@@ -80,7 +94,11 @@ def test_dsn_06_three_parts(returned):
     report = returned(content)[2]
     assert report.message.get_content_type() == "multipart/report"
     assert report.message.get_param("report-type") == "delivery-status"
-    assert [part.get_content_type() for part in report.parts] == ["text/plain", "message/delivery-status", "message/rfc822"]
+    assert [part.get_content_type() for part in report.parts] == [
+        "text/plain",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
     assert content in report.octets
     assert report.message["MIME-Version"] == "1.0"
 
@@ -111,7 +129,15 @@ def test_dsn_08_fields_of_a_recipient(returned):
 
 
 @row("dsn-08")
-@pytest.mark.parametrize(("reply", "status"), [("550 no such thing", "5.0.0"), ("553 5.1.3 odd", "5.1.3"), ("554 5.7.1 policy", "5.7.1"), ("550 4.2.1 wrong class", None)])
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ("550 no such thing", "5.0.0"),
+        ("553 5.1.3 odd", "5.1.3"),
+        ("554 5.7.1 policy", "5.7.1"),
+        ("550 4.2.1 wrong class", None),
+    ],
+)
 def test_dsn_08_the_status_follows_the_reply(returned, reply, status):
     [fields] = returned(reply=reply)[2].recipients
     assert re.fullmatch(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", fields["Status"])
@@ -129,17 +155,34 @@ def test_dsn_08_given_up_for_age(site, someone):
     assert "450 4.2.1 busy" in fields["Diagnostic-Code"]
 
 
-HOSTILE = b"Subject: \xff\xfe\0\r\nFrom: <a\r\n b>\r\nX: " + b"y" * 980 + b"\r\n\r\n--report\r\n" + bytes(range(128, 256)) + b"\r\n"
+HOSTILE = (
+    b"Subject: \xff\xfe\0\r\nFrom: <a\r\n b>\r\nX: "
+    + b"y" * 980
+    + b"\r\n\r\n--report\r\n"
+    + bytes(range(128, 256))
+    + b"\r\n"
+)
 
 
 @row("dsn-09")
 @pytest.mark.parametrize("content", [b"Subject: x\r\n\r\nx\r\n", b"", HOSTILE])
-@pytest.mark.parametrize("reply", [REFUSAL, "550 5.1.1 " + "long " * 90, "550 \x01\x7f: a\t=?utf-8?q?x?= <>\"", "550 5.1.1 żółć"])
+@pytest.mark.parametrize(
+    "reply", [REFUSAL, "550 5.1.1 " + "long " * 90, '550 \x01\x7f: a\t=?utf-8?q?x?= <>"', "550 5.1.1 żółć"]
+)
 def test_dsn_09_the_form_of_a_report(plain, returned, content, reply):
     _, sender, report = returned(content, reply=reply)
     head, _, body = report.octets.partition(b"\r\n\r\n")
     names = [line.partition(b":")[0].lower() for line in re.sub(rb"\r\n[ \t]", b" ", head).split(b"\r\n")]
-    for name in (b"from", b"to", b"subject", b"date", b"message-id", b"mime-version", b"content-type", b"auto-submitted"):
+    for name in (
+        b"from",
+        b"to",
+        b"subject",
+        b"date",
+        b"message-id",
+        b"mime-version",
+        b"content-type",
+        b"auto-submitted",
+    ):
         assert names.count(name) == 1, name
     assert head.isascii()
     assert all(len(line) <= 998 for line in report.octets.split(b"\r\n"))

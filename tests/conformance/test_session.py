@@ -218,13 +218,17 @@ def test_5321_13_vanishing_ends_the_open_transaction_alone(plain, someone, left)
 def test_5321_14_vrfy_and_expn_tell_nothing(plain):
     wire = plain.connect()
     for verb, codes in (("VRFY", {252, 502}), ("EXPN", {252, 502, 550})):
-        replies = {wire.ask(f"{verb} {who}") for who in ("alice", "alice@example.test", "nobody@example.test", RELAY, "é")}
+        replies = {
+            wire.ask(f"{verb} {who}") for who in ("alice", "alice@example.test", "nobody@example.test", RELAY, "é")
+        }
         assert len(replies) == 1
         assert replies.pop().code in codes
 
 
 @row("5321-15")
-@pytest.mark.parametrize("domain", ["", "@example.test", "@EXAMPLE.test", "@all.example.test", "@bücher.test", "@relayed.test"])
+@pytest.mark.parametrize(
+    "domain", ["", "@example.test", "@EXAMPLE.test", "@all.example.test", "@bücher.test", "@relayed.test"]
+)
 def test_5321_15_postmaster(plain, domain):
     wire = plain.connect()
     for local in ("Postmaster", "postmaster", "POSTMASTER", "pOsTmAsTeR"):
@@ -259,7 +263,7 @@ def test_5321_18_replies_are_well_formed_whatever_is_said(plain):
     long = "x" * 300
     for line in (
         b"\xff\xfe\x00", b"\x01" * 50, b"EHLO \xc3\xa9", b"HELO " + b"\xff" * 200, b"EHLO " + b"x." * 120 + b"x", b"A" * 5000,
-        b"EHLO client.test", f"MAIL FROM:<{long}@x.test>", "MAIL FROM:<é@x.test>", "MAIL FROM:<\"\r\"@x.test>",
+        b"EHLO client.test", f"MAIL FROM:<{long}@x.test>", "MAIL FROM:<é@x.test>", 'MAIL FROM:<"\r"@x.test>',
         "MAIL FROM:<jörg@bücher.test> SMTPUTF8", "RCPT TO:<jörg@bücher.test>", f"RCPT TO:<jörg@{'ü' * 40}.test>",
         "RCPT TO:<" + "@hop.test," * 20 + ":a@remote.test>", "VRFY é", "NOOP \x7f", "HELP é", "BDAT 99999999999999999999",
     ):  # fmt: skip
@@ -272,7 +276,14 @@ def test_5321_19_replies_come_before_clients_give_up(plain, tarpit):
     for site, most in ((plain, 2.0), (tarpit, 2.0)):
         wire = site.wire()
         waits = [wire.timed()[0]]
-        for line in ("EHLO client.test", "MAIL FROM:<a@remote.test>", "RCPT TO:<nobody@example.test>", "RCPT TO:<alice@example.test>", "DATA", "."):
+        for line in (
+            "EHLO client.test",
+            "MAIL FROM:<a@remote.test>",
+            "RCPT TO:<nobody@example.test>",
+            "RCPT TO:<alice@example.test>",
+            "DATA",
+            ".",
+        ):
             wire.send(line)
             waits.append(wire.timed()[0])
         assert max(waits) < most

@@ -24,6 +24,11 @@ def next_due(now_ms: int, attempts: int, schedule_seconds: tuple[float, ...], ra
     return now_ms + math.ceil(delay * 1000 * (1 + SPREAD * random_fraction))
 
 
+def wait(now_ms: int, due_ms: int, schedule_seconds: tuple[float, ...]) -> float:
+    """Seconds to wait for what was due then; never more than the schedule has, or a clock set back would keep a message."""
+    return max(0.0, min((due_ms - now_ms) / 1000, max(schedule_seconds) * (1 + SPREAD)))
+
+
 def expired(arrival_ms: int, now_ms: int, expire_s: float) -> bool:
     """Whether a message that arrived then is now too old for another attempt; a clock set back makes nothing older."""
     return now_ms - arrival_ms >= expire_s * 1000

@@ -119,7 +119,7 @@ class Scheduler:
             if due <= now:
                 self._ready.append(waiting)
             else:
-                self.timers.after((due - now) / 1000, waiting)
+                self.timers.after(retry.wait(now, due, self.settings.delivery.retry), waiting)
         self._pump()
         if queue_id and not self.closing:
             self._loop.call_soon(self.adopt, partition, schedule)

@@ -1,0 +1,152 @@
+//! A stream leads to the same steps, replies and messages whole, by octet, cut anywhere, or while an answer is owed; what a
+//! session keeps is bounded; every reply is a line.
+
+use std::fs;
+use std::sync::Arc;
+
+use mailmoat_native::address::Limits;
+use mailmoat_native::content::{BareNewline, ContentRules, Octets};
+use mailmoat_native::message::Message;
+use mailmoat_native::reply::Reply;
+use mailmoat_native::session::{Config, Session, Stage, Step, Verdict};
+
+const COMMAND_LINE: usize = 128;
+const MEMORY: usize = 256;
+/// Octets of input that may wait for the rest of their line: a command line with room for the parameters of MAIL.
+const KEPT: usize = COMMAND_LINE + 64;
+
+pub fn check(input: &[u8]) {
+    let ([choices, asked, seed, verdicts], stream) = super::split::<4>(input);
+    let config = Arc::new(config(choices, asked));
+    let whole = play(&config, verdicts, &[&stream], false);
+    let octets: Vec<&[u8]> = stream.chunks(1).collect();
+    assert_eq!(play(&config, verdicts, &octets, false), whole, "by octet");
+    let pieces = super::cut(&stream, seed);
+    assert_eq!(play(&config, verdicts, &pieces, false), whole, "cut");
+    assert_eq!(play(&config, verdicts, &pieces, true), whole, "late");
+}
+
+fn config(choices: u8, asked: u8) -> Config {
+    let on = |bit: u8| choices & bit != 0;
+    Config {
+        hostname: "mx.example.test".into(),
+        default_domain: if on(2) { "example.test".into() } else { String::new() },
+        addresses: Limits::default(),
+        content: ContentRules {
+            size: 1000,
+            line: 200,
+            memory: if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
+            bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
+            loose_dir: std::env::temp_dir(),
+        },
+        command_line: COMMAND_LINE,
+        recipients: 3,
+        hops: 3,
+        errors: if on(8) { 6 } else { 0 },
+        idle_commands: if on(16) { 30 } else { 0 },
+        tarpit: if on(32) { 5 } else { 0 },
+        tarpit_session: if on(64) { 21 } else { 0 },
+        asked: asked & 0x7F,
+    }
+}
+
+/// What the peer saw and the server was asked, with policy of any kind but always the same for the same question.
+fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> String {
+    let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
+    let (mut record, mut given) = (String::new(), 0_usize);
+    let mut step = session.connect();
+    let mut pieces = pieces.iter();
+    loop {
+        take_output(&mut session, &mut record);
+        bounded(&session, step, given);
+        if late && !matches!(step, Step::NeedInput | Step::Close) {
+            if let Some(piece) = pieces.next() {
+                given += piece.len();
+                assert_eq!(session.receive(piece), Step::Wait);
+            }
+        }
+        step = match step {
+            Step::NeedInput => match pieces.next() {
+                Some(piece) => {
+                    given += piece.len();
+                    session.receive(piece)
+                }
+                None => return end(session, record),
+            },
+            Step::Ask(stage) => {
+                let verdict = decide(&session, stage, verdicts);
+                record += &format!("<{stage:?}: {verdict:?}>\n");
+                session.answer(verdict)
+            }
+            Step::Hold(hold) => {
+                assert!(session.is_held() && hold == config.tarpit);
+                record += &format!("<hold {hold}>\n");
+                session.release()
+            }
+            Step::Commit => {
+                if let Some(message) = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"") {
+                    record += &tell(&message);
+                }
+                session.committed((verdicts & 1 != 0).then(|| Reply::fixed(452, "4.3.1", "No room")))
+            }
+            Step::Close => {
+                assert_eq!(session.receive(b"NOOP\r\n"), Step::Close);
+                return end(session, record + "<close>");
+            }
+            Step::Wait => panic!("nothing is owed"),
+        };
+    }
+}
+
+fn take_output(session: &mut Session, record: &mut String) {
+    let output = session.take_output();
+    assert!(output.is_empty() || output.ends_with(b"\r\n"));
+    for line in output.split_inclusive(|&octet| octet == b'\n') {
+        assert!(line.len() <= 512 && line.len() > 5, "{line:?}"); // RFC 5321 4.5.3.1.5
+        assert!(line[..3].iter().all(u8::is_ascii_digit) && matches!(line[3], b' ' | b'-'), "{line:?}");
+        assert!(!line[..line.len() - 2].iter().any(u8::is_ascii_control), "{line:?}");
+        record.push_str(std::str::from_utf8(line).unwrap());
+    }
+}
+
+fn bounded(session: &Session, step: Step, given: usize) {
+    assert!(session.buffered() <= given);
+    if step == Step::NeedInput {
+        assert!(session.buffered() <= KEPT, "{} octets wait", session.buffered());
+    }
+    assert!(session.head().len() <= 1000);
+    assert!(session.tally().refusals.len() <= 4);
+    assert!(session.transaction().is_none_or(|transaction| transaction.recipients.len() <= 3));
+}
+
+fn decide(session: &Session, stage: Stage, verdicts: u8) -> Verdict {
+    let fate = match stage {
+        Stage::Rcpt => session.recipient().unwrap().to_string().bytes().fold(verdicts, |sum, octet| sum ^ octet),
+        _ => verdicts.rotate_left(stage as u32),
+    };
+    match (fate % 8, stage) {
+        (0, _) => Verdict::Refuse(Reply::fixed(550, "5.7.1", "No")),
+        (1, _) => Verdict::Refuse(Reply::fixed(450, "4.7.1", "Later")),
+        (2, Stage::Rcpt) => Verdict::Report(Reply::fixed(550, "5.1.1", "Unknown")),
+        (3, Stage::EndOfHeaders | Stage::EndOfData) => Verdict::Discard,
+        _ => Verdict::Pass,
+    }
+}
+
+fn tell(message: &Message) -> String {
+    let octets = match &message.content.octets {
+        Octets::Memory(octets) => octets.clone(),
+        Octets::File(file) => fs::read(file.path()).unwrap(),
+    };
+    assert!(message.trace.ends_with(b"\r\n"));
+    assert!(message.envelope.recipients.len() <= 3 && !message.envelope.recipients.is_empty());
+    format!("<commit {:?} {} {:?}>\n", message.envelope, message.content.eight_bit, octets.escape_ascii().to_string())
+}
+
+/// Ends it as a time-out does, wherever it is.
+fn end(mut session: Session, mut record: String) -> String {
+    record += &format!("{:?} {:?}", session.tally(), session.hello());
+    session.stop(&Reply::fixed(421, "4.4.2", "Timeout"));
+    assert_eq!(session.buffered(), 0);
+    record
+}
