@@ -151,7 +151,7 @@ def held(peer: Peer, options: Options) -> Sample:
         mail(running.port, max(options.messages // 10, SESSIONS))
         free = measured(running, options.messages, mail)
         memory, kernel = running.tree.memory(), _kernel_memory()
-        with holders(running.port, sessions, options.hold, ramp) as (asked, results):
+        with holders(running.port, sessions, options.hold, ramp, peer.unheld) as (asked, results):
             asked()
             begun = time.monotonic()
             grown, grown_kernel = running.tree.memory(), _kernel_memory()
@@ -188,12 +188,13 @@ def _while(running: Running, until: float, count: int, client: Callable[[int, in
 
 @contextmanager
 def holders(
-    port: int, sessions: int, hold: float, ramp: float
+    port: int, sessions: int, hold: float, ramp: float, unheld: int
 ) -> Iterator[tuple[Callable[[], None], Callable[[], tuple[list[list[float]], int]]]]:
     """Start the held clients: functions that wait until all have asked, and until all have ended."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 1000
     parts = -(-sessions // min(limit, 10_000))
-    base = [sys.executable, "-m", "loadtest.compare.holders", "--port", str(port), "--hold", str(hold), "--ramp", str(ramp)]
+    base = [sys.executable, "-m", "loadtest.compare.holders", "--port", str(port), "--hold", str(hold)]
+    base += ["--ramp", str(ramp), "--unheld", str(unheld)]
     processes = [
         subprocess.Popen(
             [*base, "--sessions", str(sessions * (part + 1) // parts - sessions * part // parts), "--source", f"127.0.1.{part + 1}"],
@@ -246,7 +247,7 @@ def queued(peer: Peer, options: Options) -> Sample:
     levels: list[Sample] = []
     mail = partial(smtp_source, size=KIB, reuse=True)
     with serving(peer, Setup(next_hop=free_port())) as running:
-        inside, first = 0, running.tree.memory().pss
+        inside = 0
         for level in options.queued:
             while inside < level:
                 more = min(level - inside, 50_000)
@@ -268,7 +269,7 @@ def queued(peer: Peer, options: Options) -> Sample:
                 "cpu_us": spent / options.messages * 1e6,
                 "client_busy": busy,
                 "background": background,
-                "octets_each": (memory - first) / level,
+                "memory": memory,
             })
     return {"levels": levels}
 

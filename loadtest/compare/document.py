@@ -155,15 +155,16 @@ def _queued(case: dict[str, Any]) -> str:
     for samples in case["samples"].values():
         levels = [level for sample in samples if sample and "levels" in sample for level in sample["levels"]]
         for level in levels:
+            more = level["queued"] - levels[0]["queued"]
             rows.append([
                 f"{level['queued']:,}",
                 f"{level['cpu_us']:,.0f}",
                 f"{level['cpu_us'] / levels[0]['cpu_us']:.2f}",
                 f"{level['per_second']:,.0f}",
                 f"{level['background']:.1%}",
-                f"{level['octets_each']:,.0f}",
+                f"{(level['memory'] - levels[0]['memory']) / more:,.0f}" if more else "-",
             ])
-    heads = ["queued", "CPU µs a message", "times the first", "a second", "share of a core at rest", "octets of memory a queued message"]
+    heads = ["queued", "CPU µs a message", "times the first", "a second", "share of a core at rest", "octets of memory each more message takes"]
     return table(heads, rows)
 
 

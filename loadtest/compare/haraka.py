@@ -38,6 +38,7 @@ class Haraka:
     name = "haraka"
     promise = "on disk (a file and fsync a message)"
     held_limit = 5_000
+    unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
         """It comes with npm."""

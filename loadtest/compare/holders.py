@@ -21,14 +21,19 @@ from loadtest.compare.sender import HELLO, MAIL, Replies
 from loadtest.servers import DOMAIN
 
 
+OPENING = 3
+"""Replies before the first recipient: greeting, EHLO, MAIL."""
+
+
 class Holders:
     """All sessions of this process."""
 
-    def __init__(self, sessions: int, hold: float, cycles: int) -> None:
+    def __init__(self, sessions: int, hold: float, cycles: int, unheld: int) -> None:
         self.left = sessions
         self.unasked = sessions
         self.hold = hold
         self.cycles = cycles
+        self.opening = OPENING + unheld
         self.broken = 0
         self.lateness: list[list[float]] = [[] for _ in range(cycles)]
         self.done = asyncio.get_running_loop().create_future()
@@ -56,7 +61,7 @@ class Held(asyncio.Protocol):
         self.sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, name a sender, ask: three steps before the first hold."""
+        """Wait for the greeting."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -64,39 +69,44 @@ class Held(asyncio.Protocol):
         now = time.monotonic()
         for code in self.replies.feed(data):
             self.answered += 1
-            cycle = self.answered - 4
+            cycle = self.answered - self.holders.opening - 1
             if cycle < 0:
-                if code not in (b"220", b"250"):
-                    self.transport.abort()
-                elif self.answered < 3:  # noqa: PLR2004 - greeting, EHLO
-                    self.transport.write((HELLO, MAIL)[self.answered - 1])
-                else:
-                    self.ask(cycle + 1)
-                    self.holders.asked()
+                self.open(code)
                 continue
             self.holders.lateness[cycle].append((now - self.sent - self.holders.hold) * 1000)
             if cycle + 1 < self.holders.cycles:
-                self.ask(cycle + 1)
+                self.ask(self.answered)
             else:
                 self.transport.close()
 
-    def ask(self, cycle: int) -> None:
+    def open(self, code: bytes) -> None:
+        """Greet, name a sender, and ask as often as costs nothing; then ask to be held."""
+        if code != (b"220", b"250", b"250", b"550")[min(self.answered, 4) - 1]:
+            self.transport.abort()
+        elif self.answered < OPENING:
+            self.transport.write((HELLO, MAIL)[self.answered - 1])
+        else:
+            self.ask(self.answered)
+            if self.answered == self.holders.opening:
+                self.holders.asked()
+
+    def ask(self, number: int) -> None:
         """Ask for a recipient that is not there."""
         self.sent = time.monotonic()
-        self.transport.write(b"RCPT TO:<guess%d-%d@%s>\r\n" % (id(self), cycle, DOMAIN.encode()))
+        self.transport.write(b"RCPT TO:<guess%d-%d@%s>\r\n" % (id(self), number, DOMAIN.encode()))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         """Over, or broken."""
-        if self.answered < 3:  # noqa: PLR2004 - never asked
+        if self.answered < self.holders.opening:
             self.holders.asked()
-        if self.answered < 3 + self.holders.cycles:
+        if self.answered < self.holders.opening + self.holders.cycles:
             self.holders.broken += 1
         self.holders.ended()
 
 
 async def run(options: argparse.Namespace) -> Holders:
     """Hold and be held."""
-    holders = Holders(options.sessions, options.hold, options.cycles)
+    holders = Holders(options.sessions, options.hold, options.cycles, options.unheld)
     loop = asyncio.get_running_loop()
 
     async def connect() -> None:
@@ -126,6 +136,7 @@ def main() -> None:
     parser.add_argument("--hold", type=float, required=True)
     parser.add_argument("--ramp", type=float, required=True)
     parser.add_argument("--cycles", type=int, default=2)
+    parser.add_argument("--unheld", type=int, default=0, help="refusals that are not held, before those that are")
     parser.add_argument("--source", default="127.0.0.1")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -27,6 +27,8 @@ class Peer(Protocol):
     """What its 250 after the message is worth."""
     held_limit: int
     """Sessions it can be asked to hold."""
+    unheld: int
+    """Refusals in a session that it does not hold back."""
 
     def missing(self, setup: Setup | None = None) -> str:
         """Why it cannot be had, or cannot do this; empty when it can."""
@@ -44,6 +46,7 @@ class Mailmoat:
     name = "mailmoat"
     promise = "on disk (group commit)"
     held_limit = 1_000_000
+    unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
         """Nothing is."""
@@ -66,7 +69,8 @@ class Postfix:
 
     name = "postfix"
     promise = "on disk (a file and fsync a message)"
-    held_limit = 100
+    held_limit = 50  # half of its processes, one a session: other mail needs the rest
+    unheld = 1
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
         """It needs to be installed, and root to start."""
@@ -87,7 +91,7 @@ class Postfix:
         # Its processes drop root and must still reach their queue.
         directory.chmod(0o755)
         _run("chown", "postfix", str(state))
-        log = directory / "postfix.log"
+        log = directory / "maillog"  # what master prints and what postlogd writes
         (config / "recipients").write_text("".join(f"{address} x\n" for address in setup.addresses()))
         (config / "main.cf").write_text(_main_cf(directory, setup))
         (config / "master.cf").write_text(MASTER_CF.format(port=port))
@@ -144,7 +148,7 @@ def _main_cf(directory: Path, setup: Setup) -> str:
         "smtpd_relay_restrictions": "reject_unauth_destination",
         "smtpd_recipient_restrictions": "reject_unauth_destination",
         "smtpd_peername_lookup": "no",
-        "smtpd_soft_error_limit": "1000000" if not setup.tarpit else "0",
+        "smtpd_soft_error_limit": "1" if setup.tarpit else "1000000",
         "smtpd_hard_error_limit": "1000000",
         "smtpd_error_sleep_time": f"{setup.tarpit:.0f}s",
         "smtpd_junk_command_limit": "1000000",
@@ -166,6 +170,7 @@ class Aiosmtpd:
     name = "aiosmtpd"
     promise = "nothing (thrown away)"
     held_limit = 5_000
+    unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:
         """It has no queue to hand messages on from."""
