@@ -114,7 +114,7 @@ class Stopped(Exception):  # noqa: N818 - not an error of its own
     """A stage failed and was reported; the task is over."""
 
 
-def until_stopped(body: Any) -> Any:  # noqa: ANN401 - locust's decorators know no types
+def until_stopped(body: Any) -> Any:
     """Make a task of a method: what was reported already does not go to locust's log as well."""
 
     @wraps(body)
@@ -223,9 +223,11 @@ class RelayProbe(SmtpUser):
         self.leave()
 
 
-@events.quitting.add_listener
-def write_times(**_: Any) -> None:  # noqa: ANN401 - locust passes what it likes
+def write_times(**_: Any) -> None:
     """Write the unrounded times, in milliseconds."""
     target = os.environ.get("TIMES")
     if target:
         Path(target).write_text(json.dumps({name: spread(times) for name, times in sorted(TIMES.items())}, indent=1))
+
+
+events.quitting.add_listener(write_times)

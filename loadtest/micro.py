@@ -126,7 +126,9 @@ def parser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG
                     dict(word.split(b"=", 1) for word in matched[3].split())
                 replies += b"250 2.0.0 OK\r\n" if matched else b"500 5.5.2 What?\r\n"
 
-    return Bench("command, parsed and answered by the session machine", "a regular expression a line", turns * 3, run, yardstick)
+    return Bench(
+        "command, parsed and answered by the session machine", "a regular expression a line", turns * 3, run, yardstick
+    )
 
 
 def normaliser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
@@ -140,7 +142,7 @@ def normaliser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa:
     def yardstick() -> None:
         for address in addresses:
             parsed = Address(addr_spec=address)
-            f"{parsed.username}@{parsed.domain.lower()}"  # noqa: B018 - the work is measured
+            f"{parsed.username}@{parsed.domain.lower()}"
 
     return Bench("address, normalised", "email.headerregistry.Address", len(addresses), run, yardstick)
 
@@ -182,7 +184,9 @@ def header(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG
         for _ in range(turns):
             email.parser.BytesHeaderParser().parsebytes(fields + b"\r\nx\r\n")
 
-    return Bench("header field, whole transaction of 100", "email.parser.BytesHeaderParser", turns * 100, run, yardstick)
+    return Bench(
+        "header field, whole transaction of 100", "email.parser.BytesHeaderParser", turns * 100, run, yardstick
+    )
 
 
 def wheel(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
@@ -192,7 +196,8 @@ def wheel(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG0
     made = _native.Wheel(0)
     owner = object()
     waiting = [loop.call_later(1000 + number, print) for number in range(10_000)]
-    stack.callback(lambda: [timer.cancel() for timer in waiting])
+    for timer in waiting:
+        stack.callback(timer.cancel)
     for number in range(10_000):
         made.schedule(1_000_000 + number, owner)
     turns = 20_000 * scale
@@ -207,7 +212,9 @@ def wheel(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG0
         for number in range(turns):
             later(5 + (number & 1023) / 1000, print).cancel()
 
-    return Bench("deadline, scheduled and cancelled in the wheel", "uvloop's call_later and cancel", turns, run, yardstick)
+    return Bench(
+        "deadline, scheduled and cancelled in the wheel", "uvloop's call_later and cancel", turns, run, yardstick
+    )
 
 
 def release(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike

@@ -25,7 +25,7 @@ class Range(NamedTuple):
 
     def text(self, digits: int = 0) -> str:
         """`median (low-high)`."""
-        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}–{self.high:,.{digits}f})"
+        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}-{self.high:,.{digits}f})"
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -13,15 +13,18 @@ import argparse
 import csv
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadtest.processes import ROOT, Tree, Trouble, start, stop
 from loadtest.servers import Setup, start_mailmoat, start_sink
+
+if TYPE_CHECKING:
+    import subprocess
 
 NEAR_CALIBRATION = 0.70
 CLIENT_BUSY = 0.85
@@ -89,7 +92,14 @@ def calibrate(options: argparse.Namespace, output: Path, temporary: Path) -> Out
         os.sched_setaffinity(sink.process.pid, cores()[1])
         print(f"==> calibrating the client against smtp-sink, {options.calibration:.0f} s")
         target = f"127.0.0.1:{sink.port}"
-        return locust(target, sink.tree, options.calibration, options.users, output / "calibration", {"JUDGE": "0"})
+        return locust(
+            target,
+            sink.tree,
+            seconds=options.calibration,
+            users=options.users,
+            prefix=output / "calibration",
+            judge=False,
+        )
     finally:
         sink.stop()
 
@@ -98,7 +108,7 @@ def measure(options: argparse.Namespace, output: Path, temporary: Path) -> Outco
     """Let the users at the server."""
     if options.server:
         print(f"==> load on {options.server}, {options.time:.0f} s")
-        return locust(options.server, None, options.time, options.users, output / "report", {})
+        return locust(options.server, None, seconds=options.time, users=options.users, prefix=output / "report")
     directory = temporary / "server"
     directory.mkdir()
     sink = start_sink(directory)
@@ -109,9 +119,11 @@ def measure(options: argparse.Namespace, output: Path, temporary: Path) -> Outco
         try:
             for pid in (sink.process.pid, *server.tree.pids()):
                 os.sched_setaffinity(pid, places)
-            print(f"==> load on mailmoat, {options.time:.0f} s, refusals held {options.tarpit:g} s, delivery to smtp-sink")
+            print(
+                f"==> load on mailmoat, {options.time:.0f} s, refusals held {options.tarpit:g} s, delivery to smtp-sink"
+            )
             target = f"127.0.0.1:{server.port}"
-            return locust(target, server.tree, options.time, options.users, output / "report", {})
+            return locust(target, server.tree, seconds=options.time, users=options.users, prefix=output / "report")
         finally:
             server.stop()
     finally:
@@ -119,7 +131,7 @@ def measure(options: argparse.Namespace, output: Path, temporary: Path) -> Outco
 
 
 def locust(
-    target: str, server: Tree | None, seconds: float, users: int, prefix: Path, environment: dict[str, str]
+    target: str, server: Tree | None, *, seconds: float, users: int, prefix: Path, judge: bool = True
 ) -> Outcome:
     """Run locust headless against `target`; leaves `PREFIX.html`, `PREFIX_*.csv` and `PREFIX-times.json`.
 
@@ -135,7 +147,7 @@ def locust(
     times = f"{prefix}-times.json"
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     before = server.cpu() if server else 0.0
-    process = start(command, log, {**os.environ, "PYTHONPATH": paths, "TIMES": times, **environment})
+    process = start(command, log, {**os.environ, "PYTHONPATH": paths, "TIMES": times, "JUDGE": str(int(judge))})
     try:
         os.sched_setaffinity(process.pid, cores()[0])
         busy = follow(process, prefix, seconds)
@@ -190,7 +202,7 @@ def outcome(stats: Path, busy: float, spent: float) -> Outcome:
 
 
 def verdict(outcome: Outcome, ceiling: Outcome | None) -> list[str]:
-    """Whose limit was it?"""
+    """Say whose limit it was."""
     words = []
     if ceiling is not None and outcome.per_second > NEAR_CALIBRATION * ceiling.per_second:
         share = outcome.per_second / ceiling.per_second

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from loadtest.processes import ROOT, Tree, Trouble, free_port, greets, start, stop, wait_for
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -69,11 +69,13 @@ class Running:
         """
         try:
             wait_for(lambda: self.process.poll() is not None or greets(self.port), "greeting")
-            if self.process.poll() is not None:
-                raise Trouble("it ended while starting")
-        except Trouble as trouble:
+            trouble = "it ended while starting" if self.process.poll() is not None else ""
+        except Trouble as late:
+            trouble = str(late)
+        if trouble:
             self.stop()
-            raise Trouble(f"{trouble}: {self.log.read_text(errors='replace')[-600:]}") from None
+            last = self.log.read_text(errors="replace").strip().rpartition("\n")[2]
+            raise Trouble(f"{trouble}; its log ends with: {last[-300:]}")
         return self
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHORT = Options(messages=1_000, held=2_000, hold=6.0, large_directory=100_000, queued=(1_000, 5_000))
-FULL = Options(messages=5_000, held=20_000, hold=30.0, large_directory=1_000_000, queued=(1_000, 10_000, 100_000, 1_000_000))
+FULL = Options(
+    messages=5_000, held=20_000, hold=30.0, large_directory=1_000_000, queued=(1_000, 10_000, 100_000, 1_000_000)
+)
 SHORT_CASES = "new,reused,pipelined,relay,flood,held,micro"
 
 
@@ -79,7 +81,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", help=f"of {every},micro ({SHORT_CASES}; full: all)")
     parser.add_argument("--peers", default=",".join(peer.name for peer in ALL), help="comma between")
     parser.add_argument("--out", type=Path, help="the JSON (loadtest/results/bench.json; published: compare.json)")
-    parser.add_argument("--publish", type=Path, nargs="?", const=ROOT / "docs" / "performance.md", help="write the document too")
+    parser.add_argument(
+        "--publish", type=Path, nargs="?", const=ROOT / "docs" / "performance.md", help="write the document too"
+    )
     parser.add_argument("--from", dest="source", type=Path, help="measure nothing: tell what this JSON says")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (5 if chosen.full else 1)

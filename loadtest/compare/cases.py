@@ -108,7 +108,12 @@ def measured(running: Running, count: int, client: Callable[[int, int], None]) -
         if time.perf_counter() - begun > LONGEST:
             raise Trouble(f"{running.queued()} messages were not handed on")
         after = running.tree.settle()
-    return {"count": count, "per_second": count / seconds, "cpu_us": (after - before) / count * 1e6, "client_busy": busy}
+    return {
+        "count": count,
+        "per_second": count / seconds,
+        "cpu_us": (after - before) / count * 1e6,
+        "client_busy": busy,
+    }
 
 
 @contextmanager
@@ -197,7 +202,13 @@ def holders(
     base += ["--ramp", str(ramp), "--unheld", str(unheld)]
     processes = [
         subprocess.Popen(
-            [*base, "--sessions", str(sessions * (part + 1) // parts - sessions * part // parts), "--source", f"127.0.1.{part + 1}"],
+            [
+                *base,
+                "--sessions",
+                str(sessions * (part + 1) // parts - sessions * part // parts),
+                "--source",
+                f"127.0.1.{part + 1}",
+            ],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -263,14 +274,16 @@ def queued(peer: Peer, options: Options) -> Sample:
             time.sleep(0.5)
             spent = running.tree.cpu() - before
             inside += options.messages
-            levels.append({
-                "queued": level,
-                "per_second": options.messages / seconds,
-                "cpu_us": spent / options.messages * 1e6,
-                "client_busy": busy,
-                "background": background,
-                "memory": memory,
-            })
+            levels.append(
+                {
+                    "queued": level,
+                    "per_second": options.messages / seconds,
+                    "cpu_us": spent / options.messages * 1e6,
+                    "client_busy": busy,
+                    "background": background,
+                    "memory": memory,
+                }
+            )
     return {"levels": levels}
 
 
@@ -295,7 +308,8 @@ def _compared(
         count = max(20, int(options.messages * share))
         setup = Setup(next_hop=1 if relay else None)  # the real port is known when the next hop runs
         return [
-            Job(peer.name, peer, partial(plain, peer, setup, count, client, relay=relay), peer.missing(setup)) for peer in peers
+            Job(peer.name, peer, partial(plain, peer, setup, count, client, relay=relay), peer.missing(setup))
+            for peer in peers
         ]
 
     return jobs
@@ -312,7 +326,11 @@ def _own(peers: list[Peer]) -> list[Peer]:
 def _worker_jobs(peers: list[Peer], options: Options) -> list[Job]:
     mail = partial(smtp_source, reuse=True)
     return [
-        Job(f"{workers} worker{'s' * (workers > 1)}", peer, partial(plain, peer, Setup(workers=workers), options.messages, mail))
+        Job(
+            f"{workers} worker{'s' * (workers > 1)}",
+            peer,
+            partial(plain, peer, Setup(workers=workers), options.messages, mail),
+        )
         for peer in _own(peers)
         for workers in (1, 2)
     ]
@@ -335,7 +353,12 @@ MAIL = "message"
 CASES = (
     Case("new", "Accept 4 KiB, a new connection each", MAIL, _compared(1, smtp_source)),
     Case("reused", "Accept 4 KiB, connections reused", MAIL, _compared(1, partial(smtp_source, reuse=True))),
-    Case("pipelined", "Accept 4 KiB, connections reused, pipelined", MAIL, _compared(1, partial(own_sender, mode="pipelined"))),
+    Case(
+        "pipelined",
+        "Accept 4 KiB, connections reused, pipelined",
+        MAIL,
+        _compared(1, partial(own_sender, mode="pipelined")),
+    ),
     Case("64k", "Accept 64 KiB, a new connection each", MAIL, _compared(0.25, partial(smtp_source, size=64 * KIB))),
     Case("1m", "Accept 1 MiB, a new connection each", MAIL, _compared(0.04, partial(smtp_source, size=KIB * KIB))),
     Case(
@@ -344,7 +367,12 @@ CASES = (
         MAIL,
         _compared(1, partial(smtp_source, reuse=True), relay=True),
     ),
-    Case("flood", "Refuse unknown recipients, no tarpit", "refused recipient", _compared(2, partial(own_sender, mode="flood"))),
+    Case(
+        "flood",
+        "Refuse unknown recipients, no tarpit",
+        "refused recipient",
+        _compared(2, partial(own_sender, mode="flood")),
+    ),
     Case("held", "Held sessions", "session", _held_jobs),
     Case("workers", "mailmoat, connections reused: 1 worker against 2", MAIL, _worker_jobs),
     Case("directory", "mailmoat, connections reused: small and large recipient directory", MAIL, _directory_jobs),

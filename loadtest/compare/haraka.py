@@ -1,6 +1,7 @@
-"""Haraka as a peer, where it is installed: `HARAKA` names the directory whose node_modules has it.
+"""Haraka as a peer, where it is installed: `HARAKA_PREFIX` names the directory whose node_modules has it.
 
-A plugin of a few lines gives it mailmoat's policy. Its outbound queue writes and syncs a file a message before the 250.
+A plugin of a few lines gives it mailmoat's policy. Where nothing is relayed the plugin never names a
+next hop, so that messages wait. Its outbound queue writes and syncs a file a message before the 250.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ PLUGIN = """\
 const known = new Set(JSON.parse(require('fs').readFileSync(process.env.KNOWN)))
 const delay = Number(process.env.DELAY) * 1000
 exports.hook_rcpt = (next, connection, [recipient]) => {
-  if (known.has(recipient.address().toLowerCase())) { connection.relaying = true; return next(OK) }
+  if (known.has(`${recipient.user}@${recipient.host}`.toLowerCase())) { connection.relaying = true; return next(OK) }
   setTimeout(() => next(DENY, 'User unknown'), delay)
 }
-exports.hook_get_mx = (next) => next(OK, { priority: 0, exchange: '127.0.0.1', port: Number(process.env.NEXT_HOP) })
+const port = Number(process.env.NEXT_HOP)
+exports.hook_get_mx = (next) => { if (port) next(OK, { priority: 0, exchange: '127.0.0.1', port }) }
 """
 
 
 def installed() -> Path | None:
     """The package's directory."""
-    for place in (os.environ.get("HARAKA"), ROOT / ".venv" / "haraka"):
+    for place in (os.environ.get("HARAKA_PREFIX"), ROOT / ".venv" / "haraka"):
         if place and (Path(place) / "node_modules" / "Haraka" / "haraka.js").exists():
             return Path(place) / "node_modules" / "Haraka"
     return None
@@ -62,17 +64,26 @@ class Haraka:
         known.write_text(json.dumps(setup.addresses()))
         (directory / "plugins" / "same_policy.js").write_text(PLUGIN)
         files = {
-            "smtp.ini": f"listen=127.0.0.1:{port}\nnodes={setup.workers or 0}\n",
+            "smtp.ini": f"listen=127.0.0.1:{port}\nnodes={setup.workers or 'cpus'}\n",
             "plugins": "same_policy\n",
             "me": f"mx.{DOMAIN}\n",
             "loglevel": "NOTICE\n",
             "databytes": "0\n",
-            "outbound.ini": f"disabled={'false' if setup.next_hop else 'true'}\nconcurrency_max=20\n",
+            "outbound.ini": "concurrency_max=20\nenable_tls=false\n",
         }
         for name, text in files.items():
             (config / name).write_text(text)
-        environment = {**os.environ, "KNOWN": str(known), "DELAY": str(setup.tarpit), "NEXT_HOP": str(setup.next_hop or 0)}
-        process = start(["node", str(place / "haraka.js") if place else "", "-c", str(directory)], log, environment)
+        if place:
+            shutil.copy(place / "config" / "connection.ini", config)
+        environment = {
+            **os.environ,
+            "KNOWN": str(known),
+            "DELAY": str(setup.tarpit),
+            "NEXT_HOP": str(setup.next_hop or 0),
+        }
+        process = start(
+            ["node", str(place / "bin" / "haraka") if place else "", "-c", str(directory)], log, environment
+        )
 
         def queued() -> int:
             return sum(1 for _ in queue.iterdir())

@@ -20,7 +20,6 @@ import uvloop
 from loadtest.compare.sender import HELLO, MAIL, Replies
 from loadtest.servers import DOMAIN
 
-
 OPENING = 3
 """Replies before the first recipient: greeting, EHLO, MAIL."""
 

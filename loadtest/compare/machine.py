@@ -54,13 +54,21 @@ def others_busy(seconds: float = 2.0) -> float:
 
 
 def _busy_ticks() -> int:
-    user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
     return user + nice + system + irq + softirq
 
 
 def _cpu() -> str:
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    speeds = [float(line.partition(":")[2]) for line in Path("/proc/cpuinfo").read_text().splitlines() if "cpu MHz" in line]
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    speeds = [
+        float(line.partition(":")[2]) for line in Path("/proc/cpuinfo").read_text().splitlines() if "cpu MHz" in line
+    ]
     return f"{names[0] if names else platform.machine()}{f', {median(speeds):,.0f} MHz' if speeds else ''}"
 
 

@@ -41,7 +41,7 @@ class Peer(Protocol):
 
 
 class Mailmoat:
-    """This server, with policy, directory, log and durable 250."""
+    """The subject, with policy, directory, log and durable 250."""
 
     name = "mailmoat"
     promise = "on disk (group commit)"
@@ -55,7 +55,11 @@ class Mailmoat:
     def version(self) -> str:
         """Version and commit."""
         asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parent,
         )
         return f"mailmoat {asked.stdout.strip() or 'of no commit'}"
 
@@ -100,7 +104,9 @@ class Postfix:
         process = start([program("master") or "master", "-c", config, "-d"], log)
 
         def queued() -> int:
-            return sum(1 for name in ("incoming", "active", "deferred") for path in (queue / name).rglob("*") if path.is_file())
+            return sum(
+                1 for name in ("incoming", "active", "deferred") for path in (queue / name).rglob("*") if path.is_file()
+            )
 
         return Running(process, port, log, queued if setup.next_hop else lambda: 0).await_greeting()
 
@@ -187,7 +193,14 @@ class Aiosmtpd:
         port, log = free_port(), directory / "aiosmtpd.log"
         recipients = directory / "recipients.txt"
         recipients.write_text("\n".join(setup.addresses()))
-        command = [sys.executable, "-m", "loadtest.compare.aiosmtpd_server", str(port), str(recipients), str(setup.tarpit)]
+        command = [
+            sys.executable,
+            "-m",
+            "loadtest.compare.aiosmtpd_server",
+            str(port),
+            str(recipients),
+            str(setup.tarpit),
+        ]
         return Running(start(command, log), port, log).await_greeting()
 
 
