@@ -1,0 +1,141 @@
+"""What mailmoat must reach and aims at, and where each figure stands in the results of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loadtest.report import Range, ratios, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Results = dict[str, Any]
+Values = list[float]
+
+
+def column(case: Results, label: str, value: Callable[[Results], Any]) -> list[Any]:
+    """One figure of every round; None where there was no sample."""
+    samples = case["samples"].get(label, [])
+    return [None if sample is None or "failed" in sample else value(sample) for sample in samples]
+
+
+def cpu(case: Results, label: str) -> list[float | None]:
+    """CPU microseconds a unit."""
+    return column(case, label, lambda sample: sample["cpu_us"])
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One promise; `values` finds what was measured, a figure a round, or nothing."""
+
+    what: str
+    must: float
+    aim: float
+    values: Callable[[Results], Values]
+    digits: int = 1
+    at_least: bool = False
+    every: bool = False
+    """All rounds have to meet it, and not their median."""
+
+    def row(self, results: Results) -> list[str] | None:
+        """Its line of the table; None when it was not measured."""
+        found = Range.of(self.values(results))
+        if found is None:
+            return None
+        worst = found.low if self.at_least else found.high
+        figure = worst if self.every else found.median
+        met = figure >= self.must if self.at_least else figure <= self.must
+        sign = "≥" if self.at_least else "≤"
+        wanted = [f"{sign} {self.must:g}", f"{sign} {self.aim:g}"]
+        return [self.what, *wanted, found.text(self.digits), "met" if met else "**not met**"]
+
+
+def verdicts(results: Results) -> str:
+    """The table of all aims that were measured."""
+    rows = [row for aim in AIMS if (row := aim.row(results))]
+    return table(["what", "must", "aim", "measured", ""], rows)
+
+
+def _against_postfix(name: str) -> Callable[[Results], Values]:
+    def values(results: Results) -> Values:
+        case = results["cases"].get(name)
+        return ratios(cpu(case, "postfix"), cpu(case, "mailmoat")) if case else []
+
+    return values
+
+
+def _held(value: Callable[[Results], float]) -> Callable[[Results], Values]:
+    def values(results: Results) -> Values:
+        case = results["cases"].get("held")
+        found = column(case, "mailmoat", value) if case else []
+        return [each for each in found if each is not None]
+
+    return values
+
+
+def _wheel(results: Results) -> Values:
+    found: Values = results.get("micro", {}).get("wheel", {}).get("ns", [])
+    return found
+
+
+def _workers_rate(results: Results) -> Values:
+    case = results["cases"].get("workers", {"samples": {}})
+    one, two = (column(case, label, lambda each: each["per_second"]) for label in ("1 worker", "2 workers"))
+    return ratios(two, one)
+
+
+def _workers_cpu(results: Results) -> Values:
+    case = results["cases"].get("workers", {"samples": {}})
+    return [2 * ratio for ratio in ratios(cpu(case, "1 worker"), cpu(case, "2 workers"))]
+
+
+def _directory(results: Results) -> Values:
+    case = results["cases"].get("directory", {"samples": {}})
+    labels = list(case["samples"])
+    return ratios(cpu(case, labels[-1]), cpu(case, labels[0])) if labels else []
+
+
+def _queued(results: Results) -> Values:
+    samples = results["cases"].get("queued", {"samples": {}})["samples"].get("mailmoat", [])
+    levels = [sample["levels"] for sample in samples if "levels" in sample]
+    return [each["cpu_us"] / found[0]["cpu_us"] for found in levels for each in found[1:]]
+
+
+AIMS = (
+    Aim("Accept 4 KiB, new connection: Postfix's CPU, times ours", 5, 10, _against_postfix("new"), at_least=True),
+    Aim("Accept 4 KiB, reused: Postfix's CPU, times ours", 6, 10, _against_postfix("reused"), at_least=True),
+    Aim("Accept 4 KiB, reused, and relay: Postfix's CPU, times ours", 6, 12, _against_postfix("relay"), at_least=True),
+    Aim("Held session, KiB RSS", 4, 2, _held(lambda each: each["rss_kib"])),
+    Aim("Lateness p99 on an idle server, ms", 5, 2, _held(lambda each: each["idle_ms"]["p99"])),
+    Aim("Lateness p99 on a loaded server, ms", 20, 10, _held(lambda each: each["loaded_ms"]["p99"])),
+    Aim(
+        "Least lateness, ms: never early",
+        0,
+        0,
+        _held(lambda each: min(each["idle_ms"]["min"], each["loaded_ms"]["min"])),
+        digits=2,
+        at_least=True,
+        every=True,
+    ),
+    Aim(
+        "Other mail's rate while sessions are held, of the free one",
+        0.9,
+        0.97,
+        _held(lambda each: each["rate_held"]),
+        digits=2,
+        at_least=True,
+    ),
+    Aim(
+        "Other mail's CPU a message meanwhile, of the free one",
+        1.1,
+        1.1,
+        _held(lambda each: each["cpu_held"]),
+        digits=2,
+    ),
+    Aim("Wheel: schedule and cancel from Python, ns", 300, 150, _wheel, digits=0),
+    Aim("2 workers against 1: rate, client on the same CPUs", 1.7, 1.9, _workers_rate, digits=2, at_least=True),
+    Aim("2 workers against 1: by CPU a message, a core each", 1.7, 1.9, _workers_cpu, digits=2, at_least=True),
+    Aim("CPU a message with a large directory, of that with a small one", 1.15, 1.15, _directory, digits=2),
+    Aim("CPU a message with a longer queue, of that with the shortest", 1.15, 1.15, _queued, digits=2, every=True),
+)

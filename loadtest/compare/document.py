@@ -1,0 +1,175 @@
+"""The comparison's results as text: the part of docs/performance.md between two marks, and the same on the terminal.
+
+Pure but for `publish`. What stands outside the marks is written by people and is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from loadtest.compare.aims import Results, column, cpu, verdicts
+from loadtest.report import Range, ratios, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEGIN = "<!-- figures: written by `python -m loadtest.compare --publish`, not by hand -->"
+END = "<!-- end of figures -->"
+CLIENT_BUSY = 0.85
+
+METHOD = """\
+Every sample starts its server afresh on 127.0.0.1, sends a tenth of the messages to warm it, waits until it is idle, and then lets
+the client at it: smtp-source with 50 sessions where nothing else is said. **CPU a message** is user and system time of the
+server's whole process tree, children that ended included, from before the client starts until the server is idle again and
+nothing waits for delivery; client and next hop are not counted. The rounds are interleaved: in each round every server does every
+piece of work once, in turns. Ratios are taken within a round. Figures are medians, with the least and the greatest behind.
+
+Client and server share the CPUs, so messages a second say little; what an operator pays for is CPU time. † marks samples whose client
+was more than 85 % busy on its core: there the rate is the client's.
+
+mailmoat runs with policy, recipient directory, log and figures on, as delivered. Postfix has a configuration and a queue of its own,
+its own log file, no TLS, no reverse lookups, no limits on clients, `in_flow_delay = 0`, and everything else by default; where nothing is
+relayed it puts messages into its hold queue. aiosmtpd runs on uvloop and throws messages away. Haraka runs one process a CPU with its disk queue.
+"""
+
+
+def whole(results: Results) -> str:
+    """Everything between the marks."""
+    parts = [_machine(results), "## Against the aims\n\n" + verdicts(results), "## Method\n\n" + METHOD]
+    parts += [f"## {case['title']}\n\n{_section(name, case)}" for name, case in results["cases"].items()]
+    if "micro" in results:
+        parts.append("## Parts, each against a yardstick in Python\n\n" + micro_table(results["micro"]))
+    return "\n".join(parts)
+
+
+def publish(results: Results, target: Path) -> None:
+    """Write the figures into the document, between its marks; a new document when there is none."""
+    old = target.read_text() if target.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        before, after = old.rstrip() + "\n\n", "\n"
+    target.write_text(f"{before}{BEGIN}\n{whole(results)}\n{END}{after}")
+
+
+def micro_table(micro: dict[str, Any]) -> str:
+    """Time a unit, and the ratio to the yardstick."""
+    rows = []
+    for each in micro.values():
+        ratio = Range.of(ratios(each["yardstick_ns"], each["ns"]))
+        cost, yardstick = Range.of(each["ns"]), Range.of(each["yardstick_ns"])
+        if cost and ratio and yardstick:
+            rows.append(
+                [each["what"], f"{cost.median:,.0f}", each["yardstick"], f"{yardstick.median:,.0f}", ratio.text(1)]
+            )
+    return table(["what", "ns", "yardstick", "ns", "times faster"], rows)
+
+
+def _present(values: list[float | None]) -> Range | None:
+    return Range.of(value for value in values if value is not None)
+
+
+def _machine(results: Results) -> str:
+    machine = results["machine"]
+    versions = ", ".join(results["versions"].values())
+    sync = machine["fdatasync_ms"]
+    text = (
+        f"Measured {machine['when']} on {machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"{machine['filesystem']}, `fdatasync` of 4 KiB {sync['p50']:.2f} ms (p99 {sync['p99']:.2f}), Python {machine['python']}; {versions}. "
+        f"{results['rounds']} rounds, {results['options']['messages']:,} messages. Made with `{results['command']}`.\n"
+    )
+    if machine["others_busy"] > results["busy_limit"]:
+        text += f"\n**The machine was not quiet: others used {machine['others_busy']} cores when this began.**\n"
+    return text
+
+
+def _section(name: str, case: dict[str, Any]) -> str:
+    body = {"held": _held, "queued": _queued}.get(name, _plain)(case)
+    notes = [f"* {label}: {reason}" for label, reason in case["missing"].items()]
+    for label, samples in case["samples"].items():
+        failed = Counter(sample["failed"] for sample in samples if "failed" in sample)
+        notes += [f"* {label}, in {count} of {len(samples)} rounds: {reason}" for reason, count in failed.items()]
+    return body + ("\n" + "\n".join(notes) + "\n" if notes else "")
+
+
+def _plain(case: dict[str, Any]) -> str:
+    labels = [label for label in case["samples"] if any(cpu(case, label))]
+    rows = []
+    for label in labels:
+        rate = _present(column(case, label, lambda sample: sample["per_second"]))
+        busy = _present(column(case, label, lambda sample: sample["client_busy"]))
+        cost = _present(cpu(case, label))
+        against = Range.of(ratios(cpu(case, label), cpu(case, labels[0])))
+        if rate and cost and against and busy:
+            mark = " †" if busy.median > CLIENT_BUSY else ""
+            first = case["promises"].get(label, "")
+            rows.append([label, first, cost.text(), against.text(2) if label != labels[0] else "1", rate.text() + mark])
+    return table(
+        ["server", "250 means", f"CPU µs a {case['unit']}", f"times {labels[0]}'s" if labels else "", "a second"], rows
+    )
+
+
+def _held(case: Results) -> str:
+    rows = []
+    for label in case["samples"]:
+        found = {key: _present(column(case, label, itemgetter(key))) for key, _, _ in HELD}
+        whole = [f"{figure.text(digits)}" for key, _, digits in HELD if (figure := found[key])]
+        if len(whole) == len(HELD):
+            rows.append([label, *whole, _lateness(case, label, "idle_ms"), _lateness(case, label, "loaded_ms")])
+    late = "least / p50 / p99 / most"
+    return table(
+        [
+            "server",
+            *(head for _, head, _ in HELD),
+            f"late on an idle server, ms: {late}",
+            f"late on a loaded one, ms: {late}",
+        ],
+        rows,
+    )
+
+
+HELD = (
+    ("sessions", "sessions", 0),
+    ("rss_kib", "KiB RSS each", 1),
+    ("pss_kib", "KiB PSS each", 1),
+    ("kernel_kib", "KiB of kernel memory each, both ends", 1),
+    ("rate_held", "other mail's rate, of the free one", 2),
+    ("cpu_held", "its CPU a message", 2),
+    ("broken", "broken sessions", 0),
+)
+"""Key in a sample, head of its column, digits."""
+
+
+def _lateness(case: Results, label: str, key: str) -> str:
+    spreads = [spread for spread in column(case, label, itemgetter(key)) if isinstance(spread, dict)]
+    parts = [_present([spread.get(share) for spread in spreads]) for share in ("min", "p50", "p99", "max")]
+    return " / ".join(f"{part.median:.1f}" if part else "-" for part in parts)
+
+
+def _queued(case: dict[str, Any]) -> str:
+    rows = []
+    for samples in case["samples"].values():
+        levels = [level for sample in samples if sample and "levels" in sample for level in sample["levels"]]
+        for level in levels:
+            more = level["queued"] - levels[0]["queued"]
+            rows.append(
+                [
+                    f"{level['queued']:,}",
+                    f"{level['cpu_us']:,.0f}",
+                    f"{level['cpu_us'] / levels[0]['cpu_us']:.2f}",
+                    f"{level['per_second']:,.0f}",
+                    f"{level['background']:.1%}",
+                    f"{(level['memory'] - levels[0]['memory']) / more:,.0f}" if more else "-",
+                ]
+            )
+    heads = [
+        "queued",
+        "CPU µs a message",
+        "times the first",
+        "a second",
+        "share of a core at rest",
+        "octets of memory each more message takes",
+    ]
+    return table(heads, rows)

@@ -1,0 +1,201 @@
+"""The client for what smtp-source cannot do: pipelined mail, and floods of recipients that do not exist. Prints JSON.
+
+`python -m loadtest.compare.sender --port 2525 --mode pipelined|flood --count N --sessions 50 --size 4096`
+Ends with 1 and a line on standard error when a reply is not the one expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from itertools import count
+from typing import cast
+
+import uvloop
+
+from loadtest.servers import DOMAIN, KNOWN
+from loadtest.wire import stuffed
+
+HELLO = b"EHLO client.sender.example\r\n"
+MAIL = b"MAIL FROM:<sender@sender.example>\r\n"
+ENVELOPE = MAIL + f"RCPT TO:<{KNOWN}>\r\nDATA\r\n".encode()
+LIMIT = 300.0
+
+
+class Replies:
+    """Cuts what arrives into the codes of whole replies."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, octets: bytes) -> list[bytes]:
+        """The codes of the replies that are complete now."""
+        *lines, self._rest = (self._rest + octets).split(b"\r\n")
+        return [line[:3] for line in lines if line[3:4] != b"-"]
+
+
+class Work:
+    """What all connections share: how much is left to begin and to end, and the first thing that went wrong."""
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+        self.begun = 0
+        self.ended = 0
+        self.done = asyncio.get_running_loop().create_future()
+        self.numbers = count()
+
+    def take(self) -> bool:
+        """Whether there is another unit to begin."""
+        if self.begun >= self.units:
+            return False
+        self.begun += 1
+        return True
+
+    def end(self) -> None:
+        """One unit is done."""
+        self.ended += 1
+        if self.ended == self.units and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, what: str) -> None:
+        """Give up."""
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(what))
+
+
+class Client(asyncio.Protocol):
+    """A connection that speaks when the replies it waits for are all there."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.replies = Replies()
+        self.expected: list[bytes] = [b"220"]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the greeting."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.step = self.hello
+
+    def data_received(self, data: bytes) -> None:
+        """Hold the replies to what is expected."""
+        for code in self.replies.feed(data):
+            if not self.expected or code != self.expected.pop(0):
+                self.work.fail(f"unexpected reply {data[:200]!r}")
+                return
+        if not self.expected:
+            self.step()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Right only after the end."""
+        if not self.work.done.done() and self.expected:
+            self.work.fail(f"connection lost: {exc}")
+
+    def say(self, octets: bytes, *expected: bytes) -> None:
+        """Write, and expect these codes."""
+        self.expected += expected
+        self.transport.write(octets)
+
+    def hello(self) -> None:
+        """The greeting came."""
+        self.say(HELLO, b"250")
+        self.step = self.begin
+
+    def begin(self) -> None:
+        """EHLO was answered."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Nothing is left to do."""
+        self.expected = []
+        self.transport.close()
+
+
+class Pipelined(Client):
+    """Content, its end and the next envelope in one write: one round trip a message (RFC 2920)."""
+
+    content = b""
+
+    def begin(self) -> None:
+        """Send the first envelope."""
+        if self.work.take():
+            self.say(ENVELOPE, b"250", b"250", b"354")
+            self.step = self.message
+        else:
+            self.leave()
+
+    def message(self) -> None:
+        """354 came: send the content."""
+        if self.work.take():
+            self.say(self.content + ENVELOPE, b"250", b"250", b"250", b"354")
+            self.step = self.message_and_next
+        else:
+            self.say(self.content, b"250")
+            self.step = self.last
+
+    def message_and_next(self) -> None:
+        """One more is accepted, and 354 came for the next."""
+        self.work.end()
+        self.message()
+
+    def last(self) -> None:
+        """The last one is accepted."""
+        self.work.end()
+        self.leave()
+
+
+class Flood(Client):
+    """One unknown recipient after the other, each another one."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.say(MAIL, b"250")
+        self.step = self.guess
+
+    def guess(self) -> None:
+        """Ask for the next."""
+        if self.work.take():
+            self.say(b"RCPT TO:<guess%d@%s>\r\n" % (next(self.work.numbers), DOMAIN.encode()), b"550")
+            self.step = self.refused
+        else:
+            self.leave()
+
+    def refused(self) -> None:
+        """It does not exist."""
+        self.work.end()
+        self.guess()
+
+
+async def run(kind: type[Client], port: int, units: int, sessions: int) -> float:
+    """Do the work; seconds it took. Raises RuntimeError when a reply was wrong, OSError, TimeoutError."""
+    work = Work(units)
+    loop = asyncio.get_running_loop()
+    begun = time.perf_counter()
+    made = [loop.create_connection(lambda: kind(work), "127.0.0.1", port) for _ in range(min(sessions, units))]
+    await asyncio.gather(*made)
+    await asyncio.wait_for(work.done, LIMIT)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """As the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--mode", choices=("pipelined", "flood"), required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--size", type=int, default=4096)
+    options = parser.parse_args()
+    Pipelined.content = stuffed(options.size)
+    kind = Pipelined if options.mode == "pipelined" else Flood
+    try:
+        seconds = uvloop.run(run(kind, options.port, options.count, options.sessions))
+    except (OSError, RuntimeError, TimeoutError) as error:
+        sys.exit(f"{options.mode}: {error!r}")
+    print(json.dumps({"seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

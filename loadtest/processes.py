@@ -1,0 +1,182 @@
+"""Processes that a measurement starts, and what they cost: CPU time and memory of a whole process tree, read from /proc.
+
+CPU time of a tree is, over its living processes, their own time plus that of the children they have reaped, so nothing is counted
+twice and nothing that ended is lost. A living process is read from schedstat (nanoseconds) where that says more than stat, which
+counts in ticks of 10 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).parents[1]
+
+
+class Trouble(Exception):  # noqa: N818 - said to a person, not caught by kind
+    """A measurement could not be made; the text says why."""
+
+
+class Memory(NamedTuple):
+    """Memory of a process tree in octets; a page shared by n processes counts n times in `rss`, once in `pss`."""
+
+    rss: int
+    pss: int
+
+
+class Tree:
+    """A process and all below it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def pids(self) -> list[int]:
+        """Every living process, parents first."""
+        found = [self.pid]
+        for pid in found:
+            found += _children(pid)
+        return found
+
+    def cpu(self) -> float:
+        """Seconds of user and system time spent so far."""
+        return sum(_cpu(pid) for pid in self.pids())
+
+    def memory(self) -> Memory:
+        """What it occupies now."""
+        rolled = [_memory(pid) for pid in self.pids()]
+        return Memory(sum(each.rss for each in rolled), sum(each.pss for each in rolled))
+
+    def settle(self, quiet: float = 0.4, limit: float = 120.0, share: float = 0.01) -> float:
+        """Wait until it spends less than `share` of a core for `quiet` seconds; gives the CPU seconds before that pause.
+
+        Raises:
+            Trouble: it does not come to rest within `limit` seconds.
+
+        """
+        deadline = time.monotonic() + limit
+        spent = self.cpu()
+        while time.monotonic() < deadline:
+            time.sleep(quiet)
+            before, spent = spent, self.cpu()
+            if spent - before <= quiet * share:
+                return before
+        raise Trouble(f"process {self.pid} did not come to rest within {limit:.0f} s")
+
+
+def start(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.Popen[bytes]:
+    """Start a server; what it prints goes to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=None if environment is None else dict(environment),
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = 20.0) -> None:
+    """End it and what is below it: SIGTERM, and SIGKILL for what is left afterwards."""
+    below = Tree(process.pid).pids()[1:]
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in below:
+        if _session(pid) == process.pid:  # not a stranger that was given the number since
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def greets(port: int) -> bool:
+    """Whether an SMTP server answers there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Until `condition()` holds.
+
+    Raises:
+        Trouble: it does not hold within `seconds`.
+
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Trouble(f"no {what} within {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields after the name: index 0 is the state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _session(pid: int) -> int:
+    try:
+        return int(_stat(pid)[3])
+    except OSError:
+        return 0
+
+
+def _cpu(pid: int) -> float:
+    try:
+        user, system, reaped_user, reaped_system = map(int, _stat(pid)[11:15])
+    except OSError:
+        return 0.0
+    return max((user + system) * TICK, _scheduled(pid)) + (reaped_user + reaped_system) * TICK
+
+
+def _scheduled(pid: int) -> float:
+    seconds = 0.0
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
+    return seconds
+
+
+def _memory(pid: int) -> Memory:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return Memory(0, 0)
+    figures = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(figures.get("Rss", 0), figures.get("Pss", 0))

@@ -1,0 +1,147 @@
+"""The two servers that every measurement needs: mailmoat itself, and Postfix's smtp-sink as next hop and as the client's ceiling.
+
+Each is started below a directory of its own on a free port of 127.0.0.1 and is a `Running` until `stop()`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loadtest.processes import ROOT, Tree, Trouble, free_port, greets, start, stop, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+DOMAIN = "example.test"
+KNOWN = f"alice@{DOMAIN}"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a server is made ready for."""
+
+    next_hop: int | None = None
+    """Port of an SMTP server on 127.0.0.1 that accepted messages are handed to; None: they stay in the queue."""
+    tarpit: float = 0.0
+    """Seconds that the refusal of an unknown recipient is held."""
+    workers: int = 0
+    """Worker processes, 0 for as many as CPUs; for servers that have the choice."""
+    recipients: int = 10
+    """Known recipients, `alice` and the rest made up."""
+
+    def addresses(self) -> list[str]:
+        """Every known recipient."""
+        return [KNOWN, *(f"r{number}@{DOMAIN}" for number in range(self.recipients - 1))]
+
+
+@dataclass
+class Running:
+    """A server that accepts connections."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    queued: Callable[[], int] = lambda: 0
+    """Messages it still has to hand on; asking may cost it CPU time."""
+
+    @property
+    def tree(self) -> Tree:
+        """Its processes."""
+        return Tree(self.process.pid)
+
+    def stop(self) -> None:
+        """End it."""
+        stop(self.process)
+
+    def await_greeting(self) -> Running:
+        """Wait until it greets.
+
+        Raises:
+            Trouble: it ended, or never did; its last words are told.
+
+        """
+        try:
+            wait_for(lambda: self.process.poll() is not None or greets(self.port), "greeting")
+            trouble = "it ended while starting" if self.process.poll() is not None else ""
+        except Trouble as late:
+            trouble = str(late)
+        if trouble:
+            self.stop()
+            last = self.log.read_text(errors="replace").strip().rpartition("\n")[2]
+            raise Trouble(f"{trouble}; its log ends with: {last[-300:]}")
+        return self
+
+
+def program(name: str) -> str | None:
+    """Where a program of Postfix or the system lies."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin:/usr/libexec/postfix")
+
+
+def start_sink(directory: Path) -> Running:
+    """Start smtp-sink: accepts everything and keeps nothing.
+
+    Raises:
+        Trouble: it is not installed or does not start.
+
+    """
+    sink = program("smtp-sink")
+    if sink is None:
+        raise Trouble("smtp-sink is missing: install postfix")
+    port, log = free_port(), directory / "smtp-sink.log"
+    account = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = start([sink, *account, "-c", f"127.0.0.1:{port}", "1024"], log)
+    return Running(process, port, log).await_greeting()
+
+
+def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | None = None) -> Running:
+    """Start mailmoat as an operator does, with policy, log and figures on; `extra` are settings by their environment names.
+
+    Raises:
+        Trouble: it does not start.
+
+    """
+    port, admin, log = free_port(), free_port(), directory / "mailmoat.log"
+    recipients = directory / "recipients.txt"
+    recipients.write_text("\n".join(setup.addresses()) + "\n")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")])),
+        "MAILMOAT_HOSTNAME": f"mx.{DOMAIN}",
+        "MAILMOAT_LISTEN": f"127.0.0.1:{port}",
+        "MAILMOAT_ADMIN__LISTEN": f"127.0.0.1:{admin}",
+        "MAILMOAT_SPOOL_DIR": str(directory / "spool"),
+        "MAILMOAT_RELAY__LOCAL_DOMAINS": DOMAIN,
+        "MAILMOAT_RECIPIENTS__FILE": str(recipients),
+        "MAILMOAT_WORKERS": str(setup.workers),
+        "MAILMOAT_TARPIT__TIME": str(setup.tarpit),
+        "MAILMOAT_TARPIT__MAX_SESSION": "0",
+        "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
+        "MAILMOAT_LIMITS__ERRORS": "0",
+        "MAILMOAT_LIMITS__IDLE_COMMANDS": "0",
+        "MAILMOAT_LOG__FORMAT": "json",
+        **({"MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{setup.next_hop}"} if setup.next_hop else {}),
+        **(extra or {}),
+    }
+    config = directory / "mailmoat.toml"
+    config.write_text("")
+    environment["MAILMOAT_CONFIG"] = str(config)
+    process = start([sys.executable, "-m", "mailmoat", "serve"], log, environment, directory)
+
+    def queued() -> int:
+        return int(figure(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
+
+    return Running(process, port, log, queued).await_greeting()
+
+
+def figure(admin: int, name: str) -> float:
+    """One figure of a running mailmoat, summed over its labels; 0 when it is not told."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
