@@ -60,10 +60,10 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> An
         return "malformed", f"{written}: malformed ({error})"
     if address.domain not in settings.relay.local_domains:
         return "elsewhere", f"{address}: elsewhere ({address.domain} is not in relay.local_domains)"
-    if address.key in settings.recipients.blocked:
-        return "blocked", f"{address}: blocked (it is in recipients.blocked)"
     if address.local.lower() == "postmaster":
         return "exists", f"{address}: exists (postmaster is always accepted)"
+    if address.key in settings.recipients.blocked:
+        return "blocked", f"{address}: blocked (it is in recipients.blocked)"
     if directory is None:
         return "unknown", f"{address}: unknown (recipients.file is not set: every recipient is accepted)"
     return directory.lookup(address).value, directory.explain(address)
