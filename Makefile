@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test lint soak streams clean
+.PHONY: help run test conformance lint soak streams clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
 test: $(VENV)/.tested ## Build and run all tests; a missing peer is shown as "skipped: install X"
 	cargo test --no-default-features
 	$(BIN)/python -m pytest
+
+conformance: $(VENV)/.tested ## Write docs/conformance.md from its tests
+	$(BIN)/python -m tests.conformance.table
 
 lint: $(VENV)/.tested ## Check style, types and layering alone
 	cargo fmt --check

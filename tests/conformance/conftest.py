@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.conformance.hop import Hop
@@ -17,7 +18,7 @@ RECIPIENTS = "alice@example.test\nbob@example.test\n@all.example.test\njörg@bü
 class Site:
     """A running server, its next hop, and the connections the test at hand has open."""
 
-    wires: list[Wire] = []
+    wires: ClassVar[list[Wire]] = []
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.hop = Hop()
@@ -123,9 +124,9 @@ def tarpit(site: Make) -> Site:
 
 @pytest.fixture(scope="session")
 def impatient(site: Make) -> Site:
-    """Waits for a next hop no longer than a second."""
+    """Waits for a next hop no longer than a second and a half."""
     times = ("greeting", "mail", "rcpt", "data", "block", "end_of_data")
-    return site(**{f"delivery__{name}_time": "1" for name in times})
+    return site(**{f"delivery__{name}_time": "1.5s" for name in times})
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 Rule = str | None | Callable[[str], str | None]
-"""A reply (lines joined by LF), "" to drop the connection, None to hang; or what gives one for the command's line."""
+"""A reply (lines joined by LF), "" to drop the connection, None to hang; or what gives one for the command's line.
+
+The line of DATA and of the end of data names the recipients, so that a rule can tell the messages apart.
+"""
 
 OFFERS = "250-hop.test\n250-PIPELINING\n250-SIZE 100000000\n250-8BITMIME\n250-SMTPUTF8\n250 ENHANCEDSTATUSCODES"
 RULES: dict[str, Rule] = {
@@ -157,6 +160,8 @@ class Hop:
                 return
             line = until(b"\r\n").decode(errors="surrogateescape")
             what = line[:4].upper()
+            if what == "DATA":
+                line = f"DATA for {','.join(handed.recipients)}"
             with self._changed:
                 self.commands.append(line)
                 self._changed.notify_all()

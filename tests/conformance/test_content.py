@@ -116,7 +116,7 @@ RECEIVED = re.compile(
 @pytest.mark.parametrize(
     ("source", "address"), [("", "127.0.0.1"), ("198.51.100.7", "198.51.100.7"), ("2001:DB8::9", "IPv6:2001:db8::9")]
 )
-def test_data_04_received(plain, someone, hello, protocol, source, address):
+def test_data_04_received(plain, someone, *, hello, protocol, source, address):
     recipient = someone()
     wire = plain.proxied(source) if source else plain.wire()
     assert wire.reply().code == 220

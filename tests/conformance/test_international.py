@@ -73,7 +73,7 @@ def test_utf8_03_a_domain_has_two_names(plain):
 
 
 @row("utf8-03")
-@pytest.mark.parametrize("local", ["JÖRG", "ｊörg", "jorg", "joerg", "jörɡ", "jö\u00adrg", "ａlice"])
+@pytest.mark.parametrize("local", ["JÖRG", "\uff4aörg", "jorg", "joerg", "jör\u0261", "jö\u00adrg", "\uff41lice"])
 def test_utf8_03_local_parts_are_not_folded(plain, local):
     wire = plain.connect()
     assert wire.ask("MAIL FROM:<a@remote.test> SMTPUTF8").code == 250
@@ -86,12 +86,14 @@ def test_utf8_03_relayed_as_written(plain, someone):
     other = someone()
     wire = plain.connect()
     assert (
-        wire.ask("MAIL FROM:<Größe@remote.test> SMTPUTF8", "RCPT TO:<ÄÖ.Ｗ@relayed.test>", f"RCPT TO:<{other}>").code
+        wire.ask(
+            "MAIL FROM:<Größe@remote.test> SMTPUTF8", "RCPT TO:<ÄÖ.\uff37@relayed.test>", f"RCPT TO:<{other}>"
+        ).code
         == 250
     )
     assert wire.content(b"\r\n").code == 250
     handed = plain.hop.handed(other)
-    assert handed.recipients[0] == "ÄÖ.Ｗ@relayed.test"
+    assert handed.recipients[0] == "ÄÖ.\uff37@relayed.test"
     assert handed.sender == "Größe@remote.test"
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parseaddr, parsedate_to_datetime
+from itertools import pairwise
 
 import pytest
+
+from mailmoat.settings import Settings
 
 row = pytest.mark.row
 
@@ -41,15 +45,15 @@ def returned(plain, someone):
 
     def send(
         content=b"Subject: sent\r\nMessage-ID: <one@remote.test>\r\n\r\nbody\r\n",
+        *,
         recipients=1,
         reply=REFUSAL,
         parameters="",
         source="",
         hello="EHLO client.test",
-        sender="",
     ):
         lost = [someone() for _ in range(recipients)] if isinstance(recipients, int) else recipients
-        to = sender or someone()
+        to = someone()
         with plain.hop.script(RCPT=lambda line: reply if any(each in line for each in lost) else "250 2.1.5 ok"):
             wire = plain.proxied(source) if source else plain.wire()
             wire.reply()
@@ -63,7 +67,7 @@ def returned(plain, someone):
 
 
 @row("dsn-04", "dsn-05")
-def test_dsn_05_the_envelope_of_a_report(plain, returned):
+def test_dsn_04_05_the_envelope_of_a_report(plain, returned):
     lost, sender, report = returned(recipients=3)
     assert report.handed.mail.startswith("MAIL FROM:<>")
     assert report.handed.recipients == [sender]
@@ -144,15 +148,30 @@ def test_dsn_08_the_status_follows_the_reply(returned, reply, status):
     assert status is None or fields["Status"] == status or fields["Status"].startswith("5.")
 
 
-@row("dsn-08")
-def test_dsn_08_given_up_for_age(site, someone):
-    brief, recipient, sender = site(delivery__expire="2.5s", delivery__retry="1s"), someone(), someone()
-    with brief.hop.script(RCPT=lambda line: "450 4.2.1 busy" if recipient in line else "250 2.1.5 ok"):
+@row("queue-10", "dsn-08")
+def test_queue_10_dsn_08_retries_are_spread_and_end(site, someone):
+    brief = site(delivery__expire="2.5s")
+    recipient, sender, times = someone(), someone(), []
+
+    def busy(line: str) -> str:
+        if recipient in line:
+            times.append(time.monotonic())
+            return "450 4.2.1 busy"
+        return "250 2.1.5 ok"
+
+    with brief.hop.script(RCPT=busy):
         assert brief.connect().deliver(recipient, sender=sender).code == 250
         [fields] = Returned(brief.hop.handed(sender)).recipients
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert len(waits) >= 2
+    assert all(0.99 <= wait < 2 for wait in waits)
     assert fields["Action"] == "failed"
     assert fields["Status"] in ("4.4.7", "5.4.7")
     assert "450 4.2.1 busy" in fields["Diagnostic-Code"]
+    usual = Settings().delivery
+    assert usual.retry[-1] >= 30 * 60
+    assert sum(usual.retry[:-1]) <= 3 * 3600, "only the first few come sooner"
+    assert 4 <= usual.expire / 86_400 <= 5
 
 
 HOSTILE = (
