@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
-import random
 import shutil
 import smtplib
-import socket
 import socketserver
 import subprocess
 import sys
@@ -16,10 +13,13 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("running_server", Path(__file__).parents[1] / "integration" / "conftest.py")
+_spec = importlib.util.spec_from_file_location(
+    "running_server", Path(__file__).parents[1] / "integration" / "conftest.py"
+)
 running_server = importlib.util.module_from_spec(_spec)
 sys.modules["running_server"] = running_server
 _spec.loader.exec_module(running_server)
@@ -39,7 +39,7 @@ class Senders:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> Senders:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -204,7 +204,19 @@ class Injection:
             pytest.skip("install strace")
         options = ["-f"] if follow_forks else []
         self.process = subprocess.Popen(
-            [program, *options, "-qqq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{what}", "-p", str(pid)],
+            [
+                program,
+                *options,
+                "-qqq",
+                "-o",
+                "/dev/null",
+                "-e",
+                f"trace={calls}",
+                "-e",
+                f"inject={calls}:{what}",
+                "-p",
+                str(pid),
+            ],
             stderr=subprocess.PIPE,
         )
         wait_for(lambda: self.process.poll() is not None or _traced(pid), what="strace")
@@ -213,12 +225,17 @@ class Injection:
             if _exists(pid) and "permitted" in error:
                 pytest.skip(f"needs ptrace: {error.strip()}")
 
-    def __enter__(self) -> Injection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
         self.process.terminate()
-        self.process.communicate()
+        try:
+            self.process.communicate(timeout=1)
+        except subprocess.TimeoutExpired:
+            # Seen with a process whose threads were killed one by one: the kernel detaches what is left of it.
+            self.process.kill()
+            self.process.communicate()
 
 
 def _traced(pid: int) -> bool:
