@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test conformance lint soak streams clean
+.PHONY: help run test conformance lint soak fuzz streams clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,10 @@ lint: $(VENV)/.tested ## Check style, types and layering alone
 
 streams: ## A million random SMTP streams against the session machine, each cut four ways
 	MAILMOAT_STREAMS=1000000 cargo test --release --no-default-features cuts_change_no_step -- --nocapture
+
+fuzz: $(VENV)/.tested ## Each fuzz target for FUZZ_SECONDS, 60 unless told
+	rust/fuzz/run
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(BIN)/python -m pytest --timeout=0 tests/fuzz
 
 soak: $(VENV)/.tested ## The long forms of crash and load tests
 	MAILMOAT_TEST_SOAK=1 $(BIN)/python -m pytest tests/crash tests/integration

@@ -2,6 +2,8 @@
 //!
 //! `corpus/TARGET/` holds a few seeds and, named by what they broke, the inputs of faults that are mended.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod checks;
 
 use std::fs;

@@ -18,7 +18,7 @@ def test_never_before_the_schedule_and_at_most_the_spread_after_it(now, attempts
 
 
 @given(times, times, st.integers(0, 100), schedules, fractions, fractions)
-def test_monotone_in_time_and_in_the_random_number(now, later, attempts, schedule, less, more):  # noqa: PLR0917
+def test_monotone_in_time_and_in_the_random_number(now, later, attempts, schedule, less, more):
     now, later, less, more = min(now, later), max(now, later), min(less, more), max(less, more)
     assert next_due(now, attempts, schedule, less) <= next_due(later, attempts, schedule, more)
 

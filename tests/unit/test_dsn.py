@@ -290,7 +290,7 @@ originals = st.one_of(
 
 
 @given(hostile, hostile.filter(bool), hostile, hostile, hostile, originals, st.booleans())
-def test_no_value_of_a_stranger_can_bend_the_report(reverse_path, address, reply, remote, client, original, whole):  # noqa: PLR0917
+def test_no_value_of_a_stranger_can_bend_the_report(reverse_path, address, reply, remote, client, original, whole):
     octets = report(
         Failure(address, reply, remote, ATTEMPT),
         UNKNOWN,

@@ -101,7 +101,7 @@ impl Talk {
 
 fn message(kind: u8) -> Arc<Message> {
     let text: &[u8] = if kind & 1 == 0 { b"Subject: s\r\n\r\n.dot\r\n" } else { b"Subject: \xc3\xbc\r\n\r\nno end" };
-    let octets = if kind & 14 == 14 { file(text) } else { Octets::Memory(text.to_vec()) };
+    let octets = if kind & 0x0E == 0x0E { file(text) } else { Octets::Memory(text.to_vec()) };
     let addresses = ["a@b.test", "\"c d\"@b.test", "\u{fc}@b.test", "e@f.test"];
     let recipients = addresses.iter().take(1 + usize::from(kind >> 6)).map(|address| Recipient {
         address: (*address).to_owned(),

@@ -25,11 +25,14 @@ pub fn check(input: &[u8]) {
     }
 }
 
+/// The content and whether it has octets above 127, or why it cannot be taken.
+type Kept = Result<(Vec<u8>, bool), Fault>;
+
 #[derive(Debug, PartialEq)]
 struct Decoded {
     taken: usize,
     done: bool,
-    content: Result<(Vec<u8>, bool), Fault>,
+    content: Kept,
 }
 
 fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
@@ -58,7 +61,7 @@ fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
 }
 
 /// RFC 5321 4.5.2 the slow way: the end, the lines, their dots. None when the end of data is not there.
-fn model(rules: &ContentRules, stream: &[u8]) -> Option<(usize, Result<(Vec<u8>, bool), Fault>)> {
+fn model(rules: &ContentRules, stream: &[u8]) -> Option<(usize, Kept)> {
     let end = (0..stream.len())
         .find(|&at| stream[at..].starts_with(b".\r\n") && (at == 0 || stream[..at].ends_with(b"\r\n")))?;
     let (mut kept, mut fault) = (Vec::new(), Vec::new());

@@ -1,14 +1,15 @@
 //! What must hold for every input, one check a module; each panics where it does not.
 //!
-//! The same checks run in three ways. `make fuzz` feeds them to libFuzzer, each for `FUZZ_SECONDS`: on the stable toolchain, for
+//! The same checks run in three ways. `make fuzz` feeds them to `libFuzzer`, each for `FUZZ_SECONDS`: on the stable toolchain, for
 //! coverage is an LLVM pass that needs no nightly option (`../run` gives the flags; `cargo fuzz run -s none` works as well).
-//! AddressSanitizer needs nightly and is left out: the modules under test forbid unsafe code. libFuzzer bounds the memory.
+//! `AddressSanitizer` needs nightly and is left out: the modules under test forbid unsafe code. `libFuzzer` bounds the memory.
 //! `cargo test` replays the corpus and its neighbours (`../replay.rs`). The PROXY header is Python's: `tests/fuzz/`.
 //!
 //! An input begins with octets that choose settings and cuts; the lowest bit of the first says whether the rest is taken as it
 //! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a check may break: that is its news
+// A check may break: that is its news. Records are written as they read best.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::format_push_string)]
 
 mod address;
 mod client;
@@ -18,8 +19,11 @@ mod header;
 mod session;
 mod wheel;
 
-/// Name and check.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// Panics where something does not hold.
+pub type Check = fn(&[u8]);
+
+/// All of them, by name.
+pub const TARGETS: [(&str, Check); 7] = [
     ("address", address::check),
     ("client", client::check),
     ("command", command::check),
@@ -111,13 +115,14 @@ fn split<const N: usize>(input: &[u8]) -> ([u8; N], Vec<u8>) {
     let mut choices = [0; N];
     let (chosen, rest) = input.split_at(N.min(input.len()));
     choices[..chosen.len()].copy_from_slice(chosen);
-    let stream = if choices[0] & 1 == 0 { rest.to_vec() } else { rest.iter().flat_map(phrase).copied().collect() };
+    let stream =
+        if choices[0] & 1 == 0 { rest.to_vec() } else { rest.iter().copied().flat_map(phrase).copied().collect() };
     (choices, stream)
 }
 
-fn phrase(octet: &u8) -> &'static [u8] {
-    let at = usize::from(*octet & 127);
-    if *octet < 128 { std::slice::from_ref(&OCTETS[at]) } else { PHRASES[at / 2] }
+fn phrase(octet: u8) -> &'static [u8] {
+    let at = usize::from(octet & 127);
+    if octet < 128 { std::slice::from_ref(&OCTETS[at]) } else { PHRASES[at / 2] }
 }
 
 /// `stream` in pieces whose lengths follow from `seed`.
