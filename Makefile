@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test lint soak streams clean
+.PHONY: help run test lint soak loadtest bench streams clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,11 @@ $(VENV)/.tested: $(VENV)/.built
 	$(BIN)/pip install --progress-bar=on --quiet --disable-pip-version-check $$($(BIN)/python -c 'import tomllib; print(*(repr(d) for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"]))')
 	@touch $@
 
+$(VENV)/.loaded: $(VENV)/.built
+	@echo "==> installing what load test and comparison need"
+	$(BIN)/pip install --progress-bar=on --quiet --disable-pip-version-check $$($(BIN)/python -c 'import tomllib; print(*(repr(d) for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["load"]))')
+	@touch $@
+
 run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
 	$(BIN)/mailmoat serve --demo
 
@@ -46,6 +51,12 @@ streams: ## A million random SMTP streams against the session machine, each cut 
 
 soak: $(VENV)/.tested ## The long forms of crash and load tests
 	MAILMOAT_TEST_SOAK=1 $(BIN)/python -m pytest tests/crash tests/integration
+
+loadtest: $(VENV)/.loaded ## A minute of good and bad clients at a server it starts; report in loadtest/results/loadtest
+	$(BIN)/python -m loadtest.run
+
+bench: $(VENV)/.loaded ## Short comparison with Postfix, aiosmtpd and Haraka, as far as they are installed
+	$(BIN)/python -m loadtest.compare
 
 clean: ## Remove everything built; ./var stays
 	rm -rf $(VENV) target
