@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test conformance lint soak fuzz streams clean
+.PHONY: help run test conformance lint soak fuzz loadtest bench streams clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,11 @@ $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml
 $(VENV)/.tested: $(VENV)/.built
 	@echo "==> installing what the tests need"
 	@$(PIP) $$($(BIN)/python -c 'import tomllib; print(*(d.replace(" ", "") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"]))')
+	@touch $@
+
+$(VENV)/.loaded: $(VENV)/.built
+	@echo "==> installing what load test and comparison need"
+	@$(PIP) $$($(BIN)/python -c 'import tomllib; print(*(d.replace(" ", "") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["load"]))')
 	@touch $@
 
 run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
@@ -56,6 +61,12 @@ fuzz: $(VENV)/.tested ## Each fuzz target for FUZZ_SECONDS, 60 unless told
 
 soak: $(VENV)/.tested ## The long forms of crash and load tests
 	MAILMOAT_TEST_SOAK=1 $(BIN)/python -m pytest tests/crash tests/integration
+
+loadtest: $(VENV)/.loaded ## A minute of good and bad clients at a server it starts; report in loadtest/results/loadtest
+	$(BIN)/python -m loadtest.run
+
+bench: $(VENV)/.loaded ## Short comparison with Postfix, aiosmtpd and Haraka, as far as they are installed
+	$(BIN)/python -m loadtest.compare
 
 clean: ## Remove everything built; ./var stays
 	rm -rf $(VENV) target

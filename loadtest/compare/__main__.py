@@ -23,9 +23,14 @@ from loadtest.processes import ROOT, Trouble
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHORT = Options(messages=1_000, held=2_000, hold=6.0, large_directory=100_000, queued=(1_000, 5_000))
+SHORT = Options(messages=1_000, held=2_000, hold=6.0, large_directory=100_000, queued=(1_000, 5_000), released=20_000)
 FULL = Options(
-    messages=5_000, held=20_000, hold=30.0, large_directory=1_000_000, queued=(1_000, 10_000, 100_000, 1_000_000)
+    messages=5_000,
+    held=20_000,
+    hold=30.0,
+    large_directory=1_000_000,
+    queued=(1_000, 10_000, 100_000, 1_000_000),
+    released=1_000_000,
 )
 SHORT_CASES = "new,reused,pipelined,relay,flood,held,micro"
 
@@ -77,6 +82,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held", type=int, help=f"held sessions ({SHORT.held}; full: {FULL.held})")
     parser.add_argument("--hold", type=float, help=f"seconds they are held ({SHORT.hold:g}; full: {FULL.hold:g})")
     parser.add_argument("--queued", help="sizes of the queue, ascending, comma between")
+    parser.add_argument("--released", type=int, help="sessions held and released in the search for leaks")
     parser.add_argument("--large-directory", type=int, help="entries of the large directory")
     parser.add_argument("--cases", help=f"of {every},micro ({SHORT_CASES}; full: all)")
     parser.add_argument("--peers", default=",".join(peer.name for peer in ALL), help="comma between")
@@ -113,6 +119,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
         hold=chosen.hold or base.hold,
         large_directory=chosen.large_directory or base.large_directory,
         queued=tuple(map(int, chosen.queued.split(","))) if chosen.queued else base.queued,
+        released=chosen.released or base.released,
     )
 
 
@@ -167,6 +174,8 @@ def brief(sample: dict[str, Any]) -> str:
         return f"{sample['cpu_us']:8,.0f} µs {sample['per_second']:8,.0f}/s"
     if "levels" in sample:
         return ", ".join(f"{each['queued']:,}: {each['cpu_us']:,.0f} µs" for each in sample["levels"])
+    if "points" in sample:
+        return f"{sample['octets_each']:+.1f} octets a session"
     return f"{sample['sessions']:,} held, {sample['rss_kib']:.1f} KiB each, p99 late {sample['loaded_ms'].get('p99', 0):.1f} ms"
 
 

@@ -102,6 +102,11 @@ def _queued(results: Results) -> Values:
     return [each["cpu_us"] / found[0]["cpu_us"] for found in levels for each in found[1:]]
 
 
+def _leak(results: Results) -> Values:
+    samples = results["cases"].get("leak", {"samples": {}})["samples"].get("mailmoat", [])
+    return [sample["octets_each"] for sample in samples if "octets_each" in sample]
+
+
 AIMS = (
     Aim("Accept 4 KiB, new connection: Postfix's CPU, times ours", 5, 10, _against_postfix("new"), at_least=True),
     Aim("Accept 4 KiB, reused: Postfix's CPU, times ours", 6, 10, _against_postfix("reused"), at_least=True),
@@ -138,4 +143,5 @@ AIMS = (
     Aim("2 workers against 1: by CPU a message, a core each", 1.7, 1.9, _workers_cpu, digits=2, at_least=True),
     Aim("CPU a message with a large directory, of that with a small one", 1.15, 1.15, _directory, digits=2),
     Aim("CPU a message with a longer queue, of that with the shortest", 1.15, 1.15, _queued, digits=2, every=True),
+    Aim("Memory that a session held and released leaves behind, octets", 1, 0, _leak, digits=2),
 )

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
 from loadtest import report
@@ -43,6 +44,7 @@ class Options:
     hold: float
     large_directory: int
     queued: tuple[int, ...]
+    released: int
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def held(peer: Peer, options: Options) -> Sample:
     mail = partial(smtp_source, reuse=True)
     with serving(peer, Setup(tarpit=options.hold)) as running:
         mail(running.port, max(options.messages // 10, SESSIONS))
-        free = measured(running, options.messages, mail)
+        running.tree.settle()
+        free = _while(running, time.monotonic() + options.hold - ramp - 1.5, options.messages, mail)
+        running.tree.settle()
         memory, kernel = running.tree.memory(), _kernel_memory()
         with holders(running.port, sessions, options.hold, ramp, peer.unheld) as (asked, results):
             asked()
@@ -222,7 +226,8 @@ def holders(
                 raise Trouble("the held clients failed")
 
     def results() -> tuple[list[list[float]], int]:
-        found = [json.loads(process.communicate(timeout=LONGEST)[0] or "{}") for process in processes]
+        said = [process.communicate(timeout=LONGEST)[0].rpartition("asked\n")[2] for process in processes]
+        found = [json.loads(each or "{}") for each in said]
         if not all(found):
             raise Trouble("the held clients failed")
         cycles = zip(*(each["lateness"] for each in found), strict=True)
@@ -287,6 +292,21 @@ def queued(peer: Peer, options: Options) -> Sample:
     return {"levels": levels}
 
 
+def leak(peer: Peer, options: Options) -> Sample:
+    """Hold and release ever more sessions; the slope of the memory over the last three quarters, octets a session."""
+    batch = max(100, min(10_000, options.released // 20))
+    points: list[tuple[int, int]] = []
+    with serving(peer, Setup(tarpit=1.0)) as running:
+        for done in range(batch, options.released + 1, batch):
+            with holders(running.port, batch, 1.0, max(1.0, batch / 2000), peer.unheld) as (_, results):
+                results()
+            running.tree.settle()
+            points.append((done, running.tree.memory().pss))
+    last = points[len(points) // 4 :]
+    slope = linear_regression(*zip(*last, strict=True)).slope
+    return {"points": points, "octets_each": slope}
+
+
 @dataclass(frozen=True)
 class Case:
     """A named piece of work."""
@@ -345,6 +365,10 @@ def _directory_jobs(peers: list[Peer], options: Options) -> list[Job]:
     ]
 
 
+def _leak_jobs(peers: list[Peer], options: Options) -> list[Job]:
+    return [Job(peer.name, peer, partial(leak, peer, options)) for peer in _own(peers)]
+
+
 def _queued_jobs(peers: list[Peer], options: Options) -> list[Job]:
     return [Job(peer.name, peer, partial(queued, peer, options)) for peer in _own(peers)]
 
@@ -377,4 +401,5 @@ CASES = (
     Case("workers", "mailmoat, connections reused: 1 worker against 2", MAIL, _worker_jobs),
     Case("directory", "mailmoat, connections reused: small and large recipient directory", MAIL, _directory_jobs),
     Case("queued", "mailmoat, messages of 1 KiB, next hop down: cost as the queue grows", MAIL, _queued_jobs, rounds=1),
+    Case("leak", "mailmoat: memory over sessions held and released", "session", _leak_jobs, rounds=1),
 )

@@ -86,7 +86,7 @@ def _machine(results: Results) -> str:
 
 
 def _section(name: str, case: dict[str, Any]) -> str:
-    body = {"held": _held, "queued": _queued}.get(name, _plain)(case)
+    body = {"held": _held, "queued": _queued, "leak": _leak}.get(name, _plain)(case)
     notes = [f"* {label}: {reason}" for label, reason in case["missing"].items()]
     for label, samples in case["samples"].items():
         failed = Counter(sample["failed"] for sample in samples if "failed" in sample)
@@ -173,3 +173,14 @@ def _queued(case: dict[str, Any]) -> str:
         "octets of memory each more message takes",
     ]
     return table(heads, rows)
+
+
+def _leak(case: Results) -> str:
+    rows = []
+    for label, samples in case["samples"].items():
+        for sample in samples:
+            if "points" in sample:
+                first, last = sample["points"][len(sample["points"]) // 4], sample["points"][-1]
+                ends = [f"{memory / 2**20:,.1f} at {sessions:,}" for sessions, memory in (first, last)]
+                rows.append([label, *ends, f"{sample['octets_each']:+.2f}"])
+    return table(["server", "MiB after a quarter", "MiB at the end", "octets a session, by the slope between"], rows)
