@@ -25,7 +25,7 @@ class Stored:
         self.queue_id, self.arrival, self.reverse_path = queue_id, arrival, reverse_path
         self.recipients = recipients
         self.session_id, self.client, self.content_path = "s1", "192.0.2.7", None
-        self.size, self.smtputf8 = 21, False
+        self.size, self.smtputf8, self.eight_bit = 21, False, False
 
     def octets(self):
         return b"Subject: a\r\n\r\nbody\r\n\r\n"
