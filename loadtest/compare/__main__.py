@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -164,8 +165,8 @@ def taken(job: Job) -> dict[str, Any]:
     """Take the sample, or say why there is none."""
     try:
         return job.sample()
-    except (Trouble, OSError) as trouble:
-        return {"failed": str(trouble)}
+    except (Trouble, OSError, ValueError, subprocess.SubprocessError) as trouble:
+        return {"failed": str(trouble) or repr(trouble)}
 
 
 def brief(sample: dict[str, Any]) -> str:

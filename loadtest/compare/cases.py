@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -148,7 +148,7 @@ def plain(peer: Peer, setup: Setup, count: int, client: Callable[[int, int], Non
 def held(peer: Peer, options: Options) -> Sample:
     """Hold many sessions twice: what they cost, how late each is answered, and what other mail notices.
 
-    Other mail is measured before, then while all are held and none is released, then throughout the second releases. The first
+    Other mail is measured before, for as long as then while all are held and none is released, then throughout the second releases. The first
     releases happen on an idle server.
     """
     sessions = min(options.held, peer.held_limit)
@@ -204,43 +204,43 @@ def holders(
     parts = -(-sessions // min(limit, 10_000))
     base = [sys.executable, "-m", "loadtest.compare.holders", "--port", str(port), "--hold", str(hold)]
     base += ["--ramp", str(ramp), "--unheld", str(unheld)]
-    processes = [
-        subprocess.Popen(
-            [
-                *base,
-                "--sessions",
-                str(sessions * (part + 1) // parts - sessions * part // parts),
-                "--source",
-                f"127.0.1.{part + 1}",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for part in range(parts)
-    ]
+    with tempfile.TemporaryDirectory(prefix="mailmoat-held-") as temporary:
+        files = [Path(temporary) / str(part) for part in range(parts)]
+        processes = []
+        for part, file in enumerate(files):
+            size = sessions * (part + 1) // parts - sessions * part // parts
+            command = [*base, "--sessions", str(size), "--source", f"127.0.1.{part + 1}", "--out", str(file)]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT))
 
-    def asked() -> None:
-        for process in processes:
-            if process.stdout is None or process.stdout.readline() != "asked\n":
-                raise Trouble("the held clients failed")
+        def asked() -> None:
+            for process in processes:
+                if process.stdout is None or process.stdout.readline() != "asked\n":
+                    raise Trouble("the held clients failed")
 
-    def results() -> tuple[list[list[float]], int]:
-        said = [process.communicate(timeout=LONGEST)[0].rpartition("asked\n")[2] for process in processes]
-        found = [json.loads(each or "{}") for each in said]
-        if not all(found):
-            raise Trouble("the held clients failed")
-        cycles = zip(*(each["lateness"] for each in found), strict=True)
-        return [[late for part in cycle for late in part] for cycle in cycles], sum(each["broken"] for each in found)
+        def results() -> tuple[list[list[float]], int]:
+            for process in processes:
+                process.communicate(timeout=LONGEST)
+                if process.returncode:
+                    raise Trouble("the held clients failed")
+            found = [json.loads(file.read_text()) for file in files]
+            cycles = zip(*(each["lateness"] for each in found), strict=True)
+            return [[late for part in cycle for late in part] for cycle in cycles], sum(
+                each["broken"] for each in found
+            )
 
-    try:
-        yield asked, results
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
+        try:
+            yield asked, results
+        finally:
+            for process in processes:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
 
 
 def _sleep_until(moment: float) -> None:

@@ -1,9 +1,9 @@
-"""The client that is held: many sessions that each ask for an unknown recipient, and measure how late its refusal comes. Prints JSON.
+"""The client that is held: many sessions that each ask for an unknown recipient, and measure how late its refusal comes.
 
-`python -m loadtest.compare.holders --port 2525 --sessions 9000 --hold 20 --ramp 8 --cycles 2 --source 127.0.1.1`
+`python -m loadtest.compare.holders --port 2525 --sessions 9000 --hold 20 --ramp 8 --cycles 2 --source 127.0.1.1 --out FILE`
 Sessions begin evenly over the ramp. A refusal is late by the time from before RCPT is written to its arrival here, less the hold:
-what the network and this client take is in it. Writes `asked` when all have asked for the first time. Lateness is in
-milliseconds, a list for each cycle. Sessions that break are counted.
+what the network and this client take is in it. Prints `asked` when all have asked for the first time, and leaves JSON:
+lateness in milliseconds, a list for each cycle, and the number of sessions that broke.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import json
 import resource
 import time
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -136,12 +137,13 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, required=True)
     parser.add_argument("--cycles", type=int, default=2)
     parser.add_argument("--unheld", type=int, default=0, help="refusals that are not held, before those that are")
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", default="127.0.0.1")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     holders = uvloop.run(run(options))
-    print(json.dumps({"lateness": holders.lateness, "broken": holders.broken}))
+    options.out.write_text(json.dumps({"lateness": holders.lateness, "broken": holders.broken}))
 
 
 if __name__ == "__main__":
