@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +103,11 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 20.0) -> None:
         if _session(pid) == process.pid:  # not a stranger that was given the number since
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def end_tidily() -> None:
+    """Let SIGTERM unwind this program as Ctrl-C does, so that it ends what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def free_port() -> int:

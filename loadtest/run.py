@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadtest.processes import ROOT, Tree, Trouble, start, stop
+from loadtest.processes import ROOT, Tree, Trouble, end_tidily, start, stop
 from loadtest.servers import Setup, start_mailmoat, start_sink
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Outcome:
 
 def main() -> int:
     """Run the test as the command line says."""
+    end_tidily()
     options = arguments()
     output: Path = options.out
     output.mkdir(parents=True, exist_ok=True)

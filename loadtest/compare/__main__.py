@@ -19,7 +19,7 @@ from loadtest import micro
 from loadtest.compare import document, machine
 from loadtest.compare.cases import CASES, Case, Job, Options
 from loadtest.compare.peers import ALL
-from loadtest.processes import ROOT, Trouble
+from loadtest.processes import ROOT, Trouble, end_tidily
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ SHORT_CASES = "new,reused,pipelined,relay,flood,held,micro"
 
 def main() -> int:
     """Run what the command line asks for."""
+    end_tidily()
     chosen = arguments()
     options = options_of(chosen)
     names = chosen.cases.split(",")

@@ -148,16 +148,15 @@ def plain(peer: Peer, setup: Setup, count: int, client: Callable[[int, int], Non
 def held(peer: Peer, options: Options) -> Sample:
     """Hold many sessions twice: what they cost, how late each is answered, and what other mail notices.
 
-    Other mail is measured before, for as long as then while all are held and none is released, then throughout the second releases. The first
-    releases happen on an idle server.
+    Memory is compared with a server that has just started and taken one message: one that was busy holds heap or processes that
+    the sessions would then take for nothing. The first releases happen on an idle server. Other mail is measured while all are
+    held and none is released, throughout the second releases, and for as long when all have gone.
     """
     sessions = min(options.held, peer.held_limit)
     ramp = max(1.0, min(options.hold / 3, sessions / 1000))
     mail = partial(smtp_source, reuse=True)
     with serving(peer, Setup(tarpit=options.hold)) as running:
-        mail(running.port, max(options.messages // 10, SESSIONS))
-        running.tree.settle()
-        free = _while(running, time.monotonic() + options.hold - ramp - 1.5, options.messages, mail)
+        mail(running.port, 1)
         running.tree.settle()
         memory, kernel = running.tree.memory(), _kernel_memory()
         with holders(running.port, sessions, options.hold, ramp, peer.unheld) as (asked, results):
@@ -166,9 +165,12 @@ def held(peer: Peer, options: Options) -> Sample:
             grown, grown_kernel = running.tree.memory(), _kernel_memory()
             # The first releases begin a hold after the ramp began, which was a ramp ago.
             _sleep_until(begun + options.hold + 0.5)
+            mail(running.port, max(options.messages // 10, SESSIONS))
             during = _while(running, begun + 2 * options.hold - ramp - 1, options.messages, mail)
             loaded = _while(running, begun + 2 * options.hold + 0.5, options.messages, mail)
             lateness, broken = results()
+        running.tree.settle()
+        free = _while(running, time.monotonic() + options.hold - ramp - 1.5, options.messages, mail)
     return {
         "sessions": sessions,
         "broken": broken,
