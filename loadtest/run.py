@@ -186,7 +186,7 @@ def progress(spent: float, seconds: float, history: Path) -> None:
             rows = [row for row in csv.DictReader(opened) if row.get("Name") == "Aggregated"]
         if rows:
             last = rows[-1]
-            text = f"{last['Requests/s']:.8} requests/s, {last['Total Request Count']} in all, "
+            text = f"{float(last['Requests/s']):,.0f} requests/s, {last['Total Request Count']} in all, "
             text += f"{last['Total Failure Count']} failed"
     print(f"\r    {min(spent, seconds):4.0f}/{seconds:.0f} s  {text}", end="    ", flush=True)
 
