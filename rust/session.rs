@@ -144,6 +144,13 @@ enum Phase {
     Closed = 6,
 }
 
+/// What the peer said hello with: HELO or EHLO (RFC 5321 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Smtp,
+    Esmtp,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Hello,
@@ -200,7 +207,7 @@ pub struct Transaction {
 #[derive(Debug)]
 enum Question {
     Connect,
-    Hello { name: Box<str>, extended: bool },
+    Hello { name: Box<str>, dialect: Dialect },
     Mail(Box<Transaction>),
     Rcpt(Address),
     Data,
@@ -267,7 +274,7 @@ pub struct Session {
     exempt: bool,
     phase: Phase,
     hello: Box<str>,
-    extended: bool,
+    dialect: Dialect,
     transaction: Option<Box<Transaction>>,
     decoder: Option<Box<Decoder>>,
     input: Vec<u8>,
@@ -294,7 +301,7 @@ impl Session {
             exempt,
             phase: Phase::Fresh,
             hello: "".into(),
-            extended: false,
+            dialect: Dialect::Smtp,
             transaction: None,
             decoder: None,
             input: Vec::new(),
@@ -589,7 +596,7 @@ impl Session {
         } else if refused || broken {
             self.say(reply::BARE_COMMAND)
         } else {
-            match command::parse(line, &self.config.addresses, self.extended) {
+            match command::parse(line, &self.config.addresses, self.dialect == Dialect::Esmtp) {
                 Ok(command) => self.command(command),
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
                 Err(malformed) => {
@@ -622,8 +629,8 @@ impl Session {
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
         match command {
-            Command::Helo(name) => self.ask(Question::Hello { name: name.into(), extended: false }),
-            Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), extended: true }),
+            Command::Helo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Smtp }),
+            Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Esmtp }),
             Command::Mail { path, parameters } => self.mail(path, parameters),
             Command::Rcpt { path, .. } => self.rcpt(path),
             Command::Data => self.ask(Question::Data),
@@ -696,7 +703,7 @@ impl Session {
         };
         match question {
             Question::Connect => self.say(Reply::new(220, "", format!("{} ESMTP mailmoat", self.config.hostname))),
-            Question::Hello { name, extended } => self.greet(name, extended),
+            Question::Hello { name, dialect } => self.greet(name, dialect),
             Question::Mail(transaction) => {
                 let sender = transaction.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), Address::to_string);
                 self.transaction = Some(transaction);
@@ -743,13 +750,13 @@ impl Session {
         }
     }
 
-    fn greet(&mut self, name: Box<str>, extended: bool) -> Flow {
+    fn greet(&mut self, name: Box<str>, dialect: Dialect) -> Flow {
         self.reset();
         self.hello = name;
-        self.extended = extended;
+        self.dialect = dialect;
         self.phase = Phase::Ready;
         let hello = format!("{} Hello [{}]", self.config.hostname, self.peer);
-        if !extended {
+        if dialect == Dialect::Smtp {
             return self.say(Reply::new(250, "", hello));
         }
         self.tally.replies[2] += 1;
@@ -821,10 +828,10 @@ impl Session {
 
     fn received(&self, transaction: &Transaction, queue_id: &str, date: &str, trace: &mut Vec<u8>) {
         // RFC 6531 4.3 for UTF8SMTP.
-        let with = match (self.extended, transaction.parameters.smtputf8) {
+        let with = match (self.dialect, transaction.parameters.smtputf8) {
             (_, true) => "UTF8SMTP",
-            (true, false) => "ESMTP",
-            (false, false) => "SMTP",
+            (Dialect::Esmtp, false) => "ESMTP",
+            (Dialect::Smtp, false) => "SMTP",
         };
         let peer = if self.peer.contains(':') { format!("IPv6:{}", self.peer) } else { self.peer.to_string() };
         let recipient = match transaction.recipients.as_slice() {
