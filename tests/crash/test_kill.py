@@ -56,7 +56,7 @@ class Load:
 
 
 def worker(server) -> None:
-    started = [line["pid"] for line in server.events("process-started") if line["process"].startswith("worker")]
+    started = [line["pid"] for line in server.logged("process-started") if line["process"].startswith("worker")]
     alive = set(server.pids())
     pid = next(pid for pid in started if pid in alive)
     os.kill(pid, signal.SIGKILL)
@@ -78,9 +78,9 @@ def everything(server) -> None:
 
 def restart(server) -> None:
     """A new supervisor, beside the workers of the dead one that may still drain and greet: theirs is no sign of it."""
-    served = len(server.events("serving"))
+    served = len(server.logged("serving"))
     server.start(wait=False)
-    wait_for(lambda: len(server.events("serving")) > served, 30, "new supervisor")
+    wait_for(lambda: len(server.logged("serving")) > served, 30, "new supervisor")
 
 
 def await_end(pids: list[int]) -> None:

@@ -230,8 +230,6 @@ class Server:
     def until(self, condition, seconds: float = 15.0, what: str = "condition"):
         return wait_for(condition, seconds, what)
 
-    events = logged
-
     def queue(self) -> list[dict]:
         """What `queue list` shows."""
         return json.loads(self.cli("queue", "list", "--json", check=True).stdout)

@@ -69,7 +69,7 @@ def test_all_that_smtp_source_sends_arrives_at_smtp_sink_and_none_twice(server, 
     assert (len(queue_ids), set(queue_ids.values())) == (MANY, {1})
     message_ids = Counter(re.findall(rb"(?mi)^message-id: (\S+)", octets))
     assert (len(message_ids), set(message_ids.values())) == (MANY, {1}), "the sent and the arrived are not the same"
-    outcomes = Counter(outcome["outcome"] for line in made.events("delivery-attempt") for outcome in line["outcomes"])
+    outcomes = Counter(outcome["outcome"] for line in made.logged("delivery-attempt") for outcome in line["outcomes"])
     assert outcomes == {"delivered": MANY}
 
 
@@ -103,7 +103,7 @@ def test_a_next_hop_that_was_down_gets_everything_soon_after_it_is_up(server):
             for name in names[part::4]:
                 client.send(name, ALICE)
     # More than are in memory at once: some were tried, some wait untouched.
-    wait_for(lambda: len(made.events("delivery-attempt")) >= 4, what="attempts")
+    wait_for(lambda: len(made.logged("delivery-attempt")) >= 4, what="attempts")
     queue = made.queue()
     assert len(queue) == 100
     assert any("Connection refused" in entry["recipients"][0]["reply"] for entry in queue)
@@ -158,7 +158,7 @@ IMPATIENT = dict.fromkeys(("greeting_time", "mail_time", "rcpt_time", "data_time
 
 
 def deferred_then_delivered(made, queue_id, reason):
-    first, second = (line for line in made.events("delivery-attempt") if line["queue_id"] == queue_id)
+    first, second = (line for line in made.logged("delivery-attempt") if line["queue_id"] == queue_id)
     ((outcome, reply),) = ((entry["outcome"], entry["reply"]) for entry in first["outcomes"])
     assert (outcome, first["attempt"]) == ("deferred", 1)
     assert reply.startswith(reason)
@@ -178,7 +178,7 @@ def test_a_fault_before_the_transaction_defers_and_the_next_attempt_delivers_onc
             assert hop.ids() == {"one": 1}, fault
             hop.messages.clear()
             deferred_then_delivered(made, queue_id, reason)
-    assert made.events("report-made") == []
+    assert made.logged("report-made") == []
 
 
 def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(server):
@@ -203,7 +203,7 @@ def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(serv
         assert hop.ids() == {f"m{number}": 1 for number in range(len(LATE))}
     for queue_id, (_, _, reason) in zip(queue_ids, LATE, strict=True):
         deferred_then_delivered(made, queue_id, reason)
-    assert made.events("report-made") == []
+    assert made.logged("report-made") == []
 
 
 def test_only_the_recipients_that_were_deferred_are_tried_again(server):
@@ -255,8 +255,8 @@ def test_discard_takes_everything_and_delivers_nowhere(server):
         for number in range(20):
             client.send(f"m{number}", ALICE)
     wait_for(made.empty, what="empty spool")
-    wait_for(lambda: len(made.events("delivery-attempt")) == 20, what="20 attempts")
-    assert {line["next_hop"] for line in made.events("delivery-attempt")} == {"discard"}
+    wait_for(lambda: len(made.logged("delivery-attempt")) == 20, what="20 attempts")
+    assert {line["next_hop"] for line in made.logged("delivery-attempt")} == {"discard"}
 
 
 def test_without_a_next_hop_messages_are_kept_and_the_operator_is_told(server):

@@ -42,7 +42,7 @@ def send(made, number, prefix="m", connections=1):
 
 
 def workers(made):
-    started = [line["pid"] for line in made.events("process-started") if line["process"].startswith("worker")]
+    started = [line["pid"] for line in made.logged("process-started") if line["process"].startswith("worker")]
     alive = set(made.pids())
     return [pid for pid in started if pid in alive]
 
@@ -73,7 +73,7 @@ def test_the_queue_is_listed_while_the_server_runs(server):
     for shown in (queue_id, "sender@remote.test", ALICE, BOB, "1 message"):
         assert shown in table
     assert re.search(r"in (9m\d+s|1[01]m)", table)
-    (line,) = made.events("delivery-attempt")
+    (line,) = made.logged("delivery-attempt")
     assert line["next_attempt"].endswith("Z")
     made.stop()
     (entry,) = made.queue()
@@ -95,7 +95,7 @@ def test_attempts_are_counted_and_follow_the_schedule(server):
         assert entry["recipients"] == [{"address": ALICE, "state": "pending", "reply": "450 4.2.1 busy"}]
         assert entry["due"] >= time.time() * 1000 + 3_500_000
         assert entry["due"] - entry["arrival"] >= 3_602_000
-    assert [line["attempt"] for line in made.events("delivery-attempt")] == [1, 2, 3]
+    assert [line["attempt"] for line in made.logged("delivery-attempt")] == [1, 2, 3]
 
 
 def test_a_large_message_arrives_octet_for_octet_and_its_file_goes(server):
@@ -127,7 +127,7 @@ def test_what_a_killed_worker_had_queued_arrives_all_the_same(server):
     with hop.start():
         wait_for(made.empty, 30, "empty spool")
         assert set(hop.ids()) == set(names)
-        adopted = wait_for(lambda: made.events("partition-adopted"), what="adoption")
+        adopted = wait_for(lambda: made.logged("partition-adopted"), what="adoption")
         assert sum(line["messages"] for line in adopted) >= 60
         # What is empty goes: each worker has its own partition and no other.
         wait_for(lambda: len(partitions(made)) == 2, what="end of the adopted partitions")
@@ -173,7 +173,7 @@ def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
         names = send(made, 5, prefix="after")
         wait_for(lambda: len(hop.messages) == 6, what="6 messages")
         assert hop.ids() == dict.fromkeys([*names, "good"], 1)
-        (line,) = made.events("partition-not-adopted")
+        (line,) = made.logged("partition-not-adopted")
         aside = Path(made.environment["MAILMOAT_SPOOL_DIR"]) / "damaged" / damaged
         assert damaged in line["reason"]
         assert str(aside) in line["reason"]

@@ -68,7 +68,7 @@ def test_a_550_makes_exactly_one_report_to_the_sender(server, stage):
     assert original["Message-ID"] == "<one@remote.test>"
     assert original.get_content() == "the body\r\n"
     assert f"id {queue_id}" in original["Received"]
-    (line,) = made.events("report-made")
+    (line,) = made.logged("report-made")
     assert (line["about"], line["to"], line["recipients"]) == (queue_id, [SENDER], [ALICE])
 
 
@@ -107,7 +107,7 @@ def test_expiry_makes_a_report(server):
     assert (recipient["Action"], recipient["Status"]) == ("failed", "4.4.7")
     assert recipient["Diagnostic-Code"] == "smtp; 450 4.2.1 busy"
     assert "within 2 seconds" in text
-    (expired,) = made.events("message-expired")
+    (expired,) = made.logged("message-expired")
     assert expired["attempts"] >= 2
     assert expired["age"] >= 2
 
@@ -133,12 +133,12 @@ def test_a_null_reverse_path_never_makes_a_report(server):
         made = start(server, hop, MAILMOAT_NDR__COPY_TO=BOB)
         with Client(made.port) as client:
             client.send("one", ALICE, sender="")
-        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("report-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []
-    (line,) = made.events("report-suppressed")
+    (line,) = made.logged("report-suppressed")
     assert (line["reason"], line["recipients"]) == ("null-reverse-path", [ALICE])
-    assert made.events("report-made") == []
+    assert made.logged("report-made") == []
 
 
 def test_switched_off_no_report_is_made_and_the_log_says_so(server):
@@ -147,10 +147,10 @@ def test_switched_off_no_report_is_made_and_the_log_says_so(server):
         with Client(made.port) as client:
             client.send("one", ALICE)
         wait_for(made.empty, what="empty spool")
-        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("report-suppressed"), what="log line")
         assert hop.messages == []
-    assert [line["reason"] for line in made.events("report-suppressed")] == ["ndr-disabled"]
-    assert made.events("report-made") == []
+    assert [line["reason"] for line in made.logged("report-suppressed")] == ["ndr-disabled"]
+    assert made.logged("report-made") == []
 
 
 def test_a_copy_goes_to_whom_the_operator_named(server):
@@ -170,10 +170,10 @@ def test_a_report_that_fails_is_dropped_and_the_log_says_so(server):
         made = start(server, hop)
         with Client(made.port) as client:
             queue_id = client.send("one", ALICE).split()[2]
-        wait_for(lambda: made.events("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("report-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []
-    (report,), (dropped,) = made.events("report-made"), made.events("report-suppressed")
+    (report,), (dropped,) = made.logged("report-made"), made.logged("report-suppressed")
     assert report["about"] == queue_id
     assert (dropped["about"], dropped["reason"], dropped["recipients"]) == (
         report["queue_id"],
@@ -203,4 +203,4 @@ def test_a_crash_reports_at_least_once(server, tmp_path, state):
         wait_for(lambda: len(hop.to(SENDER)) == 1 + len(reports), what="report")
         wait_for(made.empty, what="empty spool")
     assert all(message.sender == "" for message in hop.messages)
-    assert len(made.events("report-made")) == 1
+    assert len(made.logged("report-made")) == 1
