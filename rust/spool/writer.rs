@@ -96,6 +96,7 @@ impl<W> Writer<W> {
                 for sequence in std::mem::take(&mut self.doubtful) {
                     self.contents.discard(sequence);
                 }
+                self.look(); // before the news: who hears of what was kept finds the partition healthy
                 let kept = std::mem::take(&mut self.kept);
                 self.batch(kept);
             }
