@@ -111,7 +111,7 @@ class SessionView(Protocol):
 
 
 class Agent:
-    """A rule that lets everything pass; override the stages you listen to."""
+    """A rule: override the stages you listen to. The others are never called."""
 
     name: ClassVar[str]
 
