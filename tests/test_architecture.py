@@ -55,7 +55,6 @@ LONG_FILES = {
     "rust/snapshot/compile.rs": "source lines in, table out: one pass read from top to bottom",
     "rust/wheel.rs": "one algorithm and the explanation it needs",
     "server/connection.py": "all that may happen to one connection",
-    "server/supervisor.py": "start, reload and end are one sequence over the same state",
     "settings/tree.py": "one declaration a setting, no logic",
 }
 

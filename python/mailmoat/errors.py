@@ -17,15 +17,3 @@ class ConfigError(MailmoatError):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))
         self.mistakes = mistakes
-
-
-class SpoolError(MailmoatError):
-    """The spool cannot take or give a message now; the client gets 452 4.3.1 or 451 4.3.0."""
-
-
-class ResolveError(MailmoatError):
-    """A name could not be resolved now: temporary."""
-
-
-class DeliveryError(MailmoatError):
-    """A delivery attempt could not be made: temporary; the text is the reason for logs and the queue list."""

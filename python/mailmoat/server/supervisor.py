@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 TRIES: Final = 3
 """Failures of one seat before any worker was ever ready, after which the server gives up."""
-_WORKER_RESTARTS: Final = metrics.index("mailmoat_worker_restarts_total")
 
 
 def run(
@@ -199,7 +198,7 @@ class Supervisor:
         pause = seat.restarts.wait(now - child.ready_at)
         seat.retry_at = now + pause
         if seat.kind == "worker":
-            self._metrics.add(_WORKER_RESTARTS)
+            self._metrics.add(metrics.WORKER_RESTARTS)
         maillog.event(
             "process-restart", level="warning", process=str(seat), failures=seat.restarts.failures, wait=pause
         )
