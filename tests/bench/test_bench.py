@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 from loadtest import micro
 from loadtest.report import ratios
-from loadtest.servers import program
+from tests.integration.conftest import find_peer
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +29,8 @@ def test_a_part_is_measured_beside_its_yardstick(measured, part):
     assert median(found) > 0
 
 
-@pytest.mark.skipif(program("smtp-source") is None, reason="install postfix")
 def test_the_comparison_runs_and_leaves_its_figures(tmp_path):
+    find_peer("smtp-source")
     target, text = tmp_path / "bench.json", tmp_path / "performance.md"
     command = ["--messages", "60", "--cases", "reused,pipelined,relay,flood", "--peers", "mailmoat", "--out", target]
     done = subprocess.run(

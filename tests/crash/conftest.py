@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -21,9 +22,21 @@ def hop():
 
 @pytest.fixture
 def disk(tmp_path: Path):
-    path = tmp_path / "disk"
+    with _mounted(tmp_path / "disk", "4m") as path:
+        yield path
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    with _mounted(tmp_path / "disk", "2m") as path:
+        yield path
+
+
+@contextlib.contextmanager
+def _mounted(path: Path, size: str):
     path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path], capture_output=True, check=False)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"needs root and mount for a small disk: {mounted.stderr.decode().strip()}")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import smtplib
 import socketserver
 import subprocess
@@ -14,8 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
-import pytest
-from tests.integration.conftest import wait_for
+from tests.integration.conftest import find_peer, missing, wait_for
 
 
 class Senders:
@@ -182,11 +180,7 @@ class Injection:
     """strace, attached to a process, that makes its system calls fail or kills it at one."""
 
     def __init__(self, pid: int, calls: str, what: str, *, follow_forks: bool = True) -> None:
-        program = shutil.which("strace")
-        if program is None:
-            if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
-                pytest.fail("strace is required here: install strace")
-            pytest.skip("install strace")
+        program = find_peer("strace")
         options = ["-f"] if follow_forks else []
         self.process = subprocess.Popen(
             [
@@ -208,7 +202,7 @@ class Injection:
         if self.process.poll() is not None:
             error = self.process.stderr.read().decode()
             if _exists(pid) and "permitted" in error:
-                pytest.skip(f"needs ptrace: {error.strip()}")
+                missing(f"allow ptrace: {error.strip()}")
 
     def __enter__(self) -> Self:
         return self

@@ -205,19 +205,6 @@ def wait_healthy(partition: Partition) -> None:
     pytest.fail("not healthy again")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"needs a small disk: {mounted.stderr.decode().strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
 def test_a_full_disk_fails_inserts_and_heals(small_disk: Path) -> None:
     spool = str(small_disk)
     partition = Partition.create(spool)

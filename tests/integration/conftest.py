@@ -12,13 +12,14 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import mailmoat
 from mailmoat import _native
 
-PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks"}
+PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks", "strace": "strace"}
 
 
 def free_port() -> int:
@@ -261,16 +262,20 @@ def server(tmp_path, request):
     assert all(ended), [made.log.read_text() for made in started]
 
 
+def missing(reason: str) -> NoReturn:
+    """What the test needs is not here: it is skipped with the reason, and fails where none may skip."""
+    if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
+        pytest.fail(f"required here: {reason}")
+    pytest.skip(reason)
+
+
+def find_peer(name: str) -> str:
+    """The path of a real peer; skips naming what to install."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin:/usr/libexec/postfix")
+    return path or missing(f"install {PEERS.get(name, name)}")
+
+
 @pytest.fixture
 def peer():
-    """`peer("smtp-sink")` gives the path of a real peer, or skips naming what to install."""
-
-    def find(name: str) -> str:
-        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin")
-        if path:
-            return path
-        if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
-            pytest.fail(f"{name} is required here: install {PEERS.get(name, name)}")
-        pytest.skip(f"install {PEERS.get(name, name)}")
-
-    return find
+    """`peer("smtp-sink")` is `find_peer`."""
+    return find_peer

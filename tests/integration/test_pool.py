@@ -5,13 +5,13 @@ import contextlib
 import inspect
 import os
 import re
-import shutil
 import socket
 import subprocess
 from types import SimpleNamespace
 
 import pytest
 import uvloop
+from tests.integration.conftest import find_peer
 
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message
@@ -468,11 +468,7 @@ async def test_closing_while_connecting():
 
 @contextlib.contextmanager
 def smtp_sink(*options):
-    program = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/libexec/postfix")
-    if program is None:
-        if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
-            pytest.fail("install postfix")
-        pytest.skip("install postfix")
+    program = find_peer("smtp-sink")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
