@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Sample = dict[str, Any]
 SESSIONS = 50
 LONGEST = 300.0
+MARGIN = 1.5
+"""Seconds that held sessions are given to be released in, at both ends of the time in which all are held."""
 KIB = 1024
 
 
@@ -150,27 +152,37 @@ def held(peer: Peer, options: Options) -> Sample:
 
     Memory is compared with a server that has just started and taken one message: one that was busy holds heap or processes that
     the sessions would then take for nothing. The first releases happen on an idle server. Other mail is measured while all are
-    held and none is released, throughout the second releases, and for as long when all have gone.
+    held and none is released, throughout the second releases, and for as long when all have gone. How long it took until all
+    had asked is how long each cycle of releases lasts: the sessions of a slow ramp are not counted as held when they are not.
+
+    Raises:
+        Trouble: the ramp left no time in which all were held.
+
     """
     sessions = min(options.held, peer.held_limit)
-    ramp = max(1.0, min(options.hold / 3, sessions / 1000))
     mail = partial(smtp_source, reuse=True)
     with serving(peer, Setup(tarpit=options.hold)) as running:
         mail(running.port, 1)
         running.tree.settle()
         memory, kernel = running.tree.memory(), _kernel_memory()
-        with holders(running.port, sessions, options.hold, ramp, peer.unheld) as (asked, results):
+        begun = time.monotonic()
+        wanted = max(1.0, min(options.hold / 3, sessions / 1000))
+        with holders(running.port, sessions, options.hold, wanted, peer.unheld) as (asked, results):
             asked()
-            begun = time.monotonic()
+            full = time.monotonic()
             grown, grown_kernel = running.tree.memory(), _kernel_memory()
-            # The first releases begin a hold after the ramp began, which was a ramp ago.
-            _sleep_until(begun + options.hold + 0.5)
+            quiet = options.hold - (full - begun) - MARGIN
+            if quiet < MARGIN:
+                raise Trouble(f"{sessions} sessions took {full - begun:.0f} s to ask: hold them longer than that (--hold)")
+            _sleep_until(full + options.hold + 0.5)
             mail(running.port, max(options.messages // 10, SESSIONS))
-            during = _while(running, begun + 2 * options.hold - ramp - 1, options.messages, mail)
-            loaded = _while(running, begun + 2 * options.hold + 0.5, options.messages, mail)
+            during = _while(running, full + options.hold + quiet, options.messages, mail)
+            _sleep_until(begun + 2 * options.hold)
+            loaded = _while(running, full + 2 * options.hold + 0.5, options.messages, mail)
             lateness, broken = results()
         running.tree.settle()
-        free = _while(running, time.monotonic() + options.hold - ramp - 1.5, options.messages, mail)
+        mail(running.port, max(options.messages // 10, SESSIONS))
+        free = _while(running, time.monotonic() + quiet, options.messages, mail)
     return {
         "sessions": sessions,
         "broken": broken,
