@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
-from loadtest import report
+from loadtest import quota, report
 from loadtest.processes import ROOT, Trouble, free_port
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
@@ -173,7 +173,9 @@ def held(peer: Peer, options: Options) -> Sample:
             grown, grown_kernel = running.tree.memory(), _kernel_memory()
             quiet = options.hold - (full - begun) - MARGIN
             if quiet < MARGIN:
-                raise Trouble(f"{sessions} sessions took {full - begun:.0f} s to ask: hold them longer than that (--hold)")
+                raise Trouble(
+                    f"{sessions} sessions took {full - begun:.0f} s to ask: hold them longer than that (--hold)"
+                )
             _sleep_until(full + options.hold + 0.5)
             mail(running.port, max(options.messages // 10, SESSIONS))
             during = _while(running, full + options.hold + quiet, options.messages, mail)
@@ -357,15 +359,27 @@ def _own(peers: list[Peer]) -> list[Peer]:
     return [peer for peer in peers if peer.name == "mailmoat"]
 
 
+def _part_of_a_core(peer: Peer, setup: Setup, count: int, client: Callable[[int, int], None]) -> Sample:
+    """As `plain`, with each worker limited to `quota.SHARE` of a core: what the client has left is more than it takes."""
+    with serving(peer, setup) as running:
+        client(running.port, max(count // 10, min(count, SESSIONS)))
+        running.tree.settle()
+        with quota.limited(running.tree):
+            return measured(running, count, client)
+
+
 def _worker_jobs(peers: list[Peer], options: Options) -> list[Job]:
     mail = partial(smtp_source, reuse=True)
+    kinds = (("", plain, ""), (f" of {quota.SHARE} core each", _part_of_a_core, quota.missing()))
     return [
         Job(
-            f"{workers} worker{'s' * (workers > 1)}",
+            f"{workers} worker{'s' * (workers > 1)}{kind}",
             peer,
-            partial(plain, peer, Setup(workers=workers), options.messages, mail),
+            partial(sample, peer, Setup(workers=workers), options.messages, mail),
+            missing,
         )
         for peer in _own(peers)
+        for kind, sample, missing in kinds
         for workers in (1, 2)
     ]
 
