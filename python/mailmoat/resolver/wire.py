@@ -14,6 +14,7 @@ import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -22,7 +23,6 @@ from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, NoData, NoName, Record
 
 if TYPE_CHECKING:
-    import dns.name
     from dns.rdtypes.ANY.CNAME import CNAME
     from dns.rdtypes.ANY.MX import MX
     from dns.rdtypes.ANY.TXT import TXT
