@@ -205,7 +205,8 @@ class DnsSettings(Branch):
         default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
     )
     negative_time: Duration = Field(
-        default=3600.0, description="The same for the answer that there is no such name or no such record."
+        default=3600.0,
+        description="How long the answer that a name or record is not there is kept at most, in seconds.",
     )
     failures: Positive = Field(
         default=5,
