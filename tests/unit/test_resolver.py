@@ -17,7 +17,7 @@ from mailmoat.resolver.cache import Cache
 from mailmoat.resolver.circuits import MOST, Circuits
 from mailmoat.resolver.servers import of_the_system
 from mailmoat.settings import Settings, load
-from mailmoat.settings.values import NameServer, name_server
+from mailmoat.settings.name_server import NameServer, name_server
 
 EXAMPLE = (b"example", b"test")
 SOA = ("test.", 600, "IN", "SOA", "ns.test. root.test. 1 2 3 4 30")
@@ -271,7 +271,7 @@ def test_the_systems_servers(tmp_path):
     expected = (NameServer("192.0.2.1", 53), NameServer("2001:db8::1", 53), NameServer("fe80::1%eth0", 53))
     assert of_the_system(path) == expected
     path.write_text("search a.test\n")
-    assert of_the_system(path) == of_the_system(tmp_path / "none") == (NameServer("127.0.0.1", 53),)
+    assert of_the_system(path) == of_the_system(tmp_path / "none") == (NameServer("127.0.0.1"),)
 
 
 def test_servers_are_written_with_a_port_or_without():

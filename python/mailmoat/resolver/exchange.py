@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mailmoat.resolver import wire
 
 if TYPE_CHECKING:
-    from mailmoat.settings.values import NameServer
+    from mailmoat.settings.name_server import NameServer
 
 
 async def ask(server: NameServer, question: wire.Question, seconds: float) -> bytes:

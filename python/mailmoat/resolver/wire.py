@@ -87,7 +87,15 @@ def truncated(octets: bytes) -> bool:
 def read(octets: bytes) -> Answer:
     """The answer of a server; where that is no answer Failed, for SERVFAIL or BOGUS."""
     try:
-        return UNREADABLE if _laborious(octets) else _read(dns.message.from_wire(octets, ignore_trailing=True))
+        if _laborious(octets):
+            return UNREADABLE
+        *_, answers, _, _ = _HEADER.unpack_from(octets)
+        if answers and not octets[3] & _RCODE:
+            # Found by what it answers alone, mostly; the sections after that take as long to read again.
+            found = _read(dns.message.from_wire(octets[:8] + bytes(4) + octets[12:], ignore_trailing=True))
+            if isinstance(found, Found):
+                return found
+        return _read(dns.message.from_wire(octets, ignore_trailing=True))
     except (dns.exception.DNSException, ValueError, struct.error, IndexError):
         return UNREADABLE
 
