@@ -298,8 +298,8 @@ def test_a_message_has_so_much_time(world):
         hasty, patient = Budget(10, 0.01), Budget(10, 20)
         waiting = asyncio.create_task(resolver.query("example.test", "AAAA", patient))
         assert await resolver.query("example.test", "AAAA", hasty) == Failed(Failure.BUDGET)
-        while hasty.seconds:  # the loop's clock may be a little ahead
-            await asyncio.sleep(0.001)  # noqa: ASYNC110
+        while hasty.seconds:  # noqa: ASYNC110 - the loop's clock may be a little ahead, and nobody tells
+            await asyncio.sleep(0.001)
         assert await resolver.query("example.test", "MX", hasty) == Failed(Failure.BUDGET)
         assert await waiting == Found(("2001:db8::1",), 300)
         assert hasty.seconds == 0
