@@ -67,6 +67,7 @@ DEFAULTS = {
     "limits.text_line": 1000,
     "limits.recipients": 100,
     "limits.message_size": 37_748_736,
+    "limits.header_size": 262_144,
     "limits.hops": 100,
     "limits.command_time": 300.0,
     "limits.data_time": 180.0,

@@ -228,6 +228,10 @@ class LimitsSettings(Branch):
     text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
     recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
     message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")
+    header_size: Size = Field(
+        default=256 << 10,
+        description="Octets of a header section; a message with a longer one is refused with 552. 0 = off.",
+    )
     hops: Count = Field(default=100, description="Received fields at which a message is refused as looping. 0 = off.")
     command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
     data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
@@ -246,7 +250,7 @@ class LimitsSettings(Branch):
     )
     memory_content: Size = Field(
         default=128 << 10,
-        description="Octets of content kept in memory while it is received; a larger one goes to a file. 0 = off.",
+        description="Octets of content kept in memory while it is received; the body of a larger one goes to a file. 0 = off.",
     )
 
 
