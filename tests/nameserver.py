@@ -151,7 +151,9 @@ class NameServer:
         self._stop = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         while True:
-            udp, _ = await self._loop.create_datagram_endpoint(lambda: Datagrams(self), local_addr=("127.0.0.1", 0))
+            udp, self.datagrams = await self._loop.create_datagram_endpoint(
+                lambda: Datagrams(self), local_addr=("127.0.0.1", 0)
+            )
             self.port = udp.get_extra_info("sockname")[1]
             if not self._tcp:
                 break
@@ -242,7 +244,7 @@ class NameServer:
             response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.DNSSEC_BOGUS, "no good")])
         if fault == "wrong-question":
             response.question[0].name = dns.name.from_text("other.test")
-        wire = response.to_wire(max_size=WHOLE)
+        wire = response.to_wire(max_size=WHOLE, want_shuffle=False)
         if fault == "garbage":
             wire = wire[:2] + b"\xff" * 30
         elif fault == "malformed":
@@ -285,6 +287,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, query: bytes, address: tuple[str, int]) -> None:
+        self.asker = address
         try:
             delay, answer = self.server.treat(query, tcp=False)
         except (dns.exception.DNSException, ValueError):

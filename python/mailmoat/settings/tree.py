@@ -25,7 +25,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from mailmoat.settings import forms, values
 from mailmoat.settings.forms import Form
-from mailmoat.settings.values import Listener, NameServer, NextHop
+from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.settings.values import Listener, NextHop
 
 DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", forms.show_duration)
 DOMAINS = Form("domains such as example.com, separated by commas", forms.show)
@@ -62,7 +63,7 @@ Listeners = Annotated[
     tuple[Annotated[Listener, PlainValidator(values.listener)], ...], BeforeValidator(values.items), LISTENERS
 ]
 NameServers = Annotated[
-    tuple[Annotated[NameServer, PlainValidator(values.name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
+    tuple[Annotated[NameServer, PlainValidator(name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
 ]
 Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", forms.show, forms.below)]
 
@@ -205,7 +206,8 @@ class DnsSettings(Branch):
         default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
     )
     negative_time: Duration = Field(
-        default=3600.0, description="The same for the answer that there is no such name or no such record."
+        default=3600.0,
+        description="How long the answer that a name or record is not there is kept at most, in seconds.",
     )
     failures: Positive = Field(
         default=5,
