@@ -298,6 +298,7 @@ def test_a_message_has_so_much_time(world):
         hasty, patient = Budget(10, 0.01), Budget(10, 20)
         waiting = asyncio.create_task(resolver.query("example.test", "AAAA", patient))
         assert await resolver.query("example.test", "AAAA", hasty) == Failed(Failure.BUDGET)
+        await asyncio.sleep(hasty.seconds)
         assert await resolver.query("example.test", "MX", hasty) == Failed(Failure.BUDGET)
         assert await waiting == Found(("2001:db8::1",), 300)
         assert hasty.seconds == 0

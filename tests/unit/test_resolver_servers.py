@@ -154,6 +154,19 @@ def test_a_failure_is_kept_a_second(server, monkeypatch):
     uvloop.run(whole())
 
 
+def test_a_server_on_ipv6(run):
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with NameServer(ZONE, host="::1") as server:
+        server.set("example.test", fault="truncate")
+        assert once(run, server)[0] == FOUND
+
+
+@pytest.mark.parametrize("address", ["2001:db8::1", "fe80::1%nowhere", "255.255.255.255", "0.0.0.0:1"])
+def test_what_cannot_be_reached_is_a_value(run, address):
+    assert once(run, address)[0] == Failed(Failure.TIMEOUT)
+
+
 # --- several servers ---
 
 
@@ -293,6 +306,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         await asyncio.gather(*(ask(asked, f"a.n{number}.test") for number in range(3)))
         await asked._life._check
         assert shown(metrics.DNS_SERVERS_SILENT) == 1
+        assert len(asked._zones) == 0
         before = len(server.questions)
         assert asked.cached("b.test", "A") == Failed(Failure.BROKEN)
         assert (await ask(asked))[0] == Failed(Failure.BROKEN)

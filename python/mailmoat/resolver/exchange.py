@@ -7,6 +7,7 @@ it is connected, so that a closed port is known at once. Raises TimeoutError, OS
 from __future__ import annotations
 
 import asyncio
+import socket  # noqa: TID251 - a connected socket of its own for each question
 import struct
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,16 @@ async def _over_udp(server: NameServer, question: wire.Question, deadline: float
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
     awaited = _Awaited(question, answer)
+    asking = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        asking.setblocking(False)
+        asking.connect((server.host, server.port))
+    except OSError:
+        asking.close()
+        raise
     timer = loop.call_at(deadline, _expire, answer)
     try:
-        await loop.create_datagram_endpoint(lambda: awaited, remote_addr=(server.host, server.port))
+        await loop.create_datagram_endpoint(lambda: awaited, sock=asking)
         return await answer
     finally:
         timer.cancel()
