@@ -21,6 +21,7 @@ from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
 from loadtest import quota, report
+from loadtest.compare import sender_id
 from loadtest.processes import ROOT, Trouble, free_port
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
@@ -393,6 +394,16 @@ def _directory_jobs(peers: list[Peer], options: Options) -> list[Job]:
     ]
 
 
+def _sender_id_jobs(peers: list[Peer], options: Options) -> list[Job]:
+    kinds = (
+        ("off", sender_id.off),
+        ("on, name server answers in 20 ms", sender_id.on),
+        ("on, name server dead", sender_id.dead),
+    )
+    count = 2 * options.messages
+    return [Job(label, peer, partial(sample, count, measured)) for peer in _own(peers) for label, sample in kinds]
+
+
 def _leak_jobs(peers: list[Peer], options: Options) -> list[Job]:
     return [Job(peer.name, peer, partial(leak, peer, options)) for peer in _own(peers)]
 
@@ -428,6 +439,12 @@ CASES = (
     Case("held", "Held sessions", "session", _held_jobs),
     Case("workers", "mailmoat, connections reused: 1 worker against 2", MAIL, _worker_jobs),
     Case("directory", "mailmoat, connections reused: small and large recipient directory", MAIL, _directory_jobs),
+    Case(
+        "senderid",
+        f"mailmoat, pipelined, {sender_id.DOMAINS} sender domains: Sender ID off and on",
+        MAIL,
+        _sender_id_jobs,
+    ),
     Case("queued", "mailmoat, messages of 1 KiB, next hop down: cost as the queue grows", MAIL, _queued_jobs, rounds=1),
     Case("leak", "mailmoat: memory over sessions held and released", "session", _leak_jobs, rounds=1),
 )
