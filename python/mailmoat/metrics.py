@@ -60,6 +60,20 @@ DEFINITIONS: Final = (
     Definition("mailmoat_queue_messages", "gauge", "Messages in the spool."),
     Definition("mailmoat_reports_total", "counter", "Non-delivery reports made."),
     Definition("mailmoat_agent_errors_total", "counter", "Policy agents that raised; the client got 451 4.3.0."),
+    Definition(
+        "mailmoat_dns_questions_total", "counter", "Questions put to name servers; equal ones at a time are one."
+    ),
+    Definition("mailmoat_dns_cache_hits_total", "counter", "Questions answered from the cache."),
+    Definition(
+        "mailmoat_dns_failures_total",
+        "counter",
+        "Questions without an answer: not in time, the server failed, forged signatures, the message's budget is spent, "
+        "not asked because the circuit is open, no domain name.",
+        "reason",
+        ("timeout", "servfail", "bogus", "budget", "broken", "malformed"),
+    ),
+    Definition("mailmoat_dns_circuits_open", "gauge", "Zones that did not answer when last asked, and are left alone."),
+    Definition("mailmoat_dns_servers_silent", "gauge", "Workers none of whose name servers answered when last asked."),
     Definition("mailmoat_accept_paused_total", "counter", "Times accepting was paused for want of file descriptors."),
     Definition(
         "mailmoat_connections_refused_total",
@@ -120,6 +134,14 @@ ATTEMPTS: Final = {
 QUEUE_MESSAGES: Final = index("mailmoat_queue_messages")
 REPORTS: Final = index("mailmoat_reports_total")
 AGENT_ERRORS: Final = index("mailmoat_agent_errors_total")
+DNS_QUESTIONS: Final = index("mailmoat_dns_questions_total")
+DNS_CACHE_HITS: Final = index("mailmoat_dns_cache_hits_total")
+DNS_FAILURES: Final = {
+    reason: index("mailmoat_dns_failures_total", reason)
+    for reason in ("timeout", "servfail", "bogus", "budget", "broken", "malformed")
+}
+DNS_CIRCUITS_OPEN: Final = index("mailmoat_dns_circuits_open")
+DNS_SERVERS_SILENT: Final = index("mailmoat_dns_servers_silent")
 ACCEPT_PAUSED: Final = index("mailmoat_accept_paused_total")
 CONNECTIONS_REFUSED: Final = {
     reason: index("mailmoat_connections_refused_total", reason) for reason in ("server", "source")

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 PREFIX = str(Settings.model_config["env_prefix"])
 NESTED = str(Settings.model_config["env_nested_delimiter"])
-COMPUTED = {"hostname": "the machine's name", "relay.default_domain": "the first local domain"}
+COMPUTED = {
+    "hostname": "the machine's name",
+    "relay.default_domain": "the first local domain",
+    "dns.servers": "those of `/etc/resolv.conf`",
+}
 """Defaults that depend on the machine or on another setting."""
 
 INTRODUCTION = """\

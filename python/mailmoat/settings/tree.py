@@ -25,18 +25,26 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from mailmoat.settings import forms, values
 from mailmoat.settings.forms import Form
-from mailmoat.settings.values import Listener, NextHop
+from mailmoat.settings.values import Listener, NameServer, NextHop
 
 DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", forms.show_duration)
 DOMAINS = Form("domains such as example.com, separated by commas", forms.show)
 NETWORKS = Form("networks such as 192.0.2.0/24 or 2001:db8::/32, separated by commas", forms.show)
 LISTENERS = Form("addresses with ports such as 0.0.0.0:25, [::]:25 or proxy://10.0.0.1:25, comma between", forms.show)
+NAME_SERVERS = Form(
+    "IP addresses, each with a port or without, such as 127.0.0.1 or [::1]:5353, comma between", forms.show
+)
 NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", forms.show, forms.next_hop_below)
 FORMATS = ("auto", "json", "human")
 LEVELS = ("debug", "info", "warning", "error")
 ACTIONS = ("StampStatus", "Reject", "Delete")
 
 Duration = Annotated[float, PlainValidator(values.duration), DURATION]
+Wait = Annotated[
+    float,
+    PlainValidator(values.wait),
+    Form("seconds above 0, or a number with s, m, h or d, such as 2s or 1m", forms.show_duration),
+]
 Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or more", forms.show)]
 Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", forms.show)]
 Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", forms.show_size)]
@@ -63,6 +71,9 @@ Action = Annotated[
     Literal["StampStatus", "Reject", "Delete"],
     PlainValidator(values.one_of(*ACTIONS)),
     Form("StampStatus, Reject or Delete", forms.show),
+]
+NameServers = Annotated[
+    tuple[Annotated[NameServer, PlainValidator(values.name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
 ]
 Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", forms.show, forms.below)]
 
@@ -225,6 +236,38 @@ class NdrSettings(Branch):
     ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
 
 
+class DnsSettings(Branch):
+    """Questions to the domain name system, each worker's its own."""
+
+    servers: NameServers = Field(
+        default=(), description="Name servers to ask, in this order; they must recurse. Port 53 unless given."
+    )
+    timeout: Wait = Field(default=2.0, description="Wait for one server's answer, in seconds; then the next is asked.")
+    lifetime: Wait = Field(
+        default=5.0, description="Wait for the answer to one question, all tries together, in seconds."
+    )
+    budget_queries: Positive = Field(
+        default=40, description="Questions one message may ask beyond what is already known; then it has no answers."
+    )
+    budget_time: Wait = Field(default=20.0, description="Time one message may spend on its questions, in seconds.")
+    cache_entries: Positive = Field(
+        default=10_000, description="Answers kept, per worker; one of more than a KiB counts once for each."
+    )
+    cache_time: Duration = Field(
+        default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
+    )
+    negative_time: Duration = Field(
+        default=3600.0, description="The same for the answer that there is no such name or no such record."
+    )
+    failures: Positive = Field(
+        default=5,
+        description="Questions in a row that nobody answers after which a zone, or all servers, are left alone.",
+    )
+    open_time: Duration = Field(
+        default=30.0, description="How long they are left alone, in seconds; then one question finds out more."
+    )
+
+
 class LimitsSettings(Branch):
     """Bounds on what one client may ask for; 0 switches a bound off."""
 
@@ -338,6 +381,7 @@ class Settings(BaseSettings):
     senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
+    dns: DnsSettings = DnsSettings()
     limits: LimitsSettings = LimitsSettings()
     smtp: SmtpSettings = SmtpSettings()
     admin: AdminSettings = AdminSettings()

@@ -41,6 +41,17 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class NameServer:
+    """One name server to ask."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class NextHop:
     """Where accepted messages go: a server (host, port), a Maildir (path), or nowhere. `text` is the written form."""
 
@@ -97,6 +108,14 @@ def positive(value: object) -> int:
     if number == 0:
         raise ValueError("not a whole number, 1 or more")
     return number
+
+
+def wait(value: object) -> float:
+    """A duration that is not 0."""
+    seconds = duration(value)
+    if seconds == 0:
+        raise ValueError("no time at all")
+    return seconds
 
 
 def size(value: object) -> int:
@@ -238,6 +257,23 @@ def admin_listen(value: object) -> str:
     if address.proxy:
         raise ValueError("the admin address does not speak the PROXY protocol")
     return str(address)
+
+
+def name_server(value: object) -> NameServer:
+    """An IP address, `address:port` or `[address]:port`; an IPv6 address without a port needs no brackets."""
+    if isinstance(value, NameServer):
+        return value
+    written = text(value)
+    try:
+        return NameServer(str(ip_address(written)), 53)
+    except ValueError:
+        host, port = _host_and_port(written, 53)
+    if port == 0:
+        raise ValueError("0 is not a port to ask at")
+    try:
+        return NameServer(str(ip_address(host)), port)
+    except ValueError:
+        raise ValueError(f"{host} is not an IP address") from None
 
 
 def next_hop(value: object) -> NextHop:

@@ -1,0 +1,68 @@
+r"""What the domain name system answers, as values: nothing here asks, waits or fails.
+
+Every way a question can end is one of `Found`, `NoName`, `NoData` and `Failed`, so that whoever asks decides by `match` and never
+by an exception. A name is text of its labels, lower case, joined by dots, without a final dot, "" for the root; an octet that is no
+printable ASCII, a dot inside a label and a backslash are written `\DDD` (RFC 1035 5.1): a label never turns into two. In a name that
+is *asked for* there are no escapes: a backslash there is an octet like any other, as text that a stranger made up must be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "CNAME"]
+
+Record: TypeAlias = "str | tuple[int, str] | tuple[bytes, ...]"
+"""A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, in order."""
+
+
+class Failure(StrEnum):
+    """Why there is no answer. All but MALFORMED may pass."""
+
+    TIMEOUT = "timeout"
+    """No server answered in time, or none could be reached."""
+    SERVFAIL = "servfail"
+    """A server said that it failed or will not, or its answer could not be read."""
+    BOGUS = "bogus"
+    """A validating server says that the signatures are wrong (RFC 8914 codes 6 to 12)."""
+    BUDGET = "budget"
+    """The message has used up its questions or its time."""
+    BROKEN = "broken"
+    """Not asked: the zone or the servers did not answer of late, or too many questions are on their way."""
+    MALFORMED = "malformed"
+    """Not asked: it is no domain name (RFC 1035 2.3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """There are such records, at least one, found by way of CNAMEs where there are any."""
+
+    records: tuple[Record, ...]
+    ttl: float
+    """Seconds they may be kept from when they came: the least of the whole chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoName:
+    """The name does not exist (NXDOMAIN)."""
+
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The name exists and has no such record; or its CNAMEs run in a circle, which is as void (RFC 7208 5.5)."""
+
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not known."""
+
+    reason: Failure
+
+
+Answer: TypeAlias = Found | NoName | NoData | Failed

@@ -1,0 +1,52 @@
+"""Whom questions are put to, and what one message may spend on them.
+
+`Resolver` is kept by `DnsResolver` and by the tests' fake one, and one kit of tests holds both to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from mailmoat import clock
+
+if TYPE_CHECKING:
+    from mailmoat.resolver.answer import Answer, Kind
+
+
+class Budget:
+    """What one message may still ask: questions that no cache answers, and seconds from now, waiting or not."""
+
+    __slots__ = ("_deadline", "left")
+
+    def __init__(self, queries: int, seconds: float) -> None:
+        self.left = queries
+        """Questions left."""
+        self._deadline = clock.monotonic() + seconds
+
+    @property
+    def seconds(self) -> float:
+        """Time left; 0 when it is up."""
+        return max(0.0, self._deadline - clock.monotonic())
+
+    def spend(self) -> bool:
+        """Take one question; False when there is none left or the time is up."""
+        if self.left <= 0 or not self.seconds:
+            return False
+        self.left -= 1
+        return True
+
+
+class Resolver(Protocol):
+    """Answers questions. Equal questions asked at the same time cost one."""
+
+    def cached(self, name: str, kind: Kind) -> Answer | None:
+        """The answer where it is known at once, a refusal to ask included; None: `query` has to be awaited."""
+        ...
+
+    async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
+        """The answer. Raises nothing but CancelledError, which costs other askers nothing. A known answer takes nothing off `budget`."""
+        ...
+
+    async def close(self) -> None:
+        """Answer whoever still waits with `Failed`, and let go of all sockets."""
+        ...

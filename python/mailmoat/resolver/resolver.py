@@ -1,0 +1,122 @@
+"""The resolver of one worker: cache, single flight, budget and circuits in front of real name servers.
+
+Made after the fork and inside the running loop, by the worker and by commands; keeps no thread, and no socket between questions.
+Promises what `Resolver` does. An answer is kept as long as its TTL allows (RFC 1035 3.2.1, RFC 2308 5), a failure a second (RFC 9520
+3.2). Names are asked as they stand: no search list, ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock, metrics
+from mailmoat.resolver import names
+from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
+from mailmoat.resolver.cache import Cache, Key
+from mailmoat.resolver.circuits import Circuits
+from mailmoat.resolver.flights import Flights
+from mailmoat.resolver.life import Life
+from mailmoat.resolver.servers import UNANSWERED, Servers
+
+if TYPE_CHECKING:
+    from mailmoat.metrics import Metrics
+    from mailmoat.resolver.asking import Budget
+    from mailmoat.settings.tree import DnsSettings
+
+FAILURE_TIME: Final = 1.0
+
+
+class DnsResolver:
+    """`Resolver` on the servers of the settings, or of the system."""
+
+    def __init__(self, settings: DnsSettings, figures: Metrics | None = None) -> None:
+        self._settings = settings
+        self._figures = figures
+        self._servers = Servers(settings)
+        self._cache = Cache(settings.cache_entries)
+        self._flights = Flights()
+        self._zones = Circuits(settings.failures, settings.open_time)
+        self._life = Life(self._servers, settings.failures, settings.open_time, self._show_life)
+        self._closed = False
+
+    def cached(self, name: str, kind: Kind) -> Answer | None:
+        """See `Resolver`."""
+        return self._known((names.normal(name), kind))
+
+    async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
+        """See `Resolver`."""
+        key = (names.normal(name), kind)
+        known = self._known(key)
+        if known is not None:
+            return known
+        if not budget.spend():
+            return self._failed(Failure.BUDGET)
+        if key not in self._flights:
+            self._send(key)
+        answer = await self._flights.join(key, budget.seconds)
+        return self._failed(answer.reason) if isinstance(answer, Failed) else answer
+
+    async def close(self) -> None:
+        """See `Resolver`."""
+        self._closed = True
+        await self._life.close()
+        await self._flights.close()
+
+    def _known(self, key: Key) -> Answer | None:
+        """What the cache says, or why this is not asked; None when it is."""
+        answer = self._cache.get(key, clock.monotonic())
+        if answer is not None:
+            self._count(metrics.DNS_CACHE_HITS)
+            return answer
+        if key in self._flights:
+            return None
+        name, _ = key
+        zone = names.zone(name)
+        if names.labels(name) is None:
+            return self._failed(Failure.MALFORMED)
+        if self._closed or self._life.refuses() or self._zones.refuses(zone) or self._flights.full(zone):
+            return self._failed(Failure.BROKEN)
+        return None
+
+    def _send(self, key: Key) -> None:
+        self._count(metrics.DNS_QUESTIONS)
+        zone = names.zone(key[0])
+        self._zones.asked(zone)
+        flight = self._flights.start(key, self._ask(key, zone))
+        flight.add_done_callback(lambda task: self._zones.given_up(zone) if task.cancelled() else None)
+
+    async def _ask(self, key: Key, zone: str) -> Answer:
+        """Ask the servers; what they say, or do not say, is kept, whoever still waits for it."""
+        name, kind = key
+        answer, octets = await self._servers.ask(names.labels(name) or (), kind)
+        if answer == UNANSWERED:
+            self._zones.unanswered(zone)
+            self._life.unanswered()
+        else:
+            self._zones.answered(zone)
+            self._life.answered()
+        if self._figures:
+            self._figures.set(metrics.DNS_CIRCUITS_OPEN, self._zones.open)
+        self._keep(key, answer, octets)
+        return answer
+
+    def _keep(self, key: Key, answer: Answer, octets: int) -> None:
+        if isinstance(answer, Failed):
+            seconds = FAILURE_TIME
+        else:
+            longest = self._settings.cache_time if isinstance(answer, Found) else self._settings.negative_time
+            seconds = min(answer.ttl, longest)
+        if seconds > 0:
+            self._cache.put(key, answer, clock.monotonic() + seconds, octets)
+
+    def _failed(self, reason: Failure) -> Failed:
+        self._count(metrics.DNS_FAILURES[reason])
+        return Failed(reason)
+
+    def _count(self, metric: int) -> None:
+        if self._figures:
+            self._figures.add(metric)
+
+    def _show_life(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to tell
+        if self._figures:
+            self._figures.set(metrics.DNS_SERVERS_SILENT, int(silent))

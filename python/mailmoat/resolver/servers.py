@@ -1,0 +1,99 @@
+"""The name servers: which is asked first, how often, and whether there are any.
+
+A server that did not answer is asked last for a while; then one question finds out whether it is back. Nothing here raises but
+CancelledError.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.resolver import exchange, wire
+from mailmoat.resolver.answer import Answer, Failed, Failure
+from mailmoat.settings.values import NameServer, name_server
+
+if TYPE_CHECKING:
+    from mailmoat.settings.tree import DnsSettings
+
+RESOLV_CONF: Final = Path("/etc/resolv.conf")
+UNANSWERED: Final = Failed(Failure.TIMEOUT)
+
+
+def of_the_system(path: Path = RESOLV_CONF) -> tuple[NameServer, ...]:
+    """The servers of resolv.conf(5); this machine when it names none, as the C library has it."""
+    servers = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        match line.split():
+            case ["nameserver", address, *_]:
+                try:
+                    servers.append(name_server(address))
+                except ValueError:
+                    continue
+    return tuple(servers) or (NameServer("127.0.0.1", 53),)
+
+
+class _Known:
+    """A server and what is known of it."""
+
+    __slots__ = ("address", "rests_until")
+
+    def __init__(self, address: NameServer) -> None:
+        self.address = address
+        self.rests_until = 0.0
+        """It did not answer its last question, and others are asked first until then; 0 when it did."""
+
+
+class Servers:
+    """All name servers of one worker."""
+
+    def __init__(self, settings: DnsSettings) -> None:
+        self._timeout = settings.timeout
+        self._lifetime = settings.lifetime
+        self._rest = settings.open_time
+        self._servers = [_Known(address) for address in settings.servers or of_the_system()]
+
+    async def ask(self, labels: tuple[bytes, ...], kind: str) -> tuple[Answer, int]:
+        """(answer, octets it came in). A server that fails is followed by the next; one that is silent is asked again."""
+        deadline = clock.monotonic() + self._lifetime
+        failure = UNANSWERED
+        silent = self._order()
+        while silent and failure is UNANSWERED:
+            asked, silent = silent, []
+            for server in asked:
+                left = deadline - clock.monotonic()
+                if left <= 0:
+                    return failure, 0
+                try:
+                    octets = await self._try(server, labels, kind, min(self._timeout, left))
+                except TimeoutError:
+                    silent.append(server)
+                    continue
+                except (OSError, EOFError):
+                    continue
+                answer = wire.read(octets)
+                if answer != wire.UNREADABLE:
+                    return answer, len(octets)
+                failure = wire.UNREADABLE
+        return failure, 0
+
+    async def _try(self, server: _Known, labels: tuple[bytes, ...], kind: str, seconds: float) -> bytes:
+        try:
+            octets = await exchange.ask(server.address, wire.question(labels, kind), seconds)
+        except (OSError, EOFError):
+            server.rests_until = clock.monotonic() + self._rest
+            raise
+        server.rests_until = 0.0
+        return octets
+
+    def _order(self) -> list[_Known]:
+        now = clock.monotonic()
+        order = sorted(self._servers, key=lambda server: server.rests_until > now)
+        if order[0].rests_until:
+            order[0].rests_until = now + self._timeout
+        return order

@@ -1,0 +1,85 @@
+"""What is asked of an evaluation and what it answers: frozen values, known to everybody above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+MAX_LINE: Final = 1000
+"""Characters of a stranger's text that are kept."""
+
+Kinds: TypeAlias = Literal["record", "lookup", "mechanism", "modifier", "result"]
+
+
+class Status(StrEnum):
+    """The seven results, written as Exchange writes them (RFC 4406 5, RFC 7208 2.6)."""
+
+    PASS = "Pass"  # noqa: S105 - no password
+    NEUTRAL = "Neutral"
+    SOFT_FAIL = "SoftFail"
+    FAIL = "Fail"
+    NONE = "None"
+    TEMP_ERROR = "TempError"
+    PERM_ERROR = "PermError"
+
+    @property
+    def result(self) -> str:
+        """The word of RFC 7208: lower case."""
+        return self.value.lower()
+
+
+class Scope(StrEnum):
+    """Whose domain is checked, and so which records speak for it (RFC 4406 3.1)."""
+
+    PRA = "pra"
+    MFROM = "mfrom"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether the host at `ip` may send for `mailbox`."""
+
+    ip: str
+    """Of the client: IPv4, or IPv6 with or without a zone."""
+    scope: Scope
+    mailbox: str
+    """`local@domain`; `postmaster@` and the HELO name for the null path (RFC 7208 2.4)."""
+    hello: str
+    """The name it said hello with: `%{h}`."""
+    receiver: str
+    """This host's name: `%{r}` of an explanation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer. All text is printable ASCII of one line, however hostile the records were."""
+
+    status: Status
+    reason: str
+    """Plain words of ours, one of a fixed few: `Not Permitted`, `Domain Does Not Exist` ..."""
+    explanation: str = ""
+    """The domain's own words about its fail (RFC 7208 6.2); a stranger's text. "" when it has none."""
+    domain: str = ""
+    """The domain that was asked about."""
+    mechanism: str = ""
+    """The term of its record that decided; "" when none did."""
+    problem: str = ""
+    """What was wrong, for TempError and PermError; may quote a stranger's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a trace. What belongs to a step follows it, one deeper."""
+
+    depth: int
+    kind: Kinds
+    text: str
+    outcome: str
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of printable ASCII: anything else becomes `?`, and what is too long is cut."""
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE - 3]}..."
+    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
