@@ -87,11 +87,13 @@ def session(directory: Path) -> _native.Session:
         text_line=1000,
         recipients=0,
         message_size=0,
+        header=0,
         memory_content=0,
         hops=0,
         errors=0,
         idle_commands=0,
         bare_newline="refuse",
+        submitter=False,
     )
     made = _native.Session(config, "micro-1", "192.0.2.1", False)
     made.connect()

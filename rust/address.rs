@@ -216,7 +216,7 @@ pub(crate) fn is_helo_name(name: &[u8], limits: &Limits) -> bool {
 }
 
 /// RFC 5322 3.2.3, and RFC 6531 3.3 for what is above ASCII.
-const fn is_atext(octet: u8) -> bool {
+pub(crate) const fn is_atext(octet: u8) -> bool {
     matches!(octet,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/'
         | b'=' | b'?' | b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~' | 0x80..)

@@ -4,10 +4,10 @@
 //! the argument of the verbs that take any. Order of commands, policy and offered extensions are the session machine's business.
 //! Never panics, never echoes an octet of the peer but the letters, digits and hyphens of a parameter's keyword.
 //! Called by `session`, with the line cut at CRLF and its length already checked.
-//! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 6152 2, RFC 6531 3.4.
+//! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
 #![forbid(unsafe_code)]
 
-use crate::address::{AddressError, Limits, Path, is_helo_name};
+use crate::address::{Address, AddressError, Limits, Path, is_helo_name};
 
 /// Longest piece of a peer's input that a reply repeats.
 const ECHO: usize = 40;
@@ -58,6 +58,23 @@ pub struct MailParameters {
     pub body: Option<Body>,
     /// The envelope or the header section may hold UTF-8 (RFC 6531 3.4).
     pub smtputf8: bool,
+    /// Who says to be responsible for sending the message (RFC 4405 4); its domain is never empty.
+    pub submitter: Option<Address>,
+}
+
+/// Which parameters may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offers {
+    /// EHLO was said, so there are extensions at all.
+    pub extended: bool,
+    /// SUBMITTER is one of them.
+    pub submitter: bool,
+}
+
+impl Offers {
+    fn has(self, keyword: &str) -> bool {
+        self.extended && (self.submitter || keyword != SUBMITTER)
+    }
 }
 
 /// Parameters of RCPT: none is offered yet.
@@ -152,15 +169,17 @@ static VERBS: &[(&str, Verb)] = &[
 /// A parameter's keyword and what reads its value into the parameters; without a reader it is known and not offered.
 type Row<P> = (&'static str, Option<fn(&mut P, Option<&[u8]>) -> Result<(), &'static str>>);
 
+const SUBMITTER: &str = "SUBMITTER";
+
 /// Parameters of MAIL. An extension is switched on by giving its row a reader.
 static MAIL_PARAMETERS: &[Row<MailParameters>] = &[
     ("SIZE", Some(MailParameters::read_size)),
     ("BODY", Some(MailParameters::read_body)),
     ("SMTPUTF8", Some(MailParameters::read_smtputf8)),
+    (SUBMITTER, Some(MailParameters::read_submitter)),
     ("RET", None),         // DSN, RFC 3461 4.3
     ("ENVID", None),       // DSN, RFC 3461 4.4
     ("AUTH", None),        // AUTH, RFC 4954 5
-    ("SUBMITTER", None),   // SUBMITTER, RFC 4405 4
     ("REQUIRETLS", None),  // REQUIRETLS, RFC 8689 3
     ("BY", None),          // DELIVERBY, RFC 2852 4
     ("MT-PRIORITY", None), // MT-PRIORITY, RFC 6710 4
@@ -175,8 +194,8 @@ static RCPT_PARAMETERS: &[Row<RcptParameters>] = &[
     ("RRVS", None),   // RRVS, RFC 7293 3
 ];
 
-/// Parses one line without its CRLF. `extended`: the session was opened by EHLO, so parameters may be used.
-pub fn parse<'a>(line: &'a [u8], limits: &Limits, extended: bool) -> Result<Command<'a>, Malformed> {
+/// Parses one line without its CRLF.
+pub fn parse<'a>(line: &'a [u8], limits: &Limits, offers: Offers) -> Result<Command<'a>, Malformed> {
     // A TLS record of type handshake, or a version 2 hello.
     if matches!(line, [0x16, 0x03, ..] | [0x80, ..]) {
         return Err(Malformed::HttpOrTls);
@@ -185,7 +204,7 @@ pub fn parse<'a>(line: &'a [u8], limits: &Limits, extended: bool) -> Result<Comm
     let (verb, argument) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
     let row = VERBS.iter().find(|(name, _)| verb.eq_ignore_ascii_case(name.as_bytes()));
     match row {
-        Some((_, Verb::Reads(read))) => read(&Argument { octets: trim_start(argument), limits, extended }),
+        Some((_, Verb::Reads(read))) => read(&Argument { octets: trim_start(argument), limits, offers }),
         Some((name, Verb::NotImplemented)) => Ok(Command::NotImplemented(name)),
         Some((_, Verb::Http)) => Err(Malformed::HttpOrTls),
         None => Err(Malformed::UnknownCommand),
@@ -196,7 +215,7 @@ pub fn parse<'a>(line: &'a [u8], limits: &Limits, extended: bool) -> Result<Comm
 struct Argument<'a, 'l> {
     octets: &'a [u8],
     limits: &'l Limits,
-    extended: bool,
+    offers: Offers,
 }
 
 impl<'a> Argument<'a, '_> {
@@ -233,7 +252,7 @@ impl<'a> Argument<'a, '_> {
         let after = self.after(b"FROM:", "The argument must be FROM:<address>")?;
         let (path, rest) =
             Path::read(after, self.limits).map_err(|error| Malformed::BadAddress(Party::Sender, error))?;
-        Ok(Command::Mail { path, parameters: read_parameters(rest, MAIL_PARAMETERS, self.extended)? })
+        Ok(Command::Mail { path, parameters: read_parameters(rest, MAIL_PARAMETERS, self.offers)? })
     }
 
     fn rcpt(&self) -> Result<Command<'a>, Malformed> {
@@ -243,7 +262,7 @@ impl<'a> Argument<'a, '_> {
             read => read,
         }
         .map_err(|error| Malformed::BadAddress(Party::Recipient, error))?;
-        Ok(Command::Rcpt { path, parameters: read_parameters(rest, RCPT_PARAMETERS, self.extended)? })
+        Ok(Command::Rcpt { path, parameters: read_parameters(rest, RCPT_PARAMETERS, self.offers)? })
     }
 
     /// What stands behind `keyword` and any spaces.
@@ -256,13 +275,13 @@ impl<'a> Argument<'a, '_> {
     }
 }
 
-fn read_parameters<P: Default>(input: &[u8], rows: &[Row<P>], extended: bool) -> Result<P, Malformed> {
+fn read_parameters<P: Default>(input: &[u8], rows: &[Row<P>], offers: Offers) -> Result<P, Malformed> {
     let mut parameters = P::default();
     let mut seen = 0_u64; // one bit a row
     for parameter in input.split(|&octet| octet == b' ').filter(|parameter| !parameter.is_empty()) {
         let (keyword, value) = split_parameter(parameter)?;
         let row = rows.iter().zip(0_u32..).find(|((name, _), _)| keyword.eq_ignore_ascii_case(name));
-        let Some(((name, Some(read)), index)) = row.filter(|_| extended) else {
+        let Some(((name, Some(read)), index)) = row.filter(|((name, _), _)| offers.has(name)) else {
             return Err(Malformed::UnknownParameter(keyword.chars().take(ECHO).collect()));
         };
         let bit = 1 << index;
@@ -317,6 +336,33 @@ impl MailParameters {
         self.smtputf8 = true;
         if value.is_none() { Ok(()) } else { Err("SMTPUTF8 takes no value") }
     }
+
+    /// A mailbox in xtext (RFC 4405 4). It has the limits of RFC 5321, whatever those of a path are.
+    fn read_submitter(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
+        let mailbox = value.and_then(decode_xtext).and_then(|text| Address::parse(&text, &Limits::default()).ok());
+        self.submitter = mailbox.filter(|address| !address.domain().is_empty());
+        if self.submitter.is_some() { Ok(()) } else { Err("SUBMITTER needs a mailbox with a domain") }
+    }
+}
+
+/// What an `xtext` stands for (RFC 3461 4); None when a `+` is not followed by two hexadecimal digits.
+fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (mut octets, mut rest) = (Vec::new(), text);
+    loop {
+        rest = match rest {
+            [] => return Some(octets),
+            [b'+', high, low, rest @ ..] => {
+                octets.push(digit(*high)? << 4 | digit(*low)?);
+                rest
+            }
+            [b'+', ..] => return None,
+            [octet, rest @ ..] => {
+                octets.push(*octet);
+                rest
+            }
+        };
+    }
 }
 
 fn trim_start(octets: &[u8]) -> &[u8] {
@@ -335,8 +381,10 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
+    const OFFERS: Offers = Offers { extended: true, submitter: false };
+
     fn read(line: &[u8]) -> Result<Command<'_>, Malformed> {
-        parse(line, &Limits::default(), true)
+        parse(line, &Limits::default(), OFFERS)
     }
 
     fn mailbox(text: &str) -> Path {
@@ -406,7 +454,8 @@ mod tests {
             Ok(Command::Mail { parameters, .. }) => parameters,
             other => panic!("{}: {other:?}", line.escape_ascii()),
         };
-        let expected = MailParameters { size: Some(1000), body: Some(Body::EightBitMime), smtputf8: true };
+        let expected =
+            MailParameters { size: Some(1000), body: Some(Body::EightBitMime), smtputf8: true, submitter: None };
         assert_eq!(parameters(b"MAIL FROM:<a@b> SIZE=1000 BODY=8BITMIME SMTPUTF8"), expected);
         assert_eq!(parameters(b"mail from:<> smtputf8  body=8bitmime size=01000 "), expected);
         assert_eq!(parameters(b"MAIL FROM:a@b SIZE=3").size, Some(3));
@@ -472,9 +521,37 @@ mod tests {
 
     #[test]
     fn without_ehlo_there_are_no_parameters() {
-        let plain = |line| parse(line, &Limits::default(), false);
+        let plain = |line| parse(line, &Limits::default(), Offers { extended: false, submitter: true });
         assert!(matches!(plain(b"MAIL FROM:<a@b> SIZE=3"), Err(Malformed::UnknownParameter(_))));
+        assert!(matches!(plain(b"MAIL FROM:<a@b> SUBMITTER=a@b"), Err(Malformed::UnknownParameter(_))));
         assert_eq!(plain(b"MAIL FROM:<a@b> "), Ok(mail(mailbox("a@b"))));
+    }
+
+    #[test]
+    fn a_submitter_is_a_mailbox_in_xtext() {
+        let submitter = |value: &str| {
+            let line = format!("MAIL FROM:<> SUBMITTER={value}");
+            match parse(line.as_bytes(), &Limits::default(), Offers { extended: true, submitter: true }) {
+                Ok(Command::Mail { parameters, .. }) => Ok(parameters.submitter.unwrap().to_string()),
+                other => Err(format!("{other:?}")),
+            }
+        };
+        for (value, address) in [
+            ("a@b", "a@b"),
+            ("bob+2Btag@B.Example.", "bob+tag@b.example"),
+            ("a+3Db@c", "a=b@c"),
+            ("+22a+20b+22+40c", "\"a b\"@c"),
+            ("a@[192.0.2.1]", "a@[192.0.2.1]"),
+            ("j+C3+BC@b+c3+bccher.example", "j\u{fc}@xn--bcher-kva.example"),
+        ] {
+            assert_eq!(submitter(value).as_deref(), Ok(address), "{value}");
+        }
+        for value in
+            ["a", "", "<a@b>", "a+b@c", "a+2@c", "a+2", "+", "a@b+0D+0AX", "a+00@b", "+FF@b", "a@", "a@b,c@d", "+3C+3E"]
+        {
+            assert!(submitter(value).is_err(), "{value}: {:?}", submitter(value));
+        }
+        assert!(matches!(read(b"MAIL FROM:<> SUBMITTER=a@b"), Err(Malformed::UnknownParameter(_))));
     }
 
     proptest! {

@@ -56,12 +56,12 @@ impl Drop for ContentFile {
     }
 }
 
-/// Header section and body of one message, as received, without the trace fields added here.
+/// What of one message follows its trace: header section and body as received, or of a large one the body alone.
 #[derive(Debug)]
 pub struct Content {
     /// The octets.
     pub octets: Octets,
-    /// An octet above 127 occurs: the next hop must offer 8BITMIME (RFC 6152).
+    /// An octet above 127 occurs in them: the next hop must offer 8BITMIME (RFC 6152).
     pub eight_bit: bool,
 }
 
@@ -73,6 +73,15 @@ impl Content {
             Octets::File(file) => file.size(),
         }
     }
+}
+
+/// What the decoder has taken: `head` and `content` in this order are the whole.
+#[derive(Debug)]
+pub struct Taken {
+    /// The header section with its empty line, when the content is in a file, which begins after it; else nothing.
+    pub head: Vec<u8>,
+    /// The rest.
+    pub content: Content,
 }
 
 /// What to do with a CR or LF that stands alone.
@@ -92,6 +101,8 @@ pub enum Fault {
     TooLarge,
     /// A CR or LF on its own (RFC 5321 2.3.8).
     BareNewline,
+    /// A header section over its limit.
+    HeaderTooLarge,
     /// A line over the limit (RFC 5321 4.5.3.1.6).
     LineTooLong,
     /// The content file could not be written.
@@ -103,9 +114,11 @@ pub enum Fault {
 pub struct ContentRules {
     /// Octets of a content.
     pub size: u64,
+    /// Octets of the header section, the empty line after it counted.
+    pub header: usize,
     /// Octets of a line with its CRLF, the stuffed dot not counted.
     pub line: usize,
-    /// Octets kept in memory; a larger content goes to a file.
+    /// Octets kept in memory; of a larger content the body goes to a file. The header section stays in memory in any case.
     pub memory: usize,
     /// Treatment of a CR or LF on its own.
     pub bare: BareNewline,
@@ -134,8 +147,12 @@ enum At {
 #[derive(Debug)]
 pub struct Decoder {
     at: At,
-    /// Content so far; once there is a file, the first octets of it, which hold the header section.
+    /// Content so far; once there is a file, the header section alone.
     memory: Vec<u8>,
+    /// Octets of the header section: its whole lines so far. Counted on when nothing is kept any more, so that a fault does not
+    /// depend on the one before it.
+    header: usize,
+    in_header: bool,
     file: Option<(fs::File, ContentFile)>,
     size: u64,
     line: usize,
@@ -145,7 +162,17 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { at: At::LineStart, memory: Vec::new(), file: None, size: 0, line: 0, eight_bit: false, fault: None }
+        Self {
+            at: At::LineStart,
+            memory: Vec::new(),
+            header: 0,
+            in_header: true,
+            file: None,
+            size: 0,
+            line: 0,
+            eight_bit: false,
+            fault: None,
+        }
     }
 }
 
@@ -187,24 +214,25 @@ impl Decoder {
         self.at == At::End
     }
 
-    /// The first octets of the content, which hold the header section unless that is over the memory limit.
+    /// The header section with the empty line that ends it; without one, the whole content is header section. Nothing after a
+    /// fault.
     pub fn head(&self) -> &[u8] {
-        &self.memory
+        self.memory.get(..self.header).unwrap_or_default()
     }
 
     /// The content, or why it cannot be taken.
-    pub fn finish(self) -> Result<Content, Fault> {
+    pub fn finish(self) -> Result<Taken, Fault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let octets = match self.file {
-            None => Octets::Memory(self.memory),
+        let (head, octets) = match self.file {
+            None => (Vec::new(), Octets::Memory(self.memory)),
             Some((_, mut file)) => {
-                file.size = self.size;
-                Octets::File(file)
+                file.size = self.size - self.memory.len() as u64;
+                (self.memory, Octets::File(file))
             }
         };
-        Ok(Content { octets, eight_bit: self.eight_bit })
+        Ok(Taken { head, content: Content { octets, eight_bit: self.eight_bit } })
     }
 
     /// The fault found so far.
@@ -267,6 +295,11 @@ impl Decoder {
         if rules.line > 0 && self.line + 2 > rules.line {
             self.fail(Fault::LineTooLong);
         }
+        if self.in_header {
+            self.header += self.line + 2;
+            self.in_header = self.line > 0;
+            self.check_header(rules, self.header);
+        }
         self.line = 0;
     }
 
@@ -279,25 +312,38 @@ impl Decoder {
             return;
         }
         self.eight_bit |= !octets.is_ascii();
-        let mut octets = octets;
-        if self.file.is_none() && rules.memory > 0 && self.memory.len() + octets.len() > rules.memory {
-            // The memory is filled first: however the input is cut, the head is the same.
-            let room = octets.len().min(rules.memory.saturating_sub(self.memory.len()));
-            let (first, rest) = octets.split_at(room);
-            self.memory.extend_from_slice(first);
-            octets = rest;
-            match open_loose(&rules.loose_dir, &self.memory) {
-                Ok(file) => self.file = Some(file),
-                Err(_) => return self.fail(Fault::Storage),
+        if let Some((file, _)) = &mut self.file {
+            if file.write_all(octets).is_err() {
+                self.fail(Fault::Storage);
             }
+            return;
         }
-        match &mut self.file {
-            None => self.memory.extend_from_slice(octets),
-            Some((file, _)) => {
-                if file.write_all(octets).is_err() {
-                    self.fail(Fault::Storage);
-                }
+        self.memory.extend_from_slice(octets);
+        if self.in_header {
+            // Of a line without end, too.
+            self.check_header(rules, self.memory.len());
+        } else if rules.memory > 0 && self.memory.len() > rules.memory.max(self.header) {
+            self.spill(rules);
+        }
+    }
+
+    /// Moves the body so far to a file.
+    fn spill(&mut self, rules: &ContentRules) {
+        let body = self.memory.get(self.header..).unwrap_or_default();
+        match open_loose(&rules.loose_dir, body) {
+            Ok(file) => {
+                self.eight_bit = !body.is_ascii();
+                self.file = Some(file);
+                self.memory.truncate(self.header);
+                self.memory.shrink_to_fit();
             }
+            Err(_) => self.fail(Fault::Storage),
+        }
+    }
+
+    fn check_header(&mut self, rules: &ContentRules, octets: usize) {
+        if rules.header > 0 && octets > rules.header {
+            self.fail(Fault::HeaderTooLarge);
         }
     }
 
@@ -326,7 +372,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules() -> ContentRules {
-        ContentRules { size: 0, line: 0, memory: 0, bare: BareNewline::Refuse, loose_dir: std::env::temp_dir() }
+        ContentRules {
+            size: 0,
+            header: 0,
+            line: 0,
+            memory: 0,
+            bare: BareNewline::Refuse,
+            loose_dir: std::env::temp_dir(),
+        }
     }
 
     fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> (Result<Vec<u8>, Fault>, usize, bool) {
@@ -336,11 +389,28 @@ mod tests {
             taken += decoder.feed(rules, piece);
         }
         let done = decoder.is_done();
-        let content = decoder.finish().map(|content| match &content.octets {
-            Octets::Memory(octets) => octets.clone(),
-            Octets::File(file) => fs::read(file.path()).unwrap(),
+        let head = decoder.head().to_vec();
+        let content = decoder.finish().map(|taken| {
+            let rest = match &taken.content.octets {
+                Octets::Memory(octets) => octets.clone(),
+                Octets::File(file) => {
+                    assert_eq!(taken.head, head);
+                    fs::read(file.path()).unwrap()
+                }
+            };
+            assert_eq!((taken.content.size(), taken.content.eight_bit), (rest.len() as u64, !rest.is_ascii()));
+            let all = [taken.head, rest].concat();
+            assert!(!done || head == all[..header_section(&all)]);
+            all
         });
         (content, taken, done)
+    }
+
+    /// Octets up to the end of the first empty line, the slow way.
+    fn header_section(content: &[u8]) -> usize {
+        (0..content.len())
+            .find(|&at| content[at..].starts_with(b"\r\n") && (at == 0 || content[..at].ends_with(b"\r\n")))
+            .map_or(content.len(), |at| at + 2)
     }
 
     fn whole(rules: &ContentRules, input: &[u8]) -> (Result<Vec<u8>, Fault>, usize, bool) {
@@ -393,42 +463,92 @@ mod tests {
         assert_eq!(whole(&short, b".abc\r\n.\r\n").0, Ok(b"abc\r\n".to_vec()));
         assert_eq!(whole(&short, b"abcd\r\n.\r\n").0, Err(Fault::LineTooLong));
         let nowhere = ContentRules { memory: 2, loose_dir: "/nonexistent".into(), ..rules() };
-        assert_eq!(whole(&nowhere, b"abcd\r\n.\r\n"), (Err(Fault::Storage), 9, true));
+        assert_eq!(whole(&nowhere, b"\r\nab\r\n.\r\n"), (Err(Fault::Storage), 9, true));
     }
 
     #[test]
-    fn large_content_goes_to_a_file_that_is_removed_unless_kept() {
+    fn the_header_section_has_a_limit_of_its_own() {
+        let tight = ContentRules { header: 11, ..rules() };
+        for (content, fault) in [
+            (&b"A: b\r\nC\r\n\r\na long body follows\r\n"[..], None),
+            (b"A: b\r\nC:\r\n\r\na long body follows\r\n", Some(Fault::HeaderTooLarge)),
+            (b"\r\na long body follows\r\n", None),
+            (b"A: 456789\r\n", None),
+            (b"A: 4567890\r\n", Some(Fault::HeaderTooLarge)),
+            (b"A: a long line\r\n\r\n\n\r\n", Some(Fault::BareNewline)),
+            (b"A: a\n long\r\n line\r\n", Some(Fault::BareNewline)),
+        ] {
+            let input = [content, b".\r\n"].concat();
+            let octets: Vec<&[u8]> = input.chunks(1).collect();
+            assert_eq!(whole(&tight, &input).0.err(), fault, "{}", input.escape_ascii());
+            assert_eq!(decode(&tight, &octets).0.err(), fault, "{}", input.escape_ascii());
+        }
+        let short = ContentRules { line: 10, ..tight };
+        assert_eq!(whole(&short, b"A: 4567890\r\n.\r\n").0, Err(Fault::HeaderTooLarge));
+    }
+
+    #[test]
+    fn a_header_line_without_end_is_not_kept() {
+        let tight = ContentRules { header: 1000, size: 1 << 30, ..rules() };
+        let mut decoder = Decoder::default();
+        for _ in 0..10_000 {
+            decoder.feed(&tight, &[b'x'; 100]);
+            assert!(decoder.memory.len() <= 1000);
+        }
+        assert_eq!(decoder.fault(), Some(Fault::HeaderTooLarge));
+    }
+
+    #[test]
+    fn the_body_of_large_content_goes_to_a_file_that_is_removed_unless_kept() {
         let rules = ContentRules { memory: 4, ..rules() };
         let mut decoder = Decoder::default();
-        decoder.feed(&rules, b"abc\r\ndef\r\n.\r\n");
-        let content = decoder.finish().unwrap();
+        decoder.feed(&rules, b"a: \xfc\r\n\r\ndef\r\n.\r\n");
+        assert_eq!(decoder.head(), b"a: \xfc\r\n\r\n");
+        let Taken { head, content } = decoder.finish().unwrap();
         let Octets::File(file) = &content.octets else { panic!("in memory") };
         let path = file.path().to_owned();
-        assert_eq!(fs::read(&path).unwrap(), b"abc\r\ndef\r\n");
-        assert_eq!(content.size(), 10);
+        assert_eq!((head.as_slice(), fs::read(&path).unwrap().as_slice()), (&b"a: \xfc\r\n\r\n"[..], &b"def\r\n"[..]));
+        assert_eq!((content.size(), content.eight_bit), (5, false));
         drop(content);
         assert!(!path.exists());
     }
 
     #[test]
-    fn the_head_does_not_depend_on_cuts() {
+    fn what_is_all_header_section_stays_in_memory() {
+        let rules = ContentRules { memory: 4, ..rules() };
+        for input in [&b"a: b\r\nc: d\r\n.\r\n"[..], b"a: b\r\nc: d\r\n\r\n.\r\n"] {
+            for size in 1..20 {
+                let mut decoder = Decoder::default();
+                for piece in input.chunks(size) {
+                    decoder.feed(&rules, piece);
+                }
+                assert_eq!(decoder.head(), &input[..input.len() - 3]);
+                assert!(matches!(decoder.finish().unwrap().content.octets, Octets::Memory(_)), "pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_head_is_the_header_section_however_it_is_cut() {
         let rules = ContentRules { memory: 7, ..rules() };
         for size in 1..20 {
             let mut decoder = Decoder::default();
-            for piece in b"a: b\r\nc: d\r\n\r\ne\r\n.\r\n".chunks(size) {
+            for piece in b"a: b\r\nc: d\r\n\r\ne\r\n\r\nf\r\n.\r\n".chunks(size) {
                 decoder.feed(&rules, piece);
             }
-            assert_eq!(decoder.head(), b"a: b\r\nc", "pieces of {size}");
+            assert_eq!(decoder.head(), b"a: b\r\nc: d\r\n\r\n", "pieces of {size}");
         }
     }
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(input in "[ab.\r\n\u{e9}]{0,40}", cuts in proptest::collection::vec(0usize..200, 0..6), normalise: bool) {
+        fn cuts_change_nothing(
+            input in "([ab.\r\n\u{e9}]|\r\n){0,40}", cuts in proptest::collection::vec(0usize..200, 0..6), normalise: bool, header in 0usize..20
+        ) {
             let input = format!("{input}\r\n.\r\nrest");
             let input = input.as_bytes();
             let bare = if normalise { BareNewline::Normalise } else { BareNewline::Refuse };
-            let rules = ContentRules { bare, line: 9, size: 30, memory: 12, ..rules() };
+            let rules = ContentRules { bare, line: 9, size: 30, memory: 12, header, ..rules() };
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (input.len() + 1)).collect();
             cuts.sort_unstable();
             let mut pieces = Vec::new();

@@ -1,67 +1,207 @@
-//! The header section of a content: its fields in order, from the first octet to the blank line (RFC 5322 2.2).
+//! The header section of a content: its fields in order, from the first octet to the first empty line (RFC 5322 2.1, 2.2).
 //!
-//! Total and without allocation: whatever stands there, a field is what begins with a name and a colon at the start of a line
-//! and goes on over lines that begin with white space; the first line that is neither ends the section.
+//! Total and linear: whatever stands there, a field is what begins with a name and a colon at the start of a line and goes on
+//! over lines that begin with white space. A line that is neither is passed over and ends nothing: other programs read on after
+//! it, so what decides here must see what they see.
+//!
+//! The [`Firewall`] takes out what a stranger may not say. Called by `session`, `pra` and, through the binding, by policy.
 #![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use crate::address::normalise_domain;
+use crate::token::{Tokens, Unended};
 
 /// One header field as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Name without the colon.
     pub name: &'a [u8],
-    /// Everything after the colon, folding included, without the last CRLF.
+    /// Everything after the colon, folding included, without the last line end.
     pub value: &'a [u8],
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// The field that a line with its folded ones is; None when it is none.
+    fn read(line: &'a [u8]) -> Option<Self> {
+        let colon = memchr::memchr(b':', line)?;
+        let name = line.get(..colon)?.trim_ascii_end();
+        // RFC 5322 2.2: printable US-ASCII but the colon.
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        match line.get(colon + 1..)? {
+            [value @ .., b'\r', b'\n'] | [value @ .., b'\n'] | value => Some(Field { name, value }),
+        }
+    }
+
     /// The field has this name, whatever the case (RFC 5322 1.2.2).
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }
 
-/// The fields of a header section, top first.
+/// The lines of a header section, top first, each with those folded under it and its line end.
 #[derive(Debug, Clone)]
-pub struct Fields<'a> {
+struct Lines<'a> {
     rest: &'a [u8],
 }
 
-/// The fields at the head of a content.
-pub fn fields(head: &[u8]) -> Fields<'_> {
-    Fields { rest: head }
-}
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Field<'a>;
-
-    fn next(&mut self) -> Option<Field<'a>> {
-        let (line, _) = split_line(self.rest);
-        let colon = memchr::memchr(b':', line)?;
-        let (name, _) = line.split_at_checked(colon)?;
-        let name = name.trim_ascii_end();
-        // RFC 5322 2.2: printable US-ASCII but the colon.
-        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let first = first_line(self.rest);
+        if matches!(first, [] | [b'\n'] | [b'\r', b'\n']) {
             return None;
         }
-        let mut end = 0;
-        loop {
-            let (line, rest) = split_line(self.rest.get(end..)?);
-            end += line.len();
-            if !matches!(rest.first(), Some(b' ' | b'\t')) {
-                break;
-            }
+        let mut end = first.len();
+        while let Some(rest @ [b' ' | b'\t', ..]) = self.rest.get(end..) {
+            end += first_line(rest).len();
         }
-        let (field, rest) = self.rest.split_at_checked(end)?;
+        let (line, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
-        let value = field.get(colon + 1..)?;
-        Some(Field { name, value: value.strip_suffix(b"\r\n").unwrap_or(value) })
+        Some(line)
     }
 }
 
-/// The first line with its line end, and what follows.
-fn split_line(octets: &[u8]) -> (&[u8], &[u8]) {
-    let end = memchr::memchr(b'\n', octets).map_or(octets.len(), |at| at + 1);
-    octets.split_at_checked(end).unwrap_or((octets, &[]))
+/// With its line end.
+fn first_line(octets: &[u8]) -> &[u8] {
+    memchr::memchr(b'\n', octets).and_then(|at| octets.get(..=at)).unwrap_or(octets)
+}
+
+/// The fields at the head of a content.
+pub fn fields(head: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    Lines { rest: head }.filter_map(Field::read)
+}
+
+/// Of each `Received` field, top first, the address that the server which wrote it saw its client come from (RFC 5321 4.4
+/// `TCP-info`); None where it does not say.
+pub fn received_sources(head: &[u8]) -> Vec<Option<IpAddr>> {
+    fields(head).filter(|field| field.is("Received")).map(|field| source(field.value).ok().flatten()).collect()
+}
+
+/// The client's address in a `Received` field: the last one that a comment of the `from` clause holds, for what stands before
+/// it the client may have chosen; without such a comment, the name of the client if that is a literal.
+fn source(value: &[u8]) -> Result<Option<IpAddr>, Unended> {
+    let mut tokens = Tokens::new(value);
+    tokens.skip_blanks()?;
+    if !tokens.run(|octet| octet.is_ascii_alphabetic()).eq_ignore_ascii_case(b"from") {
+        return Ok(None);
+    }
+    let (mut seen, mut said) = (None, None);
+    loop {
+        tokens.run(|octet| octet.is_ascii_whitespace());
+        match tokens.peek() {
+            None | Some(b';') => break,
+            Some(b'(') => seen = address_in(tokens.comment()?).or(seen),
+            Some(b'"') => tokens.quoted(&mut Vec::new())?,
+            Some(_) => {
+                let word = tokens.run(|octet| !octet.is_ascii_whitespace() && !matches!(octet, b'(' | b';' | b'"'));
+                if word.eq_ignore_ascii_case(b"by") {
+                    break;
+                }
+                said = said.or(word.strip_prefix(b"[").and_then(|word| word.strip_suffix(b"]")).and_then(address));
+            }
+        }
+    }
+    Ok(seen.or(said))
+}
+
+/// The last address in brackets, or the one the comment consists of. What is said to be the client's greeting is not meant.
+fn address_in(comment: &[u8]) -> Option<IpAddr> {
+    let comment = comment.trim_ascii();
+    if comment
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"HELO ") || start.eq_ignore_ascii_case(b"EHLO "))
+    {
+        return None;
+    }
+    let mut found = None;
+    for (before, rest) in memchr::memchr_iter(b'[', comment).filter_map(|at| comment.split_at_checked(at)) {
+        let inside =
+            rest.iter().take(LONGEST_LITERAL).position(|&octet| octet == b']').and_then(|end| rest.get(1..end));
+        if !before.ends_with(b"=") {
+            found = inside.and_then(address).or(found);
+        }
+    }
+    found.or_else(|| address(comment))
+}
+
+/// Octets of a literal with its brackets, a zone included: what is longer is none, and is not looked through again and again.
+const LONGEST_LITERAL: usize = 80;
+
+/// An address with or without the tag of RFC 5321 4.1.3, its zone dropped; IPv4 in IPv6 clothes is IPv4.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
+    let tagged = text.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+    let text = if tagged { text.get(5..)? } else { text };
+    let text = text.split('%').next()?;
+    Some(text.parse::<IpAddr>().ok()?.to_canonical())
+}
+
+/// What only this host and those inside may say in a header section: fields of certain names, and `Authentication-Results`
+/// under this host's name (RFC 8601 5). A value; [`Firewall::clean`] takes such fields out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firewall {
+    authserv_id: String,
+    prefixes: Vec<String>,
+}
+
+impl Firewall {
+    /// `authserv_id` is the name in our own `Authentication-Results`; of `prefixes` each is the beginning of a field's name,
+    /// whatever the case. An empty one would be the beginning of all and is left out.
+    pub fn new(authserv_id: &str, prefixes: Vec<String>) -> Self {
+        let prefixes = prefixes.into_iter().filter(|prefix| !prefix.is_empty()).collect();
+        Self { authserv_id: canonical_id(authserv_id.as_bytes()), prefixes }
+    }
+
+    /// A content, or its header section, without the fields that are not the sender's to set; all else as it stands.
+    pub fn clean(&self, octets: Vec<u8>) -> Vec<u8> {
+        let mut lines = Lines { rest: &octets };
+        let removed: usize = lines.by_ref().filter(|line| self.stops(line)).map(<[u8]>::len).sum();
+        if removed == 0 {
+            return octets;
+        }
+        let mut kept = Vec::with_capacity(octets.len() - removed);
+        for line in (Lines { rest: &octets }).filter(|line| !self.stops(line)) {
+            kept.extend_from_slice(line);
+        }
+        kept.extend_from_slice(lines.rest);
+        kept
+    }
+
+    /// By the beginning of the line, not the name of a field: another reader may take a broken one for a field.
+    fn stops(&self, line: &[u8]) -> bool {
+        let begins = |prefix: &String| {
+            line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        };
+        self.prefixes.iter().any(begins)
+            || Field::read(line).is_some_and(|field| {
+                field.is("Authentication-Results")
+                    && authserv_id(field.value).is_ok_and(|id| canonical_id(&id) == self.authserv_id)
+            })
+    }
+}
+
+/// The first value of an `Authentication-Results` field (RFC 8601 2.2, 2.3), without its quotes.
+fn authserv_id(value: &[u8]) -> Result<Vec<u8>, Unended> {
+    let mut tokens = Tokens::new(value);
+    let mut id = Vec::new();
+    if tokens.skip_blanks()? == Some(b'"') {
+        tokens.quoted(&mut id)?;
+    } else {
+        // What no name of a host has ends it: version, comment or whatever a lenient reader might pass over.
+        let of_a_name = |octet: u8| octet.is_ascii_alphanumeric() || octet >= 0x80 || b"-._".contains(&octet);
+        id.extend_from_slice(tokens.run(of_a_name));
+    }
+    Ok(id)
+}
+
+/// The form in which two names of one host are equal.
+fn canonical_id(id: &[u8]) -> String {
+    let id = id.trim_ascii();
+    normalise_domain(id).unwrap_or_else(|_| String::from_utf8_lossy(id).to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -78,15 +218,151 @@ mod tests {
         let head = b"Received: from a\r\n\tby b\r\nSubject: x\r\n y\r\nFrom : a@b\r\n\r\nTo: body\r\n";
         assert_eq!(names(head), ["Received", "Subject", "From"]);
         assert_eq!(fields(head).next().unwrap().value, b" from a\r\n\tby b");
+        assert_eq!(fields(b"A: b\nC: d\r\n").map(|field| field.value).collect::<Vec<_>>(), [b" b", b" d"]);
     }
 
     #[test]
-    fn ends_where_no_field_is() {
-        for head in [&b""[..], b"\r\nSubject: x\r\n", b"no colon here\r\nSubject: x\r\n", b": empty\r\n", b"a b: x\r\n"]
-        {
+    fn ends_at_the_first_empty_line() {
+        for head in [&b""[..], b"\r\nSubject: x\r\n", b"\nSubject: x\r\n", b"\r\n"] {
             assert!(names(head).is_empty(), "{head:?}");
         }
         assert_eq!(names(b"Subject: cut"), ["Subject"]);
+        assert_eq!(names(b"A: b\r\n \r\nC: d\r\n\r\nE: f\r\n"), ["A", "C"]);
+    }
+
+    #[test]
+    fn passes_over_what_is_no_field() {
+        for line in
+            ["no colon here", ": empty", "a b: x", " folded: x", "\u{e9}: x", "From a Thu Jan 1 00:00:00 1970", "\t"]
+        {
+            assert_eq!(names(format!("{line}\r\n more: y\r\nSubject: x\r\n").as_bytes()), ["Subject"], "{line}");
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // a table
+    fn sources_of_received_fields() {
+        for (value, expected) in [
+            ("from c.test ([192.0.2.1])\r\n\tby mx with ESMTP id q;\r\n\tdate", Some("192.0.2.1")),
+            ("from c.test ([IPv6:2001:DB8:0::1]) by mx", Some("2001:db8::1")),
+            ("FROM c.test (host.test [IPv6:::ffff:192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("from c.test (host.test [2001:db8::1%eth0]) by mx", Some("2001:db8::1")),
+            ("from c.test (host.test [192.0.2.1] (may be forged)) by mx (mx [192.0.2.9])", Some("192.0.2.1")),
+            // The name is the client's own word; what the server saw is in the comment.
+            ("from [10.0.0.1] (host.test [192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("from [10.0.0.1] ([192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("from x (HELO [10.0.0.1]) (192.0.2.1) by mx", Some("192.0.2.1")),
+            ("from x (192.0.2.1) (HELO [10.0.0.1]) by mx", Some("192.0.2.1")),
+            ("from x ([10.0.0.1]) (host [192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("from x ([10.0.0.1]@y [192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("from x ([192.0.2.1] helo=[10.0.0.1]) by mx", Some("192.0.2.1")),
+            ("from [192.0.2.1] (helo=[10.0.0.1]) by mx", Some("192.0.2.1")),
+            ("from [192.0.2.1] by mx", Some("192.0.2.1")),
+            ("from mail (192.0.2.1) by exch (10.0.0.2) with Microsoft SMTP Server", Some("192.0.2.1")),
+            ("from mail (2001:db8::1) by exch (10.0.0.2)", Some("2001:db8::1")),
+            ("from x (y\r\n\t[192.0.2.1])\r\n\tby mx", Some("192.0.2.1")),
+            ("from x (y \\) [192.0.2.1]) by mx", Some("192.0.2.1")),
+            ("(note) from x ([192.0.2.1]); date", Some("192.0.2.1")),
+            ("from c.test by mx ([192.0.2.1])", None),
+            ("from c.test; ([192.0.2.1])", None),
+            ("from \"a by b\" by mx", None),
+            ("from c.test ([192.0.2.256]) by mx", None),
+            ("from c.test ([192.0.2.1) by mx", None),
+            ("from c.test ([192.0.2.1] by mx", None),
+            ("fromage ([192.0.2.1]) by mx", None),
+            ("by mx from x ([192.0.2.1])", None),
+            ("(qmail 1 invoked by uid 0); date", None),
+            ("", None),
+        ] {
+            let head = format!("Subject: x\r\nReceived:{}{value}\r\n", if value.is_empty() { "" } else { " " });
+            let expected = expected.map(|text| text.parse::<IpAddr>().unwrap());
+            assert_eq!(received_sources(head.as_bytes()), [expected], "{value:?}");
+        }
+        let head = b"Received: from a ([192.0.2.1]) by b\r\nX: y\r\nreceived : by c\r\nReceived: from d ([192.0.2.3]) by a\r\n\r\nReceived: x\r\n";
+        let sources: Vec<String> = received_sources(head).iter().map(|source| source.map_or(String::new(), |ip| ip.to_string())).collect();
+        assert_eq!(sources, ["192.0.2.1", "", "192.0.2.3"]);
+    }
+
+    fn firewall() -> Firewall {
+        Firewall::new("mx.Example.test", vec!["X-MS-Exchange-Organization-".into(), "X-Inside-".into(), String::new()])
+    }
+
+    fn cleaned(head: &str) -> String {
+        String::from_utf8(firewall().clean(head.into())).unwrap()
+    }
+
+    #[test]
+    fn takes_out_what_a_stranger_may_not_say() {
+        for field in [
+            "X-MS-Exchange-Organization-SCL: -1\r\n",
+            "x-ms-exchange-organization-AuthAs : Internal\r\n",
+            "X-MS-Exchange-Organization-:\r\n\tfolded\r\n \r\n",
+            "X-INSIDE-A: b\r\n",
+            "X-Inside-without colon\r\n",
+            "Authentication-Results: mx.example.test; spf=pass\r\n",
+            "authentication-results : MX.Example.Test; none\r\n",
+            "Authentication-Results:mx.example.test\r\n",
+            "Authentication-Results: mx.example.test 1; dkim=pass\r\n",
+            "Authentication-Results: mx.example.test/2; dkim=pass\r\n",
+            "Authentication-Results:\r\n\t(a (b) \\) ) mx.example.test (c); spf=pass\r\n",
+            "Authentication-Results: \"mx.example.test\"; spf=pass\r\n",
+            "Authentication-Results: \"mx.\\example.\r\n test \" 1; spf=pass\r\n".replace("\r\n test", "test").as_str(),
+            "Authentication-Results: mx.example.test.; spf=pass\r\n",
+            "Authentication-Results: mx.ex\u{ff41}mple.test; spf=pass\r\n",
+            "Authentication-Results: mx.example.test",
+        ] {
+            for (before, after) in
+                [("", ""), ("A: b\r\n", "C: d\r\n\r\nX-Inside-A: body\r\n"), ("broken\r\n", "\r\n"), ("", "\r\n")]
+            {
+                if field.ends_with('\n') || after.is_empty() {
+                    assert_eq!(cleaned(&format!("{before}{field}{after}")), format!("{before}{after}"), "{field:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lets_all_others_through() {
+        for head in [
+            "",
+            "\r\nX-Inside-A: body\r\n",
+            "X-Insid: a\r\nY-X-Inside-A: b\r\nSubject: X-Inside-A: c\r\n X-Inside-A: d\r\n\r\n",
+            "Authentication-Results: other.test; spf=pass\r\n",
+            "Authentication-Results: mx.example.test.other.test; spf=pass\r\n",
+            "Authentication-Results: xmx.example.test; spf=pass (mx.example.test)\r\n",
+            "Authentication-Results: spf=pass smtp.mailfrom=mx.example.test; mx.example.test\r\n",
+            "Authentication-Results:\r\n",
+            "Authentication-Results: (mx.example.test\r\n",
+            "ARC-Authentication-Results: i=1; mx.example.test; spf=pass\r\n",
+            "X-Authentication-Results: mx.example.test; spf=pass\r\n",
+            "A: no line end",
+        ] {
+            assert_eq!(cleaned(head), head);
+        }
+    }
+
+    #[test]
+    fn hostile_length_costs_linear_time() {
+        for piece in [
+            "A: b\r\n",
+            "X-Inside-A: b\r\n",
+            "Authentication-Results: mx.example.test; a\r\n",
+            "Authentication-Results: (\r\n",
+            "A:\r\n ",
+            "A",
+            "Received: from x ([192.0.2.1]) by\r\n",
+            "Received: from x ([",
+            "[",
+            "(",
+            "Received: from x (\r\n ",
+        ] {
+            let head = piece.repeat(500_000 / piece.len());
+            for start in ["", "Received: from x ("] {
+                let head = [start, &head].concat().into_bytes();
+                received_sources(&head);
+                firewall().clean(head);
+            }
+        }
     }
 
     proptest! {
@@ -94,6 +370,42 @@ mod tests {
         fn total(head in proptest::collection::vec(any::<u8>(), 0..200)) {
             let read: usize = fields(&head).map(|field| field.name.len() + field.value.len() + 1).sum();
             prop_assert!(read <= head.len());
+            received_sources(&head);
+        }
+
+        /// What is let through is what stood there, in its order, and a second firewall finds nothing.
+        #[test]
+        fn the_rest_is_untouched(parts in proptest::collection::vec(prop::sample::select(vec![
+            "A: b\r\n", "X-Inside-A: b\r\n", " folded\r\n", "\t\r\n", "Authentication-Results: mx.example.test; x\r\n", "broken\r\n", "\r\n",
+            "Authentication-Results: other.test; x\r\n", "x-inside-", ": ", "\n", "\r",
+        ]), 0..12)) {
+            let content = parts.concat();
+            let once = cleaned(&content);
+            prop_assert_eq!(cleaned(&once), once.clone());
+            let mut rest = content.as_str();
+            let kept: Vec<&str> = once.split_inclusive('\n').collect();
+            for line in &kept {
+                let at = rest.find(line);
+                prop_assert!(at.is_some());
+                rest = &rest[at.unwrap_or_default() + line.len()..];
+            }
+            let ours = |field: &Field<'_>| {
+                field.name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"X-Inside-"))
+                    || (field.is("Authentication-Results") && field.value.starts_with(b" mx."))
+            };
+            prop_assert!(!fields(once.as_bytes()).any(|field| ours(&field)));
+            let others = |content: &str| -> Vec<Vec<u8>> {
+                fields(content.as_bytes()).filter(|field| !ours(field)).map(|field| [field.name, b":", field.value].concat()).collect()
+            };
+            prop_assert_eq!(others(&once), others(&content));
+        }
+
+        #[test]
+        fn a_header_section_without_such_fields_is_unchanged(content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let harmless = !content.to_ascii_lowercase().windows(9).any(|part| part == b"x-inside-" || part == b"authentic");
+            if harmless {
+                prop_assert_eq!(firewall().clean(content.clone()), content);
+            }
         }
     }
 }

@@ -8,12 +8,15 @@ pub mod client;
 pub mod command;
 pub mod content;
 pub mod header;
+pub mod mailbox;
 pub mod message;
+pub mod pra;
 pub mod reply;
 pub mod session;
 pub mod shared;
 pub mod snapshot;
 pub mod spool;
+mod token;
 pub mod wheel;
 
 #[cfg(feature = "python")]

@@ -60,14 +60,16 @@ pub struct Message {
     pub attempts: u32,
     /// Envelope.
     pub envelope: Envelope,
-    /// Header fields to put on top of the content when it is sent on, each ended by CRLF (`Received` and stamps).
+    /// What goes in front of the content: stamps and `Received`, each field ended by CRLF; and when the body is in a file, the
+    /// header section with its empty line. Messages stored by an older version have the header section in the file, too: only
+    /// trace and content in this order are the message, and nobody may ask where in them the header section ends.
     pub trace: Vec<u8>,
-    /// Content as received.
+    /// The rest.
     pub content: Content,
 }
 
 impl Message {
-    /// Octets that go to the next hop: trace fields and content.
+    /// Octets that go to the next hop: trace and content.
     pub fn size(&self) -> u64 {
         self.trace.len() as u64 + self.content.size()
     }

@@ -15,17 +15,21 @@
 //! It reads no clock, opens no socket and knows no policy.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::address::{Address, Limits, Path};
-use crate::command::{self, Command, MailParameters, Malformed};
-use crate::content::{BareNewline, ContentRules, Decoder, Fault};
-use crate::header;
+use crate::command::{self, Command, MailParameters, Malformed, Offers};
+use crate::content::{BareNewline, ContentRules, Decoder, Fault, Octets, Taken};
+use crate::header::{self, Firewall};
 use crate::message::{Envelope, Message, Recipient, State};
 use crate::reply::{self, Reply};
 
 /// Octets a MAIL line may have above the command limit: SIZE 26 (RFC 1870 3), BODY 17 (RFC 6152 2), SMTPUTF8 10 (RFC 6531 3.1).
 const MAIL_EXTRA: usize = 26 + 17 + 10;
+/// What SUBMITTER adds, when it is offered. RFC 4405 names no length: the keyword, and the longest mailbox (RFC 5321 4.5.3.1.3
+/// without the brackets) with every octet written as three (RFC 3461 4).
+const SUBMITTER_EXTRA: usize = " SUBMITTER=".len() + 3 * 254;
 /// The command line bound that holds even when the limit is switched off.
 const COMMAND_BOUND: usize = 65_536;
 /// How a TLS connection begins: a handshake record.
@@ -33,17 +37,22 @@ const TLS_HELLO: &[u8] = &[0x16, 0x03];
 /// Refusals remembered for the log, the last ones.
 const REFUSALS: usize = 4;
 
+type Offered = fn(&Config) -> bool;
+const ALWAYS: Offered = |_| true;
+const NOT_YET: Offered = |_| false;
+
 /// The extensions of this server, in the order of the EHLO reply; those not offered yet keep their row.
-const EXTENSIONS: [(&str, bool); 9] = [
-    ("PIPELINING", true),          // RFC 2920
-    ("SIZE", true),                // RFC 1870
-    ("8BITMIME", true),            // RFC 6152
-    ("ENHANCEDSTATUSCODES", true), // RFC 2034
-    ("SMTPUTF8", true),            // RFC 6531
-    ("STARTTLS", false),           // RFC 3207
-    ("AUTH", false),               // RFC 4954
-    ("CHUNKING", false),           // RFC 3030
-    ("DSN", false),                // RFC 3461
+const EXTENSIONS: [(&str, Offered); 10] = [
+    ("PIPELINING", ALWAYS),                   // RFC 2920
+    ("SIZE", ALWAYS),                         // RFC 1870
+    ("8BITMIME", ALWAYS),                     // RFC 6152
+    ("ENHANCEDSTATUSCODES", ALWAYS),          // RFC 2034
+    ("SUBMITTER", |config| config.submitter), // RFC 4405
+    ("SMTPUTF8", ALWAYS),                     // RFC 6531
+    ("STARTTLS", NOT_YET),                    // RFC 3207
+    ("AUTH", NOT_YET),                        // RFC 4954
+    ("CHUNKING", NOT_YET),                    // RFC 3030
+    ("DSN", NOT_YET),                         // RFC 3461
 ];
 
 /// What all sessions of a worker have in common. Zero switches a limit off.
@@ -71,6 +80,8 @@ pub struct Config {
     pub tarpit: u64,
     /// Milliseconds all holds of one session may sum up to.
     pub tarpit_session: u64,
+    /// SUBMITTER is offered (RFC 4405).
+    pub submitter: bool,
     /// Stages at which policy is asked: a set of [`Stage`] bits.
     pub asked: u8,
 }
@@ -403,19 +414,31 @@ impl Session {
 
     /// The message of the transaction, with a `Received` field on top (RFC 5321 4.4). After `Commit` only; `None` when policy
     /// chose to discard it. `arrival` is in milliseconds since the epoch, `date` the same as RFC 5322 3.3 writes it; `stamps`
-    /// are whole header fields to stand above `Received`.
-    pub fn message(&mut self, queue_id: &str, arrival: i64, date: &str, stamps: &[u8]) -> Option<Message> {
+    /// are whole header fields to stand above `Received`; `firewall` is for a stranger's message.
+    pub fn message(
+        &mut self,
+        queue_id: &str,
+        arrival: i64,
+        date: &str,
+        stamps: &[u8],
+        firewall: Option<&Firewall>,
+    ) -> Option<Message> {
         if !matches!(self.owed, Owed::Commit) {
             return None;
         }
         let transaction = self.transaction.take()?;
-        let content = self.decoder.take()?.finish().ok()?;
+        let taken = self.decoder.take()?.finish().ok()?;
         self.queue_id = queue_id.into();
         if transaction.discard {
             return None;
         }
         let mut trace = stamps.to_vec();
         self.received(&transaction, queue_id, date, &mut trace);
+        let Taken { head, content } = match firewall {
+            Some(firewall) => cleaned(taken, firewall),
+            None => taken,
+        };
+        trace.extend_from_slice(&head);
         let recipients = transaction.recipients.into_iter().map(|(address, report)| Recipient {
             address: address.to_string(),
             state: if report.is_some() { State::Failed } else { State::Pending },
@@ -436,6 +459,16 @@ impl Session {
             trace,
             content,
         })
+    }
+
+    /// At a content stage, before the answer to it: takes these recipients, as they are rendered, out of the transaction; the
+    /// message goes to the rest. With nobody left it is discarded.
+    pub fn drop_recipients(&mut self, dropped: &[String]) {
+        let asked = matches!(self.owed, Owed::Answer(Question::EndOfHeaders | Question::EndOfData));
+        let Some(transaction) = self.transaction.as_mut().filter(|_| asked) else { return };
+        let dropped: HashSet<&str> = dropped.iter().map(String::as_str).collect();
+        transaction.recipients.retain(|(address, _)| !dropped.contains(address.to_string().as_str()));
+        transaction.discard |= transaction.recipients.is_empty();
     }
 
     /// Takes the replies to be written.
@@ -497,7 +530,7 @@ impl Session {
         }
     }
 
-    /// The first octets of the content, which hold its header section.
+    /// The header section of the content, once it is there.
     pub fn head(&self) -> &[u8] {
         self.decoder.as_ref().map_or(&[], |decoder| decoder.head())
     }
@@ -551,6 +584,7 @@ impl Session {
         let fault = match decoder.fault() {
             Some(Fault::TooLarge) => Some(reply::TOO_LARGE),
             Some(Fault::BareNewline) => Some(reply::BARE_CONTENT),
+            Some(Fault::HeaderTooLarge) => Some(reply::LARGE_HEADER),
             Some(Fault::LineTooLong) => Some(reply::LONG_LINE),
             Some(Fault::Storage) => Some(reply::NO_STORAGE),
             None if self.config.hops > 0 && hops >= self.config.hops => Some(reply::LOOP),
@@ -574,7 +608,7 @@ impl Session {
             return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            if rest.len() > limit + MAIL_EXTRA {
+            if rest.len() > limit + self.mail_extra() {
                 self.overlong = true;
             }
             if self.overlong {
@@ -588,7 +622,7 @@ impl Session {
         let line = rest.get(..end).unwrap_or_default();
         let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
         let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
-        let room = if is_mail { limit + MAIL_EXTRA } else { limit };
+        let room = if is_mail { limit + self.mail_extra() } else { limit };
         let refused = bare && self.config.content.bare == BareNewline::Refuse;
         let broken = std::mem::replace(&mut self.broken, refused);
         Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
@@ -596,7 +630,8 @@ impl Session {
         } else if refused || broken {
             self.say(reply::BARE_COMMAND)
         } else {
-            match command::parse(line, &self.config.addresses, self.dialect == Dialect::Esmtp) {
+            let offers = Offers { extended: self.dialect == Dialect::Esmtp, submitter: self.config.submitter };
+            match command::parse(line, &self.config.addresses, offers) {
                 Ok(command) => self.command(command),
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
                 Err(malformed) => {
@@ -607,6 +642,11 @@ impl Session {
                 }
             }
         })
+    }
+
+    /// Octets a MAIL line may have above the command limit.
+    fn mail_extra(&self) -> usize {
+        MAIL_EXTRA + if self.config.submitter { SUBMITTER_EXTRA } else { 0 }
     }
 
     fn command(&mut self, command: Command<'_>) -> Flow {
@@ -651,7 +691,8 @@ impl Session {
             Path::Null => None,
             Path::Mailbox(address) => Some(address.with_default_domain(&self.config.default_domain)),
         };
-        if reverse_path.as_ref().is_some_and(Address::needs_smtputf8) && !parameters.smtputf8 {
+        let mut addresses = reverse_path.iter().chain(&parameters.submitter);
+        if addresses.any(Address::needs_smtputf8) && !parameters.smtputf8 {
             return self.say(reply::NEEDS_SMTPUTF8);
         }
         let limit = self.config.content.size;
@@ -762,7 +803,7 @@ impl Session {
         self.tally.replies[2] += 1;
         self.output.extend_from_slice(format!("250-{hello}\r\n").as_bytes());
         let offered: Vec<&str> =
-            EXTENSIONS.iter().filter(|(_, offered)| *offered).map(|(keyword, _)| *keyword).collect();
+            EXTENSIONS.iter().filter(|(_, offered)| offered(&self.config)).map(|(keyword, _)| *keyword).collect();
         for (at, keyword) in offered.iter().enumerate() {
             let separator = if at + 1 == offered.len() { ' ' } else { '-' };
             let line = match *keyword {
@@ -844,6 +885,16 @@ impl Session {
         );
         trace.extend_from_slice(field.as_bytes());
     }
+}
+
+/// What a stranger sent, without the fields that are not the sender's to set.
+fn cleaned(taken: Taken, firewall: &Firewall) -> Taken {
+    let Taken { head, mut content } = taken;
+    if let Octets::Memory(octets) = &mut content.octets {
+        *octets = firewall.clean(std::mem::take(octets));
+        content.eight_bit = content.eight_bit && !octets.is_ascii();
+    }
+    Taken { head: firewall.clean(head), content }
 }
 
 #[cfg(test)]

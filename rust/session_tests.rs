@@ -12,6 +12,7 @@ fn config() -> Config {
         addresses: Limits::default(),
         content: ContentRules {
             size: 2000,
+            header: 1000,
             line: 200,
             memory: 0,
             bare: BareNewline::Refuse,
@@ -24,6 +25,7 @@ fn config() -> Config {
         idle_commands: 0,
         tarpit: 0,
         tarpit_session: 0,
+        submitter: false,
         asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
     }
 }
@@ -58,7 +60,7 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
                 session.release()
             }
             Step::Commit => {
-                let message = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"").unwrap();
+                let message = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"", None).unwrap();
                 record += &format!("<commit {:?} {:?}>", message.envelope, message.content.octets);
                 session.committed(None)
             }
@@ -87,9 +89,102 @@ fn puts_a_received_field_on_top() {
     session.connect();
     let stream = b"EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\nDATA\r\nA: b\r\n.\r\n";
     assert_eq!(session.receive(stream), Step::Commit);
-    let message = session.message("q1", 7, "DATE", b"X-Stamp: 1\r\n").unwrap();
+    let message = session.message("q1", 7, "DATE", b"X-Stamp: 1\r\n", None).unwrap();
     let trace = "X-Stamp: 1\r\nReceived: from c.test ([IPv6:2001:db8::1])\r\n\tby mx.example.test with ESMTP id q1\r\n\tfor <x@example.test>;\r\n\tDATE\r\n";
     assert_eq!(String::from_utf8(message.trace).unwrap(), trace);
+}
+
+/// A session that has taken this content for these recipients and now asks at the end of the header section.
+fn asking(config: Config, recipients: &[&str], content: &str) -> Session {
+    let asked = 1 << Stage::EndOfHeaders as u8;
+    let mut session = Session::new(Arc::new(Config { asked, ..config }), "s1", "192.0.2.1", false);
+    session.connect();
+    let recipients: Vec<String> = recipients.iter().map(|address| format!("RCPT TO:<{address}>\r\n")).collect();
+    let recipients = recipients.concat();
+    let stream = format!("EHLO c\r\nMAIL FROM:<>\r\n{recipients}DATA\r\n{content}.\r\n");
+    assert_eq!(session.receive(stream.as_bytes()), Step::Ask(Stage::EndOfHeaders));
+    session
+}
+
+/// Trace and content as they go on, and the content's part that is not in memory.
+fn octets(message: &Message) -> (String, bool) {
+    let (content, filed) = match &message.content.octets {
+        Octets::Memory(octets) => (octets.clone(), false),
+        Octets::File(file) => (std::fs::read(file.path()).unwrap(), true),
+    };
+    assert_eq!(message.size(), (message.trace.len() + content.len()) as u64);
+    assert_eq!(message.content.eight_bit, !content.is_ascii());
+    (String::from_utf8([message.trace.clone(), content].concat()).unwrap(), filed)
+}
+
+#[test]
+fn a_stranger_s_header_section_goes_through_the_firewall_in_memory_and_in_a_file() {
+    let firewall = Firewall::new("mx.example.test", vec!["X-Inside-".into()]);
+    let content = "A: b\r\nX-Inside-A: \u{fc}\r\n c\r\nAuthentication-Results: mx.example.test; spf=pass\r\nC: d\r\n\r\nX-Inside-B: body\r\n";
+    let clean = "A: b\r\nC: d\r\n\r\nX-Inside-B: body\r\n";
+    for (memory, in_file) in [(0, false), (16, true)] {
+        for (firewall, expected) in [(Some(&firewall), clean), (None, content)] {
+            let rules = ContentRules { memory, ..config().content };
+            let mut session = asking(Config { content: rules, ..config() }, &["x@example.test"], content);
+            assert_eq!(session.head(), content.strip_suffix("X-Inside-B: body\r\n").unwrap().as_bytes());
+            assert_eq!(session.answer(Verdict::Pass), Step::Commit);
+            let message = session.message("q1", 7, "DATE", b"X-Inside-C: ours\r\n", firewall).unwrap();
+            let (all, filed) = octets(&message);
+            let (ours, sent) = all.split_once("\tDATE\r\n").unwrap();
+            assert!(ours.starts_with("X-Inside-C: ours\r\nReceived: from c"), "{ours}");
+            assert_eq!((sent, filed), (expected, in_file));
+        }
+    }
+}
+
+#[test]
+fn dropped_recipients_do_not_get_the_message() {
+    let three = ["a@example.test", "\"b c\"@example.test", "d@example.test"];
+    let left = |dropped: &[&str]| {
+        let mut session = asking(config(), &three, "A: b\r\n");
+        session.drop_recipients(&dropped.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(session.answer(Verdict::Pass), Step::Commit);
+        let message = session.message("q1", 7, "DATE", b"", None);
+        assert_eq!(session.committed(None), Step::NeedInput);
+        assert!(
+            String::from_utf8(session.take_output()).unwrap().ends_with("250 2.6.0 q1 Queued mail for delivery\r\n")
+        );
+        message.map(|message| {
+            message.envelope.recipients.into_iter().map(|recipient| recipient.address).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(left(&[]).unwrap(), three);
+    assert_eq!(left(&["x@far.test"]).unwrap(), three);
+    assert_eq!(left(&["\"b c\"@example.test", "a@example.test"]).unwrap(), ["d@example.test"]);
+    assert_eq!(left(&three), None);
+    // Nothing can be dropped but at a content stage.
+    let mut session =
+        Session::new(Arc::new(Config { asked: 1 << Stage::Data as u8, ..config() }), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.test>\r\nDATA\r\n");
+    session.drop_recipients(&["a@example.test".into()]);
+    assert_eq!(session.transaction().unwrap().recipients.len(), 1);
+}
+
+#[test]
+fn submitter_is_offered_and_taken_only_when_on() {
+    let stream = format!(
+        "EHLO c\r\nMAIL FROM:<> SUBMITTER={}@b.test\r\nRSET\r\nMAIL FROM:<> SUBMITTER=j+C3+BC@b.test\r\n",
+        "+61".repeat(60)
+    );
+    let off = say(config(), &stream);
+    assert!(
+        !off.contains("250-SUBMITTER") && off.contains("\r\n555 5.5.4 Parameter SUBMITTER is not supported\r\n"),
+        "{off}"
+    );
+    let on = say(Config { submitter: true, command_line: 64, ..config() }, &stream);
+    assert!(on.contains("250-SUBMITTER\r\n") && on.contains("\r\n250 2.1.0 <>....Sender OK\r\n"), "{on}");
+    assert!(on.ends_with("\r\n553 5.6.7 Address needs the SMTPUTF8 parameter\r\n"), "{on}");
+    let mut session = Session::new(Arc::new(Config { submitter: true, ..config() }), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(b"EHLO c\r\nMAIL FROM:<a@b> SUBMITTER=x+2By@Z.test\r\n");
+    let parameters = &session.transaction().unwrap().parameters;
+    assert_eq!(parameters.submitter.as_ref().map(Address::to_string).as_deref(), Some("x+y@z.test"));
 }
 
 #[test]
@@ -139,11 +234,12 @@ fn refuses_content_faults_after_its_end_and_goes_on() {
     for (content, code) in [
         ("a\nb", "550 5.6.0"),
         (&"x".repeat(300), "500 5.6.0"),
-        (&"y\r\n".repeat(900), "552 5.3.4"),
+        (&format!("\r\n{}", "y\r\n".repeat(900)), "552 5.3.4 Message size"),
+        (&"y\r\n".repeat(400), "552 5.3.4 Header section is too large"),
         (hops.as_str(), "554 5.4.6"),
     ] {
         let said = say(config(), &format!("{envelope}{content}\r\n.\r\nNOOP\r\n"));
-        assert!(said.contains(&format!("\r\n{code} ")) && said.ends_with("250 2.0.0 OK\r\n"), "{said}");
+        assert!(said.contains(&format!("\r\n{code}")) && said.ends_with("250 2.0.0 OK\r\n"), "{said}");
     }
 }
 

@@ -1,4 +1,4 @@
-"""A real name server on 127.0.0.1, UDP and TCP on one port, in a thread of its own; it can misbehave in every way we know.
+"""A real name server on 127.0.0.1 (or `host=`), UDP and TCP on one port, in a thread of its own; it can misbehave in every way we know.
 
     with NameServer('''
         example.test            TXT   "v=spf1 mx -all"
@@ -78,7 +78,9 @@ class NameServer:
         *,
         tcp: bool = True,
         negative_ttl: int | None = 60,
+        host: str = "127.0.0.1",
     ) -> None:
+        self.host = host
         self.questions: list[tuple[str, str]] = []
         self.tcp_questions: list[tuple[str, str]] = []
         self.negative_ttl = negative_ttl
@@ -97,7 +99,7 @@ class NameServer:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def add(self, name: str, kind: str, *values: Value, ttl: int = 300) -> None:
         """These records, with those of the kind that are there; without values the name alone."""
@@ -151,12 +153,14 @@ class NameServer:
         self._stop = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         while True:
-            udp, _ = await self._loop.create_datagram_endpoint(lambda: Datagrams(self), local_addr=("127.0.0.1", 0))
+            udp, self.datagrams = await self._loop.create_datagram_endpoint(
+                lambda: Datagrams(self), local_addr=(self.host, 0)
+            )
             self.port = udp.get_extra_info("sockname")[1]
             if not self._tcp:
                 break
             try:
-                tcp = await asyncio.start_server(self._conversation, "127.0.0.1", self.port)
+                tcp = await asyncio.start_server(self._conversation, self.host, self.port)
                 break
             except OSError:
                 udp.close()
@@ -242,7 +246,7 @@ class NameServer:
             response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.DNSSEC_BOGUS, "no good")])
         if fault == "wrong-question":
             response.question[0].name = dns.name.from_text("other.test")
-        wire = response.to_wire(max_size=WHOLE)
+        wire = response.to_wire(max_size=WHOLE, want_shuffle=False)
         if fault == "garbage":
             wire = wire[:2] + b"\xff" * 30
         elif fault == "malformed":
@@ -285,6 +289,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, query: bytes, address: tuple[str, int]) -> None:
+        self.asker = address
         try:
             delay, answer = self.server.treat(query, tcp=False)
         except (dns.exception.DNSException, ValueError):

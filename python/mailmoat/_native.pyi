@@ -10,7 +10,11 @@ from typing import Final, TypedDict, final, type_check_only
 
 @final
 class Message:
-    """Envelope, trace fields and content of one message; never changes."""
+    """Envelope, trace and content of one message; never changes.
+
+    The trace is what goes in front of the content: fields added here and, when the content is in a file, the header section too,
+    unless an older version stored it. Only both together are the message.
+    """
 
     def __new__(
         cls,
@@ -42,19 +46,20 @@ class Message:
     @property
     def smtputf8(self) -> bool: ...
     @property
-    def eight_bit(self) -> bool: ...
+    def eight_bit(self) -> bool:
+        """An octet above 127 occurs in trace or content."""
     @property
     def session_id(self) -> str: ...
     @property
     def client(self) -> str: ...
     @property
     def size(self) -> int:
-        """Octets of trace fields and content."""
+        """Octets of trace and content."""
     @property
     def content_path(self) -> str | None:
         """The content file, or None while the content is in memory."""
     def octets(self) -> bytes:
-        """Trace fields and content; of a content file the trace fields alone."""
+        """Trace and content; of a content file the trace alone, which goes before it."""
 
 # --- address ---
 
@@ -138,6 +143,34 @@ class Client:
     def untouched(self) -> bool:
         """Closed before anything but 421 was replied to the transaction."""
 
+# --- header ---
+
+PRA_FOUND: Final = 0
+PRA_ABSENT: Final = 1
+PRA_ILL_FORMED: Final = 2
+
+def responsible_address(head: bytes) -> tuple[int, str, Address | None]:
+    """The purported responsible address of a header section (RFC 4407 2); a body after it is not read.
+
+    `PRA_FOUND`, the field (`Resent-Sender`, `Resent-From`, `Sender` or `From`) and its mailbox, whose domain is never empty but may
+    be an address literal. `PRA_ABSENT`, empty, None: no such field is there with anything in it. `PRA_ILL_FORMED`, the field that
+    makes it so, None: it is there too often, or does not hold exactly one mailbox with a domain.
+    """
+
+def received_sources(head: bytes) -> list[str | None]:
+    """Of each Received field, top first, the address its writer saw its client come from, in canonical form; None where untold."""
+
+@final
+class HeaderFirewall:
+    """Takes out of a stranger's header section what only this host and those inside may say; compares by value.
+
+    That is each field whose name begins with one of `prefixes`, whatever the case, and each Authentication-Results whose
+    authserv-id is this one, however it is spelled (RFC 8601 5). Order and octets of all else stay as they are.
+    """
+
+    def __new__(cls, authserv_id: str, prefixes: list[str]) -> HeaderFirewall: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
 # --- session ---
 
 STEP_NEED_INPUT: Final = 0
@@ -175,13 +208,16 @@ class SessionConfig:
         text_line: int,
         recipients: int,
         message_size: int,
+        header: int,
         memory_content: int,
         hops: int,
         errors: int,
         idle_commands: int,
         bare_newline: str,
+        submitter: bool,
     ) -> SessionConfig:
-        """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets.
+        """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets; `header` is that of the
+        header section; `submitter` offers SUBMITTER (RFC 4405).
 
         Raises:
             ValueError: `bare_newline` is neither `refuse` nor `normalise`.
@@ -206,8 +242,16 @@ class Session:
     def discard(self) -> int:
         """At content stages: tell the peer 250 and keep nothing."""
     def release(self) -> int: ...
-    def message(self, queue_id: str, arrival: int, date: str, stamps: bytes) -> Message | None:
-        """The message with its Received field (RFC 5321 4.4); None when policy discards it."""
+    def message(
+        self, queue_id: str, arrival: int, date: str, stamps: bytes, firewall: HeaderFirewall | None
+    ) -> Message | None:
+        """The message with its Received field (RFC 5321 4.4); None when policy discards it. What was sent goes through the
+        firewall, the stamps do not.
+        """
+    def drop(self, recipients: list[str]) -> None:
+        """At STAGE_END_OF_HEADERS or STAGE_END_OF_DATA, before `pass_`: take these out of the transaction, the message goes to the
+        rest. With nobody left it is discarded.
+        """
     def committed(self) -> int: ...
     def not_committed(self, code: int, enhanced: str, text: str) -> int: ...
     def stop(self, code: int, enhanced: str, text: str) -> int:
@@ -253,10 +297,14 @@ class Session:
     def recipient(self) -> Address | None:
         """The recipient asked about at STAGE_RCPT."""
     @property
-    def recipients(self) -> list[str]: ...
+    def recipients(self) -> list[Address]:
+        """The accepted ones of the transaction, in their order."""
+    @property
+    def submitter(self) -> Address | None:
+        """The SUBMITTER parameter of MAIL; its domain is never empty. Told by the peer: never believe it alone."""
     @property
     def head(self) -> bytes:
-        """The first octets of the content, which hold its header section."""
+        """The header section of the content with the empty line that ends it, once it is there."""
     @property
     def replies(self) -> list[int]:
         """Counts of replies by the first digit of the code."""
@@ -423,7 +471,7 @@ class SpoolEntry(TypedDict):
     due: int  # milliseconds since the epoch
     attempts: int
     reverse_path: str
-    size: int  # octets of trace fields and content
+    size: int  # octets of trace and content
     recipients: list[tuple[str, int, str]]  # (address, state, reply)
     partition: str  # tag
     owned: bool  # a process owns the partition now

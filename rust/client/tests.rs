@@ -8,6 +8,8 @@ use super::*;
 use crate::content::{Content, ContentFile};
 use crate::message::{Envelope, Recipient};
 
+const TRACE: &[u8] = b"Received: x\r\n";
+
 fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: bool) -> Arc<Message> {
     let recipient =
         |address: &&str| Recipient { address: (*address).to_owned(), state: State::Pending, reply: String::new() };
@@ -22,7 +24,7 @@ fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: boo
             smtputf8,
             ..Envelope::default()
         },
-        trace: b"Received: x\r\n".to_vec(),
+        trace: TRACE.to_vec(),
         content,
     })
 }
@@ -314,6 +316,44 @@ fn what_the_next_hop_cannot_take_is_not_sent() {
         assert_eq!(dialogue.begin(&message_of(content(octets), "", recipients, smtputf8)), Step::Wait);
         assert_eq!(dialogue.written, [mail]);
     }
+}
+
+/// Whether the header section is in the content file, as it once was, or ends the trace: the same is sent and decided.
+#[test]
+fn both_forms_of_a_filed_message_are_one() {
+    let path = std::env::temp_dir().join(format!("mailmoat-forms-{}", std::process::id()));
+    for (header, body, mail) in [
+        ("Subject: a\r\n\r\n", "\u{e4} \r\n\r\n.b\r\n", Some("MAIL FROM:<> BODY=8BITMIME\r\n")),
+        ("Subject: a\r\n\r\n", "a\r\n.b\r\n", Some("MAIL FROM:<>\r\n")),
+        ("\r\n", "\u{e4}\r\n", Some("MAIL FROM:<> BODY=8BITMIME\r\n")),
+        ("Subject: \u{e4}\r\n\r\n", "a\r\n", None),
+    ] {
+        let all = format!("Received: x\r\n{header}{body}");
+        let forms = [TRACE.len(), TRACE.len() + header.len()].map(|at| {
+            let (trace, content) = all.split_at(at);
+            fs::write(&path, content).unwrap();
+            let octets = Octets::File(ContentFile::kept(path.clone(), content.len() as u64));
+            let message = message_of(Content { octets, eight_bit: !content.is_ascii() }, "", &["x@b.example"], true);
+            let message = Arc::into_inner(message).unwrap();
+            let message = Arc::new(Message { trace: trace.into(), ..message });
+            assert_eq!(message.size(), all.len() as u64);
+            let mut dialogue = Dialogue::smtp(MIME);
+            if dialogue.begin(&message) == Step::Done {
+                return Err(dialogue.outcomes());
+            }
+            dialogue.hear("250 ok\r\n");
+            dialogue.hear("250 ok\r\n");
+            dialogue.hear("354 go\r\n");
+            while dialogue.client.step() == Step::More {
+                dialogue.take();
+            }
+            Ok((dialogue.written[0].clone(), dialogue.written[3..].concat()))
+        });
+        assert_eq!(forms[0], forms[1], "{all:?}");
+        let sent = forms[0].as_ref().ok().map(|(mail, sent)| (mail.as_str(), sent.clone()));
+        assert_eq!(sent, mail.map(|mail| (mail, all.replace("\n.", "\n..") + ".\r\n")));
+    }
+    fs::remove_file(path).unwrap();
 }
 
 #[test]

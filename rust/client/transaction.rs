@@ -1,7 +1,7 @@
 //! What is known of one transaction: which recipient stands where, and what the next hop must offer for it.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::sync::Arc;
 
 use crate::content::Octets;
@@ -154,10 +154,12 @@ impl Transaction {
         if !message.content.eight_bit {
             return Ok(false);
         }
+        // The header section may end in the trace already.
+        let trace = message.trace.as_slice();
         match (&message.content.octets, &mut self.file) {
-            (Octets::Memory(octets), _) => has_eight_bit_header(octets.as_slice()),
+            (Octets::Memory(octets), _) => has_eight_bit_header(trace.chain(octets.as_slice())),
             (Octets::File(_), Some(file)) => {
-                let found = has_eight_bit_header(BufReader::new(&mut *file))?;
+                let found = has_eight_bit_header(trace.chain(BufReader::new(&mut *file)))?;
                 file.rewind()?;
                 Ok(found)
             }

@@ -79,7 +79,7 @@ impl Message {
 
     #[getter]
     fn eight_bit(&self) -> bool {
-        self.0.content.eight_bit
+        self.0.content.eight_bit || !self.0.trace.is_ascii()
     }
 
     #[getter]
@@ -106,7 +106,7 @@ impl Message {
         }
     }
 
-    /// Trace fields and content in one piece, for content in memory; of a content file the trace fields alone.
+    /// Trace and content in one piece, for content in memory; of a content file the trace alone, which goes before it.
     fn octets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let message = &self.0;
         let memory: &[u8] = match &message.content.octets {

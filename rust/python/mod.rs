@@ -4,8 +4,10 @@ use pyo3::prelude::*;
 
 mod address;
 mod client;
+mod header;
 mod message;
 mod session;
+mod session_config;
 mod shared;
 mod snapshot;
 mod spool;
@@ -16,8 +18,10 @@ mod wheel;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
     client::register(module)?;
+    header::register(module)?;
     message::register(module)?;
     session::register(module)?;
+    session_config::register(module)?;
     shared::register(module)?;
     snapshot::register(module)?;
     spool::register(module)?;

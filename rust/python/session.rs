@@ -1,70 +1,16 @@
 //! Binding of `crate::session`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::address::Address;
+use super::header::HeaderFirewall;
 use super::message::Message;
-use crate::address::Limits;
-use crate::content::{BareNewline, ContentRules};
+use super::session_config::SessionConfig;
 use crate::reply::Reply;
-use crate::session::{Config, Session as Inner, Stage, Step, Verdict};
-
-/// See `_native.pyi`.
-#[pyclass(frozen, module = "mailmoat._native")]
-pub struct SessionConfig(Arc<Config>);
-
-#[pymethods]
-impl SessionConfig {
-    #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
-    #[new]
-    #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
-        command_line, text_line, recipients, message_size, memory_content, hops, errors, idle_commands, bare_newline))]
-    fn new(
-        hostname: String,
-        default_domain: String,
-        loose_dir: PathBuf,
-        asked: u8,
-        tarpit: u64,
-        tarpit_session: u64,
-        local_part: usize,
-        domain: usize,
-        path: usize,
-        command_line: usize,
-        text_line: usize,
-        recipients: usize,
-        message_size: u64,
-        memory_content: usize,
-        hops: usize,
-        errors: u32,
-        idle_commands: u32,
-        bare_newline: &str,
-    ) -> PyResult<Self> {
-        let bare = match bare_newline {
-            "refuse" => BareNewline::Refuse,
-            "normalise" => BareNewline::Normalise,
-            other => return Err(PyValueError::new_err(format!("bare_newline is refuse or normalise, not {other:?}"))),
-        };
-        Ok(Self(Arc::new(Config {
-            hostname,
-            default_domain,
-            addresses: Limits { local_part, domain, path },
-            content: ContentRules { size: message_size, line: text_line, memory: memory_content, bare, loose_dir },
-            command_line,
-            recipients,
-            hops,
-            errors,
-            idle_commands,
-            tarpit,
-            tarpit_session,
-            asked,
-        })))
-    }
-}
+use crate::session::{Session as Inner, Stage, Step, Verdict};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -137,9 +83,23 @@ impl Session {
         self.step(step)
     }
 
-    #[pyo3(signature = (queue_id, arrival, date, stamps))]
-    fn message(&mut self, queue_id: &str, arrival: i64, date: &str, stamps: &[u8]) -> Option<Message> {
-        self.inner.message(queue_id, arrival, date, stamps).map(|message| Message(Arc::new(message)))
+    #[pyo3(signature = (queue_id, arrival, date, stamps, firewall))]
+    fn message(
+        &mut self,
+        queue_id: &str,
+        arrival: i64,
+        date: &str,
+        stamps: &[u8],
+        firewall: Option<&HeaderFirewall>,
+    ) -> Option<Message> {
+        let firewall = firewall.map(|firewall| &firewall.0);
+        self.inner.message(queue_id, arrival, date, stamps, firewall).map(|message| Message(Arc::new(message)))
+    }
+
+    #[pyo3(name = "drop")]
+    #[allow(clippy::needless_pass_by_value)] // PyO3 makes the list anew in any case
+    fn drop_recipients(&mut self, recipients: Vec<String>) {
+        self.inner.drop_recipients(&recipients);
     }
 
     fn committed(&mut self) -> u8 {
@@ -233,10 +193,15 @@ impl Session {
     }
 
     #[getter]
-    fn recipients(&self) -> Vec<String> {
+    fn recipients(&self) -> Vec<Address> {
         self.inner.transaction().map_or_else(Vec::new, |transaction| {
-            transaction.recipients.iter().map(|(address, _)| address.to_string()).collect()
+            transaction.recipients.iter().map(|(address, _)| Address(address.clone())).collect()
         })
+    }
+
+    #[getter]
+    fn submitter(&self) -> Option<Address> {
+        self.inner.transaction()?.parameters.submitter.clone().map(Address)
     }
 
     #[getter]
@@ -293,6 +258,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, stage) in stages {
         module.add(name, stage as u8)?;
     }
-    module.add_class::<SessionConfig>()?;
     module.add_class::<Session>()
 }

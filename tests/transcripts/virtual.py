@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from unittest import mock
 
 from mailmoat import clock, maillog, metrics
+from mailmoat._native import Address
 from mailmoat.directory import Answer
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.pipeline import Pipeline
@@ -235,7 +236,9 @@ class Known:
 
 
 def scripted(loop, stage, only, words):
-    """An agent that does at one stage what a line says: `raises`, `waits 2s`, `refuses 550 5.7.1 No`, `discards`, `stamps X: y`."""
+    """An agent that does at one stage what a line says: `raises`, `waits 2s`, `refuses 550 5.7.1 No`, `discards`, `stamps X: y`,
+    `drops a@b.test`.
+    """
 
     def judge(text):
         word, _, rest = text.partition(" ")
@@ -249,6 +252,8 @@ def scripted(loop, stage, only, words):
             return Discard("scripted")
         if word == "stamps":
             return Pass((rest.encode() + b"\r\n",))
+        if word == "drops":
+            return Pass(dropped=tuple(Address.parse(address) for address in rest.split()))
         if word == "passes":
             return PASS
         raise AssertionError(text)

@@ -103,6 +103,15 @@ def test_stamps_are_gathered_in_order(waiting):
     assert waited == bool(waiting), "agents that answer at once need no task"
 
 
+@pytest.mark.parametrize("waiting", ["", "a", "b", "ab"])
+def test_dropped_recipients_add_up(waiting):
+    carol = Address.parse("carol@b.test")
+    says = {"a": Pass((b"X: 1\r\n",), (BOB,)), "b": Pass(dropped=(carol,)), "c": PASS}
+    agents = [agent(label, verdict, [], waits=label in waiting) for label, verdict in says.items()]
+    verdict, _ = ask(Pipeline(agents, never))
+    assert verdict == Pass((b"X: 1\r\n",), (BOB, carol))
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_one_that_raises_costs_a_451_and_is_named_in_the_log(failures, waits):
     asked, counted = [], []

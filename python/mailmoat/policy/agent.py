@@ -46,9 +46,18 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Go on to the next agent; `stamps` are whole header fields, CRLF-ended, for the top of the message."""
+    """Go on to the next agent; `stamps` are whole header fields, CRLF-ended, for the top of the message.
+
+    `dropped`, at a content stage: recipients whose copy is discarded, while the message goes to the rest. The client hears
+    nothing of it. With nobody left it is a discard.
+    """
 
     stamps: tuple[bytes, ...] = ()
+    dropped: tuple[Address, ...] = ()
+
+    def and_then(self, other: Pass) -> Pass:
+        """What both say together, this one first."""
+        return Pass(self.stamps + other.stamps, self.dropped + other.dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +115,16 @@ class SessionView(Protocol):
         """None is the null reverse-path."""
 
     @property
+    def recipients(self) -> tuple[Address, ...]:
+        """Those accepted in the transaction so far and not dropped since, in their order."""
+
+    @property
+    def submitter(self) -> Address | None:
+        """What the client gave as SUBMITTER with MAIL (RFC 4405); its domain is never empty."""
+
+    @property
     def head(self) -> bytes:
-        """From END_OF_HEADERS on: the header section."""
+        """From END_OF_HEADERS on: the header section as sent, with the empty line that ends it."""
 
 
 class Agent:

@@ -49,7 +49,7 @@ class Pipeline:
         """The verdict at a stage, at once or as an awaitable; never raises."""
         arguments = (session,) if recipient is None else (session, recipient)
         agents = iter(self._stages[stage])
-        return self._next(agents, arguments, ())
+        return self._next(agents, arguments, PASS)
 
     def ended(self, session: SessionView) -> None:
         """Tell every agent that wants to know that the connection is gone; never raises."""
@@ -63,20 +63,22 @@ class Pipeline:
         self,
         agents: Iterator[tuple[str, Asked]],
         arguments: tuple[object, ...],
-        stamps: tuple[bytes, ...],
+        passed: Pass,
     ) -> Verdict | Awaitable[Verdict]:
         for name, asked in agents:
             try:
                 verdict = asked(*arguments)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
                 return self._failed(name, error, arguments)
+            if verdict is PASS:
+                continue
             if isinstance(verdict, Pass):
-                stamps += verdict.stamps
+                passed = passed.and_then(verdict)
             elif inspect.isawaitable(verdict):
-                return self._wait(name, verdict, agents, arguments, stamps)
+                return self._wait(name, verdict, agents, arguments, passed)
             else:
                 return self._decided(name, verdict, arguments)
-        return Pass(stamps) if stamps else PASS
+        return passed
 
     async def _wait(
         self,
@@ -84,7 +86,7 @@ class Pipeline:
         awaited: Awaitable[Verdict],
         agents: Iterator[tuple[str, Asked]],
         arguments: tuple[object, ...],
-        stamps: tuple[bytes, ...],
+        passed: Pass,
     ) -> Verdict:
         try:
             verdict = await awaited
@@ -92,7 +94,7 @@ class Pipeline:
             return self._failed(name, error, arguments)
         if not isinstance(verdict, Pass):
             return self._decided(name, verdict, arguments)
-        rest = self._next(agents, arguments, stamps + verdict.stamps)
+        rest = self._next(agents, arguments, passed.and_then(verdict))
         return rest if isinstance(rest, (Pass, *DECISIONS)) else await rest
 
     def _decided(self, name: str, verdict: Verdict, arguments: tuple[object, ...]) -> Verdict:

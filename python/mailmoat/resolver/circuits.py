@@ -60,6 +60,11 @@ class Circuits:
         if circuit is not None and circuit.opens_at:
             self.open -= 1
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._circuits.clear()
+        self.open = 0
+
     def unanswered(self, zone: str) -> None:
         """No answer came in time."""
         circuit = self._circuits.setdefault(zone, _Circuit())

@@ -7,13 +7,14 @@ it is connected, so that a closed port is known at once. Raises TimeoutError, OS
 from __future__ import annotations
 
 import asyncio
+import socket  # noqa: TID251 - a connected socket of its own for each question
 import struct
 from typing import TYPE_CHECKING
 
 from mailmoat.resolver import wire
 
 if TYPE_CHECKING:
-    from mailmoat.settings.values import NameServer
+    from mailmoat.settings.name_server import NameServer
 
 
 async def ask(server: NameServer, question: wire.Question, seconds: float) -> bytes:
@@ -27,34 +28,53 @@ async def ask(server: NameServer, question: wire.Question, seconds: float) -> by
 
 
 class _Awaited(asyncio.DatagramProtocol):
-    """A socket that waits for one answer."""
+    """A socket that asks one question and waits for the answer."""
 
     def __init__(self, question: wire.Question, answer: asyncio.Future[bytes]) -> None:
-        self.question = question
-        self.answer = answer
+        self._question = question
+        self._answer = answer
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]  # what it is
+        self._transport = transport
+        if self._answer.done():
+            transport.close()
+        else:
+            transport.sendto(self._question.octets)
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
-        if not self.answer.done() and self.question.answered_by(data):
-            self.answer.set_result(data)
+        if not self._answer.done() and self._question.answered_by(data):
+            self._answer.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc)
+        if not self._answer.done():
+            self._answer.set_exception(exc)
+
+    def close(self) -> None:
+        """Let go of the socket, were it not even made: who is cancelled meanwhile never gets to see the transport."""
+        self._answer.cancel()
+        if self._transport:
+            self._transport.close()
 
 
 async def _over_udp(server: NameServer, question: wire.Question, deadline: float) -> bytes:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Awaited(question, answer), remote_addr=(server.host, server.port)
-    )
+    awaited = _Awaited(question, answer)
+    asking = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        asking.setblocking(False)
+        asking.connect((server.host, server.port))
+    except OSError:
+        asking.close()
+        raise
     timer = loop.call_at(deadline, _expire, answer)
     try:
-        transport.sendto(question.octets)
+        await loop.create_datagram_endpoint(lambda: awaited, sock=asking)
         return await answer
     finally:
         timer.cancel()
-        transport.close()
+        awaited.close()
 
 
 def _expire(answer: asyncio.Future[bytes]) -> None:

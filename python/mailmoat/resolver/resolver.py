@@ -36,7 +36,7 @@ class DnsResolver:
         self._cache = Cache(settings.cache_entries)
         self._flights = Flights()
         self._zones = Circuits(settings.failures, settings.open_time)
-        self._life = Life(self._servers, settings.failures, settings.open_time, self._show_life)
+        self._life = Life(self._servers, settings.failures, settings.open_time, self._servers_changed)
         self._closed = False
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
@@ -117,6 +117,9 @@ class DnsResolver:
         if self._figures:
             self._figures.add(metric)
 
-    def _show_life(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to tell
+    def _servers_changed(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to tell
+        """What dead servers did not answer says nothing about the zones that were asked for."""
+        self._zones.clear()
         if self._figures:
             self._figures.set(metrics.DNS_SERVERS_SILENT, int(silent))
+            self._figures.set(metrics.DNS_CIRCUITS_OPEN, 0)

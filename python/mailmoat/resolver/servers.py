@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock
 from mailmoat.resolver import exchange, wire
 from mailmoat.resolver.answer import Answer, Failed, Failure
-from mailmoat.settings.values import NameServer, name_server
+from mailmoat.settings.name_server import NameServer, name_server
 
 if TYPE_CHECKING:
     from mailmoat.settings.tree import DnsSettings
@@ -35,7 +35,7 @@ def of_the_system(path: Path = RESOLV_CONF) -> tuple[NameServer, ...]:
                     servers.append(name_server(address))
                 except ValueError:
                     continue
-    return tuple(servers) or (NameServer("127.0.0.1", 53),)
+    return tuple(servers) or (NameServer("127.0.0.1"),)
 
 
 class _Known:

@@ -61,7 +61,10 @@ class Evaluator:
             evaluation = Evaluation(question, domain, self._resolver, self._void_lookups, trace)
         except spf.PermError as error:
             return _told(
-                Result(Status.PERM_ERROR, "Unknown Client Address", domain=domain, problem=one_line(str(error))), trace
+                Result(
+                    Status.PERM_ERROR, "Unknown Client Address", domain=one_line(domain), problem=one_line(str(error))
+                ),
+                trace,
             )
         try:
             return _told(_conclude(evaluation), trace)

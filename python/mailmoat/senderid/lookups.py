@@ -39,14 +39,11 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
     def __init__(
         self, question: Question, domain: str, resolver: Resolver, void_limit: int, trace: list[Step] | None
     ) -> None:
-        super().__init__(
-            i=question.ip.partition("%")[0],
-            s=question.mailbox,
-            h=question.hello,
-            receiver=question.receiver,
-            querytime=0,
-        )
-        self.l = question.mailbox.rpartition("@")[0] or "postmaster"  # a local part may hold an @
+        local, at, _ = question.mailbox.rpartition("@")  # a local part may hold an @
+        mailbox = question.mailbox if local or not at else f"postmaster{question.mailbox}"  # RFC 7208 4.3
+        super().__init__(i="", s=mailbox, h=question.hello, receiver=question.receiver, querytime=0)
+        self.set_ip(question.ip.partition("%")[0])
+        self.l = local or "postmaster"
         self.o = self.d = domain
         self.scope: Scope = question.scope
         self.resolver = resolver

@@ -144,6 +144,16 @@ class Connection(asyncio.BufferedProtocol):
         return self._session.reverse_path if self._session else None
 
     @property
+    def recipients(self) -> tuple[Address, ...]:
+        """Those accepted in the transaction and not dropped since."""
+        return tuple(self._session.recipients) if self._session else ()
+
+    @property
+    def submitter(self) -> Address | None:
+        """What the peer gave as SUBMITTER."""
+        return self._session.submitter if self._session else None
+
+    @property
     def head(self) -> bytes:
         """The header section, once it is there."""
         return self._session.head if self._session else b""
@@ -287,6 +297,8 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(verdict, Pass):
             if verdict.stamps:
                 self._stamp(session, verdict.stamps)
+            if verdict.dropped:
+                session.drop([str(dropped) for dropped in verdict.dropped])
             return session.pass_()
         if isinstance(verdict, Discard):
             self._record.decided(verdict.reason)
@@ -321,7 +333,7 @@ class Connection(asyncio.BufferedProtocol):
         queue_id = desk.store.next_queue_id()
         now = clock.wall_ms()
         stamps = b"".join(stamp for number, stamp in self._stamps if number in (-1, 0, session.transactions))
-        message = session.message(queue_id, now, desk.date(now), stamps)
+        message = session.message(queue_id, now, desk.date(now), stamps, desk.firewall(self.peer))
         if message is None:
             self._run(session.committed())
         else:

@@ -32,6 +32,8 @@ REASONS = {
     "directory not available": "directory",
 }
 """Label of the metric for each rule of an agent that refuses recipients."""
+OURS = ["X-MS-Exchange-Organization-", "X-MS-Exchange-Forest-"]
+"""Beginnings of the names of header fields that servers inside an organisation believe."""
 INPUT_OCTETS = 16_384
 """Read at once: a held session keeps one read beyond its bound, and there may be tens of thousands of them."""
 
@@ -66,6 +68,8 @@ class Desk:
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.connections: set[Connection] = set()
         self._proxies = Networks(settings.listen_proxy_networks)
+        self._inside = Networks(settings.relay.networks)
+        self._firewall = _native.HeaderFirewall(settings.hostname, OURS)
         self._shared: Shared = figures.shared
         self._sessions = 0
         self._date = (0, "")
@@ -98,6 +102,10 @@ class Desk:
     def may_speak_proxy(self, peer: str) -> bool:
         """Whether the host at this address may tell us who its client is."""
         return peer in self._proxies
+
+    def firewall(self, peer: str) -> _native.HeaderFirewall | None:
+        """What a message of this client goes through: None for those inside, whose word is taken (RFC 8601 5)."""
+        return None if peer in self._inside else self._firewall
 
     def admit(self, peer: str) -> tuple[bytes, str]:
         """Count a session of this source: what to give to `closed`, and why it is refused, if it is."""
@@ -141,9 +149,11 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         text_line=limits.text_line,
         recipients=limits.recipients,
         message_size=limits.message_size,
+        header=limits.header_size,
         memory_content=limits.memory_content,
         hops=limits.hops,
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         bare_newline=settings.smtp.bare_newline,
+        submitter=False,
     )

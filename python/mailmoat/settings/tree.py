@@ -25,7 +25,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from mailmoat.settings import forms, values
 from mailmoat.settings.forms import Form
-from mailmoat.settings.values import Listener, NameServer, NextHop
+from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.settings.values import Listener, NextHop
 
 DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", forms.show_duration)
 DOMAINS = Form("domains such as example.com, separated by commas", forms.show)
@@ -73,7 +74,7 @@ Action = Annotated[
     Form("StampStatus, Reject or Delete", forms.show),
 ]
 NameServers = Annotated[
-    tuple[Annotated[NameServer, PlainValidator(values.name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
+    tuple[Annotated[NameServer, PlainValidator(name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
 ]
 Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", forms.show, forms.below)]
 
@@ -257,7 +258,8 @@ class DnsSettings(Branch):
         default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
     )
     negative_time: Duration = Field(
-        default=3600.0, description="The same for the answer that there is no such name or no such record."
+        default=3600.0,
+        description="How long the answer that a name or record is not there is kept at most, in seconds.",
     )
     failures: Positive = Field(
         default=5,
@@ -278,6 +280,10 @@ class LimitsSettings(Branch):
     text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
     recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
     message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")
+    header_size: Size = Field(
+        default=256 << 10,
+        description="Octets of a header section; a message with a longer one is refused with 552. 0 = off.",
+    )
     hops: Count = Field(default=100, description="Received fields at which a message is refused as looping. 0 = off.")
     command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
     data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
@@ -296,7 +302,7 @@ class LimitsSettings(Branch):
     )
     memory_content: Size = Field(
         default=128 << 10,
-        description="Octets of content kept in memory while it is received; a larger one goes to a file. 0 = off.",
+        description="Octets of content kept in memory while it is received; the body of a larger one goes to a file. 0 = off.",
     )
 
 

@@ -37,18 +37,7 @@ class Listener:
     proxy: bool = False
 
     def __str__(self) -> str:
-        return f"{'proxy://' if self.proxy else ''}{_bracketed(self.host)}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class NameServer:
-    """One name server to ask."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{_bracketed(self.host)}:{self.port}"
+        return f"{'proxy://' if self.proxy else ''}{bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,8 @@ class NextHop:
         return self.text
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """A host as it stands before a colon and a port."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -227,7 +217,8 @@ def _port(written: str) -> int:
     return int(written)
 
 
-def _host_and_port(written: str, default_port: int | None) -> tuple[str, int]:
+def host_and_port(written: str, default_port: int | None) -> tuple[str, int]:
+    """The parts of `host:port` or `[address]:port`; without a port the default, or a mistake when there is none."""
     match = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(.*))?", written)
     if not match or not (match[1] or match[2]):
         raise ValueError("no host and port" if default_port is None else "no host")
@@ -237,16 +228,21 @@ def _host_and_port(written: str, default_port: int | None) -> tuple[str, int]:
     return match[1] or match[2], port
 
 
+def ip_text(host: str) -> str:
+    """An IP address in its one form."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        raise ValueError(f"{host} is not an IP address") from None
+
+
 def listener(value: object) -> Listener:
     """`address:port`, `[address]:port` or either after `proxy://`."""
     if isinstance(value, Listener):
         return value
     written = text(value)
-    host, port = _host_and_port(written.removeprefix("proxy://"), None)
-    try:
-        return Listener(str(ip_address(host)), port, written.startswith("proxy://"))
-    except ValueError:
-        raise ValueError(f"{host} is not an IP address") from None
+    host, port = host_and_port(written.removeprefix("proxy://"), None)
+    return Listener(ip_text(host), port, written.startswith("proxy://"))
 
 
 def admin_listen(value: object) -> str:
@@ -259,23 +255,6 @@ def admin_listen(value: object) -> str:
     return str(address)
 
 
-def name_server(value: object) -> NameServer:
-    """An IP address, `address:port` or `[address]:port`; an IPv6 address without a port needs no brackets."""
-    if isinstance(value, NameServer):
-        return value
-    written = text(value)
-    try:
-        return NameServer(str(ip_address(written)), 53)
-    except ValueError:
-        host, port = _host_and_port(written, 53)
-    if port == 0:
-        raise ValueError("0 is not a port to ask at")
-    try:
-        return NameServer(str(ip_address(host)), port)
-    except ValueError:
-        raise ValueError(f"{host} is not an IP address") from None
-
-
 def next_hop(value: object) -> NextHop:
     """`smtp://host:port`, `lmtp://host:port`, `maildir:PATH` or `discard:`."""
     if isinstance(value, NextHop):
@@ -284,11 +263,11 @@ def next_hop(value: object) -> NextHop:
     kind, _, rest = written.partition(":")
     match kind:
         case "smtp" | "lmtp" if rest.startswith("//"):
-            host, port = _host_and_port(rest[2:].rstrip("/"), 25 if kind == "smtp" else 24)
+            host, port = host_and_port(rest[2:].rstrip("/"), 25 if kind == "smtp" else 24)
             if port == 0:
                 raise ValueError("0 is not a port to connect to")
             host = _connectable(host)
-            return NextHop(kind, host, port, None, f"{kind}://{_bracketed(host)}:{port}")
+            return NextHop(kind, host, port, None, f"{kind}://{bracketed(host)}:{port}")
         case "maildir" if rest:
             return NextHop("maildir", "", 0, Path(rest), written)
         case "discard" if not rest:

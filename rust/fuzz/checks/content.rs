@@ -9,6 +9,7 @@ pub fn check(input: &[u8]) {
     let ([choices, seed, size, line], stream) = super::split::<4>(input);
     let rules = ContentRules {
         size: u64::from(size) * 8,
+        header: if choices & 8 == 0 { 0 } else { usize::from(line) * 2 },
         line: usize::from(line),
         // A file costs a hundred times the decoding: now and then.
         memory: if choices & 0xF2 == 0xF2 { 64 } else { 0 },
@@ -25,8 +26,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// The content and whether it has octets above 127, or why it cannot be taken.
-type Kept = Result<(Vec<u8>, bool), Fault>;
+/// The content, or why it cannot be taken.
+type Kept = Result<Vec<u8>, Fault>;
 
 #[derive(Debug, PartialEq)]
 struct Decoded {
@@ -41,21 +42,30 @@ fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
     for piece in pieces {
         let took = decoder.feed(rules, piece);
         taken += took;
-        if rules.memory > 0 {
-            assert!(decoder.head().len() <= rules.memory);
+        if rules.header > 0 {
+            assert!(decoder.head().len() <= rules.header);
         }
         if took < piece.len() {
             break;
         }
     }
     let done = decoder.is_done();
-    let content = decoder.finish().map(|content| match &content.octets {
-        Octets::Memory(octets) => (octets.clone(), content.eight_bit),
-        Octets::File(file) => {
-            let octets = fs::read(file.path()).unwrap();
-            assert_eq!(octets.len() as u64, file.size());
-            (octets, content.eight_bit)
-        }
+    let head = decoder.head().to_vec();
+    let content = decoder.finish().map(|taken| {
+        let rest = match &taken.content.octets {
+            Octets::Memory(octets) => {
+                assert!(taken.head.is_empty());
+                octets.clone()
+            }
+            Octets::File(file) => {
+                assert!(taken.head == head && file.size() > 0);
+                fs::read(file.path()).unwrap()
+            }
+        };
+        assert_eq!((taken.content.size(), taken.content.eight_bit), (rest.len() as u64, !rest.is_ascii()));
+        let all = [taken.head, rest].concat();
+        assert!(!done || head == all[..header_section(&all)]);
+        all
     });
     Decoded { taken, done, content }
 }
@@ -90,6 +100,14 @@ fn model(rules: &ContentRules, stream: &[u8]) -> Option<(usize, Kept)> {
         fault.extend((rules.line > 0 && long + 2 > rules.line).then_some(Fault::LineTooLong));
     }
     fault.extend((rules.size > 0 && kept.len() as u64 > rules.size).then_some(Fault::TooLarge));
-    let eight_bit = !kept.is_ascii();
-    Some((end + 3, fault.into_iter().min().map_or(Ok((kept, eight_bit)), Err)))
+    // Told only where nothing before it in the list is wrong, for the octets on their own are not kept here.
+    fault.extend((rules.header > 0 && header_section(&kept) > rules.header).then_some(Fault::HeaderTooLarge));
+    Some((end + 3, fault.into_iter().min().map_or(Ok(kept), Err)))
+}
+
+/// Octets up to the end of the first empty line.
+fn header_section(content: &[u8]) -> usize {
+    (0..content.len())
+        .find(|&at| content[at..].starts_with(b"\r\n") && (at == 0 || content[..at].ends_with(b"\r\n")))
+        .map_or(content.len(), |at| at + 2)
 }

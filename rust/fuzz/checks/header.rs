@@ -1,20 +1,86 @@
-//! Fields stand one after the other from the first octet on, and hold what was between their names.
+//! Fields stand in their order in the header section and hold what was between their names; the firewall takes out whole lines
+//! and nothing else; who is responsible is one mailbox that reads back, whatever other fields there are.
 
-use mailmoat_native::header::fields;
+use mailmoat_native::address::{Address, Limits};
+use mailmoat_native::header::{Firewall, fields, received_sources};
+use mailmoat_native::mailbox::mailboxes;
+use mailmoat_native::pra::{Responsible, responsible_address};
 
 pub fn check(input: &[u8]) {
-    let (_, head) = super::split::<1>(input);
-    let mut rest = head.as_slice();
-    for field in fields(&head) {
+    let (_, content) = super::split::<1>(input);
+    let head = &content[..header_section(&content)];
+    let mut rest = head;
+    for field in fields(&content) {
         assert!(!field.name.is_empty() && field.name.iter().all(u8::is_ascii_graphic), "{field:?}");
         assert!(!field.name.contains(&b':') && field.is(std::str::from_utf8(field.name).unwrap()));
-        rest = rest.strip_prefix(field.name).unwrap().trim_ascii_start().strip_prefix(b":").unwrap();
+        // What is passed over is lines that are no fields.
+        while !rest.starts_with(field.name) || !rest[field.name.len()..].trim_ascii_start().starts_with(b":") {
+            let end = memchr::memchr(b'\n', rest).unwrap() + 1;
+            rest = &rest[end..];
+        }
+        rest = rest[field.name.len()..].trim_ascii_start().strip_prefix(b":").unwrap();
         rest = rest.strip_prefix(field.value).unwrap();
-        rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
-        // Every line after the first is folded; the last one may end in a bare LF, which is left to it.
+        rest = rest.strip_prefix(b"\r").unwrap_or(rest);
+        rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        // Every line after the first is folded.
         let mut lines = field.value.split_inclusive(|&octet| octet == b'\n').skip(1);
         assert!(lines.all(|line| matches!(line[0], b' ' | b'\t')), "{field:?}");
-        assert!(!matches!(rest.first(), Some(b' ' | b'\t')) || !head.is_empty());
     }
-    assert!(rest.len() <= head.len());
+    assert_eq!(received_sources(&content).len(), fields(&content).filter(|field| field.is("Received")).count());
+    walled(&content, head.len());
+    responsible(&content);
+}
+
+fn walled(content: &[u8], head: usize) {
+    let firewall = Firewall::new("c.test", vec!["X".into(), "Sub".into()]);
+    let cleaned = firewall.clean(content.to_vec());
+    assert_eq!(firewall.clean(cleaned.clone()), cleaned);
+    // The body is as it was, and what is left of the header section is lines of it in their order.
+    let left = cleaned.len() - (content.len() - head);
+    assert_eq!(cleaned[left..], content[head..]);
+    let mut lines = content[..head].split_inclusive(|&octet| octet == b'\n');
+    for line in cleaned[..left].split_inclusive(|&octet| octet == b'\n') {
+        assert!(lines.any(|other| other == line));
+    }
+    let forbidden = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with(b"x") || name.starts_with(b"sub")
+    };
+    assert!(!fields(&cleaned).any(|field| forbidden(field.name)));
+    if !fields(content).any(|field| forbidden(field.name) || field.is("Authentication-Results")) {
+        let broken = |line: &[u8]| forbidden(line);
+        assert!(cleaned == content || content[..head].split(|&octet| octet == b'\n').any(broken));
+    }
+}
+
+fn responsible(content: &[u8]) {
+    let limits = Limits { local_part: 0, domain: 0, path: 0 };
+    for mailbox in fields(content).flat_map(|field| mailboxes(field.value)).flatten() {
+        assert!(!mailbox.domain().is_empty());
+        assert_eq!(Address::parse(mailbox.to_string().as_bytes(), &limits).as_ref(), Ok(&mailbox));
+    }
+    let found = responsible_address(content);
+    let is_one = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        [&b"resent-sender"[..], b"resent-from", b"sender", b"from"].contains(&name.as_slice())
+    };
+    let said = fields(content).filter(|field| is_one(field.name) && !field.value.trim_ascii().is_empty());
+    assert_eq!(found == Responsible::Absent, said.count() == 0);
+    if let Responsible::Found(name, address) = &found {
+        let written = format!("{name}: {address}\r\n");
+        assert_eq!(responsible_address(written.as_bytes()), found);
+    }
+    assert_eq!(responsible_address(&[b"X: From:\r\n", content].concat()), found);
+}
+
+/// Octets up to the first empty line.
+fn header_section(content: &[u8]) -> usize {
+    let mut at = 0;
+    for line in content.split_inclusive(|&octet| octet == b'\n') {
+        if matches!(line, b"\n" | b"\r\n") {
+            break;
+        }
+        at += line.len();
+    }
+    at
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mailmoat_native::address::Limits;
 use mailmoat_native::content::{BareNewline, ContentRules, Octets};
+use mailmoat_native::header::{Firewall, fields};
 use mailmoat_native::message::Message;
 use mailmoat_native::reply::Reply;
 use mailmoat_native::session::{Config, Session, Stage, Step, Verdict};
@@ -13,7 +14,7 @@ use mailmoat_native::session::{Config, Session, Stage, Step, Verdict};
 const COMMAND_LINE: usize = 128;
 const MEMORY: usize = 256;
 /// Octets of input that may wait for the rest of their line: a command line with room for the parameters of MAIL.
-const KEPT: usize = COMMAND_LINE + 64;
+const KEPT: usize = COMMAND_LINE + 64 + 773;
 
 pub fn check(input: &[u8]) {
     let ([choices, asked, seed, verdicts], stream) = super::split::<4>(input);
@@ -34,6 +35,7 @@ fn config(choices: u8, asked: u8) -> Config {
         addresses: Limits::default(),
         content: ContentRules {
             size: 1000,
+            header: 400,
             line: 200,
             memory: if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
             bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
@@ -46,6 +48,7 @@ fn config(choices: u8, asked: u8) -> Config {
         idle_commands: if on(16) { 30 } else { 0 },
         tarpit: if on(32) { 5 } else { 0 },
         tarpit_session: if on(64) { 21 } else { 0 },
+        submitter: on(64),
         asked: asked & 0x7F,
     }
 }
@@ -76,6 +79,9 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
             Step::Ask(stage) => {
                 let verdict = decide(&session, stage, verdicts);
                 record += &format!("<{stage:?}: {verdict:?}>\n");
+                if verdicts & 2 != 0 {
+                    session.drop_recipients(&["x@example.test".into()]);
+                }
                 session.answer(verdict)
             }
             Step::Hold(hold) => {
@@ -84,7 +90,12 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
                 session.release()
             }
             Step::Commit => {
-                if let Some(message) = session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"") {
+                if let Some(message) =
+                    session.message("q1", 0, "Thu, 1 Jan 1970 00:00:00 +0000", b"", firewall(verdicts).as_ref())
+                {
+                    assert!(
+                        firewall(verdicts).is_none() || !fields(&octets(&message)).any(|field| field.is("Subject"))
+                    );
                     record += &tell(&message);
                 }
                 session.committed((verdicts & 1 != 0).then(|| Reply::fixed(452, "4.3.1", "No room")))
@@ -114,7 +125,7 @@ fn bounded(session: &Session, step: Step, given: usize) {
     if step == Step::NeedInput {
         assert!(session.buffered() <= KEPT, "{} octets wait", session.buffered());
     }
-    assert!(session.head().len() <= 1000);
+    assert!(session.head().len() <= 400);
     assert!(session.tally().refusals.len() <= 4);
     assert!(session.transaction().is_none_or(|transaction| transaction.recipients.len() <= 3));
 }
@@ -133,13 +144,24 @@ fn decide(session: &Session, stage: Stage, verdicts: u8) -> Verdict {
     }
 }
 
-fn tell(message: &Message) -> String {
-    let octets = match &message.content.octets {
+fn firewall(verdicts: u8) -> Option<Firewall> {
+    (verdicts & 4 != 0).then(|| Firewall::new("c.test", vec!["Subject".into()]))
+}
+
+fn octets(message: &Message) -> Vec<u8> {
+    let content = match &message.content.octets {
         Octets::Memory(octets) => octets.clone(),
         Octets::File(file) => fs::read(file.path()).unwrap(),
     };
+    assert_eq!(message.content.eight_bit, !content.is_ascii());
+    [message.trace.as_slice(), &content].concat()
+}
+
+fn tell(message: &Message) -> String {
     assert!(message.trace.ends_with(b"\r\n"));
     assert!(message.envelope.recipients.len() <= 3 && !message.envelope.recipients.is_empty());
+    let octets = octets(message);
+    assert_eq!(octets.len() as u64, message.size());
     format!("<commit {:?} {} {:?}>\n", message.envelope, message.content.eight_bit, octets.escape_ascii().to_string())
 }
 

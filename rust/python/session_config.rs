@@ -1,0 +1,78 @@
+//! Binding of `crate::session::Config`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::address::Limits;
+use crate::content::{BareNewline, ContentRules};
+use crate::session::Config;
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct SessionConfig(pub Arc<Config>);
+
+#[pymethods]
+impl SessionConfig {
+    #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
+    #[new]
+    #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
+        command_line, text_line, recipients, message_size, header, memory_content, hops, errors, idle_commands, bare_newline, submitter))]
+    fn new(
+        hostname: String,
+        default_domain: String,
+        loose_dir: PathBuf,
+        asked: u8,
+        tarpit: u64,
+        tarpit_session: u64,
+        local_part: usize,
+        domain: usize,
+        path: usize,
+        command_line: usize,
+        text_line: usize,
+        recipients: usize,
+        message_size: u64,
+        header: usize,
+        memory_content: usize,
+        hops: usize,
+        errors: u32,
+        idle_commands: u32,
+        bare_newline: &str,
+        submitter: bool,
+    ) -> PyResult<Self> {
+        let bare = match bare_newline {
+            "refuse" => BareNewline::Refuse,
+            "normalise" => BareNewline::Normalise,
+            other => return Err(PyValueError::new_err(format!("bare_newline is refuse or normalise, not {other:?}"))),
+        };
+        Ok(Self(Arc::new(Config {
+            hostname,
+            default_domain,
+            addresses: Limits { local_part, domain, path },
+            content: ContentRules {
+                size: message_size,
+                header,
+                line: text_line,
+                memory: memory_content,
+                bare,
+                loose_dir,
+            },
+            command_line,
+            recipients,
+            hops,
+            errors,
+            idle_commands,
+            tarpit,
+            tarpit_session,
+            submitter,
+            asked,
+        })))
+    }
+}
+
+/// Adds this module's class to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SessionConfig>()
+}

@@ -1,0 +1,125 @@
+"""A resolver without a network, held to the same kit as the real one (tests/conformance/test_resolver_kit.py).
+
+    resolver = FakeResolver({("example.test", "TXT"): Found(((b"v=spf1 -all",),), 300.0), ("dead.test", "A"): Failed(Failure.TIMEOUT)})
+    resolver.add("example.test", "MX", (10, "mx.example.test"))     # as NameServer.add
+    resolver.set("slow.test", delay=0.02)                           # the name and all below it; fault= as well
+    resolver.questions                                              # what was asked and not known: [(name, kind), ...]
+
+A name that is not there is NoName, another kind of one that is NoData. Waits on the running loop's clock, so that virtual time will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from mailmoat import clock
+from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, Kind, NoData, NoName, names
+from mailmoat.resolver.cache import Cache, Key
+from mailmoat.resolver.flights import Flights
+
+FAULTS = {
+    "drop": Failure.TIMEOUT,
+    "servfail": Failure.SERVFAIL,
+    "refused": Failure.SERVFAIL,
+    "lame": Failure.SERVFAIL,
+    "malformed": Failure.SERVFAIL,
+    "bogus": Failure.BOGUS,
+}
+NEGATIVE = 60.0
+
+
+def record(kind: str, value):
+    """A value as answers have it."""
+    match value:
+        case str() if kind == "TXT":
+            return record(kind, value.encode())
+        case bytes():
+            return tuple(value[at : at + 255] for at in range(0, len(value), 255)) or (b"",)
+        case (int(preference), str(host)):
+            return preference, names.normal(host)
+        case tuple():
+            return tuple(text.encode() if isinstance(text, str) else text for text in value)
+    return names.normal(value)
+
+
+class FakeResolver:
+    def __init__(self, zones: Mapping[tuple[str, str], Answer] | None = None, *, silence: float = 0.0) -> None:
+        self.questions: list[Key] = []
+        self.silence = silence
+        """Seconds until a question that nobody answers has failed."""
+        self._answers: dict[str, dict[str, Answer]] = {}
+        self._treatment: dict[str, tuple[str | None, float]] = {}
+        self._cache = Cache(10_000)
+        self._flights = Flights()
+        self._closed = False
+        for (name, kind), answer in (zones or {}).items():
+            self._answers.setdefault(names.normal(name), {})[kind] = answer
+
+    def add(self, name: str, kind: str, *values, ttl: float = 300.0) -> None:
+        kinds = self._answers.setdefault(names.normal(name), {})
+        known = kinds.get(kind)
+        records = known.records if isinstance(known, Found) else ()
+        kinds[kind] = Found((*records, *(record(kind, value) for value in values)), ttl)
+
+    def set(self, name: str, *, fault: str | None = None, delay: float = 0.0) -> None:
+        self._treatment[names.normal(name)] = fault, delay
+
+    def cached(self, name: str, kind: Kind) -> Answer | None:
+        key = (names.normal(name), kind)
+        answer = self._cache.get(key, clock.monotonic())
+        if answer is not None or key in self._flights:
+            return answer
+        if names.labels(key[0]) is None:
+            return Failed(Failure.MALFORMED)
+        return Failed(Failure.BROKEN) if self._closed else None
+
+    async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
+        known = self.cached(name, kind)
+        if known is not None:
+            return known
+        if not budget.spend():
+            return Failed(Failure.BUDGET)
+        key = (names.normal(name), kind)
+        if key not in self._flights:
+            self._flights.start(key, self._ask(key))
+        return await self._flights.join(key, budget.seconds)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._flights.close()
+
+    async def _ask(self, key: Key) -> Answer:
+        self.questions.append(key)
+        name, kind = key
+        fault, delay = self._treated(name)
+        await asyncio.sleep(self.silence if fault == "drop" else delay)
+        if fault:
+            return Failed(FAULTS[fault])
+        answer = self._answer(name, kind)
+        if not isinstance(answer, Failed) and answer.ttl > 0:
+            self._cache.put(key, answer, clock.monotonic() + answer.ttl, 0)
+        return answer
+
+    def _treated(self, name: str) -> tuple[str | None, float]:
+        while name not in self._treatment and name:
+            name = name.partition(".")[2]
+        return self._treatment.get(name, (None, 0.0))
+
+    def _answer(self, name: str, kind: str) -> Answer:
+        least = float("inf")
+        seen = set()
+        while name not in seen:
+            seen.add(name)
+            kinds = self._answers.get(name, {})
+            match kinds.get(kind), kinds.get("CNAME"):
+                case (Found(records, ttl), _):
+                    return Found(records, min(ttl, least))
+                case (None, Found((str(target), *_), ttl)):
+                    name, least = target, min(ttl, least)
+                case (None, None):
+                    there = not name or kinds or any(other.endswith(f".{name}") for other in self._answers)
+                    return (NoData if there else NoName)(min(NEGATIVE, least))
+                case (answer, _):
+                    return answer
+        return NoData(least)

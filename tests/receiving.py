@@ -1,0 +1,42 @@
+"""A message as a session makes it, without a server: for tests of what is kept of a content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailmoat import _native
+
+
+def config(loose_dir, **changes):
+    """A session's configuration that asks nobody and limits nothing."""
+    limits = dict.fromkeys(
+        (
+            "asked", "tarpit", "tarpit_session", "local_part", "domain", "path", "command_line", "text_line", "recipients",
+            "message_size", "header", "memory_content", "hops", "errors", "idle_commands",
+        ),
+        0,
+    )  # fmt: skip
+    names = {"hostname": "mx.example.test", "default_domain": "", "loose_dir": str(loose_dir), "bare_newline": "refuse"}
+    return _native.SessionConfig(**(names | limits | {"submitter": False} | changes))
+
+
+def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1"):
+    """The message that becomes of this content, or the reply that refuses it."""
+    session = _native.Session(of, "s1", "192.0.2.1", False)
+    session.connect()
+    session.receive(b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n")
+    session.output()
+    octets = content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+    octets = b"." + octets if content.startswith(b".") else octets
+    step = _native.STEP_NEED_INPUT
+    for at in range(0, len(octets), piece):
+        step = session.receive(octets[at : at + piece])
+    if step != _native.STEP_COMMIT:
+        return session.output().decode()
+    return session.message(queue_id, 0, "DATE", b"", firewall)
+
+
+def kept(message):
+    """All of the message below our own Received."""
+    tail = Path(message.content_path).read_bytes() if message.content_path else b""
+    return (message.octets() + tail).partition(b"\tDATE\r\n")[2]

@@ -1,0 +1,82 @@
+"""The header section as policy sees it: who is responsible, by which hosts it came, and what both forms of a stored message are."""
+
+from __future__ import annotations
+
+import select
+from pathlib import Path
+from types import SimpleNamespace
+
+from tests.receiving import accept, config
+
+from mailmoat import _native
+from mailmoat._native import Address, HeaderFirewall, Partition, list_spool, received_sources, responsible_address
+from mailmoat.delivery import report
+from mailmoat.delivery.maildir import _local_form
+
+
+def test_who_is_responsible():
+    assert responsible_address(b"Sender : Joe <a@B.test>\r\nFrom: x@y, z@y\r\n") == (
+        _native.PRA_FOUND,
+        "Sender",
+        Address.parse("a@b.test"),
+    )
+    assert responsible_address(b"From: x@y, z@y\r\n") == (_native.PRA_ILL_FORMED, "From", None)
+    assert responsible_address(b"From: \r\nSubject: x\r\n\r\nFrom: a@b\r\n") == (_native.PRA_ABSENT, "", None)
+
+
+def test_by_which_hosts_it_came():
+    head = b"Received: from a (b [192.0.2.1])\r\n\tby c\r\nReceived: by d\r\nReceived: from e ([IPv6:2001:DB8::1]) by f\r\n"
+    assert received_sources(head) == ["192.0.2.1", None, "2001:db8::1"]
+
+
+def test_a_firewall_is_a_value():
+    assert HeaderFirewall("mx.test", ["X-"]) == HeaderFirewall("MX.test.", ["X-"])
+    assert HeaderFirewall("mx.test", ["X-"]) != HeaderFirewall("mx.test", [])
+
+
+HEADER = b"From: a@b.test\r\nSubject: s\r\n\r\n"
+BODY = b".\r\n" + b"a line of the body\r\n" * 40
+
+
+def whole(message):
+    return message.octets() + Path(message.content_path).read_bytes()
+
+
+def completion(partition):
+    assert select.select([partition.descriptor], [], [], 20)[0], "no completion came"
+    [(_, error, loaded)] = partition.completions()
+    assert error is None
+    return loaded
+
+
+def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
+    partition = Partition.create(str(tmp_path / "spool"))
+    limits = config(partition.loose_dir, memory_content=64)
+    message = accept(limits, HEADER + BODY, queue_id=partition.next_queue_id())
+    partition.insert("insert", message)
+    completion(partition)
+    partition.load("load", message.queue_id)
+    for kept in (message, completion(partition)):
+        received, _, sent = whole(kept).partition(b"\tDATE\r\n")
+        assert (received[:9], sent) == (b"Received:", HEADER + BODY)
+        assert kept.octets().endswith(HEADER)
+        assert kept.size == len(whole(kept))
+        assert report._original(kept) == whole(kept)
+        assert not report._may_return_whole(kept, 50_000)
+        local = b"".join(_local_form(kept, ["x@example.test"]))
+        assert local.endswith(whole(kept).replace(b"\r\n", b"\n"))
+    assert [entry["size"] for entry in list_spool(str(tmp_path / "spool"))] == [message.size]
+    partition.remove(message.queue_id)
+    partition.close()
+
+
+def test_a_message_stored_by_the_older_form_is_read_the_same(tmp_path):
+    """Its header section lies in the file: what counts is trace and content, in this order."""
+    path = tmp_path / "1"
+    trace = b"Received: x\r\n"
+    original = []
+    for front in (trace, trace + HEADER):
+        path.write_bytes((trace + HEADER + BODY).removeprefix(front))
+        message = SimpleNamespace(octets=lambda front=front: front, content_path=str(path), reverse_path="")
+        original.append((report._original(message), b"".join(_local_form(message, ["x@example.test"]))))
+    assert original[0] == original[1]

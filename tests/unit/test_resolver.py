@@ -1,0 +1,294 @@
+"""The parts of the resolver: octets, names, cache, circuits, and the system's servers."""
+
+from __future__ import annotations
+
+import struct
+
+import dns.edns
+import dns.message
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailmoat import clock
+from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
+from mailmoat.resolver.cache import Cache
+from mailmoat.resolver.circuits import MOST, Circuits
+from mailmoat.resolver.servers import of_the_system
+from mailmoat.settings import Settings, load
+from mailmoat.settings.name_server import NameServer, name_server
+
+EXAMPLE = (b"example", b"test")
+SOA = ("test.", 600, "IN", "SOA", "ns.test. root.test. 1 2 3 4 30")
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """A clock that stands still; put it forward by adding to its one item."""
+    time = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: time[0])
+    return time
+
+
+# --- octets ---
+
+
+def test_a_question_is_what_dnspython_reads():
+    asked = wire.question(EXAMPLE, "TXT")
+    message = dns.message.from_wire(asked.octets)
+    assert message.question[0].to_text() == "example.test. IN TXT"
+    assert dns.flags.to_text(message.flags) == "RD AD"
+    assert (message.edns, message.payload, message.ednsflags) == (0, 1232, dns.flags.DO)
+    assert dns.message.from_wire(wire.question((), "SOA").octets).question[0].to_text() == ". IN SOA"
+
+
+def test_ids_are_not_told_beforehand():
+    ids = {wire.question(EXAMPLE, "A").octets[:2] for _ in range(200)}
+    assert len(ids) > 190
+
+
+def reply(kind, *answer, rcode=0, authority=(), flags=None, options=()):
+    """(the question, octets of a response to it)."""
+    asked = wire.question(EXAMPLE, kind)
+    response = dns.message.make_response(dns.message.from_wire(asked.octets), recursion_available=True)
+    response.answer = [dns.rrset.from_text(*item) for item in answer]
+    response.authority = [dns.rrset.from_text(*item) for item in authority]
+    response.set_rcode(rcode)
+    if flags is not None:
+        response.flags = flags
+    if options:
+        response.use_edns(0, options=options)
+    return asked, response.to_wire(max_size=65535, want_shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ("mangle", "is_answer"),
+    [
+        (lambda o: o, True),
+        (lambda o: o[:12] + o[12:].upper(), True),
+        (lambda o: bytes([o[0] ^ 1]) + o[1:], False),
+        (lambda o: o[:2] + bytes([o[2] & 0x7F]) + o[3:], False),
+        (lambda o: o[:2] + bytes([o[2] | 0x10]) + o[3:], False),
+        (lambda o: o.replace(b"example", b"axample"), False),
+        (lambda o: o.replace(b"test\x00\x00\x10", b"test\x00\x00\x01"), False),
+        (lambda o: o[:5] + b"\x02" + o[6:], False),
+        (lambda o: o[:4] + bytes(8), False),
+        (lambda o: o[:3] + b"\x82" + bytes(8), True),
+        (lambda o: o[:11], False),
+        (lambda _: b"", False),
+    ],
+)
+def test_only_an_answer_to_the_question_is_one(mangle, is_answer):
+    asked, octets = reply("TXT", ("example.test.", 5, "IN", "TXT", '"x"'))
+    assert asked.answered_by(mangle(octets)) is is_answer
+
+
+def read(*args, **kwargs):
+    return wire.read(reply(*args, **kwargs)[1])
+
+
+def test_what_a_server_says_is_a_value():
+    name = "example.test."
+    assert read("TXT", (name, 5, "IN", "TXT", '"a" "\\255b"', '""')) == Found(((b"a", b"\xffb"), (b"",)), 5)
+    assert read("MX", (name, 5, "IN", "MX", "10 Mx.\\.a\\255\\\\.test.")) == Found(
+        ((10, "mx.\\046a\\255\\092.test"),), 5
+    )
+    assert read("A", authority=[SOA]) == NoData(30)
+    assert read("A", rcode=3, authority=[SOA]) == NoName(30)
+    assert read("A", rcode=3) == NoName(0)
+    assert read("A") == NoData(0)
+    assert read("SOA", (name, 5, "IN", "SOA", "a. b. 1 2 3 4 5")) == Found((), 5)
+    assert read("A", (name, 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "A", "192.0.2.1")) == Found(("192.0.2.1",), 3)
+    assert read("A", (name, 5, "IN", "CNAME", "b."), ("c.", 3, "IN", "A", "192.0.2.1")) == NoData(0)
+    assert read("A", (name, 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "CNAME", name)) == NoData(3)
+    assert read("A", (name, 5, "IN", "CNAME", name)) == NoData(5)
+    assert read("A", ("other.test.", 5, "IN", "A", "192.0.2.1")) == NoData(0)
+
+
+def test_what_is_no_answer_is_a_failure():
+    name = "example.test."
+    failed = Failed(Failure.SERVFAIL)
+    for rcode in (1, 2, 4, 5, 9, 16, 23):
+        assert read("A", rcode=rcode) == failed
+    assert read("A", (name, 5, "IN", "A", "192.0.2.1"), rcode=3) == failed
+    assert read("A", authority=[("test.", 5, "IN", "NS", "ns.test.")], flags=0x8000) == failed
+    for code, reason in ((5, "servfail"), (6, "bogus"), (9, "bogus"), (12, "bogus"), (13, "servfail")):
+        assert read("A", rcode=2, options=[dns.edns.EDEOption(code)]) == Failed(Failure(reason))
+    assert read("A", (name, 5, "IN", "A", "192.0.2.1"), options=[dns.edns.EDEOption(6)]) == Found(("192.0.2.1",), 5)
+
+
+def test_an_endless_time_is_none():
+    """RFC 2181 8."""
+    _, octets = reply("A", ("example.test.", 5, "IN", "A", "192.0.2.1"))
+    octets = octets.replace(struct.pack("!I", 5), struct.pack("!I", 0xFFFF_FFFF))
+    assert wire.read(octets) == Found(("192.0.2.1",), 0)
+
+
+def test_what_takes_long_to_read_is_not_read():
+    addresses = [f"10.0.{number >> 8}.{number & 255}" for number in range(wire.MOST_RECORDS + 1)]
+    assert read("A", ("example.test.", 5, "IN", "A", *addresses)) == Failed(Failure.SERVFAIL)
+    assert len(read("A", ("example.test.", 5, "IN", "A", *addresses[2:])).records) == wire.MOST_RECORDS - 1
+    strings = ['""'] * (wire.MOST_STRINGS + 1)
+    assert read("TXT", ("example.test.", 5, "IN", "TXT", " ".join(strings))) == Failed(Failure.SERVFAIL)
+    assert len(read("TXT", ("example.test.", 5, "IN", "TXT", " ".join(strings[1:]))).records[0]) == wire.MOST_STRINGS
+
+
+SEEDS = [
+    reply("TXT", ("example.test.", 5, "IN", "TXT", '"a" "b"'), authority=[("test.", 5, "IN", "NS", "ns.test.")])[1],
+    reply("MX", ("example.test.", 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "MX", "10 mx.b."))[1],
+    reply("PTR", authority=[SOA], rcode=3)[1],
+    reply("A", rcode=2, options=[dns.edns.EDEOption(6, "no")])[1],
+]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=6),
+    st.integers(12, 130),
+)
+def test_any_octets_are_read(octets, changes, end):
+    mangled = bytearray(octets[:end])
+    for at, octet in changes:
+        mangled[at % len(mangled)] = octet
+    assert isinstance(wire.read(bytes(mangled)), Found | NoName | NoData | Failed)
+
+
+# --- names ---
+
+
+@given(st.text(max_size=40) | st.lists(st.sampled_from(["a" * 62, "b" * 63, "é", "\\"]), max_size=5).map(".".join))
+def test_labels_of_any_text_fit_into_a_question_or_are_none(text):
+    found = names.labels(names.normal(text))
+    if found is None:
+        return
+    assert dns.message.from_wire(wire.question(found, "A").octets).question[0].name.labels == (*found, b"")
+    assert b".".join(found) == names.normal(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "zone"),
+    [
+        ("", ""),
+        ("com", "com"),
+        ("a.b.example.com", "example.com"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        ("a.b.example.com.br", "example.com.br"),
+        ("a.b.example.de", "example.de"),
+        ("a.t.co", "a.t.co"),
+        ("4.3.2.1.in-addr.arpa", "2.1.in-addr.arpa"),
+        ("1." * 24 + "8.b.d.0.1.0.0.2.ip6.arpa", "8.b.d.0.1.0.0.2.ip6.arpa"),
+    ],
+)
+def test_a_zone_is_guessed(name, zone):
+    assert names.zone(name) == zone
+
+
+# --- the cache ---
+
+ANSWER = Found(("192.0.2.1",), 300)
+
+
+def test_the_least_recently_used_answer_goes_first():
+    cache = Cache(2)
+    cache.put(("a", "A"), ANSWER, 10, 100)
+    cache.put(("b", "A"), ANSWER, 10, 100)
+    assert cache.get(("a", "A"), 0) == ANSWER
+    cache.put(("c", "A"), ANSWER, 10, 100)
+    assert [cache.get((name, "A"), 0) for name in "abc"] == [ANSWER, None, ANSWER]
+    assert cache.get(("c", "A"), 10) is None
+    assert len(cache) == 1
+
+
+def test_a_large_answer_takes_the_room_of_many():
+    cache = Cache(70)
+    for number in range(10):
+        cache.put((str(number), "A"), ANSWER, 10, 100)
+    cache.put(("big", "TXT"), ANSWER, 10, 64_000)
+    assert len(cache) == 8
+    cache.put(("big", "TXT"), ANSWER, 10, 100)
+    cache.put(("huge", "TXT"), ANSWER, 10, 80_000)
+    assert len(cache) == 0
+    for number in range(100):
+        cache.put((str(number), "A"), ANSWER, 10, 100)
+    assert len(cache) == 70
+
+
+# --- circuits ---
+
+
+def test_a_circuit_opens_lets_one_through_and_closes(now):
+    circuits = Circuits(3, 30)
+    for _ in range(3):
+        assert not circuits.refuses("z")
+        circuits.asked("z")
+        circuits.unanswered("z")
+    assert circuits.refuses("z")
+    assert not circuits.refuses("y")
+    assert circuits.open == 1
+    now[0] += 30
+    assert not circuits.refuses("z")
+    circuits.asked("z")
+    assert circuits.refuses("z")
+    circuits.unanswered("z")
+    assert circuits.refuses("z")
+    now[0] += 30
+    circuits.asked("z")
+    circuits.given_up("z")
+    assert not circuits.refuses("z")
+    circuits.asked("z")
+    circuits.answered("z")
+    assert not circuits.refuses("z")
+    assert (circuits.open, len(circuits)) == (0, 0)
+
+
+def test_an_answer_between_begins_the_count_anew(now):
+    circuits = Circuits(2, 30)
+    for _ in range(5):
+        circuits.unanswered("z")
+        circuits.answered("z")
+    assert not circuits.refuses("z")
+
+
+def test_circuits_are_bounded(now):
+    circuits = Circuits(1, 30)
+    for number in range(MOST + 10):
+        circuits.unanswered(str(number))
+    assert len(circuits) == circuits.open == MOST
+    assert not circuits.refuses("9")
+    assert circuits.refuses("10")
+
+
+# --- servers ---
+
+
+def test_the_systems_servers(tmp_path):
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "# nameserver 192.0.2.9\nsearch a.test\nnameserver 192.0.2.1\nnameserver\nnameserver nonsense\n"
+        "  nameserver 2001:DB8::1 # x\nnameserver fe80::1%eth0\n"
+    )
+    expected = (NameServer("192.0.2.1", 53), NameServer("2001:db8::1", 53), NameServer("fe80::1%eth0", 53))
+    assert of_the_system(path) == expected
+    path.write_text("search a.test\n")
+    assert of_the_system(path) == of_the_system(tmp_path / "none") == (NameServer("127.0.0.1"),)
+
+
+def test_servers_are_written_with_a_port_or_without():
+    settings = load(None, {"MAILMOAT_DNS__SERVERS": "192.0.2.1, 192.0.2.1:5353, ::1, [::1], [::1]:5353"})
+    assert [str(server) for server in settings.dns.servers] == [
+        "192.0.2.1:53", "192.0.2.1:5353", "[::1]:53", "[::1]:53", "[::1]:5353",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "written", ["dns.example.com", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "[::1", "", ":53", 53]
+)
+def test_what_is_no_server(written):
+    with pytest.raises(ValueError):
+        name_server(written)
+
+
+def test_no_time_at_all_is_a_mistake():
+    with pytest.raises(ValueError, match="no time at all"):
+        Settings(dns={"timeout": 0})

@@ -1,0 +1,365 @@
+"""The resolver against name servers that misbehave, over real UDP and TCP, and what it then leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import contextmanager
+
+import pytest
+import uvloop
+from tests.nameserver import NameServer
+
+from mailmoat import clock, metrics
+from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, flights
+from mailmoat.resolver.resolver import DnsResolver
+from mailmoat.settings.tree import DnsSettings
+
+TIMEOUT = 0.2
+ZONE = """
+    example.test  TXT "v=spf1 -all"
+    example.test  A   192.0.2.1
+"""
+FOUND = Found(((b"v=spf1 -all",),), 300)
+
+
+@pytest.fixture
+def server():
+    with NameServer(ZONE) as running:
+        yield running
+
+
+@pytest.fixture(params=[uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+def run(request):
+    return request.param
+
+
+@contextmanager
+def dead_port():
+    """Where nothing listens and nothing will."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    yield f"127.0.0.1:{port}"
+
+
+def resolver(*servers, figures=None, **settings):
+    named = {"timeout": TIMEOUT, "lifetime": 2.5 * TIMEOUT} | settings
+    return DnsResolver(
+        DnsSettings(servers=tuple(getattr(server, "address", server) for server in servers), **named), figures
+    )
+
+
+async def ask(asked, name="example.test", kind="TXT"):
+    """(answer, seconds it took)."""
+    begun = clock.monotonic()
+    return await asked.query(name, kind, Budget(100, 20)), clock.monotonic() - begun
+
+
+def once(run, *servers, **settings):
+    async def whole():
+        asked = resolver(*servers, **settings)
+        try:
+            return await ask(asked)
+        finally:
+            await asked.close()
+
+    return run(whole())
+
+
+# --- one server ---
+
+
+@pytest.mark.parametrize("fault", ["drop", "garbage", "wrong-id", "wrong-question"])
+def test_what_answers_something_else_does_not_answer(run, server, fault):
+    server.set("example.test", fault=fault)
+    answer, seconds = once(run, server)
+    assert answer == Failed(Failure.TIMEOUT)
+    assert 2.4 * TIMEOUT < seconds < 6 * TIMEOUT
+    assert server.questions == [("example.test", "TXT")] * 3
+
+
+@pytest.mark.parametrize("fault", ["servfail", "refused", "formerr", "malformed", "lame"])
+def test_a_failure_is_known_at_once(run, server, fault):
+    server.set("example.test", fault=fault)
+    answer, seconds = once(run, server)
+    assert answer == Failed(Failure.SERVFAIL)
+    assert seconds < TIMEOUT
+    assert len(server.questions) == 1
+
+
+def test_a_forged_answer_before_the_true_one_is_passed_over(run):
+    """The true answer comes later than one with a wrong id, a wrong question, and garbage."""
+
+    class Forged(NameServer):
+        def treat(self, query, *, tcp):
+            delay, answer = super().treat(query, tcp=tcp)
+            for forged in (
+                bytes([answer[0] ^ 1]) + answer[1:],
+                answer.replace(b"\x07example", b"\x07another"),
+                b"",
+                b"\xff" * 40,
+            ):
+                self.datagrams.transport.sendto(forged, self.datagrams.asker)
+            return delay, answer
+
+    with Forged(ZONE) as server:
+        assert once(run, server)[0] == FOUND
+
+
+def test_a_truncated_answer_is_fetched_over_tcp(run, server):
+    server.set("example.test", fault="truncate")
+    assert once(run, server)[0] == FOUND
+    assert server.questions == [("example.test", "TXT")] * 2
+    assert server.tcp_questions == [("example.test", "TXT")]
+
+
+def test_tcp_may_be_refused_or_end_early(run, server):
+    with NameServer(ZONE, tcp=False) as udp_only:
+        udp_only.set("example.test", fault="truncate")
+        answer, seconds = once(run, udp_only)
+        assert answer == Failed(Failure.TIMEOUT)
+        assert seconds < TIMEOUT
+        assert once(run, udp_only, server)[0] == FOUND
+    server.set("example.test", fault="short-tcp")
+    assert once(run, server)[0] == Failed(Failure.TIMEOUT)
+
+
+def test_an_answer_that_comes_too_late_harms_nobody(run, server):
+    server.set("example.test", delay=1.5 * TIMEOUT)
+
+    async def whole():
+        asked = resolver(server, lifetime=TIMEOUT)
+        assert (await ask(asked))[0] == Failed(Failure.TIMEOUT)
+        server.set("example.test")
+        assert (await ask(asked, kind="A"))[0] == Found(("192.0.2.1",), 300)
+        await asked.close()
+
+    run(whole())
+
+
+def test_a_failure_is_kept_a_second(server, monkeypatch):
+    server.set("example.test", fault="servfail")
+
+    async def whole():
+        asked = resolver(server)
+        begun = clock.monotonic()
+        assert (await ask(asked))[0] == Failed(Failure.SERVFAIL)
+        server.set("example.test")
+        assert asked.cached("example.test", "TXT") == Failed(Failure.SERVFAIL)
+        monkeypatch.setattr(clock, "monotonic", lambda: begun + 2)
+        assert (await ask(asked))[0] == FOUND
+        await asked.close()
+
+    uvloop.run(whole())
+
+
+def test_a_server_on_ipv6(run):
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with NameServer(ZONE, host="::1") as server:
+        server.set("example.test", fault="truncate")
+        assert once(run, server)[0] == FOUND
+
+
+@pytest.mark.parametrize("address", ["2001:db8::1", "fe80::1%nowhere", "255.255.255.255", "0.0.0.0:1"])
+def test_what_cannot_be_reached_is_a_value(run, address):
+    assert once(run, address)[0] == Failed(Failure.TIMEOUT)
+
+
+# --- several servers ---
+
+
+def test_a_closed_port_costs_no_time(run, server):
+    with dead_port() as dead:
+        answer, seconds = once(run, dead, server)
+        assert answer == FOUND
+        assert seconds < TIMEOUT
+        answer, seconds = once(run, dead)
+        assert answer == Failed(Failure.TIMEOUT)
+        assert seconds < TIMEOUT
+
+
+@pytest.mark.parametrize("fault", ["servfail", "refused", "malformed", "lame", "formerr"])
+def test_what_one_server_cannot_the_next_can(run, server, fault):
+    with NameServer(ZONE) as failing:
+        failing.set("", fault=fault)
+        assert once(run, failing, server)[0] == FOUND
+
+
+def test_what_one_server_holds_to_be_forged_no_other_is_asked(run, server):
+    with NameServer(ZONE) as validating:
+        validating.set("", fault="bogus")
+        assert once(run, validating, server)[0] == Failed(Failure.BOGUS)
+    assert server.questions == []
+
+
+def test_a_deaf_server_is_waited_for_once_and_asked_again_later(server, monkeypatch):
+    with NameServer(ZONE) as deaf:
+        deaf.set("", fault="drop")
+
+        async def whole():
+            asked = resolver(deaf, server, open_time=30)
+            answer, seconds = await ask(asked)
+            assert answer == FOUND
+            assert TIMEOUT < seconds < 2 * TIMEOUT
+            for number in range(5):
+                answer, seconds = await ask(asked, f"n{number}.test")
+                assert answer == NoName(60)
+                assert seconds < TIMEOUT
+            assert len(deaf.questions) == 1
+            later = clock.monotonic() + 31
+            monkeypatch.setattr(clock, "monotonic", lambda: later)
+            deaf.set("")
+            both = await asyncio.gather(*(ask(asked, f"m{number}.test") for number in range(2)))
+            assert [answer for answer, _ in both] == [NoName(60)] * 2
+            assert len(deaf.questions) == 2
+            await ask(asked, "last.test")
+            assert len(deaf.questions) == 3
+            await asked.close()
+
+        uvloop.run(whole())
+
+
+# --- what is dead is left alone ---
+
+
+def figures_of_one_worker():
+    shared = metrics.share(1, sources=1)
+    return metrics.Metrics(shared, 0), shared.sum
+
+
+def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, monkeypatch):
+    server.set("dead.test", fault="drop")
+    figures, shown = figures_of_one_worker()
+
+    async def whole():
+        asked = resolver(server, figures=figures, failures=3, open_time=30)
+        dead = [asyncio.create_task(ask(asked, f"a{number}.dead.test")) for number in range(40)]
+        for number in range(20):
+            _, seconds = await ask(asked, f"n{number}.test")
+            assert seconds < TIMEOUT
+        assert {answer for answer, _ in await asyncio.gather(*dead)} == {Failed(Failure.TIMEOUT)}
+        assert shown(metrics.DNS_CIRCUITS_OPEN) == 1
+        before = len(server.questions)
+        assert asked.cached("new.dead.test", "A") == Failed(Failure.BROKEN)
+        assert (await ask(asked, "new.dead.test"))[0] == Failed(Failure.BROKEN)
+        assert len(server.questions) == before
+        assert (await ask(asked))[0] == FOUND
+
+        half_open = clock.monotonic() + 31
+        monkeypatch.setattr(clock, "monotonic", lambda: half_open)
+        server.set("dead.test")
+        assert asked.cached("x.dead.test", "A") is None
+        names = [f"p{number}.dead.test" for number in range(5)]
+        answers = [answer for answer, _ in await asyncio.gather(*(ask(asked, name) for name in names))]
+        assert answers == [NoName(60)] + [Failed(Failure.BROKEN)] * 4
+        assert (await ask(asked, "y.dead.test"))[0] == NoName(60)
+        assert shown(metrics.DNS_CIRCUITS_OPEN) == 0
+        await asked.close()
+
+    uvloop.run(whole())
+
+
+def test_a_probe_that_is_given_up_is_followed_by_another(server, monkeypatch):
+    server.set("dead.test", fault="drop")
+
+    async def whole():
+        asked = resolver(server, failures=1, open_time=30)
+        await ask(asked, "a.dead.test")
+        half_open = clock.monotonic() + 31
+        monkeypatch.setattr(clock, "monotonic", lambda: half_open)
+        probe = asyncio.create_task(ask(asked, "b.dead.test"))
+        await asyncio.sleep(TIMEOUT / 10)
+        assert asked.cached("c.dead.test", "A") == Failed(Failure.BROKEN)
+        probe.cancel()
+        await asyncio.wait((probe,))
+        server.set("dead.test")
+        await asyncio.sleep(0)
+        assert (await ask(asked, "c.dead.test"))[0] == NoName(60)
+        await asked.close()
+
+    uvloop.run(whole())
+
+
+def test_dead_zones_are_not_taken_for_dead_servers(server):
+    server.set("dead.test", fault="drop")
+    for number in range(8):
+        server.set(f"dead{number}.test", fault="drop")
+
+    async def whole():
+        asked = resolver(server, failures=3)
+        await asyncio.gather(*(ask(asked, f"a.dead{number}.test") for number in range(8)))
+        assert (await ask(asked))[0] == FOUND
+        assert ("", "SOA") in server.questions
+        await asked.close()
+
+    uvloop.run(whole())
+
+
+def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
+    figures, shown = figures_of_one_worker()
+
+    async def whole(server):
+        server.set("", fault="drop")
+        asked = resolver(server, figures=figures, failures=3, open_time=30)
+        await asyncio.gather(*(ask(asked, f"a.n{number}.test") for number in range(3)))
+        await asked._life._check
+        assert shown(metrics.DNS_SERVERS_SILENT) == 1
+        assert len(asked._zones) == 0
+        before = len(server.questions)
+        assert asked.cached("b.test", "A") == Failed(Failure.BROKEN)
+        assert (await ask(asked))[0] == Failed(Failure.BROKEN)
+        assert len(server.questions) == before
+
+        real = clock.monotonic
+        monkeypatch.setattr(clock, "monotonic", lambda: real() + 31)
+        server.set("")
+        assert (await ask(asked))[0] == Failed(Failure.BROKEN)
+        await asked._life._check
+        assert shown(metrics.DNS_SERVERS_SILENT) == 0
+        assert server.questions[before:] == [("", "SOA")]
+        assert (await ask(asked))[0] == FOUND
+        await asked.close()
+
+    with NameServer(ZONE) as server:
+        uvloop.run(whole(server))
+
+
+def test_questions_on_their_way_are_bounded_in_a_zone_and_in_all(monkeypatch):
+    monkeypatch.setattr(flights, "MOST", 12)
+    monkeypatch.setattr(flights, "MOST_OF_A_ZONE", 8)
+
+    async def whole(server):
+        server.set("", fault="drop")
+        asked = resolver(server)
+        names = [f"a{number}.one.test" for number in range(20)] + [f"a.n{number}.test" for number in range(20)]
+        tasks = [asyncio.create_task(ask(asked, name)) for name in names]
+        answers = [answer for answer, _ in await asyncio.gather(*tasks)]
+        assert answers.count(Failed(Failure.TIMEOUT)) == 12
+        assert answers[:20].count(Failed(Failure.TIMEOUT)) == 8
+        assert len(asked._flights._flights) == len(asked._flights._zones) == 0
+        await asked.close()
+
+    with NameServer(ZONE) as server:
+        uvloop.run(whole(server))
+
+
+def test_what_is_counted(server):
+    figures, shown = figures_of_one_worker()
+    server.set("bad.test", fault="servfail")
+
+    async def whole():
+        asked = resolver(server, figures=figures)
+        await asyncio.gather(*(ask(asked) for _ in range(3)))
+        await ask(asked)
+        await ask(asked, "bad.test")
+        await ask(asked, "a..test")
+        await asked.query("new.test", "A", Budget(0, 20))
+        await asked.close()
+
+    uvloop.run(whole())
+    assert shown(metrics.DNS_QUESTIONS) == 2
+    assert shown(metrics.DNS_CACHE_HITS) == 1
+    failures = {reason: shown(index) for reason, index in metrics.DNS_FAILURES.items() if shown(index)}
+    assert failures == {"servfail": 1, "malformed": 1, "budget": 1}
