@@ -134,7 +134,9 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
         for word, reason in (("fail", "Not Permitted"), ("missing", "Domain Does Not Exist"))
         if word in dropped
     ]
-    [session] = mx.until(lambda: mx.logged("session-ended"), what="end of the session")
+    [session] = mx.until(
+        lambda: [line for line in mx.logged("session-ended") if line.get("transactions")], what="end of the session"
+    )
     assert len(session.get("refusals", [])) == len(refused)
 
 
@@ -142,7 +144,9 @@ def test_the_stamps_stand_above_received(checking):
     mx = checking()
     send(mx.client("EHLO client.none.test"), ["From: user@pass.test", "Subject: x"], sender="bounce@fail.test")
     message = delivered(mx, 1)["x"]
-    assert message.keys()[:5] == [
+    assert message.keys()[:7] == [
+        "Return-Path",
+        "Delivered-To",
         "Authentication-Results",
         "Received-SPF",
         "Received-SPF",
@@ -328,15 +332,10 @@ def test_five_thousand_fields(checking):
     assert time.monotonic() - begun < 2
 
 
-def test_a_header_line_of_a_megabyte(checking):
+@pytest.mark.parametrize("text_line", ["1000", "0"])
+def test_a_header_line_of_a_megabyte(checking, names, text_line):
     line = "From: " + "x" * (1 << 20) + " <user@pass.test>"
-    mx = checking()
-    assert send(mx.client("EHLO client"), [line]) == "500 5.6.0 A line of the message is too long"
-
-
-def test_a_header_line_of_a_megabyte_where_lines_may_be_long(checking, names):
-    line = "From: " + "x" * (1 << 20) + " <user@pass.test>"
-    mx = checking(LIMITS__TEXT_LINE="0")
+    mx = checking(LIMITS__TEXT_LINE=text_line)
     assert send(mx.client("EHLO client"), [line]) == "552 5.3.4 Header section is too large"
     assert names.questions == []
 
@@ -348,9 +347,7 @@ def test_a_header_line_of_a_megabyte_without_any_limit(checking):
     assert send(client, ["From: " + "x" * (1 << 20) + " <user@pass.test>", "Subject: x"]).startswith(TAKEN)
     assert time.monotonic() - begun < 3
     mx.until(mx.delivered, what="message")
-    assert b"SenderIdResult: Pass\r\n" in mx.delivered()[0].read_bytes()[:4096].replace(b"\r\n", b"\n").replace(
-        b"\n", b"\r\n"
-    )
+    assert b"SenderIdResult: Pass" in mx.delivered()[0].read_bytes()[:4096]
 
 
 # --- strangers' own stamps, SUBMITTER ---

@@ -50,6 +50,7 @@ SUBMITTER_UNKNOWN: Final = Reply(554, "5.7.7", "Cannot verify submitter address.
 ACTIONS: Final = {Reject: "refused", Tempfail: "deferred", Discard: "dropped"}
 
 Ruling = Reject | Tempfail | Discard
+Judged = Pass | Ruling
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class SenderId(Agent):
             return Reject(SUBMITTER_UNKNOWN, "submitter without a responsible address")
         return None if address.key == submitter.key else Reject(SUBMITTER_DIFFERS, "submitter does not match header")
 
-    def _check(self, case: Case, claims: Iterator[Claim]) -> Verdict | Awaitable[Verdict]:
+    def _check(self, case: Case, claims: Iterator[Claim]) -> Judged | Awaitable[Judged]:
         """Ask about each claim, without a task as long as everything is known."""
         for claim in claims:
             result = known(claim) or self._evaluator.check(self._question(case, claim), case.budget)
@@ -128,7 +129,7 @@ class SenderId(Agent):
             self._note(case, claim, result)
         return self._decide(case)
 
-    async def _wait(self, case: Case, claim: Claim, awaited: Awaitable[Result], claims: Iterator[Claim]) -> Verdict:
+    async def _wait(self, case: Case, claim: Claim, awaited: Awaitable[Result], claims: Iterator[Claim]) -> Judged:
         self._note(case, claim, await awaited)
         rest = self._check(case, claims)
         return rest if isinstance(rest, (Pass, Reject, Tempfail, Discard)) else await rest
@@ -140,7 +141,7 @@ class SenderId(Agent):
         self._count(metrics.SENDERID_RESULTS[claim.identity, result.status])
         case.findings.append(Finding(claim, result))
 
-    def _decide(self, case: Case) -> Verdict:
+    def _decide(self, case: Case) -> Judged:
         session, ruling = case.session, self._ruling(case.findings)
         marks = stamps(
             case.findings,
