@@ -45,11 +45,6 @@ def test_the_whole_text():
             '\tspf=none reason="No Record" smtp.helo=client.remote.tld\r\n'
         ),
         (
-            "Received-SPF: fail (mx.example.test: domain of user@remote.tld does not designate 192.0.2.1 as permitted sender)\r\n"
-            "\treceiver=mx.example.test;\r\n\tclient-ip=192.0.2.1;\r\n\tidentity=pra;\r\n\thelo=client.remote.tld;\r\n"
-            '\tpra="user@remote.tld";\r\n\tmechanism="-all";\r\n'
-        ),
-        (
             "Received-SPF: pass (mx.example.test: domain of bounce@lists.remote.tld designates 192.0.2.1 as permitted sender)\r\n"
             "\treceiver=mx.example.test;\r\n\tclient-ip=192.0.2.1;\r\n\tidentity=mailfrom;\r\n\thelo=client.remote.tld;\r\n"
             '\tenvelope-from="bounce@lists.remote.tld";\r\n\tmechanism="ip4:192.0.2.0/24";\r\n'
@@ -58,6 +53,11 @@ def test_the_whole_text():
             "Received-SPF: none (mx.example.test: domain of postmaster@client.remote.tld designates no permitted senders)\r\n"
             "\treceiver=mx.example.test;\r\n\tclient-ip=192.0.2.1;\r\n\tidentity=helo;\r\n\thelo=client.remote.tld;\r\n"
             '\tenvelope-from="postmaster@client.remote.tld";\r\n'
+        ),
+        (
+            "Received-SPF: fail (mx.example.test: domain of user@remote.tld does not designate 192.0.2.1 as permitted sender)\r\n"
+            "\treceiver=mx.example.test;\r\n\tclient-ip=192.0.2.1;\r\n\tidentity=pra;\r\n\thelo=client.remote.tld;\r\n"
+            '\tpra="user@remote.tld";\r\n\tmechanism="-all";\r\n'
         ),
         "X-MS-Exchange-Organization-SenderIdResult: Fail\r\n",
         "X-MS-Exchange-Organization-PRD: remote.tld\r\n",

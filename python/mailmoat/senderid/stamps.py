@@ -24,6 +24,7 @@ LONGEST: Final = 320
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.]+\]")
 
 _SAYS: Final = {
@@ -41,9 +42,13 @@ _SAYS: Final = {
 def stamps(
     findings: Sequence[Finding], *, receiver: str, source: str, hello: str, exchange: bool = False
 ) -> tuple[bytes, ...]:
-    """The fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged."""
+    """The fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged.
+
+    Of the Received-SPF fields that of `pra` is the last: filters that know SPF alone believe the first.
+    """
     fields = [authentication_results(findings, receiver)]
-    fields += [received_spf(finding, receiver=receiver, source=source, hello=hello) for finding in findings]
+    by_spf = sorted(findings, key=lambda finding: finding.claim.identity is Identity.PRA)
+    fields += [received_spf(finding, receiver=receiver, source=source, hello=hello) for finding in by_spf]
     if exchange:
         fields += [field for finding in findings for field in _exchange(finding)]
     return tuple(field.encode("ascii", "replace") for field in fields)
@@ -140,4 +145,4 @@ def _comment(text: str) -> str:
 
 
 def _printable(text: str, longest: int = LONGEST) -> str:
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text[:longest])
+    return _UNPRINTABLE.sub("?", text[:longest])
