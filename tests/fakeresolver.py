@@ -82,7 +82,7 @@ class FakeResolver:
             return Failed(Failure.BUDGET)
         key = (names.normal(name), kind)
         if key not in self._flights:
-            self._flights.start(key, self._ask(key))
+            self._flights.start(key, names.zone(key[0]), self._ask(key))
         return await self._flights.join(key, budget.seconds)
 
     async def close(self) -> None:

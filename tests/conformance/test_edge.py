@@ -267,7 +267,7 @@ def test_edge_05_a_held_session_takes_no_more_than_a_little(tarpit):
 @row("edge-05")
 @pytest.mark.parametrize(
     "content",
-    [b"From: " + b"(" * 990 + b"\r\n\r\n", b"To: " + b"<@a," * 240 + b"\r\n\r\n", b"A:\r\n" * 100_000 + b"\r\n", b"A: b\r\n" + b" \r\n" * 100_000 + b"\r\n",
+    [b"From: " + b"(" * 990 + b"\r\n\r\n", b"To: " + b"<@a," * 240 + b"\r\n\r\n", b"A:\r\n" * 60_000 + b"\r\n", b"A: b\r\n" + b" \r\n" * 80_000 + b"\r\n",
      b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n" * 5000],
     ids=range(5),
 )  # fmt: skip

@@ -262,7 +262,7 @@ def test_who_leaves_costs_others_nothing(world):
     assert len(world.questions) == 1
 
 
-def test_when_all_leave_the_question_is_given_up_and_can_be_asked_again(world):
+def test_when_all_leave_the_answer_is_kept_all_the_same(world):
     world.set("", delay=0.03)
 
     async def ask(resolver):
@@ -272,11 +272,11 @@ def test_when_all_leave_the_question_is_given_up_and_can_be_asked_again(world):
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        assert resolver.cached("example.test", "AAAA") is None
         assert await resolver.query("example.test", "AAAA", budget) == Found(("2001:db8::1",), 300)
+        assert resolver.cached("example.test", "AAAA") == Found(("2001:db8::1",), 300)
 
     world.run(ask)
-    assert len(world.questions) == 2
+    assert len(world.questions) == 1
 
 
 # --- what a message may spend ---
@@ -298,6 +298,8 @@ def test_a_message_has_so_much_time(world):
         hasty, patient = Budget(10, 0.01), Budget(10, 20)
         waiting = asyncio.create_task(resolver.query("example.test", "AAAA", patient))
         assert await resolver.query("example.test", "AAAA", hasty) == Failed(Failure.BUDGET)
+        while hasty.seconds:  # noqa: ASYNC110 - the loop's clock may be a little ahead, and nobody tells
+            await asyncio.sleep(0.001)
         assert await resolver.query("example.test", "MX", hasty) == Failed(Failure.BUDGET)
         assert await waiting == Found(("2001:db8::1",), 300)
         assert hasty.seconds == 0

@@ -17,7 +17,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import queue, recipients, senderid
+    from mailmoat.cli import queue, recipients, senderid, spf
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -37,6 +37,7 @@ def application() -> typer.Typer:
     app.add_typer(recipients.app, name="recipients")
     app.add_typer(senderid.app, name="senderid")
     app.command("relay-test")(relay_test)
+    app.add_typer(spf.app, name="spf")
     return app
 
 

@@ -48,12 +48,6 @@ class Circuits:
         if circuit is not None and circuit.opens_at:
             circuit.probing = True
 
-    def given_up(self, zone: str) -> None:
-        """A question was not waited for: it says nothing, and the next one may go through."""
-        circuit = self._circuits.get(zone)
-        if circuit is not None:
-            circuit.probing = False
-
     def answered(self, zone: str) -> None:
         """An answer came."""
         circuit = self._circuits.pop(zone, None)

@@ -82,8 +82,7 @@ class DnsResolver:
         self._count(metrics.DNS_QUESTIONS)
         zone = names.zone(key[0])
         self._zones.asked(zone)
-        flight = self._flights.start(key, self._ask(key, zone))
-        flight.add_done_callback(lambda task: self._zones.given_up(zone) if task.cancelled() else None)
+        self._flights.start(key, zone, self._ask(key, zone))
 
     async def _ask(self, key: Key, zone: str) -> Answer:
         """Ask the servers; what they say, or do not say, is kept, whoever still waits for it."""

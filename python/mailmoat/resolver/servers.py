@@ -6,6 +6,7 @@ CancelledError.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,13 +61,14 @@ class Servers:
 
     async def ask(self, labels: tuple[bytes, ...], kind: str) -> tuple[Answer, int]:
         """(answer, octets it came in). A server that fails is followed by the next; one that is silent is asked again."""
-        deadline = clock.monotonic() + self._lifetime
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._lifetime
         failure = UNANSWERED
         silent = self._order()
         while silent and failure is UNANSWERED:
             asked, silent = silent, []
             for server in asked:
-                left = deadline - clock.monotonic()
+                left = deadline - loop.time()
                 if left <= 0:
                     return failure, 0
                 try:

@@ -57,24 +57,22 @@ class Evaluator:
         return outcome if isinstance(outcome, Result) else _wait(outcome, domain, trace)
 
     def _evaluate(self, question: Question, domain: str, trace: list[Step] | None) -> Result:
+        shown = one_line(domain)
         try:
-            evaluation = Evaluation(question, domain, self._resolver, self._void_lookups, trace)
-        except spf.PermError as error:
-            return _told(
-                Result(
-                    Status.PERM_ERROR, "Unknown Client Address", domain=one_line(domain), problem=one_line(str(error))
-                ),
-                trace,
-            )
-        try:
-            return _told(_conclude(evaluation), trace)
+            return _told(_conclude(Evaluation(question, domain, self._resolver, self._void_lookups, trace)), trace)
+        except spf.PermError as error:  # those of a record are results already
+            result = Result(Status.PERM_ERROR, "Unknown Client Address", domain=shown, problem=one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - a stranger's record ends here, whatever pyspf makes of it
-            maillog.event("spf-raised", level="error", domain=domain, ip=question.ip, error=maillog.describe(error))
-            return _told(Result(Status.PERM_ERROR, _REASONS[Status.PERM_ERROR], domain=one_line(domain)), trace)
+            maillog.event(
+                "evaluation-failed", level="error", domain=shown, ip=question.ip, error=maillog.describe(error)
+            )
+            result = Result(Status.PERM_ERROR, _REASONS[Status.PERM_ERROR], domain=shown)
+        return _told(result, trace)
 
 
 def _conclude(evaluation: Evaluation) -> Result:
     word, _, text = evaluation.check()
+    evaluation.perm_error = None  # its traceback holds the evaluation, which would wait for the collector
     status = _STATUSES[word]
     domain = one_line(evaluation.o)
     if status is Status.NONE and evaluation.domain_is_missing:
