@@ -30,6 +30,7 @@ $(VENV)/.built: $(VENV)/.made $(RUST) pyproject.toml
 $(VENV)/.tested: $(VENV)/.built
 	@echo "==> installing what the tests need"
 	@$(PIP) $$($(BIN)/python -c 'import tomllib; print(*(d.replace(" ", "") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"]))')
+	@$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --no-binary pyspf -d $(VENV)/spf pyspf==2.0.14 # its source holds the openspf test suite
 	@touch $@
 
 $(VENV)/.loaded: $(VENV)/.built

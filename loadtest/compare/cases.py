@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
-from loadtest import report
+from loadtest import quota, report
+from loadtest.compare import sender_id
 from loadtest.processes import ROOT, Trouble, free_port
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Sample = dict[str, Any]
 SESSIONS = 50
 LONGEST = 300.0
+MARGIN = 1.5
+"""Seconds that held sessions are given to be released in, at both ends of the time in which all are held."""
 KIB = 1024
 
 
@@ -150,27 +153,39 @@ def held(peer: Peer, options: Options) -> Sample:
 
     Memory is compared with a server that has just started and taken one message: one that was busy holds heap or processes that
     the sessions would then take for nothing. The first releases happen on an idle server. Other mail is measured while all are
-    held and none is released, throughout the second releases, and for as long when all have gone.
+    held and none is released, throughout the second releases, and for as long when all have gone. How long it took until all
+    had asked is how long each cycle of releases lasts: the sessions of a slow ramp are not counted as held when they are not.
+
+    Raises:
+        Trouble: the ramp left no time in which all were held.
+
     """
     sessions = min(options.held, peer.held_limit)
-    ramp = max(1.0, min(options.hold / 3, sessions / 1000))
     mail = partial(smtp_source, reuse=True)
     with serving(peer, Setup(tarpit=options.hold)) as running:
         mail(running.port, 1)
         running.tree.settle()
         memory, kernel = running.tree.memory(), _kernel_memory()
-        with holders(running.port, sessions, options.hold, ramp, peer.unheld) as (asked, results):
+        begun = time.monotonic()
+        wanted = max(1.0, min(options.hold / 3, sessions / 1000))
+        with holders(running.port, sessions, options.hold, wanted, peer.unheld) as (asked, results):
             asked()
-            begun = time.monotonic()
+            full = time.monotonic()
             grown, grown_kernel = running.tree.memory(), _kernel_memory()
-            # The first releases begin a hold after the ramp began, which was a ramp ago.
-            _sleep_until(begun + options.hold + 0.5)
+            quiet = options.hold - (full - begun) - MARGIN
+            if quiet < MARGIN:
+                raise Trouble(
+                    f"{sessions} sessions took {full - begun:.0f} s to ask: hold them longer than that (--hold)"
+                )
+            _sleep_until(full + options.hold + 0.5)
             mail(running.port, max(options.messages // 10, SESSIONS))
-            during = _while(running, begun + 2 * options.hold - ramp - 1, options.messages, mail)
-            loaded = _while(running, begun + 2 * options.hold + 0.5, options.messages, mail)
+            during = _while(running, full + options.hold + quiet, options.messages, mail)
+            _sleep_until(begun + 2 * options.hold)
+            loaded = _while(running, full + 2 * options.hold + 0.5, options.messages, mail)
             lateness, broken = results()
         running.tree.settle()
-        free = _while(running, time.monotonic() + options.hold - ramp - 1.5, options.messages, mail)
+        mail(running.port, max(options.messages // 10, SESSIONS))
+        free = _while(running, time.monotonic() + quiet, options.messages, mail)
     return {
         "sessions": sessions,
         "broken": broken,
@@ -345,15 +360,27 @@ def _own(peers: list[Peer]) -> list[Peer]:
     return [peer for peer in peers if peer.name == "mailmoat"]
 
 
+def _part_of_a_core(peer: Peer, setup: Setup, count: int, client: Callable[[int, int], None]) -> Sample:
+    """As `plain`, with each worker limited to `quota.SHARE` of a core: what the client has left is more than it takes."""
+    with serving(peer, setup) as running:
+        client(running.port, max(count // 10, min(count, SESSIONS)))
+        running.tree.settle()
+        with quota.limited(running.tree):
+            return measured(running, count, client)
+
+
 def _worker_jobs(peers: list[Peer], options: Options) -> list[Job]:
     mail = partial(smtp_source, reuse=True)
+    kinds = (("", plain, ""), (f" of {quota.SHARE} core each", _part_of_a_core, quota.missing()))
     return [
         Job(
-            f"{workers} worker{'s' * (workers > 1)}",
+            f"{workers} worker{'s' * (workers > 1)}{kind}",
             peer,
-            partial(plain, peer, Setup(workers=workers), options.messages, mail),
+            partial(sample, peer, Setup(workers=workers), options.messages, mail),
+            missing,
         )
         for peer in _own(peers)
+        for kind, sample, missing in kinds
         for workers in (1, 2)
     ]
 
@@ -365,6 +392,16 @@ def _directory_jobs(peers: list[Peer], options: Options) -> list[Job]:
         for peer in _own(peers)
         for entries in (10, options.large_directory)
     ]
+
+
+def _sender_id_jobs(peers: list[Peer], options: Options) -> list[Job]:
+    kinds = (
+        ("off", sender_id.off),
+        ("on, name server answers in 20 ms", sender_id.on),
+        ("on, name server dead", sender_id.dead),
+    )
+    count = 2 * options.messages
+    return [Job(label, peer, partial(sample, count, measured)) for peer in _own(peers) for label, sample in kinds]
 
 
 def _leak_jobs(peers: list[Peer], options: Options) -> list[Job]:
@@ -402,6 +439,12 @@ CASES = (
     Case("held", "Held sessions", "session", _held_jobs),
     Case("workers", "mailmoat, connections reused: 1 worker against 2", MAIL, _worker_jobs),
     Case("directory", "mailmoat, connections reused: small and large recipient directory", MAIL, _directory_jobs),
+    Case(
+        "senderid",
+        f"mailmoat, pipelined, {sender_id.DOMAINS} sender domains: Sender ID off and on",
+        MAIL,
+        _sender_id_jobs,
+    ),
     Case("queued", "mailmoat, messages of 1 KiB, next hop down: cost as the queue grows", MAIL, _queued_jobs, rounds=1),
     Case("leak", "mailmoat: memory over sessions held and released", "session", _leak_jobs, rounds=1),
 )

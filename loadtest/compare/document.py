@@ -86,7 +86,7 @@ def _machine(results: Results) -> str:
 
 
 def _section(name: str, case: dict[str, Any]) -> str:
-    body = {"held": _held, "queued": _queued, "leak": _leak}.get(name, _plain)(case)
+    body = {"held": _held, "queued": _queued, "leak": _leak, "senderid": _sender_id}.get(name, _plain)(case)
     notes = [f"* {label}: {reason}" for label, reason in case["missing"].items()]
     for label, samples in case["samples"].items():
         failed = Counter(sample["failed"] for sample in samples if "failed" in sample)
@@ -146,6 +146,19 @@ def _lateness(case: Results, label: str, key: str) -> str:
     spreads = [spread for spread in column(case, label, itemgetter(key)) if isinstance(spread, dict)]
     parts = [_present([spread.get(share) for spread in spreads]) for share in ("min", "p50", "p99", "max")]
     return " / ".join(f"{part.median:.1f}" if part else "-" for part in parts)
+
+
+def _sender_id(case: dict[str, Any]) -> str:
+    rows = []
+    for label in case["samples"]:
+        cost, against = _present(cpu(case, label)), Range.of(ratios(cpu(case, label), cpu(case, "off")))
+        rate = _present(column(case, label, lambda sample: sample["per_second"]))
+        asked = _present(column(case, label, lambda sample: sample.get("questions")))
+        if cost and against and rate:
+            late = _lateness(case, label, "noop_ms")
+            rows.append([label, cost.text(), against.text(2), rate.text(), late, asked.text() if asked else "-"])
+    late = "NOOP beside it, ms: least / p50 / p99 / most"
+    return table(["Sender ID", "CPU µs a message", "times without", "a second", late, "DNS questions"], rows)
 
 
 def _queued(case: dict[str, Any]) -> str:

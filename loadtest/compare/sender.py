@@ -1,6 +1,7 @@
-"""The client for what smtp-source cannot do: pipelined mail, and floods of recipients that do not exist. Prints JSON.
+"""The client for what smtp-source cannot do: pipelined mail, mail from many domains, floods of unknown recipients. Prints JSON.
 
-`python -m loadtest.compare.sender --port 2525 --mode pipelined|flood --count N --sessions 50 --size 4096`
+`python -m loadtest.compare.sender --port 2525 --mode pipelined|senders|flood --count N --sessions 50 --size 4096`
+With `senders` each message comes from the next of `--domains` domains, `d0.example` and so on.
 Ends with 1 and a line on standard error when a reply is not the one expected.
 """
 
@@ -118,21 +119,26 @@ class Pipelined(Client):
 
     content = b""
 
+    def envelope(self) -> bytes:
+        """Whose message is next."""
+        return ENVELOPE
+
     def begin(self) -> None:
         """Send the first envelope."""
         if self.work.take():
-            self.say(ENVELOPE, b"250", b"250", b"354")
+            self.say(self.envelope(), b"250", b"250", b"354")
             self.step = self.message
         else:
             self.leave()
 
     def message(self) -> None:
         """354 came: send the content."""
+        content = self.content
         if self.work.take():
-            self.say(self.content + ENVELOPE, b"250", b"250", b"250", b"354")
+            self.say(content + self.envelope(), b"250", b"250", b"250", b"354")
             self.step = self.message_and_next
         else:
-            self.say(self.content, b"250")
+            self.say(content, b"250")
             self.step = self.last
 
     def message_and_next(self) -> None:
@@ -144,6 +150,19 @@ class Pipelined(Client):
         """The last one is accepted."""
         self.work.end()
         self.leave()
+
+
+class Senders(Pipelined):
+    """As Pipelined, each message from the next domain."""
+
+    domains = 1
+    body = b""
+
+    def envelope(self) -> bytes:
+        """A sender at the next domain, in the envelope and in the header section."""
+        sender = b"sender@d%d.example" % (next(self.work.numbers) % self.domains)
+        self.content = b"From: %s\r\n%s" % (sender, self.body)
+        return ENVELOPE.replace(b"sender@sender.example", sender)
 
 
 class Flood(Client):
@@ -168,6 +187,9 @@ class Flood(Client):
         self.guess()
 
 
+KINDS: dict[str, type[Client]] = {"pipelined": Pipelined, "senders": Senders, "flood": Flood}
+
+
 async def run(kind: type[Client], port: int, units: int, sessions: int) -> float:
     """Do the work; seconds it took. Raises RuntimeError when a reply was wrong, OSError, TimeoutError."""
     work = Work(units)
@@ -183,15 +205,16 @@ def main() -> None:
     """As the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--mode", choices=("pipelined", "flood"), required=True)
+    parser.add_argument("--mode", choices=KINDS, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--domains", type=int, default=200)
     options = parser.parse_args()
-    Pipelined.content = stuffed(options.size)
-    kind = Pipelined if options.mode == "pipelined" else Flood
+    Pipelined.content = Senders.body = stuffed(options.size)
+    Senders.domains = options.domains
     try:
-        seconds = uvloop.run(run(kind, options.port, options.count, options.sessions))
+        seconds = uvloop.run(run(KINDS[options.mode], options.port, options.count, options.sessions))
     except (OSError, RuntimeError, TimeoutError) as error:
         sys.exit(f"{options.mode}: {error!r}")
     print(json.dumps({"seconds": seconds}))

