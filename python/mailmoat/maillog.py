@@ -49,6 +49,15 @@ class Transaction(msgspec.Struct, frozen=True):
     octets: int = 0
 
 
+class Check(msgspec.Struct, frozen=True):
+    """What became of one identity of a message's sender."""
+
+    identity: Literal["pra", "mailfrom", "helo"]
+    domain: str
+    status: str
+    reason: str = ""
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one recipient in a delivery attempt."""
 
@@ -130,6 +139,24 @@ def _cut(transaction: Transaction) -> Transaction:
     if len(transaction.recipients) <= MAX_VALUES:
         return transaction
     return msgspec.structs.replace(transaction, recipients=transaction.recipients[-MAX_VALUES:])
+
+
+def sender_checked(*, session: str, source: str, checks: Sequence[Check], rule: str = "") -> None:
+    """Log what Sender ID and SPF found about one message: the address judged, and the `rule` that stopped it, if one did."""
+    if _RANK["info"] >= _threshold:
+        _stream.write("sender-checked", "info", {"session": session, "source": source, "checks": checks, "rule": rule})
+
+
+def sender_unchecked(*, session: str, client: str, reason: str) -> None:
+    """Log that a message goes on without a status, and why."""
+    event("sender-unchecked", session=session, client=client, reason=reason)
+
+
+def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], rule: str) -> None:
+    """Log that these recipients do not get a message whose client was told that it was taken; all of them, in several lines."""
+    for at in range(0, len(recipients), MAX_VALUES):
+        some = recipients[at : at + MAX_VALUES]
+        event("message-dropped", level="warning", session=session, mail_from=mail_from, recipients=some, rule=rule)
 
 
 def delivery_attempt(

@@ -18,7 +18,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Definition(NamedTuple):
-    """One metric; with a label it has one figure for each of its values."""
+    """One metric; with a label it has one figure for each of its values. Two labels and their values have a comma between."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -30,6 +30,9 @@ class Definition(NamedTuple):
     same: bool = False
     """All workers say the same thing: the largest is shown, not the sum."""
 
+
+SCOPES: Final = ("pra", "mailfrom", "helo")
+STATUSES: Final = ("Pass", "Neutral", "SoftFail", "Fail", "None", "TempError", "PermError")
 
 DEFINITIONS: Final = (
     Definition("mailmoat_sessions_total", "counter", "SMTP sessions begun."),
@@ -43,6 +46,23 @@ DEFINITIONS: Final = (
         "Recipients refused: relaying, no such recipient, blocked by the administrator, directory not available.",
         "reason",
         ("relay", "unknown", "blocked", "directory"),
+    ),
+    Definition(
+        "mailmoat_senderid_results_total",
+        "counter",
+        "Checks of senders: the purported responsible address by Sender ID, MAIL FROM and HELO by SPF.",
+        "scope,status",
+        tuple(f"{scope},{status}" for scope in SCOPES for status in STATUSES),
+    ),
+    Definition(
+        "mailmoat_senderid_actions_total",
+        "counter",
+        "Messages that were not let through whole: refused, deferred, dropped, dropped for all but bypassed recipients.",
+        "action",
+        ("refused", "deferred", "dropped", "thinned"),
+    ),
+    Definition(
+        "mailmoat_senderid_unchecked_total", "counter", "Messages from outside whose source address could not be told."
     ),
     Definition("mailmoat_held_sessions", "gauge", "Sessions held in the tar pit now."),
     Definition("mailmoat_tarpit_holds_total", "counter", "Replies delayed by the tar pit."),
@@ -102,7 +122,9 @@ def _figures() -> Iterator[tuple[Definition, str]]:
 
 
 def _sample(definition: Definition, value: str) -> str:
-    return f'{definition.name}{{{definition.label}="{value}"}}' if definition.label else definition.name
+    pairs = zip(definition.label.split(","), value.split(","), strict=True)
+    labels = ",".join(f'{label}="{text}"' for label, text in pairs)
+    return f"{definition.name}{{{labels}}}" if definition.label else definition.name
 
 
 _INDEXES: Final = {(definition.name, value): index for index, (definition, value) in enumerate(_figures())}
@@ -122,6 +144,15 @@ RECIPIENTS_REFUSED: Final = {
     reason: index("mailmoat_recipients_refused_total", reason)
     for reason in ("relay", "unknown", "blocked", "directory")
 }
+SENDERID_RESULTS: Final = {
+    (scope, status): index("mailmoat_senderid_results_total", f"{scope},{status}")
+    for scope in SCOPES
+    for status in STATUSES
+}
+SENDERID_ACTIONS: Final = {
+    action: index("mailmoat_senderid_actions_total", action) for action in ("refused", "deferred", "dropped", "thinned")
+}
+SENDERID_UNCHECKED: Final = index("mailmoat_senderid_unchecked_total")
 HELD_SESSIONS: Final = index("mailmoat_held_sessions")
 TARPIT_HOLDS: Final = index("mailmoat_tarpit_holds_total")
 TARPIT_TIME: Final = index("mailmoat_tarpit_seconds_total")

@@ -26,7 +26,10 @@ def test_every_definition_is_rendered_once_with_its_kind_and_meaning():
         assert (family.type, family.documentation) == (definition.kind, definition.meaning)
         assert definition.name.endswith("_total") == (definition.kind == "counter")
         assert definition.name.startswith("mailmoat_")
-        expected = [{definition.label: value} if definition.label else {} for value in definition.values]
+        expected = [
+            dict(zip(definition.label.split(","), value.split(","), strict=True)) if definition.label else {}
+            for value in definition.values
+        ]
         assert [sample.labels for sample in family.samples] == expected
 
 

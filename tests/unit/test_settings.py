@@ -35,6 +35,16 @@ DEFAULTS = {
     "recipients.file": None,
     "recipients.blocked": (),
     "recipients.lookup": True,
+    "senderid.enabled": False,
+    "senderid.spoofed_domain_action": "StampStatus",
+    "senderid.temp_error_action": "StampStatus",
+    "senderid.bypassed_sender_domains": (),
+    "senderid.bypassed_recipients": (),
+    "senderid.internal_servers": (),
+    "senderid.exchange_headers": False,
+    "senderid.submitter": False,
+    "senderid.spf_mfrom_action": "StampStatus",
+    "senderid.void_lookups": 2,
     "delivery.next_hop": None,
     "delivery.connections": 20,
     "delivery.retry": (60.0,) * 4 + (600.0,) * 6 + (1800.0,),
@@ -158,6 +168,12 @@ def test_lists_are_arrays_or_have_commas(toml):
     assert settings.relay.local_domains == ("example.test", "xn--bcher-kva.example")
 
 
+def test_a_word_is_written_in_any_case():
+    settings = load(environment={"MAILMOAT_SENDERID__SPOOFED_DOMAIN_ACTION": "reject", "MAILMOAT_LOG__LEVEL": "Debug"})
+    assert settings.senderid.spoofed_domain_action == "Reject"
+    assert settings.log.level == "debug"
+
+
 def test_addresses_and_domains_are_normalised():
     settings = load(
         None,
@@ -240,6 +256,10 @@ def test_all_mistakes_at_once(toml):
         ("RELAY__LOCAL_DOMAINS", "fine.test, b d", "'b d'"),
         ("RECIPIENTS__LOOKUP", "maybe", "neither true nor false"),
         ("RECIPIENTS__BLOCKED", "all", "an address without a domain"),
+        ("SENDERID__SPOOFED_DOMAIN_ACTION", "drop", "not one of the choices; write StampStatus, Reject or Delete"),
+        ("SENDERID__TEMP_ERROR_ACTION", "Delete", "would silently lose rightful messages"),
+        ("SENDERID__BYPASSED_RECIPIENTS", "alice", "an address without a domain"),
+        ("SENDERID__INTERNAL_SERVERS", "10.0.0.1/8", "an address in 10.0.0.0/8"),
         ("DELIVERY__NEXT_HOP", "hub.test:25", "not a next hop"),
         ("DELIVERY__NEXT_HOP", "smtp://", "no host"),
         ("DELIVERY__NEXT_HOP", "smtp://hub.test:0", "0 is not a port"),
@@ -413,6 +433,14 @@ QUIET = {
         ),
         ({"tarpit": {"time": 31}}, "tarpit.time is 31 s: above 30 s"),
         ({"tarpit": {"time": 5, "max_session": 4}}, "tarpit.max_session is below tarpit.time"),
+        ({"senderid": {"enabled": True, "spoofed_domain_action": "reject", "submitter": True}}, None),
+        ({"senderid": {"spoofed_domain_action": "Reject"}}, "senderid.spoofed_domain_action is Reject and"),
+        ({"senderid": {"spf_mfrom_action": "Reject"}}, "senderid.enabled is off: nothing is checked"),
+        ({"senderid": {"temp_error_action": "Reject"}}, "senderid.temp_error_action is Reject and"),
+        ({"senderid": {"submitter": True}}, "SUBMITTER is not offered"),
+        ({"senderid": {"enabled": True, "spoofed_domain_action": "Delete"}}, "Delete: a rightful sender never learns"),
+        ({"senderid": {"enabled": True, "internal_servers": "10.0.0.0/8"}}, None),
+        ({"senderid": {"enabled": True, "internal_servers": "0.0.0.0/0"}}, "strangers count as our own servers"),
         ({"delivery": {}}, "delivery.next_hop is not set"),
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
         ({"relay": {}}, "relay.local_domains is empty"),

@@ -17,7 +17,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import queue, recipients, spf
+    from mailmoat.cli import queue, recipients, senderid, spf
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -35,6 +35,7 @@ def application() -> typer.Typer:
     app.command("settings")(settings)
     app.add_typer(queue.app, name="queue")
     app.add_typer(recipients.app, name="recipients")
+    app.add_typer(senderid.app, name="senderid")
     app.command("relay-test")(relay_test)
     app.add_typer(spf.app, name="spf")
     return app

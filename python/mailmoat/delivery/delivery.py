@@ -108,7 +108,9 @@ class Delivery:
         scheduler, message = self.waiting.scheduler, self.message
         ndr = scheduler.settings.ndr
         addresses = [message.recipients[index][0] for index, _ in failed]
-        verdict = ndr_policy.judge(message.reverse_path, enabled=ndr.enabled, copy_to=ndr.copy_to)
+        verdict = ndr_policy.judge(
+            message.reverse_path, enabled=ndr.enabled, copy_to=ndr.copy_to, octets=message.octets()
+        )
         if isinstance(verdict, ndr_policy.Suppressed):
             maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
             self._conclude(CLOSED)

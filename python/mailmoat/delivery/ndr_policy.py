@@ -1,11 +1,13 @@
 """Whether a report about failed recipients may be made, and who gets it.
 
 Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can
-never report to each other about reports (RFC 5321 4.5.5, RFC 3464 2). The scheduler asks once per message with failed recipients.
+never report to each other about reports (RFC 5321 4.5.5, RFC 3464 2); nor does one whose reverse-path our own stamp calls forged,
+so that nobody is bombarded with reports about what he did not send. The scheduler asks once per message with failed recipients.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,17 +28,41 @@ class Suppressed:
 
 NULL_REVERSE_PATH: Final = Suppressed("null-reverse-path")
 DISABLED: Final = Suppressed("ndr-disabled")
+FORGED: Final = Suppressed("forged-sender")
+
+_STAMP: Final = b"Authentication-Results: "
+_FAILED: Final = re.compile(rb'\t(?:spf|sender-id)=fail(?: reason="[^"]*")? smtp\.mailfrom=')
+_ROOM: Final = 4096
+"""Octets our stamp has room in: a line for each of three identities."""
 
 
-def judge(reverse_path: str, *, enabled: bool, copy_to: str | None) -> Report | Suppressed:
+def judge(reverse_path: str, *, enabled: bool, copy_to: str | None, octets: bytes = b"") -> Report | Suppressed:
     """What becomes of the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
-    `enabled` and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
+    `octets` is the message or the beginning of it, with the stamps of its acceptance on top. `enabled` and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
     """
     if not reverse_path:
         return NULL_REVERSE_PATH
     if not enabled:
         return DISABLED
+    if forged(octets):
+        return FORGED
     if copy_to and copy_to.lower() != reverse_path.lower():
         return Report((reverse_path, copy_to))
     return Report((reverse_path,))
+
+
+def forged(octets: bytes) -> bool:
+    """Whether the stamp on top says that MAIL FROM's domain does not permit where the message came from.
+
+    Only we write above our own Received, so what a stranger sent never stands there (RFC 8601 5); the stamp has a line for each
+    identity, and no value can begin one.
+    """
+    if not octets.startswith(_STAMP):
+        return False
+    for line in octets[:_ROOM].split(b"\r\n")[1:]:
+        if not line.startswith(b"\t"):
+            break
+        if _FAILED.match(line):
+            return True
+    return False

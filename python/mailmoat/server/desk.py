@@ -68,7 +68,7 @@ class Desk:
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.connections: set[Connection] = set()
         self._proxies = Networks(settings.listen_proxy_networks)
-        self._inside = Networks(settings.relay.networks)
+        self._inside = Networks((*settings.relay.networks, *settings.senderid.internal_servers))
         self._firewall = _native.HeaderFirewall(settings.hostname, OURS)
         self._shared: Shared = figures.shared
         self._sessions = 0
@@ -155,5 +155,5 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         bare_newline=settings.smtp.bare_newline,
-        submitter=False,
+        submitter=settings.senderid.enabled and settings.senderid.submitter,
     )

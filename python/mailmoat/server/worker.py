@@ -26,6 +26,9 @@ from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
+from mailmoat.policy.sender_id import SenderId
+from mailmoat.resolver.resolver import DnsResolver
+from mailmoat.senderid.evaluate import Evaluator
 from mailmoat.server.acceptor import Acceptor
 from mailmoat.server.connection import Connection
 from mailmoat.server.delays import Delays
@@ -36,7 +39,9 @@ from mailmoat.server.store import SpoolStore
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition
+    from mailmoat.resolver import Resolver
     from mailmoat.server.context import WorkerContext
+    from mailmoat.settings import Settings
 
 TICK: Final = 1.0
 """Seconds between two looks at what changes slowly."""
@@ -73,7 +78,9 @@ class Worker:
         self._delays = delays = Delays(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, figures)
         self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
-        pipeline = Pipeline(agents(settings, self._directory), partial(figures.add, metrics.AGENT_ERRORS))
+        self._resolver = DnsResolver(settings.dns, figures) if settings.senderid.enabled else None
+        listed = agents(settings, self._directory, sender_id(settings, self._resolver, figures))
+        pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
         transport = make_transport(loop, route("", settings.delivery), settings, delays)
         self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
@@ -200,11 +207,21 @@ class Worker:
                 if clock.monotonic() >= deadline + 1:
                     break
             await self._tick()
+        if self._resolver is not None:
+            await self._resolver.close()
 
     async def _tick(self) -> None:
         passed = self._loop.create_future()
         self._delays.after(DRAIN_TICK, _Tick(passed))
         await passed
+
+
+def sender_id(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> SenderId | None:
+    """The agent that asks this resolver; None without one."""
+    if resolver is None:
+        return None
+    evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
+    return SenderId(settings, evaluator, figures.add)
 
 
 class _Tick:

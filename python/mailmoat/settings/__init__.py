@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from mailmoat.settings.advice import warnings
+from mailmoat.settings.edit import write_setting
 from mailmoat.settings.reference import Entry, entries, reference
-from mailmoat.settings.sources import load
+from mailmoat.settings.sources import load, settings_file
 from mailmoat.settings.tree import (
     AdminSettings,
     DeliverySettings,
@@ -17,6 +18,7 @@ from mailmoat.settings.tree import (
     NdrSettings,
     RecipientsSettings,
     RelaySettings,
+    SenderIdSettings,
     Settings,
     SmtpSettings,
     TarpitSettings,
@@ -34,11 +36,14 @@ __all__ = [
     "NextHop",
     "RecipientsSettings",
     "RelaySettings",
+    "SenderIdSettings",
     "Settings",
     "SmtpSettings",
     "TarpitSettings",
     "entries",
     "load",
     "reference",
+    "settings_file",
     "warnings",
+    "write_setting",
 ]

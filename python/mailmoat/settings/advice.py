@@ -17,7 +17,7 @@ WIDEST = {4: 8, 6: 32}
 
 def warnings(settings: Settings) -> list[str]:
     """One plain sentence for each thing an operator probably did not mean."""
-    return [*_tarpit(settings), *_relay(settings), *_delivery(settings)]
+    return [*_tarpit(settings), *_relay(settings), *_senderid(settings), *_delivery(settings)]
 
 
 def _tarpit(settings: Settings) -> Iterator[str]:
@@ -41,6 +41,24 @@ def _relay(settings: Settings) -> Iterator[str]:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
             yield f"relay.networks has {network}, wider than /{widest}: this is an open relay, and spammers will find it"
+
+
+def _senderid(settings: Settings) -> Iterator[str]:
+    senderid = settings.senderid
+    actions = ("spoofed_domain_action", "temp_error_action", "spf_mfrom_action")
+    if not senderid.enabled:
+        for name in actions:
+            if getattr(senderid, name) != "StampStatus":
+                yield f"senderid.{name} is {getattr(senderid, name)} and senderid.enabled is off: nothing is checked"
+        if senderid.submitter:
+            yield "senderid.submitter is on and senderid.enabled is off: SUBMITTER is not offered"
+    for name in actions:
+        if getattr(senderid, name) == "Delete":
+            yield f"senderid.{name} is Delete: a rightful sender never learns that its message was dropped; Reject tells"
+    for network in senderid.internal_servers:
+        widest = WIDEST[network.version]
+        if network.prefixlen < widest:
+            yield f"senderid.internal_servers has {network}, wider than /{widest}: strangers count as our own servers"
 
 
 def _delivery(settings: Settings) -> Iterator[str]:

@@ -41,7 +41,7 @@ def load(
     Relative paths in the file count from `base`, which is the file's directory unless given.
     """
     environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
-    config = config or (Path(environment[CONFIG]) if environment.get(CONFIG) else None)
+    config = settings_file(config, environment)
     mistakes: list[str] = []
     from_file = _file(config, base, mistakes) if config else {}
     from_environment = _environment(environment, mistakes)
@@ -53,6 +53,12 @@ def load(
     if mistakes:
         raise ConfigError(mistakes)
     return settings.came_from(origins)
+
+
+def settings_file(config: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file `load` reads: `config`, else the one `MAILMOAT_CONFIG` names, else none."""
+    environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
+    return config or (Path(environment[CONFIG]) if environment.get(CONFIG) else None)
 
 
 class _Environment(EnvSettingsSource):

@@ -38,6 +38,7 @@ NAME_SERVERS = Form(
 NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", forms.show, forms.next_hop_below)
 FORMATS = ("auto", "json", "human")
 LEVELS = ("debug", "info", "warning", "error")
+ACTIONS = ("StampStatus", "Reject", "Delete")
 
 Duration = Annotated[float, PlainValidator(values.duration), DURATION]
 Wait = Annotated[
@@ -61,6 +62,16 @@ Networks = Annotated[
 ]
 Listeners = Annotated[
     tuple[Annotated[Listener, PlainValidator(values.listener)], ...], BeforeValidator(values.items), LISTENERS
+]
+Recipients = Annotated[
+    tuple[Annotated[str, PlainValidator(values.recipient_key)], ...],
+    BeforeValidator(values.items),
+    Form("addresses such as all@example.com, separated by commas", forms.show),
+]
+Action = Annotated[
+    Literal["StampStatus", "Reject", "Delete"],
+    PlainValidator(values.one_of(*ACTIONS)),
+    Form("StampStatus, Reject or Delete", forms.show),
 ]
 NameServers = Annotated[
     tuple[Annotated[NameServer, PlainValidator(name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
@@ -126,14 +137,55 @@ class RecipientsSettings(Branch):
         default=None,
         description="File of the recipients that exist: an address, `@domain` or `!address` a line. Read again when it changes.",
     )
-    blocked: Annotated[
-        tuple[Annotated[str, PlainValidator(values.recipient_key)], ...],
-        BeforeValidator(values.items),
-        Form("addresses such as all@example.com, separated by commas", forms.show),
-    ] = Field(default=(), description="Recipients refused although they exist.")
+    blocked: Recipients = Field(default=(), description="Recipients refused although they exist.")
     lookup: Switch = Field(
         default=True,
         description="Refuse unknown recipients at RCPT. Off: they are accepted, and reported to the sender as undeliverable later.",
+    )
+
+
+class SenderIdSettings(Branch):
+    """Whether the sender's domain permits the address a message came from (Sender ID and SPF)."""
+
+    enabled: Switch = Field(
+        default=False, description="Check messages from outside by Sender ID and SPF, and stamp them."
+    )
+    spoofed_domain_action: Action = Field(
+        default="StampStatus",
+        description="What happens on the Sender ID status Fail: only the stamp, a 550, or accepted and dropped in silence.",
+    )
+    temp_error_action: Annotated[
+        Literal["StampStatus", "Reject"],
+        PlainValidator(values.temp_error_action),
+        Form("StampStatus or Reject", forms.show),
+    ] = Field(
+        default="StampStatus",
+        description="What happens on TempError, such as DNS being down: only the stamp, or a 451 so that the sender tries again.",
+    )
+    bypassed_sender_domains: Domains = Field(
+        default=(), description="Domains of senders that are not checked; a subdomain is another domain."
+    )
+    bypassed_recipients: Recipients = Field(
+        default=(), description="Recipients that get their messages, stamped, whatever the status is."
+    )
+    internal_servers: Networks = Field(
+        default=(),
+        description="Our own servers in front of this one: the sender is the first address in Received that is none of them.",
+    )
+    exchange_headers: Switch = Field(
+        default=False,
+        description="Stamp X-MS-Exchange-Organization-SenderIdResult and -PRD, for an Exchange behind us.",
+    )
+    submitter: Switch = Field(
+        default=False, description="Offer SUBMITTER (RFC 4405) and refuse a message whose header names another address."
+    )
+    spf_mfrom_action: Action = Field(
+        default="StampStatus",
+        description="What happens when the plain SPF check of MAIL FROM or HELO fails; with Reject or Delete, TempError follows `senderid.temp_error_action`.",
+    )
+    void_lookups: Count = Field(
+        default=2,
+        description="Lookups without an answer that one SPF record may cause (RFC 7208 4.6.4); more is PermError.",
     )
 
 
@@ -332,6 +384,7 @@ class Settings(BaseSettings):
     tarpit: TarpitSettings = TarpitSettings()
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
+    senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
     dns: DnsSettings = DnsSettings()

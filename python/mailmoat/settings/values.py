@@ -145,14 +145,22 @@ def optional(read: Callable[[object], V]) -> Callable[[object], V | None]:
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
-    """One of these words."""
+    """One of these words; written in any case, given as it is spelled here."""
+    spelled = {choice.lower(): choice for choice in choices}
 
     def read_choice(value: object) -> str:
-        if not isinstance(value, str) or value.strip().lower() not in choices:
+        if not isinstance(value, str) or value.strip().lower() not in spelled:
             raise ValueError("not one of the choices")
-        return value.strip().lower()
+        return spelled[value.strip().lower()]
 
     return read_choice
+
+
+def temp_error_action(value: object) -> str:
+    """What is done when nobody can tell: never Delete, which would lose rightful messages whenever DNS is ill."""
+    if isinstance(value, str) and value.strip().lower() == "delete":
+        raise ValueError("would silently lose rightful messages whenever DNS does not answer")
+    return one_of("StampStatus", "Reject")(value)
 
 
 def items(value: object) -> tuple[object, ...]:

@@ -1,0 +1,240 @@
+"""`mailmoat senderid`: its settings, shown and set, and checks by hand (Exchange: Get-, Set-SenderIdConfig, Test-SenderId).
+
+`set` writes the settings file and tells the running server; `test` asks the name servers of the settings, as the server does,
+and knows nothing of bypasses and actions: it says what is so, not what would follow.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json, settings_in_force
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat.senderid.claims import Claim, Finding
+    from mailmoat.senderid.values import Step
+    from mailmoat.settings import Entry, Settings
+
+    Checked = list[tuple[Finding, list[Step]]]
+
+GROUP = "senderid."
+
+app = typer.Typer(help="Sender ID and SPF: settings, and checks by hand.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Sender ID and SPF: settings, and checks by hand."""
+
+
+@app.command("get")
+def get(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Print the settings of Sender ID, with where each came from."""
+    settings = settings_in_force(config)
+    shown = [(entry, entry.form.show(entry.value(settings))) for entry in _entries()]
+    if as_json:
+        print_json({_name(entry): _plain(entry, settings) for entry, _ in shown})
+        return
+    for entry, value in shown:
+        typer.echo(f"{_name(entry)} = {value}  [{settings.origin(entry.key)}]")
+
+
+@app.command("set")
+def set_(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Such as spoofed_domain_action or SpoofedDomainAction.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Such as Reject; a list has commas.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write one setting into the settings file, keeping its comments, and tell the running server."""
+    from mailmoat.errors import ConfigError
+    from mailmoat.settings import settings_file, warnings, write_setting
+
+    known = {_name(entry): entry for entry in _entries()}
+    entry = known.get(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().removeprefix(GROUP))
+    if entry is None:
+        fail(f"{key}: no such setting; there are {', '.join(known)}")
+    file = settings_file(config)
+    if file is None:
+        fail("there is no settings file to write to: name one by --config or MAILMOAT_CONFIG")
+    try:
+        settings = write_setting(file, entry.key, value)
+    except ConfigError as error:
+        complain(error)
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror}")
+    typer.echo(f"{file}: {entry.key} = {entry.form.show(entry.value(settings))}")
+    if settings.origin(entry.key) != str(file):
+        typer.echo(f"warning: {settings.origin(entry.key)} in the environment overrides it", err=True)
+    for warning in warnings(settings):
+        if GROUP in warning:
+            typer.echo(f"warning: {warning}", err=True)
+    typer.echo(_tell(settings.spool_dir))
+
+
+@app.command("test")
+def check(
+    *,
+    ip: Annotated[str, typer.Option("--ip", metavar="ADDRESS", help="The address the message comes from.")],
+    pra_domain: Annotated[
+        str, typer.Option("--pra-domain", metavar="DOMAIN", help="The purported responsible address's domain.")
+    ] = "",
+    message: Annotated[
+        Path | None,
+        typer.Option("--message", metavar="FILE", help="Check a whole message: its header, MAIL FROM and HELO."),
+    ] = None,
+    helo: Annotated[str, typer.Option("--helo", metavar="NAME", help="The name the client said hello with.")] = "",
+    mail_from: Annotated[
+        str,
+        typer.Option("--mail-from", metavar="ADDRESS", help="With --message: its reverse-path. Default: the null one."),
+    ] = "",
+    config: ConfigOption = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show each record and each mechanism with its result.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what Sender ID finds: 0 for Pass, Neutral, SoftFail and None, 1 for Fail, TempError and PermError."""
+    import asyncio
+
+    if bool(pra_domain) == bool(message):
+        raise typer.BadParameter("name one of --pra-domain and --message", param_hint="--pra-domain")
+    source = _address(ip)
+    claims = _of_domain(pra_domain) if message is None else _of_message(message, mail_from, helo)
+    settings = settings_in_force(config)
+    checked = asyncio.run(_ask(settings, claims, source, helo, trace=trace))
+    if as_json:
+        print_json([_document(finding, steps) for finding, steps in checked])
+    else:
+        _print(checked)
+    if any(finding.result.status in ("Fail", "TempError", "PermError") for finding, _ in checked):
+        raise typer.Exit(1)
+
+
+async def _ask(settings: Settings, claims: Sequence[Claim], source: str, helo: str, *, trace: bool) -> Checked:
+    """Each claim's result and, with `trace`, the way to it; all on one message's budget."""
+    from mailmoat.resolver import Budget
+    from mailmoat.resolver.resolver import DnsResolver
+    from mailmoat.senderid.claims import Finding, known
+    from mailmoat.senderid.evaluate import Evaluator
+    from mailmoat.senderid.values import Question, Result
+
+    resolver = DnsResolver(settings.dns)
+    evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
+    budget = Budget(settings.dns.budget_queries, settings.dns.budget_time)
+    checked: Checked = []
+    try:
+        for claim in claims:
+            steps: list[Step] = []
+            question = Question(source, claim.scope, claim.mailbox, helo or "unknown", settings.hostname)
+            result = known(claim) or evaluator.check(question, budget, steps if trace else None)
+            checked.append((Finding(claim, result if isinstance(result, Result) else await result), steps))
+    finally:
+        await resolver.close()
+    return checked
+
+
+def _of_domain(written: str) -> list[Claim]:
+    from mailmoat.senderid.claims import Claim, Identity, host_name
+    from mailmoat.senderid.values import Scope
+
+    domain = host_name(written)
+    if not domain:
+        raise typer.BadParameter(f"{written} is no domain", param_hint="--pra-domain")
+    return [Claim(Identity.PRA, Scope.PRA, f"postmaster@{domain}", domain, "header.from")]
+
+
+def _of_message(file: Path, mail_from: str, helo: str) -> list[Claim]:
+    from mailmoat._native import Address
+    from mailmoat.senderid.claims import envelope, responsible
+
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}")
+    try:
+        reverse_path = Address.parse(mail_from) if mail_from.strip("<>") else None
+    except ValueError as error:
+        raise typer.BadParameter(f"{mail_from}: {error}", param_hint="--mail-from") from None
+    header = lines[: lines.index(b"")] if b"" in lines else lines
+    head = b"".join(line + b"\r\n" for line in header)
+    return [responsible(head, reverse_path, helo), *envelope(reverse_path, helo)]
+
+
+def _print(checked: Checked) -> None:
+    for finding, steps in checked:
+        for step in steps:
+            typer.echo(f"{'  ' * (step.depth + 1)}{step.kind:<9}  {step.text}  ->  {step.outcome}")
+        result = finding.result
+        typer.echo(
+            f"{finding.claim.identity:<8}  {finding.claim.domain or '-'}: {result.status} ({result.reason or 'no reason given'})"
+        )
+        for what, text in (("mechanism", result.mechanism), ("problem", result.problem)):
+            if text:
+                typer.echo(f"          {what}: {text}")
+        if result.explanation:
+            typer.echo(f"          the domain explains: {result.explanation}")
+
+
+def _document(finding: Finding, steps: Sequence[Step]) -> dict[str, object]:
+    claim, result = finding.claim, finding.result
+    return {
+        "identity": claim.identity,
+        "mailbox": claim.mailbox,
+        "domain": claim.domain,
+        "status": result.status,
+        "reason": result.reason,
+        "mechanism": result.mechanism,
+        "problem": result.problem,
+        "explanation": result.explanation,
+        "trace": [
+            {"depth": step.depth, "kind": step.kind, "text": step.text, "outcome": step.outcome} for step in steps
+        ],
+    }
+
+
+def _address(written: str) -> str:
+    from ipaddress import IPv6Address, ip_address
+
+    try:
+        address = ip_address(written)
+    except ValueError:
+        raise typer.BadParameter(f"{written} is no IP address", param_hint="--ip") from None
+    return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
+
+
+def _entries() -> list[Entry]:
+    from mailmoat.settings import entries
+
+    return [entry for entry in entries().values() if entry.key.startswith(GROUP)]
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.removeprefix(GROUP)
+
+
+def _plain(entry: Entry, settings: Settings) -> object:
+    value = entry.value(settings)
+    return [str(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tell(spool_dir: Path) -> str:
+    """Make the running server read its settings again; a sentence that says whether one was found."""
+    import os
+    import signal
+
+    from mailmoat.server.running import supervisor_of
+
+    pid = supervisor_of(spool_dir)
+    if pid is None:
+        return f"No server was found running on {spool_dir}: send SIGHUP to one that is."
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        return f"The running server (pid {pid}) could not be told: {error.strerror}. Send SIGHUP to it."
+    return f"The running server (pid {pid}) was told to read its settings again; its log says whether it did."

@@ -1,0 +1,116 @@
+"""Writes one setting into the settings file and leaves everything else in it as it was: comments, order, blank lines.
+
+The file with its new value is read as the server would read it before it takes the old one's place, so a mistake changes nothing.
+It does so by a rename after `fsync`: whoever reads, at whatever moment and after whatever crash, reads the old file or the new one,
+with the same owner and mode. Called by the command line. Raises ConfigError for a mistake and OSError when the file cannot be
+read or written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmoat.errors import ConfigError
+from mailmoat.settings import values
+from mailmoat.settings.reference import entries
+from mailmoat.settings.sources import load
+from mailmoat.settings.tree import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tomlkit import TOMLDocument
+
+
+def write_setting(file: Path, key: str, written: str, environment: Mapping[str, str] | None = None) -> Settings:
+    """Set `key` (`tarpit.time`) to `written`, as it would stand in the environment; the settings in force afterwards.
+
+    `environment` is the one to read the file with, the process's unless given.
+    """
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    place = file.resolve()  # a link stays one
+    try:
+        with place.open(newline="", encoding="utf-8") as old:  # as it is, its line ends among it
+            document = tomlkit.parse(old.read())
+    except (ParseError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: is not TOML: {error}; mend it there"]) from None
+    _put(file, document, key, _toml(key, written))
+    return _replace(file, place, tomlkit.dumps(document), environment)
+
+
+def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
+    import tomlkit
+
+    branch, _, name = key.rpartition(".")
+    if not branch:
+        document[name] = value
+        return
+    if branch not in document:
+        document[branch] = tomlkit.table()
+    table = document[branch]
+    if not isinstance(table, dict):
+        raise ConfigError(
+            [f"{file}: {branch} = {table!r}: is a group of settings; write [{branch}] and the settings below it"]
+        )
+    table[name] = value
+
+
+def _toml(key: str, written: str) -> object:
+    """The value in the form TOML has for it, where it has one; what cannot be read stays text for `load` to complain of."""
+    default = entries()[key].value(Settings())
+    if isinstance(default, bool):
+        with suppress(ValueError):
+            return values.switch(written)
+    elif isinstance(default, int | float):
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(written)
+    elif isinstance(default, tuple):
+        return list(values.items(written))
+    return written
+
+
+def _replace(file: Path, place: Path, text: str, environment: Mapping[str, str] | None) -> Settings:
+    status = place.stat()
+    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", newline="", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, status.st_uid, status.st_gid)
+            os.fchmod(descriptor, status.st_mode & 0o7777)
+            os.fsync(descriptor)
+        settings = _read(new, file, environment)
+        new.replace(place)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync(place.parent)
+    return settings
+
+
+def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Settings:
+    """The settings, every mention of the new file being of the one it will be; relative paths count from where that is written."""
+    try:
+        settings = load(new, environment, base=file.absolute().parent)
+    except ConfigError as error:
+        raise ConfigError([mistake.replace(str(new), str(file)) for mistake in error.mistakes]) from None
+    origins = {key: settings.origin(key) for key in entries()}
+    return settings.came_from({key: str(file) if origin == str(new) else origin for key, origin in origins.items()})
+
+
+def _sync(directory: Path) -> None:
+    """A rename is on disk when its directory is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

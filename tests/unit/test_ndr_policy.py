@@ -1,0 +1,46 @@
+"""Who is told about failed recipients: nobody when the sender is none, when reports are off, or when our own stamp calls him forged."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailmoat.delivery.ndr_policy import DISABLED, FORGED, NULL_REVERSE_PATH, Report, forged, judge
+from mailmoat.senderid.claims import Claim, Finding, Identity
+from mailmoat.senderid.stamps import stamps
+from mailmoat.senderid.values import Result, Scope, Status
+
+RECEIVED = b"Received: from x ([192.0.2.1]) by mx.example.test\r\nFrom: user@remote.tld\r\n\r\n"
+
+
+def stamp(identity, status, mailbox="user@remote.tld", place=None):
+    places = {Identity.PRA: "header.from", Identity.MAIL_FROM: "smtp.mailfrom", Identity.HELO: "smtp.helo"}
+    claim = Claim(identity, Scope.MFROM, mailbox, mailbox.rpartition("@")[2], place or places[identity])
+    return Finding(claim, Result(status, "Not Permitted"))
+
+
+def stamped(*findings):
+    return b"".join(stamps(findings, receiver="mx.example.test", source="192.0.2.1", hello="x")) + RECEIVED
+
+
+def test_a_forged_sender_is_not_told():
+    octets = stamped(stamp(Identity.PRA, Status.PASS), stamp(Identity.MAIL_FROM, Status.FAIL))
+    assert judge("user@remote.tld", enabled=True, copy_to="post@example.test", octets=octets) is FORGED
+    assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is DISABLED
+    assert judge("", enabled=True, copy_to=None, octets=octets) is NULL_REVERSE_PATH
+    assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED) == Report(("user@remote.tld",))
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (stamped(stamp(Identity.PRA, Status.FAIL, place="smtp.mailfrom")), True),
+        (stamped(stamp(Identity.PRA, Status.FAIL)), False),
+        (stamped(stamp(Identity.HELO, Status.FAIL)), False),
+        (stamped(stamp(Identity.MAIL_FROM, Status.SOFT_FAIL)), False),
+        (stamped(stamp(Identity.MAIL_FROM, Status.PASS, '"\t spf=fail smtp.mailfrom="@remote.tld')), False),
+        (RECEIVED + stamped(stamp(Identity.MAIL_FROM, Status.FAIL)), False),
+        (b"", False),
+    ],
+)
+def test_only_mail_from_in_our_own_stamp_on_top(octets, expected):
+    assert forged(octets) is expected

@@ -1,0 +1,406 @@
+"""The Sender ID agent asked directly: who is judged, by which address, in whose name, and what follows for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
+from mailmoat import maillog, metrics, settings
+from mailmoat._native import Address
+from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Stage, Tempfail
+from mailmoat.policy.pipeline import Pipeline
+from mailmoat.policy.registry import agents
+from mailmoat.policy.sender_id import SenderId
+from mailmoat.senderid.values import Result, Scope, Status
+
+FROM = b"From: User <user@remote.tld>\r\nSubject: x\r\n"
+FAIL = Result(Status.FAIL, "Not Permitted", domain="remote.tld", mechanism="-all")
+TEMP = Result(Status.TEMP_ERROR, "Temporary DNS Error")
+GOOD = Result(Status.PASS, "Permitted")
+NONE = Result(Status.NONE, "No Record")
+NOT_PERMITTED = Reply(550, "5.7.1", "Sender ID (PRA) Not Permitted")
+
+
+class Evaluator:
+    """Answers by domain, at once or later; `None` by default."""
+
+    def __init__(self, later=False, **results):
+        self.results = {name.replace("_", "."): result for name, result in results.items()}
+        self.later = later
+        self.asked = []
+
+    def check(self, question, budget, trace=None):
+        self.asked.append(question)
+        result = self.results.get(question.mailbox.rpartition("@")[2], NONE)
+        return self.answer(result) if self.later else result
+
+    async def answer(self, result):
+        await asyncio.sleep(0)
+        return result
+
+
+class Bench:
+    """An agent with its settings, what it asked, counted and logged."""
+
+    def __init__(self, evaluator, monkeypatch, **environment):
+        environment = {
+            f"MAILMOAT_SENDERID__{name}": value for name, value in environment.items() if "__" not in name
+        } | {f"MAILMOAT_{name}": value for name, value in environment.items() if "__" in name}
+        tree = settings.load(environment={"MAILMOAT_HOSTNAME": "mx.example.test"} | environment)
+        self.evaluator = evaluator
+        self.counted = []
+        self.lines = []
+        monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
+        self.agent = SenderId(tree, evaluator, self.counted.append)
+
+    def judge(self, head=FROM, **session):
+        verdict = self.agent.on_end_of_headers(a_session(head, **session))
+        return asyncio.run(awaited(verdict)) if inspect.isawaitable(verdict) else verdict
+
+    def asked(self):
+        return [(question.scope.value, question.mailbox) for question in self.evaluator.asked]
+
+    def logged(self, name):
+        return [fields for found, fields in self.lines if found == name]
+
+
+async def awaited(verdict):
+    return await verdict
+
+
+def a_session(head, sender="bounce@lists.tld", recipients=("alice@example.test",), submitter=None, **other):
+    view = {
+        "session_id": "t-1",
+        "peer": "192.0.2.1",
+        "hello": "client.remote.tld",
+        "reverse_path": Address.parse(sender) if sender else None,
+        "recipients": tuple(Address.parse(recipient) for recipient in recipients),
+        "submitter": Address.parse(submitter) if submitter else None,
+        "head": head,
+    }
+    return SimpleNamespace(**view | other)
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    def make(evaluator=None, **environment):
+        return Bench(evaluator or Evaluator(), monkeypatch, **environment)
+
+    return make
+
+
+def stamped(verdict):
+    assert isinstance(verdict, Pass)
+    return b"".join(verdict.stamps).decode()
+
+
+# --- who is asked about ---
+
+
+def test_three_identities_and_the_header_first(bench):
+    judged = bench(Evaluator(remote_tld=GOOD))
+    verdict = judged.judge()
+    assert judged.asked() == [
+        ("pra", "user@remote.tld"),
+        ("mfrom", "bounce@lists.tld"),
+        ("mfrom", "postmaster@client.remote.tld"),
+    ]
+    question = judged.evaluator.asked[0]
+    assert (question.ip, question.hello, question.receiver) == ("192.0.2.1", "client.remote.tld", "mx.example.test")
+    text = stamped(verdict)
+    assert "sender-id=pass header.from=user@remote.tld" in text
+    assert 'spf=none reason="No Record" smtp.mailfrom=bounce@lists.tld' in text
+    assert verdict.dropped == ()
+    assert [line["checks"][0].status for line in judged.logged("sender-checked")] == ["Pass"]
+    assert judged.counted == [
+        metrics.SENDERID_RESULTS["pra", "Pass"],
+        metrics.SENDERID_RESULTS["mailfrom", "None"],
+        metrics.SENDERID_RESULTS["helo", "None"],
+    ]
+
+
+def test_the_null_path_is_answered_for_by_helo_alone(bench):
+    judged = bench()
+    judged.judge(sender="")
+    assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "postmaster@client.remote.tld")]
+
+
+@pytest.mark.parametrize("hello", ["localhost", "[192.0.2.1]", "[IPv6:::1]", "192.0.2.1", "", "a..b"])
+def test_a_helo_that_names_no_domain_is_not_asked_about(bench, hello):
+    judged = bench()
+    judged.judge(hello=hello)
+    assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")]
+
+
+def test_helo_is_asked_about_as_domains_are_compared(bench):
+    judged = bench()
+    judged.judge(hello="Client.REMOTE.tld.")
+    assert judged.asked()[-1] == ("mfrom", "postmaster@client.remote.tld")
+
+
+@pytest.mark.parametrize(
+    ("sender", "hello", "asked", "place"),
+    [
+        ("bounce@lists.tld", "client.remote.tld", ("pra", "bounce@lists.tld"), "smtp.mailfrom=bounce@lists.tld"),
+        ("", "client.remote.tld", ("mfrom", "postmaster@client.remote.tld"), "smtp.helo=client.remote.tld"),
+    ],
+)
+def test_without_a_field_the_envelope_stands_in(bench, sender, hello, asked, place):
+    judged = bench(Evaluator(lists_tld=GOOD, client_remote_tld=GOOD))
+    text = stamped(judged.judge(b"Subject: x\r\n", sender=sender, hello=hello))
+    assert judged.asked()[0] == asked
+    assert f"sender-id=pass {place}" in text
+
+
+def test_nobody_at_all_is_none_and_nobody_is_asked(bench):
+    judged = bench()
+    text = stamped(judged.judge(b"Subject: x\r\n", sender="", hello="localhost"))
+    assert judged.asked() == []
+    assert 'sender-id=none reason="Malformed Domain"' in text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"From: a@remote.tld\r\nFrom: b@remote.tld\r\n",
+        b"From: a@remote.tld, b@remote.tld\r\n",
+        b"From: nobody\r\n",
+        b"Sender: a@remote.tld\r\nSender: b@remote.tld\r\nFrom: a@remote.tld\r\n",
+    ],
+)
+def test_fields_without_a_responsible_address_are_a_fail(bench, head):
+    judged = bench()
+    text = stamped(judged.judge(head))
+    assert 'sender-id=fail reason="No PRA"\r\n' in text.replace(";\r\n", "\r\n")
+    assert ("pra", "a@remote.tld") not in judged.asked()
+    assert judged.counted[0] == metrics.SENDERID_RESULTS["pra", "Fail"]
+    refused = bench(SPOOFED_DOMAIN_ACTION="Reject").judge(head)
+    assert refused == Reject(Reply(550, "5.7.1", "Missing Purported Responsible Address"), "sender id Fail: No PRA")
+
+
+@pytest.mark.parametrize("domain", ["localhost", "[192.0.2.1]", "10.10.10.10"])
+def test_what_is_no_domain_is_not_asked_about(bench, domain):
+    judged = bench()
+    text = stamped(judged.judge(f"From: user@{domain}\r\n".encode()))
+    assert [scope for scope, _ in judged.asked()] == ["mfrom", "mfrom"]
+    assert "sender-id=none" in text
+
+
+# --- where it comes from ---
+
+
+def test_our_own_people_are_not_judged(bench):
+    judged = bench(RELAY__NETWORKS="10.0.0.0/8", INTERNAL_SERVERS="203.0.113.0/24")
+    assert judged.judge(peer="10.1.2.3") is PASS
+    through = b"Received: from pc ([10.1.2.3]) by hub\r\n" + FROM
+    assert judged.judge(through, peer="203.0.113.1") is PASS
+    assert judged.asked() == []
+
+
+def test_behind_our_own_servers(bench):
+    judged = bench(INTERNAL_SERVERS="203.0.113.0/24, 127.0.0.1")
+    head = (
+        b"Received: from hub.example.test (hub.example.test [203.0.113.2]) by filter\r\n"
+        b"Received: from localhost ([127.0.0.1])\r\n\tby hub\r\n"
+        b"Received: from client.remote.tld ([198.51.100.7]) by hub\r\n"
+        b"Received: from forged ([192.0.2.99]) by anybody\r\n"
+    )
+    judged.judge(head + FROM, peer="203.0.113.1")
+    assert {question.ip for question in judged.evaluator.asked} == {"198.51.100.7"}
+    assert {question.hello for question in judged.evaluator.asked} == {"unknown"}
+    assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")], "HELO was our own server's"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"Received: from hub ([203.0.113.2]) by filter\r\n",
+        b"Received: by hub with local\r\nReceived: from forged ([192.0.2.99]) by anybody\r\n",
+    ],
+)
+def test_without_a_source_there_is_no_status(bench, head):
+    judged = bench(INTERNAL_SERVERS="203.0.113.0/24", SPOOFED_DOMAIN_ACTION="Reject", EXCHANGE_HEADERS="on")
+    verdict = judged.judge(head + b"From: a@remote.tld, b@remote.tld\r\n", peer="203.0.113.1")
+    assert verdict == Pass((b"Authentication-Results: mx.example.test; none\r\n",))
+    assert judged.asked() == []
+    assert judged.logged("sender-unchecked") == [
+        {"session": "t-1", "client": "203.0.113.1", "reason": "no source address"}
+    ]
+    assert judged.counted == [metrics.SENDERID_UNCHECKED]
+
+
+def test_a_peer_that_is_gone_has_no_source(bench):
+    assert bench().judge(peer="") == Pass((b"Authentication-Results: mx.example.test; none\r\n",))
+
+
+# --- bypasses ---
+
+
+def test_bypassed_domains_are_not_asked_about(bench):
+    judged = bench(BYPASSED_SENDER_DOMAINS="remote.tld, LISTS.tld", SPOOFED_DOMAIN_ACTION="Reject")
+    text = stamped(judged.judge(hello="localhost"))
+    assert judged.asked() == []
+    assert text == "Authentication-Results: mx.example.test; none\r\n"
+
+
+def test_a_subdomain_is_another_domain(bench):
+    judged = bench(Evaluator(sub_remote_tld=FAIL), BYPASSED_SENDER_DOMAINS="remote.tld", SPOOFED_DOMAIN_ACTION="Reject")
+    assert isinstance(judged.judge(b"From: user@sub.remote.tld\r\n"), Reject)
+
+
+@pytest.mark.parametrize("action", ["Reject", "Delete"])
+def test_bypassed_recipients_get_it_and_the_others_are_taken_out(bench, action):
+    judged = bench(
+        Evaluator(remote_tld=FAIL),
+        SPOOFED_DOMAIN_ACTION=action,
+        BYPASSED_RECIPIENTS="Alice@example.test, x@example.test",
+    )
+    verdict = judged.judge(recipients=("bob@example.test", "ALICE@example.test", "carol@example.test"))
+    assert [str(recipient) for recipient in verdict.dropped] == ["bob@example.test", "carol@example.test"]
+    assert "sender-id=fail" in stamped(verdict)
+    assert judged.logged("message-dropped") == [
+        {
+            "session": "t-1",
+            "mail_from": "bounce@lists.tld",
+            "recipients": ["bob@example.test", "carol@example.test"],
+            "rule": "sender id Fail: Not Permitted",
+        }
+    ]
+    assert judged.counted[-1] == metrics.SENDERID_ACTIONS["thinned"]
+
+
+def test_a_message_for_bypassed_recipients_is_stamped_and_no_more(bench):
+    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
+    verdict = judged.judge()
+    assert verdict.dropped == ()
+    assert "sender-id=fail" in stamped(verdict)
+    assert judged.logged("message-dropped") == []
+
+
+def test_a_temperror_with_bypassed_recipients_loses_nothing(bench):
+    judged = bench(Evaluator(remote_tld=TEMP), TEMP_ERROR_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
+    verdict = judged.judge(recipients=("alice@example.test", "bob@example.test"))
+    assert verdict.dropped == ()
+    assert "sender-id=temperror" in stamped(verdict)
+
+
+def test_every_dropped_recipient_is_logged(bench):
+    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Delete")
+    many = tuple(f"r{number}@example.test" for number in range(250))
+    assert isinstance(judged.judge(recipients=many), Discard)
+    assert [name for line in judged.logged("message-dropped") for name in line["recipients"]] == list(many)
+
+
+# --- what follows ---
+
+ACTS = {Status.FAIL: "SPOOFED_DOMAIN_ACTION", Status.TEMP_ERROR: "TEMP_ERROR_ACTION"}
+
+
+@pytest.mark.parametrize("action", ["StampStatus", "Reject", "Delete"])
+@pytest.mark.parametrize("status", Status)
+def test_only_fail_and_temperror_can_do_more_than_stamp(bench, status, action):
+    wanted = {"SPOOFED_DOMAIN_ACTION": action, "TEMP_ERROR_ACTION": "Reject" if action == "Reject" else "StampStatus"}
+    verdict = bench(Evaluator(remote_tld=Result(status, "Not Permitted")), **wanted).judge()
+    if (status, action) == (Status.FAIL, "Reject"):
+        assert verdict == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
+    elif (status, action) == (Status.FAIL, "Delete"):
+        assert verdict == Discard("sender id Fail: Not Permitted")
+    elif (status, action) == (Status.TEMP_ERROR, "Reject"):
+        reply = Reply(451, "4.4.3", "Sender ID check is temporarily unavailable")
+        assert verdict == Tempfail(reply, "sender id TempError: Not Permitted")
+    else:
+        assert f"sender-id={status.result}" in stamped(verdict)
+
+
+@pytest.mark.parametrize(
+    ("action", "temp", "mailfrom", "helo", "expected"),
+    [
+        ("StampStatus", "Reject", FAIL, FAIL, None),
+        ("StampStatus", "Reject", TEMP, TEMP, None),
+        ("Reject", "StampStatus", TEMP, GOOD, None),
+        ("Reject", "StampStatus", FAIL, GOOD, Reply(550, "5.7.23", "SPF (MAIL FROM) Not Permitted")),
+        ("Reject", "StampStatus", GOOD, FAIL, Reply(550, "5.7.23", "SPF (HELO) Not Permitted")),
+        ("Reject", "Reject", TEMP, GOOD, Reply(451, "4.4.3", "SPF check is temporarily unavailable")),
+        ("Reject", "Reject", TEMP, FAIL, Reply(550, "5.7.23", "SPF (HELO) Not Permitted")),
+        ("Delete", "StampStatus", FAIL, GOOD, "spf mailfrom Fail: Not Permitted"),
+    ],
+)
+def test_plain_spf(bench, action, temp, mailfrom, helo, expected):
+    evaluator = Evaluator(remote_tld=GOOD, lists_tld=mailfrom, client_remote_tld=helo)
+    verdict = bench(evaluator, SPF_MFROM_ACTION=action, TEMP_ERROR_ACTION=temp).judge()
+    if expected is None:
+        assert verdict.dropped == ()
+    elif isinstance(expected, str):
+        assert verdict == Discard(expected)
+    else:
+        assert verdict.reply == expected
+
+
+def test_an_explanation_is_shown_as_the_other_domains(bench):
+    result = Result(Status.FAIL, "Not Permitted", "See http://remote.tld/why", "remote.tld", "-all")
+    reply = bench(Evaluator(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject").judge().reply
+    assert str(reply) == (
+        "550 5.7.1 Sender ID (PRA) Not Permitted - the domain remote.tld explains: See http://remote.tld/why"
+    )
+
+
+@pytest.mark.parametrize("results", [{"remote_tld": FAIL}, {"remote_tld": TEMP, "lists_tld": GOOD}])
+def test_later_is_as_at_once(bench, results):
+    wanted = {"SPOOFED_DOMAIN_ACTION": "Reject", "TEMP_ERROR_ACTION": "Reject", "EXCHANGE_HEADERS": "on"}
+    assert bench(Evaluator(later=True, **results), **wanted).judge() == bench(Evaluator(**results), **wanted).judge()
+
+
+def test_exchange_headers_only_when_wanted(bench):
+    assert "X-MS-Exchange" not in stamped(bench().judge())
+    text = stamped(bench(EXCHANGE_HEADERS="on").judge())
+    assert text.endswith(
+        "X-MS-Exchange-Organization-SenderIdResult: None\r\nX-MS-Exchange-Organization-PRD: remote.tld\r\n"
+    )
+
+
+# --- SUBMITTER (RFC 4405 4.2) ---
+
+
+def test_submitter_is_the_responsible_address(bench):
+    judged = bench()
+    assert isinstance(judged.judge(submitter="user@remote.tld"), Pass)
+    assert isinstance(judged.judge(submitter="USER@Remote.TLD"), Pass)
+    refused = Reject(Reply(550, "5.7.1", "Submitter does not match header."), "submitter does not match header")
+    assert judged.judge(submitter="other@remote.tld") == refused
+    assert judged.judge(b"Sender: a@b.tld\r\n" + FROM, submitter="user@remote.tld") == refused
+    unknown = Reply(554, "5.7.7", "Cannot verify submitter address.")
+    for head in (b"Subject: x\r\n", b"From: a@remote.tld, b@remote.tld\r\n"):
+        assert judged.judge(head, submitter="a@remote.tld").reply == unknown
+
+
+def test_submitter_is_held_to_its_word_inside_too(bench):
+    judged = bench(RELAY__NETWORKS="10.0.0.0/8")
+    assert isinstance(judged.judge(peer="10.0.0.1", submitter="other@remote.tld"), Reject)
+    assert judged.asked() == []
+
+
+# --- among the agents ---
+
+
+def test_off_it_is_not_there_at_all():
+    tree = settings.load(environment={})
+    assert [agent.name for agent in agents(tree, None)] == ["relay", "recipient_filter"]
+    assert Pipeline(agents(tree, None), lambda: None).asked == 1 << Stage.RCPT
+
+
+def test_on_it_comes_last(bench):
+    judged = bench()
+    listed = agents(settings.load(environment={}), None, judged.agent)
+    assert [agent.name for agent in listed] == ["relay", "recipient_filter", "sender_id"]
+    pipeline = Pipeline(listed, lambda: None)
+    assert pipeline.listens(Stage.END_OF_HEADERS)
+    assert isinstance(pipeline.run(Stage.END_OF_HEADERS, a_session(FROM)), Pass)
+
+
+def test_scopes_are_the_engines():
+    assert [scope.value for scope in Scope] == ["pra", "mfrom"]
+    assert set(metrics.STATUSES) == {status.value for status in Status}
