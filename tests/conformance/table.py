@@ -20,7 +20,8 @@ HEAD = """# Conformance
 What the published standards ask of an edge server, and where this one stands. Written by `make conformance`
 (`python -m tests.conformance.table`) from `tests/conformance/`; do not edit.
 
-Every test named here speaks to a running server over TCP, and reads what it relayed at a scripted next hop. Level: M must, S should,
+Every test named here speaks to a running server over TCP, and reads what it relayed at a scripted next hop; those of `test_rfc7208.py` and
+`test_rfc4406.py` put their questions to the evaluation of records instead, which asks a real name server over UDP. Level: M must, S should,
 Y may but worth it, P common practice outside any RFC. A row that is met *in part* names what its tests do not show.
 """
 
