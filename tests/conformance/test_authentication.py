@@ -138,7 +138,7 @@ def strict(site: Make, names: NameServer) -> Judge:
 
 
 @row("spf-01")
-def test_one_record_counts_and_only_txt_is_asked(judge: Judge) -> None:
+def test_spf_01_one_record_counts_and_only_txt_is_asked(judge: Judge) -> None:
     judge.names.questions.clear()
     found = {name: judge.spf(f"{name}.test") for name in ("pass", "fail", "soft", "neutral", "empty", "two", "ten")}
     assert found == {
@@ -149,7 +149,7 @@ def test_one_record_counts_and_only_txt_is_asked(judge: Judge) -> None:
 
 
 @row("spf-02")
-def test_a_null_reverse_path_is_judged_by_the_hello_name(judge: Judge) -> None:
+def test_spf_02_a_null_reverse_path_is_judged_by_the_hello_name(judge: Judge) -> None:
     assert judge.result("helo", "Subject: x", hello="fail.test") == "fail"
     assert judge.result("helo", "Subject: x", hello="pass.test") == "pass"
     assert judge.result("helo", "Subject: x", sender="user@pass.test", hello="fail.test") == "fail"
@@ -161,7 +161,7 @@ def test_a_null_reverse_path_is_judged_by_the_hello_name(judge: Judge) -> None:
 
 
 @row("spf-03")
-def test_lookups_are_counted(judge: Judge) -> None:
+def test_spf_03_lookups_are_counted(judge: Judge) -> None:
     assert judge.spf("l11.deep.test") == "pass", "ten includes"
     judge.names.add("l12.deep.test", "TXT", "v=spf1 include:l11.deep.test -all")
     assert judge.spf("l12.deep.test") == "permerror", "eleven"
@@ -170,14 +170,14 @@ def test_lookups_are_counted(judge: Judge) -> None:
 
 
 @row("spf-04")
-def test_a_record_is_checked_as_a_whole(judge: Judge) -> None:
+def test_spf_04_a_record_is_checked_as_a_whole(judge: Judge) -> None:
     assert judge.spf("early.test") == "permerror"
     assert judge.spf("modified.test") == "pass"
     assert judge.spf("again.test") == "permerror"
 
 
 @row("spf-05")
-def test_macros(judge: Judge, strict: Judge) -> None:
+def test_spf_05_macros(judge: Judge, strict: Judge) -> None:
     assert judge.result("spf", "Subject: x", sender="user-tag@macro.test") == "pass", "reversed, then the last part"
     assert judge.result("spf", "Subject: x", sender="tag-user@macro.test") == "fail"
     assert judge.result("spf", "Subject: x", sender="user@macro.test") == "pass"
@@ -188,7 +188,7 @@ def test_macros(judge: Judge, strict: Judge) -> None:
 
 
 @row("spf-06")
-def test_include(judge: Judge) -> None:
+def test_spf_06_include(judge: Judge) -> None:
     kinds = ("pass", "fail", "soft", "neutral", "none", "perm", "temp")
     found = {kind: judge.spf(f"in-{kind}.test") for kind in kinds}
     assert found == {
@@ -198,7 +198,7 @@ def test_include(judge: Judge) -> None:
 
 
 @row("spf-07")
-def test_replies_of_spf(strict: Judge) -> None:
+def test_spf_07_replies_of_spf(strict: Judge) -> None:
     reply, _ = strict.send("Subject: x", "From: user@pass.test", sender="user@fail.test")
     assert (reply.code, reply.enhanced) == (550, "5.7.23")
     assert reply.text.endswith(f"the domain fail.test explains: {CLIENT} is not ours")
@@ -212,7 +212,7 @@ def test_replies_of_spf(strict: Judge) -> None:
 
 
 @row("spf-08", "ar-02")
-def test_our_fields_stand_above_received(judge: Judge) -> None:
+def test_spf_08_ar_02_our_fields_stand_above_received(judge: Judge) -> None:
     message = judge.message("Subject: x", "From: user@pass.test", sender="user@soft.test", hello="fail.test")
     fields = message.keys()
     assert fields.index("Authentication-Results") < fields.index("Received-SPF") < fields.index("Received")
@@ -241,7 +241,7 @@ def test_our_fields_stand_above_received(judge: Judge) -> None:
         (("From: a@pass.test",), "pass"),
     ],
 )  # fmt: skip
-def test_the_responsible_address(judge: Judge, head: tuple[str, ...], domain: str) -> None:
+def test_sid_01_the_responsible_address(judge: Judge, head: tuple[str, ...], domain: str) -> None:
     assert judge.pra(*head) == domain
 
 
@@ -256,20 +256,20 @@ def test_the_responsible_address(judge: Judge, head: tuple[str, ...], domain: st
         ("From: <a@",),
     ],
 )
-def test_no_responsible_address(judge: Judge, strict: Judge, head: tuple[str, ...]) -> None:
+def test_sid_02_no_responsible_address(judge: Judge, strict: Judge, head: tuple[str, ...]) -> None:
     assert judge.pra(*head, sender="user@pass.test") == "fail"
     reply, _ = strict.send(*head, sender="user@pass.test")
     assert (reply.code, *reply.lines) == (550, "5.7.1 Missing Purported Responsible Address")
 
 
 @row("sid-03")
-def test_records_by_scope(judge: Judge) -> None:
+def test_sid_03_records_by_scope(judge: Judge) -> None:
     found = {name: judge.pra(f"From: a@{name}.test") for name in ("scoped", "both", "mfrom", "double", "odd")}
     assert found == {"scoped": "pass", "both": "pass", "mfrom": "pass", "double": "permerror", "odd": "none"}
 
 
 @row("sid-04")
-def test_results_and_replies(judge: Judge, strict: Judge) -> None:
+def test_sid_04_results_and_replies(judge: Judge, strict: Judge) -> None:
     found = {name: judge.pra(f"From: a@{name}.test") for name in ("empty", "neutral", "soft", "two", "ill", "nowhere")}
     assert found == {
         "empty": "none", "neutral": "neutral", "soft": "softfail", "two": "permerror", "ill": "temperror", "nowhere": "fail",
@@ -283,7 +283,7 @@ def test_results_and_replies(judge: Judge, strict: Judge) -> None:
 
 
 @row("sid-05")
-def test_submitter(strict: Judge) -> None:
+def test_sid_05_submitter(strict: Judge) -> None:
     wire = strict.site.wire()
     assert wire.reply().code == 220
     assert "SUBMITTER" in wire.ask("EHLO client.test").lines
@@ -296,7 +296,7 @@ def test_submitter(strict: Judge) -> None:
 
 
 @row("ar-01")
-def test_results_in_our_name_are_removed(judge: Judge) -> None:
+def test_ar_01_results_in_our_name_are_removed(judge: Judge) -> None:
     ours = str(judge.message("Subject: x")["Authentication-Results"]).partition(";")[0].strip()
     forged = (f"{ours}; spf=pass", f"{ours.upper()} 1; spf=pass", f'(x) "{ours}"; spf=pass', f"\r\n {ours}; spf=pass")
     message = judge.message(
@@ -311,7 +311,7 @@ def test_results_in_our_name_are_removed(judge: Judge) -> None:
 
 
 @row("ar-03")
-def test_nothing_can_be_injected(judge: Judge) -> None:
+def test_ar_03_nothing_can_be_injected(judge: Judge) -> None:
     sender = r'"a\"b; spf=pass (x"@soft.test'
     message = judge.message("Subject: x", f"From: {sender}", sender=sender)
     assert [str(value).count("spf=") for value in message.get_all("Authentication-Results")] >= [1]
