@@ -1,4 +1,4 @@
-"""Micro-benchmarks of the parts written in Rust, as Python sees them, each against a yardstick in Python that does the same work or less.
+"""Micro-benchmarks of the parts that count, most of them written in Rust, as Python sees them, each against a yardstick in Python that does the same work or less.
 
 A ratio of two times taken in turns on the same machine says more than a time. Run alone: `python -m loadtest.micro`.
 """
@@ -19,6 +19,7 @@ from email.headerregistry import Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import spf
 import uvloop
 
 from loadtest.processes import ROOT
@@ -31,6 +32,9 @@ try:
 except ImportError:
     sys.path.insert(0, str(ROOT / "python"))
     from mailmoat import _native
+
+from mailmoat.resolver import Answer, Budget, Found, Kind, NoName
+from mailmoat.senderid.evaluate import Evaluator, Question, Result, Scope, Status
 
 MESSAGE = b"From: <a@sender.example>\r\nSubject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56
 
@@ -178,7 +182,7 @@ def header(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG
         for _ in range(turns):
             machine.receive(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n")
             machine.receive(fields + b"\r\nx\r\n.\r\n")
-            machine.message("aaaaaaaaaaaaa", 0, "Thu, 01 Jan 1970 00:00:00 +0000", b"")
+            machine.message("aaaaaaaaaaaaa", 0, "Thu, 01 Jan 1970 00:00:00 +0000", b"", None)
             machine.committed()
             machine.output()
 
@@ -284,6 +288,57 @@ def _message(partition: _native.Partition) -> _native.Message:
     )
 
 
+class _Known:
+    """A resolver whose cache knows everything."""
+
+    def __init__(self, texts: dict[str, bytes]) -> None:
+        self._answers = {(name, "TXT"): Found(((text,),), 300.0) for name, text in texts.items()}
+
+    def cached(self, name: str, kind: Kind) -> Answer | None:
+        """The answer."""
+        return self._answers.get((name, kind), NoName(300.0))
+
+    async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
+        """Never asked."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+def evaluation(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
+    """Sender ID checks as most are: a record with three includes, 36 networks in all, none of them the client's; all in the cache."""
+    networks = [f"ip4:198.51.{number}.0/24" for number in range(36)]
+    texts = {f"shared{part}.example": " ".join(["v=spf1", *networks[part::3], "~all"]).encode() for part in range(3)}
+    texts["sender.example"] = b"v=spf1 include:shared0.example include:shared1.example include:shared2.example -all"
+    evaluator = Evaluator(_Known(texts))
+    question = Question("192.0.2.1", Scope.PRA, "someone@sender.example", "client.sender.example", "mx.example.test")
+    budget, turns = Budget(0, 3600), 500 * scale
+    memory = {(name, "TXT"): [((name, "TXT"), (text,))] for name, text in texts.items()}
+    stack.callback(setattr, spf, "DNSLookup", spf.DNSLookup)
+
+    def run() -> None:
+        for _ in range(turns):
+            result = evaluator.check(question, budget)
+            if not isinstance(result, Result) or result.status is not Status.FAIL:
+                raise RuntimeError(f"the check gave {result}")
+
+    def yardstick() -> None:
+        spf.DNSLookup = lambda name, kind, *_: memory.get((name, kind), [])
+        for _ in range(turns):
+            query = spf.query("192.0.2.1", "someone@sender.example", "client.sender.example")
+            if query.check()[0] != "fail":
+                raise RuntimeError("pyspf gave another result")
+
+    return Bench(
+        "Sender ID check of a record with three includes, DNS answers known",
+        "pyspf as it is, answers known",
+        turns,
+        run,
+        yardstick,
+    )
+
+
 BENCHES = {
     "parser": parser,
     "normaliser": normaliser,
@@ -292,6 +347,7 @@ BENCHES = {
     "wheel": wheel,
     "release": release,
     "spool": spool,
+    "evaluation": evaluation,
 }
 
 

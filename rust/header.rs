@@ -25,6 +25,7 @@ impl<'a> Field<'a> {
     /// The field that a line with its folded ones is; None when it is none.
     fn read(line: &'a [u8]) -> Option<Self> {
         let colon = memchr::memchr(b':', line)?;
+        // Blanks before the colon are the obsolete form (RFC 5322 4.5.8); folded ones none, yet who unfolds first sees a field.
         let name = line.get(..colon)?.trim_ascii_end();
         // RFC 5322 2.2: printable US-ASCII but the colon.
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
@@ -227,6 +228,7 @@ mod tests {
             assert!(names(head).is_empty(), "{head:?}");
         }
         assert_eq!(names(b"Subject: cut"), ["Subject"]);
+        assert_eq!(names(b"Subject\r\n\t: folded\r\nFrom\r\n: not folded\r\n"), ["Subject"]);
         assert_eq!(names(b"A: b\r\n \r\nC: d\r\n\r\nE: f\r\n"), ["A", "C"]);
     }
 

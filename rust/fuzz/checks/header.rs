@@ -14,11 +14,10 @@ pub fn check(input: &[u8]) {
         assert!(!field.name.is_empty() && field.name.iter().all(u8::is_ascii_graphic), "{field:?}");
         assert!(!field.name.contains(&b':') && field.is(std::str::from_utf8(field.name).unwrap()));
         // What is passed over is lines that are no fields.
-        while !rest.starts_with(field.name) || !rest[field.name.len()..].trim_ascii_start().starts_with(b":") {
-            let end = memchr::memchr(b'\n', rest).unwrap() + 1;
-            rest = &rest[end..];
+        while name(line(rest)) != Some(field.name) {
+            rest = &rest[line(rest).len()..];
         }
-        rest = rest[field.name.len()..].trim_ascii_start().strip_prefix(b":").unwrap();
+        rest = &rest[memchr::memchr(b':', rest).unwrap() + 1..];
         rest = rest.strip_prefix(field.value).unwrap();
         rest = rest.strip_prefix(b"\r").unwrap_or(rest);
         rest = rest.strip_prefix(b"\n").unwrap_or(rest);
@@ -29,6 +28,23 @@ pub fn check(input: &[u8]) {
     assert_eq!(received_sources(&content).len(), fields(&content).filter(|field| field.is("Received")).count());
     walled(&content, head.len());
     responsible(&content);
+}
+
+/// The first line with those folded under it.
+fn line(octets: &[u8]) -> &[u8] {
+    let mut end = 0;
+    for line in octets.split_inclusive(|&octet| octet == b'\n') {
+        if end > 0 && !matches!(line[0], b' ' | b'\t') {
+            break;
+        }
+        end += line.len();
+    }
+    assert!(end > 0);
+    &octets[..end]
+}
+
+fn name(line: &[u8]) -> Option<&[u8]> {
+    memchr::memchr(b':', line).map(|colon| line[..colon].trim_ascii_end())
 }
 
 fn walled(content: &[u8], head: usize) {
