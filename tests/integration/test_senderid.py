@@ -208,9 +208,12 @@ def test_behind_our_own_servers(checking):
         "Received: from mail.behind.test (mail.behind.test [192.0.2.7])\r\n\tby filter.example.test",
         "Received: from forged ([198.51.100.1]) by forged",
     ]
-    assert send(client, [*hops, "From: user@behind.test", "Subject: x"]).startswith(TAKEN)
+    score = "X-MS-Exchange-Organization-SCL: 5"
+    assert send(client, [*hops, score, "From: user@behind.test", "Subject: x"]).startswith(TAKEN)
     assert send(client, [*hops, "From: user@pass.test"]) == "550 5.7.1 Sender ID (PRA) Not Permitted"
-    assert "client-ip=192.0.2.7" in delivered(mx, 1)["x"]["Received-SPF"]
+    message = delivered(mx, 1)["x"]
+    assert "client-ip=192.0.2.7" in message["Received-SPF"]
+    assert message["X-MS-Exchange-Organization-SCL"] == "5", "our own server's word is taken"
 
 
 @pytest.mark.parametrize("action", ["Reject", "Delete"])

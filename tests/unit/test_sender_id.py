@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailmoat import maillog, metrics, settings
 from mailmoat._native import Address
@@ -381,6 +384,32 @@ def test_submitter_is_held_to_its_word_inside_too(bench):
     judged = bench(RELAY__NETWORKS="10.0.0.0/8")
     assert isinstance(judged.judge(peer="10.0.0.1", submitter="other@remote.tld"), Reject)
     assert judged.asked() == []
+
+
+# --- whatever comes ---
+
+TERMS = [
+    "From:", "Sender:", "Resent-From:", "Resent-Sender:", "Received:", "Return-Path:", " from x ([203.0.113.9])", "a@b.tld", '"', "<", ">",
+    ",", "(", ")", "\\", ";", ":", "\r\n", "\r\n ", "\n", "\0", "ü", "[", "]", "@", ".", " ",
+]  # fmt: skip
+
+
+@given(
+    head=st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(TERMS), max_size=40).map("".join).map(str.encode)),
+    hello=st.text(max_size=30),
+    peer=st.sampled_from(["192.0.2.1", "203.0.113.1", "::1", ""]),
+    status=st.sampled_from(Status),
+)
+def test_no_header_breaks_it(head, hello, peer, status):
+    tree = settings.load(
+        environment={"MAILMOAT_SENDERID__ENABLED": "on", "MAILMOAT_SENDERID__INTERNAL_SERVERS": "203.0.113.0/24"}
+    )
+    evaluator = Evaluator()
+    evaluator.check = lambda question, budget, trace=None: Result(status, "Reason")
+    verdict = SenderId(tree, evaluator, lambda metric: None).on_end_of_headers(a_session(head, hello=hello, peer=peer))
+    for stamp in verdict.stamps:
+        assert stamp.isascii()
+        assert re.fullmatch(rb"[A-Z][A-Za-z-]+: [ -~]+(?:\r\n\t[ -~]+)*\r\n", stamp)
 
 
 # --- among the agents ---
