@@ -16,6 +16,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 Sample = dict[str, Any]
 SESSIONS = 50
 LONGEST = 300.0
+SOURCES = cycle(f"127.0.{net}.{host}" for net in range(1, 5) for host in range(1, 255))
+"""Addresses of held clients: at one address alone the ports of closed connections are soon used up."""
 MARGIN = 1.5
 """Seconds that held sessions are given to be released in, at both ends of the time in which all are held."""
 KIB = 1024
@@ -226,7 +229,7 @@ def holders(
         processes = []
         for part, file in enumerate(files):
             size = sessions * (part + 1) // parts - sessions * part // parts
-            command = [*base, "--sessions", str(size), "--source", f"127.0.1.{part + 1}", "--out", str(file)]
+            command = [*base, "--sessions", str(size), "--source", next(SOURCES), "--out", str(file)]
             processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT))
 
         def asked() -> None:
@@ -315,7 +318,7 @@ def leak(peer: Peer, options: Options) -> Sample:
     points: list[tuple[int, int]] = []
     with serving(peer, Setup(tarpit=1.0)) as running:
         for done in range(batch, options.released + 1, batch):
-            with holders(running.port, batch, 1.0, max(1.0, batch / 2000), peer.unheld) as (_, results):
+            with holders(running.port, batch, 1.0, max(1.0, batch / 3000), peer.unheld) as (_, results):
                 results()
             running.tree.settle()
             points.append((done, running.tree.memory().pss))
