@@ -23,31 +23,34 @@ from loadtest.servers import Running, Setup, start_mailmoat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Measured = Callable[[Running, int, Callable[[int, int], None]], "Sample"]
+
 DOMAINS = 200
 DELAY = 0.02
 RECORD = "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 include:shared.example ~all"
 SHARED = "v=spf1 ip4:203.0.113.0/24 ip4:127.0.0.0/8 -all"
-BYPASSED = "sender.example"
+BYPASSED = "sender.example,client.sender.example"
+"""MAIL FROM and HELO of the other mail."""
 WAITING = 50
 """Sessions that wait for a dead name server."""
 
 Sample = dict[str, Any]
 
 
-def off(messages: int, measured: Callable[[Running, int, Any], Sample]) -> Sample:
+def off(messages: int, measured: Measured) -> Sample:
     """Without Sender ID, for comparison."""
     with _serving({}) as running:
         _send(running.port, messages // 10)
-        return _probed(running, lambda: measured(running, messages, _send))
+        return _probed(running, messages, measured)
 
 
-def on(messages: int, measured: Callable[[Running, int, Any], Sample]) -> Sample:
+def on(messages: int, measured: Measured) -> Sample:
     """With Sender ID: every domain is looked up in this run, over a name server that takes its time."""
     with _name_server() as names, _serving(_checked(names)) as running:
-        return _probed(running, lambda: measured(running, messages, _send)) | {"questions": len(names.questions)}
+        return _probed(running, messages, measured) | {"questions": len(names.questions)}
 
 
-def dead(messages: int, measured: Callable[[Running, int, Any], Sample]) -> Sample:
+def dead(messages: int, measured: Measured) -> Sample:
     """No name server answers: other mail beside sessions that wait for one, and then checked mail when nobody waits any more.
 
     Raises:
@@ -56,7 +59,7 @@ def dead(messages: int, measured: Callable[[Running, int, Any], Sample]) -> Samp
     """
     with NameServer() as names:
         names.set("", fault="drop")
-        with _serving(_checked(names)) as running:
+        with _serving(_checked(names) | {"MAILMOAT_SENDERID__BYPASSED_SENDER_DOMAINS": BYPASSED}) as running:
             _other(running.port, messages // 10)
             free = measured(running, messages, _other)
             waiting = _popen(running.port, "senders", WAITING)
@@ -72,14 +75,13 @@ def dead(messages: int, measured: Callable[[Running, int, Any], Sample]) -> Samp
                 if waiting.poll() is None:
                     waiting.kill()
                     waiting.wait()
-            sample = _probed(running, lambda: measured(running, messages, _send))
+            sample = _probed(running, messages, measured)
     return sample | {"beside": messages / seconds / free["per_second"]}
 
 
 def _checked(names: NameServer) -> dict[str, str]:
     return {
         "MAILMOAT_SENDERID__ENABLED": "true",
-        "MAILMOAT_SENDERID__BYPASSED_SENDER_DOMAINS": BYPASSED,
         "MAILMOAT_DNS__SERVERS": names.address,
     }
 
@@ -122,12 +124,17 @@ def _finish(client: subprocess.Popen[str]) -> None:
         raise Trouble(errors.strip()[-300:])
 
 
-def _probed(running: Running, work: Callable[[], Sample]) -> Sample:
-    """The sample, with the round trips of NOOP meanwhile."""
-    command = [sys.executable, "-m", "loadtest.compare.probe", "--port", str(running.port)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as probe:
-        if probe.stdout is None or probe.stdout.readline() != "ready\n":
-            raise Trouble("the probe got no greeting")
-        sample = work()
-        said, _ = probe.communicate("end", timeout=30)
-    return sample | {"noop_ms": json.loads(said)}
+def _probed(running: Running, messages: int, measured: Measured) -> Sample:
+    """The sample, with the round trips of NOOP while the client sends; what they cost the server is in it."""
+    trips = {}
+
+    def client(port: int, count: int) -> None:
+        command = [sys.executable, "-m", "loadtest.compare.probe", "--port", str(port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as probe:
+            if probe.stdout is None or probe.stdout.readline() != "ready\n":
+                raise Trouble("the probe got no greeting")
+            _send(port, count)
+            said, _ = probe.communicate("end", timeout=30)
+        trips["noop_ms"] = json.loads(said)
+
+    return measured(running, messages, client) | trips

@@ -16,6 +16,7 @@ import spf  # type: ignore[import-untyped]
 from mailmoat import maillog
 from mailmoat.senderid import bridge
 from mailmoat.senderid.evaluation import Evaluation
+from mailmoat.senderid.remembered import Remembered
 from mailmoat.senderid.values import Question, Result, Scope, Status, Step, one_line
 
 if TYPE_CHECKING:
@@ -41,17 +42,21 @@ _STATUSES: Final = {status.result: status for status in Status}
 
 
 class Evaluator:
-    """Checks by one resolver; has no state of its own."""
+    """Checks by one resolver; what it remembers rests on that resolver's answers alone."""
 
     def __init__(self, resolver: Resolver, *, void_lookups: int = 2) -> None:
         self._resolver = resolver
         self._void_lookups = void_lookups
+        self._remembered = Remembered()
 
     def check(self, question: Question, budget: Budget, trace: list[Step] | None = None) -> Result | Awaitable[Result]:
         """Answer the question; what the cache does not know is taken off `budget`. `trace` gets the steps as they are taken."""
         domain = question.mailbox.rpartition("@")[2].removesuffix(".").lower()
         if not _is_domain(domain):
             return _told(Result(Status.NONE, "Malformed Domain", domain=one_line(domain)), trace)
+        remembered = None if trace is not None else self._remembered.get(question, domain, self._resolver)
+        if remembered is not None:
+            return remembered
         work = partial(self._evaluate, question, domain, trace)
         outcome = bridge.run(work, self._resolver, budget, MAX_TIME)
         return outcome if isinstance(outcome, Result) else _wait(outcome, domain, trace)
@@ -59,7 +64,9 @@ class Evaluator:
     def _evaluate(self, question: Question, domain: str, trace: list[Step] | None) -> Result:
         shown = one_line(domain)
         try:
-            return _told(_conclude(Evaluation(question, domain, self._resolver, self._void_lookups, trace)), trace)
+            evaluation = Evaluation(question, domain, self._resolver, self._void_lookups, trace)
+            result = _conclude(evaluation)
+            self._remembered.put(question, domain, evaluation.letters, evaluation.answers, result)
         except spf.PermError as error:  # those of a record are results already
             result = Result(Status.PERM_ERROR, "Unknown Client Address", domain=shown, problem=one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - a stranger's record ends here, whatever pyspf makes of it

@@ -55,6 +55,8 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
         self.is_void = False
         """The term at hand has been counted as void."""
         self.answers: dict[tuple[str, Kind], Answer] = {}
+        self.letters: set[str] = set()
+        """Macro letters that were expanded."""
         self.pointers: list[str] | None = None
         """Names of the client that lead back to it; None: not asked yet."""
 
@@ -132,6 +134,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
 
     def value_of(self, letter: str) -> str:
         """What a macro letter stands for."""
+        self.letters.add(letter)
         return self.getp() if letter == "p" else str(getattr(self, letter))
 
     def expand(self, s: str, stripdot: bool = True) -> str:  # noqa: FBT001, FBT002 - pyspf's

@@ -8,6 +8,7 @@ shown by its domain alone, which RFC 8601 2.7 allows, so that the fields are ASC
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.senderid.claims import Identity
@@ -108,8 +109,8 @@ def _property(claim: Claim) -> str:
     if not claim.place or not claim.domain:
         return ""
     shown = claim.domain if claim.place == "smtp.helo" else _shown(claim)
-    local, _, domain = shown.rpartition("@")
-    bare = len(shown) <= LONGEST and _DOMAIN.fullmatch(domain) and (not local or _DOT_ATOM.fullmatch(local))
+    local, at, domain = shown.rpartition("@")
+    bare = len(shown) <= LONGEST and _DOMAIN.fullmatch(domain) and (not at or _DOT_ATOM.fullmatch(local))
     return f" {claim.place}={shown if bare else _quoted(shown)}"
 
 
@@ -131,11 +132,13 @@ def _domain(name: str) -> str:
     return name if _DOMAIN.fullmatch(name) else _quoted(name)
 
 
+@lru_cache(2048)
 def _value(text: str) -> str:
     """`dot-atom / quoted-string`."""
     return text if len(text) <= LONGEST and _DOT_ATOM.fullmatch(text) else _quoted(text)
 
 
+@lru_cache(2048)
 def _quoted(text: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", _printable(text)) + '"'
 
