@@ -408,7 +408,7 @@ def test_memory_limit(running, hop):
         for _ in range(4):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
             with contextlib.suppress(OSError):
-                client.sendall(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n")
+                client.sendall(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n\r\n")
                 for _ in range(500):
                     client.sendall((b"x" * 70 + b"\r\n") * 300)
     restarts = events(server, "process-restart")
