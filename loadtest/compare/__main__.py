@@ -93,6 +93,9 @@ def arguments() -> argparse.Namespace:
         "--publish", type=Path, nargs="?", const=ROOT / "docs" / "performance.md", help="write the document too"
     )
     parser.add_argument("--from", dest="source", type=Path, help="measure nothing: tell what this JSON says")
+    parser.add_argument(
+        "--add", type=Path, help="with --from: and what this one says, of the same machine and versions"
+    )
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (5 if chosen.full else 1)
     chosen.cases = chosen.cases or (every + ",micro" if chosen.full else SHORT_CASES)
@@ -105,11 +108,27 @@ def arguments() -> argparse.Namespace:
 def tell(chosen: argparse.Namespace) -> None:
     """Make the text of results that are there already, and end."""
     results = json.loads(chosen.source.read_text())
+    if chosen.add:
+        add(results, json.loads(chosen.add.read_text()))
     if chosen.publish:
+        save(results, chosen.out)
         document.publish(results, chosen.publish)
     else:
         print(document.whole(results))
     sys.exit(0)
+
+
+def add(results: dict[str, Any], others: dict[str, Any]) -> None:
+    """Put cases that were measured by another command beside these."""
+    for key in ("cpu", "cpus", "kernel", "python"):
+        if results["machine"][key] != others["machine"][key]:
+            sys.exit(f"measured on different machines: {key} is {results['machine'][key]} and {others['machine'][key]}")
+    for name, version in others["versions"].items():
+        if results["versions"].get(name, version) != version:
+            sys.exit(f"measured with different versions: {results['versions'][name]} and {version}")
+    results["cases"] |= others["cases"]
+    results["command"] += f"` and `{others['command']}"
+    results["machine"]["others_busy"] = max(results["machine"]["others_busy"], others["machine"]["others_busy"])
 
 
 def options_of(chosen: argparse.Namespace) -> Options:

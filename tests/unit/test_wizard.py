@@ -304,5 +304,5 @@ def test_a_dead_resolver_is_told(monkeypatch):
     monkeypatch.setenv("MAILMOAT_DNS__SERVERS", f"127.0.0.1:{free_port()}")
     monkeypatch.setenv("MAILMOAT_DNS__LIFETIME", "0.2")
     done = CliRunner().invoke(application(), ["spf", "wizard", "example.test", "--no-input", "--mx"])
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "could not be looked up" in done.output

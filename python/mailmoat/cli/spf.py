@@ -88,6 +88,8 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
         print_json(_document(found, reaches, warnings))
     else:
         _show(name, reaches, warnings)
+    if found.problems:  # what could not be looked up may be missing from the records
+        raise typer.Exit(1)
 
 
 def _start(found: Survey, *, fresh: bool) -> Choices:
