@@ -119,15 +119,15 @@ def tell(chosen: argparse.Namespace) -> None:
 
 
 def add(results: dict[str, Any], others: dict[str, Any]) -> None:
-    """Put cases that were measured by another command beside these."""
+    """Put what was measured by another command, of whatever version, beside these results, and tell which."""
     for key in ("cpu", "cpus", "kernel", "python"):
         if results["machine"][key] != others["machine"][key]:
             sys.exit(f"measured on different machines: {key} is {results['machine'][key]} and {others['machine'][key]}")
-    for name, version in others["versions"].items():
-        if results["versions"].get(name, version) != version:
-            sys.exit(f"measured with different versions: {results['versions'][name]} and {version}")
     results["cases"] |= others["cases"]
-    results["command"] += f"` and `{others['command']}"
+    results["micro"] = results.get("micro", {}) | others.get("micro", {})
+    told = {key: others[key] for key in ("versions", "command", "rounds")}
+    names = [*others["cases"], *(["micro"] if others.get("micro") else [])]
+    results.setdefault("added", []).append(told | {"cases": names, "when": others["machine"]["when"]})
     results["machine"]["others_busy"] = max(results["machine"]["others_busy"], others["machine"]["others_busy"])
 
 

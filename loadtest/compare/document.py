@@ -85,6 +85,11 @@ def _machine(results: Results) -> str:
         f"{machine['filesystem']}, `fdatasync` of 4 KiB {sync['p50']:.2f} ms (p99 {sync['p99']:.2f}), Python {machine['python']}; {versions}. "
         f"{results['rounds']} rounds, {results['options']['messages']:,} messages. Made with `{results['command']}`.\n"
     )
+    for other in results.get("added", ()):
+        text += (
+            f"\n{', '.join(other['cases'])}: measured {other['when']}, {', '.join(other['versions'].values())}, rounds: {other['rounds']}, "
+            f"with `{other['command']}`.\n"
+        )
     if machine["others_busy"] > results["busy_limit"]:
         text += f"\n**The machine was not quiet: others used {machine['others_busy']} cores when this began.**\n"
     return text
