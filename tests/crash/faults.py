@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import smtplib
 import socketserver
@@ -150,7 +151,8 @@ class Dialogue(socketserver.StreamRequestHandler):
         number = 0
         while (line := self.rfile.readline()) not in (b".\r\n", b""):
             if line.startswith(b"X-Number: "):
-                number = int(line[10:])
+                with contextlib.suppress(ValueError):  # a flipped bit may have met it
+                    number = int(line[10:])
         if not line:
             return False
         self.server.taken[number] += 1
