@@ -93,7 +93,9 @@ def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -
         spool = str(tmp_path / "spool")
         acknowledged, removed = kill_while_inserting(spool, chance.randrange(400), chance.random() * 0.02)
         adopted = Partition.adopt(spool)
-        assert adopted is not None, seed
+        if adopted is None:  # killed before it had made its partition
+            assert not acknowledged, seed
+            continue
         present = {queue_id for queue_id, *_ in adopted.schedule()}
         assert acknowledged - removed <= present, seed
         assert adopted.count == len(present)
