@@ -54,7 +54,7 @@ def main() -> int:
         "machine": machine.describe(),
         "busy_limit": machine.BUSY,
         "versions": {peer.name: peer.version() for peer in peers if not peer.missing()},
-        "command": "python -m loadtest.compare " + shlex.join(sys.argv[1:]),
+        "command": shlex.join(["python", "-m", "loadtest.compare", *_said(sys.argv[1:])]),
         "rounds": chosen.rounds,
         "options": asdict(options),
         "cases": {},
@@ -71,6 +71,12 @@ def main() -> int:
         document.publish(results, chosen.publish)
         print(f"{chosen.publish} written")
     return 1 if failed else 0
+
+
+def _said(words: list[str]) -> list[str]:
+    """The command line without the place of the JSON, which is nobody else's business."""
+    at = words.index("--out") if "--out" in words else len(words)
+    return [word for word in words[:at] + words[at + 2 :] if not word.startswith("--out=")]
 
 
 def arguments() -> argparse.Namespace:
