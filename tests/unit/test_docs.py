@@ -48,7 +48,8 @@ def commands(page: Path) -> list[list[str]]:
     named = re.findall(r"`([^`\n]+)`", re.sub(BLOCK, "", page.read_text()))
     found = []
     for text in (*typed, *named):
-        match = re.search(r"(?:^|\s|/)mailmoat ((?:[a-z-]+|--).*)$", text)
+        # `--peers mailmoat` is the comparison's.
+        match = re.search(r"(?:^|(?<!--peers)\s|/)mailmoat ((?:[a-z-]+|--).*)$", text)
         if match and not re.match(r"(systemctl|useradd|journalctl|install|kill)\b", text):
             found.append(shlex.split(match[1], comments=True))
     return found
