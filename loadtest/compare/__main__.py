@@ -24,7 +24,7 @@ from loadtest.processes import ROOT, Trouble, end_tidily
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHORT = Options(messages=1_000, held=2_000, hold=6.0, large_directory=100_000, queued=(1_000, 5_000), released=20_000)
+SHORT = Options(messages=3_000, held=2_000, hold=6.0, large_directory=100_000, queued=(1_000, 5_000), released=20_000)
 FULL = Options(
     messages=5_000,
     held=20_000,
