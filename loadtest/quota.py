@@ -67,7 +67,7 @@ def limited(tree: Tree) -> Iterator[None]:
 def _controller() -> Path | None:
     if os.geteuid() != 0:
         return None
-    if (FIRST / "cpu.cfs_quota_us").exists() or (FIRST / "cpu.shares").exists():
+    if (FIRST / "cpu.cfs_quota_us").exists():
         return FIRST
     control = SECOND / "cgroup.subtree_control"
     return SECOND if control.exists() and "cpu" in control.read_text().split() else None
