@@ -98,6 +98,7 @@ def session(directory: Path) -> _native.Session:
         errors=0,
         idle_commands=0,
         bare_newline="refuse",
+        nul_in_header="refuse",
         submitter=False,
     )
     made = _native.Session(config, "micro-1", "192.0.2.1", False)

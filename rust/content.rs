@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::section::{Insertion, Section};
+
 /// Where the octets of a content are. Lines end in CRLF and dots are not stuffed: this is what was meant, not what was sent.
 #[derive(Debug)]
 pub enum Octets {
@@ -93,6 +95,16 @@ pub enum BareNewline {
     Normalise,
 }
 
+/// What to do with a NUL in the header section, where no character of that kind may be (RFC 5322 2.2, 4.1). In a body it is
+/// taken as it is (RFC 5321 4.5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NulInHeader {
+    /// Read the content to its end, then refuse it: some programs take the octet for the end of the field.
+    Refuse,
+    /// Leave it where it is.
+    Accept,
+}
+
 /// Why a content cannot be taken. The input is read to its end all the same, without being kept. Of several faults the first
 /// of this list is told, so that the answer does not depend on how the input was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +115,8 @@ pub enum Fault {
     BareNewline,
     /// A header section over its limit.
     HeaderTooLarge,
+    /// A NUL in the header section.
+    NulInHeader,
     /// A line over the limit (RFC 5321 4.5.3.1.6).
     LineTooLong,
     /// The content file could not be written.
@@ -122,6 +136,8 @@ pub struct ContentRules {
     pub memory: usize,
     /// Treatment of a CR or LF on its own.
     pub bare: BareNewline,
+    /// Treatment of a NUL in the header section.
+    pub nul: NulInHeader,
     /// Directory for the files of content still being received.
     pub loose_dir: PathBuf,
 }
@@ -149,10 +165,10 @@ pub struct Decoder {
     at: At,
     /// Content so far; once there is a file, the header section alone.
     memory: Vec<u8>,
-    /// Octets of the header section: its whole lines so far. Counted on when nothing is kept any more, so that a fault does not
-    /// depend on the one before it.
-    header: usize,
-    in_header: bool,
+    /// Read on when nothing is kept any more, so that a fault does not depend on the one before it.
+    section: Section,
+    /// Octets put into the header section that were not received.
+    inserted: usize,
     file: Option<(fs::File, ContentFile)>,
     size: u64,
     line: usize,
@@ -165,8 +181,8 @@ impl Default for Decoder {
         Self {
             at: At::LineStart,
             memory: Vec::new(),
-            header: 0,
-            in_header: true,
+            section: Section::default(),
+            inserted: 0,
             file: None,
             size: 0,
             line: 0,
@@ -217,7 +233,11 @@ impl Decoder {
     /// The header section with the empty line that ends it; without one, the whole content is header section. Nothing after a
     /// fault.
     pub fn head(&self) -> &[u8] {
-        self.memory.get(..self.header).unwrap_or_default()
+        self.memory.get(..self.head_length()).unwrap_or_default()
+    }
+
+    fn head_length(&self) -> usize {
+        self.section.octets() + self.inserted
     }
 
     /// The content, or why it cannot be taken.
@@ -228,7 +248,7 @@ impl Decoder {
         let (head, octets) = match self.file {
             None => (Vec::new(), Octets::Memory(self.memory)),
             Some((_, mut file)) => {
-                file.size = self.size - self.memory.len() as u64;
+                file.size = self.size + self.inserted as u64 - self.memory.len() as u64;
                 (self.memory, Octets::File(file))
             }
         };
@@ -295,11 +315,6 @@ impl Decoder {
         if rules.line > 0 && self.line + 2 > rules.line {
             self.fail(Fault::LineTooLong);
         }
-        if self.in_header {
-            self.header += self.line + 2;
-            self.in_header = self.line > 0;
-            self.check_header(rules, self.header);
-        }
         self.line = 0;
     }
 
@@ -308,42 +323,58 @@ impl Decoder {
         if rules.size > 0 && self.size > rules.size {
             self.fail(Fault::TooLarge);
         }
-        if self.fault.is_some() || octets.is_empty() {
-            return;
+        if self.fault.is_none() {
+            self.store(octets);
         }
-        self.eight_bit |= !octets.is_ascii();
-        if let Some((file, _)) = &mut self.file {
-            if file.write_all(octets).is_err() {
-                self.fail(Fault::Storage);
-            }
-            return;
+        if !self.section.is_ended() {
+            self.read_header(rules, octets);
         }
-        self.memory.extend_from_slice(octets);
-        if self.in_header {
-            // Of a line without end, too.
-            self.check_header(rules, self.memory.len());
-        } else if rules.memory > 0 && self.memory.len() > rules.memory.max(self.header) {
+        if self.section.is_ended() && rules.memory > 0 && self.memory.len() > rules.memory.max(self.head_length()) {
             self.spill(rules);
+        }
+    }
+
+    fn store(&mut self, octets: &[u8]) {
+        self.eight_bit |= !octets.is_ascii();
+        match &mut self.file {
+            None => self.memory.extend_from_slice(octets),
+            Some((file, _)) => {
+                if file.write_all(octets).is_err() {
+                    self.fail(Fault::Storage);
+                }
+            }
+        }
+    }
+
+    /// Reads the header section on, and makes one of it that all programs read the same.
+    fn read_header(&mut self, rules: &ContentRules, octets: &[u8]) {
+        let mut rest = octets;
+        while let Some(Insertion { at, text }) = self.section.read(&mut rest) {
+            if self.fault.is_none() {
+                let at = at + self.inserted;
+                self.memory.splice(at..at, text.iter().copied());
+                self.inserted += text.len();
+            }
+        }
+        if rules.header > 0 && self.section.octets() > rules.header {
+            self.fail(Fault::HeaderTooLarge);
+        }
+        if rules.nul == NulInHeader::Refuse && self.section.has_nul() {
+            self.fail(Fault::NulInHeader);
         }
     }
 
     /// Moves the body so far to a file.
     fn spill(&mut self, rules: &ContentRules) {
-        let body = self.memory.get(self.header..).unwrap_or_default();
+        let body = self.memory.get(self.head_length()..).unwrap_or_default();
         match open_loose(&rules.loose_dir, body) {
             Ok(file) => {
                 self.eight_bit = !body.is_ascii();
                 self.file = Some(file);
-                self.memory.truncate(self.header);
+                self.memory.truncate(self.head_length());
                 self.memory.shrink_to_fit();
             }
             Err(_) => self.fail(Fault::Storage),
-        }
-    }
-
-    fn check_header(&mut self, rules: &ContentRules, octets: usize) {
-        if rules.header > 0 && octets > rules.header {
-            self.fail(Fault::HeaderTooLarge);
         }
     }
 
@@ -378,6 +409,7 @@ mod tests {
             line: 0,
             memory: 0,
             bare: BareNewline::Refuse,
+            nul: NulInHeader::Refuse,
             loose_dir: std::env::temp_dir(),
         }
     }
@@ -400,17 +432,10 @@ mod tests {
             };
             assert_eq!((taken.content.size(), taken.content.eight_bit), (rest.len() as u64, !rest.is_ascii()));
             let all = [taken.head, rest].concat();
-            assert!(!done || head == all[..header_section(&all)]);
+            assert!(!done || head == all[..Section::length(&all)]);
             all
         });
         (content, taken, done)
-    }
-
-    /// Octets up to the end of the first empty line, the slow way.
-    fn header_section(content: &[u8]) -> usize {
-        (0..content.len())
-            .find(|&at| content[at..].starts_with(b"\r\n") && (at == 0 || content[..at].ends_with(b"\r\n")))
-            .map_or(content.len(), |at| at + 2)
     }
 
     fn whole(rules: &ContentRules, input: &[u8]) -> (Result<Vec<u8>, Fault>, usize, bool) {
@@ -419,7 +444,7 @@ mod tests {
 
     #[test]
     fn ends_at_crlf_dot_crlf_alone() {
-        assert_eq!(whole(&rules(), b"a\r\n.\r\nQUIT\r\n"), (Ok(b"a\r\n".to_vec()), 6, true));
+        assert_eq!(whole(&rules(), b"a\r\n.\r\nQUIT\r\n"), (Ok(b"\r\na\r\n".to_vec()), 6, true));
         assert_eq!(whole(&rules(), b".\r\n"), (Ok(Vec::new()), 3, true));
         let not_ends: [&[u8]; 9] = [
             b"a\n.\n",
@@ -443,24 +468,24 @@ mod tests {
 
     #[test]
     fn removes_one_leading_dot() {
-        assert_eq!(whole(&rules(), b"..\r\n...a\r\n.b\r\n.\r\n").0, Ok(b".\r\n..a\r\nb\r\n".to_vec()));
+        assert_eq!(whole(&rules(), b"..\r\n...a\r\n.b\r\n.\r\n").0, Ok(b"\r\n.\r\n..a\r\nb\r\n".to_vec()));
     }
 
     #[test]
     fn makes_bare_newlines_harmless() {
         let rules = ContentRules { bare: BareNewline::Normalise, ..rules() };
-        assert_eq!(whole(&rules, b"a\nb\rc\r\n.\r\n").0, Ok(b"a\r\nb\r\nc\r\n".to_vec()));
+        assert_eq!(whole(&rules, b"\na\nb\rc\r\n.\r\n").0, Ok(b"\r\na\r\nb\r\nc\r\n".to_vec()));
         // The smuggled end of data stays content: the lone dot will be stuffed again on the way out.
-        assert_eq!(whole(&rules, b"a\n.\nMAIL\r\n.\r\n").0, Ok(b"a\r\n.\r\nMAIL\r\n".to_vec()));
+        assert_eq!(whole(&rules, b"\na\n.\nMAIL\r\n.\r\n").0, Ok(b"\r\na\r\n.\r\nMAIL\r\n".to_vec()));
     }
 
     #[test]
     fn holds_its_limits() {
         let tight = ContentRules { size: 5, ..rules() };
-        assert_eq!(whole(&tight, b"abc\r\n.\r\n").0, Ok(b"abc\r\n".to_vec()));
+        assert_eq!(whole(&tight, b"abc\r\n.\r\n").0, Ok(b"\r\nabc\r\n".to_vec()));
         assert_eq!(whole(&tight, b"abcd\r\n.\r\n"), (Err(Fault::TooLarge), 9, true));
         let short = ContentRules { line: 5, ..rules() };
-        assert_eq!(whole(&short, b".abc\r\n.\r\n").0, Ok(b"abc\r\n".to_vec()));
+        assert_eq!(whole(&short, b".abc\r\n.\r\n").0, Ok(b"\r\nabc\r\n".to_vec()));
         assert_eq!(whole(&short, b"abcd\r\n.\r\n").0, Err(Fault::LineTooLong));
         let nowhere = ContentRules { memory: 2, loose_dir: "/nonexistent".into(), ..rules() };
         assert_eq!(whole(&nowhere, b"\r\nab\r\n.\r\n"), (Err(Fault::Storage), 9, true));
@@ -470,8 +495,12 @@ mod tests {
     fn the_header_section_has_a_limit_of_its_own() {
         let tight = ContentRules { header: 11, ..rules() };
         for (content, fault) in [
-            (&b"A: b\r\nC\r\n\r\na long body follows\r\n"[..], None),
+            (&b"A: b\r\nC:\r\n"[..], None),
+            (b"A: b\r\nC: d\r\n", Some(Fault::HeaderTooLarge)),
+            (b"A:\r\nC:\r\n\r\na long body follows\r\n", None),
             (b"A: b\r\nC:\r\n\r\na long body follows\r\n", Some(Fault::HeaderTooLarge)),
+            (b"a long body\r\n without a header section\r\n\r\n", None),
+            (b"A: b\r\na long body\r\n\r\n", None),
             (b"\r\na long body follows\r\n", None),
             (b"A: 456789\r\n", None),
             (b"A: 4567890\r\n", Some(Fault::HeaderTooLarge)),
@@ -492,7 +521,7 @@ mod tests {
         let tight = ContentRules { header: 1000, size: 1 << 30, ..rules() };
         let mut decoder = Decoder::default();
         for _ in 0..10_000 {
-            decoder.feed(&tight, &[b'x'; 100]);
+            decoder.feed(&tight, b"x: yyyyyyy");
             assert!(decoder.memory.len() <= 1000);
         }
         assert_eq!(decoder.fault(), Some(Fault::HeaderTooLarge));
@@ -540,10 +569,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn content_whose_first_line_is_no_field_gets_an_empty_line_in_front() {
+        for memory in [0, 4] {
+            let rules = ContentRules { memory, ..rules() };
+            for (sent, kept, head) in [
+                (&b" folded\r\nA: b\r\n"[..], &b"\r\n folded\r\nA: b\r\n"[..], 2),
+                (b"no header\r\n\r\nhere\r\n", b"\r\nno header\r\n\r\nhere\r\n", 2),
+                (b"A: b\r\n\xfc\r\nC: d\r\n\r\n", b"A: b\r\n\r\n\xfc\r\nC: d\r\n\r\n", 8),
+                (b"From x\r\nA: b\r\n\r\ntext\r\n", b"X-Mailbox-Line: From x\r\nA: b\r\n\r\ntext\r\n", 32),
+                (b"From x\r\ntext\r\n\r\n", b"X-Mailbox-Line: From x\r\n\r\ntext\r\n\r\n", 26),
+            ] {
+                for size in 1..20 {
+                    let input = [sent, b".\r\n"].concat();
+                    let mut decoder = Decoder::default();
+                    for piece in input.chunks(size) {
+                        decoder.feed(&rules, piece);
+                    }
+                    assert_eq!(decoder.head(), &kept[..head], "pieces of {size}");
+                    let pieces: Vec<&[u8]> = input.chunks(size).collect();
+                    assert_eq!(decode(&rules, &pieces).0.as_deref(), Ok(kept), "pieces of {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_nul_in_the_header_section_is_refused_by_rule() {
+        for (content, refused) in
+            [(&b"A: \0\r\n"[..], true), (b"A\0: b\r\n", true), (b"A: b\r\n\r\n\0\r\n", false), (b"\r\n\0\r\n", false)]
+        {
+            let input = [content, b".\r\n"].concat();
+            let told = refused.then_some(Fault::NulInHeader);
+            assert_eq!(whole(&rules(), &input).0.err(), told, "{}", content.escape_ascii());
+            let lax = ContentRules { nul: NulInHeader::Accept, ..rules() };
+            assert!(whole(&lax, &input).0.is_ok_and(|kept| kept.contains(&0)));
+        }
+    }
+
     proptest! {
         #[test]
         fn cuts_change_nothing(
-            input in "([ab.\r\n\u{e9}]|\r\n){0,40}", cuts in proptest::collection::vec(0usize..200, 0..6), normalise: bool, header in 0usize..20
+            input in "([ab: F\0.\r\n\u{e9}]|\r\n|From ){0,40}", cuts in proptest::collection::vec(0usize..200, 0..6), normalise: bool, header in 0usize..20
         ) {
             let input = format!("{input}\r\n.\r\nrest");
             let input = input.as_bytes();
@@ -566,7 +633,8 @@ mod tests {
             let sent: String = lines.iter().map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") }).collect();
             let (decoded, _, done) = whole(&rules(), format!("{sent}.\r\n").as_bytes());
             prop_assert!(done);
-            prop_assert_eq!(decoded, Ok(content.into_bytes()));
+            let separator = if lines.iter().take(1).all(String::is_empty) { "" } else { "\r\n" };
+            prop_assert_eq!(decoded, Ok([separator, &content].concat().into_bytes()));
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The header section of a content: its fields in order, from the first octet to the first empty line (RFC 5322 2.1, 2.2).
+//! The header section of a content: its fields in order, from the first octet to the end that `section` finds
+//! (RFC 5322 2.1, 2.2).
 //!
 //! Total and linear: whatever stands there, a field is what begins with a name and a colon at the start of a line and goes on
-//! over lines that begin with white space. A line that is neither is passed over and ends nothing: other programs read on after
-//! it, so what decides here must see what they see.
+//! over lines that begin with white space. A line that is neither ends the section, as in every content that `section` has
+//! separated: what follows is body.
 //!
 //! The [`Firewall`] takes out what a stranger may not say. Called by `session`, `pra` and, through the binding, by policy.
 #![forbid(unsafe_code)]
@@ -10,7 +11,8 @@
 use std::net::IpAddr;
 
 use crate::address::normalise_domain;
-use crate::token::{Tokens, Unended};
+use crate::section::Section;
+use crate::token::{Tokens, Unended, is_blank};
 
 /// One header field as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,13 +24,13 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The field that a line with its folded ones is; None when it is none.
+    /// The field that a line of a header section with its folded ones is; None when it is the separator line of an mbox file.
     fn read(line: &'a [u8]) -> Option<Self> {
         let colon = memchr::memchr(b':', line)?;
-        // Blanks before the colon are the obsolete form (RFC 5322 4.5.8); folded ones none, yet who unfolds first sees a field.
-        let name = line.get(..colon)?.trim_ascii_end();
-        // RFC 5322 2.2: printable US-ASCII but the colon.
-        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+        // Blanks before the colon are the obsolete form (RFC 5322 4.5.8).
+        let blanks = line.get(..colon)?.iter().rev().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+        let name = line.get(..colon - blanks)?;
+        if !name.iter().all(u8::is_ascii_graphic) {
             return None;
         }
         match line.get(colon + 1..)? {
@@ -46,6 +48,12 @@ impl<'a> Field<'a> {
 #[derive(Debug, Clone)]
 struct Lines<'a> {
     rest: &'a [u8],
+}
+
+/// A content in two: the lines of its header section, which leave its empty line as their rest, and the body.
+fn split(content: &[u8]) -> (Lines<'_>, &[u8]) {
+    let (section, body) = content.split_at_checked(Section::length(content)).unwrap_or((content, &[]));
+    (Lines { rest: section }, body)
 }
 
 impl<'a> Iterator for Lines<'a> {
@@ -73,7 +81,7 @@ fn first_line(octets: &[u8]) -> &[u8] {
 
 /// The fields at the head of a content.
 pub fn fields(head: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    Lines { rest: head }.filter_map(Field::read)
+    split(head).0.filter_map(Field::read)
 }
 
 /// Of each `Received` field, top first, the address that the server which wrote it saw its client come from (RFC 5321 4.4
@@ -142,7 +150,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// What only this host and those inside may say in a header section: fields of certain names, and `Authentication-Results`
-/// under this host's name (RFC 8601 5). A value; [`Firewall::clean`] takes such fields out.
+/// under this host's name or under none that can be told from it (RFC 8601 5). A value; [`Firewall::clean`] takes such fields out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
     authserv_id: String,
@@ -159,20 +167,21 @@ impl Firewall {
 
     /// A content, or its header section, without the fields that are not the sender's to set; all else as it stands.
     pub fn clean(&self, octets: Vec<u8>) -> Vec<u8> {
-        let mut lines = Lines { rest: &octets };
-        let removed: usize = lines.by_ref().filter(|line| self.stops(line)).map(<[u8]>::len).sum();
+        let (lines, body) = split(&octets);
+        let removed: usize = lines.clone().filter(|line| self.stops(line)).map(<[u8]>::len).sum();
         if removed == 0 {
             return octets;
         }
         let mut kept = Vec::with_capacity(octets.len() - removed);
-        for line in (Lines { rest: &octets }).filter(|line| !self.stops(line)) {
+        let mut lines = lines;
+        for line in lines.by_ref().filter(|line| !self.stops(line)) {
             kept.extend_from_slice(line);
         }
         kept.extend_from_slice(lines.rest);
+        kept.extend_from_slice(body);
         kept
     }
 
-    /// By the beginning of the line, not the name of a field: another reader may take a broken one for a field.
     fn stops(&self, line: &[u8]) -> bool {
         let begins = |prefix: &String| {
             line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
@@ -180,23 +189,20 @@ impl Firewall {
         self.prefixes.iter().any(begins)
             || Field::read(line).is_some_and(|field| {
                 field.is("Authentication-Results")
-                    && authserv_id(field.value).is_ok_and(|id| canonical_id(&id) == self.authserv_id)
+                    && authserv_id(field.value).is_none_or(|id| canonical_id(id) == self.authserv_id)
             })
     }
 }
 
-/// The first value of an `Authentication-Results` field (RFC 8601 2.2, 2.3), without its quotes.
-fn authserv_id(value: &[u8]) -> Result<Vec<u8>, Unended> {
+/// The `authserv-id` of an `Authentication-Results` field (RFC 8601 2.2) when it is a clean token (RFC 2045 5.1) after nothing but
+/// spaces, tabs and folding, and before a semicolon, a space, a comment or the end. None for whatever else a lenient reader might
+/// take for our name: a quoted or encoded one, one behind a comment or strange white space, none at all.
+fn authserv_id(value: &[u8]) -> Option<&[u8]> {
     let mut tokens = Tokens::new(value);
-    let mut id = Vec::new();
-    if tokens.skip_blanks()? == Some(b'"') {
-        tokens.quoted(&mut id)?;
-    } else {
-        // What no name of a host has ends it: version, comment or whatever a lenient reader might pass over.
-        let of_a_name = |octet: u8| octet.is_ascii_alphanumeric() || octet >= 0x80 || b"-._".contains(&octet);
-        id.extend_from_slice(tokens.run(of_a_name));
-    }
-    Ok(id)
+    tokens.run(is_blank);
+    let id = tokens.run(|octet| octet.is_ascii_graphic() && !br#"()<>@,;:\"/[]?="#.contains(&octet));
+    let ends = tokens.peek().is_none_or(|octet| is_blank(octet) || matches!(octet, b';' | b'('));
+    (ends && !id.is_empty()).then_some(id)
 }
 
 /// The form in which two names of one host are equal.
@@ -228,17 +234,17 @@ mod tests {
             assert!(names(head).is_empty(), "{head:?}");
         }
         assert_eq!(names(b"Subject: cut"), ["Subject"]);
-        assert_eq!(names(b"Subject\r\n\t: folded\r\nFrom\r\n: not folded\r\n"), ["Subject"]);
+        assert!(names(b"Subject\r\n\t: folded\r\n").is_empty());
         assert_eq!(names(b"A: b\r\n \r\nC: d\r\n\r\nE: f\r\n"), ["A", "C"]);
     }
 
     #[test]
-    fn passes_over_what_is_no_field() {
-        for line in
-            ["no colon here", ": empty", "a b: x", " folded: x", "\u{e9}: x", "From a Thu Jan 1 00:00:00 1970", "\t"]
-        {
-            assert_eq!(names(format!("{line}\r\n more: y\r\nSubject: x\r\n").as_bytes()), ["Subject"], "{line}");
+    fn ends_at_the_first_line_that_is_no_field() {
+        for line in ["no colon here", ": empty", "a b: x", "\u{e9}: x", "\u{b}A: x", "From a Thu Jan 1 00:00:00 1970"] {
+            assert_eq!(names(format!("A: b\r\n{line}\r\n more: y\r\nSubject: x\r\n").as_bytes()), ["A"], "{line}");
         }
+        assert!(names(b" folded: x\r\nSubject: x\r\n").is_empty());
+        assert_eq!(names(b"From a Thu Jan 1 00:00:00 1970\r\n folded\r\nSubject: x\r\n"), ["Subject"]);
     }
 
     #[test]
@@ -300,7 +306,6 @@ mod tests {
             "x-ms-exchange-organization-AuthAs : Internal\r\n",
             "X-MS-Exchange-Organization-:\r\n\tfolded\r\n \r\n",
             "X-INSIDE-A: b\r\n",
-            "X-Inside-without colon\r\n",
             "Authentication-Results: mx.example.test; spf=pass\r\n",
             "authentication-results : MX.Example.Test; none\r\n",
             "Authentication-Results:mx.example.test\r\n",
@@ -312,10 +317,37 @@ mod tests {
             "Authentication-Results: mx.example.test.; spf=pass\r\n",
             "Authentication-Results: mx.ex\u{ff41}mple.test; spf=pass\r\n",
             "Authentication-Results: mx.example.test",
+            "Authentication-Results: MX.EXAMPLE.TEST(c); spf=pass\r\n",
+            // What is no clean token is nobody's name, and may be read as ours.
+            "Authentication-Results: (other.test) other.test; spf=pass\r\n",
+            "Authentication-Results: \"other.test\"; spf=pass\r\n",
+            "Authentication-Results: \u{b}mx.example.test; spf=pass\r\n",
+            "Authentication-Results:\u{c}mx.example.test; spf=pass\r\n",
+            "Authentication-Results: mx.example.test\u{1c}; spf=pass\r\n",
+            "Authentication-Results: \u{1f}mx.example.test; spf=pass\r\n",
+            "Authentication-Results: \u{85}mx.example.test; spf=pass\r\n",
+            "Authentication-Results: \u{a0}mx.example.test; spf=pass\r\n",
+            "Authentication-Results: \u{200b}mx.example.test; spf=pass\r\n",
+            "Authentication-Results: mx.example.test\u{2003}; spf=pass\r\n",
+            "Authentication-Results: \0mx.example.test; spf=pass\r\n",
+            "Authentication-Results: mx.\u{7f}example.test; spf=pass\r\n",
+            "Authentication-Results: =?utf-8?q?mx.example.test?=; spf=pass\r\n",
+            "Authentication-Results: <mx.example.test>; spf=pass\r\n",
+            "Authentication-Results: [mx.example.test]; spf=pass\r\n",
+            "Authentication-Results: ; mx.example.test; spf=pass\r\n",
+            "Authentication-Results: other.test,mx.example.test; spf=pass\r\n",
+            "Authentication-Results: spf=pass smtp.mailfrom=mx.example.test; mx.example.test\r\n",
+            "Authentication-Results:\r\n",
+            "Authentication-Results: \r\n\t\r\n \r\n",
+            "Authentication-Results: (mx.example.test\r\n",
         ] {
-            for (before, after) in
-                [("", ""), ("A: b\r\n", "C: d\r\n\r\nX-Inside-A: body\r\n"), ("broken\r\n", "\r\n"), ("", "\r\n")]
-            {
+            for (before, after) in [
+                ("", ""),
+                ("A: b\r\n", "C: d\r\n\r\nX-Inside-A: body\r\n"),
+                ("From x\r\n", "\r\n"),
+                ("", "\r\n"),
+                ("", "broken\r\nX-Inside-A: body\r\n"),
+            ] {
                 if field.ends_with('\n') || after.is_empty() {
                     assert_eq!(cleaned(&format!("{before}{field}{after}")), format!("{before}{after}"), "{field:?}");
                 }
@@ -332,9 +364,11 @@ mod tests {
             "Authentication-Results: other.test; spf=pass\r\n",
             "Authentication-Results: mx.example.test.other.test; spf=pass\r\n",
             "Authentication-Results: xmx.example.test; spf=pass (mx.example.test)\r\n",
-            "Authentication-Results: spf=pass smtp.mailfrom=mx.example.test; mx.example.test\r\n",
-            "Authentication-Results:\r\n",
-            "Authentication-Results: (mx.example.test\r\n",
+            "Authentication-Results:\r\n\t other.test\r\n\t1; spf=pass\r\n",
+            "Authentication-Results: other!#$%&'*+-^_`{|}~.test(c); spf=pass\r\n",
+            "Authentication-Results: other.test",
+            "A: b\r\nno field\r\nX-Inside-A: body\r\nAuthentication-Results: mx.example.test; spf=pass\r\n",
+            "Authentication-Results\u{b}: mx.example.test; it is body, and gets an empty line in front\r\n",
             "ARC-Authentication-Results: i=1; mx.example.test; spf=pass\r\n",
             "X-Authentication-Results: mx.example.test; spf=pass\r\n",
             "A: no line end",

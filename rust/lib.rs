@@ -12,6 +12,7 @@ pub mod mailbox;
 pub mod message;
 pub mod pra;
 pub mod reply;
+pub mod section;
 pub mod session;
 pub mod shared;
 pub mod snapshot;

@@ -194,12 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn the_header_section_ends_at_the_first_empty_line_and_nowhere_else() {
+    fn the_header_section_ends_where_that_of_the_message_ends() {
         assert_eq!(told(b"Subject: x\r\n\r\nFrom: a@f\r\n"), "");
         assert_eq!(told(b"\r\nFrom: a@f\r\n"), "");
-        // Programs that show a message read on after a broken line, so a forged From must not hide there.
+        // Before a line that is no field the message gets an empty line.
         assert_eq!(told(b"From x Thu Jan 1 00:00:00 1970\r\nFrom: a@f\r\n\r\n"), "From: a@f");
-        assert_eq!(told(b"garbage\r\n folded\r\nFrom: a@f\r\n \t\r\nFrom: b@f\r\n\r\n"), "From?");
+        assert_eq!(told(b"garbage\r\n folded\r\nFrom: a@f\r\n\r\n"), "");
+        assert_eq!(told(b" folded\r\nFrom: a@f\r\n\r\n"), "");
+        assert_eq!(told(b"From: a@f\r\ngarbage\r\nSender: b@f\r\n\r\n"), "From: a@f");
     }
 
     #[test]

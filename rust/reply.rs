@@ -109,6 +109,8 @@ pub const BARE_CONTENT: Reply = Reply::fixed(550, "5.6.0", "Lines end in CRLF; a
 pub const TOO_LARGE: Reply = Reply::fixed(552, "5.3.4", "Message size exceeds fixed maximum message size");
 /// A header section over its limit.
 pub const LARGE_HEADER: Reply = Reply::fixed(552, "5.3.4", "Header section is too large");
+/// A NUL in the header section (RFC 5322 2.2, 4.1).
+pub const NUL_IN_HEADER: Reply = Reply::fixed(550, "5.6.0", "The header section holds a NUL");
 /// A content line over the limit (RFC 5321 4.5.3.1.6).
 pub const LONG_LINE: Reply = Reply::fixed(500, "5.6.0", "A line of the message is too long");
 /// A command line over the limit (RFC 5321 4.5.3.1.4).

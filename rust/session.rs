@@ -585,6 +585,7 @@ impl Session {
             Some(Fault::TooLarge) => Some(reply::TOO_LARGE),
             Some(Fault::BareNewline) => Some(reply::BARE_CONTENT),
             Some(Fault::HeaderTooLarge) => Some(reply::LARGE_HEADER),
+            Some(Fault::NulInHeader) => Some(reply::NUL_IN_HEADER),
             Some(Fault::LineTooLong) => Some(reply::LONG_LINE),
             Some(Fault::Storage) => Some(reply::NO_STORAGE),
             None if self.config.hops > 0 && hops >= self.config.hops => Some(reply::LOOP),

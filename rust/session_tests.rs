@@ -3,7 +3,7 @@
 #![allow(clippy::format_push_string, clippy::cast_possible_truncation)]
 
 use super::*;
-use crate::content::BareNewline;
+use crate::content::{BareNewline, NulInHeader};
 
 fn config() -> Config {
     Config {
@@ -16,6 +16,7 @@ fn config() -> Config {
             line: 200,
             memory: 0,
             bare: BareNewline::Refuse,
+            nul: NulInHeader::Refuse,
             loose_dir: std::env::temp_dir(),
         },
         command_line: 512,
@@ -235,7 +236,8 @@ fn refuses_content_faults_after_its_end_and_goes_on() {
         ("a\nb", "550 5.6.0"),
         (&"x".repeat(300), "500 5.6.0"),
         (&format!("\r\n{}", "y\r\n".repeat(900)), "552 5.3.4 Message size"),
-        (&"y\r\n".repeat(400), "552 5.3.4 Header section is too large"),
+        (&"Y:\r\n".repeat(300), "552 5.3.4 Header section is too large"),
+        ("Subject: \0", "550 5.6.0 The header section holds a NUL"),
         (hops.as_str(), "554 5.4.6"),
     ] {
         let said = say(config(), &format!("{envelope}{content}\r\n.\r\nNOOP\r\n"));

@@ -16,11 +16,12 @@ def config(loose_dir, **changes):
         ),
         0,
     )  # fmt: skip
-    names = {"hostname": "mx.example.test", "default_domain": "", "loose_dir": str(loose_dir), "bare_newline": "refuse"}
-    return _native.SessionConfig(**(names | limits | {"submitter": False} | changes))
+    names = {"hostname": "mx.example.test", "default_domain": "", "loose_dir": str(loose_dir)}
+    rules = {"bare_newline": "refuse", "nul_in_header": "refuse", "submitter": False}
+    return _native.SessionConfig(**(names | limits | rules | changes))
 
 
-def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1"):
+def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1", stamps=b""):
     """The message that becomes of this content, or the reply that refuses it."""
     session = _native.Session(of, "s1", "192.0.2.1", False)
     session.connect()
@@ -33,10 +34,15 @@ def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1"):
         step = session.receive(octets[at : at + piece])
     if step != _native.STEP_COMMIT:
         return session.output().decode()
-    return session.message(queue_id, 0, "DATE", b"", firewall)
+    return session.message(queue_id, 0, "DATE", stamps, firewall)
+
+
+def whole(message):
+    """All octets of the message."""
+    tail = Path(message.content_path).read_bytes() if message.content_path else b""
+    return message.octets() + tail
 
 
 def kept(message):
     """All of the message below our own Received."""
-    tail = Path(message.content_path).read_bytes() if message.content_path else b""
-    return (message.octets() + tail).partition(b"\tDATE\r\n")[2]
+    return whole(message).partition(b"\tDATE\r\n")[2]

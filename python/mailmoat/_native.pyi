@@ -214,13 +214,14 @@ class SessionConfig:
         errors: int,
         idle_commands: int,
         bare_newline: str,
+        nul_in_header: str,
         submitter: bool,
     ) -> SessionConfig:
         """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets; `header` is that of the
         header section; `submitter` offers SUBMITTER (RFC 4405).
 
         Raises:
-            ValueError: `bare_newline` is neither `refuse` nor `normalise`.
+            ValueError: `bare_newline` is neither `refuse` nor `normalise`, or `nul_in_header` neither `refuse` nor `accept`.
 
         """
 

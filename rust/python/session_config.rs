@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::address::Limits;
-use crate::content::{BareNewline, ContentRules};
+use crate::content::{BareNewline, ContentRules, NulInHeader};
 use crate::session::Config;
 
 /// See `_native.pyi`.
@@ -19,7 +19,8 @@ impl SessionConfig {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
-        command_line, text_line, recipients, message_size, header, memory_content, hops, errors, idle_commands, bare_newline, submitter))]
+        command_line, text_line, recipients, message_size, header, memory_content, hops, errors, idle_commands, bare_newline,
+        nul_in_header, submitter))]
     fn new(
         hostname: String,
         default_domain: String,
@@ -40,12 +41,18 @@ impl SessionConfig {
         errors: u32,
         idle_commands: u32,
         bare_newline: &str,
+        nul_in_header: &str,
         submitter: bool,
     ) -> PyResult<Self> {
         let bare = match bare_newline {
             "refuse" => BareNewline::Refuse,
             "normalise" => BareNewline::Normalise,
             other => return Err(PyValueError::new_err(format!("bare_newline is refuse or normalise, not {other:?}"))),
+        };
+        let nul = match nul_in_header {
+            "refuse" => NulInHeader::Refuse,
+            "accept" => NulInHeader::Accept,
+            other => return Err(PyValueError::new_err(format!("nul_in_header is refuse or accept, not {other:?}"))),
         };
         Ok(Self(Arc::new(Config {
             hostname,
@@ -57,6 +64,7 @@ impl SessionConfig {
                 line: text_line,
                 memory: memory_content,
                 bare,
+                nul,
                 loose_dir,
             },
             command_line,

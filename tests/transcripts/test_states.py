@@ -138,7 +138,7 @@ def test_in_content(command, tmp_path):
         return
     refused = "500 5.6.0 A line of the message is too long" if command == "{x*2000}" else None
     end = f"S: {refused}\n" if refused else "S: (keeps ...\nS: 250 2.6.0 ...\n"
-    text = RCPT + f"C: DATA\nS: 354 ...\nC: {command}\n@ +5s\nC: .\n{end}"
+    text = RCPT + f"C: DATA\nS: 354 ...\nC:\nC: {command}\n@ +5s\nC: .\n{end}"
     check(text + PROOFS["ready"], tmp_path)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email
 import select
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+from tests import receiving
 from tests.receiving import accept, config
 
 from mailmoat import _native
@@ -32,6 +35,39 @@ def test_by_which_hosts_it_came():
 def test_a_firewall_is_a_value():
     assert HeaderFirewall("mx.test", ["X-"]) == HeaderFirewall("MX.test.", ["X-"])
     assert HeaderFirewall("mx.test", ["X-"]) != HeaderFirewall("mx.test", [])
+
+
+def test_a_nul_that_is_accepted_is_left_where_it_is(tmp_path):
+    lax = config(tmp_path, nul_in_header="accept")
+    assert receiving.kept(accept(lax, b"Subject: a\0b\r\nTo\0: c\r\n")) == b"Subject: a\0b\r\n\r\nTo\0: c\r\n"
+
+
+@pytest.mark.parametrize("memory", [0, 8])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b" folded\r\nSubject: x\r\n\r\ntext\r\n",
+        b"\tby trusted.test ([10.0.0.1])\r\n",
+        b"no header\r\n\r\nat all\r\n",
+        b">From x\r\nText\r\n",
+        b"From x Thu Jan  1 00:00:00 1970\r\n folded\r\nSubject: x\r\n\r\ntext\r\n",
+        b"Subject : x\r\nReceived: from y\r\n\r\ntext\r\n",
+        "S\u00fcbject: x\r\nTo: y\r\n".encode(),
+        b"Subject\x0b: x\r\nTo: y\r\n",
+        b"\r\n text\r\n",
+        b"text\r\n" * 50_000,
+    ],
+)
+def test_no_text_of_the_sender_joins_our_fields(tmp_path, memory, content):
+    limits = config(tmp_path, memory_content=memory, header=1000)
+    message = accept(limits, content, stamps=b"Authentication-Results: mx.example.test; none\r\n")
+    octets = receiving.whole(message)
+    trace = octets.partition(b"DATE\r\n")[0] + b"DATE\r\n"
+    read = email.message_from_bytes(octets)
+    assert "".join(f"{name}: {value}\r\n" for name, value in read.items()[:2]).encode() == trace
+    below = octets.removeprefix(trace).removeprefix(b"X-Mailbox-Line: ")
+    assert below.replace(b"\r\n", b"") == content.replace(b"\r\n", b"")
+    assert message.size == len(octets)
 
 
 HEADER = b"From: a@b.test\r\nSubject: s\r\n\r\n"

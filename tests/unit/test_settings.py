@@ -89,6 +89,7 @@ DEFAULTS = {
     "limits.held_input": 16_384,
     "limits.memory_content": 131_072,
     "smtp.bare_newline": "refuse",
+    "smtp.nul_in_header": "refuse",
     "admin.listen": "127.0.0.1:8025",
     "log.format": "auto",
     "log.level": "info",

@@ -155,5 +155,6 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         bare_newline=settings.smtp.bare_newline,
+        nul_in_header=settings.smtp.nul_in_header,
         submitter=settings.senderid.enabled and settings.senderid.submitter,
     )

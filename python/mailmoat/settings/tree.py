@@ -317,6 +317,14 @@ class SmtpSettings(Branch):
         default="refuse",
         description="What happens to a CR or LF that stands alone: refuse the content, or make it CRLF.",
     )
+    nul_in_header: Annotated[
+        Literal["refuse", "accept"],
+        PlainValidator(values.one_of("refuse", "accept")),
+        Form("refuse or accept", forms.show),
+    ] = Field(
+        default="refuse",
+        description="What happens to a NUL in a header field: refuse the content, or pass it on as it is.",
+    )
 
 
 class AdminSettings(Branch):

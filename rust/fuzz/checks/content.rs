@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use mailmoat_native::content::{BareNewline, ContentRules, Decoder, Fault, Octets};
+use mailmoat_native::content::{BareNewline, ContentRules, Decoder, Fault, NulInHeader, Octets};
 
 pub fn check(input: &[u8]) {
     let ([choices, seed, size, line], stream) = super::split::<4>(input);
@@ -14,6 +14,7 @@ pub fn check(input: &[u8]) {
         // A file costs a hundred times the decoding: now and then.
         memory: if choices & 0xF2 == 0xF2 { 64 } else { 0 },
         bare: if choices & 4 == 0 { BareNewline::Refuse } else { BareNewline::Normalise },
+        nul: if choices & 16 == 0 { NulInHeader::Refuse } else { NulInHeader::Accept },
         loose_dir: std::env::temp_dir(),
     };
     let whole = decode(&rules, &[&stream]);
@@ -43,7 +44,7 @@ fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
         let took = decoder.feed(rules, piece);
         taken += took;
         if rules.header > 0 {
-            assert!(decoder.head().len() <= rules.header);
+            assert!(decoder.head().len() <= rules.header + INSERTED);
         }
         if took < piece.len() {
             break;
@@ -65,6 +66,7 @@ fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
         assert_eq!((taken.content.size(), taken.content.eight_bit), (rest.len() as u64, !rest.is_ascii()));
         let all = [taken.head, rest].concat();
         assert!(!done || head == all[..header_section(&all)]);
+        assert!(!done || separated(&all) == all, "a second time: {all:?}");
         all
     });
     Decoded { taken, done, content }
@@ -99,10 +101,56 @@ fn model(rules: &ContentRules, stream: &[u8]) -> Option<(usize, Kept)> {
         kept.extend_from_slice(b"\r\n");
         fault.extend((rules.line > 0 && long + 2 > rules.line).then_some(Fault::LineTooLong));
     }
+    let fields = fields(&kept);
     fault.extend((rules.size > 0 && kept.len() as u64 > rules.size).then_some(Fault::TooLarge));
     // Told only where nothing before it in the list is wrong, for the octets on their own are not kept here.
-    fault.extend((rules.header > 0 && header_section(&kept) > rules.header).then_some(Fault::HeaderTooLarge));
-    Some((end + 3, fault.into_iter().min().map_or(Ok(kept), Err)))
+    let read = if kept[fields..].starts_with(b"\r\n") { fields + 2 } else { fields };
+    fault.extend((rules.header > 0 && read > rules.header).then_some(Fault::HeaderTooLarge));
+    let nul = kept[..fields].contains(&0) || place_of_colon(&kept[fields..]) == Some(&0);
+    fault.extend((rules.nul == NulInHeader::Refuse && nul).then_some(Fault::NulInHeader));
+    Some((end + 3, fault.into_iter().min().map_or_else(|| Ok(separated(&kept)), Err)))
+}
+
+/// Octets that are put in at most: the name of an mbox line's field and an empty line.
+const INSERTED: usize = 18;
+
+/// Octets of the fields and of an mbox line at the beginning.
+fn fields(content: &[u8]) -> usize {
+    let mut at = 0;
+    for line in content.split_inclusive(|&octet| octet == b'\n') {
+        let folded = at > 0 && matches!(line[0], b' ' | b'\t');
+        if !(folded || is_field(line) || (at == 0 && is_mbox(line))) {
+            break;
+        }
+        at += line.len();
+    }
+    at
+}
+
+/// What stands after a name and its blanks.
+fn place_of_colon(line: &[u8]) -> Option<&u8> {
+    let name = line.iter().take_while(|octet| octet.is_ascii_graphic() && **octet != b':').count();
+    let blanks = line[name..].iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+    line.get(if name > 0 { name + blanks } else { 0 }).filter(|_| name + blanks < 998)
+}
+
+fn is_field(line: &[u8]) -> bool {
+    let name = line.split(|&octet| octet == b':').next().unwrap();
+    let end = name.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |at| at + 1);
+    name.len() < line.len() && end > 0 && name[..end].iter().all(u8::is_ascii_graphic) && name.len() < 998
+}
+
+fn is_mbox(line: &[u8]) -> bool {
+    let quoted = line.iter().take_while(|&&octet| octet == b'>').count();
+    line[quoted..].starts_with(b"From ")
+}
+
+/// The content as every program reads it the same way.
+fn separated(content: &[u8]) -> Vec<u8> {
+    let (fields, body) = content.split_at(fields(content));
+    let mbox: &[u8] = if !fields.is_empty() && !is_field(fields) { b"X-Mailbox-Line: " } else { b"" };
+    let empty: &[u8] = if body.is_empty() || body.starts_with(b"\r\n") { b"" } else { b"\r\n" };
+    [mbox, fields, empty, body].concat()
 }
 
 /// Octets up to the end of the first empty line.

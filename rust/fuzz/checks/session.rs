@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use mailmoat_native::address::Limits;
-use mailmoat_native::content::{BareNewline, ContentRules, Octets};
+use mailmoat_native::content::{BareNewline, ContentRules, NulInHeader, Octets};
 use mailmoat_native::header::{Firewall, fields};
 use mailmoat_native::message::Message;
 use mailmoat_native::reply::Reply;
@@ -39,6 +39,7 @@ fn config(choices: u8, asked: u8) -> Config {
             line: 200,
             memory: if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
             bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
+            nul: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
             loose_dir: std::env::temp_dir(),
         },
         command_line: COMMAND_LINE,
