@@ -195,14 +195,16 @@ impl Firewall {
 }
 
 /// The `authserv-id` of an `Authentication-Results` field (RFC 8601 2.2) when it is a clean token (RFC 2045 5.1) after nothing but
-/// spaces, tabs and folding, and before a semicolon, a space, a comment or the end. None for whatever else a lenient reader might
-/// take for our name: a quoted or encoded one, one behind a comment or strange white space, none at all.
+/// spaces, tabs and folding, and before a semicolon, a space, a comment or the end, with no version but 1. None for whatever else a
+/// lenient reader might take for our name: a quoted or encoded one, one behind a comment or strange white space, none at all.
 fn authserv_id(value: &[u8]) -> Option<&[u8]> {
     let mut tokens = Tokens::new(value);
     tokens.run(is_blank);
     let id = tokens.run(|octet| octet.is_ascii_graphic() && !br#"()<>@,;:\"/[]?="#.contains(&octet));
     let ends = tokens.peek().is_none_or(|octet| is_blank(octet) || matches!(octet, b';' | b'('));
-    (ends && !id.is_empty()).then_some(id)
+    tokens.skip_blanks().ok()?;
+    let version = tokens.run(|octet| octet.is_ascii_digit());
+    (ends && !id.is_empty() && matches!(version, b"" | b"1")).then_some(id)
 }
 
 /// The form in which two names of one host are equal.
@@ -337,6 +339,9 @@ mod tests {
             "Authentication-Results: ; mx.example.test; spf=pass\r\n",
             "Authentication-Results: other.test,mx.example.test; spf=pass\r\n",
             "Authentication-Results: spf=pass smtp.mailfrom=mx.example.test; mx.example.test\r\n",
+            // A version that nobody knows (RFC 8601 5).
+            "Authentication-Results: other.test 2; spf=pass\r\n",
+            "Authentication-Results: other.test (1) 10; spf=pass\r\n",
             "Authentication-Results:\r\n",
             "Authentication-Results: \r\n\t\r\n \r\n",
             "Authentication-Results: (mx.example.test\r\n",

@@ -5,7 +5,8 @@
 //! strings, groups, empty list members, source routes, phrases with dots and octets of any character set; domains go through
 //! `address`, so the same mailbox is the same value as on the wire. Takes besides dots at odd places of a local part, as some
 //! providers give them out, and an address repeated as its own display name: neither can be read in two ways. Everything else
-//! is an error, and the last thing given: what can be read in two ways is never guessed at.
+//! is an error, and the last thing given: what can be read in two ways is never guessed at. [`lone_mailbox`] reads what is no
+//! list and still has one reading.
 //! Called by `pra`. Bad input is a [`Malformed`] value.
 #![forbid(unsafe_code)]
 
@@ -43,6 +44,23 @@ impl From<Unended> for Malformed {
 /// The mailboxes of a field's value, folded as it stands.
 pub fn mailboxes(value: &[u8]) -> Mailboxes<'_> {
     Mailboxes { tokens: Tokens::new(value), in_group: false, ended: false }
+}
+
+/// The one mailbox of a value that is no list by the grammar, as programs that show messages read it: whatever stands in the
+/// display name without quotes (brackets, colons, odd octets), the address is the only thing in angle brackets, at the end.
+/// None where another reading is possible: a comma, a semicolon, an `@` or another angle bracket outside of quotes and comments.
+pub fn lone_mailbox(value: &[u8]) -> Option<Address> {
+    let mut list = mailboxes(value);
+    loop {
+        match list.tokens.skip_blanks().ok()? {
+            Some(b'<') => break,
+            Some(b'"') => list.tokens.quoted(&mut Vec::new()).ok()?,
+            Some(b',' | b';' | b'@' | b'>' | b')') | None => return None,
+            Some(_) => list.tokens.bump(),
+        }
+    }
+    let address = list.bracketed().ok()?;
+    matches!(list.tokens.skip_blanks(), Ok(None)).then_some(address)
 }
 
 impl Iterator for Mailboxes<'_> {
@@ -311,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip] // a table
+    fn a_lone_mailbox_is_read_whatever_its_display_name() {
+        for (value, expected) in [
+            ("[JIRA] Ann <a@b>", "a@b"), ("Ann: Sales <a@b>", "a@b"), ("Re: x <a@b>", "a@b"), ("[a] b: c\\ [d <\"x y\"@b> (note)", "\"x y\"@b"),
+            (" Ann\r\n\t[1]\r\n <a@b>\r\n", "a@b"), ("\"Public, Joe <x@y>\": z <a@b>", "a@b"), ("(x@y, <z@z>) [q] <a@b>", "a@b"), ("x\u{7f}\u{1} <a@b>", "a@b"),
+            ("[x] <@r,@s:a@b>", "a@b"), ("Friends: Ann <a@b>", "a@b"), ("=?utf-8?q?x?= [y] <a@b\u{fc}.test>", "a@xn--b-eha.test"), ("Ann <a@b>", "a@b"),
+        ] {
+            assert_eq!(lone_mailbox(value.as_bytes()).map(|address| address.to_string()).as_deref(), Some(expected), "{value:?}");
+        }
+        for value in [
+            "", "Ann", "a@b", "[x] a@b", "a@b <c@d>", "[x] a@b <c@d>", "<a@b> <c@d>", "[x] <a@b> y", "[x] <a@b>,", "[x], y <a@b>", "x; [y] <a@b>",
+            "Friends: Ann <a@b>;", "[x] <<a@b>>", "[x] <a@b", "x > <a@b>", "[x] <root>", "[x] <>", "[x] <mailto:a@b>", "[x] <a@b, c@d>", "\"x <a@b>",
+            "(x <a@b>", "x) <a@b>", "[x] <a@b> (y", "[x] <a b@c>", "[x] <a@b> <", "[x] <a@b..c>", "Public, Joe <a@b>",
+        ] {
+            assert_eq!(lone_mailbox(value.as_bytes()), None, "{value:?}");
+        }
+    }
+
+    #[test]
     fn an_error_ends_the_list() {
         let given: Vec<bool> = mailboxes(b"a@b, c d@e, f@g").map(|mailbox| mailbox.is_ok()).collect();
         assert_eq!(given, [true, false]);
@@ -322,6 +359,7 @@ mod tests {
             let value = piece.repeat(500_000 / piece.len());
             for prefix in ["", "a@", "<", "<@", "\"", "(", "x <a@b> ("] {
                 let _ = mailboxes(format!("{prefix}{value}").as_bytes()).count();
+                let _ = lone_mailbox(format!("{prefix}{value}").as_bytes());
             }
         }
     }
@@ -330,6 +368,7 @@ mod tests {
         #[test]
         fn total(value in any::<Vec<u8>>()) {
             prop_assert!(mailboxes(&value).count() <= value.len());
+            lone_mailbox(&value);
         }
 
         #[test]
@@ -338,9 +377,15 @@ mod tests {
                 "a", "b.c", "\"q \\\" r\"", "(c\\))", "<", ">", "@", ",", ":", ";", ".", " ", "\r\n\t", "[192.0.2.1]", "\u{e9}", "(", "\"", "\0",
             ]), 0..16)
         ) {
-            for mailbox in mailboxes(tokens.concat().as_bytes()).flatten() {
+            let (value, lone) = (tokens.concat(), lone_mailbox(tokens.concat().as_bytes()));
+            for mailbox in mailboxes(value.as_bytes()).flatten().chain(lone.clone()) {
                 prop_assert!(!mailbox.domain().is_empty());
                 prop_assert_eq!(Address::parse(mailbox.to_string().as_bytes(), &LIMITS), Ok(mailbox));
+            }
+            // Where the grammar reads one mailbox with brackets, it is the same.
+            let list: Result<Vec<Address>, Malformed> = mailboxes(value.as_bytes()).collect();
+            if let (Ok([only]), Some(lone)) = (list.as_deref(), lone) {
+                prop_assert_eq!(only, &lone);
             }
         }
 

@@ -6,13 +6,15 @@
 
 use crate::address::Address;
 use crate::header::{Field, fields};
-use crate::mailbox::mailboxes;
+use crate::mailbox::{lone_mailbox, mailboxes};
 
 /// What the header section says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Responsible {
     /// This mailbox, in the field of this name. Its domain is never empty, yet may be an address literal.
     Found(&'static str, Address),
+    /// The same, in a field that breaks the grammar and that all programs read alike (`Ann: Sales <a@example.com>`).
+    Lenient(&'static str, Address),
     /// None of the four fields is there, or those that are hold nothing.
     Absent,
     /// The fields are there and the message is ill-formed (RFC 4407 2 step 6); the name of the field that makes it so.
@@ -73,7 +75,7 @@ pub fn responsible_address(head: &[u8]) -> Responsible {
     let mut found = mailboxes(value);
     match (found.next(), found.next()) {
         (Some(Ok(address)), None) => Responsible::Found(name, address),
-        _ => Responsible::IllFormed(name),
+        _ => lone_mailbox(value).map_or(Responsible::IllFormed(name), |address| Responsible::Lenient(name, address)),
     }
 }
 
@@ -83,10 +85,11 @@ mod tests {
 
     use super::*;
 
-    /// `Found` as `field: address`, `IllFormed` as `field?`, `Absent` as nothing.
+    /// `Found` as `field: address`, `Lenient` as `field ~ address`, `IllFormed` as `field?`, `Absent` as nothing.
     fn told(head: &[u8]) -> String {
         match responsible_address(head) {
             Responsible::Found(field, address) => format!("{field}: {address}"),
+            Responsible::Lenient(field, address) => format!("{field} ~ {address}"),
             Responsible::IllFormed(field) => format!("{field}?"),
             Responsible::Absent => String::new(),
         }
@@ -164,6 +167,12 @@ mod tests {
             (&["From: J\u{fc}rgen <j\u{fc}@f>"], "From: j\u{fc}@f"),
             (&["From: a@f, ,"], "From: a@f"),
             (&["From: Friends: a@f;"], "From: a@f"),
+            // No phrase by the grammar, and still one mailbox for everybody.
+            (&["From: [JIRA] Ann <a@f>"], "From ~ a@f"),
+            (&["From: Ann: Sales <a@f>"], "From ~ a@f"),
+            (&["Sender: Re: [x]\r\n\t<a@f> (note)", "From: b@f"], "Sender ~ a@f"),
+            (&["From: [x] b@f <a@f>"], "From?"),
+            (&["From: [x], Ann <a@f>"], "From?"),
             // Several mailboxes, none, no domain, hopeless syntax.
             (&["From: a@f, b@f"], "From?"),
             (&["From: a@f, a@f"], "From?"),

@@ -132,6 +132,7 @@ impl Section {
             (At::Line | At::Name, _) if is_name(octet) && self.line < LONGEST_NAME => At::Name,
             (At::Blank, _) if first && is_mbox => {
                 self.take();
+                self.at = if octet == b'\n' { At::Line } else { At::Value };
                 return Some(Insertion { at: 0, text: MBOX_FIELD });
             }
             _ => {
@@ -236,6 +237,7 @@ mod tests {
             ">From x\r\n",
             ">>From  x\r\n",
             "From \r\n",
+            "From \n",
             "From x\r\n folded\r\n",
         ] {
             for size in [1, 2, 3, 1000] {

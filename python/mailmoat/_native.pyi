@@ -148,13 +148,15 @@ class Client:
 PRA_FOUND: Final = 0
 PRA_ABSENT: Final = 1
 PRA_ILL_FORMED: Final = 2
+PRA_LENIENT: Final = 3
 
 def responsible_address(head: bytes) -> tuple[int, str, Address | None]:
     """The purported responsible address of a header section (RFC 4407 2); a body after it is not read.
 
     `PRA_FOUND`, the field (`Resent-Sender`, `Resent-From`, `Sender` or `From`) and its mailbox, whose domain is never empty but may
-    be an address literal. `PRA_ABSENT`, empty, None: no such field is there with anything in it. `PRA_ILL_FORMED`, the field that
-    makes it so, None: it is there too often, or does not hold exactly one mailbox with a domain.
+    be an address literal. `PRA_LENIENT`, the same: the field breaks the grammar and still has one reading. `PRA_ABSENT`, empty,
+    None: no such field is there with anything in it. `PRA_ILL_FORMED`, the field that makes it so, None: it is there too often, or
+    does not hold exactly one mailbox with a domain.
     """
 
 def received_sources(head: bytes) -> list[str | None]:

@@ -9,6 +9,7 @@ use crate::pra::{self, Responsible};
 const PRA_FOUND: u8 = 0;
 const PRA_ABSENT: u8 = 1;
 const PRA_ILL_FORMED: u8 = 2;
+const PRA_LENIENT: u8 = 3;
 
 /// See `_native.pyi`.
 #[pyclass(frozen, eq, module = "mailmoat._native")]
@@ -27,6 +28,7 @@ impl HeaderFirewall {
 fn responsible_address(head: &[u8]) -> (u8, &'static str, Option<Address>) {
     match pra::responsible_address(head) {
         Responsible::Found(field, address) => (PRA_FOUND, field, Some(Address(address))),
+        Responsible::Lenient(field, address) => (PRA_LENIENT, field, Some(Address(address))),
         Responsible::Absent => (PRA_ABSENT, "", None),
         Responsible::IllFormed(field) => (PRA_ILL_FORMED, field, None),
     }
@@ -42,6 +44,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PRA_FOUND", PRA_FOUND)?;
     module.add("PRA_ABSENT", PRA_ABSENT)?;
     module.add("PRA_ILL_FORMED", PRA_ILL_FORMED)?;
+    module.add("PRA_LENIENT", PRA_LENIENT)?;
     module.add_class::<HeaderFirewall>()?;
     module.add_function(wrap_pyfunction!(responsible_address, module)?)?;
     module.add_function(wrap_pyfunction!(received_sources, module)?)
