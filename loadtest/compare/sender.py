@@ -153,7 +153,7 @@ class Pipelined(Client):
 
 
 class Senders(Pipelined):
-    """As Pipelined, each message from the next domain."""
+    """As Pipelined, each message from the next domain, by way of a server inside: an address of this host is not judged."""
 
     domains = 1
     body = b""
@@ -161,7 +161,10 @@ class Senders(Pipelined):
     def envelope(self) -> bytes:
         """A sender at the next domain, in the envelope and in the header section."""
         sender = b"sender@d%d.example" % (next(self.work.numbers) % self.domains)
-        self.content = b"From: %s\r\n%s" % (sender, self.body)
+        self.content = b"Received: from client.example ([203.0.113.9]) by hub.example\r\nFrom: %s\r\n%s" % (
+            sender,
+            self.body,
+        )
         return ENVELOPE.replace(b"sender@sender.example", sender)
 
 

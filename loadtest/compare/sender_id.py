@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 DOMAINS = 200
 DELAY = 0.02
 RECORD = "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 include:shared.example ~all"
-SHARED = "v=spf1 ip4:203.0.113.0/24 ip4:127.0.0.0/8 -all"
-BYPASSED = "sender.example,client.sender.example"
-"""MAIL FROM and HELO of the other mail."""
+SHARED = "v=spf1 ip4:203.0.113.0/24 -all"
+BYPASSED = "sender.example"
+"""MAIL FROM of the other mail."""
 WAITING = 50
 """Sessions that wait for a dead name server."""
 
@@ -82,6 +82,7 @@ def dead(messages: int, measured: Measured) -> Sample:
 def _checked(names: NameServer) -> dict[str, str]:
     return {
         "MAILMOAT_SENDERID__ENABLED": "true",
+        "MAILMOAT_SENDERID__INTERNAL_SERVERS": "127.0.0.0/8",
         "MAILMOAT_DNS__SERVERS": names.address,
     }
 

@@ -49,13 +49,14 @@ class Transaction(msgspec.Struct, frozen=True):
     octets: int = 0
 
 
-class Check(msgspec.Struct, frozen=True):
-    """What became of one identity of a message's sender."""
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one identity of a message's sender; `lenient`: its field breaks the grammar of RFC 5322."""
 
     identity: Literal["pra", "mailfrom", "helo"]
     domain: str
     status: str
     reason: str = ""
+    lenient: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):

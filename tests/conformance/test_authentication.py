@@ -68,11 +68,24 @@ def handed(server, recipient, header, **envelope):
     return message_from_bytes(server.hop.handed(recipient).content, policy=SMTP)
 
 
+UNCHECKED = 'spf=none reason="Malformed Domain" smtp.helo=client'
+"""What is told of a client whose HELO name is no domain."""
+
+
 def results(message):
-    """The results in our own Authentication-Results, one string each."""
+    """The results in our own Authentication-Results, one string each, but for UNCHECKED."""
     ours = [field for field in message.get_all("Authentication-Results") if field.startswith("mx.example.test")]
     assert len(ours) == 1
-    return [" ".join(result.split()) for result in ours[0].split(";\t")[1:]] or [ours[0]]
+    told = [" ".join(result.split()) for result in ours[0].split(";\t")[1:]] or [ours[0]]
+    return [result for result in told if result != UNCHECKED]
+
+
+@row("spf-08")
+def test_spf_08_that_helo_cannot_be_checked_is_told(stamping, someone):
+    message = handed(stamping, someone(), "From: a@good.test", source=GOOD)
+    assert message["Authentication-Results"].endswith(UNCHECKED)
+    assert message["Received-SPF"].startswith("none (mx.example.test: client is no domain that could be asked)")
+    assert "envelope-from" not in message["Received-SPF"]
 
 
 @row("spf-07")
@@ -163,7 +176,8 @@ def test_sid_05_submitter_is_the_responsible_address_and_never_believed_alone(ch
     header = "From: a+b@good.test"
     assert "SUBMITTER" in connect(checking, GOOD, "EHLO client").ask("EHLO client").lines
     assert said(checking, header, GOOD, parameters=" SUBMITTER=a+2Bb@good.test")[:3] == "250"
-    assert said(checking, header, BAD, parameters=" SUBMITTER=a+2Bb@good.test").startswith("550 5.7.1 Sender ID (PRA)")
+    refused = connect(checking, BAD).ask("MAIL FROM:<> SUBMITTER=a+2Bb@good.test")
+    assert f"{refused.code} {refused.lines[0]}" == "550 5.7.1 Submitter not allowed."
     assert said(checking, header, GOOD, parameters=" SUBMITTER=c@good.test") == (
         "550 5.7.1 Submitter does not match header."
     )

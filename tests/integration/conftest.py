@@ -53,10 +53,13 @@ def answers(port: int) -> bool:
 class Client:
     """A client that says exactly what it is told, and reads whole replies."""
 
-    def __init__(self, port: int, timeout: float = 15.0, greeted: bool = True) -> None:
+    def __init__(self, port: int, timeout: float = 15.0, greeted: bool = True, source: str = "") -> None:
+        """`source`: the address it is said to come from, at a port that takes a PROXY header."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
+        if source:
+            self.send(f"PROXY TCP4 {source} 127.0.0.1 40000 25")
         self.greeting = self.reply() if greeted else ""
 
     def send(self, *lines: str) -> None:

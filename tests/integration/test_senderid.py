@@ -1,6 +1,6 @@
 """Sender ID and SPF by a whole server that asks a real name server: what the client is told, what is stamped, what is delivered.
 
-Every client comes from 127.0.0.1, so what a domain says of that address is the status. `questions` at the name server prove what
+Every client comes from 198.51.100.4, so what a domain says of that address is the status. `questions` at the name server prove what
 was asked; what must not be asked is not there.
 """
 
@@ -13,10 +13,13 @@ from email import message_from_bytes
 from email.policy import SMTP
 
 import pytest
+from tests.integration.conftest import free_port
 from tests.nameserver import NameServer
 
+OUTSIDE = "198.51.100.4"
+
 ZONE = """
-    pass.test        TXT "v=spf1 ip4:127.0.0.1 -all"
+    pass.test        TXT "v=spf1 ip4:198.51.100.4 -all"
     fail.test        TXT "v=spf1 -all exp=why.fail.test"
     why.fail.test    TXT "Ask %{o} (%{i})"
     plainfail.test   TXT "v=spf1 -all"
@@ -26,8 +29,8 @@ ZONE = """
     permerror.test   TXT "v=spf1 wombat -all"
     behind.test      TXT "v=spf1 ip4:192.0.2.7 -all"
     scoped.test      TXT "spf2.0/pra -all"
-    scoped.test      TXT "v=spf1 ip4:127.0.0.1 -all"
-    client.none.test A   127.0.0.1
+    scoped.test      TXT "v=spf1 ip4:198.51.100.4 -all"
+    client.none.test A   198.51.100.4
     loop.test        CNAME loop2.test
     loop2.test       CNAME loop.test
     deep.test        TXT "v=spf1 include:i1.test -all"
@@ -44,7 +47,7 @@ STATUSES = {
     "missing": "Fail",
 }
 TAKEN = "250 2.6.0"
-EXPLAINED = "550 5.7.1 Sender ID (PRA) Not Permitted - the domain fail.test explains: Ask fail.test (127.0.0.1)"
+EXPLAINED = "550 5.7.1 Sender ID (PRA) Not Permitted - the domain fail.test explains: Ask fail.test (198.51.100.4)"
 MISSING = "550 5.7.1 Sender ID (PRA) Domain Does Not Exist"
 LATER = "451 4.4.3 Sender ID check is temporarily unavailable"
 
@@ -77,9 +80,18 @@ def checking(server, names):
             "MAILMOAT_DNS__SERVERS": names.address,
             **{f"MAILMOAT_{name}": value for name, value in environment.items()},
         }
-        return server(toml, **environment)
+        mx = server(toml, start=False, **environment)
+        mx.proxied = free_port()
+        mx.environment["MAILMOAT_LISTEN"] = f"127.0.0.1:{mx.port},proxy://127.0.0.1:{mx.proxied}"
+        mx.environment["MAILMOAT_LISTEN_PROXY_NETWORKS"] = "127.0.0.0/8"
+        return mx.start()
 
     return make
+
+
+def outside(mx, hello):
+    """A client that comes from outside."""
+    return mx.client(hello, port=mx.proxied, source=OUTSIDE)
 
 
 def send(client, head, *, sender="", recipients=("alice@example.test",), body="x", parameters=""):
@@ -108,7 +120,7 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
     mx = checking(
         SENDERID__SPOOFED_DOMAIN_ACTION=fail, SENDERID__TEMP_ERROR_ACTION=temp, SENDERID__EXCHANGE_HEADERS="true"
     )
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     for word in STATUSES:
         reply = send(client, [f"From: User <user@{word}.test>", f"Subject: {word}"])
         expected = refused.get(word, TAKEN)
@@ -121,7 +133,7 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
         assert message["X-MS-Exchange-Organization-PRD"] == f"{word}.test"
         assert f"sender-id={status.lower()}" in message["Authentication-Results"]
         assert f"header.from=user@{word}.test" in message["Authentication-Results"]
-        assert message["Received-SPF"].startswith(f"{status.lower()} (mx.example.test: ")
+        assert message.get_all("Received-SPF")[-1].startswith(f"{status.lower()} (mx.example.test: ")
     assert names.questions.count(("pass.test", "TXT")) == 1
     for word, status in STATUSES.items():
         assert mx.figure(f'senderid_results_total{{scope="pra",status="{status}"}}') == list(STATUSES.values()).count(
@@ -142,7 +154,7 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
 
 def test_the_stamps_stand_above_received(checking):
     mx = checking()
-    send(mx.client("EHLO client.none.test"), ["From: user@pass.test", "Subject: x"], sender="bounce@fail.test")
+    send(outside(mx, "EHLO client.none.test"), ["From: user@pass.test", "Subject: x"], sender="bounce@fail.test")
     message = delivered(mx, 1)["x"]
     assert message.keys()[:7] == [
         "Return-Path",
@@ -163,7 +175,7 @@ def test_the_stamps_stand_above_received(checking):
 
 def test_a_refusal_is_held_in_the_tarpit(checking):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject", TARPIT__TIME="0.4")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     begun = time.monotonic()
     assert send(client, ["From: user@pass.test"]).startswith(TAKEN)
     assert time.monotonic() - begun < 0.4
@@ -176,9 +188,9 @@ def test_the_three_troubles(checking, names):
     mx = checking(
         SENDERID__SPOOFED_DOMAIN_ACTION="Reject",
         SENDERID__EXCHANGE_HEADERS="true",
-        SENDERID__INTERNAL_SERVERS="127.0.0.0/8",
+        SENDERID__INTERNAL_SERVERS="198.51.100.0/24",
     )
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     through = "Received: from x ([192.0.2.7]) by hub.example.test; Sun, 22 Nov 2026 00:00:00 +0000"
     # (a) no field: MAIL FROM stands in
     assert send(client, [through, "Subject: a"], sender="user@behind.test").startswith(TAKEN)
@@ -201,8 +213,8 @@ def test_the_three_troubles(checking, names):
 
 
 def test_behind_our_own_servers(checking):
-    mx = checking(SENDERID__INTERNAL_SERVERS="127.0.0.1, 203.0.113.0/24", SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
-    client = mx.client("EHLO hub.example.test")
+    mx = checking(SENDERID__INTERNAL_SERVERS="198.51.100.4, 203.0.113.0/24", SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
+    client = outside(mx, "EHLO hub.example.test")
     hops = [
         "Received: from filter.example.test ([203.0.113.9]) by hub.example.test",
         "Received: from mail.behind.test (mail.behind.test [192.0.2.7])\r\n\tby filter.example.test",
@@ -219,7 +231,7 @@ def test_behind_our_own_servers(checking):
 @pytest.mark.parametrize("action", ["Reject", "Delete"])
 def test_bypassed_recipients_still_get_it(checking, action):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION=action, SENDERID__BYPASSED_RECIPIENTS="bob@example.test")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     everybody = ("alice@example.test", "bob@example.test", "x@all.example.test")
     assert send(client, ["From: user@fail.test", "Subject: mixed"], recipients=everybody).startswith(TAKEN)
     assert send(client, ["From: user@fail.test", "Subject: spared"], recipients=everybody[1:2]).startswith(TAKEN)
@@ -237,7 +249,7 @@ def test_bypassed_recipients_still_get_it(checking, action):
 
 def test_plain_spf(checking):
     mx = checking(SENDERID__SPF_MFROM_ACTION="Reject", SENDERID__TEMP_ERROR_ACTION="Reject")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     good = ["From: user@pass.test", "Subject: x"]
     assert send(client, good, sender="b@plainfail.test") == "550 5.7.23 SPF (MAIL FROM) Not Permitted"
     assert send(client, good, sender="b@temperror.test") == "451 4.4.3 SPF check is temporarily unavailable"
@@ -249,7 +261,7 @@ def test_plain_spf(checking):
 
 def test_the_record_for_the_header_alone(checking):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     assert send(client, ["From: user@scoped.test"]) == "550 5.7.1 Sender ID (PRA) Not Permitted"
 
 
@@ -260,9 +272,9 @@ def test_the_record_for_the_header_alone(checking):
     ("environment", "head", "sender"),
     [
         ({"SENDERID__ENABLED": "false"}, ["From: user@fail.test"], "b@fail.test"),
-        ({"RELAY__NETWORKS": "127.0.0.0/8"}, ["From: user@fail.test"], "b@fail.test"),
+        ({"RELAY__NETWORKS": "198.51.100.0/24"}, ["From: user@fail.test"], "b@fail.test"),
         ({"SENDERID__BYPASSED_SENDER_DOMAINS": "fail.test"}, ["From: user@fail.test"], "b@fail.test"),
-        ({"SENDERID__INTERNAL_SERVERS": "127.0.0.1"}, ["From: user@fail.test"], "b@fail.test"),
+        ({"SENDERID__INTERNAL_SERVERS": "198.51.100.4"}, ["From: user@fail.test"], "b@fail.test"),
         ({}, ["From: user@localhost"], ""),
         ({}, ["From: user@[192.0.2.1]"], ""),
         ({}, ["From: a@fail.test", "From: b@pass.test"], ""),
@@ -272,7 +284,7 @@ def test_the_record_for_the_header_alone(checking):
 )
 def test_nothing_is_asked(checking, names, environment, head, sender):
     mx = checking(**environment)
-    assert send(mx.client("EHLO client"), head, sender=sender).startswith(TAKEN)
+    assert send(outside(mx, "EHLO client"), head, sender=sender).startswith(TAKEN)
     mx.until(mx.delivered, what="message")
     assert names.questions == []
 
@@ -283,9 +295,9 @@ def test_nothing_is_asked(checking, names, environment, head, sender):
 def test_dead_name_servers(checking, names):
     names.set("", fault="drop")
     mx = checking(
-        DNS__TIMEOUT="0.2", DNS__LIFETIME="0.4", SENDERID__EXCHANGE_HEADERS="true", RELAY__NETWORKS="127.0.0.2"
+        DNS__TIMEOUT="0.2", DNS__LIFETIME="0.4", SENDERID__EXCHANGE_HEADERS="true", RELAY__NETWORKS="198.51.100.9"
     )
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     begun = time.monotonic()
     for number in range(10):
         assert send(client, [f"From: user@dead{number}.test", f"Subject: {number}"]).startswith(TAKEN)
@@ -296,10 +308,10 @@ def test_dead_name_servers(checking, names):
 
 def test_dead_name_servers_hold_nobody_else(checking, names):
     mx = checking(DNS__TIMEOUT="2", DNS__LIFETIME="4")
-    other = mx.client("EHLO other")
+    other = outside(mx, "EHLO other")
     assert send(other, ["From: user@pass.test"]).startswith(TAKEN)
     names.set("slow.test", fault="drop")
-    waiting = mx.client("EHLO waiting")
+    waiting = outside(mx, "EHLO waiting")
     waiting.ask("MAIL FROM:<>", "RCPT TO:<alice@example.test>", "DATA")
     waiting.send("From: user@slow.test", "", ".")
     mx.until(lambda: ("slow.test", "TXT") in names.questions, what="question")
@@ -315,7 +327,7 @@ def test_dead_name_servers_hold_nobody_else(checking, names):
 )
 def test_hostile_domains(checking, word, status):
     mx = checking(SENDERID__EXCHANGE_HEADERS="true")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     begun = time.monotonic()
     assert send(client, [f"From: user@{word}.test", "Subject: x"], sender=f"b@{word.strip('.')}.test").startswith(TAKEN)
     assert time.monotonic() - begun < 2
@@ -325,7 +337,7 @@ def test_hostile_domains(checking, word, status):
 
 def test_five_thousand_fields(checking):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     many = [f"X-Field-{number}: {number}" for number in range(5_000)]
     begun = time.monotonic()
     assert send(client, [*many, "From: user@pass.test"]).startswith(TAKEN)
@@ -339,14 +351,14 @@ def test_five_thousand_fields(checking):
 def test_a_header_line_of_a_megabyte(checking, names, text_line):
     line = "From: " + "x" * (1 << 20) + " <user@pass.test>"
     mx = checking(LIMITS__TEXT_LINE=text_line)
-    assert send(mx.client("EHLO client"), [line]) == "552 5.3.4 Header section is too large"
+    assert send(outside(mx, "EHLO client"), [line]) == "552 5.3.4 Header section is too large"
     assert names.questions == []
 
 
 def test_a_header_line_of_a_megabyte_without_any_limit(checking):
     mx = checking(LIMITS__TEXT_LINE="0", LIMITS__HEADER_SIZE="0", SENDERID__EXCHANGE_HEADERS="true")
     begun = time.monotonic()
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     assert send(client, ["From: " + "x" * (1 << 20) + " <user@pass.test>", "Subject: x"]).startswith(TAKEN)
     assert time.monotonic() - begun < 3
     mx.until(mx.delivered, what="message")
@@ -364,7 +376,7 @@ def test_forged_stamps_are_gone(checking):
         "X-MS-Exchange-Organization-SenderIdResult: Pass",
         "X-MS-Exchange-Organization-SCL: -1",
     ]
-    assert send(mx.client("EHLO client"), [*forged, "From: user@fail.test", "Subject: x"]).startswith(TAKEN)
+    assert send(outside(mx, "EHLO client"), [*forged, "From: user@fail.test", "Subject: x"]).startswith(TAKEN)
     message = delivered(mx, 1)["x"]
     assert message.get_all("X-MS-Exchange-Organization-SenderIdResult") == ["Fail"]
     assert message["X-MS-Exchange-Organization-SCL"] is None
@@ -375,20 +387,41 @@ def test_forged_stamps_are_gone(checking):
 
 def test_submitter(checking):
     mx = checking(SENDERID__SUBMITTER="true")
-    client = mx.client("")
+    client = outside(mx, "")
     assert "250 SUBMITTER" in client.ask("EHLO client").replace("250-SUBMITTER", "250 SUBMITTER").splitlines()
     head = ["From: user+tag@pass.test", "Subject: x"]
     assert send(client, head, parameters=" SUBMITTER=user+2Btag@pass.test").startswith(TAKEN)
+    assert send(client, head[1:], parameters=" SUBMITTER=user@fail.test") == (
+        "554 5.7.7 Cannot verify submitter address."
+    ), "only a stamp is wanted"
     assert send(client, head, parameters=" SUBMITTER=other@pass.test") == "550 5.7.1 Submitter does not match header."
     assert send(client, ["Subject: x"], parameters=" SUBMITTER=user@pass.test") == (
         "554 5.7.7 Cannot verify submitter address."
     )
 
 
+def test_a_submitter_that_is_not_permitted_is_refused_at_mail(checking, names):
+    mx = checking(SENDERID__SUBMITTER="true", SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
+    client = outside(mx, "EHLO client")
+    assert client.ask("MAIL FROM:<> SUBMITTER=user@fail.test") == "550 5.7.1 Submitter not allowed."
+    assert client.ask("MAIL FROM:<> SUBMITTER=user@missing.test") == "550 5.7.1 Submitter not allowed."
+    assert send(client, ["From: user@pass.test"], parameters=" SUBMITTER=user@pass.test").startswith(TAKEN)
+    assert ("why.fail.test", "TXT") in names.questions
+    assert mx.figure('senderid_actions_total{action="refused"}') == 2
+
+
+def test_mail_from_this_host_has_no_status(checking, names):
+    mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
+    assert send(mx.client("EHLO client"), ["From: user@fail.test", "Subject: x"]).startswith(TAKEN)
+    assert delivered(mx, 1)["x"]["Authentication-Results"] == "mx.example.test; none"
+    assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["local source address"]
+    assert names.questions == []
+
+
 @pytest.mark.parametrize("environment", [{}, {"SENDERID__SUBMITTER": "true", "SENDERID__ENABLED": "false"}])
 def test_submitter_is_not_offered_unless_it_is_verified(checking, environment):
     mx = checking(**environment)
-    client = mx.client("")
+    client = outside(mx, "")
     assert "SUBMITTER" not in client.ask("EHLO client")
     assert client.ask("MAIL FROM:<> SUBMITTER=user@pass.test")[:3] == "555"
 
@@ -398,7 +431,7 @@ def test_submitter_is_not_offered_unless_it_is_verified(checking, environment):
 
 def test_set_tells_the_running_server(checking, names):
     mx = checking("# settings\n", SENDERID__ENABLED=None)
-    client = mx.client("EHLO client")
+    client = outside(mx, "EHLO client")
     assert send(client, ["From: user@plainfail.test"]).startswith(TAKEN)
     client.close()
     said = mx.cli("senderid", "set", "enabled", "true").stdout
@@ -410,7 +443,7 @@ def test_set_tells_the_running_server(checking, names):
     assert mx.config.read_text() == '# settings\n\n[senderid]\nenabled = true\nspoofed_domain_action = "reject"\n'
 
     def refuses():
-        again = mx.client("EHLO client")
+        again = outside(mx, "EHLO client")
         reply = send(again, ["From: user@plainfail.test"])
         again.close()
         return reply == "550 5.7.1 Sender ID (PRA) Not Permitted"

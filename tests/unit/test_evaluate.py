@@ -330,6 +330,26 @@ def test_a_local_part_beyond_ascii_matches_nothing():
     assert zones.asked == [("a.test", "TXT")]
 
 
+@pytest.mark.parametrize("macro", ["%{l}.x.test", "%{S}.x.test", "%{l1r-}._%{d2}", "%{L}.test"])
+@pytest.mark.parametrize("term", ["include:{}", "a:{}", "mx:{}/24", "exists:{}", "ptr:{}", "redirect={}"])
+def test_no_term_that_names_a_local_part_beyond_ascii_is_an_error(term, macro):
+    """RFC 8616 4: such terms do not match anything; for another mailbox the same record may mean more."""
+    zones = Zones().txt("a.test", f"v=spf1 {term.format(macro)} exp=%{{l}}.x.test")
+    evaluator = Evaluator(zones)
+    for mailbox in ("jörg@a.test", "jörg@a.test", "ann@a.test"):
+        question = Question(CLIENT, Scope.MFROM, mailbox, "mail.client.test", "mx.receiver.test")
+        result = evaluator.check(question, Budget(40, 20))
+        errs = term[:2] in {"in", "re"} and mailbox.isascii()
+        assert result.status is (Status.PERM_ERROR if errs else Status.NEUTRAL), mailbox
+    assert all(name.isascii() for name, _ in zones.asked)
+
+
+def test_a_term_after_one_that_matches_nothing_still_counts():
+    zones = Zones().txt("a.test", "v=spf1 include:%{l}.x.test ip4:192.0.2.1 -all")
+    assert ask(zones, "jörg@a.test").status is Status.PASS
+    assert ask(zones, "jörg@a.test", ip="192.0.2.2").status is Status.FAIL
+
+
 @pytest.mark.parametrize("local", ["a\\.b", "\\", "\\000", "a..b", ".", "x" * 64, "%{d}", "a b", '"\\""', "@@"])
 def test_local_parts_that_make_odd_names(local):
     assert record("exists:%{l}.x.test", "include:%{l}.x.test", "?all", mailbox=f"{local}@a.test").status in {

@@ -15,8 +15,9 @@ from mailmoat import maillog, metrics, settings
 from mailmoat._native import Address
 from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Stage, Tempfail
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents
+from mailmoat.policy.registry import agents, sender_agents
 from mailmoat.policy.sender_id import SenderId
+from mailmoat.policy.submitter import Submitter
 from mailmoat.senderid.values import Result, Scope, Status
 
 FROM = b"From: User <user@remote.tld>\r\nSubject: x\r\n"
@@ -58,16 +59,26 @@ class Bench:
         self.lines = []
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
         self.agent = SenderId(tree, evaluator, self.counted.append)
+        self.submitter = Submitter(tree, evaluator, self.counted.append)
 
     def judge(self, head=FROM, **session):
-        verdict = self.agent.on_end_of_headers(a_session(head, **session))
-        return asyncio.run(awaited(verdict)) if inspect.isawaitable(verdict) else verdict
+        return now(self.agent.on_end_of_headers(a_session(head, **session)))
+
+    def at_mail(self, submitter, **session):
+        return now(self.submitter.on_mail(a_session(b"", submitter=submitter, **session)))
+
+    def matched(self, submitter, head=FROM, **session):
+        return self.submitter.on_end_of_headers(a_session(head, submitter=submitter, **session))
 
     def asked(self):
         return [(question.scope.value, question.mailbox) for question in self.evaluator.asked]
 
     def logged(self, name):
         return [fields for found, fields in self.lines if found == name]
+
+
+def now(verdict):
+    return asyncio.run(awaited(verdict)) if inspect.isawaitable(verdict) else verdict
 
 
 async def awaited(verdict):
@@ -134,8 +145,25 @@ def test_the_null_path_is_answered_for_by_helo_alone(bench):
 @pytest.mark.parametrize("hello", ["localhost", "[192.0.2.1]", "[IPv6:::1]", "192.0.2.1", "", "a..b"])
 def test_a_helo_that_names_no_domain_is_not_asked_about(bench, hello):
     judged = bench()
-    judged.judge(hello=hello)
+    text = stamped(judged.judge(hello=hello))
     assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")]
+    assert ("smtp.helo=" in text) == ("identity=helo" in text) == bool(hello)
+
+
+@pytest.mark.parametrize(
+    ("hello", "shown"), [("localhost", "localhost"), ("[192.0.2.1]", '"[192.0.2.1]"'), ("a b;", '"a b;"')]
+)
+def test_that_helo_or_mail_from_could_not_be_checked_is_a_result(bench, hello, shown):
+    """RFC 8601 2.7.2 by RFC 7208 2.6.1: no valid domain could be had from the session."""
+    judged = bench()
+    text = stamped(judged.judge(hello=hello, sender="user@[192.0.2.1]"))
+    assert f'\tspf=none reason="Malformed Domain" smtp.helo={shown}\r\n' in text
+    assert '\tspf=none reason="Malformed Domain" smtp.mailfrom="user@[192.0.2.1]";\r\n' in text
+    assert [line for line in text.split("\r\n") if line.startswith("Received-SPF: none") and "no domain" in line] == [
+        "Received-SPF: none (mx.example.test: [192.0.2.1] is no domain that could be asked)",
+        f"Received-SPF: none (mx.example.test: {hello} is no domain that could be asked)",
+    ]
+    assert judged.asked() == [("pra", "user@remote.tld")]
 
 
 def test_helo_is_asked_about_as_domains_are_compared(bench):
@@ -245,9 +273,56 @@ def test_a_peer_that_is_gone_has_no_source(bench):
 
 def test_bypassed_domains_are_not_asked_about(bench):
     judged = bench(BYPASSED_SENDER_DOMAINS="remote.tld, LISTS.tld", SPOOFED_DOMAIN_ACTION="Reject")
-    text = stamped(judged.judge(hello="localhost"))
+    text = stamped(judged.judge(hello="mail.LISTS.tld."))
+    assert judged.asked() == [("mfrom", "postmaster@mail.lists.tld")]
+    assert text.startswith(
+        'Authentication-Results: mx.example.test;\r\n\tspf=none reason="No Record" smtp.helo=mail.lists.tld\r\n'
+    )
+    assert stamped(judged.judge(hello="lists.tld")) == "Authentication-Results: mx.example.test; none\r\n"
+
+
+# --- sources that say nothing ---
+
+
+@pytest.mark.parametrize(
+    "peer", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "169.254.3.4", "fe80::1", "fe80::1%eth0"]
+)
+def test_loopback_and_link_local_sources_are_not_judged(bench, peer):
+    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", SPF_MFROM_ACTION="Reject")
+    assert stamped(judged.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
+    assert [line["reason"] for line in judged.logged("sender-unchecked")] == ["local source address"]
+    assert (judged.asked(), judged.counted) == ([], [metrics.SENDERID_UNCHECKED])
+
+
+def test_a_local_source_behind_our_own_server_is_not_judged(bench):
+    judged = bench(INTERNAL_SERVERS="203.0.113.1", SPOOFED_DOMAIN_ACTION="Reject")
+    received = b"Received: from x ([127.0.0.1]) by hub\r\n"
+    assert stamped(judged.judge(received + FROM, peer="203.0.113.1")).endswith("; none\r\n")
     assert judged.asked() == []
-    assert text == "Authentication-Results: mx.example.test; none\r\n"
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1", "172.16.0.1", "172.31.9.9", "192.168.1.1", "100.64.0.1", "fd00::1"])
+def test_private_sources_are_judged_by_setting(bench, peer):
+    refusing = {"SPOOFED_DOMAIN_ACTION": "Reject"}
+    assert isinstance(bench(Evaluator(remote_tld=FAIL), **refusing).judge(peer=peer), Reject)
+    skipping = bench(Evaluator(remote_tld=FAIL), PRIVATE_NETWORKS="skip", **refusing)
+    assert stamped(skipping.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
+    assert [line["reason"] for line in skipping.logged("sender-unchecked")] == ["private source address"]
+    for outside in ("172.32.0.1", "192.0.2.1", "100.128.0.1", "2001:db8::1"):
+        assert isinstance(skipping.judge(peer=outside), Reject)
+
+
+def test_a_field_that_breaks_the_grammar_is_read_leniently_and_says_so(bench):
+    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
+    head = b"From: [JIRA] Ann: Sales <ann@remote.tld>\r\n"
+    assert judged.judge(head) == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
+    text = stamped(bench(Evaluator(remote_tld=GOOD)).judge(head))
+    assert "\tsender-id=pass (the field breaks the grammar of RFC 5322) header.from=ann@remote.tld;\r\n" in text
+    [line] = judged.logged("sender-checked")
+    assert [check.lenient for check in line["checks"]] == [True, False, False]
+    assert bench(SPOOFED_DOMAIN_ACTION="Reject").judge(b"From: a@b.tld <c@d.tld>\r\n").reply == Reply(
+        550, "5.7.1", "Missing Purported Responsible Address"
+    )
 
 
 def test_a_subdomain_is_another_domain(bench):
@@ -367,23 +442,69 @@ def test_exchange_headers_only_when_wanted(bench):
 
 # --- SUBMITTER (RFC 4405 4.2) ---
 
+NOT_ALLOWED = Reply(550, "5.7.1", "Submitter not allowed.")
+
 
 def test_submitter_is_the_responsible_address(bench):
     judged = bench()
-    assert isinstance(judged.judge(submitter="user@remote.tld"), Pass)
-    assert isinstance(judged.judge(submitter="USER@Remote.TLD"), Pass)
+    assert judged.matched("user@remote.tld") is PASS
+    assert judged.matched("USER@Remote.TLD") is PASS
     refused = Reject(Reply(550, "5.7.1", "Submitter does not match header."), "submitter does not match header")
-    assert judged.judge(submitter="other@remote.tld") == refused
-    assert judged.judge(b"Sender: a@b.tld\r\n" + FROM, submitter="user@remote.tld") == refused
+    assert judged.matched("other@remote.tld") == refused
+    assert judged.matched("user@remote.tld", b"Sender: a@b.tld\r\n" + FROM) == refused
     unknown = Reply(554, "5.7.7", "Cannot verify submitter address.")
-    for head in (b"Subject: x\r\n", b"From: a@remote.tld, b@remote.tld\r\n"):
-        assert judged.judge(head, submitter="a@remote.tld").reply == unknown
+    for head in (b"Subject: x\r\n", b"From: a@remote.tld, b@remote.tld\r\n", b"\r\n" + FROM):
+        assert judged.matched("a@remote.tld", head).reply == unknown
 
 
 def test_submitter_is_held_to_its_word_inside_too(bench):
     judged = bench(RELAY__NETWORKS="10.0.0.0/8")
-    assert isinstance(judged.judge(peer="10.0.0.1", submitter="other@remote.tld"), Reject)
+    assert isinstance(judged.matched("other@remote.tld", peer="10.0.0.1"), Reject)
     assert judged.asked() == []
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_submitter_that_is_not_permitted_is_refused_at_mail(bench, later):
+    judged = bench(Evaluator(later=later, remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
+    assert judged.at_mail("user@remote.tld") == Reject(NOT_ALLOWED, "submitter Fail: Not Permitted")
+    assert judged.asked() == [("pra", "user@remote.tld")]
+    assert judged.counted == [metrics.SENDERID_RESULTS["pra", "Fail"], metrics.SENDERID_ACTIONS["refused"]]
+    [line] = judged.logged("sender-checked")
+    assert (line["source"], line["rule"]) == ("192.0.2.1", "submitter Fail: Not Permitted")
+    assert judged.at_mail("user@other.tld") is PASS
+
+
+@pytest.mark.parametrize(
+    ("environment", "session"),
+    [
+        ({"SPOOFED_DOMAIN_ACTION": "StampStatus"}, {}),
+        ({"SPOOFED_DOMAIN_ACTION": "Delete"}, {}),
+        ({"BYPASSED_RECIPIENTS": "alice@example.test"}, {}),
+        ({"BYPASSED_SENDER_DOMAINS": "remote.tld"}, {}),
+        ({"RELAY__NETWORKS": "192.0.2.0/24"}, {}),
+        ({"INTERNAL_SERVERS": "192.0.2.0/24"}, {}),
+        ({}, {"peer": "127.0.0.1"}),
+        ({}, {"submitter": "user@[192.0.2.1]"}),
+        ({}, {"submitter": None}),
+    ],
+)
+def test_a_submitter_is_not_judged_at_mail(bench, environment, session):
+    judged = bench(Evaluator(remote_tld=FAIL), **{"SPOOFED_DOMAIN_ACTION": "Reject"} | environment)
+    assert judged.at_mail(**{"submitter": "user@remote.tld"} | session) is PASS
+    assert judged.asked() == []
+
+
+@pytest.mark.parametrize("result", [TEMP, GOOD, NONE, Result(Status.PERM_ERROR, "Invalid Record")])
+def test_only_a_fail_of_the_submitter_refuses_at_mail(bench, result):
+    judged = bench(Evaluator(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject", TEMP_ERROR_ACTION="Reject")
+    assert judged.at_mail("user@remote.tld") is PASS
+    assert (judged.counted, judged.lines) == ([], [])
+
+
+def test_a_fail_found_with_the_message_says_the_same_to_who_gave_a_submitter(bench):
+    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="bob@example.test")
+    assert judged.judge(submitter="user@remote.tld").reply == NOT_ALLOWED
+    assert judged.judge().reply == NOT_PERMITTED
 
 
 # --- whatever comes ---
@@ -423,11 +544,20 @@ def test_off_it_is_not_there_at_all():
 
 def test_on_it_comes_last(bench):
     judged = bench()
-    listed = agents(settings.load(environment={}), None, judged.agent)
+    tree = settings.load(environment={})
+    listed = agents(tree, None, sender_agents(tree, judged.evaluator, judged.counted.append))
     assert [agent.name for agent in listed] == ["relay", "recipient_filter", "sender_id"]
     pipeline = Pipeline(listed, lambda: None)
     assert pipeline.listens(Stage.END_OF_HEADERS)
+    assert not pipeline.listens(Stage.MAIL), "no crossing for a parameter that is not offered"
     assert isinstance(pipeline.run(Stage.END_OF_HEADERS, a_session(FROM)), Pass)
+
+
+def test_submitter_is_asked_about_before_the_message(bench):
+    tree = settings.load(environment={"MAILMOAT_SENDERID__SUBMITTER": "on"})
+    listed = sender_agents(tree, bench().evaluator, lambda metric: None)
+    assert [agent.name for agent in listed] == ["submitter", "sender_id"]
+    assert Pipeline(listed, lambda: None).listens(Stage.MAIL)
 
 
 def test_scopes_are_the_engines():

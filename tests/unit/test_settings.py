@@ -42,6 +42,7 @@ DEFAULTS = {
     "senderid.bypassed_recipients": (),
     "senderid.internal_servers": (),
     "senderid.exchange_headers": False,
+    "senderid.private_networks": "check",
     "senderid.submitter": False,
     "senderid.spf_mfrom_action": "StampStatus",
     "senderid.void_lookups": 2,

@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING
 
 from mailmoat.policy.recipient_filter import RecipientFilter
 from mailmoat.policy.relay import Relay
+from mailmoat.policy.sender_id import SenderId
+from mailmoat.policy.submitter import Submitter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailmoat.directory import Directory
     from mailmoat.policy.agent import Agent
-    from mailmoat.policy.sender_id import SenderId
+    from mailmoat.senderid.evaluate import Evaluator
     from mailmoat.settings import Settings
 
 
-def agents(settings: Settings, directory: Directory | None, sender_id: SenderId | None = None) -> tuple[Agent, ...]:
-    """Relay control first: a recipient elsewhere is never looked up in our directory. Sender ID is None when it is off."""
-    listed = (Relay(settings), RecipientFilter(settings, directory), sender_id)
-    return tuple(agent for agent in listed if agent is not None)
+def agents(settings: Settings, directory: Directory | None, senders: tuple[Agent, ...] = ()) -> tuple[Agent, ...]:
+    """Relay control first: a recipient elsewhere is never looked up in our directory. `senders` come last; none when it is off."""
+    return (Relay(settings), RecipientFilter(settings, directory), *senders)
+
+
+def sender_agents(settings: Settings, evaluator: Evaluator, count: Callable[[int], None]) -> tuple[Agent, ...]:
+    """Those that judge senders: what the client itself said of the submitter comes before what the message says."""
+    sender_id = SenderId(settings, evaluator, count)
+    return (Submitter(settings, evaluator, count), sender_id) if settings.senderid.submitter else (sender_id,)

@@ -1,9 +1,7 @@
 """Judge at the end of the header section whether a host may send in the name its message bears (RFC 4406, RFC 7208).
 
-Only mail from outside is judged: not that of clients in `relay.networks` (nor, once there is AUTH, of authenticated ones), also
-when it comes by way of one of our own servers. A peer in `senderid.internal_servers` is looked behind: the source is the first
-address in its Received fields that is none of them. A field that names no address ends the search, since what lies below it was
-written by nobody we know. Without a source there is no status: the message goes on, and the log says so.
+Only mail from outside is judged, by the address that `sources` finds. Without one there is no status: the message goes on, and the
+log says so.
 
 The identities are checked one after another, the purported responsible address first, so that a stranger's own domains cannot
 spend the budget of the check he fears. Whatever the results, they are stamped. Only Fail and TempError can do more:
@@ -12,8 +10,8 @@ spend the budget of the check he fears. Whatever the results, they are stamped. 
   subdomain is listed by itself. It is each identity's own domain that counts.
 * Recipients in `senderid.bypassed_recipients` get their message whatever is found. When a Fail stops it for others only, these are
   taken out of the transaction, each of them logged, be the action Reject or Delete: a reply to the end of data is one for all. A
-  TempError with bypassed recipients stops nobody: a rightful message must not be lost because DNS was ill.
-* SUBMITTER (RFC 4405 4.2) is held to its word before all this, whoever gave it.
+  TempError with bypassed recipients stops nobody: a legitimate message must not be lost because DNS was ill.
+* A client that gave SUBMITTER hears of a Fail in the words of RFC 4405 4.2.
 
 Asks `senderid.evaluate`, decides by settings alone, never raises for what a message holds. The replies: RFC 4406 5, RFC 7372 3.
 """
@@ -23,9 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import _native, maillog, metrics
+from mailmoat import maillog, metrics
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
-from mailmoat.policy.networks import Networks
+from mailmoat.policy.sources import Sources
+from mailmoat.policy.submitter import NOT_ALLOWED
 from mailmoat.resolver import Budget
 from mailmoat.senderid.claims import Finding, Identity, envelope, known, responsible
 from mailmoat.senderid.stamps import stamps, unchecked
@@ -45,8 +44,6 @@ NOT_NOW: Final = {
     False: Reply(451, "4.4.3", "SPF check is temporarily unavailable"),
 }
 """By whether it is Sender ID's."""
-SUBMITTER_DIFFERS: Final = Reply(550, "5.7.1", "Submitter does not match header.")
-SUBMITTER_UNKNOWN: Final = Reply(554, "5.7.7", "Cannot verify submitter address.")
 ACTIONS: Final = {Reject: "refused", Tempfail: "deferred", Discard: "dropped"}
 
 Ruling = Reject | Tempfail | Discard
@@ -76,49 +73,26 @@ class SenderId(Agent):
         self._receiver = settings.hostname
         self._evaluator = evaluator
         self._count = count
-        self._inside = Networks(settings.relay.networks)
-        self._servers = Networks(settings.senderid.internal_servers)
+        self._sources = Sources(settings)
         self._domains = frozenset(settings.senderid.bypassed_sender_domains)
         self._recipients = frozenset(settings.senderid.bypassed_recipients)
 
     def on_end_of_headers(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
         """Stamps, and what the settings make of Fail and TempError."""
         head = session.head
-        refusal = self._submitter(session, head)
-        if refusal is not None:
-            return refusal
-        if session.peer in self._inside:
-            return PASS
-        source = self._source(session.peer, head)
+        found = self._sources.of_message(session.peer, head)
+        source = found.address
         if not source:
-            self._count(metrics.SENDERID_UNCHECKED)
-            maillog.sender_unchecked(session=session.session_id, client=session.peer, reason="no source address")
-            return Pass((unchecked(self._receiver),))
-        if source in self._inside:
-            return PASS
+            return self._unchecked(session, found.reason) if found.reason else PASS
         hello = session.hello if source == session.peer else ""
         claims = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
         wanted = [claim for claim in claims if claim.domain not in self._domains]
         return self._check(Case(session, source, hello, Budget(*self._budget)), iter(wanted))
 
-    def _source(self, peer: str, head: bytes) -> str:
-        """The address of the host that brought the message into our house; empty when nobody can tell."""
-        if peer not in self._servers:
-            return peer
-        for address in _native.received_sources(head):
-            if address is None or address not in self._servers:
-                return address or ""
-        return ""
-
-    def _submitter(self, session: SessionView, head: bytes) -> Reject | None:
-        """RFC 4405 4.2: the parameter names the responsible address of the header, or the message is refused."""
-        submitter = session.submitter
-        if submitter is None:
-            return None
-        _, _, address = _native.responsible_address(head)
-        if address is None:
-            return Reject(SUBMITTER_UNKNOWN, "submitter without a responsible address")
-        return None if address.key == submitter.key else Reject(SUBMITTER_DIFFERS, "submitter does not match header")
+    def _unchecked(self, session: SessionView, reason: str) -> Pass:
+        self._count(metrics.SENDERID_UNCHECKED)
+        maillog.sender_unchecked(session=session.session_id, client=session.peer, reason=reason)
+        return Pass((unchecked(self._receiver),))
 
     def _check(self, case: Case, claims: Iterator[Claim]) -> Judged | Awaitable[Judged]:
         """Ask about each claim, without a task as long as everything is known."""
@@ -142,7 +116,7 @@ class SenderId(Agent):
         case.findings.append(Finding(claim, result))
 
     def _decide(self, case: Case) -> Judged:
-        session, ruling = case.session, self._ruling(case.findings)
+        session, ruling = case.session, self._ruling(case)
         marks = stamps(
             case.findings,
             receiver=self._receiver,
@@ -167,16 +141,17 @@ class SenderId(Agent):
             )
         return Pass(marks, dropped=tuple(judged)) if spared else ruling
 
-    def _ruling(self, findings: list[Finding]) -> Ruling | None:
+    def _ruling(self, case: Case) -> Ruling | None:
         """What the settings make of the findings: a Fail before a TempError, the responsible address before the envelope."""
-        for finding in findings:
+        for finding in case.findings:
             action = self._action(finding)
             if finding.result.status is Status.FAIL and action == "Reject":
-                return Reject(refusal(finding), rule(finding))
+                submitted = case.session.submitter is not None and finding.claim.identity is Identity.PRA
+                return Reject(NOT_ALLOWED if submitted else refusal(finding), rule(finding))
             if finding.result.status is Status.FAIL and action == "Delete":
                 return Discard(rule(finding))
         if self._settings.temp_error_action == "Reject":
-            for finding in findings:
+            for finding in case.findings:
                 by_pra = finding.claim.identity is Identity.PRA
                 if finding.result.status is Status.TEMP_ERROR and (by_pra or self._action(finding) != "StampStatus"):
                     return Tempfail(NOT_NOW[by_pra], rule(finding))
@@ -189,7 +164,11 @@ class SenderId(Agent):
     def _log(self, case: Case, ruling: Ruling | None) -> None:
         checks = [
             maillog.Check(
-                finding.claim.identity.value, finding.claim.domain, finding.result.status, finding.result.reason
+                finding.claim.identity.value,
+                finding.claim.domain,
+                finding.result.status,
+                finding.result.reason,
+                finding.claim.lenient,
             )
             for finding in case.findings
         ]

@@ -42,11 +42,14 @@ class Claim:
     domain: str
     place: str
     """`header.from`, `header.resent-sender` ..., `smtp.mailfrom` or `smtp.helo`; empty without a mailbox."""
+    lenient: bool = False
+    """The field breaks the grammar of RFC 5322, and was read as all programs that show messages read it."""
 
     @property
     def askable(self) -> bool:
         """Whether the domain is one that can publish a record: several labels, no address (RFC 7208 4.3)."""
-        return "." in self.domain and "[" not in self.domain and not self.domain.rpartition(".")[2].isdigit()
+        labels = self.domain.split(".")
+        return len(labels) > 1 and all(labels) and "[" not in self.domain and not labels[-1].isdigit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,9 @@ def known(claim: Claim) -> Result | None:
 def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Claim:
     """The purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
     found, field, address = _native.responsible_address(head)
-    if found == _native.PRA_FOUND and address is not None:
-        return Claim(Identity.PRA, Scope.PRA, str(address), address.domain, f"header.{field.lower()}")
+    if address is not None:
+        place, lenient = f"header.{field.lower()}", found == _native.PRA_LENIENT
+        return Claim(Identity.PRA, Scope.PRA, str(address), address.domain, place, lenient)
     if found == _native.PRA_ILL_FORMED:
         return NOBODY
     if reverse_path is not None:
@@ -86,15 +90,18 @@ def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Claim:
 def envelope(reverse_path: Address | None, hello: str) -> list[Claim]:
     """What plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
 
-    HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget.
+    HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget. One that
+    is no name of a domain is a claim, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
+    not known, and then nothing is claimed.
     """
     claims = []
     if reverse_path is not None:
         mailbox, domain = str(reverse_path), reverse_path.domain
         claims.append(Claim(Identity.MAIL_FROM, Scope.MFROM, mailbox, domain, "smtp.mailfrom"))
-    name = host_name(hello)
-    claim = Claim(Identity.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo")
-    return [*claims, claim] if claim.askable else claims
+    if hello:
+        name = host_name(hello) or hello
+        claims.append(Claim(Identity.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo"))
+    return claims
 
 
 def host_name(hello: str) -> str:

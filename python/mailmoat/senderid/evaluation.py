@@ -164,6 +164,8 @@ class Evaluation(Lookups):
             return True
         self.check_lookups()
         self.is_void = False
+        if self._matches_nothing(mechanism.text):
+            return False
         if "%{p" in mechanism.text.lower():
             argument = self.validate_mechanism(mechanism.text)[2]
         if name == "include":
@@ -176,6 +178,13 @@ class Evaluation(Lookups):
             return self.cidrmatch(self.dns_mx(str(argument)), mechanism.prefix)
         return bool(spf.domainmatch(self.validated_ptrs(), argument))
 
+    def _matches_nothing(self, text: str) -> bool:
+        """RFC 8616 4: a term whose name would hold a local part beyond ASCII; it is no mistake of the record."""
+        if self.l.isascii() or not macros.names_mailbox(text):
+            return False
+        self.letters.add("l")
+        return True
+
     def _include(self, domain: str, term: str, recursion: int) -> bool:
         result = self.check1(self.dns_spf(domain), domain, recursion + 1)[0]
         if result == "none":
@@ -185,6 +194,9 @@ class Evaluation(Lookups):
     def _redirect(self, target: str, recursion: int) -> tuple[str, int, str]:
         self.check_lookups()
         self.is_void = False
+        if self._matches_nothing(target):
+            self.note("modifier", f"redirect={target}", "matches nothing")
+            return "neutral", 250, ""
         domain = self.expand_domain(target)
         self.note("modifier", f"redirect={target}", f"goes on with {domain}")
         record = self.dns_spf(domain)

@@ -44,6 +44,11 @@ def check(text: str, *, explanation: bool = False) -> bool:
     return bool(text) and end == len(text)
 
 
+def names_mailbox(text: str) -> bool:
+    """Whether the local part of the sender is a part of what `text` stands for: it holds `%{s}` or `%{l}`."""
+    return any((macro[2] or "-") in "sSlL" for macro in _MACRO.finditer(text))
+
+
 def check_domain(text: str) -> None:
     """Raise MacroError unless `text` is a domain-spec: a macro string that ends in a top label or a macro (RFC 7208 7.1)."""
     if check(text):

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.senderid.claims import Identity
+from mailmoat.senderid.claims import NO_DOMAIN, Identity
 from mailmoat.senderid.values import Status
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.]+\]")
 
+_MAILBOXES: Final = {Identity.MAIL_FROM: "envelope-from", Identity.PRA: "pra"}
+"""The key of Received-SPF for the mailbox."""
+_LENIENT: Final = " (the field breaks the grammar of RFC 5322)"
 _SAYS: Final = {
     Status.PASS: "{} designates {} as permitted sender",
     Status.FAIL: "{} does not designate {} as permitted sender",
@@ -67,14 +70,13 @@ def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
 
 
 def received_spf(finding: Finding, *, receiver: str, source: str, hello: str) -> str:
-    """RFC 7208 9.1; the key `pra` holds the mailbox where that is no envelope's."""
+    """RFC 7208 9.1; the key `pra` holds the mailbox where that is no envelope's, and HELO has none."""
     claim, result = finding.claim, finding.result
     pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", claim.identity)]
     if hello:
         pairs.append(("helo", _value(hello)))
-    if claim.mailbox:
-        key = "envelope-from" if claim.identity is not Identity.PRA else "pra"
-        pairs.append((key, _quoted(_shown(claim))))
+    if claim.mailbox and claim.identity in _MAILBOXES:
+        pairs.append((_MAILBOXES[claim.identity], _quoted(_shown(claim))))
     pairs += [(key, _quoted(text)) for key, text in _why(finding)]
     comment = _comment(f"{receiver}: {_sentence(finding, source)}")
     lines = "".join(f"\r\n\t{key}={value};" for key, value in pairs)
@@ -94,14 +96,17 @@ def _sentence(finding: Finding, source: str) -> str:
         return "the message has no purported responsible address"
     if finding.result.reason == "Domain Does Not Exist":
         return f"domain {claim.domain} does not exist"
-    return _SAYS[status].format(f"domain of {_shown(claim)}", source)
+    if finding.result is NO_DOMAIN:
+        return f"{claim.domain} is no domain that could be asked"
+    of = claim.domain if claim.identity is Identity.HELO else f"domain of {_shown(claim)}"
+    return _SAYS[status].format(of, source)
 
 
 def _result(finding: Finding) -> str:
     claim, result = finding.claim, finding.result
     method = "sender-id" if claim.identity is Identity.PRA else "spf"
     reason = f" reason={_quoted(result.reason)}" if result.reason and result.status is not Status.PASS else ""
-    return f"{method}={result.status.result}{reason}{_property(claim)}"
+    return f"{method}={result.status.result}{reason}{_LENIENT if claim.lenient else ''}{_property(claim)}"
 
 
 def _property(claim: Claim) -> str:

@@ -25,8 +25,7 @@ from mailmoat.delivery.transport import make_transport
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents
-from mailmoat.policy.sender_id import SenderId
+from mailmoat.policy.registry import agents, sender_agents
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.senderid.evaluate import Evaluator
 from mailmoat.server.acceptor import Acceptor
@@ -39,6 +38,7 @@ from mailmoat.server.store import SpoolStore
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition
+    from mailmoat.policy.agent import Agent
     from mailmoat.resolver import Resolver
     from mailmoat.server.context import WorkerContext
     from mailmoat.settings import Settings
@@ -79,7 +79,7 @@ class Worker:
         self._store = store = SpoolStore(loop, settings.spool_dir, figures)
         self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
         self._resolver = DnsResolver(settings.dns, figures) if settings.senderid.enabled else None
-        listed = agents(settings, self._directory, sender_id(settings, self._resolver, figures))
+        listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
         pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
         transport = make_transport(loop, route("", settings.delivery), settings, delays)
@@ -216,12 +216,12 @@ class Worker:
         await passed
 
 
-def sender_id(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> SenderId | None:
-    """The agent that asks this resolver; None without one."""
+def senders(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> tuple[Agent, ...]:
+    """The agents that ask this resolver; none without one."""
     if resolver is None:
-        return None
+        return ()
     evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
-    return SenderId(settings, evaluator, figures.add)
+    return sender_agents(settings, evaluator, figures.add)
 
 
 class _Tick:

@@ -172,12 +172,21 @@ class SenderIdSettings(Branch):
         default=(),
         description="Our own servers in front of this one: the sender is the first address in Received that is none of them.",
     )
+    private_networks: Annotated[
+        Literal["check", "skip"],
+        PlainValidator(values.one_of("check", "skip")),
+        Form("check or skip", forms.show),
+    ] = Field(
+        default="check",
+        description="What happens to a message from a private address (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7): checked as any other, or no status. Loopback and link-local addresses never have one.",
+    )
     exchange_headers: Switch = Field(
         default=False,
         description="Stamp X-MS-Exchange-Organization-SenderIdResult and -PRD, for an Exchange behind us.",
     )
     submitter: Switch = Field(
-        default=False, description="Offer SUBMITTER (RFC 4405) and refuse a message whose header names another address."
+        default=False,
+        description="Offer SUBMITTER (RFC 4405) and refuse a message whose header names another address, or, at MAIL, whose domain's status is Fail where `senderid.spoofed_domain_action` is Reject.",
     )
     spf_mfrom_action: Action = Field(
         default="StampStatus",

@@ -1,0 +1,77 @@
+"""Which address a message is judged by: that of the host that brought it into our house, or why there is none to judge.
+
+Not judged is mail of clients in `relay.networks`. A peer in `senderid.internal_servers` is looked behind: the source is the first
+address in its Received fields that is none of them. A field that names no address ends the search, since what lies below it was
+written by nobody we know. Loopback and link-local addresses are this host's and its own wire's: no domain can name them in a
+record, so a status would say nothing (RFC 7208 5.6). Private ones are judged or not by `senderid.private_networks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import _native
+from mailmoat.policy.networks import Networks
+
+if TYPE_CHECKING:
+    from mailmoat.settings import Settings
+
+LOCAL: Final = Networks([ip_network(text) for text in ("127.0.0.0/8", "::1", "169.254.0.0/16", "fe80::/10")])
+"""RFC 1122 3.2.1.3, RFC 4291 2.5.3, RFC 3927, RFC 4291 2.5.6."""
+PRIVATE: Final = Networks(
+    [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")]
+)
+"""RFC 1918, RFC 6598, RFC 4193."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An address to be judged, or none and why."""
+
+    address: str = ""
+    """Empty when nothing is to be judged."""
+    reason: str = ""
+    """Why not; empty of a client that is trusted: then there is nothing to be said."""
+
+
+INSIDE: Final = Source()
+NO_ADDRESS: Final = Source(reason="no source address")
+LOCAL_ADDRESS: Final = Source(reason="local source address")
+PRIVATE_ADDRESS: Final = Source(reason="private source address")
+
+
+class Sources:
+    """Finds sources by the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._inside = Networks(settings.relay.networks)
+        self._servers = Networks(settings.senderid.internal_servers)
+        self._skips_private = settings.senderid.private_networks == "skip"
+
+    def of_peer(self, peer: str) -> Source:
+        """As far as the connection tells; behind a server of ours nothing is known yet."""
+        if peer in self._inside:
+            return INSIDE
+        return NO_ADDRESS if peer in self._servers else self._outside(peer)
+
+    def of_message(self, peer: str, head: bytes) -> Source:
+        """By the header section as well."""
+        if peer in self._inside or peer not in self._servers:
+            return self.of_peer(peer)
+        for address in _native.received_sources(head):
+            if address is None or address not in self._servers:
+                return self._outside(address or "")
+        return NO_ADDRESS
+
+    def _outside(self, address: str) -> Source:
+        if not address:
+            return NO_ADDRESS
+        if address in self._inside:
+            return INSIDE
+        if address in LOCAL:
+            return LOCAL_ADDRESS
+        if self._skips_private and address in PRIVATE:
+            return PRIVATE_ADDRESS
+        return Source(address)
