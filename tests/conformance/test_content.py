@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -158,6 +159,37 @@ def test_data_06_nothing_is_added_but_received(plain, someone, content):
     recipient = someone()
     assert plain.connect().deliver(recipient, content).code == 250
     assert plain.hop.handed(recipient).original == content
+
+
+@row("data-11")
+@pytest.mark.parametrize(
+    ("content", "passed_on"),
+    [
+        (b" by trusted.test ([10.0.0.1])\r\nSubject: x\r\n", b"\r\n by trusted.test ([10.0.0.1])\r\nSubject: x\r\n"),
+        (b"\tx\r\n\r\nbody\r\n", b"\r\n\tx\r\n\r\nbody\r\n"),
+        (b"a body alone\r\n", b"\r\na body alone\r\n"),
+        (b"A: b\r\nno field\r\nC: d\r\n\r\n", b"A: b\r\n\r\nno field\r\nC: d\r\n\r\n"),
+        (b"From x 1970\r\nA: b\r\n\r\nbody\r\n", b"X-Mailbox-Line: From x 1970\r\nA: b\r\n\r\nbody\r\n"),
+    ],
+)
+def test_data_11_the_trace_stays_ours(plain, someone, content, passed_on):
+    recipient = someone()
+    assert plain.connect().deliver(recipient, content).code == 250
+    handed = plain.hop.handed(recipient)
+    assert handed.original == passed_on
+    read = email.message_from_bytes(handed.content)
+    assert f"Received: {read['Received']}".encode() == handed.received
+
+
+@row("data-12")
+def test_data_12_nul(plain, site, someone):
+    lax = site(smtp__nul_in_header="accept")
+    for content, code in ((b"A: b\0\r\n", 550), (b"A\0: b\r\n", 550), (b"A: b\r\n\r\n\0\r\n", 250)):
+        recipient, other = someone(), someone()
+        assert plain.connect().deliver(recipient, content).code == code
+        assert code == 250 or not plain.hop.to(recipient)
+        assert lax.connect().deliver(other, content).code == 250
+        assert b"\0" in lax.hop.handed(other).original
 
 
 @row("data-07")

@@ -175,7 +175,7 @@ def test_queue_10_dsn_08_retries_are_spread_and_end(site, someone):
 
 
 HOSTILE = (
-    b"Subject: \xff\xfe\0\r\nFrom: <a\r\n b>\r\nX: "
+    b"Subject: \xff\xfe\x01\r\nFrom: <a\r\n b>\r\nX: "
     + b"y" * 980
     + b"\r\n\r\n--report\r\n"
     + bytes(range(128, 256))
