@@ -7,6 +7,7 @@ pub mod address;
 pub mod client;
 pub mod command;
 pub mod content;
+pub mod dns;
 pub mod header;
 pub mod mailbox;
 pub mod message;

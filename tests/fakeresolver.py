@@ -1,6 +1,6 @@
 """A resolver without a network, held to the same kit as the real one (tests/conformance/test_resolver_kit.py).
 
-    resolver = FakeResolver({("example.test", "TXT"): Found(((b"v=spf1 -all",),), 300.0), ("dead.test", "A"): Failed(Failure.TIMEOUT)})
+    resolver = FakeResolver({("example.test", "TXT"): Found((b"v=spf1 -all",), 300.0), ("dead.test", "A"): Failed(Failure.TIMEOUT)})
     resolver.add("example.test", "MX", (10, "mx.example.test"))     # as NameServer.add
     resolver.set("slow.test", delay=0.02)                           # the name and all below it; fault= as well
     resolver.questions                                              # what was asked and not known: [(name, kind), ...]
@@ -35,11 +35,11 @@ def record(kind: str, value):
         case str() if kind == "TXT":
             return record(kind, value.encode())
         case bytes():
-            return tuple(value[at : at + 255] for at in range(0, len(value), 255)) or (b"",)
+            return value
         case (int(preference), str(host)):
             return preference, names.normal(host)
         case tuple():
-            return tuple(text.encode() if isinstance(text, str) else text for text in value)
+            return b"".join(text.encode() if isinstance(text, str) else text for text in value)
     return names.normal(value)
 
 

@@ -143,6 +143,21 @@ class Client:
     def untouched(self) -> bool:
         """Closed before anything but 421 was replied to the transaction."""
 
+# --- dns ---
+
+ANSWER_FOUND: Final = 0
+ANSWER_NO_NAME: Final = 1
+ANSWER_NO_DATA: Final = 2
+ANSWER_BOGUS: Final = 3
+ANSWER_UNREADABLE: Final = 4
+
+def read_answer(octets: bytes) -> tuple[int, int, tuple[str | tuple[int, str] | bytes, ...]]:
+    """(`ANSWER_*`, seconds it may be kept, records) of a name server's message, whatever its octets are.
+
+    A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined. Of names the first 50 are read; of
+    others 500 at most, and a message with more is unreadable. It takes less than a millisecond.
+    """
+
 # --- header ---
 
 PRA_FOUND: Final = 0

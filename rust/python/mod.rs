@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod address;
 mod client;
+mod dns;
 mod header;
 mod message;
 mod session;
@@ -18,6 +19,7 @@ mod wheel;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
     client::register(module)?;
+    dns::register(module)?;
     header::register(module)?;
     message::register(module)?;
     session::register(module)?;

@@ -94,13 +94,13 @@ def world(request):
 @pytest.mark.parametrize(
     ("name", "kind", "records"),
     [
-        ("example.test", "TXT", ((b"v=spf1 ", b"-all"), (b"other",))),
+        ("example.test", "TXT", (b"v=spf1 -all", b"other")),
         ("example.test", "MX", ((10, "mx.example.test"), (20, "mx2.example.test"))),
         ("example.test", "A", ("192.0.2.1", "192.0.2.2")),
         ("example.test", "AAAA", ("2001:db8::1",)),
         ("1.2.0.192.in-addr.arpa", "PTR", ("host.example.test",)),
         ("alias.test", "CNAME", ("middle.test",)),
-        ("_spf.example.test", "TXT", ((b"v=spf1 ?all",),)),
+        ("_spf.example.test", "TXT", (b"v=spf1 ?all",)),
         ("EXAMPLE.test.", "AAAA", ("2001:db8::1",)),
         ("null.test", "MX", ((0, ""),)),
         ("alias.test", "AAAA", ("2001:db8::1",)),
@@ -143,8 +143,7 @@ def test_failed(world, fault, reason):
 def test_a_text_of_64_kib(world):
     world.add("big.test", "TXT", b"x" * 64_000)
     (answer,) = world.ask(("big.test", "TXT"))
-    (strings,) = answer.records
-    assert b"".join(strings) == b"x" * 64_000
+    assert answer.records == (b"x" * 64_000,)
 
 
 # --- names ---

@@ -20,7 +20,7 @@ class Resolver:
 
     def change(self, **texts):
         for name, text in texts.items():
-            self.answers[name.replace("_", "."), "TXT"] = Found(((text.encode(),),), 300.0)
+            self.answers[name.replace("_", "."), "TXT"] = Found((text.encode(),), 300.0)
 
     def cached(self, name, kind):
         return self.answers.setdefault((name, kind), NoName(300.0))

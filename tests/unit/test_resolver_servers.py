@@ -20,7 +20,7 @@ ZONE = """
     example.test  TXT "v=spf1 -all"
     example.test  A   192.0.2.1
 """
-FOUND = Found(((b"v=spf1 -all",),), 300)
+FOUND = Found((b"v=spf1 -all",), 300)
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ class Zones:
         self.asked: list[tuple[str, str]] = []
 
     def txt(self, name: str, *records: str | bytes) -> Zones:
-        octets = (record.encode() if isinstance(record, str) else record for record in records)
-        return self.put(
-            name, "TXT", *(tuple(text[at : at + 255] for at in range(0, len(text), 255)) for text in octets)
-        )
+        return self.put(name, "TXT", *(record.encode() if isinstance(record, str) else record for record in records))
 
     def put(self, name: str, kind: Kind, *records: object) -> Zones:
         self.answers[name, kind] = Found(records, 300.0)

@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 
 Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "CNAME"]
 
-Record: TypeAlias = "str | tuple[int, str] | tuple[bytes, ...]"
-"""A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, in order."""
+Record: TypeAlias = "str | tuple[int, str] | bytes"
+"""A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined (RFC 7208 3.3)."""
 
 
 class Failure(StrEnum):

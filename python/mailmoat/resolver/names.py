@@ -1,25 +1,19 @@
-r"""Domain names between text and labels, and where one zone probably ends and another begins.
+"""Domain names that are asked for, and where one zone probably ends and another begins.
 
-A name that is asked for is taken as it stands: dots part its labels, every other character is its UTF-8 octets, a backslash one of
-them. A name that was answered is written from its labels with `\DDD` for each octet that is no printable ASCII, a dot or a
-backslash. Pure; what is no name is None.
+A name is taken as it is: dots part its labels, every other character is its UTF-8 octets, a backslash one of them. Pure; what is no
+name is None.
 """
 
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 LONGEST_LABEL: Final = 63
 LONGEST_NAME: Final = 255
 """Octets with the length of each label and of the root (RFC 1035 2.3.4)."""
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_PLAIN: Final = frozenset((string.ascii_letters + string.digits + string.punctuation).encode()) - frozenset(b".\\")
-_WRITTEN: Final = tuple(chr(octet).lower() if octet in _PLAIN else f"\\{octet:03d}" for octet in range(256))
 
 
 def normal(name: str) -> str:
@@ -38,11 +32,6 @@ def labels(name: str) -> tuple[bytes, ...] | None:
     if sum(lengths) + len(lengths) + 1 > LONGEST_NAME or not all(0 < length <= LONGEST_LABEL for length in lengths):
         return None
     return found
-
-
-def text(found: Iterable[bytes]) -> str:
-    """Labels as a name, the root's empty label dropped."""
-    return ".".join("".join(map(_WRITTEN.__getitem__, label)) for label in found if label)
 
 
 def zone(name: str) -> str:

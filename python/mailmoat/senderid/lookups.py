@@ -67,7 +67,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
 
     def dns_txt(self, domainname: str, rr: Kind = "TXT", ignore_void: bool = False) -> list[bytes]:  # noqa: FBT001, FBT002 - pyspf's
         """TXT records, the strings of each joined without a space (RFC 7208 3.3)."""
-        return [b"".join(strings) for strings in self.dns(domainname, rr, ignore_void=ignore_void)]
+        return self.dns(domainname, rr, ignore_void=ignore_void)
 
     def dns(self, name: str, qtype: Kind, cnames: None = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002, FBT001, FBT002 - pyspf's
         """The records of `name`; [] when it has none or can have none. TempError: not known; PermError: too many voids."""

@@ -72,5 +72,4 @@ def _of_mailbox(question: Question, domain: str) -> tuple[str, ...]:
 
 def _size(answer: Answer) -> int:
     records = answer.records if isinstance(answer, Found) else ()
-    strings = (part for record in records if isinstance(record, tuple) for part in record)
-    return 64 * (1 + len(records)) + sum(len(string) for string in strings if isinstance(string, bytes))
+    return 64 * (1 + len(records)) + sum(len(record) for record in records if isinstance(record, bytes))

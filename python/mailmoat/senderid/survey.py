@@ -163,4 +163,4 @@ def _hosts(answer: Answer) -> list[tuple[int, str]]:
 
 
 def _texts(answer: Answer) -> tuple[bytes, ...]:
-    return tuple(b"".join(strings) for strings in cast("tuple[tuple[bytes, ...], ...]", _records(answer)))
+    return cast("tuple[bytes, ...]", _records(answer))

@@ -6,7 +6,8 @@
 //! `cargo test` replays the corpus and its neighbours (`../replay.rs`). The PROXY header is Python's: `tests/fuzz/`.
 //!
 //! An input begins with octets that choose settings and cuts; the lowest bit of the first says whether the rest is taken as it
-//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases.
+//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases. A DNS message is its
+//! own octets and no more.
 
 // A check may break: that is its news. Records are written as they read best.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::format_push_string)]
@@ -15,6 +16,7 @@ mod address;
 mod client;
 mod command;
 mod content;
+mod dns;
 mod header;
 mod session;
 mod wheel;
@@ -23,11 +25,12 @@ mod wheel;
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("address", address::check),
     ("client", client::check),
     ("command", command::check),
     ("content", content::check),
+    ("dns", dns::check),
     ("header", header::check),
     ("session", session::check),
     ("wheel", wheel::check),
