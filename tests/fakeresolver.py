@@ -51,7 +51,7 @@ class FakeResolver:
         self._answers: dict[str, dict[str, Answer]] = {}
         self._treatment: dict[str, tuple[str | None, float]] = {}
         self._cache = Cache(10_000)
-        self._flights = Flights()
+        self._flights = Flights(self._ask)
         self._closed = False
         for (name, kind), answer in (zones or {}).items():
             self._answers.setdefault(names.normal(name), {})[kind] = answer
@@ -81,9 +81,7 @@ class FakeResolver:
         if not budget.spend():
             return Failed(Failure.BUDGET)
         key = (names.normal(name), kind)
-        if key not in self._flights:
-            self._flights.start(key, names.zone(key[0]), self._ask(key))
-        return await self._flights.join(key, budget.seconds)
+        return await self._flights.answer(key, budget.client, budget.seconds)
 
     async def close(self) -> None:
         self._closed = True

@@ -92,7 +92,11 @@ DEFINITIONS: Final = (
         "reason",
         ("timeout", "servfail", "bogus", "budget", "broken", "malformed"),
     ),
-    Definition("mailmoat_dns_circuits_open", "gauge", "Zones that did not answer when last asked, and are left alone."),
+    Definition(
+        "mailmoat_dns_circuits_open",
+        "gauge",
+        "Zones and names that did not answer when last asked, and are left alone.",
+    ),
     Definition("mailmoat_dns_servers_silent", "gauge", "Workers none of whose name servers answered when last asked."),
     Definition("mailmoat_accept_paused_total", "counter", "Times accepting was paused for want of file descriptors."),
     Definition(

@@ -231,10 +231,11 @@ def test_a_large_answer_takes_the_room_of_many():
 
 def test_a_circuit_opens_lets_one_through_and_closes(now):
     circuits = Circuits(3, 30)
-    for _ in range(3):
+    for number in range(3):
         assert not circuits.refuses("z")
         circuits.asked("z")
-        circuits.unanswered("z")
+        assert circuits.unanswered("z") is (number == 2)
+    circuits.leave_alone("z")
     assert circuits.refuses("z")
     assert not circuits.refuses("y")
     assert circuits.open == 1
@@ -242,9 +243,13 @@ def test_a_circuit_opens_lets_one_through_and_closes(now):
     assert not circuits.refuses("z")
     circuits.asked("z")
     assert circuits.refuses("z")
-    circuits.unanswered("z")
+    assert circuits.unanswered("z")
+    circuits.leave_alone("z")
     assert circuits.refuses("z")
     now[0] += 30
+    circuits.asked("z")
+    circuits.given_up("z")
+    assert not circuits.refuses("z")
     circuits.asked("z")
     circuits.answered("z")
     assert not circuits.refuses("z")
@@ -254,7 +259,7 @@ def test_a_circuit_opens_lets_one_through_and_closes(now):
 def test_an_answer_between_begins_the_count_anew(now):
     circuits = Circuits(2, 30)
     for _ in range(5):
-        circuits.unanswered("z")
+        assert not circuits.unanswered("z")
         circuits.answered("z")
     assert not circuits.refuses("z")
 
@@ -263,6 +268,7 @@ def test_circuits_are_bounded(now):
     circuits = Circuits(1, 30)
     for number in range(MOST + 10):
         circuits.unanswered(str(number))
+        circuits.leave_alone(str(number))
     assert len(circuits) == circuits.open == MOST
     assert not circuits.refuses("9")
     assert circuits.refuses("10")

@@ -11,7 +11,7 @@ import uvloop
 from tests.nameserver import NameServer
 
 from mailmoat import clock, metrics
-from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, flights
+from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.tree import DnsSettings
 
@@ -54,6 +54,12 @@ async def ask(asked, name="example.test", kind="TXT"):
     """(answer, seconds it took)."""
     begun = clock.monotonic()
     return await asked.query(name, kind, Budget(100, 20)), clock.monotonic() - begun
+
+
+async def settled(asked):
+    """It is found out which zones are dead."""
+    if asked._zones._checks:
+        await asyncio.wait(asked._zones._checks.values())
 
 
 def once(run, *servers, **settings):
@@ -240,6 +246,7 @@ def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, 
             _, seconds = await ask(asked, f"n{number}.test")
             assert seconds < 0.5
         assert {answer for answer, _ in await asyncio.gather(*dead)} == {Failed(Failure.TIMEOUT)}
+        await settled(asked)
         assert shown(metrics.DNS_CIRCUITS_OPEN) == 1
         before = len(server.questions)
         assert asked.cached("new.dead.test", "A") == Failed(Failure.BROKEN)
@@ -269,8 +276,36 @@ def test_a_dead_zone_is_found_out_by_those_who_do_not_wait(server):
         hasty = [asked.query(f"a{number}.dead.test", "A", Budget(1, TIMEOUT / 4)) for number in range(3)]
         assert await asyncio.gather(*hasty) == [Failed(Failure.BUDGET)] * 3
         assert len(asked._flights) == 3
-        await asyncio.wait(asked._flights._tasks.values())
+        await asyncio.wait([flight.task for flight in asked._flights._abandoned.values()])
+        await settled(asked)
         assert asked.cached("b.dead.test", "A") == Failed(Failure.BROKEN)
+        await asked.close()
+
+    uvloop.run(whole())
+
+
+@pytest.mark.parametrize("suffix", ["uk.com", "tokyo.jp", "test"])
+def test_a_dead_name_costs_its_neighbours_nothing(server, suffix):
+    """Whoever registers below uk.com shares nothing with others there: what answers for its own SOA is no dead zone."""
+    dead, alive = f"dead.{suffix}", f"alive.{suffix}"
+    server.add(f"alive.{suffix}", "A", "192.0.2.1")
+    server.set(dead, fault="drop")
+    figures, shown = figures_of_one_worker()
+
+    async def whole():
+        asked = resolver(server, failures=3, figures=figures)
+        hosts = [dead, *(f"a{number}.{dead}" for number in range(4))]
+        assert {answer for answer, _ in await asyncio.gather(*(ask(asked, host, "A") for host in hosts))} == {
+            Failed(Failure.TIMEOUT)
+        }
+        await settled(asked)
+        assert (names.zone(dead), "SOA") in server.questions
+        is_zone = names.zone(dead) == dead
+        assert (await ask(asked, alive, "A"))[0] == Found(("192.0.2.1",), 300)
+        assert shown(metrics.DNS_CIRCUITS_OPEN) == is_zone
+        await asyncio.gather(*(ask(asked, dead, kind) for kind in ("MX", "TXT")))
+        assert asked.cached(dead, "AAAA") == Failed(Failure.BROKEN)
+        assert asked.cached(alive, "TXT") is None
         await asked.close()
 
     uvloop.run(whole())
@@ -314,25 +349,6 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         assert shown(metrics.DNS_SERVERS_SILENT) == 0
         assert server.questions[before:] == [("", "SOA")]
         assert (await ask(asked))[0] == FOUND
-        await asked.close()
-
-    with NameServer(ZONE) as server:
-        uvloop.run(whole(server))
-
-
-def test_questions_on_their_way_are_bounded_in_a_zone_and_in_all(monkeypatch):
-    monkeypatch.setattr(flights, "MOST", 12)
-    monkeypatch.setattr(flights, "MOST_OF_A_ZONE", 8)
-
-    async def whole(server):
-        server.set("", fault="drop")
-        asked = resolver(server)
-        names = [f"a{number}.one.test" for number in range(20)] + [f"a.n{number}.test" for number in range(20)]
-        tasks = [asyncio.create_task(ask(asked, name)) for name in names]
-        answers = [answer for answer, _ in await asyncio.gather(*tasks)]
-        assert answers.count(Failed(Failure.TIMEOUT)) == 12
-        assert answers[:20].count(Failed(Failure.TIMEOUT)) == 8
-        assert len(asked._flights) == len(asked._flights._zones) == 0
         await asked.close()
 
     with NameServer(ZONE) as server:

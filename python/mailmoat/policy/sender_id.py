@@ -87,7 +87,7 @@ class SenderId(Agent):
         hello = session.hello if source == session.peer else ""
         claims = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
         wanted = [claim for claim in claims if claim.domain not in self._domains]
-        return self._check(Case(session, source, hello, Budget(*self._budget)), iter(wanted))
+        return self._check(Case(session, source, hello, Budget(*self._budget, source)), iter(wanted))
 
     def _unchecked(self, session: SessionView, reason: str) -> Pass:
         self._count(metrics.SENDERID_UNCHECKED)

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class Budget:
     """What one message may still ask: questions that no cache answers, and seconds from now, waiting or not."""
 
-    __slots__ = ("_deadline", "left")
+    __slots__ = ("_deadline", "client", "left")
 
-    def __init__(self, queries: int, seconds: float) -> None:
+    def __init__(self, queries: int, seconds: float, client: str = "") -> None:
         self.left = queries
         """Questions left."""
+        self.client = client
+        """The address of the host that the questions are asked for: it gets its share of them and no more."""
         self._deadline = clock.monotonic() + seconds
 
     @property
@@ -37,7 +39,7 @@ class Budget:
 
 
 class Resolver(Protocol):
-    """Answers questions. Equal questions asked at the same time cost one."""
+    """Answers questions. Equal questions asked at the same time cost one; too many at a time wait for each other."""
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
         """The answer where it is known at once, a refusal to ask included; None: `query` has to be awaited."""

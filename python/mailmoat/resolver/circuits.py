@@ -1,7 +1,7 @@
 """Circuit breakers: what did not answer several times in a row is left alone for a while, so that nobody waits for it in vain.
 
 They guard against waiting, so any answer, a server's failure too, closes a circuit; only a question nobody answered in time counts
-against it. When the time is over exactly one question goes through, and its fate is the circuit's.
+against it. Who keeps them opens one that has too many of these. When its time is over exactly one question goes through.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Circuit:
 
 
 class Circuits:
-    """A circuit for each zone that did not answer its last question; the one longest without news is forgotten first."""
+    """A circuit for each name that did not answer its last question; the one longest without news is forgotten first."""
 
     def __init__(self, failures: int, open_time: float) -> None:
         self._limit = failures
@@ -37,20 +37,20 @@ class Circuits:
     def __len__(self) -> int:
         return len(self._circuits)
 
-    def refuses(self, zone: str) -> bool:
+    def refuses(self, name: str) -> bool:
         """Whether a question would be held back."""
-        circuit = self._circuits.get(zone)
+        circuit = self._circuits.get(name)
         return circuit is not None and (circuit.probing or clock.monotonic() < circuit.opens_at)
 
-    def asked(self, zone: str) -> None:
+    def asked(self, name: str) -> None:
         """A question goes through."""
-        circuit = self._circuits.get(zone)
+        circuit = self._circuits.get(name)
         if circuit is not None and circuit.opens_at:
             circuit.probing = True
 
-    def answered(self, zone: str) -> None:
+    def answered(self, name: str) -> None:
         """An answer came."""
-        circuit = self._circuits.pop(zone, None)
+        circuit = self._circuits.pop(name, None)
         if circuit is not None and circuit.opens_at:
             self.open -= 1
 
@@ -59,14 +59,25 @@ class Circuits:
         self._circuits.clear()
         self.open = 0
 
-    def unanswered(self, zone: str) -> None:
-        """No answer came in time."""
-        circuit = self._circuits.setdefault(zone, _Circuit())
-        self._circuits.move_to_end(zone)
+    def unanswered(self, name: str) -> bool:
+        """No answer came in time; whether that was once too often."""
+        circuit = self._circuits.setdefault(name, _Circuit())
+        self._circuits.move_to_end(name)
         circuit.failures += 1
-        circuit.probing = False
-        if circuit.failures >= self._limit:
-            self.open += not circuit.opens_at
-            circuit.opens_at = clock.monotonic() + self._open_time
         if len(self._circuits) > MOST:
             self.answered(next(iter(self._circuits)))
+        return circuit.failures >= self._limit
+
+    def leave_alone(self, name: str) -> None:
+        """Open the circuit of a name that was not answered."""
+        circuit = self._circuits.get(name)
+        if circuit is not None:
+            self.open += not circuit.opens_at
+            circuit.opens_at = clock.monotonic() + self._open_time
+            circuit.probing = False
+
+    def given_up(self, name: str) -> None:
+        """The question that went through was given up before there was an answer."""
+        circuit = self._circuits.get(name)
+        if circuit is not None:
+            circuit.probing = False

@@ -1,67 +1,159 @@
-"""Questions on their way: equal ones asked at the same time are one, and nobody's leaving costs another the answer.
+"""Questions on their way: equal ones asked at the same time are one, nobody's leaving costs another the answer, and all get a share.
 
-A question goes on when nobody waits for it any more: its answer, or that there was none, is worth keeping, and it ends by itself. The
-table is bounded in all and for each zone, so that one dead zone cannot take the places of all others.
+There is room for so many questions at a time, and no client and no zone takes more of it than it leaves free: one that has no question
+on its way yet finds room, though hundreds of others fill what they can. A question that finds none waits in line.
+
+A question that nobody waits for any more takes no room. It goes on all the same, since its answer, or that there was none, is worth
+keeping, until its socket is needed for another one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import Counter
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from mailmoat.resolver.cache import Key
 
 MOST: Final = 1000
-MOST_OF_A_ZONE: Final = 500
+"""Questions on their way at a time; each has a socket."""
+
+
+class _Flight:
+    """A question, from when it is asked until its answer comes."""
+
+    __slots__ = ("answer", "askers", "client", "key", "task", "zone")
+
+    def __init__(self, key: Key, client: str) -> None:
+        self.key = key
+        self.zone = names.zone(key[0])
+        self.client = network(client)
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.askers = 0
+        """Who wait for the answer. While there are any the question has its room, or a place in the line."""
+        self.task: asyncio.Task[Answer] | None = None
+        """None in the line."""
 
 
 class Flights:
-    """Asked and not yet answered."""
+    """Asked and not yet answered. `ask` puts a question to the servers and raises nothing but CancelledError."""
 
-    def __init__(self) -> None:
-        self._tasks: dict[Key, asyncio.Task[Answer]] = {}
+    def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]]) -> None:
+        self._ask = ask
+        self._flights: dict[Key, _Flight] = {}
+        self._line: dict[Key, _Flight] = {}
+        self._abandoned: dict[Key, _Flight] = {}
+        """Nobody waits for them; the oldest first."""
+        self._room = MOST
         self._zones: Counter[str] = Counter()
+        self._clients: Counter[str] = Counter()
+        self._admitting = False
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._tasks
+        return key in self._flights
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._flights)
 
-    def full(self, zone: str) -> bool:
-        """Whether one more question for this zone is too many."""
-        return len(self._tasks) >= MOST or self._zones[zone] >= MOST_OF_A_ZONE
-
-    def start(self, key: Key, zone: str, asking: Coroutine[object, object, Answer]) -> None:
-        """Send a question on its way."""
-        task = self._tasks[key] = asyncio.create_task(asking)
-        self._zones[zone] += 1
-        task.add_done_callback(lambda _: self._land(key, zone))
-
-    async def join(self, key: Key, seconds: float) -> Answer:
-        """The answer to a question on its way, or Failed(BUDGET) after so many seconds."""
-        task = self._tasks[key]
-        await asyncio.wait((task,), timeout=seconds)
-        if not task.done():
-            return Failed(Failure.BUDGET)
-        return Failed(Failure.BROKEN) if task.cancelled() else task.result()
+    async def answer(self, key: Key, client: str, seconds: float) -> Answer:
+        """The answer to a question of this client's, which is asked unless it is already; Failed(BUDGET) after so many seconds."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(key, client)
+        flight.askers += 1
+        if self._abandoned.pop(key, None):
+            self._count(flight, 1)
+        elif flight.task is None and self._has_room(flight) and not self._admitting:
+            self._start(flight)
+        elif flight.task is None:
+            self._line[key] = flight
+        try:
+            await asyncio.wait((flight.answer,), timeout=seconds)
+        finally:
+            flight.askers -= 1
+            if not flight.askers and not flight.answer.done():
+                self._abandon(flight)
+        return flight.answer.result() if flight.answer.done() else Failed(Failure.BUDGET)
 
     async def close(self) -> None:
         """Give all of them up."""
-        tasks = list(self._tasks.values())
+        tasks = [flight.task for flight in self._flights.values() if flight.task]
+        for flight in self._line.values():
+            flight.answer.set_result(Failed(Failure.BROKEN))
+            del self._flights[flight.key]
+        self._line.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def _land(self, key: Key, zone: str) -> None:
-        del self._tasks[key]
-        self._zones[zone] -= 1
-        if not self._zones[zone]:
-            del self._zones[zone]
+    def _has_room(self, flight: _Flight) -> bool:
+        return max(self._zones[flight.zone], self._clients[flight.client]) < self._room
+
+    def _count(self, flight: _Flight, one: int) -> None:
+        self._room -= one
+        for counter, key in ((self._zones, flight.zone), (self._clients, flight.client)):
+            counter[key] += one
+            if not counter[key]:
+                del counter[key]
+
+    def _start(self, flight: _Flight) -> None:
+        self._count(flight, 1)
+        if len(self._abandoned) > self._room:
+            self._give_up(next(iter(self._abandoned.values())))
+        flight.task = asyncio.create_task(self._ask(flight.key))
+        flight.task.add_done_callback(partial(self._land, flight))
+
+    def _give_up(self, flight: _Flight) -> None:
+        del self._abandoned[flight.key], self._flights[flight.key]
+        if flight.task:
+            flight.task.cancel()
+
+    def _abandon(self, flight: _Flight) -> None:
+        if flight.task is None:
+            del self._line[flight.key], self._flights[flight.key]
+            return
+        self._abandoned[flight.key] = flight
+        self._free(flight)
+
+    def _land(self, flight: _Flight, task: asyncio.Task[Answer]) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+            self._abandoned.pop(flight.key, None)
+        flight.answer.set_result(Failed(Failure.BROKEN) if task.cancelled() else task.result())
+        if flight.askers:
+            self._free(flight)
+
+    def _free(self, flight: _Flight) -> None:
+        self._count(flight, -1)
+        if self._line and not self._admitting:
+            self._admitting = True
+            asyncio.get_running_loop().call_soon(self._admit)
+
+    def _admit(self) -> None:
+        """Let go on, in the order of the line, what there is room for."""
+        self._admitting = False
+        for flight in list(self._line.values()):
+            if not self._room:
+                break
+            if self._has_room(flight):
+                del self._line[flight.key]
+                self._start(flight)
+
+
+@lru_cache(1024)
+def network(client: str) -> str:
+    """What a client's address is counted under: itself, or its /64 in IPv6. A text that is no IPv6 address is itself."""
+    try:
+        address = ipaddress.IPv6Address(client)
+    except ValueError:
+        return client
+    return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address) >> 64 << 64))

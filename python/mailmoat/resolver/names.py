@@ -35,12 +35,11 @@ def labels(name: str) -> tuple[bytes, ...] | None:
 
 
 def zone(name: str) -> str:
-    """What is probably one organisation's part of the name space: one circuit breaks for all of it.
+    """What is probably one organisation's part of the name space: its questions are counted together.
 
     The last two labels; three where the top level is a country's (two letters) and the label before it has at most three
-    (`example.co.uk`). Of reverse names the part that stands for a /16 or, in IPv6, a /32. A guess, where a list of public suffixes
-    would be one more thing to keep: guessed too wide, neighbours of a dead zone get temporary errors for a while; too narrow, a
-    dead zone is asked a little more.
+    (`example.co.uk`). Of reverse names the part that stands for a /16 or, in IPv6, a /32. A guess that nobody must rely on: neighbours
+    share the room for questions, a dead zone that is guessed too narrow is asked a little more.
     """
     parts = name.split(".")
     match parts:

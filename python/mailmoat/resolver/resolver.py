@@ -7,16 +7,17 @@ Promises what `Resolver` does. An answer is kept as long as its TTL allows (RFC 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, metrics
 from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
 from mailmoat.resolver.cache import Cache, Key
-from mailmoat.resolver.circuits import Circuits
 from mailmoat.resolver.flights import Flights
 from mailmoat.resolver.life import Life
 from mailmoat.resolver.servers import UNANSWERED, Servers
+from mailmoat.resolver.zones import Zones
 
 if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
@@ -34,8 +35,8 @@ class DnsResolver:
         self._figures = figures
         self._servers = Servers(settings)
         self._cache = Cache(settings.cache_entries)
-        self._flights = Flights()
-        self._zones = Circuits(settings.failures, settings.open_time)
+        self._flights = Flights(self._ask)
+        self._zones = Zones(self._servers, settings.failures, settings.open_time, self._circuits_changed)
         self._life = Life(self._servers, settings.failures, settings.open_time, self._servers_changed)
         self._closed = False
 
@@ -51,9 +52,7 @@ class DnsResolver:
             return known
         if not budget.spend():
             return self._failed(Failure.BUDGET)
-        if key not in self._flights:
-            self._send(key)
-        answer = await self._flights.join(key, budget.seconds)
+        answer = await self._flights.answer(key, budget.client, budget.seconds)
         return self._failed(answer.reason) if isinstance(answer, Failed) else answer
 
     async def close(self) -> None:
@@ -61,6 +60,7 @@ class DnsResolver:
         self._closed = True
         await self._life.close()
         await self._flights.close()
+        await self._zones.close()
 
     def _known(self, key: Key) -> Answer | None:
         """What the cache says, or why this is not asked; None when it is."""
@@ -71,31 +71,31 @@ class DnsResolver:
         if key in self._flights:
             return None
         name, _ = key
-        zone = names.zone(name)
         if names.labels(name) is None:
             return self._failed(Failure.MALFORMED)
-        if self._closed or self._life.refuses() or self._zones.refuses(zone) or self._flights.full(zone):
-            return self._failed(Failure.BROKEN)
-        return None
+        return self._failed(Failure.BROKEN) if self._refuses(name) else None
 
-    def _send(self, key: Key) -> None:
-        self._count(metrics.DNS_QUESTIONS)
-        zone = names.zone(key[0])
-        self._zones.asked(zone)
-        self._flights.start(key, zone, self._ask(key, zone))
+    def _refuses(self, name: str) -> bool:
+        return self._closed or self._life.refuses() or self._zones.refuses(name)
 
-    async def _ask(self, key: Key, zone: str) -> Answer:
+    async def _ask(self, key: Key) -> Answer:
         """Ask the servers; what they say, or do not say, is kept, whoever still waits for it."""
         name, kind = key
-        answer, octets = await self._servers.ask(names.labels(name) or (), kind)
+        if self._refuses(name):  # since it waits for room, or for its turn
+            return Failed(Failure.BROKEN)
+        self._count(metrics.DNS_QUESTIONS)
+        self._zones.asked(name)
+        try:
+            answer, octets = await self._servers.ask(names.labels(name) or (), kind)
+        except asyncio.CancelledError:
+            self._zones.given_up(name)
+            raise
         if answer == UNANSWERED:
-            self._zones.unanswered(zone)
+            self._zones.unanswered(name)
             self._life.unanswered()
         else:
-            self._zones.answered(zone)
+            self._zones.answered(name)
             self._life.answered()
-        if self._figures:
-            self._figures.set(metrics.DNS_CIRCUITS_OPEN, self._zones.open)
         self._keep(key, answer, octets)
         return answer
 
@@ -121,4 +121,7 @@ class DnsResolver:
         self._zones.clear()
         if self._figures:
             self._figures.set(metrics.DNS_SERVERS_SILENT, int(silent))
-            self._figures.set(metrics.DNS_CIRCUITS_OPEN, 0)
+
+    def _circuits_changed(self, count: int) -> None:
+        if self._figures:
+            self._figures.set(metrics.DNS_CIRCUITS_OPEN, count)

@@ -272,7 +272,7 @@ class DnsSettings(Branch):
     )
     failures: Positive = Field(
         default=5,
-        description="Questions in a row that nobody answers after which a zone, or all servers, are left alone.",
+        description="Questions in a row that nobody answers after which a name, a zone, or all servers are left alone.",
     )
     open_time: Duration = Field(
         default=30.0, description="How long they are left alone, in seconds; then one question finds out more."

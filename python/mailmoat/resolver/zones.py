@@ -1,0 +1,91 @@
+"""Which names are left alone for a while because nobody answers for them: each by itself, and whole zones.
+
+Where a zone begins is a guess (`names.zone`), and a dead name must cost its neighbours nothing: those of `uk.com` and `tokyo.jp` have
+nothing in common. So questions in a row that nobody answered only raise a suspicion against the zone, and its SOA settles it: a zone
+that answers for itself is not dead, whatever is below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mailmoat.resolver import names
+from mailmoat.resolver.circuits import Circuits
+from mailmoat.resolver.servers import UNANSWERED, Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Zones:
+    """Circuits of names and of zones, and who finds out about zones."""
+
+    def __init__(self, servers: Servers, failures: int, open_time: float, tell: Callable[[int], None]) -> None:
+        self._servers = servers
+        self._names = Circuits(failures, open_time)
+        self._zones = Circuits(failures, open_time)
+        self._tell = tell
+        """Told how many names and zones are left alone, whenever that may have changed."""
+        self._checks: dict[str, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self._zones)
+
+    def refuses(self, name: str) -> bool:
+        """Whether a question for the name is not to be asked."""
+        return self._names.refuses(name) or self._zones.refuses(names.zone(name))
+
+    def asked(self, name: str) -> None:
+        """A question for it goes through."""
+        self._names.asked(name)
+        self._zones.asked(names.zone(name))
+
+    def given_up(self, name: str) -> None:
+        """And was given up."""
+        self._names.given_up(name)
+        self._zones.given_up(names.zone(name))
+
+    def answered(self, name: str) -> None:
+        """An answer came."""
+        self._names.answered(name)
+        self._zones.answered(names.zone(name))
+        self._tell(self._names.open + self._zones.open)
+
+    def unanswered(self, name: str) -> None:
+        """No answer came in time."""
+        zone = names.zone(name)
+        if self._names.unanswered(name):
+            self._names.leave_alone(name)
+        if self._zones.unanswered(zone) and zone not in self._checks:
+            check = self._checks[zone] = asyncio.create_task(self._find_out(zone))
+            check.add_done_callback(partial(self._found_out, zone))
+        self._tell(self._names.open + self._zones.open)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        for check in self._checks.values():
+            check.cancel()
+        self._names.clear()
+        self._zones.clear()
+        self._tell(0)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        checks = list(self._checks.values())
+        self.clear()
+        if checks:
+            await asyncio.wait(checks)
+
+    async def _find_out(self, zone: str) -> None:
+        answer, _ = await self._servers.ask(names.labels(zone) or (), "SOA")
+        if answer == UNANSWERED:
+            self._zones.leave_alone(zone)
+        else:
+            self._zones.answered(zone)
+        self._tell(self._names.open + self._zones.open)
+
+    def _found_out(self, zone: str, check: asyncio.Task[None]) -> None:
+        if self._checks.get(zone) is check:
+            del self._checks[zone]
