@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.hostileanswers import HOSTILE, WHOLE, plain, seconds
 
-from mailmoat import clock
+from mailmoat import clock, maillog
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
 from mailmoat.resolver.cache import Cache
 from mailmoat.resolver.circuits import MOST, Circuits
-from mailmoat.resolver.servers import of_the_system
+from mailmoat.resolver.resolv_conf import ResolvConf
 from mailmoat.settings import Settings, load
 from mailmoat.settings.name_server import NameServer, name_server
 
@@ -30,6 +30,16 @@ def now(monkeypatch):
     time = [1000.0]
     monkeypatch.setattr(clock, "monotonic", lambda: time[0])
     return time
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """(event, servers, reason) of each line about them."""
+    lines = []
+    monkeypatch.setattr(
+        maillog, "event", lambda event, **fields: lines.append((event, fields["servers"], fields.get("reason")))
+    )
+    return lines
 
 
 # --- octets ---
@@ -284,9 +294,44 @@ def test_the_systems_servers(tmp_path):
         "  nameserver 2001:DB8::1 # x\nnameserver fe80::1%eth0\n"
     )
     expected = (NameServer("192.0.2.1", 53), NameServer("2001:db8::1", 53), NameServer("fe80::1%eth0", 53))
-    assert of_the_system(path) == expected
+    assert ResolvConf(path).servers == expected
     path.write_text("search a.test\n")
-    assert of_the_system(path) == of_the_system(tmp_path / "none") == (NameServer("127.0.0.1"),)
+    assert ResolvConf(path).servers == ResolvConf(tmp_path / "none").servers == (NameServer("127.0.0.1"),)
+
+
+def test_the_systems_servers_are_read_again_when_their_file_changes(tmp_path, now, logged):
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 192.0.2.1\n")
+    system = ResolvConf(path)
+    path.write_text("nameserver 192.0.2.2\nnameserver 192.0.2.3\n")
+    assert not system.changed()
+    now[0] += 1
+    assert system.changed()
+    assert system.servers == (NameServer("192.0.2.2"), NameServer("192.0.2.3"))
+    now[0] += 1
+    assert not system.changed()
+    assert logged == [("name-servers-changed", ["192.0.2.2:53", "192.0.2.3:53"], None)]
+
+
+def test_a_file_that_names_no_server_changes_nothing_and_is_logged_once(tmp_path, now, logged):
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 192.0.2.1\n")
+    system = ResolvConf(path)
+    kept = ["192.0.2.1:53"]
+    for spoil in (lambda: path.write_text("nameserver 192.0.2."), lambda: path.write_text(""), path.unlink, path.mkdir):
+        spoil()
+        for _ in range(3):
+            now[0] += 1
+            assert not system.changed()
+    assert [(event, servers) for event, servers, _ in logged] == [("name-servers-kept", kept)] * 4
+    assert [reason for *_, reason in logged] == [
+        "it names no server", "it names no server", "No such file or directory", "Is a directory",
+    ]  # fmt: skip
+    path.rmdir()
+    path.write_text("nameserver 192.0.2.1\n")
+    now[0] += 1
+    assert not system.changed()
+    assert system.servers == (NameServer("192.0.2.1"),)
 
 
 def test_servers_are_written_with_a_port_or_without():

@@ -11,7 +11,7 @@ import uvloop
 from tests.nameserver import NameServer
 
 from mailmoat import clock, metrics
-from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names
+from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.tree import DnsSettings
 
@@ -227,6 +227,39 @@ def test_a_deaf_server_is_waited_for_once_and_asked_again_later(server, monkeypa
         uvloop.run(whole())
 
 
+@pytest.mark.parametrize("fault", [None, "drop"])
+def test_other_servers_of_the_system_are_asked_as_soon_as_they_are_named(server, tmp_path, monkeypatch, fault):
+    """Also when those before were found dead; a question that is under way gets its answer."""
+    path = tmp_path / "resolv.conf"
+    monkeypatch.setattr(resolv_conf.ResolvConf.__init__, "__defaults__", (path,))
+
+    async def whole(old):
+        path.write_text(f"nameserver {old.address}\n")
+        asked = resolver(failures=2)
+        old.set("slow.test", delay=TIMEOUT / 2, fault=fault)
+        waiting = [asyncio.create_task(ask(asked, f"a{number}.slow.test")) for number in range(3)]
+        if fault:
+            await asyncio.wait(waiting)
+            await asked._life._check
+            assert asked.cached("example.test", "A") == Failed(Failure.BROKEN)
+        else:
+            await asyncio.sleep(TIMEOUT / 4)
+        path.write_text(f"nameserver {server.address}\noptions edns0\n")
+        later = clock.monotonic() + 1
+        monkeypatch.setattr(clock, "monotonic", lambda: later)
+        assert (await ask(asked))[0] == FOUND
+        assert {answer for answer, _ in await asyncio.gather(*waiting)} == {
+            Failed(Failure.TIMEOUT) if fault else NoName(60)
+        }
+        assert server.questions == [("example.test", "TXT")]
+        await asked.close()
+
+    with NameServer() as old:
+        if fault:
+            old.set("", fault=fault)
+        uvloop.run(whole(old))
+
+
 # --- what is dead is left alone ---
 
 
@@ -299,10 +332,10 @@ def test_a_dead_name_costs_its_neighbours_nothing(server, suffix):
             Failed(Failure.TIMEOUT)
         }
         await settled(asked)
-        assert (names.zone(dead), "SOA") in server.questions
         is_zone = names.zone(dead) == dead
         assert (await ask(asked, alive, "A"))[0] == Found(("192.0.2.1",), 300)
         assert shown(metrics.DNS_CIRCUITS_OPEN) == is_zone
+        assert (names.zone(dead), "SOA") in server.questions
         await asyncio.gather(*(ask(asked, dead, kind) for kind in ("MX", "TXT")))
         assert asked.cached(dead, "AAAA") == Failed(Failure.BROKEN)
         assert asked.cached(alive, "TXT") is None

@@ -46,6 +46,12 @@ class Life:
             self._next_check = None
             self._tell(False)
 
+    def renew(self) -> None:
+        """The servers are others: nothing is known of them."""
+        if self._check:
+            self._check.cancel()
+        self.answered()
+
     def unanswered(self) -> None:
         """No server answered a question."""
         self._unanswered += 1

@@ -76,6 +76,9 @@ class DnsResolver:
         return self._failed(Failure.BROKEN) if self._refuses(name) else None
 
     def _refuses(self, name: str) -> bool:
+        if self._servers.changed():
+            self._zones.clear()
+            self._life.renew()
         return self._closed or self._life.refuses() or self._zones.refuses(name)
 
     async def _ask(self, key: Key) -> Answer:

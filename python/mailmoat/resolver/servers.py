@@ -7,36 +7,18 @@ CancelledError.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.resolver import exchange, wire
 from mailmoat.resolver.answer import Answer, Failed, Failure
-from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.resolver.resolv_conf import ResolvConf
 
 if TYPE_CHECKING:
+    from mailmoat.settings.name_server import NameServer
     from mailmoat.settings.tree import DnsSettings
 
-RESOLV_CONF: Final = Path("/etc/resolv.conf")
 UNANSWERED: Final = Failed(Failure.TIMEOUT)
-
-
-def of_the_system(path: Path = RESOLV_CONF) -> tuple[NameServer, ...]:
-    """The servers of resolv.conf(5); this machine when it names none, as the C library has it."""
-    servers = []
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        match line.split():
-            case ["nameserver", address, *_]:
-                try:
-                    servers.append(name_server(address))
-                except ValueError:
-                    continue
-    return tuple(servers) or (NameServer("127.0.0.1"),)
 
 
 class _Known:
@@ -57,7 +39,16 @@ class Servers:
         self._timeout = settings.timeout
         self._lifetime = settings.lifetime
         self._rest = settings.open_time
-        self._servers = [_Known(address) for address in settings.servers or of_the_system()]
+        self._system = None if settings.servers else ResolvConf()
+        self._servers = [_Known(address) for address in (self._system.servers if self._system else settings.servers)]
+
+    def changed(self) -> bool:
+        """Whether they are others from now on, because the system's are. Questions on their way end with those they were put to."""
+        if self._system is None or not self._system.changed():
+            return False
+        known = {server.address: server for server in self._servers}
+        self._servers = [known.get(address) or _Known(address) for address in self._system.servers]
+        return True
 
     async def ask(self, labels: tuple[bytes, ...], kind: str) -> tuple[Answer, int]:
         """(answer, octets it came in). A server that fails is followed by the next; one that is silent is asked again."""
