@@ -50,7 +50,7 @@ class FakeResolver:
         """Seconds until a question that nobody answers has failed."""
         self._answers: dict[str, dict[str, Answer]] = {}
         self._treatment: dict[str, tuple[str | None, float]] = {}
-        self._cache = Cache(10_000)
+        self._cache = Cache(1 << 20)
         self._flights = Flights(self._ask)
         self._closed = False
         for (name, kind), answer in (zones or {}).items():
@@ -96,7 +96,7 @@ class FakeResolver:
             return Failed(FAULTS[fault])
         answer = self._answer(name, kind)
         if not isinstance(answer, Failed) and answer.ttl > 0:
-            self._cache.put(key, answer, clock.monotonic() + answer.ttl, 0)
+            self._cache.put(key, answer, clock.monotonic() + answer.ttl)
         return answer
 
     def _treated(self, name: str) -> tuple[str | None, float]:

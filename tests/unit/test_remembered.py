@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from unittest import mock
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mailmoat.resolver import Budget, Found, NoName
 from mailmoat.senderid import evaluate, remembered
 from mailmoat.senderid.evaluate import Evaluator, Question, Scope, Status
+from mailmoat.senderid.values import Result
 
 
 class Resolver:
@@ -102,10 +104,37 @@ def test_long_answers_are_not_kept_and_the_rest_is_bounded(evaluations):
     check(evaluator, "a@long.test")
     check(evaluator, "a@long.test")
     assert evaluations.call_count == 2
-    with mock.patch.object(remembered, "MOST", 3):
-        for number in range(5):
-            check(evaluator, f"a@d{number}.test")
-        assert len(evaluator._remembered) == 3
-        check(evaluator, "a@d4.test")
-        check(evaluator, "a@d0.test")
+    with mock.patch.object(remembered, "ROOM", 5000):
+        evaluator = Evaluator(Resolver(**texts))
+    for number in range(5):
+        check(evaluator, f"a@d{number}.test")
+    assert 1 < len(evaluator._remembered) < 5
+    check(evaluator, "a@d4.test")
+    check(evaluator, "a@d0.test")
     assert evaluations.call_count == 8
+
+
+@pytest.mark.parametrize(
+    "record", ["v=spf1 -all", "v=spf1 exists:%{l}.a.test include:b.test -all", "v=spf1 " + "a " * 2000]
+)
+def test_the_room_is_memory(record):
+    """Filled with results, it takes what it was given and not much less; what it rests on counts as its own."""
+    room = 1 << 20
+    with mock.patch.object(remembered, "ROOM", room):
+        evaluator = Evaluator(Resolver())
+    kept = evaluator._remembered
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        count = 0
+        while len(kept) == count:
+            domain = f"sender{count}.test"
+            answers = {(f"{domain}", "TXT"): Found((f"{record} {count}".encode(),), 300.0 + count)}
+            question = Question(f"192.0.2.{count}", Scope.PRA, f"{count}@{domain}", f"{count}.test", "mx.test")
+            result = Result(Status.PASS, "Permitted", "", "".join(domain), f"ip4:192.0.2.{count}")
+            kept.put(question, domain, "l", answers, result)
+            count += 1
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert room / 2 < used < 1.05 * room

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import dns.edns
 import dns.message
@@ -209,31 +210,63 @@ def test_a_zone_is_guessed(name, zone):
 # --- the cache ---
 
 ANSWER = Found(("192.0.2.1",), 300)
+ENTRY = 600
+"""Octets of memory of one answer in the cache, about."""
 
 
 def test_the_least_recently_used_answer_goes_first():
-    cache = Cache(2)
-    cache.put(("a", "A"), ANSWER, 10, 100)
-    cache.put(("b", "A"), ANSWER, 10, 100)
+    cache = Cache(2 * ENTRY)
+    cache.put(("a", "A"), ANSWER, 10)
+    cache.put(("b", "A"), ANSWER, 10)
     assert cache.get(("a", "A"), 0) == ANSWER
-    cache.put(("c", "A"), ANSWER, 10, 100)
+    cache.put(("c", "A"), ANSWER, 10)
     assert [cache.get((name, "A"), 0) for name in "abc"] == [ANSWER, None, ANSWER]
     assert cache.get(("c", "A"), 10) is None
     assert len(cache) == 1
 
 
 def test_a_large_answer_takes_the_room_of_many():
-    cache = Cache(70)
+    cache = Cache(70 * ENTRY)
     for number in range(10):
-        cache.put((str(number), "A"), ANSWER, 10, 100)
-    cache.put(("big", "TXT"), ANSWER, 10, 64_000)
-    assert len(cache) == 8
-    cache.put(("big", "TXT"), ANSWER, 10, 100)
-    cache.put(("huge", "TXT"), ANSWER, 10, 80_000)
+        cache.put((str(number), "A"), ANSWER, 10)
+    big = Found((b"x" * 68 * ENTRY,), 300)
+    cache.put(("big", "TXT"), big, 10)
+    assert 1 < len(cache) < 5
+    cache.put(("big", "TXT"), ANSWER, 10)
+    cache.put(("huge", "TXT"), Found((b"x" * 80 * ENTRY,), 300), 10)
     assert len(cache) == 0
     for number in range(100):
-        cache.put((str(number), "A"), ANSWER, 10, 100)
-    assert len(cache) == 70
+        cache.put((str(number), "A"), ANSWER, 10)
+    assert 60 < len(cache) < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "answer"),
+    [
+        ("n{}.example.test", "A", reply("A", rcode=3, authority=[SOA])),
+        ("{}.test", "A", reply("A", ("example.test.", 500, "IN", "A", "192.0.2.1"))),
+        ("a.long.name.below.{}.example.test", "TXT", reply("TXT", ("example.test.", 5, "IN", "TXT", "v=spf1 mx -all"))),
+        ("{}.test", "TXT", reply("TXT", ("example.test.", 500, "IN", "TXT", '"x" ' * 3000))),
+        ("{}.test", "MX", reply("MX", ("example.test.", 500, "IN", "MX", *(f"500 mx{n}.test." for n in range(50))))),
+        ("{}.test", "TXT", reply("TXT", ("example.test.", 500, "IN", "TXT", *map(str, range(300))))),
+    ],
+    ids=["no name", "address", "record", "tiny strings", "many hosts", "many texts"],
+)
+def test_the_room_is_memory(name, kind, answer):
+    """Filled with answers as they come from the wire, the cache takes what it was given and not much less."""
+    room = 4 << 20
+    cache = Cache(room)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        number = 0
+        while len(cache) == number:
+            cache.put((name.format(number), kind), wire.read(answer[1]), 10.5 + number)
+            number += 1
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * room < used < 1.05 * room
 
 
 # --- circuits ---

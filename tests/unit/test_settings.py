@@ -66,7 +66,7 @@ DEFAULTS = {
     "dns.lifetime": 5.0,
     "dns.budget_queries": 40,
     "dns.budget_time": 20.0,
-    "dns.cache_entries": 10_000,
+    "dns.cache_size": 16 << 20,
     "dns.cache_time": 86400.0,
     "dns.negative_time": 3600.0,
     "dns.failures": 5,

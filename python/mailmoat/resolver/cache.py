@@ -1,27 +1,28 @@
 """Answers, kept as long as they may be and no more of them than there is room for. Never waits, never fails.
 
-An answer of more than a KiB counts as many entries as it has KiB: the bound holds for memory as well as for number.
+The room is octets of this process's memory, objects and tables included, as the interpreter counts them (`memory`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from mailmoat.resolver.answer import Answer
+from mailmoat.resolver.answer import Answer, Found
 
 Key: TypeAlias = tuple[str, str]
 """A normal name and a kind."""
 
-_UNIT: Final = 1024
+_PLACE: Final = 256
+"""An entry besides name and answer: tuples and numbers, and its places in the ordered table, part of which is empty."""
 
 
 class Cache:
     """The least recently used goes first."""
 
-    def __init__(self, entries: int) -> None:
-        self._room = entries
+    def __init__(self, octets: int) -> None:
+        self._room = octets
         self._kept: OrderedDict[Key, tuple[float, int, Answer]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -38,11 +39,11 @@ class Cache:
         self._kept.move_to_end(key)
         return found[2]
 
-    def put(self, key: Key, answer: Answer, until: float, octets: int) -> None:
-        """Keep an answer that came in a message of so many octets."""
+    def put(self, key: Key, answer: Answer, until: float) -> None:
+        """Keep an answer until then."""
         if key in self._kept:
             self._drop(key)
-        size = 1 + octets // _UNIT
+        size = _PLACE + memory(key[0]) + memory_of(answer)
         self._kept[key] = (until, size, answer)
         self._room -= size
         while self._room < 0:
@@ -50,3 +51,14 @@ class Cache:
 
     def _drop(self, key: Key) -> None:
         self._room += self._kept.pop(key)[1]
+
+
+def memory_of(answer: Answer) -> int:
+    """Octets of memory that an answer takes."""
+    return memory(answer) + (memory(answer.records) if isinstance(answer, Found) else 0)
+
+
+def memory(value: object) -> int:
+    """Octets of memory that a value takes, with what is in it when it is a tuple; allocated by sixteens."""
+    size = (sys.getsizeof(value) + 15) & ~15
+    return size + sum(map(memory, value)) if isinstance(value, tuple) else size

@@ -69,7 +69,7 @@ class Life:
             self._check = asyncio.create_task(self._ask_for_the_root())
 
     async def _ask_for_the_root(self) -> None:
-        answer, _ = await self._servers.ask((), "SOA")
+        answer = await self._servers.ask((), "SOA")
         if answer != UNANSWERED:
             self.answered()
             return

@@ -34,7 +34,7 @@ class DnsResolver:
         self._settings = settings
         self._figures = figures
         self._servers = Servers(settings)
-        self._cache = Cache(settings.cache_entries)
+        self._cache = Cache(settings.cache_size)
         self._flights = Flights(self._ask)
         self._zones = Zones(self._servers, settings.failures, settings.open_time, self._circuits_changed)
         self._life = Life(self._servers, settings.failures, settings.open_time, self._servers_changed)
@@ -89,7 +89,7 @@ class DnsResolver:
         self._count(metrics.DNS_QUESTIONS)
         self._zones.asked(name)
         try:
-            answer, octets = await self._servers.ask(names.labels(name) or (), kind)
+            answer = await self._servers.ask(names.labels(name) or (), kind)
         except asyncio.CancelledError:
             self._zones.given_up(name)
             raise
@@ -99,17 +99,17 @@ class DnsResolver:
         else:
             self._zones.answered(name)
             self._life.answered()
-        self._keep(key, answer, octets)
+        self._keep(key, answer)
         return answer
 
-    def _keep(self, key: Key, answer: Answer, octets: int) -> None:
+    def _keep(self, key: Key, answer: Answer) -> None:
         if isinstance(answer, Failed):
             seconds = FAILURE_TIME
         else:
             longest = self._settings.cache_time if isinstance(answer, Found) else self._settings.negative_time
             seconds = min(answer.ttl, longest)
         if seconds > 0:
-            self._cache.put(key, answer, clock.monotonic() + seconds, octets)
+            self._cache.put(key, answer, clock.monotonic() + seconds)
 
     def _failed(self, reason: Failure) -> Failed:
         self._count(metrics.DNS_FAILURES[reason])

@@ -50,8 +50,8 @@ class Servers:
         self._servers = [known.get(address) or _Known(address) for address in self._system.servers]
         return True
 
-    async def ask(self, labels: tuple[bytes, ...], kind: str) -> tuple[Answer, int]:
-        """(answer, octets it came in). A server that fails is followed by the next; one that is silent is asked again."""
+    async def ask(self, labels: tuple[bytes, ...], kind: str) -> Answer:
+        """The answer. A server that fails is followed by the next; one that is silent is asked again."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._lifetime
         failure = UNANSWERED
@@ -61,7 +61,7 @@ class Servers:
             for server in asked:
                 left = deadline - loop.time()
                 if left <= 0:
-                    return failure, 0
+                    return failure
                 try:
                     octets = await self._try(server, labels, kind, min(self._timeout, left))
                 except TimeoutError:
@@ -71,9 +71,9 @@ class Servers:
                     continue
                 answer = wire.read(octets)
                 if answer != wire.UNREADABLE:
-                    return answer, len(octets)
+                    return answer
                 failure = wire.UNREADABLE
-        return failure, 0
+        return failure
 
     async def _try(self, server: _Known, labels: tuple[bytes, ...], kind: str, seconds: float) -> bytes:
         try:

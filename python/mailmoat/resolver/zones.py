@@ -79,7 +79,7 @@ class Zones:
             await asyncio.wait(checks)
 
     async def _find_out(self, zone: str) -> None:
-        answer, _ = await self._servers.ask(names.labels(zone) or (), "SOA")
+        answer = await self._servers.ask(names.labels(zone) or (), "SOA")
         if answer == UNANSWERED:
             self._zones.leave_alone(zone)
         else:

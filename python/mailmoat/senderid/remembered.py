@@ -2,7 +2,8 @@
 
 A check is a pure function of its question and the DNS's answers, so its result holds until one of these is another: that is asked
 of the resolver's cache each time, and times to live stay the resolver's business. A host that sends many messages of one domain
-is judged once. Bounded: the least recently used go first, and what rests on long answers is not kept. Never asks, never waits.
+is judged once. Bounded in octets of memory: the least recently used go first, and what rests on long answers is not kept. Never asks,
+never waits.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from mailmoat.resolver import Found
+from mailmoat.resolver.cache import memory, memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 
     Answers: TypeAlias = Mapping[tuple[str, Kind], Answer]
 
-MOST: Final = 2048
+ROOM: Final = 4 << 20
+"""Octets of memory, with all that the results rest on: an answer stays as long as a result does, when the resolver forgot it, too."""
 LONGEST: Final = 8192
-"""Octets of all answers under a result, roughly; an answer stays in memory as long as a result that rests on it."""
+"""Octets of memory under one result."""
+_PLACE: Final = 256
+"""An entry besides its texts: the result, tuples and a number, and its places in the ordered table, part of which is empty."""
+_NAME: Final = 80
+"""A tuple of a name, a kind and an answer, and its place."""
 
 _PERSONAL: Final = frozenset("slh")
 """Macro letters that speak of the mailbox or the HELO name (RFC 7208 7.2)."""
@@ -33,7 +39,10 @@ class Remembered:
     """The results of one evaluator."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, ...], tuple[Result, tuple[tuple[str, Kind, Answer], ...]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], tuple[Result, tuple[tuple[str, Kind, Answer], ...], int]] = (
+            OrderedDict()
+        )
+        self._room = ROOM
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -44,22 +53,32 @@ class Remembered:
             found = self._kept.get(key)
             if found is None:
                 continue
-            result, answers = found
+            result, answers, _ = found
             if all(resolver.cached(name, kind) is answer for name, kind, answer in answers):
                 self._kept.move_to_end(key)
                 return result
-            del self._kept[key]
+            self._drop(key)
         return None
 
     def put(self, question: Question, domain: str, letters: Collection[str], answers: Answers, result: Result) -> None:
         """Keep a result that rests on these answers and on the values of these macro letters."""
-        if _FLEETING in letters or sum(map(_size, answers.values())) > LONGEST:
+        if _FLEETING in letters:
+            return
+        under = tuple((name, kind, answer) for (name, kind), answer in answers.items())
+        size = sum(_NAME + memory(name) + memory_of(answer) for name, _, answer in under)
+        if size > LONGEST:
             return
         key = _of_domain(question, domain) if _PERSONAL.isdisjoint(letters) else _of_mailbox(question, domain)
-        self._kept[key] = result, tuple((name, kind, answer) for (name, kind), answer in answers.items())
-        self._kept.move_to_end(key)
-        if len(self._kept) > MOST:
-            self._kept.popitem(last=False)
+        if key in self._kept:
+            self._drop(key)
+        size += _PLACE + memory((*key, result.explanation, result.mechanism, result.problem))
+        self._kept[key] = result, under, size
+        self._room -= size
+        while self._room < 0:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[str, ...]) -> None:
+        self._room += self._kept.pop(key)[2]
 
 
 def _of_domain(question: Question, domain: str) -> tuple[str, ...]:
@@ -68,8 +87,3 @@ def _of_domain(question: Question, domain: str) -> tuple[str, ...]:
 
 def _of_mailbox(question: Question, domain: str) -> tuple[str, ...]:
     return question.ip, question.scope, domain, question.mailbox, question.hello
-
-
-def _size(answer: Answer) -> int:
-    records = answer.records if isinstance(answer, Found) else ()
-    return 64 * (1 + len(records)) + sum(len(record) for record in records if isinstance(record, bytes))

@@ -260,9 +260,7 @@ class DnsSettings(Branch):
         default=40, description="Questions one message may ask beyond what is already known; then it has no answers."
     )
     budget_time: Wait = Field(default=20.0, description="Time one message may spend on its questions, in seconds.")
-    cache_entries: Positive = Field(
-        default=10_000, description="Answers kept, per worker; one of more than a KiB counts once for each."
-    )
+    cache_size: Size = Field(default=16 << 20, description="Octets of memory for answers that are kept, per worker.")
     cache_time: Duration = Field(
         default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
     )
