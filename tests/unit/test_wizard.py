@@ -148,7 +148,7 @@ def test_what_is_wrong_along_the_way_is_told():
     assert lookups(record, zones).problems == [
         "`include:two.test`: two.test has 2 records where one is allowed: v=spf1, v=spf1: checks end in PermError.",
         "`include:none.test`: none.test has no record: checks end in PermError.",
-        "TXT of slow.test could not be looked up (servfail): the count may be too low.",
+        "TXT of slow.test could not be looked up (the name server failed): the count may be too low.",
         "`mx:many.test`: many.test has 11 MX hosts, more than 10: checks end in PermError.",
         "`a:none.test`: none.test has no address.",
         "`a`: a.test has no address.",
@@ -173,6 +173,7 @@ def test_a_domain_is_surveyed():
     slow = asyncio.run(survey(zones, "slow.test", Budget(10, 10)))
     assert len(slow.problems) == 4
     assert not slow.missing
+    assert (slow.addresses, slow.mx, slow.texts, slow.records) == (None, None, None, None)
 
 
 # --- the command
@@ -298,11 +299,29 @@ def test_a_wrong_command_line(run, arguments):
     assert " is no " in done.output
 
 
-def test_a_dead_resolver_is_told(monkeypatch):
+def test_no_answer_is_not_no_record(monkeypatch):
+    """What nobody could tell is called so, warned of once, and never taken for something that is not there."""
     from tests.integration.conftest import free_port
 
     monkeypatch.setenv("MAILMOAT_DNS__SERVERS", f"127.0.0.1:{free_port()}")
     monkeypatch.setenv("MAILMOAT_DNS__LIFETIME", "0.2")
-    done = CliRunner().invoke(application(), ["spf", "wizard", "example.test", "--no-input", "--mx"])
+    done = CliRunner().invoke(application(), ["spf", "wizard", "example.test", "--no-input"])
     assert done.exit_code == 1
-    assert "could not be looked up" in done.output
+    assert "MX of example.test could not be looked up (DNS did not answer)" in done.output
+    assert 'IN TXT "v=spf1 mx ~all"' in done.output
+    assert "no MX records" not in done.output
+    assert "find nothing" not in done.output
+    asked = CliRunner().invoke(application(), ["spf", "wizard", "example.test"], input="\n" * 6)
+    assert asked.output.count("not known, DNS did not answer") == 3
+    assert ": none\n" not in asked.output
+    told = json.loads(CliRunner().invoke(application(), ["spf", "wizard", "example.test", "--json"]).output)
+    assert (told["addresses"], told["mx"], told["present"]) == (None, None, None)
+
+
+def test_terms_whose_names_get_no_answer_are_not_void():
+    zones = FakeResolver()
+    zones.set("dead.test", fault="drop")
+    found = lookups("v=spf1 a:dead.test a:b.dead.test mx:dead.test mx:c.dead.test -all", zones)
+    assert found.voids == 0
+    assert len(found.problems) == 6
+    assert all("DNS did not answer" in problem for problem in found.problems)

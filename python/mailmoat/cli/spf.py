@@ -1,7 +1,7 @@
 """`mailmoat spf wizard DOMAIN`: find out what sends a domain's mail and print the records to publish.
 
 Asks step by step what no option answers; with `--no-input` or `--json` it asks nothing and takes what the DNS and the present
-record say. Publishes nothing. Status 0, warnings or not; 2: the command line is wrong.
+record say. Publishes nothing. Status 0, warnings or not; 1: something could not be looked up; 2: the command line is wrong.
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
 
 
 def _start(found: Survey, *, fresh: bool) -> Choices:
-    """What the present record says; without one, that the MX hosts send if there are any."""
+    """What the present record says; without one, that the MX hosts send if there are any, or if nobody knows."""
     from mailmoat.senderid import wizard as rules
     from mailmoat.senderid.values import Scope
 
     terms = next(filter(None, (rules.current(found, scope) for scope in (Scope.MFROM, Scope.PRA))), "")
     if terms and not fresh:
         return rules.read(terms)
-    return rules.Choices(mx=bool(found.mx), a=not found.mx and bool(found.addresses))
+    return rules.Choices(mx=found.mx != (), a=found.mx == () and bool(found.addresses))
 
 
 def _ask(start: Choices, given: dict[str, Any], domain: str) -> Choices:
@@ -191,7 +191,7 @@ async def _reach(dns: DnsSettings, domain: str, records: dict[Any, str]) -> dict
 def _show_survey(found: Survey) -> None:
     typer.echo(f"{found.domain}: {'does not exist' if found.missing else 'what there is now'}")
     for label, values in (("addresses", found.addresses), ("MX", found.mx), ("records", found.records)):
-        typer.echo(f"  {label}: {', '.join(values) or 'none'}")
+        typer.echo(f"  {label}: {'not known, DNS did not answer' if values is None else ', '.join(values) or 'none'}")
 
 
 def _show(domain: str, reaches: dict[str, Reach], warnings: list[str]) -> None:

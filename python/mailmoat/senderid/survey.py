@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
-from mailmoat.resolver import Failed, Found, NoName
+from mailmoat.resolver import Failed, Failure, Found, NoName
 from mailmoat.senderid.record import Record, TooMany, select
 
 if TYPE_CHECKING:
@@ -22,6 +22,15 @@ MAX_COUNT: Final = 100
 MAX_VOID: Final = 2
 MAX_HOSTS: Final = 10
 
+WHY: Final = {
+    Failure.TIMEOUT: "DNS did not answer",
+    Failure.BROKEN: "DNS did not answer",
+    Failure.SERVFAIL: "the name server failed",
+    Failure.BOGUS: "its signatures are wrong",
+    Failure.BUDGET: "no time is left",
+    Failure.MALFORMED: "it is no name",
+}
+
 _ASKING: Final = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)(?::([^/]*))?(?:/.*)?\Z", re.IGNORECASE)
 _REDIRECT: Final = re.compile(r"redirect=(.*)\Z", re.IGNORECASE)
 _ALL: Final = re.compile(r"[+?~-]?all\Z", re.IGNORECASE)
@@ -30,22 +39,24 @@ _RECORD: Final = re.compile(rb"v=spf1(?: |\Z)|spf2\.", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is there."""
+    """What is there; None: not known, for DNS did not answer."""
 
     domain: str
     missing: bool
     """The domain does not exist."""
-    addresses: tuple[str, ...]
-    mx: tuple[str, ...]
+    addresses: tuple[str, ...] | None
+    mx: tuple[str, ...] | None
     """Its MX hosts, the preferred ones first."""
-    texts: tuple[bytes, ...]
+    texts: tuple[bytes, ...] | None
     """Its TXT records, the strings of each joined."""
     problems: tuple[str, ...]
     """What could not be looked up."""
 
     @property
-    def records(self) -> tuple[str, ...]:
+    def records(self) -> tuple[str, ...] | None:
         """The texts that are records, or mean to be."""
+        if self.texts is None:
+            return None
         return tuple(text.decode("ascii", "replace") for text in self.texts if _RECORD.match(text))
 
 
@@ -66,16 +77,17 @@ async def survey(resolver: Resolver, domain: str, budget: Budget) -> Survey:
     kinds: tuple[Kind, ...] = ("A", "AAAA", "MX", "TXT")
     answers = {kind: await resolver.query(domain, kind, budget) for kind in kinds}
     problems = [
-        f"{kind} of {domain} could not be looked up ({answer.reason.value}): what follows may lack it."
+        f"{kind} of {domain} could not be looked up ({WHY[answer.reason]}): what follows may lack it."
         for kind, answer in answers.items()
         if isinstance(answer, Failed)
     ]
+    mx, texts = answers["MX"], answers["TXT"]
     return Survey(
         domain,
         missing=any(isinstance(answer, NoName) for answer in answers.values()),
-        addresses=tuple(str(address) for kind in kinds[:2] for address in _records(answers[kind])),
-        mx=tuple(host for _, host in sorted(_hosts(answers["MX"])) if host),
-        texts=_texts(answers["TXT"]),
+        addresses=_addresses(answers["A"], answers["AAAA"]),
+        mx=None if isinstance(mx, Failed) else tuple(host for _, host in sorted(_hosts(mx)) if host),
+        texts=None if isinstance(texts, Failed) else _texts(texts),
         problems=tuple(problems),
     )
 
@@ -117,13 +129,14 @@ class _Count:
         elif name in {"include", "redirect"}:
             await self._follow(term, target, path)
         elif name == "mx":
-            hosts = _hosts(await self._ask(target, "MX"))
-            self.found.voids += not hosts
+            answer = await self._ask(target, "MX")
+            hosts = _hosts(answer)
+            self.found.voids += not hosts and not isinstance(answer, Failed)
             if len(hosts) > MAX_HOSTS:
                 self._tell(term, f"{target} has {len(hosts)} MX hosts, more than {MAX_HOSTS}: checks end in PermError.")
         else:
-            addresses = [*_records(await self._ask(target, "A")), *_records(await self._ask(target, "AAAA"))]
-            if not addresses:
+            addresses = _addresses(await self._ask(target, "A"), await self._ask(target, "AAAA"))
+            if addresses == ():
                 self.found.voids += 1
                 self._tell(term, f"{target} has no address.")
 
@@ -145,9 +158,7 @@ class _Count:
     async def _ask(self, name: str, kind: Kind) -> Answer:
         answer = await self.resolver.query(name, kind, self.budget)
         if isinstance(answer, Failed):
-            self._tell(
-                "", f"{kind} of {name} could not be looked up ({answer.reason.value}): the count may be too low."
-            )
+            self._tell("", f"{kind} of {name} could not be looked up ({WHY[answer.reason]}): the count may be too low.")
         return answer
 
     def _tell(self, term: str, sentence: str) -> None:
@@ -156,6 +167,12 @@ class _Count:
 
 def _records(answer: Answer) -> tuple[object, ...]:
     return answer.records if isinstance(answer, Found) else ()
+
+
+def _addresses(*answers: Answer) -> tuple[str, ...] | None:
+    """All of them; None when there are none that are known, and some that are not."""
+    found = tuple(str(address) for answer in answers for address in _records(answer))
+    return None if not found and any(isinstance(answer, Failed) for answer in answers) else found
 
 
 def _hosts(answer: Answer) -> list[tuple[int, str]]:

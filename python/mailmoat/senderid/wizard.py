@@ -151,8 +151,8 @@ def zone_line(domain: str, record: str) -> str:
 
 
 def current(survey: Survey, scope: Scope) -> str:
-    """The terms of the record that counts now; "" when there is none or there are several."""
-    chosen = select(survey.texts, scope)
+    """The terms of the record that counts now; "" when there is none, there are several, or it is not known."""
+    chosen = select(survey.texts or (), scope)
     return chosen.terms.decode("ascii", "replace") if isinstance(chosen, Record) else ""
 
 
@@ -161,9 +161,9 @@ def warn(survey: Survey, chosen: Choices, reaches: dict[str, Reach]) -> list[str
     warnings = list(survey.problems)
     if survey.missing:
         warnings.append(f"{survey.domain} does not exist: to Sender ID mail from there fails, whatever you publish.")
-    if chosen.mx and not survey.mx and not survey.missing:
+    if chosen.mx and survey.mx == () and not survey.missing:
         warnings.append(f"{survey.domain} has no MX records: `mx` matches nobody.")
-    if chosen.a and not survey.addresses and not survey.missing:
+    if chosen.a and survey.addresses == () and not survey.missing:
         warnings.append(f"{survey.domain} has no address: `a` matches nobody.")
     if chosen.policy == "+all":
         warnings.append("`+all` lets everybody send in your name: it is worse than no record.")
@@ -191,7 +191,7 @@ def _warn_of_record(record: str, reach: Reach) -> list[str]:
 
 def _warn_of_present(survey: Survey) -> list[str]:
     """Several records of one kind there are now."""
-    found = {scope: select(survey.texts, scope) for scope in Scope}
+    found = {scope: select(survey.texts or (), scope) for scope in Scope}
     several = dict.fromkeys(chosen.versions for chosen in found.values() if isinstance(chosen, TooMany))
     return [
         f"There are {len(versions)} records now where one is allowed ({', '.join(versions)}): "
