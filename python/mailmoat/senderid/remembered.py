@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Answers: TypeAlias = Mapping[tuple[str, Kind], Answer]
 
-ROOM: Final = 4 << 20
+ROOM: Final = 8 << 20
 """Octets of memory, with all that the results rest on: an answer stays as long as a result does, when the resolver forgot it, too."""
 LONGEST: Final = 8192
 """Octets of memory under one result."""
