@@ -54,7 +54,7 @@ class Submitter(Agent):
         if not source or known(claim):
             return PASS
         question = Question(source, claim.scope, claim.mailbox, session.hello or "unknown", self._receiver)
-        result = self._evaluator.check(question, Budget(*self._budget))
+        result = self._evaluator.check(question, Budget(*self._budget, source))
         if isinstance(result, Result):
             return self._judge(session, source, claim, result)
         return self._wait(session, source, claim, result)
