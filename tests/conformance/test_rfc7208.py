@@ -78,7 +78,7 @@ def name_server(zones: dict[str, list]) -> NameServer:
 
 async def judge(scenario: dict, port: int) -> dict[str, object]:
     """All cases of a scenario at once, each with nothing in the cache."""
-    settings = DnsSettings(servers=f"127.0.0.1:{port}", timeout=0.7, lifetime=1.5, failures=1000)
+    settings = DnsSettings(servers=f"127.0.0.1:{port}", timeout=2, lifetime=4, failures=1000)
 
     async def one(case: dict) -> object:
         resolver = DnsResolver(settings)
