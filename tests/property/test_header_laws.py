@@ -86,7 +86,6 @@ def test_a_reader_finds_our_fields_first_and_as_written_whatever_the_content(con
         message = accept(each, f"{''.join(pieces)}\r\n".encode(), firewall=FIREWALL, piece=piece, stamps=STAMP)
         read = email.message_from_bytes(whole(message))
         assert [(name, value.partition("\r\n\tfor")[0]) for name, value in read.items()[:2]] == list(OURS)
-        lines = whole(message).partition(b"\r\n\r\n")[0].split(b"\r\n")
-        assert not [line for line in lines if not re.match(rb"[!-9;-~]+[ \t]*:|[ \t]", line)]
-        assert not any("mx.example.test" in value for value in read.get_all("Authentication-Results")[1:])
-        assert b"Authentication-Results" not in whole(message).partition(b"\r\n\r\n")[0].removeprefix(STAMP)
+        lines = whole(message).removeprefix(STAMP).partition(b"\r\n\r\n")[0].split(b"\r\n")
+        assert not [line for line in lines if line and not re.match(rb"[!-9;-~]+[ \t]*:|[ \t]", line)]
+        assert not [line for line in lines if line.startswith(b"Authentication-Results")]
