@@ -91,7 +91,10 @@ fn responsible(content: &[u8]) {
         let written = format!("{name}: {address}\r\n");
         assert_eq!(responsible_address(written.as_bytes()), Responsible::Found(name, address.clone()));
     }
-    assert_eq!(responsible_address(&[b"X: From:\r\n", content].concat()), found);
+    // A field in front changes nothing, unless what was in front needs to be there.
+    if fields(content).next().is_some_and(|first| name(line(content)) == Some(first.name)) {
+        assert_eq!(responsible_address(&[b"X: From:\r\n", content].concat()), found);
+    }
 }
 
 /// Octets of the header section without its empty line.
