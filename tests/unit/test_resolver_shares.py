@@ -190,6 +190,17 @@ def test_an_abandoned_question_that_is_asked_again_has_its_room_again(server):
     run(server, work)
 
 
+def test_a_fault_costs_those_who_asked_and_no_room(server, monkeypatch):
+    async def work(resolver):
+        monkeypatch.setattr(resolver._servers, "ask", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await resolver.query("example.test", "A", Budget(1, 20))
+        assert resolver._flights._room == 64
+        assert len(resolver._flights) == 0
+
+    run(server, work)
+
+
 def test_who_waits_for_room_is_told_when_its_zone_is_found_dead(server):
     async def work(resolver):
         waiting = flood(resolver, [f"198.51.100.{number}" for number in range(8)], 50)

@@ -44,7 +44,7 @@ class _Flight:
 
 
 class Flights:
-    """Asked and not yet answered. `ask` puts a question to the servers and raises nothing but CancelledError."""
+    """Asked and not yet answered. `ask` puts a question to the servers; what it raises comes out of `answer`."""
 
     def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]]) -> None:
         self._ask = ask
@@ -128,9 +128,14 @@ class Flights:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
             self._abandoned.pop(flight.key, None)
-        flight.answer.set_result(Failed(Failure.BROKEN) if task.cancelled() else task.result())
         if flight.askers:
             self._free(flight)
+        if task.cancelled():
+            flight.answer.set_result(Failed(Failure.BROKEN))
+        elif error := task.exception():
+            flight.answer.set_exception(error)
+        else:
+            flight.answer.set_result(task.result())
 
     def _free(self, flight: _Flight) -> None:
         self._count(flight, -1)
