@@ -106,6 +106,7 @@ class Flights:
                 del counter[key]
 
     def _start(self, flight: _Flight) -> None:
+        self._line.pop(flight.key, None)
         self._count(flight, 1)
         if len(self._abandoned) > self._room:
             self._give_up(next(iter(self._abandoned.values())))
@@ -150,7 +151,6 @@ class Flights:
             if not self._room:
                 break
             if self._has_room(flight):
-                del self._line[flight.key]
                 self._start(flight)
 
 
