@@ -10,6 +10,7 @@
 //! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
 //! * Every 5yz reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
 //!   earlier are in the output already and leave first. 2yz, 3yz, 4yz and 421 are never held.
+//! * One turn takes at most [`TURN_COMMANDS`]; what is left waits (`Yield`) until the others of the worker had theirs.
 //! * The result never depends on how the input was cut: a line is judged when its end is there, a content when its end is.
 //!
 //! It reads no clock, opens no socket and knows no policy.
@@ -36,6 +37,11 @@ const COMMAND_BOUND: usize = 65_536;
 const TLS_HELLO: &[u8] = &[0x16, 0x03];
 /// Refusals remembered for the log, the last ones.
 const REFUSALS: usize = 4;
+/// Commands worked on before the other sessions have their turn. Ordinary mail pipelines fewer (RFC 2920 3.1).
+pub const TURN_COMMANDS: u32 = 16;
+/// Recipients of one transaction refused because it has enough of them (RFC 5321 4.5.3.1.10: 452, and the client may send the
+/// rest later) before each further one counts as an error.
+const RECIPIENTS_OVERSHOOT: u32 = 1000;
 
 type Offered = fn(&Config) -> bool;
 const ALWAYS: Offered = |_| true;
@@ -72,7 +78,7 @@ pub struct Config {
     pub recipients: usize,
     /// `Received` fields of a content.
     pub hops: usize,
-    /// 5yz replies before the session is closed.
+    /// Errors before the session is closed: 5xx replies, and recipients far beyond the limit.
     pub errors: u32,
     /// Commands without an accepted message before the session is closed.
     pub idle_commands: u32,
@@ -121,6 +127,8 @@ pub enum Step {
     Close,
     /// Nothing new: what was asked before is still owed; input was kept.
     Wait,
+    /// A turn of the others, then [`Session::proceed`]: there is more input than one turn takes.
+    Yield,
 }
 
 /// What policy says at a stage.
@@ -211,6 +219,8 @@ pub struct Transaction {
     pub recipients: Vec<(Address, Option<Reply>)>,
     /// Parameters of MAIL.
     pub parameters: MailParameters,
+    /// Recipients refused because there are enough.
+    excess: u32,
     discard: bool,
 }
 
@@ -297,7 +307,10 @@ pub struct Session {
     broken: bool,
     output: Vec<u8>,
     owed: Owed,
+    /// Commands this turn may still take.
+    turn: u32,
     idle: u32,
+    errors: u32,
     tally: Tally,
     queue_id: Box<str>,
 }
@@ -321,7 +334,9 @@ impl Session {
             broken: false,
             output: Vec::new(),
             owed: Owed::Nothing,
+            turn: TURN_COMMANDS,
             idle: 0,
+            errors: 0,
             tally: Tally::default(),
             queue_id: "".into(),
         }
@@ -333,9 +348,10 @@ impl Session {
         self.drive(flow)
     }
 
-    /// Takes input.
+    /// Takes input and begins a turn.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
         let mut octets = octets;
+        self.turn = TURN_COMMANDS;
         if self.phase == Phase::Closed {
             return Step::Close;
         }
@@ -354,6 +370,12 @@ impl Session {
         if matches!(self.owed, Owed::Nothing) { self.drive(Flow::Next) } else { Step::Wait }
     }
 
+    /// Begins a turn with the input that is there.
+    pub fn proceed(&mut self) -> Step {
+        self.turn = TURN_COMMANDS;
+        if matches!(self.owed, Owed::Nothing) { self.drive(Flow::Next) } else { Step::Wait }
+    }
+
     /// Policy's verdict at the stage that was asked.
     pub fn answer(&mut self, verdict: Verdict) -> Step {
         match std::mem::replace(&mut self.owed, Owed::Nothing) {
@@ -368,8 +390,9 @@ impl Session {
         }
     }
 
-    /// The hold is over.
+    /// The hold is over: a turn begins.
     pub fn release(&mut self) -> Step {
+        self.turn = TURN_COMMANDS;
         match std::mem::replace(&mut self.owed, Owed::Nothing) {
             Owed::Release(reply) => {
                 let flow = self.send(&reply);
@@ -382,12 +405,13 @@ impl Session {
         }
     }
 
-    /// The message is on disk, or could not be put there and `refused` says what the peer is told.
+    /// The message is on disk, or could not be put there and `refused` says what the peer is told: a turn begins.
     pub fn committed(&mut self, refused: Option<Reply>) -> Step {
         if !matches!(self.owed, Owed::Commit) {
             return Step::Wait;
         }
         self.owed = Owed::Nothing;
+        self.turn = TURN_COMMANDS;
         self.reset();
         let reply = refused.unwrap_or_else(|| {
             self.tally.messages += 1;
@@ -602,7 +626,7 @@ impl Session {
         self.say(reply)
     }
 
-    /// Takes one command line. None: its end is not there yet.
+    /// Takes one command line, if the turn has room for it. None: its end is not there yet.
     fn line(&mut self, rest: &[u8]) -> Option<Flow> {
         let limit = if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line };
         if !self.overlong && rest.starts_with(TLS_HELLO) {
@@ -618,6 +642,10 @@ impl Session {
             }
             return None;
         };
+        if self.turn == 0 {
+            return Some(Flow::Stop(Step::Yield));
+        }
+        self.turn -= 1;
         self.taken += end + 1;
         self.tally.commands += 1;
         let line = rest.get(..end).unwrap_or_default();
@@ -700,7 +728,7 @@ impl Session {
         if limit > 0 && parameters.size.is_some_and(|size| size > limit) {
             return self.say(reply::TOO_LARGE);
         }
-        let transaction = Transaction { reverse_path, recipients: Vec::new(), parameters, discard: false };
+        let transaction = Transaction { reverse_path, recipients: Vec::new(), parameters, excess: 0, discard: false };
         self.ask(Question::Mail(Box::new(transaction)))
     }
 
@@ -717,9 +745,17 @@ impl Session {
             return self.say(reply::NEEDS_SMTPUTF8);
         }
         if self.config.recipients > 0 && count >= self.config.recipients {
-            return self.say(reply::TOO_MANY_RECIPIENTS);
+            return self.beyond_recipients();
         }
         self.ask(Question::Rcpt(address))
+    }
+
+    fn beyond_recipients(&mut self) -> Flow {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.excess += 1;
+            self.errors += u32::from(transaction.excess > RECIPIENTS_OVERSHOOT);
+        }
+        self.say(reply::TOO_MANY_RECIPIENTS)
     }
 
     fn ask(&mut self, question: Question) -> Flow {
@@ -844,8 +880,8 @@ impl Session {
     fn send(&mut self, reply: &Reply) -> Flow {
         self.count(reply);
         reply.write(&mut self.output);
-        let errors = self.tally.replies[5];
-        if reply.class() == 5 && self.config.errors > 0 && errors >= self.config.errors {
+        self.errors += u32::from(reply.class() == 5);
+        if self.config.errors > 0 && self.errors >= self.config.errors {
             return self.close(&reply::TOO_MANY_ERRORS);
         }
         Flow::Next

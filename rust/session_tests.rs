@@ -40,7 +40,7 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
     let mut pieces = pieces.iter();
     loop {
         record.push_str(&String::from_utf8_lossy(&session.take_output()));
-        if late && !matches!(step, Step::NeedInput | Step::Close) {
+        if late && !matches!(step, Step::NeedInput | Step::Yield | Step::Close) {
             if let Some(piece) = pieces.next() {
                 assert_eq!(session.receive(piece), Step::Wait);
             }
@@ -65,6 +65,7 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
                 record += &format!("<commit {:?} {:?}>", message.envelope, message.content.octets);
                 session.committed(None)
             }
+            Step::Yield => session.proceed(),
             Step::Close => return record + "<close>",
         };
     }
@@ -256,6 +257,54 @@ fn bounds_a_command_line() {
         session.receive(&[b'x'; 100]);
         assert!(session.buffered() < 1000);
     }
+}
+
+#[test]
+fn one_turn_takes_so_many_commands_and_the_rest_waits_for_the_next() {
+    let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
+    session.connect();
+    session.take_output();
+    let mut step = session.receive("NOOP\r\n".repeat(40).as_bytes());
+    for commands in [16, 32, 40] {
+        assert_eq!((session.tally().commands, session.buffered()), (commands, (40 - commands as usize) * 6));
+        assert_eq!(step, if commands < 40 { Step::Yield } else { Step::NeedInput });
+        step = session.proceed();
+    }
+    // A turn that is spent exactly needs no other.
+    assert_eq!(session.receive("NOOP\r\n".repeat(16).as_bytes()), Step::NeedInput);
+    // Answers given at once belong to the turn; an unfinished line is nothing to take.
+    let stream = format!("EHLO c\r\nMAIL FROM:<>\r\n{}RCPT TO:<", "RCPT TO:<x@example.test>\r\n".repeat(20));
+    step = session.receive(stream.as_bytes());
+    let mut asked = 0;
+    while step == Step::Ask(Stage::Rcpt) {
+        asked += 1;
+        step = session.answer(Verdict::Pass);
+    }
+    assert_eq!((asked, step), (14, Step::Yield));
+    // What comes meanwhile is kept behind.
+    step = session.receive(b"y@far.test>\r\n");
+    while step == Step::Ask(Stage::Rcpt) {
+        asked += 1;
+        step = session.answer(Verdict::Pass);
+    }
+    assert_eq!((asked, step, session.buffered()), (21, Step::NeedInput, 0));
+}
+
+#[test]
+fn recipients_far_beyond_the_limit_are_errors() {
+    let beyond = |count: usize, errors| {
+        let recipients: String = (0..count).map(|number| format!("RCPT TO:<r{number}@example.test>\r\n")).collect();
+        let config = Config { errors, asked: 0, ..config() };
+        say(config, &format!("EHLO c\r\nMAIL FROM:<>\r\n{recipients}DATA\r\n"))
+    };
+    // Three are taken, a thousand more are told 452 and the message goes to the three (RFC 5321 4.5.3.1.10).
+    let generous = beyond(1003, 2);
+    assert_eq!(generous.matches("452 4.5.3 Too many recipients").count(), 1000);
+    assert!(generous.ends_with("354 Start mail input; end with <CRLF>.<CRLF>\r\n"), "{generous}");
+    let spent = beyond(1010, 2);
+    assert_eq!(spent.matches("452 4.5.3 Too many recipients").count(), 1002);
+    assert!(spent.ends_with("421 4.7.0 mx.example.test Too many errors; closing\r\n<close>"), "{spent}");
+    assert_eq!(beyond(1010, 0).matches("452 4.5.3").count(), 1007);
 }
 
 #[test]

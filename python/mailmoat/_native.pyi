@@ -196,6 +196,7 @@ STEP_HOLD: Final = 2
 STEP_COMMIT: Final = 3
 STEP_CLOSE: Final = 4
 STEP_WAIT: Final = 5
+STEP_YIELD: Final = 6
 
 STAGE_CONNECT: Final = 0
 STAGE_HELO: Final = 1
@@ -248,11 +249,14 @@ class Session:
 
     After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
     COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
+    After YIELD let the other sessions have their turn, then call `proceed`.
     """
 
     def __new__(cls, config: SessionConfig, id: str, peer: str, exempt: bool) -> Session: ...
     def connect(self) -> int: ...
     def receive(self, octets: bytes) -> int: ...
+    def proceed(self) -> int:
+        """Work on what is kept of the input, for one turn."""
     def pass_(self) -> int: ...
     def refuse(self, code: int, enhanced: str, text: str) -> int: ...
     def report(self, code: int, enhanced: str, text: str) -> int:

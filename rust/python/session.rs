@@ -36,6 +36,7 @@ impl Session {
             Step::Commit => 3,
             Step::Close => 4,
             Step::Wait => 5,
+            Step::Yield => 6,
         }
     }
 
@@ -59,6 +60,11 @@ impl Session {
 
     fn receive(&mut self, octets: &[u8]) -> u8 {
         let step = self.inner.receive(octets);
+        self.step(step)
+    }
+
+    fn proceed(&mut self) -> u8 {
+        let step = self.inner.proceed();
         self.step(step)
     }
 
@@ -242,7 +248,7 @@ impl Session {
 
 /// Adds this module's classes and constants to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let steps = ["STEP_NEED_INPUT", "STEP_ASK", "STEP_HOLD", "STEP_COMMIT", "STEP_CLOSE", "STEP_WAIT"];
+    let steps = ["STEP_NEED_INPUT", "STEP_ASK", "STEP_HOLD", "STEP_COMMIT", "STEP_CLOSE", "STEP_WAIT", "STEP_YIELD"];
     for (number, name) in (0u8..).zip(steps) {
         module.add(name, number)?;
     }

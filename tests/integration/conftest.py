@@ -19,7 +19,10 @@ import pytest
 import mailmoat
 from mailmoat import _native
 
+PEERS_DIRECTORY = Path(__file__).parents[2] / "target" / "peers"
+"""Where `.ci/run` unpacks peers that cannot be installed beside the others."""
 PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks", "strace": "strace"}
+UNPACKED = {"exim4": "exim4-daemon-light"}
 
 
 def free_port() -> int:
@@ -274,7 +277,10 @@ def missing(reason: str) -> NoReturn:
 
 def find_peer(name: str) -> str:
     """The path of a real peer; skips naming what to install."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin:/usr/libexec/postfix")
+    elsewhere = ("/usr/sbin", "/usr/lib/postfix/sbin", "/usr/libexec/postfix", str(PEERS_DIRECTORY / "usr/sbin"))
+    path = shutil.which(name) or shutil.which(name, path=":".join(elsewhere))
+    if path is None and name in UNPACKED:
+        missing(f"unpack {UNPACKED[name]} below target/peers, as .ci/run does")
     return path or missing(f"install {PEERS.get(name, name)}")
 
 

@@ -7,9 +7,12 @@ import email.policy
 import os
 import random
 import smtplib
+import socket
 import subprocess
 import time
 from email.message import EmailMessage
+
+import pytest
 
 MAIL = "MAIL FROM:<sender@remote.tld>"
 KNOWN = "RCPT TO:<alice@example.test>"
@@ -239,3 +242,72 @@ def test_a_message_is_there_when_250_is(server):
     begun = time.monotonic()
     mx.until(lambda: mx.figure("queue_messages") == 20, 10, what="all messages with the next worker")
     assert time.monotonic() - begun < 10
+
+
+MESSAGE = b"EHLO x.tld\r\nMAIL FROM:<sender@remote.tld>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"
+
+
+@pytest.mark.parametrize("quits", [b"", b"QUIT\r\n"], ids=["no QUIT", "QUIT"])
+@pytest.mark.parametrize("later", [0, 0.002], ids=["at once", "2 ms later"])
+def test_one_that_closes_its_side_behind_the_end_of_data_gets_its_replies(server, quits, later):
+    """And then the connection is closed; what it sent arrives once."""
+    mx = server(MAILMOAT_WORKERS="1")
+    for _ in range(10):
+        client = mx.client(hello="", greeted=later > 0)
+        client.socket.sendall(MESSAGE + quits)
+        time.sleep(later)
+        client.socket.shutdown(socket.SHUT_WR)
+        said = [client.greeting or client.reply(), *client.replies(6)]
+        assert [reply[:3] for reply in said] == ["220", "250", "250", "250", "354", "250", "221" if quits else ""]
+        assert client.reply() == ""
+    assert len(contents(mx, 10)) == 10
+    mx.until(lambda: mx.figure("connections") == 0, what="end of the connections")
+
+
+@pytest.mark.parametrize("ahead", [0, 5000], ids=["idle", "more than is kept while held"])
+def test_one_that_closes_its_side_while_held_gets_all_its_replies_within_the_holds(server, ahead):
+    mx = server(MAILMOAT_TARPIT__TIME="1", MAILMOAT_LIMITS__IDLE_COMMANDS="0", MAILMOAT_WORKERS="1")
+    client = mx.client()
+    client.socket.sendall(
+        b"XYZZY\r\n" + b"NOOP\r\n" * ahead + b"MAIL FROM:<a@b.tld>\r\nRCPT TO:<nobody@example.test>\r\nRS"
+    )
+    client.socket.shutdown(socket.SHUT_WR)
+    begun = time.monotonic()
+    assert client.reply() == "500 5.5.1 Unrecognized command"
+    assert time.monotonic() - begun >= 1
+    assert client.replies(ahead) == ["250 2.0.0 OK"] * ahead
+    assert client.replies(3) == ["250 2.1.0 a@b.tld....Sender OK", "550 5.1.1 User unknown", ""]
+    assert time.monotonic() - begun >= 2
+    mx.until(lambda: mx.figure("connections") == 0, what="end of the connection")
+
+
+def test_one_that_closes_its_side_within_a_content_sends_no_message(server):
+    mx = server(MAILMOAT_WORKERS="1")
+    client = mx.client()
+    assert client.ask(MAIL, KNOWN, "DATA")[:3] == "354"
+    client.socket.sendall(b"Subject: half\r\n\r\nx\r\n.\r")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.reply() == ""
+    mx.until(lambda: mx.figure("connections") == 0, what="end of the connection")
+    assert mx.count() == 0
+    assert mx.delivered() == []
+
+
+def test_one_that_closes_altogether_leaves_nothing_behind(server):
+    """Whatever it still would be told, and it takes part of it or none."""
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_TARPIT__TIME="0.5", MAILMOAT_LIMITS__IDLE_COMMANDS="0")
+    for said in (
+        MESSAGE,
+        MESSAGE * 3,
+        b"XYZZY\r\n" * 3,
+        b"XYZZY\r\n" + b"NOOP\r\n" * 20_000,
+        b"HELP\r\n" * 20_000,
+        b"X",
+    ):
+        for hello in ("", "EHLO x.tld"):
+            client = mx.client(hello=hello)
+            client.socket.sendall(said)
+            client.close()
+    mx.until(lambda: mx.figure("connections") == 0, what="end of the connections")
+    assert mx.figure("held_sessions") == 0
+    assert "Traceback" not in mx.log.read_text()

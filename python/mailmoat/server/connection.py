@@ -1,19 +1,21 @@
 """A connection: carries octets and steps between a transport and its session machine (RFC 5321 3, 4.5.3.2).
 
 Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
-`limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies; a peer that goes away
-frees its place at once; a timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when
-it does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
+`limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies. A peer that closes its sending
+side still gets every reply to what it sent completely, and then the connection is closed. One turn of the loop reads one buffer of a
+connection and works on so many commands; then the others have theirs. A peer that goes away frees its place at
+once. A timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when it
+does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket  # noqa: TID251 - the option numbers of TCP_INFO
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog, metrics
 from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
+from mailmoat.server.intake import AHEAD, CLOGGED, TURN, Intake
 from mailmoat.server.proxy import Malformed, ProxyHeader
 from mailmoat.server.record import SessionRecord
 
@@ -24,16 +26,15 @@ if TYPE_CHECKING:
     from mailmoat.policy.agent import SessionView, Verdict
     from mailmoat.server.desk import Desk
 
-NEED_INPUT, ASK, HOLD, COMMIT, CLOSE = (
+NEED_INPUT, ASK, HOLD, COMMIT, CLOSE, YIELD = (
     _native.STEP_NEED_INPUT,
     _native.STEP_ASK,
     _native.STEP_HOLD,
     _native.STEP_COMMIT,
     _native.STEP_CLOSE,
+    _native.STEP_YIELD,
 )
 STAGE_RCPT = _native.STAGE_RCPT
-ESTABLISHED = 1  # tcpi_state of <netinet/tcp.h>
-PROBE_SECONDS = 1.0
 PROXY_SECONDS = 3.0
 LINGER_SECONDS = 10.0  # what the last reply has to leave in
 BUSY_SECONDS = 1.0
@@ -44,10 +45,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_asked",
-        "_clogged",
         "_desk",
-        "_paused",
-        "_probing",
+        "_intake",
         "_proxy",
         "_record",
         "_session",
@@ -69,7 +68,6 @@ class Connection(asyncio.BufferedProtocol):
         self._record = SessionRecord()
         self._stamps: list[tuple[int, bytes]] = []
         self._timer = 0
-        self._paused = self._clogged = self._probing = False
         self._source = b""
         self.peer = ""
         self.session_id = ""
@@ -79,6 +77,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Opens the session, or waits for the PROXY header first."""
         self._transport = cast("asyncio.Transport", transport)
+        self._intake = Intake(self._transport, self._desk.delays)
         self._started = self._touched = clock.monotonic()
         self.peer = peer = plain_address(transport.get_extra_info("peername"))
         self._desk.opened(self)
@@ -102,17 +101,23 @@ class Connection(asyncio.BufferedProtocol):
             self._read_proxy(octets)
             return
         self._touched = clock.monotonic()
+        if nbytes == len(self._desk.input):
+            self._yield()  # there may be more: it waits in the kernel until the others had their turn
         self._run(session.receive(octets))
 
-    def eof_received(self) -> None:
-        """The peer will say nothing more: the transport closes after what is written."""
+    def eof_received(self) -> bool:
+        """The peer will say nothing more: it still gets the replies to all that it has said, and then the connection is closed."""
+        session = self._session
+        if session is None:
+            return False
+        self._intake.end()
+        self._run(session.proceed())
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         """Frees everything and writes the session's line."""
         desk = self._desk
-        if self._timer:
-            desk.delays.cancel(self._timer)
-            self._timer = 0
+        desk.delays.cancel(self._timer)
         if self._asked is not None:
             self._asked.cancel()
         session = self._session
@@ -127,15 +132,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: read nothing more from it."""
-        self._clogged = True
-        self._pause()
+        self._intake.stop(CLOGGED)
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
-        self._clogged = False
-        session = self._session
-        if session is not None and not (session.is_owed and session.buffered > self._desk.held_input):
-            self._resume()
+        """The peer reads again: go on where its session was left."""
+        self._intake.go_on(CLOGGED)
+        self._yield()
 
     # The agents' side.
 
@@ -265,20 +267,39 @@ class Connection(asyncio.BufferedProtocol):
             step = self._tell(session, verdict, recipient)
         self._flush(session)
         if step == NEED_INPUT:
-            self._resume()
+            if self._intake.ended:
+                self._close()
+            else:
+                self._intake.go_on(AHEAD)
+        elif step == YIELD:
+            self._yield()
         elif step == HOLD:
-            self._hold(session)
+            self._begin_hold(session)
         elif step == COMMIT:
             self._commit(session)
         elif step == CLOSE:
             self._close()
         elif session.buffered > self._desk.held_input:
-            self._pause()
+            self._intake.stop(AHEAD)
 
     def _flush(self, session: _native.Session) -> None:
         output = session.output()
         if output:
             self._transport.write(output)
+
+    def _yield(self) -> None:
+        """Let the other connections have their turn before this one has another."""
+        if not self._intake.stops_for(TURN):
+            self._intake.stop(TURN)
+            self._desk.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Go on with what the session has kept; one whose peer does not take its replies waits for that."""
+        self._intake.go_on(TURN)
+        session = self._session
+        if session is not None and not self._transport.is_closing() and not self._intake.stops_for(CLOGGED):
+            self._touched = clock.monotonic()
+            self._run(session.proceed())
 
     async def _wait(self, awaited: Awaitable[Verdict], recipient: Address | None) -> None:
         verdict = await awaited
@@ -317,7 +338,7 @@ class Connection(asyncio.BufferedProtocol):
         self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
         self._stamps += [(number, stamp) for stamp in stamps]
 
-    def _hold(self, session: _native.Session) -> None:
+    def _begin_hold(self, session: _native.Session) -> None:
         desk = self._desk
         hold = session.hold
         desk.figures.add(metrics.TARPIT_HOLDS)
@@ -326,7 +347,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = desk.delays.after(hold / 1000, self)
         desk.held.enter(self)
         if session.buffered > desk.held_input:
-            self._pause()
+            self._intake.stop(AHEAD)
 
     def _commit(self, session: _native.Session) -> None:
         desk = self._desk
@@ -394,31 +415,6 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._arm()
 
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-            if not self._probing:
-                self._probing = True
-                self._desk.delays.after(PROBE_SECONDS, _Probe(self))
-
-    def _resume(self) -> None:
-        if self._paused and not self._clogged and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
-
-    def look_for_loss(self, probe: _Probe) -> None:
-        """A transport that does not read cannot see the peer go: ask the kernel, every second as long as that is so."""
-        self._probing = False
-        if not self._paused or self._transport.is_closing():
-            return
-        connected = self._transport.get_extra_info("socket")
-        if connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
-            self._transport.abort()
-        else:
-            self._probing = True
-            self._desk.delays.after(PROBE_SECONDS, probe)
-
     def _log(self, session: _native.Session) -> None:
         desk = self._desk
         replies = session.replies
@@ -429,18 +425,6 @@ class Connection(asyncio.BufferedProtocol):
             desk.figures.add(metrics.TARPIT_SESSION_LIMIT)
         duration = clock.monotonic() - self._started
         self._record.write(session, session_id=self.session_id, client=self.peer, duration=duration)
-
-
-class _Probe:
-    """Asks whether a peer that is not read is still there: a second deadline of its connection."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def due(self) -> None:
-        self._connection.look_for_loss(self)
 
 
 def plain_address(peername: tuple[str, int] | None) -> str:

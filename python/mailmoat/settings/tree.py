@@ -295,7 +295,10 @@ class LimitsSettings(Branch):
     command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
     data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
     session_time: Duration = Field(default=3600.0, description="Length of a session, in seconds. 0 = off.")
-    errors: Count = Field(default=20, description="5yz replies in one session; then 421 and close. 0 = off.")
+    errors: Count = Field(
+        default=20,
+        description="5xx replies in one session, and recipients far beyond `recipients`; then 421 and close. 0 = off.",
+    )
     idle_commands: Count = Field(
         default=100,
         description="Commands in a row that bring no message nearer (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",

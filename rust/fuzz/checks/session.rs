@@ -63,7 +63,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
     loop {
         take_output(&mut session, &mut record);
         bounded(&session, step, given);
-        if late && !matches!(step, Step::NeedInput | Step::Close) {
+        if late && !matches!(step, Step::NeedInput | Step::Yield | Step::Close) {
             if let Some(piece) = pieces.next() {
                 given += piece.len();
                 assert_eq!(session.receive(piece), Step::Wait);
@@ -105,6 +105,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
                 assert_eq!(session.receive(b"NOOP\r\n"), Step::Close);
                 return end(session, record + "<close>");
             }
+            Step::Yield => session.proceed(),
             Step::Wait => panic!("nothing is owed"),
         };
     }
