@@ -36,7 +36,9 @@ STATUSES: Final = ("Pass", "Neutral", "SoftFail", "Fail", "None", "TempError", "
 
 DEFINITIONS: Final = (
     Definition("mailmoat_sessions_total", "counter", "SMTP sessions begun."),
-    Definition("mailmoat_connections", "gauge", "Connections open now."),
+    Definition(
+        "mailmoat_connections", "gauge", "Connections open now, and those that left while held, until the hold is over."
+    ),
     Definition("mailmoat_messages_accepted_total", "counter", "Messages answered with 250 after the end of data."),
     Definition("mailmoat_octets_accepted_total", "counter", "Octets of the content of accepted messages."),
     Definition("mailmoat_replies_total", "counter", "Replies sent, by first digit.", "class", ("2", "3", "4", "5")),
@@ -64,7 +66,7 @@ DEFINITIONS: Final = (
     Definition(
         "mailmoat_senderid_unchecked_total", "counter", "Messages from outside whose source address could not be told."
     ),
-    Definition("mailmoat_held_sessions", "gauge", "Sessions held in the tar pit now."),
+    Definition("mailmoat_held_sessions", "gauge", "Replies held in the tar pit now, of clients that left among them."),
     Definition("mailmoat_tarpit_holds_total", "counter", "Replies delayed by the tar pit."),
     Definition("mailmoat_tarpit_seconds_total", "counter", "Delay inflicted by the tar pit.", unit=1000),
     Definition("mailmoat_tarpit_shed_total", "counter", "Held sessions closed because the host held too many."),

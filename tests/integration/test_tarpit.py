@@ -190,17 +190,38 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
     assert len(slots) == 2, "the kernel put all connections on one worker: nothing was proved about two"
 
 
-@pytest.mark.parametrize("ahead", [0, 40_000], ids=["idle", "pipelined more than is kept"])
-def test_a_client_that_leaves_while_held_frees_its_place(server, ahead):
+@pytest.mark.parametrize("ahead", [0, 40_000, 180_000], ids=["idle", "pipelined more than is kept", "much more"])
+def test_a_client_that_resets_while_held_is_gone_and_its_place_is_kept(server, ahead):
     mx = server(MAILMOAT_TARPIT__TIME="30")
     client = hold(mx)
-    held(mx, 1)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.socket.sendall(b"NOOP\r\n" * (ahead // 6))
+    held(mx, 1)
     client.close()
-    held(mx, 0)
-    assert mx.figure("tarpit_disconnected_total") == 1
-    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    mx.until(lambda: mx.figure("tarpit_disconnected_total") == 1, what="notice of the reset")
+    assert mx.figure("held_sessions") == 1
+    assert mx.figure("connections") == 1
     assert mx.logged("session-ended")[-1]["reason"] == "disconnected"
+
+
+@pytest.mark.parametrize("resets", [True, False], ids=["resets", "closes"])
+def test_the_place_of_one_that_left_is_given_back_when_its_hold_is_over(server, resets):
+    mx = server(MAILMOAT_TARPIT__TIME="2", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="2", MAILMOAT_WORKERS="2")
+    begun = time.monotonic()
+    for _ in range(2):
+        client = hold(mx)
+        if resets:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+    refused = mx.client(hello="", greeted=False).reply()
+    if time.monotonic() - begun < 2:
+        assert refused.startswith("421 mx.example.test Too many connections from your address")
+    mx.until(lambda: mx.client(hello="", greeted=False).reply()[:3] == "220", what="room for the source")
+    assert time.monotonic() - begun >= 2
+    held(mx, 0)
+    for client in mx.clients:
+        client.close()
+    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
 
 
 def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(server):
@@ -216,17 +237,6 @@ def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(serv
     held(mx, 0)
     assert mx.figure("tarpit_disconnected_total") == 1
     assert mx.figure("tarpit_holds_total") <= 3
-
-
-def test_a_client_reset_while_held_and_paused_frees_its_place(server):
-    mx = server(MAILMOAT_TARPIT__TIME="30")
-    client = hold(mx)
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    client.socket.sendall(b"NOOP\r\n" * 30_000)
-    held(mx, 1)
-    client.close()
-    held(mx, 0)
-    assert mx.figure("tarpit_disconnected_total") == 1
 
 
 def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):

@@ -3,18 +3,20 @@
 Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
 `limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies. A peer that closes its sending
 side still gets every reply to what it sent completely, and then the connection is closed. One turn of the loop reads one buffer of a
-connection and works on so many commands; then the others have theirs. A peer that goes away frees its place at
-once. A timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when it
+connection and works on so many commands; then the others have theirs. A peer that goes away frees its session at once, its place
+when its hold is over. A timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when it
 does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog, metrics
 from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
+from mailmoat.server.held import Hold
 from mailmoat.server.intake import AHEAD, CLOGGED, TURN, Intake
 from mailmoat.server.proxy import Malformed, ProxyHeader
 from mailmoat.server.record import SessionRecord
@@ -46,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_asked",
         "_desk",
+        "_hold",
         "_intake",
         "_proxy",
         "_record",
@@ -67,6 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._asked: asyncio.Task[None] | None = None
         self._record = SessionRecord()
         self._stamps: list[tuple[int, bytes]] = []
+        self._hold: Hold | None = None
         self._timer = 0
         self._source = b""
         self.peer = ""
@@ -115,20 +119,23 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Frees everything and writes the session's line."""
-        desk = self._desk
-        desk.delays.cancel(self._timer)
+        """Frees everything but the place of a hold, and writes the session's line."""
+        desk, hold = self._desk, self._hold
         if self._asked is not None:
             self._asked.cancel()
         session = self._session
         if session is not None:
-            if session.is_held:
-                desk.figures.add(metrics.TARPIT_DISCONNECTED)
-                desk.held.leave(self)
             self._log(session)
             if desk.asks_disconnect:
                 desk.pipeline.ended(self)
-        desk.closed(self, self._source)
+        desk.closed(self)
+        if hold is None:
+            desk.delays.cancel(self._timer)
+            desk.give_back(self._source)
+        else:
+            self._hold = None
+            desk.figures.add(metrics.TARPIT_DISCONNECTED)
+            hold.abandoned(partial(desk.give_back, self._source))
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: read nothing more from it."""
@@ -173,9 +180,10 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = 0
         session = self._session
         if session is None or self._transport.is_closing():
+            self._leave_hold()
             self._transport.abort()
-        elif session.is_held and not self._lasted():
-            self._desk.held.leave(self)
+        elif self._hold is not None and not self._lasted():
+            self._leave_hold()
             self._touched = clock.monotonic()
             self._arm()
             self._run(session.release())
@@ -344,10 +352,16 @@ class Connection(asyncio.BufferedProtocol):
         desk.figures.add(metrics.TARPIT_HOLDS)
         desk.figures.add(metrics.TARPIT_TIME, hold)
         desk.delays.cancel(self._timer)
-        self._timer = desk.delays.after(hold / 1000, self)
-        desk.held.enter(self)
+        self._hold = Hold(self, desk.held)
+        self._timer = desk.delays.after(hold / 1000, self._hold)
+        desk.held.enter(self._hold)
         if session.buffered > desk.held_input:
             self._intake.stop(AHEAD)
+
+    def _leave_hold(self) -> None:
+        if self._hold is not None:
+            self._desk.held.leave(self._hold)
+            self._hold = None
 
     def _commit(self, session: _native.Session) -> None:
         desk = self._desk
@@ -372,8 +386,7 @@ class Connection(asyncio.BufferedProtocol):
         session = cast("_native.Session", self._session)
         if self._transport.is_closing():
             return
-        if session.is_held:
-            self._desk.held.leave(self)
+        self._leave_hold()
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
@@ -406,7 +419,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_for_silence(self, session: _native.Session) -> None:
         limit = self._limit(session)
-        if self._lasted() and (session.is_held or not session.is_owed):
+        if self._lasted() and (self._hold is not None or not session.is_owed):
             self._stop("4.4.2", "Session lasted too long; closing")
         elif session.is_owed:
             self._timer = self._desk.delays.after(BUSY_SECONDS, self)

@@ -92,9 +92,12 @@ class Desk:
         self.connections.add(connection)
         self.figures.add(metrics.CONNECTIONS)
 
-    def closed(self, connection: Connection, source: bytes) -> None:
-        """It is gone; `source` is what `admit` gave."""
+    def closed(self, connection: Connection) -> None:
+        """It is gone; what it took of the limits it still has, until `give_back`."""
         self.connections.discard(connection)
+
+    def give_back(self, source: bytes) -> None:
+        """A connection takes its place no longer; `source` is what `admit` gave."""
         self.figures.add(metrics.CONNECTIONS, -1)
         if source:
             self._shared.source_leave(self.figures.slot, source)
@@ -108,7 +111,7 @@ class Desk:
         return None if peer in self._inside else self._firewall
 
     def admit(self, peer: str) -> tuple[bytes, str]:
-        """Count a session of this source: what to give to `closed`, and why it is refused, if it is."""
+        """Count a session of this source: what to `give_back`, and why it is refused, if it is."""
         limits = self.settings.limits
         if limits.connections and self._shared.sum(metrics.CONNECTIONS) > limits.connections:
             self.figures.add(metrics.CONNECTIONS_REFUSED["server"])

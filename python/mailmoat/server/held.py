@@ -1,8 +1,12 @@
 """The held sessions of this worker, and the bound on those of the whole host (behaviours 1).
 
-Above `max_held` the host's longest-held session is shed: answered 421 4.7.0 and closed. Each worker publishes in shared memory
-how many it holds and since when its oldest waits; the worker that goes over the bound finds the slot with the oldest, and asks
-that worker through shared memory and its eventfd when it is another one.
+A hold is a place that is taken for all of its time: a client that hangs up while it is held frees its session, its memory and its
+descriptor at once, but its place among the held, among its source's connections and among the host's only when the hold would have
+ended. So guessing addresses by hanging up is no faster than by waiting.
+
+Above `max_held` the host's longest hold is shed: its client is answered 421 4.7.0 and closed, if it is still there. Each worker
+publishes in shared memory how many it holds and since when its oldest waits; the worker that goes over the bound finds the slot with
+the oldest, and asks that worker through shared memory and its eventfd when it is another one.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from mailmoat import clock, metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mailmoat._native import Shared
 
@@ -21,12 +25,51 @@ if TYPE_CHECKING:
 class Holdable(Protocol):
     """A connection whose reply is held."""
 
+    def due(self) -> None:
+        """The hold is over."""
+
     def shed(self) -> None:
         """Answer 421, close, and leave."""
 
 
+class Hold:
+    """One reply held; what waits for its deadline."""
+
+    __slots__ = ("_connection", "_give_back", "_sessions")
+
+    def __init__(self, connection: Holdable, sessions: HeldSessions) -> None:
+        self._connection: Holdable | None = connection
+        self._give_back: Callable[[], None] | None = None
+        self._sessions = sessions
+
+    def abandoned(self, give_back: Callable[[], None]) -> None:
+        """Its client is gone: call `give_back` when the hold would have ended, or is shed."""
+        self._connection = None
+        self._give_back = give_back
+
+    def due(self) -> None:
+        """The deadline has come."""
+        if self._connection is not None:
+            self._connection.due()
+        else:
+            self._end()
+
+    def shed(self) -> None:
+        """The host holds too many and this one the longest."""
+        if self._connection is not None:
+            self._connection.shed()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:  # its deadline still comes when it was shed
+            self._sessions.leave(self)
+            give_back()
+
+
 class HeldSessions:
-    """Held connections in the order they were held."""
+    """Holds in the order they began."""
 
     def __init__(
         self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], figures: metrics.Metrics
@@ -36,14 +79,14 @@ class HeldSessions:
         self._max_held = max_held
         self._wakers = wakers
         self._figures = figures
-        self._held: dict[Holdable, int] = {}
+        self._held: dict[Hold, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def enter(self, connection: Holdable) -> None:
-        """A reply of this connection is held from now on; may shed the host's longest-held session."""
-        self._held[connection] = clock.monotonic_ms()
+    def enter(self, hold: Hold) -> None:
+        """A reply is held from now on; may shed the host's longest hold."""
+        self._held[hold] = clock.monotonic_ms()
         self._publish()
         if self._max_held and self._shared.sum(metrics.HELD_SESSIONS) > self._max_held:
             slot = self._shared.oldest_held()
@@ -53,9 +96,9 @@ class HeldSessions:
                 self._shared.request_shed(slot)
                 os.eventfd_write(self._wakers[slot], 1)
 
-    def leave(self, connection: Holdable) -> None:
-        """The reply was released, or the connection is gone."""
-        if self._held.pop(connection, None) is not None:
+    def leave(self, hold: Hold) -> None:
+        """The hold is over."""
+        if self._held.pop(hold, None) is not None:
             self._publish()
 
     def requested(self) -> None:
