@@ -56,7 +56,7 @@ def test_a_flood_of_commands_waits_for_the_others_after_each_turn(world, flood):
     assert answers
 
 
-def test_a_turn_reads_one_buffer_of_a_content(world):
+def test_a_turn_reads_two_buffers_of_a_content(world):
     """The rest waits in the kernel until the others have been served."""
     busy, heard = world.connect("192.0.2.9")
     busy.send(BEGIN + b"RCPT TO:<alice@example.test>\r\nDATA\r\n")
@@ -75,7 +75,7 @@ def test_a_turn_reads_one_buffer_of_a_content(world):
     busy.queue(b"Subject: x\r\n\r\n" + content + b".\r\n")
     world.loop.settle()
     assert sum(octets for _, octets in reads) == len(content) + 17
-    assert max(sum(octets for _, octets in turn) for _, turn in groupby(reads, key=lambda read: read[0])) == 16_384
+    assert max(sum(octets for _, octets in turn) for _, turn in groupby(reads, key=lambda read: read[0])) == 2 * 16_384
     assert heard[-1].startswith("250 2.6.0")
     busy.vanish()
 

@@ -2,7 +2,7 @@
 
 Promises: replies leave in order; what the peer pipelines while its session is held or a question is open is kept up to
 `limits.held_input` and one read more, and then not read; nor is a peer that does not take its replies. A peer that closes its sending
-side still gets every reply to what it sent completely, and then the connection is closed. One turn of the loop reads one buffer of a
+side still gets every reply to what it sent completely, and then the connection is closed. One turn of the loop reads a few buffers of a
 connection and works on so many commands; then the others have theirs. A peer that goes away frees its session at once, its place
 when its hold is over. A timer per connection ends it when it says nothing for too long or lasts too long, and cuts it off when it
 does not take the last reply. Never decides anything: verdicts come from the pipeline, durability from the store.
@@ -105,8 +105,8 @@ class Connection(asyncio.BufferedProtocol):
             self._read_proxy(octets)
             return
         self._touched = clock.monotonic()
-        if nbytes == len(self._desk.input):
-            self._yield()  # there may be more: it waits in the kernel until the others had their turn
+        if nbytes == len(self._desk.input) and self._intake.filled():
+            self._yield()  # what there is more waits in the kernel until the others had their turn
         self._run(session.receive(octets))
 
     def eof_received(self) -> bool:

@@ -23,23 +23,31 @@ TURN: Final = 4
 
 ESTABLISHED, CLOSE_WAIT = 1, 8  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS: Final = 1.0
+TURN_BUFFERS: Final = 2
+"""Full ones read in one turn of the loop: fewer cost system calls for each large message, more make the others wait."""
 
 
 class Intake:
     """The reading side of one connection; `ended` once the peer has said that it sends no more."""
 
-    __slots__ = ("_delays", "_probing", "_reasons", "_transport", "ended")
+    __slots__ = ("_delays", "_filled", "_probing", "_reasons", "_transport", "ended")
 
     def __init__(self, transport: asyncio.Transport, delays: Delays) -> None:
         self._transport = transport
         self._delays = delays
         self._reasons = 0
+        self._filled = 0
         self._probing = False
         self.ended = False
 
     def stops_for(self, reason: int) -> bool:
         """Whether this is a reason not to read now."""
         return bool(self._reasons & reason)
+
+    def filled(self) -> bool:
+        """A buffer was read full, so there may be more: whether that waits for another turn."""
+        self._filled = (self._filled + 1) % TURN_BUFFERS
+        return not self._filled
 
     def stop(self, reason: int) -> None:
         """Read nothing while the reason lasts."""
