@@ -108,12 +108,16 @@ DEFINITIONS: Final = (
         "reason",
         ("server", "source"),
     ),
+    Definition("mailmoat_idle_closed_total", "counter", "Idle connections closed because there were nearly too many."),
     Definition("mailmoat_sources_full_total", "counter", "Connections whose source found no place to be counted in."),
     Definition("mailmoat_directory_entries", "gauge", "Entries of the recipient directory.", same=True),
     Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
     Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
     Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
     Definition("mailmoat_workers_ready", "gauge", "Workers that accept connections."),
+    Definition(
+        "mailmoat_workers_stressed", "gauge", "Workers that close idle connections, for there are nearly too many."
+    ),
     Definition("mailmoat_spools_healthy", "gauge", "Workers whose spool takes messages."),
     Definition("mailmoat_directories_ok", "gauge", "Workers that can tell which recipients exist, or need not."),
 )
@@ -183,12 +187,14 @@ ACCEPT_PAUSED: Final = index("mailmoat_accept_paused_total")
 CONNECTIONS_REFUSED: Final = {
     reason: index("mailmoat_connections_refused_total", reason) for reason in ("server", "source")
 }
+IDLE_CLOSED: Final = index("mailmoat_idle_closed_total")
 SOURCES_FULL: Final = index("mailmoat_sources_full_total")
 DIRECTORY_ENTRIES: Final = index("mailmoat_directory_entries")
 SPOOL_ERRORS: Final = index("mailmoat_spool_errors_total")
 WORKER_RESTARTS: Final = index("mailmoat_worker_restarts_total")
 WORKERS_WANTED: Final = index("mailmoat_workers_wanted")
 WORKERS_READY: Final = index("mailmoat_workers_ready")
+WORKERS_STRESSED: Final = index("mailmoat_workers_stressed")
 SPOOLS_HEALTHY: Final = index("mailmoat_spools_healthy")
 DIRECTORIES_OK: Final = index("mailmoat_directories_ok")
 

@@ -225,6 +225,11 @@ class Server:
             name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         }
 
+    def health(self) -> dict:
+        """What /healthz says now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/healthz", timeout=10) as page:
+            return json.load(page)
+
     def figure(self, name: str) -> float:
         return self.figures()[f"mailmoat_{name}"]
 

@@ -28,6 +28,7 @@ from mailmoat.server.delays import Delays
 from mailmoat.server.desk import Desk
 from mailmoat.server.held import HeldSessions
 from mailmoat.server.proxy import ProxyHeader
+from mailmoat.server.stress import Stress
 
 START_MS = 1_000_000
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
@@ -289,7 +290,9 @@ def scripted(loop, stage, only, words):
 class World:
     """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
 
-    def __init__(self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0):
+    def __init__(
+        self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0, most=1000
+    ):
         self.loop = loop = Loop()
         self.said = []
         self.said_at = ""
@@ -325,6 +328,7 @@ class World:
                 store=self.store,
                 delays=self.delays,
                 held=self.held,
+                stress=Stress(most, settings.limits, figures),
                 figures=figures,
                 accepted=self.messages.append,
             )

@@ -17,7 +17,7 @@ class Health(NamedTuple):
     """What `/healthz` says."""
 
     status: str
-    """`ok`; `degraded`: it works, with fewer workers than wanted; `failing`: mail is not taken or not all of it."""
+    """`ok`; `degraded`: it works, with fewer workers than wanted or nearly too many connections; `failing`: mail is not taken or not all of it."""
     reasons: list[str]
     workers_wanted: int
     workers_ready: int
@@ -38,5 +38,8 @@ def judge(shared: Shared) -> Health:
     if reasons:
         return Health("failing", reasons, wanted, len(ready))
     if len(ready) < wanted:
-        return Health("degraded", [f"{wanted - len(ready)} of {wanted} workers not ready"], wanted, len(ready))
-    return Health("ok", [], wanted, len(ready))
+        reasons.append(f"{wanted - len(ready)} of {wanted} workers not ready")
+    stressed = sum(row[metrics.WORKERS_STRESSED] for row in ready)
+    if stressed:
+        reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
+    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready))

@@ -194,6 +194,10 @@ class Connection(asyncio.BufferedProtocol):
         """The host holds too many sessions and this one the longest."""
         self._stop("4.7.0", "Too many sessions are held; closing")
 
+    def make_way(self) -> None:
+        """There are nearly too many connections, and this one is idle."""
+        self._stop("4.3.2", "Too many connections; closing idle ones")
+
     def drain(self, *, at_once: bool) -> None:
         """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
         session = self._session
@@ -270,16 +274,16 @@ class Connection(asyncio.BufferedProtocol):
             verdict = self._desk.pipeline.run(stage, self, recipient)
             if not isinstance(verdict, (Pass, Report, Reject, Tempfail, Discard)):
                 self._flush(session)
+                self._desk.stress.leaves(self)
                 self._asked = self._desk.loop.create_task(self._wait(verdict, recipient))
                 return
             step = self._tell(session, verdict, recipient)
-        self._flush(session)
+        answered = self._flush(session)
         if step == NEED_INPUT:
-            if self._intake.ended:
-                self._close()
-            else:
-                self._intake.go_on(AHEAD)
-        elif step == YIELD:
+            self._await_input(session, answered=answered)
+            return
+        self._desk.stress.leaves(self)
+        if step == YIELD:
             self._yield()
         elif step == HOLD:
             self._begin_hold(session)
@@ -290,10 +294,23 @@ class Connection(asyncio.BufferedProtocol):
         elif session.buffered > self._desk.held_input:
             self._intake.stop(AHEAD)
 
-    def _flush(self, session: _native.Session) -> None:
+    def _flush(self, session: _native.Session) -> bool:
+        """Write the replies there are; whether there was one."""
         output = session.output()
         if output:
             self._transport.write(output)
+        return bool(output)
+
+    def _await_input(self, session: _native.Session, *, answered: bool) -> None:
+        """The session needs more; one whose peer has closed its sending side is at its end."""
+        if self._intake.ended:
+            self._close()
+            return
+        self._intake.go_on(AHEAD)
+        if session.in_content:
+            self._desk.stress.leaves(self)
+        elif answered:  # an unfinished line changes nothing
+            self._desk.stress.waits(self, in_transaction=session.in_transaction)
 
     def _yield(self) -> None:
         """Let the other connections have their turn before this one has another."""
@@ -379,6 +396,7 @@ class Connection(asyncio.BufferedProtocol):
         """Ends the connection once the peer has read what is written, and soon in any case."""
         if not self._transport.is_closing():
             self._transport.close()
+            self._desk.stress.leaves(self)
             self._desk.delays.cancel(self._timer)
             self._timer = self._desk.delays.after(LINGER_SECONDS, self)
 

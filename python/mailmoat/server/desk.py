@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mailmoat.server.delays import Delays
     from mailmoat.server.held import HeldSessions
     from mailmoat.server.store import SpoolStore
+    from mailmoat.server.stress import Stress
     from mailmoat.settings import Settings
 
 REASONS = {
@@ -50,6 +51,7 @@ class Desk:
         store: SpoolStore,
         delays: Delays,
         held: HeldSessions,
+        stress: Stress,
         figures: metrics.Metrics,
         accepted: Callable[[Message], None],
     ) -> None:
@@ -59,6 +61,7 @@ class Desk:
         self.store = store
         self.delays = delays
         self.held = held
+        self.stress = stress
         self.figures = figures
         self.accepted = accepted
         self.tarpit = Tarpit(settings.tarpit)
@@ -88,13 +91,15 @@ class Desk:
         return self._date[1]
 
     def opened(self, connection: Connection) -> None:
-        """A connection stands."""
+        """A connection is there."""
+        self.stress.opened(len(self.connections) + 1)
         self.connections.add(connection)
         self.figures.add(metrics.CONNECTIONS)
 
     def closed(self, connection: Connection) -> None:
         """It is gone; what it took of the limits it still has, until `give_back`."""
         self.connections.discard(connection)
+        self.stress.leaves(connection)
 
     def give_back(self, source: bytes) -> None:
         """A connection takes its place no longer; `source` is what `admit` gave."""
@@ -113,7 +118,8 @@ class Desk:
     def admit(self, peer: str) -> tuple[bytes, str]:
         """Count a session of this source: what to `give_back`, and why it is refused, if it is."""
         limits = self.settings.limits
-        if limits.connections and self._shared.sum(metrics.CONNECTIONS) > limits.connections:
+        crowded = limits.connections and self._shared.sum(metrics.CONNECTIONS) > limits.connections
+        if crowded and not self.stress.make_room():
             self.figures.add(metrics.CONNECTIONS_REFUSED["server"])
             return b"", "Too many connections; try again later"
         if not limits.connections_per_source or not peer:

@@ -35,6 +35,7 @@ from mailmoat.server.desk import Desk
 from mailmoat.server.held import HeldSessions
 from mailmoat.server.proxy import ProxyHeader
 from mailmoat.server.store import SpoolStore
+from mailmoat.server.stress import Stress
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition
@@ -84,6 +85,8 @@ class Worker:
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
         transport = make_transport(loop, route("", settings.delivery), settings, delays)
         self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = max(16, limit - SPARE_DESCRIPTORS - settings.delivery.connections)
         self._desk = Desk(
             loop=loop,
             settings=settings,
@@ -91,6 +94,7 @@ class Worker:
             store=store,
             delays=delays,
             held=self._held,
+            stress=Stress(self._most, settings.limits, figures),
             figures=figures,
             accepted=self._scheduler.accepted,
         )
@@ -98,8 +102,6 @@ class Worker:
             Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
             for listener, address in context.listeners
         ]
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = max(16, limit - SPARE_DESCRIPTORS - settings.delivery.connections)
         self._accepting = False
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
@@ -129,6 +131,7 @@ class Worker:
             self._directory.refresh()
         self._publish()
         self._store.drop_empty()
+        self._desk.stress.tick(len(self._desk.connections))
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())
         if not self._accepting and len(self._desk.connections) < self._most:

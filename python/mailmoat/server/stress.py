@@ -1,0 +1,107 @@
+"""Room for new clients when there is little of it: idle ones make way, so that they cannot lock the others out.
+
+A worker is under stress from nine tenths of the connections its descriptors allow, or from nine tenths of `limits.connections` on the
+host, until both are below three quarters again. Then each further connection closes the one that has been idle longest, 421 4.3.2: first
+of those without a transaction, then of those within one; never one in DATA, one whose reply is owed, or one idle for less than a
+second. And the time for a command shrinks to ten seconds; counted to its end, so that a trickle of octets is no command.
+
+Idle connections are kept in the order they became idle, so nothing is ever searched. Of `limits.connections` each worker knows its own
+idle ones only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mailmoat import clock, maillog, metrics
+
+if TYPE_CHECKING:
+    from mailmoat.settings.tree import LimitsSettings
+
+COMMAND_SECONDS: Final = 10.0
+"""The time for a command under stress."""
+PATIENCE_SECONDS: Final = 1.0
+"""One that has been idle for less is a client at work."""
+
+
+class Idle(Protocol):
+    """A connection that waits for a command."""
+
+    def make_way(self) -> None:
+        """Answer 421 4.3.2 and close."""
+
+
+class Bound:
+    """A most of connections, and what is near it."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.near = most * 9 // 10
+        self.roomy = most * 3 // 4
+
+
+class Stress:
+    """One worker's idle connections and whether it is under stress; `most` connections are what its descriptors allow."""
+
+    def __init__(self, most: int, limits: LimitsSettings, figures: metrics.Metrics) -> None:
+        self._own = Bound(most)
+        self._host = Bound(limits.connections)
+        self._seconds = min(limits.command_time or COMMAND_SECONDS, COMMAND_SECONDS)
+        self._figures = figures
+        self._between: dict[Idle, float] = {}
+        self._within: dict[Idle, float] = {}
+        self._stressed = False
+
+    def waits(self, connection: Idle, *, in_transaction: bool) -> None:
+        """It has been answered and may send its next command."""
+        self.leaves(connection)
+        (self._within if in_transaction else self._between)[connection] = clock.monotonic()
+
+    def leaves(self, connection: Idle) -> None:
+        """It is idle no longer, or gone."""
+        if self._between.pop(connection, None) is None:
+            self._within.pop(connection, None)
+
+    def opened(self, connections: int) -> None:
+        """A client came, and these many are open."""
+        if connections > self._own.near:
+            self._begin(connections)
+            self.make_room()
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle longest; False when all are at work."""
+        return self._close_oldest(self._between, PATIENCE_SECONDS) or self._close_oldest(self._within, PATIENCE_SECONDS)
+
+    def tick(self, connections: int) -> None:
+        """A second has passed, and these many are open."""
+        host = self._figures.shared.sum(metrics.CONNECTIONS) if self._host.most else 0
+        if connections > self._own.near or host > self._host.near:
+            self._begin(connections)
+        elif self._stressed and connections <= self._own.roomy and host <= self._host.roomy:
+            self._end(connections)
+        if self._stressed:
+            for idle in (self._between, self._within):
+                while self._close_oldest(idle, self._seconds):
+                    connections -= 1
+            while connections > self._own.near and self.make_room():
+                connections -= 1
+
+    def _close_oldest(self, idle: dict[Idle, float], seconds: float) -> bool:
+        connection = next(iter(idle), None)
+        if connection is None or idle[connection] > clock.monotonic() - seconds:
+            return False
+        del idle[connection]
+        self._figures.add(metrics.IDLE_CLOSED)
+        connection.make_way()
+        return True
+
+    def _begin(self, connections: int) -> None:
+        if not self._stressed:
+            self._stressed = True
+            self._figures.set(metrics.WORKERS_STRESSED, 1)
+            maillog.event("stress-began", level="warning", connections=connections, limit=self._own.most)
+
+    def _end(self, connections: int) -> None:
+        self._stressed = False
+        self._figures.set(metrics.WORKERS_STRESSED, 0)
+        maillog.event("stress-ended", connections=connections, limit=self._own.most)
