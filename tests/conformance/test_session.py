@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from mailmoat.settings import Settings
@@ -194,6 +196,18 @@ def test_5321_12_the_client_ends_the_session(plain):
     early = plain.connect(hello="")
     assert early.ask("QUIT").code == 221
     assert early.closed()
+
+
+@row("5321-12")
+@pytest.mark.parametrize(("last", "code"), [("QUIT", 221), ("NOOP", 250), ("EXPN x", 502)])
+def test_5321_12_a_client_that_has_closed_its_sending_side_gets_its_replies(plain, last, code):
+    wire = plain.connect()
+    wire.envelope("alice@example.test")
+    assert wire.ask("DATA").code == 354
+    wire.send("Subject: x", "", "x", ".", last)
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.codes(2) == [250, code]
+    assert wire.closed()
 
 
 @row("5321-13")
