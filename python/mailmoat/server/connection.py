@@ -307,9 +307,11 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
             return
         self._intake.go_on(AHEAD)
+        if not answered:
+            return  # an unfinished line changes nothing, nor does a piece of content
         if session.in_content:
             self._desk.stress.leaves(self)
-        elif answered:  # an unfinished line changes nothing
+        else:
             self._desk.stress.waits(self, in_transaction=session.in_transaction)
 
     def _yield(self) -> None:
