@@ -2,8 +2,8 @@
 //!
 //! Promises: two spellings of one mailbox give one `Address`, whether they come from the wire or from a configuration table;
 //! the domain of an `Address` is what follows the last unquoted `@` and nothing else; every value renders to text that parses
-//! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part. Linear in the input.
-//! Never panics, never looks anything up, never knows which domains are ours.
+//! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part, though `may_route` tells
+//! which of them mean something to others. Linear in the input. Never panics, never looks anything up, never knows which domains are ours.
 //! Called by `command`, `snapshot` and `header`, and from Python for configuration. Bad input is an `AddressError`.
 //! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
 #![forbid(unsafe_code)]
@@ -14,6 +14,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
+
+mod routing;
 
 /// A label is at most this long in the DNS (RFC 1035 2.3.4).
 const LABEL: usize = 63;
@@ -155,6 +157,18 @@ impl Address {
             key.push_str(&self.domain);
         }
         key
+    }
+
+    /// A server behind us may read an address elsewhere, a program or a file out of the local part.
+    pub fn may_route(&self) -> bool {
+        routing::may_route(&self.local)
+    }
+
+    /// The address that this one is a subaddress of: the local part up to the first of `delimiters` (RFC 5233). None when none
+    /// stands in it, or nothing before it, or when the local part as a whole may mean something to another server.
+    pub fn without_detail(&self, delimiters: &str) -> Option<Self> {
+        let user = self.local.split(|letter| delimiters.contains(letter)).next().filter(|user| !user.is_empty())?;
+        (user.len() < self.local.len() && !self.may_route()).then(|| Self { local: user.into(), domain: self.domain.clone() })
     }
 
     /// Octets of the rendered form.
@@ -546,6 +560,22 @@ mod tests {
         assert_eq!(parse("\"A@B\"@[IPv6:::1]").unwrap().key(), "\"a@b\"@[IPv6:::1]");
         assert_eq!(parse("\u{c9}A@b").unwrap().key(), "\u{c9}a@b");
         assert_eq!(parse("Postmaster").unwrap().key(), "postmaster");
+    }
+
+    #[test]
+    fn a_subaddress_is_its_users() {
+        let user = |text, delimiters| {
+            parse(text).unwrap().without_detail(delimiters).map(|address| address.to_string())
+        };
+        assert_eq!(user("alice+tag@b", "+").as_deref(), Some("alice@b"));
+        assert_eq!(user("alice+@b", "+").as_deref(), Some("alice@b"));
+        assert_eq!(user("alice+a-b@b", "-+").as_deref(), Some("alice@b"));
+        assert_eq!(user("\"front desk+x y\"@b", "+").as_deref(), Some("\"front desk\"@b"));
+        for (text, delimiters) in
+            [("alice+tag@b", ""), ("alice@b", "+"), ("+tag@b", "+"), ("alice+x%evil.test@b", "+"), ("alice-x@b", "+")]
+        {
+            assert_eq!(user(text, delimiters), None, "{text}");
+        }
     }
 
     #[test]

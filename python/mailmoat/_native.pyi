@@ -82,6 +82,13 @@ class Address:
     @property
     def needs_smtputf8(self) -> bool:
         """The local part is not ASCII (RFC 6531 3.3)."""
+    @property
+    def may_route(self) -> bool:
+        """A server behind us may read an address elsewhere, a program or a file out of the local part: it holds one of
+        `@ % ! : /`, begins with `-` or `|`, or encapsulates an address (`IMCEASMTP-`).
+        """
+    def without_detail(self, delimiters: str) -> Address | None:
+        """The address this one is a subaddress of: its local part ends before the first of `delimiters`; None without one."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -45,6 +45,15 @@ impl Address {
         self.0.needs_smtputf8()
     }
 
+    #[getter]
+    fn may_route(&self) -> bool {
+        self.0.may_route()
+    }
+
+    fn without_detail(&self, delimiters: &str) -> Option<Self> {
+        self.0.without_detail(delimiters).map(Self)
+    }
+
     fn __str__(&self) -> String {
         self.0.to_string()
     }

@@ -32,7 +32,7 @@ class FakeDirectory:
     def lookup(self, address: Address) -> Answer:
         if self._down:
             return Answer.UNKNOWN
-        by_domain = self._domains.get(address.domain, Answer.ABSENT)
+        by_domain = Answer.ABSENT if address.may_route else self._domains.get(address.domain, Answer.ABSENT)
         return self._addresses.get(address.key, by_domain)
 
     def explain(self, address: Address) -> str:
@@ -90,6 +90,10 @@ class TestDirectory:
             ('"ann@local.test"@local.test', Answer.ABSENT),
             ("ann%whole.test@local.test", Answer.ABSENT),
             ("someone@remote.tld", Answer.ABSENT),
+            ("victim%evil.example@whole.test", Answer.ABSENT),
+            ("evil.example!victim@whole.test", Answer.ABSENT),
+            (r'"victim\@evil.example"@whole.test', Answer.ABSENT),
+            ("|sh@whole.test", Answer.ABSENT),
         ],
     )
     def test_it_answers(self, directory, down, address, answer):

@@ -229,6 +229,7 @@ def recipients(tmp_path, monkeypatch):
     monkeypatch.setenv("MAILMOAT_RECIPIENTS__FILE", str(path))
     monkeypatch.setenv("MAILMOAT_RECIPIENTS__BLOCKED", "all@b.test")
     monkeypatch.setenv("MAILMOAT_RELAY__LOCAL_DOMAINS", "a.test, b.test")
+    monkeypatch.setenv("MAILMOAT_RELAY__RELAY_DOMAINS", "partner.test")
     return path
 
 
@@ -243,6 +244,8 @@ def test_recipients_check(recipients):
         "Postmaster@a.test": "exists",
         "alice@c.test": "elsewhere",
         "al ice@a.test": "malformed",
+        "victim%evil.test@b.test": "absent",
+        "victim%evil.test@partner.test": "absent",
     }
     document = json.loads(run("recipients", "check", "--json", *expected, status=1).stdout)
     assert {answer["address"]: answer["answer"] for answer in document} == expected
@@ -253,6 +256,13 @@ def test_recipients_check(recipients):
 def test_recipients_check_without_a_directory():
     result = run("recipients", "check", "x@a.test", status=1, RELAY__LOCAL_DOMAINS="a.test")
     assert result.stdout == "x@a.test: unknown (recipients.file is not set: every recipient is accepted)\n"
+
+
+def test_recipients_check_says_why_a_way_to_another_server_is_nobody(recipients):
+    why = "absent (@b.test on line 2 does not stand for it: it could lead to another server)"
+    assert run("recipients", "check", "x%y.test@b.test", status=1).stdout == f"x%y.test@b.test: {why}\n"
+    result = run("recipients", "check", "x!y@a.test", status=1, RECIPIENTS__FILE="")
+    assert result.stdout.startswith("x!y@a.test: absent (it could lead to another server")
 
 
 def test_recipients_check_with_a_broken_file(recipients):

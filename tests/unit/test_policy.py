@@ -135,6 +135,57 @@ def test_without_a_directory_everybody_local_is_welcome():
     assert RecipientFilter(load(), None).on_rcpt(OUTSIDE, address("anyone@example.test")) is PASS
 
 
+ROUTES = (
+    "victim%evil.example",
+    "evil.example!victim",
+    '"victim@evil.example"',
+    r'"victim\@evil.example"',
+    r'"\v\i\c\t\i\m\%evil.example"',
+    "evil.example!victim%other.example",
+    '"evil::victim"',
+    "/S=victim/ADMD=evil/C=us/",
+    "-oQ/tmp",
+    "|sh",
+    '"|/bin/sh -c id"',
+    "IMCEASMTP-victim+40evil+2Eexample",
+    "victim\uff20evil.example",
+    "victim\uff05evil.example",
+    "postmaster%evil.example",
+)
+
+
+@pytest.mark.parametrize("local", ROUTES)
+@pytest.mark.parametrize("domain", ["example.test", "bücher.test", "partner.test"])
+def test_a_way_to_another_server_is_nobody_even_where_everybody_is_welcome(local, domain):
+    """At our domains and at those we relay for; with no recipient file, and with one that lists nobody of the kind."""
+    settings = load(RELAY__RELAY_DOMAINS="partner.test")
+    for directory in (None, Directory()):
+        verdict = RecipientFilter(settings, directory).on_rcpt(OUTSIDE, address(f"{local}@{domain}"))
+        assert verdict == Reject(USER_UNKNOWN, "not in the directory")
+
+
+@pytest.mark.parametrize("domain", ["example.test", "partner.test"])
+def test_a_way_to_another_server_is_reported_with_lookup_off(domain):
+    judge = RecipientFilter(load(RECIPIENTS__LOOKUP="off", RELAY__RELAY_DOMAINS="partner.test"), None).on_rcpt
+    assert judge(OUTSIDE, address(f"victim%evil.example@{domain}")) == Report(USER_UNKNOWN, "not in the directory")
+    assert judge(OUTSIDE, address(f"anyone@{domain}")) is PASS
+
+
+@pytest.mark.parametrize("domain", ["example.test", "partner.test"])
+def test_an_address_that_looks_like_a_way_out_exists_when_it_is_listed(domain):
+    directory = Directory(**{"both/and": Answer.EXISTS, "down/now": Answer.UNKNOWN})
+    judge = RecipientFilter(load(RELAY__RELAY_DOMAINS="partner.test"), directory).on_rcpt
+    assert judge(OUTSIDE, address(f"both/and@{domain}")) is PASS
+    assert isinstance(judge(OUTSIDE, address(f"down/now@{domain}")), Tempfail)
+
+
+def test_who_may_send_anywhere_may_send_such_addresses_elsewhere_and_not_here():
+    settings = load(RELAY__NETWORKS="192.0.2.0/24")
+    pipeline = Pipeline(agents(settings, None), lambda: None)
+    assert pipeline.run(Stage.RCPT, OUTSIDE, address("victim%evil.example@remote.tld")) is PASS
+    assert isinstance(pipeline.run(Stage.RCPT, OUTSIDE, address("victim%evil.example@example.test")), Reject)
+
+
 def test_relay_comes_before_the_directory():
     directory = Directory()
     pipeline = Pipeline(agents(load(), directory), lambda: None)

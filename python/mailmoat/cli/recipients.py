@@ -51,6 +51,7 @@ def check(
 
 def _answer(written: str, settings: Settings, directory: Directory | None) -> Answer:
     from mailmoat._native import Address
+    from mailmoat.policy.recipient_filter import RecipientFilter, Standing
 
     try:
         address = Address.parse(written)
@@ -58,12 +59,15 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> An
             address = Address.parse(f"{address}@{settings.relay.default_domain or ''}")
     except ValueError as error:
         return "malformed", f"{written}: malformed ({error})"
-    if address.domain not in settings.relay.local_domains:
-        return "elsewhere", f"{address}: elsewhere ({address.domain} is not in relay.local_domains)"
-    if address.local.lower() == "postmaster":
-        return "exists", f"{address}: exists (postmaster is always accepted)"
-    if address.key in settings.recipients.blocked:
-        return "blocked", f"{address}: blocked (it is in recipients.blocked)"
-    if directory is None:
-        return "unknown", f"{address}: unknown (recipients.file is not set: every recipient is accepted)"
-    return directory.lookup(address).value, directory.explain(address)
+    standing = RecipientFilter(settings, directory).standing(address)
+    ruled = {
+        Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
+        Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
+        Standing.BLOCKED: ("blocked", "it is in recipients.blocked"),
+        Standing.UNFILTERED: ("unknown", "recipients.file is not set: every recipient is accepted"),
+        Standing.UNLISTED: ("absent", "it could lead to another server, and there is no recipients.file to list it"),
+    }
+    if standing in ruled or directory is None:
+        answer, why = ruled[standing]
+        return answer, f"{address}: {answer} ({why})"
+    return standing.name.lower(), directory.explain(address)

@@ -20,7 +20,7 @@ from rich.text import Text
 from mailmoat import clock
 from mailmoat._native import normalise_address, normalise_domain
 from mailmoat.cli.relay_dialogue import Server, meet, run_probes
-from mailmoat.cli.relay_probes import Ground, Judged, Result, judge, make_probes
+from mailmoat.cli.relay_probes import ACCEPTED_NOTE, Ground, Judged, Result, judge, make_probes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,14 +162,23 @@ def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:
     passed = len(judged) - len(failed) - len(untold)
     sentences = [f"\n{passed} of {len(judged)} tests passed in {seconds:.1f} s."]
     if failed:
-        names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in failed)
-        sentences.append(f"Failed: {names}.")
+        sentences.append(f"Failed: {_names(failed)}.")
         sentences.append(
             "Strangers can send mail through this server to anybody: it will be used for spam and listed for it."
         )
-    if untold:
-        names = ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in untold)
+    accepted = [one for one in untold if one.note == ACCEPTED_NOTE]
+    if accepted:
         sentences.append(
-            f"Inconclusive: {names}. Nothing is proved about these: run the test again, or with a longer --timeout."
+            f"Inconclusive: {_names(accepted)}. These were accepted, which does not show what becomes of them: send a message to one "
+            "of them and look whether a report comes back or the message arrives."
+        )
+    unanswered = [one for one in untold if one.note != ACCEPTED_NOTE]
+    if unanswered:
+        sentences.append(
+            f"Inconclusive: {_names(unanswered)}. Nothing is proved about these: run the test again, or with a longer --timeout."
         )
     return sentences
+
+
+def _names(judged: Sequence[Judged]) -> str:
+    return ", ".join(f"#{one.outcome.probe.number} {one.outcome.probe.name}" for one in judged)

@@ -7,6 +7,7 @@ UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. 
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -20,14 +21,34 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.settings import Settings
 
-_ANSWERS: Final = (Answer.ABSENT, Answer.EXISTS, Answer.EXISTS, Answer.ABSENT, Answer.UNKNOWN)
-_REASONS: Final = (
-    "neither it nor its domain is listed",
-    "listed on line {line}",
-    "every address at {domain} is listed on line {line}",
-    "excluded on line {line}",
-    "the compiled recipient file is damaged",
-)
+
+class _Found(IntEnum):
+    """What the snapshot says of an address; and `OTHER_ROUTE`, what follows from `@domain` for one that may mean another server's."""
+
+    ABSENT = 0
+    LISTED = 1
+    DOMAIN = 2
+    EXCLUDED = 3
+    DAMAGED = 4
+    OTHER_ROUTE = 5
+
+
+_ANSWERS: Final = {
+    _Found.ABSENT: Answer.ABSENT,
+    _Found.LISTED: Answer.EXISTS,
+    _Found.DOMAIN: Answer.EXISTS,
+    _Found.EXCLUDED: Answer.ABSENT,
+    _Found.DAMAGED: Answer.UNKNOWN,
+    _Found.OTHER_ROUTE: Answer.ABSENT,
+}
+_REASONS: Final = {
+    _Found.ABSENT: "neither it nor its domain is listed",
+    _Found.LISTED: "listed on line {line}",
+    _Found.DOMAIN: "every address at {domain} is listed on line {line}",
+    _Found.EXCLUDED: "excluded on line {line}",
+    _Found.DAMAGED: "the compiled recipient file is damaged",
+    _Found.OTHER_ROUTE: "@{domain} on line {line} does not stand for it: it could lead to another server",
+}
 
 
 class FileDirectory:
@@ -65,17 +86,20 @@ class FileDirectory:
 
     def lookup(self, address: Address) -> Answer:
         """Say whether `address` exists."""
-        if self._snapshot is None:
-            return Answer.UNKNOWN
-        return _ANSWERS[self._snapshot.lookup(address.key, address.domain)]
+        return _ANSWERS[self._find(self._snapshot, address)] if self._snapshot else Answer.UNKNOWN
 
     def explain(self, address: Address) -> str:
         """Say which line of the recipient file decides about `address`."""
         if self._snapshot is None:
             return f"{address}: unknown ({self._trouble})"
-        found = self._snapshot.lookup(address.key, address.domain)
+        found = self._find(self._snapshot, address)
         line = self._snapshot.line(address.key, address.domain)
         return f"{address}: {_ANSWERS[found].value} ({_REASONS[found].format(line=line, domain=address.domain)})"
+
+    @staticmethod
+    def _find(snapshot: Snapshot, address: Address) -> _Found:
+        found = _Found(snapshot.lookup(address.key, address.domain))
+        return _Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found
 
 
 def open_directory(settings: Settings) -> FileDirectory | None:
