@@ -337,7 +337,7 @@ impl MailParameters {
         if value.is_none() { Ok(()) } else { Err("SMTPUTF8 takes no value") }
     }
 
-    /// A mailbox in xtext (RFC 4405 4). It has the limits of RFC 5321, whatever those of a path are.
+    /// A mailbox in xtext (RFC 4405 4). It has the usual limits, whatever those of a path are.
     fn read_submitter(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
         let mailbox = value.and_then(decode_xtext).and_then(|text| Address::parse(&text, &Limits::default()).ok());
         self.submitter = mailbox.filter(|address| !address.domain().is_empty());

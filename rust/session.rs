@@ -28,9 +28,11 @@ use crate::reply::{self, Reply};
 
 /// Octets a MAIL line may have above the command limit: SIZE 26 (RFC 1870 3), BODY 17 (RFC 6152 2), SMTPUTF8 10 (RFC 6531 3.1).
 const MAIL_EXTRA: usize = 26 + 17 + 10;
-/// What SUBMITTER adds, when it is offered. RFC 4405 names no length: the keyword, and the longest mailbox (RFC 5321 4.5.3.1.3
-/// without the brackets) with every octet written as three (RFC 3461 4).
-const SUBMITTER_EXTRA: usize = " SUBMITTER=".len() + 3 * 254;
+/// What SUBMITTER adds, when it is offered. RFC 4405 names no length: the keyword, and the longest mailbox with every octet
+/// written as three (RFC 3461 4).
+const SUBMITTER_EXTRA: usize = " SUBMITTER=".len() + 3 * (Limits::USUAL.path - "<>".len());
+/// The path for which a command line of the usual length has room (RFC 5321 4.5.3.1.3): longer ones lengthen the line.
+const PATH: usize = 256;
 /// The command line bound that holds even when the limit is switched off.
 const COMMAND_BOUND: usize = 65_536;
 /// How a TLS connection begins: a handshake record.
@@ -633,7 +635,7 @@ impl Session {
             return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            if rest.len() > limit + self.mail_extra() {
+            if rest.len() > limit + self.path_extra() + self.mail_extra() {
                 self.overlong = true;
             }
             if self.overlong {
@@ -650,8 +652,7 @@ impl Session {
         self.tally.commands += 1;
         let line = rest.get(..end).unwrap_or_default();
         let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
-        let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
-        let room = if is_mail { limit + self.mail_extra() } else { limit };
+        let room = limit + self.extra(line);
         let refused = bare && self.config.content.bare == BareNewline::Refuse;
         let broken = std::mem::replace(&mut self.broken, refused);
         Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
@@ -673,7 +674,21 @@ impl Session {
         })
     }
 
-    /// Octets a MAIL line may have above the command limit.
+    /// Octets this line may have above the command limit.
+    fn extra(&self, line: &[u8]) -> usize {
+        match line.get(..4) {
+            Some(verb) if verb.eq_ignore_ascii_case(b"MAIL") => self.path_extra() + self.mail_extra(),
+            Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => self.path_extra(),
+            _ => 0,
+        }
+    }
+
+    /// What a path may have above that of the standard.
+    fn path_extra(&self) -> usize {
+        self.config.addresses.path.saturating_sub(PATH)
+    }
+
+    /// What the parameters of MAIL may add.
     fn mail_extra(&self) -> usize {
         MAIL_EXTRA + if self.config.submitter { SUBMITTER_EXTRA } else { 0 }
     }
@@ -792,7 +807,7 @@ impl Session {
             Question::Rcpt(address) => {
                 let accepted = Reply::new(250, "2.1.5", address.to_string());
                 if let Some(transaction) = &mut self.transaction {
-                    if transaction.recipients.iter().any(|(known, _)| *known == address) {
+                    if transaction.recipients.iter().any(|(known, _)| known.is_same_mailbox(&address)) {
                         self.idle += 1;
                     } else {
                         transaction.recipients.push((address, report));

@@ -65,7 +65,7 @@ class Message:
 
 @final
 class Address:
-    """A mailbox in its one normalised form; compares and hashes by value."""
+    """A mailbox in its one normalised form; compares and hashes by value. Odd dots stay outside quotes if they came so."""
 
     @staticmethod
     def parse(text: str) -> Address:
@@ -78,7 +78,9 @@ class Address:
         """A-labels in lower case, or a literal such as `[192.0.2.1]`; empty when none was given."""
     @property
     def key(self) -> str:
-        """Key of the recipient directory: the rendered form, ASCII letters of the local part in lower case."""
+        """Key of the recipient directory, the same for all spellings of one mailbox: the local part in small letters, and in
+        quotes unless it is a dot-atom.
+        """
     @property
     def needs_smtputf8(self) -> bool:
         """The local part is not ASCII (RFC 6531 3.3)."""

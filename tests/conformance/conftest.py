@@ -12,7 +12,16 @@ from tests.conformance.hop import Hop
 from tests.conformance.wire import Wire
 from tests.integration.conftest import Server, free_port
 
-RECIPIENTS = "alice@example.test\nbob@example.test\n@all.example.test\njörg@bücher.test\n"
+RECIPIENTS = r"""alice@example.test
+bob@example.test
+@all.example.test
+jörg@bücher.test
+# What could be a route to somewhere else exists by an entry of its own alone.
+a!b%c@all.example.test
+"#$&'*/?^_`{|}~-"@all.example.test
+"@"@all.example.test
+"x@y.test"@all.example.test
+"""
 
 
 class Site:

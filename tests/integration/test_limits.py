@@ -50,10 +50,10 @@ def test_lines_recipients_sizes_and_hops(server):
     assert client.ask("NOOP " + "x" * (512 - 6)) == "500 5.5.2 Command line too long"
     assert client.ask("NOOP " + "x" * 100_000) == "500 5.5.2 Command line too long"
     assert client.ask("NOOP") == "250 2.0.0 OK"
-    # Addresses (4.5.3.1.1 to 4.5.3.1.3).
-    assert client.ask(f"MAIL FROM:<{'x' * 65}@remote.tld>")[:3] in ("501", "553")
+    # Addresses (4.5.3.1.1 to 4.5.3.1.3); a local part may have more than the 64 octets of the standard.
+    assert client.ask(f"MAIL FROM:<{'x' * 257}@remote.tld>")[:3] in ("501", "553")
     assert client.ask(f"MAIL FROM:<x@{'y.' * 126}tldx>")[:3] in ("501", "553")
-    assert client.ask(f"MAIL FROM:<{'x' * 64}@remote.tld>")[:3] == "250"
+    assert client.ask(f"MAIL FROM:<{'x' * 256}@remote.tld>")[:3] == "250"
     # Recipients: 100, each counted once; those beyond get 452 and the message goes to the others.
     for number in range(100):
         assert client.ask(f"RCPT TO:<r{number}@all.example.test>")[:3] == "250"

@@ -75,7 +75,7 @@ def read(text):
                 _, only, does = does.split(" ", 2)
             transcript.agents.append((stage, only, does))
         elif word == "known":
-            transcript.known += rest.split()
+            transcript.known += octets(rest).decode().split()
         elif word == "peer":
             transcript.peer = rest
         elif word == "others":

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from unittest import mock
 
 from mailmoat import clock, maillog, metrics
-from mailmoat._native import Address
+from mailmoat._native import Address, address_key
 from mailmoat.directory import Answer
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.pipeline import Pipeline
@@ -238,7 +238,7 @@ class Known:
     """A directory of the addresses that exist."""
 
     def __init__(self, keys):
-        self._keys = frozenset(keys)
+        self._keys = frozenset(map(address_key, keys))
         self.down = False
 
     def lookup(self, address):

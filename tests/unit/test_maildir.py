@@ -130,13 +130,18 @@ def test_a_plain_path_is_one_maildir_for_all_and_placeholders_make_more():
     }
 
 
+def test_all_spellings_of_a_mailbox_have_one_maildir():
+    spellings = ["try..this@b.test", '"Try..This"@b.test', "JÖRG@b.test", "jörg@b.test"]
+    assert list(targets(Path("/v/{local}"), spellings)) == [Path('/v/"try..this"'), Path("/v/jörg")]
+
+
 @pytest.mark.parametrize(
     ("local", "name"),
     [
-        ("../../etc", "%2E.%2F..%2Fetc"),
+        ("../../etc", '"..%2F..%2Fetc"'),
         ("..", "%2E."),
         (".", "%2E"),
-        (".ssh", "%2Essh"),
+        (".ssh", '".ssh"'),
         ("a/b", "a%2Fb"),
         ("a%2Fb", "a%252fb"),
         ("{domain}", "{domain}"),

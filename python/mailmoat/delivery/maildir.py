@@ -19,6 +19,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import address_key
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -31,11 +33,12 @@ CHUNK: Final = 1024 * 1024
 def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
     """Which Maildir each recipient has: `{local}` and `{domain}` in the template stand for the parts of its address.
 
-    Both parts are in ASCII lower case; `/`, `%`, a leading dot and what no file name should hold are percent-encoded.
+    All spellings of one mailbox are one: both parts are in small letters; `/`, `%`, a leading dot and what no file name should
+    hold are percent-encoded.
     """
     found: dict[Path, list[str]] = {}
     for recipient in recipients:
-        local, _, domain = recipient.rpartition("@") if "@" in recipient else (recipient, "", "")
+        local, _, domain = _key(recipient).rpartition("@") if "@" in recipient else (_key(recipient), "", "")
         parts = {"{local}": _file_name(local), "{domain}": _file_name(domain)}
         path = Path(re.sub(r"\{local\}|\{domain\}", lambda mark: parts[mark[0]], str(template)))  # noqa: B023 - called at once
         found.setdefault(path, []).append(recipient)
@@ -63,6 +66,13 @@ def deliver(path: Path, message: Message, *, recipients: Sequence[str], hostname
             raise
     _sync(final.parent)
     return str(final)
+
+
+def _key(recipient: str) -> str:
+    try:
+        return address_key(recipient)
+    except ValueError:  # longer than usual, by setting
+        return recipient
 
 
 def _file_name(part: str) -> str:

@@ -280,10 +280,13 @@ class DnsSettings(Branch):
 class LimitsSettings(Branch):
     """Bounds on what one client may ask for; 0 switches a bound off."""
 
-    local_part: Count = Field(default=64, description="Octets of a local part. 0 = off.")
+    local_part: Count = Field(default=256, description="Octets of a local part. 0 = off.")
     domain: Count = Field(default=255, description="Octets of a domain. 0 = off.")
-    path: Count = Field(default=256, description="Octets of a path with its brackets. 0 = off.")
-    command_line: Count = Field(default=512, description="Octets of a command line with CRLF. 0 = off.")
+    path: Count = Field(default=514, description="Octets of a path with its brackets. 0 = off.")
+    command_line: Count = Field(
+        default=512,
+        description="Octets of a command line with CRLF; MAIL and RCPT may have as many more as `limits.path` is above 256. 0 = off.",
+    )
     text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
     recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
     message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")

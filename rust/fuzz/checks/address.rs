@@ -25,7 +25,9 @@ pub fn is_normal(address: &Address, limits: &Limits) {
     let again = Address::parse(text.as_bytes(), limits);
     assert_eq!(again.as_ref(), Ok(address), "{text:?}");
     let key = address.key();
-    let by_key = Address::parse(key.as_bytes(), limits).unwrap_or_else(|error| panic!("{key:?}: {error}"));
+    // Some small letters are longer than the great ones.
+    let by_key = Address::parse(key.as_bytes(), &Limits { local_part: 0, domain: 0, path: 0 })
+        .unwrap_or_else(|error| panic!("{key:?}: {error}"));
     assert_eq!(by_key.key(), key);
     let moved = address.clone().with_default_domain("example.test");
     assert!(!moved.domain().is_empty() && moved.local() == address.local());
