@@ -15,9 +15,12 @@ LISTED = (
     "ann@bücher.test",
     '"a b"@local.test',
     "someone%remote.tld@local.test",
+    "ann+listed@local.test",
+    "carol@whole.test",
+    "carol+ok@gone.test",
 )
 WHOLE = ("whole.test",)
-EXCLUDED = ("gone@whole.test",)
+EXCLUDED = ("gone@whole.test", "carol@gone.test", "ann+spam@local.test")
 
 
 class FakeDirectory:
@@ -33,7 +36,8 @@ class FakeDirectory:
         if self._down:
             return Answer.UNKNOWN
         by_domain = Answer.ABSENT if address.may_route else self._domains.get(address.domain, Answer.ABSENT)
-        return self._addresses.get(address.key, by_domain)
+        user = address.without_detail("+") or address
+        return self._addresses.get(address.key) or self._addresses.get(user.key) or by_domain
 
     def explain(self, address: Address) -> str:
         return f"{address}: {self.lookup(address).value} (fake)"
@@ -51,12 +55,12 @@ def make_file(path):
     lines = [*LISTED, *(f"@{domain}" for domain in WHOLE), *(f"!{address}" for address in EXCLUDED)]
     (path / "recipients").write_text("\n".join(lines), encoding="utf-8")
     assert SnapshotKeeper(path / "recipients", path / "snapshot", None).compile().problems == ()
-    return FileDirectory(path / "snapshot")
+    return FileDirectory(path / "snapshot", "+")
 
 
 def make_file_down(path):
     (path / "snapshot").write_bytes(b"torn")
-    return FileDirectory(path / "snapshot")
+    return FileDirectory(path / "snapshot", "+")
 
 
 MAKERS = [pytest.param(make_fake, make_fake_down, id="fake"), pytest.param(make_file, make_file_down, id="file")]
@@ -94,6 +98,20 @@ class TestDirectory:
             ("evil.example!victim@whole.test", Answer.ABSENT),
             (r'"victim\@evil.example"@whole.test', Answer.ABSENT),
             ("|sh@whole.test", Answer.ABSENT),
+            ("ann+tag@local.test", Answer.EXISTS),
+            ("ANN+Tag+more@local.test", Answer.EXISTS),
+            ("ann+@local.test", Answer.EXISTS),
+            ("ann+listed@local.test", Answer.EXISTS),
+            ("ann+spam@local.test", Answer.ABSENT),
+            ("bob+tag@local.test", Answer.ABSENT),
+            ("+ann@local.test", Answer.ABSENT),
+            ("ann+x%evil.example@local.test", Answer.ABSENT),
+            ("ann-tag@local.test", Answer.ABSENT),
+            ("carol+tag@whole.test", Answer.EXISTS),
+            ("anybody+tag@whole.test", Answer.EXISTS),
+            ("gone+tag@whole.test", Answer.ABSENT),
+            ("carol+ok@gone.test", Answer.EXISTS),
+            ("carol+no@gone.test", Answer.ABSENT),
         ],
     )
     def test_it_answers(self, directory, down, address, answer):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 import pytest
+from tests.nexthops import NextHop
 
 SENDERS = ["user@remote.tld", "localuser", "", "localuser@local.tld"]
 UNABLE = "550 5.7.1 Unable to relay for someone@remote.tld"
@@ -153,6 +154,19 @@ def test_networks_and_relay_domains_may(server):
     client = mx.client()
     assert ask(client, "", "someone@remote.tld")[2] == "250 2.1.5 someone@remote.tld"
     assert ask(client, "", "nobody@local.tld")[2] == "550 5.1.1 User unknown"  # relaying is not existing
+
+
+def test_a_subaddress_exists_when_its_address_does_and_goes_on_as_it_was_sent(server):
+    with NextHop() as hop:
+        mx = local_tld(server, MAILMOAT_DELIVERY__NEXT_HOP=f"smtp://127.0.0.1:{hop.port}")
+        client = mx.client()
+        assert ask(client, "", "LocalUser+News@local.tld")[2] == "250 2.1.5 LocalUser+News@local.tld"
+        assert ask(client, "", "nobody+news@local.tld")[2] == "550 5.1.1 User unknown"
+        assert ask(client, "", "localuser+x%remote.tld@local.tld")[2] == "550 5.1.1 User unknown"
+        client.ask("RSET")
+        assert client.deliver(recipient="LocalUser+News@local.tld")[:3] == "250"
+        mx.until(lambda: hop.to("LocalUser+News@local.tld"), what="message at the next hop")
+        mx.stop()
 
 
 def test_postmaster_and_the_block_list(server):

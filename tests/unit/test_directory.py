@@ -41,7 +41,7 @@ def test_a_change_is_due_once_and_then_seen(tmp_path, source, keeper):
     assert (report.entries, report.problems, report.changed) == (1, (), True)
     assert not keeper.due()
 
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME)
+    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, "+")
     assert directory.lookup(BOB) is Answer.ABSENT
     assert not directory.refresh()
 
@@ -63,7 +63,7 @@ def test_a_broken_file_keeps_the_old_snapshot_and_is_reported_once(tmp_path, sou
     assert not report.changed
     assert report.problems[0].startswith(f"{source}: line 2: ")
     assert not keeper.due()
-    assert FileDirectory(tmp_path / SNAPSHOT_NAME).lookup(ANN) is Answer.EXISTS
+    assert FileDirectory(tmp_path / SNAPSHOT_NAME, "+").lookup(ANN) is Answer.EXISTS
     write(source, "bob\n")
     assert keeper.due()
     assert keeper.compile().changed
@@ -99,7 +99,7 @@ def test_a_missing_source_is_a_problem_tried_again_later(monkeypatch, source, ke
 
 def test_without_a_good_snapshot_nothing_is_known(tmp_path, source, keeper):
     path = tmp_path / SNAPSHOT_NAME
-    directory = FileDirectory(path)
+    directory = FileDirectory(path, "+")
     assert directory.lookup(ANN) is Answer.UNKNOWN
     assert "not compiled yet" in directory.explain(ANN)
     path.write_bytes(b"garbage")
@@ -117,7 +117,7 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
     path = tmp_path / SNAPSHOT_NAME
     write(source, "ann@local.test\n")
     keeper.compile()
-    directory = FileDirectory(path)
+    directory = FileDirectory(path, "+")
     path.unlink()
     if trouble == "garbage":
         path.write_bytes(b"garbage")
@@ -129,12 +129,15 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
 def test_it_explains_by_line(tmp_path, source, keeper):
     write(source, "ann@local.test\n@whole.test\n!gone@whole.test\n")
     keeper.compile()
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME)
+    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, "+")
     sentences = {
         "ann@local.test": "exists (listed on line 1)",
         "any@whole.test": "exists (every address at whole.test is listed on line 2)",
         "gone@whole.test": "absent (excluded on line 3)",
         "bob@local.test": "absent (neither it nor its domain is listed)",
+        "ann+tag@local.test": "exists (as ann@local.test, listed on line 1)",
+        "gone+tag@whole.test": "absent (as gone@whole.test, excluded on line 3)",
+        "bob+tag@local.test": "absent (neither it nor its domain is listed)",
     }
     for address, sentence in sentences.items():
         assert directory.explain(Address.parse(address)) == f"{address}: {sentence}"
@@ -142,7 +145,9 @@ def test_it_explains_by_line(tmp_path, source, keeper):
 
 def settings(tmp_path, file):
     return SimpleNamespace(
-        recipients=SimpleNamespace(file=file), relay=SimpleNamespace(default_domain="local.test"), spool_dir=tmp_path
+        recipients=SimpleNamespace(file=file, delimiter="+"),
+        relay=SimpleNamespace(default_domain="local.test"),
+        spool_dir=tmp_path,
     )
 
 

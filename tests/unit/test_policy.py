@@ -124,6 +124,16 @@ def test_blocked_whatever_the_directory_says():
     assert directory.asked == []
 
 
+def test_who_is_blocked_has_no_subaddress():
+    settings = load(RECIPIENTS__BLOCKED="all@example.test")
+    judge = RecipientFilter(settings, Directory(**{"all+news": Answer.EXISTS, "alls+x": Answer.EXISTS})).on_rcpt
+    assert judge(OUTSIDE, address("all+news@example.test")) == Reject(USER_UNKNOWN, "blocked recipient")
+    assert judge(OUTSIDE, address("alls+x@example.test")) is PASS
+    off = load(RECIPIENTS__BLOCKED="all@example.test").model_copy(deep=True)
+    off = off.model_copy(update={"recipients": off.recipients.model_copy(update={"delimiter": ""})})
+    assert RecipientFilter(off, None).on_rcpt(OUTSIDE, address("all+news@example.test")) is PASS
+
+
 def test_what_is_not_local_is_not_looked_up():
     directory = Directory()
     assert RecipientFilter(load(), directory).on_rcpt(OUTSIDE, address("bob@remote.tld")) is PASS

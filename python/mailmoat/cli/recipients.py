@@ -63,7 +63,7 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> An
     ruled = {
         Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
         Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
-        Standing.BLOCKED: ("blocked", "it is in recipients.blocked"),
+        Standing.BLOCKED: ("blocked", "it is in recipients.blocked, itself or without its tag"),
         Standing.UNFILTERED: ("unknown", "recipients.file is not set: every recipient is accepted"),
         Standing.UNLISTED: ("absent", "it could lead to another server, and there is no recipients.file to list it"),
     }

@@ -3,7 +3,7 @@
 Contract of every directory: it answers for one normalised address that has a domain (the caller appends the default one), it
 never refuses anybody (that, and `postmaster`, is policy), and trouble of its own is UNKNOWN, which is 451 4.3.0, never
 "user unknown". It raises nothing for that reason. An address that `may_route` exists only when it is listed itself: what is said of
-a whole domain does not hold for it.
+a whole domain does not hold for it. A subaddress (`alice+tag`) that is not listed itself is what its address is.
 """
 
 from __future__ import annotations

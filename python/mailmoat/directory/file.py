@@ -33,6 +33,8 @@ class _Found(IntEnum):
     OTHER_ROUTE = 5
 
 
+_OWN: Final = (_Found.LISTED, _Found.EXCLUDED)
+"""Said of the address itself, not of its domain."""
 _ANSWERS: Final = {
     _Found.ABSENT: Answer.ABSENT,
     _Found.LISTED: Answer.EXISTS,
@@ -52,10 +54,11 @@ _REASONS: Final = {
 
 
 class FileDirectory:
-    """The recipients in the snapshot at `path`, which need not exist yet."""
+    """The recipients in the snapshot at `path`, which need not exist yet; `delimiter` is `recipients.delimiter`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, delimiter: str) -> None:
         self._path = path
+        self._delimiter = delimiter
         self._stamp = (0, 0, 0)
         self._snapshot: Snapshot | None = None
         self._trouble = "the recipient file is not compiled yet"
@@ -86,20 +89,27 @@ class FileDirectory:
 
     def lookup(self, address: Address) -> Answer:
         """Say whether `address` exists."""
-        return _ANSWERS[self._find(self._snapshot, address)] if self._snapshot else Answer.UNKNOWN
+        return _ANSWERS[self._find(self._snapshot, address)[0]] if self._snapshot else Answer.UNKNOWN
 
     def explain(self, address: Address) -> str:
         """Say which line of the recipient file decides about `address`."""
         if self._snapshot is None:
             return f"{address}: unknown ({self._trouble})"
-        found = self._find(self._snapshot, address)
-        line = self._snapshot.line(address.key, address.domain)
-        return f"{address}: {_ANSWERS[found].value} ({_REASONS[found].format(line=line, domain=address.domain)})"
+        found, entry = self._find(self._snapshot, address)
+        line = self._snapshot.line(entry.key, entry.domain)
+        why = _REASONS[found].format(line=line, domain=address.domain)
+        return f"{address}: {_ANSWERS[found].value} ({why if entry == address else f'as {entry}, {why}'})"
 
-    @staticmethod
-    def _find(snapshot: Snapshot, address: Address) -> _Found:
+    def _find(self, snapshot: Snapshot, address: Address) -> tuple[_Found, Address]:
+        """What is known of `address`, and by which address: its own, or the one it is a subaddress of."""
         found = _Found(snapshot.lookup(address.key, address.domain))
-        return _Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found
+        if found in _OWN:
+            return found, address
+        user = address.without_detail(self._delimiter)
+        by_user = _Found(snapshot.lookup(user.key, user.domain)) if user else found
+        if user and by_user in _OWN:
+            return by_user, user
+        return (_Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found), address
 
 
 def open_directory(settings: Settings) -> FileDirectory | None:
@@ -113,10 +123,10 @@ def open_directory(settings: Settings) -> FileDirectory | None:
         return None
     ours = settings.spool_dir / SNAPSHOT_NAME
     if not SnapshotKeeper(source, ours, settings.relay.default_domain).due():
-        return FileDirectory(ours)
+        return FileDirectory(ours, settings.recipients.delimiter)
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
         snapshot = Path(scratch) / SNAPSHOT_NAME
         report = SnapshotKeeper(source, snapshot, settings.relay.default_domain).compile()
         if report.problems:
             raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
-        return FileDirectory(snapshot)
+        return FileDirectory(snapshot, settings.recipients.delimiter)

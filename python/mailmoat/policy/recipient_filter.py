@@ -1,6 +1,6 @@
 """Refuse recipients this organisation does not have, before any content is sent (behaviours 2; RFC 5321 3.3, 4.5.1, 7.9).
 
-Blocked addresses are refused whatever the directory says. `postmaster` is accepted at every local domain. A directory that
+Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain. A directory that
 cannot answer never turns into "user unknown": it costs a 451. With lookup off an absent recipient is accepted and reported
 later, so that the dialogue tells a harvester nothing.
 
@@ -57,6 +57,7 @@ class RecipientFilter(Agent):
         self._blocked = frozenset(settings.recipients.blocked)
         self._local = frozenset(settings.relay.local_domains)
         self._relayed = frozenset(settings.relay.relay_domains)
+        self._delimiter = settings.recipients.delimiter
         self._lookup = settings.recipients.lookup
         self._directory = directory
 
@@ -77,10 +78,15 @@ class RecipientFilter(Agent):
         local = recipient.domain in self._local
         if local and recipient.local.lower() == "postmaster":
             return Standing.POSTMASTER
-        if recipient.key in self._blocked:
+        if self._blocked and self._is_blocked(recipient):
             return Standing.BLOCKED
         if not local and not (recipient.domain in self._relayed and recipient.may_route):
             return Standing.ELSEWHERE
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
         return _ANSWERED[self._directory.lookup(recipient)]
+
+    def _is_blocked(self, recipient: Address) -> bool:
+        """Whether it is, or the address that it is a subaddress of: who is blocked has no other name."""
+        user = recipient.without_detail(self._delimiter)
+        return recipient.key in self._blocked or (user is not None and user.key in self._blocked)

@@ -79,7 +79,7 @@ class Refresh:
             wait.register(self._child.descriptor, select.POLLIN)
             wait.poll(max(0.0, self._deadline - clock.monotonic()) * 1000)
             self.turn(detach)
-        return not self.problems or FileDirectory(self._snapshot).usable
+        return not self.problems or FileDirectory(self._snapshot, "").usable
 
     def close(self) -> None:
         """End a running compile."""

@@ -78,7 +78,10 @@ class Worker:
         self._figures = figures = metrics.Metrics(context.shared, context.slot)
         self._delays = delays = Delays(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, figures)
-        self._directory = FileDirectory(settings.spool_dir / SNAPSHOT_NAME) if settings.recipients.file else None
+        recipients = settings.recipients
+        self._directory = (
+            FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
+        )
         self._resolver = DnsResolver(settings.dns, figures) if settings.senderid.enabled else None
         listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
         pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))

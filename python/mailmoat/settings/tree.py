@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailmoat.settings import forms, values
+from mailmoat.settings.delimiter import delimiter
 from mailmoat.settings.forms import Form
 from mailmoat.settings.name_server import NameServer, name_server
 from mailmoat.settings.values import Listener, NextHop
@@ -68,6 +69,7 @@ Recipients = Annotated[
     BeforeValidator(values.items),
     Form("addresses such as all@example.com, separated by commas", forms.show),
 ]
+Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as + or +-, or nothing", forms.show)]
 Action = Annotated[
     Literal["StampStatus", "Reject", "Delete"],
     PlainValidator(values.one_of(*ACTIONS)),
@@ -137,7 +139,13 @@ class RecipientsSettings(Branch):
         default=None,
         description="File of the recipients that exist: an address, `@domain` or `!address` a line. Read again when it changes.",
     )
-    blocked: Recipients = Field(default=(), description="Recipients refused although they exist.")
+    delimiter: Delimiter = Field(
+        default="+",
+        description="Characters that begin a subaddress: `alice+tag` exists when `alice` does. Empty = off.",
+    )
+    blocked: Recipients = Field(
+        default=(), description="Recipients refused although they exist, and their subaddresses with them."
+    )
     lookup: Switch = Field(
         default=True,
         description="Refuse unknown recipients at RCPT. Off: they are accepted, and reported to the sender as undeliverable later.",
