@@ -4,16 +4,18 @@
 //! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all; a file that is torn
 //! or hostile is refused at `open` or found `Damaged` in a lookup, never a crash and never taken for "does not exist".
 //! Never decides: whether an unknown recipient is refused, and who is postmaster, is policy. Called by the process that
-//! keeps the snapshot (`compile`) and by workers (`open`, `lookup`). May fail: `io::Error` of the file system.
+//! keeps the snapshot (`compile`) and by workers (`open`, `lookup`). May fail: `io::Error` of the file system, which `compile` blames
+//! on the source or on the snapshot.
 //!
 //! Source: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
 //! domain is listed); `#` begins a comment at the start of a line or after white space. Every entry goes through
 //! `crate::address`, like every address on the wire, so no spelling walks around the table.
 //!
-//! Snapshot, integers little-endian, all u64 unless said: header (magic, version, length of the default domain, entries,
-//! source mtime in ns, size, inode, offset of the table, slots, checksum of these) · default domain · records (line u32,
+//! Snapshot, integers little-endian, all u64 unless said: header (magic, version, length of the scope, entries, source mtime in
+//! ns, size, inode, ctime in ns, offset of the table, slots, checksum of these) · scope · records (line u32,
 //! length u16, kind u8, 0u8, octets of the key) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -25,12 +27,14 @@ mod compile;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, Failure, compile};
 
 const MAGIC: &[u8; 8] = b"MMDIRSNP";
-const VERSION: u64 = 1;
-/// Magic, eight words, checksum.
-const HEADER: usize = 80;
+const VERSION: u64 = 2;
+/// Magic, nine words, checksum.
+const HEADER: usize = 88;
+/// Of the checksum, in words after the magic.
+const CHECKSUM: usize = 9;
 /// Octets of a record before its key.
 const RECORD: usize = 8;
 const OFFSET_BITS: u32 = 40;
@@ -60,12 +64,37 @@ pub struct Stamp {
     pub size: u64,
     /// Inode number: a file replaced by rename has another.
     pub inode: u64,
+    /// Time of last change of what is known about the file, who may read it among it, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+}
+
+/// What a source is read for: equal scopes and an unchanged source give the same snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Appended to entries without a domain; may be empty.
+    pub default_domain: String,
+    /// Domains whose recipients are looked up; none = not known, and every entry counts.
+    pub local_domains: BTreeSet<String>,
+    /// Domains whose entries count, though others there are not looked up.
+    pub relay_domains: BTreeSet<String>,
+}
+
+impl Scope {
+    /// As it is kept in a snapshot made from `source`; whatever the names hold, different scopes have different texts.
+    fn text(&self, source: &Path) -> String {
+        format!("{source:?} {self:?}")
+    }
 }
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Self {
-        let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        Self { mtime_ns, size: metadata.size(), inode: metadata.ino() }
+        let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            size: metadata.size(),
+            inode: metadata.ino(),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
@@ -84,7 +113,7 @@ fn word(octets: &[u8], at: usize) -> Option<u64> {
 }
 
 struct Header {
-    default_domain: u64,
+    scope: u64,
     entries: u64,
     stamp: Stamp,
     table: u64,
@@ -93,9 +122,9 @@ struct Header {
 
 impl Header {
     fn encode(&self) -> Vec<u8> {
-        let Stamp { mtime_ns, size, inode } = self.stamp;
-        let words =
-            [VERSION, self.default_domain, self.entries, mtime_ns.cast_unsigned(), size, inode, self.table, self.slots];
+        let Stamp { mtime_ns, size, inode, ctime_ns } = self.stamp;
+        let (mtime, ctime) = (mtime_ns.cast_unsigned(), ctime_ns.cast_unsigned());
+        let words = [VERSION, self.scope, self.entries, mtime, size, inode, ctime, self.table, self.slots];
         let mut octets = MAGIC.to_vec();
         octets.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         let sum = hash(false, &octets);
@@ -110,13 +139,14 @@ impl Header {
         if at(0)? != VERSION {
             return Err("written by another version");
         }
-        if at(8)? != hash(false, body) {
+        if at(CHECKSUM)? != hash(false, body) {
             return Err("damaged header");
         }
-        let stamp = Stamp { mtime_ns: at(3)?.cast_signed(), size: at(4)?, inode: at(5)? };
-        let header = Self { default_domain: at(1)?, entries: at(2)?, stamp, table: at(6)?, slots: at(7)? };
+        let stamp =
+            Stamp { mtime_ns: at(3)?.cast_signed(), size: at(4)?, inode: at(5)?, ctime_ns: at(6)?.cast_signed() };
+        let header = Self { scope: at(1)?, entries: at(2)?, stamp, table: at(7)?, slots: at(8)? };
         let end = header.slots.checked_mul(8).and_then(|octets| octets.checked_add(header.table));
-        let records = (HEADER as u64).checked_add(header.default_domain);
+        let records = (HEADER as u64).checked_add(header.scope);
         let whole = end == Some(file.len() as u64) && records.is_some_and(|records| records <= header.table);
         if !whole || !header.slots.is_power_of_two() || header.entries >= header.slots {
             return Err("cut short");
@@ -153,11 +183,11 @@ impl Directory {
         self.header.stamp
     }
 
-    /// What was appended to entries without a domain, as it was given.
-    pub fn default_domain(&self) -> &str {
-        let length = usize::try_from(self.header.default_domain).unwrap_or(usize::MAX);
+    /// Whether it was made from the file of this name for this scope.
+    pub fn is_for(&self, source: &Path, scope: &Scope) -> bool {
+        let length = usize::try_from(self.header.scope).unwrap_or(usize::MAX);
         let octets = self.map.get(HEADER..).and_then(|rest| rest.get(..length)).unwrap_or_default();
-        std::str::from_utf8(octets).unwrap_or_default()
+        octets == scope.text(source).as_bytes()
     }
 
     /// What is known of the address with this `Address::key` and domain, and the line of the source that says so (0 = none).

@@ -53,7 +53,6 @@ LONG_FILES = {
     "rust/command.rs": "every command of the protocol in one table",
     "rust/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",
     "rust/session.rs": "one machine: the table of verbs and phases and what each step does",
-    "rust/snapshot/compile.rs": "source lines in, table out: one pass read from top to bottom",
     "rust/wheel.rs": "one algorithm and the explanation it needs",
     "server/connection.py": "all that may happen to one connection",
     "settings/tree.py": "one declaration a setting, no logic",

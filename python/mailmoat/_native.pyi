@@ -4,6 +4,7 @@ Bytes, str, ints and frozen classes cross; never callbacks, settings, sockets, t
 An *owner* or *waiter* is any Python object: it is kept and handed back, never called.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypedDict, final, type_check_only
 
 # --- message ---
@@ -416,15 +417,26 @@ class Directory:
     def entries(self) -> int:
         """Different entries."""
     @property
-    def stamp(self) -> tuple[int, int, int]:
-        """Of the source it was compiled from: time of last change in nanoseconds, octets, inode."""
-    @property
-    def default_domain(self) -> str:
-        """What was appended to entries without a domain."""
+    def stamp(self) -> tuple[int, int, int, int]:
+        """Of the source it was compiled from: mtime in nanoseconds, octets, inode, ctime in nanoseconds."""
+    def is_for(
+        self, source_path: str, default_domain: str, local_domains: Sequence[str], relay_domains: Sequence[str]
+    ) -> bool:
+        """Whether it was compiled from this file with these arguments."""
 
-def compile_directory(source_path: str, target_path: str, default_domain: str = "") -> tuple[int, list[str]]:
-    """Compiles a recipient file: (different entries, problems). With problems (at most 20 and a count of the rest, each names
-    line and mend) `target_path` is left as it is; else it is replaced whole. OSError when a file cannot be read or written.
+def compile_directory(
+    source_path: str,
+    target_path: str,
+    default_domain: str,
+    local_domains: Sequence[str],
+    relay_domains: Sequence[str],
+) -> tuple[int, list[str], list[str]]:
+    """Compiles a recipient file: (different entries, problems, warnings).
+
+    `default_domain` is appended to entries without a domain. Entries outside both kinds of domains are warned about, and a file
+    without any at a local one is a problem, unless no local domain is named. With problems (at most 20 and a count of the
+    rest, each names line and fix) `target_path` is left as it is; else it is replaced whole. OSError, with the name of the
+    file, when one cannot be read or written.
     """
 
 # --- spool ---

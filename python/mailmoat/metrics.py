@@ -32,6 +32,7 @@ class Definition(NamedTuple):
 
 
 SCOPES: Final = ("pra", "mailfrom", "helo")
+DIRECTORY_STATES: Final = ("current", "waiting", "refused")
 STATUSES: Final = ("Pass", "Neutral", "SoftFail", "Fail", "None", "TempError", "PermError")
 
 DEFINITIONS: Final = (
@@ -111,6 +112,16 @@ DEFINITIONS: Final = (
     Definition("mailmoat_idle_closed_total", "counter", "Idle connections closed because there were nearly too many."),
     Definition("mailmoat_sources_full_total", "counter", "Connections whose source found no place to be counted in."),
     Definition("mailmoat_directory_entries", "gauge", "Entries of the recipient directory.", same=True),
+    Definition(
+        "mailmoat_directory_age_seconds", "gauge", "Since the recipient file in force was last written.", same=True
+    ),
+    Definition(
+        "mailmoat_directory_state",
+        "gauge",
+        "1 for how the recipient file is: in force, changed and perhaps not finished, refused with an older one in force.",
+        "state",
+        DIRECTORY_STATES,
+    ),
     Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
     Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
     Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
@@ -190,6 +201,8 @@ CONNECTIONS_REFUSED: Final = {
 IDLE_CLOSED: Final = index("mailmoat_idle_closed_total")
 SOURCES_FULL: Final = index("mailmoat_sources_full_total")
 DIRECTORY_ENTRIES: Final = index("mailmoat_directory_entries")
+DIRECTORY_AGE: Final = index("mailmoat_directory_age_seconds")
+DIRECTORY_STATE: Final = {state: index("mailmoat_directory_state", state) for state in DIRECTORY_STATES}
 SPOOL_ERRORS: Final = index("mailmoat_spool_errors_total")
 WORKER_RESTARTS: Final = index("mailmoat_worker_restarts_total")
 WORKERS_WANTED: Final = index("mailmoat_workers_wanted")

@@ -1,11 +1,35 @@
 //! Binding of `crate::snapshot`.
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-use crate::snapshot::{self, Stamp};
+use crate::snapshot::{self, Failure, Scope, Stamp};
+
+fn scope(default_domain: String, local_domains: Vec<String>, relay_domains: Vec<String>) -> Scope {
+    Scope {
+        default_domain,
+        local_domains: local_domains.into_iter().collect(),
+        relay_domains: relay_domains.into_iter().collect(),
+    }
+}
+
+/// With the name of the file, as Python's own errors have it.
+fn os_error(path: &Path, error: &io::Error) -> PyErr {
+    // Without a number of the system's there is no `strerror`: the text stands in for it.
+    let number = error.raw_os_error();
+    let text = number.map_or_else(|| error.to_string(), |_| plain(error));
+    PyOSError::new_err((number.unwrap_or_default(), text, path.to_owned()))
+}
+
+/// What the system says, without Rust's note of the number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -32,28 +56,38 @@ impl Directory {
     }
 
     #[getter]
-    fn stamp(&self) -> (i64, u64, u64) {
-        let Stamp { mtime_ns, size, inode } = self.0.stamp();
-        (mtime_ns, size, inode)
+    fn stamp(&self) -> (i64, u64, u64, i64) {
+        let Stamp { mtime_ns, size, inode, ctime_ns } = self.0.stamp();
+        (mtime_ns, size, inode, ctime_ns)
     }
 
-    #[getter]
-    fn default_domain(&self) -> &str {
-        self.0.default_domain()
+    fn is_for(
+        &self,
+        source_path: PathBuf,
+        default_domain: String,
+        local_domains: Vec<String>,
+        relay_domains: Vec<String>,
+    ) -> bool {
+        self.0.is_for(&source_path, &scope(default_domain, local_domains, relay_domains))
     }
 }
 
 /// See `_native.pyi`.
 #[pyfunction]
-#[pyo3(signature = (source_path, target_path, default_domain=""))]
 fn compile_directory(
     py: Python<'_>,
     source_path: PathBuf,
     target_path: PathBuf,
-    default_domain: &str,
-) -> PyResult<(u64, Vec<String>)> {
-    let compiled = py.detach(|| snapshot::compile(&source_path, &target_path, default_domain))?;
-    Ok((compiled.entries, compiled.problems))
+    default_domain: String,
+    local_domains: Vec<String>,
+    relay_domains: Vec<String>,
+) -> PyResult<(u64, Vec<String>, Vec<String>)> {
+    let scope = scope(default_domain, local_domains, relay_domains);
+    match py.detach(|| snapshot::compile(&source_path, &target_path, &scope)) {
+        Ok(compiled) => Ok((compiled.entries, compiled.problems, compiled.warnings)),
+        Err(Failure::Source(error)) => Err(os_error(&source_path, &error)),
+        Err(Failure::Snapshot(error)) => Err(os_error(&target_path, &error)),
+    }
 }
 
 /// Adds this module's classes to the extension module.

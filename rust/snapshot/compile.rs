@@ -7,8 +7,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Found, HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Stamp, hash, read_record};
-use crate::address::{Address, Limits, normalise_domain};
+use super::{Found, HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Scope, Stamp, hash, read_record};
+use crate::address::Limits;
+
+mod line;
+mod strangers;
+
+use line::{Entry, read_line};
+use strangers::Strangers;
 
 /// Longest line of the source: an address has at most 320 octets, the rest is for its comment.
 pub(super) const MAX_LINE: usize = 2048;
@@ -28,32 +34,54 @@ pub struct Compiled {
     pub entries: u64,
     /// What is wrong with the source, a sentence each; when there is any, no snapshot was written.
     pub problems: Vec<String>,
+    /// What is in it and does nothing, a sentence each.
+    pub warnings: Vec<String>,
 }
 
-/// Compiles the text file `source` into the snapshot `target`; `default_domain` is appended to entries without a domain ("" =
-/// there is none).
-pub fn compile(source: &Path, target: &Path, default_domain: &str) -> io::Result<Compiled> {
-    if !fs::metadata(source)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+/// What could not be read or written, and why.
+#[derive(Debug)]
+pub enum Failure {
+    /// The source.
+    Source(io::Error),
+    /// The snapshot, or what becomes one.
+    Snapshot(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Snapshot(error)
     }
-    let source = File::open(source)?;
-    let stamp = Stamp::of(&source.metadata()?);
-    let mut problems = Problems::default();
-    let mut draft = Draft::create(target, default_domain)?;
-    let index = draft.read_source(&source, default_domain, &mut problems)?;
+}
+
+/// Compiles the text file `source` into the snapshot `target`.
+pub fn compile(source: &Path, target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
+    if !fs::metadata(source).map_err(Failure::Source)?.is_file() {
+        return Err(Failure::Source(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    let file = File::open(source).map_err(Failure::Source)?;
+    let stamp = Stamp::of(&file.metadata().map_err(Failure::Source)?);
+    let (mut problems, mut strangers) = (Problems::default(), Strangers::default());
+    let mut draft = Draft::create(target, &scope.text(source))?;
+    let index = draft.read_source(&file, scope, &mut problems, &mut strangers)?;
     draft.file.flush()?;
     let (table, entries) = draft.build_table(&index, &mut problems)?;
-    if problems.total == 0 && entries == 0 {
-        problems
-            .add(format!("it lists nobody, so every recipient would be refused. {FORMS}, or set no recipient file"));
+    if problems.total == 0 {
+        if entries == 0 {
+            problems.add(format!(
+                "it lists nobody, so every recipient would be refused. {FORMS}, or set no recipient file"
+            ));
+        } else if let Some(sentence) = strangers.all(scope) {
+            problems.add(sentence);
+        }
     }
-    if Stamp::of(&source.metadata()?) != stamp {
+    if Stamp::of(&file.metadata().map_err(Failure::Source)?) != stamp {
         problems.add("it was changed while it was read. Write a new file beside it and rename it".to_owned());
     }
+    let warnings = if problems.total == 0 { strangers.list() } else { Vec::new() };
     if problems.total == 0 {
         draft.publish(target, &table, entries, stamp)?;
     }
-    Ok(Compiled { entries, problems: problems.list() })
+    Ok(Compiled { entries, problems: problems.list(), warnings })
 }
 
 #[derive(Default)]
@@ -83,20 +111,20 @@ struct Draft {
     path: PathBuf,
     file: BufWriter<File>,
     at: u64,
-    default_domain: u64,
+    scope: u64,
 }
 
 impl Draft {
-    fn create(target: &Path, default_domain: &str) -> io::Result<Self> {
+    fn create(target: &Path, scope: &str) -> io::Result<Self> {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let mut name = target.as_os_str().to_owned();
         name.push(format!(".{}-{}.tmp", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed)));
         let path = PathBuf::from(name);
         sweep(target);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)?;
-        let mut draft = Self { path, file: BufWriter::new(file), at: 0, default_domain: default_domain.len() as u64 };
+        let mut draft = Self { path, file: BufWriter::new(file), at: 0, scope: scope.len() as u64 };
         draft.write(&[0; HEADER])?;
-        draft.write(default_domain.as_bytes())?;
+        draft.write(scope.as_bytes())?;
         Ok(draft)
     }
 
@@ -109,32 +137,32 @@ impl Draft {
     fn read_source(
         &mut self,
         source: &File,
-        default_domain: &str,
+        scope: &Scope,
         problems: &mut Problems,
-    ) -> io::Result<Vec<(u64, u64)>> {
+        strangers: &mut Strangers,
+    ) -> Result<Vec<(u64, u64)>, Failure> {
         let mut reader = BufReader::with_capacity(1 << 16, source);
         let (mut index, mut line, mut number) = (Vec::new(), Vec::with_capacity(MAX_LINE), 0_u32);
         loop {
             line.clear();
-            if reader.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)? == 0 {
+            if reader.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line).map_err(Failure::Source)? == 0 {
                 return Ok(index);
             }
             number = number.saturating_add(1);
             let too_long = line.len() == MAX_LINE && !line.ends_with(b"\n");
             let entry = if too_long {
-                reader.skip_until(b'\n')?;
+                reader.skip_until(b'\n').map_err(Failure::Source)?;
                 Err(format!("the line is longer than {MAX_LINE} octets. Write one entry a line"))
             } else {
-                parse_line(
-                    if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line },
-                    default_domain,
-                )
+                let start = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+                read_line(start, &scope.default_domain)
             };
             match entry {
                 Ok(None) => {}
-                Ok(Some((kind, key))) if index.len() < MAX_ENTRIES && self.at < OFFSET_MASK => {
+                Ok(Some(Entry { kind, key, domain })) if index.len() < MAX_ENTRIES && self.at < OFFSET_MASK => {
                     index.push((hash(kind == Found::Domain, key.as_bytes()), self.at));
                     self.write_record(kind, number, key.as_bytes())?;
+                    strangers.see(&domain, number, scope);
                 }
                 Ok(Some(_)) => {
                     problems.add(format!("line {number}: more than {MAX_ENTRIES} entries. Use @domain entries"));
@@ -206,8 +234,8 @@ impl Draft {
     }
 
     fn publish(mut self, target: &Path, table: &[u64], entries: u64, stamp: Stamp) -> io::Result<()> {
-        let (default_domain, slots) = (self.default_domain, table.len() as u64);
-        let header = Header { default_domain, entries, stamp, table: self.at, slots };
+        let (scope, slots) = (self.scope, table.len() as u64);
+        let header = Header { scope, entries, stamp, table: self.at, slots };
         for slot in table {
             self.file.write_all(&slot.to_le_bytes())?;
         }
@@ -238,58 +266,6 @@ fn sweep(target: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
-}
-
-/// Kind and key of the entry on a line, if there is one; `Err` says what is wrong and how to mend it.
-fn parse_line(line: &[u8], default_domain: &str) -> Result<Option<(Found, String)>, String> {
-    let Ok(line) = std::str::from_utf8(line) else {
-        return Err("it is not UTF-8. Save the file as UTF-8".to_owned());
-    };
-    let text = before_comment(line).trim();
-    let entry = match text.as_bytes() {
-        [] => return Ok(None),
-        [b'@', domain @ ..] => (Found::Domain, normalise_domain(domain).map_err(mend)?),
-        [b'!', ..] => (Found::Excluded, key_of(text.strip_prefix('!').unwrap_or(text).trim(), default_domain)?),
-        _ => (Found::Address, key_of(text, default_domain)?),
-    };
-    if entry.1.len() > MAX_KEY {
-        return Err(format!("the address is longer than {MAX_KEY} octets. Shorten or remove it"));
-    }
-    Ok(Some(entry))
-}
-
-fn key_of(text: &str, default_domain: &str) -> Result<String, String> {
-    if text.starts_with('@') {
-        return Err("! takes an address, not a domain. Write !user@domain, or remove the @domain entry".to_owned());
-    }
-    let address = Address::parse(text.as_bytes(), &NO_LIMITS).map_err(mend)?.with_default_domain(default_domain);
-    if address.domain().is_empty() {
-        return Err("it has no domain and there is no default domain. Write user@domain".to_owned());
-    }
-    Ok(address.key())
-}
-
-#[allow(clippy::needless_pass_by_value)] // made for map_err
-fn mend(reason: impl ToString) -> String {
-    format!("{}. {FORMS}", reason.to_string().trim_end_matches('.'))
-}
-
-/// The line up to a `#` that stands at its start or after white space, and not between quotes.
-fn before_comment(line: &str) -> &str {
-    if memchr::memchr(b'#', line.as_bytes()).is_none() {
-        return line;
-    }
-    let (mut quoted, mut escaped, mut blank) = (false, false, true);
-    for (at, character) in line.char_indices() {
-        match character {
-            '#' if blank && !quoted => return line.get(..at).unwrap_or(line),
-            '"' if !escaped => quoted = !quoted,
-            _ => {}
-        }
-        escaped = quoted && !escaped && character == '\\';
-        blank = character.is_whitespace();
-    }
-    line
 }
 
 /// What a terminal and a log can show of foreign octets, cut to 60 characters.

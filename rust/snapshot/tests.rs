@@ -30,7 +30,7 @@ impl Scratch {
     }
 
     fn problems(&self, text: &[u8]) -> Vec<String> {
-        let compiled = compile(&self.source(text), &self.target(), "local.test").unwrap();
+        let compiled = compile(&self.source(text), &self.target(), &scope()).unwrap();
         assert_eq!(self.target().exists(), compiled.problems.is_empty());
         assert_eq!(fs::read_dir(&self.0).unwrap().count(), 1 + usize::from(self.target().exists()), "a draft is left");
         compiled.problems
@@ -40,6 +40,10 @@ impl Scratch {
         assert_eq!(self.problems(text), Vec::<String>::new());
         Directory::open(&self.target()).unwrap()
     }
+}
+
+fn scope() -> Scope {
+    Scope { default_domain: "local.test".to_owned(), ..Scope::default() }
 }
 
 impl Drop for Scratch {
@@ -70,7 +74,16 @@ fn every_form_is_found() {
     assert_eq!(find(&directory, "whole.test@local.test"), (Found::Absent, 0));
     assert_eq!(directory.lookup("whole.test", ""), (Found::Absent, 0));
     assert_eq!(directory.entries(), 8);
-    assert_eq!(directory.default_domain(), "local.test");
+    let source = scratch.0.join("recipients");
+    assert!(directory.is_for(&source, &scope()));
+    assert!(!directory.is_for(&scratch.0.join("other"), &scope()));
+    for other in [
+        Scope::default(),
+        Scope { local_domains: ["local.test".to_owned()].into(), ..scope() },
+        Scope { relay_domains: ["local.test".to_owned()].into(), ..scope() },
+    ] {
+        assert!(!directory.is_for(&source, &other));
+    }
     assert_eq!(directory.stamp(), Stamp::of(&fs::metadata(scratch.0.join("recipients")).unwrap()));
 }
 
@@ -92,6 +105,81 @@ fn problems_name_line_content_and_mend() {
     assert_eq!(problems.len(), 7);
 }
 
+/// What address books, spreadsheets and other servers write; of some, half could be taken for an address.
+#[test]
+fn forms_of_other_programs_are_named_with_what_to_write() {
+    let scratch = Scratch::new();
+    for (line, fix) in [
+        ("\"alice@example.com\"", "Write alice@example.com without the quotes"),
+        ("\"alice@example.com\",\"Alice\"", "Write alice@example.com without the quotes"),
+        ("!\"alice@example.com\"", "Write alice@example.com without the quotes"),
+        ("alice@example.com,Alice", "Leave the address alone, one a line"),
+        ("alice@example.com;bob@example.com", "Leave the address alone, one a line"),
+        ("alice@example.com\tAlice", "Leave the address alone, one a line"),
+        ("\"Alice\",alice@example.com", "Leave the address alone, one a line"),
+        ("*@example.com", "Write @example.com for every address at example.com"),
+        ("!*@example.com", "Write @example.com for every address at example.com"),
+        ("Alice <alice@example.com>", "Write the address without them"),
+        ("smtp:alice@example.com", "Write alice@example.com"),
+        ("SMTP:alice@example.com", "Write alice@example.com"),
+        ("mailto:alice@example.com", "Write alice@example.com"),
+    ] {
+        let problems = scratch.problems(line.as_bytes());
+        assert!(problems.len() == 1 && problems[0].contains(fix), "{line}: {problems:?}");
+    }
+    let directory = scratch
+        .directory(b"\"a,b;c\"@local.test\n\"a@b\"@local.test\n\"bare one\"\ntry..this@local.test\n.a@local.test\n\"x\\\",y\"@local.test");
+    for address in [
+        "\"a,b;c\"@local.test",
+        "\"a@b\"@local.test",
+        "\"bare one\"@local.test",
+        "\"x\\\",y\"@local.test",
+        "\"try..this\"@local.test",
+    ] {
+        assert_eq!(find(&directory, address).0, Found::Address, "{address}");
+    }
+}
+
+#[test]
+fn entries_at_domains_that_are_not_ours_are_told_and_nothing_but_them_is_a_mistake() {
+    let scratch = Scratch::new();
+    let scope = Scope {
+        local_domains: ["local.test".to_owned(), "whole.test".to_owned()].into(),
+        relay_domains: ["partner.test".to_owned()].into(),
+        ..scope()
+    };
+    let compile = |text: &[u8]| compile(&scratch.source(text), &scratch.target(), &scope).unwrap();
+    let compiled = compile(b"a@local.test\nb@other.test\n@other.test\nx/y@partner.test\n!c@third.test\n");
+    assert_eq!(compiled.problems, Vec::<String>::new());
+    assert_eq!(
+        compiled.warnings,
+        [
+            "line 2 and 1 more: other.test is not in relay.local_domains, so the entry does nothing. Add the domain there, or \
+             remove the entry",
+            "line 5: third.test is not in relay.local_domains, so the entry does nothing. Add the domain there, or remove the entry",
+        ]
+    );
+    let compiled = compile(b"b@other.test\nx/y@partner.test\n");
+    assert_eq!(
+        compiled.problems,
+        ["no entry is at a local domain, so every recipient would be refused: it lists other.test, partner.test, and \
+          relay.local_domains is local.test, whole.test. Add what is missing to one of the two"]
+    );
+    assert_eq!(compiled.warnings, Vec::<String>::new());
+    let many: String = (0..30).map(|n| format!("a@d{n}.test\n")).collect();
+    assert_eq!(compile(format!("bare\n{many}").as_bytes()).warnings.len(), 21);
+}
+
+#[test]
+fn a_failure_is_blamed_on_its_file() {
+    let scratch = Scratch::new();
+    let missing = scratch.0.join("none");
+    assert!(matches!(compile(&missing, &scratch.target(), &scope()), Err(Failure::Source(_))));
+    assert!(matches!(compile(&scratch.0, &scratch.target(), &scope()), Err(Failure::Source(_))));
+    let nowhere = missing.join("snapshot");
+    assert!(matches!(compile(&scratch.source(b"a"), &nowhere, &scope()), Err(Failure::Snapshot(_))));
+}
+
 #[test]
 fn many_problems_are_cut_and_an_empty_file_is_one() {
     let scratch = Scratch::new();
@@ -99,7 +187,7 @@ fn many_problems_are_cut_and_an_empty_file_is_one() {
     let problems = scratch.problems(&b"@\n".repeat(25));
     assert_eq!((problems.len(), problems[20].as_str()), (21, "... and 5 more"));
     assert!(scratch.problems(b"# nobody\n")[0].contains("lists nobody"));
-    let compiled = compile(&scratch.source(b"bare\n"), &scratch.target(), "").unwrap();
+    let compiled = compile(&scratch.source(b"bare\n"), &scratch.target(), &Scope::default()).unwrap();
     assert!(compiled.problems[0].starts_with("line 1: \"bare\": it has no domain"));
 }
 
@@ -107,12 +195,12 @@ fn many_problems_are_cut_and_an_empty_file_is_one() {
 fn a_broken_source_leaves_the_snapshot() {
     let scratch = Scratch::new();
     let before = scratch.directory(b"a@local.test\n");
-    compile(&scratch.source(b"a@@\n"), &scratch.target(), "local.test").unwrap();
+    compile(&scratch.source(b"a@@\n"), &scratch.target(), &scope()).unwrap();
     assert_eq!(find(&Directory::open(&scratch.target()).unwrap(), "a@local.test").0, Found::Address);
-    assert!(compile(&scratch.0, &scratch.target(), "").is_err());
-    assert!(compile(&scratch.0.join("none"), &scratch.target(), "").is_err());
+    assert!(compile(&scratch.0, &scratch.target(), &Scope::default()).is_err());
+    assert!(compile(&scratch.0.join("none"), &scratch.target(), &Scope::default()).is_err());
     let after = scratch.0.join("new");
-    compile(&scratch.source(b"b@local.test\n"), &after, "").unwrap();
+    compile(&scratch.source(b"b@local.test\n"), &after, &Scope::default()).unwrap();
     fs::rename(&after, scratch.target()).unwrap();
     assert_eq!(find(&before, "a@local.test").0, Found::Address, "a mapping outlives its file");
 }
@@ -132,7 +220,7 @@ fn a_full_table_and_wild_offsets_are_damage() {
         assert_eq!(find(&directory, "a@local.test").0, Found::Damaged);
     }
     let mut hostile = whole.clone();
-    hostile[HEADER + "local.test".len()..table].fill(0xff);
+    hostile[HEADER + Header::decode(&whole).unwrap().scope as usize..table].fill(0xff);
     fs::write(scratch.target(), &hostile).unwrap();
     assert_eq!(find(&Directory::open(&scratch.target()).unwrap(), "a@local.test").0, Found::Damaged);
     for length in 0..whole.len() {
@@ -182,7 +270,7 @@ proptest! {
         }
         fs::write(scratch.target(), &octets).unwrap();
         if let Ok(directory) = Directory::open(&scratch.target()) {
-            let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.default_domain());
+            let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.is_for(Path::new("x"), &scope()));
         }
     }
 

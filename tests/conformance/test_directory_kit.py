@@ -7,7 +7,7 @@ import pytest
 from mailmoat._native import Address
 from mailmoat.directory import Answer, Directory
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.snapshot import SnapshotKeeper
+from mailmoat.directory.snapshot import Scope, SnapshotKeeper
 
 LISTED = (
     "ann@local.test",
@@ -54,7 +54,7 @@ def make_fake_down(_path):
 def make_file(path):
     lines = [*LISTED, *(f"@{domain}" for domain in WHOLE), *(f"!{address}" for address in EXCLUDED)]
     (path / "recipients").write_text("\n".join(lines), encoding="utf-8")
-    assert SnapshotKeeper(path / "recipients", path / "snapshot", None).compile().problems == ()
+    assert SnapshotKeeper(path / "recipients", path / "snapshot", Scope()).compile().problems == ()
     return FileDirectory(path / "snapshot", "+")
 
 

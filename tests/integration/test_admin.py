@@ -89,7 +89,13 @@ def test_health_says_what_is_wrong(admin, shared):
         return status, json.loads(text)
 
     shared.set(2, metrics.WORKERS_WANTED, 2)
-    failing = {"status": "failing", "reasons": ["no worker ready"], "workers_wanted": 2, "workers_ready": 0}
+    failing = {
+        "status": "failing",
+        "reasons": ["no worker ready"],
+        "workers_wanted": 2,
+        "workers_ready": 0,
+        "directory": {},
+    }
     assert health() == (503, failing)
     for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
         shared.set(0, figure, 1)
@@ -97,7 +103,18 @@ def test_health_says_what_is_wrong(admin, shared):
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
     for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
         shared.set(1, figure, 1)
-    assert health() == (200, {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2})
+    well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}}
+    assert health() == (200, well)
+    shared.set(0, metrics.DIRECTORY_ENTRIES, 7)
+    shared.set(1, metrics.DIRECTORY_AGE, 90)
+    shared.set(2, metrics.DIRECTORY_STATE["current"], 1)
+    assert health() == (200, well | {"directory": {"state": "current", "entries": 7, "age": 90}})
+    shared.set(2, metrics.DIRECTORY_STATE["current"], 0)
+    shared.set(2, metrics.DIRECTORY_STATE["refused"], 1)
+    status, answer = health()
+    assert (status, answer["status"]) == (200, "degraded")
+    assert answer["reasons"] == ["recipient file refused, an older one is in force"]
+    assert answer["directory"]["state"] == "refused"
     shared.set(1, metrics.SPOOLS_HEALTHY, 0)
     shared.set(0, metrics.DIRECTORIES_OK, 0)
     status, answer = health()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 import pytest
+from tests.integration.conftest import replace
 from tests.nexthops import NextHop
 
 SENDERS = ["user@remote.tld", "localuser", "", "localuser@local.tld"]
@@ -238,21 +239,21 @@ def test_a_changed_recipient_file_counts_and_a_broken_one_does_not(server):
         return all(ask(client, "", recipient)[2].startswith(code) for client in clients)
 
     assert all_say("newcomer@local.tld", "550 5.1.1")
-    fresh = mx.directory / "fresh"
-    fresh.write_text("localuser@local.tld\nnewcomer@local.tld\n")
-    os.replace(fresh, mx.recipients)
+    replace(mx.recipients, "localuser@local.tld\nnewcomer@local.tld\n")
     mx.until(lambda: all_say("newcomer@local.tld", "250"), 4, what="newcomer")
-    with mx.recipients.open("a") as recipients:
-        recipients.write("third@local.tld\nno address at all\n")
+    replace(mx.recipients, f"{mx.recipients.read_text()}third@local.tld\nno address at all\n")
     refused = mx.until(lambda: mx.logged("directory-refused"), 4, what="word about the mistake")
     assert "4" in refused[0]["reason"]
     assert str(mx.recipients) in refused[0]["reason"]
     assert all_say("newcomer@local.tld", "250")
     assert all_say("third@local.tld", "550 5.1.1")
-    mx.recipients.write_text("third@local.tld\n")
+    replace(mx.recipients, "# nobody of before\nthird@local.tld\n")
     mx.until(lambda: all_say("third@local.tld", "250"), 4, what="third")
     assert all_say("newcomer@local.tld", "550 5.1.1")
     assert len(mx.logged("directory-refused")) == 1
+    replace(mx.recipients, "x@local.tld\n")
+    mx.until(lambda: mx.logged("directory-waits"), what="word about the half that is gone")
+    assert all_say("third@local.tld", "250")
 
 
 def test_no_usable_recipient_file_at_all_refuses_to_start(server):

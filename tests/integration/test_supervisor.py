@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import replace
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 PATIENCE = 20.0
@@ -503,11 +504,11 @@ def test_a_user_that_does_not_exist_refuses_the_start(directory: Path) -> None:
 
 def test_an_idle_supervisor_sleeps(directory: Path) -> None:
     source = directory / "recipients"
-    source.write_text("someone@example.test\n")
+    replace(source, "someone@example.test\n")
     with serving(directory, recipients={"file": str(source)}) as server:
         server.census()
         before = switches(server.pid)
-        source.write_text("someone@example.test\nother@example.test\n")
+        replace(source, "someone@example.test\nother@example.test\n")
         server.event("directory-compiled", entries=2)  # about a second later
         assert switches(server.pid) - before < 30
 
@@ -523,33 +524,33 @@ def switches(pid: int) -> int:
 
 def test_recipient_file_is_compiled_before_and_again_when_it_changes(directory: Path) -> None:
     source = directory / "recipients"
-    source.write_text("someone@example.test\n")
+    replace(source, "someone@example.test\n")
     with serving(directory, recipients={"file": str(source)}) as server:
         compiled = server.event("directory-compiled")
         assert compiled["entries"] == 1
         assert compiled["time"] <= server.event("process-started")["time"]
-        source.write_text("someone@example.test\nother@example.test\n")
+        replace(source, "someone@example.test\nother@example.test\n")
         assert server.event("directory-compiled")["entries"] == 2
-        source.write_text("who knows\n")
+        replace(source, "who knows them\n")
         assert str(source) in server.event("directory-refused")["reason"]
         server.census()
-        source.write_text("a@example.test\nb@example.test\nc@example.test\n")
+        replace(source, "a@example.test\nb@example.test\nc@example.test\n")
         assert server.event("directory-compiled")["entries"] == 3
         assert server.end() == 0
 
 
 def test_a_broken_recipient_file_refuses_the_start_unless_a_snapshot_is_there(directory: Path) -> None:
     source = directory / "recipients"
-    source.write_text("who knows\n")
+    replace(source, "who knows them\n")
     server = Server(directory, recipients={"file": str(source)})
     server.event("directory-refused")
     server.event("start-refused")
     assert server.process.wait(PATIENCE) == 1
     server.close()
-    source.write_text("someone@example.test\n")
+    replace(source, "someone@example.test\n")
     with serving(directory, recipients={"file": str(source)}) as server:
         assert server.end() == 0
-    source.write_text("who knows\n")
+    replace(source, "who knows them\n")
     with serving(directory, recipients={"file": str(source)}) as server:
         server.event("directory-refused")
         server.census()

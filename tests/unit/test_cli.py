@@ -114,6 +114,15 @@ def test_the_recipient_file_is_checked_too(recipients, words):
     assert f"mistake: recipients.file: {recipients}: " in run(*words, status=1).stderr
 
 
+def test_entries_elsewhere_are_warned_about_and_only_such_entries_refused(recipients):
+    recipients.write_text("alice@a.test\nbob@other.test\n")
+    warning = f"warning: recipients.file: {recipients}: line 2: other.test is not in relay.local_domains"
+    assert warning in run("check-config").stdout
+    assert warning in run("serve", "--check").stderr
+    recipients.write_text("bob@other.test\n")
+    assert "no entry is at a local domain" in run("check-config", status=1).stderr
+
+
 def test_check_config_as_json():
     document = json.loads(run("check-config", "--json", RELAY__LOCAL_DOMAINS="a.test").stdout)
     assert document["ok"] is True

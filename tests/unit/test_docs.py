@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from mailmoat import metrics
 from mailmoat.cli import application
@@ -110,6 +111,20 @@ def test_every_settings_file_shown_can_be_used(page, tmp_path):
         file = tmp_path / "mailmoat.toml"
         file.write_text(body)
         load(file, {})
+
+
+def test_the_manuals_example_of_who_exists_is_true(tmp_path, monkeypatch):
+    """The settings, the file and the question it shows give the answers it shows."""
+    section = (ROOT / "docs/manual.md").read_text().partition("\n## Who exists\n")[2].partition("\n## ")[0]
+    shown = {
+        kind: body for kind, body in reversed(BLOCK.findall(section)) if "recipients check" in body or kind != "console"
+    }
+    question, *answers = shown["console"].splitlines()
+    (tmp_path / "mailmoat.toml").write_text(f'spool_dir = "spool"\n{shown["toml"]}')
+    (tmp_path / "recipients.txt").write_text(shown["text"])
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(question.removeprefix("$ mailmoat "))
+    assert CliRunner().invoke(application(), words).stdout.splitlines() == answers
 
 
 @pytest.mark.parametrize("page", pages())

@@ -14,7 +14,7 @@ def build(tmp_path):
     def build(text):
         source, target = tmp_path / "recipients", tmp_path / "snapshot"
         source.write_text(text, encoding="utf-8")
-        entries, problems = compile_directory(str(source), str(target), "local.test")
+        entries, problems, _ = compile_directory(str(source), str(target), "local.test", [], [])
         assert problems == []
         directory = Directory(str(target))
         assert directory.entries == entries
@@ -67,7 +67,7 @@ def test_duplicates_are_one_entry(build):
 def test_problems_write_nothing(tmp_path):
     source, target = tmp_path / "recipients", tmp_path / "snapshot"
     source.write_bytes(b"a@local.test\na b\xff\n")
-    entries, problems = compile_directory(str(source), str(target))
+    entries, problems, _ = compile_directory(str(source), str(target), "", [], [])
     assert len(problems) == 1
     assert problems[0].startswith("line 2: ")
     assert "UTF-8" in problems[0]
@@ -87,4 +87,4 @@ def test_missing_files_are_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         Directory(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
-        compile_directory(str(tmp_path / "none"), str(tmp_path / "snapshot"))
+        compile_directory(str(tmp_path / "none"), str(tmp_path / "snapshot"), "", [], [])

@@ -17,10 +17,12 @@ class Health(NamedTuple):
     """What `/healthz` says."""
 
     status: str
-    """`ok`; `degraded`: it works, with fewer workers than wanted or nearly too many connections; `failing`: mail is not taken or not all of it."""
+    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections or an old directory; `failing`: mail is not taken or not all."""
     reasons: list[str]
     workers_wanted: int
     workers_ready: int
+    directory: dict[str, str | int]
+    """Of the recipient file: `state`, `entries` and `age` in seconds; empty when none is watched."""
 
 
 def judge(shared: Shared) -> Health:
@@ -35,11 +37,28 @@ def judge(shared: Shared) -> Health:
         reasons.append("spool unhealthy")
     if any(not row[metrics.DIRECTORIES_OK] for row in ready):
         reasons.append("recipient directory not available")
+    directory = _directory(rows)
     if reasons:
-        return Health("failing", reasons, wanted, len(ready))
+        return Health("failing", reasons, wanted, len(ready), directory)
     if len(ready) < wanted:
         reasons.append(f"{wanted - len(ready)} of {wanted} workers not ready")
     stressed = sum(row[metrics.WORKERS_STRESSED] for row in ready)
     if stressed:
         reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
-    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready))
+    if directory.get("state") == "refused":
+        reasons.append("recipient file refused, an older one is in force")
+    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory)
+
+
+def _directory(rows: list[list[int]]) -> dict[str, str | int]:
+    def greatest(figure: int) -> int:
+        return max(row[figure] for row in rows)
+
+    states = [state for state, figure in metrics.DIRECTORY_STATE.items() if greatest(figure)]
+    if not states:
+        return {}
+    return {
+        "state": states[0],
+        "entries": greatest(metrics.DIRECTORY_ENTRIES),
+        "age": greatest(metrics.DIRECTORY_AGE),
+    }

@@ -12,19 +12,19 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
 
 def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Check the settings: 0 when they can be used, 1 when there are mistakes. Warnings do not count."""
-    from mailmoat.directory.file import open_directory
+    from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
     from mailmoat.settings import load, warnings
 
     try:
         settings = load(config)
-        open_directory(settings)
+        entries = examine(settings)
     except ConfigError as error:
         if not as_json:
             complain(error)
         print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
         raise typer.Exit(1) from None
-    advice = warnings(settings)
+    advice = [*warnings(settings), *entries]
     if as_json:
         print_json({"ok": True, "mistakes": [], "warnings": advice})
         return

@@ -20,7 +20,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     if demo and config:
         raise typer.BadParameter("--demo brings its own settings file: leave one of the two out", param_hint="--config")
     from mailmoat import demo as sample
-    from mailmoat.directory.file import open_directory
+    from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
     from mailmoat.settings import Settings, load, warnings
 
@@ -31,13 +31,12 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
         settings = read()
         if demo:
             sample.lay_out(settings)
-        if check:
-            open_directory(settings)
+        entries = examine(settings) if check else []
     except ConfigError as error:
         complain(error)
     except OSError as error:
         fail(f"the sample recipients cannot be written: {error}")
-    for warning in warnings(settings):
+    for warning in (*warnings(settings), *entries):
         typer.echo(f"warning: {warning}", err=True)
     if check:
         typer.echo("The settings can be used.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory import Answer
-from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper, stamp_of
+from mailmoat.directory.snapshot import NONE, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
 from mailmoat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class FileDirectory:
     def __init__(self, path: Path, delimiter: str) -> None:
         self._path = path
         self._delimiter = delimiter
-        self._stamp = (0, 0, 0)
+        self._stamp = NONE
         self._snapshot: Snapshot | None = None
         self._trouble = "the recipient file is not compiled yet"
         self.refresh()
@@ -73,6 +73,11 @@ class FileDirectory:
     def entries(self) -> int:
         """Different entries in force; 0 without a snapshot."""
         return self._snapshot.entries if self._snapshot else 0
+
+    @property
+    def written_ms(self) -> int:
+        """When the recipient file in force was written, milliseconds since the epoch; 0 without a snapshot."""
+        return self._snapshot.stamp[0] // 1_000_000 if self._snapshot else 0
 
     def refresh(self) -> bool:
         """Map the snapshot anew if it was replaced, and say whether it was; else this costs one `stat`."""
@@ -122,11 +127,25 @@ def open_directory(settings: Settings) -> FileDirectory | None:
     if source is None:
         return None
     ours = settings.spool_dir / SNAPSHOT_NAME
-    if not SnapshotKeeper(source, ours, settings.relay.default_domain).due():
+    if not SnapshotKeeper(source, ours, Scope.of(settings)).due():
         return FileDirectory(ours, settings.recipients.delimiter)
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
-        snapshot = Path(scratch) / SNAPSHOT_NAME
-        report = SnapshotKeeper(source, snapshot, settings.relay.default_domain).compile()
-        if report.problems:
-            raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
-        return FileDirectory(snapshot, settings.recipients.delimiter)
+        compiled = Path(scratch) / SNAPSHOT_NAME
+        _compile(settings, source, compiled)
+        return FileDirectory(compiled, settings.recipients.delimiter)
+
+
+def examine(settings: Settings) -> list[str]:
+    """Read the configured recipient file for its mistakes (ConfigError, a sentence each); give a sentence for what does nothing."""
+    source = settings.recipients.file
+    if source is None:
+        return []
+    with TemporaryDirectory(prefix="mailmoat-") as scratch:
+        return _compile(settings, source, Path(scratch) / SNAPSHOT_NAME)
+
+
+def _compile(settings: Settings, source: Path, snapshot: Path) -> list[str]:
+    report = SnapshotKeeper(source, snapshot, Scope.of(settings)).compile()
+    if report.problems:
+        raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
+    return [f"recipients.file: {warning}" for warning in report.warnings]

@@ -1,14 +1,14 @@
 """The side that compiles: keeps the snapshot of the recipient file up to date.
 
 Promises: a snapshot in force is only ever replaced by a whole and correct one; a broken source is reported once and the old
-snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper and calls both its methods: it
+snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper and calls its methods: it
 remembers what failed. Nothing is raised for a source or a disk that is in a bad state: that is a problem in the report.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
@@ -17,11 +17,44 @@ from mailmoat._native import compile_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmoat.settings import Settings
+
 SNAPSHOT_NAME: Final = "directory.snapshot"
 """Its name in the spool directory."""
 
 RETRY_TIME: Final = 60.0
 """Seconds after which a compile that failed for want of disk or permission, not for a mistake in the source, is due again."""
+
+
+class Stamp(NamedTuple):
+    """The state of a file: equal stamps mean an unchanged one, zeros that there is none."""
+
+    mtime_ns: int
+    """Time of its last write, nanoseconds since the epoch."""
+    size: int
+    """Octets."""
+    inode: int
+    ctime_ns: int
+    """Time of the last change of anything about it, who may read it among that."""
+
+
+NONE: Final = Stamp(0, 0, 0, 0)
+
+
+class Scope(NamedTuple):
+    """What the recipient file is read for: with another scope it is another directory."""
+
+    default_domain: str = ""
+    """Given to entries without a domain; empty when there is none."""
+    local_domains: tuple[str, ...] = ()
+    """Whose recipients are looked up; without any, no entry is called a stranger."""
+    relay_domains: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Scope:
+        """That of these settings."""
+        relay = settings.relay
+        return cls(relay.default_domain or "", relay.local_domains, relay.relay_domains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +64,9 @@ class Report:
     entries: int
     """Different entries of the source; 0 when there are problems."""
     problems: tuple[str, ...]
-    """One plain sentence each, naming file, line and mend."""
+    """One plain sentence each, naming file, line and fix."""
+    warnings: tuple[str, ...]
+    """The same for what does nothing."""
     changed: bool
     """A new snapshot is in force."""
 
@@ -39,11 +74,11 @@ class Report:
 class SnapshotKeeper:
     """Compiles `source` into `snapshot` whenever `source` has changed."""
 
-    def __init__(self, source: Path, snapshot: Path, default_domain: str | None) -> None:
+    def __init__(self, source: Path, snapshot: Path, scope: Scope) -> None:
         self._source = source
         self._snapshot = snapshot
-        self._default_domain = default_domain or ""
-        self._failed: tuple[int, int, int] | None = None
+        self._scope = scope
+        self._failed: Stamp | None = None
         self._again: float | None = None
 
     def due(self) -> bool:
@@ -51,36 +86,42 @@ class SnapshotKeeper:
         stamp = stamp_of(self._source)
         if self._again is not None and stamp == self._failed:
             return clock.monotonic() >= self._again
-        return stamp != self._failed and not self._is_compiled(stamp)
+        return stamp != self._failed and stamp != self.in_force()
+
+    def in_force(self) -> Stamp | None:
+        """Of the file that the snapshot on disk was made from; None when there is none of this source for this scope."""
+        try:
+            snapshot = Snapshot(str(self._snapshot))
+        except OSError:
+            return None
+        return Stamp(*snapshot.stamp) if snapshot.is_for(str(self._source), *self._scope) else None
 
     def compile(self) -> Report:
         """Compile now, whether due or not."""
         stamp = stamp_of(self._source)
         self._again = None
         try:
-            entries, problems = compile_directory(str(self._source), str(self._snapshot), self._default_domain)
+            entries, problems, warnings = compile_directory(str(self._source), str(self._snapshot), *self._scope)
         except OSError as error:
             self._again = clock.monotonic() + RETRY_TIME
-            problems = [f"it cannot be compiled into {self._snapshot}: {error.strerror or error}"]
-        if problems:
-            self._failed = stamp
-            return Report(0, tuple(f"{self._source}: {problem}" for problem in problems), changed=False)
-        self._failed = None
-        return Report(entries, (), changed=True)
+            entries, problems, warnings = 0, [self._blame(error)], []
+        self._failed = stamp if problems else None
+        return Report(0 if problems else entries, self._named(problems), self._named(warnings), changed=not problems)
 
-    def _is_compiled(self, stamp: tuple[int, int, int]) -> bool:
-        """Whether the snapshot on disk was made from the source as it is; a new process finds out this way as well."""
-        try:
-            snapshot = Snapshot(str(self._snapshot))
-        except OSError:
-            return False
-        return snapshot.stamp == stamp and snapshot.default_domain == self._default_domain
+    def _blame(self, error: OSError) -> str:
+        wrong = (
+            "it cannot be read" if error.filename == str(self._source) else f"{self._snapshot} cannot be made from it"
+        )
+        return f"{wrong}: {error.strerror or error}"
+
+    def _named(self, sentences: list[str]) -> tuple[str, ...]:
+        return tuple(f"{self._source}: {sentence}" for sentence in sentences)
 
 
-def stamp_of(path: Path) -> tuple[int, int, int]:
-    """Time of last change in nanoseconds, octets, inode: equal stamps mean an unchanged file; zeros when there is none."""
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of a file as it is."""
     try:
         status = path.stat()
     except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+        return NONE
+    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)

@@ -1,7 +1,8 @@
 """Keeps the recipient snapshot up to date from the supervisor, whose own memory and time a compile must not take.
 
 Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
-until a good one replaces it (`directory.snapshot` promises that). Called by the supervisor only; raises nothing.
+until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
+quiet (`directory.quiet`). Called by the supervisor only; raises nothing.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import os
 import select
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from mailmoat import clock, maillog
+from mailmoat import clock, maillog, metrics
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, SnapshotKeeper, stamp_of
+from mailmoat.directory.quiet import QUIET_TIME, Quiet
+from mailmoat.directory.snapshot import NONE, RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
 from mailmoat.server import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
+
+State = Literal["current", "waiting", "refused"]
+"""The source is in force; it changed and may not be finished; it cannot be used, and an older one is in force."""
 
 CHECK_TIME: Final = 1.0
 """Seconds between two looks at the source."""
@@ -36,14 +42,22 @@ class Refresh:
     def __init__(self, source: Path, settings: Settings) -> None:
         self._source = source
         self._snapshot = settings.spool_dir / SNAPSHOT_NAME
-        self._keeper = SnapshotKeeper(source, self._snapshot, settings.relay.default_domain)
+        self._keeper = SnapshotKeeper(source, self._snapshot, Scope.of(settings))
+        self._quiet = Quiet()
+        self._figures: Metrics | None = None
+        self._waits_for = ""
         self._child: process.Process | None = None
         self._deadline = 0.0
         self._next_check = 0.0
-        self._tried = (0, 0, 0)
+        self._tried = NONE
         self._again = 0.0
         self.problems: list[str] = []
         """What is wrong with the source as it was compiled last."""
+
+    @property
+    def state(self) -> State:
+        """How the directory in force stands to the source."""
+        return "refused" if self.problems else "waiting" if self._waits_for else "current"
 
     @property
     def descriptor(self) -> int:
@@ -55,15 +69,25 @@ class Refresh:
         """When `turn` wants to be called at the latest, in monotonic seconds."""
         return self._deadline if self._child else self._next_check
 
-    def turn(self, detach: Callable[[], None]) -> None:
-        """Do what is to do now, without waiting: start a compile that is due, take the result of one that is over."""
+    def turn(self, detach: Callable[[], None], figures: Metrics | None = None) -> None:
+        """Do what is to do now, without waiting: start a compile that is due, take the result of one that is over; say how it is."""
+        self._step(detach)
+        self._figures = figures or self._figures
+        self._publish(self.state)
+
+    def _publish(self, state: State | None) -> None:
+        if self._figures is not None:
+            for name, figure in metrics.DIRECTORY_STATE.items():
+                self._figures.set(figure, int(name == state))
+
+    def _step(self, detach: Callable[[], None]) -> None:
         now = clock.monotonic()
         if self._child is not None:
             self._child.listen()
             if self._child.descriptor < 0:
                 self._finish(self._child)
             elif now >= self._deadline:
-                self.close()
+                self._end()
                 self._note([f"{self._source}: not compiled within {LONGEST_COMPILE:.0f} s"])
         elif now >= self._next_check:
             self._next_check = now + CHECK_TIME
@@ -82,7 +106,11 @@ class Refresh:
         return not self.problems or FileDirectory(self._snapshot, "").usable
 
     def close(self) -> None:
-        """End a running compile."""
+        """End a running compile, and say nothing of this file any more."""
+        self._end()
+        self._publish(None)
+
+    def _end(self) -> None:
         if self._child is not None:
             self._child.listen()
             if self._child.descriptor >= 0:  # it lives, so the pid is still its own
@@ -96,7 +124,17 @@ class Refresh:
 
     def _due(self, now: float) -> bool:
         """Ask the keeper; but it never hears of a child's failure, so what failed is tried again when it changed, or after a while."""
-        return self._keeper.due() and (not self.problems or stamp_of(self._source) != self._tried or now >= self._again)
+        if not self._keeper.due():
+            self._waits_for = ""
+            return False
+        stamp, in_force = stamp_of(self._source), self._keeper.in_force()
+        self._wait_for(self._quiet.reason_to_wait(stamp, in_force) if in_force else "")
+        return not self._waits_for and (not self.problems or stamp != self._tried or now >= self._again)
+
+    def _wait_for(self, reason: str) -> None:
+        if reason and reason != self._waits_for:
+            maillog.event("directory-waits", level="warning", source=str(self._source), reason=reason, quiet=QUIET_TIME)
+        self._waits_for = reason
 
     def _start(self, now: float, detach: Callable[[], None]) -> None:
         self._tried, self._again, self._deadline = stamp_of(self._source), now + RETRY_TIME, now + LONGEST_COMPILE
@@ -107,7 +145,7 @@ class Refresh:
 
     def _compile(self, report: process.Report) -> None:
         compiled = self._keeper.compile()
-        report(json.dumps({"entries": compiled.entries, "problems": compiled.problems}))
+        report(json.dumps({"entries": compiled.entries, "problems": compiled.problems, "warnings": compiled.warnings}))
 
     def _finish(self, child: process.Process) -> None:
         self._let_go(child)
@@ -117,6 +155,8 @@ class Refresh:
             self._note([f"{self._source}: not compiled: {child.report or 'the compile was killed'}"])
             return
         self._note(compiled["problems"])
+        for warning in compiled["warnings"]:
+            maillog.event("directory-entry-idle", level="warning", reason=warning)
         if not self.problems:
             maillog.event("directory-compiled", source=str(self._source), entries=compiled["entries"])
 

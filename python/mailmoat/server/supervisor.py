@@ -126,7 +126,7 @@ class Supervisor:
             self._take_seats(now)
             self._advance()
             if self._in_force.refresh is not None:
-                self._in_force.refresh.turn(self._detach)
+                self._in_force.refresh.turn(self._detach, self._metrics)
         self._children.kill_overdue(now)
         self._wait(now)
         for number in self._signals.received():

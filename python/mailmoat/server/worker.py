@@ -187,6 +187,8 @@ class Worker:
         figures.set(metrics.SPOOLS_HEALTHY, int(self._store.healthy))
         figures.set(metrics.DIRECTORIES_OK, int(directory is None or directory.entries > 0))
         figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
+        if directory and directory.written_ms:
+            figures.set(metrics.DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
 
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)
