@@ -130,6 +130,7 @@ def test_nothing_is_relayed_through_us_without_a_recipient_file(server, lookup):
         client = mx.client()
         replies = offer(client, OUTSIDE, [*ROUTES, "alice@example.com"])
         wait_for(arrived(leaving, "alice@mailbox.example"), what="mail that is to arrive")
+        offer(client, "victim%evil.example@example.com", ["victim%evil.example@example.com"])
         if lookup == "false":
             wait_for(lambda: len(leaving.to(OUTSIDE)) == len(ROUTES), seconds=60, what="a report for each")
         wait_for(lambda: mx.empty() and postfix.at_rest(), what="the queues at rest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailmoat.delivery.ndr_policy import DISABLED, FORGED, NULL_REVERSE_PATH, Report, forged, judge
+from mailmoat.delivery.ndr_policy import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Report, forged, judge
 from mailmoat.senderid.claims import Claim, Finding, Identity
 from mailmoat.senderid.stamps import stamps
 from mailmoat.senderid.values import Result, Scope, Status
@@ -28,6 +28,22 @@ def test_a_forged_sender_is_not_told():
     assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is DISABLED
     assert judge("", enabled=True, copy_to=None, octets=octets) is NULL_REVERSE_PATH
     assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED) == Report(("user@remote.tld",))
+
+
+@pytest.mark.parametrize(
+    ("sender", "told"),
+    [
+        ("victim%evil.example@ours.test", False),
+        ('"victim@evil.example"@ours.test', False),
+        ("a" * 300 + "@ours.test", False),
+        ("user@ours.test", True),
+        ("user+tag@ours.test", True),
+        ("bounce/1@remote.tld", True),
+    ],
+)
+def test_no_report_goes_where_the_next_hop_could_send_it_on(sender, told):
+    verdict = judge(sender, enabled=True, copy_to=None, octets=RECEIVED, domains=("ours.test",))
+    assert verdict == (Report((sender,)) if told else ROUTE)
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,14 @@ class Delivery:
             self._conclude(CLOSED)
             return
         scheduler, message = self.waiting.scheduler, self.message
-        ndr = scheduler.settings.ndr
+        ndr, relay = scheduler.settings.ndr, scheduler.settings.relay
         addresses = [message.recipients[index][0] for index, _ in failed]
         verdict = ndr_policy.judge(
-            message.reverse_path, enabled=ndr.enabled, copy_to=ndr.copy_to, octets=message.octets()
+            message.reverse_path,
+            enabled=ndr.enabled,
+            copy_to=ndr.copy_to,
+            octets=message.octets(),
+            domains=relay.local_domains + relay.relay_domains,
         )
         if isinstance(verdict, ndr_policy.Suppressed):
             maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)

@@ -2,14 +2,20 @@
 
 Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can
 never report to each other about reports (RFC 5321 4.5.5, RFC 3464 2); nor does one whose reverse-path our own stamp calls forged,
-so that nobody is bombarded with reports about what he did not send. The scheduler asks once per message with failed recipients.
+so that nobody is bombarded with reports about what he did not send; nor one whose reverse-path at a domain of ours the next hop
+could take for a way to another server: the report would be relayed to whom it names. The scheduler asks once per message with failed recipients.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from mailmoat._native import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Suppressed:
 NULL_REVERSE_PATH: Final = Suppressed("null-reverse-path")
 DISABLED: Final = Suppressed("ndr-disabled")
 FORGED: Final = Suppressed("forged-sender")
+ROUTE: Final = Suppressed("sender-may-be-a-route")
 
 _STAMP: Final = b"Authentication-Results: "
 _FAILED: Final = re.compile(rb'\t(?:spf|sender-id)=fail(?: reason="[^"]*")? smtp\.mailfrom=')
@@ -36,10 +43,13 @@ _ROOM: Final = 4096
 """Octets our stamp has room in: a line for each of three identities."""
 
 
-def judge(reverse_path: str, *, enabled: bool, copy_to: str | None, octets: bytes = b"") -> Report | Suppressed:
+def judge(
+    reverse_path: str, *, enabled: bool, copy_to: str | None, octets: bytes = b"", domains: Container[str] = ()
+) -> Report | Suppressed:
     """What becomes of the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
     `octets` is the message or the beginning of it, with the stamps of its acceptance on top. `enabled` and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
+    `domains` are those we take mail for.
     """
     if not reverse_path:
         return NULL_REVERSE_PATH
@@ -47,9 +57,20 @@ def judge(reverse_path: str, *, enabled: bool, copy_to: str | None, octets: byte
         return DISABLED
     if forged(octets):
         return FORGED
+    if _may_route(reverse_path, domains):
+        return ROUTE
     if copy_to and copy_to.lower() != reverse_path.lower():
         return Report((reverse_path, copy_to))
     return Report((reverse_path,))
+
+
+def _may_route(reverse_path: str, domains: Container[str]) -> bool:
+    if reverse_path.rpartition("@")[2] not in domains:
+        return False
+    try:
+        return Address.parse(reverse_path).may_route
+    except ValueError:  # longer than usual, by setting
+        return True
 
 
 def forged(octets: bytes) -> bool:

@@ -33,8 +33,8 @@ class _Found(IntEnum):
     OTHER_ROUTE = 5
 
 
-_OWN: Final = (_Found.LISTED, _Found.EXCLUDED)
-"""Said of the address itself, not of its domain."""
+_OWN: Final = (_Found.LISTED, _Found.EXCLUDED, _Found.DAMAGED)
+"""Said of the address itself, not of its domain; or nothing can be said."""
 _ANSWERS: Final = {
     _Found.ABSENT: Answer.ABSENT,
     _Found.LISTED: Answer.EXISTS,
