@@ -198,7 +198,7 @@ impl Address {
     }
 
     /// The address that this one is a subaddress of: the local part up to the first of `delimiters` (RFC 5233). None when none
-    /// stands in it, or nothing before it, or when the local part as a whole may mean something to another server.
+    /// is in it, or nothing is before it, or when the local part as a whole may mean something to another server.
     pub fn without_detail(&self, delimiters: &str) -> Option<Self> {
         let user = self.local.split(|letter| delimiters.contains(letter)).next().filter(|user| !user.is_empty())?;
         let odd = self.odd && is_odd(user);

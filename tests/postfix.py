@@ -32,7 +32,7 @@ scache unix - - n - 1 scache
 
 
 class Postfix:
-    """Runs as long as the context. Start it in a network namespace: it talks to whoever it believes it must."""
+    """Runs as long as the context. Start it in a network namespace: it connects to any host that its routing names."""
 
     def __init__(self, directory: Path, main: str, service: str) -> None:
         self._postfix, self._queue = find_peer("postfix"), find_peer("postqueue")

@@ -51,10 +51,10 @@ def judge(shared: Shared) -> Health:
 
 
 def _directory(rows: list[list[int]]) -> dict[str, str | int]:
-    def greatest(figure: int) -> int:
-        return max(row[figure] for row in rows)
+    def greatest(index: int) -> int:
+        return max(row[index] for row in rows)
 
-    states = [state for state, figure in metrics.DIRECTORY_STATE.items() if greatest(figure)]
+    states = [state for state, index in metrics.DIRECTORY_STATE.items() if greatest(index)]
     if not states:
         return {}
     return {

@@ -32,7 +32,7 @@ class Standing(Enum):
 
     ELSEWHERE = "at a domain that is not ours"
     POSTMASTER = "always accepted"
-    BLOCKED = "refused by the administrator, whoever it is"
+    BLOCKED = "refused by the administrator, whatever the directory says"
     UNFILTERED = "accepted, as nobody can be asked"
     UNLISTED = "absent, as another server may take it for a route and nothing lists it"
     EXISTS = "the directory has it"

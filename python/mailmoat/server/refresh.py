@@ -44,7 +44,7 @@ class Refresh:
         self._snapshot = settings.spool_dir / SNAPSHOT_NAME
         self._keeper = SnapshotKeeper(source, self._snapshot, Scope.of(settings))
         self._quiet = Quiet()
-        self._figures: Metrics | None = None
+        self._metrics: Metrics | None = None
         self._waits_for = ""
         self._child: process.Process | None = None
         self._deadline = 0.0
@@ -56,7 +56,7 @@ class Refresh:
 
     @property
     def state(self) -> State:
-        """How the directory in force stands to the source."""
+        """How the recipient file is: see `State`."""
         return "refused" if self.problems else "waiting" if self._waits_for else "current"
 
     @property
@@ -69,16 +69,16 @@ class Refresh:
         """When `turn` wants to be called at the latest, in monotonic seconds."""
         return self._deadline if self._child else self._next_check
 
-    def turn(self, detach: Callable[[], None], figures: Metrics | None = None) -> None:
+    def turn(self, detach: Callable[[], None], counts: Metrics | None = None) -> None:
         """Do what is to do now, without waiting: start a compile that is due, take the result of one that is over; say how it is."""
         self._step(detach)
-        self._figures = figures or self._figures
+        self._metrics = counts or self._metrics
         self._publish(self.state)
 
     def _publish(self, state: State | None) -> None:
-        if self._figures is not None:
-            for name, figure in metrics.DIRECTORY_STATE.items():
-                self._figures.set(figure, int(name == state))
+        if self._metrics is not None:
+            for name, index in metrics.DIRECTORY_STATE.items():
+                self._metrics.set(index, int(name == state))
 
     def _step(self, detach: Callable[[], None]) -> None:
         now = clock.monotonic()

@@ -53,7 +53,7 @@ fn other_format(text: &str) -> Option<String> {
         return Some("it has angle brackets. Write the address without them and without a name".to_owned());
     }
     if let Some(domain) = bare.strip_prefix("*@") {
-        return Some(format!("* stands for nobody. Write @{domain} for every address at {domain}"));
+        return Some(format!("* means nothing here. Write @{domain} for every address at {domain}"));
     }
     let (scheme, address) = bare.split_once(':')?;
     ["smtp", "mailto"]
@@ -61,7 +61,7 @@ fn other_format(text: &str) -> Option<String> {
         .then(|| format!("{scheme}: is no part of an address. Write {address}"))
 }
 
-/// What stands in quotes at the start, and the rest.
+/// What is in quotes at the start, and the rest.
 fn split_quoted(text: &str) -> (&str, &str) {
     let Some(rest) = text.strip_prefix('"') else { return ("", text) };
     let mut escaped = false;
@@ -90,7 +90,7 @@ fn with_forms(reason: impl ToString) -> String {
     format!("{}. {FORMS}", reason.to_string().trim_end_matches('.'))
 }
 
-/// The line up to a `#` that stands at its start or after white space, and not between quotes.
+/// The line up to a `#` that is at its start or after white space, and not between quotes.
 fn before_comment(line: &str) -> &str {
     if memchr::memchr(b'#', line.as_bytes()).is_none() {
         return line;
