@@ -44,7 +44,7 @@ def running(server, hop):
             **{
                 "MAILMOAT_WORKERS": "1",
                 "MAILMOAT_DRAIN_TIME": "2",
-                "MAILMOAT_ADMIN__LISTEN": "",
+                "MAILMOAT_ADMIN__LISTEN": "off",
                 "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{hop.port}",
                 "MAILMOAT_DELIVERY__RETRY": "1s",
                 "MAILMOAT_LIMITS__MEMORY_CONTENT": "20KiB",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import Listener, NextHop, Settings, entries, forms, load, reference, values, warnings
+from mailmoat.settings import Listener, NextHop, Settings, entries, forms, load, reference, sources, values, warnings
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,6 +93,7 @@ DEFAULTS = {
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",
     "admin.listen": "127.0.0.1:8025",
+    "admin.hosts": (),
     "log.format": "auto",
     "log.level": "info",
 }
@@ -230,21 +231,21 @@ def test_all_mistakes_at_once(toml):
     assert len(found) == 7
     text = "\n".join(found)
     assert f"{file}: wrokers = 3: no such setting; did you mean workers?" in found
-    assert f"{file}: delivery.next-hop = 'discard:': no such setting; did you mean delivery.next_hop?" in found
-    assert "MAILMOAT_TARPITTIME = '5': no such setting; did you mean MAILMOAT_TARPIT__TIME?" in found
-    assert f"{file}: tarpit.time = 'soon': not a duration; write a duration up to 240 s, such as 5 or 2.5s" in found
-    assert f"{file}: hostname = 'a b': " in text
-    assert "MAILMOAT_LIMITS__HOPS = 'many': not a whole number, 0 or more; write a whole number, 0 or more" in found
-    assert "MAILMOAT_TARPIT__MAX_HELD = '-1': " in text
+    assert f'{file}: delivery.next-hop = "discard:": no such setting; did you mean delivery.next_hop?' in found
+    assert 'MAILMOAT_TARPITTIME = "5": no such setting; did you mean MAILMOAT_TARPIT__TIME?' in found
+    assert f'{file}: tarpit.time = "soon": not a duration; write a duration up to 240 s, such as 5 or 2.5s' in found
+    assert f'{file}: hostname = "a b": ' in text
+    assert 'MAILMOAT_LIMITS__HOPS = "many": not a whole number, 0 or more; write a whole number, 0 or more' in found
+    assert 'MAILMOAT_TARPIT__MAX_HELD = "-1": ' in text
 
 
 @pytest.mark.parametrize(
     ("name", "value", "wrong"),
     [
         ("WORKERS", "2.5", "not a whole number"),
-        ("WORKERS", "", "not a whole number"),
-        ("HOSTNAME", "", "empty"),
-        ("LISTEN", "", "nothing to listen on"),
+        ("WORKERS", " ", "not a whole number"),
+        ("HOSTNAME", " ", "empty"),
+        ("LISTEN", ",", "nothing to listen on"),
         ("LISTEN", "25", "the port is missing"),
         ("LISTEN", "127.0.0.1:", "nothing is not a port"),
         ("LISTEN", "127.0.0.1:65536", "65536 is not a port"),
@@ -256,7 +257,7 @@ def test_all_mistakes_at_once(toml):
         ("TARPIT__TIME", "inf", "not a duration"),
         ("TARPIT__TIME", "-1", "not a duration"),
         ("DRAIN_TIME", "5 weeks", "not a duration"),
-        ("RELAY__LOCAL_DOMAINS", "fine.test, b d", "'b d'"),
+        ("RELAY__LOCAL_DOMAINS", "fine.test, b d", '"b d"'),
         ("RECIPIENTS__LOOKUP", "maybe", "neither true nor false"),
         ("RECIPIENTS__BLOCKED", "all", "an address without a domain"),
         ("SENDERID__SPOOFED_DOMAIN_ACTION", "drop", "not one of the choices; write StampStatus, Reject or Delete"),
@@ -270,7 +271,7 @@ def test_all_mistakes_at_once(toml):
         ("RECIPIENTS__DELIMITER", "x", "x begins no subaddress"),
         ("DELIVERY__NEXT_HOP", "maildir:", "not a next hop"),
         ("DELIVERY__CONNECTIONS", "0", "1 or more"),
-        ("DELIVERY__RETRY", "", "no wait at all"),
+        ("DELIVERY__RETRY", ",", "no wait at all"),
         ("DELIVERY__RETRY", "0", "a wait below one second"),
         ("DELIVERY__RETRY", "1m*100000", "more than 1000 waits"),
         ("LIMITS__MESSAGE_SIZE", "36MB", "not a size"),
@@ -298,7 +299,7 @@ def test_one_mistake(name, value, wrong):
             "tarpit.local_domains = []: no such setting; did you mean relay.local_domains?",
         ),
         ("colour = 1", "colour = 1: no such setting; remove it"),
-        ("workers = true", "workers = True: not a whole number, 0 or more; write a whole number, 0 or more"),
+        ("workers = true", "workers = true: not a whole number, 0 or more; write a whole number, 0 or more"),
         ("[workers]\nx = 1", "workers = {...}: not a whole number, 0 or more; write a whole number, 0 or more"),
         ("[relay]\nlocal_domains = 5", "relay.local_domains = 5: not a list; write domains"),
         ("[relay]\nlocal_domains = ['a.test', 5]", "relay.local_domains = 5: not a string; write domains"),
@@ -311,8 +312,8 @@ def test_mistakes_only_a_file_can_have(toml, text, expected):
 
 
 def test_unknown_names_in_the_environment():
-    assert mistakes(MAILMOAT_WOMBAT="1") == ["MAILMOAT_WOMBAT = '1': no such setting; remove it from the environment"]
-    assert mistakes(MAILMOAT_TARPIT="5")[0].startswith("MAILMOAT_TARPIT = '5': no such setting; ")
+    assert mistakes(MAILMOAT_WOMBAT="1") == ['MAILMOAT_WOMBAT = "1": no such setting; remove it from the environment']
+    assert mistakes(MAILMOAT_TARPIT="5")[0].startswith('MAILMOAT_TARPIT = "5": no such setting; ')
     assert mistakes(mailmoat_workers="5")[0].endswith("did you mean MAILMOAT_WORKERS?")
     assert load(None, {"MAILMOAT_TEST_REQUIRE_PEERS": "1", "MAILMOATX": "1", "PATH": "/bin"}).workers == 0
 
@@ -338,8 +339,93 @@ def test_a_proxy_address_wants_to_know_who_may_speak(toml):
     file = toml('listen = ["proxy://127.0.0.1:25"]\nworkers = "x"')
     found = mistakes(file)
     assert len(found) == 2
-    assert found[1].startswith("listen_proxy_networks = (): listen has a proxy:// address, and nobody may speak")
+    assert found[1].startswith("listen_proxy_networks = []: listen has a proxy:// address, and nobody may speak")
     assert load(file, {"MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8", "MAILMOAT_WORKERS": "1"}).listen[0].proxy
+
+
+@pytest.mark.parametrize(
+    ("listen", "wrong"),
+    [
+        ("127.0.0.1:25, [::1]:25, 127.0.0.1:25", "127.0.0.1:25 is there 2 times"),
+        ("127.0.0.1:25, proxy://127.0.0.1:25", "127.0.0.1:25 is there 2 times"),
+        ("[::1]:25, [0:0::1]:25", "[::1]:25 is there 2 times"),
+    ],
+)
+def test_an_address_is_served_in_one_way_only(listen, wrong):
+    (found,) = mistakes(MAILMOAT_LISTEN=listen, MAILMOAT_LISTEN_PROXY_NETWORKS="127.0.0.1")
+    assert found.startswith("MAILMOAT_LISTEN = ")
+    assert wrong in found
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8025", "proxy://127.0.0.1:8025"])
+def test_the_admin_address_is_not_one_of_smtp(listen, toml):
+    networks = {"MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.1"}
+    (found,) = mistakes(MAILMOAT_LISTEN=listen, **networks)
+    assert found.startswith('admin.listen = "127.0.0.1:8025": it is in listen, too, ')
+    file = toml('[admin]\nlisten = "127.0.0.1:25"\n')
+    (found,) = mistakes(file, MAILMOAT_LISTEN=listen.replace("8025", "25"), **networks)
+    assert found.startswith(f'{file}: admin.listen = "127.0.0.1:25": it is in listen, too, ')
+
+
+def test_free_ports_and_one_port_of_several_addresses_are_no_mistake():
+    assert len(load(None, {"MAILMOAT_LISTEN": "127.0.0.1:0, 127.0.0.1:0"}).listen) == 2
+    # The kernel gives a connection to the address that is named before it gives it to "all".
+    assert len(load(None, {"MAILMOAT_LISTEN": "0.0.0.0:25, [::]:25, 127.0.0.1:25"}).listen) == 3
+
+
+def test_a_container_platforms_variables_are_ignored_and_told():
+    made = {
+        "MAILMOAT_PORT": "tcp://10.0.0.1:25",
+        "MAILMOAT_PORT_25_TCP": "tcp://10.0.0.1:25",
+        "MAILMOAT_PORT_25_TCP_ADDR": "10.0.0.1",
+        "MAILMOAT_PORT_25_TCP_PORT": "25",
+        "MAILMOAT_PORT_25_TCP_PROTO": "tcp",
+        "MAILMOAT_SERVICE_HOST": "10.0.0.1",
+        "MAILMOAT_SERVICE_PORT": "25",
+        "MAILMOAT_SERVICE_PORT_SMTP": "25",
+        "MAILMOAT_ADMIN_SERVICE_HOST": "10.0.0.1",
+        "MAILMOAT_ADMIN_PORT_8025_TCP_ADDR": "10.0.0.1",
+        "MAILMOAT_VERSION": "0.1.0",
+        "MAILMOAT_NAME": "/web/mailmoat",
+        "MAILMOAT_ENV_LANG": "C",
+    }
+    settings = load(None, {**made, "MAILMOAT_WORKERS": "3"})
+    assert settings.workers == 3
+    assert settings.ignored == tuple(sorted(made))
+    said = warnings(settings)
+    assert all(any(text.startswith(f"{name} is ignored") for text in said) for name in made)
+    assert not [entry for entry in entries().values() if sources.PLATFORM.fullmatch(entry.environment)]
+
+
+def test_an_empty_variable_is_none(toml):
+    file = toml("workers = 3\n")
+    for name in ("MAILMOAT_WORKERS", "MAILMOAT_HOSTNAME", "MAILMOAT_LISTEN", "MAILMOAT_NO_SUCH", "MAILMOAT_CONFIG"):
+        settings = load(file, {name: ""})
+        assert (settings.workers, settings.origin("workers")) == (3, str(file))
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "mailmoat.toml"
+    file.write_bytes(b"\xef\xbb\xbfworkers = 3\r\n")
+    assert load(file, {}).workers == 3
+
+
+def test_the_default_file_is_read_when_it_is_there(toml, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "DEFAULT_FILE", tmp_path / "mailmoat.toml")
+    assert load(None, {}).file is None
+    file = toml("workers = 3\n")
+    other = tmp_path / "other.toml"
+    other.write_text("workers = 4\n")
+    assert load(None, {}).workers == 3
+    assert load(None, {}).file == file
+    assert load(None, {"MAILMOAT_CONFIG": str(other)}).workers == 4
+    assert load(other, {}).workers == 4
+
+
+def test_admin_can_be_switched_off(toml):
+    assert load(toml('[admin]\nlisten = ""\n'), {}).admin.listen == ""
+    settings = load(None, {"MAILMOAT_ADMIN__LISTEN": "off"})
+    assert entries()["admin.listen"].form.show(settings.admin.listen) == "off"
 
 
 # --- values ---
@@ -414,12 +500,13 @@ SETTABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=("C
 def test_no_text_breaks_load(key, text):
     entry = entries()[key]
     with suppress(ConfigError):
-        assert load(None, {entry.environment: text}).origin(key) == entry.environment
+        assert load(None, {entry.environment: text}).origin(key) == (entry.environment if text else "default")
 
 
 # --- second looks ---
 
 QUIET = {
+    "hostname": "mx.a.test",
     "relay": {"local_domains": "a.test"},
     "delivery": {"next_hop": "discard:"},
     "recipients": {"file": __file__},
@@ -430,6 +517,13 @@ QUIET = {
     ("changes", "said"),
     [
         ({}, None),
+        ({"hostname": "localhost"}, "hostname is localhost, which every machine calls itself"),
+        ({"hostname": "localhost.localdomain"}, "which every machine calls itself: write the name in your MX record"),
+        ({"hostname": "mx"}, "hostname is mx, a name without a domain"),
+        ({"hostname": "192.0.2.1"}, "hostname is 192.0.2.1, an address and no name"),
+        ({"hostname": "[192.0.2.1]"}, "an address and no name"),
+        ({"hostname": "my_mx.a.test"}, "has a character that no host name has"),
+        ({"hostname": "mx-1.xn--9ca.test"}, None),
         ({"tarpit": {"time": 5}}, None),
         ({"tarpit": {"time": 5}, "recipients": {}}, "without a recipient filter (recipients.file is not set)"),
         (

@@ -11,6 +11,7 @@ from mailmoat.settings.edit import write_setting
 from mailmoat.settings.reference import Entry, entries, reference
 from mailmoat.settings.sources import load, settings_file
 from mailmoat.settings.tree import (
+    DEFAULT,
     AdminSettings,
     DeliverySettings,
     LimitsSettings,
@@ -26,6 +27,7 @@ from mailmoat.settings.tree import (
 from mailmoat.settings.values import Listener, NextHop
 
 __all__ = [
+    "DEFAULT",
     "AdminSettings",
     "DeliverySettings",
     "Entry",

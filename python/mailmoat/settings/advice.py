@@ -17,7 +17,33 @@ WIDEST = {4: 8, 6: 32}
 
 def warnings(settings: Settings) -> list[str]:
     """One plain sentence for each thing an operator probably did not mean."""
-    return [*_tarpit(settings), *_relay(settings), *_senderid(settings), *_delivery(settings)]
+    return [
+        *_environment(settings),
+        *_hostname(settings),
+        *_tarpit(settings),
+        *_relay(settings),
+        *_senderid(settings),
+        *_delivery(settings),
+    ]
+
+
+def _environment(settings: Settings) -> Iterator[str]:
+    for name in settings.ignored:
+        yield f"{name} is ignored: it looks like a variable of a container platform, and is no setting"
+
+
+def _hostname(settings: Settings) -> Iterator[str]:
+    """RFC 5321 4.1.1.1 wants a name that the world can look up."""
+    name, fix = settings.hostname, "write the name in your MX record"
+    labels = name.rstrip(".").split(".")
+    if labels[-1] in {"localhost", "localdomain"}:
+        yield f"hostname is {name}, which every machine calls itself: {fix}"
+    elif name.startswith("[") or labels[-1].isdigit():
+        yield f"hostname is {name}, an address and no name: {fix}"
+    elif len(labels) == 1:
+        yield f"hostname is {name}, a name without a domain, which nobody else can look up: {fix}"
+    elif not all(label.replace("-", "").isalnum() for label in labels):
+        yield f"hostname is {name}, which has a character that no host name has (RFC 1123 2.1): {fix}"
 
 
 def _tarpit(settings: Settings) -> Iterator[str]:

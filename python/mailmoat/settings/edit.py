@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import values
+from mailmoat.settings import forms, values
 from mailmoat.settings.reference import entries
 from mailmoat.settings.sources import load
 from mailmoat.settings.tree import Settings
@@ -37,11 +37,13 @@ def write_setting(file: Path, key: str, written: str, environment: Mapping[str, 
     place = file.resolve()  # a link stays one
     try:
         with place.open(newline="", encoding="utf-8") as old:  # as it is, its line ends among it
-            document = tomlkit.parse(old.read())
+            text = old.read()
+        mark = "\ufeff" if text.startswith("\ufeff") else ""  # some editors begin a file with one
+        document = tomlkit.parse(text.removeprefix(mark))
     except (ParseError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: is not TOML: {error}; mend it there"]) from None
+        raise ConfigError([f"{file}: is not TOML: {error}; correct it there"]) from None
     _put(file, document, key, _toml(key, written))
-    return _replace(file, place, tomlkit.dumps(document), environment)
+    return _replace(file, place, mark + tomlkit.dumps(document), environment)
 
 
 def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
@@ -56,7 +58,9 @@ def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
     table = document[branch]
     if not isinstance(table, dict):
         raise ConfigError(
-            [f"{file}: {branch} = {table!r}: is a group of settings; write [{branch}] and the settings below it"]
+            [
+                f"{file}: {branch} = {forms.written(table)}: is a group of settings; write [{branch}] and the settings below it"
+            ]
         )
     table[name] = value
 
@@ -104,7 +108,8 @@ def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Setti
     except ConfigError as error:
         raise ConfigError([mistake.replace(str(new), str(file)) for mistake in error.mistakes]) from None
     origins = {key: settings.origin(key) for key in entries()}
-    return settings.came_from({key: str(file) if origin == str(new) else origin for key, origin in origins.items()})
+    origins = {key: str(file) if origin == str(new) else origin for key, origin in origins.items()}
+    return settings.came_from(origins, file, settings.ignored)
 
 
 def _sync(directory: Path) -> None:

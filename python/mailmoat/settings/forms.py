@@ -1,7 +1,8 @@
-"""How a setting is written: the mend a mistake names, the text a value is shown as, and what a relative path counts from."""
+"""How a setting is written: the fix a mistake names, the text a value is shown as, and what a relative path counts from."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,31 @@ def next_hop_below(written: str, directory: Path) -> str:
 
 
 def show(value: object) -> str:
-    """Any value as an operator would write it."""
+    """Any value as an operator would write it in the environment."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ", ".join(show(item) for item in value)
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def written(value: object) -> str:
+    """Any value as it would be in a TOML file, to say what is wrong with it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case list() | tuple():
+            return f"[{', '.join(map(written, value))}]"
+        case dict():
+            return "{...}"
+    return str(value)
+
+
+def show_or_off(value: object) -> str:
+    """A value that may be switched off."""
+    return show(value) or "off"
 
 
 def show_duration(value: object) -> str:

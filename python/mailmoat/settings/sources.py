@@ -1,22 +1,26 @@
 """Where settings come from: defaults, below a TOML file, below the environment.
 
 `load` is the only reader of the settings file and of the environment. It finds every mistake before it gives up and says of each
-where it is, what stands there, what is wrong and the mend; a name nobody knows is a mistake too. Called at start, at every reload
+where it is, what is written there, what is wrong and the fix; a name nobody knows is a mistake too. An empty variable is as good as
+none. Names that a container platform makes when a service or a container is called mailmoat are no mistake of anybody: they are
+ignored, and `advice.warnings` tells. Called at start, at every reload
 and by the command line; raises `ConfigError` and nothing else.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
 
 from mailmoat.errors import ConfigError
+from mailmoat.settings import forms
 from mailmoat.settings.reference import PREFIX, entries
 from mailmoat.settings.tree import Settings
 
@@ -26,7 +30,14 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG = PREFIX + "CONFIG"
+DEFAULT_FILE = Path("/etc/mailmoat/mailmoat.toml")
+"""Read by every command when it is there and no other is named."""
 TEST = PREFIX + "TEST_"
+PLATFORM = re.compile(
+    PREFIX
+    + r"(VERSION|NAME|ENV_\w+|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+)
+"""Kubernetes' variables of a service, Docker's of a link, and the version that images are labelled with."""
 
 Flat = dict[str, object]
 """Values as written, by key (`tarpit.time`)."""
@@ -37,14 +48,15 @@ def load(
 ) -> Settings:
     """The settings in force.
 
-    `config` is the settings file; without it the one `MAILMOAT_CONFIG` names, else none. `environment` replaces the process's.
-    Relative paths in the file count from `base`, which is the file's directory unless given.
+    `config` is the settings file; without it that of `settings_file`. `environment` replaces the process's. Relative paths in the file count from `base`, which is the file's directory unless given.
     """
     environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
     config = settings_file(config, environment)
     mistakes: list[str] = []
+    ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX) and value}
+    ignored = tuple(sorted(filter(PLATFORM.fullmatch, ours)))
     from_file = _file(config, base, mistakes) if config else {}
-    from_environment = _environment(environment, mistakes)
+    from_environment = _environment({name: ours[name] for name in ours.keys() - set(ignored)}, mistakes)
     origins = {key: str(config) for key in from_file} | {key: entries()[key].environment for key in from_environment}
     try:
         settings = Settings(**_nested(from_file | from_environment))
@@ -52,13 +64,21 @@ def load(
         mistakes += [_mistake(detail, origins) for detail in error.errors()]
     if mistakes:
         raise ConfigError(mistakes)
-    return settings.came_from(origins)
+    return settings.came_from(origins, config, ignored)
 
 
 def settings_file(config: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file `load` reads: `config`, else the one `MAILMOAT_CONFIG` names, else none."""
+    """The file `load` reads: `config`, else the one `MAILMOAT_CONFIG` names, else `DEFAULT_FILE` if it is there, else none."""
     environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
-    return config or (Path(environment[CONFIG]) if environment.get(CONFIG) else None)
+    if config or environment.get(CONFIG):
+        return config or Path(environment[CONFIG])
+    try:
+        DEFAULT_FILE.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it may be there: reading it says what is in the way
+    return DEFAULT_FILE
 
 
 class _Environment(EnvSettingsSource):
@@ -72,14 +92,13 @@ class _Environment(EnvSettingsSource):
         return self._given
 
 
-def _environment(environment: Mapping[str, str], mistakes: list[str]) -> Flat:
+def _environment(ours: Mapping[str, str], mistakes: list[str]) -> Flat:
     """The settings in the environment; names that only look like ours become mistakes."""
     known = {entry.environment for entry in entries().values()}
-    ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
-            meant = _meant(name.upper(), known)
-            mistakes.append(f"{name} = {ours[name]!r}: no such setting; {meant or 'remove it from the environment'}")
+            meant = _meant(name.upper(), known) or "remove it from the environment"
+            mistakes.append(f"{name} = {forms.written(ours[name])}: no such setting; {meant}")
     source = _Environment({name: value for name, value in ours.items() if name in known})
     return {key: _rebased(key, value, Path.cwd()) for key, value in _leaves(source(), "", PREFIX, mistakes)}
 
@@ -87,12 +106,11 @@ def _environment(environment: Mapping[str, str], mistakes: list[str]) -> Flat:
 def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
     """The settings in a file; what is no setting becomes a mistake, and so does a file that cannot be read."""
     try:
-        with path.open("rb"):
-            table = TomlConfigSettingsSource(Settings, path).toml_data
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}; name a settings file that is there and readable")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        mistakes.append(f"{path}: is not TOML: {error}; mend it there")
+        mistakes.append(f"{path}: is not TOML: {error}; correct it there")
     else:
         directory = (base or path.parent).absolute()
         return {key: _rebased(key, value, directory) for key, value in _leaves(table, "", str(path), mistakes)}
@@ -109,21 +127,17 @@ def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[
             yield key, value
         elif key not in branches:
             meant = _meant(key, known.keys() | branches) or "remove it"
-            mistakes.append(f"{where}: {key} = {_written(value)}: no such setting; {meant}")
+            mistakes.append(f"{where}: {key} = {forms.written(value)}: no such setting; {meant}")
         elif isinstance(value, dict):
             yield from _leaves(value, f"{key}.", where, mistakes)
         else:
             mistakes.append(
-                f"{where}: {key} = {_written(value)}: is a group of settings; write [{key}] and the settings below it"
+                f"{where}: {key} = {forms.written(value)}: is a group of settings; write [{key}] and the settings below it"
             )
 
 
-def _written(value: object) -> str:
-    return "{...}" if isinstance(value, dict) else repr(value)
-
-
 def _meant(name: str, known: set[str]) -> str:
-    """The name that was probably meant, as a mend; of a key also when its group was forgotten or is another one."""
+    """The name that was probably meant, as a fix; of a key also when its group was forgotten or is another one."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     close = close or [key for key in sorted(known) if key.rpartition(".")[2] == name.rpartition(".")[2]]
     return f"did you mean {close[0]}?" if close else ""
@@ -145,11 +159,12 @@ def _nested(flat: Flat) -> dict[str, Any]:
 
 
 def _mistake(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
-    """One sentence: where, what stands there, what is wrong, the mend."""
-    key = ".".join(part for part in detail["loc"] if isinstance(part, str))
+    """One sentence: where, what is written there, what is wrong, the fix."""
+    about = detail.get("ctx", {})
+    key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
     entry, origin = entries()[key], origins.get(key)
-    wrong = str(detail.get("ctx", {}).get("error", detail["msg"]))
-    value = _written(detail["input"])
+    wrong = str(about.get("error", detail["msg"]))
+    value = forms.written(about.get("value", detail["input"]))
     where = f"{key} = {value}" if origin != entry.environment else f"{origin} = {value}"
     if origin and origin != entry.environment:
         where = f"{origin}: {where}"

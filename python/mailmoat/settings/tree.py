@@ -6,6 +6,8 @@ description of a field is its line in the operator's manual: a field without one
 """
 
 import socket  # noqa: TID251 - asks for this machine's name, opens nothing
+from collections import Counter
+from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -21,11 +23,13 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailmoat.settings import forms, values
 from mailmoat.settings.delimiter import delimiter
 from mailmoat.settings.forms import Form
+from mailmoat.settings.host_name import host_name
 from mailmoat.settings.name_server import NameServer, name_server
 from mailmoat.settings.values import Listener, NextHop
 
@@ -39,6 +43,8 @@ NAME_SERVERS = Form(
 NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", forms.show, forms.next_hop_below)
 FORMATS = ("auto", "json", "human")
 LEVELS = ("debug", "info", "warning", "error")
+DEFAULT = "default"
+"""The origin of a value that nobody set."""
 ACTIONS = ("StampStatus", "Reject", "Delete")
 
 Duration = Annotated[float, PlainValidator(values.duration), DURATION]
@@ -352,8 +358,18 @@ class AdminSettings(Branch):
     """Figures and health."""
 
     listen: Annotated[
-        str, PlainValidator(values.admin_listen), Form("an address with a port such as 127.0.0.1:8025", forms.show)
-    ] = Field(default="127.0.0.1:8025", description="Where /metrics and /healthz are served. Empty = off.")
+        str,
+        PlainValidator(values.admin_listen),
+        Form("an address with a port such as 127.0.0.1:8025, or off", forms.show_or_off),
+    ] = Field(default="127.0.0.1:8025", description="Where /metrics and /healthz are served. `off` = nowhere.")
+    hosts: Annotated[
+        tuple[Annotated[str, PlainValidator(host_name)], ...],
+        BeforeValidator(values.items),
+        Form("names such as mail.internal, separated by commas", forms.show),
+    ] = Field(
+        default=(),
+        description="Names under which /metrics and /healthz may be asked for, beside IP addresses, `hostname` and names without a dot.",
+    )
 
 
 class LogSettings(Branch):
@@ -375,7 +391,7 @@ class LogSettings(Branch):
 def machine_name() -> str:
     """The name of this machine, with its domain where the resolver knows one."""
     name = socket.gethostname()
-    return name if "." in name else socket.getfqdn(name)
+    return next((known for known in (name, socket.getfqdn(name)) if "." in known), name)
 
 
 class Settings(BaseSettings):
@@ -385,6 +401,8 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix="MAILMOAT_", env_nested_delimiter="__", enable_decoding=False
     )
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
 
     workers: Count = Field(default=0, description="Worker processes. 0 = one for each CPU.")
     hostname: Domain = Field(
@@ -439,6 +457,23 @@ class Settings(BaseSettings):
     def _listens_somewhere(cls, value: tuple[Listener, ...]) -> tuple[Listener, ...]:
         if not value:
             raise ValueError("nothing to listen on")
+        places = Counter((listener.host, listener.port) for listener in value if listener.port)
+        for (host, port), times in places.items():
+            if times > 1:
+                raise ValueError(
+                    f"{values.bracketed(host)}:{port} is there {times} times, and can be served in one way only"
+                )
+        return value
+
+    @field_validator("admin")
+    @classmethod
+    def _admin_has_its_own_address(cls, value: AdminSettings, others: ValidationInfo) -> AdminSettings:
+        places = {replace(listener, proxy=False) for listener in others.data.get("listen", ()) if listener.port}
+        if value.listen and values.listener(value.listen) in places:
+            error = "it is in listen, too, and SMTP is spoken there"
+            raise PydanticCustomError(
+                "taken", "{error}", {"error": error, "key": "admin.listen", "value": value.listen}
+            )
         return value
 
     @field_validator("listen_proxy_networks")
@@ -448,11 +483,25 @@ class Settings(BaseSettings):
             raise ValueError("listen has a proxy:// address, and nobody may speak the PROXY protocol there")
         return value
 
-    def came_from(self, origins: dict[str, str]) -> Self:
-        """The same tree that knows where its values came from: key -> file or environment name."""
-        self._origins = dict(origins)
+    def came_from(self, origins: dict[str, str], file: Path | None = None, ignored: tuple[str, ...] = ()) -> Self:
+        """The same tree that knows where its values came from.
+
+        `origins`: key -> file or environment name; `file`: the settings file; `ignored`: names in the environment that look like
+        ours and are somebody else's.
+        """
+        self._origins, self._file, self._ignored = dict(origins), file, ignored
         return self
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file it was read from."""
+        return self._file
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names in the environment that a container platform made."""
+        return self._ignored
 
     def origin(self, key: str) -> str:
         """`default`, the path of the settings file, or the environment name that gave the value of `tarpit.time`."""
-        return self._origins.get(key, "default")
+        return self._origins.get(key, DEFAULT)

@@ -246,8 +246,8 @@ def listener(value: object) -> Listener:
 
 
 def admin_listen(value: object) -> str:
-    """`address:port` normalised, or the empty string for off."""
-    if value is None or value == "":
+    """`address:port` normalised, or the empty string for `off`."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in {"", "off"}):
         return ""
     address = listener(value)
     if address.proxy:
