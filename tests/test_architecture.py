@@ -55,6 +55,7 @@ LONG_FILES = {
     "rust/session.rs": "one machine: the table of verbs and phases and what each step does",
     "rust/wheel.rs": "one algorithm and the explanation it needs",
     "server/connection.py": "all that may happen to one connection",
+    "server/supervisor.py": "one machine: start, reload and end change the same two plans",
     "settings/tree.py": "one declaration a setting, no logic",
 }
 

@@ -72,7 +72,7 @@ def test_the_queue_is_listed_while_the_server_runs(server):
     table = made.cli("queue", "list", check=True).stdout
     for shown in (queue_id, "sender@remote.test", ALICE, BOB, "1 message"):
         assert shown in table
-    assert re.search(r"in (9m\d+s|1[01]m)", table)
+    assert re.search(r"next in (9m\d+s|1[01]m)", table)
     (line,) = made.logged("delivery-attempt")
     assert line["next_attempt"].endswith("Z")
     made.stop()

@@ -29,6 +29,7 @@ def clean(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("MAILMOAT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MAILMOAT_SPOOL_DIR", str(tmp_path / "spool"))
+    monkeypatch.setenv("MAILMOAT_HOSTNAME", "mx.a.test")
     monkeypatch.chdir(tmp_path)
 
 
@@ -47,6 +48,8 @@ def run(*arguments: str, status: int = 0, **environment: str):
         ("serve",),
         ("check-config",),
         ("settings",),
+        ("status",),
+        ("reload",),
         ("queue",),
         ("queue", "list"),
         ("recipients", "check"),
@@ -55,6 +58,7 @@ def run(*arguments: str, status: int = 0, **environment: str):
 )
 def test_help(command):
     assert "Usage:" in run(*command, "--help").stdout
+    assert "Usage:" in run(*command, "-h").stdout
 
 
 @pytest.mark.parametrize(
@@ -64,9 +68,8 @@ def test_usage(words):
     assert run(*words, status=2).stdout == ""
 
 
-def test_version(monkeypatch):
-    monkeypatch.setattr(metadata, "version", {"mailmoat": "1.2.3"}.__getitem__)
-    assert run("--version").stdout == "mailmoat 1.2.3\n"
+def test_version():
+    assert run("--version").stdout == f"mailmoat {metadata.version('mailmoat')}\n"
 
 
 def test_help_imports_nothing_heavy():
@@ -95,7 +98,7 @@ def test_check_config_finds_mistakes(tmp_path):
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         "mistake: m.toml: wrokers = 1: no such setting; did you mean workers?",
-        "mistake: MAILMOAT_TARPITTIME = '5': no such setting; did you mean MAILMOAT_TARPIT__TIME?",
+        'mistake: MAILMOAT_TARPITTIME = "5": no such setting; did you mean MAILMOAT_TARPIT__TIME?',
         "mailmoat: 2 mistakes in the settings",
     ]
     document = json.loads(run("check-config", "-c", "m.toml", "--json", status=1).stdout)
@@ -137,7 +140,21 @@ def test_settings():
     at = lines.index("tarpit.time = 2.5s  [MAILMOAT_TARPIT__TIME]")
     assert lines[at + 1].startswith("    How long each 5yz reply")
     assert "delivery.retry = 1m*4, 10m*6, 30m  [default]" in lines
-    assert run("settings", status=1, WORKERS="x").stderr.startswith("mistake: MAILMOAT_WORKERS = 'x'")
+    assert run("settings", status=1, WORKERS="x").stderr.startswith('mistake: MAILMOAT_WORKERS = "x"')
+
+
+def test_settings_changed(tmp_path):
+    file = tmp_path / "m.toml"
+    file.write_text("workers = 3\n")
+    shown = run("settings", "--changed", "-c", str(file), TARPIT__TIME="2.5").stdout.splitlines()
+    assert shown == [
+        f"workers = 3  [{file}]",
+        "hostname = mx.a.test  [MAILMOAT_HOSTNAME]",
+        f"spool_dir = {tmp_path / 'spool'}  [MAILMOAT_SPOOL_DIR]",
+        "tarpit.time = 2.5s  [MAILMOAT_TARPIT__TIME]",
+    ]
+    document = json.loads(run("settings", "--changed", "--json", "-c", str(file)).stdout)
+    assert [entry["name"] for entry in document] == ["workers", "hostname", "spool_dir"]
 
 
 def test_settings_as_json():
@@ -184,15 +201,27 @@ def test_an_empty_queue(spool):
 def test_queue_list(spool):
     spool.extend(MESSAGES)
     lines = run("queue", "list").stdout.splitlines()
-    oldest = next(line for line in lines if "a1" in line)
-    assert re.search(
-        r"a1 +2h1m +5000 +3 +in 1m30s +<s@b.test> +y@a.test \(pending: 451 4.3.0 \[bold\]later\?\[2J\)", oldest
-    )
-    assert "z@a.test (delivered: 250 ok)" in lines[lines.index(oldest) + 1]
-    assert re.search(r"b1 +1m0s +300 +0 +now +<> +x@a.test \(pending\)", "\n".join(lines))
-    assert re.search(r"c1 .* when a worker takes it", "\n".join(lines))
-    assert [line.split()[0] for line in lines if re.search(r" [abc]1 ", line)] == ["a1", "b1", "c1"]
-    assert "3 messages" in lines[-1]
+    assert lines == [
+        "a1  age 2h1m  5000 octets  3 attempts  next in 1m30s",
+        "    from <s@b.test>",
+        "    to y@a.test: pending: 451 4.3.0 [bold]later?[2J",
+        "    to z@a.test: delivered: 250 ok",
+        "b1  age 1m0s  300 octets  0 attempts  next now",
+        "    from <>",
+        "    to x@a.test: pending",
+        "c1  age 0s  1 octets  0 attempts  next when a worker takes it",
+        "    from <s@b.test>",
+        "    to x@a.test: pending",
+        "",
+        "3 messages",
+    ]
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_queue_list_cuts_nothing_at_any_width(spool, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    spool.extend({**message, "reverse_path": f"{'s' * 60}@b.test"} for message in MESSAGES)
+    assert run("queue", "list").stdout.count(f"    from <{'s' * 60}@b.test>\n") == 3
 
 
 def test_queue_list_as_json(spool):
@@ -225,7 +254,7 @@ def test_a_spool_that_cannot_be_read(monkeypatch):
 
     monkeypatch.setattr(_native, "list_spool", fails, raising=False)
     result = run("queue", "list", status=1)
-    assert "cannot be read: [Errno 13] Permission denied" in result.stderr
+    assert result.stderr.endswith("cannot be read: Permission denied\n")
 
 
 # --- recipients check ---
@@ -288,7 +317,7 @@ def test_serve_check():
     result = run("serve", "--check", RELAY__LOCAL_DOMAINS="a.test")
     assert result.stdout == "The settings can be used.\n"
     assert result.stderr.startswith("warning: delivery.next_hop is not set")
-    assert run("serve", "--check", status=1, WORKERS="x").stderr.startswith("mistake: MAILMOAT_WORKERS = 'x'")
+    assert run("serve", "--check", status=1, WORKERS="x").stderr.startswith('mistake: MAILMOAT_WORKERS = "x"')
 
 
 def test_serve_runs_the_supervisor_and_reloads_from_the_same_place(tmp_path, monkeypatch):

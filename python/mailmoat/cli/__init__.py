@@ -5,14 +5,27 @@ Status 0: fine. 1: what was asked about is wrong or failed. 2: the command line 
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
+from mailmoat import __version__
+
 
 def main() -> None:
     """Run the command that was typed and exit with its status."""
-    application()(prog_name="mailmoat")
+    from mailmoat.cli import streams
+
+    if "serve" in sys.argv[1:]:
+        from mailmoat.server import signals
+
+        signals.keep_for_later()
+    streams.prepare()
+    try:
+        application()(prog_name="mailmoat")
+    finally:
+        streams.finish()
 
 
 def application() -> typer.Typer:
@@ -22,16 +35,19 @@ def application() -> typer.Typer:
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
     from mailmoat.cli.settings import settings
+    from mailmoat.cli.status import reload, status
 
     app = typer.Typer(
         name="mailmoat",
         callback=_options,
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.command("serve")(serve)
     app.command("check-config")(check_config)
+    app.command("status")(status)
+    app.command("reload")(reload)
     app.command("settings")(settings)
     app.add_typer(queue.app, name="queue")
     app.add_typer(recipients.app, name="recipients")
@@ -43,9 +59,7 @@ def application() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - called by typer
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"mailmoat {version('mailmoat')}")
+        typer.echo(f"mailmoat {__version__}")
         raise typer.Exit
 
 

@@ -1,6 +1,7 @@
-"""`mailmoat check-config`: every mistake in the settings with its mend, and what is right but wants a second look.
+"""`mailmoat check-config`: every mistake in the settings with its fix, and what is right but wants a second look.
 
-The recipient file is read too: with a broken one the server would not start.
+What the server would not start with is a mistake as well: a broken recipient file, an account that does not exist, a spool that
+cannot be made.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     """Check the settings: 0 when they can be used, 1 when there are mistakes. Warnings do not count."""
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
+    from mailmoat.server import preflight
     from mailmoat.settings import load, warnings
 
     try:
         settings = load(config)
+        preflight.check(settings)
         entries = examine(settings)
     except ConfigError as error:
         if not as_json:

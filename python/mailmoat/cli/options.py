@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="Settings file (TOML). Default: what MAILMOAT_CONFIG names, else none."
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Settings file (TOML). Default: what MAILMOAT_CONFIG names, else /etc/mailmoat/mailmoat.toml if it is there.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -40,6 +43,15 @@ def complain(error: ConfigError) -> NoReturn:
     for mistake in error.mistakes:
         typer.echo(f"mistake: {mistake}", err=True)
     fail(f"{len(error.mistakes)} {'mistake' if len(error.mistakes) == 1 else 'mistakes'} in the settings")
+
+
+def span(ms: int) -> str:
+    """Milliseconds as the two largest units."""
+    seconds = max(ms, 0) // 1000
+    for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}{seconds % length // part}{below}"
+    return f"{seconds}s"
 
 
 def settings_in_force(config: Path | None) -> Settings:

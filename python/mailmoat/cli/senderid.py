@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Checked = list[tuple[Finding, list[Step]]]
 
 GROUP = "senderid."
+RELOAD_TIME = 60.0
+"""Seconds to wait for the running server to say whether it took a changed setting."""
 
 app = typer.Typer(help="Sender ID and SPF: settings, and checks by hand.", no_args_is_help=True)
 
@@ -224,17 +226,15 @@ def _plain(entry: Entry, settings: Settings) -> object:
 
 
 def _tell(spool_dir: Path) -> str:
-    """Make the running server read its settings again; a sentence that says whether one was found."""
-    import os
-    import signal
+    """Make the running server read its settings again; a sentence that says what came of it."""
+    from mailmoat.cli.status import find, tell
 
-    from mailmoat.server.running import supervisor_of
-
-    pid = supervisor_of(spool_dir)
-    if pid is None:
+    pid = find(spool_dir)
+    if not pid:
         return f"No server was found running on {spool_dir}: send SIGHUP to one that is."
-    try:
-        os.kill(pid, signal.SIGHUP)
-    except OSError as error:
-        return f"The running server (pid {pid}) could not be told: {error.strerror}. Send SIGHUP to it."
-    return f"The running server (pid {pid}) was told to read its settings again; its log says whether it did."
+    outcome = tell(spool_dir, pid, RELOAD_TIME)
+    if outcome is None:
+        return f"The running server (pid {pid}) was told to read its settings again; its log says whether it did."
+    if outcome.refused:
+        return f"The running server (pid {pid}) refused to read its settings again: {'; '.join(outcome.refused)}"
+    return f"The running server (pid {pid}) has read its settings again."

@@ -22,6 +22,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     from mailmoat import demo as sample
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
+    from mailmoat.server import preflight
     from mailmoat.settings import Settings, load, warnings
 
     def read() -> Settings:
@@ -31,11 +32,13 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
         settings = read()
         if demo:
             sample.lay_out(settings)
+        if check:
+            preflight.check(settings)
         entries = examine(settings) if check else []
     except ConfigError as error:
         complain(error)
     except OSError as error:
-        fail(f"the sample recipients cannot be written: {error}")
+        fail(f"the sample recipients cannot be written: {error.filename}: {error.strerror}")
     for warning in (*warnings(settings), *entries):
         typer.echo(f"warning: {warning}", err=True)
     if check:

@@ -16,24 +16,35 @@ ReferenceOption = Annotated[
 ]
 
 
-def settings(config: ConfigOption = None, *, as_json: JsonOption = False, reference: ReferenceOption = False) -> None:
+ChangedOption = Annotated[bool, typer.Option("--changed", help="Only what the file or the environment sets.")]
+
+
+def settings(
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+    changed: ChangedOption = False,
+    reference: ReferenceOption = False,
+) -> None:
     """Print every setting with value, origin and meaning."""
-    from mailmoat.settings import entries
+    from mailmoat.settings import DEFAULT, entries
     from mailmoat.settings import reference as table
 
     if reference:
         typer.echo(table(), nl=False)
         return
     tree = settings_in_force(config)
+    shown = [entry for entry in entries().values() if not changed or tree.origin(entry.key) != DEFAULT]
     if as_json:
-        print_json([_document(entry, tree) for entry in entries().values()])
+        print_json([_document(entry, tree) for entry in shown])
         return
-    for entry in entries().values():
+    for entry in shown:
         value = entry.form.show(entry.value(tree))
         typer.echo(
             f"{typer.style(entry.key, bold=True)} = {value}  {typer.style(f'[{tree.origin(entry.key)}]', dim=True)}"
         )
-        typer.echo(f"    {entry.meaning}")
+        if not changed:
+            typer.echo(f"    {entry.meaning}")
 
 
 def _document(entry: Entry, tree: Settings) -> dict[str, object]:

@@ -58,6 +58,8 @@ class Plan:
     refresh: Refresh | None = None
     _bound: list[ListenAddress] = field(default_factory=list)
     _opened: list[socket.socket] = field(default_factory=list)
+    _served: set[int] = field(default_factory=set)
+    """Ports that are ours already."""
 
     def held(self) -> Iterator[ListenAddress]:
         """Give every address it serves."""
@@ -93,6 +95,7 @@ class Plan:
     def bind(self, before: Plan | None, most: int, owner: int | None) -> list[str]:
         """Bind, or take over, every address; return one sentence for each that cannot be had."""
         mistakes: list[str] = []
+        self._served = {address.port for address in before.held()} if before else set()
         known = {(entry.host, entry.port): address for entry, address in before.addresses.items()} if before else {}
         for listener in self.settings.listen:
             address = known.get((listener.host, listener.port)) or self._bind("listen", listener, most, owner, mistakes)
@@ -123,7 +126,10 @@ class Plan:
     def _bind(
         self, key: str, listener: Listener, seats: int, owner: int | None, mistakes: list[str]
     ) -> ListenAddress | None:
+        """Bind one address; a port that is ours already may be shared, with nobody else."""
         try:
+            if listener.port not in self._served:
+                sockets.check_free(listener.host, listener.port)
             address = ListenAddress(listener.host, listener.port, seats, owner)
         except OSError as error:
             if listener.host == "::" and sockets.unavailable(error):
@@ -135,6 +141,7 @@ class Plan:
             mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}{mend}")
             return None
         self._bound.append(address)
+        self._served.add(address.port)
         return address
 
 

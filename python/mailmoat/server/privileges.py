@@ -1,7 +1,7 @@
-"""What the supervisor may do and gives up: descriptors, directories, root.
+"""What the supervisor may do and gives up: descriptors, root.
 
-Called by the supervisor while it starts, before the first fork. `drop` is for ever and checked. May fail: `ConfigError` when the
-settings name an account that does not exist, OSError when the system refuses.
+Called by the supervisor while it starts, before the first fork. `drop` is for ever and checked. May fail: LookupError when there is
+no such account, OSError when the system refuses.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ import os
 import pwd
 import resource
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from mailmoat.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import Final
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -35,10 +30,12 @@ def account(user: str | None) -> Account | None:
     """Find the account root is to be dropped for; None when nothing is to be dropped: no user named, or not root."""
     if user is None or os.geteuid() != 0:
         return None
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise ConfigError([f"user = {user!r}: there is no such account; create it or name another"]) from None
+    return find(user)
+
+
+def find(user: str) -> Account:
+    """The account of this name; LookupError when there is none."""
+    entry = pwd.getpwnam(user)
     return Account(user, entry.pw_uid, entry.pw_gid)
 
 
@@ -62,10 +59,3 @@ def raise_descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def own_directory(path: Path, owner: Account | None) -> None:
-    """Make the directory if it is missing, for nobody else's eyes, and give it to `owner`."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if owner is not None:
-        os.chown(path, owner.uid, owner.gid)

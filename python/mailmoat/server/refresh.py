@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
@@ -94,15 +93,14 @@ class Refresh:
             if self._due(now):
                 self._start(now, detach)
 
-    def compile_now(self, detach: Callable[[], None]) -> bool:
-        """Bring the snapshot up to date and wait for it; whether there is one to serve with, be it an older one."""
-        self._next_check = 0.0
-        self.turn(detach)
-        while self._child is not None:
-            wait = select.poll()
-            wait.register(self._child.descriptor, select.POLLIN)
-            wait.poll(max(0.0, self._deadline - clock.monotonic()) * 1000)
-            self.turn(detach)
+    @property
+    def settled(self) -> bool:
+        """The source was looked at, and what there was to compile is compiled or given up."""
+        return self._next_check > 0.0 and self._child is None
+
+    @property
+    def usable(self) -> bool:
+        """There is a snapshot to serve with, be it an older one."""
         return not self.problems or FileDirectory(self._snapshot, "").usable
 
     def close(self) -> None:

@@ -1,38 +1,113 @@
-"""Finds the server that runs on a spool, without a file that could lie about it: its workers hold the locks of their partitions.
+"""Which server runs on a spool directory: one at most, and what it says of itself.
 
-Called by the command line, which tells the server to read its settings again. The kernel names the owner of each lock in
-/proc/locks (proc(5)), and a worker's parent is the supervisor. Never raises for a server that is not there, that ends meanwhile,
-or for a system without /proc: then there is none to be found.
+The supervisor holds a lock (fcntl(2), `F_SETLK`) on `<spool_dir>/lock` for as long as it lives. The kernel ends the lock with
+the process, no child inherits it, and whoever asks is told the owner's pid by the kernel: there is no file that could lie. So a new
+server can start at once beside workers that still drain for a supervisor that was killed; their partitions have locks of their own.
+What the kernel does not know (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, and counts only
+when it is of the process that has the lock.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
-from pathlib import Path
+import struct
+from typing import TYPE_CHECKING, Final
 
-_OWNER = re.compile(r"^\d+: FLOCK .* (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ (?:\d+|EOF)$", re.MULTILINE)
+import msgspec
+
+from mailmoat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_NAME: Final = "lock"
+STATE_NAME: Final = "server.json"
+
+_FLOCK: Final = struct.Struct("hhqqi4x")
+"""`struct flock`: type, whence, start, length, pid."""
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """How the last reload ended."""
+
+    begun: int
+    """Milliseconds of the monotonic clock, which all processes of a machine share."""
+    ended: int
+    """Milliseconds since the epoch."""
+    refused: tuple[str, ...] = ()
+    """Why it changed nothing; empty when it was taken."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a supervisor says of itself."""
+
+    pid: int
+    version: str
+    started: int
+    """Milliseconds since the epoch."""
+    generation: int
+    """Of the settings in force: 0 at start."""
+    listen: tuple[str, ...] = ()
+    admin: str = ""
+    """Where health is told, as `host:port`; empty: nowhere."""
+    reload: Reload | None = None
+
+
+def claim(spool_dir: Path, owner: int | None) -> int:
+    """Become the server of this spool directory; `owner` is the uid of the lock's file (None: ours).
+
+    The descriptor given must stay open: the lock is the process's, and closing any descriptor of the file would end it. ConfigError
+    when another server has it.
+    """
+    descriptor = os.open(spool_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pid = _holder(descriptor)
+        os.close(descriptor)
+        who = f"pid {pid}" if pid else "in another container, or ended just now"
+        raise ConfigError(
+            [f"spool_dir = {spool_dir}: another mailmoat ({who}) runs on it; stop that one, or name another directory"]
+        ) from None
+    if owner is not None:
+        os.fchown(descriptor, owner, -1)
+    return descriptor
 
 
 def supervisor_of(spool_dir: Path) -> int | None:
-    """The pid of the supervisor whose workers own the partitions of this spool."""
+    """The pid of the server that runs on this spool; 0 when it cannot be seen from here (another container); None when there is none.
+
+    OSError when the spool may not be looked into.
+    """
     try:
-        owners = _OWNER.findall(Path("/proc/locks").read_text())
-        locks = {_place(lock.stat()) for lock in (spool_dir / "partitions").glob("*/lock")}
-    except OSError:
+        descriptor = os.open(spool_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    pids = [int(pid) for pid, major, minor, inode in owners if (int(major, 16), int(minor, 16), int(inode)) in locks]
-    parents = {parent for pid in pids if (parent := _parent(pid)) and parent > 1}
-    return parents.pop() if len(parents) == 1 else None
-
-
-def _place(status: os.stat_result) -> tuple[int, int, int]:
-    return os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
-
-
-def _parent(pid: int) -> int | None:
-    """Of a living process. The name in the second field may hold anything, so the fields are counted from its end."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_state(spool_dir: Path, state: State) -> None:
+    """Say what is so, whole or not at all. OSError when the disk does not take it."""
+    new = spool_dir / f"{STATE_NAME}.new"
+    new.write_bytes(msgspec.json.encode(state))
+    new.replace(spool_dir / STATE_NAME)
+
+
+def state_of(spool_dir: Path, pid: int) -> State | None:
+    """What the server with this pid says of itself; None when it has said nothing yet."""
+    try:
+        state = msgspec.json.decode((spool_dir / STATE_NAME).read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError):
         return None
+    return state if state.pid == pid else None
+
+
+def _holder(descriptor: int) -> int | None:
+    """Who has the lock. A process in another pid namespace has no pid here; the kernel gives 0 for it."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else max(pid, 0)

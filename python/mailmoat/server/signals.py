@@ -1,6 +1,7 @@
 """Signals as octets on a pipe, so that one `poll` waits for them and for everything else.
 
-Only the supervisor uses it. A signal that comes between two waits is not lost: its octet stays in the pipe.
+Only the supervisor uses it. A signal that comes between two waits is not lost: its octet stays in the pipe. SIGHUP that came while
+the program was being loaded is not lost either: `keep_for_later` is called first of all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,14 @@ import signal
 from typing import Final
 
 WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO)
+"""They mean nothing to us, and would end the process: other servers open their log anew at SIGUSR1. Children inherit that."""
+
+
+def keep_for_later() -> None:
+    """Let SIGHUP wait, which ends a process that does not know it yet, until there is a `SignalPipe`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 class SignalPipe:
@@ -22,6 +31,9 @@ class SignalPipe:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in WATCHED:
             signal.signal(number, lambda _number, _frame: None)
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
 
     def received(self) -> bytes:
         """Take the numbers of the signals since the last call, in order; never waits."""

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket  # noqa: TID251 - this file binds the listening sockets
 from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BACKLOG: Final = 4096
 """Connections the kernel keeps for a socket while its worker is busy or being replaced; net.core.somaxconn caps it."""
+
+
+GRACE: Final = 1.0
+"""Seconds that workers of a supervisor that was killed have to stop listening, when a new one starts at once."""
 
 
 class ListenAddress:
@@ -35,6 +42,12 @@ class ListenAddress:
         except OSError:
             self.close()
             raise
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        port: int = self.sockets[0].getsockname()[1]
+        return port
 
     def listen(self, workers: int) -> list[socket.socket]:
         """Let the sockets of the first `workers` seats listen; those that did not before are returned."""
@@ -59,17 +72,33 @@ def silence(listeners: Iterable[socket.socket]) -> None:
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def check_free(host: str, port: int) -> None:
+    """OSError when somebody listens there.
+
+    SO_REUSEPORT, which lets our own sockets share the port, would share it with another server of the same account as well, and
+    each would get half of the connections.
+    """
+    deadline = clock.monotonic() + GRACE
+    while True:
+        try:
+            with _socket(host) as probe:
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or clock.monotonic() >= deadline:
+                raise
+            select.poll().poll(50)
+        else:
+            return
+
+
 def unavailable(error: OSError) -> bool:
     """Whether the machine just does not have this kind of address: IPv6 switched off."""
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def _bind(host: str, port: int, owner: int | None) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener = _socket(host)
     try:
-        if listener.family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if owner is not None:
             # The kernel lets sockets share a port when one uid owns them all. With this, those bound as root and those bound later
@@ -81,6 +110,14 @@ def _bind(host: str, port: int, owner: int | None) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _socket(host: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return made
 
 
 def _listens(listener: socket.socket) -> bool:

@@ -6,10 +6,12 @@
   (restarts.py). When no worker ever became ready and one seat has failed `TRIES` times, it gives up.
 * SIGTERM, SIGINT: every process is told to drain and has `drain_time` and a little more for it; then it is killed. Exit 0. SIGINT
   once more ends the wait.
+* One server on a spool directory: it holds a lock there (running.py) and says there how it is, for `mailmoat status` and `reload`.
 * SIGHUP: settings are read anew. A mistake, an address that cannot be bound, a new recipient file that does not compile, a new
   process that dies or is not ready in time: each is logged and changes nothing. Else the new plan's processes start one by one
   beside the old ones, on the same sockets, and only when the last is ready the old ones are told to drain: no connection is
-  refused, and there is never half a reload. SIGHUP during a reload is done afterwards.
+  refused, and there is never half a reload. SIGHUP during a reload is done afterwards, one during the start when it is over.
+* The recipient file is compiled before a plan's first process starts; signals are obeyed meanwhile.
 * When this process dies, by whatever, each of its processes sees the lifeline end and gets SIGTERM; a new supervisor can bind beside
   those that still drain.
 * It waits in one `poll`, for signals, reports and deadlines; it never polls for anything but a changed recipient file.
@@ -24,16 +26,18 @@ import gc
 import os
 import select
 import signal
+from contextlib import suppress
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import __version__, clock, maillog, metrics
 from mailmoat.admin import process as admin_process
 from mailmoat.errors import ConfigError
 from mailmoat.server import plan as plans
-from mailmoat.server import privileges
+from mailmoat.server import preflight, privileges, running
 from mailmoat.server.children import Child, Children
 from mailmoat.server.notify import Notifier
+from mailmoat.server.running import Reload, State
 from mailmoat.server.signals import SignalPipe
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 
     from mailmoat.server.context import AdminProcess, WorkerContext
     from mailmoat.server.plan import Plan, Seat
+    from mailmoat.server.refresh import Refresh
     from mailmoat.settings import Settings
 
 TRIES: Final = 3
@@ -58,9 +63,13 @@ def run(
     maillog.configure(settings.log.format, settings.log.level)
     try:
         supervisor = Supervisor(settings, reload, worker, admin)
-    except (ConfigError, OSError) as error:
-        for reason in error.mistakes if isinstance(error, ConfigError) else [str(error)]:
+    except ConfigError as error:
+        for reason in error.mistakes:
             maillog.event("start-refused", level="error", reason=reason)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        maillog.event("start-refused", level="error", reason=f"{where}{error.strerror or error}")
         return 1
     return supervisor.run()
 
@@ -82,11 +91,13 @@ class Supervisor:
         self._reload = reload
         privileges.raise_descriptor_limit()
         self._signals = SignalPipe()
+        preflight.check(settings)
         account = privileges.account(settings.user)
         self._owner = account.uid if account else None
+        preflight.own_directory(settings.spool_dir, account)
+        self._claim = running.claim(settings.spool_dir, self._owner)
         self._in_force = plans.make(0, settings, None, self._most, self._owner)
         self._next: Plan | None = None
-        privileges.own_directory(settings.spool_dir, account)
         slots = 2 * self._most
         self._shared = metrics.share(slots)
         self._metrics = metrics.Metrics(self._shared, slots)
@@ -101,20 +112,14 @@ class Supervisor:
             maillog.event("user-ignored", level="warning", user=settings.user, reason=reason)
         self._notify = Notifier()
         self._generation = 0
-        self._served = self._announced = self._stopping = self._reload_wanted = False
+        self._started = clock.wall_ms()
+        self._reload_begun = 0
+        self._last_reload: Reload | None = None
+        self._begun = self._served = self._announced = self._stopping = self._reload_wanted = False
         self._status = 0
 
     def run(self) -> int:
         """Live."""
-        refresh = self._in_force.refresh
-        if refresh is not None and not refresh.compile_now(self._detach):
-            reason = "the recipient file is not usable, and no older snapshot is there"
-            maillog.event("start-refused", level="error", reason=reason)
-            self._in_force.discard()
-            return 1
-        gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
-        self._metrics.set(metrics.WORKERS_WANTED, self._in_force.workers)
-        maillog.event("started", pid=os.getpid(), workers=self._in_force.workers)
         while self._children.alive or not self._stopping:
             self._turn()
         maillog.event("stopped", status=self._status)
@@ -123,10 +128,11 @@ class Supervisor:
     def _turn(self) -> None:
         now = clock.monotonic()
         if not self._stopping:
-            self._take_seats(now)
-            self._advance()
-            if self._in_force.refresh is not None:
-                self._in_force.refresh.turn(self._detach, self._metrics)
+            if self._refresh is not None:
+                self._refresh.turn(self._detach, self._metrics)
+            if self._begun or self._begin():
+                self._take_seats(now)
+                self._advance()
         self._children.kill_overdue(now)
         self._wait(now)
         for number in self._signals.received():
@@ -138,17 +144,57 @@ class Supervisor:
         for child in list(self._children.bury()):
             self._replace(child)
 
+    @property
+    def _refresh(self) -> Refresh | None:
+        """The one that looks after the recipient file: of two plans the newer one's, for both would write the same snapshot."""
+        return (self._next or self._in_force).refresh
+
+    def _begin(self) -> bool:
+        """Start to serve, as soon as the recipient file is compiled."""
+        refresh = self._in_force.refresh
+        if refresh is not None and not refresh.settled:
+            return False
+        if refresh is not None and not refresh.usable:
+            reason = "the recipient file is not usable, and no older snapshot is there"
+            maillog.event("start-refused", level="error", reason=reason)
+            self._status = 1
+            self._stop()
+            return False
+        self._begun = True
+        gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
+        self._metrics.set(metrics.WORKERS_WANTED, self._in_force.workers)
+        maillog.event("started", pid=os.getpid(), workers=self._in_force.workers)
+        self._say()
+        return True
+
+    def _say(self) -> None:
+        """Write down what the kernel does not know of us; a disk that is full or gone is the workers' to complain of."""
+        plan = self._in_force
+        state = State(
+            pid=os.getpid(),
+            version=__version__,
+            started=self._started,
+            generation=plan.generation,
+            listen=tuple(map(str, plan.addresses)),
+            admin=plan.settings.admin.listen,
+            reload=self._last_reload,
+        )
+        with suppress(OSError):
+            running.write_state(plan.settings.spool_dir, state)
+
     def _wait(self, now: float) -> None:
         """Wait for a signal, a report, or the first deadline after `now`, when this turn looked at them."""
         wait = select.poll()
         wait.register(self._signals.descriptor, select.POLLIN)
-        refresh = None if self._stopping else self._in_force.refresh
+        refresh = None if self._stopping else self._refresh
         reports = [child.process.descriptor for child in self._children.alive.values()]
         for descriptor in [*reports, refresh.descriptor if refresh else -1]:
             if descriptor >= 0:
                 wait.register(descriptor, select.POLLIN)
         deadlines = [child.deadline for child in self._children.alive.values()]
-        deadlines += [seat.retry_at for seat in self._in_force.seats if not self._stopping and not seat.pid]
+        deadlines += [
+            seat.retry_at for seat in self._in_force.seats if self._begun and not self._stopping and not seat.pid
+        ]
         deadlines += [refresh.wake_at] if refresh else []
         first = min((deadline for deadline in deadlines if deadline > now), default=inf)
         wait.poll(None if first == inf else max(0, ceil((first - clock.monotonic()) * 1000)))
@@ -225,7 +271,7 @@ class Supervisor:
         if self._next is None and self._reload_wanted:
             self._reload_wanted = False
             self._begin_reload()
-        while self._next is not None and self._all_ready_so_far(self._next):
+        while self._next is not None and self._compiled(self._next) and self._all_ready_so_far(self._next):
             seat = next((seat for seat in self._next.seats if not seat.pid), None)
             if seat is None:
                 self._take_over(self._next)
@@ -238,7 +284,8 @@ class Supervisor:
         return all(self._children.alive[seat.pid].ready_at < inf for seat in plan.seats if seat.pid)
 
     def _begin_reload(self) -> None:
-        self._notify("RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_ms() * 1000}")
+        self._reload_begun = clock.monotonic_ms()
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={self._reload_begun * 1000}")
         self._generation += 1
         try:
             settings = plans.keep_for_life(self._in_force.settings, self._reload())
@@ -249,21 +296,32 @@ class Supervisor:
             self._refuse_reload([f"{type(error).__name__}: {error}"])
         else:
             maillog.event("reload-started", generation=self._generation, workers=self._next.workers)
-            self._recompile(self._next)
+            if self._in_force.refresh is not None:
+                self._in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
+            if self._next.refresh is not None:
+                self._next.refresh.turn(self._detach)
 
-    def _recompile(self, plan: Plan) -> None:
-        """Have the snapshot the new workers will read; only when the settings name another file must it be this very one."""
-        old, new = self._in_force.settings, plan.settings
-        if self._in_force.refresh is not None:
-            self._in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
-        if plan.refresh is not None:
-            usable = plan.refresh.compile_now(self._detach)
-            if not usable or (plan.refresh.problems and old.recipients.file != new.recipients.file):
-                self._give_up_reload("the recipient file is not usable")
+    def _compiled(self, plan: Plan) -> bool:
+        """Whether the snapshot is there that new workers will read; only when the settings name another file must it be of this very one."""
+        refresh = plan.refresh
+        if refresh is None or any(seat.pid for seat in plan.seats):
+            return True
+        if not refresh.settled:
+            return False
+        other_file = self._in_force.settings.recipients.file != plan.settings.recipients.file
+        if not refresh.usable or (refresh.problems and other_file):
+            self._give_up_reload("; ".join(["the recipient file is not usable", *refresh.problems]))
+            return False
+        return True
 
     def _refuse_reload(self, reasons: list[str]) -> None:
         for reason in reasons:
             maillog.event("reload-refused", level="error", reason=reason)
+        self._end_reload(reasons)
+
+    def _end_reload(self, refused: list[str]) -> None:
+        self._last_reload = Reload(self._reload_begun, clock.wall_ms(), tuple(refused))
+        self._say()
         self._notify("READY=1")
 
     def _give_up_reload(self, reason: str) -> None:
@@ -284,7 +342,7 @@ class Supervisor:
         maillog.configure(plan.settings.log.format, plan.settings.log.level)
         self._metrics.set(metrics.WORKERS_WANTED, plan.workers)
         self._announced = True
-        self._notify("READY=1")
+        self._end_reload([])
         maillog.event("reloaded", generation=plan.generation, workers=plan.workers)
 
     def _detach(self, own: Container[object] = ()) -> None:

@@ -1,0 +1,169 @@
+"""`mailmoat status` and `mailmoat reload`: how the server on this spool directory is, and have it read its settings again.
+
+The server is found by its lock on the spool directory (server/running.py). Its health is asked for at its admin address, as a
+monitor would; without one it is not known. Both want to be run as root or as the server's account: the spool is for nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmoat.server.running import Reload, State
+
+HEALTH_TIME: Final = 5.0
+"""Seconds to wait for the admin address."""
+CHECK_TIME_MS: Final = 50
+
+WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Longest wait for the outcome.")]
+
+
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Say how the server is: 0 when it runs and takes mail, 1 when it does not run or its health is failing."""
+    from mailmoat.server import running
+
+    spool_dir = settings_in_force(config).spool_dir
+    pid = find(spool_dir)
+    if pid is None:
+        if not as_json:
+            fail(f"no server runs on {spool_dir}")
+        print_json({"running": False, "spool_dir": str(spool_dir)})
+        raise typer.Exit(1)
+    state = running.state_of(spool_dir, pid)
+    found = _document(spool_dir, pid, state)
+    if as_json:
+        print_json(found)
+    else:
+        for label, text in _lines(found, state):
+            typer.echo(f"{label:9} {text}")
+    if (found["health"] or {}).get("status") == "failing":
+        raise typer.Exit(1)
+
+
+def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
+    """Have the server read its settings again: 0 when it took them, 1 when it refused them or none was found."""
+    spool_dir = settings_in_force(config).spool_dir
+    pid = find(spool_dir)
+    if not pid:
+        fail(f"no server was found running on {spool_dir}")
+    outcome = tell(spool_dir, pid, wait)
+    if outcome is None:
+        fail(f"the server (pid {pid}) did not say within {wait:g} s whether it took its settings: look into its log")
+    for reason in outcome.refused:
+        typer.echo(f"refused: {reason}", err=True)
+    if outcome.refused:
+        fail(f"the server (pid {pid}) goes on with the settings it had")
+    typer.echo(f"The server (pid {pid}) has read its settings again and took them.")
+
+
+def find(spool_dir: Path) -> int | None:
+    """The pid of the server that runs there; None when there is none. Ends the command when that cannot be told."""
+    from mailmoat.server import running
+
+    try:
+        return running.supervisor_of(spool_dir)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; run this as root or as the server's account")
+
+
+def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
+    """Send SIGHUP and wait for the end of a reload that began after it; None when none ended in time."""
+    import select
+
+    from mailmoat import clock
+    from mailmoat.server import running
+
+    sent = clock.monotonic_ms()
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except OSError as error:
+        fail(f"the server (pid {pid}) cannot be told: {error.strerror}; run this as root or as the server's account")
+    while clock.monotonic_ms() - sent <= wait * 1000:
+        state = running.state_of(spool_dir, pid)
+        if state is not None and state.reload is not None and state.reload.begun >= sent:
+            return state.reload
+        if running.supervisor_of(spool_dir) != pid:
+            fail(f"the server (pid {pid}) has ended")
+        select.poll().poll(CHECK_TIME_MS)
+    return None
+
+
+def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
+    import msgspec
+
+    from mailmoat import _native, clock
+
+    said = msgspec.to_builtins(state) if state else {}
+    try:
+        messages: int | None = _native.count_spool(str(spool_dir))
+    except OSError:
+        messages = None
+    return {
+        "running": True,
+        "spool_dir": str(spool_dir),
+        **said,
+        "pid": pid,
+        "uptime": round((clock.wall_ms() - state.started) / 1000) if state else None,
+        "messages": messages,
+        "health": _health(state.admin) if state and state.admin else None,
+    }
+
+
+def _health(address: str) -> dict[str, Any]:
+    import http.client
+
+    from mailmoat.settings.values import host_and_port
+
+    try:
+        host, port = host_and_port(address, None)
+        connection = http.client.HTTPConnection(host, port, timeout=HEALTH_TIME)
+        try:
+            connection.request("GET", "/healthz")
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"status": "unknown", "reasons": [f"{address} does not answer: {error}"]}
+    return answer
+
+
+def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
+    from mailmoat.logstream import timestamp
+
+    lines = [("spool", found["spool_dir"]), ("pid", str(found["pid"] or "not visible from here"))]
+    if state is not None:
+        lines += [
+            ("version", state.version),
+            ("since", f"{timestamp(state.started)} ({span(found['uptime'] * 1000)})"),
+            ("listen", ", ".join(state.listen)),
+            ("settings", f"generation {state.generation}{_last(state.reload)}"),
+        ]
+    health = found["health"]
+    if health and "workers_ready" in health:
+        lines.append(("workers", f"{health['workers_ready']} of {health['workers_wanted']} ready"))
+    messages = found["messages"]
+    lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
+    if health:
+        lines.append(("health", "; ".join([health["status"], *health["reasons"]])))
+    else:
+        lines.append(("health", "not known: there is no admin address to ask"))
+    return lines
+
+
+def _last(reload: Reload | None) -> str:
+    from mailmoat.logstream import timestamp
+
+    if reload is None:
+        return ""
+    if not reload.refused:
+        return f", reloaded {timestamp(reload.ended)}"
+    return f"; a reload was refused {timestamp(reload.ended)}: {'; '.join(reload.refused)}"

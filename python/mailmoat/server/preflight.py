@@ -1,0 +1,146 @@
+"""What the machine must have for these settings: the account, the spool directory, files the account can read.
+
+`check` looks and changes nothing; the supervisor asks it before it starts and `check-config` at any time. `own_directory` makes
+the spool directory. Both see the files as the account will, where they may: as root they become it for the moment.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmoat.errors import ConfigError
+from mailmoat.server import privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmoat.server.privileges import Account
+    from mailmoat.settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """ConfigError with one sentence for each thing that is missing or wrong, naming the setting and the fix."""
+    if found := _mistakes(settings):
+        raise ConfigError(found)
+
+
+def _mistakes(settings: Settings) -> list[str]:
+    account = None
+    if settings.user is not None:
+        try:
+            account = privileges.find(settings.user)
+        except LookupError:
+            return [f"user = {settings.user}: there is no such account; create it or name another"]
+    if account is not None and account.uid != os.geteuid() and os.geteuid() != 0:
+        return []  # what another account may do cannot be told without root
+    with acting_as(account if os.geteuid() == 0 else None):
+        return [*_spool(settings.spool_dir, account), *_files(settings)]
+
+
+def own_directory(path: Path, owner: Account | None) -> None:
+    """Make the directory if it is missing, for nobody else's eyes, and give it to `owner`. OSError when that cannot be."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if owner is not None:
+        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+
+
+@contextmanager
+def acting_as(account: Account | None) -> Iterator[None]:
+    """See files with the rights of `account`, for the moment; None: as we are. Only root can, and only with one thread."""
+    if account is None:
+        yield
+        return
+    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups(os.getgrouplist(account.name, account.gid))
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def _spool(path: Path, account: Account | None) -> Iterator[str]:
+    where, uid = f"spool_dir = {path}", account.uid if account else os.geteuid()
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        if account is None:  # with `user`, root makes it
+            yield from _parent(where, path)
+        return
+    except OSError as error:
+        yield f"{where}: cannot be looked at: {error.strerror}; let {_name(uid)} pass, or name another directory"
+        return
+    if stat.S_ISLNK(status.st_mode):
+        yield f"{where}: is a link, which another account could turn elsewhere; name the directory itself: {path.resolve()}"
+    elif not stat.S_ISDIR(status.st_mode):
+        yield f"{where}: is not a directory; remove it or name another"
+    elif status.st_mode & stat.S_IWOTH:
+        yield f"{where}: every account can write to it (mode {stat.S_IMODE(status.st_mode):04o}); chmod 700 {path}"
+    elif not account and not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        yield f"{where}: {_name(uid)} cannot write to it; chown {_name(uid)} {path}"
+    else:
+        yield from _contents(where, path, uid)
+
+
+def _parent(where: str, path: Path) -> Iterator[str]:
+    """Whether a directory that is missing could be made."""
+    above = next((parent for parent in path.parents if parent.exists()), Path("/"))
+    if not above.is_dir():
+        yield f"{where}: cannot be made: {above} is not a directory; name another directory"
+    elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        who = _name(os.geteuid())
+        yield f"{where}: cannot be made: {who} cannot write to {above}; make it as root and chown {who} {path}"
+
+
+def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
+    """What another account has left there, root before `user` was set: it could be neither read nor removed."""
+    for entry in _entries(path) if uid else ():  # root can do all
+        owner = entry.lstat().st_uid
+        if owner != uid:
+            yield (
+                f"{where}: {entry} belongs to {_name(owner)}, and the server runs as {_name(uid)}; "
+                f"stop the server and chown -R {_name(uid)} {path}"
+            )
+            return
+
+
+def _entries(path: Path) -> Iterable[Path]:
+    try:
+        return [*path.glob("*"), *path.glob("partitions/*"), *path.glob("partitions/*/*")]
+    except OSError:
+        return ()
+
+
+def _files(settings: Settings) -> Iterator[str]:
+    """Files that are read again at a reload, when root is gone."""
+    who, file = _name(os.geteuid()), settings.recipients.file
+    if file is not None and _kept_from_us(file):
+        yield f"recipients.file = {file}: {who} cannot read it; let that account read it and pass its directories"
+    if settings.file is not None and _kept_from_us(settings.file):
+        yield f"{settings.file}: {who} cannot read it, so a reload would fail; let that account read it"
+
+
+def _kept_from_us(file: Path) -> bool:
+    """A file that is there, or may be, and cannot be read."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not os.access(file, os.R_OK, effective_ids=True)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

@@ -1,0 +1,325 @@
+"""Starting, asking and telling a server as an operator does: what is refused, what is said, and that no signal surprises it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import Server, free_port, wait_for
+
+from mailmoat.server import running
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+
+
+def reasons(made: Server) -> list[str]:
+    """Why it refused to start."""
+    made.start(wait=False)
+    assert made.process.wait(60) == 1
+    assert "Traceback" not in made.log.read_text()
+    return [line["reason"] for line in made.logged("start-refused")]
+
+
+@pytest.fixture
+def public():
+    """A directory that every account can pass."""
+    made = Path(tempfile.mkdtemp(prefix="mailmoat-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+# --- one server on a spool ---
+
+
+def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(server, tmp_path):
+    first = server()
+    second = Server(tmp_path, MAILMOAT_SPOOL_DIR=str(first.directory / "spool"))
+    second.log = tmp_path / "second.jsonl"
+    (reason,) = reasons(second)
+    assert f"spool_dir = {tmp_path / 'spool'}: another mailmoat (pid {first.process.pid}) runs on it" in reason
+    assert first.client().deliver().startswith("250")
+    first.stop()
+    second.start()
+    assert second.stop() == 0
+
+
+def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
+    assert running.supervisor_of(tmp_path) is None
+    code = "import sys, pathlib; from mailmoat.server import running; running.claim(pathlib.Path(sys.argv[1]), None); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        holder.stdout.readline()
+        assert running.supervisor_of(tmp_path) == holder.pid
+        holder.kill()
+        holder.wait()
+    assert running.supervisor_of(tmp_path) is None
+
+
+def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):
+    state = running.State(pid=4711, version="1", started=1, generation=2)
+    running.write_state(tmp_path, state)
+    assert running.state_of(tmp_path, 4711) == state
+    assert running.state_of(tmp_path, 4712) is None
+    (tmp_path / running.STATE_NAME).write_text('{"pid": 4711')
+    assert running.state_of(tmp_path, 4711) is None
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize("setting", ["MAILMOAT_LISTEN", "MAILMOAT_ADMIN__LISTEN"])
+def test_an_address_of_another_server_of_the_same_account_is_in_use(server, tmp_path, setting):
+    first = server()
+    taken = first.environment[setting]
+    second = Server(tmp_path, MAILMOAT_SPOOL_DIR=str(tmp_path / "other"), **{setting: taken})
+    second.log = tmp_path / "second.jsonl"
+    (reason,) = reasons(second)
+    assert reason.endswith(f"{taken}: cannot listen there: Address already in use")
+
+
+def test_a_reload_from_all_addresses_to_one(server):
+    mx = server("", start=False, MAILMOAT_LISTEN=None)
+    mx.config.write_text(f'listen = ["0.0.0.0:{mx.port}"]\n')
+    mx.start()
+    mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}"]\n')
+    assert mx.cli("reload").returncode == 0
+    assert mx.client().deliver().startswith("250")
+
+
+# --- the spool directory ---
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda spool: spool.write_text(""), "is not a directory; remove it or name another"),
+        (lambda spool: (spool.with_name("real").mkdir(), spool.symlink_to("real")), "is a link"),
+        (lambda spool: (spool.mkdir(), spool.chmod(0o777)), "every account can write to it (mode 0777); chmod 700"),
+        (lambda spool: spool.mkdir() or (spool / "lock").mkdir(), "lock: Is a directory"),
+    ],
+)
+def test_a_spool_directory_that_will_not_do_refuses_the_start(server, make, said):
+    made = server(start=False)
+    make(made.directory / "spool")
+    (reason,) = reasons(made)
+    assert str(made.directory / "spool") in reason
+    assert said in reason
+    assert "Errno" not in reason
+    if "lock" not in said:
+        checked = made.cli("check-config")
+        assert checked.returncode == 1
+        assert f"mistake: spool_dir = {made.directory / 'spool'}: " in checked.stderr
+
+
+def test_check_config_finds_a_spool_that_cannot_be_made(server):
+    made = server(start=False, MAILMOAT_SPOOL_DIR="/dev/null/spool")
+    assert "spool_dir = /dev/null/spool: cannot be " in made.cli("check-config").stderr
+    assert "spool_dir = /dev/null/spool: cannot be " in reasons(made)[0]
+
+
+@ROOT
+def test_a_spool_that_root_has_left_is_named_with_the_fix(server, public):
+    made = server(
+        start=False,
+        MAILMOAT_SPOOL_DIR=str(public / "spool"),
+        MAILMOAT_USER="nobody",
+        MAILMOAT_RECIPIENTS__FILE=None,
+        MAILMOAT_CONFIG=None,
+    )
+    partition = public / "spool" / "partitions" / "1abc"
+    partition.mkdir(parents=True)
+    os.chown(public / "spool", 65534, 65534)
+    (reason,) = reasons(made)
+    assert f"{public / 'spool' / 'partitions'} belongs to root, and the server runs as nobody; " in reason
+    assert f"chown -R nobody {public / 'spool'}" in reason
+    shutil.rmtree(public / "spool")
+
+
+# --- accounts and files ---
+
+
+@ROOT
+def test_check_config_finds_what_the_account_lacks(server, public):
+    made = server(start=False, MAILMOAT_SPOOL_DIR=str(public / "spool"), MAILMOAT_USER="no-such-account")
+    assert (
+        "user = no-such-account: there is no such account; create it or name another" in made.cli("check-config").stderr
+    )
+    made.environment["MAILMOAT_USER"] = "nobody"
+    said = made.cli("check-config").stderr
+    assert f"recipients.file = {made.recipients}: nobody cannot read it" in said
+    assert f"{made.config}: nobody cannot read it, so a reload would fail" in said
+    recipients = public / "recipients.txt"
+    recipients.write_text("alice@example.test\n")
+    made.environment["MAILMOAT_RECIPIENTS__FILE"] = str(recipients)
+    made.environment["MAILMOAT_CONFIG"] = ""
+    assert made.cli("check-config").returncode == 0
+    assert not (public / "spool").exists(), "it looks and changes nothing"
+
+
+# --- signals ---
+
+
+def test_signals_that_mean_nothing_change_nothing(server):
+    mx = server()
+    client = mx.client()
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO):
+        for pid in (mx.process.pid, *mx.pids()):
+            os.kill(pid, number)
+    assert client.deliver().startswith("250")
+    assert mx.client().deliver().startswith("250")
+    assert not mx.logged("process-ended")
+
+
+def test_sighup_while_the_program_is_loaded_is_kept_for_later(server):
+    mx = server(start=False).start(wait=False)
+
+    def blocked():
+        status = Path(f"/proc/{mx.process.pid}/status").read_text()
+        mask = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")), 16)
+        return mx.exited() or mask & 1 << (signal.SIGHUP - 1)
+
+    mx.until(blocked, what="blocked SIGHUP")
+    mx.kill(signal.SIGHUP)
+    mx.until(lambda: mx.exited() or mx.logged("reloaded"), 60, what="the reload")
+    assert not mx.exited(), mx.log.read_text()
+
+
+# --- output ---
+
+
+def test_a_server_without_standard_output_serves(server):
+    mx = server(start=False)
+    mx.process = subprocess.Popen(
+        ["sh", "-c", f"exec {sys.executable} -m mailmoat serve >&- 2>err <&-"], env=mx.environment, cwd=mx.directory
+    )
+    mx.log.touch()
+    client = mx.until(lambda: mx.exited() or _client(mx), 60, what="greeting")
+    assert not mx.exited(), (mx.directory / "err").read_text()
+    assert client.deliver().startswith("250")
+    assert mx.stop() == 0
+    assert "Traceback" not in (mx.directory / "err").read_text()
+
+
+def _client(mx):
+    try:
+        return mx.client()
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("words", [("settings",), ("queue", "list"), ("settings", "--json"), ("--help",)])
+def test_output_that_goes_nowhere_ends_a_command_without_a_traceback(server, words):
+    made = server(start=False)
+    (made.directory / "spool").mkdir()
+    command = [sys.executable, "-m", "mailmoat", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, env=made.environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"mailmoat: the output cannot be written: {os.strerror(errno.ENOSPC)}\n",
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, env=made.environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+    line = f"{sys.executable} -m mailmoat {' '.join(words)} >&-"
+    done = subprocess.run(["sh", "-c", line], env=made.environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_an_ascii_stream_cannot_take_is_no_failure(server):
+    mx = server(MAILMOAT_DELIVERY__NEXT_HOP=f"smtp://127.0.0.1:{free_port()}")
+    client = mx.client()
+    assert client.ask("MAIL FROM:<jörg@remote.tld> SMTPUTF8", "RCPT TO:<alice@example.test>", "DATA").startswith("354")
+    assert client.ask("Subject: x\r\n\r\nx\r\n.").startswith("250")
+    mx.environment["PYTHONIOENCODING"] = "ascii"
+    assert "from <j" in mx.cli("queue", "list", check=True).stdout
+    assert mx.cli("settings", check=True).stderr == ""
+
+
+# --- status and reload ---
+
+
+def test_status_says_how_the_server_is(server):
+    mx = server(MAILMOAT_WORKERS="2")
+    mx.until(lambda: mx.logged("serving"), what="serving")
+    found = json.loads(mx.cli("status", "--json", check=True).stdout)
+    assert (found["running"], found["pid"], found["generation"]) == (True, mx.process.pid, 0)
+    assert found["listen"] == [f"127.0.0.1:{mx.port}"]
+    assert found["messages"] == 0
+    assert found["uptime"] >= 0
+    assert found["health"]["status"] == "ok"
+    shown = mx.cli("status", check=True).stdout
+    for text in (f"pid       {mx.process.pid}\n", "workers   2 of 2 ready\n", "messages  0\n", "health    ok\n"):
+        assert text in shown
+    mx.stop()
+    gone = mx.cli("status")
+    assert (gone.returncode, gone.stderr) == (1, f"mailmoat: no server runs on {mx.directory / 'spool'}\n")
+    assert json.loads(mx.cli("status", "--json").stdout)["running"] is False
+
+
+def test_status_without_an_admin_address(server):
+    mx = server(MAILMOAT_ADMIN__LISTEN="off")
+    shown = mx.cli("status", check=True).stdout
+    assert "health    not known: there is no admin address to ask\n" in shown
+
+
+def test_reload_says_whether_it_was_taken_and_why_not(server):
+    mx = server()
+    done = mx.cli("reload")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"The server (pid {mx.process.pid}) has read its settings again and took them.\n",
+    )
+    assert json.loads(mx.cli("status", "--json").stdout)["generation"] == 1
+    mx.recipients.unlink()
+    (mx.directory / "other.txt").write_text("no address at all\n")
+    del mx.environment["MAILMOAT_RECIPIENTS__FILE"]
+    with_mistake = 'listen = ["192.0.2.1:25"]\n'
+    mx.config.write_text(with_mistake)
+    refused = mx.cli("reload")
+    assert refused.returncode == 0, "the server's own environment names the address, and wins"
+    mx.stop()
+    none = mx.cli("reload")
+    assert none.returncode == 1
+    assert "no server was found running" in none.stderr
+
+
+def test_a_refused_reload_is_told_with_its_reasons(server):
+    mx = server("", start=False, MAILMOAT_LISTEN=None)
+    mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}"]\n')
+    mx.start()
+    mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}", "192.0.2.1:2525"]\n')
+    refused = mx.cli("reload")
+    assert refused.returncode == 1
+    assert "refused: listen = 192.0.2.1:2525: cannot listen there: Cannot assign requested address" in refused.stderr
+    assert f"(pid {mx.process.pid}) goes on with the settings it had" in refused.stderr
+    assert "a reload was refused" in mx.cli("status", check=True).stdout
+    mx.config.write_text("wrokers = 1\n")
+    mistaken = mx.cli("reload")
+    assert (mistaken.returncode, "did you mean workers?" in mistaken.stderr) == (1, True)
+
+
+def test_sigterm_is_obeyed_while_a_large_recipient_file_is_compiled(server):
+    mx = server(start=False)
+    with mx.recipients.open("w") as file:
+        file.writelines(f"user{number}@example.test\n" for number in range(3_000_000))
+    mx.start(wait=False)
+    wait_for(mx.pids, what="the compile")
+    mx.kill(signal.SIGTERM)
+    assert mx.process.wait(60) == 0
+    assert not mx.logged("directory-compiled"), "it was not waited for"
+    assert not mx.logged("process-started")
