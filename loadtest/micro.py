@@ -257,7 +257,7 @@ def release(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: AR
 
 def spool(scale: int, directory: Path, stack: ExitStack) -> Bench:
     """Messages of 4 KiB made durable, 50 waiting at any time."""
-    partition = _native.Partition.create(str(directory / "spool"))
+    partition = _native.Partition.create(str(directory))
     stack.callback(partition.close)
     batches, size = 4 * scale, 50
 

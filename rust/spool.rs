@@ -33,19 +33,38 @@ mod trouble;
 mod writer;
 
 pub use exchange::Completion;
-pub use list::{Listed, count, list};
+pub use list::{Listed, count, list, newer};
 pub use store::Outcome;
 pub use trouble::Trouble;
 
 use contents::Contents;
 use exchange::Exchange;
 use op::Op;
-use place::Place;
+use place::{Landmark, Place};
 use room::Room;
 use store::Store;
 use writer::Writer;
 
 use crate::message::Message;
+
+/// A partition of a later version of this program. It is owned, so that no other worker tries it again and again, and kept as it is.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Messages in it, if that can be told.
+    pub messages: Option<i64>,
+    /// Why it is not worked on.
+    pub reason: String,
+    /// Held for its lock.
+    pub place: Place,
+}
+
+/// What an adoption gives.
+pub enum Adopted<W> {
+    /// A partition to work on.
+    Partition(Partition<W>),
+    /// One that waits for a later version.
+    Sealed(Sealed),
+}
 
 /// The writer thread, which tells at its end whether the queue is empty.
 type Running = JoinHandle<Result<bool, Trouble>>;
@@ -54,6 +73,7 @@ type Running = JoinHandle<Result<bool, Trouble>>;
 pub struct Partition<W> {
     tag: String,
     loose: PathBuf,
+    landmark: Landmark,
     next: AtomicI64,
     exchange: Arc<Exchange<W>>,
     /// None once closed.
@@ -73,7 +93,7 @@ impl<W: Send + 'static> Partition<W> {
     ///
     /// Trouble with a partition is an error naming it. A damaged one has been set aside first, so calling again goes on with
     /// the next; one that cannot be opened now hides no other.
-    pub fn adopt(spool: &Path, turn: usize) -> io::Result<Option<Self>> {
+    pub fn adopt(spool: &Path, turn: usize) -> io::Result<Option<Adopted<W>>> {
         place::sweep(spool);
         let mut names = Place::names(spool)?;
         let start = turn.checked_rem(names.len()).unwrap_or_default();
@@ -81,7 +101,7 @@ impl<W: Send + 'static> Partition<W> {
         let mut failure = None;
         for name in names {
             match Self::try_adopt(spool, &name) {
-                Ok(Some(partition)) => return Ok(Some(partition)),
+                Ok(Some(adopted)) => return Ok(Some(adopted)),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
                 Err(error) => failure = Some(error),
@@ -90,13 +110,17 @@ impl<W: Send + 'static> Partition<W> {
         failure.map_or(Ok(None), Err)
     }
 
-    fn try_adopt(spool: &Path, name: &str) -> io::Result<Option<Self>> {
+    fn try_adopt(spool: &Path, name: &str) -> io::Result<Option<Adopted<W>>> {
         let Some(place) = Place::claim(spool, name)? else { return Ok(None) };
         let opened = Store::open(&place.database()).and_then(|store| store.check().map(|()| store));
         match opened {
             Ok(store) => {
                 place.tidy()?;
-                Ok(Some(Self::start(place, store)?))
+                Ok(Some(Adopted::Partition(Self::start(place, store)?)))
+            }
+            Err(Trouble::Newer(text)) => {
+                let messages = list::count_any(&place.database());
+                Ok(Some(Adopted::Sealed(Sealed { messages, reason: format!("partition {name}: {text}"), place })))
             }
             Err(Trouble::Damaged(text)) => {
                 let target = place.set_aside()?;
@@ -112,11 +136,12 @@ impl<W: Send + 'static> Partition<W> {
         let next = AtomicI64::new(store.last()? + 1);
         let contents = Contents::open(place.content(), &store.filed()?)?;
         let room = Room::new(place.content())?;
-        let writer = Writer::new(Arc::clone(&exchange), &place, store, contents, room);
+        let writer = Writer::new(Arc::clone(&exchange), &place, place.landmark()?, store, contents, room);
         let thread = thread::Builder::new().name(format!("spool-{}", place.tag())).spawn(move || writer.run())?;
         Ok(Self {
             tag: place.tag().to_owned(),
             loose: place.loose(),
+            landmark: place.landmark()?,
             next,
             exchange,
             running: Mutex::new(Some((thread, place))),
@@ -138,9 +163,14 @@ impl<W: Send + 'static> Partition<W> {
         &self.loose
     }
 
-    /// Whether messages can be taken: the last batch could be committed and the disk has room.
+    /// Whether messages can be taken: the last batch could be committed, the disk has room, and the directory is in place.
     pub fn healthy(&self) -> bool {
-        self.exchange.healthy.load(Relaxed)
+        self.exchange.healthy.load(Relaxed) && self.in_place()
+    }
+
+    /// Whether its directory is where it was; one `stat`.
+    pub fn in_place(&self) -> bool {
+        self.landmark.stands()
     }
 
     /// Messages in it.

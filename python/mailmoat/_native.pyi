@@ -452,9 +452,9 @@ class Partition:
 
     @staticmethod
     def create(spool_dir: str) -> Partition:
-        """A fresh partition; makes the directories that are missing. Raises OSError."""
+        """A fresh partition below a spool directory that is there. Raises OSError."""
     @staticmethod
-    def adopt(spool_dir: str) -> Partition | None:
+    def adopt(spool_dir: str) -> Partition | SealedPartition | None:
         """One whose owner is gone, or None. The whole database is checked first.
 
         Raises OSError naming a partition that cannot be used. A damaged one has then been moved to `damaged` below the spool
@@ -472,10 +472,13 @@ class Partition:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
     def healthy(self) -> bool:
-        """Whether messages can be taken: the last commit worked and the disk has room.
+        """Whether messages can be taken: the last commit worked, the disk has room, the directory is in place. Costs a `stat`.
 
         While False, inserts fail; recovery is tried once a second.
         """
+    @property
+    def in_place(self) -> bool:
+        """Whether its directory is where it was; one that was moved or deleted takes no message. Costs a `stat`."""
     @property
     def count(self) -> int:
         """Messages in it."""
@@ -505,6 +508,20 @@ class Partition:
         Raises OSError when something could not be committed; the lock is released all the same. Completions can still be fetched.
         """
 
+@final
+class SealedPartition:
+    """A partition of a later version of mailmoat: owned by this process as long as this object lives, and kept as it is."""
+
+    @property
+    def tag(self) -> str:
+        """Its name."""
+    @property
+    def count(self) -> int | None:
+        """Messages in it, if that can be told."""
+    @property
+    def reason(self) -> str:
+        """Why it is not worked on, for the log."""
+
 @type_check_only
 class SpoolEntry(TypedDict):
     """One message in the spool, without its content."""
@@ -520,7 +537,13 @@ class SpoolEntry(TypedDict):
     owned: bool  # a process owns the partition now
 
 def list_spool(spool_dir: str) -> list[SpoolEntry]:
-    """Every message of every partition, also those of a running server; reads only. Raises OSError."""
+    """Every message of every partition, also those of a running server; reads only. Raises OSError.
+
+    Partitions of a later version are left out: `newer_partitions` has them.
+    """
+
+def newer_partitions(spool_dir: str) -> list[tuple[str, int | None]]:
+    """Tag and messages (None: not to be told) of each partition of a later version of mailmoat; reads only. Raises OSError."""
 
 def count_spool(spool_dir: str) -> int:
     """Number of messages in all partitions; reads only. Raises OSError."""

@@ -81,6 +81,7 @@ DEFINITIONS: Final = (
         ("delivered", "deferred", "failed"),
     ),
     Definition("mailmoat_queue_messages", "gauge", "Messages in the spool."),
+    Definition("mailmoat_partitions_newer", "gauge", "Partitions of a later version, whose messages wait for it."),
     Definition("mailmoat_reports_total", "counter", "Non-delivery reports made."),
     Definition("mailmoat_agent_errors_total", "counter", "Policy agents that raised; the client got 451 4.3.0."),
     Definition(
@@ -184,6 +185,7 @@ ATTEMPTS: Final = {
     outcome: index("mailmoat_attempts_total", outcome) for outcome in ("delivered", "deferred", "failed")
 }
 QUEUE_MESSAGES: Final = index("mailmoat_queue_messages")
+PARTITIONS_NEWER: Final = index("mailmoat_partitions_newer")
 REPORTS: Final = index("mailmoat_reports_total")
 AGENT_ERRORS: Final = index("mailmoat_agent_errors_total")
 DNS_QUESTIONS: Final = index("mailmoat_dns_questions_total")

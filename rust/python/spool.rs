@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 
 use super::message::Message;
 use crate::message::State;
-use crate::spool::{self, Outcome};
+use crate::spool::{self, Adopted, Outcome, Sealed};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -28,10 +28,14 @@ impl Partition {
     }
 
     #[staticmethod]
-    fn adopt(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Option<Self>> {
+    fn adopt(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Option<Bound<'_, PyAny>>> {
         // Workers that begin in the same instant begin at different places: their process ids follow each other.
         let turn = std::process::id() as usize;
-        Ok(py.detach(|| spool::Partition::adopt(&spool_dir, turn))?.map(Self))
+        match py.detach(|| spool::Partition::adopt(&spool_dir, turn))? {
+            None => Ok(None),
+            Some(Adopted::Partition(partition)) => Ok(Some(Bound::new(py, Self(partition))?.into_any())),
+            Some(Adopted::Sealed(sealed)) => Ok(Some(Bound::new(py, SealedPartition(sealed))?.into_any())),
+        }
     }
 
     #[getter]
@@ -52,6 +56,11 @@ impl Partition {
     #[getter]
     fn healthy(&self) -> bool {
         self.0.healthy()
+    }
+
+    #[getter]
+    fn in_place(&self) -> bool {
+        self.0.in_place()
     }
 
     #[getter]
@@ -103,6 +112,34 @@ impl Partition {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         Ok(py.detach(|| self.0.close())?)
     }
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct SealedPartition(Sealed);
+
+#[pymethods]
+impl SealedPartition {
+    #[getter]
+    fn tag(&self) -> &str {
+        self.0.place.tag()
+    }
+
+    #[getter]
+    fn count(&self) -> Option<i64> {
+        self.0.messages
+    }
+
+    #[getter]
+    fn reason(&self) -> &str {
+        &self.0.reason
+    }
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn newer_partitions(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<(String, Option<i64>)>> {
+    Ok(py.detach(|| spool::newer(&spool_dir))?)
 }
 
 /// See `_native.pyi`.
@@ -161,6 +198,8 @@ fn now_ms() -> u64 {
 /// Adds this module's classes and functions to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Partition>()?;
+    module.add_class::<SealedPartition>()?;
+    module.add_function(wrap_pyfunction!(newer_partitions, module)?)?;
     module.add_function(wrap_pyfunction!(list_spool, module)?)?;
     module.add_function(wrap_pyfunction!(count_spool, module)?)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::place::{Place, database};
-use super::store::{check_version, recipients};
+use super::store::{self, check_version, recipients};
 use super::tag;
 use super::trouble::Trouble;
 use crate::message::Recipient;
@@ -42,7 +42,7 @@ pub struct Listed {
     pub owned: bool,
 }
 
-/// All messages of the spool, by partition and order of coming.
+/// All messages of the spool, by partition and order of coming, without those of a later version of this program.
 pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
     let mut all = Vec::new();
     each(spool, |connection, tag| {
@@ -56,34 +56,59 @@ pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
     Ok(all)
 }
 
-/// Number of messages in the spool.
+/// Number of messages in the spool, those of a later version among them as far as they can be counted.
 pub fn count(spool: &Path) -> io::Result<i64> {
     let mut sum = 0;
     each(spool, |connection, _| {
         sum += connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0))?;
         Ok(())
     })?;
-    Ok(sum)
+    Ok(newer(spool)?.iter().filter_map(|(_, messages)| *messages).fold(sum, i64::saturating_add))
+}
+
+/// Partitions of a later version of this program: tag and number of messages, if that can be told.
+pub fn newer(spool: &Path) -> io::Result<Vec<(String, Option<i64>)>> {
+    let mut found = Vec::new();
+    for tag in Place::names(spool)? {
+        let path = database(&spool.join("partitions").join(&tag));
+        if let Err(Trouble::Newer(_)) = open(&path) {
+            let messages = count_any(&path);
+            found.push((tag, messages));
+        }
+    }
+    Ok(found)
+}
+
+/// Messages in the queue at `path`, of whatever version.
+pub fn count_any(path: &Path) -> Option<i64> {
+    store::count_any(&connect(path).ok()?)
 }
 
 fn each(spool: &Path, mut visit: impl FnMut(&Connection, &str) -> Result<(), Trouble>) -> io::Result<()> {
     for tag in Place::names(spool)? {
         let path = database(&spool.join("partitions").join(&tag));
-        if let Err(trouble) = open(&path).and_then(|connection| visit(&connection, &tag)) {
+        match open(&path).and_then(|connection| visit(&connection, &tag)) {
+            Ok(()) | Err(Trouble::Newer(_)) => {}
             // Removed meanwhile: it was empty.
-            if path.try_exists()? {
+            Err(trouble) if path.try_exists()? => {
                 return Err(io::Error::other(format!("partition {tag}: {trouble}")));
             }
+            Err(_) => {}
         }
     }
     Ok(())
 }
 
 fn open(path: &Path) -> Result<Connection, Trouble> {
+    let connection = connect(path)?;
+    check_version(&connection, path)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(250))?;
-    check_version(&connection, path)?;
     Ok(connection)
 }
 

@@ -32,8 +32,16 @@ pub struct Place {
 
 impl Place {
     /// Makes a new partition with an empty queue. `now_ms` makes its tag; a tag in use moves on to the next millisecond.
+    ///
+    /// The spool directory itself must be there: one that was moved away, or whose disk is not mounted, is not to be made again
+    /// by a worker that was started anew.
     pub fn create(spool: &Path, now_ms: u64) -> io::Result<Self> {
-        private_directory(&spool.join("partitions"), true)?;
+        match private_directory(&spool.join("partitions"), false) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", spool.display())));
+            }
+            _ => {}
+        }
         sync_directory(spool)?;
         let mut stamp = now_ms;
         loop {
@@ -132,6 +140,13 @@ impl Place {
         self.path.join("loose")
     }
 
+    /// How to tell, without the place itself, whether its directory is still where it was.
+    pub fn landmark(&self) -> io::Result<Landmark> {
+        let lock = self.path.join("lock");
+        let found = fs::metadata(&lock)?;
+        Ok(Landmark { file: (found.dev(), found.ino()), lock })
+    }
+
     /// Makes the directories that are missing, and deletes what an owner before left in `loose`.
     pub fn tidy(&self) -> io::Result<()> {
         private_directory(&self.content(), true)?;
@@ -156,13 +171,31 @@ impl Place {
     pub fn remove(self) -> io::Result<()> {
         let target = self.spool.join(format!("removed-{}", self.tag));
         self.leave(&target)?;
-        fs::remove_dir_all(&target)
+        // It is gone from the spool. Another worker's `sweep` may be at the same directory, and finishes what we cannot.
+        let _ = fs::remove_dir_all(&target);
+        Ok(())
     }
 
     fn leave(&self, target: &Path) -> io::Result<()> {
         fs::rename(&self.path, target)?;
         sync_directory(&self.spool.join("partitions"))?;
         sync_directory(&self.spool)
+    }
+}
+
+/// The lock file of a partition, as it was found when the partition was opened.
+#[derive(Debug)]
+pub struct Landmark {
+    lock: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl Landmark {
+    /// Whether it is still there. A database that was moved or deleted can be written to as long as it is open, but what is
+    /// written to it is lost, or nobody looks for it.
+    pub fn stands(&self) -> bool {
+        fs::metadata(&self.lock).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 }
 

@@ -235,11 +235,16 @@ pub fn check_version(connection: &Connection, path: &Path) -> Result<(), Trouble
     match connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
         VERSION => Ok(()),
         0 => Err(Trouble::Damaged(format!("{} is not a queue", path.display()))),
-        other => Err(Trouble::Queue(format!(
+        other => Err(Trouble::Newer(format!(
             "{} has schema version {other}, this program knows {VERSION}: start the version of mailmoat that made it",
             path.display()
         ))),
     }
+}
+
+/// Messages in a queue of whatever version; None when it has no such table.
+pub fn count_any(connection: &Connection) -> Option<i64> {
+    connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).ok()
 }
 
 /// The recipients of message `sequence`, in their order.

@@ -28,6 +28,14 @@ impl Spool {
     }
 
     fn adopt(&self) -> io::Result<Option<Partition<u64>>> {
+        match self.adopt_any()? {
+            Some(Adopted::Sealed(sealed)) => panic!("{}", sealed.reason),
+            Some(Adopted::Partition(partition)) => Ok(Some(partition)),
+            None => Ok(None),
+        }
+    }
+
+    fn adopt_any(&self) -> io::Result<Option<Adopted<u64>>> {
         Partition::adopt(&self.0, 7)
     }
 
@@ -256,17 +264,83 @@ fn damaged_partitions_are_set_aside_one_error_each() {
 }
 
 #[test]
-fn an_unknown_schema_is_told_and_left_alone() {
+fn a_later_schema_is_told_once_counted_and_left_alone() {
     let spool = Spool::new();
     let partition = spool.create();
     insert(&partition, &message(&partition));
+    insert(&partition, &message(&partition));
     let tag = partition.tag().to_owned();
     drop(partition);
-    let path = spool.0.join("partitions").join(&tag).join("queue.db");
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let error = spool.adopt().err().unwrap().to_string();
-    assert!(error.contains("schema version 99") && error.contains(&tag), "{error}");
+    tamper(&spool, &tag, "PRAGMA user_version = 99");
+    let Some(Adopted::Sealed(sealed)) = spool.adopt_any().unwrap() else { panic!("not sealed") };
+    assert!(sealed.reason.contains("schema version 99"), "{}", sealed.reason);
+    assert_eq!(sealed.messages, Some(2));
+    assert!(spool.adopt().unwrap().is_none(), "it is owned: nobody tries it again");
+    assert_eq!(newer(&spool.0).unwrap(), [(tag.clone(), Some(2))]);
+    assert_eq!(count(&spool.0).unwrap(), 2);
+    assert_eq!(list(&spool.0).unwrap(), []);
+    tamper(&spool, &tag, "DROP TABLE message");
+    assert_eq!(newer(&spool.0).unwrap(), [(tag.clone(), None)]);
+    assert_eq!(count(&spool.0).unwrap(), 0);
+    drop(sealed);
     assert_eq!(spool.entries("partitions"), [tag]);
+}
+
+#[test]
+fn a_partition_that_was_moved_takes_nothing_until_it_is_back() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    insert(&partition, &message(&partition));
+    let (here, away) = (spool.0.join("partitions"), spool.0.join("away"));
+    fs::rename(&here, &away).unwrap();
+    assert!(!partition.healthy());
+    partition.insert(7, message(&partition)).unwrap();
+    let refused = news(&partition, 1).remove(0).result.unwrap_err();
+    assert_eq!(refused, "the spool directory was moved or deleted");
+    fs::rename(&away, &here).unwrap();
+    assert!(partition.in_place());
+    while !partition.healthy() {
+        std::thread::yield_now(); // it looks once a second
+    }
+    insert(&partition, &message(&partition));
+    assert_eq!(partition.len(), 2);
+}
+
+#[test]
+fn a_partition_that_was_deleted_takes_nothing() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    fs::remove_dir_all(spool.0.join("partitions")).unwrap();
+    assert!(!partition.healthy());
+    partition.insert(7, message(&partition)).unwrap();
+    assert!(news(&partition, 1).remove(0).result.is_err());
+}
+
+#[test]
+fn a_spool_directory_that_is_gone_is_not_made_again() {
+    let spool = Spool::new();
+    fs::remove_dir(&spool.0).unwrap();
+    let refused = Partition::<u64>::create(&spool.0, 1).err().unwrap();
+    assert!(refused.to_string().contains(&spool.0.display().to_string()), "{refused}");
+    assert!(!spool.0.exists());
+}
+
+#[test]
+fn removing_beside_a_sweep_is_no_error() {
+    let spool = Spool::new();
+    let sweeping = AtomicU32::new(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while sweeping.load(Relaxed) == 1 {
+                place::sweep(&spool.0);
+            }
+        });
+        let closed: Vec<_> = (0..100).map(|_| spool.create().close()).collect();
+        sweeping.store(0, Relaxed);
+        assert!(closed.iter().all(Result::is_ok), "{closed:?}");
+    });
+    place::sweep(&spool.0);
+    assert_eq!(spool.entries("."), ["partitions"]);
 }
 
 #[test]

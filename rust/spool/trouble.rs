@@ -15,11 +15,13 @@ pub enum Trouble {
     Queue(String),
     /// What is in the queue file is not a queue: it must be set aside.
     Damaged(String),
+    /// The queue is of a later version of this program, which alone can read it.
+    Newer(String),
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Message(text) | Self::Queue(text) | Self::Damaged(text)) = self;
+        let (Self::Message(text) | Self::Queue(text) | Self::Damaged(text) | Self::Newer(text)) = self;
         formatter.write_str(text)
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::contents::Contents;
 use super::exchange::{Completion, Exchange};
 use super::op::{Answer, Op, apply, completion, taken};
-use super::place::Place;
+use super::place::{Landmark, Place};
 use super::room::Room;
 use super::store::Store;
 use super::trouble::Trouble;
@@ -39,8 +39,11 @@ pub struct Writer<W> {
     tag: String,
     contents: Contents,
     room: Room,
-    /// Octets that the inserts of the next batch may take; 0 when the disk is full.
+    landmark: Landmark,
+    /// Octets that the inserts of the next batch may take; 0 when the disk is full or the directory is gone.
     allowance: u64,
+    /// What an insert above the allowance is told.
+    refusal: Trouble,
     /// None after a failure, until it is open and written to again.
     store: Option<Store>,
     /// Removes and settlements that failed, to be done first.
@@ -54,13 +57,22 @@ pub struct Writer<W> {
 }
 
 impl<W> Writer<W> {
-    pub fn new(exchange: Arc<Exchange<W>>, place: &Place, store: Store, contents: Contents, room: Room) -> Self {
+    pub fn new(
+        exchange: Arc<Exchange<W>>,
+        place: &Place,
+        landmark: Landmark,
+        store: Store,
+        contents: Contents,
+        room: Room,
+    ) -> Self {
         Self {
             exchange,
             database: place.database(),
             tag: place.tag().to_owned(),
             contents,
+            refusal: room.refusal(),
             room,
+            landmark,
             allowance: 0,
             store: Some(store),
             kept: Vec::new(),
@@ -118,7 +130,13 @@ impl<W> Writer<W> {
     /// Whether new messages can be taken.
     fn look(&mut self) {
         let Some(store) = &self.store else { return };
-        self.allowance = self.room.allowance(|| store.spare().unwrap_or_default());
+        if self.landmark.stands() {
+            self.allowance = self.room.allowance(|| store.spare().unwrap_or_default());
+            self.refusal = self.room.refusal();
+        } else {
+            self.allowance = 0;
+            self.refusal = Trouble::Message("the spool directory was moved or deleted".to_owned());
+        }
         self.exchange.healthy.store(self.allowance > 0, Relaxed);
     }
 
@@ -153,7 +171,7 @@ impl<W> Writer<W> {
     }
 
     fn commit(&mut self, ops: &[Op<W>], answers: &mut Vec<Answer>) -> Result<(), Trouble> {
-        let Self { store: Some(store), contents, tag, room, allowance, .. } = self else {
+        let Self { store: Some(store), contents, tag, refusal, allowance, .. } = self else {
             return Err(self.trouble.clone());
         };
         store.begin()?;
@@ -163,7 +181,7 @@ impl<W> Writer<W> {
                     *allowance = left;
                     apply(store, contents, tag, op)
                 }
-                None => Err(room.refusal()),
+                None => Err(refusal.clone()),
             };
             match answer {
                 Err(Trouble::Message(text)) => answers.push(Answer::Refused(text)),

@@ -90,7 +90,7 @@ def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -
     seed = time.time_ns()
     chance = random.Random(seed)
     for _ in range(20):
-        spool = str(tmp_path / "spool")
+        spool = str(tmp_path)
         acknowledged, removed = kill_while_inserting(spool, chance.randrange(400), chance.random() * 0.02)
         adopted = Partition.adopt(spool)
         if adopted is None:  # killed before it had made its partition
@@ -110,7 +110,7 @@ def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -
             assert content in (line * 100, line * 14000), (seed, waiter)
             adopted.remove(queue_id)
         adopted.close()
-        assert list((tmp_path / "spool" / "partitions").iterdir()) == []
+        assert list((tmp_path / "partitions").iterdir()) == []
 
 
 def test_an_owned_partition_is_adopted_only_after_its_owner_is_killed(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from tests.integration.conftest import free_port, wait_for
@@ -125,7 +131,7 @@ def test_what_a_killed_worker_had_queued_arrives_all_the_same(server):
     for pid in workers(made):
         os.kill(pid, signal.SIGKILL)
     with hop.start():
-        wait_for(made.empty, 30, "empty spool")
+        wait_for(made.empty, what="empty spool")
         assert set(hop.ids()) == set(names)
         adopted = wait_for(lambda: made.logged("partition-adopted"), what="adoption")
         assert sum(line["messages"] for line in adopted) >= 60
@@ -144,11 +150,11 @@ def test_after_a_reload_with_fewer_workers_nothing_is_left_behind(server):
     names = send(made, 90, connections=9)
     made.config.write_text("workers = 1\n")
     made.kill(signal.SIGHUP)
-    wait_for(lambda: len(workers(made)) == 1, 30, "one worker")
+    wait_for(lambda: len(workers(made)) == 1, what="one worker")
     wait_for(lambda: len(partitions(made)) <= 4, what="adoption")
     assert made.count() == 90
     with hop.start():
-        wait_for(made.empty, 30, "empty spool")
+        wait_for(made.empty, what="empty spool")
         assert hop.ids() == dict.fromkeys(names, 1), "a reload is no crash"
         wait_for(lambda: len(partitions(made)) == 1, what="end of the adopted partitions")
 
@@ -179,3 +185,71 @@ def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
         assert str(aside) in line["reason"]
         assert (aside / "queue.db").read_bytes().startswith(b"not a database"), "kept for the operator as it was"
         assert damaged not in partitions(made)
+
+
+# --- a spool that goes, and one of another time ---
+
+
+def test_a_spool_that_was_moved_or_deleted_takes_nothing_and_is_unhealthy(server):
+    hop = NextHop(free_port(), start=False)
+    made = start(server, hop, workers=2)
+    send(made, 3)
+    spool, away = made.directory / "spool", made.directory / "away"
+    spool.rename(away)
+    for octets in (10, 100_000, 500_000):
+        assert reply_to_content(made, octets).startswith("452 4.3.1"), octets
+    made.until(lambda: len(made.logged("spool-unhealthy")) == 2, what="two workers' complaint")
+    assert f"{spool} was moved or deleted" in made.logged("spool-unhealthy")[0]["reason"]
+    assert health(made) == (503, ["spool unhealthy"])
+    away.rename(spool)
+    made.until(lambda: health(made)[0] == 200, what="recovery")
+    assert len(made.logged("spool-healthy")) == 2
+    assert reply_to_content(made, 10).startswith("250")
+    assert made.count() == 4
+    shutil.rmtree(spool)
+    assert reply_to_content(made, 10).startswith("452 4.3.1")
+    assert made.stop() == 0
+    made.start()
+    assert reply_to_content(made, 10).startswith("250"), "a restart makes a new one"
+
+
+def reply_to_content(made, octets):
+    client = made.client()
+    client.ask("MAIL FROM:<sender@remote.test>", f"RCPT TO:<{ALICE}>", "DATA")
+    lines = "\r\n".join(["x" * 70] * (octets // 72 + 1))
+    reply = client.ask(f"Subject: x\r\n\r\n{lines}\r\n.")
+    client.close()
+    return reply
+
+
+def health(made):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{made.admin}/healthz", timeout=10) as page:
+            return page.status, json.loads(page.read())["reasons"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())["reasons"]
+
+
+def test_a_partition_of_a_later_version_is_told_once_and_counted(server):
+    hop = NextHop(free_port(), start=False)
+    made = start(server, hop)
+    send(made, 3)
+    made.stop()
+    (tag,) = partitions(made)
+    with contextlib.closing(sqlite3.connect(made.directory / "spool" / "partitions" / tag / "queue.db")) as queue:
+        queue.execute("PRAGMA user_version = 2")
+    made.environment["MAILMOAT_WORKERS"] = "2"
+    made.start()
+    made.until(lambda: made.figure("partitions_newer"), what="the partition")
+    ticks = made.figure("queue_messages"), time.monotonic()
+    assert ticks[0] == 3
+    made.until(lambda: time.monotonic() > ticks[1] + 3, what="three looks at the spool")
+    (line,) = made.logged("partition-not-adopted")
+    assert tag in line["reason"]
+    assert "start the version of mailmoat that made it" in line["reason"]
+    assert line["messages"] == 3
+    assert health(made) == (200, ["1 partition of a later version not worked on"])
+    listed = made.cli("queue", "list", check=True)
+    assert f"partition {tag}: 3 messages of a later version of mailmoat" in listed.stderr
+    assert listed.stdout == "The spool is empty.\n"
+    assert made.count() == 3

@@ -190,6 +190,7 @@ def test_a_crash_reports_at_least_once(server, tmp_path, state):
     hop = NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok")
     with hop:
         made = start(server, hop, start=False)
+        (made.directory / "spool").mkdir()
         partition = _native.Partition.create(made.environment["MAILMOAT_SPOOL_DIR"])
         reports = [("", SENDER)] if state != "before the report" else []
         for sender, recipient in ((SENDER, ALICE), *reports):

@@ -189,6 +189,7 @@ MESSAGES = [
 def spool(monkeypatch):
     messages = []
     monkeypatch.setattr(_native, "list_spool", lambda _directory: list(messages), raising=False)
+    monkeypatch.setattr(_native, "newer_partitions", lambda _directory: [])
     monkeypatch.setattr("mailmoat.clock.wall_ms", lambda: NOW)
     return messages
 

@@ -86,7 +86,7 @@ def completion(partition):
 
 
 def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
-    partition = Partition.create(str(tmp_path / "spool"))
+    partition = Partition.create(str(tmp_path))
     limits = config(partition.loose_dir, memory_content=64)
     message = accept(limits, HEADER + BODY, queue_id=partition.next_queue_id())
     partition.insert("insert", message)
@@ -101,7 +101,7 @@ def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
         assert not report._may_return_whole(kept, 50_000)
         local = b"".join(_local_form(kept, ["x@example.test"]))
         assert local.endswith(whole(kept).replace(b"\r\n", b"\n"))
-    assert [entry["size"] for entry in list_spool(str(tmp_path / "spool"))] == [message.size]
+    assert [entry["size"] for entry in list_spool(str(tmp_path))] == [message.size]
     partition.remove(message.queue_id)
     partition.close()
 

@@ -52,7 +52,9 @@ def load(partition: Partition, queue_id: str) -> Message:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> str:
-    return str(tmp_path / "spool")
+    path = tmp_path / "spool"
+    path.mkdir()
+    return str(path)
 
 
 def test_an_insert_completes_on_the_descriptor_with_its_waiter(spool: str) -> None:
@@ -222,7 +224,6 @@ def test_listing_as_root_leaves_no_file_of_root_behind(spool: str) -> None:
         "p.insert(1, Message(queue_id=p.next_queue_id(), arrival=1, reverse_path='', recipients=['a@b'], content=b'x'))\n"
         "select.select([p.descriptor], [], []); os.kill(os.getpid(), 9)"
     )
-    Path(spool).mkdir()
     os.chown(spool, 65534, 65534)
     for parent in list(Path(spool).parents)[:3]:  # pytest closes its directories to others
         parent.chmod(0o755)

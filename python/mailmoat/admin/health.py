@@ -17,7 +17,8 @@ class Health(NamedTuple):
     """What `/healthz` says."""
 
     status: str
-    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections or an old directory; `failing`: mail is not taken or not all."""
+    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections, an old directory or messages it cannot
+    deliver; `failing`: mail is not taken or not all of it."""
     reasons: list[str]
     workers_wanted: int
     workers_ready: int
@@ -47,6 +48,8 @@ def judge(shared: Shared) -> Health:
         reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
     if directory.get("state") == "refused":
         reasons.append("recipient file refused, an older one is in force")
+    if newer := sum(row[metrics.PARTITIONS_NEWER] for row in ready):
+        reasons.append(f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on")
     return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory)
 
 

@@ -33,6 +33,11 @@ def fail(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def plain(error: OSError) -> str:
+    """What went wrong, without numbers."""
+    return (error.strerror or str(error)).partition(" (os error ")[0]
+
+
 def print_json(document: object) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +33,12 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
         messages: Sequence[SpoolEntry] = sorted(
             _native.list_spool(str(spool_dir)), key=lambda message: message["arrival"]
         )
+        newer = _native.newer_partitions(str(spool_dir))
     except OSError as error:
-        fail(f"the spool {spool_dir} cannot be read: {error.strerror or error}")
+        fail(f"the spool {spool_dir} cannot be read: {plain(error)}")
+    for tag, messages_there in newer:
+        many = "messages" if messages_there is None else f"{messages_there} messages"
+        typer.echo(f"partition {tag}: {many} of a later version of mailmoat, which alone can read them", err=True)
     if as_json:
         print_json([_document(message) for message in messages])
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog, metrics
-from mailmoat._native import Partition
+from mailmoat._native import Partition, SealedPartition
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,31 +27,53 @@ class SpoolStore:
         self._spool_dir = str(spool_dir)
         self._figures = figures
         self._adopted: list[Partition] = []
+        self._sealed: list[SealedPartition] = []
+        self._trouble = ""
+        self._was_healthy = True
         self.partition = Partition.create(self._spool_dir)
         self.next_queue_id = self.partition.next_queue_id
         self._listen(self.partition)
 
     @property
     def healthy(self) -> bool:
-        """The last commit of the own partition worked."""
-        return self.partition.healthy
+        """Messages can be taken: the last commit of the own partition worked, and it is where it was."""
+        healthy = self.partition.healthy
+        if healthy != self._was_healthy:
+            self._was_healthy = healthy
+            self._tell_health()
+        return healthy
 
     @property
     def count(self) -> int:
         """Messages in all partitions."""
-        return self.partition.count + sum(partition.count for partition in self._adopted)
+        sealed = sum(partition.count or 0 for partition in self._sealed)
+        return self.partition.count + sum(partition.count for partition in self._adopted) + sealed
+
+    @property
+    def sealed(self) -> int:
+        """Partitions of a later version, whose messages wait for it."""
+        return len(self._sealed)
 
     def insert(self, waiter: Waiter, message: Message) -> None:
         """Put a message on disk; `waiter.done(error, message)` hears of it, error None when it is there."""
         self.partition.insert((waiter, message), message)
 
     def adopt(self) -> Partition | None:
-        """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread."""
+        """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread.
+
+        One of a later version is kept, so that no worker looks at it again. The same trouble again is not logged again.
+        """
         try:
-            return Partition.adopt(self._spool_dir)
+            while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):
+                self._sealed.append(found)
+                maillog.event("partition-not-adopted", level="error", reason=found.reason, messages=found.count)
         except OSError as error:
-            maillog.event("partition-not-adopted", level="error", reason=str(error))
+            if str(error) != self._trouble:
+                maillog.event("partition-not-adopted", level="error", reason=str(error))
+            self._trouble = str(error)
             return None
+        self._trouble = ""
+        return found
 
     def keep(self, partition: Partition) -> None:
         """Listen to an adopted partition."""
@@ -66,8 +88,17 @@ class SpoolStore:
 
     def close(self) -> None:
         """Commit what waits and give all partitions up."""
+        self._sealed.clear()
         for partition in (*self._adopted, self.partition):
             self._close(partition)
+
+    def _tell_health(self) -> None:
+        if self._was_healthy:
+            maillog.event("spool-healthy", partition=self.partition.tag)
+            return
+        gone = f"{self._spool_dir} was moved or deleted: put it back, or restart the server, which makes a new one"
+        reason = "the disk is full or cannot be written to" if self.partition.in_place else gone
+        maillog.event("spool-unhealthy", level="error", partition=self.partition.tag, reason=reason)
 
     def _listen(self, partition: Partition) -> None:
         def ready() -> None:

@@ -185,6 +185,7 @@ class Worker:
         figures, directory = self._figures, self._directory
         figures.set(metrics.QUEUE_MESSAGES, self._store.count)
         figures.set(metrics.SPOOLS_HEALTHY, int(self._store.healthy))
+        figures.set(metrics.PARTITIONS_NEWER, self._store.sealed)
         figures.set(metrics.DIRECTORIES_OK, int(directory is None or directory.entries > 0))
         figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
         if directory and directory.written_ms:
