@@ -113,7 +113,7 @@ def myself(context: WorkerContext, address: str) -> dict[str, object]:
     }
 
 
-def admin(listener: socket.socket, shared, *, ready, lifeline: int) -> None:
+def admin(listener: socket.socket, shared, *, ready, lifeline: int, hosts) -> None:
     until = Until(lifeline)
     ready()
     while True:
@@ -129,5 +129,5 @@ def admin(listener: socket.socket, shared, *, ready, lifeline: int) -> None:
 
 if __name__ == "__main__":
     children.DRAIN_MARGIN = 0.5
-    children.READY_TIME = 1.5
+    children.READY_TIME = 5.0
     sys.exit(supervisor.run(read_settings(), read_settings, worker=worker, admin=admin))

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from mailmoat import metrics
-from mailmoat.admin import process
+from mailmoat.admin import connection, process
 
 
 class Admin:
@@ -27,7 +27,8 @@ class Admin:
             code = 1
             try:
                 os.close(self.life)
-                process.run(self.listener, shared, ready=lambda: os.write(tell, b"!"), lifeline=lifeline)
+                hosts = {"mx.example.test", "mail.internal"}
+                process.run(self.listener, shared, ready=lambda: os.write(tell, b"!"), lifeline=lifeline, hosts=hosts)
                 code = 0
             finally:
                 os._exit(code)
@@ -36,10 +37,10 @@ class Admin:
         assert os.read(told, 1) == b"!"
         os.close(told)
 
-    def ask(self, path, method="GET"):
+    def ask(self, path, method="GET", host=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
-            connection.request(method, path)
+            connection.request(method, path, headers={} if host is None else {"Host": host})
             response = connection.getresponse()
             return response.status, response.headers, response.read().decode()
 
@@ -147,3 +148,54 @@ def test_the_end_of_the_lifeline_ends_it(admin):
     assert admin.ended() == 0
     # The supervisor's copy of the socket is as it was: the next admin process can serve on it.
     assert admin.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def test_requests_that_are_never_finished_keep_nobody_out(admin, shared, monkeypatch):
+    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
+        shared.set(0, figure, 1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", admin.port)))
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        assert admin.ask("/healthz")[0] == 200
+        opened = os.listdir(f"/proc/{admin.pid}/fd")
+        assert len(opened) < 120, "their number is bounded"
+
+
+def test_a_request_has_a_time_limit(monkeypatch, shared):
+    monkeypatch.setattr(connection, "REQUEST_TIME", 0.2)
+    admin = Admin(shared)
+    try:
+        for octets in (b"", b"GET /healthz HT", b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"):
+            with socket.create_connection(("127.0.0.1", admin.port), timeout=60) as slow:
+                slow.sendall(octets)
+                with contextlib.suppress(ConnectionError):
+                    while slow.recv(1000):
+                        pass
+        assert admin.ask("/healthz")[0] == 503
+    finally:
+        admin.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8025", 200),
+        ("[::1]:8025", 200),
+        ("localhost", 200),
+        ("mailmoat:8025", 200),
+        ("mx.example.test.", 200),
+        ("MAIL.internal:8025", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("[::1", 200),
+        ("", 200),
+    ],
+)
+def test_only_hosts_that_can_be_ours_are_answered(admin, host, status):
+    assert admin.ask("/metrics", host=host)[0] == status
+    told = admin.ask("/healthz", host=host)
+    assert (told[0] == 421) == (status == 421)
+    if status == 421:
+        assert "admin.hosts" in told[2]
+        assert "mailmoat_" not in admin.ask("/metrics", host=host)[2]

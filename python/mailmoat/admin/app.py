@@ -1,10 +1,14 @@
 """The HTTP side of the admin process: `GET /metrics` and `GET /healthz`; anything else is 404 or 405.
 
+A request for another host is refused (421, RFC 9110 15.5.20): a web page that makes a browser ask us under a name of its own (DNS
+rebinding) learns nothing. Such a name has a dot; addresses and names without one cannot be anybody's on the internet.
+
 It reads the shared memory and nothing else, so an answer says what is, however the workers fare.
 """
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -15,6 +19,8 @@ from mailmoat import metrics
 from mailmoat.admin import health
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.requests import Request
 
     from mailmoat._native import Shared
@@ -22,14 +28,38 @@ if TYPE_CHECKING:
 _FRESH: Final = {"Cache-Control": "no-store"}
 
 
-def application(shared: Shared) -> Starlette:
-    """The application over one server's shared memory."""
+def application(shared: Shared, hosts: Collection[str] = ()) -> Starlette:
+    """The application over one server's shared memory, which may be asked for under the names `hosts`."""
+    known = frozenset(hosts)
 
-    async def show_metrics(_request: Request) -> Response:
+    async def show_metrics(request: Request) -> Response:
+        if not _is_ours(request, known):
+            return _misdirected()
         return Response(metrics.render(shared), headers={"Content-Type": metrics.CONTENT_TYPE, **_FRESH})
 
-    async def show_health(_request: Request) -> Response:
+    async def show_health(request: Request) -> Response:
+        if not _is_ours(request, known):
+            return _misdirected()
         verdict = health.judge(shared)
         return JSONResponse(verdict._asdict(), status_code=503 if verdict.status == "failing" else 200, headers=_FRESH)
 
     return Starlette(routes=[Route("/metrics", show_metrics), Route("/healthz", show_health)])
+
+
+def _is_ours(request: Request, hosts: frozenset[str]) -> bool:
+    """Whether the request's `Host` names this server."""
+    written = request.headers.get("host", "").strip().lower()
+    host = written[1:].partition("]")[0] if written.startswith("[") else written.partition(":")[0]
+    host = host.rstrip(".")
+    if "." not in host and ":" not in host:
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return host in hosts
+    return True
+
+
+def _misdirected() -> Response:
+    text = "This host is not known here: name it in admin.hosts.\n"
+    return Response(text, status_code=421, media_type="text/plain", headers=_FRESH)

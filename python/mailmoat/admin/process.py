@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type only
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mailmoat._native import Shared
 
@@ -20,24 +20,34 @@ GRACE: Final = 3
 """Seconds an answer under way has to end after SIGTERM."""
 
 
-def run(listener: socket.socket, shared: Shared, *, ready: Callable[[], None], lifeline: int | None = None) -> None:
-    """Serve until told to stop. `lifeline` is a descriptor that reads as ended when the supervisor is dead."""
+def run(
+    listener: socket.socket,
+    shared: Shared,
+    *,
+    ready: Callable[[], None],
+    lifeline: int | None = None,
+    hosts: Collection[str] = (),
+) -> None:
+    """Serve until told to stop.
+
+    `lifeline` is a descriptor that reads as ended when the supervisor is dead; `hosts` are names it may be asked for under.
+    """
     import uvicorn
     import uvloop
 
     from mailmoat.admin.app import application
+    from mailmoat.admin.connection import AdminConnection
 
     server = uvicorn.Server(
         uvicorn.Config(
-            application(shared),
-            http="h11",
+            application(shared, hosts),
+            http=AdminConnection,
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
-            limit_concurrency=64,
             timeout_graceful_shutdown=GRACE,
         )
     )

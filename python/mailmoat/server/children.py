@@ -136,7 +136,8 @@ class Children:
             report(READY)
 
         if seat.kind == "admin":
-            self._admin(seat.listeners[0][0], self._shared, ready=ready, lifeline=self._lifeline)
+            hosts = {"localhost", plan.settings.hostname, *plan.settings.admin.hosts}
+            self._admin(seat.listeners[0][0], self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts)
             return
         context = WorkerContext(
             slot, plan.generation, plan.settings, seat.listeners, self._shared, self._lifeline, ready, self._shed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; server/sockets.py binds
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from mailmoat._native import Shared
     from mailmoat.settings import Listener, Settings
@@ -41,5 +41,13 @@ class WorkerContext:
 class AdminProcess(Protocol):
     """What the admin process does: it serves until SIGTERM or the end of the lifeline, and ends within five seconds."""
 
-    def __call__(self, listener: socket.socket, shared: Shared, *, ready: Callable[[], None], lifeline: int) -> None:
-        """Serve; call `ready` once."""
+    def __call__(
+        self,
+        listener: socket.socket,
+        shared: Shared,
+        *,
+        ready: Callable[[], None],
+        lifeline: int,
+        hosts: Collection[str],
+    ) -> None:
+        """Serve those who ask for one of `hosts`; call `ready` once."""

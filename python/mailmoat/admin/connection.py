@@ -1,0 +1,57 @@
+"""One HTTP connection of the admin process, which no client can keep for itself.
+
+A request must be there and be answered within `REQUEST_TIME`; there are at most `MOST` connections, and one beyond that closes the
+one whose time is nearest its end. So whoever monitors is answered, however many connect and ask nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+REQUEST_TIME: Final = 10.0
+"""Seconds from a connection's beginning, or the answer before, to the end of the next answer."""
+MOST: Final = 64
+
+
+class AdminConnection(H11Protocol):
+    """What uvicorn makes for each connection."""
+
+    _running: ClassVar[dict[AdminConnection, asyncio.TimerHandle]] = {}
+    """All of this process, the one with the nearest deadline first."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give it its time, at the cost of the oldest when there are too many."""
+        super().connection_made(transport)
+        self._restart()
+        if len(self._running) > MOST:
+            next(iter(self._running)).overdue()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Give it time for another request."""
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._restart()
+
+    def overdue(self) -> None:
+        """Close it, whatever it is at."""
+        self._stop()
+        self.transport.abort()
+
+    def _restart(self) -> None:
+        self._stop()
+        self._running[self] = self.loop.call_later(REQUEST_TIME, self.overdue)
+
+    def _stop(self) -> None:
+        timer = self._running.pop(self, None)
+        if timer is not None:
+            timer.cancel()
