@@ -28,6 +28,11 @@ class Trouble(Exception):  # noqa: N818 - said to a person, not caught by kind
     """A measurement could not be made; the text says why."""
 
 
+def growth(before: int, after: int) -> int:
+    """Octets of memory that came to those before. Fewer than before is no growth: the kernel took back what was idle."""
+    return max(0, after - before)
+
+
 class Memory(NamedTuple):
     """Memory of a process tree in octets; a page shared by n processes counts n times in `rss`, once in `pss`."""
 

@@ -61,7 +61,7 @@ def main() -> int:
     }
     if results["machine"]["others_busy"] > machine.BUSY:
         print(f"warning: others use {results['machine']['others_busy']} cores; these figures are not for printing")
-    failed = compare(cases, peers, options, chosen, results)
+    compare(cases, peers, options, chosen, results)
     if "micro" in names:
         results["micro"] = micro.measure(chosen.rounds, short=not chosen.full)
         save(results, chosen.out)
@@ -70,7 +70,20 @@ def main() -> int:
     if chosen.publish:
         document.publish(results, chosen.publish)
         print(f"{chosen.publish} written")
-    return 1 if failed else 0
+    untold = unmeasured(results)
+    if untold:
+        print(f"could not be measured: {', '.join(untold)}")
+    return 1 if untold else 0
+
+
+def unmeasured(results: dict[str, Any]) -> list[str]:
+    """Cases of which there is no sample, though somebody was there to give one. An aim that is not met is a result."""
+    cases = ((name, list(case["samples"].values())) for name, case in results["cases"].items())
+    return [
+        name
+        for name, samples in cases
+        if samples and not any(sample and "failed" not in sample for those in samples for sample in those)
+    ]
 
 
 def _said(words: list[str]) -> list[str]:
@@ -152,8 +165,8 @@ def options_of(chosen: argparse.Namespace) -> Options:
 
 def compare(
     cases: Sequence[Case], peers: Sequence[Any], options: Options, chosen: argparse.Namespace, results: dict[str, Any]
-) -> int:
-    """Fill `results`; the number of samples that failed."""
+) -> None:
+    """Fill `results`."""
     present = [peer for peer in peers if not peer.missing()]
     work: list[tuple[Case, list[Job]]] = []
     for case in cases:
@@ -167,7 +180,7 @@ def compare(
             "samples": {job.label: [] for job in jobs if not job.missing},
         }
     total = sum(len(jobs) * min(chosen.rounds, case.rounds or chosen.rounds) for case, jobs in work)
-    done = failed = 0
+    done = 0
     begun = time.monotonic()
     for round_number in range(chosen.rounds):
         for case, jobs in work:
@@ -180,11 +193,9 @@ def compare(
                 head = f"[{done}/{total}, {left:.0f} min left] round {round_number + 1} {case.name:10} {job.label:16}"
                 print(head, end=" ", flush=True)
                 sample = taken(job)
-                failed += "failed" in sample
                 results["cases"][case.name]["samples"][job.label].append(sample)
                 print(sample.get("failed") or brief(sample), flush=True)
         save(results, chosen.out)
-    return failed
 
 
 def taken(job: Job) -> dict[str, Any]:
@@ -202,7 +213,7 @@ def brief(sample: dict[str, Any]) -> str:
     if "levels" in sample:
         return ", ".join(f"{each['queued']:,}: {each['cpu_us']:,.0f} µs" for each in sample["levels"])
     if "points" in sample:
-        return f"{sample['octets_each']:+.1f} octets a session"
+        return f"{sample['octets_each']:.1f} octets a session"
     return f"{sample['sessions']:,} held, {sample['rss_kib']:.1f} KiB each, p99 late {sample['loaded_ms'].get('p99', 0):.1f} ms"
 
 

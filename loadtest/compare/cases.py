@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadtest import quota, report
 from loadtest.compare import sender_id
-from loadtest.processes import ROOT, Trouble, free_port
+from loadtest.processes import ROOT, Trouble, free_port, growth
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
 if TYPE_CHECKING:
@@ -192,9 +192,9 @@ def held(peer: Peer, options: Options) -> Sample:
     return {
         "sessions": sessions,
         "broken": broken,
-        "rss_kib": (grown.rss - memory.rss) / sessions / KIB,
-        "pss_kib": (grown.pss - memory.pss) / sessions / KIB,
-        "kernel_kib": (grown_kernel - kernel) / sessions / KIB,
+        "rss_kib": growth(memory.rss, grown.rss) / sessions / KIB,
+        "pss_kib": growth(memory.pss, grown.pss) / sessions / KIB,
+        "kernel_kib": growth(kernel, grown_kernel) / sessions / KIB,
         "idle_ms": report.spread(lateness[0]),
         "loaded_ms": report.spread(lateness[1]),
         "free": free,
@@ -324,7 +324,7 @@ def leak(peer: Peer, options: Options) -> Sample:
             points.append((done, running.tree.memory().pss))
     last = points[len(points) // 4 :]
     slope = linear_regression(*zip(*last, strict=True)).slope
-    return {"points": points, "octets_each": slope}
+    return {"points": points, "octets_each": max(0.0, slope)}  # less memory than before is no leak
 
 
 @dataclass(frozen=True)

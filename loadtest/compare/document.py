@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from loadtest.compare.aims import Results, column, cpu, verdicts
+from loadtest.processes import growth
 from loadtest.report import Range, ratios, table
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _queued(case: dict[str, Any]) -> str:
                     f"{level['cpu_us'] / levels[0]['cpu_us']:.2f}",
                     f"{level['per_second']:,.0f}",
                     f"{level['background']:.1%}",
-                    f"{(level['memory'] - levels[0]['memory']) / more:,.0f}" if more else "-",
+                    f"{growth(levels[0]['memory'], level['memory']) / more:,.0f}" if more else "-",
                 ]
             )
     heads = [
@@ -207,5 +208,5 @@ def _leak(case: Results) -> str:
             if "points" in sample:
                 first, last = sample["points"][len(sample["points"]) // 4], sample["points"][-1]
                 ends = [f"{memory / 2**20:,.1f} at {sessions:,}" for sessions, memory in (first, last)]
-                rows.append([label, *ends, f"{sample['octets_each']:+.2f}"])
+                rows.append([label, *ends, f"{max(0.0, sample['octets_each']):+.2f}"])
     return table(["server", "MiB after a quarter", "MiB at the end", "octets a session, by the slope between"], rows)

@@ -72,4 +72,8 @@ def render() -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(render())
+    text = render()
+    changed = not TARGET.exists() or TARGET.read_text() != text
+    TARGET.write_text(text)
+    place = TARGET.relative_to(HERE.parents[1])
+    print(f"{place} written: {len(list(rows()))} rows, {'changed' if changed else 'as it was'}")
