@@ -66,12 +66,13 @@ def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
 
 
 def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):
-    state = running.State(pid=4711, version="1", started=1, generation=2)
+    state = running.State(version="1", started=1, generation=2)
     running.write_state(tmp_path, state)
-    assert running.state_of(tmp_path, 4711) == state
-    assert running.state_of(tmp_path, 4712) is None
-    (tmp_path / running.STATE_NAME).write_text('{"pid": 4711')
-    assert running.state_of(tmp_path, 4711) is None
+    assert running.state_of(tmp_path) == state
+    os.close(running.claim(tmp_path, None))
+    assert running.state_of(tmp_path) is None
+    (tmp_path / running.STATE_NAME).write_text('{"version": "1')
+    assert running.state_of(tmp_path) is None
 
 
 # --- addresses ---
@@ -136,9 +137,10 @@ def test_a_spool_that_root_has_left_is_named_with_the_fix(server, public):
         MAILMOAT_RECIPIENTS__FILE=None,
         MAILMOAT_CONFIG=None,
     )
-    partition = public / "spool" / "partitions" / "1abc"
-    partition.mkdir(parents=True)
+    (public / "spool" / "lost+found").mkdir(parents=True)
     os.chown(public / "spool", 65534, 65534)
+    assert made.cli("check-config").returncode == 0, "of a disk of its own"
+    (public / "spool" / "partitions" / "1abc").mkdir(parents=True)
     (reason,) = reasons(made)
     assert f"{public / 'spool' / 'partitions'} belongs to root, and the server runs as nobody; " in reason
     assert f"chown -R nobody {public / 'spool'}" in reason
@@ -157,12 +159,12 @@ def test_check_config_finds_what_the_account_lacks(server, public):
     made.environment["MAILMOAT_USER"] = "nobody"
     said = made.cli("check-config").stderr
     assert f"recipients.file = {made.recipients}: nobody cannot read it" in said
-    assert f"{made.config}: nobody cannot read it, so a reload would fail" in said
     recipients = public / "recipients.txt"
     recipients.write_text("alice@example.test\n")
     made.environment["MAILMOAT_RECIPIENTS__FILE"] = str(recipients)
-    made.environment["MAILMOAT_CONFIG"] = ""
-    assert made.cli("check-config").returncode == 0
+    checked = made.cli("check-config")
+    assert checked.returncode == 0
+    assert f"warning: {made.config}: nobody cannot read it, so a reload will fail" in checked.stdout
     assert not (public / "spool").exists(), "it looks and changes nothing"
 
 
@@ -190,7 +192,7 @@ def test_sighup_while_the_program_is_loaded_is_kept_for_later(server):
 
     mx.until(blocked, what="blocked SIGHUP")
     mx.kill(signal.SIGHUP)
-    mx.until(lambda: mx.exited() or mx.logged("reloaded"), 60, what="the reload")
+    mx.until(lambda: mx.exited() or mx.logged("reloaded"), what="the reload")
     assert not mx.exited(), mx.log.read_text()
 
 
@@ -203,7 +205,7 @@ def test_a_server_without_standard_output_serves(server):
         ["sh", "-c", f"exec {sys.executable} -m mailmoat serve >&- 2>err <&-"], env=mx.environment, cwd=mx.directory
     )
     mx.log.touch()
-    client = mx.until(lambda: mx.exited() or _client(mx), 60, what="greeting")
+    client = mx.until(lambda: mx.exited() or _client(mx), what="greeting")
     assert not mx.exited(), (mx.directory / "err").read_text()
     assert client.deliver().startswith("250")
     assert mx.stop() == 0
@@ -323,3 +325,36 @@ def test_sigterm_is_obeyed_while_a_large_recipient_file_is_compiled(server):
     assert mx.process.wait(60) == 0
     assert not mx.logged("directory-compiled"), "it was not waited for"
     assert not mx.logged("process-started")
+
+
+# --- what the manual says of logs and backups ---
+
+
+def test_a_log_file_may_be_cut_while_it_is_written(server):
+    mx = server()
+    os.truncate(mx.log, 0)
+    client = mx.client()
+    client.ask("QUIT")
+    mx.until(lambda: mx.logged("session-ended"), what="a line")
+    assert mx.log.read_bytes().startswith(b"{"), "it is opened for appending: no hole at its beginning"
+
+
+def test_the_spool_of_a_stopped_server_can_be_carried_elsewhere(server):
+    mx = server(MAILMOAT_DELIVERY__NEXT_HOP=None, MAILMOAT_DELIVERY__RETRY="1")
+    assert mx.client().deliver().startswith("250")
+    mx.stop()
+    shutil.copytree(mx.directory / "spool", mx.directory / "elsewhere", symlinks=True)
+    shutil.rmtree(mx.directory / "spool")
+    mx.environment["MAILMOAT_SPOOL_DIR"] = str(mx.directory / "elsewhere")
+    mx.environment["MAILMOAT_DELIVERY__NEXT_HOP"] = f"maildir:{mx.directory / 'maildir'}"
+    mx.start()
+    mx.until(mx.delivered, what="the message")
+
+
+def test_bash_completes_commands():
+    line = "source <(mailmoat --show-completion); COMP_WORDS=(mailmoat queue l); COMP_CWORD=2; _mailmoat_completion mailmoat"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", line + '; echo "${COMPREPLY[@]}"'], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "list\n", done.stderr

@@ -14,7 +14,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mailmoat import clock
 from mailmoat.cli import relay_dialogue
 from mailmoat.cli.relay_probes import ACCEPTED_NOTE, Expect, Ground, Outcome, Reply, Result, judge, make_probes
 from mailmoat.cli.relay_test import parse_target, relay_test
@@ -210,11 +209,10 @@ def test_taking_only_a_disguised_address_is_a_failure():
 def test_a_tarpit_costs_about_one_delay_not_one_a_probe(monkeypatch):
     monkeypatch.setattr(relay_dialogue, "PATIENCE", 0.1)
     server = Server(strict, hold=1.0)
-    begun = clock.monotonic()
     code, document, _ = run(server, "--local-domain", "local.test")
     assert code == 0
-    assert clock.monotonic() - begun < 3.5
-    assert all(0.9 <= probe["seconds"] < 2.5 for probe in document["probes"])
+    assert all(probe["seconds"] >= 0.9 for probe in document["probes"])
+    # Side by side and not one after the other: what costs one delay each costs one in sum.
     assert 16 < server.peak <= relay_dialogue.CONNECTIONS_HELD
 
 
@@ -247,14 +245,16 @@ def test_a_refused_sender(code, result):
     assert {one.result for one in judge(outcomes, GROUND)} == {result}
 
 
-def test_the_table_names_what_failed_and_what_it_means():
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_the_text_names_what_failed_and_what_it_means_at_any_width(columns):
     with serving(Server(lambda _: "250 2.1.5 \x1b[2Jok")) as server:
-        result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--sender-domain", "stranger.tld"])
+        words = [f"127.0.0.1:{server.port}", "--sender-domain", "stranger.tld"]
+        result = runner.invoke(app, words, env={"COLUMNS": columns})
     assert result.exit_code == 1
     assert "Local domain mx.local.test (the name the server gives itself), remote domain example.org." in result.stdout
     assert "Failed: #1 remote sender, #2 sender without domain" in result.stdout
     assert "Strangers can send mail through this server to anybody" in result.stdout
-    assert "<user@stranger.tld>" in result.stdout
+    assert "    MAIL FROM:<user@stranger.tld> RCPT TO:<" in result.stdout
     assert "\x1b" not in result.stdout
 
 

@@ -27,7 +27,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
             complain(error)
         print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
         raise typer.Exit(1) from None
-    advice = [*warnings(settings), *entries]
+    advice = [*warnings(settings), *preflight.warnings(settings), *entries]
     if as_json:
         print_json({"ok": True, "mistakes": [], "warnings": advice})
         return

@@ -1,7 +1,7 @@
 """`mailmoat relay-test HOST[:PORT]`: find out whether that server is an open relay.
 
 Runs the seven tests of KB 304897 and their historical variants against any server, from outside and unauthenticated, and prints
-a table. It never sends a message (no DATA) and talks to no host but the one given. Exit 0: all pass; 1: one failed or could not
+what each found. It never sends a message (no DATA) and talks to no host but the one given. Exit 0: all pass; 1: one failed or could not
 be completed; 2: wrong usage, or the server does not talk to us.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from mailmoat import clock
@@ -30,7 +29,6 @@ REMOTE_DOMAIN: Final = "example.org"
 UNKNOWN_RECIPIENT: Final = "no-such-recipient-7q2x"
 
 _COLOURS: Final = {Result.PASS: "green", Result.FAIL: "bold red", Result.INCONCLUSIVE: "yellow"}
-_FILE_WIDTH: Final = 200
 
 
 def relay_test(  # noqa: PLR0917 - typer calls it, by name
@@ -80,14 +78,14 @@ def parse_target(target: str) -> tuple[str, int]:
     if target.startswith("["):
         host, bracket, rest = target[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{target!r} is no HOST[:PORT]: write [::1]:25")
+            raise ValueError(f"{target} is no HOST[:PORT]: write [::1]:25")
         port = rest[1:]
     elif target.count(":") == 1:
         host, _, port = target.partition(":")
         if not port:
-            raise ValueError(f"{target!r} has no port after the colon")
+            raise ValueError(f"{target} has no port after the colon")
     if not host or host.startswith("-") or not (port or "25").isdecimal() or not 0 < int(port or 25) < 65536:  # noqa: PLR2004
-        raise ValueError(f"{target!r} is no HOST[:PORT]: write mail.example.com:25, port 1 to 65535")
+        raise ValueError(f"{target} is no HOST[:PORT]: write mail.example.com:25, port 1 to 65535")
     return host, int(port or 25)
 
 
@@ -112,7 +110,7 @@ def _run(server: Server, ground: Ground, timeout: float, screen: Console) -> lis
 
 
 def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Judged]) -> dict[str, object]:
-    """Everything the table shows, as a document."""
+    """Everything that is printed, as a document."""
     return {
         "server": {"host": server.host, "port": server.port, "greeting": server.greeting},
         "local_domain": ground.local,
@@ -136,23 +134,22 @@ def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Ju
 
 
 def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[Judged], seconds: float) -> None:
+    """A probe is three lines, none of them cut or folded: a terminal wraps what is too wide, and a script finds a line whole."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    console.print(Text(f"{server.host} port {server.port}: {server.greeting}"))
-    console.print(Text(f"Local domain {ground.local} ({origin}), remote domain {ground.remote}.\n"))
-    table = Table(box=None, pad_edge=False)
-    for heading in ("#", "name", "MAIL FROM", "RCPT TO", "reply", "seconds", "verdict"):
-        table.add_column(heading, overflow="fold")
+
+    def say(*parts: str | tuple[str, str]) -> None:
+        console.print(Text.assemble(*parts), soft_wrap=True)
+
+    say(f"{server.host} port {server.port}: {server.greeting}")
+    say(f"Local domain {ground.local} ({origin}), remote domain {ground.remote}.\n")
     for one in judged:
         probe = one.outcome.probe
         verdict = f"{one.result.value}: {one.note}" if one.note else one.result.value
-        cells = (str(probe.number), probe.name, probe.sender, probe.recipient, one.outcome.reply)
-        spent = f"{one.outcome.seconds:.1f}"
-        table.add_row(*(Text(cell) for cell in cells), Text(spent), Text(verdict, style=_COLOURS[one.result]))
-    console.print(table)
+        say(f"{probe.number:2}  {probe.name}: ", (verdict, _COLOURS[one.result]))
+        say(f"    MAIL FROM:{probe.sender} RCPT TO:{probe.recipient}")
+        say(f"    {one.outcome.reply or 'no reply'} ({one.outcome.seconds:.1f} s)")
     for sentence in summarise(judged, seconds):
-        console.print(Text(sentence), soft_wrap=True)
+        say(sentence)
 
 
 def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:

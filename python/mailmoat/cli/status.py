@@ -38,7 +38,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             fail(f"no server runs on {spool_dir}")
         print_json({"running": False, "spool_dir": str(spool_dir)})
         raise typer.Exit(1)
-    state = running.state_of(spool_dir, pid)
+    state = running.state_of(spool_dir)
     found = _document(spool_dir, pid, state)
     if as_json:
         print_json(found)
@@ -88,7 +88,7 @@ def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
     except OSError as error:
         fail(f"the server (pid {pid}) cannot be told: {error.strerror}; run this as root or as the server's account")
     while clock.monotonic_ms() - sent <= wait * 1000:
-        state = running.state_of(spool_dir, pid)
+        state = running.state_of(spool_dir)
         if state is not None and state.reload is not None and state.reload.begun >= sent:
             return state.reload
         if running.supervisor_of(spool_dir) != pid:

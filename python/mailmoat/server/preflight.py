@@ -1,6 +1,6 @@
 """What the machine must have for these settings: the account, the spool directory, files the account can read.
 
-`check` looks and changes nothing; the supervisor asks it before it starts and `check-config` at any time. `own_directory` makes
+`check` and `warnings` change nothing; the supervisor asks `check` before it starts, `check-config` both at any time. `own_directory` makes
 the spool directory. Both see the files as the account will, where they may: as root they become it for the moment.
 """
 
@@ -11,7 +11,7 @@ import pwd
 import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.errors import ConfigError
 from mailmoat.server import privileges
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from mailmoat.server.privileges import Account
     from mailmoat.settings import Settings
+
+OURS: Final = ("lock", "server.json", "directory.snapshot", "damaged", "partitions", "partitions/*", "partitions/*/*")
+"""What a server makes below its spool directory."""
 
 
 def check(settings: Settings) -> None:
@@ -36,10 +39,28 @@ def _mistakes(settings: Settings) -> list[str]:
             account = privileges.find(settings.user)
         except LookupError:
             return [f"user = {settings.user}: there is no such account; create it or name another"]
-    if account is not None and account.uid != os.geteuid() and os.geteuid() != 0:
-        return []  # what another account may do cannot be told without root
-    with acting_as(account if os.geteuid() == 0 else None):
-        return [*_spool(settings.spool_dir, account), *_files(settings)]
+    if account is not None and not _can_act_as(account):
+        return []
+    made_by_root_for = account if os.geteuid() == 0 else None
+    with acting_as(account):
+        return [*_spool(settings.spool_dir, made_by_root_for), *_recipients(settings)]
+
+
+def warnings(settings: Settings) -> list[str]:
+    """One sentence for each thing that does no harm yet. LookupError when there is no such account: `check` tells that better."""
+    account = privileges.find(settings.user) if settings.user else None
+    if account is not None and not _can_act_as(account):
+        return [f"what {account.name} may read and write was not looked at: run this as root or as {account.name}"]
+    with acting_as(account):
+        if settings.file is not None and _kept_from_us(settings.file):
+            return [
+                f"{settings.file}: {_name(os.geteuid())} cannot read it, so a reload will fail; let that account read it"
+            ]
+    return []
+
+
+def _can_act_as(account: Account) -> bool:
+    return os.geteuid() in {0, account.uid}
 
 
 def own_directory(path: Path, owner: Account | None) -> None:
@@ -51,8 +72,8 @@ def own_directory(path: Path, owner: Account | None) -> None:
 
 @contextmanager
 def acting_as(account: Account | None) -> Iterator[None]:
-    """See files with the rights of `account`, for the moment; None: as we are. Only root can, and only with one thread."""
-    if account is None:
+    """See files with the rights of `account`, for the moment; None: as we are. Only root can become another, with one thread."""
+    if account is None or account.uid == os.geteuid():
         yield
         return
     uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
@@ -113,19 +134,16 @@ def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
 
 
 def _entries(path: Path) -> Iterable[Path]:
-    try:
-        return [*path.glob("*"), *path.glob("partitions/*"), *path.glob("partitions/*/*")]
-    except OSError:
-        return ()
+    """What is ours in it; a disk of its own has root's `lost+found` there as well."""
+    return (entry for name in OURS for entry in path.glob(name))
 
 
-def _files(settings: Settings) -> Iterator[str]:
-    """Files that are read again at a reload, when root is gone."""
-    who, file = _name(os.geteuid()), settings.recipients.file
+def _recipients(settings: Settings) -> Iterator[str]:
+    """The recipient file is read when root is gone."""
+    file = settings.recipients.file
     if file is not None and _kept_from_us(file):
+        who = _name(os.geteuid())
         yield f"recipients.file = {file}: {who} cannot read it; let that account read it and pass its directories"
-    if settings.file is not None and _kept_from_us(settings.file):
-        yield f"{settings.file}: {who} cannot read it, so a reload would fail; let that account read it"
 
 
 def _kept_from_us(file: Path) -> bool:

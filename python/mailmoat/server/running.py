@@ -3,8 +3,8 @@
 The supervisor holds a lock (fcntl(2), `F_SETLK`) on `<spool_dir>/lock` for as long as it lives. The kernel ends the lock with
 the process, no child inherits it, and whoever asks is told the owner's pid by the kernel: there is no file that could lie. So a new
 server can start at once beside workers that still drain for a supervisor that was killed; their partitions have locks of their own.
-What the kernel does not know (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, and counts only
-when it is of the process that has the lock.
+What the kernel does not know (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, which the
+next owner of the lock removes first: while the lock is held it is the owner's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class Reload(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """What a supervisor says of itself."""
 
-    pid: int
     version: str
     started: int
     """Milliseconds since the epoch."""
@@ -72,6 +71,7 @@ def claim(spool_dir: Path, owner: int | None) -> int:
         ) from None
     if owner is not None:
         os.fchown(descriptor, owner, -1)
+    (spool_dir / STATE_NAME).unlink(missing_ok=True)
     return descriptor
 
 
@@ -97,13 +97,12 @@ def write_state(spool_dir: Path, state: State) -> None:
     new.replace(spool_dir / STATE_NAME)
 
 
-def state_of(spool_dir: Path, pid: int) -> State | None:
-    """What the server with this pid says of itself; None when it has said nothing yet."""
+def state_of(spool_dir: Path) -> State | None:
+    """What the server that has the lock says of itself; None when it has said nothing yet."""
     try:
-        state = msgspec.json.decode((spool_dir / STATE_NAME).read_bytes(), type=State)
+        return msgspec.json.decode((spool_dir / STATE_NAME).read_bytes(), type=State)
     except (OSError, msgspec.MsgspecError):
         return None
-    return state if state.pid == pid else None
 
 
 def _holder(descriptor: int) -> int | None:

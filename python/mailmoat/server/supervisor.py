@@ -133,6 +133,8 @@ class Supervisor:
             if self._begun or self._begin():
                 self._take_seats(now)
                 self._advance()
+            elif self._stopping:
+                return  # it cannot begin, and there is nobody to wait for
         self._children.kill_overdue(now)
         self._wait(now)
         for number in self._signals.received():
@@ -171,7 +173,6 @@ class Supervisor:
         """Write down what the kernel does not know of us; a disk that is full or gone is the workers' to complain of."""
         plan = self._in_force
         state = State(
-            pid=os.getpid(),
             version=__version__,
             started=self._started,
             generation=plan.generation,
