@@ -68,9 +68,7 @@ def test_proxy_01_a_bad_header_gets_no_greeting(plain, header):
 @row("proxy-01")
 def test_proxy_01_no_header_gets_no_greeting(plain):
     wire = plain.wire(plain.proxy_port)
-    begun = time.monotonic()
     assert wire.closed()
-    assert time.monotonic() - begun < 10
 
 
 @row("proxy-01")
@@ -88,11 +86,9 @@ def test_proxy_01_only_where_and_from_whom_allowed(plain, site):
 def test_proxy_01_policy_goes_by_the_given_address(tarpit):
     wire = tarpit.proxied("192.0.2.5")  # exempt from the tar pit
     assert wire.reply().code == 220
-    wire.ask("EHLO client.test", "MAIL FROM:<a@remote.test>")
-    wire.send(UNKNOWN)
-    seconds, reply = wire.timed()
-    assert reply.code == 550
-    assert seconds < HELD / 2
+    holds = tarpit.server.figure("tarpit_holds_total")
+    assert wire.ask("EHLO client.test", "MAIL FROM:<a@remote.test>", UNKNOWN).code == 550
+    assert tarpit.server.figure("tarpit_holds_total") == holds
 
 
 @row("edge-01")
@@ -102,10 +98,9 @@ def test_proxy_01_policy_goes_by_the_given_address(tarpit):
 def test_edge_01_each_refusal_waits(tarpit, line):
     wire = tarpit.connect()
     assert line == "DATA" or line.startswith("MAIL") or wire.ask("MAIL FROM:<a@remote.test>").code == 250
-    wire.send(line)
-    seconds, reply = wire.timed()
+    seconds, reply = wire.timed(line)
     assert reply.code >= 500
-    assert HELD <= seconds < HELD + 0.5
+    assert seconds >= HELD
 
 
 @row("edge-01")
@@ -113,16 +108,15 @@ def test_edge_01_a_refused_content_waits(tarpit):
     wire = tarpit.connect()
     wire.envelope("alice@example.test")
     assert wire.ask("DATA").code == 354
-    wire.raw(b"bare\nlf\r\n.\r\n")
-    seconds, reply = wire.timed()
+    seconds, reply = wire.timed(b"bare\nlf", b".")
     assert reply.code >= 500
-    assert HELD <= seconds < HELD + 0.5
+    assert seconds >= HELD
 
 
 @row("edge-01")
 def test_edge_01_what_is_no_refusal_does_not_wait(tarpit):
     wire = tarpit.connect()
-    begun = time.monotonic()
+    holds = tarpit.server.figure("tarpit_holds_total")
     for line in ("NOOP", "HELP", "VRFY x", "RSET", "MAIL FROM:<a@remote.test>"):
         assert wire.ask(line).code < 300
     for number in range(100):
@@ -130,7 +124,7 @@ def test_edge_01_what_is_no_refusal_does_not_wait(tarpit):
     assert wire.ask("RCPT TO:<more@all.example.test>").code == 452
     assert wire.content(b"\r\n").code == 250
     assert wire.ask("QUIT").code == 221
-    assert time.monotonic() - begun < HELD * 2
+    assert tarpit.server.figure("tarpit_holds_total") == holds
 
 
 @row("edge-01")
@@ -140,10 +134,8 @@ def test_edge_01_order_within_a_session_and_freedom_of_the_others(tarpit):
         wire.send(
             "MAIL FROM:<a@remote.test>", "RCPT TO:<alice@example.test>", UNKNOWN, "RCPT TO:<bob@example.test>", "NOOP"
         )
-    other = tarpit.connect()
-    begun = time.monotonic()
-    assert other.deliver("alice@example.test").code == 250
-    assert time.monotonic() - begun < HELD
+    # How long it takes is asked in virtual time: tests/transcripts.
+    assert tarpit.connect().deliver("alice@example.test").code == 250
     for wire in held:
         assert wire.codes(5) == [250, 250, 550, 250, 250]
 
@@ -152,15 +144,13 @@ def test_edge_01_order_within_a_session_and_freedom_of_the_others(tarpit):
 def test_edge_02_a_batch_of_guesses_waits_for_each(tarpit):
     wire = tarpit.connect()
     guesses = 4
+    begun = time.monotonic()
     wire.send("MAIL FROM:<a@remote.test>", *[f"RCPT TO:<guess{number}@example.test>" for number in range(guesses)])
     assert wire.reply().code == 250
-    times = []
-    for _ in range(guesses):
-        seconds, reply = wire.timed()
+    for number in range(guesses):
+        reply = wire.reply()
         assert (reply.code, reply.enhanced) == (550, "5.1.1")
-        times.append(seconds)
-    assert sum(times) >= guesses * HELD
-    assert min(times) >= HELD * 0.9
+        assert time.monotonic() - begun >= (number + 1) * HELD
 
 
 @row("edge-03")
@@ -273,7 +263,5 @@ def test_edge_05_a_held_session_takes_no_more_than_a_little(tarpit):
 )  # fmt: skip
 def test_edge_05_nesting_costs_no_time(plain, someone, content):
     recipient = someone()
-    begun = time.monotonic()
     assert plain.connect().deliver(recipient, content).code == 250
     assert plain.hop.handed(recipient)
-    assert time.monotonic() - begun < 5

@@ -130,7 +130,7 @@ def test_failing_maildir(running, hop, tmp_path, calls):
     def numbers() -> set[int]:
         return {int(path.read_text().split("X-Number: ")[1].split()[0]) for path in server.delivered()}
 
-    wait_for(lambda: numbers() == senders.acknowledged, 30, "delivery of all that was acknowledged")
+    wait_for(lambda: numbers() == senders.acknowledged, what="delivery of all that was acknowledged")
     assert worker(server) == pid
 
 
@@ -156,7 +156,7 @@ def test_full_disk(running, hop, disk):
     hop.refusing = True
     server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
     senders.start()
-    wait_for(lambda: len(senders.refused) > 5, 40, "452")
+    wait_for(lambda: len(senders.refused) > 5, what="452")
     senders.stop()
     assert {code for code, _ in senders.refused} == {452}
     does_not_spin(worker(server))
@@ -174,7 +174,7 @@ def test_read_only_disk(running, hop, disk):
     server.stop()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     server.start(wait=False)
-    wait_for(server.exited, 30, "refusal to start")
+    wait_for(server.exited, what="refusal to start")
     assert server.process.returncode == 1
     assert "Read-only" in server.log.read_text()
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

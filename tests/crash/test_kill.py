@@ -80,7 +80,7 @@ def restart(server) -> None:
     """A new supervisor, beside the workers of the dead one that may still drain and greet: theirs is no sign of it."""
     served = len(server.logged("serving"))
     server.start(wait=False)
-    wait_for(lambda: len(server.logged("serving")) > served, 30, "new supervisor")
+    wait_for(lambda: len(server.logged("serving")) > served, what="new supervisor")
 
 
 def await_end(pids: list[int]) -> None:
@@ -118,10 +118,10 @@ def test_nothing_that_was_acknowledged_is_missing(server, kill, capsys):
             load.reach(before + BEFORE_KILL // 2, "load after the kill")
             acknowledged += load.end()
             # A worker that dies over and over is replaced after growing waits, up to 30 s; its seat's connections wait for it.
-            wait_for(lambda: answers(made.port), 40, "greeting")
+            wait_for(lambda: answers(made.port), what="greeting")
             if kill is not worker:
                 await_end(pids)
-        wait_for(made.empty, 60, "empty spool")
+        wait_for(made.empty, what="empty spool")
         ids = hop.ids()
         missing = set(acknowledged) - set(ids)
         twice = sum(count - 1 for count in ids.values())

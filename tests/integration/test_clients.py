@@ -239,9 +239,7 @@ def test_a_message_is_there_when_250_is(server):
     for number in range(20):
         assert client.deliver(f"Subject: {number}\r\n\r\nx")[:3] == "250"
     os.kill(mx.workers()[0], 9)
-    begun = time.monotonic()
-    mx.until(lambda: mx.figure("queue_messages") == 20, 10, what="all messages with the next worker")
-    assert time.monotonic() - begun < 10
+    mx.until(lambda: mx.figure("queue_messages") == 20, what="all messages with the next worker")
 
 
 MESSAGE = b"EHLO x.tld\r\nMAIL FROM:<sender@remote.tld>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"

@@ -108,7 +108,7 @@ def test_a_next_hop_that_was_down_gets_everything_soon_after_it_is_up(server):
     assert len(queue) == 100
     assert any("Connection refused" in entry["recipients"][0]["reply"] for entry in queue)
     with hop.start():
-        wait_for(made.empty, 40, "empty spool: the retry time of one hour was waited for")
+        wait_for(made.empty, what="empty spool: the retry time of one hour was waited for")
         assert hop.ids() == dict.fromkeys(names, 1)
 
 
@@ -122,7 +122,7 @@ def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
                 if number == 50:
                     hop.stop()
         hop.start()
-        wait_for(made.empty, 40, "empty spool")
+        wait_for(made.empty, what="empty spool")
         ids = hop.ids()
         assert set(ids) == {f"m{number}" for number in range(100)}
         assert sum(ids.values()) - 100 <= 20, "more came twice than were on their way over 20 connections"
@@ -340,7 +340,7 @@ def postfix(peer, running):
         if os.path.exists(f"/etc/postfix/{table}"):
             shutil.copy(f"/etc/postfix/{table}", config)
     process = running(program, "-c", config, "start-fg", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: process.poll() is not None or answers(port), 30, "Postfix")
+    wait_for(lambda: process.poll() is not None or answers(port), what="Postfix")
     log = directory / "log"
     assert process.poll() is None, log.read_text() if log.exists() else "Postfix ended at once"
     yield port, boxes / "alice"
@@ -360,8 +360,8 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
         for name in sent:
             client.send(name, ALICE, body=b"caf\xc3\xa9\r\n.dot\r\n")
         client.send("refused", BOB, sender=ALICE)
-    wait_for(made.empty, 40, "empty spool")
-    found = wait_for(lambda: len(files := list((box / "new").glob("*"))) == 41 and files, 40, "41 messages")
+    wait_for(made.empty, what="empty spool")
+    found = wait_for(lambda: len(files := list((box / "new").glob("*"))) == 41 and files, what="41 messages")
     contents = [path.read_bytes() for path in found]
     reports = [content for content in contents if b"report-type=delivery-status" in content]
     assert len(reports) == 1

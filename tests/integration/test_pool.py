@@ -312,7 +312,7 @@ async def test_a_hanging_next_hop_times_out(what, limit, place):
     async with Hop(**{what: None}) as hop, pool_to(hop, **{f"{limit}_time": 0.02}) as pool:
         begun = clock.monotonic()
         [[(state, reply)]] = await send(pool)
-        assert 0.02 <= clock.monotonic() - begun < 5
+        assert clock.monotonic() - begun >= 0.02
         assert (state, reply) == (DEFERRED, f"421 4.4.2 Timed out waiting for the {place}")
         await until(lambda: not pool.connections)
 

@@ -240,15 +240,15 @@ def test_a_changed_recipient_file_counts_and_a_broken_one_does_not(server):
 
     assert all_say("newcomer@local.tld", "550 5.1.1")
     replace(mx.recipients, "localuser@local.tld\nnewcomer@local.tld\n")
-    mx.until(lambda: all_say("newcomer@local.tld", "250"), 4, what="newcomer")
+    mx.until(lambda: all_say("newcomer@local.tld", "250"), what="newcomer")
     replace(mx.recipients, f"{mx.recipients.read_text()}third@local.tld\nno address at all\n")
-    refused = mx.until(lambda: mx.logged("directory-refused"), 4, what="word about the mistake")
+    refused = mx.until(lambda: mx.logged("directory-refused"), what="word about the mistake")
     assert "4" in refused[0]["reason"]
     assert str(mx.recipients) in refused[0]["reason"]
     assert all_say("newcomer@local.tld", "250")
     assert all_say("third@local.tld", "550 5.1.1")
     replace(mx.recipients, "# nobody of before\nthird@local.tld\n")
-    mx.until(lambda: all_say("third@local.tld", "250"), 4, what="third")
+    mx.until(lambda: all_say("third@local.tld", "250"), what="third")
     assert all_say("newcomer@local.tld", "550 5.1.1")
     assert len(mx.logged("directory-refused")) == 1
     replace(mx.recipients, "x@local.tld\n")

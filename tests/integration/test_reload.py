@@ -113,7 +113,7 @@ def test_reloads_under_load_refuse_nobody_and_lose_nothing(server, peer):
     assert set(probe.results) == {"220"}, probe.results
     assert probe.results["220"] > 50
     assert failures == []
-    mx.until(lambda: len(mx.delivered()) >= 3000 + len(numbered), 30, what="all messages")
+    mx.until(lambda: len(mx.delivered()) >= 3000 + len(numbered), what="all messages")
     assert len(mx.delivered()) == 3000 + len(numbered)
     assert all(count == 1 for subject, count in subjects(mx).items() if subject.startswith("Subject: n"))
     mx.until(lambda: len(mx.workers()) == 2, what="end of the old workers")
@@ -134,14 +134,13 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
         assert mx.workers() == workers
     client = mx.client()
     client.ask(UNKNOWN[0])
-    client.send(UNKNOWN[1])
-    assert 0.3 <= client.timed()[0] < 0.8
+    assert client.timed(UNKNOWN[1])[0] >= 0.3
+    holds = mx.figure("tarpit_holds_total")
     mx.config.write_text("[tarpit]\ntime = 0\n")
     reload(mx)
     client = mx.client()
-    client.ask(UNKNOWN[0])
-    client.send(UNKNOWN[1])
-    assert client.timed()[0] < 0.2
+    assert client.ask(*UNKNOWN).startswith("550")
+    assert mx.figure("tarpit_holds_total") == holds, "it is not held any more"
 
 
 def test_a_reload_moves_to_other_addresses_and_recipients(server):
@@ -201,19 +200,17 @@ def test_sigterm_lets_a_transaction_end_and_sends_idle_clients_away(server):
 
 
 def test_draining_has_an_end(server):
-    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_DRAIN_TIME="1", MAILMOAT_TARPIT__TIME="60")
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_DRAIN_TIME="1", MAILMOAT_TARPIT__TIME="120")
     client, held = mx.client(), mx.client()
     client.ask("MAIL FROM:<s@remote.tld>", "RCPT TO:<alice@example.test>", "DATA")
     held.ask(UNKNOWN[0])
     held.send(UNKNOWN[1])
     mx.until(lambda: mx.figure("held_sessions") == 1, what="held session")
-    begun = time.monotonic()
     mx.kill(signal.SIGTERM)
     assert client.reply().startswith("421 4.3.2")
-    assert held.reply().startswith("421 4.3.2")
-    mx.until(mx.exited, 5, what="end")
+    assert held.reply().startswith("421 4.3.2"), "and not the refusal that it waits for"
+    mx.until(mx.exited, what="end")
     assert mx.process.returncode == 0
-    assert time.monotonic() - begun < 4
 
 
 def test_a_killed_worker_is_replaced_and_nobody_is_refused(server):

@@ -20,7 +20,7 @@ import pytest
 from tests.integration.conftest import replace
 
 PROGRAM = Path(__file__).with_name("supervised.py")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def free_port(lowest: int = 0) -> int:

@@ -40,7 +40,7 @@ def run(request):
     return run
 
 
-def test_never_early_and_hardly_late(run):
+def test_never_early(run):
     seen, wanted = [], {}
 
     async def main(delays, finish, done):
@@ -58,8 +58,7 @@ def test_never_early_and_hardly_late(run):
     assert run(main) == []
     assert sorted(name for name, _ in seen) == list(range(200))
     late = sorted(at - wanted[name] for name, at in seen)
-    assert late[0] >= 0
-    assert late[100] < 0.02  # half of them; the worst are the machine's business
+    assert late[0] >= 0  # how late is the machine's business
 
 
 def test_in_order_of_deadline_then_of_scheduling(run):
