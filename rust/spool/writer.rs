@@ -40,10 +40,10 @@ pub struct Writer<W> {
     contents: Contents,
     room: Room,
     landmark: Landmark,
+    /// The directory was where it was when the last batch began.
+    in_place: bool,
     /// Octets that the inserts of the next batch may take; 0 when the disk is full or the directory is gone.
     allowance: u64,
-    /// What an insert above the allowance is told.
-    refusal: Trouble,
     /// None after a failure, until it is open and written to again.
     store: Option<Store>,
     /// Removes and settlements that failed, to be done first.
@@ -70,9 +70,9 @@ impl<W> Writer<W> {
             database: place.database(),
             tag: place.tag().to_owned(),
             contents,
-            refusal: room.refusal(),
             room,
             landmark,
+            in_place: true,
             allowance: 0,
             store: Some(store),
             kept: Vec::new(),
@@ -130,13 +130,8 @@ impl<W> Writer<W> {
     /// Whether new messages can be taken.
     fn look(&mut self) {
         let Some(store) = &self.store else { return };
-        if self.landmark.stands() {
-            self.allowance = self.room.allowance(|| store.spare().unwrap_or_default());
-            self.refusal = self.room.refusal();
-        } else {
-            self.allowance = 0;
-            self.refusal = Trouble::Message("the spool directory was moved or deleted".to_owned());
-        }
+        self.in_place = self.landmark.stands();
+        self.allowance = if self.in_place { self.room.allowance(|| store.spare().unwrap_or_default()) } else { 0 };
         self.exchange.healthy.store(self.allowance > 0, Relaxed);
     }
 
@@ -171,7 +166,7 @@ impl<W> Writer<W> {
     }
 
     fn commit(&mut self, ops: &[Op<W>], answers: &mut Vec<Answer>) -> Result<(), Trouble> {
-        let Self { store: Some(store), contents, tag, refusal, allowance, .. } = self else {
+        let Self { store: Some(store), contents, tag, room, in_place, allowance, .. } = self else {
             return Err(self.trouble.clone());
         };
         store.begin()?;
@@ -181,7 +176,8 @@ impl<W> Writer<W> {
                     *allowance = left;
                     apply(store, contents, tag, op)
                 }
-                None => Err(refusal.clone()),
+                None if *in_place => Err(room.refusal()),
+                None => Err(Trouble::Message("the spool directory was moved or deleted".to_owned())),
             };
             match answer {
                 Err(Trouble::Message(text)) => answers.push(Answer::Refused(text)),

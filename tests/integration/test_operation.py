@@ -42,7 +42,7 @@ def public():
 
 def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(server, tmp_path):
     first = server()
-    second = Server(tmp_path, MAILMOAT_SPOOL_DIR=str(first.directory / "spool"))
+    second = server(start=False)
     second.log = tmp_path / "second.jsonl"
     (reason,) = reasons(second)
     assert f"spool_dir = {tmp_path / 'spool'}: another mailmoat (pid {first.process.pid}) runs on it" in reason
@@ -82,7 +82,7 @@ def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):
 def test_an_address_of_another_server_of_the_same_account_is_in_use(server, tmp_path, setting):
     first = server()
     taken = first.environment[setting]
-    second = Server(tmp_path, MAILMOAT_SPOOL_DIR=str(tmp_path / "other"), **{setting: taken})
+    second = server(start=False, MAILMOAT_SPOOL_DIR=str(tmp_path / "other"), **{setting: taken})
     second.log = tmp_path / "second.jsonl"
     (reason,) = reasons(second)
     assert reason.endswith(f"{taken}: cannot listen there: Address already in use")

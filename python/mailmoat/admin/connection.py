@@ -1,7 +1,7 @@
 """One HTTP connection of the admin process, which no client can keep for itself.
 
 A request must be there and be answered within `REQUEST_TIME`; there are at most `MOST` connections, and one beyond that closes the
-one whose time is nearest its end. So whoever monitors is answered, however many connect and ask nothing.
+one whose time is nearest its end. So a monitor is answered, however many connect and ask nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which server runs on a spool directory: one at most, and what it says of itself.
 
 The supervisor holds a lock (fcntl(2), `F_SETLK`) on `<spool_dir>/lock` for as long as it lives. The kernel ends the lock with
-the process, no child inherits it, and whoever asks is told the owner's pid by the kernel: there is no file that could lie. So a new
+the process, no child inherits it, and who asks is told the owner's pid by the kernel: there is no file that could lie. So a new
 server can start at once beside workers that still drain for a supervisor that was killed; their partitions have locks of their own.
 What the kernel does not know (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, which the
 next owner of the lock removes first: while the lock is held it is the owner's.
@@ -62,13 +62,16 @@ def claim(spool_dir: Path, owner: int | None) -> int:
     descriptor = os.open(spool_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         pid = _holder(descriptor)
         os.close(descriptor)
         who = f"pid {pid}" if pid else "in another container, or ended just now"
         raise ConfigError(
             [f"spool_dir = {spool_dir}: another mailmoat ({who}) runs on it; stop that one, or name another directory"]
         ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError([f"spool_dir = {spool_dir}: cannot be locked: {error.strerror}; use a local disk"]) from None
     if owner is not None:
         os.fchown(descriptor, owner, -1)
     (spool_dir / STATE_NAME).unlink(missing_ok=True)
