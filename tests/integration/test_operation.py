@@ -185,12 +185,13 @@ def test_signals_that_mean_nothing_change_nothing(server):
 def test_sighup_while_the_program_is_loaded_is_kept_for_later(server):
     mx = server(start=False).start(wait=False)
 
-    def blocked():
+    def known():
+        """What the process does about SIGHUP, when it is not the kernel's default any more."""
         status = Path(f"/proc/{mx.process.pid}/status").read_text()
-        mask = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")), 16)
-        return mx.exited() or mask & 1 << (signal.SIGHUP - 1)
+        masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
+        return [name for name in ("SigBlk", "SigCgt") if int(masks[name], 16) & 1 << (signal.SIGHUP - 1)]
 
-    mx.until(blocked, what="blocked SIGHUP")
+    assert mx.until(known, what="word about SIGHUP") == ["SigBlk"], "it is blocked before it is caught"
     mx.kill(signal.SIGHUP)
     mx.until(lambda: mx.exited() or mx.logged("reloaded"), what="the reload")
     assert not mx.exited(), mx.log.read_text()
