@@ -6,6 +6,7 @@ the spool directory. Both see the files as the account will, where they may: as 
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
@@ -105,6 +106,8 @@ def _spool(path: Path, account: Account | None) -> Iterator[str]:
         yield f"{where}: is not a directory; remove it or name another"
     elif status.st_mode & stat.S_IWOTH:
         yield f"{where}: every account can write to it (mode {stat.S_IMODE(status.st_mode):04o}); chmod 700 {path}"
+    elif os.statvfs(path).f_flag & os.ST_RDONLY:
+        yield f"{where}: {os.strerror(errno.EROFS)}; mount it for writing, or name another directory"
     elif not account and not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         yield f"{where}: {_name(uid)} cannot write to it; chown {_name(uid)} {path}"
     else:
@@ -116,6 +119,8 @@ def _parent(where: str, path: Path) -> Iterator[str]:
     above = next((parent for parent in path.parents if parent.exists()), Path("/"))
     if not above.is_dir():
         yield f"{where}: cannot be made: {above} is not a directory; name another directory"
+    elif os.statvfs(above).f_flag & os.ST_RDONLY:
+        yield f"{where}: cannot be made: {os.strerror(errno.EROFS)}; name another directory"
     elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
         who = _name(os.geteuid())
         yield f"{where}: cannot be made: {who} cannot write to {above}; make it as root and chown {who} {path}"
