@@ -15,7 +15,10 @@ from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, res
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.tree import DnsSettings
 
-TIMEOUT = 0.2
+TIMEOUT = 0.5
+"""Seconds; long enough for a server that lives on a busy machine."""
+LONG = {"timeout": 100, "lifetime": 100}
+"""For what is known at once: a test that waits for it ends by its own timeout."""
 ZONE = """
     example.test  TXT "v=spf1 -all"
     example.test  A   192.0.2.1
@@ -88,9 +91,7 @@ def test_what_answers_something_else_does_not_answer(run, server, fault):
 @pytest.mark.parametrize("fault", ["servfail", "refused", "formerr", "malformed", "lame"])
 def test_a_failure_is_known_at_once(run, server, fault):
     server.set("example.test", fault=fault)
-    answer, seconds = once(run, server)
-    assert answer == Failed(Failure.SERVFAIL)
-    assert seconds < TIMEOUT
+    assert once(run, server, **LONG)[0] == Failed(Failure.SERVFAIL)
     assert len(server.questions) == 1
 
 
@@ -123,9 +124,7 @@ def test_a_truncated_answer_is_fetched_over_tcp(run, server):
 def test_tcp_may_be_refused_or_end_early(run, server):
     with NameServer(ZONE, tcp=False) as udp_only:
         udp_only.set("example.test", fault="truncate")
-        answer, seconds = once(run, udp_only)
-        assert answer == Failed(Failure.TIMEOUT)
-        assert seconds < TIMEOUT
+        assert once(run, udp_only, **LONG)[0] == Failed(Failure.TIMEOUT)
         assert once(run, udp_only, server)[0] == FOUND
     server.set("example.test", fault="short-tcp")
     assert once(run, server)[0] == Failed(Failure.TIMEOUT)
@@ -178,12 +177,8 @@ def test_what_cannot_be_reached_is_a_value(run, address):
 
 def test_a_closed_port_costs_no_time(run, server):
     with dead_port() as dead:
-        answer, seconds = once(run, dead, server)
-        assert answer == FOUND
-        assert seconds < TIMEOUT
-        answer, seconds = once(run, dead)
-        assert answer == Failed(Failure.TIMEOUT)
-        assert seconds < TIMEOUT
+        assert once(run, dead, server, **LONG)[0] == FOUND
+        assert once(run, dead, **LONG)[0] == Failed(Failure.TIMEOUT)
 
 
 @pytest.mark.parametrize("fault", ["servfail", "refused", "malformed", "lame", "formerr"])
