@@ -193,6 +193,7 @@ def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
 def test_a_spool_that_was_moved_or_deleted_takes_nothing_and_is_unhealthy(server):
     hop = NextHop(free_port(), start=False)
     made = start(server, hop, workers=2)
+    made.until(lambda: made.logged("serving"), what="both workers")
     send(made, 3)
     spool, away = made.directory / "spool", made.directory / "away"
     spool.rename(away)
