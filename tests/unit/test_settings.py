@@ -239,6 +239,9 @@ def test_all_mistakes_at_once(toml):
     assert 'MAILMOAT_TARPIT__MAX_HELD = "-1": ' in text
 
 
+TIMES = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wrong"),
     [
@@ -270,6 +273,12 @@ def test_all_mistakes_at_once(toml):
         ("RECIPIENTS__DELIMITER", "+%", "% begins no subaddress"),
         ("RECIPIENTS__DELIMITER", "x", "x begins no subaddress"),
         ("DELIVERY__NEXT_HOP", "maildir:", "not a next hop"),
+        ("DELIVERY__NEXT_HOP", "maildir:/srv/{domain}/{user}", "{user} stands for nothing"),
+        ("DELIVERY__NEXT_HOP", "maildir:/srv/%d/%n", "%d stands for nothing"),
+        ("DELIVERY__NEXT_HOP", "maildir:/srv/%{local}", "%{local} stands for nothing"),
+        ("DELIVERY__NEXT_HOP", "maildir:/srv/{local", "{ stands for nothing"),
+        *((f"DELIVERY__{name}_TIME", "0", "no time at all") for name in TIMES),
+        ("DELIVERY__RETURN_SIZE", "129KiB", "more than a report can hold; write octets, up to 128KiB"),
         ("DELIVERY__CONNECTIONS", "0", "1 or more"),
         ("DELIVERY__RETRY", ",", "no wait at all"),
         ("DELIVERY__RETRY", "0", "a wait below one second"),
@@ -541,6 +550,7 @@ QUIET = {
         ({"senderid": {"enabled": True, "internal_servers": "10.0.0.0/8"}}, None),
         ({"senderid": {"enabled": True, "internal_servers": "0.0.0.0/0"}}, "strangers count as our own servers"),
         ({"delivery": {}}, "delivery.next_hop is not set"),
+        ({"delivery": {"next_hop": "maildir:/var/mail/{domain}/{local}"}}, None),
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
         ({"relay": {}}, "relay.local_domains is empty"),
         ({"relay": {"local_domains": "a.test", "default_domain": "b.test"}}, "b.test is no local domain"),

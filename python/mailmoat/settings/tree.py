@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mailmoat.settings import forms, values
+from mailmoat.settings import forms, returned, values
 from mailmoat.settings.delimiter import delimiter
 from mailmoat.settings.forms import Form
 from mailmoat.settings.host_name import host_name
@@ -231,19 +231,21 @@ class DeliverySettings(Branch):
         default=432_000.0,
         description="Age, in seconds, at which a message still undelivered goes back to its sender with a report.",
     )
-    connect_time: Duration = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
-    greeting_time: Duration = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
-    mail_time: Duration = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
-    rcpt_time: Duration = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")
-    data_time: Duration = Field(default=120.0, description="Wait for the reply to DATA, in seconds.")
-    block_time: Duration = Field(
-        default=180.0, description="Wait for the next hop to take a block of content, in seconds."
-    )
-    end_of_data_time: Duration = Field(default=600.0, description="Wait for the reply to the end of data, in seconds.")
-    idle_time: Duration = Field(
+    connect_time: Wait = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
+    greeting_time: Wait = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
+    mail_time: Wait = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
+    rcpt_time: Wait = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")
+    data_time: Wait = Field(default=120.0, description="Wait for the reply to DATA, in seconds.")
+    block_time: Wait = Field(default=180.0, description="Wait for the next hop to take a block of content, in seconds.")
+    end_of_data_time: Wait = Field(default=600.0, description="Wait for the reply to the end of data, in seconds.")
+    idle_time: Wait = Field(
         default=5.0, description="How long an unused connection to the next hop is kept, in seconds."
     )
-    return_size: Size = Field(
+    return_size: Annotated[
+        int,
+        PlainValidator(returned.return_size),
+        Form(f"octets, up to {forms.show_size(returned.LARGEST)}, such as 50000 or 64KiB", forms.show_size),
+    ] = Field(
         default=50_000,
         description="Octets up to which a message goes back whole in a report; of a longer one the header section.",
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mailmoat._native import address_key, normalise_address, normalise_domain
 from mailmoat.settings.forms import DURATION_UNITS, SIZE_UNITS
+from mailmoat.settings.maildir_path import maildir_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,7 +270,7 @@ def next_hop(value: object) -> NextHop:
             host = _connectable(host)
             return NextHop(kind, host, port, None, f"{kind}://{bracketed(host)}:{port}")
         case "maildir" if rest:
-            return NextHop("maildir", "", 0, Path(rest), written)
+            return NextHop("maildir", "", 0, maildir_path(rest), written)
         case "discard" if not rest:
             return NextHop("discard", "", 0, None, "discard:")
     raise ValueError("not a next hop")
