@@ -20,17 +20,21 @@
 //! | Quit      | close                      | close                   | close              | close                       |
 //!
 //! * x: protocol error: undecided recipients are deferred, the connection is closed. So are garbage, overlong replies, and a
-//!   reply (or any octet) that comes before its command was taken by [`Client::output`]: such a reply is never matched.
+//!   reply (or any octet) that comes before its command was taken by [`Client::output`]: such a reply is never matched, but for (e).
 //! * 421 to anything but the end of data over LMTP: undecided recipients are deferred, the connection is closed. Over LMTP it
 //!   speaks for one recipient, the others' replies are read on, then the connection is closed.
-//! * (a) 521 and 556 (RFC 7504) and 554 (RFC 5321 3.1, "no SMTP service here") say that this host takes no messages at all:
-//!   failed. Other 5yz codes mean nothing in a greeting (RFC 5321 4.3.2); they are mostly a block list's or an overload's doing, and an
-//!   HELO refused is a mistake in settings: deferred, so that an operator's slip does not bounce a queue.
+//! * (a) 521 and 556 (RFC 7504) say that this host takes no messages under any circumstances: failed. Any other 5yz greeting, 554 too,
+//!   is about this client or this moment, mostly a block list's or an overload's doing, and an HELO refused is a mistake in settings:
+//!   deferred, so that an operator's slip does not bounce a queue. So is a greeting that is word for word our own: the next hop
+//!   is this server.
 //! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write; their replies only sort the recipients. Without
 //!   it the next command is written here.
 //! * (c) RFC 5321 4.5.3.1.10: 552 was once the code for too many recipients.
 //! * (d) 354 with nobody accepted can only follow a pipelined DATA: a lone dot ends it (RFC 2920 3.1). Should the host have
 //!   refused MAIL and yet accepted a recipient, or speak LMTP (no reply is defined then), the connection is closed instead.
+//! * (e) 4yz and 5yz while the content is still being sent: the host has seen enough of it. The reply counts as the one to the end of
+//!   data, which is then never sent; over LMTP it speaks for one recipient, and the content goes on for those left. The connection is
+//!   closed. 2yz is never believed there.
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
@@ -50,6 +54,7 @@ use std::sync::Arc;
 
 use crate::content::Octets;
 use crate::message::{Message, State};
+use crate::reply::greeting;
 
 use reply::{MAX_TEXT, Reader, Reply};
 use stuffing::{Stream, Stuffer};
@@ -59,6 +64,8 @@ use transaction::{Fate, Offers, Transaction};
 /// Most lines of a reply; to EHLO more, each of them being an extension.
 const MAX_LINES: usize = 100;
 const MAX_EXTENSIONS: usize = 200;
+/// Why nothing is sent to a host that greets as we do.
+const OURSELVES: &str = "451 4.4.6 The next hop is this server itself";
 
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,16 +237,32 @@ impl Client {
             let limit = if self.awaited.front() == Some(&Awaited::Extended) { MAX_EXTENSIONS } else { MAX_LINES };
             match self.reader.next(limit) {
                 _ if self.awaited.is_empty() => self.violate("a reply without a command"),
-                Ok(Some(reply)) if !self.is_sent() => {
-                    self.violate(&format!("replied before its turn: {}", reply.text()));
+                Ok(Some(reply)) if self.is_sent() || (self.sends_content() && refused(&reply).is_some()) => {
+                    self.on_reply(&reply);
+                }
+                Ok(Some(reply)) => self.violate(&format!("replied before its turn: {}", reply.text())),
+                Ok(None) if self.sends_content() && self.reader.begins_refusal() => {
+                    self.distrust();
+                    break;
                 }
                 _ if !self.is_sent() => self.violate("a reply before its command"),
-                Ok(Some(reply)) => self.on_reply(&reply),
                 Ok(None) => break,
                 Err(garbage) => self.violate(garbage),
             }
         }
         self.step
+    }
+
+    /// Not all of a content has left: a refusal may come all the same, see (e).
+    fn sends_content(&self) -> bool {
+        matches!(self.awaited.front(), Some(Awaited::Dot(_))) && !self.is_sent()
+    }
+
+    /// After the running transaction nothing can be relied on: the connection closes.
+    fn distrust(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.last = true;
+        }
     }
 
     /// Everything written so far has left: a reply now cannot be older than its command.
@@ -357,7 +380,7 @@ impl Client {
 
     fn on_reply(&mut self, reply: &Reply) {
         let Some(awaited) = self.awaited.pop_front() else { return };
-        self.step = Step::Wait;
+        self.step = if self.stream.is_some() { Step::More } else { Step::Wait };
         self.replies += 1;
         if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
             return self.close(&reply.text());
@@ -377,9 +400,12 @@ impl Client {
     fn on_setup(&mut self, awaited: Awaited, reply: &Reply) {
         match (awaited, reply.class()) {
             (_, 3) => self.violate(&reply.text()),
+            (Awaited::Greeting, 2) if reply.text() == greeting(&self.hello_name).to_string() => {
+                self.refuse(State::Pending, OURSELVES);
+            }
             (Awaited::Greeting, 2) if self.protocol == Protocol::Lmtp => self.send_hello("LHLO", Awaited::Extended),
             (Awaited::Greeting, 2) => self.send_hello("EHLO", Awaited::Extended),
-            (Awaited::Greeting, 5) if matches!(reply.code, 521 | 554 | 556) => self.refuse(State::Failed, reply),
+            (Awaited::Greeting, 5) if matches!(reply.code, 521 | 556) => self.refuse(State::Failed, &reply.text()),
             (Awaited::Extended, 5) if self.protocol == Protocol::Smtp => self.send_hello("HELO", Awaited::Plain),
             (_, 2) => {
                 if awaited == Awaited::Extended {
@@ -388,7 +414,7 @@ impl Client {
                 self.opened = true;
                 self.step = Step::Ready;
             }
-            _ => self.refuse(State::Pending, reply),
+            _ => self.refuse(State::Pending, &reply.text()),
         }
     }
 
@@ -459,6 +485,9 @@ impl Client {
     }
 
     fn on_dot(&mut self, slot: Option<usize>, reply: &Reply) {
+        if !self.is_sent() {
+            self.distrust();
+        }
         let Some(transaction) = &mut self.transaction else { return };
         let Some(state) = refused(reply).or((reply.class() == 2).then_some(State::Delivered)) else {
             return self.violate(&reply.text());
@@ -469,6 +498,9 @@ impl Client {
             None => transaction.settle_open(state, &reply.text()),
         }
         if self.awaited.is_empty() {
+            // What has not left, the final dot at least, must not: nobody waits for this content.
+            self.output.clear();
+            self.stream = None;
             self.finish();
         }
     }
@@ -485,8 +517,8 @@ impl Client {
         self.close(&format!("451 4.5.0 The next hop broke the protocol: {what}"));
     }
 
-    fn refuse(&mut self, state: State, reply: &Reply) {
-        self.refusal = Some((state, reply.text()));
+    fn refuse(&mut self, state: State, reply: &str) {
+        self.refusal = Some((state, reply.to_owned()));
         self.close("");
         // The host is alive and waits for it (RFC 5321 3.1).
         self.output.extend_from_slice(b"QUIT\r\n");

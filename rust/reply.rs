@@ -128,6 +128,11 @@ pub const NO_PROGRESS: Reply = Reply::fixed(421, "4.7.0", "Too many commands wit
 /// The session's sum of delays is spent.
 pub const DELAYS_SPENT: Reply = Reply::fixed(421, "4.7.0", "Too many refused commands; closing");
 
+/// What a connection is greeted with (RFC 5321 4.2).
+pub fn greeting(hostname: &str) -> Reply {
+    Reply::new(220, "", format!("{hostname} ESMTP mailmoat"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -795,7 +795,7 @@ impl Session {
             Verdict::Pass => None,
         };
         match question {
-            Question::Connect => self.say(Reply::new(220, "", format!("{} ESMTP mailmoat", self.config.hostname))),
+            Question::Connect => self.say(reply::greeting(&self.config.hostname)),
             Question::Hello { name, dialect } => self.greet(name, dialect),
             Question::Mail(transaction) => {
                 let sender = transaction.reverse_path.as_ref().map_or_else(|| "<>".to_owned(), Address::to_string);

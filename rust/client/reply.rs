@@ -95,6 +95,11 @@ impl Reader {
         self.input.is_empty()
     }
 
+    /// What is buffered, a part of a reply at least, begins a 4xx or 5xx reply.
+    pub fn begins_refusal(&self) -> bool {
+        matches!(self.input.first(), Some(b'4' | b'5'))
+    }
+
     /// The next whole reply of at most `max_lines` lines, None while more input is needed.
     pub fn next(&mut self, max_lines: usize) -> Result<Option<Reply>, Garbage> {
         loop {

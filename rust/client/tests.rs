@@ -244,8 +244,10 @@ fn closing_anywhere_defers_the_undecided() {
 fn setup_refused() {
     for (protocol, replies, state, quits) in [
         (Protocol::Smtp, vec!["521 5.3.2 none\r\n"], State::Failed, true),
-        (Protocol::Smtp, vec!["554 none\r\n"], State::Failed, true),
+        (Protocol::Smtp, vec!["554 none\r\n"], State::Pending, true),
         (Protocol::Smtp, vec!["556 none\r\n"], State::Failed, true),
+        (Protocol::Smtp, vec!["220 me.example ESMTP mailmoat\r\n"], State::Pending, true),
+        (Protocol::Lmtp, vec!["220 me.example ESMTP mailmoat\r\n"], State::Pending, true),
         (Protocol::Smtp, vec!["550 blocked\r\n"], State::Pending, true),
         (Protocol::Smtp, vec!["450 busy\r\n"], State::Pending, true),
         (Protocol::Smtp, vec!["421 busy\r\n"], State::Pending, false),
@@ -449,17 +451,78 @@ fn content_file_in_chunks() {
     assert_eq!(dialogue.client.timeout(), Timeout::EndOfData);
     assert_eq!(dialogue.hear("250 ok\r\n"), Step::Done);
     assert_eq!(dialogue.outcomes(), [outcome(0, State::Delivered, "250 ok")]);
-    // A reply in the middle of the content is told, never believed.
-    dialogue.begin(&message);
-    dialogue.hear("250 ok\r\n250 ok\r\n354 go\r\n");
-    assert_eq!(dialogue.client.step(), Step::More);
-    assert_eq!(dialogue.hear("552 5.3.4 Enough\r\n"), Step::Closed);
-    let reason = "451 4.5.0 The next hop broke the protocol: replied before its turn: 552 5.3.4 Enough";
-    assert_eq!(dialogue.outcomes(), [outcome(0, State::Pending, reason)]);
     fs::remove_file(path).unwrap();
     let mut dialogue = Dialogue::smtp(PIPELINING);
     assert_eq!(dialogue.begin(&message), Step::Done);
     assert!(dialogue.outcomes()[0].2.starts_with("451 4.3.0 "));
+}
+
+/// A content of which a part has been written when the next hop speaks.
+fn interrupted(protocol: Protocol, content: &ContentFile, recipients: &[&str]) -> Dialogue {
+    let octets = Octets::File(ContentFile::kept(content.path().into(), content.size()));
+    let message = message_of(Content { octets, eight_bit: false }, "s@a.example", recipients, false);
+    let mut dialogue = Dialogue::new(protocol, PIPELINING);
+    dialogue.begin(&message);
+    dialogue.hear(&format!("250 ok\r\n{}354 go\r\n", "250 ok\r\n".repeat(recipients.len())));
+    assert_eq!(dialogue.client.step(), Step::More);
+    dialogue
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_the_content_decides_and_nothing_more_is_sent() {
+    let path = std::env::temp_dir().join(format!("mailmoat-refused-{}", std::process::id()));
+    fs::write(&path, b"line\r\n".repeat(100_000)).unwrap();
+    let content = ContentFile::kept(path.clone(), 600_000);
+    for (said, state, reply) in [
+        (vec!["552 5.3.4 Enough\r\n"], State::Failed, "552 5.3.4 Enough"),
+        (vec!["55", "2-5.3.4 En\r\n", "552 5.3.4 ough\r\n"], State::Failed, "552 5.3.4 En ough"),
+        (vec!["452 4.3.1 Full\r\n"], State::Pending, "452 4.3.1 Full"),
+        (vec!["421 4.3.2 Bye\r\n"], State::Pending, "421 4.3.2 Bye"),
+        (
+            vec!["250 ok\r\n"],
+            State::Pending,
+            "451 4.5.0 The next hop broke the protocol: replied before its turn: 250 ok",
+        ),
+        (vec!["2"], State::Pending, "451 4.5.0 The next hop broke the protocol: a reply before its command"),
+    ] {
+        let mut dialogue = interrupted(Protocol::Smtp, &content, &["x@b.example"]);
+        for piece in said {
+            assert!(dialogue.client.receive(piece.as_bytes()) != Step::Done);
+        }
+        assert_eq!(dialogue.client.step(), Step::Closed);
+        assert_eq!(dialogue.outcomes(), [outcome(0, state, reply)]);
+        assert_eq!(dialogue.client.output(), b"");
+        assert!(!dialogue.written.concat().contains("\r\n.\r\n"));
+    }
+    // The reply ends when the content has: it counts, but what the host makes of the rest of the content nobody knows.
+    let mut dialogue = interrupted(Protocol::Smtp, &content, &["x@b.example"]);
+    assert_eq!(dialogue.client.receive(b"552 5.3"), Step::More);
+    while dialogue.client.step() == Step::More {
+        dialogue.take();
+    }
+    assert_eq!(dialogue.hear(".4 Enough\r\n"), Step::Closed);
+    assert_eq!(dialogue.outcomes(), [outcome(0, State::Failed, "552 5.3.4 Enough")]);
+    // Over LMTP it speaks for one recipient; the others get the content, and their own replies.
+    let two = ["x@b.example", "y@b.example"];
+    let mut dialogue = interrupted(Protocol::Lmtp, &content, &two);
+    assert_eq!(dialogue.hear("552 5.2.2 Full\r\n"), Step::More);
+    while dialogue.client.step() == Step::More {
+        dialogue.take();
+    }
+    assert!(dialogue.written.concat().ends_with("\r\n.\r\n"));
+    assert_eq!(dialogue.hear("250 ok\r\n"), Step::Closed);
+    assert_eq!(
+        dialogue.outcomes(),
+        [outcome(0, State::Failed, "552 5.2.2 Full"), outcome(1, State::Delivered, "250 ok")]
+    );
+    let mut dialogue = interrupted(Protocol::Lmtp, &content, &two);
+    assert_eq!(dialogue.client.receive(b"552 5.2.2 Full\r\n452 4.2.2 Full\r\n"), Step::Closed);
+    assert_eq!(
+        dialogue.outcomes(),
+        [outcome(0, State::Failed, "552 5.2.2 Full"), outcome(1, State::Pending, "452 4.2.2 Full")]
+    );
+    assert_eq!(dialogue.client.output(), b"");
+    fs::remove_file(path).unwrap();
 }
 
 #[test]

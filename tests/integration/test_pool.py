@@ -6,15 +6,19 @@ import inspect
 import os
 import re
 import socket
+import struct
 import subprocess
+import threading
 from types import SimpleNamespace
 
 import pytest
 import uvloop
 from tests.integration.conftest import find_peer
+from tests.receiving import accept, config
 
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message
+from mailmoat.delivery import pool as pools
 from mailmoat.delivery.attempt import Connection
 from mailmoat.delivery.pool import Pool
 
@@ -233,7 +237,8 @@ async def test_refusals_keep_the_connection(what, reply, state):
     ("reply", "state"),
     [
         ("521 5.3.2 No messages here", FAILED),
-        ("554 No service", FAILED),
+        ("554 No service", DEFERRED),
+        ("556 5.1.10 No mail", FAILED),
         ("550 5.7.1 Blocked", DEFERRED),
         ("450 4.3.2 Busy", DEFERRED),
         ("421 4.3.2 Busy", DEFERRED),
@@ -346,6 +351,149 @@ async def test_one_connection_too_many_leaves_the_work_to_the_others():
     async with Hop(greeting=["220 hop"] + ["421 4.7.0 Too many"] * 100) as hop, pool_to(hop, connections=5) as pool:
         assert await send(pool, *[message()] * 200) == [[(DELIVERED, "250 2.0.0 queued")]] * 200
         assert hop.accepted < 10
+
+
+@run
+async def test_a_refused_connection_does_not_end_the_attempts_while_another_is_busy(monkeypatch):
+    monkeypatch.setattr(pools, "FIRST_PAUSE", 0.01)
+    greetings = ["220 hop", "421 4.7.0 Too many", "421 4.7.0 Too many", *["220 hop"] * 9]
+    async with (
+        Hop(greeting=greetings, end=[None, *["250 2.0.0 queued"] * 9]) as hop,
+        pool_to(hop, connections=2) as pool,
+    ):
+        busy = Sent(message())
+        pool.submit(busy)
+        await until(lambda: hop.contents)
+        assert await send(pool, message()) == [[(DELIVERED, "250 2.0.0 queued")]]
+        assert not busy.result.done()
+
+
+@run
+async def test_attempts_while_another_connection_is_busy_come_with_growing_pauses():
+    """The hop has room for one; nothing is sent anew for each message that waits."""
+    async with Hop(greeting=["220 hop", *["421 4.7.0 Too many"] * 100], end=None) as hop:
+        timers = Timers()
+        pool = pools.Pool(asyncio.get_running_loop(), hop, settings(connections=5), "me.example", timers)
+        waiting = [Sent(message()) for _ in range(50)]
+        for transaction in waiting:
+            pool.submit(transaction)
+        await until(lambda: hop.contents and hop.accepted == 5)
+        await until(lambda: pool.connections == 1)
+        for _ in range(100):
+            pool.submit(Sent(message()))
+        await asyncio.sleep(0)
+        assert hop.accepted == 5
+        pool.abort()
+        await until(lambda: not pool.connections)
+
+
+@run
+async def test_a_greeting_that_never_comes_holds_up_no_message(monkeypatch):
+    monkeypatch.setattr(pools, "PATIENCE", 0.02)
+    greetings = [None, "220 hop", None, "220 hop", "220 hop"]
+    async with Hop(greeting=greetings) as hop, pool_to(hop, idle_time=0.02) as pool:
+        for hung in (1, 2, 2):
+            # Alone each time: no other message makes a connection for it.
+            assert await send(pool) == [[(DELIVERED, "250 2.0.0 queued")]]
+            # Those that hang are still waited for.
+            await until(lambda hung=hung: pool.connections == hung)
+        assert hop.accepted == 5
+
+
+@run
+async def test_hung_openings_are_bounded(monkeypatch):
+    monkeypatch.setattr(pools, "PATIENCE", 0.001)
+    async with Hop(greeting=None) as hop, pool_to(hop, connections=3, greeting_time=0.1) as pool:
+        results = await send(pool, *[message()] * 10)
+        assert results == [[(DEFERRED, "421 4.4.2 Timed out waiting for the greeting")]] * 10
+        assert hop.accepted == 3
+
+
+@run
+async def test_the_next_hop_that_is_this_server_itself_gets_nothing():
+    async with Hop(greeting="220 me.example ESMTP mailmoat") as hop, pool_to(hop) as pool:
+        assert await send(pool) == [[(DEFERRED, "451 4.4.6 The next hop is this server itself")]]
+
+
+class Interrupter:
+    """A next hop that has seen enough of a content after `most` octets, says `reply`, and then closes or goes on listening."""
+
+    kind = "smtp"
+
+    def __init__(self, reply, *, closes, most=20_000):
+        self.reply, self.closes, self.most = reply, closes, most
+        self.accepted = 0
+        self.after = b""
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.speak, "127.0.0.1", 0, limit=1 << 22)
+        self.host, self.port = self.server.sockets[0].getsockname()
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    async def speak(self, reader, writer):
+        self.accepted += 1
+        writer.write(b"220 hop\r\n")
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while line := (await reader.readline())[:4].upper():
+                if line == b"DATA":
+                    writer.write(b"354 go\r\n")
+                    await reader.readexactly(self.most)
+                    writer.write(self.reply.encode() + b"\r\n")
+                    break
+                writer.write(EHLO.encode() + b"\r\n" if line == b"EHLO" else b"250 ok\r\n")
+            if self.closes:
+                await writer.drain()
+            else:
+                self.after = await reader.read()
+        # Unread content makes it a reset.
+        writer.close()
+
+
+@pytest.mark.parametrize("filed", [False, True])
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize(("reply", "state"), [("552 5.3.4 Enough", FAILED), ("452 4.3.1 Full", DEFERRED)])
+@run
+async def test_a_refusal_in_the_middle_of_the_content_decides(tmp_path, filed, closes, reply, state):
+    octets = b"Subject: a\r\n\r\n" + b"0123456789\r\n" * 500_000
+    for _ in range(10 if closes else 1):
+        async with Interrupter(reply, closes=closes) as hop, pool_to(hop, connections=1, block_time=1.0) as pool:
+            large = accept(config(tmp_path, memory_content=64), octets) if filed else message(octets)
+            assert await send(pool, large) == [[(state, reply)]]
+            await until(lambda: not pool.connections)
+        assert b"\r\n.\r\n" not in hop.after
+
+
+def refuse_and_reset(listener):
+    """A next hop in a thread of its own: its reset comes whenever it likes while we write."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
+            connection.sendall(b"220 hop\r\n")
+            while (verb := lines.readline()[:4].upper()) != b"DATA":
+                connection.sendall(EHLO.encode() + b"\r\n" if verb == b"EHLO" else b"250 ok\r\n")
+            connection.sendall(b"354 go\r\n")
+            lines.read(20_000)
+            connection.sendall(b"552 5.3.4 Enough\r\n")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@run
+async def test_a_refusal_is_heard_though_a_reset_follows_it(tmp_path):
+    octets = b"Subject: a\r\n\r\n" + b"0123456789\r\n" * 200_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse_and_reset, args=(listener,), daemon=True).start()
+        hop = SimpleNamespace(kind="smtp", host="127.0.0.1", port=listener.getsockname()[1])
+        limits = config(tmp_path, memory_content=64)
+        for _ in range(40):
+            async with pool_to(hop) as pool:
+                assert await send(pool, accept(limits, octets)) == [[(FAILED, "552 5.3.4 Enough")]]
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @run
@@ -504,6 +652,10 @@ def smtp_sink(*options):
         (["-q", "."], DEFERRED),
         (["-r", "connect"], DEFERRED),
         (["-q", "connect"], DEFERRED),
+        (["-f", "connect"], DEFERRED),
+        (["-f", "helo,ehlo"], DEFERRED),
+        (["-q", "data"], DEFERRED),
+        (["-W", "ehlo:1"], DELIVERED),
     ],
 )
 @run

@@ -83,7 +83,7 @@ def test_loss_defers_and_a_refused_greeting_is_kept():
     assert client.refusal is None
     client = Client("me.example")
     assert client.receive(b"554 no service\r\n") == CLIENT_CLOSED
-    assert client.refusal == (2, "554 no service")
+    assert client.refusal == (0, "554 no service")
     assert client.output() == b"QUIT\r\n"
 
 

@@ -349,6 +349,69 @@ def test_a_stranded_message_whose_time_comes_first_is_the_next_to_ask(world):
     assert (w.partition.messages, w.timers) == ({}, {})
 
 
+def test_when_nothing_is_due_in_an_outage_the_next_hop_is_to_be_asked_with_growing_pauses(world):
+    w = world(retry=(10 * HOUR,))
+    assert not w.scheduler.unasked
+    names = [f"m{number}" for number in range(5)]
+    w.accept(*names)
+    for _ in names:
+        w.unreachable()
+    pauses, asked = [], w.now
+    while len(pauses) < 7:
+        assert w.tried == []
+        w.advance(0.1)
+        if w.scheduler.unasked:
+            pauses.append(round(w.now - asked))
+            asked = w.now
+            w.scheduler.unreachable()
+    assert pauses == [FIRST_PAUSE, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
+    w.advance(LONGEST_PAUSE)
+    assert w.scheduler.unasked
+    w.scheduler.reached()
+    w.turn()
+    assert set(w.tried) == set(names), "the next hop is back, and they wait for ten hours"
+    assert not w.scheduler.unasked
+
+
+def test_one_that_was_interrupted_comes_back_with_the_next_hop(world):
+    w = world(retry=(10 * HOUR,))
+    w.accept("interrupted", "refused")
+    w.finish((DEFERRED, "421 4.4.2 Connection lost waiting for the reply to MAIL"))
+    w.finish((DEFERRED, LATER))
+    assert w.tried == [], "it may be what the next hop broke over"
+    w.advance(HOUR)
+    w.accept("new")
+    w.unreachable()
+    w.advance(FIRST_PAUSE)
+    w.scheduler.reached()
+    w.turn()
+    assert set(w.tried) == {"new", "interrupted"}
+
+
+def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
+    w = world(connections=1)
+    now = int(w.now * 1000)
+    names = ("a", "b", "c")
+    w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in names}
+    w.scheduler.adopt(w.partition, iter([(name, now, now + 60_000, 3) for name in names]))
+    w.accept("new")
+    w.unreachable()
+    w.advance(FIRST_PAUSE)
+    w.scheduler.reached()
+    w.turn()
+    assert {"a", "b", "c"} <= set(w.tried), "they wait for their own time"
+
+
+def test_what_another_next_hop_deferred_is_tried_at_once(world):
+    w = world(connections=1)
+    now = int(w.now * 1000)
+    w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in ("a", "b")}
+    w.scheduler.adopt(w.partition, iter([("a", now, now + 90_000, 3)]))
+    w.scheduler.adopt(w.partition, iter([("b", now, now + 90_000, 3)]), at_once=True)
+    w.turn()
+    assert w.tried == ["b"]
+
+
 def test_while_the_hop_is_down_the_head_of_the_queue_expires(world, lines):
     w = world(connections=1, retry=(10.0,), expire=100.0, enabled=False)
     w.accept(*"abcdefgh", *"ijkl")

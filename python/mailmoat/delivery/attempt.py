@@ -8,17 +8,23 @@ raises for what a next hop does, never makes a task, never retries: the pool dec
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, TypeAlias, cast
+import os
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 import msgspec
 
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_READY, Client, Message
 
+if TYPE_CHECKING:
+    from mailmoat.delivery.timers import Timers
+
 Outcome: TypeAlias = tuple[int, int, str]
 """(recipient index, state 0 deferred, 1 delivered, 2 failed, reply or reason in one line)."""
 
 DEFERRED: Final = 0
+LAST_WORDS: Final = 4096
+"""Octets read of a connection that was reset."""
 _WRITE_BUFFER: Final = 256 * 1024
 """Octets in a transport's buffer above which no more of a content file is read."""
 
@@ -53,23 +59,6 @@ class Transaction(Protocol):
 
     def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
         """Take one outcome for each index; called once, by the loop."""
-
-
-class Due(Protocol):
-    """What a timer calls."""
-
-    def due(self) -> None:
-        """Take note that the time has come; never called early."""
-
-
-class Timers(Protocol):
-    """The wheel on the loop."""
-
-    def after(self, seconds: float, owner: Due) -> int:
-        """Call `owner.due()` in `seconds`; the key cancels it."""
-
-    def cancel(self, key: int) -> object:
-        """Forget a timer; harmless when it has run."""
 
 
 class Owner(Protocol):
@@ -165,18 +154,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give the machine what came and follow its step."""
+        sending = self._client.step == CLIENT_MORE
         step = self._client.receive(data)
         if step == CLIENT_DONE:
-            self._finish()
-            self._owner.free(self)
-            if self.ready:
-                # Idle now; had the next begun, a short limit in between would move the timer twice a message.
-                self._watch()
+            self._done()
             return
-        self._write()
+        if not (sending and step == CLIENT_MORE):
+            self._write()
         if step == CLIENT_READY:
             self._open(None)
-        elif step == CLIENT_MORE:
+        elif step == CLIENT_MORE and not sending:
             self._loop.call_soon(self._pump)
         elif step == CLIENT_CLOSED:
             self._close()
@@ -186,9 +173,11 @@ class Connection(asyncio.Protocol):
             self._replies = self._client.replies
             self._watch()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """Settle what was running and tell the pool."""
         if self._client.step != CLIENT_CLOSED:
+            if exc is not None and self._transaction is not None:
+                self._client.receive(self._last_words())
             self._client.end("Connection lost")
             self._close()
         if self._timer is not None:
@@ -225,6 +214,25 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         self._watch()
+
+    def _last_words(self) -> bytes:
+        """What the next hop said before it reset the connection: writing may fail before its refusal of the content was read."""
+        connected = self._transport.get_extra_info("socket") if self._transport is not None else None
+        try:
+            return os.read(connected.fileno(), LAST_WORDS) if connected is not None else b""
+        except OSError:
+            return b""
+
+    def _done(self) -> None:
+        """Give the connection back, unless a part of the content has not left: the next hop would read the rest as commands."""
+        self._finish()
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.end("Refused before the end of data")
+            return
+        self._owner.free(self)
+        if self.ready:
+            # Idle now; had the next begun, a short limit in between would move the timer twice a message.
+            self._watch()
 
     def _finish(self) -> None:
         """Hand out what became of the transaction, if one was running."""

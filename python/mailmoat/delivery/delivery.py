@@ -29,7 +29,17 @@ WORDS: Final = {DEFERRED: "deferred", DELIVERED: "delivered", FAILED: "failed"}
 class Delivery:
     """A transaction for a transport: the recipients of one message that have no outcome yet."""
 
-    __slots__ = ("_due", "_expired", "_outcomes", "_remote", "_stranded", "indexes", "message", "waiting")
+    __slots__ = (
+        "_due",
+        "_expired",
+        "_interrupted",
+        "_outcomes",
+        "_remote",
+        "_stranded",
+        "indexes",
+        "message",
+        "waiting",
+    )
 
     def __init__(self, waiting: Waiting, message: Message) -> None:
         self.waiting = waiting
@@ -44,6 +54,7 @@ class Delivery:
         self._remote = ""
         self._due = 0
         self._stranded = False
+        self._interrupted = False
 
     def begin(self) -> None:
         """Try the recipients that are pending, or settle at once when there are none."""
@@ -72,6 +83,8 @@ class Delivery:
             outcomes = [(index, state or FAILED, reply) for index, state, reply in outcomes]
         elif deferred:
             self._due = self._next_due()
+            # That it went away in the middle says nothing of the message either; but who knows what it cannot bear: no sooner.
+            self._interrupted = all(reply.startswith("421") for _, state, reply in outcomes if state == DEFERRED)
         self._outcomes += outcomes
         self._log(outcomes, record)
         self._settle()
@@ -151,7 +164,7 @@ class Delivery:
         else:
             due = self._due or self._next_due()
             waiting.partition.settle(None, waiting.queue_id, outcomes, due, waiting.attempts)
-            scheduler.later(waiting, due, stranded=self._stranded)
+            scheduler.later(waiting, due, stranded=self._stranded or self._interrupted)
         scheduler.leave()
 
     def _next_due(self) -> int:

@@ -1,8 +1,10 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
 Promises: every submitted transaction is finished exactly once, through the loop; never more connections than the settings
-allow; no connection attempt without a new transaction to send, so a next hop that is down is not hammered: a failed attempt
-defers everything that waits. Transactions wait here without bound: the scheduler bounds them. Called by the scheduler.
+allow; no connection attempt without a transaction that waits, and an attempt that fails while no
+other connection is there defers everything that waits, so a next hop that is down is not hammered. A connection that is long in
+opening, or one refused while others work, holds up nothing: another is tried a little later. Transactions wait here without bound: the
+scheduler bounds them. Called by the scheduler.
 RFC 5321 4.5.4.1, 5.1 (all addresses of a host are tried).
 """
 
@@ -13,16 +15,26 @@ from collections import deque
 from functools import partial
 from ipaddress import ip_address
 from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from mailmoat import clock
 from mailmoat._native import Client
 from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection
+from mailmoat.delivery.time_limits import in_order
 
 if TYPE_CHECKING:
-    from mailmoat.delivery.attempt import Timers, Transaction
+    from mailmoat.delivery.attempt import Transaction
+    from mailmoat.delivery.time_limits import PoolSettings
+    from mailmoat.delivery.timers import Timers
 
 Refusal: TypeAlias = tuple[int, str]
 """(state 0 deferred or 2 failed, reply) for everything that waits for a connection."""
+
+PATIENCE: Final = 5.0
+"""Seconds that what waits leaves to a connection being opened before another is tried beside it; the next are left more."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+"""Seconds without a new attempt after one that was refused while other connections work."""
 
 
 class Hop(Protocol):
@@ -41,29 +53,6 @@ class Hop(Protocol):
         """TCP port."""
 
 
-class _Settings(Protocol):
-    """What the pool needs of the settings' `delivery`; times in seconds (RFC 5321 4.5.3.2)."""
-
-    @property
-    def connections(self) -> int: ...
-    @property
-    def connect_time(self) -> float: ...
-    @property
-    def greeting_time(self) -> float: ...
-    @property
-    def mail_time(self) -> float: ...
-    @property
-    def rcpt_time(self) -> float: ...
-    @property
-    def data_time(self) -> float: ...
-    @property
-    def block_time(self) -> float: ...
-    @property
-    def end_of_data_time(self) -> float: ...
-    @property
-    def idle_time(self) -> float: ...
-
-
 class Pool:
     """All connections of this worker to one next hop."""
 
@@ -71,7 +60,7 @@ class Pool:
         self,
         loop: asyncio.AbstractEventLoop,
         next_hop: Hop,
-        settings: _Settings,
+        settings: PoolSettings,
         hello_name: str,
         timers: Timers,
     ) -> None:
@@ -83,14 +72,16 @@ class Pool:
         self._timers = timers
         self._limit = settings.connections
         self._connect_time = settings.connect_time
-        self._limits = _limits(settings)
+        self._limits = in_order(settings)
         self._name = f"{next_hop.kind}:{_endpoint(next_hop.host, next_hop.port)}"
         self._waiting: deque[Transaction] = deque()
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
-        self._openings: set[asyncio.Task[Connection | Refusal]] = set()
-        # An attempt failed while other connections work: the next hop wants no more of them now.
-        self._narrow = False
+        # Each with the time from which on it holds up nothing any more.
+        self._openings: dict[asyncio.Task[Connection | Refusal], float] = {}
+        # After an attempt that failed while other connections work: the next hop wants no more of them now.
+        self._pause = 0.0
+        self._not_before = 0.0
         self._closing = False
 
     @property
@@ -110,6 +101,11 @@ class Pool:
             return
         self._waiting.append(transaction)
         self._serve()
+
+    def due(self) -> None:
+        """Look again whether what waits needs another connection."""
+        if self._waiting:
+            self._serve()
 
     def close(self) -> None:
         """Defer what waits, end idle connections; running transactions go on to their end."""
@@ -134,7 +130,7 @@ class Pool:
         while self._waiting:
             if connection.begin(self._waiting.popleft()):
                 return
-        self._narrow = False
+        self._not_before = 0.0
         if self._closing:
             connection.quit()
         else:
@@ -154,7 +150,7 @@ class Pool:
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._narrow = False
+        self._not_before = 0.0
         if self._waiting:
             self._serve()
 
@@ -168,14 +164,21 @@ class Pool:
             if connection.ready:
                 self.free(connection)
                 return
-        if self._narrow or self.connections >= self._limit or len(self._openings) >= len(self._waiting):
-            return
+        now = clock.monotonic()
+        hopeful = sum(now < late for late in self._openings.values())
+        if now >= self._not_before and self.connections < self._limit and hopeful < len(self._waiting):
+            self._begin_opening()
+
+    def _begin_opening(self) -> asyncio.Task[Connection | Refusal]:
+        patience = PATIENCE * (1 + len(self._openings))
         opening = self._loop.create_task(self._open())
-        self._openings.add(opening)
+        self._openings[opening] = clock.monotonic() + patience
         opening.add_done_callback(self._opened)
+        self._timers.after(patience, self)
+        return opening
 
     def _opened(self, opening: asyncio.Task[Connection | Refusal]) -> None:
-        self._openings.discard(opening)
+        del self._openings[opening]
         if opening.cancelled():
             return
         if error := opening.exception():
@@ -190,13 +193,18 @@ class Pool:
             self._failed(DEFERRED, "421 4.4.2 Connection lost after EHLO")
         else:
             self._connections.add(result)
+            self._pause = 0.0
             self.free(result)
 
     def _failed(self, state: int, reply: str) -> None:
         """No connection could be opened. While others work they take what waits; otherwise it all shares the fate."""
-        self._narrow = self.connections > 0
-        if not self._narrow:
+        if self.connections == 0:
+            self._pause = 0.0
             self._defer_waiting(state, reply)
+            return
+        self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
+        self._not_before = clock.monotonic() + self._pause
+        self._timers.after(self._pause, self)
 
     async def _open(self) -> Connection | Refusal:
         """Give a ready connection to the first of the next hop's addresses that serves, or what the last said."""
@@ -253,19 +261,6 @@ class Pool:
 
 def _same(connection: Connection) -> Connection:
     return connection
-
-
-def _limits(settings: _Settings) -> tuple[float, ...]:
-    """Give the limits in the order of `Client.timeout_kind`."""
-    return (
-        settings.greeting_time,
-        settings.mail_time,
-        settings.rcpt_time,
-        settings.data_time,
-        settings.block_time,
-        settings.end_of_data_time,
-        settings.idle_time,
-    )
 
 
 def _endpoint(host: str, port: int) -> str:

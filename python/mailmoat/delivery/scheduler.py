@@ -5,13 +5,14 @@ spool; what becomes of it then is delivery.py's. After `close` nothing begins: w
 
 At most `ACTIVE_PER_CONNECTION` messages for each connection are in memory; the others wait by queue id alone, in the order they
 became due. A next hop that cannot be reached is tried again by one message at a time with growing pauses; the rest of the queue
-waits untouched, so that an outage costs the same with ten messages as with a million. When it answers again, those that it
-was deferred by come back at once.
+waits untouched, so that an outage costs the same with ten messages as with a million. When nothing is due that could try, the worker
+sees it by `unasked` and asks. When it answers again, all that the outage deferred comes back at once.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mailmoat._native import Message, Partition
-    from mailmoat.delivery.attempt import Timers
+    from mailmoat.delivery.timers import Timers
     from mailmoat.delivery.transport import Transport
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
@@ -81,7 +82,7 @@ class Scheduler:
         self.figures = figures
         self._transport = transport
         self._ready: deque[Waiting] = deque()
-        # Deferred because the next hop was away, with the keys of their timers.
+        # Deferred because the next hop was away or went away, or so it may be, with the keys of their timers.
         self._stranded: dict[Waiting, int] = {}
         self._most = max(1, settings.delivery.connections * ACTIVE_PER_CONNECTION)
         self._active = 0
@@ -99,6 +100,11 @@ class Scheduler:
         """Messages that are due and wait for their turn."""
         return len(self._ready)
 
+    @property
+    def unasked(self) -> bool:
+        """The next hop is away, some wait for it, and none of them is due: it is to be asked without a message."""
+        return bool(self._pause and self._stranded) and not (self._resting or self._ready or self._active)
+
     def accepted(self, message: Message) -> None:
         """A message has just been put into the worker's own partition; it is still in memory."""
         waiting = Waiting(self, self.store.partition, message.queue_id, message.arrival, 0)
@@ -108,21 +114,25 @@ class Scheduler:
         else:
             self.put(waiting)
 
-    def adopt(self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]]) -> None:
+    def adopt(
+        self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]], *, at_once: bool = False
+    ) -> None:
         """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own.
 
-        A part at a time, so that a million messages do not stop the loop.
+        `at_once`: what was deferred is due, for it was deferred by another next hop. A part at a time, so that a million messages do
+        not stop the loop.
         """
         now, queue_id = clock.wall_ms(), ""
         for queue_id, arrival, due, attempts in islice(schedule, ADOPTED_AT_ONCE):
             waiting = Waiting(self, partition, queue_id, arrival, attempts)
-            if due <= now:
+            if at_once or due <= now:
                 self._ready.append(waiting)
             else:
-                self.timers.after(retry.wait(now, due, self.settings.delivery.retry), waiting)
+                # Perhaps an outage deferred it, which may still last: the end of one brings it back.
+                self._stranded[waiting] = self.timers.after(retry.wait(now, due, self.settings.delivery.retry), waiting)
         self._pump()
         if queue_id and not self.closing:
-            self._loop.call_soon(self.adopt, partition, schedule)
+            self._loop.call_soon(partial(self.adopt, partition, schedule, at_once=at_once))
 
     def put(self, waiting: Waiting) -> None:
         """A message is due."""

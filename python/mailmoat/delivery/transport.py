@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
-    from mailmoat.delivery.attempt import Outcome, Timers, Transaction
+    from mailmoat.delivery.attempt import Outcome, Transaction
+    from mailmoat.delivery.timers import Timers
     from mailmoat.settings import NextHop, Settings
 
 DELIVERED = 1

@@ -140,7 +140,15 @@ class Children:
             self._admin(seat.listeners[0][0], self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts)
             return
         context = WorkerContext(
-            slot, plan.generation, plan.settings, seat.listeners, self._shared, self._lifeline, ready, self._shed
+            slot,
+            plan.generation,
+            plan.settings,
+            seat.listeners,
+            self._shared,
+            self._lifeline,
+            ready,
+            self._shed,
+            plan.new_next_hop,
         )
         self._worker(context)
 

@@ -36,6 +36,8 @@ class WorkerContext:
     """To be called once, when connections are accepted."""
     shed: tuple[int, ...]
     """One non-blocking eventfd per slot: an addition asks the worker of that slot to shed its longest-held session."""
+    new_next_hop: bool = False
+    """What waits in the spool was deferred by another next hop: it is tried at once."""
 
 
 class AdminProcess(Protocol):

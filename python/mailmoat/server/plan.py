@@ -52,6 +52,8 @@ class Plan:
     generation: int
     settings: Settings
     workers: int
+    new_next_hop: bool = False
+    """The plan before had another one, by which all that waits was deferred."""
     addresses: dict[Listener, ListenAddress] = field(default_factory=dict)
     admin: ListenAddress | None = None
     seats: list[Seat] = field(default_factory=list)
@@ -150,7 +152,8 @@ def make(generation: int, settings: Settings, before: Plan | None, most: int, ow
     workers = settings.workers or len(os.sched_getaffinity(0))
     if workers > most:
         maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
-    plan = Plan(generation, settings, min(workers, most))
+    new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
+    plan = Plan(generation, settings, min(workers, most), new_next_hop)
     mistakes = plan.bind(before, most, owner)
     if mistakes:
         plan.discard()

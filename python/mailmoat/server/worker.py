@@ -173,7 +173,7 @@ class Worker:
                 partition, schedule = found
                 maillog.event("partition-adopted", partition=partition.tag, messages=len(schedule))
                 self._store.keep(partition)
-                self._scheduler.adopt(partition, iter(schedule))
+                self._scheduler.adopt(partition, iter(schedule), at_once=self._context.new_next_hop)
         finally:
             self._adopting = None
 
