@@ -372,3 +372,36 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
     ) == {name.encode(): 1 for name in sent}
     assert all(content.endswith(b"\n\ncaf\xc3\xa9\n.dot\n") for content in contents if content not in reports)
     assert all(b"by mx.example.test" in content for content in contents if content not in reports)
+
+
+# --- a next hop that was changed, or is ourselves ---
+
+
+def test_a_changed_next_hop_gets_at_once_what_waits(server):
+    with NextHop(RCPT="451 4.3.0 not today") as hop, NextHop() as other:
+        made = server(
+            start=False, MAILMOAT_WORKERS="1", MAILMOAT_DELIVERY__NEXT_HOP=None, MAILMOAT_DELIVERY__RETRY="1h"
+        )
+        made.config.write_text(f'[delivery]\nnext_hop = "smtp://127.0.0.1:{hop.port}"\n')
+        made.start()
+        with Client(made.port) as client:
+            client.send("one", ALICE)
+        wait_for(lambda: made.logged("delivery-attempt"), what="attempt")
+        made.config.write_text(f'[delivery]\nnext_hop = "smtp://127.0.0.1:{other.port}"\n')
+        made.kill(signal.SIGHUP)
+        wait_for(lambda: other.ids()["one"], 40, "the message at the other next hop")
+        wait_for(made.empty, what="empty spool")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_next_hop_that_is_this_server_is_refused(server, host):
+    made = server(start=False)
+    made.environment["MAILMOAT_DELIVERY__NEXT_HOP"] = f"smtp://{host}:{made.port}"
+    made.start(wait=False)
+    assert made.process.wait(20) == 1
+    (line,) = made.logged("start-refused")
+    assert "delivery.next_hop" in line["reason"]
+    assert "this server itself" in line["reason"]
+    checked = made.cli("check-config")
+    assert checked.returncode == 1
+    assert "this server itself" in checked.stderr + checked.stdout

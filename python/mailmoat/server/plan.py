@@ -2,7 +2,7 @@
 
 The supervisor has one plan in force and, while it reloads, a second one beside it, which either takes over whole or is discarded.
 Sockets of addresses that both name are shared. `make` may fail: ConfigError, with one sentence for each address it could not
-bind; nothing of it is left behind then.
+bind, or where the next hop is one of them; nothing of it is left behind then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mailmoat import maillog
 from mailmoat.errors import ConfigError
-from mailmoat.server import sockets
+from mailmoat.server import own_address, sockets
 from mailmoat.server.refresh import Refresh
 from mailmoat.server.restarts import Restarts
 from mailmoat.server.sockets import ListenAddress
@@ -154,7 +154,7 @@ def make(generation: int, settings: Settings, before: Plan | None, most: int, ow
         maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
     plan = Plan(generation, settings, min(workers, most), new_next_hop)
-    mistakes = plan.bind(before, most, owner)
+    mistakes = own_address.loops(settings) or plan.bind(before, most, owner)
     if mistakes:
         plan.discard()
         raise ConfigError(mistakes)

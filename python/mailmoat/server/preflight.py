@@ -1,4 +1,4 @@
-"""What the machine must have for these settings: the account, the spool directory, files the account can read.
+"""What the machine must have for these settings: the account, the spool directory, files the account can read, a next hop beyond it.
 
 `check` and `warnings` change nothing; the supervisor asks `check` before it starts, `check-config` both at any time. `own_directory` makes
 the spool directory. Both see the files as the account will, where they may: as root they become it for the moment.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.errors import ConfigError
-from mailmoat.server import privileges
+from mailmoat.server import own_address, privileges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ OURS: Final = ("lock", "server.json", "directory.snapshot", "damaged", "partitio
 
 def check(settings: Settings) -> None:
     """ConfigError with one sentence for each thing that is missing or wrong, naming the setting and the fix."""
-    if found := _mistakes(settings):
+    if found := [*own_address.loops(settings), *_mistakes(settings)]:
         raise ConfigError(found)
 
 

@@ -1,0 +1,65 @@
+"""Whether the next hop is this very server: what it accepts would come back to it until it has gone round too often.
+
+Asked by `preflight` and before a plan is made. A name is looked up once, by the system's resolver; one that cannot be found now is no
+mistake, for the client machine knows our own greeting, too. Waits for the resolver alone.
+"""
+
+from __future__ import annotations
+
+import socket  # noqa: TID251 - asks the kernel which addresses are ours; nothing is sent
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailmoat.settings import Settings
+
+Address = IPv4Address | IPv6Address
+
+
+def loops(settings: Settings) -> list[str]:
+    """A sentence with the fix for each own listener that the next hop is."""
+    hop = settings.delivery.next_hop
+    if hop is None or not hop.host:
+        return []
+    listeners = [listener for listener in settings.listen if listener.port == hop.port]
+    addresses = _addresses(hop.host) if listeners else []
+    return [
+        f"delivery.next_hop = {hop}: is this server itself, which listens on {listener}; write where the mailboxes are"
+        for listener in listeners
+        if any(_is_served(ip_address(listener.host), address) for address in addresses)
+    ]
+
+
+def _addresses(host: str) -> list[Address]:
+    try:
+        return [ip_address(host)]
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list({ip_address(str(entry[4][0]).partition("%")[0]) for entry in found})
+
+
+def _is_served(listening: Address, address: Address) -> bool:
+    """Whether a connection to `address` arrives at a listener on `listening`."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.is_unspecified:
+        # Linux connects to loopback.
+        address = IPv4Address("127.0.0.1") if address.version == 4 else IPv6Address("::1")  # noqa: PLR2004 - the version
+    if listening.version != address.version:
+        return False
+    return _is_ours(address) if listening.is_unspecified else listening == address
+
+
+def _is_ours(address: Address) -> bool:
+    """Whether the machine has this address: only to its own can a socket be bound."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the version
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
