@@ -117,6 +117,12 @@ def plain(site: Make) -> Site:
 
 
 @pytest.fixture(scope="session")
+def trusting(site: Make) -> Site:
+    """Clients at 203.0.113.0/24 are ours."""
+    return site(relay__networks="203.0.113.0/24")
+
+
+@pytest.fixture(scope="session")
 def tight(site: Make) -> Site:
     """Small limits."""
     return site(

@@ -39,6 +39,16 @@ class Returned:
         return body.split(b"\r\n\r\n", 1)[1]
 
 
+OURS = "203.0.113.5"
+"""A client that is trusted: what it brings goes back whole."""
+
+
+@pytest.fixture
+def plain(trusting):
+    """In this file."""
+    return trusting
+
+
 @pytest.fixture
 def returned(plain, someone):
     """Sends a message whose recipients the next hop refuses, and gives the report."""
@@ -95,7 +105,7 @@ def test_dsn_05_no_report_about_a_report(plain, someone):
 @row("dsn-06")
 def test_dsn_06_three_parts(returned):
     content = b"Subject: sent\r\nX-Own: field\r\n\r\nthe body\r\n"
-    report = returned(content)[2]
+    report = returned(content, source=OURS)[2]
     assert report.message.get_content_type() == "multipart/report"
     assert report.message.get_param("report-type") == "delivery-status"
     assert [part.get_content_type() for part in report.parts] == [
@@ -237,7 +247,11 @@ def test_dsn_11_international_reports(returned):
 def test_dsn_12_a_long_message_comes_back_as_its_header(returned):
     header = b"Subject: long\r\nX-Own: field\r\n"
     for size, kind in ((10_000, "message/rfc822"), (70_000, "text/rfc822-headers"), (500_000, "text/rfc822-headers")):
-        report = returned(header + b"\r\n" + (b"0123456789" * 7 + b"\r\n") * (size // 72))[2]
+        content = header + b"\r\n" + (b"0123456789" * 7 + b"\r\n") * (size // 72)
+        report = returned(content, source=OURS)[2]
         assert report.parts[2].get_content_type() == kind
         assert header in report.octets
         assert len(report.octets) < size + 5000 if kind == "message/rfc822" else len(report.octets) < 10_000
+    assert returned(header + b"\r\nshort\r\n")[2].parts[2].get_content_type() == "text/rfc822-headers", (
+        "nobody vouches for this sender"
+    )

@@ -234,7 +234,7 @@ def test_lmtp_answers_for_each_recipient(server):
     (report,) = hop.to("sender@remote.test")
     assert report.sender == ""
     assert b"Final-Recipient: rfc822; bob@example.test\r\n" in report.content
-    assert b"alice" not in report.content.partition(b"message/delivery-status")[2].partition(b"message/rfc822")[0]
+    assert b"alice" not in report.content.partition(b"message/delivery-status")[2].partition(b"text/rfc822-headers")[0]
 
 
 def test_a_message_for_a_maildir_lies_there_whole(server):

@@ -63,13 +63,35 @@ def test_a_550_makes_exactly_one_report_to_the_sender(server, stage):
     assert (recipient["Action"], recipient["Status"]) == ("failed", "5.7.1")
     assert recipient["Diagnostic-Code"] == f"smtp; {reply}"
     assert recipient["Remote-MTA"] == "dns; [127.0.0.1]"
-    assert returned.get_content_type() == "message/rfc822"
-    original = returned.get_payload()[0]
+    assert returned.get_content_type() == "text/rfc822-headers"
+    original = email.message_from_string(returned.get_payload(), policy=email.policy.SMTP)
     assert original["Message-ID"] == "<one@remote.test>"
-    assert original.get_content() == "the body\r\n"
     assert f"id {queue_id}" in original["Received"]
+    assert b"the body" not in received.content, "anybody could have sent it in this name"
     (line,) = made.logged("report-made")
     assert (line["about"], line["to"], line["recipients"]) == (queue_id, [SENDER], [ALICE])
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(10, "message/rfc822"), (100_000, "message/rfc822"), (110_000, "text/rfc822-headers")]
+)
+def test_what_a_client_of_ours_brought_goes_back_up_to_the_size_that_is_set(server, size, kind):
+    """Wherever the content is: of 100,000 octets the body is in a file."""
+    with NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok") as hop:
+        made = start(
+            server,
+            hop,
+            MAILMOAT_RELAY__NETWORKS="127.0.0.0/8",
+            MAILMOAT_DELIVERY__RETURN_SIZE="105000",
+            MAILMOAT_LIMITS__MEMORY_CONTENT="50000",
+        )
+        with Client(made.port) as client:
+            client.send("one", ALICE, body=b"12345678\r\n" * (size // 10))
+        wait_for(lambda: hop.messages, what="report")
+        (received,) = hop.messages
+    returned = read(received)[3]
+    assert returned.get_content_type() == kind
+    assert received.content.count(b"12345678\r\n") == (size // 10 if kind == "message/rfc822" else 0)
 
 
 def test_one_report_for_all_that_failed_and_for_none_that_did_not(server):

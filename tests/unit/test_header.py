@@ -98,7 +98,8 @@ def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
         assert kept.octets().endswith(HEADER)
         assert kept.size == len(whole(kept))
         assert report._original(kept) == whole(kept)
-        assert not report._may_return_whole(kept, 50_000)
+        assert report._may_return_whole(kept, kept.size)
+        assert not report._may_return_whole(kept, kept.size - 1)
         local = b"".join(_local_form(kept, ["x@example.test"]))
         assert local.endswith(whole(kept).replace(b"\r\n", b"\n"))
     assert [entry["size"] for entry in list_spool(str(tmp_path))] == [message.size]

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
-from mailmoat.delivery.ndr_policy import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Report, forged, judge
+from mailmoat.delivery.ndr_policy import (
+    DISABLED,
+    FORGED,
+    NULL_REVERSE_PATH,
+    ROUTE,
+    Report,
+    forged,
+    inside,
+    judge,
+    passed,
+)
 from mailmoat.senderid.claims import Claim, Finding, Identity
 from mailmoat.senderid.stamps import stamps
 from mailmoat.senderid.values import Result, Scope, Status
@@ -60,3 +72,29 @@ def test_no_report_goes_where_the_next_hop_could_send_it_on(sender, told):
 )
 def test_only_mail_from_in_our_own_stamp_on_top(octets, expected):
     assert forged(octets) is expected
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (stamped(stamp(Identity.PRA, Status.FAIL), stamp(Identity.MAIL_FROM, Status.PASS)), True),
+        (stamped(stamp(Identity.PRA, Status.PASS, place="smtp.mailfrom")), False),
+        (stamped(stamp(Identity.HELO, Status.PASS)), False),
+        *((stamped(stamp(Identity.MAIL_FROM, status)), False) for status in Status if status is not Status.PASS),
+        (stamped(stamp(Identity.MAIL_FROM, Status.NONE, '"\t spf=pass smtp.mailfrom="@remote.tld')), False),
+        (RECEIVED + stamped(stamp(Identity.MAIL_FROM, Status.PASS)), False),
+        (RECEIVED, False),
+    ],
+)
+def test_only_a_sender_whom_spf_passed_gets_the_message_back(octets, expected):
+    assert passed(octets) is expected
+    verdict = judge("user@remote.tld", enabled=True, copy_to=None, octets=octets)
+    assert verdict is FORGED or verdict.whole is expected
+
+
+def test_a_sender_whose_client_is_ours_gets_the_message_back():
+    assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED, trusted=True).whole
+    networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+    assert [inside(client, networks) for client in ("10.1.2.3", "2001:db8::1", "192.0.2.1", "", "host.test")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip

@@ -127,6 +127,7 @@ class Delivery:
             copy_to=ndr.copy_to,
             octets=message.octets(),
             domains=relay.local_domains + relay.relay_domains,
+            trusted=ndr_policy.inside(message.client, relay.networks),
         )
         if isinstance(verdict, ndr_policy.Suppressed):
             maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
@@ -135,7 +136,7 @@ class Delivery:
         failures = [self._failure(index, reply) for index, reply in failed]
         try:
             queue_id = scheduler.store.next_queue_id()
-            made = report.make(message, failures, verdict.recipients, queue_id, scheduler.settings)
+            made = report.make(message, failures, verdict, queue_id, scheduler.settings)
             scheduler.store.insert(_Reported(self, made, addresses), made)
         except Exception as error:  # noqa: BLE001 - the joint: a mistake of ours must not lose the message's place in the queue
             self.not_reported(maillog.describe(error))

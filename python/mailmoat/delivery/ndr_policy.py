@@ -3,19 +3,23 @@
 Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can
 never report to each other about reports (RFC 5321 4.5.5, RFC 3464 2); nor does one whose reverse-path our own stamp calls forged,
 so that nobody is bombarded with reports about what he did not send; nor one whose reverse-path at a domain of ours the next hop
-could take for a way to another server: the report would be relayed to whom it names. The scheduler asks once per message with failed recipients.
+could take for a way to another server: the report would be relayed to whom it names. What a stranger wrote goes back only to a sender
+of whom something vouches that it is the sender; anybody else gets the header section alone. The scheduler asks once per message with
+failed recipients.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable, Iterator
+    from ipaddress import IPv4Network, IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Report:
     """A report is owed; its envelope has a null reverse-path and these recipients."""
 
     recipients: tuple[str, ...]
+    whole: bool = False
+    """The message may go back whole; else its header section."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +45,24 @@ ROUTE: Final = Suppressed("sender-may-be-a-route")
 
 _STAMP: Final = b"Authentication-Results: "
 _FAILED: Final = re.compile(rb'\t(?:spf|sender-id)=fail(?: reason="[^"]*")? smtp\.mailfrom=')
+_PASSED: Final = re.compile(rb"\tspf=pass smtp\.mailfrom=")
 _ROOM: Final = 4096
 """Octets our stamp has room in: a line for each of three identities."""
 
 
 def judge(
-    reverse_path: str, *, enabled: bool, copy_to: str | None, octets: bytes = b"", domains: Container[str] = ()
+    reverse_path: str,
+    *,
+    enabled: bool,
+    copy_to: str | None,
+    octets: bytes = b"",
+    domains: Container[str] = (),
+    trusted: bool = False,
 ) -> Report | Suppressed:
     """What becomes of the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
-    `octets` is the message or the beginning of it, with the stamps of its acceptance on top. `enabled` and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
+    `octets` is the message or the beginning of it, with the stamps of its acceptance on top; `trusted`: a client of ours brought
+    it. `enabled` and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
     `domains` are those we take mail for.
     """
     if not reverse_path:
@@ -59,9 +73,10 @@ def judge(
         return FORGED
     if _may_route(reverse_path, domains):
         return ROUTE
+    whole = trusted or passed(octets)
     if copy_to and copy_to.lower() != reverse_path.lower():
-        return Report((reverse_path, copy_to))
-    return Report((reverse_path,))
+        return Report((reverse_path, copy_to), whole)
+    return Report((reverse_path,), whole)
 
 
 def _may_route(reverse_path: str, domains: Container[str]) -> bool:
@@ -74,16 +89,31 @@ def _may_route(reverse_path: str, domains: Container[str]) -> bool:
 
 
 def forged(octets: bytes) -> bool:
-    """Whether the stamp on top says that MAIL FROM's domain does not permit where the message came from.
+    """Whether the stamp on top says that MAIL FROM's domain does not permit where the message came from."""
+    return any(_FAILED.match(line) for line in _results(octets))
 
-    Only we write above our own Received, so what a stranger sent never stands there (RFC 8601 5); the stamp has a line for each
-    identity, and no value can begin one.
-    """
-    if not octets.startswith(_STAMP):
+
+def passed(octets: bytes) -> bool:
+    """Whether the stamp on top says that MAIL FROM's domain permits where the message came from (RFC 7208 8.3)."""
+    return any(_PASSED.match(line) for line in _results(octets))
+
+
+def inside(client: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether the client that brought a message is in one of these networks; False for what is no IP address."""
+    try:
+        address = ip_address(client)
+    except ValueError:
         return False
-    for line in octets[:_ROOM].split(b"\r\n")[1:]:
-        if not line.startswith(b"\t"):
-            break
-        if _FAILED.match(line):
-            return True
-    return False
+    return any(address in network for network in networks)
+
+
+def _results(octets: bytes) -> Iterator[bytes]:
+    """The lines of our stamp, one for each identity.
+
+    Only we write above our own Received, so what a stranger sent never stands there (RFC 8601 5), and no value can begin a line.
+    """
+    if octets.startswith(_STAMP):
+        for line in octets[:_ROOM].split(b"\r\n")[1:]:
+            if not line.startswith(b"\t"):
+                return
+            yield line

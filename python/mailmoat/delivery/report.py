@@ -1,6 +1,7 @@
 """Makes the report about a message's failed recipients as a message of the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
 
-It has a null reverse-path, so none is ever made about it. Reads the header section of a content file; raises nothing else.
+It has a null reverse-path, so none is ever made about it. Reads what it returns of a content file, and of one that cannot be read returns what is
+at hand. Raises nothing.
 """
 
 from __future__ import annotations
@@ -13,17 +14,16 @@ from mailmoat.delivery.dsn import Reported, make_report
 from mailmoat.delivery.returned import MAX_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mailmoat._native import Message
     from mailmoat.delivery.dsn import Failure
+    from mailmoat.delivery.ndr_policy import Report
     from mailmoat.settings import Settings
 
 
-def make(
-    message: Message, failures: list[Failure], recipients: Sequence[str], queue_id: str, settings: Settings
-) -> Message:
-    """The report about `message`, to `recipients`, under a queue id of its own."""
+def make(message: Message, failures: list[Failure], verdict: Report, queue_id: str, settings: Settings) -> Message:
+    """The report about `message` that `verdict` asks for, under a queue id of its own."""
+    whole = verdict.whole and _may_return_whole(message, settings.delivery.return_size)
+    original = _original(message, message.size if whole else MAX_HEADER)
     now = clock.wall_ms()
     domain = settings.relay.default_domain or settings.hostname
     content = make_report(
@@ -31,8 +31,8 @@ def make(
         postmaster=f"postmaster@{domain}",
         message=Reported(message.queue_id, message.arrival, message.reverse_path, message.client),
         failures=failures,
-        original=_original(message),
-        return_whole=_may_return_whole(message, settings.delivery.return_size),
+        original=original,
+        return_whole=whole and len(original) == message.size,
         date_ms=now,
         message_id=f"<{queue_id}@{settings.hostname}>",
         boundary=f"report.{queue_id}",
@@ -41,9 +41,9 @@ def make(
         queue_id=queue_id,
         arrival=now,
         reverse_path="",
-        recipients=list(recipients),
+        recipients=list(verdict.recipients),
         content=content,
-        smtputf8=not all(address.isascii() for address in recipients),
+        smtputf8=not all(address.isascii() for address in verdict.recipients),
     )
 
 
@@ -54,16 +54,16 @@ def _may_return_whole(message: Message, most: int) -> bool:
     """
     if message.eight_bit and message.reverse_path.isascii():
         return False
-    return message.content_path is None and message.size <= most
+    return message.size <= most
 
 
-def _original(message: Message) -> bytes:
-    """The message, or the beginning of it that holds the header section."""
+def _original(message: Message, most: int = MAX_HEADER) -> bytes:
+    """The message; of one with a content file the trace and the first `most` octets of the file, which hold the header section."""
     octets = message.octets()
     if message.content_path is None:
         return octets
     try:
         with Path(message.content_path).open("rb") as content:
-            return octets + content.read(MAX_HEADER)
+            return octets + content.read(most)
     except OSError:
         return octets

@@ -247,7 +247,7 @@ class DeliverySettings(Branch):
         Form(f"octets, up to {forms.show_size(returned.LARGEST)}, such as 50000 or 64KiB", forms.show_size),
     ] = Field(
         default=50_000,
-        description="Octets up to which a message goes back whole in a report; of a longer one the header section.",
+        description="Octets up to which a message goes back whole in a report to a sender who is known to be the sender; otherwise the header section.",
     )
 
 
