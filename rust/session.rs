@@ -140,6 +140,8 @@ pub enum Verdict {
     Pass,
     /// At RCPT: accept the recipient now and report it as failed with this reply afterwards.
     Report(Reply),
+    /// At RCPT: accept the recipient; the message goes to this address instead.
+    Redirect(Address),
     /// Refuse with this reply, 4yz or 5yz.
     Refuse(Reply),
     /// At content stages: say 250 and keep nothing.
@@ -783,9 +785,14 @@ impl Session {
     }
 
     fn decided(&mut self, question: Question, verdict: Verdict) -> Flow {
+        let mut redirected = None;
         let report = match verdict {
             Verdict::Refuse(reply) => return self.refused(&question, reply),
             Verdict::Report(reply) => Some(reply),
+            Verdict::Redirect(address) => {
+                redirected = Some(address);
+                None
+            }
             Verdict::Discard => {
                 if let Some(transaction) = &mut self.transaction {
                     transaction.discard = true;
@@ -806,6 +813,7 @@ impl Session {
             }
             Question::Rcpt(address) => {
                 let accepted = Reply::new(250, "2.1.5", address.to_string());
+                let address = redirected.unwrap_or(address);
                 if let Some(transaction) = &mut self.transaction {
                     if transaction.recipients.iter().any(|(known, _)| known.is_same_mailbox(&address)) {
                         self.idle += 1;

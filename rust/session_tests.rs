@@ -190,6 +190,19 @@ fn submitter_is_offered_and_taken_only_when_on() {
 }
 
 #[test]
+fn a_redirected_recipient_is_told_as_asked_and_kept_once() {
+    let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@example.test>\r\nRCPT TO:<ann@example.test>\r\n");
+    session.take_output();
+    let ann = Address::parse(b"ann@example.test", &Limits::default()).unwrap();
+    session.answer(Verdict::Redirect(ann.clone()));
+    session.answer(Verdict::Pass);
+    assert_eq!(session.take_output(), b"250 2.1.5 postmaster@example.test\r\n250 2.1.5 ann@example.test\r\n");
+    assert_eq!(session.transaction().unwrap().recipients, [(ann, None)]);
+}
+
+#[test]
 fn holds_each_5yz_after_earlier_replies_and_nothing_else() {
     let stream = "EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@far.test>\r\nRCPT TO:<x@example.test>\r\nRCPT TO:<y@far.test>\r\nQUIT\r\n";
     let said = say(Config { tarpit: 5000, ..config() }, stream);

@@ -271,6 +271,8 @@ class Session:
     def refuse(self, code: int, enhanced: str, text: str) -> int: ...
     def report(self, code: int, enhanced: str, text: str) -> int:
         """At RCPT: accept now, and report the recipient as failed with this reply afterwards."""
+    def redirect(self, address: Address) -> int:
+        """At RCPT: accept the recipient as given; the message goes to this address instead."""
     def discard(self) -> int:
         """At content stages: tell the peer 250 and keep nothing."""
     def release(self) -> int: ...

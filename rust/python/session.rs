@@ -80,6 +80,10 @@ impl Session {
         self.verdict(Verdict::Report(Reply::new(code, enhanced, text)))
     }
 
+    fn redirect(&mut self, address: &Address) -> u8 {
+        self.verdict(Verdict::Redirect(address.0.clone()))
+    }
+
     fn discard(&mut self) -> u8 {
         self.verdict(Verdict::Discard)
     }

@@ -374,6 +374,20 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
     assert all(b"by mx.example.test" in content for content in contents if content not in reports)
 
 
+def test_postmaster_is_read_by_whom_the_settings_name(server):
+    with NextHop() as hop:
+        made = server(MAILMOAT_WORKERS="1", MAILMOAT_RECIPIENTS__POSTMASTER="ann@elsewhere.test", **to(hop))
+        with Client(made.port) as client:
+            client.say("MAIL FROM:<sender@remote.test>", "250")
+            assert "PostMaster@example.test" in client.say("RCPT TO:<PostMaster@example.test>", "250")
+            for line, code in (("RCPT TO:<postmaster>", "250"), (f"RCPT TO:<{ALICE}>", "250"), ("DATA", "354")):
+                client.say(line, code)
+            client.say("Subject: a\r\n\r\nb\r\n.", "250")
+        wait_for(lambda: hop.messages, what="message")
+        assert hop.messages[0].recipients == ["ann@elsewhere.test", ALICE]
+        assert [line["to"] for line in made.logged("recipient-redirected")] == ["ann@elsewhere.test"] * 2
+
+
 # --- a next hop that was changed, or is ourselves ---
 
 

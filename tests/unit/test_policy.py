@@ -40,6 +40,16 @@ class Directory:
         return self.answers.get(recipient.local, Answer.ABSENT)
 
 
+def test_postmaster_goes_to_whom_the_settings_name():
+    directory = Directory()
+    redirected = RecipientFilter(load(RECIPIENTS__POSTMASTER="Ann@Example.test"), directory)
+    for recipient in ("postmaster@example.test", "PostMaster@bücher.test"):
+        assert redirected.on_rcpt(OUTSIDE, address(recipient)) == Pass(redirected=address("Ann@example.test"))
+        assert RecipientFilter(load(), directory).on_rcpt(OUTSIDE, address(recipient)) is PASS
+    assert redirected.on_rcpt(OUTSIDE, address("postmaster@partner.test")) is PASS, "it is not ours to redirect"
+    assert Pass((b"A: b\r\n",)).and_then(Pass(redirected=address("a@b.test"))).redirected == address("a@b.test")
+
+
 @pytest.mark.parametrize(
     ("recipient", "passes"),
     [

@@ -49,15 +49,17 @@ class Pass:
     """Go on to the next agent; `stamps` are whole header fields, CRLF-ended, for the top of the message.
 
     `dropped`, at a content stage: recipients whose copy is discarded, while the message goes to the rest. The client hears
-    nothing of it. With nobody left it is a discard.
+    nothing of it. With nobody left it is a discard. `redirected`, at RCPT: the address that gets the message instead of the recipient,
+    whom the client is told to be accepted.
     """
 
     stamps: tuple[bytes, ...] = ()
     dropped: tuple[Address, ...] = ()
+    redirected: Address | None = None
 
     def and_then(self, other: Pass) -> Pass:
         """What both say together, this one first."""
-        return Pass(self.stamps + other.stamps, self.dropped + other.dropped)
+        return Pass(self.stamps + other.stamps, self.dropped + other.dropped, other.redirected or self.redirected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Refuse recipients this organisation does not have, before any content is sent (behaviours 2; RFC 5321 3.3, 4.5.1, 7.9).
 
-Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain. A directory that
+Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and
+delivered to `recipients.postmaster` where that is set. A directory that
 cannot answer never turns into "user unknown": it costs a 451. With lookup off an absent recipient is accepted and reported
 later, so that the dialogue tells a harvester nothing.
 
@@ -14,11 +15,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Address
 from mailmoat.directory import Answer
-from mailmoat.policy.agent import PASS, Agent, Reject, Reply, Report, Tempfail
+from mailmoat.policy.agent import PASS, Agent, Pass, Reject, Reply, Report, Tempfail
 
 if TYPE_CHECKING:
-    from mailmoat._native import Address
     from mailmoat.directory import Directory
     from mailmoat.policy.agent import SessionView, Verdict
     from mailmoat.settings import Settings
@@ -45,7 +46,7 @@ _ANSWERED: Final = {
     Answer.ABSENT: Standing.ABSENT,
     Answer.UNKNOWN: Standing.UNKNOWN,
 }
-_PASSED: Final = frozenset({Standing.ELSEWHERE, Standing.POSTMASTER, Standing.UNFILTERED, Standing.EXISTS})
+_PASSED: Final = frozenset({Standing.ELSEWHERE, Standing.UNFILTERED, Standing.EXISTS})
 
 
 class RecipientFilter(Agent):
@@ -59,11 +60,15 @@ class RecipientFilter(Agent):
         self._relayed = frozenset(settings.relay.relay_domains)
         self._delimiter = settings.recipients.delimiter
         self._lookup = settings.recipients.lookup
+        postmaster = settings.recipients.postmaster
+        self._postmaster = Pass(redirected=Address.parse(postmaster)) if postmaster else PASS
         self._directory = directory
 
     def on_rcpt(self, session: SessionView, recipient: Address) -> Verdict:  # noqa: ARG002 - the agent's signature
         """550 5.1.1 for a blocked or absent recipient, 451 when nobody can tell."""
         standing = self.standing(recipient)
+        if standing is Standing.POSTMASTER:
+            return self._postmaster
         if standing in _PASSED:
             return PASS
         if standing is Standing.BLOCKED:

@@ -345,6 +345,14 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(verdict, Pass):
             if verdict.stamps:
                 self._stamp(session, verdict.stamps)
+            if verdict.redirected is not None:
+                maillog.event(
+                    "recipient-redirected",
+                    session=self.session_id,
+                    recipient=str(recipient),
+                    to=str(verdict.redirected),
+                )
+                return session.redirect(verdict.redirected)
             if verdict.dropped:
                 session.drop([str(dropped) for dropped in verdict.dropped])
             return session.pass_()

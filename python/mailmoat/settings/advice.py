@@ -90,5 +90,11 @@ def _senderid(settings: Settings) -> Iterator[str]:
 def _delivery(settings: Settings) -> Iterator[str]:
     if settings.delivery.next_hop is None:
         yield "delivery.next_hop is not set: accepted messages stay in the spool until they expire"
+    hop = settings.delivery.next_hop
+    if hop is not None and hop.host and settings.relay.local_domains and not settings.recipients.postmaster:
+        yield (
+            "recipients.postmaster is not set: postmaster is taken at each local domain (RFC 5321 4.5.1); who reads it? "
+            "Name an address, or the next hop must know postmaster at each of them"
+        )
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 wants"

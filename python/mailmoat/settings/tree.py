@@ -149,6 +149,14 @@ class RecipientsSettings(Branch):
         default="+",
         description="Characters that begin a subaddress: `alice+tag` exists when `alice` does. Empty = off.",
     )
+    postmaster: Annotated[
+        str | None,
+        PlainValidator(values.optional(values.mailbox)),
+        Form("an address such as admin@example.com", forms.show),
+    ] = Field(
+        default=None,
+        description="Address that gets what is sent to postmaster at a local domain, which is always taken. Without one the next hop must know it.",
+    )
     blocked: Recipients = Field(
         default=(), description="Recipients refused although they exist, and their subaddresses with them."
     )
