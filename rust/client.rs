@@ -58,8 +58,8 @@ use crate::reply::greeting;
 
 use reply::{MAX_TEXT, Reader, Reply};
 use stuffing::{Stream, Stuffer};
-pub use transaction::Outcome;
-use transaction::{Fate, Offers, Transaction};
+use transaction::{Fate, Transaction};
+pub use transaction::{Offers, Outcome};
 
 /// Most lines of a reply; to EHLO more, each of them being an extension.
 const MAX_LINES: usize = 100;
@@ -198,6 +198,11 @@ impl Client {
     /// Why a connection closed before it was ever ready: state for every message that waits for it, and the reply.
     pub fn refusal(&self) -> Option<&(State, String)> {
         self.refusal.as_ref()
+    }
+
+    /// What the next hop offers; None before the connection is set up.
+    pub fn offers(&self) -> Option<&Offers> {
+        self.opened.then_some(&self.offers)
     }
 
     /// The connection closed before anything but 421 was answered to the transaction: where the connection had been kept idle,

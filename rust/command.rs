@@ -63,17 +63,28 @@ pub struct MailParameters {
 }
 
 /// Which parameters may be used.
+#[allow(clippy::struct_excessive_bools)] // one for each extension that can be off
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offers {
     /// EHLO was said, so there are extensions at all.
     pub extended: bool,
     /// SUBMITTER is one of them.
     pub submitter: bool,
+    /// 8BITMIME is.
+    pub eight_bit: bool,
+    /// SMTPUTF8 is.
+    pub smtputf8: bool,
 }
 
 impl Offers {
     fn has(self, keyword: &str) -> bool {
-        self.extended && (self.submitter || keyword != SUBMITTER)
+        self.extended
+            && match keyword {
+                SUBMITTER => self.submitter,
+                BODY => self.eight_bit,
+                SMTPUTF8 => self.smtputf8,
+                _ => true,
+            }
     }
 }
 
@@ -169,13 +180,15 @@ static VERBS: &[(&str, Verb)] = &[
 /// A parameter's keyword and what reads its value into the parameters; without a reader it is known and not offered.
 type Row<P> = (&'static str, Option<fn(&mut P, Option<&[u8]>) -> Result<(), &'static str>>);
 
+const BODY: &str = "BODY";
+const SMTPUTF8: &str = "SMTPUTF8";
 const SUBMITTER: &str = "SUBMITTER";
 
 /// Parameters of MAIL. An extension is switched on by giving its row a reader.
 static MAIL_PARAMETERS: &[Row<MailParameters>] = &[
     ("SIZE", Some(MailParameters::read_size)),
-    ("BODY", Some(MailParameters::read_body)),
-    ("SMTPUTF8", Some(MailParameters::read_smtputf8)),
+    (BODY, Some(MailParameters::read_body)),
+    (SMTPUTF8, Some(MailParameters::read_smtputf8)),
     (SUBMITTER, Some(MailParameters::read_submitter)),
     ("RET", None),         // DSN, RFC 3461 4.3
     ("ENVID", None),       // DSN, RFC 3461 4.4
@@ -381,7 +394,7 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
-    const OFFERS: Offers = Offers { extended: true, submitter: false };
+    const OFFERS: Offers = Offers { extended: true, submitter: false, eight_bit: true, smtputf8: true };
 
     fn read(line: &[u8]) -> Result<Command<'_>, Malformed> {
         parse(line, &Limits::default(), OFFERS)
@@ -521,7 +534,7 @@ mod tests {
 
     #[test]
     fn without_ehlo_there_are_no_parameters() {
-        let plain = |line| parse(line, &Limits::default(), Offers { extended: false, submitter: true });
+        let plain = |line| parse(line, &Limits::default(), Offers { extended: false, submitter: true, ..OFFERS });
         assert!(matches!(plain(b"MAIL FROM:<a@b> SIZE=3"), Err(Malformed::UnknownParameter(_))));
         assert!(matches!(plain(b"MAIL FROM:<a@b> SUBMITTER=a@b"), Err(Malformed::UnknownParameter(_))));
         assert_eq!(plain(b"MAIL FROM:<a@b> "), Ok(mail(mailbox("a@b"))));
@@ -531,7 +544,7 @@ mod tests {
     fn a_submitter_is_a_mailbox_in_xtext() {
         let submitter = |value: &str| {
             let line = format!("MAIL FROM:<> SUBMITTER={value}");
-            match parse(line.as_bytes(), &Limits::default(), Offers { extended: true, submitter: true }) {
+            match parse(line.as_bytes(), &Limits::default(), Offers { submitter: true, ..OFFERS }) {
                 Ok(Command::Mail { parameters, .. }) => Ok(parameters.submitter.unwrap().to_string()),
                 other => Err(format!("{other:?}")),
             }

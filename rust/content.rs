@@ -119,6 +119,8 @@ pub enum Fault {
     NulInHeader,
     /// A line over the limit (RFC 5321 4.5.3.1.6).
     LineTooLong,
+    /// An octet above 127, which nobody could pass on (RFC 6152 3).
+    EightBit,
     /// The content file could not be written.
     Storage,
 }
@@ -138,6 +140,8 @@ pub struct ContentRules {
     pub bare: BareNewline,
     /// Treatment of a NUL in the header section.
     pub nul: NulInHeader,
+    /// Octets above 127 are taken.
+    pub eight_bit: bool,
     /// Directory for the files of content still being received.
     pub loose_dir: PathBuf,
 }
@@ -323,6 +327,9 @@ impl Decoder {
         if rules.size > 0 && self.size > rules.size {
             self.fail(Fault::TooLarge);
         }
+        if !rules.eight_bit && !octets.is_ascii() {
+            self.fail(Fault::EightBit);
+        }
         if self.fault.is_none() {
             self.store(octets);
         }
@@ -410,6 +417,7 @@ mod tests {
             memory: 0,
             bare: BareNewline::Refuse,
             nul: NulInHeader::Refuse,
+            eight_bit: true,
             loose_dir: std::env::temp_dir(),
         }
     }
@@ -489,6 +497,16 @@ mod tests {
         assert_eq!(whole(&short, b"abcd\r\n.\r\n").0, Err(Fault::LineTooLong));
         let nowhere = ContentRules { memory: 2, loose_dir: "/nonexistent".into(), ..rules() };
         assert_eq!(whole(&nowhere, b"\r\nab\r\n.\r\n"), (Err(Fault::Storage), 9, true));
+    }
+
+    #[test]
+    fn octets_above_127_are_refused_where_nobody_could_pass_them_on() {
+        let seven = ContentRules { eight_bit: false, ..rules() };
+        assert_eq!(whole(&seven, b"A: b\r\n\r\nc\r\n.\r\n").0, Ok(b"A: b\r\n\r\nc\r\n".to_vec()));
+        assert_eq!(whole(&seven, b"A: b\r\n\r\n\xe4\r\n.\r\n"), (Err(Fault::EightBit), 14, true));
+        assert_eq!(whole(&ContentRules { size: 5, ..seven.clone() }, b"\xe4bcd\r\n.\r\n").0, Err(Fault::TooLarge));
+        let nowhere = ContentRules { memory: 2, loose_dir: "/nonexistent".into(), ..seven };
+        assert_eq!(whole(&nowhere, b"\r\nab\xe4\r\n.\r\n").0, Err(Fault::EightBit));
     }
 
     #[test]

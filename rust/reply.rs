@@ -115,6 +115,8 @@ pub const NUL_IN_HEADER: Reply = Reply::fixed(550, "5.6.0", "The header section 
 pub const LONG_LINE: Reply = Reply::fixed(500, "5.6.0", "A line of the message is too long");
 /// A command line over the limit (RFC 5321 4.5.3.1.4).
 pub const LONG_COMMAND: Reply = Reply::fixed(500, "5.5.2", "Command line too long");
+/// 8-bit content where 8BITMIME is not offered (RFC 5321 2.4, RFC 3463 3.7).
+pub const EIGHT_BIT: Reply = Reply::fixed(554, "5.6.3", "Message has 8-bit content, and 8BITMIME is not offered here");
 /// No room for the content now (RFC 5321 4.2.4).
 pub const NO_STORAGE: Reply = Reply::fixed(452, "4.3.1", "Insufficient system storage");
 /// Too many Received fields (RFC 5321 6.3).

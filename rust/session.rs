@@ -51,19 +51,19 @@ const NOT_YET: Offered = |_| false;
 
 /// The extensions of this server, in the order of the EHLO reply; those not offered yet keep their row.
 const EXTENSIONS: [(&str, Offered); 10] = [
-    ("PIPELINING", ALWAYS),                   // RFC 2920
-    ("SIZE", ALWAYS),                         // RFC 1870
-    ("8BITMIME", ALWAYS),                     // RFC 6152
-    ("ENHANCEDSTATUSCODES", ALWAYS),          // RFC 2034
-    ("SUBMITTER", |config| config.submitter), // RFC 4405
-    ("SMTPUTF8", ALWAYS),                     // RFC 6531
-    ("STARTTLS", NOT_YET),                    // RFC 3207
-    ("AUTH", NOT_YET),                        // RFC 4954
-    ("CHUNKING", NOT_YET),                    // RFC 3030
-    ("DSN", NOT_YET),                         // RFC 3461
+    ("PIPELINING", ALWAYS),                          // RFC 2920
+    ("SIZE", ALWAYS),                                // RFC 1870
+    ("8BITMIME", |config| config.content.eight_bit), // RFC 6152
+    ("ENHANCEDSTATUSCODES", ALWAYS),                 // RFC 2034
+    ("SUBMITTER", |config| config.submitter),        // RFC 4405
+    ("SMTPUTF8", |config| config.smtputf8),          // RFC 6531
+    ("STARTTLS", NOT_YET),                           // RFC 3207
+    ("AUTH", NOT_YET),                               // RFC 4954
+    ("CHUNKING", NOT_YET),                           // RFC 3030
+    ("DSN", NOT_YET),                                // RFC 3461
 ];
 
-/// What all sessions of a worker have in common. Zero switches a limit off.
+/// What sessions of a worker have in common, from their beginning to their end. Zero switches a limit off.
 #[derive(Debug)]
 pub struct Config {
     /// The server's name.
@@ -90,6 +90,8 @@ pub struct Config {
     pub tarpit_session: u64,
     /// SUBMITTER is offered (RFC 4405).
     pub submitter: bool,
+    /// SMTPUTF8 is offered (RFC 6531); 8BITMIME where [`ContentRules::eight_bit`] says so.
+    pub smtputf8: bool,
     /// Stages at which policy is asked: a set of [`Stage`] bits.
     pub asked: u8,
 }
@@ -615,6 +617,7 @@ impl Session {
             Some(Fault::HeaderTooLarge) => Some(reply::LARGE_HEADER),
             Some(Fault::NulInHeader) => Some(reply::NUL_IN_HEADER),
             Some(Fault::LineTooLong) => Some(reply::LONG_LINE),
+            Some(Fault::EightBit) => Some(reply::EIGHT_BIT),
             Some(Fault::Storage) => Some(reply::NO_STORAGE),
             None if self.config.hops > 0 && hops >= self.config.hops => Some(reply::LOOP),
             None => None,
@@ -662,7 +665,12 @@ impl Session {
         } else if refused || broken {
             self.say(reply::BARE_COMMAND)
         } else {
-            let offers = Offers { extended: self.dialect == Dialect::Esmtp, submitter: self.config.submitter };
+            let offers = Offers {
+                extended: self.dialect == Dialect::Esmtp,
+                submitter: self.config.submitter,
+                eight_bit: self.config.content.eight_bit,
+                smtputf8: self.config.smtputf8,
+            };
             match command::parse(line, &self.config.addresses, offers) {
                 Ok(command) => self.command(command),
                 Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),

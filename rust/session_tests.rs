@@ -17,6 +17,7 @@ fn config() -> Config {
             memory: 0,
             bare: BareNewline::Refuse,
             nul: NulInHeader::Refuse,
+            eight_bit: true,
             loose_dir: std::env::temp_dir(),
         },
         command_line: 512,
@@ -27,6 +28,7 @@ fn config() -> Config {
         tarpit: 0,
         tarpit_session: 0,
         submitter: false,
+        smtputf8: true,
         asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
     }
 }
@@ -187,6 +189,22 @@ fn submitter_is_offered_and_taken_only_when_on() {
     session.receive(b"EHLO c\r\nMAIL FROM:<a@b> SUBMITTER=x+2By@Z.test\r\n");
     let parameters = &session.transaction().unwrap().parameters;
     assert_eq!(parameters.submitter.as_ref().map(Address::to_string).as_deref(), Some("x+y@z.test"));
+}
+
+#[test]
+fn what_the_next_hop_does_not_take_is_not_offered_and_refused_at_once() {
+    let stream = "EHLO c\r\nMAIL FROM:<> SMTPUTF8\r\nMAIL FROM:<> BODY=8BITMIME\r\nMAIL FROM:<> SIZE=101\r\nMAIL FROM:<>\r\n\
+        RCPT TO:<a@example.test>\r\nDATA\r\n\u{e4}\r\n.\r\n";
+    let narrow = config();
+    let content = ContentRules { eight_bit: false, size: 100, ..narrow.content };
+    let said = say(Config { smtputf8: false, content, ..narrow }, stream);
+    assert!(said.contains("250-PIPELINING\r\n250-SIZE 100\r\n250 ENHANCEDSTATUSCODES\r\n"), "{said}");
+    for refusal in [
+        "555 5.5.4 Parameter SMTPUTF8 is not supported\r\n555 5.5.4 Parameter BODY is not supported\r\n552 5.3.4 ",
+        "554 5.6.3 Message has 8-bit content, and 8BITMIME is not offered here\r\n",
+    ] {
+        assert!(said.contains(refusal), "{said}");
+    }
 }
 
 #[test]

@@ -147,6 +147,9 @@ class Client:
     def refusal(self) -> tuple[int, str] | None:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""
     @property
+    def offers(self) -> tuple[bool, bool, int | None] | None:
+        """8BITMIME, SMTPUTF8 and the limit of SIZE (0 when none is told) as the next hop offers them; None before it is ready."""
+    @property
     def replies(self) -> int:
         """Whole replies read so far: the progress that starts a time limit anew."""
     @property
@@ -218,7 +221,7 @@ STAGE_END_OF_DATA: Final = 6
 
 @final
 class SessionConfig:
-    """What all sessions of a worker have in common; 0 switches a limit off."""
+    """What sessions of a worker have in common from their beginning on; 0 switches a limit off."""
 
     def __new__(
         cls,
@@ -244,9 +247,12 @@ class SessionConfig:
         bare_newline: str,
         nul_in_header: str,
         submitter: bool,
+        eight_bit: bool = True,
+        smtputf8: bool = True,
     ) -> SessionConfig:
         """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets; `header` is that of the
-        header section; `submitter` offers SUBMITTER (RFC 4405).
+        header section; `submitter` offers SUBMITTER (RFC 4405), `eight_bit` 8BITMIME (without it 8-bit content is refused), `smtputf8`
+        SMTPUTF8.
 
         Raises:
             ValueError: `bare_newline` is neither `refuse` nor `normalise`, or `nul_in_header` neither `refuse` nor `accept`.

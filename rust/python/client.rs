@@ -67,6 +67,11 @@ impl Client {
     }
 
     #[getter]
+    fn offers(&self) -> Option<(bool, bool, Option<u64>)> {
+        self.0.offers().map(|offers| (offers.eight_bit, offers.smtputf8, offers.size))
+    }
+
+    #[getter]
     fn replies(&self) -> u64 {
         self.0.replies()
     }

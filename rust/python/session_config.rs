@@ -20,7 +20,7 @@ impl SessionConfig {
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
         command_line, text_line, recipients, message_size, header, memory_content, hops, errors, idle_commands, bare_newline,
-        nul_in_header, submitter))]
+        nul_in_header, submitter, eight_bit=true, smtputf8=true))]
     fn new(
         hostname: String,
         default_domain: String,
@@ -43,6 +43,8 @@ impl SessionConfig {
         bare_newline: &str,
         nul_in_header: &str,
         submitter: bool,
+        eight_bit: bool,
+        smtputf8: bool,
     ) -> PyResult<Self> {
         let bare = match bare_newline {
             "refuse" => BareNewline::Refuse,
@@ -65,6 +67,7 @@ impl SessionConfig {
                 memory: memory_content,
                 bare,
                 nul,
+                eight_bit,
                 loose_dir,
             },
             command_line,
@@ -75,6 +78,7 @@ impl SessionConfig {
             tarpit,
             tarpit_session,
             submitter,
+            smtputf8,
             asked,
         })))
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -69,6 +70,15 @@ class Site:
         family, target = ("TCP6", "::1") if ":" in source else ("TCP4", "127.0.0.1")
         wire.send(f"PROXY {family} {source} {target} 40000 25")
         return wire
+
+    @contextmanager
+    def offered(self, ehlo: str, later: str) -> Iterator[None]:
+        """The next hop offers this for a while; a message to `later` then teaches the server that it offers everything again."""
+        with self.hop.script(EHLO=ehlo):
+            yield
+        with self.hop.script():
+            assert self.connect().deliver(later).code == 250
+            self.hop.handed(later)
 
     def memory(self) -> int:
         """Octets of memory that its largest process had at most."""

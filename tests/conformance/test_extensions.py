@@ -62,7 +62,7 @@ def test_8bit_01_both_bodies_are_taken(plain, someone, body):
 @row("8bit-01")
 def test_8bit_01_nothing_is_stripped_for_a_seven_bit_host(plain, someone):
     recipient, seven, sender = someone(), someone(), someone()
-    with plain.hop.script(EHLO=OFFERS.replace("250-8BITMIME\n", "")):
+    with plain.offered(OFFERS.replace("250-8BITMIME\n", ""), someone()):
         wire = plain.connect()
         assert (
             wire.deliver(
@@ -75,6 +75,25 @@ def test_8bit_01_nothing_is_stripped_for_a_seven_bit_host(plain, someone):
         text = plain.hop.handed(sender).content
     assert b"5.6.3" in text
     assert text.isascii(), "the report itself can pass there"
+    assert not plain.hop.to(recipient)
+
+
+@row("8bit-01", "size-01", "utf8-01")
+def test_8bit_01_size_01_utf8_01_what_the_next_hop_lacks_is_not_offered(plain, someone):
+    first, recipient = someone(), someone()
+    with plain.offered("250-hop.test\n250 SIZE 50000", someone()):
+        assert plain.connect().deliver(first).code == 250
+        plain.hop.handed(first)
+        wire = plain.connect(hello="")
+        lines = wire.ask("EHLO client.test").lines
+        [size] = [int(line.split()[1]) for line in lines if line.startswith("SIZE ")]
+        assert 40_000 < size < 50_000, "room for our own fields"
+        assert not {"8BITMIME", "SMTPUTF8"} & set(lines)
+        for parameter, code in (("SMTPUTF8", 555), ("BODY=8BITMIME", 555), (f"SIZE={size + 1}", 552)):
+            assert wire.ask(f"MAIL FROM:<a@remote.test> {parameter}").code == code
+        reply = wire.deliver(recipient, "Subject: x\r\n\r\nzażółć\r\n".encode())
+        assert (reply.code, reply.enhanced) == (554, "5.6.3")
+        assert wire.deliver(recipient, b"Subject: x\r\n\r\n" + b"x\r\n" * (size // 3)).code == 552
     assert not plain.hop.to(recipient)
 
 

@@ -109,7 +109,7 @@ def test_utf8_03_relayed_as_written(plain, someone):
 def test_utf8_04_what_needs_it_is_returned(plain, someone, recipient, subject):
     sender = someone()
     recipient = recipient or someone()
-    with plain.hop.script(EHLO=WITHOUT):
+    with plain.offered(WITHOUT, someone()):
         content = f"Subject: {subject}\r\n\r\nx\r\n".encode()
         assert plain.connect().deliver(recipient, content, sender=sender, parameters=" SMTPUTF8").code == 250
         text = plain.hop.handed(sender).content
@@ -121,7 +121,7 @@ def test_utf8_04_what_needs_it_is_returned(plain, someone, recipient, subject):
 @pytest.mark.parametrize("body", ["x", "zażółć"])
 def test_utf8_04_what_only_carried_it_goes_on(plain, someone, body):
     recipient = someone()
-    with plain.hop.script(EHLO=WITHOUT):
+    with plain.offered(WITHOUT, someone()):
         content = f"Subject: x\r\n\r\n{body}\r\n".encode()
         assert plain.connect().deliver(recipient, content, parameters=" SMTPUTF8").code == 250
         handed = plain.hop.handed(recipient)

@@ -197,7 +197,7 @@ def test_queue_12_the_times_waited(impatient, someone):
 def test_queue_13_helo_when_ehlo_is_refused(plain, someone):
     for refusal in ("500 unknown", "502 5.5.1 no", "554 no"):
         recipient = someone()
-        with plain.hop.script(EHLO=refusal):
+        with plain.offered(refusal, someone()):
             assert plain.connect().deliver(recipient).code == 250
             handed = plain.hop.handed(recipient)
         assert handed.mail == "MAIL FROM:<sender@remote.test>", "no parameter that was not offered"

@@ -112,6 +112,22 @@ def test_a_next_hop_that_was_down_gets_everything_soon_after_it_is_up(server):
         assert hop.ids() == dict.fromkeys(names, 1)
 
 
+def test_a_next_hop_that_comes_back_when_nothing_is_due_gets_everything_all_the_same(server):
+    """Each message has been tried, and waits for an hour: nobody asks but the worker itself."""
+    hop = NextHop(free_port(), start=False)
+    made = server(MAILMOAT_WORKERS="1", **to(hop, retry="1h"))
+    with Client(made.port) as client:
+        for number in range(5):
+            client.send(f"m{number}", ALICE)
+    wait_for(
+        lambda: len({line["queue_id"] for line in made.logged("delivery-attempt")}) == 5, 40, "an attempt for each"
+    )
+    with hop.start():
+        wait_for(made.empty, 60, "empty spool: the retry time of one hour was waited for")
+    assert hop.ids() == {f"m{number}": 1 for number in range(5)}
+    assert len(made.logged("delivery-attempt")) == 10, "asking counts as no attempt"
+
+
 def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
     """Before it dies some messages are taken and acknowledged, some taken only: these may come twice (RFC 5321 6.1)."""
     with NextHop() as hop:
@@ -372,6 +388,74 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
     ) == {name.encode(): 1 for name in sent}
     assert all(content.endswith(b"\n\ncaf\xc3\xa9\n.dot\n") for content in contents if content not in reports)
     assert all(b"by mx.example.test" in content for content in contents if content not in reports)
+
+
+# --- what the next hop takes ---
+
+OFFERS = "250-hop.test\r\n250-PIPELINING\r\n"
+
+
+def offered(port):
+    with Client(port) as client:
+        return {line[4:] for line in client.say("EHLO client.test", "250").splitlines()[1:]}
+
+
+def test_only_what_the_next_hop_takes_is_offered(server):
+    with NextHop(EHLO=OFFERS + "250 SIZE 100000") as hop:
+        made = server(MAILMOAT_WORKERS="1", **to(hop))
+        assert offered(made.port) == {"PIPELINING", "SIZE 91808", "ENHANCEDSTATUSCODES"}
+        with Client(made.port) as client:
+            client.say("MAIL FROM:<forged@remote.test> SMTPUTF8", "555")
+            client.say("MAIL FROM:<forged@remote.test> BODY=8BITMIME", "555")
+            client.say("MAIL FROM:<forged@remote.test> SIZE=91809", "552")
+            for line, code in (
+                ("MAIL FROM:<forged@remote.test>", "250"),
+                (f"RCPT TO:<{ALICE}>", "250"),
+                ("DATA", "354"),
+            ):
+                client.say(line, code)
+            assert "8BITMIME" in client.say("Subject: a\r\n\r\nKäse\r\n.", "554 5.6.3")
+            before = Client(made.port)
+            # The session that began before keeps what it was told; each new connection to the next hop teaches anew.
+            hop.replies["EHLO"] = OFFERS + "250-8BITMIME\r\n250 SMTPUTF8"
+            wait_for(lambda: not hop.sockets, what="end of the kept connection")
+            client.send("one", ALICE)
+        wait_for(lambda: "SMTPUTF8" in offered(made.port), what="SMTPUTF8")
+        assert offered(made.port) == {"PIPELINING", "SIZE 37748736", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"}
+        before.say("MAIL FROM:<forged@remote.test> SMTPUTF8", "555")
+        before.close()
+        wait_for(made.empty, what="empty spool")
+        made.stop()
+        assert made.logged("report-made") == []
+        assert {line["eight_bit"] for line in made.logged("next-hop-offers")} == {True, False}
+
+
+def test_while_the_next_hop_is_away_what_it_offered_last_counts(server):
+    with NextHop(EHLO=OFFERS + "250 SMTPUTF8") as hop:
+        made = server(MAILMOAT_WORKERS="1", **to(hop))
+        assert "8BITMIME" not in offered(made.port)
+        made.stop()
+    made.start()
+    assert "8BITMIME" not in offered(made.port)
+
+
+def test_a_transaction_that_was_offered_an_extension_keeps_it(server):
+    """The next hop no longer takes it: the sender is told, once, and with the header alone."""
+    with NextHop(EHLO=OFFERS + "250-8BITMIME\r\n250 SMTPUTF8") as hop:
+        made = server(MAILMOAT_WORKERS="1", **to(hop))
+        with Client(made.port) as client:
+            client.say("MAIL FROM:<sender@remote.test> BODY=8BITMIME", "250")
+            hop.replies["EHLO"] = OFFERS + "250 SIZE"
+            wait_for(lambda: not hop.sockets, what="end of the kept connection")
+            with Client(made.port) as other:
+                other.send("one", ALICE)
+            wait_for(lambda: "8BITMIME" not in offered(made.port), what="less")
+            client.say(f"RCPT TO:<{ALICE}>", "250")
+            client.say("DATA", "354")
+            client.say("Subject: a\r\n\r\nKäse\r\n.", "250")
+        wait_for(lambda: len(hop.messages) == 2, what="report")
+        wait_for(made.empty, what="empty spool")
+        assert b"text/rfc822-headers" in hop.to("sender@remote.test")[0].content
 
 
 def test_postmaster_is_read_by_whom_the_settings_name(server):

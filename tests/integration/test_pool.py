@@ -20,6 +20,7 @@ from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message
 from mailmoat.delivery import pool as pools
 from mailmoat.delivery.attempt import Connection
+from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.pool import Pool
 
 DELIVERED, DEFERRED, FAILED = 1, 0, 2
@@ -407,6 +408,23 @@ async def test_hung_openings_are_bounded(monkeypatch):
         results = await send(pool, *[message()] * 10)
         assert results == [[(DEFERRED, "421 4.4.2 Timed out waiting for the greeting")]] * 10
         assert hop.accepted == 3
+
+
+@run
+async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
+    learned = []
+    offers = ["250-hop\r\n250-8BITMIME\r\n250 SIZE 1000", "250-hop\r\n250-SIZE\r\n250 SMTPUTF8", "502 5.5.1 What"]
+    async with Hop(EHLO=offers) as hop:
+        pool = pools.Pool(
+            asyncio.get_running_loop(), hop, settings(idle_time=0.01), "me.example", Timers(), learned=learned.append
+        )
+        for number in range(3):
+            await (send(pool) if number == 1 else pool.probe())
+            await until(lambda: not pool.connections)
+        assert learned == [Offers(True, False, 1000), Offers(False, True, 0), Offers(False, False, 0)]
+        assert [line for line in hop.lines if line in ("EHLO me.example", "QUIT")] == ["EHLO me.example", "QUIT"] * 3
+    await pool.probe()
+    assert (len(learned), pool.connections) == (3, 0), "a hop that is away teaches nothing"
 
 
 @run

@@ -15,6 +15,7 @@ import msgspec
 
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_READY, Client, Message
+from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
     from mailmoat.delivery.timers import Timers
@@ -118,6 +119,12 @@ class Connection(asyncio.Protocol):
     def ready(self) -> bool:
         """A transaction may begin."""
         return self._client.step in (CLIENT_READY, CLIENT_DONE)
+
+    @property
+    def offers(self) -> Offers | None:
+        """What the next hop offers; None before it has said so."""
+        offered = self._client.offers
+        return None if offered is None else Offers(offered[0], offered[1], offered[2] or 0)
 
     def begin(self, transaction: Transaction) -> bool:
         """Begin a transaction; False when it is over already, nothing of it being fit to be sent."""

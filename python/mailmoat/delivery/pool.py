@@ -1,7 +1,7 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
 Promises: every submitted transaction is finished exactly once, through the loop; never more connections than the settings
-allow; no connection attempt without a transaction that waits, and an attempt that fails while no
+allow; a connection is opened for a transaction that waits, or to ask what the next hop offers, and an attempt that fails while no
 other connection is there defers everything that waits, so a next hop that is down is not hammered. A connection that is long in
 opening, or one refused while others work, holds up nothing: another is tried a little later. Transactions wait here without bound: the
 scheduler bounds them. Called by the scheduler.
@@ -23,7 +23,10 @@ from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection
 from mailmoat.delivery.time_limits import in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailmoat.delivery.attempt import Transaction
+    from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.delivery.timers import Timers
 
@@ -63,13 +66,17 @@ class Pool:
         settings: PoolSettings,
         hello_name: str,
         timers: Timers,
+        *,
+        learned: Callable[[Offers], None] = lambda _: None,
     ) -> None:
+        """`learned` is told what each new connection offers."""
         self._loop = loop
         # A name that no host would take is told here, to whoever sets it.
         Client(hello_name)
         self._hop = next_hop
         self._hello_name = hello_name
         self._timers = timers
+        self._learned = learned
         self._limit = settings.connections
         self._connect_time = settings.connect_time
         self._limits = in_order(settings)
@@ -101,6 +108,14 @@ class Pool:
             return
         self._waiting.append(transaction)
         self._serve()
+
+    async def probe(self) -> bool:
+        """Ask the next hop what it offers, and tell whether it has said so. The connection is kept for a while."""
+        if self._closing or self.connections >= self._limit:
+            return False
+        opening = self._begin_opening()
+        await asyncio.wait([opening])
+        return not opening.cancelled() and opening.exception() is None and isinstance(opening.result(), Connection)
 
     def due(self) -> None:
         """Look again whether what waits needs another connection."""
@@ -194,6 +209,8 @@ class Pool:
         else:
             self._connections.add(result)
             self._pause = 0.0
+            if result.offers is not None:
+                self._learned(result.offers)
             self.free(result)
 
     def _failed(self, state: int, reply: str) -> None:

@@ -15,9 +15,11 @@ from mailmoat.delivery.pool import Pool
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmoat.delivery.attempt import Outcome, Transaction
+    from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.timers import Timers
     from mailmoat.settings import NextHop, Settings
 
@@ -34,6 +36,9 @@ class Transport(Protocol):
     def submit(self, transaction: Transaction) -> None:
         """Try it; `finished` is called once, never from within this call."""
 
+    async def probe(self) -> bool:
+        """Ask the next hop what it offers, and tell whether it has said so; False, too, where nobody is to be asked."""
+
     def close(self) -> None:
         """Begin nothing new; what runs ends by itself."""
 
@@ -42,16 +47,20 @@ class Transport(Protocol):
 
 
 def make_transport(
-    loop: asyncio.AbstractEventLoop, hop: NextHop | None, settings: Settings, timers: Timers
+    loop: asyncio.AbstractEventLoop,
+    hop: NextHop | None,
+    settings: Settings,
+    timers: Timers,
+    learned: Callable[[Offers], None],
 ) -> Transport:
-    """The transport for this kind of next hop."""
+    """The transport for this kind of next hop; `learned` is told what the next hop offers."""
     if hop is None:
         return NoTransport(loop)
     if hop.path is not None:
         return MaildirTransport(loop, hop.path, settings.hostname)
     if hop.kind == "discard":
         return DiscardTransport(loop)
-    return Pool(loop, hop, settings.delivery, settings.hostname, timers)
+    return Pool(loop, hop, settings.delivery, settings.hostname, timers, learned=learned)
 
 
 class MaildirTransport:
@@ -79,6 +88,10 @@ class MaildirTransport:
             transaction.finished(outcomes, record)
 
         written.add_done_callback(done)
+
+    async def probe(self) -> bool:
+        """Nobody is to be asked."""
+        return False
 
     def close(self) -> None:
         """Writing ends by itself."""
@@ -114,6 +127,10 @@ class DiscardTransport:
         record = AttemptRecord(next_hop="discard:", peer="discard", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
 
+    async def probe(self) -> bool:
+        """Nobody is to be asked."""
+        return False
+
     def close(self) -> None:
         """Nothing runs."""
 
@@ -134,6 +151,10 @@ class NoTransport:
         outcomes: list[Outcome] = [(index, DEFERRED, reply) for index in transaction.indexes]
         record = AttemptRecord(next_hop="none", peer="", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
+
+    async def probe(self) -> bool:
+        """Nobody is to be asked."""
+        return False
 
     def close(self) -> None:
         """Nothing runs."""

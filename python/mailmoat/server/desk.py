@@ -9,6 +9,7 @@ import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock, metrics
+from mailmoat.delivery.offers import EVERYTHING
 from mailmoat.policy.agent import Stage
 from mailmoat.policy.networks import Networks
 from mailmoat.policy.tarpit import Tarpit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat._native import Message, Shared
+    from mailmoat.delivery.offers import Offers
     from mailmoat.policy.pipeline import Pipeline
     from mailmoat.server.connection import Connection
     from mailmoat.server.delays import Delays
@@ -65,7 +67,7 @@ class Desk:
         self.figures = figures
         self.accepted = accepted
         self.tarpit = Tarpit(settings.tarpit)
-        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
+        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked, EVERYTHING)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
@@ -76,6 +78,10 @@ class Desk:
         self._shared: Shared = figures.shared
         self._sessions = 0
         self._date = (0, "")
+
+    def offer(self, offers: Offers) -> None:
+        """Offer from now on what the next hop takes: to new sessions; one that has begun keeps what it was told."""
+        self.config = session_config(self.settings, self.store.partition.loose_dir, self.pipeline.asked, offers)
 
     def next_session_id(self) -> str:
         """Unique among all sessions of the host, for ever: the partition's tag and a number."""
@@ -141,8 +147,8 @@ class Desk:
             self.figures.add(metrics.RECIPIENTS_REFUSED[reason])
 
 
-def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.SessionConfig:
-    """The session machines' configuration; seconds become milliseconds here."""
+def session_config(settings: Settings, loose_dir: str, asked: int, offers: Offers) -> _native.SessionConfig:
+    """The session machines' configuration; `offers` is what the next hop takes; seconds become milliseconds here."""
     limits = settings.limits
     return _native.SessionConfig(
         hostname=settings.hostname,
@@ -157,7 +163,7 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         command_line=limits.command_line,
         text_line=limits.text_line,
         recipients=limits.recipients,
-        message_size=limits.message_size,
+        message_size=offers.room(limits.message_size),
         header=limits.header_size,
         memory_content=limits.memory_content,
         hops=limits.hops,
@@ -166,4 +172,6 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         bare_newline=settings.smtp.bare_newline,
         nul_in_header=settings.smtp.nul_in_header,
         submitter=settings.senderid.enabled and settings.senderid.submitter,
+        eight_bit=offers.eight_bit,
+        smtputf8=offers.smtputf8,
     )

@@ -4,6 +4,8 @@ Called by the supervisor in a fresh child with everything it needs in a `WorkerC
 but the figures in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
 partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
 held replies come to their end, tells idle clients 421, and after `drain_time` everybody.
+
+Before it accepts, it asks the next hop what that takes, for `PROBE_TIME` at most, so that the first client is offered no more.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.route import route
 from mailmoat.delivery.scheduler import Scheduler
 from mailmoat.delivery.transport import make_transport
@@ -39,6 +42,7 @@ from mailmoat.server.stress import Stress
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition
+    from mailmoat.delivery.offers import Offers
     from mailmoat.policy.agent import Agent
     from mailmoat.resolver import Resolver
     from mailmoat.server.context import WorkerContext
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 TICK: Final = 1.0
 """Seconds between two looks at what changes slowly."""
 DRAIN_TICK: Final = 0.1
+PROBE_TIME: Final = 2.0
+"""Seconds a worker waits, before it accepts, to hear what the next hop offers."""
 SPARE_DESCRIPTORS: Final = 256
 """Kept free of connections: for the spool, content files, delivery, the log."""
 
@@ -86,7 +92,10 @@ class Worker:
         listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
         pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
-        transport = make_transport(loop, route("", settings.delivery), settings, delays)
+        hop = route("", settings.delivery)
+        self._learned = Learned(settings.spool_dir, hop, self._offer)
+        self._transport = transport = make_transport(loop, hop, settings, delays, self._learned.learn)
+        self._probe: asyncio.Task[None] | None = None
         self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = max(16, limit - SPARE_DESCRIPTORS - settings.delivery.connections)
@@ -116,6 +125,9 @@ class Worker:
         loop.add_reader(self._context.lifeline, self._orphaned)
         loop.add_reader(self._context.shed[self._context.slot], self._held.requested)
         self._publish()
+        self._learned.refresh()
+        self._probe = self._loop.create_task(self._ask_next_hop())
+        await asyncio.wait([self._probe], timeout=PROBE_TIME)
         await self._accept()
         self._figures.set(metrics.WORKERS_READY, 1)
         self._context.ready()
@@ -132,6 +144,9 @@ class Worker:
         self._delays.after(TICK, self)
         if self._directory is not None:
             self._directory.refresh()
+        self._learned.refresh()
+        if self._probe is None and (self._learned.stale() or self._scheduler.unasked):
+            self._probe = self._loop.create_task(self._ask_next_hop())
         self._publish()
         self._store.drop_empty()
         self._desk.stress.tick(len(self._desk.connections))
@@ -139,6 +154,19 @@ class Worker:
             self._adopting = self._loop.create_task(self._adopt())
         if not self._accepting and len(self._desk.connections) < self._most:
             self._loop.create_task(self._accept())
+
+    async def _ask_next_hop(self) -> None:
+        """Learn what the next hop offers, and whether it is back, though nothing is to be sent to it now."""
+        try:
+            if await self._transport.probe():
+                self._scheduler.reached()
+            elif self._scheduler.unasked:
+                self._scheduler.unreachable()
+        finally:
+            self._probe = None
+
+    def _offer(self, offers: Offers) -> None:
+        self._desk.offer(offers)
 
     def _connection(self, *, proxy: bool) -> Connection:
         if len(self._desk.connections) + 1 >= self._most and self._accepting:

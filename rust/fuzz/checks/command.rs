@@ -5,14 +5,15 @@ use mailmoat_native::command::{Command, Offers, parse};
 
 use super::address::{is_normal, is_sentence};
 
-const OFFERS: Offers = Offers { extended: true, submitter: true };
+const OFFERS: Offers = Offers { extended: true, submitter: true, eight_bit: true, smtputf8: true };
 
 pub fn check(input: &[u8]) {
     let ([choices], stream) = super::split::<1>(input);
     let limits = if choices & 4 == 0 { Limits::default() } else { Limits { local_part: 0, domain: 0, path: 0 } };
     for line in stream.split(|&octet| octet == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let plain = parse(line, &limits, Offers { extended: false, submitter: false });
+        let plain =
+            parse(line, &limits, Offers { extended: false, submitter: false, eight_bit: false, smtputf8: false });
         let extended = parse(line, &limits, OFFERS);
         // What is a command without extensions is the same with them.
         if plain.is_ok() {

@@ -15,6 +15,7 @@ pub fn check(input: &[u8]) {
         memory: if choices & 0xF2 == 0xF2 { 64 } else { 0 },
         bare: if choices & 4 == 0 { BareNewline::Refuse } else { BareNewline::Normalise },
         nul: if choices & 16 == 0 { NulInHeader::Refuse } else { NulInHeader::Accept },
+        eight_bit: true,
         loose_dir: std::env::temp_dir(),
     };
     let whole = decode(&rules, &[&stream]);

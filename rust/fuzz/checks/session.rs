@@ -40,6 +40,7 @@ fn config(choices: u8, asked: u8) -> Config {
             memory: if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
             bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
             nul: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
+            eight_bit: asked & 0x80 == 0,
             loose_dir: std::env::temp_dir(),
         },
         command_line: COMMAND_LINE,
@@ -50,6 +51,7 @@ fn config(choices: u8, asked: u8) -> Config {
         tarpit: if on(32) { 5 } else { 0 },
         tarpit_session: if on(64) { 21 } else { 0 },
         submitter: on(64),
+        smtputf8: asked & 0x80 == 0,
         asked: asked & 0x7F,
     }
 }

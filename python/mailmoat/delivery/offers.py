@@ -1,0 +1,121 @@
+"""What the next hop last offered in its reply to EHLO or LHLO, so that nothing is accepted that it could not take.
+
+Each connection teaches it, and a file in the spool directory keeps it: the file tells the other workers within a second, and at a
+start what was true last, for a next hop that is away then. Until anything is known of a next hop it is taken to offer everything.
+
+Never waits for the network. What the file system refuses is logged and changes nothing but that a later start knows less.
+RFC 5321 2.2.1, RFC 1870, RFC 6152, RFC 6531.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mailmoat import clock, maillog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mailmoat.settings import NextHop
+
+FILE_NAME: Final = "next-hop.json"
+TRACE_ROOM: Final = 8192
+"""Octets of the next hop's limit that are kept for the fields we add."""
+STALE: Final = 60.0
+"""Seconds after which a next hop that does not take everything is asked again: perhaps nothing it takes is sent any more."""
+
+
+class Offers(msgspec.Struct, frozen=True):
+    """Extensions that decide whether a message can be handed on; the default is a next hop that takes everything."""
+
+    eight_bit: bool = True
+    smtputf8: bool = True
+    size: int = 0
+    """Octets of the largest message; 0 when no limit is told."""
+
+    def room(self, limit: int) -> int:
+        """Octets of the largest content to accept where our own limit is this one; 0 is no limit, in `limit` too."""
+        if not self.size:
+            return limit
+        # Of a limit that our own fields would fill, half.
+        most = max(self.size - TRACE_ROOM, self.size // 2, 1)
+        return min(limit, most) if limit else most
+
+
+EVERYTHING: Final = Offers()
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The file."""
+
+    next_hop: str
+    offers: Offers
+
+
+class Learned:
+    """What one worker knows of the next hop; `changed` is called with whatever is new."""
+
+    def __init__(self, spool_dir: Path, next_hop: NextHop | None, changed: Callable[[Offers], None]) -> None:
+        self._file = spool_dir / FILE_NAME
+        self._name = str(next_hop) if next_hop is not None and next_hop.kind in ("smtp", "lmtp") else ""
+        self._changed = changed
+        self._stamp = (0, 0)
+        self._at = clock.monotonic()
+        self.offers = EVERYTHING
+
+    def stale(self) -> bool:
+        """Whether the next hop is to be asked again: it does not take everything, and a while has passed. True once, then not for a while."""
+        now = clock.monotonic()
+        if self.offers == EVERYTHING or now - self._at < STALE:
+            return False
+        self._at = now
+        return True
+
+    def learn(self, offers: Offers) -> None:
+        """Take what the next hop has just said."""
+        self._at = clock.monotonic()
+        if offers != self.offers:
+            self._take(offers)
+            self._write()
+
+    def refresh(self) -> None:
+        """Take what another worker wrote, or an earlier start."""
+        if not self._name:
+            return
+        try:
+            found = self._file.stat()
+            if (found.st_ino, found.st_mtime_ns) == self._stamp:
+                return
+            self._stamp = (found.st_ino, found.st_mtime_ns)
+            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError) as error:
+            maillog.event("next-hop-not-read", level="warning", path=str(self._file), reason=str(error))
+            return
+        if kept.next_hop == self._name and kept.offers != self.offers:
+            self._take(kept.offers)
+
+    def _take(self, offers: Offers) -> None:
+        self.offers = offers
+        maillog.event(
+            "next-hop-offers",
+            next_hop=self._name,
+            eight_bit=offers.eight_bit,
+            smtputf8=offers.smtputf8,
+            size=offers.size,
+        )
+        self._changed(offers)
+
+    def _write(self) -> None:
+        # A name of its own for each worker: two may learn at the same time.
+        written = self._file.with_suffix(f".{clock.random_below(1 << 62):x}")
+        try:
+            written.write_bytes(msgspec.json.encode(_Kept(self._name, self.offers)))
+            written.replace(self._file)
+        except OSError as error:
+            written.unlink(missing_ok=True)
+            maillog.event("next-hop-not-kept", level="warning", path=str(self._file), reason=str(error))

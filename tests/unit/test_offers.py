@@ -1,0 +1,94 @@
+"""What a worker knows of the next hop: from its own connections, from other workers, from an earlier start."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailmoat import clock, maillog
+from mailmoat.delivery.offers import EVERYTHING, FILE_NAME, STALE, TRACE_ROOM, Learned, Offers
+from mailmoat.settings import values
+
+HOP = values.next_hop("smtp://192.0.2.1:25")
+NARROW = Offers(eight_bit=False, smtputf8=False, size=100_000)
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """Names of what was logged."""
+    names = []
+    monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: names.append(name))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "accepted"),
+    [
+        (0, 5_000, 5_000),
+        (0, 0, 0),
+        (100_000, 0, 100_000 - TRACE_ROOM),
+        (100_000, 50_000, 50_000),
+        (100_000, 100_000, 100_000 - TRACE_ROOM),
+        (10_000, 50_000, 5_000),
+        (1, 50_000, 1),
+    ],
+)
+def test_the_smaller_size_counts_and_our_own_fields_find_room(told, own, accepted):
+    assert Offers(size=told).room(own) == accepted
+
+
+def test_what_one_worker_learns_the_others_and_the_next_start_know(tmp_path, events):
+    heard, later = [], []
+    one = Learned(tmp_path, HOP, lambda _: None)
+    other = Learned(tmp_path, HOP, heard.append)
+    other.refresh()
+    assert other.offers == EVERYTHING
+    one.learn(NARROW)
+    one.learn(NARROW)
+    other.refresh()
+    other.refresh()
+    Learned(tmp_path, HOP, later.append).refresh()
+    assert heard == later == [NARROW]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    one.learn(EVERYTHING)
+    other.refresh()
+    assert other.offers == EVERYTHING
+    assert set(events) == {"next-hop-offers"}
+
+
+@pytest.mark.parametrize("hop", ["smtp://192.0.2.2:25", "lmtp://192.0.2.1:25", "discard:", "maildir:/var/mail", ""])
+def test_what_is_known_of_one_next_hop_says_nothing_of_another(tmp_path, events, hop):
+    Learned(tmp_path, HOP, lambda _: None).learn(NARROW)
+    other = Learned(tmp_path, values.next_hop(hop) if hop else None, lambda _: pytest.fail("taken over"))
+    other.refresh()
+    assert other.offers == EVERYTHING
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"next_hop":1}', b"\xff"])
+def test_a_file_that_says_nothing_changes_nothing(tmp_path, events, content):
+    (tmp_path / FILE_NAME).write_bytes(content)
+    learned = Learned(tmp_path, HOP, lambda _: pytest.fail("taken over"))
+    learned.refresh()
+    learned.refresh()
+    assert events == ["next-hop-not-read"], "not said once, or once a second"
+
+
+def test_a_spool_that_cannot_be_written_costs_nothing(tmp_path, events):
+    heard = []
+    Learned(tmp_path / "gone", HOP, heard.append).learn(NARROW)
+    assert heard == [NARROW]
+    assert events == ["next-hop-offers", "next-hop-not-kept"]
+
+
+def test_a_next_hop_that_does_not_take_everything_is_asked_again(tmp_path, monkeypatch, events):
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    learned = Learned(tmp_path, HOP, lambda _: None)
+    now += 10 * STALE
+    assert not learned.stale()
+    learned.learn(NARROW)
+    assert not learned.stale()
+    now += STALE
+    assert [learned.stale(), learned.stale()] == [True, False]
+    now += STALE
+    learned.learn(NARROW)
+    assert not learned.stale()
