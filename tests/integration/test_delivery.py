@@ -371,6 +371,8 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
     port, box = postfix
     # bob exists here and not there: the report about him goes to alice.
     made = server(**to(port))
+    # Postfix's own limit, less the room for what we add.
+    assert {"SIZE 10231808", "8BITMIME"} <= offered(made.port)
     sent = [f"m{number}" for number in range(40)]
     with Client(made.port) as client:
         for name in sent:
@@ -428,6 +430,21 @@ def test_only_what_the_next_hop_takes_is_offered(server):
         made.stop()
         assert made.logged("report-made") == []
         assert {line["eight_bit"] for line in made.logged("next-hop-offers")} == {True, False}
+
+
+def test_what_a_real_server_does_not_offer_is_not_offered(server, peer, running):
+    port = free_port()
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    running(peer("smtp-sink"), *user, "-8", f"127.0.0.1:{port}", "100")
+    wait_for(lambda: answers(port), what="smtp-sink")
+    made = server(MAILMOAT_WORKERS="1", **to(port))
+    with Client(made.port) as client:
+        assert "8BITMIME" not in client.say("EHLO client.test", "250")
+        client.send("seven", ALICE)
+        for line, code in (("MAIL FROM:<a@remote.test>", "250"), (f"RCPT TO:<{ALICE}>", "250"), ("DATA", "354")):
+            client.say(line, code)
+        client.say("Subject: a\r\n\r\nKäse\r\n.", "554 5.6.3")
+    wait_for(made.empty, what="empty spool")
 
 
 def test_while_the_next_hop_is_away_what_it_offered_last_counts(server):
