@@ -94,6 +94,8 @@ def session(directory: Path) -> _native.Session:
         message_size=0,
         header=0,
         memory_content=0,
+        content_memory=0,
+        workers=1,
         hops=0,
         errors=0,
         idle_commands=0,

@@ -3,11 +3,20 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::Write;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
+mod loose;
+
+use loose::LooseFile;
+
+use crate::budget::{Budget, Memory};
 use crate::section::{Insertion, Section};
+use crate::shared::Source;
+
+/// Octets by which a buffer that is no longer small grows, so that little of it is unused.
+const STEP: usize = 16 * 1024;
 
 /// Where the octets of a content are. Lines end in CRLF and dots are not stuffed: this is what was meant, not what was sent.
 #[derive(Debug)]
@@ -84,6 +93,8 @@ pub struct Taken {
     pub head: Vec<u8>,
     /// The rest.
     pub content: Content,
+    /// What both take out of the budget; to be dropped with them.
+    pub memory: Memory,
 }
 
 /// What to do with a CR or LF that stands alone.
@@ -134,8 +145,11 @@ pub struct ContentRules {
     pub header: usize,
     /// Octets of a line with its CRLF, the stuffed dot not counted.
     pub line: usize,
-    /// Octets kept in memory; of a larger content the body goes to a file. The header section stays in memory in any case.
+    /// Octets kept in memory; of a larger content the body goes to a file.
     pub memory: usize,
+    /// What all contents of a worker may take together. When it is spent, what comes goes to files at once; the header section is
+    /// read back at the end.
+    pub budget: Arc<Budget>,
     /// Treatment of a CR or LF on its own.
     pub bare: BareNewline,
     /// Treatment of a NUL in the header section.
@@ -167,13 +181,21 @@ enum At {
 #[derive(Debug)]
 pub struct Decoder {
     at: At,
-    /// Content so far; once there is a file, the header section alone.
+    /// Where it comes from, if that is known.
+    source: Option<Source>,
+    /// Content so far; once there is a file, the header section alone; nothing while that is in a file, too.
     memory: Vec<u8>,
+    /// What `memory` takes out of the budget.
+    taken: Memory,
     /// Read on when nothing is kept any more, so that a fault does not depend on the one before it.
     section: Section,
     /// Octets put into the header section that were not received.
     inserted: usize,
-    file: Option<(fs::File, ContentFile)>,
+    /// The header section of a content that found no memory, until the content has ended, and what is to be put into it then.
+    head_file: Option<LooseFile>,
+    to_insert: Vec<Insertion>,
+    /// The body of a content that is too large for memory.
+    file: Option<LooseFile>,
     size: u64,
     line: usize,
     eight_bit: bool,
@@ -184,9 +206,13 @@ impl Default for Decoder {
     fn default() -> Self {
         Self {
             at: At::LineStart,
+            source: None,
             memory: Vec::new(),
+            taken: Memory::default(),
             section: Section::default(),
             inserted: 0,
+            head_file: None,
+            to_insert: Vec::new(),
             file: None,
             size: 0,
             line: 0,
@@ -197,6 +223,11 @@ impl Default for Decoder {
 }
 
 impl Decoder {
+    /// Of a content that comes from `source`.
+    pub fn of(source: Option<Source>) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     /// Takes input up to the end of data and says how many octets it took; fewer than given only at the end of data.
     pub fn feed(&mut self, rules: &ContentRules, input: &[u8]) -> usize {
         let mut at = 0;
@@ -212,7 +243,10 @@ impl Decoder {
                     self.at = At::LineStart;
                 }
                 At::Dot if octet == b'\r' => self.at = At::DotCr,
-                At::DotCr if octet == b'\n' => self.at = At::End,
+                At::DotCr if octet == b'\n' => {
+                    self.at = At::End;
+                    self.gather(rules);
+                }
                 // The CR stood alone, or the dot was a stuffed one: the octet belongs to the line.
                 At::Cr | At::DotCr => {
                     self.bare(rules);
@@ -234,8 +268,8 @@ impl Decoder {
         self.at == At::End
     }
 
-    /// The header section with the empty line that ends it; without one, the whole content is header section. Nothing after a
-    /// fault.
+    /// The header section with the empty line that ends it; without one, the whole content is header section. There once the
+    /// content has ended; nothing after a fault.
     pub fn head(&self) -> &[u8] {
         self.memory.get(..self.head_length()).unwrap_or_default()
     }
@@ -251,12 +285,9 @@ impl Decoder {
         }
         let (head, octets) = match self.file {
             None => (Vec::new(), Octets::Memory(self.memory)),
-            Some((_, mut file)) => {
-                file.size = self.size + self.inserted as u64 - self.memory.len() as u64;
-                (self.memory, Octets::File(file))
-            }
+            Some(file) => (self.memory, Octets::File(file.finish())),
         };
-        Ok(Taken { head, content: Content { octets, eight_bit: self.eight_bit } })
+        Ok(Taken { head, content: Content { octets, eight_bit: self.eight_bit }, memory: self.taken })
     }
 
     /// The fault found so far.
@@ -330,37 +361,114 @@ impl Decoder {
         if !rules.eight_bit && !octets.is_ascii() {
             self.fail(Fault::EightBit);
         }
-        if self.fault.is_none() {
-            self.store(octets);
+        if self.fault.is_none() && self.store(rules, octets).is_err() {
+            self.fail(Fault::Storage);
         }
         if !self.section.is_ended() {
             self.read_header(rules, octets);
+            if self.section.is_ended() && self.part(rules).is_err() {
+                self.fail(Fault::Storage);
+            }
         }
-        if self.section.is_ended() && rules.memory > 0 && self.memory.len() > rules.memory.max(self.head_length()) {
-            self.spill(rules);
+        let large = rules.memory > 0 && self.memory.len() > rules.memory.max(self.head_length());
+        if large && self.section.is_ended() && self.spill(rules).is_err() {
+            self.fail(Fault::Storage);
         }
     }
 
-    fn store(&mut self, octets: &[u8]) {
+    /// Puts octets where they belong: into the file of the body or of the header section, if there is one, else into memory.
+    fn store(&mut self, rules: &ContentRules, octets: &[u8]) -> io::Result<()> {
+        if octets.is_empty() {
+            return Ok(());
+        }
+        if let Some(file) = &mut self.file {
+            self.eight_bit |= !octets.is_ascii();
+            return file.write(octets);
+        }
+        if let Some(head) = &mut self.head_file {
+            return if self.section.is_ended() { self.open_body(rules, octets) } else { head.write(octets) };
+        }
+        if !self.grow(rules, octets.len()) {
+            self.spill(rules)?;
+            return self.store(rules, octets);
+        }
         self.eight_bit |= !octets.is_ascii();
-        match &mut self.file {
-            None => self.memory.extend_from_slice(octets),
-            Some((file, _)) => {
-                if file.write_all(octets).is_err() {
-                    self.fail(Fault::Storage);
+        self.memory.extend_from_slice(octets);
+        Ok(())
+    }
+
+    /// Makes room in memory for so many octets more; false when the budget has none.
+    fn grow(&mut self, rules: &ContentRules, octets: usize) -> bool {
+        let (has, wants) = (self.memory.capacity(), self.memory.len() + octets);
+        if wants <= has {
+            return true;
+        }
+        let capacity = wants.max(has + has.min(STEP).max(has / 8));
+        if !self.taken.resize(&rules.budget, capacity, false) {
+            return false;
+        }
+        self.memory.reserve_exact(capacity - self.memory.len());
+        true
+    }
+
+    /// Moves what is in memory to a file: the body, or a header section that has not ended.
+    fn spill(&mut self, rules: &ContentRules) -> io::Result<()> {
+        if self.section.is_ended() {
+            let body = self.memory.split_off(self.head_length());
+            self.open_body(rules, &body)?;
+            self.memory.shrink_to_fit();
+        } else {
+            self.head_file = Some(LooseFile::create(&rules.loose_dir, &rules.budget, self.source, &self.memory)?);
+            self.memory = Vec::new();
+        }
+        self.taken.resize(&rules.budget, self.memory.capacity(), false);
+        Ok(())
+    }
+
+    /// The header section has ended in its file: what follows there is body.
+    fn part(&mut self, rules: &ContentRules) -> io::Result<()> {
+        let end = self.head_length() as u64;
+        let Some(head) = &mut self.head_file else { return Ok(()) };
+        let body = head.split_off(end)?;
+        if body.is_empty() { Ok(()) } else { self.open_body(rules, &body) }
+    }
+
+    fn open_body(&mut self, rules: &ContentRules, first: &[u8]) -> io::Result<()> {
+        self.eight_bit = !first.is_ascii();
+        self.file = Some(LooseFile::create(&rules.loose_dir, &rules.budget, self.source, first)?);
+        Ok(())
+    }
+
+    /// Takes the header section back into memory: whoever judges the content needs the whole of it.
+    fn gather(&mut self, rules: &ContentRules) {
+        let Some(head) = self.head_file.take() else { return };
+        let fits = self.taken.resize(&rules.budget, usize::try_from(head.size()).unwrap_or(usize::MAX), true);
+        match head.read() {
+            Ok(octets) if fits => {
+                self.eight_bit |= self.file.is_none() && !octets.is_ascii();
+                self.memory = octets;
+                for insertion in std::mem::take(&mut self.to_insert) {
+                    self.insert(insertion);
                 }
             }
+            _ => self.fail(Fault::Storage),
         }
+    }
+
+    fn insert(&mut self, insertion: Insertion) {
+        let at = insertion.at + self.inserted;
+        self.memory.splice(at..at, insertion.text.iter().copied());
+        self.inserted += insertion.text.len();
     }
 
     /// Reads the header section on, and makes one of it that all programs read the same.
     fn read_header(&mut self, rules: &ContentRules, octets: &[u8]) {
         let mut rest = octets;
-        while let Some(Insertion { at, text }) = self.section.read(&mut rest) {
-            if self.fault.is_none() {
-                let at = at + self.inserted;
-                self.memory.splice(at..at, text.iter().copied());
-                self.inserted += text.len();
+        while let Some(insertion) = self.section.read(&mut rest) {
+            match self.fault {
+                Some(_) => {}
+                None if self.head_file.is_some() => self.to_insert.push(insertion),
+                None => self.insert(insertion),
             }
         }
         if rules.header > 0 && self.section.octets() > rules.header {
@@ -371,37 +479,15 @@ impl Decoder {
         }
     }
 
-    /// Moves the body so far to a file.
-    fn spill(&mut self, rules: &ContentRules) {
-        let body = self.memory.get(self.head_length()..).unwrap_or_default();
-        match open_loose(&rules.loose_dir, body) {
-            Ok(file) => {
-                self.eight_bit = !body.is_ascii();
-                self.file = Some(file);
-                self.memory.truncate(self.head_length());
-                self.memory.shrink_to_fit();
-            }
-            Err(_) => self.fail(Fault::Storage),
-        }
-    }
-
     /// Remembers the fault and lets go of what was kept; the rest is read and thrown away.
     fn fail(&mut self, fault: Fault) {
         self.fault = Some(self.fault.map_or(fault, |known| known.min(fault)));
         self.memory = Vec::new();
+        self.taken = Memory::default();
+        self.head_file = None;
+        self.to_insert = Vec::new();
         self.file = None;
     }
-}
-
-/// A new content file that begins with `first`.
-fn open_loose(directory: &Path, first: &[u8]) -> std::io::Result<(fs::File, ContentFile)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = directory.join(name);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
-    let owned = ContentFile::loose(path, 0);
-    file.write_all(first)?;
-    Ok((file, owned))
 }
 
 #[cfg(test)]
@@ -418,6 +504,7 @@ mod tests {
             bare: BareNewline::Refuse,
             nul: NulInHeader::Refuse,
             eight_bit: true,
+            budget: Arc::default(),
             loose_dir: std::env::temp_dir(),
         }
     }
@@ -551,13 +638,96 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(&rules, b"a: \xfc\r\n\r\ndef\r\n.\r\n");
         assert_eq!(decoder.head(), b"a: \xfc\r\n\r\n");
-        let Taken { head, content } = decoder.finish().unwrap();
+        let Taken { head, content, .. } = decoder.finish().unwrap();
         let Octets::File(file) = &content.octets else { panic!("in memory") };
         let path = file.path().to_owned();
         assert_eq!((head.as_slice(), fs::read(&path).unwrap().as_slice()), (&b"a: \xfc\r\n\r\n"[..], &b"def\r\n"[..]));
         assert_eq!((content.size(), content.eight_bit), (5, false));
         drop(content);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn without_memory_the_header_section_waits_in_a_file_and_is_whole_at_the_end() {
+        let header = format!("{}\r\n", "X: \u{fc} a field of a long header section\r\n".repeat(400));
+        for body in ["", "body\r\n", "..dots\r\n\r\n\u{fc}\r\n"] {
+            for piece in [1000, 8190, 8192, 16_384, 100_000] {
+                let budget = Arc::new(Budget::new(20_000, None, 1));
+                let mut other = Memory::default();
+                assert!(other.resize(&budget, 8192 + 15_000, false));
+                let rules = ContentRules { budget: Arc::clone(&budget), ..rules() };
+                let input = format!("{header}{body}.\r\n");
+                let mut decoder = Decoder::default();
+                let (end, rest) = input.as_bytes().split_last_chunk::<1>().map(|(rest, end)| (end, rest)).unwrap();
+                rest.chunks(piece).for_each(|piece| _ = decoder.feed(&rules, piece));
+                assert!(decoder.memory.capacity() <= 8192 && budget.in_memory() == 15_000, "pieces of {piece}");
+                drop(other);
+                assert_eq!(decoder.feed(&rules, end), 1);
+                assert_eq!(decoder.head(), header.as_bytes());
+                let Taken { head, content, memory } = decoder.finish().unwrap();
+                assert_eq!(budget.in_memory(), header.len() - 8192);
+                let whole = match &content.octets {
+                    Octets::Memory(octets) => octets.clone(),
+                    Octets::File(file) => [head, fs::read(file.path()).unwrap()].concat(),
+                };
+                assert_eq!(whole, format!("{header}{body}").replace("\n..", "\n.").into_bytes());
+                let in_content = if body.is_empty() { &header } else { body };
+                assert_eq!(content.eight_bit, !in_content.is_ascii());
+                drop(memory);
+                assert_eq!(budget.in_memory(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_section_in_a_file_ends_where_it_ends_in_memory() {
+        let fields = "X: a field of a long header section\r\n".repeat(300);
+        for first in ["", "From a@b.test Thu Jan  1 00:00:00 1970\r\n", ">From x\r\n"] {
+            for rest in ["text\r\nA: b\r\n\r\nC: d\r\n", "\r\ntext\r\n", "no field \u{fc}\r\n", " folded\r\n", "\r\n"] {
+                let input = format!("{first}{fields}{rest}.\r\n");
+                for piece in [1, 7, 1000, 8192, 10_500, 16_384, 100_000] {
+                    let pieces: Vec<&[u8]> = input.as_bytes().chunks(piece).collect();
+                    let budget = Arc::new(Budget::new(16_000, None, 1));
+                    let mut other = Memory::default();
+                    // Unfinished content finds nothing, finished content the last quarter.
+                    assert!(other.resize(&budget, 8192 + 12_000, false));
+                    let spent = ContentRules { budget, ..rules() };
+                    assert_eq!(
+                        decode(&spent, &pieces),
+                        decode(&rules(), &pieces),
+                        "pieces of {piece}: {first:?} {rest:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_header_section_that_finds_no_memory_at_the_end_is_refused_and_a_short_one_never() {
+        for (octets, fault) in [(8000, None), (9000, Some(Fault::Storage))] {
+            let rules = ContentRules { budget: Arc::new(Budget::new(1, None, 1)), ..rules() };
+            let input = format!("{}\r\nbody\r\n.\r\n", "X: y\r\n".repeat(octets / 6));
+            assert_eq!(whole(&rules, input.as_bytes()).0.err(), fault);
+        }
+    }
+
+    #[test]
+    fn many_large_contents_cost_no_more_than_the_budget() {
+        let budget = Arc::new(Budget::new(300_000, None, 1));
+        let rules = ContentRules { memory: 128 << 10, budget: Arc::clone(&budget), ..rules() };
+        let mut decoders: Vec<Decoder> = (0..100).map(|_| Decoder::default()).collect();
+        for _ in 0..20 {
+            for (number, decoder) in decoders.iter_mut().enumerate() {
+                decoder.feed(
+                    &rules,
+                    if number % 2 == 0 { &b"X: y\r\n"[..] } else { b"\r\nz\r\n" }.repeat(1000).as_slice(),
+                );
+            }
+        }
+        let kept: usize = decoders.iter().map(|decoder| decoder.memory.capacity()).sum();
+        assert!(kept <= 300_000 + 100 * 8192, "{kept}");
+        drop(decoders);
+        assert_eq!(budget.in_memory(), 0);
     }
 
     #[test]

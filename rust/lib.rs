@@ -4,9 +4,11 @@
 //! `cargo test --no-default-features` proves the separation.
 
 pub mod address;
+pub mod budget;
 pub mod client;
 pub mod command;
 pub mod content;
+pub mod disk;
 pub mod dns;
 pub mod header;
 pub mod mailbox;

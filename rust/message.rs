@@ -5,6 +5,7 @@
 //! told to the spool and kept by the scheduler.
 #![forbid(unsafe_code)]
 
+use crate::budget::Memory;
 use crate::content::Content;
 
 /// What became of one recipient so far.
@@ -66,6 +67,8 @@ pub struct Message {
     pub trace: Vec<u8>,
     /// The rest.
     pub content: Content,
+    /// What both take out of the budget of the worker that received them.
+    pub memory: Memory,
 }
 
 impl Message {

@@ -25,6 +25,7 @@ use crate::content::{BareNewline, ContentRules, Decoder, Fault, Octets, Taken};
 use crate::header::{self, Firewall};
 use crate::message::{Envelope, Message, Recipient, State};
 use crate::reply::{self, Reply};
+use crate::shared::Source;
 
 /// Octets a MAIL line may have above the command limit: SIZE 26 (RFC 1870 3), BODY 17 (RFC 6152 2), SMTPUTF8 10 (RFC 6531 3.1).
 const MAIL_EXTRA: usize = 26 + 17 + 10;
@@ -64,7 +65,7 @@ const EXTENSIONS: [(&str, Offered); 10] = [
 ];
 
 /// What sessions of a worker have in common, from their beginning to their end. Zero switches a limit off.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The server's name.
     pub hostname: String,
@@ -372,6 +373,7 @@ impl Session {
             self.input.drain(..self.taken);
             self.taken = 0;
         }
+        self.input.reserve_exact(octets.len());
         self.input.extend_from_slice(octets);
         if matches!(self.owed, Owed::Nothing) { self.drive(Flow::Next) } else { Step::Wait }
     }
@@ -464,7 +466,7 @@ impl Session {
         }
         let mut trace = stamps.to_vec();
         self.received(&transaction, queue_id, date, &mut trace);
-        let Taken { head, content } = match firewall {
+        let Taken { head, content, memory } = match firewall {
             Some(firewall) => cleaned(taken, firewall),
             None => taken,
         };
@@ -488,6 +490,7 @@ impl Session {
             },
             trace,
             content,
+            memory,
         })
     }
 
@@ -592,11 +595,10 @@ impl Session {
                 flow = next;
             } else {
                 // Everything is used, or the rest of a line is awaited; a used buffer is let go, for idle sessions are many.
-                if self.taken < input.len() {
-                    self.input = input;
-                } else {
-                    self.taken = 0;
-                }
+                let mut input = input;
+                input.drain(..std::mem::take(&mut self.taken));
+                input.shrink_to_fit();
+                self.input = input;
                 return Step::NeedInput;
             }
         }
@@ -753,6 +755,12 @@ impl Session {
         if limit > 0 && parameters.size.is_some_and(|size| size > limit) {
             return self.say(reply::TOO_LARGE);
         }
+        let rules = &self.config.content;
+        // What fits into memory takes its room when it is committed.
+        let large = parameters.size.filter(|size| *size > rules.memory as u64);
+        if large.is_some_and(|size| !rules.budget.has_room(Source::of(&self.peer), size)) {
+            return self.say(reply::NO_STORAGE);
+        }
         let transaction = Transaction { reverse_path, recipients: Vec::new(), parameters, excess: 0, discard: false };
         self.ask(Question::Mail(Box::new(transaction)))
     }
@@ -834,7 +842,7 @@ impl Session {
             }
             Question::Data => {
                 self.phase = Phase::Content;
-                self.decoder = Some(Box::default());
+                self.decoder = Some(Box::new(Decoder::of(Source::of(&self.peer))));
                 self.say(reply::START)
             }
             Question::EndOfHeaders => self.ask(Question::EndOfData),
@@ -957,12 +965,12 @@ impl Session {
 
 /// What a stranger sent, without the fields that are not the sender's to set.
 fn cleaned(taken: Taken, firewall: &Firewall) -> Taken {
-    let Taken { head, mut content } = taken;
+    let Taken { head, mut content, memory } = taken;
     if let Octets::Memory(octets) = &mut content.octets {
         *octets = firewall.clean(std::mem::take(octets));
         content.eight_bit = content.eight_bit && !octets.is_ascii();
     }
-    Taken { head: firewall.clean(head), content }
+    Taken { head: firewall.clean(head), content, memory }
 }
 
 #[cfg(test)]

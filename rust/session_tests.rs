@@ -18,6 +18,7 @@ fn config() -> Config {
             bare: BareNewline::Refuse,
             nul: NulInHeader::Refuse,
             eight_bit: true,
+            budget: Arc::default(),
             loose_dir: std::env::temp_dir(),
         },
         command_line: 512,
@@ -31,6 +32,23 @@ fn config() -> Config {
         smtputf8: true,
         asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
     }
+}
+
+#[test]
+fn what_is_kept_of_the_input_takes_no_more_than_its_length() {
+    let mut session = Session::new(Arc::new(Config { tarpit: 5, ..config() }), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(&[&b"NOOP\r\n".repeat(2000)[..], b"MAIL FR"].concat());
+    assert_eq!((session.buffered(), session.input.capacity()), (7, 7));
+    assert_eq!(session.receive(b"\r\n"), Step::Hold(5));
+    for _ in 0..20 {
+        session.receive(&b"NOOP\r\n".repeat(300));
+    }
+    assert_eq!((session.buffered(), session.input.capacity()), (36_000, 36_000));
+    session.release();
+    assert_eq!(session.input.capacity(), 0);
+    session.receive(&[b'x'; 100_000]);
+    assert!(session.input.capacity() <= 1);
 }
 
 /// Plays a stream to a session, with a policy that takes recipients at example.test alone, and writes down all that comes.

@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memmap2::MmapMut;
@@ -266,10 +267,18 @@ fn cells(table: &[AtomicU64], place: usize) -> Option<(&AtomicU64, &AtomicU64)> 
 }
 
 /// Where connections come from, as far as they are counted together; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(u64);
 
 impl Source {
+    /// From an address as it is written; None when it is none.
+    pub fn of(address: &str) -> Option<Self> {
+        match address.parse().ok()? {
+            IpAddr::V4(address) => Self::from_packed(&address.octets()),
+            IpAddr::V6(address) => Self::from_packed(&address.octets()),
+        }
+    }
+
     /// From a packed address of 4 or 16 octets; None for any other length. An IPv4-mapped address is the IPv4 address.
     pub fn from_packed(packed: &[u8]) -> Option<Self> {
         if let Ok(address) = <[u8; 4]>::try_from(packed) {

@@ -12,7 +12,7 @@ def config(loose_dir, **changes):
     limits = dict.fromkeys(
         (
             "asked", "tarpit", "tarpit_session", "local_part", "domain", "path", "command_line", "text_line", "recipients",
-            "message_size", "header", "memory_content", "hops", "errors", "idle_commands",
+            "message_size", "header", "memory_content", "content_memory", "workers", "hops", "errors", "idle_commands",
         ),
         0,
     )  # fmt: skip

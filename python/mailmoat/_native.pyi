@@ -203,6 +203,11 @@ class HeaderFirewall:
 
 # --- session ---
 
+OPEN_CONTENT_FILES: Final = 64
+"""Content files being received that are open between two writes, at most."""
+ALWAYS_IN_MEMORY: Final = 8192
+"""Octets of memory each content may have, whatever the others take."""
+
 STEP_NEED_INPUT: Final = 0
 STEP_ASK: Final = 1
 STEP_HOLD: Final = 2
@@ -241,23 +246,32 @@ class SessionConfig:
         message_size: int,
         header: int,
         memory_content: int,
+        content_memory: int,
+        workers: int,
         hops: int,
         errors: int,
         idle_commands: int,
         bare_newline: str,
         nul_in_header: str,
         submitter: bool,
-        eight_bit: bool = True,
-        smtputf8: bool = True,
     ) -> SessionConfig:
         """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets; `header` is that of the
-        header section; `submitter` offers SUBMITTER (RFC 4405), `eight_bit` 8BITMIME (without it 8-bit content is refused), `smtputf8`
-        SMTPUTF8.
+        header section, `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
+        `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405).
 
         Raises:
             ValueError: `bare_newline` is neither `refuse` nor `normalise`, or `nul_in_header` neither `refuse` nor `accept`.
 
         """
+    def offering(self, *, message_size: int, eight_bit: bool, smtputf8: bool) -> SessionConfig:
+        """The same with another limit of SIZE, with or without 8BITMIME (then 8-bit content is refused) and SMTPUTF8; content of
+        both is counted together.
+        """
+    @property
+    def content_in_memory(self) -> int:
+        """Octets of content in memory now, without the first 8 KiB of each."""
+    def take_most_in_memory(self) -> int:
+        """The most of them since the last call."""
 
 @final
 class Session:
@@ -543,6 +557,9 @@ class SpoolEntry(TypedDict):
     recipients: list[tuple[str, int, str]]  # (address, state, reply)
     partition: str  # tag
     owned: bool  # a process owns the partition now
+
+def trim_heap() -> bool:
+    """Give unused memory of the C library's heap back to the system, where that has to be asked for; whether there was any."""
 
 def list_spool(spool_dir: str) -> list[SpoolEntry]:
     """Every message of every partition, also those of a running server; reads only. Raises OSError.

@@ -5,6 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::Memory;
 use crate::content::{Content, ContentFile};
 use crate::message::{Envelope, Recipient};
 
@@ -26,6 +27,7 @@ fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: boo
         },
         trace: TRACE.to_vec(),
         content,
+        memory: Memory::default(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::budget::Memory;
 use crate::content::{Content, Octets};
 use crate::message::{Envelope, Message as Inner, Recipient, State};
 
@@ -39,6 +40,7 @@ impl Message {
             envelope: Envelope { reverse_path, recipients, smtputf8, ..Envelope::default() },
             trace,
             content: Content { octets: Octets::Memory(content), eight_bit },
+            memory: Memory::default(),
         }))
     }
 

@@ -6,6 +6,7 @@ mod address;
 mod client;
 mod dns;
 mod header;
+mod heap;
 mod message;
 mod session;
 mod session_config;
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     client::register(module)?;
     dns::register(module)?;
     header::register(module)?;
+    heap::register(module)?;
     message::register(module)?;
     session::register(module)?;
     session_config::register(module)?;

@@ -7,7 +7,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::address::Limits;
+use crate::budget::{ALWAYS, Budget, OPEN_FILES};
 use crate::content::{BareNewline, ContentRules, NulInHeader};
+use crate::disk::Disk;
 use crate::session::Config;
 
 /// See `_native.pyi`.
@@ -19,8 +21,8 @@ impl SessionConfig {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
-        command_line, text_line, recipients, message_size, header, memory_content, hops, errors, idle_commands, bare_newline,
-        nul_in_header, submitter, eight_bit=true, smtputf8=true))]
+        command_line, text_line, recipients, message_size, header, memory_content, content_memory, workers, hops, errors, idle_commands,
+        bare_newline, nul_in_header, submitter))]
     fn new(
         hostname: String,
         default_domain: String,
@@ -37,14 +39,14 @@ impl SessionConfig {
         message_size: u64,
         header: usize,
         memory_content: usize,
+        content_memory: usize,
+        workers: usize,
         hops: usize,
         errors: u32,
         idle_commands: u32,
         bare_newline: &str,
         nul_in_header: &str,
         submitter: bool,
-        eight_bit: bool,
-        smtputf8: bool,
     ) -> PyResult<Self> {
         let bare = match bare_newline {
             "refuse" => BareNewline::Refuse,
@@ -65,9 +67,11 @@ impl SessionConfig {
                 header,
                 line: text_line,
                 memory: memory_content,
+                // Where the disk cannot be asked, writing itself will tell.
+                budget: Arc::new(Budget::new(content_memory, Disk::of(loose_dir.clone()).ok(), workers)),
                 bare,
                 nul,
-                eight_bit,
+                eight_bit: true,
                 loose_dir,
             },
             command_line,
@@ -78,13 +82,33 @@ impl SessionConfig {
             tarpit,
             tarpit_session,
             submitter,
-            smtputf8,
+            smtputf8: true,
             asked,
         })))
+    }
+
+    #[pyo3(signature = (*, message_size, eight_bit, smtputf8))]
+    fn offering(&self, message_size: u64, eight_bit: bool, smtputf8: bool) -> Self {
+        let mut config = Config::clone(&self.0);
+        config.content.size = message_size;
+        config.content.eight_bit = eight_bit;
+        config.smtputf8 = smtputf8;
+        Self(Arc::new(config))
+    }
+
+    #[getter]
+    fn content_in_memory(&self) -> usize {
+        self.0.content.budget.in_memory()
+    }
+
+    fn take_most_in_memory(&self) -> usize {
+        self.0.content.budget.take_most()
     }
 }
 
 /// Adds this module's class to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("OPEN_CONTENT_FILES", OPEN_FILES)?;
+    module.add("ALWAYS_IN_MEMORY", ALWAYS)?;
     module.add_class::<SessionConfig>()
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::trouble::Trouble;
+use crate::budget::Memory;
 use crate::content::{Content, ContentFile, Octets};
 use crate::message::{Envelope, Message, Recipient, State};
 
@@ -292,5 +293,6 @@ fn read_message(row: &Row<'_>, queue_id: String, file: &Path) -> rusqlite::Resul
         },
         trace,
         content: Content { octets, eight_bit: row.get(8)? },
+        memory: Memory::default(),
     })
 }

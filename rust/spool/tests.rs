@@ -8,6 +8,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
+use crate::budget::Memory;
 use crate::content::{Content, ContentFile, Octets};
 use crate::message::{Envelope, Recipient, State};
 
@@ -74,6 +75,7 @@ fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
         },
         trace: b"Received: here\r\n".to_vec(),
         content: Content { octets, eight_bit: true },
+        memory: Memory::default(),
     })
 }
 

@@ -23,10 +23,12 @@ from types import SimpleNamespace
 import pytest
 from tests.crash.faults import Hop, Injection, Senders, does_not_spin
 from tests.integration.conftest import Server, wait_for
+from tests.integration.test_budgets import BODY, Flood
 
-from mailmoat import clock
+from mailmoat import _native, clock
 from mailmoat.delivery.retry import expired
 from mailmoat.delivery.scheduler import Scheduler
+from mailmoat.server.descriptors import SPARE
 from mailmoat.settings import Settings
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
@@ -163,6 +165,36 @@ def test_full_disk(running, hop, disk):
     hop.refusing = False
     all_arrive(senders, hop, 60)
     senders.send(5)
+    all_arrive(senders, hop)
+
+
+def test_no_room_for_the_announced_size_is_said_at_mail(running, hop, disk):
+    """RFC 1870 6.1: before a single octet of it has come."""
+    _, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
+    with senders._connection() as connection:
+        assert connection.mail("s@client.test", ["SIZE=30000000"])[0] == 452
+        assert connection.docmd("MAIL FROM:<s@client.test> SIZE=30000000")[1].startswith(b"4.3.1 ")
+        assert connection.mail("s@client.test", ["SIZE=300000"])[0] == 250
+    senders.send(3)
+    all_arrive(senders, hop)
+
+
+@pytest.mark.parametrize("sources", [1, 40])
+def test_unfinished_content_cannot_fill_the_disk(running, hop, disk, sources):
+    """One address gets a share of the room; all together leave room for small mail, and for emptying the queue."""
+    server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
+    senders.send(3)
+    with Flood(server.port, first=2, sources=sources) as flood:
+        flood.add(40, b"Subject: x\r\n\r\n" + BODY * 10_000)
+        senders.send(5)
+        if sources == 1:
+            assert shutil.disk_usage(disk).free > shutil.disk_usage(disk).total / 2
+            senders.send(3, 300_000)
+        replies = flood.end()
+    assert {reply[:9] for reply in replies} <= {b"250 2.6.0", b"452 4.3.1"}
+    assert sum(reply[:9] == b"452 4.3.1" for reply in replies) > 20
+    wait_for(lambda: not any(disk.glob("spool/partitions/*/content/*")), what="delivery")
+    senders.send(1, 300_000)
     all_arrive(senders, hop)
 
 
@@ -330,7 +362,7 @@ def test_more_clients_than_descriptors(running, hop):
     server, senders = running()
     first = worker(server)
     _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (310, hard))  # 256 are kept free of connections
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (descriptors_for(first, 34), hard))
     os.kill(first, signal.SIGKILL)
     pid = wait_for(lambda: next((pid for pid in server.pids() if pid != first), 0), what="new worker")
     senders.send()
@@ -339,12 +371,17 @@ def test_more_clients_than_descriptors(running, hop):
         wait_for(lambda: any(map(greeted, clients)), what="greeting")
         does_not_spin(pid, 1.5)
         waiting = [client for client in clients if not greeted(client)]
-        assert 20 < len(waiting) < 40  # 60 clients, 34 places
+        assert 20 < len(waiting) < 35  # 60 clients, 34 places
         for client in set(clients) - set(waiting):
             client.close()
         wait_for(lambda: all(map(greeted, waiting)), what="greeting of those that waited")
     senders.send(3)
     all_arrive(senders, hop)
+
+
+def descriptors_for(pid: int, connections: int) -> int:
+    """With so many a worker like this one has that many connections; the next hop may have 20."""
+    return len(os.listdir(f"/proc/{pid}/fd")) + _native.OPEN_CONTENT_FILES + 2 * 20 + SPARE + connections
 
 
 def test_descriptors_exhausted(running, hop):

@@ -90,6 +90,7 @@ DEFAULTS = {
     "limits.connections": 0,
     "limits.connections_per_source": 100,
     "limits.held_input": 16_384,
+    "limits.content_memory": 16_777_216,
     "limits.memory_content": 131_072,
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",

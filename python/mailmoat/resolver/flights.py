@@ -46,13 +46,13 @@ class _Flight:
 class Flights:
     """Asked and not yet answered. `ask` puts a question to the servers; what it raises comes out of `answer`."""
 
-    def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]]) -> None:
+    def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]], most: int | None = None) -> None:
         self._ask = ask
         self._flights: dict[Key, _Flight] = {}
         self._line: dict[Key, _Flight] = {}
         self._abandoned: dict[Key, _Flight] = {}
         """Nobody waits for them; the oldest first."""
-        self._room = MOST
+        self._room = MOST if most is None else most
         self._zones: Counter[str] = Counter()
         self._clients: Counter[str] = Counter()
         self._admitting = False

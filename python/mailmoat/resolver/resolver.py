@@ -28,14 +28,14 @@ FAILURE_TIME: Final = 1.0
 
 
 class DnsResolver:
-    """`Resolver` on the servers of the settings, or of the system."""
+    """`Resolver` on the servers of the settings, or of the system; `most` bounds the questions on their way, else `flights.MOST`."""
 
-    def __init__(self, settings: DnsSettings, figures: Metrics | None = None) -> None:
+    def __init__(self, settings: DnsSettings, figures: Metrics | None = None, most: int | None = None) -> None:
         self._settings = settings
         self._figures = figures
         self._servers = Servers(settings)
         self._cache = Cache(settings.cache_size)
-        self._flights = Flights(self._ask)
+        self._flights = Flights(self._ask, most)
         self._zones = Zones(self._servers, settings.failures, settings.open_time, self._circuits_changed)
         self._life = Life(self._servers, settings.failures, settings.open_time, self._servers_changed)
         self._closed = False

@@ -9,7 +9,6 @@ import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock, metrics
-from mailmoat.delivery.offers import EVERYTHING
 from mailmoat.policy.agent import Stage
 from mailmoat.policy.networks import Networks
 from mailmoat.policy.tarpit import Tarpit
@@ -67,7 +66,7 @@ class Desk:
         self.figures = figures
         self.accepted = accepted
         self.tarpit = Tarpit(settings.tarpit)
-        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked, EVERYTHING)
+        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
@@ -81,7 +80,11 @@ class Desk:
 
     def offer(self, offers: Offers) -> None:
         """Offer from now on what the next hop takes: to new sessions; one that has begun keeps what it was told."""
-        self.config = session_config(self.settings, self.store.partition.loose_dir, self.pipeline.asked, offers)
+        self.config = self.config.offering(
+            message_size=offers.room(self.settings.limits.message_size),
+            eight_bit=offers.eight_bit,
+            smtputf8=offers.smtputf8,
+        )
 
     def next_session_id(self) -> str:
         """Unique among all sessions of the host, for ever: the partition's tag and a number."""
@@ -147,8 +150,8 @@ class Desk:
             self.figures.add(metrics.RECIPIENTS_REFUSED[reason])
 
 
-def session_config(settings: Settings, loose_dir: str, asked: int, offers: Offers) -> _native.SessionConfig:
-    """The session machines' configuration; `offers` is what the next hop takes; seconds become milliseconds here."""
+def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.SessionConfig:
+    """The session machines' configuration, which offers everything; seconds become milliseconds here."""
     limits = settings.limits
     return _native.SessionConfig(
         hostname=settings.hostname,
@@ -163,15 +166,15 @@ def session_config(settings: Settings, loose_dir: str, asked: int, offers: Offer
         command_line=limits.command_line,
         text_line=limits.text_line,
         recipients=limits.recipients,
-        message_size=offers.room(limits.message_size),
+        message_size=limits.message_size,
         header=limits.header_size,
         memory_content=limits.memory_content,
+        content_memory=limits.content_memory,
+        workers=settings.worker_count,
         hops=limits.hops,
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         bare_newline=settings.smtp.bare_newline,
         nul_in_header=settings.smtp.nul_in_header,
         submitter=settings.senderid.enabled and settings.senderid.submitter,
-        eight_bit=offers.eight_bit,
-        smtputf8=offers.smtputf8,
     )

@@ -8,7 +8,6 @@ bind, or where the next hop is one of them; nothing of it is left behind then.
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -149,7 +148,7 @@ class Plan:
 
 def make(generation: int, settings: Settings, before: Plan | None, most: int, owner: int | None) -> Plan:
     """Plan for these settings with at most `most` workers, beside the plan in force; `owner` is the uid of new sockets."""
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    workers = settings.worker_count
     if workers > most:
         maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop

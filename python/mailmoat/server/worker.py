@@ -13,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import _native, clock, maillog, metrics
 from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.route import route
 from mailmoat.delivery.scheduler import Scheduler
@@ -31,6 +30,7 @@ from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents, sender_agents
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.senderid.evaluate import Evaluator
+from mailmoat.server import descriptors
 from mailmoat.server.acceptor import Acceptor
 from mailmoat.server.connection import Connection
 from mailmoat.server.delays import Delays
@@ -53,8 +53,10 @@ TICK: Final = 1.0
 DRAIN_TICK: Final = 0.1
 PROBE_TIME: Final = 2.0
 """Seconds a worker waits, before it accepts, to hear what the next hop offers."""
-SPARE_DESCRIPTORS: Final = 256
-"""Kept free of connections: for the spool, content files, delivery, the log."""
+FREED: Final = 8 << 20
+"""Octets that content and connections have given back since the heap was last trimmed, from which on it pays to trim it again."""
+CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
+"""What one takes at most, roughly, beside the budget for content."""
 
 
 def run(context: WorkerContext) -> None:
@@ -88,7 +90,8 @@ class Worker:
         self._directory = (
             FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
         )
-        self._resolver = DnsResolver(settings.dns, figures) if settings.senderid.enabled else None
+        questions = descriptors.questions(settings)
+        self._resolver = DnsResolver(settings.dns, figures, questions) if settings.senderid.enabled else None
         listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
         pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
@@ -97,8 +100,7 @@ class Worker:
         self._transport = transport = make_transport(loop, hop, settings, delays, self._learned.learn)
         self._probe: asyncio.Task[None] | None = None
         self._scheduler = Scheduler(loop, settings, store, delays, figures, transport=transport)
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = max(16, limit - SPARE_DESCRIPTORS - settings.delivery.connections)
+        self._most = descriptors.most_connections(settings)
         self._desk = Desk(
             loop=loop,
             settings=settings,
@@ -114,6 +116,8 @@ class Worker:
             Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
             for listener, address in context.listeners
         ]
+        self._most_connections = 0
+        self._kept_octets = 0
         self._accepting = False
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
@@ -148,6 +152,7 @@ class Worker:
         if self._probe is None and (self._learned.stale() or self._scheduler.unasked):
             self._probe = self._loop.create_task(self._ask_next_hop())
         self._publish()
+        self._trim()
         self._store.drop_empty()
         self._desk.stress.tick(len(self._desk.connections))
         if self._adopting is None:
@@ -169,7 +174,9 @@ class Worker:
         self._desk.offer(offers)
 
     def _connection(self, *, proxy: bool) -> Connection:
-        if len(self._desk.connections) + 1 >= self._most and self._accepting:
+        connections = len(self._desk.connections) + 1
+        self._most_connections = max(self._most_connections, connections)
+        if connections >= self._most and self._accepting:
             self._accepting = False
             self._loop.call_soon(self._pause)  # not at once: the connection being accepted would be lost
         return Connection(self._desk, ProxyHeader() if proxy else None)
@@ -218,6 +225,17 @@ class Worker:
         figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
         if directory and directory.written_ms:
             figures.set(metrics.DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
+
+    def _trim(self) -> None:
+        """After a flood give the memory it took back to the system: the C library keeps what lies between what is in use."""
+        content, connections = self._desk.config.content_in_memory, len(self._desk.connections)
+        most = self._desk.config.take_most_in_memory() + self._most_connections * CONNECTION_OCTETS
+        octets = content + connections * CONNECTION_OCTETS
+        self._kept_octets = max(self._kept_octets, most, octets)
+        self._most_connections = connections
+        if self._kept_octets - octets >= FREED:
+            self._kept_octets = octets
+            _native.trim_heap()
 
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)

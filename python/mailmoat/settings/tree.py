@@ -5,6 +5,7 @@ with `Settings(...)` reads no file and no environment (`sources.load` does); it 
 description of a field is its line in the operator's manual: a field without one does not pass the tests.
 """
 
+import os
 import socket  # noqa: TID251 - asks for this machine's name, opens nothing
 from collections import Counter
 from dataclasses import replace
@@ -337,6 +338,10 @@ class LimitsSettings(Branch):
     held_input: Size = Field(
         default=16 << 10, description="Octets kept of what a held client sends ahead; then reading stops. 0 = off."
     )
+    content_memory: Size = Field(
+        default=16 << 20,
+        description="Octets of content a worker keeps in memory for all sessions; beyond it, content goes to files. 0 = off.",
+    )
     memory_content: Size = Field(
         default=128 << 10,
         description="Octets of content kept in memory while it is received; the body of a larger one goes to a file. 0 = off.",
@@ -492,6 +497,11 @@ class Settings(BaseSettings):
         if not value and any(listener.proxy for listener in others.data.get("listen", ())):
             raise ValueError("listen has a proxy:// address, and nobody may speak the PROXY protocol there")
         return value
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes there are to be."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     def came_from(self, origins: dict[str, str], file: Path | None = None, ignored: tuple[str, ...] = ()) -> Self:
         """The same tree that knows where its values came from.

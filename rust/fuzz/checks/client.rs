@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mailmoat_native::budget::Memory;
 use mailmoat_native::client::{Client, Protocol, Step};
 use mailmoat_native::content::{Content, ContentFile, Octets};
 use mailmoat_native::message::{Envelope, Message, Recipient, State};
@@ -121,6 +122,7 @@ fn message(kind: u8) -> Arc<Message> {
         },
         trace: b"Received: x\r\n".to_vec(),
         content: Content { octets, eight_bit: !text.is_ascii() },
+        memory: Memory::default(),
     })
 }
 

@@ -2,7 +2,9 @@
 //! memory than it may.
 
 use std::fs;
+use std::sync::Arc;
 
+use mailmoat_native::budget::Budget;
 use mailmoat_native::content::{BareNewline, ContentRules, Decoder, Fault, NulInHeader, Octets};
 
 pub fn check(input: &[u8]) {
@@ -16,6 +18,8 @@ pub fn check(input: &[u8]) {
         bare: if choices & 4 == 0 { BareNewline::Refuse } else { BareNewline::Normalise },
         nul: if choices & 16 == 0 { NulInHeader::Refuse } else { NulInHeader::Accept },
         eight_bit: true,
+        // One octet: what does not fit into the first 8 KiB goes to files.
+        budget: Arc::new(Budget::new(usize::from(choices & 0x70 == 0x70), None, 1)),
         loose_dir: std::env::temp_dir(),
     };
     let whole = decode(&rules, &[&stream]);

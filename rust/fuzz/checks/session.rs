@@ -41,6 +41,7 @@ fn config(choices: u8, asked: u8) -> Config {
             bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
             nul: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
             eight_bit: asked & 0x80 == 0,
+            budget: Arc::default(),
             loose_dir: std::env::temp_dir(),
         },
         command_line: COMMAND_LINE,
