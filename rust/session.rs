@@ -38,13 +38,17 @@ const PATH: usize = 256;
 const COMMAND_BOUND: usize = 65_536;
 /// How a TLS connection begins: a handshake record.
 const TLS_HELLO: &[u8] = &[0x16, 0x03];
-/// Refusals remembered for the log, the last ones.
+/// Refusals remembered for the session's line in the log, the last ones.
 const REFUSALS: usize = 4;
 /// Commands worked on before the other sessions have their turn. Ordinary mail pipelines fewer (RFC 2920 3.1).
 pub const TURN_COMMANDS: u32 = 16;
 /// Recipients of one transaction refused because it has enough of them (RFC 5321 4.5.3.1.10: 452, and the client may send the
 /// rest later) before each further one counts as an error.
 const RECIPIENTS_OVERSHOOT: u32 = 1000;
+/// Refusals of one session that get a line of their own.
+pub const LOGGED: u32 = 100;
+/// Octets of a refused command that the log shows.
+const SHOWN: usize = 300;
 
 type Offered = fn(&Config) -> bool;
 const ALWAYS: Offered = |_| true;
@@ -272,6 +276,51 @@ enum Flow {
     Stop(Step),
 }
 
+/// What was refused, for a line of its own in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The recipient, as rendered or, when it could not be read, as sent; empty when it was something else.
+    pub recipient: String,
+    /// What it was otherwise: the command as sent, `end of data` for a content, `connection`.
+    pub command: String,
+    /// Reverse-path of the transaction; empty without one and for the null reverse-path.
+    pub mail_from: String,
+    /// The reply.
+    pub reply: Reply,
+}
+
+impl Refusal {
+    /// Of a command line.
+    fn name(&mut self, line: &[u8]) {
+        let shown = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+        match shown.split_once(':').filter(|(verb, _)| verb.to_ascii_uppercase().starts_with("RCPT")) {
+            Some((_, path)) => {
+                let path = path.trim();
+                let path = path.rsplit_once('>').map_or(path, |(path, _)| path);
+                path.trim_start_matches('<').clone_into(&mut self.recipient);
+                self.command = String::new();
+            }
+            None => self.command = shown.into_owned(),
+        }
+    }
+
+    /// Of what policy was asked about.
+    fn ask(&mut self, question: &Question) {
+        match question {
+            Question::Connect => "connection".clone_into(&mut self.command),
+            Question::Hello { name, dialect: Dialect::Smtp } => self.command = format!("HELO {name}"),
+            Question::Hello { name, dialect: Dialect::Esmtp } => self.command = format!("EHLO {name}"),
+            Question::Mail(transaction) => {
+                let sender = transaction.reverse_path.as_ref().map_or_else(String::new, Address::to_string);
+                self.command = format!("MAIL FROM:<{sender}>");
+            }
+            Question::Rcpt(address) => (self.recipient, self.command) = (address.to_string(), String::new()),
+            Question::Data => "DATA".clone_into(&mut self.command),
+            Question::EndOfHeaders | Question::EndOfData => {}
+        }
+    }
+}
+
 /// Counts for the log and the metrics.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -279,6 +328,8 @@ pub struct Tally {
     pub replies: [u32; 6],
     /// The last refusals, as sent.
     pub refusals: Vec<Reply>,
+    /// What was refused, and is logged for the first [`LOGGED`].
+    pub refused: u32,
     /// Replies held.
     pub holds: u32,
     /// Milliseconds of all holds.
@@ -319,6 +370,8 @@ pub struct Session {
     idle: u32,
     errors: u32,
     tally: Tally,
+    /// Refused since the last call of [`Session::take_refused`].
+    refused: Vec<Refusal>,
     queue_id: Box<str>,
 }
 
@@ -345,6 +398,7 @@ impl Session {
             idle: 0,
             errors: 0,
             tally: Tally::default(),
+            refused: Vec::new(),
             queue_id: "".into(),
         }
     }
@@ -509,6 +563,16 @@ impl Session {
         std::mem::take(&mut self.output)
     }
 
+    /// Takes what was refused since the last call.
+    pub fn take_refused(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Whether there is something to take.
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
     /// Octets of input kept and not yet worked on.
     pub fn buffered(&self) -> usize {
         self.input.len() - self.taken
@@ -631,8 +695,9 @@ impl Session {
     }
 
     fn refuse_content(&mut self, reply: Reply) -> Flow {
+        let flow = self.say(reply);
         self.reset();
-        self.say(reply)
+        flow
     }
 
     /// Takes one command line, if the turn has room for it. None: its end is not there yet.
@@ -662,7 +727,8 @@ impl Session {
         let room = limit + self.extra(line);
         let refused = bare && self.config.content.bare == BareNewline::Refuse;
         let broken = std::mem::replace(&mut self.broken, refused);
-        Some(if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
+        let known = self.refused.len();
+        let flow = if std::mem::take(&mut self.overlong) || line.len() + 2 > room {
             self.say(reply::LONG_COMMAND)
         } else if refused || broken {
             self.say(reply::BARE_COMMAND)
@@ -683,7 +749,9 @@ impl Session {
                     self.say(if is_hello(line) { reply.plain() } else { reply })
                 }
             }
-        })
+        };
+        self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.name(line));
+        Some(flow)
     }
 
     /// Octets this line may have above the command limit.
@@ -854,7 +922,8 @@ impl Session {
     }
 
     fn refused(&mut self, question: &Question, reply: Reply) -> Flow {
-        match question {
+        let known = self.refused.len();
+        let flow = match question {
             // RFC 5321 3.1: 554 leaves the connection open for QUIT; 421 closes it.
             Question::Connect if reply.class() == 5 => {
                 self.phase = Phase::Refused;
@@ -864,7 +933,9 @@ impl Session {
             Question::Hello { .. } => self.say(reply.plain()),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
             _ => self.say(reply),
-        }
+        };
+        self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.ask(question));
+        flow
     }
 
     fn greet(&mut self, name: Box<str>, dialect: Dialect) -> Flow {
@@ -902,6 +973,9 @@ impl Session {
 
     /// Sends a reply, through the tar pit where it belongs there.
     fn say(&mut self, reply: Reply) -> Flow {
+        if reply.class() >= 4 {
+            self.note(&reply);
+        }
         let hold = self.config.tarpit;
         if reply.class() != 5 || self.exempt || hold == 0 {
             return self.send(&reply);
@@ -914,6 +988,20 @@ impl Session {
         self.tally.held += hold;
         self.owed = Owed::Release(reply);
         Flow::Stop(Step::Hold(hold))
+    }
+
+    /// Notes a refusal for the log; what was refused is filled in by who knows it, else it is a content.
+    fn note(&mut self, reply: &Reply) {
+        self.tally.refused += 1;
+        if self.tally.refused <= LOGGED {
+            let reverse_path = self.transaction.as_ref().and_then(|transaction| transaction.reverse_path.as_ref());
+            self.refused.push(Refusal {
+                recipient: String::new(),
+                command: "end of data".to_owned(),
+                mail_from: reverse_path.map_or_else(String::new, Address::to_string),
+                reply: reply.clone(),
+            });
+        }
     }
 
     fn send(&mut self, reply: &Reply) -> Flow {

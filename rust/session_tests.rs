@@ -51,6 +51,50 @@ fn what_is_kept_of_the_input_takes_no_more_than_its_length() {
     assert!(session.input.capacity() <= 1);
 }
 
+#[test]
+fn every_refusal_is_noted_once_with_what_was_refused() {
+    let config = Arc::new(Config { asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8, ..config() });
+    let mut session = Session::new(config, "s1", "192.0.2.1", false);
+    let no = || Verdict::Refuse(Reply::new(550, "5.1.1", "No"));
+    session.connect();
+    session.receive(
+        b"MAIL FROM:<a@b.test>\r\nEHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<>\r\nRCPT TO:<x@y.test>\r\n",
+    );
+    session.answer(no());
+    session.receive(b"RCPT TO:<z@y.test>\r\n");
+    session.answer(Verdict::Pass);
+    session.receive(b"DATA\r\n\r\nx\n\r\n.\r\nFOO bar\r\n");
+    session.receive(b"MAIL FROM:<>\r\nRCPT TO:<z@y.test>\r\n");
+    session.answer(Verdict::Pass);
+    session.receive(b"DATA\r\n\r\nx\r\n.\r\n");
+    session.answer(no());
+    let taken = session.take_refused();
+    let noted: Vec<String> = taken
+        .into_iter()
+        .map(|one| format!("{}|{}|{}|{}", one.recipient, one.command, one.mail_from, one.reply.code))
+        .collect();
+    assert_eq!(
+        noted,
+        [
+            "|MAIL FROM:<a@b.test>||503",
+            "||a@b.test|550",
+            "x@y.test||a@b.test|550",
+            "|end of data|a@b.test|550",
+            "|FOO bar||500",
+            "|end of data||550",
+        ]
+    );
+    assert!(!session.has_refused());
+}
+
+#[test]
+fn refusals_beyond_a_hundred_are_counted_and_not_noted() {
+    let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(&b"FOO\r\n".repeat(150));
+    assert_eq!((session.take_refused().len(), session.tally().refused), (100, 150));
+}
+
 /// Plays a stream to a session, with a policy that takes recipients at example.test alone, and writes down all that comes.
 /// With `late`, what a step asks for is given only after the next piece has come.
 fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {

@@ -312,6 +312,16 @@ class Session:
         """End from outside with this reply, a 421: what is held or open is dropped."""
     def output(self) -> bytes:
         """Take the replies to be written."""
+    def take_refused(self) -> list[tuple[str, str, str, str]]:
+        """What was refused since the last call, each once, at most 100 of a session: recipient, or else what it was (the command,
+        `end of data`, `connection`); reverse-path of the transaction; reply.
+        """
+    @property
+    def has_refused(self) -> bool:
+        """`take_refused` has something to give."""
+    @property
+    def refusals_left_out(self) -> int:
+        """Refusals beyond those that `take_refused` gives."""
     def exempt(self) -> None:
         """Hold no reply from now on: the peer has authenticated."""
     @property

@@ -1,8 +1,8 @@
 """Lines of the log on their way out: encoding, gathering, and a stream that is never waited for.
 
-Promises: whole lines go out in pieces of at most PIPE_BUF octets where that makes a write whole or nothing (pipe, terminal,
-socket), so that processes sharing the stream do not cut into each other's lines; a stream that cannot take more is asked
-again when it can; at most `MAX_WAITING` octets wait. The mode of the stream as others see it (a shell, a parent) is not changed
+Promises: no line is longer than `MAX_LINE`, and whole lines go out in pieces of at most PIPE_BUF octets where that makes a write
+whole or nothing (pipe, terminal, socket), so that processes sharing the stream do not cut into each other's lines; a stream
+that cannot take more is asked again when it can; at most `MAX_WAITING` octets wait; lines that are lost are counted and told. The mode of the stream as others see it (a shell, a parent) is not changed
 where the system lets us have a description of our own. Only maillog.py uses it.
 """
 
@@ -14,20 +14,27 @@ import select
 import socket  # noqa: TID251 - a log can be a socket (systemd's), and only send() has a way not to wait on it
 import stat
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
 from mailmoat import clock
+from mailmoat.shortening import shortened
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 Format = Literal["auto", "json", "human"]
 
+MAX_LINE: Final = 4000
+"""Octets of a line; PIPE_BUF is 4096 on Linux."""
 MAX_WAITING: Final = 4 * 1024 * 1024
 """Octets of lines kept for a reader that does not read."""
+_LENGTHS: Final = ((60, 400), (30, 200), (16, 100), (8, 50), (4, 25), (2, 12))
+"""Values of a list and characters of a text that a line which is too long is cut to, until it fits."""
 _AT_ONCE: Final = select.PIPE_BUF
 _AT_ONCE_FILE: Final = 64 * 1024
 _PATIENCE_MS: Final = 1000
@@ -49,6 +56,7 @@ class LogStream:
         self._waiting_octets = 0
         self._lost = 0
         self._told = 0
+        self._count: Callable[[int], None] | None = None
         self._second = -1
         self._second_text = ""
         self._encoder = msgspec.json.Encoder(enc_hook=str)
@@ -77,6 +85,10 @@ class LogStream:
         self._loop = loop
         self._scheduled = False
 
+    def count_lost(self, count: Callable[[int], None]) -> None:
+        """Tell `count` of lines that are lost."""
+        self._count = count
+
     def forget(self) -> None:
         """In a forked child: the parent's loop and the lines that wait are the parent's."""
         self._loop = None
@@ -97,18 +109,23 @@ class LogStream:
             poll.register(self._fd, select.POLLOUT)
             poll.poll(left)
             self.flush()
+        if self._waiting:
+            self._lose(sum(piece.count(b"\n") for piece in self._waiting))
+            self._waiting.clear()
+            self._waiting_octets = 0
+        self.tell_lost()
 
     def write(self, name: str, level: str, fields: dict[str, Any]) -> None:
         """Put one line in the queue; empty fields are left out."""
         if self._fd < 0:
             return
         if self._waiting_octets >= MAX_WAITING:
-            self._lost += 1
+            self._lose(1)
             return
         kept = {key: value for key, value in fields.items() if value or value == 0}
         if self._lost != self._told:
             kept["lines_lost"] = self._told = self._lost
-        line = self._human_line(name, level, kept) if self._human else self._json_line(name, level, kept)
+        line = self._line(name, level, kept)
         self._waiting.append(line)
         self._waiting_octets += len(line)
         if self._loop is None:
@@ -122,18 +139,40 @@ class LogStream:
         while self._waiting:
             piece = self._next_piece()
             try:
-                written = self._socket.send(piece, socket.MSG_DONTWAIT) if self._socket else os.write(self._fd, piece)
+                written = self._write(piece)
             except BlockingIOError:
                 self._waiting.appendleft(piece)
                 return
             except OSError:  # the reader is gone or the disk is full: nobody to tell but the next line
-                self._lost += piece.count(b"\n") + sum(line.count(b"\n") for line in self._waiting)
+                self._lose(piece.count(b"\n") + sum(line.count(b"\n") for line in self._waiting))
                 self._waiting.clear()
                 self._waiting_octets = 0
                 return
             self._waiting_octets -= written
             if written < len(piece):
                 self._waiting.appendleft(piece[written:])
+
+    def tell_lost(self) -> None:
+        """Say how many lines were lost, unless it was said; a stream that takes nothing is told later."""
+        if self._loop is None:
+            self.flush()
+        if self._fd < 0 or self._waiting or self._lost == self._told:
+            return
+        line = self._line("log-lines-lost", "warning", {"lines_lost": self._lost})
+        with suppress(OSError):
+            rest = line[self._write(line) :]
+            self._told = self._lost
+            if rest:
+                self._waiting.append(rest)
+                self._waiting_octets += len(rest)
+
+    def _lose(self, lines: int) -> None:
+        self._lost += lines
+        if self._count is not None:
+            self._count(lines)
+
+    def _write(self, piece: bytes) -> int:
+        return self._socket.send(piece, socket.MSG_DONTWAIT) if self._socket else os.write(self._fd, piece)
 
     def _next_piece(self) -> bytes:
         """Take as many lines as go out at once, at least one."""
@@ -158,6 +197,7 @@ class LogStream:
         if not self._waiting and self._loop is not None:
             self._loop.remove_writer(self._fd)
             self._scheduled = False
+            self.tell_lost()
 
     def _release(self) -> None:
         """Close what was opened for the stream, never the stream."""
@@ -169,6 +209,18 @@ class LogStream:
             self._socket = None
         elif self._fd != self._stream_fd:
             os.close(self._fd)
+
+    def _line(self, name: str, level: str, fields: dict[str, Any]) -> bytes:
+        make = self._human_line if self._human else self._json_line
+        line = make(name, level, fields)
+        if len(line) <= MAX_LINE:
+            return line
+        plain = cast("dict[str, Any]", msgspec.to_builtins(fields, enc_hook=str, str_keys=True))
+        for values, characters in _LENGTHS:
+            line = make(name, level, shortened(plain, values, characters))
+            if len(line) <= MAX_LINE:
+                return line
+        return make(name, level, {"left_out": "all"})
 
     def _now(self) -> str:
         second, rest = divmod(clock.wall_ms(), 1000)

@@ -1,12 +1,13 @@
 """The log: one function per mail event, one line per event.
 
-Promises: a line is one JSON object (or, on a terminal, one readable line) and no value from a peer can break or forge one; a
-session's lines are gathered and written once per turn of the loop; the process never waits for whoever reads the log. When the
-reader hangs, lines beyond a bound are dropped and counted, and the next line that fits says as `lines_lost` how many
-the process has lost so far. Never raises for a value it is given, and never decides anything.
+Promises: a line is one JSON object (or, on a terminal, one readable line) of at most 4,000 octets, and no value from a peer can
+break or forge one; a session's lines are gathered and written once per turn of the loop; the process never waits for whoever
+reads the log. When the reader hangs, lines beyond a bound are dropped and counted, and the next line that fits says as
+`lines_lost` how many the process has lost so far. Never raises for a value it is given, and never decides anything.
 
 Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; the fields of each event are the parameters of its
-function. A field that is None or empty is left out, a list is cut to its last `MAX_VALUES`. Seconds are floats.
+function. A field that is None or empty is left out. Of a list that is too long the first and the last values stay, and
+`left_out` says of how many values a list was cut. Seconds are floats.
 Everybody calls it; `configure` is called once before the fork, `bind_loop` in each process that has a loop.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
@@ -22,15 +23,18 @@ from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mailmoat.logstream import Format
 
 Level = Literal["debug", "info", "warning", "error"]
 
-MAX_VALUES: Final = 100
-"""Values of one list that a line keeps."""
+PORTION: Final = 2500
+"""Octets of recipients in one line, where an event has several lines so that all are named."""
+LISTED: Final = 20
+"""Recipients of a message that the line of its acceptance names: the first and the last ones."""
 
+_Value = TypeVar("_Value")
 _RANK: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _stream = LogStream()
@@ -38,15 +42,16 @@ os.register_at_fork(after_in_child=_stream.forget)
 _threshold = _RANK["info"]
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """One envelope of a session, as its line shows it."""
 
     mail_from: str
     recipients: Sequence[tuple[str, int]]
-    """Address and the code of its reply."""
+    """Address and the code of its reply: the first and the last ones."""
     queue_id: str = ""
     """Empty when no message was accepted."""
     octets: int = 0
+    recipients_left_out: int = 0
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,6 +85,16 @@ def bind_loop(loop: asyncio.AbstractEventLoop) -> None:
     _stream.bind_loop(loop)
 
 
+def count_lost(count: Callable[[int], None]) -> None:
+    """Tell `count` of lines that are lost, from now on."""
+    _stream.count_lost(count)
+
+
+def tell_lost() -> None:
+    """Say how many lines were lost, unless that has been said or the stream takes no line; to be called now and then."""
+    _stream.tell_lost()
+
+
 def close() -> None:
     """Let go of the loop and write what waits, giving a slow reader one second."""
     _stream.close()
@@ -98,8 +113,10 @@ def session_ended(
     duration: float,
     helo: str = "",
     transactions: Sequence[Transaction] = (),
+    transactions_left_out: int = 0,
     replies: Sequence[int] = (),
     refusals: Sequence[str] = (),
+    refusals_left_out: int = 0,
     rules: Sequence[str] = (),
     commands: int = 0,
     messages: int = 0,
@@ -108,10 +125,11 @@ def session_ended(
     held: float = 0.0,
     reason: str = "",
 ) -> None:
-    """Log one SMTP session.
+    """Log one SMTP session when it is over; its messages and refusals have had lines of their own.
 
-    `replies`: how many of each class, indexed by the first digit of the code. `refusals`: the last 4yz and 5yz replies. `rules`:
-    the agents and limits that decided them. `messages`, `octets`: accepted. `holds`, `held`: tarpit delays and their sum in
+    `transactions`: the first and the last; `transactions_left_out` are those between. `replies`: how many of each class, indexed
+    by the first digit of the code. `refusals`: the last 4yz and 5yz replies; `refusals_left_out` had no line of their own,
+    because there were so many. `rules`: the agents and limits that decided them. `messages`, `octets`: accepted. `holds`, `held`: tarpit delays and their sum in
     seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
     """
     if _RANK["info"] < _threshold:
@@ -120,11 +138,13 @@ def session_ended(
         "session": session,
         "client": client,
         "helo": helo,
-        "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id][-MAX_VALUES:],
-        "transactions": [_cut(transaction) for transaction in transactions[-MAX_VALUES:]],
+        "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id],
+        "transactions": transactions,
+        "transactions_left_out": transactions_left_out or None,
         "replies": {f"{digit}yz": count for digit, count in enumerate(replies) if count},
-        "refusals": refusals[-MAX_VALUES:],
-        "rules": rules[-MAX_VALUES:],
+        "refusals": refusals,
+        "refusals_left_out": refusals_left_out or None,
+        "rules": rules,
         "commands": commands,
         "messages": messages,
         "octets": octets,
@@ -136,10 +156,45 @@ def session_ended(
     _stream.write("session-ended", "info", fields)
 
 
-def _cut(transaction: Transaction) -> Transaction:
-    if len(transaction.recipients) <= MAX_VALUES:
-        return transaction
-    return msgspec.structs.replace(transaction, recipients=transaction.recipients[-MAX_VALUES:])
+def message_accepted(
+    *, session: str, client: str, helo: str, mail_from: str, recipients: Sequence[str], queue_id: str, octets: int
+) -> None:
+    """Log that a message is on disk and its client was told 250; a long list of recipients is named by its ends and `count`."""
+    if _RANK["info"] < _threshold:
+        return
+    count = len(recipients)
+    fields = {
+        "session": session,
+        "client": client,
+        "helo": helo,
+        "queue_id": queue_id,
+        "mail_from": mail_from,
+        "recipients": recipients,
+        "octets": octets,
+    }
+    if count > LISTED:
+        fields["recipients"] = [*recipients[: LISTED // 2], *recipients[-LISTED // 2 :]]
+        fields["left_out"] = {"recipients": count - LISTED}
+    _stream.write("message-accepted", "info", fields)
+
+
+def refused(
+    *, session: str, client: str, helo: str, mail_from: str, recipient: str, command: str, reply: str, rule: str
+) -> None:
+    """Log a refusal at once: of a `recipient`, or of a `command` (`end of data`: a content); `rule` if policy decided it."""
+    if _RANK["info"] < _threshold:
+        return
+    fields = {
+        "session": session,
+        "client": client,
+        "helo": helo,
+        "mail_from": mail_from,
+        "recipient": recipient,
+        "command": command,
+        "reply": reply,
+        "rule": rule,
+    }
+    _stream.write("recipient-refused" if recipient else "command-refused", "info", fields)
 
 
 def sender_checked(*, session: str, source: str, checks: Sequence[Check], rule: str = "") -> None:
@@ -155,8 +210,7 @@ def sender_unchecked(*, session: str, client: str, reason: str) -> None:
 
 def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], rule: str) -> None:
     """Log that these recipients do not get a message whose client was told that it was taken; all of them, in several lines."""
-    for at in range(0, len(recipients), MAX_VALUES):
-        some = recipients[at : at + MAX_VALUES]
+    for some in _portions(recipients, len):
         event("message-dropped", level="warning", session=session, mail_from=mail_from, recipients=some, rule=rule)
 
 
@@ -172,7 +226,7 @@ def delivery_attempt(
     octets: int = 0,
     next_attempt_ms: int | None = None,
 ) -> None:
-    """Log one attempt to hand a message to a next hop.
+    """Log one attempt to hand a message to a next hop; in several lines when the outcomes are many, so that each is named.
 
     `attempt` counts from 1. `session`: the one that brought the message. `next_attempt_ms`: since the epoch, if
     any recipient was deferred; in the line `next_attempt` like `time`. The level is `warning` when a recipient failed.
@@ -180,33 +234,47 @@ def delivery_attempt(
     level: Level = "warning" if any(outcome.outcome == "failed" for outcome in outcomes) else "info"
     if _RANK[level] < _threshold:
         return
-    fields = {
+    fields: dict[str, object] = {
         "queue_id": queue_id,
         "session": session,
         "attempt": attempt,
         "next_hop": next_hop,
         "mail_from": mail_from,
-        "outcomes": outcomes[-MAX_VALUES:],
+        "outcomes": outcomes,
         "octets": octets,
         "duration": round(duration, 3),
         "next_attempt": timestamp(next_attempt_ms) if next_attempt_ms is not None else None,
     }
-    _stream.write("delivery-attempt", level, fields)
+    for some in _portions(outcomes, lambda outcome: len(outcome.recipient) + len(outcome.reply) + 60):
+        fields["outcomes"] = some
+        _stream.write("delivery-attempt", level, fields)
+
+
+def _portions(values: Sequence[_Value], size: Callable[[_Value], int]) -> Iterator[Sequence[_Value]]:
+    """The values in runs of which each fits into a line; one run without values when there are none."""
+    start = octets = 0
+    for at, value in enumerate(values):
+        more = size(value)
+        if octets and octets + more > PORTION:
+            yield values[start:at]
+            start, octets = at, 0
+        octets += more
+    yield values[start:]
 
 
 def report_made(*, queue_id: str, about: str, to: Sequence[str], recipients: Sequence[str]) -> None:
     """Log a report: its own queue id, the queue id it is `about`, who gets it, and the failed recipients."""
-    event("report-made", queue_id=queue_id, about=about, to=to, recipients=recipients[-MAX_VALUES:])
+    event("report-made", queue_id=queue_id, about=about, to=to, recipients=recipients)
 
 
 def report_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> None:
     """Log that recipients of message `about` failed and why nobody is told."""
-    event("report-suppressed", level="warning", about=about, reason=reason, recipients=recipients[-MAX_VALUES:])
+    event("report-suppressed", level="warning", about=about, reason=reason, recipients=recipients)
 
 
 def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Sequence[str]) -> None:
     """Log that a message was given up for age (seconds) with these recipients still waiting."""
-    fields = {"age": round(age), "attempts": attempts, "recipients": recipients[-MAX_VALUES:]}
+    fields = {"age": round(age), "attempts": attempts, "recipients": recipients}
     event("message-expired", level="warning", queue_id=queue_id, **fields)
 
 

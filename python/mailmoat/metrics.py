@@ -124,6 +124,7 @@ DEFINITIONS: Final = (
         DIRECTORY_STATES,
     ),
     Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
+    Definition("mailmoat_log_lines_lost_total", "counter", "Lines of the log that whoever reads it did not take."),
     Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
     Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
     Definition("mailmoat_workers_ready", "gauge", "Workers that accept connections."),
@@ -206,6 +207,7 @@ DIRECTORY_ENTRIES: Final = index("mailmoat_directory_entries")
 DIRECTORY_AGE: Final = index("mailmoat_directory_age_seconds")
 DIRECTORY_STATE: Final = {state: index("mailmoat_directory_state", state) for state in DIRECTORY_STATES}
 SPOOL_ERRORS: Final = index("mailmoat_spool_errors_total")
+LOG_LINES_LOST: Final = index("mailmoat_log_lines_lost_total")
 WORKER_RESTARTS: Final = index("mailmoat_worker_restarts_total")
 WORKERS_WANTED: Final = index("mailmoat_workers_wanted")
 WORKERS_READY: Final = index("mailmoat_workers_ready")

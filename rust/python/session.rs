@@ -10,7 +10,7 @@ use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
 use crate::reply::Reply;
-use crate::session::{Session as Inner, Stage, Step, Verdict};
+use crate::session::{LOGGED, Session as Inner, Stage, Step, Verdict};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -129,6 +129,23 @@ impl Session {
 
     fn output<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.take_output())
+    }
+
+    /// What was refused since the last call: recipient, command, reverse-path, reply.
+    fn take_refused(&mut self) -> Vec<(String, String, String, String)> {
+        let taken = self.inner.take_refused().into_iter();
+        taken.map(|one| (one.recipient, one.command, one.mail_from, one.reply.to_string())).collect()
+    }
+
+    #[getter]
+    fn has_refused(&self) -> bool {
+        self.inner.has_refused()
+    }
+
+    /// How many refusals `take_refused` did not give, because there were so many.
+    #[getter]
+    fn refusals_left_out(&self) -> u32 {
+        self.inner.tally().refused.saturating_sub(LOGGED)
     }
 
     fn exempt(&mut self) {

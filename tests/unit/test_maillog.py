@@ -155,13 +155,79 @@ def test_the_threshold_keeps_lesser_lines_out(log):
     assert [line["event"] for line in log()] == ["trouble"]
 
 
-def test_long_lists_keep_their_end(log):
-    maillog.session_ended(session="s", client="c", duration=0, refusals=[str(n) for n in range(5000)])
+def test_long_lists_keep_both_ends_and_say_how_many_are_left_out(log):
+    maillog.session_ended(session="s", client="c", duration=0, refusals=[f"550 5.1.1 No {n:04}" for n in range(5000)])
     recipients = [(f"{n}@example.test", 550) for n in range(5000)]
     maillog.session_ended(session="s", client="c", duration=0, transactions=[Transaction("a", recipients)])
     line, other = log()
-    assert other["transactions"][0]["recipients"] == [[address, code] for address, code in recipients[-100:]]
-    assert line["refusals"] == [str(n) for n in range(4900, 5000)]
+    assert (line["refusals"][0], line["refusals"][-1]) == ("550 5.1.1 No 0000", "550 5.1.1 No 4999")
+    assert line["left_out"] == {"refusals": 5000 - len(line["refusals"])}
+    kept = other["transactions"][0]["recipients"]
+    assert (kept[0], kept[-1]) == (["0@example.test", 550], ["4999@example.test", 550])
+    assert other["left_out"] == {"recipients": 5000 - len(kept)}
+    assert len(kept) > 20
+
+
+LONGEST = {"session": "s" * 30, "client": "2001:db8::1", "helo": "h" * 255, "mail_from": "m" * 300}
+
+
+@pytest.mark.parametrize("form", ["json", "human"])
+def test_no_line_is_longer_than_a_pipe_takes_at_once(tmp_path, monkeypatch, form):
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    monkeypatch.setattr(maillog, "_stream", LogStream())
+    maillog.configure(form, "debug", descriptor)
+    for letter in ("x", "\u00e9", "\x00", "\u2028", "\U0001f600", '"', "\udc80"):
+        recipients = [f"{n}{letter * 300}@example.test" for n in range(1000)]
+        maillog.message_accepted(**{**LONGEST, "helo": letter * 5000}, recipients=recipients, queue_id="q", octets=1)
+        maillog.refused(**LONGEST, recipient=letter * 3000, command="", reply="550 " + letter * 600, rule="r")
+        maillog.session_ended(
+            session="s",
+            client="c",
+            duration=1,
+            transactions=[Transaction(letter * 300, [(address, 250) for address in recipients]) for _ in range(50)],
+            refusals=[letter * 512] * 4,
+        )
+        maillog.event(
+            "odd", **{letter * 5000: [[[letter * 900] * 50] * 50] * 50, "k": {letter * n: n for n in range(200)}}
+        )
+        maillog.delivery_attempt(
+            queue_id="q",
+            attempt=1,
+            next_hop="x",
+            outcomes=[Outcome(address, "deferred", letter * 900) for address in recipients[:20]],
+            duration=0,
+        )
+    os.close(descriptor)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert max(map(len, lines)) <= 4000
+    assert len(lines) > 35
+    if form == "json":
+        assert all(json.loads(line)["event"] for line in lines)
+
+
+def test_every_recipient_of_an_attempt_and_of_a_dropped_message_is_named(log):
+    names = [f"{'r' * 60}{n}@example.test" for n in range(1000)]
+    outcomes = [Outcome(name, "failed", "550 5.1.1 User unknown") for name in names]
+    maillog.delivery_attempt(queue_id="q", attempt=1, next_hop="x", outcomes=outcomes, duration=0)
+    maillog.message_dropped(session="s", mail_from="m", recipients=names, rule="r")
+    lines = log()
+    tried = [line for line in lines if line["event"] == "delivery-attempt"]
+    assert [outcome["recipient"] for line in tried for outcome in line["outcomes"]] == names
+    assert {line["level"] for line in tried} == {"warning"}
+    assert [name for line in lines if line["event"] == "message-dropped" for name in line["recipients"]] == names
+    assert not any("left_out" in line for line in lines)
+
+
+def test_an_accepted_message_names_the_first_and_last_recipients_and_how_many_there_were(log):
+    names = [f"{n}@example.test" for n in range(1000)]
+    for recipients in (names[:20], names):
+        maillog.message_accepted(**LONGEST, recipients=recipients, queue_id="q", octets=7)
+    few, many = log()
+    assert few["recipients"] == names[:20]
+    assert "left_out" not in few
+    assert many["recipients"] == names[:10] + names[-10:]
+    assert many["left_out"] == {"recipients": 980}
 
 
 def test_before_configure_nothing_is_written():
@@ -310,16 +376,15 @@ def test_without_a_loop_a_full_pipe_is_tried_again_with_the_next_line_and_at_the
     assert events[-1]["event"] == "last"
 
 
-def test_a_line_longer_than_a_pipe_takes_at_once_arrives_whole(pipe):
+def test_a_line_longer_than_a_pipe_takes_at_once_is_cut_in_its_middle(pipe):
     reader, writer = pipe
     stream = on_stream(writer)
-    stream.write("long", "info", {"value": "x" * 200_000})
+    stream.write("long", "info", {"value": "b" + "x" * 200_000 + "e"})
     octets = read_all(reader)
-    while stream._waiting:
-        stream.flush()
-        octets += read_all(reader)
     stream._release()
-    assert len(json.loads(octets)["value"]) == 200_000
+    value = json.loads(octets)["value"]
+    assert (value[0], value[-1], "..." in value) == ("b", "e", True)
+    assert len(octets) <= 4000
 
 
 def test_a_reader_that_is_gone_raises_nothing_and_is_counted():
@@ -330,6 +395,40 @@ def test_a_reader_that_is_gone_raises_nothing_and_is_counted():
         stream.write("line", "info", {})
     assert stream._lost == 3
     os.close(writer)
+
+
+def test_lost_lines_are_counted_and_told_without_another_line(pipe, monkeypatch):
+    monkeypatch.setattr(logstream, "MAX_WAITING", 10_000)
+    reader, writer = pipe
+    lost = []
+    stream = on_stream(writer)
+    stream.count_lost(lost.append)
+    for number in range(1000):
+        stream.write("line", "info", {"number": number, "padding": "x" * 100})
+    assert lost
+    stream.tell_lost()  # nobody reads yet
+    octets = read_all(reader)
+    while stream._waiting:
+        stream.tell_lost()
+        octets += read_all(reader)
+    stream.tell_lost()
+    stream.tell_lost()
+    stream.close()
+    told = [json.loads(line) for line in (octets + read_all(reader)).splitlines()]
+    assert [line["lines_lost"] for line in told if line["event"] == "log-lines-lost"] == [sum(lost)]
+    assert len(told) == 1000 - sum(lost) + 1
+
+
+def test_lines_that_nobody_takes_at_the_end_are_counted(pipe, monkeypatch):
+    monkeypatch.setattr(logstream, "_PATIENCE_MS", 10)
+    lost = []
+    stream = on_stream(pipe[1])
+    stream.count_lost(lost.append)
+    for number in range(1000):
+        stream.write("line", "info", {"number": number, "padding": "x" * 100})
+    assert not lost
+    stream.close()
+    assert sum(lost) + len(read_all(pipe[0]).splitlines()) == 1000
 
 
 def test_a_socket_is_written_without_changing_its_mode():

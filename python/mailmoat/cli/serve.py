@@ -44,9 +44,12 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     if check:
         typer.echo("The settings can be used.")
         return
+    from mailmoat import maillog
     from mailmoat.admin import process
     from mailmoat.server import supervisor, worker
 
     if demo:
         typer.echo(sample.what_to_type(settings))
-    raise typer.Exit(supervisor.run(settings, reload=read, worker=worker.run, admin=process.run))
+    status = supervisor.run(settings, reload=read, worker=worker.run, admin=process.run)
+    maillog.close()
+    raise typer.Exit(status)

@@ -210,6 +210,15 @@ class Connection(asyncio.BufferedProtocol):
         """The store's word on the message of this session: on disk, or why not."""
         desk, session = self._desk, self._session
         if error is None and message is not None:
+            maillog.message_accepted(
+                session=message.session_id,
+                client=message.client,
+                helo=self.hello,
+                mail_from=message.reverse_path,
+                recipients=[recipient for recipient, _, _ in message.recipients],
+                queue_id=message.queue_id,
+                octets=message.size,
+            )
             desk.figures.add(metrics.MESSAGES_ACCEPTED)
             desk.figures.add(metrics.OCTETS_ACCEPTED, message.size)
             desk.accepted(message)
@@ -278,6 +287,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._asked = self._desk.loop.create_task(self._wait(verdict, recipient))
                 return
             step = self._tell(session, verdict, recipient)
+        if session.has_refused:
+            self._log_refused(session)
         answered = self._flush(session)
         if step == NEED_INPUT:
             self._await_input(session, answered=answered)
@@ -363,7 +374,24 @@ class Connection(asyncio.BufferedProtocol):
         reply = verdict.reply
         if isinstance(verdict, Report):
             return session.report(reply.code, reply.enhanced, reply.text)
-        return session.refuse(reply.code, reply.enhanced, reply.text)
+        step = session.refuse(reply.code, reply.enhanced, reply.text)
+        self._log_refused(session, verdict.rule)
+        return step
+
+    def _log_refused(self, session: _native.Session, rule: str = "") -> None:
+        """A line for each refusal; `rule` decided the first of them."""
+        for recipient, command, mail_from, reply in session.take_refused():
+            maillog.refused(
+                session=self.session_id,
+                client=self.peer,
+                helo=session.hello,
+                mail_from=mail_from,
+                recipient=recipient,
+                command=command,
+                reply=reply,
+                rule=rule,
+            )
+            rule = ""
 
     def _stamp(self, session: _native.Session, stamps: tuple[bytes, ...]) -> None:
         """Keep stamps with what they are for: one transaction by its number, or the session (0), whose HELO may be said again (-1)."""

@@ -64,6 +64,7 @@ def run(context: WorkerContext) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
+    maillog.count_lost(partial(metrics.Metrics(context.shared, context.slot).add, metrics.LOG_LINES_LOST))
     loop.set_exception_handler(_loop_failed)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
@@ -153,6 +154,7 @@ class Worker:
             self._probe = self._loop.create_task(self._ask_next_hop())
         self._publish()
         self._trim()
+        maillog.tell_lost()
         self._store.drop_empty()
         self._desk.stress.tick(len(self._desk.connections))
         if self._adopting is None:
