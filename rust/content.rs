@@ -11,7 +11,7 @@ mod loose;
 
 use loose::LooseFile;
 
-use crate::budget::{Budget, Memory};
+use crate::budget::{ALWAYS, Budget, Memory};
 use crate::section::{Insertion, Section};
 use crate::shared::Source;
 
@@ -425,12 +425,18 @@ impl Decoder {
         Ok(())
     }
 
-    /// The header section has ended in its file: what follows there is body.
+    /// The header section has ended in its file: what follows there is body. A short one has room in memory in any case.
     fn part(&mut self, rules: &ContentRules) -> io::Result<()> {
         let end = self.head_length() as u64;
         let Some(head) = &mut self.head_file else { return Ok(()) };
         let body = head.split_off(end)?;
-        if body.is_empty() { Ok(()) } else { self.open_body(rules, &body) }
+        if !body.is_empty() {
+            self.open_body(rules, &body)?;
+        }
+        if end <= ALWAYS as u64 {
+            self.gather(rules);
+        }
+        Ok(())
     }
 
     fn open_body(&mut self, rules: &ContentRules, first: &[u8]) -> io::Result<()> {

@@ -210,7 +210,7 @@ def test_mute_clients_do_not_lock_others_out(server):
     """As many as the descriptors allow, from addresses enough: mail goes on, and health and figures say what is happening."""
     mx = start_with(
         server(start=False, MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="100"),
-        OTHERS + 750,
+        OTHERS + 735,
     )
     mute = []
     for number in range(750):
@@ -232,7 +232,7 @@ def test_mute_clients_do_not_lock_others_out(server):
     for one in mute:
         one.close()
     mx.until(lambda: mx.health()["status"] == "ok", what="health")
-    assert [730 < line["limit"] < 770 for line in mx.logged("stress-began")] == [True]
+    assert [710 < line["limit"] < 755 for line in mx.logged("stress-began")] == [True]
     assert len(mx.logged("stress-ended")) == 1
 
 

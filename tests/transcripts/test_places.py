@@ -50,7 +50,7 @@ def test_a_reset_while_held_frees_the_session_at_once_and_its_places_when_the_ho
         world.transport.vanish()
         world.loop.settle()
         assert world.desk.connections == set()
-        assert [name for name, _ in world.log] == ["session-ended"]
+        assert [name for name, _ in world.log] == ["recipient-refused", "session-ended"]
         assert taken(world) == (1, 1, 1)
         world.loop.advance(virtual.START_MS + 4_990)
         assert taken(world) == (1, 1, 1)
