@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from mailmoat import _native, clock, maillog, metrics
+from mailmoat import clock, maillog, metrics
 from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.route import route
 from mailmoat.delivery.scheduler import Scheduler
@@ -35,6 +35,7 @@ from mailmoat.server.acceptor import Acceptor
 from mailmoat.server.connection import Connection
 from mailmoat.server.delays import Delays
 from mailmoat.server.desk import Desk
+from mailmoat.server.heap import Heap
 from mailmoat.server.held import HeldSessions
 from mailmoat.server.proxy import ProxyHeader
 from mailmoat.server.store import SpoolStore
@@ -53,10 +54,6 @@ TICK: Final = 1.0
 DRAIN_TICK: Final = 0.1
 PROBE_TIME: Final = 2.0
 """Seconds a worker waits, before it accepts, to hear what the next hop offers."""
-FREED: Final = 8 << 20
-"""Octets that content and connections have given back since the heap was last trimmed, from which on it pays to trim it again."""
-CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
-"""What one takes at most, roughly, beside the budget for content."""
 
 
 def run(context: WorkerContext) -> None:
@@ -87,10 +84,7 @@ class Worker:
         self._figures = figures = metrics.Metrics(context.shared, context.slot)
         self._delays = delays = Delays(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, figures)
-        recipients = settings.recipients
-        self._directory = (
-            FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
-        )
+        self._directory = file_directory(settings)
         questions = descriptors.questions(settings)
         self._resolver = DnsResolver(settings.dns, figures, questions) if settings.senderid.enabled else None
         listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
@@ -117,8 +111,7 @@ class Worker:
             Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
             for listener, address in context.listeners
         ]
-        self._most_connections = 0
-        self._kept_octets = 0
+        self._heap = Heap()
         self._accepting = False
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
@@ -153,7 +146,7 @@ class Worker:
         if self._probe is None and (self._learned.stale() or self._scheduler.unasked):
             self._probe = self._loop.create_task(self._ask_next_hop())
         self._publish()
-        self._trim()
+        self._heap.tick(self._desk.config, len(self._desk.connections))
         maillog.tell_lost()
         self._store.drop_empty()
         self._desk.stress.tick(len(self._desk.connections))
@@ -177,7 +170,7 @@ class Worker:
 
     def _connection(self, *, proxy: bool) -> Connection:
         connections = len(self._desk.connections) + 1
-        self._most_connections = max(self._most_connections, connections)
+        self._heap.opened(connections)
         if connections >= self._most and self._accepting:
             self._accepting = False
             self._loop.call_soon(self._pause)  # not at once: the connection being accepted would be lost
@@ -228,17 +221,6 @@ class Worker:
         if directory and directory.written_ms:
             figures.set(metrics.DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
 
-    def _trim(self) -> None:
-        """After a flood give the memory it took back to the system: the C library keeps what lies between what is in use."""
-        content, connections = self._desk.config.content_in_memory, len(self._desk.connections)
-        most = self._desk.config.take_most_in_memory() + self._most_connections * CONNECTION_OCTETS
-        octets = content + connections * CONNECTION_OCTETS
-        self._kept_octets = max(self._kept_octets, most, octets)
-        self._most_connections = connections
-        if self._kept_octets - octets >= FREED:
-            self._kept_octets = octets
-            _native.trim_heap()
-
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)
         self._ending.set()
@@ -271,6 +253,12 @@ class Worker:
         passed = self._loop.create_future()
         self._delays.after(DRAIN_TICK, _Tick(passed))
         await passed
+
+
+def file_directory(settings: Settings) -> FileDirectory | None:
+    """The compiled recipient file; None when none is set."""
+    recipients = settings.recipients
+    return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
 
 
 def senders(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> tuple[Agent, ...]:

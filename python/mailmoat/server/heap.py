@@ -1,0 +1,40 @@
+"""After a flood, the memory it took goes back to the system: the C library keeps what lies between what is still in use.
+
+Trimming walks the whole heap, so it is done only when enough was given back since the last time. Owned by a worker; never fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import _native
+
+if TYPE_CHECKING:
+    from mailmoat._native import SessionConfig
+
+FREED: Final = 8 << 20
+"""Octets given back by content and connections since the last time, from which on trimming pays."""
+CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
+"""What a connection takes at most, roughly, beside the budget for content."""
+
+
+class Heap:
+    """What one worker's connections and their content have taken."""
+
+    def __init__(self) -> None:
+        self._most_connections = 0
+        self._octets = 0
+
+    def opened(self, connections: int) -> None:
+        """A client came, and these many connections are open."""
+        self._most_connections = max(self._most_connections, connections)
+
+    def tick(self, config: SessionConfig, connections: int) -> None:
+        """A second has passed, and these many connections are open; `config` counts their content."""
+        octets = config.content_in_memory + connections * CONNECTION_OCTETS
+        most = config.take_most_in_memory() + self._most_connections * CONNECTION_OCTETS
+        self._octets = max(self._octets, most, octets)
+        self._most_connections = connections
+        if self._octets - octets >= FREED:
+            self._octets = octets
+            _native.trim_heap()
