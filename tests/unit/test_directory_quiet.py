@@ -100,11 +100,18 @@ def held_to_its_mode(compile_directory):
     return compile_if_readable
 
 
+def settled(refresh) -> bool:
+    """As at a start and at a reload; whether there is a snapshot to serve with."""
+    while not refresh.settled:
+        refresh.turn(lambda: None)
+    return refresh.usable
+
+
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     made = World(tmp_path, monkeypatch)
     made.write(FOUR, age=60)
-    assert made.refresh.compile_now(lambda: None)
+    assert settled(made.refresh)
     made.turn()
     assert made.state == ["current"]
     return made
@@ -152,7 +159,7 @@ def test_a_file_that_lost_more_than_half_waits_however_old_it_looks(world, age):
 def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
     world.write("ann@local.test\n")
     world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=RELAY))
-    assert world.refresh.compile_now(lambda: None)
+    assert settled(world.refresh)
     assert world.has("dora")
     world.turn(12)
     assert not world.has("dora")
@@ -162,7 +169,7 @@ def test_other_settings_are_not_kept_waiting(world, tmp_path):
     world.write("ann@other.test\n")
     relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), relay_domains=())
     other = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=relay))
-    assert other.compile_now(lambda: None)
+    assert settled(other)
     assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Answer.EXISTS
 
 
@@ -183,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world,
 
 def test_a_snapshot_that_cannot_be_written_is_blamed_by_its_own_name(world, tmp_path):
     world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY))
-    assert not world.refresh.compile_now(lambda: None)
+    assert not settled(world.refresh)
     (line,) = world.said("directory-refused")
     assert f"{tmp_path / 'none' / SNAPSHOT_NAME} cannot be made from it: No such file or directory" in line["reason"]
 
