@@ -133,7 +133,9 @@ def test_no_hold_is_ever_early(server):
 
 
 def test_a_good_recipient_elsewhere_is_answered_at_once_meanwhile(server):
-    mx = server(MAILMOAT_TARPIT__TIME="120", MAILMOAT_TARPIT__MAX_SESSION="0", MAILMOAT_WORKERS="1")
+    mx = server(
+        MAILMOAT_TARPIT__TIME="120", MAILMOAT_TARPIT__MAX_SESSION="0", MAILMOAT_WORKERS="1", MAILMOAT_DRAIN_TIME="1"
+    )
     waiting = [hold(mx) for _ in range(5)]
     held(mx, 5)
     other = mx.client()
@@ -160,7 +162,9 @@ def test_a_session_that_has_used_up_its_delay_is_closed(server):
 
 
 def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
-    mx = server(MAILMOAT_TARPIT__TIME="120", MAILMOAT_TARPIT__MAX_HELD="8", MAILMOAT_WORKERS="2")
+    mx = server(
+        MAILMOAT_TARPIT__TIME="120", MAILMOAT_TARPIT__MAX_HELD="8", MAILMOAT_WORKERS="2", MAILMOAT_DRAIN_TIME="1"
+    )
     clients = []
     for count in range(1, 13):
         clients.append(hold(mx))
@@ -170,9 +174,7 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
         assert client.reply().startswith("421 4.7.0")
         assert client.reply() == ""
     assert all(client.silent(0.02) for client in clients[4:])
-    for client in clients:
-        client.close()
-    held(mx, 0)
+    mx.stop()
     slots = {line["session"].partition("-")[0] for line in mx.logged("session-ended") if line.get("holds")}
     assert len(slots) == 2, "the kernel put all connections on one worker: nothing was proved about two"
 
