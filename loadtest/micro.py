@@ -296,7 +296,7 @@ class _Known:
     """A resolver whose cache knows everything."""
 
     def __init__(self, texts: dict[str, bytes]) -> None:
-        self._answers = {(name, "TXT"): Found(((text,),), 300.0) for name, text in texts.items()}
+        self._answers = {(name, "TXT"): Found((text,), 300.0) for name, text in texts.items()}
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
         """The answer."""
