@@ -188,6 +188,22 @@ def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world,
     assert len(world.said("directory-compiled")) == 2
 
 
+def test_a_file_that_is_back_as_it_was_is_blamed_no_more(world, tmp_path):
+    """Its disk was away: nothing is to be compiled when it returns."""
+    (tmp_path / "etc").mkdir()
+    world.source = tmp_path / "etc" / "recipients"
+    world.write(FOUR, age=60)
+    world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=RELAY))
+    assert settled(world.refresh)
+    (tmp_path / "etc").rename(tmp_path / "away")
+    world.turn(1)
+    assert world.state == ["refused"]
+    (tmp_path / "away").rename(tmp_path / "etc")
+    world.turn(1)
+    assert world.state == ["current"]
+    assert world.said("directory-compiled")[-1]["entries"] == 4
+
+
 def test_a_snapshot_that_cannot_be_written_is_blamed_by_its_own_name(world, tmp_path):
     world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY))
     assert not settled(world.refresh)

@@ -124,6 +124,10 @@ class Refresh:
         """Ask the keeper; but it never hears of a child's failure, so what failed is tried again when it changed, or after a while."""
         if not self._keeper.due():
             self._waits_for = ""
+            if self.problems:  # it was out of reach, and is back as it was
+                self._note([])
+                entries = FileDirectory(self._snapshot, "").entries
+                maillog.event("directory-compiled", source=str(self._source), entries=entries)
             return False
         stamp, in_force = stamp_of(self._source), self._keeper.in_force()
         self._wait_for(self._quiet.reason_to_wait(stamp, in_force) if in_force else "")
