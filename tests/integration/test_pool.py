@@ -428,6 +428,14 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
 
 
 @run
+async def test_a_connection_lost_after_ehlo_does_not_tell_that_the_next_hop_is_back(monkeypatch):
+    monkeypatch.setattr(pools.Connection, "ready", property(lambda _: False))
+    async with Hop() as hop, pool_to(hop) as pool:
+        assert not await pool.probe()
+        assert hop.accepted == 1
+
+
+@run
 async def test_the_next_hop_that_is_this_server_itself_gets_nothing():
     async with Hop(greeting="220 me.example ESMTP mailmoat") as hop, pool_to(hop) as pool:
         assert await send(pool) == [[(DEFERRED, "451 4.4.6 The next hop is this server itself")]]

@@ -71,8 +71,7 @@ class Pool:
     ) -> None:
         """`learned` is told what each new connection offers."""
         self._loop = loop
-        # A name that no host would take is told here, to whoever sets it.
-        Client(hello_name)
+        Client(hello_name)  # raises ValueError for a name that no host would take: at start, not with the first message
         self._hop = next_hop
         self._hello_name = hello_name
         self._timers = timers
@@ -115,7 +114,7 @@ class Pool:
             return False
         opening = self._begin_opening()
         await asyncio.wait([opening])
-        return not opening.cancelled() and opening.exception() is None and isinstance(opening.result(), Connection)
+        return not opening.cancelled() and opening.exception() is None and opening.result() in self._connections
 
     def due(self) -> None:
         """Look again whether what waits needs another connection."""
