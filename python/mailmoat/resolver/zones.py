@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.resolver import names
 from mailmoat.resolver.circuits import Circuits
@@ -17,6 +17,9 @@ from mailmoat.resolver.servers import UNANSWERED, Servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MOST_CHECKS: Final = 16
+"""Zones asked for their SOA at a time, each by a socket; a further one has its turn with its next question that nobody answers."""
 
 
 class Zones:
@@ -58,7 +61,8 @@ class Zones:
         zone = names.zone(name)
         if self._names.unanswered(name):
             self._names.leave_alone(name)
-        if self._zones.unanswered(zone) and zone not in self._checks:
+        suspect = self._zones.unanswered(zone)
+        if suspect and zone not in self._checks and len(self._checks) < MOST_CHECKS:
             check = self._checks[zone] = asyncio.create_task(self._find_out(zone))
             check.add_done_callback(partial(self._found_out, zone))
         self._tell(self._names.open + self._zones.open)

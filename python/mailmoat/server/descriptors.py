@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LEAST: Final = 16
 """Connections a worker has in any case."""
 SPARE: Final = 64
-"""For adopted partitions (five each), files and directories opened for one step, and connections accepted in the same turn."""
+"""For adopted partitions (five each), files and directories opened for one step, connections accepted in the same turn, and questions
+whether a zone is dead (`zones.MOST_CHECKS`)."""
 
 
 def limit() -> int:
