@@ -205,11 +205,12 @@ def test_an_answer_is_known_until_its_time_is_over(world, monkeypatch):
     world.add("brief.test", "A", "192.0.2.9", ttl=5)
 
     async def ask(resolver):
-        await resolver.query("brief.test", "A", Budget(1, 20))
         begun = clock.monotonic()
+        await resolver.query("brief.test", "A", Budget(1, 20))
+        over = clock.monotonic() + 5.1
         monkeypatch.setattr(clock, "monotonic", lambda: begun + 4.5)
         assert resolver.cached("brief.test", "A")
-        monkeypatch.setattr(clock, "monotonic", lambda: begun + 5.1)
+        monkeypatch.setattr(clock, "monotonic", lambda: over)
         assert resolver.cached("brief.test", "A") is None
 
     world.run(ask)
