@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
-from mailmoat.server import own_address, privileges
+from mailmoat.server import own_address, privileges, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from mailmoat.server.privileges import Account
     from mailmoat.settings import Settings
 
-OURS: Final = ("lock", "server.json", "directory.snapshot", "damaged", "partitions", "partitions/*", "partitions/*/*")
+OURS: Final = (
+    running.LOCK_NAME, running.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, "damaged", "partitions", "partitions/*", "partitions/*/*"
+)  # fmt: skip
 """What a server makes below its spool directory."""
 
 
