@@ -138,8 +138,8 @@ class Plan:
                     "listen-skipped", level="warning", address=str(listener), reason="no IPv6 on this machine"
                 )
                 return None
-            mend = "; a port below 1024 needs root: restart the server" if error.errno == errno.EACCES else ""
-            mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}{mend}")
+            fix = "; a port below 1024 needs root: restart the server" if error.errno == errno.EACCES else ""
+            mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}{fix}")
             return None
         self._bound.append(address)
         self._served.add(address.port)

@@ -85,9 +85,8 @@ class Supervisor:
         admin: AdminProcess,
     ) -> None:
         """Do all that needs root, and then drop it."""
-        processors = len(os.sched_getaffinity(0))
         # A reload may double the workers, and for a while those of two plans live side by side.
-        self._most = max(2 * (settings.workers or processors), processors)
+        self._most = max(2 * settings.worker_count, len(os.sched_getaffinity(0)))
         self._reload = reload
         privileges.raise_descriptor_limit()
         self._signals = SignalPipe()
