@@ -173,7 +173,7 @@ class Worker:
         self._heap.opened(connections)
         if connections >= self._most and self._accepting:
             self._accepting = False
-            self._loop.call_soon(self._pause)  # not at once: the connection being accepted would be lost
+            self._loop.call_soon(self._pause, "too few descriptors")  # not at once: it would lose the one being accepted
         return Connection(self._desk, ProxyHeader() if proxy else None)
 
     async def _accept(self) -> None:
@@ -182,14 +182,14 @@ class Worker:
                 await acceptor.start()
             self._accepting = True
         except OSError as error:
-            self._pause()
-            maillog.event("accept-paused", level="warning", reason=str(error))
+            self._pause(str(error))
 
-    def _pause(self) -> None:
-        """Too many connections for the descriptors: leave the next ones to the kernel's queue for a while."""
+    def _pause(self, reason: str) -> None:
+        """Leave the next connections to the kernel's queue for a while."""
         self._accepting = False
         self._figures.add(metrics.ACCEPT_PAUSED)
-        maillog.event("accept-paused", level="warning", connections=len(self._desk.connections), limit=self._most)
+        connections = len(self._desk.connections)
+        maillog.event("accept-paused", level="warning", connections=connections, limit=self._most, reason=reason)
         for acceptor in self._acceptors:
             acceptor.pause()
 
