@@ -54,6 +54,16 @@ def test_a_message_and_each_refusal_are_logged_while_the_session_goes_on(server)
     assert ended["replies"]["5yz"] == 4
 
 
+def test_a_rule_is_named_with_what_it_refused_though_other_refusals_came_in_the_same_read(server):
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_TARPIT__TIME="0")
+    client = mx.client()
+    client.send("MAIL FROM:<s@remote.tld>", "FOO", "RCPT TO:<typo@example.test>", "BAR", "NOOP")
+    assert [reply[:3] for reply in client.replies(5)] == ["250", "500", "550", "500", "250"]
+    mx.until(lambda: len(mx.logged("command-refused")) == 2, what="lines")
+    assert [line.get("rule") for line in mx.logged("recipient-refused")] == ["not in the directory"]
+    assert [line.get("rule") for line in mx.logged("command-refused")] == [None, None]
+
+
 def test_one_session_cannot_flood_the_log(server):
     mx = server(
         MAILMOAT_WORKERS="1",

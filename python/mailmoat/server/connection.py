@@ -278,6 +278,8 @@ class Connection(asyncio.BufferedProtocol):
         """Take the step, and those that follow at once."""
         session = cast("_native.Session", self._session)
         while step == ASK:
+            if session.has_refused:  # by the machine alone, before policy was asked
+                self._log_refused(session)
             stage = session.stage
             recipient = session.recipient if stage == STAGE_RCPT else None
             verdict = self._desk.pipeline.run(stage, self, recipient)
