@@ -90,11 +90,11 @@ class LogStream:
         self._count = count
 
     def forget(self) -> None:
-        """In a forked child: the parent's loop and the lines that wait are the parent's."""
+        """In a forked child: the parent's loop and the lines that wait are the parent's, the lost ones too."""
         self._loop = None
         self._scheduled = False
         self._waiting.clear()
-        self._waiting_octets = 0
+        self._waiting_octets = self._lost = self._told = 0
 
     def close(self) -> None:
         """Write what waits, for at most a second, and let go of the loop."""
