@@ -12,7 +12,7 @@ class MailmoatError(Exception):
 
 
 class ConfigError(MailmoatError):
-    """A settings file or the environment is wrong; `mistakes` has one plain sentence each, naming file, key, value and mend."""
+    """A settings file or the environment is wrong; `mistakes` has one plain sentence each, naming file, key, value and fix."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))

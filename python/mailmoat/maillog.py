@@ -1,8 +1,8 @@
 """The log: one function per mail event, one line per event.
 
 Promises: a line is one JSON object (or, on a terminal, one readable line) of at most 4,000 octets, and no value from a peer can
-break or forge one; a session's lines are gathered and written once per turn of the loop; the process never waits for whoever
-reads the log. When the reader hangs, lines beyond a bound are dropped and counted, and the next line that fits says as
+break or forge one; a session's lines are gathered and written once per turn of the loop; the process never waits for
+the reader of the log. When that hangs, lines beyond a bound are dropped and counted, and the next line that fits says as
 `lines_lost` how many the process has lost so far. Never raises for a value it is given, and never decides anything.
 
 Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; the fields of each event are the parameters of its
@@ -128,9 +128,9 @@ def session_ended(
     """Log one SMTP session when it is over; its messages and refusals have had lines of their own.
 
     `transactions`: the first and the last; `transactions_left_out` are those between. `replies`: how many of each class, indexed
-    by the first digit of the code. `refusals`: the last 4yz and 5yz replies; `refusals_left_out` had no line of their own,
-    because there were so many. `rules`: the agents and limits that decided them. `messages`, `octets`: accepted. `holds`, `held`: tarpit delays and their sum in
-    seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
+    by the first digit of the code. `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
+    because there were so many. `rules`: the agents and limits that decided them. `messages`, `octets`: accepted. `holds`,
+    `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
     """
     if _RANK["info"] < _threshold:
         return

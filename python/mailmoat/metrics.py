@@ -124,7 +124,7 @@ DEFINITIONS: Final = (
         DIRECTORY_STATES,
     ),
     Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
-    Definition("mailmoat_log_lines_lost_total", "counter", "Lines of the log that whoever reads it did not take."),
+    Definition("mailmoat_log_lines_lost_total", "counter", "Lines of the log that its reader did not take."),
     Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
     Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
     Definition("mailmoat_workers_ready", "gauge", "Workers that accept connections."),

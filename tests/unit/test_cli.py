@@ -74,7 +74,7 @@ def test_check_config():
     result = run("check-config", RELAY__LOCAL_DOMAINS="a.test", TARPIT__TIME="31")
     assert result.stdout.splitlines() == [
         "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to hold",
-        "warning: tarpit.time is 31 s: above 30 s rightful senders with a mistyped recipient suffer too",
+        "warning: tarpit.time is 31 s: above 30 s legitimate senders with a mistyped recipient suffer too",
         "warning: delivery.next_hop is not set: accepted messages stay in the spool until they expire",
         "The settings can be used; 3 to look at again.",
     ]

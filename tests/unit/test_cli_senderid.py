@@ -74,7 +74,7 @@ def test_set_writes_the_file(tmp_path):
     [
         (("set", "colour", "red"), "colour: no such setting; there are enabled, spoofed_domain_action, "),
         (("set", "enabled", "maybe"), 'senderid.enabled = "maybe": neither true nor false'),
-        (("set", "temp_error_action", "Delete"), "would silently lose rightful messages"),
+        (("set", "temp_error_action", "Delete"), "would silently lose legitimate messages"),
     ],
 )
 def test_set_refuses(tmp_path, arguments, complaint):

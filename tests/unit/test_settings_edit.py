@@ -85,7 +85,7 @@ def test_a_mistake_changes_nothing(toml):
     with pytest.raises(ConfigError) as caught:
         write(toml, "senderid.temp_error_action", "Delete")
     [mistake] = caught.value.mistakes
-    assert mistake.startswith(f'{toml}: senderid.temp_error_action = "Delete": would silently lose rightful messages')
+    assert mistake.startswith(f'{toml}: senderid.temp_error_action = "Delete": would silently lose legitimate messages')
     assert mistake.endswith("write StampStatus or Reject")
     assert toml.read_text() == FILE
     assert os.listdir(toml.parent) == [toml.name]

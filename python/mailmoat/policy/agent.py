@@ -72,7 +72,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Refuse for good: a 5yz reply."""
+    """Refuse for good: a 5xx reply."""
 
     reply: Reply
     rule: str
@@ -80,7 +80,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Tempfail:
-    """Refuse for now: a 4yz reply."""
+    """Refuse for now: a 4xx reply."""
 
     reply: Reply
     rule: str

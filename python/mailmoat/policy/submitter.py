@@ -2,7 +2,7 @@
 
 Its domain is tested at MAIL, before the content is sent, when `senderid.spoofed_domain_action` is Reject; the other actions need
 the message, and so do bypassed recipients: then the test is that of the responsible address at the end of the header section, which
-is the same address. A TempError decides nothing here. Whoever gave the parameter, strangers or clients inside, the header must say
+is the same address. A TempError decides nothing here. Be the client a stranger or inside, the header must say
 the same. The replies are the standard's own words.
 """
 

@@ -1,6 +1,6 @@
 """Who is held in the tar pit: every client but those that are exempt.
 
-The holding itself is the session machine's: each 5yz reply to a session that is not exempt waits for `tarpit.time`. Exempt
+The holding itself is the session machine's: each 5xx reply to a session that is not exempt waits for `tarpit.time`. Exempt
 are clients in `tarpit.exempt_networks`, and a session from the moment AUTH succeeds (not offered yet).
 """
 

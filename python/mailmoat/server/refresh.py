@@ -165,7 +165,7 @@ class Refresh:
     def _let_go(self, child: process.Process) -> None:
         child.close()
         self._child = None
-        with suppress(ChildProcessError):  # the supervisor buries whoever has ended, and may have been first
+        with suppress(ChildProcessError):  # the supervisor waits for all its children, and may have been first
             os.waitpid(child.pid, 0)
 
     def _note(self, problems: list[str]) -> None:

@@ -118,7 +118,7 @@ class Supervisor:
         self._status = 0
 
     def run(self) -> int:
-        """Live."""
+        """Serve until told to end; return the exit status."""
         while self._children.alive or not self._stopping:
             self._turn()
         maillog.event("stopped", status=self._status)
@@ -214,7 +214,7 @@ class Supervisor:
             self._notify("STOPPING=1")
             maillog.event("stopping")
             for plan in filter(None, (self._in_force, self._next)):
-                plan.close()  # whoever connects from now on gets another server's socket, or a refusal, but not a dead queue
+                plan.close()  # a client that connects from now on gets another server's socket, or a refusal, but not a dead queue
         for child in self._children.alive.values():
             self._children.stop(child)
 

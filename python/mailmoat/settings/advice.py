@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mailmoat.settings.tree import Settings
 
 PATIENT = 30
-"""Seconds of tarpit that rightful senders put up with."""
+"""Seconds of tarpit that legitimate senders put up with."""
 WIDEST = {4: 8, 6: 32}
 """Shortest network prefix that can still be one organisation's: the largest block ever given to one of them."""
 
@@ -52,7 +52,7 @@ def _tarpit(settings: Settings) -> Iterator[str]:
         lacking = "recipients.file is not set" if settings.recipients.lookup else "recipients.lookup is off"
         yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to hold"
     if time > PATIENT:
-        yield f"tarpit.time is {time:g} s: above {PATIENT} s rightful senders with a mistyped recipient suffer too"
+        yield f"tarpit.time is {time:g} s: above {PATIENT} s legitimate senders with a mistyped recipient suffer too"
     if time and settings.tarpit.max_session and settings.tarpit.max_session < time:
         yield "tarpit.max_session is below tarpit.time: the first held reply ends the session"
 
@@ -80,7 +80,7 @@ def _senderid(settings: Settings) -> Iterator[str]:
             yield "senderid.submitter is on and senderid.enabled is off: SUBMITTER is not offered"
     for name in actions:
         if getattr(senderid, name) == "Delete":
-            yield f"senderid.{name} is Delete: a rightful sender never learns that its message was dropped; Reject tells"
+            yield f"senderid.{name} is Delete: a legitimate sender never learns that its message was dropped; Reject tells"
     for network in senderid.internal_servers:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:

@@ -95,7 +95,7 @@ class Branch(BaseModel):
 
 
 class TarpitSettings(Branch):
-    """Holding 5yz replies back, so that harvesting addresses does not pay."""
+    """Holding 5xx replies back, so that harvesting addresses does not pay."""
 
     time: Annotated[
         float,
@@ -103,7 +103,7 @@ class TarpitSettings(Branch):
         Form(f"a duration up to {values.LONGEST_TARPIT} s, such as 5 or 2.5s", forms.show_duration),
     ] = Field(
         default=0.0,
-        description="How long each 5yz reply to an unauthenticated client is held, in seconds. 0 = off; 5 is usual.",
+        description="How long each 5xx reply to an unauthenticated client is held, in seconds. 0 = off; 5 is usual.",
     )
     exempt_networks: Networks = Field(default=(), description="Networks whose clients are never held.")
     max_held: Count = Field(

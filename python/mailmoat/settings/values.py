@@ -1,7 +1,7 @@
 """What a setting can be: from what an operator writes to a value.
 
 Every reader takes a string (environment, TOML) or the TOML value itself and returns the value; what it cannot read is a
-`ValueError` that says what is wrong and no more: the mend is the setting's `Form`. Domains and addresses go through the same
+`ValueError` that says what is wrong and no more: the fix is the setting's `Form`. Domains and addresses go through the same
 native normaliser as addresses on the wire, so that a table cannot be walked around. Reads no file and no environment.
 """
 
@@ -80,7 +80,7 @@ def tarpit_time(value: object) -> float:
     """A duration that no client's patience ends before: at most `LONGEST_TARPIT`."""
     seconds = duration(value)
     if seconds > LONGEST_TARPIT:
-        raise ValueError(f"longer than {LONGEST_TARPIT} s, when rightful clients give up")
+        raise ValueError(f"longer than {LONGEST_TARPIT} s, when legitimate clients give up")
     return seconds
 
 
@@ -158,9 +158,9 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 def temp_error_action(value: object) -> str:
-    """What is done when nobody can tell: never Delete, which would lose rightful messages whenever DNS is ill."""
+    """What is done when nobody can tell: never Delete, which would lose legitimate messages whenever DNS is ill."""
     if isinstance(value, str) and value.strip().lower() == "delete":
-        raise ValueError("would silently lose rightful messages whenever DNS does not answer")
+        raise ValueError("would silently lose legitimate messages whenever DNS does not answer")
     return one_of("StampStatus", "Reject")(value)
 
 
@@ -188,10 +188,10 @@ def network(value: object) -> Network:
     except ValueError:
         pass
     try:
-        mend = ip_network(written, strict=False)
+        meant = ip_network(written, strict=False)
     except ValueError:
         raise ValueError("not a network") from None
-    raise ValueError(f"not a network, but an address in {mend}")
+    raise ValueError(f"not a network, but an address in {meant}")
 
 
 def domain(value: object) -> str:
