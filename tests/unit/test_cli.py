@@ -126,7 +126,7 @@ def test_check_config_as_json():
 def test_settings():
     lines = run("settings", TARPIT__TIME="2.5").stdout.splitlines()
     at = lines.index("tarpit.time = 2.5s  [MAILMOAT_TARPIT__TIME]")
-    assert lines[at + 1].startswith("    How long each 5yz reply")
+    assert lines[at + 1].startswith("    How long each 5xx reply")
     assert "delivery.retry = 1m*4, 10m*6, 30m  [default]" in lines
     assert run("settings", status=1, WORKERS="x").stderr.startswith('mistake: MAILMOAT_WORKERS = "x"')
 

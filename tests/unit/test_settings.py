@@ -549,7 +549,10 @@ QUIET = {
         ({"senderid": {"spf_mfrom_action": "Reject"}}, "senderid.enabled is off: nothing is checked"),
         ({"senderid": {"temp_error_action": "Reject"}}, "senderid.temp_error_action is Reject and"),
         ({"senderid": {"submitter": True}}, "SUBMITTER is not offered"),
-        ({"senderid": {"enabled": True, "spoofed_domain_action": "Delete"}}, "Delete: a legitimate sender never learns"),
+        (
+            {"senderid": {"enabled": True, "spoofed_domain_action": "Delete"}},
+            "Delete: a legitimate sender never learns",
+        ),
         ({"senderid": {"enabled": True, "internal_servers": "10.0.0.0/8"}}, None),
         ({"senderid": {"enabled": True, "internal_servers": "0.0.0.0/0"}}, "strangers count as our own servers"),
         ({"delivery": {}}, "delivery.next_hop is not set"),

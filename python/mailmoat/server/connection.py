@@ -278,8 +278,7 @@ class Connection(asyncio.BufferedProtocol):
         """Take the step, and those that follow at once."""
         session = cast("_native.Session", self._session)
         while step == ASK:
-            if session.has_refused:  # by the machine alone, before policy was asked
-                self._log_refused(session)
+            self._log_refused(session)  # by the machine alone, before policy is asked
             stage = session.stage
             recipient = session.recipient if stage == STAGE_RCPT else None
             verdict = self._desk.pipeline.run(stage, self, recipient)
@@ -289,8 +288,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._asked = self._desk.loop.create_task(self._wait(verdict, recipient))
                 return
             step = self._tell(session, verdict, recipient)
-        if session.has_refused:
-            self._log_refused(session)
+        self._log_refused(session)
         answered = self._flush(session)
         if step == NEED_INPUT:
             self._await_input(session, answered=answered)
@@ -382,6 +380,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _log_refused(self, session: _native.Session, rule: str = "") -> None:
         """A line for each refusal; `rule` decided the first of them."""
+        if not session.has_refused:
+            return
         for recipient, command, mail_from, reply in session.take_refused():
             maillog.refused(
                 session=self.session_id,

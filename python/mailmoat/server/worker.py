@@ -173,7 +173,9 @@ class Worker:
         self._heap.opened(connections)
         if connections >= self._most and self._accepting:
             self._accepting = False
-            self._loop.call_soon(self._pause, "too few descriptors")  # not at once: it would lose the one being accepted
+            self._loop.call_soon(
+                self._pause, "too few descriptors"
+            )  # not at once: it would lose the one being accepted
         return Connection(self._desk, ProxyHeader() if proxy else None)
 
     async def _accept(self) -> None:
