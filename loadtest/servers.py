@@ -35,6 +35,8 @@ class Setup:
     """Worker processes, 0 for as many as CPUs; for servers that have the choice."""
     recipients: int = 10
     """Known recipients, `alice` and the rest made up."""
+    proxied: int = 0
+    """A second port, at which clients name their address by the PROXY protocol; 0 for none. mailmoat alone has it."""
 
     def addresses(self) -> list[str]:
         """Every known recipient."""
@@ -50,6 +52,8 @@ class Running:
     log: Path
     queued: Callable[[], int] = lambda: 0
     """Messages it still has to hand on; asking may cost it CPU time."""
+    proxied: int = 0
+    """As in `Setup`."""
 
     @property
     def tree(self) -> Tree:
@@ -114,7 +118,8 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")])),
         "MAILMOAT_HOSTNAME": f"mx.{DOMAIN}",
-        "MAILMOAT_LISTEN": f"127.0.0.1:{port}",
+        "MAILMOAT_LISTEN": f"127.0.0.1:{port}" + (f", proxy://127.0.0.1:{setup.proxied}" if setup.proxied else ""),
+        "MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8",
         "MAILMOAT_ADMIN__LISTEN": f"127.0.0.1:{admin}",
         "MAILMOAT_SPOOL_DIR": str(directory / "spool"),
         "MAILMOAT_RELAY__LOCAL_DOMAINS": DOMAIN,
@@ -137,7 +142,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
     def queued() -> int:
         return int(figure(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
 
-    return Running(process, port, log, queued).await_greeting()
+    return Running(process, port, log, queued, setup.proxied).await_greeting()
 
 
 def figure(admin: int, name: str) -> float:

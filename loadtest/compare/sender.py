@@ -1,7 +1,7 @@
 """The client for what smtp-source cannot do: pipelined mail, mail from many domains, floods of unknown recipients. Prints JSON.
 
 `python -m loadtest.compare.sender --port 2525 --mode pipelined|senders|flood --count N --sessions 50 --size 4096`
-With `senders` each message comes from the next of `--domains` domains, `d0.example` and so on.
+With `senders` each message comes from the next of `--domains` domains, `d0.example` and so on, by the PROXY protocol.
 Ends with 1 and a line on standard error when a reply is not the one expected.
 """
 
@@ -20,6 +20,7 @@ import uvloop
 from loadtest.servers import DOMAIN, KNOWN
 from loadtest.wire import stuffed
 
+PROXY = b"PROXY TCP4 203.0.113.9 203.0.113.25 40000 25\r\n"
 HELLO = b"EHLO client.sender.example\r\n"
 MAIL = b"MAIL FROM:<sender@sender.example>\r\n"
 ENVELOPE = MAIL + f"RCPT TO:<{KNOWN}>\r\nDATA\r\n".encode()
@@ -153,18 +154,20 @@ class Pipelined(Client):
 
 
 class Senders(Pipelined):
-    """As Pipelined, each message from the next domain, by way of a server inside: an address of this host is not judged."""
+    """As Pipelined, each message from the next domain, and from an address that is judged, as the PROXY protocol tells it."""
 
     domains = 1
     body = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be elsewhere: an address of this host has no status."""
+        super().connection_made(transport)
+        self.transport.write(PROXY)
+
     def envelope(self) -> bytes:
         """A sender at the next domain, in the envelope and in the header section."""
         sender = b"sender@d%d.example" % (next(self.work.numbers) % self.domains)
-        self.content = b"Received: from client.example ([203.0.113.9]) by hub.example\r\nFrom: %s\r\n%s" % (
-            sender,
-            self.body,
-        )
+        self.content = b"Sender: %s\r\n%s" % (sender, self.body)  # a second From would leave no responsible address
         return ENVELOPE.replace(b"sender@sender.example", sender)
 
 

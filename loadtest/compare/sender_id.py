@@ -1,7 +1,8 @@
 """What Sender ID and SPF cost, and what others notice while names are looked up: samples of the case `senderid`.
 
 The name server is the tests' own, in this process, which has nothing else to do meanwhile. The messages come from `DOMAINS` domains,
-each with a record of its own, over connections that are reused and pipelined. How long others wait is asked by probe.py.
+each with a record of its own, over connections that are reused and pipelined; their client is named by the PROXY protocol, and its
+HELO name is checked with the rest. The other mail is of this host, which is not checked. How long others wait is asked by probe.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.nameserver import NameServer
 
-from loadtest.processes import ROOT, Trouble
+from loadtest.processes import ROOT, Trouble, free_port
 from loadtest.servers import Running, Setup, start_mailmoat
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ DOMAINS = 200
 DELAY = 0.02
 RECORD = "v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 include:shared.example ~all"
 SHARED = "v=spf1 ip4:203.0.113.0/24 -all"
-BYPASSED = "sender.example"
-"""MAIL FROM of the other mail."""
 WAITING = 50
 """Sessions that wait for a dead name server."""
 
@@ -40,7 +39,7 @@ Sample = dict[str, Any]
 def off(messages: int, measured: Measured) -> Sample:
     """Without Sender ID, for comparison."""
     with _serving({}) as running:
-        _send(running.port, messages // 10)
+        _send(running.proxied, messages // 10)
         return _probed(running, messages, measured)
 
 
@@ -59,10 +58,10 @@ def dead(messages: int, measured: Measured) -> Sample:
     """
     with NameServer() as names:
         names.set("", fault="drop")
-        with _serving(_checked(names) | {"MAILMOAT_SENDERID__BYPASSED_SENDER_DOMAINS": BYPASSED}) as running:
+        with _serving(_checked(names)) as running:
             _other(running.port, messages // 10)
             free = measured(running, messages, _other)
-            waiting = _popen(running.port, "senders", WAITING)
+            waiting = _popen(running.proxied, "senders", WAITING)
             try:
                 time.sleep(0.5)
                 begun = time.perf_counter()
@@ -82,7 +81,6 @@ def dead(messages: int, measured: Measured) -> Sample:
 def _checked(names: NameServer) -> dict[str, str]:
     return {
         "MAILMOAT_SENDERID__ENABLED": "true",
-        "MAILMOAT_SENDERID__INTERNAL_SERVERS": "127.0.0.0/8",
         "MAILMOAT_DNS__SERVERS": names.address,
     }
 
@@ -98,7 +96,7 @@ def _name_server() -> Iterator[NameServer]:
 @contextmanager
 def _serving(extra: dict[str, str]) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="mailmoat-compare-", ignore_cleanup_errors=True) as directory:
-        running = start_mailmoat(Path(directory), Setup(), extra)
+        running = start_mailmoat(Path(directory), Setup(proxied=free_port()), extra)
         try:
             yield running
         finally:
@@ -129,12 +127,12 @@ def _probed(running: Running, messages: int, measured: Measured) -> Sample:
     """The sample, with the round trips of NOOP while the client sends; what they cost the server is in it."""
     trips = {}
 
-    def client(port: int, count: int) -> None:
+    def client(port: int, count: int) -> None:  # the other mail's port is not theirs
         command = [sys.executable, "-m", "loadtest.compare.probe", "--port", str(port)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as probe:
             if probe.stdout is None or probe.stdout.readline() != "ready\n":
                 raise Trouble("the probe got no greeting")
-            _send(port, count)
+            _send(running.proxied, count)
             said, _ = probe.communicate("end", timeout=30)
         trips["noop_ms"] = json.loads(said)
 
