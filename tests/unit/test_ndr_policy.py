@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import pytest
 
 from mailmoat.delivery.ndr_policy import (
@@ -13,7 +11,6 @@ from mailmoat.delivery.ndr_policy import (
     ROUTE,
     Report,
     forged,
-    inside,
     judge,
     passed,
 )
@@ -94,7 +91,3 @@ def test_only_a_sender_whom_spf_passed_gets_the_message_back(octets, expected):
 
 def test_a_sender_whose_client_is_ours_gets_the_message_back():
     assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED, trusted=True).whole
-    networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
-    assert [inside(client, networks) for client in ("10.1.2.3", "2001:db8::1", "192.0.2.1", "", "host.test")] == [
-        True, True, False, False, False,
-    ]  # fmt: skip

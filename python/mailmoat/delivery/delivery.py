@@ -127,7 +127,7 @@ class Delivery:
             copy_to=ndr.copy_to,
             octets=message.octets(),
             domains=relay.local_domains + relay.relay_domains,
-            trusted=ndr_policy.inside(message.client, relay.networks),
+            trusted=message.client in scheduler.inside,
         )
         if isinstance(verdict, ndr_policy.Suppressed):
             maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)

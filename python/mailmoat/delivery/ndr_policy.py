@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
-    from ipaddress import IPv4Network, IPv6Network
+    from collections.abc import Container, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +94,6 @@ def forged(octets: bytes) -> bool:
 def passed(octets: bytes) -> bool:
     """Whether the stamp on top says that MAIL FROM's domain permits where the message came from (RFC 7208 8.3)."""
     return any(_PASSED.match(line) for line in _results(octets))
-
-
-def inside(client: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Whether the client that brought a message is in one of these networks; False for what is no IP address."""
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
 
 
 def _results(octets: bytes) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mailmoat import clock, maillog
 from mailmoat.delivery import retry
 from mailmoat.delivery.delivery import Delivery
+from mailmoat.networks import Networks
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,6 +81,8 @@ class Scheduler:
         self.store = store
         self.timers = timers
         self.figures = figures
+        self.inside = Networks(settings.relay.networks)
+        """Clients whose messages go back to them whole."""
         self._transport = transport
         self._ready: deque[Waiting] = deque()
         # Deferred because the next hop was away or went away, or so it may be, with the keys of their timers.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.networks import Networks
 from mailmoat.policy.agent import PASS, Agent, Reject, Reply
-from mailmoat.policy.networks import Networks
 
 if TYPE_CHECKING:
     from mailmoat._native import Address

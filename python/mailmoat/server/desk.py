@@ -9,8 +9,8 @@ import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock, metrics
+from mailmoat.networks import Networks
 from mailmoat.policy.agent import Stage
-from mailmoat.policy.networks import Networks
 from mailmoat.policy.tarpit import Tarpit
 
 if TYPE_CHECKING:

@@ -23,11 +23,14 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
-        """Whether this address, in text form without a port, is in one of them; an empty one, of a peer already gone, is in none."""
+        """Whether this address, in text form without a port, is in one of them; what is none (a peer already gone) is in none."""
         return bool(self._networks and address) and self._contains(address)
 
     def _look(self, text: str) -> bool:
-        address = ip_address(text)
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return False
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
