@@ -6,6 +6,7 @@ are listened to in the same way. Raises OSError when a partition cannot be made.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog, metrics
@@ -66,14 +67,18 @@ class SpoolStore:
         try:
             while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):
                 self._sealed.append(found)
-                maillog.event("partition-not-adopted", level="error", reason=found.reason, messages=found.count)
+                self._not_adopted(reason=found.reason, messages=found.count)
         except OSError as error:
             if str(error) != self._trouble:
-                maillog.event("partition-not-adopted", level="error", reason=str(error))
+                self._not_adopted(reason=str(error))
             self._trouble = str(error)
             return None
         self._trouble = ""
         return found
+
+    def _not_adopted(self, **why: object) -> None:
+        """Log it in the loop's thread, whose the log is."""
+        self._loop.call_soon_threadsafe(partial(maillog.event, "partition-not-adopted", level="error", **why))
 
     def keep(self, partition: Partition) -> None:
         """Listen to an adopted partition."""
