@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.crash.faults import Hop
-from tests.integration.conftest import server
+from tests.integration.conftest import missing, server
 
 __all__ = ["server"]
 
@@ -38,7 +38,7 @@ def _mounted(path: Path, size: str):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path]
     mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"needs root and mount for a small disk: {mounted.stderr.decode().strip()}")
+        missing(f"root and mount, for a small disk: {mounted.stderr.decode().strip()}")
     try:
         yield path
     finally:

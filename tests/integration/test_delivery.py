@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import answers, free_port, wait_for
+from tests.integration.conftest import answers, free_port, missing, wait_for
 from tests.nexthops import Client, NextHop
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
@@ -338,7 +338,7 @@ def postfix(peer, running):
     """A Postfix of its own, on a port of its own: its port and alice's Maildir."""
     program = peer("postfix")
     if os.geteuid() != 0:
-        pytest.skip("only root can start Postfix")
+        missing("a Postfix, which only root can start")
     # Not below pytest's directory: that is closed to Postfix's own account.
     temporary = tempfile.TemporaryDirectory(prefix="postfix-")
     directory = Path(temporary.name)

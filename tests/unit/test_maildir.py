@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailmoat._native import Message
 from mailmoat.delivery import maildir
 from mailmoat.delivery.maildir import deliver, targets
 
@@ -60,8 +61,7 @@ def test_a_maildir_reader_finds_it(tmp_path):
 
 
 def test_a_message_made_by_the_extension_is_delivered(tmp_path):
-    native = pytest.importorskip("mailmoat._native")
-    made = native.Message(
+    made = Message(
         queue_id="q7",
         arrival=ARRIVAL,
         reverse_path="ann@example.org",
