@@ -152,7 +152,7 @@ def test_five_mebibytes_and_dots_arrive_as_they_were(server):
 
 
 def test_one_that_vanishes_leaves_nothing_behind(server):
-    mx = server(MAILMOAT_LIMITS__MEMORY_CONTENT="1000")
+    mx = server(MAILMOAT_LIMITS__MEMORY_CONTENT="1000", MAILMOAT_WORKERS="1")
     spool = mx.directory / "spool"
 
     def loose():

@@ -56,7 +56,7 @@ def workers(made):
 def test_the_queue_is_listed_while_the_server_runs(server):
     hop = NextHop(free_port(), start=False)
     made = start(server, hop, MAILMOAT_DELIVERY__RETRY="10m")
-    begun = time.time() * 1000
+    begun = int(time.time() * 1000)
     with Client(made.port) as client:
         queue_id = client.send("one", ALICE, BOB, body=b"x" * 500 + b"\r\n").split()[2]
     entry = wait_for(lambda: (found := made.queue()) and found[0]["attempts"] and found[0], what="first attempt")
