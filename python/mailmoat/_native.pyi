@@ -334,8 +334,6 @@ class Session:
     def buffered(self) -> int:
         """Octets of input kept and not yet worked on."""
     @property
-    def is_held(self) -> bool: ...
-    @property
     def is_owed(self) -> bool:
         """An answer, a release or a commit is awaited."""
     @property

@@ -170,11 +170,6 @@ impl Session {
     }
 
     #[getter]
-    fn is_held(&self) -> bool {
-        self.inner.is_held()
-    }
-
-    #[getter]
     fn is_owed(&self) -> bool {
         self.inner.is_owed()
     }

@@ -210,6 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         """The store's word on the message of this session: on disk, or why not."""
         desk, session = self._desk, self._session
         if error is None and message is not None:
+            self._record.accepted(message.queue_id, message.size)
             maillog.message_accepted(
                 session=message.session_id,
                 client=message.client,
@@ -429,7 +430,6 @@ class Connection(asyncio.BufferedProtocol):
         if message is None:
             self._run(session.committed())
         else:
-            self._record.accepted(queue_id, message.size)
             desk.store.insert(self, message)
 
     def _close(self) -> None:

@@ -56,7 +56,7 @@ class SessionRecord:
         self._judged.append((str(recipient)[:CHARACTERS], code))
 
     def accepted(self, queue_id: str, octets: int) -> None:
-        """The transaction's message was handed to the spool."""
+        """The transaction's message is on disk."""
         self._octets += octets
         self._end(queue_id, octets)
 

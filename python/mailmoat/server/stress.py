@@ -36,7 +36,7 @@ class Bound:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.near = most * 9 // 10
+        self.near = max(most * 9 // 10, 1)
         self.roomy = most * 3 // 4
 
 
