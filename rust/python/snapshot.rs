@@ -22,7 +22,7 @@ fn os_error(path: &Path, error: &io::Error) -> PyErr {
     // Without a number of the system's there is no `strerror`: the text is taken for it.
     let number = error.raw_os_error();
     let text = number.map_or_else(|| error.to_string(), |_| plain(error));
-    PyOSError::new_err((number.unwrap_or_default(), text, path.to_owned()))
+    PyOSError::new_err((number.unwrap_or_default(), text, path.as_os_str().to_owned()))
 }
 
 /// What the system says, without Rust's note of the number.

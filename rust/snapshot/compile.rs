@@ -84,6 +84,11 @@ pub fn compile(source: &Path, target: &Path, scope: &Scope) -> Result<Compiled, 
     Ok(Compiled { entries, problems: problems.list(), warnings })
 }
 
+/// Whether a file that begins with this line is UTF-16, with a byte order mark or without.
+fn is_utf16(line: &[u8]) -> bool {
+    line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") || line.contains(&0)
+}
+
 #[derive(Default)]
 struct Problems {
     first: Vec<String>,
@@ -149,6 +154,10 @@ impl Draft {
                 return Ok(index);
             }
             number = number.saturating_add(1);
+            if number == 1 && is_utf16(&line) {
+                problems.add("it is UTF-16, as PowerShell may write it. Save the file as UTF-8".to_owned());
+                return Ok(index);
+            }
             let too_long = line.len() == MAX_LINE && !line.ends_with(b"\n");
             let entry = if too_long {
                 reader.skip_until(b'\n').map_err(Failure::Source)?;

@@ -113,10 +113,10 @@ fn forms_of_other_programs_are_named_with_what_to_write() {
         ("\"alice@example.com\"", "Write alice@example.com without the quotes"),
         ("\"alice@example.com\",\"Alice\"", "Write alice@example.com without the quotes"),
         ("!\"alice@example.com\"", "Write alice@example.com without the quotes"),
-        ("alice@example.com,Alice", "Leave the address alone, one a line"),
-        ("alice@example.com;bob@example.com", "Leave the address alone, one a line"),
-        ("alice@example.com\tAlice", "Leave the address alone, one a line"),
-        ("\"Alice\",alice@example.com", "Leave the address alone, one a line"),
+        ("alice@example.com,Alice", "Keep only the address, one on each line"),
+        ("alice@example.com;bob@example.com", "Keep only the address, one on each line"),
+        ("alice@example.com\tAlice", "Keep only the address, one on each line"),
+        ("\"Alice\",alice@example.com", "Keep only the address, one on each line"),
         ("*@example.com", "Write @example.com for every address at example.com"),
         ("!*@example.com", "Write @example.com for every address at example.com"),
         ("Alice <alice@example.com>", "Write the address without them"),
@@ -168,6 +168,19 @@ fn entries_at_domains_that_are_not_ours_are_told_and_nothing_but_them_is_a_mista
     assert_eq!(compiled.warnings, Vec::<String>::new());
     let many: String = (0..30).map(|n| format!("a@d{n}.test\n")).collect();
     assert_eq!(compile(format!("bare\n{many}").as_bytes()).warnings.len(), 21);
+}
+
+#[test]
+fn a_source_in_utf16_is_one_problem() {
+    let scratch = Scratch::new();
+    let with_mark = b"\xff\xfea\0@\0x\0\r\0\n\0b\0\r\0\n\0";
+    for source in [with_mark.as_slice(), &with_mark[2..], b"\xfe\xff\0a\0\n\0b\0\n"] {
+        assert_eq!(
+            scratch.problems(source),
+            ["it is UTF-16, as PowerShell may write it. Save the file as UTF-8"],
+            "{source:?}"
+        );
+    }
 }
 
 #[test]

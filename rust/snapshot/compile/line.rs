@@ -47,7 +47,7 @@ fn other_format(text: &str) -> Option<String> {
         return Some(format!("the whole entry is in quotes, as in a CSV file. Write {quoted} without the quotes"));
     }
     if outside.contains([',', ';', '\t']) {
-        return Some("it has several columns, as in a CSV file. Leave the address alone, one a line".to_owned());
+        return Some("it has several columns, as in a CSV file. Keep only the address, one on each line".to_owned());
     }
     if outside.contains(['<', '>']) {
         return Some("it has angle brackets. Write the address without them and without a name".to_owned());
