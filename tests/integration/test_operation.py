@@ -85,7 +85,9 @@ def test_an_address_of_another_server_of_the_same_account_is_in_use(server, tmp_
     second = server(start=False, MAILMOAT_SPOOL_DIR=str(tmp_path / "other"), **{setting: taken})
     second.log = tmp_path / "second.jsonl"
     (reason,) = reasons(second)
-    assert reason.endswith(f"{taken}: cannot listen there: Address already in use")
+    assert reason.endswith(
+        f"{taken}: cannot listen there: Address already in use; stop the program that listens there, or name another port"
+    )
 
 
 def test_a_reload_from_all_addresses_to_one(server):
@@ -106,6 +108,7 @@ def test_a_reload_from_all_addresses_to_one(server):
         (lambda spool: spool.write_text(""), "is not a directory; remove it or name another"),
         (lambda spool: (spool.with_name("real").mkdir(), spool.symlink_to("real")), "is a link"),
         (lambda spool: (spool.mkdir(), spool.chmod(0o777)), "every account can write to it (mode 0777); chmod 700"),
+        (lambda spool: (spool.mkdir(), spool.chmod(0o1777)), "(mode 1777); name a directory of its own, such as "),
         (lambda spool: spool.mkdir() or (spool / "lock").mkdir(), "lock: Is a directory"),
     ],
 )
@@ -308,7 +311,10 @@ def test_a_refused_reload_is_told_with_its_reasons(server):
     mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}", "192.0.2.1:2525"]\n')
     refused = mx.cli("reload")
     assert refused.returncode == 1
-    assert "refused: listen = 192.0.2.1:2525: cannot listen there: Cannot assign requested address" in refused.stderr
+    assert (
+        "refused: listen = 192.0.2.1:2525: cannot listen there: Cannot assign requested address; name an address of this machine"
+        in refused.stderr
+    )
     assert f"(pid {mx.process.pid}) goes on with the settings it had" in refused.stderr
     assert "a reload was refused" in mx.cli("status", check=True).stdout
     mx.config.write_text("wrokers = 1\n")

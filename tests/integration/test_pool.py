@@ -189,7 +189,7 @@ async def test_connections_are_reused_and_bounded():
         assert hop.accepted == 2
         assert again.record.reused
         assert again.record.peer == f"127.0.0.1:{hop.port}"
-        assert again.record.next_hop == f"smtp:127.0.0.1:{hop.port}"
+        assert again.record.next_hop == f"smtp://127.0.0.1:{hop.port}"
         assert again.record.seconds > 0
         pool.close()
         await until(lambda: not pool.connections)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -452,6 +453,8 @@ def test_what_cannot_change_is_kept(directory: Path) -> None:
         server.reload(spool_dir=str(directory / "other"))
         assert server.event("setting-kept")["key"] == "spool_dir"
         server.event("reloaded")
+        server.reload(user=pwd.getpwuid(os.geteuid()).pw_name)
+        assert server.event("setting-kept").get("value") is None
 
 
 def test_sigterm_during_a_reload(directory: Path) -> None:
@@ -485,7 +488,7 @@ def test_root_is_dropped_after_binding(directory: Path) -> None:
         wait_for_end(*before)
         assert len(server.census()) == 3
         server.reload(listen=f"127.0.0.1:{port}, 127.0.0.1:{free_port(600)}")
-        assert "needs root" in server.event("reload-refused")["reason"]
+        assert "needs a start as root" in server.event("reload-refused")["reason"]
         workers = server.processes()
         server.process.kill()
         server.process.wait(PATIENCE)

@@ -74,10 +74,18 @@ def test_check_config():
     result = run("check-config", RELAY__LOCAL_DOMAINS="a.test", TARPIT__TIME="31")
     assert result.stdout.splitlines() == [
         "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to hold",
-        "warning: tarpit.time is 31 s: above 30 s legitimate senders with a mistyped recipient suffer too",
+        "warning: tarpit.time is 31 s: above 30 s legitimate senders with a mistyped recipient wait long, too",
         "warning: delivery.next_hop is not set: accepted messages stay in the spool until they expire",
-        "The settings can be used; 3 to look at again.",
+        "The settings can be used; 3 warnings.",
     ]
+
+
+def test_check_config_blames_a_recipient_file_that_is_not_there_by_its_own_name(tmp_path):
+    missing = tmp_path / "recipients.txt"
+    result = run("check-config", status=1, RELAY__LOCAL_DOMAINS="a.test", RECIPIENTS__FILE=str(missing))
+    assert result.stderr.splitlines()[0] == (
+        f"mistake: recipients.file: {missing}: it cannot be read: No such file or directory"
+    )
 
 
 def test_check_config_finds_mistakes(tmp_path):

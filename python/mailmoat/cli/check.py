@@ -33,6 +33,5 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
         return
     for warning in advice:
         typer.echo(f"warning: {warning}")
-    typer.echo(
-        "The settings can be used." if not advice else f"The settings can be used; {len(advice)} to look at again."
-    )
+    count = f"; {len(advice)} warning{'s'[: len(advice) > 1]}" if advice else ""
+    typer.echo(f"The settings can be used{count}.")

@@ -132,7 +132,8 @@ def _health(address: str) -> dict[str, Any]:
         finally:
             connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return {"status": "unknown", "reasons": [f"{address} does not answer: {error}"]}
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        return {"status": "unknown", "reasons": [f"{address} does not answer: {reason}"]}
     return answer
 
 

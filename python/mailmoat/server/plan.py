@@ -17,13 +17,21 @@ from mailmoat.server import own_address, sockets
 from mailmoat.server.refresh import Refresh
 from mailmoat.server.restarts import Restarts
 from mailmoat.server.sockets import ListenAddress
-from mailmoat.settings import values
+from mailmoat.settings import forms, values
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; server/sockets.py binds
     from collections.abc import Iterator
 
     from mailmoat.settings import Listener, Settings
+
+
+FIXES = {
+    errno.EACCES: "a port below 1024 needs a start as root, or CAP_NET_BIND_SERVICE",
+    errno.EADDRINUSE: "stop the program that listens there, or name another port",
+    errno.EADDRNOTAVAIL: "name an address of this machine",
+}
+"""What an operator does about an address that cannot be bound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -138,8 +146,8 @@ class Plan:
                     "listen-skipped", level="warning", address=str(listener), reason="no IPv6 on this machine"
                 )
                 return None
-            fix = "; a port below 1024 needs root: restart the server" if error.errno == errno.EACCES else ""
-            mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}{fix}")
+            fix = FIXES.get(error.errno or 0, "name another address")
+            mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}; {fix}")
             return None
         self._bound.append(address)
         self._served.add(address.port)
@@ -169,6 +177,6 @@ def keep_for_life(old: Settings, new: Settings) -> Settings:
     for key, value in kept.items():
         if getattr(new, key) != value:
             maillog.event(
-                "setting-kept", level="warning", key=key, value=str(value), reason="it changes at a restart only"
+                "setting-kept", level="warning", key=key, value=forms.show(value), reason="it changes at a restart only"
             )
     return new.model_copy(update=kept)

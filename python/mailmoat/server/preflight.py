@@ -109,7 +109,9 @@ def _spool(path: Path, account: Account | None) -> Iterator[str]:
     elif not stat.S_ISDIR(status.st_mode):
         yield f"{where}: is not a directory; remove it or name another"
     elif status.st_mode & stat.S_IWOTH:
-        yield f"{where}: every account can write to it (mode {stat.S_IMODE(status.st_mode):04o}); chmod 700 {path}"
+        shared = status.st_mode & stat.S_ISVTX  # as /tmp is: other programs need it as it is
+        fix = f"name a directory of its own, such as {path / 'mailmoat'}" if shared else f"chmod 700 {path}"
+        yield f"{where}: every account can write to it (mode {stat.S_IMODE(status.st_mode):04o}); {fix}"
     elif os.statvfs(path).f_flag & os.ST_RDONLY:
         yield f"{where}: {os.strerror(errno.EROFS)}; mount it for writing, or name another directory"
     elif not account and not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):

@@ -52,7 +52,7 @@ def _tarpit(settings: Settings) -> Iterator[str]:
         lacking = "recipients.file is not set" if settings.recipients.lookup else "recipients.lookup is off"
         yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to hold"
     if time > PATIENT:
-        yield f"tarpit.time is {time:g} s: above {PATIENT} s legitimate senders with a mistyped recipient suffer too"
+        yield f"tarpit.time is {time:g} s: above {PATIENT} s legitimate senders with a mistyped recipient wait long, too"
     if time and settings.tarpit.max_session and settings.tarpit.max_session < time:
         yield "tarpit.max_session is below tarpit.time: the first held reply ends the session"
 
@@ -80,7 +80,7 @@ def _senderid(settings: Settings) -> Iterator[str]:
             yield "senderid.submitter is on and senderid.enabled is off: SUBMITTER is not offered"
     for name in actions:
         if getattr(senderid, name) == "Delete":
-            yield f"senderid.{name} is Delete: a legitimate sender never learns that its message was dropped; Reject tells"
+            yield f"senderid.{name} is Delete: a legitimate sender never learns that its message was dropped; Reject tells it"
     for network in senderid.internal_servers:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
@@ -93,8 +93,8 @@ def _delivery(settings: Settings) -> Iterator[str]:
     hop = settings.delivery.next_hop
     if hop is not None and hop.host and settings.relay.local_domains and not settings.recipients.postmaster:
         yield (
-            "recipients.postmaster is not set: postmaster is taken at each local domain (RFC 5321 4.5.1); who reads it? "
-            "Name an address, or the next hop must know postmaster at each of them"
+            "recipients.postmaster is not set: mail for postmaster at each local domain is accepted (RFC 5321 4.5.1). "
+            "Name the address that reads it, or make sure that the next hop knows postmaster at each domain"
         )
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 wants"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mailmoat.errors import ConfigError
 from mailmoat.settings import forms, values
 from mailmoat.settings.reference import entries
-from mailmoat.settings.sources import load
+from mailmoat.settings.sources import load, not_toml
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ def write_setting(file: Path, key: str, written: str, environment: Mapping[str, 
 
     place = file.resolve()  # a link stays one
     try:
-        with place.open(newline="", encoding="utf-8") as old:  # as it is, its line ends among it
-            text = old.read()
+        text = place.read_bytes().decode()  # as it is, its line ends among it
         mark = "\ufeff" if text.startswith("\ufeff") else ""  # some editors begin a file with one
         document = tomlkit.parse(text.removeprefix(mark))
     except (ParseError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: is not TOML: {error}; correct it there"]) from None
+        raise ConfigError([not_toml(file, error)]) from None
     _put(file, document, key, _toml(key, written))
     return _replace(file, place, mark + tomlkit.dumps(document), environment)
 

@@ -110,11 +110,19 @@ def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}; name a settings file that is there and readable")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        mistakes.append(f"{path}: is not TOML: {error}; correct it there")
+        mistakes.append(not_toml(path, error))
     else:
         directory = (base or path.parent).absolute()
         return {key: _rebased(key, value, directory) for key, value in _leaves(table, "", str(path), mistakes)}
     return {}
+
+
+def not_toml(file: Path, error: ValueError) -> str:
+    """What is wrong with a settings file that a parser refused with `error`, and the fix."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return f"{file}: line {line} is not UTF-8; save the file as UTF-8"
+    return f"{file}: is not TOML: {error}; correct it there (text needs quotes)"
 
 
 def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[str]) -> Iterator[tuple[str, object]]:

@@ -476,7 +476,7 @@ class Settings(BaseSettings):
         for (host, port), times in places.items():
             if times > 1:
                 raise ValueError(
-                    f"{values.bracketed(host)}:{port} is there {times} times, and can be served in one way only"
+                    f"{values.bracketed(host)}:{port} is listed {times} times; each address can be listed once"
                 )
         return value
 

@@ -158,7 +158,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 def temp_error_action(value: object) -> str:
-    """What is done when nobody can tell: never Delete, which would lose legitimate messages whenever DNS is ill."""
+    """What is done when nobody can tell: never Delete, which would lose legitimate messages whenever DNS fails."""
     if isinstance(value, str) and value.strip().lower() == "delete":
         raise ValueError("would silently lose legitimate messages whenever DNS does not answer")
     return one_of("StampStatus", "Reject")(value)
