@@ -265,6 +265,12 @@ def test_a_server_that_does_not_talk_is_exit_2(greeting):
     assert complaint.startswith("relay-test: cannot talk SMTP with 127.0.0.1")
 
 
+def test_a_server_that_is_not_there_is_named_without_a_tuple():
+    result = runner.invoke(app, ["127.0.0.1:1"])
+    assert result.exit_code == 2
+    assert result.stderr == "relay-test: cannot talk SMTP with 127.0.0.1 port 1: Connection refused\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["127.0.0.1:0"], ["127.0.0.1:x"], ["[::1"], [":25"], ["127.0.0.1:1", "--remote-domain", "a b"], []],

@@ -7,6 +7,7 @@ makes the first connection, raises: ConnectionError with a plain sentence.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -173,6 +174,7 @@ async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Out
 def _describe(error: BaseException, patience: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no reply within {patience:g} s"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        # The text of asyncio has a tuple in it; a name that is not found has a number below 0.
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
     return str(error) or type(error).__name__
