@@ -79,7 +79,7 @@ class Pool:
         self._limit = settings.connections
         self._connect_time = settings.connect_time
         self._limits = in_order(settings)
-        self._name = str(next_hop)
+        self._name = f"{next_hop.kind}://{_endpoint(next_hop.host, next_hop.port)}"
         self._waiting: deque[Transaction] = deque()
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
