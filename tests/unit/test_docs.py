@@ -113,9 +113,9 @@ def test_every_settings_file_shown_can_be_used(page, tmp_path):
         load(file, {})
 
 
-def test_the_manuals_example_of_who_exists_is_true(tmp_path, monkeypatch):
+def test_the_manuals_example_of_a_recipient_file_is_true(tmp_path, monkeypatch):
     """The settings, the file and the question it shows give the answers it shows."""
-    section = (ROOT / "docs/manual.md").read_text().partition("\n## Who exists\n")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/manual.md").read_text().partition("\n## Recipient file\n")[2].partition("\n## ")[0]
     shown = {
         kind: body for kind, body in reversed(BLOCK.findall(section)) if "recipients check" in body or kind != "console"
     }
