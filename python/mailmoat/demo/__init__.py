@@ -6,6 +6,7 @@ Reads nothing of its own accord and writes one file, the sample recipients, whic
 from __future__ import annotations
 
 import shlex
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def what_to_type(settings: Settings) -> str:
     kept = next_hop.path if next_hop else None
     seconds = f"{settings.tarpit.time:g} s"
     return f"""\
-mailmoat tries itself out on {listener}. In a second terminal, send a message:
+The mailmoat demo listens on {listener}. In a second terminal, send a message:
 
   python3 -c "import smtplib; {server}.sendmail('{SENDER}', '{KNOWN}', '{message}')"
 
@@ -50,16 +51,24 @@ or, with swaks:
 
   swaks --server {listener} --from {SENDER} --to {KNOWN}
 
-{f"It lies there:  ls {shlex.quote(f'{kept}/new')}" if kept else f"It goes to {next_hop or 'the spool'}."}
+{f"The message is delivered to:  ls {shlex.quote(f'{kept}/new')}" if kept else f"The message goes to {next_hop or 'the spool'}."}
 
-The tarpit: an unknown recipient is refused, and the refusal takes {seconds}:
+The tar pit: an unknown recipient is refused, and the refusal takes {seconds}:
 
   python3 -c "import smtplib, time; s = {server}; s.ehlo(); s.mail('{SENDER}'); t = time.time(); \
 print(s.rcpt('{UNKNOWN}'), round(time.time() - t, 1), 's')"
 
-Who exists is in {settings.recipients.file}: edit it while the server runs. {_figures(settings)}Ctrl-C ends it.
+The state of the server; `queue list` in place of `status` lists its queue:
+
+  MAILMOAT_SPOOL_DIR={shlex.quote(str(settings.spool_dir))} {_program()} status
+
+The recipients are in {settings.recipients.file}: edit the file while the server runs. {_metrics(settings)}Ctrl-C stops the demo.
 """
 
 
-def _figures(settings: Settings) -> str:
-    return f"Figures: http://{settings.admin.listen}/metrics. " if settings.admin.listen else ""
+def _program() -> str:
+    return shlex.quote(sys.argv[0])
+
+
+def _metrics(settings: Settings) -> str:
+    return f"Metrics: http://{settings.admin.listen}/metrics. " if settings.admin.listen else ""
