@@ -69,4 +69,4 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Receive mail at the edge: hold harvesters back, refuse to relay, keep what is accepted and hand it on."""
+    """Receive mail at the edge: refuse to relay, slow down address harvesting, queue accepted mail and deliver it."""

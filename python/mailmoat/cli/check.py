@@ -12,7 +12,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
 
 
 def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Check the settings: 0 when they can be used, 1 when there are mistakes. Warnings do not count."""
+    """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
     from mailmoat.server import preflight

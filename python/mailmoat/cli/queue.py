@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from mailmoat._native import SpoolEntry
 
-app = typer.Typer(help="Look at the messages in the spool.", no_args_is_help=True)
+app = typer.Typer(help="Show the messages in the queue.", no_args_is_help=True)
 
 STATES = ("pending", "delivered", "failed", "failed and reported")
 
 
 @app.callback()
 def group() -> None:
-    """Look at the messages in the spool."""
+    """Show the messages in the queue."""
 
 
 @app.command("list")

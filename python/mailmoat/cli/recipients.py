@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mailmoat.directory import Directory
     from mailmoat.settings import Settings
 
-app = typer.Typer(help="Ask the recipient directory.", no_args_is_help=True)
+app = typer.Typer(help="Check which recipients exist.", no_args_is_help=True)
 
 Answer = tuple[str, str]
 """`exists`, `absent`, `unknown`, `blocked`, `elsewhere` or `malformed`; and the sentence that says why."""
@@ -20,17 +20,17 @@ Answer = tuple[str, str]
 
 @app.callback()
 def group() -> None:
-    """Ask the recipient directory."""
+    """Check which recipients exist."""
 
 
 @app.command("check")
 def check(
-    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Recipients to ask for.")],
+    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="Recipients to check.")],
     config: ConfigOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each address whether it exists: 0 when all do, 1 when one does not or it cannot be told."""
+    """Say whether each address exists: exit 0 if all do, 1 if one does not or if it is unknown."""
     from mailmoat.directory.file import open_directory
     from mailmoat.errors import ConfigError
 

@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 MAX_QUESTIONS: Final = 300
 MAX_SECONDS: Final = 60.0
 
-app = typer.Typer(help="Records that say who may send a domain's mail.", no_args_is_help=True)
+app = typer.Typer(help="SPF and Sender ID records for your own domains.", no_args_is_help=True)
 
 
 @app.callback()
@@ -56,7 +56,7 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
     config: ConfigOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Find the records to publish: who sends mail in the domain's name, and what others make of everybody else.
+    """Make the records to publish: which hosts send mail for the domain, and what receivers do with other mail.
 
     An option answers its question and replaces what the present record says. Nothing is published.
     """

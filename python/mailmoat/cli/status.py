@@ -24,11 +24,11 @@ HEALTH_TIME: Final = 5.0
 """Seconds to wait for the admin address."""
 CHECK_TIME_MS: Final = 50
 
-WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Longest wait for the outcome.")]
+WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Longest wait for the result.")]
 
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Say how the server is: 0 when it runs and takes mail, 1 when it does not run or its health is failing."""
+    """Show the state of the server: exit 0 if it runs and accepts mail, 1 if it does not run or its health is failing."""
     from mailmoat.server import running
 
     spool_dir = settings_in_force(config).spool_dir
@@ -50,7 +50,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
 
 def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
-    """Have the server read its settings again: 0 when it took them, 1 when it refused them or none was found."""
+    """Make the server read its settings again: exit 0 if it took them, 1 if it refused them or if no server runs."""
     spool_dir = settings_in_force(config).spool_dir
     pid = find(spool_dir)
     if not pid:

@@ -118,17 +118,19 @@ class TarpitSettings(Branch):
 class RelaySettings(Branch):
     """Whose messages are taken, and for whom."""
 
-    local_domains: Domains = Field(default=(), description="Domains whose recipients are ours.")
+    local_domains: Domains = Field(
+        default=(), description="Domains for which mail is received; the recipient filter applies."
+    )
     default_domain: OptionalDomain = Field(
         default=None, validate_default=True, description="Domain given to an address that has none."
     )
     relay_domains: Domains = Field(
         default=(),
-        description="Domains that are not ours and for which messages are taken all the same: no recipient filter applies.",
+        description="Other domains for which mail is accepted (backup MX); no recipient filter applies.",
     )
     networks: Networks = Field(
         default=(),
-        description="Networks whose clients may send to any domain. Nobody is trusted by default, loopback neither.",
+        description="Networks whose clients may send to any domain. No client is trusted by default, not even on loopback.",
     )
 
     @field_validator("default_domain")
@@ -144,7 +146,7 @@ class RecipientsSettings(Branch):
         Path | None, PlainValidator(values.optional(values.path)), Form("a path", forms.show, forms.below)
     ] = Field(
         default=None,
-        description="File of the recipients that exist: an address, `@domain` or `!address` a line. Read again when it changes.",
+        description="File of the recipients that exist: an address, `@domain` or `!address` per line. Read again when it changes.",
     )
     delimiter: Delimiter = Field(
         default="+",
@@ -163,7 +165,7 @@ class RecipientsSettings(Branch):
     )
     lookup: Switch = Field(
         default=True,
-        description="Refuse unknown recipients at RCPT. Off: they are accepted, and reported to the sender as undeliverable later.",
+        description="Refuse unknown recipients at RCPT. Off: they are accepted and cause a bounce later.",
     )
 
 
@@ -175,7 +177,7 @@ class SenderIdSettings(Branch):
     )
     spoofed_domain_action: Action = Field(
         default="StampStatus",
-        description="What happens on the Sender ID status Fail: only the stamp, a 550, or accepted and dropped in silence.",
+        description="What happens on the Sender ID status Fail: stamp only, refuse with 550, or accept and drop silently.",
     )
     temp_error_action: Annotated[
         Literal["StampStatus", "Reject"],
@@ -329,7 +331,7 @@ class LimitsSettings(Branch):
     )
     idle_commands: Count = Field(
         default=100,
-        description="Commands in a row that bring no message nearer (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
+        description="Commands in a row that do not advance a message (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
     )
     connections: Count = Field(default=0, description="Connections at the same time on this machine. 0 = off.")
     connections_per_source: Count = Field(
@@ -357,7 +359,7 @@ class SmtpSettings(Branch):
         Form("refuse or normalise", forms.show),
     ] = Field(
         default="refuse",
-        description="What happens to a CR or LF that stands alone: refuse the content, or make it CRLF.",
+        description="What happens to a bare CR or LF: refuse the content, or make it CRLF.",
     )
     nul_in_header: Annotated[
         Literal["refuse", "accept"],
@@ -376,14 +378,14 @@ class AdminSettings(Branch):
         str,
         PlainValidator(values.admin_listen),
         Form("an address with a port such as 127.0.0.1:8025, or off", forms.show_or_off),
-    ] = Field(default="127.0.0.1:8025", description="Where /metrics and /healthz are served. `off` = nowhere.")
+    ] = Field(default="127.0.0.1:8025", description="Address and port for /metrics and /healthz. `off` = nowhere.")
     hosts: Annotated[
         tuple[Annotated[str, PlainValidator(host_name)], ...],
         BeforeValidator(values.items),
         Form("names such as mail.internal, separated by commas", forms.show),
     ] = Field(
         default=(),
-        description="Names under which /metrics and /healthz may be asked for, beside IP addresses, `hostname` and names without a dot.",
+        description="Names under which /metrics and /healthz can be requested, in addition to IP addresses, `hostname` and names without a dot.",
     )
 
 
@@ -394,12 +396,12 @@ class LogSettings(Branch):
         Literal["auto", "json", "human"],
         PlainValidator(values.one_of(*FORMATS)),
         Form("auto, json or human", forms.show),
-    ] = Field(default="auto", description="JSON lines, or lines for people; auto: for people on a terminal.")
+    ] = Field(default="auto", description="JSON, or readable lines; auto: readable lines on a terminal, else JSON.")
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
         PlainValidator(values.one_of(*LEVELS)),
         Form("debug, info, warning or error", forms.show),
-    ] = Field(default="info", description="The least weight of what is logged.")
+    ] = Field(default="info", description="Lowest level that is logged.")
 
 
 @cache
@@ -423,11 +425,11 @@ class Settings(BaseSettings):
     hostname: Domain = Field(
         default_factory=machine_name,
         validate_default=True,
-        description="The name this server greets with and writes into Received.",
+        description="Name of this server in the greeting and in Received.",
     )
     listen: Listeners = Field(
         default=(Listener("0.0.0.0", 25), Listener("::", 25)),
-        description="Where SMTP is spoken. At a `proxy://` address a PROXY protocol header (v1 or v2) comes first.",
+        description="Addresses and ports for SMTP. At a `proxy://` address a PROXY protocol header (v1 or v2) comes first.",
     )
     listen_proxy_networks: Networks = Field(
         default=(),
@@ -438,7 +440,7 @@ class Settings(BaseSettings):
         default=Path("/var/spool/mailmoat"), description="Where accepted messages are kept until they are delivered."
     )
     user: Annotated[str | None, PlainValidator(values.optional(values.text)), Form("a system user", forms.show)] = (
-        Field(default=None, description="System user to become after the addresses are bound.")
+        Field(default=None, description="Account the server runs as after it has bound its addresses as root.")
     )
     drain_time: Duration = Field(
         default=30.0, description="How long sessions and deliveries may go on after SIGTERM or a reload, in seconds."
