@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import Server, free_port, wait_for
 
-from mailmoat.server import running
+from mailmoat.server import preflight, running
+from mailmoat.settings import load
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 
@@ -169,6 +170,12 @@ def test_check_config_finds_what_the_account_lacks(server, public):
     assert checked.returncode == 0
     assert f"warning: {made.config}: nobody cannot read it, so a reload will fail" in checked.stdout
     assert not (public / "spool").exists(), "it looks and changes nothing"
+
+
+def test_a_python_that_the_account_cannot_read_is_warned_of(monkeypatch):
+    monkeypatch.setattr(preflight, "_kept_from_us", lambda file: file == Path(os.__file__))
+    (warning,) = preflight.warnings(load(None, {}))
+    assert warning.startswith(f"Python in {Path(os.__file__).parent}: ")
 
 
 # --- signals ---

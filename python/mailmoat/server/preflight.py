@@ -57,11 +57,16 @@ def warnings(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not looked at: run this as root or as {account.name}"]
     with acting_as(account):
-        if settings.file is not None and _kept_from_us(settings.file):
-            return [
-                f"{settings.file}: {_name(os.geteuid())} cannot read it, so a reload will fail; let that account read it"
-            ]
-    return []
+        return list(_unreadable(settings))
+
+
+def _unreadable(settings: Settings) -> Iterator[str]:
+    who = _name(os.geteuid())
+    if settings.file is not None and _kept_from_us(settings.file):
+        yield f"{settings.file}: {who} cannot read it, so a reload will fail; let that account read it"
+    for part, file in (("Python", Path(os.__file__)), ("mailmoat", Path(__file__))):
+        if _kept_from_us(file):
+            yield f"{part} in {file.parent}: {who} cannot read it, so processes will fail; install it where that account can read it"
 
 
 def _can_act_as(account: Account) -> bool:
