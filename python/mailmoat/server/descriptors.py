@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native
 from mailmoat.resolver.flights import MOST as MOST_QUESTIONS
+from mailmoat.server.acceptor import A_TURN
 
 if TYPE_CHECKING:
     from mailmoat.settings import Settings
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 LEAST: Final = 16
 """Connections a worker has in any case."""
 SPARE: Final = 64
-"""For adopted partitions (five each), files and directories opened for one step, connections accepted in the same turn, and questions
-whether a zone is dead (`zones.MOST_CHECKS`)."""
+"""For adopted partitions (five each), files and directories opened for one step, and questions whether a zone is dead
+(`zones.MOST_CHECKS`)."""
 
 
 def limit() -> int:
@@ -38,4 +39,5 @@ def most_connections(settings: Settings) -> int:
     """Connections a worker may have; to be called when all that it needs in any case is open."""
     used = sum(1 for _ in Path("/proc/self/fd").iterdir())
     elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + questions(settings) + SPARE
+    elsewhere += 2 * A_TURN * len(settings.listen)
     return max(LEAST, limit() - used - elsewhere)
