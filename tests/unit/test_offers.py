@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mailmoat import clock, maillog
@@ -63,13 +65,35 @@ def test_what_is_known_of_one_next_hop_says_nothing_of_another(tmp_path, events,
     assert other.offers == EVERYTHING
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"next_hop":1}', b"\xff"])
+def sized(size):
+    """A file that would be ours but for the size."""
+    return f'{{"next_hop":"{HOP}","offers":{{"size":{size}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"next_hop":1}', b"\xff", sized(-1), sized(1 << 64), sized("9" * 30), sized("1" + " " * 5000)],
+)
 def test_a_file_that_says_nothing_changes_nothing(tmp_path, events, content):
     (tmp_path / FILE_NAME).write_bytes(content)
     learned = Learned(tmp_path, HOP, lambda _: pytest.fail("taken over"))
     learned.refresh()
     learned.refresh()
     assert events == ["next-hop-not-read"], "not said once, or once a second"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(tmp_path, events, make):
+    make(tmp_path / FILE_NAME)
+    Learned(tmp_path, HOP, lambda _: pytest.fail("taken over")).refresh()
+    assert events == ["next-hop-not-read"]
+
+
+def test_the_largest_size_that_can_be_told_is_taken(tmp_path, events):
+    heard = []
+    (tmp_path / FILE_NAME).write_bytes(sized((1 << 64) - 1))
+    Learned(tmp_path, HOP, heard.append).refresh()
+    assert heard == [Offers(size=(1 << 64) - 1)]
 
 
 def test_a_spool_that_cannot_be_written_costs_nothing(tmp_path, events):

@@ -9,6 +9,7 @@ RFC 5321 2.2.1, RFC 1870, RFC 6152, RFC 6531.
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "next-hop.json"
 TRACE_ROOM: Final = 8192
 """Octets of the next hop's limit that are kept for the fields we add."""
+LONGEST_FILE: Final = 4096
+"""Octets of the file; what is longer is not ours."""
 STALE: Final = 60.0
 """Seconds after which a next hop that does not take everything is asked again: perhaps nothing it takes is sent any more."""
 
@@ -34,7 +37,12 @@ class Offers(msgspec.Struct, frozen=True):
     eight_bit: bool = True
     smtputf8: bool = True
     size: int = 0
-    """Octets of the largest message; 0 when no limit is told."""
+    """Octets of the largest message; 0 when no limit is told. The standard has twenty digits for it (RFC 1870 3)."""
+
+    def __post_init__(self) -> None:
+        """ValueError for what no next hop can have said."""
+        if not 0 <= self.size < 1 << 64:
+            raise ValueError(f"a size of {self.size} octets")
 
     def room(self, limit: int) -> int:
         """Octets of the largest content to accept where our own limit is this one; 0 is no limit, in `limit` too."""
@@ -90,6 +98,11 @@ class Learned:
             if (found.st_ino, found.st_mtime_ns) == self._stamp:
                 return
             self._stamp = (found.st_ino, found.st_mtime_ns)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LONGEST_FILE:
+                maillog.event(
+                    "next-hop-not-read", level="warning", path=str(self._file), reason="not written by this server"
+                )
+                return
             kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
