@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 
 import pytest
+
+
+def test_what_is_no_http_request_writes_no_line(server):
+    """Each line of a log in JSON is JSON, whatever strangers make a library say."""
+    mx = server()
+    for octets in (b"no request\r\n\r\n", b"\x16\x03\x01"):
+        with socket.create_connection(("127.0.0.1", mx.admin), timeout=60) as connection:
+            connection.sendall(octets)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    begun = mx.log.read_text().index("{")
+    mx.stop()
+    assert [line for line in mx.log.read_text()[begun:].splitlines() if not line.startswith("{")] == []
 
 
 def test_a_message_and_each_refusal_are_logged_while_the_session_goes_on(server):

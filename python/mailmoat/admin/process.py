@@ -45,7 +45,7 @@ def run(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # what strangers send is no line of our log
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE,
