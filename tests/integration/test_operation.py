@@ -192,7 +192,7 @@ def test_signals_that_mean_nothing_change_nothing(server):
     assert not mx.logged("process-ended")
 
 
-def test_sighup_while_the_program_is_loaded_is_kept_for_later(server):
+def test_a_signal_while_the_program_is_loaded_does_not_end_it_and_sighup_is_kept_for_later(server):
     mx = server(start=False).start(wait=False)
 
     def known():
@@ -202,6 +202,7 @@ def test_sighup_while_the_program_is_loaded_is_kept_for_later(server):
         return [name for name in ("SigBlk", "SigCgt") if int(masks[name], 16) & 1 << (signal.SIGHUP - 1)]
 
     assert mx.until(known, what="word about SIGHUP") == ["SigBlk"], "it is blocked before it is caught"
+    mx.kill(signal.SIGUSR1)
     mx.kill(signal.SIGHUP)
     mx.until(lambda: mx.exited() or mx.logged("reloaded"), what="the reload")
     assert not mx.exited(), mx.log.read_text()

@@ -17,8 +17,14 @@ IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTAL
 
 
 def keep_for_later() -> None:
-    """Let SIGHUP wait, which ends a process that does not know it yet, until there is a `SignalPipe`."""
+    """Let SIGHUP wait until there is a `SignalPipe`: it ends a process that does not know it yet, as those do that mean nothing."""
+    _ignore()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def _ignore() -> None:
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class SignalPipe:
@@ -31,8 +37,7 @@ class SignalPipe:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in WATCHED:
             signal.signal(number, lambda _number, _frame: None)
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
 
     def received(self) -> bytes:
