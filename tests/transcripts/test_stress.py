@@ -110,6 +110,23 @@ def test_who_is_at_work_is_not_idle(crowd):
     assert crowd.figure(metrics.IDLE_CLOSED) == 1, "one of them has been idle for a second now"
 
 
+def test_who_takes_no_replies_is_idle_and_gone_at_once(crowd):
+    """It has sent more than one turn takes, so its session wants a turn; but that turn waits for the peer."""
+    crowd.world.transport.vanish()
+    for name in ("deaf", "deaf with its reply owed"):
+        crowd.come(name, HELLO)
+        crowd.clients[name][0].stop_reading()
+    crowd.clients["deaf"][0].send(b"NOOP\r\n" * 40)
+    crowd.world.store.seconds = 60
+    crowd.clients["deaf with its reply owed"][0].send(DATA.removeprefix(HELLO) + b".\r\n")
+    crowd.fill(NEAR - 2, DATA)
+    crowd.wait(2)
+    crowd.come("new", DATA)
+    crowd.come("newer", DATA)
+    assert [name for name, (_, heard) in crowd.clients.items() if heard[-1] == "aborts"] == ["deaf"]
+    assert crowd.figure(metrics.IDLE_CLOSED) == 1
+
+
 def test_a_trickle_of_octets_is_no_command(crowd):
     crowd.fill(NEAR - 1, DATA)
     crowd.come("trickles")

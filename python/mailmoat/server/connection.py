@@ -197,6 +197,8 @@ class Connection(asyncio.BufferedProtocol):
     def make_way(self) -> None:
         """There are nearly too many connections, and this one is idle."""
         self._stop("4.3.2", "Too many connections; closing idle ones")
+        if self._intake.stops_for(CLOGGED):
+            self._transport.abort()  # it takes no reply, and would keep its place until that is plain
 
     def drain(self, *, at_once: bool) -> None:
         """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
@@ -333,12 +335,16 @@ class Connection(asyncio.BufferedProtocol):
             self._desk.loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        """Go on with what the session has kept; one whose peer does not take its replies waits for that."""
+        """Go on with what the session has kept; one whose peer does not take its replies waits for that, and is idle."""
         self._intake.go_on(TURN)
         session = self._session
-        if session is not None and not self._transport.is_closing() and not self._intake.stops_for(CLOGGED):
+        if session is None or self._transport.is_closing():
+            return
+        if not self._intake.stops_for(CLOGGED):
             self._touched = clock.monotonic()
             self._run(session.proceed())
+        elif not (session.is_owed or session.in_content):
+            self._desk.stress.waits(self, in_transaction=session.in_transaction)
 
     async def _wait(self, awaited: Awaitable[Verdict], recipient: Address | None) -> None:
         verdict = await awaited
