@@ -90,7 +90,8 @@ class Connection(asyncio.BufferedProtocol):
         elif self._desk.may_speak_proxy(peer):
             self._timer = self._desk.delays.after(PROXY_SECONDS, self)
         else:
-            maillog.event("proxy-refused", level="warning", client=peer)
+            if peer:  # else it was reset before it was accepted, as checks of a balancer are
+                maillog.event("proxy-refused", level="warning", client=peer)
             self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
