@@ -312,6 +312,13 @@ def test_reload_says_whether_it_was_taken_and_why_not(server):
     assert "no server was found running" in none.stderr
 
 
+def test_reload_names_what_needs_a_restart(server):
+    mx = server()
+    mx.config.write_text('user = "nobody"\n')
+    done = mx.cli("reload")
+    assert (done.returncode, done.stderr) == (0, "warning: user has changed, and stays as it was until a restart\n")
+
+
 def test_a_refused_reload_is_told_with_its_reasons(server):
     mx = server("", start=False, MAILMOAT_LISTEN=None)
     mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}"]\n')

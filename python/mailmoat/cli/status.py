@@ -62,6 +62,8 @@ def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
         typer.echo(f"refused: {reason}", err=True)
     if outcome.refused:
         fail(f"the server (pid {pid}) goes on with the settings it had")
+    for key in outcome.kept:
+        typer.echo(f"warning: {key} has changed, and stays as it was until a restart", err=True)
     typer.echo(f"The server (pid {pid}) has read its settings again and took them.")
 
 

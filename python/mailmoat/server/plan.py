@@ -171,12 +171,11 @@ def make(generation: int, settings: Settings, before: Plan | None, most: int, ow
     return plan
 
 
-def keep_for_life(old: Settings, new: Settings) -> Settings:
-    """Give the new settings, but with the old values of what only a restart can change; say so where they differ."""
-    kept = {"user": old.user, "spool_dir": old.spool_dir}
-    for key, value in kept.items():
-        if getattr(new, key) != value:
-            maillog.event(
-                "setting-kept", level="warning", key=key, value=forms.show(value), reason="it changes at a restart only"
-            )
-    return new.model_copy(update=kept)
+def keep_for_life(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Give the new settings with the old values of what only a restart can change, and the keys where they differ; log these."""
+    for_life = {"user": old.user, "spool_dir": old.spool_dir}
+    kept = tuple(key for key, value in for_life.items() if getattr(new, key) != value)
+    for key in kept:
+        value = forms.show(for_life[key])
+        maillog.event("setting-kept", level="warning", key=key, value=value, reason="it changes at a restart only")
+    return new.model_copy(update=for_life), kept

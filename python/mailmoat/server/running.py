@@ -37,6 +37,8 @@ class Reload(msgspec.Struct, frozen=True):
     """Milliseconds since the epoch."""
     refused: tuple[str, ...] = ()
     """Why it changed nothing; empty when it was taken."""
+    kept: tuple[str, ...] = ()
+    """Settings that have changed and need a restart, where it was taken."""
 
 
 class State(msgspec.Struct, frozen=True):

@@ -114,6 +114,7 @@ class Supervisor:
         self._started = clock.wall_ms()
         self._reload_begun = 0
         self._last_reload: Reload | None = None
+        self._kept: tuple[str, ...] = ()
         self._begun = self._served = self._announced = self._stopping = self._reload_wanted = False
         self._status = 0
 
@@ -288,7 +289,7 @@ class Supervisor:
         self._notify("RELOADING=1", f"MONOTONIC_USEC={self._reload_begun * 1000}")
         self._generation += 1
         try:
-            settings = plans.keep_for_life(self._in_force.settings, self._reload())
+            settings, self._kept = plans.keep_for_life(self._in_force.settings, self._reload())
             self._next = plans.make(self._generation, settings, self._in_force, self._most, self._owner)
         except ConfigError as error:
             self._refuse_reload(error.mistakes)
@@ -320,7 +321,7 @@ class Supervisor:
         self._end_reload(reasons)
 
     def _end_reload(self, refused: list[str]) -> None:
-        self._last_reload = Reload(self._reload_begun, clock.wall_ms(), tuple(refused))
+        self._last_reload = Reload(self._reload_begun, clock.wall_ms(), tuple(refused), () if refused else self._kept)
         self._say()
         self._notify("READY=1")
 
