@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailmoat.settings import forms, returned, values
+from mailmoat.settings.addressee import addressee
 from mailmoat.settings.delimiter import delimiter
 from mailmoat.settings.forms import Form
 from mailmoat.settings.host_name import host_name
@@ -154,7 +155,7 @@ class RecipientsSettings(Branch):
     )
     postmaster: Annotated[
         str | None,
-        PlainValidator(values.optional(values.mailbox)),
+        PlainValidator(values.optional(addressee)),
         Form("an address such as admin@example.com", forms.show),
     ] = Field(
         default=None,
@@ -268,7 +269,7 @@ class NdrSettings(Branch):
     enabled: Switch = Field(default=True, description="Send non-delivery reports. RFC 5321 6.1 wants them sent.")
     copy_to: Annotated[
         str | None,
-        PlainValidator(values.optional(values.mailbox)),
+        PlainValidator(values.optional(addressee)),
         Form("an address such as postmaster@example.com", forms.show),
     ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
 
