@@ -1,9 +1,9 @@
-//! Binding of `crate::address`, with the usual limits: configuration and tables come through here.
+//! Binding of `crate::machine::message::address`, with the usual limits: configuration and tables come through here.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::address::{self, Address as Inner, AddressError, Limits};
+use crate::machine::message::address::{self, Address as Inner, AddressError, Limits};
 
 fn value_error(error: AddressError) -> PyErr {
     PyValueError::new_err(error.to_string())

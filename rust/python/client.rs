@@ -1,11 +1,11 @@
-//! Binding of `crate::client`.
+//! Binding of `crate::machine::smtp::client`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::message::Message;
-use crate::client::{Client as Inner, Misuse, Protocol, Step};
+use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol, Step};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]

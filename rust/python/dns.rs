@@ -1,9 +1,9 @@
-//! Binding of `crate::dns`.
+//! Binding of `crate::machine::dns`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::dns::{self, Answer, Record};
+use crate::machine::dns::{self, Answer, Record};
 
 const ANSWER_FOUND: u8 = 0;
 const ANSWER_NO_NAME: u8 = 1;

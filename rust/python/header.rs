@@ -1,10 +1,10 @@
-//! Binding of `crate::header` and `crate::pra`.
+//! Binding of `crate::machine::message::header` and `crate::machine::message::pra`.
 
 use pyo3::prelude::*;
 
 use super::address::Address;
-use crate::header::{self, Firewall};
-use crate::pra::{self, Responsible};
+use crate::machine::message::header::{self, Firewall};
+use crate::machine::message::pra::{self, Responsible};
 
 const PRA_FOUND: u8 = 0;
 const PRA_ABSENT: u8 = 1;

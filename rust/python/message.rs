@@ -1,13 +1,13 @@
-//! Binding of `crate::message`.
+//! Binding of `crate::machine::message`.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::budget::Memory;
-use crate::content::{Content, Octets};
-use crate::message::{Envelope, Message as Inner, Recipient, State};
+use crate::machine::message::{Envelope, Message as Inner, Recipient, State};
+use crate::store::budget::Memory;
+use crate::store::content::{Content, Octets};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]

@@ -1,4 +1,4 @@
-//! Binding of `crate::session`.
+//! Binding of `crate::machine::smtp::server::session`.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
-use crate::reply::Reply;
-use crate::session::{LOGGED, Session as Inner, Stage, Step, Verdict};
+use crate::machine::smtp::reply::Reply;
+use crate::machine::smtp::server::session::{LOGGED, Session as Inner, Stage, Step, Verdict};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -201,7 +201,7 @@ impl Session {
 
     #[getter]
     fn hello(&self) -> &str {
-        self.inner.hello_asked().unwrap_or(self.inner.hello())
+        self.inner.helo_name_asked().unwrap_or(self.inner.helo_name())
     }
 
     #[getter]
@@ -228,7 +228,7 @@ impl Session {
 
     #[getter]
     fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.inner.head())
+        PyBytes::new(py, self.inner.header())
     }
 
     #[getter]

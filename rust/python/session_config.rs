@@ -1,4 +1,4 @@
-//! Binding of `crate::session::Config`.
+//! Binding of `crate::machine::smtp::server::session::Config`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::address::Limits;
-use crate::budget::{ALWAYS, Budget, OPEN_FILES};
-use crate::content::{BareNewline, ContentRules, NulInHeader};
-use crate::disk::Disk;
-use crate::session::Config;
+use crate::machine::message::address::Limits;
+use crate::machine::smtp::server::session::Config;
+use crate::store::budget::{ALWAYS, Budget, OPEN_FILES};
+use crate::store::content::{BareNewline, ContentRules, NulInHeader};
+use crate::store::disk::Disk;
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -72,7 +72,7 @@ impl SessionConfig {
                 bare,
                 nul,
                 eight_bit: true,
-                loose_dir,
+                incoming_dir: loose_dir,
             },
             command_line,
             recipients,

@@ -1,9 +1,9 @@
-//! Binding of `crate::shared`.
+//! Binding of `crate::store::shared`.
 
 use pyo3::exceptions::{PyIndexError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::shared::{OutOfRange, Shared as Inner, Source};
+use crate::store::shared::{OutOfRange, Shared as Inner, Source};
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {

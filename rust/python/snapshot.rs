@@ -1,4 +1,4 @@
-//! Binding of `crate::snapshot`.
+//! Binding of `crate::store::snapshot`.
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-use crate::snapshot::{self, Failure, Scope, Stamp};
+use crate::store::snapshot::{self, Failure, Scope, Stamp};
 
 fn scope(default_domain: String, local_domains: Vec<String>, relay_domains: Vec<String>) -> Scope {
     Scope {

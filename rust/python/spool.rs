@@ -1,4 +1,4 @@
-//! Binding of `crate::spool`.
+//! Binding of `crate::store::spool`.
 // What comes from Python is owned.
 #![allow(clippy::needless_pass_by_value)]
 
@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::message::Message;
-use crate::message::State;
-use crate::spool::{self, Adopted, Outcome, Sealed};
+use crate::machine::message::State;
+use crate::store::spool::{self, Adopted, Outcome, Sealed};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -50,7 +50,7 @@ impl Partition {
 
     #[getter]
     fn loose_dir(&self) -> String {
-        self.0.loose().to_string_lossy().into_owned()
+        self.0.incoming().to_string_lossy().into_owned()
     }
 
     #[getter]
@@ -122,7 +122,7 @@ pub struct SealedPartition(Sealed);
 impl SealedPartition {
     #[getter]
     fn tag(&self) -> &str {
-        self.0.place.tag()
+        self.0.directory.tag()
     }
 
     #[getter]

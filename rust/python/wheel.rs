@@ -1,9 +1,9 @@
-//! Binding of `crate::wheel`: a wheel of Python objects.
+//! Binding of `crate::machine::wheel`: a wheel of Python objects.
 
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::wheel::{Key, Wheel as Inner};
+use crate::machine::wheel::{Key, Wheel as Inner};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]

@@ -1,4 +1,4 @@
-"""The client machine as Python sees it; its dialogues are tested in rust/client/tests.rs."""
+"""The client machine as Python sees it; its dialogues are tested in rust/machine/smtp/client/tests.rs."""
 
 import pytest
 

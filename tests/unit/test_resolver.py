@@ -151,7 +151,7 @@ def test_tiny_strings_are_joined():
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
 def test_the_worst_answer_costs_a_small_multiple_of_a_plain_one(make):
-    """A plain one takes some microseconds. A ratio, since machines differ; the work itself is counted in `rust/dns.rs`."""
+    """A plain one takes some microseconds. A ratio, since machines differ; the work itself is counted in `rust/machine/dns.rs`."""
     ordinary = seconds(plain(), times=200, repeat=20)
     for size in (512, 6144, WHOLE):
         assert seconds(make(size), times=50) < 1000 * ordinary, size

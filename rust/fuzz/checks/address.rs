@@ -1,6 +1,6 @@
 //! An address is in its one normal form: written and read again it is the same, and so is its key.
 
-use mailmoat_native::address::{Address, Limits, normalise_domain};
+use mailmoat_native::machine::message::address::{Address, Limits, normalise_domain};
 
 pub fn check(input: &[u8]) {
     let ([choices], stream) = super::split::<1>(input);

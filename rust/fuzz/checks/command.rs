@@ -1,7 +1,7 @@
 //! Every line is a command or a reply to be sent; what a command holds is normal.
 
-use mailmoat_native::address::{Limits, Path};
-use mailmoat_native::command::{Command, Offers, parse};
+use mailmoat_native::machine::message::address::{Limits, Path};
+use mailmoat_native::machine::smtp::command::{Command, Offers, parse};
 
 use super::address::{is_normal, is_sentence};
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use mailmoat_native::budget::Budget;
-use mailmoat_native::content::{BareNewline, ContentRules, Decoder, Fault, NulInHeader, Octets};
+use mailmoat_native::store::budget::Budget;
+use mailmoat_native::store::content::{BareNewline, ContentRules, Decoder, Fault, NulInHeader, Octets};
 
 pub fn check(input: &[u8]) {
     let ([choices, seed, size, line], stream) = super::split::<4>(input);
@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
         eight_bit: true,
         // One octet: what does not fit into the first 8 KiB goes to files.
         budget: Arc::new(Budget::new(usize::from(choices & 0x70 == 0x70), None, 1)),
-        loose_dir: std::env::temp_dir(),
+        incoming_dir: std::env::temp_dir(),
     };
     let whole = decode(&rules, &[&stream]);
     assert_eq!(decode(&rules, &stream.chunks(1).collect::<Vec<_>>()), whole, "by octet");
@@ -49,28 +49,28 @@ fn decode(rules: &ContentRules, pieces: &[&[u8]]) -> Decoded {
         let took = decoder.feed(rules, piece);
         taken += took;
         if rules.header > 0 {
-            assert!(decoder.head().len() <= rules.header + INSERTED);
+            assert!(decoder.header().len() <= rules.header + INSERTED);
         }
         if took < piece.len() {
             break;
         }
     }
     let done = decoder.is_done();
-    let head = decoder.head().to_vec();
+    let header = decoder.header().to_vec();
     let content = decoder.finish().map(|taken| {
         let rest = match &taken.content.octets {
             Octets::Memory(octets) => {
-                assert!(taken.head.is_empty());
+                assert!(taken.header.is_empty());
                 octets.clone()
             }
             Octets::File(file) => {
-                assert!(taken.head == head && file.size() > 0);
+                assert!(taken.header == header && file.size() > 0);
                 fs::read(file.path()).unwrap()
             }
         };
         assert_eq!((taken.content.size(), taken.content.eight_bit), (rest.len() as u64, !rest.is_ascii()));
-        let all = [taken.head, rest].concat();
-        assert!(!done || head == all[..header_section(&all)]);
+        let all = [taken.header, rest].concat();
+        assert!(!done || header == all[..header_section(&all)]);
         assert!(!done || separated(&all) == all, "a second time: {all:?}");
         all
     });

@@ -1,7 +1,7 @@
 //! Whatever a name server says is one answer: names as they are written in questions, no more records than are taken, and
 //! nothing behind the message makes a difference.
 
-use mailmoat_native::dns::{Answer, MOST_NAMES, MOST_RECORDS, Record, read};
+use mailmoat_native::machine::dns::{Answer, MOST_NAMES, MOST_RECORDS, Record, read};
 
 pub fn check(input: &[u8]) {
     let answer = read(input);

@@ -1,11 +1,11 @@
 //! Fields stand in their order in the header section and hold what was between their names; the firewall takes out whole lines
 //! and nothing else, and leaves no Authentication-Results that could be taken for ours; who is responsible is one mailbox that reads back, whatever other fields there are.
 
-use mailmoat_native::address::{Address, Limits};
-use mailmoat_native::header::{Firewall, fields, received_sources};
-use mailmoat_native::mailbox::mailboxes;
-use mailmoat_native::pra::{Responsible, responsible_address};
-use mailmoat_native::section::Section;
+use mailmoat_native::machine::message::address::{Address, Limits};
+use mailmoat_native::machine::message::header::{Firewall, fields, received_sources};
+use mailmoat_native::machine::message::mailbox::mailboxes;
+use mailmoat_native::machine::message::pra::{Responsible, responsible_address};
+use mailmoat_native::machine::message::section::Section;
 
 pub fn check(input: &[u8]) {
     let (_, content) = super::split::<1>(input);

@@ -4,12 +4,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use mailmoat_native::address::Limits;
-use mailmoat_native::content::{BareNewline, ContentRules, NulInHeader, Octets};
-use mailmoat_native::header::{Firewall, fields};
-use mailmoat_native::message::Message;
-use mailmoat_native::reply::Reply;
-use mailmoat_native::session::{Config, Session, Stage, Step, Verdict};
+use mailmoat_native::machine::message::Message;
+use mailmoat_native::machine::message::address::Limits;
+use mailmoat_native::machine::message::header::{Firewall, fields};
+use mailmoat_native::machine::smtp::reply::Reply;
+use mailmoat_native::machine::smtp::server::session::{Config, Session, Stage, Step, Verdict};
+use mailmoat_native::store::content::{BareNewline, ContentRules, NulInHeader, Octets};
 
 const COMMAND_LINE: usize = 128;
 const MEMORY: usize = 256;
@@ -42,7 +42,7 @@ fn config(choices: u8, asked: u8) -> Config {
             nul: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
             eight_bit: asked & 0x80 == 0,
             budget: Arc::default(),
-            loose_dir: std::env::temp_dir(),
+            incoming_dir: std::env::temp_dir(),
         },
         command_line: COMMAND_LINE,
         recipients: 3,
@@ -130,7 +130,7 @@ fn bounded(session: &Session, step: Step, given: usize) {
     if step == Step::NeedInput {
         assert!(session.buffered() <= KEPT, "{} octets wait", session.buffered());
     }
-    assert!(session.head().len() <= 400);
+    assert!(session.header().len() <= 400);
     assert!(session.tally().refusals.len() <= 4);
     assert!(session.transaction().is_none_or(|transaction| transaction.recipients.len() <= 3));
 }
@@ -172,7 +172,7 @@ fn tell(message: &Message) -> String {
 
 /// Ends it as a time-out does, wherever it is.
 fn end(mut session: Session, mut record: String) -> String {
-    record += &format!("{:?} {:?}", session.tally(), session.hello());
+    record += &format!("{:?} {:?}", session.tally(), session.helo_name());
     session.stop(&Reply::fixed(421, "4.4.2", "Timeout"));
     assert_eq!(session.buffered(), 0);
     record

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mailmoat_native::wheel::{Key, Wheel};
+use mailmoat_native::machine::wheel::{Key, Wheel};
 
 pub fn check(input: &[u8]) {
     let (choices, tail) = input.split_at(input.len().min(8));

@@ -1,0 +1,252 @@
+//! What is known of one transaction: which recipient stands where, and what the next hop must offer for it.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::sync::Arc;
+
+use crate::machine::message::{Message, State};
+use crate::store::content::Octets;
+
+use super::reply::Reply;
+
+/// `(recipient index, state, reply in one line)`.
+pub type Outcome = (usize, State, String);
+
+/// What the next hop said in its reply to EHLO or LHLO.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Offers {
+    /// RFC 2920.
+    pub pipelining: bool,
+    /// RFC 6152.
+    pub eight_bit: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
+    /// RFC 1870; the limit is 0 when none is told.
+    pub size: Option<u64>,
+}
+
+impl Offers {
+    /// Reads the keywords after the greeting line.
+    pub fn read(reply: &Reply) -> Self {
+        let mut offers = Self::default();
+        for line in reply.texts().skip(1) {
+            let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+            match words.next().unwrap_or_default().to_ascii_uppercase().as_slice() {
+                b"PIPELINING" => offers.pipelining = true,
+                b"8BITMIME" => offers.eight_bit = true,
+                b"SMTPUTF8" => offers.smtputf8 = true,
+                b"SIZE" => {
+                    let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+                    offers.size = Some(limit.unwrap_or(0));
+                }
+                _ => {}
+            }
+        }
+        offers
+    }
+}
+
+/// Where one recipient stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// RCPT not answered yet.
+    Waiting,
+    /// RCPT answered 2yz: the end of data decides.
+    Accepted,
+    /// Decided.
+    Settled(State, String),
+}
+
+/// One transaction.
+#[derive(Debug)]
+pub struct Transaction {
+    /// What is sent.
+    pub message: Arc<Message>,
+    /// Recipients by slot: index in the message and fate.
+    pub recipients: Vec<(usize, Fate)>,
+    /// The content file, opened before the first command so that a missing one costs no transaction.
+    pub file: Option<File>,
+    /// A reply to one of its commands was read.
+    pub replied: bool,
+    /// MAIL was refused: whatever a recipient is answered does not count.
+    pub refused: bool,
+    /// The connection ends with this transaction.
+    pub last: bool,
+}
+
+impl Transaction {
+    /// None when an index names no recipient.
+    pub fn new(message: Arc<Message>, indexes: &[usize]) -> Option<Self> {
+        let count = message.envelope.recipients.len();
+        let recipients =
+            indexes.iter().map(|&index| (index < count).then_some((index, Fate::Waiting))).collect::<Option<_>>()?;
+        Some(Self { message, recipients, file: None, replied: false, refused: false, last: false })
+    }
+
+    /// Settles what must not or cannot be sent to a next hop with these offers.
+    pub fn check(&mut self, offers: &Offers) {
+        if let Octets::File(file) = &self.message.content.octets {
+            match File::open(file.path()) {
+                Ok(open) => self.file = Some(open),
+                Err(error) => return self.settle_open(State::Pending, &unreadable(&error)),
+            }
+        }
+        if has_control(&self.message.envelope.reverse_path) {
+            return self.settle_open(State::Failed, "553 5.1.7 Control character in the sender's address");
+        }
+        let limit = offers.size.filter(|&limit| limit > 0).unwrap_or(u64::MAX);
+        if self.message.size() > limit {
+            let reason =
+                format!("552 5.3.4 Message of {} octets exceeds the next hop's limit of {limit}", self.message.size());
+            return self.settle_open(State::Failed, &reason);
+        }
+        if !offers.smtputf8 {
+            match self.needs_smtputf8() {
+                Ok(false) => {}
+                Ok(true) => return self.settle_open(State::Failed, NO_SMTPUTF8),
+                Err(error) => return self.settle_open(State::Pending, &unreadable(&error)),
+            }
+        }
+        if self.eight_bit() && !offers.eight_bit {
+            return self
+                .settle_open(State::Failed, "550 5.6.3 The next hop does not offer 8BITMIME and the message needs it");
+        }
+        self.check_recipients(offers);
+    }
+
+    fn check_recipients(&mut self, offers: &Offers) {
+        for slot in 0..self.recipients.len() {
+            let address = self.address(slot);
+            if has_control(address) {
+                self.settle(slot, State::Failed, "553 5.1.3 Control character in the recipient's address".to_owned());
+            } else if !offers.smtputf8 && !address.is_ascii() {
+                self.settle(slot, State::Failed, NO_SMTPUTF8.to_owned());
+            }
+        }
+    }
+
+    /// The content as sent has an octet above 127.
+    pub fn eight_bit(&self) -> bool {
+        self.message.content.eight_bit || !self.message.trace.is_ascii()
+    }
+
+    /// MAIL is to carry SMTPUTF8, when it is offered.
+    pub fn wants_smtputf8(&self) -> bool {
+        let envelope = &self.message.envelope;
+        envelope.smtputf8
+            || !envelope.reverse_path.is_ascii()
+            || (0..self.recipients.len()).any(|slot| !self.address(slot).is_ascii())
+    }
+
+    /// The message cannot go without SMTPUTF8 to anyone: non-ASCII sender, or declared as such with a non-ASCII header section.
+    /// One that only carried the parameter may go on without it (RFC 6531 3.2).
+    fn needs_smtputf8(&mut self) -> io::Result<bool> {
+        let message = &self.message;
+        if !message.envelope.reverse_path.is_ascii() {
+            return Ok(true);
+        }
+        if !message.envelope.smtputf8 {
+            return Ok(false);
+        }
+        if !message.trace.is_ascii() {
+            return Ok(true);
+        }
+        if !message.content.eight_bit {
+            return Ok(false);
+        }
+        // The header section may end in the trace already.
+        let trace = message.trace.as_slice();
+        match (&message.content.octets, &mut self.file) {
+            (Octets::Memory(octets), _) => has_eight_bit_header(trace.chain(octets.as_slice())),
+            (Octets::File(_), Some(file)) => {
+                let found = has_eight_bit_header(trace.chain(BufReader::new(&mut *file)))?;
+                file.rewind()?;
+                Ok(found)
+            }
+            (Octets::File(_), None) => Ok(false),
+        }
+    }
+
+    /// Address of the recipient in `slot`.
+    pub fn address(&self, slot: usize) -> &str {
+        let recipients = &self.message.envelope.recipients;
+        self.recipients
+            .get(slot)
+            .and_then(|(index, _)| recipients.get(*index))
+            .map_or("", |recipient| &recipient.address)
+    }
+
+    /// Slots of recipients with this fate.
+    pub fn slots(&self, fate: &Fate) -> Vec<usize> {
+        self.recipients.iter().enumerate().filter(|(_, (_, other))| other == fate).map(|(slot, _)| slot).collect()
+    }
+
+    /// A recipient was accepted and waits for the end of data.
+    pub fn has_accepted(&self) -> bool {
+        self.recipients.iter().any(|(_, fate)| *fate == Fate::Accepted)
+    }
+
+    /// Sets the fate of one recipient.
+    pub fn set(&mut self, slot: usize, fate: Fate) {
+        if let Some((_, old)) = self.recipients.get_mut(slot) {
+            *old = fate;
+        }
+    }
+
+    /// Decides one recipient.
+    pub fn settle(&mut self, slot: usize, state: State, reply: String) {
+        self.set(slot, Fate::Settled(state, reply));
+    }
+
+    /// Decides everyone who is undecided.
+    pub fn settle_open(&mut self, state: State, reply: &str) {
+        for (_, fate) in &mut self.recipients {
+            if !matches!(fate, Fate::Settled(..)) {
+                *fate = Fate::Settled(state, reply.to_owned());
+            }
+        }
+    }
+
+    /// The outcomes; whoever is undecided is deferred, so that nobody is ever lost.
+    pub fn into_outcomes(self) -> Vec<Outcome> {
+        let outcome = |(index, fate)| match fate {
+            Fate::Settled(state, reply) => (index, state, reply),
+            Fate::Waiting | Fate::Accepted => (index, State::Pending, "451 4.5.0 No reply".to_owned()),
+        };
+        self.recipients.into_iter().map(outcome).collect()
+    }
+}
+
+const NO_SMTPUTF8: &str = "550 5.6.7 The next hop does not offer SMTPUTF8 and the message needs it";
+
+/// The reason for a content file that cannot be read: ours to mend, so temporary.
+pub fn unreadable(error: &io::Error) -> String {
+    format!("451 4.3.0 The stored content cannot be read: {}", error.kind())
+}
+
+/// CR and LF above all: the types upstream exclude them, yet one here would be a command injected into the dialogue.
+pub fn has_control(text: &str) -> bool {
+    text.bytes().any(|octet| octet.is_ascii_control())
+}
+
+/// An octet above 127 stands before the first empty line.
+fn has_eight_bit_header(mut content: impl BufRead) -> io::Result<bool> {
+    let mut line_length = 0;
+    loop {
+        let buffer = content.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(false);
+        }
+        for &octet in buffer {
+            match octet {
+                b'\n' if line_length == 0 => return Ok(false),
+                b'\n' => line_length = 0,
+                b'\r' => {}
+                0x80.. => return Ok(true),
+                _ => line_length += 1,
+            }
+        }
+        let length = buffer.len();
+        content.consume(length);
+    }
+}

@@ -1,0 +1,11 @@
+//! What touches files, clocks and threads: the spool, content files, the recipient snapshot, memory shared between processes.
+#![deny(unsafe_code)]
+
+pub mod budget;
+pub mod content;
+pub mod disk;
+#[allow(unsafe_code)] // memory shared between processes
+pub mod shared;
+#[allow(unsafe_code)] // a mapped file
+pub mod snapshot;
+pub mod spool;

@@ -1,0 +1,109 @@
+//! One line of the source: an entry, nothing, or what is wrong with it and what to write instead.
+#![forbid(unsafe_code)]
+
+use super::{FORMS, MAX_KEY, NO_LIMITS};
+use crate::machine::message::address::{Address, normalise_domain};
+use crate::store::snapshot::Found;
+
+/// What a line says.
+pub(super) struct Entry {
+    /// Address, Domain or Excluded.
+    pub kind: Found,
+    /// Of the address, or the domain itself.
+    pub key: String,
+    /// At which it is.
+    pub domain: String,
+}
+
+/// The entry on a line, if there is one; `Err` says what is wrong and what to write.
+pub(super) fn read_line(line: &[u8], default_domain: &str) -> Result<Option<Entry>, String> {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Err("it is not UTF-8. Save the file as UTF-8".to_owned());
+    };
+    let text = before_comment(line).trim();
+    if let Some(fix) = other_format(text) {
+        return Err(fix);
+    }
+    let entry = match text.as_bytes() {
+        [] => return Ok(None),
+        [b'@', domain @ ..] => {
+            let domain = normalise_domain(domain).map_err(with_forms)?;
+            Entry { kind: Found::Domain, key: domain.clone(), domain }
+        }
+        [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), default_domain)?,
+        _ => read_address(Found::Address, text, default_domain)?,
+    };
+    if entry.key.len() > MAX_KEY {
+        return Err(format!("the address is longer than {MAX_KEY} octets. Shorten or remove it"));
+    }
+    Ok(Some(entry))
+}
+
+/// What other programs write and this file does not mean; said before anything else, for some of it could be read as an address.
+fn other_format(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('!').unwrap_or(text).trim();
+    let (quoted, outside) = split_quoted(bare);
+    if quoted.contains('@') && !outside.starts_with('@') {
+        return Some(format!("the whole entry is in quotes, as in a CSV file. Write {quoted} without the quotes"));
+    }
+    if outside.contains([',', ';', '\t']) {
+        return Some("it has several columns, as in a CSV file. Keep only the address, one on each line".to_owned());
+    }
+    if outside.contains(['<', '>']) {
+        return Some("it has angle brackets. Write the address without them and without a name".to_owned());
+    }
+    if let Some(domain) = bare.strip_prefix("*@") {
+        return Some(format!("* means nothing here. Write @{domain} for every address at {domain}"));
+    }
+    let (scheme, address) = bare.split_once(':')?;
+    ["smtp", "mailto"]
+        .contains(&scheme.to_ascii_lowercase().as_str())
+        .then(|| format!("{scheme}: is no part of an address. Write {address}"))
+}
+
+/// What is in quotes at the start, and the rest.
+fn split_quoted(text: &str) -> (&str, &str) {
+    let Some(rest) = text.strip_prefix('"') else { return ("", text) };
+    let mut escaped = false;
+    let end = rest.find(|character| {
+        let closes = character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        closes
+    });
+    let (quoted, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    (quoted, rest.strip_prefix('"').unwrap_or(rest))
+}
+
+fn read_address(kind: Found, text: &str, default_domain: &str) -> Result<Entry, String> {
+    if text.starts_with('@') {
+        return Err("! takes an address, not a domain. Write !user@domain, or remove the @domain entry".to_owned());
+    }
+    let address = Address::parse(text.as_bytes(), &NO_LIMITS).map_err(with_forms)?.with_default_domain(default_domain);
+    if address.domain().is_empty() {
+        return Err("it has no domain and there is no default domain. Write user@domain".to_owned());
+    }
+    Ok(Entry { kind, key: address.key(), domain: address.domain().to_owned() })
+}
+
+#[allow(clippy::needless_pass_by_value)] // made for map_err
+fn with_forms(reason: impl ToString) -> String {
+    format!("{}. {FORMS}", reason.to_string().trim_end_matches('.'))
+}
+
+/// The line up to a `#` that is at its start or after white space, and not between quotes.
+fn before_comment(line: &str) -> &str {
+    if memchr::memchr(b'#', line.as_bytes()).is_none() {
+        return line;
+    }
+    let (mut quoted, mut escaped, mut blank) = (false, false, true);
+    for (at, character) in line.char_indices() {
+        match character {
+            '#' if blank && !quoted => return line.get(..at).unwrap_or(line),
+            '"' if !escaped => quoted = !quoted,
+            _ => {}
+        }
+        escaped = quoted && !escaped && character == '\\';
+        blank = character.is_whitespace();
+    }
+    line
+}
