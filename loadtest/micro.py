@@ -34,8 +34,8 @@ except ImportError:
     sys.path.insert(0, str(ROOT / "python"))
     from mailmoat import _native
 
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
 from mailmoat.resolver import Answer, Budget, Found, Kind, NoName
-from mailmoat.senderid.evaluate import Evaluator, Question, Result, Scope, Status
 
 MESSAGE = b"From: <a@sender.example>\r\nSubject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56
 

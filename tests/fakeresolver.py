@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from mailmoat import clock
 from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, Kind, NoData, NoName, names
 from mailmoat.resolver.cache import Cache, Key
-from mailmoat.resolver.flights import Flights
+from mailmoat.resolver.single_flight import Flights
 
 FAULTS = {
     "drop": Failure.TIMEOUT,

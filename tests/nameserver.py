@@ -88,7 +88,7 @@ class NameServer:
         self._tcp = tcp
         self._names: dict[dns.name.Name, dict[str, dns.rrset.RRset]] = {}
         self._faults: dict[dns.name.Name, Fault | None] = {}
-        self._delays: dict[dns.name.Name, float] = {}
+        self._timers: dict[dns.name.Name, float] = {}
         self._answers: dict[bytes, tuple[tuple[str, str], float, bytes | None]] = {}
         if isinstance(zones, str):
             self._read(zones)
@@ -118,7 +118,7 @@ class NameServer:
         """How questions for this name, and for those below it, are treated from now on; "" is all."""
         owner = dns.name.from_text(name).canonicalize()
         self._faults[owner] = fault
-        self._delays[owner] = delay
+        self._timers[owner] = delay
         self._answers.clear()
 
     def _read(self, text: str) -> None:
@@ -231,7 +231,7 @@ class NameServer:
             name.to_text(omit_final_dot=True) if name != dns.name.root else "",
             dns.rdatatype.to_text(asked.rdtype),
         )
-        delay = self._of(self._delays, name, 0.0)
+        delay = self._of(self._timers, name, 0.0)
         fault = self._fault(name)
         if fault == "drop":
             return question, delay, None

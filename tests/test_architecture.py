@@ -27,20 +27,20 @@ PURE_RUST = [
 ]
 
 JOINTS = {
-    "delivery/delivery.py": "a report that cannot be made stays owed and costs its message an attempt",
+    "delivery/job.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
-    "senderid/evaluate.py": "a record that makes pyspf raise is a PermError",
-    "server/connection.py": "a session that raises costs its peer the connection",
-    "server/delays.py": "an owner that raises when it is due costs the others nothing",
-    "server/store.py": "a waiter that raises at its news costs the others none of theirs",
-    "server/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
-    "server/supervisor.py": "a reload that raises leaves the old settings in force",
+    "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",
+    "receive/connection.py": "a session that raises costs its peer the connection",
+    "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
+    "runtime/spool.py": "a waiter that raises at its news costs the others none of theirs",
+    "supervisor/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
+    "supervisor/supervisor.py": "a reload that raises leaves the old settings in force",
 }
 """Where every exception is caught: Python code of somebody else ends there."""
 
 ENVIRONMENT = {
     "settings/sources.py": "the settings",
-    "server/notify.py": "NOTIFY_SOCKET is systemd's message to the process, not a setting",
+    "supervisor/systemd.py": "NOTIFY_SOCKET is systemd's message to the process, not a setting",
 }
 
 CLOCKS = {"clock.py": "the one owner"}
@@ -55,8 +55,8 @@ LONG_FILES = {
     "rust/machine/smtp/server/session.rs": "one machine: the table of verbs and phases and what each step does",
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
     "rust/store/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",
-    "server/connection.py": "all that may happen to one connection",
-    "server/supervisor.py": "one machine: start, reload and end change the same two plans",
+    "receive/connection.py": "all that may happen to one connection",
+    "supervisor/supervisor.py": "one machine: start, reload and end change the same two plans",
     "settings/tree.py": "one declaration a setting, no logic",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailmoat._native import Address
-from mailmoat.directory import Answer, Directory
+from mailmoat.directory.directory import Answer, Directory
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import Scope, SnapshotKeeper
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from tests.nameserver import NameServer
 
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.senderid.evaluate import Evaluator, Question, Result, Scope, Status
 from mailmoat.settings.tree import DnsSettings
 
 row = pytest.mark.row

@@ -18,9 +18,9 @@ import pytest
 from tests.integration.conftest import missing
 from tests.nameserver import NameServer
 
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.senderid.evaluate import Evaluator, Question, Scope, Status
 from mailmoat.settings.tree import DnsSettings
 
 ARCHIVE = "pyspf-2.0.14.tar.gz"

@@ -26,9 +26,9 @@ from tests.integration.conftest import Server, wait_for
 from tests.integration.test_budgets import BODY, Flood
 
 from mailmoat import _native, clock
+from mailmoat.delivery.queue import Scheduler
 from mailmoat.delivery.retry import expired
-from mailmoat.delivery.scheduler import Scheduler
-from mailmoat.server.descriptors import SPARE
+from mailmoat.receive.descriptors import SPARE
 from mailmoat.settings import Settings
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailmoat.server.proxy import Malformed, ProxyHeader, ProxyResult
+from mailmoat.net.proxy import Malformed, ProxyHeader, ProxyResult
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 V2 = b"\r\n\r\n\0\r\nQUIT\n"

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from mailmoat import clock, metrics
 from mailmoat.errors import ConfigError
-from mailmoat.server import children, supervisor
-from mailmoat.server.context import WorkerContext
 from mailmoat.settings import Settings
+from mailmoat.supervisor import children, supervisor
+from mailmoat.supervisor.context import WorkerContext
 
 
 def read_settings() -> Settings:

@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 
 from mailmoat import _native
-from mailmoat.server.descriptors import SPARE
+from mailmoat.receive.descriptors import SPARE
 
 MAIL = "MAIL FROM:<sender@remote.tld>"
 KNOWN = "RCPT TO:<alice@example.test>"

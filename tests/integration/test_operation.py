@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import Server, free_port, wait_for
 
-from mailmoat.server import preflight, running
 from mailmoat.settings import load
+from mailmoat.supervisor import instance, preflight
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 
@@ -54,26 +54,26 @@ def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(serve
 
 
 def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
-    assert running.supervisor_of(tmp_path) is None
-    code = "import sys, pathlib; from mailmoat.server import running; running.claim(pathlib.Path(sys.argv[1]), None); print(); input()"
+    assert instance.supervisor_of(tmp_path) is None
+    code = "import sys, pathlib; from mailmoat.server import running; instance.claim(pathlib.Path(sys.argv[1]), None); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         holder.stdout.readline()
-        assert running.supervisor_of(tmp_path) == holder.pid
+        assert instance.supervisor_of(tmp_path) == holder.pid
         holder.kill()
         holder.wait()
-    assert running.supervisor_of(tmp_path) is None
+    assert instance.supervisor_of(tmp_path) is None
 
 
 def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):
-    state = running.State(version="1", started=1, generation=2)
-    running.write_state(tmp_path, state)
-    assert running.state_of(tmp_path) == state
-    os.close(running.claim(tmp_path, None))
-    assert running.state_of(tmp_path) is None
-    (tmp_path / running.STATE_NAME).write_text('{"version": "1')
-    assert running.state_of(tmp_path) is None
+    state = instance.State(version="1", started=1, generation=2)
+    instance.write_state(tmp_path, state)
+    assert instance.state_of(tmp_path) == state
+    os.close(instance.claim(tmp_path, None))
+    assert instance.state_of(tmp_path) is None
+    (tmp_path / instance.STATE_NAME).write_text('{"version": "1')
+    assert instance.state_of(tmp_path) is None
 
 
 # --- addresses ---

@@ -49,7 +49,7 @@ def test_a_reset_while_held_frees_the_session_at_once_and_its_places_when_the_ho
         world.loop.advance(virtual.START_MS + 2_000)
         world.transport.vanish()
         world.loop.settle()
-        assert world.desk.connections == set()
+        assert world.receiver.connections == set()
         assert [name for name, _ in world.log] == ["recipient-refused", "session-ended"]
         assert taken(world) == (1, 1, 1)
         world.loop.advance(virtual.START_MS + 4_990)
@@ -123,6 +123,6 @@ def test_a_worker_that_ends_does_not_wait_for_those_who_left(make):
         world.transport.send(GUESS)
         world.transport.vanish()
         world.loop.settle()
-        assert world.desk.connections == set()
+        assert world.receiver.connections == set()
         assert len(world.held) == 1
         world.end()

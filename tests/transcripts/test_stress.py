@@ -41,7 +41,7 @@ class Crowd:
         self.world.loop.advance(self.world.loop.now_ms + round(seconds * 1000))
 
     def tick(self):
-        self.world.desk.stress.tick(len(self.world.desk.connections))
+        self.world.receiver.stress.tick(len(self.world.receiver.connections))
         self.world.loop.settle()
 
     def gone(self):
@@ -185,6 +185,6 @@ def test_a_flood_of_mute_clients_never_fills_the_worker(crowd):
     for _ in range(100):
         crowd.fill(2)
         crowd.wait(0.1)
-    assert len(crowd.world.desk.connections) <= NEAR + 1
+    assert len(crowd.world.receiver.connections) <= NEAR + 1
     crowd.come("mail", DATA + b".\r\n")
     assert crowd.clients["mail"][1][-1].startswith("250 2.6.0")

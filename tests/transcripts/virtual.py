@@ -1,4 +1,4 @@
-"""A whole mailmoat connection in memory and in virtual time: the real Connection, Desk, pipeline, agents, session machine and wheel.
+"""A whole mailmoat connection in memory and in virtual time: the real Connection, Receiver, pipeline, agents, session machine and wheel.
 
 What is not real: the loop (time stands still until it is told to pass), the transport (a peer that may stop reading or vanish),
 the store (a disk that answers when it is told to) and the directory (a set). Every reply is held to the laws of the standard
@@ -19,16 +19,16 @@ from unittest import mock
 
 from mailmoat import clock, maillog, metrics
 from mailmoat._native import Address, address_key
-from mailmoat.directory import Answer
+from mailmoat.directory.directory import Answer
+from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
-from mailmoat.server.connection import Connection
-from mailmoat.server.delays import Delays
-from mailmoat.server.desk import Desk
-from mailmoat.server.held import HeldSessions
-from mailmoat.server.proxy import ProxyHeader
-from mailmoat.server.stress import Stress
+from mailmoat.receive.connection import Connection
+from mailmoat.receive.held import HeldSessions
+from mailmoat.receive.receiver import Receiver
+from mailmoat.receive.stress import Stress
+from mailmoat.runtime.timers import Timers
 
 START_MS = 1_000_000
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
@@ -318,22 +318,22 @@ class World:
             mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),
         )
         with self.running():
-            self.delays = Delays(loop, self.faults.append)
+            self.timers = Timers(loop, self.faults.append)
             self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), figures)
             listed = (*agents(settings, self.directory), *(scripted(loop, *line) for line in agent_lines))
-            self.desk = Desk(
+            self.receiver = Receiver(
                 loop=loop,
                 settings=settings,
                 pipeline=Pipeline(listed, lambda: figures.add(metrics.AGENT_ERRORS)),
                 store=self.store,
-                delays=self.delays,
+                timers=self.timers,
                 held=self.held,
                 stress=Stress(most, settings.limits, figures),
                 figures=figures,
                 accepted=self.messages.append,
             )
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
-            self.connection = Connection(self.desk, ProxyHeader() if proxy else None)
+            self.connection = Connection(self.receiver, ProxyHeader() if proxy else None)
             self.transport.open(self.connection)
             loop.settle()
 
@@ -349,7 +349,7 @@ class World:
         self._clients += 1
         heard = [] if heard is None else heard
         transport = Transport(self.loop, peer, lambda octets: heard.extend(octets.decode().splitlines()), heard.append)
-        transport.open(Connection(self.desk, None))
+        transport.open(Connection(self.receiver, None))
         self.loop.settle()
         return transport, heard
 
@@ -378,17 +378,17 @@ class World:
     def end(self):
         """The peer goes, if it has not; nothing of the connection may be left."""
         self.transport.vanish()
-        self.loop.advance(self.loop.now_ms + 5_000 + round(self.desk.settings.tarpit.time * 1000))
+        self.loop.advance(self.loop.now_ms + 5_000 + round(self.receiver.settings.tarpit.time * 1000))
         assert self.faults == [], self.faults
         assert self.loop.faults == [], self.loop.faults
-        assert self.desk.connections == set()
+        assert self.receiver.connections == set()
         assert len(self.held) == 0
         assert self.shared.sum(metrics.CONNECTIONS) == self._others
         assert self.shared.sum(metrics.HELD_SESSIONS) == 0
         assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, (
             "a source is not given back"
         )
-        assert len(self.delays) == 0, "a deadline is left"
+        assert len(self.timers) == 0, "a deadline is left"
         seconds = (self.loop.now_ms - START_MS) / 1000
         assert self.loop.wakes < 50 * self._clients + 2 * seconds, (
             f"{self.loop.wakes} timers in {seconds} s: many such connections cost a core"

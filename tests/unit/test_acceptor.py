@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from mailmoat.server.acceptor import A_TURN, Acceptor
+from mailmoat.receive.acceptor import A_TURN, Acceptor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from mailmoat import _native, demo
 from mailmoat.cli import application
-from mailmoat.server import supervisor
 from mailmoat.settings import load
+from mailmoat.supervisor import supervisor
 
 ROOT = Path(__file__).parents[2]
 

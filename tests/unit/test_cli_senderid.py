@@ -10,7 +10,7 @@ from tests.nameserver import NameServer
 from typer.testing import CliRunner
 
 from mailmoat.cli import application
-from mailmoat.server import running
+from mailmoat.supervisor import instance
 
 ZONE = """
     pass.test     TXT "v=spf1 include:part.pass.test -all"
@@ -98,9 +98,9 @@ def test_set_says_what_overrides(tmp_path, monkeypatch):
 
 
 def test_nobody_runs_on_a_spool_that_is_not_there(tmp_path):
-    assert running.supervisor_of(tmp_path / "nowhere") is None
+    assert instance.supervisor_of(tmp_path / "nowhere") is None
     (tmp_path / "lock").touch()
-    assert running.supervisor_of(tmp_path) is None
+    assert instance.supervisor_of(tmp_path) is None
 
 
 # --- test ---

@@ -6,7 +6,7 @@ import pytest
 import uvloop
 
 from mailmoat import clock
-from mailmoat.server.delays import Delays
+from mailmoat.runtime.timers import Timers
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -28,10 +28,10 @@ def run(request):
 
         async def whole():
             loop = asyncio.get_running_loop()
-            delays = Delays(loop, errors.append)
+            timers = Timers(loop, errors.append)
             done = loop.create_future()
-            await main(delays, lambda: done.done() or done.set_result(None), done)
-            delays.close()
+            await main(timers, lambda: done.done() or done.set_result(None), done)
+            timers.close()
 
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
             runner.run(asyncio.wait_for(whole(), 20))
@@ -43,7 +43,7 @@ def run(request):
 def test_never_early(run):
     seen, wanted = [], {}
 
-    async def main(delays, finish, done):
+    async def main(timers, finish, done):
         for number in range(200):
             seconds = 0.0007 * number + 0.0003
             # The loop's cached clock is stale by now: this must not make a deadline early.
@@ -51,8 +51,8 @@ def test_never_early(run):
             while clock.monotonic() < stop:
                 pass
             wanted[number] = clock.monotonic() + seconds
-            delays.after(seconds, Owner(seen, number))
-        delays.after(0.3, Owner([], "last", finish))
+            timers.after(seconds, Owner(seen, number))
+        timers.after(0.3, Owner([], "last", finish))
         await done
 
     assert run(main) == []
@@ -64,11 +64,11 @@ def test_never_early(run):
 def test_in_order_of_deadline_then_of_scheduling(run):
     seen = []
 
-    async def main(delays, finish, done):
+    async def main(timers, finish, done):
         now = clock.monotonic_ms()
         for name, after in (("d", 30), ("a", 10), ("e", 30), ("b", 20), ("c", 20)):
-            delays.call_at_ms(now + after, Owner(seen, name))
-        delays.call_at_ms(now + 31, Owner(seen, "f", finish))
+            timers.call_at_ms(now + after, Owner(seen, name))
+        timers.call_at_ms(now + 31, Owner(seen, "f", finish))
         await done
 
     run(main)
@@ -81,11 +81,11 @@ def test_an_owner_that_raises_costs_nobody_else(run):
     def fail():
         raise RuntimeError("mine alone")
 
-    async def main(delays, finish, done):
+    async def main(timers, finish, done):
         at = clock.monotonic_ms() + 5
-        delays.call_at_ms(at, Owner(seen, "bad", fail))
-        delays.call_at_ms(at, Owner(seen, "good"))
-        delays.call_at_ms(at + 5, Owner(seen, "later", finish))
+        timers.call_at_ms(at, Owner(seen, "bad", fail))
+        timers.call_at_ms(at, Owner(seen, "good"))
+        timers.call_at_ms(at + 5, Owner(seen, "later", finish))
         await done
 
     errors = run(main)
@@ -96,13 +96,13 @@ def test_an_owner_that_raises_costs_nobody_else(run):
 def test_an_earlier_deadline_and_a_past_one_are_armed_for(run):
     seen = []
 
-    async def main(delays, finish, done):
-        delays.after(3600, Owner(seen, "never"))
-        delays.after(0.01, Owner(seen, "soon", lambda: delays.call_at_ms(-5, Owner(seen, "past", finish))))
-        delays.call_at_ms(0, Owner(seen, "at once"))
+    async def main(timers, finish, done):
+        timers.after(3600, Owner(seen, "never"))
+        timers.after(0.01, Owner(seen, "soon", lambda: timers.call_at_ms(-5, Owner(seen, "past", finish))))
+        timers.call_at_ms(0, Owner(seen, "at once"))
         assert seen == []  # due, but never called from within
         await done
-        assert len(delays) == 1
+        assert len(timers) == 1
 
     run(main)
     assert [name for name, _ in seen] == ["at once", "soon", "past"]
@@ -111,12 +111,12 @@ def test_an_earlier_deadline_and_a_past_one_are_armed_for(run):
 def test_cancelled_is_forgotten_and_the_rest_still_come(run):
     seen = []
 
-    async def main(delays, finish, done):
-        keys = [delays.after(0.005, Owner(seen, "no")) for _ in range(10)]
+    async def main(timers, finish, done):
+        keys = [timers.after(0.005, Owner(seen, "no")) for _ in range(10)]
         assert all(keys)
-        delays.after(0.3, Owner(seen, "yes", finish))  # another level: the wakening for the cancelled ones must find it
-        assert all(delays.cancel(key) for key in keys)
-        assert not any(delays.cancel(key) for key in keys)
+        timers.after(0.3, Owner(seen, "yes", finish))  # another level: the wakening for the cancelled ones must find it
+        assert all(timers.cancel(key) for key in keys)
+        assert not any(timers.cancel(key) for key in keys)
         await done
 
     run(main)
@@ -126,15 +126,15 @@ def test_cancelled_is_forgotten_and_the_rest_still_come(run):
 def test_closing_ends_it_even_from_an_owner(run):
     seen = []
 
-    async def main(delays, finish, done):
+    async def main(timers, finish, done):
         at = clock.monotonic_ms() + 2
-        delays.call_at_ms(at, Owner(seen, "closer", delays.close))
-        delays.call_at_ms(at, Owner(seen, "same time"))
-        delays.call_at_ms(at + 3, Owner(seen, "later"))
-        other = Delays(asyncio.get_running_loop(), lambda _: None)
+        timers.call_at_ms(at, Owner(seen, "closer", timers.close))
+        timers.call_at_ms(at, Owner(seen, "same time"))
+        timers.call_at_ms(at + 3, Owner(seen, "later"))
+        other = Timers(asyncio.get_running_loop(), lambda _: None)
         other.after(0.02, Owner([], "end", finish))
         await done
-        delays.after(0, Owner(seen, "after close"))
+        timers.after(0, Owner(seen, "after close"))
         other.after(0.01, Owner([], "end", finish))
 
     run(main)
@@ -144,11 +144,11 @@ def test_closing_ends_it_even_from_an_owner(run):
 def test_fifty_thousand_at_once(run):
     seen = []
 
-    async def main(delays, finish, done):
+    async def main(timers, finish, done):
         at = clock.monotonic_ms() + 100
         for number in range(50_000):
-            delays.call_at_ms(at + number % 7, Owner(seen, number))
-        delays.call_at_ms(at + 7, Owner([], "end", finish))
+            timers.call_at_ms(at + number % 7, Owner(seen, number))
+        timers.call_at_ms(at + 7, Owner([], "end", finish))
         await done
 
     run(main)

@@ -9,7 +9,7 @@ import pytest
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory import Answer
+from mailmoat.directory.directory import Answer
 from mailmoat.directory.file import FileDirectory, open_directory
 from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError

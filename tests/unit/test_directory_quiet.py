@@ -11,11 +11,12 @@ import pytest
 
 from mailmoat import clock, maillog, metrics
 from mailmoat._native import Address
-from mailmoat.directory import Answer, snapshot
+from mailmoat.directory import snapshot
+from mailmoat.directory.directory import Answer
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
-from mailmoat.server import refresh as module
-from mailmoat.server.refresh import Refresh
+from mailmoat.supervisor import refresh as module
+from mailmoat.supervisor.refresh import Refresh
 
 RELAY = SimpleNamespace(default_domain="local.test", local_domains=("local.test",), relay_domains=())
 FOUR = "".join(f"{name}@local.test\n" for name in ("ann", "bob", "carol", "dora"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat import clock
-from mailmoat.delivery.dsn import Failure, Reported, make_report, status
+from mailmoat.reports.dsn import Failure, Reported, make_report, status
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ARRIVAL, ATTEMPT, NOW = 1_790_000_000_000, 1_790_000_060_000, 1_790_000_061_500

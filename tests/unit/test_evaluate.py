@@ -10,9 +10,9 @@ import pytest
 from tests.unit.zones import Zones
 
 from mailmoat import maillog
+from mailmoat.mailauth.spf import checker, lookups
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status, Step
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoData
-from mailmoat.senderid import evaluate, lookups
-from mailmoat.senderid.evaluate import Evaluator, Question, Result, Scope, Status, Step
 
 CLIENT = "192.0.2.1"
 
@@ -537,7 +537,7 @@ def running() -> int:
 
 
 def test_time_is_bounded_and_nothing_is_left_standing(monkeypatch):
-    monkeypatch.setattr(evaluate, "MAX_TIME", 0.02)
+    monkeypatch.setattr(checker, "MAX_TIME", 0.02)
     before = running()
     trace: list[Step] = []
     result = asyncio.run(wait(Waiting(nested(1), 30), trace=trace))

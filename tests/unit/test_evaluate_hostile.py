@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.unit.zones import Zones
 
 from mailmoat import maillog
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope
 from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, NoData, NoName
-from mailmoat.senderid.evaluate import Evaluator, Question, Result, Scope
 
 NAMES = ["a.test", "b.test", "c.test", "x.a.test", "1.2.0.192.in-addr.arpa"]
 KINDS = ("TXT", "A", "AAAA", "MX", "PTR")

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mailmoat.delivery.ndr_policy import (
-    DISABLED,
-    FORGED,
-    NULL_REVERSE_PATH,
-    ROUTE,
-    Report,
-    forged,
-    judge,
-    passed,
-)
-from mailmoat.senderid.claims import Claim, Finding, Identity
-from mailmoat.senderid.stamps import stamps
-from mailmoat.senderid.values import Result, Scope, Status
+from mailmoat.mailauth.header import stamps
+from mailmoat.mailauth.results import Result, Scope, Status
+from mailmoat.mailauth.senderid.identities import Claim, Finding, Identity
+from mailmoat.reports.governor import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Report, forged, judge, passed
 
 RECEIVED = b"Received: from x ([192.0.2.1]) by mx.example.test\r\nFrom: user@remote.tld\r\n\r\n"
 

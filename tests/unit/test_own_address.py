@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from mailmoat.server.own_address import loops
 from mailmoat.settings import Settings
+from mailmoat.supervisor.own_address import loops
 
 
 def own_address() -> str:

@@ -9,13 +9,13 @@ import pytest
 
 from mailmoat import maillog, settings
 from mailmoat._native import Address
-from mailmoat.directory import Answer
-from mailmoat.networks import Networks
+from mailmoat.directory.directory import Answer
+from mailmoat.net.address import Networks
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
+from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter
+from mailmoat.policy.agents.relay import Relay
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter
 from mailmoat.policy.registry import agents
-from mailmoat.policy.relay import Relay
 from mailmoat.policy.tarpit import Tarpit
 
 OUTSIDE = SimpleNamespace(session_id="t-1", peer="192.0.2.1", hello="client.test", reverse_path=None, head=b"")

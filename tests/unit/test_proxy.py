@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.server.proxy import Malformed, ProxyHeader, ProxyResult
+from mailmoat.net.proxy import Malformed, ProxyHeader, ProxyResult
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 

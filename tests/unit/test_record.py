@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.senderid.record import Record, TooMany, select
-from mailmoat.senderid.values import Scope
+from mailmoat.mailauth.results import Scope
+from mailmoat.mailauth.spf.record import Record, TooMany, select
 
 PRA, MFROM = Scope.PRA, Scope.MFROM
 NONE, SEVERAL = None, "several"

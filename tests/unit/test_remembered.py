@@ -7,10 +7,10 @@ from unittest import mock
 
 import pytest
 
+from mailmoat.mailauth.results import Result
+from mailmoat.mailauth.spf import checker, result_cache
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget, Found, NoName
-from mailmoat.senderid import evaluate, remembered
-from mailmoat.senderid.evaluate import Evaluator, Question, Scope, Status
-from mailmoat.senderid.values import Result
 
 
 class Resolver:
@@ -30,7 +30,7 @@ class Resolver:
 
 @pytest.fixture
 def evaluations():
-    with mock.patch.object(evaluate, "Evaluation", wraps=evaluate.Evaluation) as counted:
+    with mock.patch.object(checker, "Evaluation", wraps=checker.Evaluation) as counted:
         yield counted
 
 
@@ -104,7 +104,7 @@ def test_long_answers_are_not_kept_and_the_rest_is_bounded(evaluations):
     check(evaluator, "a@long.test")
     check(evaluator, "a@long.test")
     assert evaluations.call_count == 2
-    with mock.patch.object(remembered, "ROOM", 5000):
+    with mock.patch.object(result_cache, "ROOM", 5000):
         evaluator = Evaluator(Resolver(**texts))
     for number in range(5):
         check(evaluator, f"a@d{number}.test")
@@ -120,7 +120,7 @@ def test_long_answers_are_not_kept_and_the_rest_is_bounded(evaluations):
 def test_the_room_is_memory(record):
     """Filled with results, it takes what it was given and not much less; what it rests on counts as its own."""
     room = 1 << 20
-    with mock.patch.object(remembered, "ROOM", room):
+    with mock.patch.object(result_cache, "ROOM", room):
         evaluator = Evaluator(Resolver())
     kept = evaluator._remembered
     tracemalloc.start()

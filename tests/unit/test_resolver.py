@@ -16,7 +16,7 @@ from tests.hostileanswers import HOSTILE, WHOLE, plain, seconds
 from mailmoat import clock, maillog
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
 from mailmoat.resolver.cache import Cache
-from mailmoat.resolver.circuits import MOST, Circuits
+from mailmoat.resolver.circuit_breaker import MOST, Circuits
 from mailmoat.resolver.resolv_conf import ResolvConf
 from mailmoat.settings import Settings, load
 from mailmoat.settings.name_server import NameServer, name_server

@@ -9,10 +9,10 @@ import pytest
 import uvloop
 from tests.nameserver import NameServer
 
-from mailmoat.resolver import Budget, Failed, Failure, Found, flights
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
+from mailmoat.resolver import Budget, Failed, Failure, Found, single_flight
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.resolver.zones import MOST_CHECKS, Zones
-from mailmoat.senderid.evaluate import Evaluator, Question, Scope, Status
 from mailmoat.settings.tree import DnsSettings
 
 LIFETIME = 1.0
@@ -25,7 +25,7 @@ ZONE = """
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(flights, "MOST", 64)
+    monkeypatch.setattr(single_flight, "MOST", 64)
     with NameServer(ZONE) as running:
         for zone in DEAD:
             running.set(zone, fault="drop")
@@ -136,7 +136,7 @@ def test_no_zone_takes_more_than_it_leaves_free(server):
 
 
 def test_a_full_table_is_waited_for_as_long_as_the_message_may(server, monkeypatch):
-    monkeypatch.setattr(flights, "MOST", 1)
+    monkeypatch.setattr(single_flight, "MOST", 1)
     server.set("example.test", delay=0.1)
 
     async def work(resolver):
@@ -244,4 +244,4 @@ def test_who_waits_for_room_is_told_when_its_zone_is_found_dead(server):
     ],
 )
 def test_hosts_of_one_ipv6_network_are_one_client(client, counted):
-    assert flights.network(client) == counted
+    assert single_flight.network(client) == counted

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mailmoat.delivery.ndr_policy import DISABLED, NULL_REVERSE_PATH, Report, judge
 from mailmoat.delivery.retry import expired, next_due
-from mailmoat.delivery.route import route
+from mailmoat.delivery.router import route
+from mailmoat.reports.governor import DISABLED, NULL_REVERSE_PATH, Report, judge
 
 SCHEDULE = (60.0, 60.0, 600.0, 1800.0)
 

@@ -9,8 +9,8 @@ import pytest
 
 from mailmoat import clock, maillog, metrics
 from mailmoat.delivery.attempt import AttemptRecord
-from mailmoat.delivery.delivery import CLOSED, DELIVERED, FAILED, PENDING
-from mailmoat.delivery.scheduler import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
+from mailmoat.delivery.job import CLOSED, DELIVERED, FAILED, PENDING
+from mailmoat.delivery.queue import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
 from mailmoat.settings import DeliverySettings, NdrSettings, Settings
 
 DEFERRED = 0
@@ -494,7 +494,7 @@ def test_a_mistake_of_ours_in_a_report_costs_no_place_in_the_queue(world, lines,
     def broken(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("mailmoat.delivery.report.make", broken)
+    monkeypatch.setattr("mailmoat.reports.make.make", broken)
     w.accept("a")
     w.finish((FAILED, NEVER))
     assert w.scheduler.active == 0

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from mailmoat import maillog, metrics, settings
 from mailmoat._native import Address
+from mailmoat.mailauth.results import Result, Scope, Status
 from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Stage, Tempfail
+from mailmoat.policy.agents.sender_id import SenderId
+from mailmoat.policy.agents.submitter import Submitter
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents, sender_agents
-from mailmoat.policy.sender_id import SenderId
-from mailmoat.policy.submitter import Submitter
-from mailmoat.senderid.values import Result, Scope, Status
 
 FROM = b"From: User <user@remote.tld>\r\nSubject: x\r\n"
 FAIL = Result(Status.FAIL, "Not Permitted", domain="remote.tld", mechanism="-all")

@@ -8,7 +8,7 @@ import pytest
 
 from mailmoat import maillog
 from mailmoat._native import Address
-from mailmoat.server.record import SessionRecord
+from mailmoat.receive.session_log import SessionRecord
 
 
 def session(number, reverse_path="s@remote.tld"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import Listener, NextHop, Settings, entries, forms, load, reference, sources, values, warnings
+from mailmoat.settings import Listener, NextHop, Settings, entries, load, notation, reference, sources, values, warnings
 
 ROOT = Path(__file__).parents[2]
 
@@ -487,17 +487,17 @@ def test_retry_from_an_array():
 
 @given(st.floats(min_value=0, max_value=1e6).map(lambda seconds: round(seconds, 3)))
 def test_a_duration_survives_being_shown(seconds):
-    assert values.duration(forms.show_duration(seconds)) == pytest.approx(seconds, rel=1e-5)
+    assert values.duration(notation.show_duration(seconds)) == pytest.approx(seconds, rel=1e-5)
 
 
 @given(st.integers(min_value=0, max_value=1 << 40))
 def test_a_size_survives_being_shown(octets):
-    assert values.size(forms.show_size(octets)) == octets
+    assert values.size(notation.show_size(octets)) == octets
 
 
 @given(st.lists(st.integers(min_value=1, max_value=10_000).map(float), min_size=1, max_size=50).map(tuple))
 def test_a_retry_schedule_survives_being_shown(waits):
-    assert values.retry(forms.show_retry(waits)) == waits
+    assert values.retry(notation.show_retry(waits)) == waits
 
 
 @given(st.ip_addresses(), st.integers(0, 65535), st.booleans())
@@ -589,9 +589,9 @@ def test_warnings(changes, said):
 def test_every_setting_says_what_it_means_and_in_which_unit():
     for key, entry in entries().items():
         assert re.match(r"[A-Z5].*\.$", entry.meaning), key
-        if entry.form.show is forms.show_duration:
+        if entry.form.show is notation.show_duration:
             assert "in seconds" in entry.meaning, key
-        if entry.form.show is forms.show_size:
+        if entry.form.show is notation.show_size:
             assert "Octets" in entry.meaning, key
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.senderid.claims import NO_PRA, NOBODY, Claim, Finding, Identity
-from mailmoat.senderid.stamps import stamps, unchecked
-from mailmoat.senderid.values import Result, Scope, Status
+from mailmoat.mailauth.header import stamps, unchecked
+from mailmoat.mailauth.results import Result, Scope, Status
+from mailmoat.mailauth.senderid.identities import NO_PRA, NOBODY, Claim, Finding, Identity
 
 RECEIVER = "mx.example.test"
 NOT_PERMITTED = Result(Status.FAIL, "Not Permitted", "Ask me", "remote.tld", "-all")

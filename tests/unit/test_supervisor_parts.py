@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mailmoat.errors import ConfigError
-from mailmoat.server import plan, process, sockets
-from mailmoat.server.restarts import GOOD_LIFE, LONGEST_WAIT, Restarts
 from mailmoat.settings import Settings
+from mailmoat.supervisor import generation, process, sockets
+from mailmoat.supervisor.backoff import GOOD_LIFE, LONGEST_WAIT, Restarts
 
 
 def test_waits_grow_and_end_at_the_bound() -> None:
@@ -87,13 +87,13 @@ def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
                 raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
             super().__init__(host, port, seats, owner)
 
-    monkeypatch.setattr(plan, "ListenAddress", WithoutIpv6)
-    made = plan.make(0, Settings(listen="127.0.0.1:0, [::]:0", workers=1), None, 2, None)
+    monkeypatch.setattr(generation, "ListenAddress", WithoutIpv6)
+    made = generation.make(0, Settings(listen="127.0.0.1:0, [::]:0", workers=1), None, 2, None)
     assert [listener.host for listener in made.addresses] == ["127.0.0.1"]
     made.close()
     for nothing_left in ("[::]:0", "127.0.0.1:0, [::1]:0"):
         with pytest.raises(ConfigError):
-            plan.make(0, Settings(listen=nothing_left, workers=1), None, 2, None)
+            generation.make(0, Settings(listen=nothing_left, workers=1), None, 2, None)
 
 
 def descriptors() -> int:

@@ -11,11 +11,11 @@ from tests.nameserver import NameServer
 from typer.testing import CliRunner
 
 from mailmoat.cli import application
+from mailmoat.mailauth.publish import wizard
+from mailmoat.mailauth.publish.published import reach, survey
+from mailmoat.mailauth.publish.wizard import Choices
+from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget
-from mailmoat.senderid import wizard
-from mailmoat.senderid.evaluate import Evaluator, Question, Scope, Status
-from mailmoat.senderid.survey import reach, survey
-from mailmoat.senderid.wizard import Choices
 
 # --- what is published
 

@@ -18,7 +18,7 @@ def main() -> None:
     from mailmoat.cli import streams
 
     if "serve" in sys.argv[1:]:
-        from mailmoat.server import signals
+        from mailmoat.supervisor import signals
 
         signals.keep_for_later()
     streams.prepare()

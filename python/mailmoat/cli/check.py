@@ -15,8 +15,8 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
-    from mailmoat.server import preflight
     from mailmoat.settings import load, warnings
+    from mailmoat.supervisor import preflight
 
     try:
         settings = load(config)

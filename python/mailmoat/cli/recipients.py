@@ -9,7 +9,7 @@ import typer
 from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json, settings_in_force
 
 if TYPE_CHECKING:
-    from mailmoat.directory import Directory
+    from mailmoat.directory.directory import Directory
     from mailmoat.settings import Settings
 
 app = typer.Typer(help="Check which recipients exist.", no_args_is_help=True)
@@ -51,7 +51,7 @@ def check(
 
 def _answer(written: str, settings: Settings, directory: Directory | None) -> Answer:
     from mailmoat._native import Address
-    from mailmoat.policy.recipient_filter import RecipientFilter, Standing
+    from mailmoat.policy.agents.recipient_filter import RecipientFilter, Standing
 
     try:
         address = Address.parse(written)

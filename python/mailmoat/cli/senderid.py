@@ -17,8 +17,8 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat.senderid.claims import Claim, Finding
-    from mailmoat.senderid.values import Step
+    from mailmoat.mailauth.results import Step
+    from mailmoat.mailauth.senderid.identities import Claim, Finding
     from mailmoat.settings import Entry, Settings
 
     Checked = list[tuple[Finding, list[Step]]]
@@ -120,11 +120,11 @@ def check(
 
 async def _ask(settings: Settings, claims: Sequence[Claim], source: str, helo: str, *, trace: bool) -> Checked:
     """Each claim's result and, with `trace`, the way to it; all on one message's budget."""
+    from mailmoat.mailauth.results import Question, Result
+    from mailmoat.mailauth.senderid.identities import Finding, known
+    from mailmoat.mailauth.spf.checker import Evaluator
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
-    from mailmoat.senderid.claims import Finding, known
-    from mailmoat.senderid.evaluate import Evaluator
-    from mailmoat.senderid.values import Question, Result
 
     resolver = DnsResolver(settings.dns)
     evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
@@ -142,8 +142,8 @@ async def _ask(settings: Settings, claims: Sequence[Claim], source: str, helo: s
 
 
 def _of_domain(written: str) -> list[Claim]:
-    from mailmoat.senderid.claims import Claim, Identity, host_name
-    from mailmoat.senderid.values import Scope
+    from mailmoat.mailauth.results import Scope
+    from mailmoat.mailauth.senderid.identities import Claim, Identity, host_name
 
     domain = host_name(written)
     if not domain:
@@ -153,7 +153,7 @@ def _of_domain(written: str) -> list[Claim]:
 
 def _of_message(file: Path, mail_from: str, helo: str) -> list[Claim]:
     from mailmoat._native import Address
-    from mailmoat.senderid.claims import envelope, responsible
+    from mailmoat.mailauth.senderid.identities import envelope, responsible
 
     try:
         lines = file.read_bytes().splitlines()

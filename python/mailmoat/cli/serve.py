@@ -22,8 +22,8 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     from mailmoat import demo as sample
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
-    from mailmoat.server import preflight
     from mailmoat.settings import Settings, load, warnings
+    from mailmoat.supervisor import preflight
 
     def read() -> Settings:
         return load(sample.settings_file(), base=Path.cwd()) if demo else load(config)
@@ -44,9 +44,9 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
     if check:
         typer.echo("The settings can be used.")
         return
-    from mailmoat import maillog
+    from mailmoat import maillog, worker
     from mailmoat.admin import process
-    from mailmoat.server import supervisor, worker
+    from mailmoat.supervisor import supervisor
 
     if demo:
         typer.echo(sample.what_to_type(settings))

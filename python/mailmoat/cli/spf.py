@@ -17,8 +17,8 @@ from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.senderid.survey import Reach, Survey
-    from mailmoat.senderid.wizard import Choices
+    from mailmoat.mailauth.publish.published import Reach, Survey
+    from mailmoat.mailauth.publish.wizard import Choices
     from mailmoat.settings.tree import DnsSettings
 
 Value = TypeVar("Value")
@@ -60,8 +60,8 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
 
     An option answers its question and replaces what the present record says. Nothing is published.
     """
-    from mailmoat.senderid import wizard as rules
-    from mailmoat.senderid.values import Scope
+    from mailmoat.mailauth.publish import wizard as rules
+    from mailmoat.mailauth.results import Scope
 
     name = _checked("DOMAIN", domain, rules.domain_name)
     given: dict[str, Any] = {
@@ -94,8 +94,8 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
 
 def _start(found: Survey, *, fresh: bool) -> Choices:
     """What the present record says; without one, that the MX hosts send if there are any, or if nobody knows."""
-    from mailmoat.senderid import wizard as rules
-    from mailmoat.senderid.values import Scope
+    from mailmoat.mailauth.publish import wizard as rules
+    from mailmoat.mailauth.results import Scope
 
     terms = next(filter(None, (rules.current(found, scope) for scope in (Scope.MFROM, Scope.PRA))), "")
     if terms and not fresh:
@@ -105,7 +105,7 @@ def _start(found: Survey, *, fresh: bool) -> Choices:
 
 def _ask(start: Choices, given: dict[str, Any], domain: str) -> Choices:
     """Ask what is not given; the present state is the answer of an empty line."""
-    from mailmoat.senderid import wizard as rules
+    from mailmoat.mailauth.publish import wizard as rules
 
     answers: dict[str, Any] = {}
     if "mx" not in given:
@@ -132,7 +132,7 @@ def _ask(start: Choices, given: dict[str, Any], domain: str) -> Choices:
 
 
 def _ask_list(question: str, present: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
-    from mailmoat.senderid import wizard as rules
+    from mailmoat.mailauth.publish import wizard as rules
 
     def parse(text: str) -> tuple[str, ...]:
         return () if text.strip().lower() == "none" else tuple(dict.fromkeys(map(check, rules.items(text))))
@@ -158,15 +158,15 @@ def _checked(option: str, text: str, check: Callable[[str], str]) -> str:
 
 
 def _each(option: str, texts: list[str], check: Callable[[str], str]) -> tuple[str, ...]:
-    from mailmoat.senderid import wizard as rules
+    from mailmoat.mailauth.publish import wizard as rules
 
     return tuple(dict.fromkeys(_checked(option, item, check) for text in texts for item in rules.items(text)))
 
 
 async def _survey(dns: DnsSettings, domain: str) -> Survey:
+    from mailmoat.mailauth.publish.published import survey
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
-    from mailmoat.senderid.survey import survey
 
     resolver = DnsResolver(dns)
     try:
@@ -176,9 +176,9 @@ async def _survey(dns: DnsSettings, domain: str) -> Survey:
 
 
 async def _reach(dns: DnsSettings, domain: str, records: dict[Any, str]) -> dict[str, Reach]:
+    from mailmoat.mailauth.publish.published import reach
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
-    from mailmoat.senderid.survey import reach
 
     resolver = DnsResolver(dns)
     budget = Budget(MAX_QUESTIONS, MAX_SECONDS)
@@ -195,7 +195,7 @@ def _show_survey(found: Survey) -> None:
 
 
 def _show(domain: str, reaches: dict[str, Reach], warnings: list[str]) -> None:
-    from mailmoat.senderid import wizard as rules
+    from mailmoat.mailauth.publish import wizard as rules
 
     typer.echo("\nPublish in place of what is there now:\n")
     for record, reach in reaches.items():
@@ -206,7 +206,7 @@ def _show(domain: str, reaches: dict[str, Reach], warnings: list[str]) -> None:
 
 
 def _document(found: Survey, reaches: dict[str, Reach], warnings: list[str]) -> dict[str, object]:
-    from mailmoat.senderid import wizard as rules
+    from mailmoat.mailauth.publish import wizard as rules
 
     return {
         "domain": found.domain,

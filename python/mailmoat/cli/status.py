@@ -1,6 +1,6 @@
 """`mailmoat status` and `mailmoat reload`: how the server on this spool directory is, and have it read its settings again.
 
-The server is found by its lock on the spool directory (server/running.py). Its health is asked for at its admin address, as a
+The server is found by its lock on the spool directory (server/instance.py). Its health is asked for at its admin address, as a
 monitor would; without one it is not known. Both want to be run as root or as the server's account: the spool is for nobody else.
 """
 
@@ -18,7 +18,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, set
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmoat.server.running import Reload, State
+    from mailmoat.supervisor.instance import Reload, State
 
 HEALTH_TIME: Final = 5.0
 """Seconds to wait for the admin address."""
@@ -29,7 +29,7 @@ WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", h
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show the state of the server: exit 0 if it runs and accepts mail, 1 if it does not run or its health is failing."""
-    from mailmoat.server import running
+    from mailmoat.supervisor import instance
 
     spool_dir = settings_in_force(config).spool_dir
     pid = find(spool_dir)
@@ -38,7 +38,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             fail(f"no server runs on {spool_dir}")
         print_json({"running": False, "spool_dir": str(spool_dir)})
         raise typer.Exit(1)
-    state = running.state_of(spool_dir)
+    state = instance.state_of(spool_dir)
     found = _document(spool_dir, pid, state)
     if as_json:
         print_json(found)
@@ -69,10 +69,10 @@ def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
 
 def find(spool_dir: Path) -> int | None:
     """The pid of the server that runs there; None when there is none. Ends the command when that cannot be told."""
-    from mailmoat.server import running
+    from mailmoat.supervisor import instance
 
     try:
-        return running.supervisor_of(spool_dir)
+        return instance.supervisor_of(spool_dir)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}; run this as root or as the server's account")
 
@@ -82,7 +82,7 @@ def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
     import select
 
     from mailmoat import clock
-    from mailmoat.server import running
+    from mailmoat.supervisor import instance
 
     sent = clock.monotonic_ms()
     try:
@@ -90,10 +90,10 @@ def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
     except OSError as error:
         fail(f"the server (pid {pid}) cannot be told: {error.strerror}; run this as root or as the server's account")
     while clock.monotonic_ms() - sent <= wait * 1000:
-        state = running.state_of(spool_dir)
+        state = instance.state_of(spool_dir)
         if state is not None and state.reload is not None and state.reload.begun >= sent:
             return state.reload
-        if running.supervisor_of(spool_dir) != pid:
+        if instance.supervisor_of(spool_dir) != pid:
             fail(f"the server (pid {pid}) has ended")
         select.poll().poll(CHECK_TIME_MS)
     return None

@@ -18,7 +18,7 @@ from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_REA
 from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
-    from mailmoat.delivery.timers import Timers
+    from mailmoat.runtime.timers import Timers
 
 Outcome: TypeAlias = tuple[int, int, str]
 """(recipient index, state 0 deferred, 1 delivered, 2 failed, reply or reason in one line)."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mailmoat.delivery.attempt import Transaction
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
-    from mailmoat.delivery.timers import Timers
+    from mailmoat.runtime.timers import Timers
 
 Refusal: TypeAlias = tuple[int, str]
 """(state 0 deferred or 2 failed, reply) for everything that waits for a connection."""

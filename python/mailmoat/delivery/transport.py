@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.attempt import Outcome, Transaction
     from mailmoat.delivery.offers import Offers
-    from mailmoat.delivery.timers import Timers
+    from mailmoat.runtime.timers import Timers
     from mailmoat.settings import NextHop, Settings
 
 DELIVERED = 1

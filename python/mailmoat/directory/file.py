@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Directory as Snapshot
-from mailmoat.directory import Answer
+from mailmoat.directory.directory import Answer
 from mailmoat.directory.snapshot import NONE, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
 from mailmoat.errors import ConfigError
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.policy.recipient_filter import RecipientFilter
-from mailmoat.policy.relay import Relay
-from mailmoat.policy.sender_id import SenderId
-from mailmoat.policy.submitter import Submitter
+from mailmoat.policy.agents.recipient_filter import RecipientFilter
+from mailmoat.policy.agents.relay import Relay
+from mailmoat.policy.agents.sender_id import SenderId
+from mailmoat.policy.agents.submitter import Submitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.directory import Directory
+    from mailmoat.directory.directory import Directory
+    from mailmoat.mailauth.spf.checker import Evaluator
     from mailmoat.policy.agent import Agent
-    from mailmoat.senderid.evaluate import Evaluator
     from mailmoat.settings import Settings
 
 

@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native
-from mailmoat.networks import Networks
+from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
     from mailmoat.settings import Settings

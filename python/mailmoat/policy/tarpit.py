@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.networks import Networks
+from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
     from mailmoat.settings import TarpitSettings

@@ -14,14 +14,14 @@ from mailmoat import clock, metrics
 from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
 from mailmoat.resolver.cache import Cache, Key
-from mailmoat.resolver.flights import Flights
-from mailmoat.resolver.life import Life
 from mailmoat.resolver.servers import UNANSWERED, Servers
+from mailmoat.resolver.single_flight import Flights
+from mailmoat.resolver.upstream_health import Life
 from mailmoat.resolver.zones import Zones
 
 if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
-    from mailmoat.resolver.asking import Budget
+    from mailmoat.resolver.protocol import Budget
     from mailmoat.settings.tree import DnsSettings
 
 FAILURE_TIME: Final = 1.0

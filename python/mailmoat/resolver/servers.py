@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.resolver import exchange, wire
+from mailmoat.resolver import transport, wire
 from mailmoat.resolver.answer import Answer, Failed, Failure
 from mailmoat.resolver.resolv_conf import ResolvConf
 
@@ -77,7 +77,7 @@ class Servers:
 
     async def _try(self, server: _Known, labels: tuple[bytes, ...], kind: str, seconds: float) -> bytes:
         try:
-            octets = await exchange.ask(server.address, wire.question(labels, kind), seconds)
+            octets = await transport.ask(server.address, wire.question(labels, kind), seconds)
         except (OSError, EOFError):
             server.rests_until = clock.monotonic() + self._rest
             raise

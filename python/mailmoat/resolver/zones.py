@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.resolver import names
-from mailmoat.resolver.circuits import Circuits
+from mailmoat.resolver.circuit_breaker import Circuits
 from mailmoat.resolver.servers import UNANSWERED, Servers
 
 if TYPE_CHECKING:

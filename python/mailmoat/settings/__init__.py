@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from mailmoat.settings.advice import warnings
 from mailmoat.settings.edit import write_setting
+from mailmoat.settings.lint import warnings
 from mailmoat.settings.reference import Entry, entries, reference
 from mailmoat.settings.sources import load, settings_file
 from mailmoat.settings.tree import (

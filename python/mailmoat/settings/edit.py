@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import forms, values
+from mailmoat.settings import notation, values
 from mailmoat.settings.reference import entries
 from mailmoat.settings.sources import load, not_toml
 from mailmoat.settings.tree import Settings
@@ -58,7 +58,7 @@ def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
     if not isinstance(table, dict):
         raise ConfigError(
             [
-                f"{file}: {branch} = {forms.written(table)}: is a group of settings; write [{branch}] and the settings below it"
+                f"{file}: {branch} = {notation.written(table)}: is a group of settings; write [{branch}] and the settings below it"
             ]
         )
     table[name] = value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from mailmoat.settings.forms import Form
+from mailmoat.settings.notation import Form
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:

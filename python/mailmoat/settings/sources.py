@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import forms
+from mailmoat.settings import notation
 from mailmoat.settings.reference import PREFIX, entries
 from mailmoat.settings.tree import Settings
 
@@ -98,7 +98,7 @@ def _environment(ours: Mapping[str, str], mistakes: list[str]) -> Flat:
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
             meant = _meant(name.upper(), known) or "remove it from the environment"
-            mistakes.append(f"{name} = {forms.written(ours[name])}: no such setting; {meant}")
+            mistakes.append(f"{name} = {notation.written(ours[name])}: no such setting; {meant}")
     source = _Environment({name: value for name, value in ours.items() if name in known})
     return {key: _rebased(key, value, Path.cwd()) for key, value in _leaves(source(), "", PREFIX, mistakes)}
 
@@ -135,12 +135,12 @@ def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[
             yield key, value
         elif key not in branches:
             meant = _meant(key, known.keys() | branches) or "remove it"
-            mistakes.append(f"{where}: {key} = {forms.written(value)}: no such setting; {meant}")
+            mistakes.append(f"{where}: {key} = {notation.written(value)}: no such setting; {meant}")
         elif isinstance(value, dict):
             yield from _leaves(value, f"{key}.", where, mistakes)
         else:
             mistakes.append(
-                f"{where}: {key} = {forms.written(value)}: is a group of settings; write [{key}] and the settings below it"
+                f"{where}: {key} = {notation.written(value)}: is a group of settings; write [{key}] and the settings below it"
             )
 
 
@@ -172,7 +172,7 @@ def _mistake(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
     entry, origin = entries()[key], origins.get(key)
     wrong = str(about.get("error", detail["msg"]))
-    value = forms.written(about.get("value", detail["input"]))
+    value = notation.written(about.get("value", detail["input"]))
     where = f"{key} = {value}" if origin != entry.environment else f"{origin} = {value}"
     if origin and origin != entry.environment:
         where = f"{origin}: {where}"

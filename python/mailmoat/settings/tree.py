@@ -27,22 +27,24 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mailmoat.settings import forms, returned, values
+from mailmoat.settings import notation, returned, values
 from mailmoat.settings.addressee import addressee
 from mailmoat.settings.delimiter import delimiter
-from mailmoat.settings.forms import Form
 from mailmoat.settings.host_name import host_name
 from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.settings.notation import Form
 from mailmoat.settings.values import Listener, NextHop
 
-DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", forms.show_duration)
-DOMAINS = Form("domains such as example.com, separated by commas", forms.show)
-NETWORKS = Form("networks such as 192.0.2.0/24 or 2001:db8::/32, separated by commas", forms.show)
-LISTENERS = Form("addresses with ports such as 0.0.0.0:25, [::]:25 or proxy://10.0.0.1:25, comma between", forms.show)
-NAME_SERVERS = Form(
-    "IP addresses, each with a port or without, such as 127.0.0.1 or [::1]:5353, comma between", forms.show
+DURATION = Form("seconds, or a number with s, m, h or d, such as 5s, 4m or 2h", notation.show_duration)
+DOMAINS = Form("domains such as example.com, separated by commas", notation.show)
+NETWORKS = Form("networks such as 192.0.2.0/24 or 2001:db8::/32, separated by commas", notation.show)
+LISTENERS = Form(
+    "addresses with ports such as 0.0.0.0:25, [::]:25 or proxy://10.0.0.1:25, comma between", notation.show
 )
-NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", forms.show, forms.next_hop_below)
+NAME_SERVERS = Form(
+    "IP addresses, each with a port or without, such as 127.0.0.1 or [::1]:5353, comma between", notation.show
+)
+NEXT_HOP = Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", notation.show, notation.next_hop_below)
 FORMATS = ("auto", "json", "human")
 LEVELS = ("debug", "info", "warning", "error")
 DEFAULT = "default"
@@ -53,15 +55,15 @@ Duration = Annotated[float, PlainValidator(values.duration), DURATION]
 Wait = Annotated[
     float,
     PlainValidator(values.wait),
-    Form("seconds above 0, or a number with s, m, h or d, such as 2s or 1m", forms.show_duration),
+    Form("seconds above 0, or a number with s, m, h or d, such as 2s or 1m", notation.show_duration),
 ]
-Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or more", forms.show)]
-Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", forms.show)]
-Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", forms.show_size)]
-Switch = Annotated[bool, PlainValidator(values.switch), Form("true or false", forms.show)]
-Domain = Annotated[str, PlainValidator(values.domain), Form("a domain such as mx.example.com", forms.show)]
+Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or more", notation.show)]
+Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", notation.show)]
+Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", notation.show_size)]
+Switch = Annotated[bool, PlainValidator(values.switch), Form("true or false", notation.show)]
+Domain = Annotated[str, PlainValidator(values.domain), Form("a domain such as mx.example.com", notation.show)]
 OptionalDomain = Annotated[
-    str | None, PlainValidator(values.optional(values.domain)), Form("a domain such as example.com", forms.show)
+    str | None, PlainValidator(values.optional(values.domain)), Form("a domain such as example.com", notation.show)
 ]
 Domains = Annotated[tuple[Domain, ...], BeforeValidator(values.items), DOMAINS]
 Networks = Annotated[
@@ -75,18 +77,18 @@ Listeners = Annotated[
 Recipients = Annotated[
     tuple[Annotated[str, PlainValidator(values.recipient_key)], ...],
     BeforeValidator(values.items),
-    Form("addresses such as all@example.com, separated by commas", forms.show),
+    Form("addresses such as all@example.com, separated by commas", notation.show),
 ]
-Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as + or +-, or nothing", forms.show)]
+Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as + or +-, or nothing", notation.show)]
 Action = Annotated[
     Literal["StampStatus", "Reject", "Delete"],
     PlainValidator(values.one_of(*ACTIONS)),
-    Form("StampStatus, Reject or Delete", forms.show),
+    Form("StampStatus, Reject or Delete", notation.show),
 ]
 NameServers = Annotated[
     tuple[Annotated[NameServer, PlainValidator(name_server)], ...], BeforeValidator(values.items), NAME_SERVERS
 ]
-Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", forms.show, forms.below)]
+Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", notation.show, notation.below)]
 
 
 class Branch(BaseModel):
@@ -101,7 +103,7 @@ class TarpitSettings(Branch):
     time: Annotated[
         float,
         PlainValidator(values.tarpit_time),
-        Form(f"a duration up to {values.LONGEST_TARPIT} s, such as 5 or 2.5s", forms.show_duration),
+        Form(f"a duration up to {values.LONGEST_TARPIT} s, such as 5 or 2.5s", notation.show_duration),
     ] = Field(
         default=0.0,
         description="How long each 5xx reply to an unauthenticated client is held, in seconds. 0 = off; 5 is usual.",
@@ -144,7 +146,7 @@ class RecipientsSettings(Branch):
     """Which recipients exist."""
 
     file: Annotated[
-        Path | None, PlainValidator(values.optional(values.path)), Form("a path", forms.show, forms.below)
+        Path | None, PlainValidator(values.optional(values.path)), Form("a path", notation.show, notation.below)
     ] = Field(
         default=None,
         description="File of the recipients that exist: an address, `@domain` or `!address` per line. Read again when it changes.",
@@ -156,7 +158,7 @@ class RecipientsSettings(Branch):
     postmaster: Annotated[
         str | None,
         PlainValidator(values.optional(addressee)),
-        Form("an address such as admin@example.com", forms.show),
+        Form("an address such as admin@example.com", notation.show),
     ] = Field(
         default=None,
         description="Address that gets what is sent to postmaster at a local domain, which is always taken. Without one the next hop must know it.",
@@ -183,7 +185,7 @@ class SenderIdSettings(Branch):
     temp_error_action: Annotated[
         Literal["StampStatus", "Reject"],
         PlainValidator(values.temp_error_action),
-        Form("StampStatus or Reject", forms.show),
+        Form("StampStatus or Reject", notation.show),
     ] = Field(
         default="StampStatus",
         description="What happens on TempError, such as DNS being down: only the stamp, or a 451 so that the sender tries again.",
@@ -201,7 +203,7 @@ class SenderIdSettings(Branch):
     private_networks: Annotated[
         Literal["check", "skip"],
         PlainValidator(values.one_of("check", "skip")),
-        Form("check or skip", forms.show),
+        Form("check or skip", notation.show),
     ] = Field(
         default="check",
         description="What happens to a message from a private address (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7): checked as any other, or no status. Loopback and link-local addresses never have one.",
@@ -234,7 +236,7 @@ class DeliverySettings(Branch):
     retry: Annotated[
         tuple[float, ...],
         PlainValidator(values.retry),
-        Form("waits such as 1m*4, 10m*6, 30m", forms.show_retry),
+        Form("waits such as 1m*4, 10m*6, 30m", notation.show_retry),
     ] = Field(
         default=values.retry("1m*4, 10m*6, 30m"),
         description="Waits between the attempts for one message; the last one repeats. `10m*6` is six times ten minutes.",
@@ -256,7 +258,7 @@ class DeliverySettings(Branch):
     return_size: Annotated[
         int,
         PlainValidator(returned.return_size),
-        Form(f"octets, up to {forms.show_size(returned.LARGEST)}, such as 50000 or 64KiB", forms.show_size),
+        Form(f"octets, up to {notation.show_size(returned.LARGEST)}, such as 50000 or 64KiB", notation.show_size),
     ] = Field(
         default=50_000,
         description="Octets up to which a message goes back whole in a report to a sender who is known to be the sender; otherwise the header section.",
@@ -270,7 +272,7 @@ class NdrSettings(Branch):
     copy_to: Annotated[
         str | None,
         PlainValidator(values.optional(addressee)),
-        Form("an address such as postmaster@example.com", forms.show),
+        Form("an address such as postmaster@example.com", notation.show),
     ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
 
 
@@ -357,7 +359,7 @@ class SmtpSettings(Branch):
     bare_newline: Annotated[
         Literal["refuse", "normalise"],
         PlainValidator(values.one_of("refuse", "normalise")),
-        Form("refuse or normalise", forms.show),
+        Form("refuse or normalise", notation.show),
     ] = Field(
         default="refuse",
         description="What happens to a bare CR or LF: refuse the content, or make it CRLF.",
@@ -365,7 +367,7 @@ class SmtpSettings(Branch):
     nul_in_header: Annotated[
         Literal["refuse", "accept"],
         PlainValidator(values.one_of("refuse", "accept")),
-        Form("refuse or accept", forms.show),
+        Form("refuse or accept", notation.show),
     ] = Field(
         default="refuse",
         description="What happens to a NUL in a header field: refuse the content, or pass it on as it is.",
@@ -378,12 +380,12 @@ class AdminSettings(Branch):
     listen: Annotated[
         str,
         PlainValidator(values.admin_listen),
-        Form("an address with a port such as 127.0.0.1:8025, or off", forms.show_or_off),
+        Form("an address with a port such as 127.0.0.1:8025, or off", notation.show_or_off),
     ] = Field(default="127.0.0.1:8025", description="Address and port for /metrics and /healthz. `off` = nowhere.")
     hosts: Annotated[
         tuple[Annotated[str, PlainValidator(host_name)], ...],
         BeforeValidator(values.items),
-        Form("names such as mail.internal, separated by commas", forms.show),
+        Form("names such as mail.internal, separated by commas", notation.show),
     ] = Field(
         default=(),
         description="Names under which /metrics and /healthz can be requested, in addition to IP addresses, `hostname` and names without a dot.",
@@ -396,12 +398,12 @@ class LogSettings(Branch):
     format: Annotated[
         Literal["auto", "json", "human"],
         PlainValidator(values.one_of(*FORMATS)),
-        Form("auto, json or human", forms.show),
+        Form("auto, json or human", notation.show),
     ] = Field(default="auto", description="JSON, or readable lines; auto: readable lines on a terminal, else JSON.")
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
         PlainValidator(values.one_of(*LEVELS)),
-        Form("debug, info, warning or error", forms.show),
+        Form("debug, info, warning or error", notation.show),
     ] = Field(default="info", description="Lowest level that is logged.")
 
 
@@ -440,7 +442,7 @@ class Settings(BaseSettings):
     spool_dir: Directory = Field(
         default=Path("/var/spool/mailmoat"), description="Where accepted messages are kept until they are delivered."
     )
-    user: Annotated[str | None, PlainValidator(values.optional(values.text)), Form("a system user", forms.show)] = (
+    user: Annotated[str | None, PlainValidator(values.optional(values.text)), Form("a system user", notation.show)] = (
         Field(default=None, description="Account the server runs as after it has bound its addresses as root.")
     )
     drain_time: Duration = Field(

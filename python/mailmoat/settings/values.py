@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mailmoat._native import address_key, normalise_address, normalise_domain
-from mailmoat.settings.forms import DURATION_UNITS, SIZE_UNITS
 from mailmoat.settings.maildir_path import maildir_path
+from mailmoat.settings.notation import DURATION_UNITS, SIZE_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

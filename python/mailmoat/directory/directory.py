@@ -1,0 +1,37 @@
+"""Who exists at the local domains: exists, absent or unknown.
+
+Contract of every directory: it answers for one normalised address that has a domain (the caller appends the default one), it
+never refuses anybody (that, and `postmaster`, is policy), and trouble of its own is UNKNOWN, which is 451 4.3.0, never
+"user unknown". It raises nothing for that reason. An address that `may_route` exists only when it is listed itself: what is said of
+a whole domain does not hold for it. A subaddress (`alice+tag`) that is not listed itself is what its address is.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+
+
+class Answer(Enum):
+    """What a directory says of an address."""
+
+    EXISTS = "exists"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Directory(Protocol):
+    """A source of recipients.
+
+    `lookup` is plain while a directory answers from memory, as the file does; one that asks a server may come to return an
+    awaitable of the same answers, so callers pass on what they get to the pipeline, which awaits it if it must.
+    """
+
+    def lookup(self, address: Address) -> Answer:
+        """Say whether `address` exists."""
+
+    def explain(self, address: Address) -> str:
+        """Say in one plain sentence which rule decides about `address`; for the operator, never for the wire."""

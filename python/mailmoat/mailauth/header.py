@@ -1,0 +1,156 @@
+"""Results as header fields: Authentication-Results (RFC 8601), Received-SPF (RFC 7208 9.1), Exchange's own two.
+
+Pure. Whatever a stranger chose (address, HELO name, a domain's explanation) ends up inside a token, a quoted string or a comment of
+printable ASCII and bounded length: no value can end its line, its string or its comment. A mailbox that needs more than ASCII is
+shown by its domain alone, which RFC 8601 2.7 allows, so that the fields are ASCII in every message.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.mailauth.results import Status
+from mailmoat.mailauth.senderid.identities import NO_DOMAIN, Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mailmoat.mailauth.senderid.identities import Claim, Finding
+
+LONGEST: Final = 320
+"""Octets of one value that are shown: a mailbox of RFC 5321's largest size."""
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.]+\]")
+
+_MAILBOXES: Final = {Identity.MAIL_FROM: "envelope-from", Identity.PRA: "pra"}
+"""The key of Received-SPF for the mailbox."""
+_LENIENT: Final = " (the field breaks the grammar of RFC 5322)"
+_SAYS: Final = {
+    Status.PASS: "{} designates {} as permitted sender",
+    Status.FAIL: "{} does not designate {} as permitted sender",
+    Status.SOFT_FAIL: "{} probably does not designate {} as permitted sender",
+    Status.NEUTRAL: "{} says nothing for or against {}",
+    Status.NONE: "{} designates no permitted senders",
+    Status.TEMP_ERROR: "{} could not be asked about {}",
+    Status.PERM_ERROR: "{} has a record that cannot be used",
+}
+"""What the domain says of the address, for people who read headers."""
+
+
+def stamps(
+    findings: Sequence[Finding], *, receiver: str, source: str, hello: str, exchange: bool = False
+) -> tuple[bytes, ...]:
+    """The fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged.
+
+    Of the Received-SPF fields that of `pra` is the last: filters that know SPF alone believe the first.
+    """
+    fields = [authentication_results(findings, receiver)]
+    by_spf = sorted(findings, key=lambda finding: finding.claim.identity is Identity.PRA)
+    fields += [received_spf(finding, receiver=receiver, source=source, hello=hello) for finding in by_spf]
+    if exchange:
+        fields += [field for finding in findings for field in _exchange(finding)]
+    return tuple(field.encode("ascii", "replace") for field in fields)
+
+
+def unchecked(receiver: str) -> bytes:
+    """What is stamped when nothing was checked (RFC 8601 2.2)."""
+    return authentication_results((), receiver).encode("ascii", "replace")
+
+
+def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
+    """One field with a result for each finding, `none` without any."""
+    results = [f";\r\n\t{_result(finding)}" for finding in findings]
+    return f"Authentication-Results: {_domain(receiver)}{''.join(results) or '; none'}\r\n"
+
+
+def received_spf(finding: Finding, *, receiver: str, source: str, hello: str) -> str:
+    """RFC 7208 9.1; the key `pra` holds the mailbox where that is no envelope's, and HELO has none."""
+    claim, result = finding.claim, finding.result
+    pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", claim.identity)]
+    if hello:
+        pairs.append(("helo", _value(hello)))
+    if claim.mailbox and claim.identity in _MAILBOXES:
+        pairs.append((_MAILBOXES[claim.identity], _quoted(_shown(claim))))
+    pairs += [(key, _quoted(text)) for key, text in _why(finding)]
+    comment = _comment(f"{receiver}: {_sentence(finding, source)}")
+    lines = "".join(f"\r\n\t{key}={value};" for key, value in pairs)
+    return f"Received-SPF: {result.status.result} ({comment}){lines}\r\n"
+
+
+def _why(finding: Finding) -> Iterator[tuple[str, str]]:
+    if finding.result.mechanism:
+        yield "mechanism", finding.result.mechanism
+    if finding.result.problem:
+        yield "problem", finding.result.problem
+
+
+def _sentence(finding: Finding, source: str) -> str:
+    claim, status = finding.claim, finding.result.status
+    if not claim.mailbox:
+        return "the message has no purported responsible address"
+    if finding.result.reason == "Domain Does Not Exist":
+        return f"domain {claim.domain} does not exist"
+    if finding.result is NO_DOMAIN:
+        return f"{claim.domain} is no domain that could be asked"
+    of = claim.domain if claim.identity is Identity.HELO else f"domain of {_shown(claim)}"
+    return _SAYS[status].format(of, source)
+
+
+def _result(finding: Finding) -> str:
+    claim, result = finding.claim, finding.result
+    method = "sender-id" if claim.identity is Identity.PRA else "spf"
+    reason = f" reason={_quoted(result.reason)}" if result.reason and result.status is not Status.PASS else ""
+    return f"{method}={result.status.result}{reason}{_LENIENT if claim.lenient else ''}{_property(claim)}"
+
+
+def _property(claim: Claim) -> str:
+    """`header.from=user@remote.tld`; a HELO name stands without the local part that was only asked with."""
+    if not claim.place or not claim.domain:
+        return ""
+    shown = claim.domain if claim.place == "smtp.helo" else _shown(claim)
+    local, at, domain = shown.rpartition("@")
+    bare = len(shown) <= LONGEST and _DOMAIN.fullmatch(domain) and (not at or _DOT_ATOM.fullmatch(local))
+    return f" {claim.place}={shown if bare else _quoted(shown)}"
+
+
+def _exchange(finding: Finding) -> Iterator[str]:
+    """What Exchange's own agent leaves for the servers behind it (MS-OXCMAIL 2.2.3.2.20)."""
+    claim = finding.claim
+    if claim.identity is not Identity.PRA:
+        return
+    yield f"X-MS-Exchange-Organization-SenderIdResult: {finding.result.status}\r\n"
+    if _DOMAIN.fullmatch(claim.domain) or _LITERAL.fullmatch(claim.domain):
+        yield f"X-MS-Exchange-Organization-PRD: {claim.domain[:LONGEST]}\r\n"
+
+
+def _shown(claim: Claim) -> str:
+    return claim.mailbox if claim.mailbox.isascii() and len(claim.mailbox) <= LONGEST else claim.domain
+
+
+def _domain(name: str) -> str:
+    return name if _DOMAIN.fullmatch(name) else _quoted(name)
+
+
+@lru_cache(2048)
+def _value(text: str) -> str:
+    """`dot-atom / quoted-string`."""
+    return text if len(text) <= LONGEST and _DOT_ATOM.fullmatch(text) else _quoted(text)
+
+
+@lru_cache(2048)
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", _printable(text)) + '"'
+
+
+def _comment(text: str) -> str:
+    return re.sub(r"([()\\])", r"\\\1", _printable(text, 2 * LONGEST))
+
+
+def _printable(text: str, longest: int = LONGEST) -> str:
+    return _UNPRINTABLE.sub("?", text[:longest])

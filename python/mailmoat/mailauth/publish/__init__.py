@@ -1,0 +1,1 @@
+"""The own record of a domain: what is published and what should be."""

@@ -1,0 +1,112 @@
+"""Who a message says it is from: the identities that can be checked, and where each stands (RFC 4406 3, RFC 4407 2, RFC 7208 2).
+
+Pure: looks at a header section and an envelope, asks nobody. Called by the agent and by `mailmoat senderid test`, so that both
+judge alike. Three troubles are kept apart here (the third, no source address, is the agent's):
+
+* None of the four fields is there: the envelope stands in, as Exchange does it. MAIL FROM then *is* the purported responsible
+  address and is asked about as one (scope `pra`: a domain that does not exist is a Fail). With the null reverse-path it is
+  `postmaster@` the HELO name, as RFC 7208 2.4 and RFC 4408 2.2 have it, in scope `mfrom`: a host's name was never promised
+  to be a mail domain, so that it does not exist says nothing.
+* The fields are there, but RFC 4407 finds no address in them: a claim without a mailbox. Its status is Fail, "No PRA".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import _native
+from mailmoat.mailauth.results import Result, Scope, Status
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+
+
+class Identity(StrEnum):
+    """What is checked: RFC 7208 9.1 and the figures call them so."""
+
+    PRA = "pra"
+    MAIL_FROM = "mailfrom"
+    HELO = "helo"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One identity: the mailbox that answers for it, and the property that names its place (RFC 8601 2.3)."""
+
+    identity: Identity
+    scope: Scope
+    mailbox: str
+    """`local@domain`; empty when RFC 4407 finds no address."""
+    domain: str
+    place: str
+    """`header.from`, `header.resent-sender` ..., `smtp.mailfrom` or `smtp.helo`; empty without a mailbox."""
+    lenient: bool = False
+    """The field breaks the grammar of RFC 5322, and was read as all programs that show messages read it."""
+
+    @property
+    def askable(self) -> bool:
+        """Whether the domain is one that can publish a record: several labels, no address (RFC 7208 4.3)."""
+        labels = self.domain.split(".")
+        return len(labels) > 1 and all(labels) and "[" not in self.domain and not labels[-1].isdigit()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim and what became of it."""
+
+    claim: Claim
+    result: Result
+
+
+NOBODY: Final = Claim(Identity.PRA, Scope.PRA, "", "", "")
+"""The fields are there, and no responsible address."""
+NO_PRA: Final = Result(Status.FAIL, "No PRA")
+NO_DOMAIN: Final = Result(Status.NONE, "Malformed Domain")
+
+
+def known(claim: Claim) -> Result | None:
+    """The result of a claim about which nobody needs to be asked."""
+    if not claim.mailbox:
+        return NO_PRA
+    return None if claim.askable else NO_DOMAIN
+
+
+def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Claim:
+    """The purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
+    found, field, address = _native.responsible_address(head)
+    if address is not None:
+        place, lenient = f"header.{field.lower()}", found == _native.PRA_LENIENT
+        return Claim(Identity.PRA, Scope.PRA, str(address), address.domain, place, lenient)
+    if found == _native.PRA_ILL_FORMED:
+        return NOBODY
+    if reverse_path is not None:
+        return Claim(Identity.PRA, Scope.PRA, str(reverse_path), reverse_path.domain, "smtp.mailfrom")
+    name = host_name(hello)
+    return Claim(Identity.PRA, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo")
+
+
+def envelope(reverse_path: Address | None, hello: str) -> list[Claim]:
+    """What plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
+
+    HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget. One that
+    is no name of a domain is a claim, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
+    not known, and then nothing is claimed.
+    """
+    claims = []
+    if reverse_path is not None:
+        mailbox, domain = str(reverse_path), reverse_path.domain
+        claims.append(Claim(Identity.MAIL_FROM, Scope.MFROM, mailbox, domain, "smtp.mailfrom"))
+    if hello:
+        name = host_name(hello) or hello
+        claims.append(Claim(Identity.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo"))
+    return claims
+
+
+def host_name(hello: str) -> str:
+    """The HELO name as domains are compared; empty when it is none."""
+    try:
+        return _native.normalise_domain(hello)
+    except ValueError:
+        return ""

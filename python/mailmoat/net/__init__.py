@@ -1,0 +1,1 @@
+"""Addresses and what comes before SMTP on a connection."""

@@ -1,0 +1,1 @@
+"""The agents: one rule a file."""

@@ -1,0 +1,200 @@
+"""Judge at the end of the header section whether a host may send in the name its message bears (RFC 4406, RFC 7208).
+
+Only mail from outside is judged, by the address that `sources` finds. Without one there is no status: the message goes on, and the
+log says so.
+
+The identities are checked one after another, the purported responsible address first, so that a stranger's own domains cannot
+spend the budget of the check he fears. Whatever the results, they are stamped. Only Fail and TempError can do more:
+
+* A domain in `senderid.bypassed_sender_domains` is not asked about; the domains are compared whole, as Exchange does, so a
+  subdomain is listed by itself. It is each identity's own domain that counts.
+* Recipients in `senderid.bypassed_recipients` get their message whatever is found. When a Fail stops it for others only, these are
+  taken out of the transaction, each of them logged, be the action Reject or Delete: a reply to the end of data is one for all. A
+  TempError with bypassed recipients stops nobody: a legitimate message must not be lost because DNS was ill.
+* A client that gave SUBMITTER hears of a Fail in the words of RFC 4405 4.2.
+
+Asks `senderid.evaluate`, decides by settings alone, never raises for what a message holds. The replies: RFC 4406 5, RFC 7372 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import maillog, metrics
+from mailmoat.mailauth.header import stamps, unchecked
+from mailmoat.mailauth.results import Question, Result, Status
+from mailmoat.mailauth.senderid.identities import Finding, Identity, envelope, known, responsible
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
+from mailmoat.policy.agents.submitter import NOT_ALLOWED
+from mailmoat.policy.sources import Sources
+from mailmoat.resolver import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from mailmoat.mailauth.senderid.identities import Claim
+    from mailmoat.mailauth.spf.checker import Evaluator
+    from mailmoat.policy.agent import SessionView, Verdict
+    from mailmoat.settings import Settings
+
+NO_PRA: Final = Reply(550, "5.7.1", "Missing Purported Responsible Address")
+NOT_NOW: Final = {
+    True: Reply(451, "4.4.3", "Sender ID check is temporarily unavailable"),
+    False: Reply(451, "4.4.3", "SPF check is temporarily unavailable"),
+}
+"""By whether it is Sender ID's."""
+ACTIONS: Final = {Reject: "refused", Tempfail: "deferred", Discard: "dropped"}
+
+Ruling = Reject | Tempfail | Discard
+Judged = Pass | Ruling
+
+
+@dataclass(slots=True)
+class Case:
+    """One message being judged."""
+
+    session: SessionView
+    source: str
+    hello: str
+    """Empty when the peer that gave it is not the source."""
+    budget: Budget
+    findings: list[Finding] = field(default_factory=list)
+
+
+class SenderId(Agent):
+    """Judges messages by their source address."""
+
+    name = "sender_id"
+
+    def __init__(self, settings: Settings, evaluator: Evaluator, count: Callable[[int], None]) -> None:
+        self._settings = settings.senderid
+        self._budget = settings.dns.budget_queries, settings.dns.budget_time
+        self._receiver = settings.hostname
+        self._evaluator = evaluator
+        self._count = count
+        self._sources = Sources(settings)
+        self._domains = frozenset(settings.senderid.bypassed_sender_domains)
+        self._recipients = frozenset(settings.senderid.bypassed_recipients)
+
+    def on_end_of_headers(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Stamps, and what the settings make of Fail and TempError."""
+        head = session.head
+        found = self._sources.of_message(session.peer, head)
+        source = found.address
+        if not source:
+            return self._unchecked(session, found.reason) if found.reason else PASS
+        hello = session.hello if source == session.peer else ""
+        claims = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
+        wanted = [claim for claim in claims if claim.domain not in self._domains]
+        return self._check(Case(session, source, hello, Budget(*self._budget, source)), iter(wanted))
+
+    def _unchecked(self, session: SessionView, reason: str) -> Pass:
+        self._count(metrics.SENDERID_UNCHECKED)
+        maillog.sender_unchecked(session=session.session_id, client=session.peer, reason=reason)
+        return Pass((unchecked(self._receiver),))
+
+    def _check(self, case: Case, claims: Iterator[Claim]) -> Judged | Awaitable[Judged]:
+        """Ask about each claim, without a task as long as everything is known."""
+        for claim in claims:
+            result = known(claim) or self._evaluator.check(self._question(case, claim), case.budget)
+            if not isinstance(result, Result):
+                return self._wait(case, claim, result, claims)
+            self._note(case, claim, result)
+        return self._decide(case)
+
+    async def _wait(self, case: Case, claim: Claim, awaited: Awaitable[Result], claims: Iterator[Claim]) -> Judged:
+        self._note(case, claim, await awaited)
+        rest = self._check(case, claims)
+        return rest if isinstance(rest, (Pass, Reject, Tempfail, Discard)) else await rest
+
+    def _question(self, case: Case, claim: Claim) -> Question:
+        return Question(case.source, claim.scope, claim.mailbox, case.hello or "unknown", self._receiver)
+
+    def _note(self, case: Case, claim: Claim, result: Result) -> None:
+        self._count(metrics.SENDERID_RESULTS[claim.identity, result.status])
+        case.findings.append(Finding(claim, result))
+
+    def _decide(self, case: Case) -> Judged:
+        session, ruling = case.session, self._ruling(case)
+        marks = stamps(
+            case.findings,
+            receiver=self._receiver,
+            source=case.source,
+            hello=case.hello,
+            exchange=self._settings.exchange_headers,
+        )
+        judged = [recipient for recipient in session.recipients if recipient.key not in self._recipients]
+        spared = len(judged) < len(session.recipients)
+        if not judged or (spared and isinstance(ruling, Tempfail)):
+            ruling = None
+        self._log(case, ruling)
+        if ruling is None:
+            return Pass(marks)
+        self._count(metrics.SENDERID_ACTIONS["thinned" if spared else ACTIONS[type(ruling)]])
+        if spared or isinstance(ruling, Discard):
+            maillog.message_dropped(
+                session=session.session_id,
+                mail_from=str(session.reverse_path or ""),
+                recipients=[str(recipient) for recipient in judged],
+                rule=rule_of(ruling),
+            )
+        return Pass(marks, dropped=tuple(judged)) if spared else ruling
+
+    def _ruling(self, case: Case) -> Ruling | None:
+        """What the settings make of the findings: a Fail before a TempError, the responsible address before the envelope."""
+        for finding in case.findings:
+            action = self._action(finding)
+            if finding.result.status is Status.FAIL and action == "Reject":
+                submitted = case.session.submitter is not None and finding.claim.identity is Identity.PRA
+                return Reject(NOT_ALLOWED if submitted else refusal(finding), rule(finding))
+            if finding.result.status is Status.FAIL and action == "Delete":
+                return Discard(rule(finding))
+        if self._settings.temp_error_action == "Reject":
+            for finding in case.findings:
+                by_pra = finding.claim.identity is Identity.PRA
+                if finding.result.status is Status.TEMP_ERROR and (by_pra or self._action(finding) != "StampStatus"):
+                    return Tempfail(NOT_NOW[by_pra], rule(finding))
+        return None
+
+    def _action(self, finding: Finding) -> str:
+        by_pra = finding.claim.identity is Identity.PRA
+        return self._settings.spoofed_domain_action if by_pra else self._settings.spf_mfrom_action
+
+    def _log(self, case: Case, ruling: Ruling | None) -> None:
+        checks = [
+            maillog.Check(
+                finding.claim.identity.value,
+                finding.claim.domain,
+                finding.result.status,
+                finding.result.reason,
+                finding.claim.lenient,
+            )
+            for finding in case.findings
+        ]
+        stopped = rule_of(ruling) if ruling else ""
+        maillog.sender_checked(session=case.session.session_id, source=case.source, checks=checks, rule=stopped)
+
+
+def refusal(finding: Finding) -> Reply:
+    """The reply to a Fail. A stranger's explanation is shown as his (RFC 7208 6.2, 11.3); the session keeps it in one line of ASCII."""
+    claim, result = finding.claim, finding.result
+    if not claim.mailbox:
+        return NO_PRA
+    explained = f" - the domain {claim.domain} explains: {result.explanation}" if result.explanation else ""
+    if claim.identity is Identity.PRA:
+        return Reply(550, "5.7.1", f"Sender ID (PRA) {result.reason}{explained}")
+    name = "HELO" if claim.identity is Identity.HELO else "MAIL FROM"
+    return Reply(550, "5.7.23", f"SPF ({name}) {result.reason}{explained}")
+
+
+def rule(finding: Finding) -> str:
+    """The rule's name for the log: `sender id Fail: No PRA`, `spf mailfrom Fail: Not Permitted`."""
+    identity, result = finding.claim.identity, finding.result
+    name = "sender id" if identity is Identity.PRA else f"spf {identity}"
+    return f"{name} {result.status}: {result.reason}"
+
+
+def rule_of(ruling: Ruling) -> str:
+    """Of any of the three."""
+    return ruling.reason if isinstance(ruling, Discard) else ruling.rule

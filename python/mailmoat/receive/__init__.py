@@ -1,0 +1,1 @@
+"""Receiving: from octets of a peer to a message in the spool."""

@@ -1,0 +1,43 @@
+"""How many connections a worker may have open: what its descriptors leave after all else that may need one.
+
+Counted are those open when the worker begins to serve, and the most that each part may open later: a content file that is received
+(the files beyond `_native.OPEN_CONTENT_FILES` are opened for one write each), a question to a name server, a connection to the next
+hop and the content file sent through it, the adopted partitions. So a connection that was accepted never finds none left.
+"""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import _native
+from mailmoat.receive.acceptor import A_TURN
+from mailmoat.resolver.single_flight import MOST as MOST_QUESTIONS
+
+if TYPE_CHECKING:
+    from mailmoat.settings import Settings
+
+LEAST: Final = 16
+"""Connections a worker has in any case."""
+SPARE: Final = 64
+"""For adopted partitions (five each), files and directories opened for one step, and questions whether a zone is dead
+(`zones.MOST_CHECKS`)."""
+
+
+def limit() -> int:
+    """Descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def questions(settings: Settings) -> int:
+    """Questions to name servers that may be on their way at the same time: an eighth of the descriptors at most."""
+    return min(MOST_QUESTIONS, limit() // 8) if settings.senderid.enabled else 0
+
+
+def most_connections(settings: Settings) -> int:
+    """Connections a worker may have; to be called when all that it needs in any case is open."""
+    used = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + questions(settings) + SPARE
+    elsewhere += 2 * A_TURN * len(settings.listen)
+    return max(LEAST, limit() - used - elsewhere)

@@ -1,0 +1,86 @@
+"""What is read from one peer, and when: nothing while there is a reason not to, and nothing more once it has closed its sending side.
+
+A transport that does not read cannot see its peer go: as long as that is so the kernel is asked every second, and a connection that was
+reset is aborted. One that only the peer has closed (CLOSE_WAIT) may still want its replies.
+"""
+
+from __future__ import annotations
+
+import socket  # noqa: TID251 - the option numbers of TCP_INFO
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from mailmoat.runtime.timers import Timers
+
+CLOGGED: Final = 1
+"""The peer does not take its replies."""
+AHEAD: Final = 2
+"""It has sent far ahead of a reply that is owed to it."""
+TURN: Final = 4
+"""It has had its turn."""
+
+ESTABLISHED, CLOSE_WAIT = 1, 8  # tcpi_state of <netinet/tcp.h>
+PROBE_SECONDS: Final = 1.0
+TURN_BUFFERS: Final = 2
+"""Full ones read in one turn of the loop: fewer cost system calls for each large message, more make the others wait."""
+
+
+class Intake:
+    """The reading side of one connection; `ended` once the peer has said that it sends no more."""
+
+    __slots__ = ("_filled", "_probing", "_reasons", "_timers", "_transport", "ended")
+
+    def __init__(self, transport: asyncio.Transport, timers: Timers) -> None:
+        self._transport = transport
+        self._timers = timers
+        self._reasons = 0
+        self._filled = 0
+        self._probing = False
+        self.ended = False
+
+    def stops_for(self, reason: int) -> bool:
+        """Whether this is a reason not to read now."""
+        return bool(self._reasons & reason)
+
+    def filled(self) -> bool:
+        """A buffer was read full, so there may be more: whether that waits for another turn."""
+        self._filled = (self._filled + 1) % TURN_BUFFERS
+        return not self._filled
+
+    def stop(self, reason: int) -> None:
+        """Read nothing while the reason lasts."""
+        if not self._reasons and not self.ended:
+            self._transport.pause_reading()
+        self._reasons |= reason
+        if reason != TURN:
+            self._watch()
+
+    def go_on(self, reasons: int) -> None:
+        """These reasons are no more; read again when there is no other."""
+        if self._reasons & reasons:
+            self._reasons &= ~reasons
+            if not self._reasons and not self.ended and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def end(self) -> None:
+        """The peer has closed its sending side: the transport reads no more."""
+        self.ended = True
+        self._watch()
+
+    def due(self) -> None:
+        """Look whether the peer is still there."""
+        self._probing = False
+        if self._transport.is_closing() or not (self._reasons or self.ended):
+            return
+        connected = self._transport.get_extra_info("socket")
+        if connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in (ESTABLISHED, CLOSE_WAIT):
+            self._watch()
+        else:
+            self._transport.abort()
+
+    def _watch(self) -> None:
+        if not self._probing:
+            self._probing = True
+            self._timers.after(PROBE_SECONDS, self)

@@ -1,0 +1,69 @@
+"""Makes the report about a message's failed recipients as a message of the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
+
+It has a null reverse-path, so none is ever made about it. Reads what it returns of a content file, and of one that cannot be read returns what is
+at hand. Raises nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mailmoat import _native, clock
+from mailmoat.reports.dsn import Reported, make_report
+from mailmoat.reports.original import MAX_HEADER
+
+if TYPE_CHECKING:
+    from mailmoat._native import Message
+    from mailmoat.reports.dsn import Failure
+    from mailmoat.reports.governor import Report
+    from mailmoat.settings import Settings
+
+
+def make(message: Message, failures: list[Failure], verdict: Report, queue_id: str, settings: Settings) -> Message:
+    """The report about `message` that `verdict` asks for, under a queue id of its own."""
+    whole = verdict.whole and _may_return_whole(message, settings.delivery.return_size)
+    original = _original(message, message.size if whole else MAX_HEADER)
+    now = clock.wall_ms()
+    domain = settings.relay.default_domain or settings.hostname
+    content = make_report(
+        reporting_mta=settings.hostname,
+        postmaster=f"postmaster@{domain}",
+        message=Reported(message.queue_id, message.arrival, message.reverse_path, message.client),
+        failures=failures,
+        original=original,
+        return_whole=whole and len(original) == message.size,
+        date_ms=now,
+        message_id=f"<{queue_id}@{settings.hostname}>",
+        boundary=f"report.{queue_id}",
+    )
+    return _native.Message(
+        queue_id=queue_id,
+        arrival=now,
+        reverse_path="",
+        recipients=list(verdict.recipients),
+        content=content,
+        smtputf8=not all(address.isascii() for address in verdict.recipients),
+    )
+
+
+def _may_return_whole(message: Message, most: int) -> bool:
+    """Octets above 127 go back only to an address that needs SMTPUTF8, which comes with 8BITMIME.
+
+    Elsewhere a next hop might not take them, and the report would be lost like the message it is about.
+    """
+    if message.eight_bit and message.reverse_path.isascii():
+        return False
+    return message.size <= most
+
+
+def _original(message: Message, most: int = MAX_HEADER) -> bytes:
+    """The message; of one with a content file the trace and the first `most` octets of the file, which hold the header section."""
+    octets = message.octets()
+    if message.content_path is None:
+        return octets
+    try:
+        with Path(message.content_path).open("rb") as content:
+            return octets + content.read(most)
+    except OSError:
+        return octets

@@ -1,0 +1,139 @@
+"""The worker's own partition on the loop: hands messages to the spool and tells each waiter when the disk has spoken.
+
+The partition's writer thread rings an eventfd once a batch; the loop then takes all completions at once. Adopted partitions
+are listened to in the same way. Raises OSError when a partition cannot be made.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mailmoat import maillog, metrics
+from mailmoat._native import Partition, SealedPartition
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+    from mailmoat._native import Message
+
+
+class Waiter(Protocol):
+    """Who asked the spool for something."""
+
+    def done(self, error: str | None, message: Message | None) -> None:
+        """It is done, or `error` says why not."""
+
+
+class SpoolStore:
+    """All partitions of this worker; the first is its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, spool_dir: Path, figures: metrics.Metrics) -> None:
+        self._loop = loop
+        self._spool_dir = str(spool_dir)
+        self._figures = figures
+        self._adopted: list[Partition] = []
+        self._sealed: list[SealedPartition] = []
+        self._trouble = ""
+        self._was_healthy = True
+        self.partition = Partition.create(self._spool_dir)
+        self.next_queue_id = self.partition.next_queue_id
+        self._listen(self.partition)
+
+    @property
+    def healthy(self) -> bool:
+        """Messages can be taken: the last commit of the own partition worked, and it is where it was."""
+        healthy = self.partition.healthy
+        if healthy != self._was_healthy:
+            self._was_healthy = healthy
+            self._tell_health()
+        return healthy
+
+    @property
+    def count(self) -> int:
+        """Messages in all partitions."""
+        sealed = sum(partition.count or 0 for partition in self._sealed)
+        return self.partition.count + sum(partition.count for partition in self._adopted) + sealed
+
+    @property
+    def sealed(self) -> int:
+        """Partitions of a later version, whose messages wait for it."""
+        return len(self._sealed)
+
+    def insert(self, waiter: Waiter, message: Message) -> None:
+        """Put a message on disk; `waiter.done(error, message)` hears of it, error None when it is there."""
+        self.partition.insert((waiter, message), message)
+
+    def adopt(self) -> Partition | None:
+        """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread.
+
+        One of a later version is kept, so that no worker looks at it again. The same trouble again is not logged again.
+        """
+        try:
+            while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):
+                self._sealed.append(found)
+                self._not_adopted(reason=found.reason, messages=found.count)
+        except OSError as error:
+            if str(error) != self._trouble:
+                self._not_adopted(reason=str(error))
+            self._trouble = str(error)
+            return None
+        self._trouble = ""
+        return found
+
+    def _not_adopted(self, **why: object) -> None:
+        """Log it in the loop's thread, whose the log is."""
+        self._loop.call_soon_threadsafe(partial(maillog.event, "partition-not-adopted", level="error", **why))
+
+    def keep(self, partition: Partition) -> None:
+        """Listen to an adopted partition."""
+        self._adopted.append(partition)
+        self._listen(partition)
+
+    def drop_empty(self) -> None:
+        """Give up adopted partitions that are empty now, which removes them."""
+        for partition in [partition for partition in self._adopted if partition.count == 0]:
+            self._adopted.remove(partition)
+            self._close(partition)
+
+    def close(self) -> None:
+        """Commit what waits and give all partitions up."""
+        self._sealed.clear()
+        for partition in (*self._adopted, self.partition):
+            self._close(partition)
+
+    def _tell_health(self) -> None:
+        if self._was_healthy:
+            maillog.event("spool-healthy", partition=self.partition.tag)
+            return
+        gone = f"{self._spool_dir} was moved or deleted: put it back, or restart the server, which makes a new one"
+        reason = "the disk is full or cannot be written to" if self.partition.in_place else gone
+        maillog.event("spool-unhealthy", level="error", partition=self.partition.tag, reason=reason)
+
+    def _listen(self, partition: Partition) -> None:
+        def ready() -> None:
+            self._tell(partition)
+
+        self._loop.add_reader(partition.descriptor, ready)
+
+    def _tell(self, partition: Partition) -> None:
+        for waiter, error, loaded in partition.completions():
+            if error is not None:
+                self._figures.add(metrics.SPOOL_ERRORS)
+            try:
+                if isinstance(waiter, tuple):
+                    owner, message = cast("tuple[Waiter, Message]", waiter)
+                    owner.done(error, message)
+                elif waiter is not None:
+                    cast("Waiter", waiter).done(error, loaded)
+            except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their news
+                maillog.event("waiter-failed", level="error", error=maillog.describe(fault))
+
+    def _close(self, partition: Partition) -> None:
+        self._loop.remove_reader(partition.descriptor)
+        try:
+            partition.close()
+        except OSError as error:
+            maillog.event("partition-not-closed", level="error", partition=partition.tag, reason=str(error))
+        self._tell(partition)

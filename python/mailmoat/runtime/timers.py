@@ -1,0 +1,100 @@
+"""The timer wheel on the event loop: one loop timer for all deadlines of a worker.
+
+Promises: an owner's `due()` is called once, in the loop's thread, at or after its deadline by `clock.monotonic_ms` and never
+before it (the loop's own clock is a cached one and runs up to 1.5 ms ahead or behind); owners due together are called by
+deadline, then by order of scheduling. An owner that raises is told to `on_error` and costs the others nothing.
+
+A key that is cancelled is forgotten, except when its owner comes due in the very same turn as the caller: it may have been
+taken already, then `cancel` returns False and `due()` is still called. Tarpit, session timeouts and retries call this.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mailmoat import clock
+from mailmoat._native import Wheel
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+_NEVER = 1 << 64
+_HELD_BACK = -1  # no deadline is before this: scheduling leaves the loop timer alone
+
+
+class Due(Protocol):
+    """What waits for a deadline."""
+
+    def due(self) -> None:
+        """The deadline has come."""
+
+
+class Timers:
+    """Deadlines of one event loop; `on_error` gets what an owner raised and must not raise itself."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_error: Callable[[BaseException], None]) -> None:
+        self._loop = loop
+        self._on_error = on_error
+        self._wheel = Wheel(clock.monotonic_ms())
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms = _NEVER
+
+    def __len__(self) -> int:
+        return len(self._wheel)
+
+    def after(self, seconds: float, owner: Due) -> int:
+        """Calls `owner.due()` when at least `seconds` have passed; the key is for `cancel` and never 0."""
+        return self.call_at_ms(math.ceil((clock.monotonic() + seconds) * 1000), owner)
+
+    def call_at_ms(self, deadline_ms: int, owner: Due) -> int:
+        """Calls `owner.due()` when `clock.monotonic_ms()` has reached the deadline; one that has passed is due at once, not now."""
+        key = self._wheel.schedule(max(deadline_ms, 0), owner)
+        if deadline_ms < self._armed_ms:
+            self._arm(deadline_ms)
+        return key
+
+    def cancel(self, key: int) -> bool:
+        """Whether the owner still waited; the loop timer stays and finds nothing."""
+        return self._wheel.cancel(key)
+
+    def close(self) -> None:
+        """Forgets all owners; nothing is called any more."""
+        self._disarm()
+        self._armed_ms = _HELD_BACK
+        self._wheel = Wheel(0)
+
+    def _arm(self, deadline_ms: int) -> None:
+        self._disarm()
+        self._armed_ms = deadline_ms
+        # Whole milliseconds: uvloop counts in them from its own time rounded down, which then meets the deadline exactly.
+        self._timer = self._loop.call_later(max(deadline_ms - clock.monotonic_ms(), 0) / 1000, self._wake)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._armed_ms = _HELD_BACK
+        wheel = self._wheel
+        try:
+            # An early wakening gives no owner here and is armed again below.
+            for owner in cast("list[Due]", wheel.advance(clock.monotonic_ms())):
+                self._call(owner)
+                if wheel is not self._wheel:  # the owner has closed us
+                    break
+        finally:
+            if wheel is self._wheel:
+                self._armed_ms = _NEVER
+                deadline_ms = wheel.next_deadline()
+                if deadline_ms is not None:
+                    self._arm(deadline_ms)
+
+    def _call(self, owner: Due) -> None:
+        try:
+            owner.due()
+        except Exception as error:  # noqa: BLE001 - one owner's fault must not cost the others their deadlines
+            self._on_error(error)

@@ -1,0 +1,181 @@
+"""A plan: settings of one generation and all that serves them: listening sockets, seats, the recipient snapshot.
+
+The supervisor has one plan in force and, while it reloads, a second one beside it, which either takes over whole or is discarded.
+Sockets of addresses that both name are shared. `make` may fail: ConfigError, with one sentence for each address it could not
+bind, or where the next hop is one of them; nothing of it is left behind then.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from mailmoat import maillog
+from mailmoat.errors import ConfigError
+from mailmoat.settings import notation, values
+from mailmoat.supervisor import own_address, sockets
+from mailmoat.supervisor.backoff import Restarts
+from mailmoat.supervisor.refresh import Refresh
+from mailmoat.supervisor.sockets import ListenAddress
+
+if TYPE_CHECKING:
+    import socket  # noqa: TID251 - a type; supervisor/sockets.py binds
+    from collections.abc import Iterator
+
+    from mailmoat.settings import Listener, Settings
+
+
+FIXES = {
+    errno.EACCES: "a port below 1024 needs a start as root, or CAP_NET_BIND_SERVICE",
+    errno.EADDRINUSE: "stop the program that listens there, or name another port",
+    errno.EADDRNOTAVAIL: "name an address of this machine",
+}
+"""What an operator does about an address that cannot be bound."""
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A place that is to be taken by one process at all times: worker `number`, or the admin process."""
+
+    kind: Literal["worker", "admin"]
+    number: int
+    listeners: tuple[tuple[socket.socket, Listener], ...]
+    """What its process accepts from."""
+    pid: int = 0
+    """Of the process that has it; 0 while it is free."""
+    retry_at: float = 0.0
+    """When a free seat may be taken again, in monotonic seconds."""
+    restarts: Restarts = field(default_factory=Restarts)
+
+    def __str__(self) -> str:
+        return f"worker {self.number}" if self.kind == "worker" else self.kind
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """What is served and by how many."""
+
+    generation: int
+    settings: Settings
+    workers: int
+    new_next_hop: bool = False
+    """The plan before had another one, by which all that waits was deferred."""
+    addresses: dict[Listener, ListenAddress] = field(default_factory=dict)
+    admin: ListenAddress | None = None
+    seats: list[Seat] = field(default_factory=list)
+    refresh: Refresh | None = None
+    _bound: list[ListenAddress] = field(default_factory=list)
+    _opened: list[socket.socket] = field(default_factory=list)
+    _served: set[int] = field(default_factory=set)
+    """Ports that are ours already."""
+
+    def held(self) -> Iterator[ListenAddress]:
+        """Give every address it serves."""
+        yield from self.addresses.values()
+        if self.admin is not None:
+            yield self.admin
+
+    def close(self) -> None:
+        """Close what this process holds of it: nobody new is served."""
+        for address in self.held():
+            address.close()
+        if self.refresh is not None:
+            self.refresh.close()
+
+    def discard(self) -> None:
+        """Undo what making it did to sockets; those of the plan in force stay as they were."""
+        bound = {listener for address in self._bound for listener in address.sockets}
+        sockets.silence(opened for opened in self._opened if opened not in bound)
+        for address in self._bound:
+            address.close()
+        if self.refresh is not None:
+            self.refresh.close()
+
+    def retire(self, successor: Plan) -> None:
+        """Close what the plan that took over does not need."""
+        needed = set(successor.held())
+        for address in self.held():
+            if address not in needed:
+                address.close()
+        if self.refresh is not None:
+            self.refresh.close()
+
+    def bind(self, before: Plan | None, most: int, owner: int | None) -> list[str]:
+        """Bind, or take over, every address; return one sentence for each that cannot be had."""
+        mistakes: list[str] = []
+        self._served = {address.port for address in before.held()} if before else set()
+        known = {(entry.host, entry.port): address for entry, address in before.addresses.items()} if before else {}
+        for listener in self.settings.listen:
+            address = known.get((listener.host, listener.port)) or self._bind("listen", listener, most, owner, mistakes)
+            if address is not None:
+                self.addresses[listener] = address
+                self._opened += address.listen(self.workers)
+        written = self.settings.admin.listen
+        if written:
+            same = before is not None and before.settings.admin.listen == written
+            listener = values.listener(written)
+            self.admin = before.admin if before and same else self._bind("admin.listen", listener, 1, owner, mistakes)
+            self._opened += self.admin.listen(1) if self.admin else []
+        if not self.addresses and not mistakes:
+            mistakes.append("listen: no address is left to listen on")
+        return mistakes
+
+    def furnish(self) -> None:
+        """Make the seats."""
+        for number in range(self.workers):
+            addresses = self.addresses.items()
+            served = (
+                (own, listener) for listener, address in addresses for own in address.of_seat(number, self.workers)
+            )
+            self.seats.append(Seat("worker", number, tuple(served)))
+        if self.admin is not None:
+            self.seats.append(Seat("admin", 0, ((self.admin.sockets[0], values.listener(self.settings.admin.listen)),)))
+
+    def _bind(
+        self, key: str, listener: Listener, seats: int, owner: int | None, mistakes: list[str]
+    ) -> ListenAddress | None:
+        """Bind one address; a port that is ours already may be shared, with nobody else."""
+        try:
+            if listener.port not in self._served:
+                sockets.check_free(listener.host, listener.port)
+            address = ListenAddress(listener.host, listener.port, seats, owner)
+        except OSError as error:
+            if listener.host == "::" and sockets.unavailable(error):
+                maillog.event(
+                    "listen-skipped", level="warning", address=str(listener), reason="no IPv6 on this machine"
+                )
+                return None
+            fix = FIXES.get(error.errno or 0, "name another address")
+            mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}; {fix}")
+            return None
+        self._bound.append(address)
+        self._served.add(address.port)
+        return address
+
+
+def make(generation: int, settings: Settings, before: Plan | None, most: int, owner: int | None) -> Plan:
+    """Plan for these settings with at most `most` workers, beside the plan in force; `owner` is the uid of new sockets."""
+    workers = settings.worker_count
+    if workers > most:
+        maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
+    new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
+    plan = Plan(generation, settings, min(workers, most), new_next_hop)
+    mistakes = own_address.loops(settings) or plan.bind(before, most, owner)
+    if mistakes:
+        plan.discard()
+        raise ConfigError(mistakes)
+    plan.furnish()
+    if settings.recipients.file is not None:
+        plan.refresh = Refresh(settings.recipients.file, settings)
+    return plan
+
+
+def keep_for_life(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Give the new settings with the old values of what only a restart can change, and the keys where they differ; log these."""
+    for_life = {"user": old.user, "spool_dir": old.spool_dir}
+    kept = tuple(key for key, value in for_life.items() if getattr(new, key) != value)
+    for key in kept:
+        value = notation.show(for_life[key])
+        maillog.event("setting-kept", level="warning", key=key, value=value, reason="it changes at a restart only")
+    return new.model_copy(update=for_life), kept

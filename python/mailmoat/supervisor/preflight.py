@@ -1,0 +1,180 @@
+"""What the machine must have for these settings: the account, the spool directory, files the account can read, a next hop beyond it.
+
+`check` and `warnings` change nothing; the supervisor asks `check` before it starts, `check-config` both at any time. `own_directory` makes
+the spool directory. Both see the files as the account will, where they may: as root they become it for the moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.errors import ConfigError
+from mailmoat.supervisor import instance, own_address, privileges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mailmoat.settings import Settings
+    from mailmoat.supervisor.privileges import Account
+
+OURS: Final = (
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, "damaged", "partitions", "partitions/*", "partitions/*/*"
+)  # fmt: skip
+"""What a server makes below its spool directory."""
+
+
+def check(settings: Settings) -> None:
+    """ConfigError with one sentence for each thing that is missing or wrong, naming the setting and the fix."""
+    if found := [*own_address.loops(settings), *_mistakes(settings)]:
+        raise ConfigError(found)
+
+
+def _mistakes(settings: Settings) -> list[str]:
+    account = None
+    if settings.user is not None:
+        try:
+            account = privileges.find(settings.user)
+        except LookupError:
+            return [f"user = {settings.user}: there is no such account; create it or name another"]
+    if account is not None and not _can_act_as(account):
+        return []
+    made_by_root_for = account if os.geteuid() == 0 else None
+    with acting_as(account):
+        return [*_spool(settings.spool_dir, made_by_root_for), *_recipients(settings)]
+
+
+def warnings(settings: Settings) -> list[str]:
+    """One sentence for each thing that does no harm yet. LookupError when there is no such account: `check` tells that better."""
+    account = privileges.find(settings.user) if settings.user else None
+    if account is not None and not _can_act_as(account):
+        return [f"what {account.name} may read and write was not looked at: run this as root or as {account.name}"]
+    with acting_as(account):
+        return list(_unreadable(settings))
+
+
+def _unreadable(settings: Settings) -> Iterator[str]:
+    who = _name(os.geteuid())
+    if settings.file is not None and _kept_from_us(settings.file):
+        yield f"{settings.file}: {who} cannot read it, so a reload will fail; let that account read it"
+    for part, file in (("Python", Path(os.__file__)), ("mailmoat", Path(__file__))):
+        if _kept_from_us(file):
+            yield f"{part} in {file.parent}: {who} cannot read it, so processes will fail; install it where that account can read it"
+
+
+def _can_act_as(account: Account) -> bool:
+    return os.geteuid() in {0, account.uid}
+
+
+def own_directory(path: Path, owner: Account | None) -> None:
+    """Make the directory if it is missing, for nobody else's eyes, and give it to `owner`. OSError when that cannot be."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if owner is not None:
+        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+
+
+@contextmanager
+def acting_as(account: Account | None) -> Iterator[None]:
+    """See files with the rights of `account`, for the moment; None: as we are. Only root can become another, with one thread."""
+    if account is None or account.uid == os.geteuid():
+        yield
+        return
+    uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups(os.getgrouplist(account.name, account.gid))
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def _spool(path: Path, account: Account | None) -> Iterator[str]:
+    where, uid = f"spool_dir = {path}", account.uid if account else os.geteuid()
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        if account is None:  # with `user`, root makes it
+            yield from _parent(where, path)
+        return
+    except OSError as error:
+        yield f"{where}: cannot be looked at: {error.strerror}; let {_name(uid)} pass, or name another directory"
+        return
+    if stat.S_ISLNK(status.st_mode):
+        yield f"{where}: is a link, which another account could turn elsewhere; name the directory itself: {path.resolve()}"
+    elif not stat.S_ISDIR(status.st_mode):
+        yield f"{where}: is not a directory; remove it or name another"
+    elif status.st_mode & stat.S_IWOTH:
+        shared = status.st_mode & stat.S_ISVTX  # as /tmp is: other programs need it as it is
+        fix = f"name a directory of its own, such as {path / 'mailmoat'}" if shared else f"chmod 700 {path}"
+        yield f"{where}: every account can write to it (mode {stat.S_IMODE(status.st_mode):04o}); {fix}"
+    elif os.statvfs(path).f_flag & os.ST_RDONLY:
+        yield f"{where}: {os.strerror(errno.EROFS)}; mount it for writing, or name another directory"
+    elif not account and not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        yield f"{where}: {_name(uid)} cannot write to it; chown {_name(uid)} {path}"
+    else:
+        yield from _contents(where, path, uid)
+
+
+def _parent(where: str, path: Path) -> Iterator[str]:
+    """Whether a directory that is missing could be made."""
+    above = next((parent for parent in path.parents if parent.exists()), Path("/"))
+    if not above.is_dir():
+        yield f"{where}: cannot be made: {above} is not a directory; name another directory"
+    elif os.statvfs(above).f_flag & os.ST_RDONLY:
+        yield f"{where}: cannot be made: {os.strerror(errno.EROFS)}; name another directory"
+    elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        who = _name(os.geteuid())
+        yield f"{where}: cannot be made: {who} cannot write to {above}; make it as root and chown {who} {path}"
+
+
+def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
+    """What another account has left there, root before `user` was set: it could be neither read nor removed."""
+    for entry in _entries(path) if uid else ():  # root can do all
+        owner = entry.lstat().st_uid
+        if owner != uid:
+            yield (
+                f"{where}: {entry} belongs to {_name(owner)}, and the server runs as {_name(uid)}; "
+                f"stop the server and chown -R {_name(uid)} {path}"
+            )
+            return
+
+
+def _entries(path: Path) -> Iterable[Path]:
+    """What is ours in it; a disk of its own has root's `lost+found` there as well."""
+    return (entry for name in OURS for entry in path.glob(name))
+
+
+def _recipients(settings: Settings) -> Iterator[str]:
+    """The recipient file is read when root is gone."""
+    file = settings.recipients.file
+    if file is not None and _kept_from_us(file):
+        who = _name(os.geteuid())
+        yield f"recipients.file = {file}: {who} cannot read it; let that account read it and pass its directories"
+
+
+def _kept_from_us(file: Path) -> bool:
+    """A file that is there, or may be, and cannot be read."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not os.access(file, os.R_OK, effective_ids=True)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

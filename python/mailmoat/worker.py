@@ -1,0 +1,298 @@
+"""A worker process: receives on its own listening sockets, keeps what it accepts in its own partition, and delivers it.
+
+Called by the supervisor in a fresh child with everything it needs in a `WorkerContext`. It shares no state with other workers
+but the figures in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
+partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
+held replies come to their end, tells idle clients 421, and after `drain_time` everybody.
+
+Before it accepts, it asks the next hop what that takes, for `PROBE_TIME` at most, so that the first client is offered no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from mailmoat import clock, maillog, metrics
+from mailmoat.delivery.offers import Learned
+from mailmoat.delivery.queue import Scheduler
+from mailmoat.delivery.router import route
+from mailmoat.delivery.transport import make_transport
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.mailauth.spf.checker import Evaluator
+from mailmoat.net.proxy import ProxyHeader
+from mailmoat.policy.pipeline import Pipeline
+from mailmoat.policy.registry import agents, sender_agents
+from mailmoat.receive import descriptors
+from mailmoat.receive.acceptor import Acceptor
+from mailmoat.receive.connection import Connection
+from mailmoat.receive.held import HeldSessions
+from mailmoat.receive.receiver import Receiver
+from mailmoat.receive.stress import Stress
+from mailmoat.resolver.resolver import DnsResolver
+from mailmoat.runtime.heap import Heap
+from mailmoat.runtime.spool import SpoolStore
+from mailmoat.runtime.timers import Timers
+
+if TYPE_CHECKING:
+    from mailmoat._native import Partition
+    from mailmoat.delivery.offers import Offers
+    from mailmoat.policy.agent import Agent
+    from mailmoat.resolver import Resolver
+    from mailmoat.settings import Settings
+    from mailmoat.supervisor.context import WorkerContext
+
+TICK: Final = 1.0
+"""Seconds between two looks at what changes slowly."""
+DRAIN_TICK: Final = 0.1
+PROBE_TIME: Final = 2.0
+"""Seconds a worker waits, before it accepts, to hear what the next hop offers."""
+
+
+def run(context: WorkerContext) -> None:
+    """Serve until told to end, and drain."""
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    maillog.bind_loop(loop)
+    maillog.count_lost(partial(metrics.Metrics(context.shared, context.slot).add, metrics.LOG_LINES_LOST))
+    loop.set_exception_handler(_loop_failed)
+    # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        loop.run_until_complete(Worker(loop, context).serve())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        maillog.close()
+        loop.close()
+
+
+class Worker:
+    """One worker's parts and its life."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: WorkerContext) -> None:
+        settings = context.settings
+        self._loop = loop
+        self._context = context
+        self._settings = settings
+        self._figures = figures = metrics.Metrics(context.shared, context.slot)
+        self._timers = timers = Timers(loop, _deadline_failed)
+        self._store = store = SpoolStore(loop, settings.spool_dir, figures)
+        self._directory = file_directory(settings)
+        questions = descriptors.questions(settings)
+        self._resolver = DnsResolver(settings.dns, figures, questions) if settings.senderid.enabled else None
+        listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
+        pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
+        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
+        hop = route("", settings.delivery)
+        self._learned = Learned(settings.spool_dir, hop, self._offer)
+        self._transport = transport = make_transport(loop, hop, settings, timers, self._learned.learn)
+        self._probe: asyncio.Task[None] | None = None
+        self._scheduler = Scheduler(loop, settings, store, timers, figures, transport=transport)
+        self._most = descriptors.most_connections(settings)
+        self._receiver = Receiver(
+            loop=loop,
+            settings=settings,
+            pipeline=pipeline,
+            store=store,
+            timers=timers,
+            held=self._held,
+            stress=Stress(self._most, settings.limits, figures),
+            figures=figures,
+            accepted=self._scheduler.accepted,
+        )
+        self._acceptors = [
+            Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
+            for listener, address in context.listeners
+        ]
+        self._heap = Heap()
+        self._accepting = False
+        self._adopting: asyncio.Future[None] | None = None
+        self._ending = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Accept until told to end; then drain and give everything up."""
+        loop = self._loop
+        loop.add_signal_handler(signal.SIGTERM, self._ending.set)
+        loop.add_reader(self._context.lifeline, self._orphaned)
+        loop.add_reader(self._context.shed[self._context.slot], self._held.requested)
+        self._publish()
+        self._learned.refresh()
+        self._probe = self._loop.create_task(self._ask_next_hop())
+        await asyncio.wait([self._probe], timeout=PROBE_TIME)
+        await self._accept()
+        self._figures.set(metrics.WORKERS_READY, 1)
+        self._context.ready()
+        self._timers.after(0, self)
+        await self._ending.wait()
+        await self._drain()
+        self._store.close()
+        self._timers.close()
+
+    def due(self) -> None:
+        """A second has passed."""
+        if self._ending.is_set():
+            return
+        self._timers.after(TICK, self)
+        if self._directory is not None:
+            self._directory.refresh()
+        self._learned.refresh()
+        if self._probe is None and (self._learned.stale() or self._scheduler.unasked):
+            self._probe = self._loop.create_task(self._ask_next_hop())
+        self._publish()
+        self._heap.tick(self._receiver.config, len(self._receiver.connections))
+        maillog.tell_lost()
+        self._store.drop_empty()
+        self._receiver.stress.tick(len(self._receiver.connections))
+        if self._adopting is None:
+            self._adopting = self._loop.create_task(self._adopt())
+        if not self._accepting and len(self._receiver.connections) < self._most:
+            self._loop.create_task(self._accept())
+
+    async def _ask_next_hop(self) -> None:
+        """Learn what the next hop offers, and whether it is back, though nothing is to be sent to it now."""
+        try:
+            if await self._transport.probe():
+                self._scheduler.reached()
+            elif self._scheduler.unasked:
+                self._scheduler.unreachable()
+        finally:
+            self._probe = None
+
+    def _offer(self, offers: Offers) -> None:
+        self._receiver.offer(
+            message_size=offers.room(self._settings.limits.message_size),
+            eight_bit=offers.eight_bit,
+            smtputf8=offers.smtputf8,
+        )
+
+    def _connection(self, *, proxy: bool) -> Connection:
+        connections = len(self._receiver.connections) + 1
+        self._heap.opened(connections)
+        if connections >= self._most and self._accepting:
+            self._accepting = False
+            self._loop.call_soon(
+                self._pause, "too few descriptors"
+            )  # not at once: it would lose the one being accepted
+        return Connection(self._receiver, ProxyHeader() if proxy else None)
+
+    async def _accept(self) -> None:
+        try:
+            for acceptor in self._acceptors:
+                await acceptor.start()
+            self._accepting = True
+        except OSError as error:
+            self._pause(str(error))
+
+    def _pause(self, reason: str) -> None:
+        """Leave the next connections to the kernel's queue for a while."""
+        self._accepting = False
+        self._figures.add(metrics.ACCEPT_PAUSED)
+        connections = len(self._receiver.connections)
+        maillog.event("accept-paused", level="warning", connections=connections, limit=self._most, reason=reason)
+        for acceptor in self._acceptors:
+            acceptor.pause()
+
+    async def _adopt(self) -> None:
+        """Take over what is left of dead or replaced workers, one partition at a time."""
+        try:
+            while not self._ending.is_set():
+                found = await self._loop.run_in_executor(None, self._find)
+                if found is None:
+                    return
+                partition, schedule = found
+                maillog.event("partition-adopted", partition=partition.tag, messages=len(schedule))
+                self._store.keep(partition)
+                self._scheduler.adopt(partition, iter(schedule), at_once=self._context.new_next_hop)
+        finally:
+            self._adopting = None
+
+    def _find(self) -> tuple[Partition, list[tuple[str, int, int, int]]] | None:
+        partition = self._store.adopt()
+        return None if partition is None else (partition, partition.schedule())
+
+    def _publish(self) -> None:
+        figures, directory = self._figures, self._directory
+        figures.set(metrics.QUEUE_MESSAGES, self._store.count)
+        figures.set(metrics.SPOOLS_HEALTHY, int(self._store.healthy))
+        figures.set(metrics.PARTITIONS_NEWER, self._store.sealed)
+        figures.set(metrics.DIRECTORIES_OK, int(directory is None or directory.entries > 0))
+        figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
+        if directory and directory.written_ms:
+            figures.set(metrics.DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
+
+    def _orphaned(self) -> None:
+        self._loop.remove_reader(self._context.lifeline)
+        self._ending.set()
+
+    async def _drain(self) -> None:
+        """Let what runs come to its end, for `drain_time` at most."""
+        self._figures.set(metrics.WORKERS_READY, 0)
+        for acceptor in self._acceptors:
+            acceptor.pause()
+        for listener, _ in self._context.listeners:
+            listener.close()  # the kernel must not queue connections for a process that accepts none
+        deadline = clock.monotonic() + self._settings.drain_time
+        maillog.event("draining", slot=self._context.slot, connections=len(self._receiver.connections))
+        if self._adopting is not None:
+            await self._adopting
+        self._scheduler.close()
+        while self._receiver.connections or not self._scheduler.at_rest:
+            late = clock.monotonic() >= deadline
+            for connection in list(self._receiver.connections):
+                connection.drain(at_once=late)
+            if late:
+                self._scheduler.abort()
+                if clock.monotonic() >= deadline + 1:
+                    break
+            await self._tick()
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    async def _tick(self) -> None:
+        passed = self._loop.create_future()
+        self._timers.after(DRAIN_TICK, _Tick(passed))
+        await passed
+
+
+def file_directory(settings: Settings) -> FileDirectory | None:
+    """The compiled recipient file; None when none is set."""
+    recipients = settings.recipients
+    return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
+
+
+def senders(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> tuple[Agent, ...]:
+    """The agents that ask this resolver; none without one."""
+    if resolver is None:
+        return ()
+    evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
+    return sender_agents(settings, evaluator, figures.add)
+
+
+class _Tick:
+    """Ends a wait when its time has come."""
+
+    __slots__ = ("_passed",)
+
+    def __init__(self, passed: asyncio.Future[None]) -> None:
+        self._passed = passed
+
+    def due(self) -> None:
+        if not self._passed.done():
+            self._passed.set_result(None)
+
+
+def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    reason = maillog.describe(error) if isinstance(error, BaseException) else None
+    maillog.event("loop-failed", level="error", what=str(context.get("message")), error=reason, pid=os.getpid())
+
+
+def _deadline_failed(error: BaseException) -> None:
+    maillog.event("deadline-failed", level="error", error=maillog.describe(error), pid=os.getpid())
