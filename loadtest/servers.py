@@ -105,7 +105,7 @@ def start_sink(directory: Path) -> Running:
 
 
 def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | None = None) -> Running:
-    """Start mailmoat as an operator does, with policy, log and figures on; `extra` are settings by their environment names.
+    """Start mailmoat as an operator does, with policy, log and metrics on; `extra` are settings by their environment names.
 
     Raises:
         Trouble: it does not start.
@@ -140,13 +140,13 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
     process = start([sys.executable, "-m", "mailmoat", "serve"], log, environment, directory)
 
     def queued() -> int:
-        return int(figure(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
+        return int(metric(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
 
     return Running(process, port, log, queued, setup.proxied).await_greeting()
 
 
-def figure(admin: int, name: str) -> float:
-    """One figure of a running mailmoat, summed over its labels; 0 when it is not told."""
+def metric(admin: int, name: str) -> float:
+    """One metric of a running mailmoat, summed over its labels; 0 when it is not told."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)

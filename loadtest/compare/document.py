@@ -31,7 +31,7 @@ piece of work once, in turns. Ratios are taken within a round. Figures are media
 Client and server share the CPUs, so messages a second say little; what an operator pays for is CPU time. † marks samples whose client
 was more than 85 % busy on its core: there the rate is the client's.
 
-mailmoat runs with policy, recipient directory, log and figures on, as delivered. Postfix has a configuration and a queue of its own,
+mailmoat runs with policy, recipient directory, log and metrics on, as delivered. Postfix has a configuration and a queue of its own,
 its own log file, no TLS, no reverse lookups, no limits on clients, `in_flow_delay = 0`, and everything else by default; where nothing is
 relayed it puts messages into its hold queue. aiosmtpd runs on uvloop and throws messages away. Haraka runs one process a CPU with its disk queue.
 

@@ -389,14 +389,14 @@ class Session:
 class Shared:
     """Memory shared by all processes of a server; made before fork. Slots `0..workers-1` are the workers', the last is the supervisor's.
 
-    A slot or index that does not exist raises IndexError. Figures are indexed counters first, then gauges.
+    A slot or index that does not exist raises IndexError. Metrics are indexed counters first, then gauges.
     """
 
     def __new__(cls, workers: int, counters: list[str], sources: int = 65_536, gauges: list[str] = ...) -> Shared:
         """Room for `sources` sources a slot (16 octets each, rounded up to a power of two). OSError when memory is short."""
     @property
     def names(self) -> list[str]:
-        """Names of the figures in the order of their indexes."""
+        """Names of the metrics in the order of their indexes."""
     @property
     def slots(self) -> int:
         """Workers and supervisor."""
@@ -404,10 +404,10 @@ class Shared:
     def size(self) -> int:
         """Octets mapped; what nobody touched takes no memory."""
     def add(self, slot: int, index: int, n: int = 1) -> None:
-        """Adds to a figure; `n` may be negative for a gauge."""
+        """Adds to a metric; `n` may be negative for a gauge."""
     def set(self, slot: int, index: int, value: int) -> None: ...
     def sum(self, index: int) -> int:
-        """The figure summed over the slots."""
+        """The metric summed over the slots."""
     def row(self, slot: int) -> list[int]: ...
     def reset_gauges(self, slot: int) -> None:
         """For a dead worker: gauges, oldest held session and shed requests to 0; counters stay."""

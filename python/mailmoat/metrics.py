@@ -1,6 +1,6 @@
-"""The figures of a server: what they are, where each lies in the shared memory, and their Prometheus text (format 0.0.4).
+"""The metrics of a server: what they are, where each lies in the shared memory, and their Prometheus text (format 0.0.4).
 
-`DEFINITIONS` is the only truth: name, kind, meaning and label values are fixed here, and the index of a figure follows from
+`DEFINITIONS` is the only truth: name, kind, meaning and label values are fixed here, and the index of a metric follows from
 its place. Counting is one addition to an atomic cell; names are resolved at import (`index`), where a wrong one is a KeyError.
 `render` never fails and reads only shared memory, so any process can call it while all others run or are dead.
 """
@@ -18,7 +18,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Definition(NamedTuple):
-    """One metric; with a label it has one figure for each of its values. Two labels and their values have a comma between."""
+    """One metric; with a label it has one metric for each of its values. Two labels and their values have a comma between."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -136,8 +136,8 @@ DEFINITIONS: Final = (
 )
 
 
-def _figures() -> Iterator[tuple[Definition, str]]:
-    """Every figure in the order of its index: counters first, as `Shared` wants them."""
+def _metrics() -> Iterator[tuple[Definition, str]]:
+    """Every metric in the order of its index: counters first, as `Shared` wants them."""
     for kind in ("counter", "gauge"):
         for definition in DEFINITIONS:
             if definition.kind == kind:
@@ -150,11 +150,11 @@ def _sample(definition: Definition, value: str) -> str:
     return f"{definition.name}{{{labels}}}" if definition.label else definition.name
 
 
-_INDEXES: Final = {(definition.name, value): index for index, (definition, value) in enumerate(_figures())}
+_INDEXES: Final = {(definition.name, value): index for index, (definition, value) in enumerate(_metrics())}
 
 
 def index(name: str, value: str = "") -> int:
-    """Index of a figure by its metric's name and label value; KeyError when there is none."""
+    """Index of a metric by its metric's name and label value; KeyError when there is none."""
     return _INDEXES[name, value]
 
 
@@ -217,15 +217,15 @@ DIRECTORIES_OK: Final = index("mailmoat_directories_ok")
 
 
 def share(workers: int, sources: int = 65_536) -> Shared:
-    """Memory for these figures, before the fork; OSError when it is short."""
+    """Memory for these metrics, before the fork; OSError when it is short."""
     samples: dict[str, list[str]] = {"counter": [], "gauge": []}
-    for definition, value in _figures():
+    for definition, value in _metrics():
         samples[definition.kind].append(_sample(definition, value))
     return Shared(workers, samples["counter"], sources=sources, gauges=samples["gauge"])
 
 
 class Metrics:
-    """The figures of one slot."""
+    """The metrics of one slot."""
 
     __slots__ = ("_add", "_set", "shared", "slot")
 
@@ -245,7 +245,7 @@ class Metrics:
 
 
 def render(shared: Shared) -> str:
-    """All figures as Prometheus text: summed over the slots, dead workers' counters among them."""
+    """All metrics as Prometheus text: summed over the slots, dead workers' counters among them."""
     columns = list(zip(*(shared.row(slot) for slot in range(shared.slots)), strict=True))
     lines = []
     for definition in DEFINITIONS:

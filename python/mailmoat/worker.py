@@ -1,7 +1,7 @@
 """A worker process: receives on its own listening sockets, keeps what it accepts in its own partition, and delivers it.
 
 Called by the supervisor in a fresh child with everything it needs in a `WorkerContext`. It shares no state with other workers
-but the figures in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
+but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
 partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
 held replies come to their end, tells idle clients 421, and after `drain_time` everybody.
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.queue import Scheduler
 from mailmoat.delivery.router import route
@@ -27,6 +27,19 @@ from mailmoat.delivery.transport import make_transport
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.mailauth.spf.checker import Evaluator
+from mailmoat.metrics import (
+    ACCEPT_PAUSED,
+    AGENT_ERRORS,
+    DIRECTORIES_OK,
+    DIRECTORY_AGE,
+    DIRECTORY_ENTRIES,
+    LOG_LINES_LOST,
+    PARTITIONS_NEWER,
+    QUEUE_MESSAGES,
+    SPOOLS_HEALTHY,
+    WORKERS_READY,
+    Metrics,
+)
 from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents, sender_agents
@@ -61,7 +74,7 @@ def run(context: WorkerContext) -> None:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
-    maillog.count_lost(partial(metrics.Metrics(context.shared, context.slot).add, metrics.LOG_LINES_LOST))
+    maillog.count_lost(partial(Metrics(context.shared, context.slot).add, LOG_LINES_LOST))
     loop.set_exception_handler(_loop_failed)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
@@ -81,20 +94,20 @@ class Worker:
         self._loop = loop
         self._context = context
         self._settings = settings
-        self._figures = figures = metrics.Metrics(context.shared, context.slot)
+        self._metrics = metrics = Metrics(context.shared, context.slot)
         self._timers = timers = Timers(loop, _deadline_failed)
-        self._store = store = SpoolStore(loop, settings.spool_dir, figures)
+        self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
         questions = descriptors.questions(settings)
-        self._resolver = DnsResolver(settings.dns, figures, questions) if settings.senderid.enabled else None
-        listed = agents(settings, self._directory, senders(settings, self._resolver, figures))
-        pipeline = Pipeline(listed, partial(figures.add, metrics.AGENT_ERRORS))
-        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, figures)
+        self._resolver = DnsResolver(settings.dns, metrics, questions) if settings.senderid.enabled else None
+        listed = agents(settings, self._directory, senders(settings, self._resolver, metrics))
+        pipeline = Pipeline(listed, partial(metrics.add, AGENT_ERRORS))
+        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, metrics)
         hop = route("", settings.delivery)
         self._learned = Learned(settings.spool_dir, hop, self._offer)
         self._transport = transport = make_transport(loop, hop, settings, timers, self._learned.learn)
         self._probe: asyncio.Task[None] | None = None
-        self._scheduler = Scheduler(loop, settings, store, timers, figures, transport=transport)
+        self._scheduler = Scheduler(loop, settings, store, timers, metrics, transport=transport)
         self._most = descriptors.most_connections(settings)
         self._receiver = Receiver(
             loop=loop,
@@ -103,8 +116,8 @@ class Worker:
             store=store,
             timers=timers,
             held=self._held,
-            stress=Stress(self._most, settings.limits, figures),
-            figures=figures,
+            stress=Stress(self._most, settings.limits, metrics),
+            metrics=metrics,
             accepted=self._scheduler.accepted,
         )
         self._acceptors = [
@@ -127,7 +140,7 @@ class Worker:
         self._probe = self._loop.create_task(self._ask_next_hop())
         await asyncio.wait([self._probe], timeout=PROBE_TIME)
         await self._accept()
-        self._figures.set(metrics.WORKERS_READY, 1)
+        self._metrics.set(WORKERS_READY, 1)
         self._context.ready()
         self._timers.after(0, self)
         await self._ending.wait()
@@ -193,7 +206,7 @@ class Worker:
     def _pause(self, reason: str) -> None:
         """Leave the next connections to the kernel's queue for a while."""
         self._accepting = False
-        self._figures.add(metrics.ACCEPT_PAUSED)
+        self._metrics.add(ACCEPT_PAUSED)
         connections = len(self._receiver.connections)
         maillog.event("accept-paused", level="warning", connections=connections, limit=self._most, reason=reason)
         for acceptor in self._acceptors:
@@ -218,14 +231,14 @@ class Worker:
         return None if partition is None else (partition, partition.schedule())
 
     def _publish(self) -> None:
-        figures, directory = self._figures, self._directory
-        figures.set(metrics.QUEUE_MESSAGES, self._store.count)
-        figures.set(metrics.SPOOLS_HEALTHY, int(self._store.healthy))
-        figures.set(metrics.PARTITIONS_NEWER, self._store.sealed)
-        figures.set(metrics.DIRECTORIES_OK, int(directory is None or directory.entries > 0))
-        figures.set(metrics.DIRECTORY_ENTRIES, directory.entries if directory else 0)
+        metrics, directory = self._metrics, self._directory
+        metrics.set(QUEUE_MESSAGES, self._store.count)
+        metrics.set(SPOOLS_HEALTHY, int(self._store.healthy))
+        metrics.set(PARTITIONS_NEWER, self._store.sealed)
+        metrics.set(DIRECTORIES_OK, int(directory is None or directory.entries > 0))
+        metrics.set(DIRECTORY_ENTRIES, directory.entries if directory else 0)
         if directory and directory.written_ms:
-            figures.set(metrics.DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
+            metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
 
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)
@@ -233,7 +246,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Let what runs come to its end, for `drain_time` at most."""
-        self._figures.set(metrics.WORKERS_READY, 0)
+        self._metrics.set(WORKERS_READY, 0)
         for acceptor in self._acceptors:
             acceptor.pause()
         for listener, _ in self._context.listeners:
@@ -267,12 +280,12 @@ def file_directory(settings: Settings) -> FileDirectory | None:
     return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
 
 
-def senders(settings: Settings, resolver: Resolver | None, figures: metrics.Metrics) -> tuple[Agent, ...]:
+def senders(settings: Settings, resolver: Resolver | None, metrics: Metrics) -> tuple[Agent, ...]:
     """The agents that ask this resolver; none without one."""
     if resolver is None:
         return ()
     evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
-    return sender_agents(settings, evaluator, figures.add)
+    return sender_agents(settings, evaluator, metrics.add)
 
 
 class _Tick:

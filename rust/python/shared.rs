@@ -7,11 +7,11 @@ use crate::store::shared::{OutOfRange, Shared as Inner, Source};
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {
-        PyIndexError::new_err("no such slot or figure in the shared memory")
+        PyIndexError::new_err("no such slot or metric in the shared memory")
     }
 }
 
-/// A slot or the index of a figure: a negative or huge number is out of range like any other.
+/// A slot or the index of a metric: a negative or huge number is out of range like any other.
 #[derive(Clone, Copy)]
 struct Index(usize);
 

@@ -1,4 +1,4 @@
-//! The memory all processes of one server share: figures, held sessions, connections per source.
+//! The memory all processes of one server share: metrics, held sessions, connections per source.
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
 //! last, for the supervisor. Promises: everything is an atomic cell, so no process waits for another and none can leave a lock
@@ -25,7 +25,7 @@ const LINE: usize = 16;
 /// How far from its first place an entry may lie; at three quarters full one in a thousand would want more.
 pub const PROBES: usize = 256;
 
-// Cells every slot has beside its row of figures.
+// Cells every slot has beside its row of metrics.
 const OLDEST_HELD: usize = 0;
 const SHED_REQUESTS: usize = 1;
 
@@ -33,7 +33,7 @@ const SHED_REQUESTS: usize = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
-/// See the module. In each slot: its own cells, the row of figures, the table of sources (pairs of key and count).
+/// See the module. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count).
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -51,8 +51,8 @@ impl Shared {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
         let slots = workers.checked_add(1).ok_or_else(too_large)?;
-        let figures = counters.checked_add(gauges).ok_or_else(too_large)?;
-        let octets = Self::stride(figures, sources)
+        let metrics = counters.checked_add(gauges).ok_or_else(too_large)?;
+        let octets = Self::stride(metrics, sources)
             .and_then(|cells| cells.checked_mul(slots)?.checked_mul(8))
             .ok_or_else(too_large)?;
         let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
@@ -73,32 +73,32 @@ impl Shared {
         self.memory.len()
     }
 
-    /// Adds to a figure; a gauge may take a negative number.
+    /// Adds to a metric; a gauge may take a negative number.
     pub fn add(&self, slot: usize, index: usize, n: i64) -> Result<(), OutOfRange> {
-        self.figure(slot, index)?.fetch_add(n.cast_unsigned(), Relaxed);
+        self.metric(slot, index)?.fetch_add(n.cast_unsigned(), Relaxed);
         Ok(())
     }
 
-    /// Sets a figure.
+    /// Sets a metric.
     pub fn set(&self, slot: usize, index: usize, value: i64) -> Result<(), OutOfRange> {
-        self.figure(slot, index)?.store(value.cast_unsigned(), Relaxed);
+        self.metric(slot, index)?.store(value.cast_unsigned(), Relaxed);
         Ok(())
     }
 
-    /// A figure summed over the slots.
+    /// A metric summed over the slots.
     pub fn sum(&self, index: usize) -> Result<i64, OutOfRange> {
-        let add = |sum: i64, slot| Ok(sum.wrapping_add(self.figure(slot, index)?.load(Relaxed).cast_signed()));
+        let add = |sum: i64, slot| Ok(sum.wrapping_add(self.metric(slot, index)?.load(Relaxed).cast_signed()));
         (0..self.slots).try_fold(0, add)
     }
 
-    /// The figures of a slot.
+    /// The metrics of a slot.
     pub fn row(&self, slot: usize) -> Result<Vec<i64>, OutOfRange> {
-        Ok(self.figures(slot)?.iter().map(|cell| cell.load(Relaxed).cast_signed()).collect())
+        Ok(self.metrics(slot)?.iter().map(|cell| cell.load(Relaxed).cast_signed()).collect())
     }
 
     /// Gives back what a dead worker's slot says of its present: gauges and held sessions. Counters stay.
     pub fn reset_gauges(&self, slot: usize) -> Result<(), OutOfRange> {
-        self.figures(slot)?.iter().skip(self.counters).for_each(|cell| cell.store(0, Relaxed));
+        self.metrics(slot)?.iter().skip(self.counters).for_each(|cell| cell.store(0, Relaxed));
         self.own(slot, OLDEST_HELD)?.store(0, Relaxed);
         self.own(slot, SHED_REQUESTS)?.store(0, Relaxed);
         Ok(())
@@ -223,8 +223,8 @@ impl Shared {
     }
 
     /// Cells from the start of one slot to the next; None when that is more than there can be.
-    fn stride(figures: usize, sources: usize) -> Option<usize> {
-        figures
+    fn stride(metrics: usize, sources: usize) -> Option<usize> {
+        metrics
             .checked_next_multiple_of(LINE)?
             .checked_add(LINE)?
             .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)
@@ -247,12 +247,12 @@ impl Shared {
         self.slot(slot)?.get(cell).ok_or(OutOfRange)
     }
 
-    fn figures(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+    fn metrics(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
         self.slot(slot)?.get(LINE..LINE + self.counters + self.gauges).ok_or(OutOfRange)
     }
 
-    fn figure(&self, slot: usize, index: usize) -> Result<&AtomicU64, OutOfRange> {
-        self.figures(slot)?.get(index).ok_or(OutOfRange)
+    fn metric(&self, slot: usize, index: usize) -> Result<&AtomicU64, OutOfRange> {
+        self.metrics(slot)?.get(index).ok_or(OutOfRange)
     }
 
     fn table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {

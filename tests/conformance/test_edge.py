@@ -86,9 +86,9 @@ def test_proxy_01_only_where_and_from_whom_allowed(plain, site):
 def test_proxy_01_policy_goes_by_the_given_address(tarpit):
     wire = tarpit.proxied("192.0.2.5")  # exempt from the tar pit
     assert wire.reply().code == 220
-    holds = tarpit.server.figure("tarpit_holds_total")
+    holds = tarpit.server.metric("tarpit_holds_total")
     assert wire.ask("EHLO client.test", "MAIL FROM:<a@remote.test>", UNKNOWN).code == 550
-    assert tarpit.server.figure("tarpit_holds_total") == holds
+    assert tarpit.server.metric("tarpit_holds_total") == holds
 
 
 @row("edge-01")
@@ -116,7 +116,7 @@ def test_edge_01_a_refused_content_waits(tarpit):
 @row("edge-01")
 def test_edge_01_what_is_no_refusal_does_not_wait(tarpit):
     wire = tarpit.connect()
-    holds = tarpit.server.figure("tarpit_holds_total")
+    holds = tarpit.server.metric("tarpit_holds_total")
     for line in ("NOOP", "HELP", "VRFY x", "RSET", "MAIL FROM:<a@remote.test>"):
         assert wire.ask(line).code < 300
     for number in range(100):
@@ -124,7 +124,7 @@ def test_edge_01_what_is_no_refusal_does_not_wait(tarpit):
     assert wire.ask("RCPT TO:<more@all.example.test>").code == 452
     assert wire.content(b"\r\n").code == 250
     assert wire.ask("QUIT").code == 221
-    assert tarpit.server.figure("tarpit_holds_total") == holds
+    assert tarpit.server.metric("tarpit_holds_total") == holds
 
 
 @row("edge-01")

@@ -482,9 +482,9 @@ def test_a_clock_that_jumps_a_day(monkeypatch, jump):
     settings = Settings(_env_file=None, delivery={"next_hop": "discard:", "retry": "1m, 30m"})
     loop, timers, loaded = asyncio.new_event_loop(), Timers(), []
     partition = SimpleNamespace(load=lambda waiting, queue_id: loaded.append(queue_id))
-    store, figures = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
+    store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
     transport = SimpleNamespace(submit=lambda _: None)
-    scheduler = Scheduler(loop, settings, store, timers, figures, transport=transport)
+    scheduler = Scheduler(loop, settings, store, timers, metrics, transport=transport)
     scheduler.adopt(partition, iter([("a", now, now, 0), ("b", now, now + 60_000, 1)]))
     loop.close()
     if jump > 0:

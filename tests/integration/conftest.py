@@ -231,7 +231,7 @@ class Server:
             client.ask(hello)
         return client
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """What /metrics says now."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as page:
             lines = page.read().decode().splitlines()
@@ -244,8 +244,8 @@ class Server:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/healthz", timeout=10) as page:
             return json.load(page)
 
-    def figure(self, name: str) -> float:
-        return self.figures()[f"mailmoat_{name}"]
+    def metric(self, name: str) -> float:
+        return self.metrics()[f"mailmoat_{name}"]
 
     def logged(self, event: str) -> list[dict]:
         """The lines of this event so far."""

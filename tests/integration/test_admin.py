@@ -10,8 +10,20 @@ import threading
 
 import pytest
 
-from mailmoat import metrics
 from mailmoat.admin import connection, process
+from mailmoat.metrics import (
+    DIRECTORIES_OK,
+    DIRECTORY_AGE,
+    DIRECTORY_ENTRIES,
+    DIRECTORY_STATE,
+    SPOOLS_HEALTHY,
+    WORKERS_READY,
+    WORKERS_WANTED,
+    Metrics,
+    index,
+    render,
+    share,
+)
 
 
 class Admin:
@@ -64,7 +76,7 @@ class Admin:
 
 @pytest.fixture
 def shared():
-    return metrics.share(2, sources=1)
+    return share(2, sources=1)
 
 
 @pytest.fixture
@@ -75,11 +87,11 @@ def admin(shared):
 
 
 def test_metrics_follow_what_the_workers_count(admin, shared):
-    metrics.Metrics(shared, 1).add(metrics.index("mailmoat_sessions_total"), 42)
+    Metrics(shared, 1).add(index("mailmoat_sessions_total"), 42)
     status, headers, text = admin.ask("/metrics")
     assert status == 200
     assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert text == metrics.render(shared)
+    assert text == render(shared)
     assert "mailmoat_sessions_total 42\n" in text
 
 
@@ -89,7 +101,7 @@ def test_health_says_what_is_wrong(admin, shared):
         assert headers["Content-Type"] == "application/json"
         return status, json.loads(text)
 
-    shared.set(2, metrics.WORKERS_WANTED, 2)
+    shared.set(2, WORKERS_WANTED, 2)
     failing = {
         "status": "failing",
         "reasons": ["no worker ready"],
@@ -98,26 +110,26 @@ def test_health_says_what_is_wrong(admin, shared):
         "directory": {},
     }
     assert health() == (503, failing)
-    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
-        shared.set(0, figure, 1)
+    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+        shared.set(0, metric, 1)
     status, answer = health()
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
-    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
-        shared.set(1, figure, 1)
+    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+        shared.set(1, metric, 1)
     well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}}
     assert health() == (200, well)
-    shared.set(0, metrics.DIRECTORY_ENTRIES, 7)
-    shared.set(1, metrics.DIRECTORY_AGE, 90)
-    shared.set(2, metrics.DIRECTORY_STATE["current"], 1)
+    shared.set(0, DIRECTORY_ENTRIES, 7)
+    shared.set(1, DIRECTORY_AGE, 90)
+    shared.set(2, DIRECTORY_STATE["current"], 1)
     assert health() == (200, well | {"directory": {"state": "current", "entries": 7, "age": 90}})
-    shared.set(2, metrics.DIRECTORY_STATE["current"], 0)
-    shared.set(2, metrics.DIRECTORY_STATE["refused"], 1)
+    shared.set(2, DIRECTORY_STATE["current"], 0)
+    shared.set(2, DIRECTORY_STATE["refused"], 1)
     status, answer = health()
     assert (status, answer["status"]) == (200, "degraded")
     assert answer["reasons"] == ["recipient file refused, an older one is in force"]
     assert answer["directory"]["state"] == "refused"
-    shared.set(1, metrics.SPOOLS_HEALTHY, 0)
-    shared.set(0, metrics.DIRECTORIES_OK, 0)
+    shared.set(1, SPOOLS_HEALTHY, 0)
+    shared.set(0, DIRECTORIES_OK, 0)
     status, answer = health()
     assert (status, answer["reasons"]) == (503, ["spool unhealthy", "recipient directory not available"])
     shared.reset_gauges(1)
@@ -151,8 +163,8 @@ def test_the_end_of_the_lifeline_ends_it(admin):
 
 
 def test_requests_that_are_never_finished_keep_nobody_out(admin, shared, monkeypatch):
-    for figure in (metrics.SPOOLS_HEALTHY, metrics.DIRECTORIES_OK, metrics.WORKERS_READY):
-        shared.set(0, figure, 1)
+    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+        shared.set(0, metric, 1)
     with contextlib.ExitStack() as stack:
         for _ in range(300):
             idle = stack.enter_context(socket.create_connection(("127.0.0.1", admin.port)))

@@ -86,7 +86,7 @@ def limited(server, descriptors: int, **environment: str):
     for pid in old:
         os.kill(pid, signal.SIGKILL)
     mx.until(lambda: mx.workers() and not set(mx.workers()) & set(old), what="a worker with fewer descriptors")
-    mx.until(lambda: mx.figure("workers_ready") == 1, what="a worker")
+    mx.until(lambda: mx.metric("workers_ready") == 1, what="a worker")
     assert soft >= descriptors
     return mx
 
@@ -104,7 +104,7 @@ def test_unfinished_content_costs_no_more_than_the_budget_and_memory_returns(ser
         during = memory(pid)
         # 8 KiB for each, what a connection takes itself, and the budget; in memory whole they would take 48 and 95 MiB.
         assert during - before < (8 << 20) + 400 * 20_000, f"{(during - before) / 2**20:.0f} MiB"
-    mx.until(lambda: mx.figure("connections") <= 1, what="end of the flood")
+    mx.until(lambda: mx.metric("connections") <= 1, what="end of the flood")
     mx.until(lambda: memory(pid) - before < 6 << 20, what="memory that returns")
 
 

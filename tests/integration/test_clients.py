@@ -103,7 +103,7 @@ def test_smtp_source_with_new_and_with_reused_connections(server, peer):
     for extra in ([], ["-d"]):
         subprocess.run([*source, *extra, f"127.0.0.1:{mx.port}"], check=True, timeout=60)
     assert len(contents(mx, 600)) == 600
-    assert mx.figure("messages_accepted_total") == 600
+    assert mx.metric("messages_accepted_total") == 600
 
 
 def test_a_whole_session_in_one_segment_and_octet_by_octet(server):
@@ -167,9 +167,9 @@ def test_one_that_vanishes_leaves_nothing_behind(server):
     mx.until(loose, what="a content file while it is received")
     client.close()
     mx.until(lambda: not loose(), what="its removal")
-    mx.until(lambda: mx.figure("connections") == 0, what="end of the connection")
-    assert mx.figure("messages_accepted_total") == 0
-    assert mx.figure("queue_messages") == 0
+    mx.until(lambda: mx.metric("connections") == 0, what="end of the connection")
+    assert mx.metric("messages_accepted_total") == 0
+    assert mx.metric("queue_messages") == 0
     assert mx.delivered() == []
     assert {path for path in spool.rglob("*") if path.is_file()} <= files
 
@@ -239,7 +239,7 @@ def test_a_message_is_there_when_250_is(server):
     for number in range(20):
         assert client.deliver(f"Subject: {number}\r\n\r\nx")[:3] == "250"
     os.kill(mx.workers()[0], 9)
-    mx.until(lambda: mx.figure("queue_messages") == 20, what="all messages with the next worker")
+    mx.until(lambda: mx.metric("queue_messages") == 20, what="all messages with the next worker")
 
 
 MESSAGE = b"EHLO x.tld\r\nMAIL FROM:<sender@remote.tld>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"
@@ -259,7 +259,7 @@ def test_one_that_closes_its_side_behind_the_end_of_data_gets_its_replies(server
         assert [reply[:3] for reply in said] == ["220", "250", "250", "250", "354", "250", "221" if quits else ""]
         assert client.reply() == ""
     assert len(contents(mx, 10)) == 10
-    mx.until(lambda: mx.figure("connections") == 0, what="end of the connections")
+    mx.until(lambda: mx.metric("connections") == 0, what="end of the connections")
 
 
 @pytest.mark.parametrize("ahead", [0, 5000], ids=["idle", "more than is kept while held"])
@@ -276,7 +276,7 @@ def test_one_that_closes_its_side_while_held_gets_all_its_replies_within_the_hol
     assert client.replies(ahead) == ["250 2.0.0 OK"] * ahead
     assert client.replies(3) == ["250 2.1.0 a@b.tld....Sender OK", "550 5.1.1 User unknown", ""]
     assert time.monotonic() - begun >= 2
-    mx.until(lambda: mx.figure("connections") == 0, what="end of the connection")
+    mx.until(lambda: mx.metric("connections") == 0, what="end of the connection")
 
 
 def test_one_that_closes_its_side_within_a_content_sends_no_message(server):
@@ -286,7 +286,7 @@ def test_one_that_closes_its_side_within_a_content_sends_no_message(server):
     client.socket.sendall(b"Subject: half\r\n\r\nx\r\n.\r")
     client.socket.shutdown(socket.SHUT_WR)
     assert client.reply() == ""
-    mx.until(lambda: mx.figure("connections") == 0, what="end of the connection")
+    mx.until(lambda: mx.metric("connections") == 0, what="end of the connection")
     assert mx.count() == 0
     assert mx.delivered() == []
 
@@ -306,6 +306,6 @@ def test_one_that_closes_altogether_leaves_nothing_behind(server):
             client = mx.client(hello=hello)
             client.socket.sendall(said)
             client.close()
-    mx.until(lambda: mx.figure("connections") == 0, what="end of the connections")
-    assert mx.figure("held_sessions") == 0
+    mx.until(lambda: mx.metric("connections") == 0, what="end of the connections")
+    assert mx.metric("held_sessions") == 0
     assert "Traceback" not in mx.log.read_text()

@@ -165,7 +165,7 @@ def test_each_time_counts_though_the_others_are_long(server):
 
 def test_connections_of_the_host_and_of_one_source(server):
     mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS="5")
-    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    mx.until(lambda: mx.metric("connections") == 0, what="no connection")
     clients = [mx.client() for _ in range(5)]
     for client in clients:
         assert client.ask(MAIL, KNOWN, "DATA")[:3] == "354"  # at work: an idle one would make way
@@ -173,12 +173,12 @@ def test_connections_of_the_host_and_of_one_source(server):
     assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
     assert refused.reply() == ""
     clients.pop().close()
-    mx.until(lambda: mx.figure("connections") == 4, what="a place")
+    mx.until(lambda: mx.metric("connections") == 4, what="a place")
     assert mx.client().ask("NOOP")[:3] == "250"
-    assert mx.figure('connections_refused_total{reason="server"}') == 1
+    assert mx.metric('connections_refused_total{reason="server"}') == 1
     mx.stop()
     mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="3")
-    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    mx.until(lambda: mx.metric("connections") == 0, what="no connection")
     clients = [mx.client() for _ in range(3)]
     refused = mx.client(hello="")
     assert refused.greeting.startswith("421 mx.example.test ")  # a greeting: no enhanced code (RFC 2034 4)
@@ -188,9 +188,9 @@ def test_connections_of_the_host_and_of_one_source(server):
         elsewhere.connect(("127.0.0.1", mx.port))
         assert elsewhere.recv(3) == b"220"
     clients[0].close()
-    mx.until(lambda: mx.figure("connections") == 2, what="a place")
+    mx.until(lambda: mx.metric("connections") == 2, what="a place")
     assert mx.client().ask("NOOP")[:3] == "250"
-    assert mx.figure('connections_refused_total{reason="source"}') == 1
+    assert mx.metric('connections_refused_total{reason="source"}') == 1
 
 
 OTHERS = 30 + _native.OPEN_CONTENT_FILES + 2 * 20 + SPARE
@@ -207,7 +207,7 @@ def start_with(mx, descriptors):
 
 
 def test_mute_clients_do_not_lock_others_out(server):
-    """As many as the descriptors allow, from addresses enough: mail goes on, and health and figures say what is happening."""
+    """As many as the descriptors allow, from addresses enough: mail goes on, and health and metrics say what is happening."""
     mx = start_with(
         server(start=False, MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="100"),
         OTHERS + 735,
@@ -218,13 +218,13 @@ def test_mute_clients_do_not_lock_others_out(server):
         one.bind((f"127.0.0.{10 + number // 84}", 0))
         one.connect(("127.0.0.1", mx.port))
         mute.append(one)
-    mx.until(lambda: mx.figure("connections") > 600, what="mute clients")
+    mx.until(lambda: mx.metric("connections") > 600, what="mute clients")
     for _ in range(5):
         client = mx.client()
         assert client.deliver()[:3] == "250"
         client.close()
-    assert mx.figure("idle_closed_total") > 0
-    assert mx.figure("workers_stressed") == 1
+    assert mx.metric("idle_closed_total") > 0
+    assert mx.metric("workers_stressed") == 1
     health = mx.health()
     assert (health["status"], health["reasons"]) == ("degraded", ["1 of 1 workers near their limit of connections"])
     told = next(one for one in mute if b"421 " in one.recv(1000))
@@ -245,7 +245,7 @@ def test_want_of_descriptors_pauses_accepting_and_never_spins(server):
     def greeted():
         return sum(map(is_greeted, sockets))
 
-    accepted = mx.until(lambda: mx.figure("accept_paused_total") and greeted(), what="pause")
+    accepted = mx.until(lambda: mx.metric("accept_paused_total") and greeted(), what="pause")
     assert 30 < accepted < 100
     used, begun = sum(map(cpu_seconds, mx.workers())), time.monotonic()
     mx.until(lambda: time.monotonic() - begun > 2)
@@ -281,7 +281,7 @@ def test_a_client_that_does_not_read_is_not_read_either(server):
             sent += client.socket.send(b"HELP\r\n" * 20_000)
     assert sent < 60_000_000
     # And it is not kept for ever: it is told to go, does not read that either, and is cut off.
-    mx.until(lambda: mx.figure("connections") == 0, 20, what="end of the connection")
+    mx.until(lambda: mx.metric("connections") == 0, 20, what="end of the connection")
 
 
 def test_clients_that_reset_at_once_leave_nothing_behind(server):
@@ -300,6 +300,6 @@ def test_clients_that_reset_at_once_leave_nothing_behind(server):
         for pid in mx.workers():
             os.kill(pid, signal.SIGCONT)
     assert mx.client().deliver()[:3] == "250"
-    mx.until(lambda: mx.figure("connections") == 1, what="no connection but ours")
+    mx.until(lambda: mx.metric("connections") == 1, what="no connection but ours")
     assert "Traceback" not in mx.log.read_text()
     assert "Exception" not in mx.log.read_text()

@@ -66,11 +66,11 @@ def test_the_address_in_the_header_counts_for_policy(server, header):
     ):
         client = through(mx, port, header(address))
         assert client.greeting[:3] == "220"
-        holds = mx.figure("tarpit_holds_total")
+        holds = mx.metric("tarpit_holds_total")
         client.ask(UNKNOWN[0])
         seconds, reply = client.timed(UNKNOWN[1])
         assert reply == "550 5.1.1 User unknown"
-        assert mx.figure("tarpit_holds_total") - holds == held, address
+        assert mx.metric("tarpit_holds_total") - holds == held, address
         assert seconds >= 0.5 * held
         client.send("RCPT TO:<someone@remote.tld>")
         assert client.reply().startswith("250" if may_relay else "550 5.7.1"), address
@@ -121,7 +121,7 @@ def test_garbage_is_closed_without_a_greeting(server):
         client.socket.sendall(octets)
         assert client.reply() == "", octets
     mx.until(lambda: len(mx.logged("proxy-malformed")) == len(garbage), what="a line for each")
-    assert mx.figure("sessions_total") <= 1  # that of the start
+    assert mx.metric("sessions_total") <= 1  # that of the start
     # And one that says nothing is not waited for long.
     begun = time.monotonic()
     client = mx.client(hello="", port=port, greeted=False)

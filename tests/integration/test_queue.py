@@ -241,8 +241,8 @@ def test_a_partition_of_a_later_version_is_told_once_and_counted(server):
         queue.execute("PRAGMA user_version = 2")
     made.environment["MAILMOAT_WORKERS"] = "2"
     made.start()
-    made.until(lambda: made.figure("partitions_newer"), what="the partition")
-    ticks = made.figure("queue_messages"), time.monotonic()
+    made.until(lambda: made.metric("partitions_newer"), what="the partition")
+    ticks = made.metric("queue_messages"), time.monotonic()
     assert ticks[0] == 3
     made.until(lambda: time.monotonic() > ticks[1] + 3, what="three looks at the spool")
     (line,) = made.logged("partition-not-adopted")

@@ -98,7 +98,7 @@ def test_the_seven_tests(server, sink, lookup, brackets):
         assert answers("localuser", "localuser@local.tld", recipient) == f"250 2.1.5 {recipient}@local.tld"
         assert client.ask("DATA")[:3] == "354"
         assert client.ask("Subject: relay me\r\n\r\nx\r\n.")[:9] == "250 2.6.0"
-    mx.until(lambda: mx.figure('attempts_total{outcome="delivered"}') == 2, what="two reports at the next hop")
+    mx.until(lambda: mx.metric('attempts_total{outcome="delivered"}') == 2, what="two reports at the next hop")
     mx.stop()
     # The proof that nothing was relayed: two reports to the sender, with a null reverse-path, and nothing else has left.
     messages = sink.messages()
@@ -188,10 +188,10 @@ def test_postmaster_and_the_block_list(server):
         "friend@other.tld": "250 2.1.5 friend@other.tld",
     }.items():
         assert ask(client, "", recipient)[2] == reply
-    figures = mx.figures
+    metrics = mx.metrics
     client.ask("QUIT")
-    assert figures()['mailmoat_recipients_refused_total{reason="blocked"}'] == 3
-    assert figures()['mailmoat_recipients_refused_total{reason="relay"}'] == 1
+    assert metrics()['mailmoat_recipients_refused_total{reason="blocked"}'] == 3
+    assert metrics()['mailmoat_recipients_refused_total{reason="relay"}'] == 1
 
 
 def test_a_start_without_the_recipient_file_goes_on_with_the_last_good_snapshot_or_not_at_all(server):
@@ -228,7 +228,7 @@ def test_a_snapshot_that_breaks_under_a_running_worker_is_451(server):
     assert ask(client, "", "postmaster@local.tld")[2].startswith("250")
     assert ask(client, "", "someone@remote.tld")[2] == UNABLE
     client.ask("QUIT")
-    mx.until(lambda: mx.figure('recipients_refused_total{reason="directory"}') == 2, what="count")
+    mx.until(lambda: mx.metric('recipients_refused_total{reason="directory"}') == 2, what="count")
 
 
 def test_a_changed_recipient_file_counts_and_a_broken_one_does_not(server):

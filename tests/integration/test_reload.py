@@ -49,7 +49,7 @@ def reload(mx, event="reloaded"):
     """SIGHUP, and wait until it has come to its end and no old worker accepts any more."""
     before = len(mx.logged(event))
     # The admin process is replaced as well: an old one that ends may reset a question on its way.
-    ready = mx.until(lambda: unless_reset(lambda: mx.figure("workers_ready")), what="ready workers")
+    ready = mx.until(lambda: unless_reset(lambda: mx.metric("workers_ready")), what="ready workers")
     drained = len(mx.logged("draining"))
     mx.kill(signal.SIGHUP)
     line = mx.until(lambda: mx.logged(event)[before:], what=event)[-1]
@@ -117,8 +117,8 @@ def test_reloads_under_load_refuse_nobody_and_lose_nothing(server, peer):
     assert len(mx.delivered()) == 3000 + len(numbered)
     assert all(count == 1 for subject, count in subjects(mx).items() if subject.startswith("Subject: n"))
     mx.until(lambda: len(mx.workers()) == 2, what="end of the old workers")
-    mx.until(lambda: mx.figure("workers_ready") == 2, what="two workers")
-    mx.until(lambda: mx.figure("queue_messages") == 0, what="empty queue")
+    mx.until(lambda: mx.metric("workers_ready") == 2, what="two workers")
+    mx.until(lambda: mx.metric("queue_messages") == 0, what="empty queue")
 
 
 def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
@@ -135,12 +135,12 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
     client = mx.client()
     client.ask(UNKNOWN[0])
     assert client.timed(UNKNOWN[1])[0] >= 0.3
-    holds = mx.figure("tarpit_holds_total")
+    holds = mx.metric("tarpit_holds_total")
     mx.config.write_text("[tarpit]\ntime = 0\n")
     reload(mx)
     client = mx.client()
     assert client.ask(*UNKNOWN).startswith("550")
-    assert mx.figure("tarpit_holds_total") == holds, "it is not held any more"
+    assert mx.metric("tarpit_holds_total") == holds, "it is not held any more"
 
 
 def test_a_reload_moves_to_other_addresses_and_recipients(server):
@@ -180,7 +180,7 @@ def test_sigterm_lets_a_transaction_end_and_sends_idle_clients_away(server):
     held.ask(UNKNOWN[0])
     held.send(UNKNOWN[1])
     begun = time.monotonic()
-    mx.until(lambda: mx.figure("held_sessions") == 1, what="held session")
+    mx.until(lambda: mx.metric("held_sessions") == 1, what="held session")
     mx.kill(signal.SIGTERM)
     assert idle.reply().startswith("421 4.3.2")
     assert idle.reply() == ""
@@ -205,7 +205,7 @@ def test_draining_has_an_end(server):
     client.ask("MAIL FROM:<s@remote.tld>", "RCPT TO:<alice@example.test>", "DATA")
     held.ask(UNKNOWN[0])
     held.send(UNKNOWN[1])
-    mx.until(lambda: mx.figure("held_sessions") == 1, what="held session")
+    mx.until(lambda: mx.metric("held_sessions") == 1, what="held session")
     mx.kill(signal.SIGTERM)
     assert client.reply().startswith("421 4.3.2")
     assert held.reply().startswith("421 4.3.2"), "and not the refusal that it waits for"
@@ -220,7 +220,7 @@ def test_a_killed_worker_is_replaced_and_nobody_is_refused(server):
         for pid in old:
             os.kill(pid, signal.SIGKILL)
             mx.until(lambda pid=pid: pid not in mx.workers() and len(mx.workers()) == 2, what="another worker")
-            mx.until(lambda: mx.figure("workers_ready") == 2, what="two ready workers")
+            mx.until(lambda: mx.metric("workers_ready") == 2, what="two ready workers")
             assert mx.client().deliver()[:3] == "250"
         seen = sum(probe.results.values())
         mx.until(lambda: sum(probe.results.values()) > seen + 20, what="more connections")
@@ -229,6 +229,6 @@ def test_a_killed_worker_is_replaced_and_nobody_is_refused(server):
     assert probe.results["220"] > 20
     assert sum(count for result, count in probe.results.items() if result != "220") <= 4, probe.results
     assert not set(old) & set(mx.workers())
-    assert mx.figure("worker_restarts_total") == 2
+    assert mx.metric("worker_restarts_total") == 2
     mx.until(lambda: len(mx.delivered()) == 2, what="both messages")
-    assert mx.figure("connections") >= 0
+    assert mx.metric("connections") >= 0

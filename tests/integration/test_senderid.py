@@ -135,7 +135,7 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
         assert message.get_all("Received-SPF")[-1].startswith(f"{status.lower()} (mx.example.test: ")
     assert names.questions.count(("pass.test", "TXT")) == 1
     for word, status in STATUSES.items():
-        assert mx.figure(f'senderid_results_total{{scope="pra",status="{status}"}}') == list(STATUSES.values()).count(
+        assert mx.metric(f'senderid_results_total{{scope="pra",status="{status}"}}') == list(STATUSES.values()).count(
             status
         ), word
     client.ask("QUIT")
@@ -176,7 +176,7 @@ def test_a_refusal_is_held_in_the_tarpit(checking):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject", TARPIT__TIME="0.4")
     client = outside(mx, "EHLO client")
     assert send(client, ["From: user@pass.test"]).startswith(TAKEN)
-    assert mx.figure("tarpit_holds_total") == 0
+    assert mx.metric("tarpit_holds_total") == 0
     begun = time.monotonic()
     assert send(client, ["From: user@fail.test"]) == EXPLAINED
     assert time.monotonic() - begun >= 0.4
@@ -206,7 +206,7 @@ def test_the_three_troubles(checking, names):
     assert status_of(found["c"]) is None
     assert found["c"]["Authentication-Results"] == "mx.example.test; none"
     assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["no source address"]
-    assert mx.figure("senderid_unchecked_total") == 1
+    assert mx.metric("senderid_unchecked_total") == 1
     assert ("pass.test", "TXT") not in names.questions
 
 
@@ -242,7 +242,7 @@ def test_bypassed_recipients_still_get_it(checking, action):
     assert [line["recipients"] for line in mx.logged("message-dropped")] == [
         ["alice@example.test", "x@all.example.test"]
     ]
-    assert mx.figure('senderid_actions_total{action="thinned"}') == 1
+    assert mx.metric('senderid_actions_total{action="thinned"}') == 1
 
 
 def test_plain_spf(checking):
@@ -298,7 +298,7 @@ def test_dead_name_servers(checking, names):
     client = outside(mx, "EHLO client")
     for number in range(10):
         assert send(client, [f"From: user@dead{number}.test", f"Subject: {number}"]).startswith(TAKEN)
-    assert mx.figure('dns_failures_total{reason="broken"}') > 0, "after some silence nobody is waited for"
+    assert mx.metric('dns_failures_total{reason="broken"}') > 0, "after some silence nobody is waited for"
     assert {status_of(message) for message in delivered(mx, 10).values()} == {"TempError"}
     names.set("", fault=None)
 
@@ -396,7 +396,7 @@ def test_a_submitter_that_is_not_permitted_is_refused_at_mail(checking, names):
     assert client.ask("MAIL FROM:<> SUBMITTER=user@missing.test") == "550 5.7.1 Submitter not allowed."
     assert send(client, ["From: user@pass.test"], parameters=" SUBMITTER=user@pass.test").startswith(TAKEN)
     assert ("why.fail.test", "TXT") in names.questions
-    assert mx.figure('senderid_actions_total{action="refused"}') == 2
+    assert mx.metric('senderid_actions_total{action="refused"}') == 2
 
 
 def test_mail_from_this_host_has_no_status(checking, names):

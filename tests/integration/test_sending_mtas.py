@@ -128,7 +128,7 @@ def test_each_message_of_a_real_exim_arrives_once(server, exim, kept):
     mx.until(mx.empty, what="empty spool")
     names = Counter(email.message_from_bytes(path.read_bytes())["Message-ID"] for path in mx.delivered())
     assert names == {f"<{number}@remote.test>": 1 for number in range(MESSAGES)}
-    assert mx.figure("messages_accepted_total") == MESSAGES
+    assert mx.metric("messages_accepted_total") == MESSAGES
 
 
 @pytest.mark.peer("exim4")
@@ -138,4 +138,4 @@ def test_a_real_exim_reports_a_refused_recipient_once_it_was_held(server, exim):
     sender.run("-odq", "-bS", stdin=batch(1).replace(ALICE, "nobody@example.test"))
     sender.run("-qq")
     assert "550 5.1.1 User unknown" in sender.log()
-    assert mx.figure("tarpit_disconnected_total") == 0
+    assert mx.metric("tarpit_disconnected_total") == 0

@@ -24,7 +24,7 @@ def hold(server, *commands):
 
 
 def held(server, count):
-    server.until(lambda: server.figure("held_sessions") == count, what=f"{count} held sessions")
+    server.until(lambda: server.metric("held_sessions") == count, what=f"{count} held sessions")
 
 
 def memory(server):
@@ -80,7 +80,7 @@ def test_5yz_replies_wait_each_for_itself_and_no_others(server):
         "354",
         "250",
     ]
-    assert mx.figure("tarpit_holds_total") == len(slow), "none of these was held"
+    assert mx.metric("tarpit_holds_total") == len(slow), "none of these was held"
 
 
 def test_a_pipelined_group_gets_its_earlier_replies_first_and_each_hold_in_turn(server):
@@ -97,7 +97,7 @@ def test_a_pipelined_group_gets_its_earlier_replies_first_and_each_hold_in_turn(
     assert replies[2] == "550 5.1.1 User unknown"
     for index, least in enumerate([0, 0, 0.5, 1.0, 1.0, 1.5, 1.5]):
         assert least <= times[index], (replies, times)
-    assert mx.figure("tarpit_holds_total") == 3
+    assert mx.metric("tarpit_holds_total") == 3
 
 
 def test_three_unknown_in_one_segment_take_five_ten_and_fifteen_seconds(server):
@@ -140,7 +140,7 @@ def test_a_good_recipient_elsewhere_is_answered_at_once_meanwhile(server):
     held(mx, 5)
     other = mx.client()
     assert other.ask(MAIL, KNOWN) == "250 2.1.5 alice@example.test"
-    assert mx.figure("held_sessions") == 5
+    assert mx.metric("held_sessions") == 5
     assert all(client.silent(0.01) for client in waiting)
 
 
@@ -148,14 +148,14 @@ def test_exempt_networks_are_never_held(server):
     mx = server(MAILMOAT_TARPIT__TIME="5", MAILMOAT_TARPIT__EXEMPT_NETWORKS="192.0.2.0/24,127.0.0.0/8")
     client = hold(mx)
     assert client.reply() == "550 5.1.1 User unknown"
-    assert mx.figure("tarpit_holds_total") == 0
+    assert mx.metric("tarpit_holds_total") == 0
 
 
 def test_a_session_that_has_used_up_its_delay_is_closed(server):
     mx = server(MAILMOAT_TARPIT__TIME="0.2", MAILMOAT_TARPIT__MAX_SESSION="0.5")
     client = hold(mx, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     assert [reply[:9] for reply in client.replies(4)] == ["550 5.1.1", "550 5.1.1", "421 4.7.0", ""]
-    mx.until(lambda: mx.figure("tarpit_session_limit_total") == 1, what="session limit in the figures")
+    mx.until(lambda: mx.metric("tarpit_session_limit_total") == 1, what="session limit in the metrics")
     mx.stop()
     unbounded = server(MAILMOAT_TARPIT__TIME="0.1", MAILMOAT_TARPIT__MAX_SESSION="0")
     assert [reply[:9] for reply in hold(unbounded, *[UNKNOWN] * 6).replies(6)] == ["550 5.1.1"] * 6
@@ -169,7 +169,7 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
     for count in range(1, 13):
         clients.append(hold(mx))
         held(mx, min(count, 8))
-        mx.until(lambda count=count: mx.figure("tarpit_shed_total") == max(0, count - 8), what="shed count")
+        mx.until(lambda count=count: mx.metric("tarpit_shed_total") == max(0, count - 8), what="shed count")
     for client in clients[:4]:
         assert client.reply().startswith("421 4.7.0")
         assert client.reply() == ""
@@ -187,9 +187,9 @@ def test_a_client_that_resets_while_held_is_gone_and_its_place_is_kept(server, a
     client.socket.sendall(b"NOOP\r\n" * (ahead // 6))
     held(mx, 1)
     client.close()
-    mx.until(lambda: mx.figure("tarpit_disconnected_total") == 1, what="notice of the reset")
-    assert mx.figure("held_sessions") == 1
-    assert mx.figure("connections") == 1
+    mx.until(lambda: mx.metric("tarpit_disconnected_total") == 1, what="notice of the reset")
+    assert mx.metric("held_sessions") == 1
+    assert mx.metric("connections") == 1
     assert mx.logged("session-ended")[-1]["reason"] == "disconnected"
 
 
@@ -210,7 +210,7 @@ def test_the_place_of_one_that_left_is_given_back_when_its_hold_is_over(server, 
     held(mx, 0)
     for client in mx.clients:
         client.close()
-    mx.until(lambda: mx.figure("connections") == 0, what="no connection")
+    mx.until(lambda: mx.metric("connections") == 0, what="no connection")
 
 
 def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(server):
@@ -224,8 +224,8 @@ def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(serv
             client.socket.send(b"FOO\r\n" * 10_000)
     client.close()
     held(mx, 0)
-    assert mx.figure("tarpit_disconnected_total") == 1
-    assert mx.figure("tarpit_holds_total") <= 3
+    assert mx.metric("tarpit_disconnected_total") == 1
+    assert mx.metric("tarpit_holds_total") <= 3
 
 
 def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
@@ -252,7 +252,7 @@ def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
     assert max(sent) < 20_000_000, "the server reads on while it holds"
     grown = memory(mx) - before
     assert grown < 20 * 64 + 1024, f"{grown} KiB more for 20 held clients"
-    assert mx.figure("held_sessions") == 20, "too slow to prove anything"
+    assert mx.metric("held_sessions") == 20, "too slow to prove anything"
     client = clients[0]
     client.socket.settimeout(60)
     assert client.reply()[:3] == "500"
@@ -270,8 +270,8 @@ def test_five_hundred_held_sessions_cost_other_clients_nothing(server):
     client = mx.client()
     for number in range(100):
         assert client.deliver(f"Subject: {number}\r\n\r\nx")[:3] == "250"
-    assert mx.figure("held_sessions") == 500, "all are still held when the messages are there"
+    assert mx.metric("held_sessions") == 500, "all are still held when the messages are there"
     assert all(client.reply() == "550 5.1.1 User unknown" for client in waiting)
     held(mx, 0)
     mx.until(lambda: len(mx.delivered()) == 100, what="100 messages delivered")
-    assert mx.figure("tarpit_seconds_total") == 10_000
+    assert mx.metric("tarpit_seconds_total") == 10_000

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mailmoat import metrics
+from mailmoat.metrics import IDLE_CLOSED, WORKERS_STRESSED
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -48,7 +48,7 @@ class Crowd:
         """Those that were told to make way, in the order they came."""
         return [name for name, (_, heard) in self.clients.items() if heard[-2:] == [GONE, "closes"]]
 
-    def figure(self, index):
+    def metric(self, index):
         return self.world.shared.sum(index)
 
 
@@ -78,14 +78,14 @@ def test_the_longest_idle_without_a_transaction_goes_first(crowd):
     crowd.clients["a"][0].send(b"NOOP\r\n")
     crowd.wait(2)
     assert not crowd.gone()
-    assert crowd.figure(metrics.WORKERS_STRESSED) == 0
+    assert crowd.metric(WORKERS_STRESSED) == 0
     order = []
     for number in range(6):
         crowd.come(f"new {number}", DATA)
         order += [name for name in crowd.gone() if name not in order]
     assert order == ["b", "c", "a", "in a transaction"]
-    assert crowd.figure(metrics.IDLE_CLOSED) == 4
-    assert crowd.figure(metrics.WORKERS_STRESSED) == 1
+    assert crowd.metric(IDLE_CLOSED) == 4
+    assert crowd.metric(WORKERS_STRESSED) == 1
     assert [name for name, _ in crowd.world.log if name.startswith("stress")] == ["stress-began"]
     # And the one in DATA ends its message.
     crowd.clients["in data"][0].send(b".\r\n")
@@ -104,10 +104,10 @@ def test_who_is_at_work_is_not_idle(crowd):
     crowd.fill(9)
     crowd.tick()
     assert not crowd.gone()
-    assert crowd.figure(metrics.IDLE_CLOSED) == 0
+    assert crowd.metric(IDLE_CLOSED) == 0
     crowd.wait(1)
     crowd.come("one more")
-    assert crowd.figure(metrics.IDLE_CLOSED) == 1, "one of them has been idle for a second now"
+    assert crowd.metric(IDLE_CLOSED) == 1, "one of them has been idle for a second now"
 
 
 def test_who_takes_no_replies_is_idle_and_gone_at_once(crowd):
@@ -124,7 +124,7 @@ def test_who_takes_no_replies_is_idle_and_gone_at_once(crowd):
     crowd.come("new", DATA)
     crowd.come("newer", DATA)
     assert [name for name, (_, heard) in crowd.clients.items() if heard[-1] == "aborts"] == ["deaf"]
-    assert crowd.figure(metrics.IDLE_CLOSED) == 1
+    assert crowd.metric(IDLE_CLOSED) == 1
 
 
 def test_a_trickle_of_octets_is_no_command(crowd):
@@ -158,7 +158,7 @@ def test_the_time_for_a_command_shrinks_under_stress_alone(crowd):
     assert [heard[-1][:3] for _, heard in crowd.clients.values()].count("354") == 10
     # Room again: no stress, the time is what it was.
     crowd.tick()
-    assert crowd.figure(metrics.WORKERS_STRESSED) == 0
+    assert crowd.metric(WORKERS_STRESSED) == 0
     assert [name for name, _ in crowd.world.log if name.startswith("stress")] == ["stress-began", "stress-ended"]
     crowd.come("patient")
     crowd.wait(60)
@@ -171,7 +171,7 @@ def test_at_the_limit_of_the_host_an_idle_one_makes_way_before_anybody_is_refuse
     crowd.come("idle")
     crowd.fill(8, DATA)
     crowd.tick()
-    assert crowd.figure(metrics.WORKERS_STRESSED) == 1
+    assert crowd.metric(WORKERS_STRESSED) == 1
     crowd.wait(1.5)
     crowd.world.transport.send(b"NOOP\r\n")
     crowd.come("new")

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from unittest import mock
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat._native import Address, address_key
 from mailmoat.directory.directory import Answer
+from mailmoat.metrics import AGENT_ERRORS, CONNECTIONS, HELD_SESSIONS, Metrics, share
 from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.pipeline import Pipeline
@@ -300,11 +301,11 @@ class World:
         self.messages = []
         self.directory = Known(known)
         self.store = Store(loop, loose_dir, self._kept)
-        self.shared = metrics.share(1, sources=64)
-        figures = metrics.Metrics(self.shared, 0)
+        self.shared = share(1, sources=64)
+        metrics = Metrics(self.shared, 0)
         self._others, self._peer, self._clients = others, peer, 1
         for _ in range(others):
-            figures.add(metrics.CONNECTIONS)
+            metrics.add(CONNECTIONS)
             self.shared.source_enter(0, ip_address(peer).packed)
         self.faults = []
         self._patches = (
@@ -319,17 +320,17 @@ class World:
         )
         with self.running():
             self.timers = Timers(loop, self.faults.append)
-            self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), figures)
+            self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), metrics)
             listed = (*agents(settings, self.directory), *(scripted(loop, *line) for line in agent_lines))
             self.receiver = Receiver(
                 loop=loop,
                 settings=settings,
-                pipeline=Pipeline(listed, lambda: figures.add(metrics.AGENT_ERRORS)),
+                pipeline=Pipeline(listed, lambda: metrics.add(AGENT_ERRORS)),
                 store=self.store,
                 timers=self.timers,
                 held=self.held,
-                stress=Stress(most, settings.limits, figures),
-                figures=figures,
+                stress=Stress(most, settings.limits, metrics),
+                metrics=metrics,
                 accepted=self.messages.append,
             )
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
@@ -383,8 +384,8 @@ class World:
         assert self.loop.faults == [], self.loop.faults
         assert self.receiver.connections == set()
         assert len(self.held) == 0
-        assert self.shared.sum(metrics.CONNECTIONS) == self._others
-        assert self.shared.sum(metrics.HELD_SESSIONS) == 0
+        assert self.shared.sum(CONNECTIONS) == self._others
+        assert self.shared.sum(HELD_SESSIONS) == 0
         assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, (
             "a source is not given back"
         )

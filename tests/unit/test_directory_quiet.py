@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat._native import Address
 from mailmoat.directory import snapshot
 from mailmoat.directory.directory import Answer
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.metrics import DIRECTORY_STATE, Metrics, share
 from mailmoat.supervisor import refresh as module
 from mailmoat.supervisor.refresh import Refresh
 
@@ -48,7 +49,7 @@ class World:
         self.lines: list[tuple[str, dict]] = []
         self.source = directory / "recipients"
         self.snapshot = directory / SNAPSHOT_NAME
-        self.figures = metrics.Metrics(metrics.share(1, sources=1), 1)
+        self.metrics = Metrics(share(1, sources=1), 1)
         monkeypatch.setattr(clock, "monotonic", lambda: self.now)
         monkeypatch.setattr(clock, "wall_ms", lambda: int((1_700_000_000 + self.now) * 1000))
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
@@ -71,8 +72,8 @@ class World:
         """So many seconds, turn by turn as the supervisor does."""
         until = self.now + seconds
         while True:
-            self.refresh.turn(lambda: None, self.figures)
-            self.refresh.turn(lambda: None, self.figures)  # takes what the child said
+            self.refresh.turn(lambda: None, self.metrics)
+            self.refresh.turn(lambda: None, self.metrics)  # takes what the child said
             if self.now >= until:
                 return
             self.now += 1.0
@@ -86,8 +87,8 @@ class World:
 
     @property
     def state(self) -> list[str]:
-        row = self.figures.shared.row(1)
-        return [state for state, figure in metrics.DIRECTORY_STATE.items() if row[figure]]
+        row = self.metrics.shared.row(1)
+        return [state for state, metric in DIRECTORY_STATE.items() if row[metric]]
 
 
 def held_to_its_mode(compile_directory):

@@ -10,7 +10,16 @@ import pytest
 import uvloop
 from tests.nameserver import NameServer
 
-from mailmoat import clock, metrics
+from mailmoat import clock
+from mailmoat.metrics import (
+    DNS_CACHE_HITS,
+    DNS_CIRCUITS_OPEN,
+    DNS_FAILURES,
+    DNS_QUESTIONS,
+    DNS_SERVERS_SILENT,
+    Metrics,
+    share,
+)
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.tree import DnsSettings
@@ -46,10 +55,10 @@ def dead_port():
     yield f"127.0.0.1:{port}"
 
 
-def resolver(*servers, figures=None, **settings):
+def resolver(*servers, metrics=None, **settings):
     named = {"timeout": TIMEOUT, "lifetime": 2.5 * TIMEOUT} | settings
     return DnsResolver(
-        DnsSettings(servers=tuple(getattr(server, "address", server) for server in servers), **named), figures
+        DnsSettings(servers=tuple(getattr(server, "address", server) for server in servers), **named), metrics
     )
 
 
@@ -259,24 +268,24 @@ def test_other_servers_of_the_system_are_asked_as_soon_as_they_are_named(server,
 # --- what is dead is left alone ---
 
 
-def figures_of_one_worker():
-    shared = metrics.share(1, sources=1)
-    return metrics.Metrics(shared, 0), shared.sum
+def metrics_of_one_worker():
+    shared = share(1, sources=1)
+    return Metrics(shared, 0), shared.sum
 
 
 def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, monkeypatch):
     server.set("dead.test", fault="drop")
-    figures, shown = figures_of_one_worker()
+    metrics, shown = metrics_of_one_worker()
 
     async def whole():
-        asked = resolver(server, figures=figures, failures=3, open_time=30, timeout=3, lifetime=3)
+        asked = resolver(server, metrics=metrics, failures=3, open_time=30, timeout=3, lifetime=3)
         dead = [asyncio.create_task(ask(asked, f"a{number}.dead.test")) for number in range(40)]
         for number in range(20):
             answer, _ = await ask(asked, f"n{number}.test")
             assert answer == NoName(60)
         assert {answer for answer, _ in await asyncio.gather(*dead)} == {Failed(Failure.TIMEOUT)}
         await settled(asked)
-        assert shown(metrics.DNS_CIRCUITS_OPEN) == 1
+        assert shown(DNS_CIRCUITS_OPEN) == 1
         before = len(server.questions)
         assert asked.cached("new.dead.test", "A") == Failed(Failure.BROKEN)
         assert (await ask(asked, "new.dead.test"))[0] == Failed(Failure.BROKEN)
@@ -291,7 +300,7 @@ def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, 
         answers = [answer for answer, _ in await asyncio.gather(*(ask(asked, name) for name in names))]
         assert answers == [NoName(60)] + [Failed(Failure.BROKEN)] * 4
         assert (await ask(asked, "y.dead.test"))[0] == NoName(60)
-        assert shown(metrics.DNS_CIRCUITS_OPEN) == 0
+        assert shown(DNS_CIRCUITS_OPEN) == 0
         await asked.close()
 
     uvloop.run(whole())
@@ -319,10 +328,10 @@ def test_a_dead_name_costs_its_neighbours_nothing(server, suffix):
     dead, alive = f"dead.{suffix}", f"alive.{suffix}"
     server.add(f"alive.{suffix}", "A", "192.0.2.1")
     server.set(dead, fault="drop")
-    figures, shown = figures_of_one_worker()
+    metrics, shown = metrics_of_one_worker()
 
     async def whole():
-        asked = resolver(server, failures=3, figures=figures)
+        asked = resolver(server, failures=3, metrics=metrics)
         hosts = [dead, *(f"a{number}.{dead}" for number in range(4))]
         assert {answer for answer, _ in await asyncio.gather(*(ask(asked, host, "A") for host in hosts))} == {
             Failed(Failure.TIMEOUT)
@@ -330,7 +339,7 @@ def test_a_dead_name_costs_its_neighbours_nothing(server, suffix):
         await settled(asked)
         is_zone = names.zone(dead) == dead
         assert (await ask(asked, alive, "A"))[0] == Found(("192.0.2.1",), 300)
-        assert shown(metrics.DNS_CIRCUITS_OPEN) == is_zone
+        assert shown(DNS_CIRCUITS_OPEN) == is_zone
         assert (names.zone(dead), "SOA") in server.questions
         await asyncio.gather(*(ask(asked, dead, kind) for kind in ("MX", "TXT")))
         assert asked.cached(dead, "AAAA") == Failed(Failure.BROKEN)
@@ -356,14 +365,14 @@ def test_dead_zones_are_not_taken_for_dead_servers(server):
 
 
 def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
-    figures, shown = figures_of_one_worker()
+    metrics, shown = metrics_of_one_worker()
 
     async def whole(server):
         server.set("", fault="drop")
-        asked = resolver(server, figures=figures, failures=3, open_time=30)
+        asked = resolver(server, metrics=metrics, failures=3, open_time=30)
         await asyncio.gather(*(ask(asked, f"a.n{number}.test") for number in range(3)))
         await asked._life._check
-        assert shown(metrics.DNS_SERVERS_SILENT) == 1
+        assert shown(DNS_SERVERS_SILENT) == 1
         assert len(asked._zones) == 0
         before = len(server.questions)
         assert asked.cached("b.test", "A") == Failed(Failure.BROKEN)
@@ -375,7 +384,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         server.set("")
         assert (await ask(asked))[0] == Failed(Failure.BROKEN)
         await asked._life._check
-        assert shown(metrics.DNS_SERVERS_SILENT) == 0
+        assert shown(DNS_SERVERS_SILENT) == 0
         assert server.questions[before:] == [("", "SOA")]
         assert (await ask(asked))[0] == FOUND
         await asked.close()
@@ -385,11 +394,11 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
 
 
 def test_what_is_counted(server):
-    figures, shown = figures_of_one_worker()
+    metrics, shown = metrics_of_one_worker()
     server.set("bad.test", fault="servfail")
 
     async def whole():
-        asked = resolver(server, figures=figures)
+        asked = resolver(server, metrics=metrics)
         await asyncio.gather(*(ask(asked) for _ in range(3)))
         await ask(asked)
         await ask(asked, "bad.test")
@@ -398,7 +407,7 @@ def test_what_is_counted(server):
         await asked.close()
 
     uvloop.run(whole())
-    assert shown(metrics.DNS_QUESTIONS) == 2
-    assert shown(metrics.DNS_CACHE_HITS) == 1
-    failures = {reason: shown(index) for reason, index in metrics.DNS_FAILURES.items() if shown(index)}
+    assert shown(DNS_QUESTIONS) == 2
+    assert shown(DNS_CACHE_HITS) == 1
+    failures = {reason: shown(index) for reason, index in DNS_FAILURES.items() if shown(index)}
     assert failures == {"servfail": 1, "malformed": 1, "budget": 1}

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.job import CLOSED, DELIVERED, FAILED, PENDING
 from mailmoat.delivery.queue import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
+from mailmoat.metrics import Metrics, index, share
 from mailmoat.settings import DeliverySettings, NdrSettings, Settings
 
 DEFERRED = 0
@@ -46,8 +47,8 @@ class Partition:
         self.diary.append(("settle", queue_id, outcomes, due, attempts))
         message = self.messages[queue_id]
         states = list(message.recipients)
-        for index, state, reply in outcomes:
-            states[index] = (states[index][0], state, reply)
+        for place, state, reply in outcomes:
+            states[place] = (states[place][0], state, reply)
         message.recipients = states
 
     def remove(self, queue_id):
@@ -93,10 +94,10 @@ class World:
     def __init__(self, settings):
         self.now, self.timers, self.keys, self.soon, self.diary = 1_000_000.0, {}, 0, [], []
         self.partition, self.transport = Partition(self.diary), Transport()
-        self.shared = metrics.share(1, sources=1)
+        self.shared = share(1, sources=1)
         loop = SimpleNamespace(call_soon=lambda call, *arguments: self.soon.append((call, arguments)))
-        figures = metrics.Metrics(self.shared, 0)
-        self.scheduler = Scheduler(loop, settings, Store(self.partition), self, figures, transport=self.transport)
+        metrics = Metrics(self.shared, 0)
+        self.scheduler = Scheduler(loop, settings, Store(self.partition), self, metrics, transport=self.transport)
 
     # the timers
 
@@ -156,8 +157,8 @@ class World:
     def steps(self, *kinds):
         return [entry for entry in self.diary if entry[0] in kinds]
 
-    def figure(self, name, value=""):
-        return self.shared.sum(metrics.index(name, value))
+    def metric(self, name, value=""):
+        return self.shared.sum(index(name, value))
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_what_was_accepted_is_tried_from_memory_and_removed(world):
     w.finish((DELIVERED, OK))
     assert w.diary == [("remove", "a")]
     assert (w.scheduler.active, w.scheduler.waiting, w.timers) == (0, 0, {})
-    assert w.figure("mailmoat_attempts_total", "delivered") == 1
+    assert w.metric("mailmoat_attempts_total", "delivered") == 1
 
 
 def test_no_more_are_in_memory_than_there_is_room_and_the_rest_follow_in_order(world):
@@ -446,7 +447,7 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     w.advance(60)
     w.finish((FAILED, NEVER))
     assert [entry[0] for entry in w.diary] == ["insert", "settle", "remove", "load", "insert", "remove"]
-    assert w.figure("mailmoat_reports_total") == 2
+    assert w.metric("mailmoat_reports_total") == 2
     assert [line["recipients"] for line in events(lines, "report-made")] == [["u1@b.test"], ["u2@b.test"]]
 
 
@@ -512,7 +513,7 @@ def test_recipients_accepted_to_be_reported_were_refused_by_us_not_by_the_next_h
     assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; bad@b.test"]
     assert fields[1]["Remote-MTA"] is None
     assert fields[1]["Status"] == "5.1.1"
-    assert w.figure("mailmoat_attempts_total", "failed") == 0, "nobody attempted it"
+    assert w.metric("mailmoat_attempts_total", "failed") == 0, "nobody attempted it"
 
 
 def test_expiry_is_reported_as_such_whatever_the_last_reply_was(world):

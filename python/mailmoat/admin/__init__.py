@@ -1,1 +1,1 @@
-"""Figures and health over HTTP, in a process of their own: `process.run` serves `app.application` on the admin address."""
+"""Metrics and health over HTTP, in a process of their own: `process.run` serves `app.application` on the admin address."""

@@ -1,13 +1,23 @@
 """Whether the server does its work, decided from the shared memory alone; pure, never fails.
 
-A worker counts once it has said that it accepts connections; when it dies its figures are given back and it counts no more.
+A worker counts once it has said that it accepts connections; when it dies its metrics are given back and it counts no more.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mailmoat import metrics
+from mailmoat.metrics import (
+    DIRECTORIES_OK,
+    DIRECTORY_AGE,
+    DIRECTORY_ENTRIES,
+    DIRECTORY_STATE,
+    PARTITIONS_NEWER,
+    SPOOLS_HEALTHY,
+    WORKERS_READY,
+    WORKERS_STRESSED,
+    WORKERS_WANTED,
+)
 
 if TYPE_CHECKING:
     from mailmoat._native import Shared
@@ -29,26 +39,26 @@ class Health(NamedTuple):
 def judge(shared: Shared) -> Health:
     """The health of the server now."""
     rows = [shared.row(slot) for slot in range(shared.slots)]
-    wanted = sum(row[metrics.WORKERS_WANTED] for row in rows)
-    ready = [row for row in rows if row[metrics.WORKERS_READY]]
+    wanted = sum(row[WORKERS_WANTED] for row in rows)
+    ready = [row for row in rows if row[WORKERS_READY]]
     reasons = []
     if not ready:
         reasons.append("no worker ready")
-    if any(not row[metrics.SPOOLS_HEALTHY] for row in ready):
+    if any(not row[SPOOLS_HEALTHY] for row in ready):
         reasons.append("spool unhealthy")
-    if any(not row[metrics.DIRECTORIES_OK] for row in ready):
+    if any(not row[DIRECTORIES_OK] for row in ready):
         reasons.append("recipient directory not available")
     directory = _directory(rows)
     if reasons:
         return Health("failing", reasons, wanted, len(ready), directory)
     if len(ready) < wanted:
         reasons.append(f"{wanted - len(ready)} of {wanted} workers not ready")
-    stressed = sum(row[metrics.WORKERS_STRESSED] for row in ready)
+    stressed = sum(row[WORKERS_STRESSED] for row in ready)
     if stressed:
         reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
     if directory.get("state") == "refused":
         reasons.append("recipient file refused, an older one is in force")
-    if newer := sum(row[metrics.PARTITIONS_NEWER] for row in ready):
+    if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         reasons.append(f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on")
     return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory)
 
@@ -57,11 +67,11 @@ def _directory(rows: list[list[int]]) -> dict[str, str | int]:
     def greatest(index: int) -> int:
         return max(row[index] for row in rows)
 
-    states = [state for state, index in metrics.DIRECTORY_STATE.items() if greatest(index)]
+    states = [state for state, index in DIRECTORY_STATE.items() if greatest(index)]
     if not states:
         return {}
     return {
         "state": states[0],
-        "entries": greatest(metrics.DIRECTORY_ENTRIES),
-        "age": greatest(metrics.DIRECTORY_AGE),
+        "entries": greatest(DIRECTORY_ENTRIES),
+        "age": greatest(DIRECTORY_AGE),
     }

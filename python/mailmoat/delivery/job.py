@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
 from mailmoat.delivery import retry
 from mailmoat.delivery.attempt import DEFERRED
+from mailmoat.metrics import ATTEMPTS, REPORTS
 from mailmoat.reports import governor, make
 from mailmoat.reports.dsn import Failure
 
@@ -93,7 +94,7 @@ class Delivery:
     def reported(self, made: Message, addresses: list[str]) -> None:
         """The report is in the spool."""
         scheduler = self.waiting.scheduler
-        scheduler.figures.add(metrics.REPORTS)
+        scheduler.metrics.add(REPORTS)
         recipients = [address for address, _, _ in made.recipients]
         maillog.report_made(queue_id=made.queue_id, about=self.message.queue_id, to=recipients, recipients=addresses)
         self._conclude(CLOSED)
@@ -178,7 +179,7 @@ class Delivery:
     def _log(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
         recipients = self.message.recipients
         for _, state, _ in outcomes:
-            self.waiting.scheduler.figures.add(metrics.ATTEMPTS[WORDS[state]])
+            self.waiting.scheduler.metrics.add(ATTEMPTS[WORDS[state]])
         maillog.delivery_attempt(
             queue_id=self.message.queue_id,
             session=self.message.session_id,

@@ -52,7 +52,7 @@ class Scheduler:
         settings: Settings,
         store: SpoolStore,
         timers: Timers,
-        figures: Metrics,
+        metrics: Metrics,
         *,
         transport: Transport,
     ) -> None:
@@ -60,7 +60,7 @@ class Scheduler:
         self.settings = settings
         self.store = store
         self.timers = timers
-        self.figures = figures
+        self.metrics = metrics
         self.inside = Networks(settings.relay.networks)
         """Clients whose messages go back to them whole."""
         self._transport = transport

@@ -14,7 +14,16 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from mailmoat import _native, clock, maillog, metrics
+from mailmoat import _native, clock, maillog
+from mailmoat.metrics import (
+    MESSAGES_ACCEPTED,
+    OCTETS_ACCEPTED,
+    REPLIES,
+    TARPIT_DISCONNECTED,
+    TARPIT_HOLDS,
+    TARPIT_SESSION_LIMIT,
+    TARPIT_TIME,
+)
 from mailmoat.net.proxy import Malformed, ProxyHeader
 from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.receive.held import Hold
@@ -135,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
             receiver.give_back(self._source)
         else:
             self._hold = None
-            receiver.figures.add(metrics.TARPIT_DISCONNECTED)
+            receiver.metrics.add(TARPIT_DISCONNECTED)
             hold.abandoned(partial(receiver.give_back, self._source))
 
     def pause_writing(self) -> None:
@@ -223,8 +232,8 @@ class Connection(asyncio.BufferedProtocol):
                 queue_id=message.queue_id,
                 octets=message.size,
             )
-            receiver.figures.add(metrics.MESSAGES_ACCEPTED)
-            receiver.figures.add(metrics.OCTETS_ACCEPTED, message.size)
+            receiver.metrics.add(MESSAGES_ACCEPTED)
+            receiver.metrics.add(OCTETS_ACCEPTED, message.size)
             receiver.accepted(message)
         if session is None or self._transport.is_closing():
             return  # It is delivered all the same; the peer may send it again (RFC 5321 6.1).
@@ -414,8 +423,8 @@ class Connection(asyncio.BufferedProtocol):
     def _begin_hold(self, session: _native.Session) -> None:
         receiver = self._receiver
         hold = session.hold
-        receiver.figures.add(metrics.TARPIT_HOLDS)
-        receiver.figures.add(metrics.TARPIT_TIME, hold)
+        receiver.metrics.add(TARPIT_HOLDS)
+        receiver.metrics.add(TARPIT_TIME, hold)
         receiver.timers.cancel(self._timer)
         self._hold = Hold(self, receiver.held)
         self._timer = receiver.timers.after(hold / 1000, self._hold)
@@ -496,11 +505,11 @@ class Connection(asyncio.BufferedProtocol):
     def _log(self, session: _native.Session) -> None:
         receiver = self._receiver
         replies = session.replies
-        for digit, figure in metrics.REPLIES:
+        for digit, metric in REPLIES:
             if replies[digit]:
-                receiver.figures.add(figure, replies[digit])
+                receiver.metrics.add(metric, replies[digit])
         if session.delays_spent:
-            receiver.figures.add(metrics.TARPIT_SESSION_LIMIT)
+            receiver.metrics.add(TARPIT_SESSION_LIMIT)
         duration = clock.monotonic() - self._started
         self._record.write(session, session_id=self.session_id, client=self.peer, duration=duration)
 

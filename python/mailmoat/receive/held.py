@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from mailmoat import clock, metrics
+from mailmoat import clock
+from mailmoat.metrics import HELD_SESSIONS, TARPIT_SHED, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,14 +72,12 @@ class Hold:
 class HeldSessions:
     """Holds in the order they began."""
 
-    def __init__(
-        self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], figures: metrics.Metrics
-    ) -> None:
+    def __init__(self, shared: Shared, slot: int, max_held: int, wakers: Sequence[int], metrics: Metrics) -> None:
         self._shared = shared
         self._slot = slot
         self._max_held = max_held
         self._wakers = wakers
-        self._figures = figures
+        self._metrics = metrics
         self._held: dict[Hold, int] = {}
 
     def __len__(self) -> int:
@@ -88,7 +87,7 @@ class HeldSessions:
         """A reply is held from now on; may shed the host's longest hold."""
         self._held[hold] = clock.monotonic_ms()
         self._publish()
-        if self._max_held and self._shared.sum(metrics.HELD_SESSIONS) > self._max_held:
+        if self._max_held and self._shared.sum(HELD_SESSIONS) > self._max_held:
             slot = self._shared.oldest_held()
             if slot is None or slot == self._slot:
                 self._shed()
@@ -110,10 +109,10 @@ class HeldSessions:
     def _shed(self) -> None:
         oldest = next(iter(self._held), None)
         if oldest is not None:
-            self._figures.add(metrics.TARPIT_SHED)
+            self._metrics.add(TARPIT_SHED)
             oldest.shed()
 
     def _publish(self) -> None:
         oldest = next(iter(self._held.values()), 0)
-        self._figures.set(metrics.HELD_SESSIONS, len(self._held))
+        self._metrics.set(HELD_SESSIONS, len(self._held))
         self._shared.set_oldest_held(self._slot, oldest)

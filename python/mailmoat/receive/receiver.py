@@ -1,4 +1,4 @@
-"""What the connections of one worker share: settings, the session machines' configuration, policy, store, timers, figures.
+"""What the connections of one worker share: settings, the session machines' configuration, policy, store, timers, metrics.
 
 Made once per worker by worker.py. Knows the open connections, admits new ones within the limits, and counts.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
-from mailmoat import _native, clock, metrics
+from mailmoat import _native, clock
+from mailmoat.metrics import CONNECTIONS, CONNECTIONS_REFUSED, RECIPIENTS_REFUSED, SESSIONS, SOURCES_FULL, Metrics
 from mailmoat.net.address import Networks
 from mailmoat.policy.agent import Stage
 from mailmoat.policy.tarpit import Tarpit
@@ -52,7 +53,7 @@ class Receiver:
         timers: Timers,
         held: HeldSessions,
         stress: Stress,
-        figures: metrics.Metrics,
+        metrics: Metrics,
         accepted: Callable[[Message], None],
     ) -> None:
         self.loop = loop
@@ -62,7 +63,7 @@ class Receiver:
         self.timers = timers
         self.held = held
         self.stress = stress
-        self.figures = figures
+        self.metrics = metrics
         self.accepted = accepted
         self.tarpit = Tarpit(settings.tarpit)
         self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
@@ -73,7 +74,7 @@ class Receiver:
         self._proxies = Networks(settings.listen_proxy_networks)
         self._inside = Networks((*settings.relay.networks, *settings.senderid.internal_servers))
         self._firewall = _native.HeaderFirewall(settings.hostname, OURS)
-        self._shared: Shared = figures.shared
+        self._shared: Shared = metrics.shared
         self._sessions = 0
         self._date = (0, "")
 
@@ -84,7 +85,7 @@ class Receiver:
     def next_session_id(self) -> str:
         """Unique among all sessions of the host, for ever: the partition's tag and a number."""
         self._sessions += 1
-        self.figures.add(metrics.SESSIONS)
+        self.metrics.add(SESSIONS)
         return f"{self.store.partition.tag}-{self._sessions:x}"
 
     def date(self, now_ms: int) -> str:
@@ -98,7 +99,7 @@ class Receiver:
         """A connection is there."""
         self.stress.opened(len(self.connections) + 1)
         self.connections.add(connection)
-        self.figures.add(metrics.CONNECTIONS)
+        self.metrics.add(CONNECTIONS)
 
     def closed(self, connection: Connection) -> None:
         """It is gone; what it took of the limits it still has, until `give_back`."""
@@ -107,9 +108,9 @@ class Receiver:
 
     def give_back(self, source: bytes) -> None:
         """A connection takes its place no longer; `source` is what `admit` gave."""
-        self.figures.add(metrics.CONNECTIONS, -1)
+        self.metrics.add(CONNECTIONS, -1)
         if source:
-            self._shared.source_leave(self.figures.slot, source)
+            self._shared.source_leave(self.metrics.slot, source)
 
     def may_speak_proxy(self, peer: str) -> bool:
         """Whether the host at this address may tell us who its client is."""
@@ -122,19 +123,19 @@ class Receiver:
     def admit(self, peer: str) -> tuple[bytes, str]:
         """Count a session of this source: what to `give_back`, and why it is refused, if it is."""
         limits = self.settings.limits
-        crowded = limits.connections and self._shared.sum(metrics.CONNECTIONS) > limits.connections
+        crowded = limits.connections and self._shared.sum(CONNECTIONS) > limits.connections
         if crowded and not self.stress.make_room():
-            self.figures.add(metrics.CONNECTIONS_REFUSED["server"])
+            self.metrics.add(CONNECTIONS_REFUSED["server"])
             return b"", "Too many connections; try again later"
         if not limits.connections_per_source or not peer:
             return b"", ""
         source = socket.inet_pton(socket.AF_INET6 if ":" in peer else socket.AF_INET, peer)
-        count = self._shared.source_enter(self.figures.slot, source)
+        count = self._shared.source_enter(self.metrics.slot, source)
         if count == 0:
-            self.figures.add(metrics.SOURCES_FULL)
+            self.metrics.add(SOURCES_FULL)
             return b"", ""
         if count > limits.connections_per_source:
-            self.figures.add(metrics.CONNECTIONS_REFUSED["source"])
+            self.metrics.add(CONNECTIONS_REFUSED["source"])
             return source, "Too many connections from your address; try again later"
         return source, ""
 
@@ -142,7 +143,7 @@ class Receiver:
         """A recipient was refused by this rule of an agent."""
         reason = REASONS.get(rule)
         if reason is not None:
-            self.figures.add(metrics.RECIPIENTS_REFUSED[reason])
+            self.metrics.add(RECIPIENTS_REFUSED[reason])
 
 
 def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.SessionConfig:

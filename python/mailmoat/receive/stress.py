@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
+from mailmoat.metrics import CONNECTIONS, IDLE_CLOSED, WORKERS_STRESSED, Metrics
 
 if TYPE_CHECKING:
     from mailmoat.settings.tree import LimitsSettings
@@ -43,11 +44,11 @@ class Bound:
 class Stress:
     """One worker's idle connections and whether it is under stress; `most` connections are what its descriptors allow."""
 
-    def __init__(self, most: int, limits: LimitsSettings, figures: metrics.Metrics) -> None:
+    def __init__(self, most: int, limits: LimitsSettings, metrics: Metrics) -> None:
         self._own = Bound(most)
         self._host = Bound(limits.connections)
         self._seconds = min(limits.command_time or COMMAND_SECONDS, COMMAND_SECONDS)
-        self._figures = figures
+        self._metrics = metrics
         self._between: dict[Idle, float] = {}
         self._within: dict[Idle, float] = {}
         self._stressed = False
@@ -74,7 +75,7 @@ class Stress:
 
     def tick(self, connections: int) -> None:
         """A second has passed, and these many are open."""
-        host = self._figures.shared.sum(metrics.CONNECTIONS) if self._host.most else 0
+        host = self._metrics.shared.sum(CONNECTIONS) if self._host.most else 0
         if connections > self._own.near or host > self._host.near:
             self._begin(connections)
         elif self._stressed and connections <= self._own.roomy and host <= self._host.roomy:
@@ -91,17 +92,17 @@ class Stress:
         if connection is None or idle[connection] > clock.monotonic() - seconds:
             return False
         del idle[connection]
-        self._figures.add(metrics.IDLE_CLOSED)
+        self._metrics.add(IDLE_CLOSED)
         connection.make_way()
         return True
 
     def _begin(self, connections: int) -> None:
         if not self._stressed:
             self._stressed = True
-            self._figures.set(metrics.WORKERS_STRESSED, 1)
+            self._metrics.set(WORKERS_STRESSED, 1)
             maillog.event("stress-began", level="warning", connections=connections, limit=self._own.most)
 
     def _end(self, connections: int) -> None:
         self._stressed = False
-        self._figures.set(metrics.WORKERS_STRESSED, 0)
+        self._metrics.set(WORKERS_STRESSED, 0)
         maillog.event("stress-ended", connections=connections, limit=self._own.most)

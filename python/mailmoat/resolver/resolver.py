@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, metrics
+from mailmoat import clock
+from mailmoat.metrics import DNS_CACHE_HITS, DNS_CIRCUITS_OPEN, DNS_FAILURES, DNS_QUESTIONS, DNS_SERVERS_SILENT
 from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
 from mailmoat.resolver.cache import Cache, Key
@@ -30,9 +31,9 @@ FAILURE_TIME: Final = 1.0
 class DnsResolver:
     """`Resolver` on the servers of the settings, or of the system; `most` bounds the questions on their way, else `flights.MOST`."""
 
-    def __init__(self, settings: DnsSettings, figures: Metrics | None = None, most: int | None = None) -> None:
+    def __init__(self, settings: DnsSettings, metrics: Metrics | None = None, most: int | None = None) -> None:
         self._settings = settings
-        self._figures = figures
+        self._metrics = metrics
         self._servers = Servers(settings)
         self._cache = Cache(settings.cache_size)
         self._flights = Flights(self._ask, most)
@@ -66,7 +67,7 @@ class DnsResolver:
         """What the cache says, or why this is not asked; None when it is."""
         answer = self._cache.get(key, clock.monotonic())
         if answer is not None:
-            self._count(metrics.DNS_CACHE_HITS)
+            self._count(DNS_CACHE_HITS)
             return answer
         if key in self._flights:
             return None
@@ -86,7 +87,7 @@ class DnsResolver:
         name, kind = key
         if self._refuses(name):  # since it waits for room, or for its turn
             return Failed(Failure.BROKEN)
-        self._count(metrics.DNS_QUESTIONS)
+        self._count(DNS_QUESTIONS)
         self._zones.asked(name)
         try:
             answer = await self._servers.ask(names.labels(name) or (), kind)
@@ -112,19 +113,19 @@ class DnsResolver:
             self._cache.put(key, answer, clock.monotonic() + seconds)
 
     def _failed(self, reason: Failure) -> Failed:
-        self._count(metrics.DNS_FAILURES[reason])
+        self._count(DNS_FAILURES[reason])
         return Failed(reason)
 
     def _count(self, metric: int) -> None:
-        if self._figures:
-            self._figures.add(metric)
+        if self._metrics:
+            self._metrics.add(metric)
 
     def _servers_changed(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to tell
         """What dead servers did not answer says nothing about the zones that were asked for."""
         self._zones.clear()
-        if self._figures:
-            self._figures.set(metrics.DNS_SERVERS_SILENT, int(silent))
+        if self._metrics:
+            self._metrics.set(DNS_SERVERS_SILENT, int(silent))
 
     def _circuits_changed(self, count: int) -> None:
-        if self._figures:
-            self._figures.set(metrics.DNS_CIRCUITS_OPEN, count)
+        if self._metrics:
+            self._metrics.set(DNS_CIRCUITS_OPEN, count)

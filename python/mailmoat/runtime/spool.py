@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
-from mailmoat import maillog, metrics
+from mailmoat import maillog
 from mailmoat._native import Partition, SealedPartition
+from mailmoat.metrics import SPOOL_ERRORS, Metrics
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,10 +30,10 @@ class Waiter(Protocol):
 class SpoolStore:
     """All partitions of this worker; the first is its own."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, spool_dir: Path, figures: metrics.Metrics) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, spool_dir: Path, metrics: Metrics) -> None:
         self._loop = loop
         self._spool_dir = str(spool_dir)
-        self._figures = figures
+        self._metrics = metrics
         self._adopted: list[Partition] = []
         self._sealed: list[SealedPartition] = []
         self._trouble = ""
@@ -120,7 +121,7 @@ class SpoolStore:
     def _tell(self, partition: Partition) -> None:
         for waiter, error, loaded in partition.completions():
             if error is not None:
-                self._figures.add(metrics.SPOOL_ERRORS)
+                self._metrics.add(SPOOL_ERRORS)
             try:
                 if isinstance(waiter, tuple):
                     owner, message = cast("tuple[Waiter, Message]", waiter)

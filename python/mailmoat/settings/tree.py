@@ -375,7 +375,7 @@ class SmtpSettings(Branch):
 
 
 class AdminSettings(Branch):
-    """Figures and health."""
+    """Metrics and health."""
 
     listen: Annotated[
         str,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Identity(StrEnum):
-    """What is checked: RFC 7208 9.1 and the figures call them so."""
+    """What is checked: RFC 7208 9.1 and the metrics call them so."""
 
     PRA = "pra"
     MAIL_FROM = "mailfrom"
