@@ -68,6 +68,27 @@ class Result:
     """What was wrong, for TempError and PermError; may quote a stranger's record."""
 
 
+class Method(StrEnum):
+    """How a message was authenticated, by the names of RFC 8601 2.7."""
+
+    SENDER_ID = "sender-id"
+    SPF = "spf"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResult:
+    """One authentication result of a message: a value in its envelope, whatever its header fields say (RFC 8601 2.2)."""
+
+    method: Method
+    status: Status
+    identity: str
+    """The property that was checked, such as `smtp.mailfrom`, `smtp.helo` or `header.from`; empty when there was none."""
+    domain: str
+    """The domain of that identity; empty when there was none."""
+    reason: str = ""
+    """As `Result.reason`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of a trace. What belongs to a step follows it, one deeper."""
