@@ -155,6 +155,18 @@ def test_every_limit_is_in_the_table_of_limits():
     assert {key for key in entries() if key.startswith("limits.")} <= set(re.findall(r"`(limits\.\w+)`", text))
 
 
+def test_every_setting_in_the_tables_for_newcomers_exists():
+    """The middle column of docs/coming-from.md names settings, commands, or nothing."""
+    rows = re.findall(r"^\| (.+) \| (.+) \| .*\|$", (ROOT / "docs/coming-from.md").read_text(), re.MULTILINE)
+    ours = [cell for _, cell in rows if cell not in {"mailmoat", "---"}]
+    named = {name for cell in ours for name in re.findall(r"`([^`]+)`", cell)}
+    settings = {name for name in named if not name.startswith("mailmoat ")}
+    assert settings <= entries().keys(), settings - entries().keys()
+    assert all(re.fullmatch(r"-|`[^`]+`(, `[^`]+`)*", cell) for cell in ours), ours
+    policy = {key for key in entries() if key.startswith(("relay.", "recipients."))}
+    assert policy <= settings | {"recipients.postmaster"}
+
+
 def test_every_check_of_a_decision_exists():
     text = (ROOT / "docs/decisions.md").read_text()
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

@@ -21,7 +21,14 @@ def of_unit(key: str) -> str:
 def test_the_wheel_brings_manual_settings_and_unit():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["maturin"]["data"] == "packaging"
     brought = {str(path.relative_to(SHARE)): path for path in SHARE.rglob("*") if not path.is_dir()}
-    assert brought.keys() == {"manual.md", "settings.md", "mailmoat.toml", "CHANGELOG.md", "systemd/mailmoat.service"}
+    assert brought.keys() == {
+        "manual.md",
+        "coming-from.md",
+        "settings.md",
+        "mailmoat.toml",
+        "CHANGELOG.md",
+        "systemd/mailmoat.service",
+    }
     for name, path in brought.items():
         original = ROOT / name if name == "CHANGELOG.md" else ROOT / "docs" / name
         assert path.resolve() == original, "a link, so that nothing is there twice"
