@@ -51,10 +51,7 @@ UNSAFE = ["shared", "snapshot"]
 MAX_LINES = 300
 LONG_FILES = {
     "rust/machine/message/address.rs": "the grammar of a mailbox and its one normal form are read together",
-    "rust/machine/smtp/command.rs": "every command of the protocol in one table",
-    "rust/machine/smtp/server/session.rs": "one machine: the table of verbs and phases and what each step does",
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
-    "rust/store/content.rs": "one machine: unstuffing, end of data, bare newlines, spilling to a file",
     "receive/connection.py": "all that may happen to one connection",
     "supervisor/supervisor.py": "one machine: start, reload and end change the same two plans",
     "settings/tree.py": "one declaration a setting, no logic",
@@ -68,7 +65,7 @@ FORBIDDEN_WORDS = {
     "user", "util", "utils",
 }  # fmt: skip
 """Of a file's or a class's name; `user` is a client or an account, the others say nothing."""
-TERMS = {"resolver/answer.py:NoData": "RFC 2308 2.2 calls it so"}
+TERMS = {"rust/machine/smtp/server/data.rs": "RFC 5321 4.1.1.4 calls the command so", "resolver/answer.py:NoData": "RFC 2308 2.2 calls it so"}
 
 
 def name(path):

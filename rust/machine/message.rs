@@ -6,14 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod content;
 pub mod header;
 pub mod mailbox;
 pub mod pra;
 pub mod section;
 mod token;
 
-use crate::store::budget::Memory;
-use crate::store::content::Content;
+use content::{Content, Share};
 
 /// What became of one recipient so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +75,7 @@ pub struct Message {
     /// The rest.
     pub content: Content,
     /// What both take out of the budget of the worker that received them.
-    pub memory: Memory,
+    pub share: Share,
 }
 
 impl Message {

@@ -3,5 +3,7 @@
 
 pub mod client;
 pub mod command;
+pub mod extensions;
+pub mod parameters;
 pub mod reply;
 pub mod server;

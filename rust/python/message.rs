@@ -5,9 +5,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Message as Inner, Recipient, State};
-use crate::store::budget::Memory;
-use crate::store::content::{Content, Octets};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -40,7 +39,7 @@ impl Message {
             envelope: Envelope { reverse_path, recipients, smtputf8, ..Envelope::default() },
             trace,
             content: Content { octets: Octets::Memory(content), eight_bit },
-            memory: Memory::default(),
+            share: None,
         }))
     }
 

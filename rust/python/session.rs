@@ -10,7 +10,9 @@ use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
 use crate::machine::smtp::reply::Reply;
-use crate::machine::smtp::server::session::{LOGGED, Session as Inner, Stage, Step, Verdict};
+use crate::machine::smtp::server::session::Session as Inner;
+use crate::machine::smtp::server::step::{Stage, Step, Verdict};
+use crate::machine::smtp::server::tally::LOGGED;
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -50,7 +52,7 @@ impl Session {
 impl Session {
     #[new]
     fn new(config: &SessionConfig, id: &str, peer: &str, exempt: bool) -> Self {
-        Self { inner: Inner::new(config.0.clone(), id, peer, exempt), stage: 0, hold: 0 }
+        Self { inner: Inner::new(config.config.clone(), id, peer, exempt), stage: 0, hold: 0 }
     }
 
     fn connect(&mut self) -> u8 {
@@ -171,7 +173,7 @@ impl Session {
 
     #[getter]
     fn is_owed(&self) -> bool {
-        self.inner.is_owed()
+        self.inner.is_pending()
     }
 
     #[getter]
@@ -201,7 +203,7 @@ impl Session {
 
     #[getter]
     fn hello(&self) -> &str {
-        self.inner.helo_name_asked().unwrap_or(self.inner.helo_name())
+        self.inner.helo_name()
     }
 
     #[getter]
@@ -243,12 +245,12 @@ impl Session {
 
     #[getter]
     fn holds(&self) -> u32 {
-        self.inner.tally().holds
+        self.inner.tarpit().holds
     }
 
     #[getter]
     fn held(&self) -> u64 {
-        self.inner.tally().held
+        self.inner.tarpit().held
     }
 
     #[getter]

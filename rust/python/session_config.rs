@@ -1,4 +1,4 @@
-//! Binding of `crate::machine::smtp::server::session::Config`.
+//! Binding of `crate::machine::smtp::server::config`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,14 +7,18 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::machine::message::address::Limits;
-use crate::machine::smtp::server::session::Config;
+use crate::machine::smtp::server::config::Config;
+use crate::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
 use crate::store::budget::{ALWAYS, Budget, OPEN_FILES};
-use crate::store::content::{BareNewline, ContentRules, NulInHeader};
+use crate::store::content::ContentStorage;
 use crate::store::disk::Disk;
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-pub struct SessionConfig(pub Arc<Config>);
+pub struct SessionConfig {
+    pub config: Arc<Config>,
+    budget: Arc<Budget>,
+}
 
 #[pymethods]
 impl SessionConfig {
@@ -58,51 +62,52 @@ impl SessionConfig {
             "accept" => NulInHeader::Accept,
             other => return Err(PyValueError::new_err(format!("nul_in_header is refuse or accept, not {other:?}"))),
         };
-        Ok(Self(Arc::new(Config {
+        // Where the disk cannot be asked, writing itself will tell.
+        let budget = Arc::new(Budget::new(content_memory, Disk::of(loose_dir.clone()).ok(), workers));
+        let storage = Arc::new(ContentStorage::new(memory_content, Arc::clone(&budget), loose_dir));
+        let config = Config {
             hostname,
             default_domain,
             addresses: Limits { local_part, domain, path },
             content: ContentRules {
-                size: message_size,
-                header,
-                line: text_line,
-                memory: memory_content,
-                // Where the disk cannot be asked, writing itself will tell.
-                budget: Arc::new(Budget::new(content_memory, Disk::of(loose_dir.clone()).ok(), workers)),
-                bare,
-                nul,
+                message_size,
+                header_size: header,
+                text_line,
+                bare_newline: bare,
+                nul_in_header: nul,
                 eight_bit: true,
-                incoming_dir: loose_dir,
             },
+            storage,
             command_line,
             recipients,
             hops,
             errors,
             idle_commands,
-            tarpit,
-            tarpit_session,
+            tarpit_time: tarpit,
+            tarpit_max_session: tarpit_session,
             submitter,
             smtputf8: true,
             asked,
-        })))
+        };
+        Ok(Self { config: Arc::new(config), budget })
     }
 
     #[pyo3(signature = (*, message_size, eight_bit, smtputf8))]
     fn offering(&self, message_size: u64, eight_bit: bool, smtputf8: bool) -> Self {
-        let mut config = Config::clone(&self.0);
-        config.content.size = message_size;
+        let mut config = Config::clone(&self.config);
+        config.content.message_size = message_size;
         config.content.eight_bit = eight_bit;
         config.smtputf8 = smtputf8;
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), budget: Arc::clone(&self.budget) }
     }
 
     #[getter]
     fn content_in_memory(&self) -> usize {
-        self.0.content.budget.in_memory()
+        self.budget.in_memory()
     }
 
     fn take_most_in_memory(&self) -> usize {
-        self.0.content.budget.take_most()
+        self.budget.take_most()
     }
 }
 

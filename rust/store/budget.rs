@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::machine::message::content::{AnyShare, Share};
 use crate::store::disk::Disk;
 use crate::store::shared::Source;
 
@@ -134,6 +135,15 @@ impl Memory {
         self.octets = wanted;
         self.budget.get_or_insert_with(|| Arc::clone(budget));
         true
+    }
+}
+
+impl AnyShare for Memory {}
+
+impl Memory {
+    /// As the machines know it.
+    pub fn into_share(self) -> Share {
+        (self.octets > 0).then(|| Box::new(self) as _)
     }
 }
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mailmoat_native::machine::message::content::{Content, Octets};
 use mailmoat_native::machine::message::{Envelope, Message, Recipient, State};
 use mailmoat_native::machine::smtp::client::{Client, Protocol, Step};
-use mailmoat_native::store::budget::Memory;
-use mailmoat_native::store::content::{Content, ContentFile, Octets};
+use mailmoat_native::store::content::ContentFile;
 
 /// Transactions one after the other on the connection.
 const TRANSACTIONS: usize = 3;
@@ -122,7 +122,7 @@ fn message(kind: u8) -> Arc<Message> {
         },
         trace: b"Received: x\r\n".to_vec(),
         content: Content { octets, eight_bit: !text.is_ascii() },
-        memory: Memory::default(),
+        share: None,
     })
 }
 
@@ -132,5 +132,5 @@ fn file(text: &[u8]) -> Octets {
     let name = format!("mailmoat-fuzz-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let (path, content) = (std::env::temp_dir().join(name), text.repeat(8000));
     fs::write(&path, &content).unwrap();
-    Octets::File(ContentFile::incoming(path, content.len() as u64))
+    Octets::File(Box::new(ContentFile::incoming(path, content.len() as u64)))
 }

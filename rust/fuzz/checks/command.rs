@@ -1,20 +1,19 @@
 //! Every line is a command or a reply to be sent; what a command holds is normal.
 
-use mailmoat_native::machine::message::address::{Limits, Path};
-use mailmoat_native::machine::smtp::command::{Command, Offers, parse};
+use mailmoat_native::machine::message::address::{Address, Limits, Path};
+use mailmoat_native::machine::smtp::command::{Command, parse};
+use mailmoat_native::machine::smtp::extensions::Offers;
 
 use super::address::{is_normal, is_sentence};
-
-const OFFERS: Offers = Offers { extended: true, submitter: true, eight_bit: true, smtputf8: true };
 
 pub fn check(input: &[u8]) {
     let ([choices], stream) = super::split::<1>(input);
     let limits = if choices & 4 == 0 { Limits::default() } else { Limits { local_part: 0, domain: 0, path: 0 } };
+    let offers = Offers::of(&super::session::config(64, 0));
     for line in stream.split(|&octet| octet == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let plain =
-            parse(line, &limits, Offers { extended: false, submitter: false, eight_bit: false, smtputf8: false });
-        let extended = parse(line, &limits, OFFERS);
+        let plain = parse(line, &limits, Offers::NONE);
+        let extended = parse(line, &limits, offers);
         // What is a command without extensions is the same with them.
         if plain.is_ok() {
             assert_eq!(plain, extended);
@@ -22,34 +21,32 @@ pub fn check(input: &[u8]) {
         for parsed in [plain, extended] {
             match parsed {
                 Ok(Command::Mail { path, parameters }) => {
-                    round(&path, "MAIL FROM", &limits);
+                    if let Path::Mailbox(address) = path {
+                        round(&address, "MAIL FROM", &limits);
+                    }
                     if let Some(submitter) = parameters.submitter {
                         assert!(!submitter.domain().is_empty());
                         is_normal(&submitter, &Limits::default());
                     }
                 }
-                Ok(Command::Rcpt { path, .. }) => {
-                    assert_ne!(path, Path::Null);
-                    round(&path, "RCPT TO", &limits);
-                }
+                Ok(Command::Rcpt(address)) => round(&address, "RCPT TO", &limits),
                 Ok(Command::Helo(name) | Command::Ehlo(name)) => is_sentence(name),
                 Ok(_) => {}
                 Err(malformed) => {
-                    let (code, enhanced, text) = malformed.reply();
-                    assert!((500..=555).contains(&code) && enhanced.starts_with("5."), "{code} {enhanced}");
-                    is_sentence(&text);
+                    let reply = malformed.reply();
+                    assert!(reply.code == 421 || reply.class() == 5 && reply.enhanced.starts_with("5."), "{reply}");
+                    is_sentence(&reply.text);
                 }
             }
         }
     }
 }
 
-fn round(path: &Path, verb: &str, limits: &Limits) {
-    let Path::Mailbox(address) = path else { return };
+fn round(address: &Address, verb: &str, limits: &Limits) {
     is_normal(address, limits);
     let line = format!("{verb}:<{address}>");
-    match parse(line.as_bytes(), limits, OFFERS) {
-        Ok(Command::Mail { path: again, .. } | Command::Rcpt { path: again, .. }) => assert_eq!(&again, path),
+    match parse(line.as_bytes(), limits, Offers::NONE) {
+        Ok(Command::Mail { path: Path::Mailbox(again), .. } | Command::Rcpt(again)) => assert_eq!(&again, address),
         other => panic!("{line:?} became {other:?}"),
     }
 }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use mailmoat_native::machine::message::Message;
 use mailmoat_native::machine::message::address::Limits;
+use mailmoat_native::machine::message::content::Octets;
 use mailmoat_native::machine::message::header::{Firewall, fields};
 use mailmoat_native::machine::smtp::reply::Reply;
-use mailmoat_native::machine::smtp::server::session::{Config, Session, Stage, Step, Verdict};
-use mailmoat_native::store::content::{BareNewline, ContentRules, NulInHeader, Octets};
+use mailmoat_native::machine::smtp::server::config::Config;
+use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
+use mailmoat_native::machine::smtp::server::session::Session;
+use mailmoat_native::machine::smtp::server::step::{Stage, Step, Verdict};
+use mailmoat_native::store::content::ContentStorage;
 
 const COMMAND_LINE: usize = 128;
 const MEMORY: usize = 256;
@@ -27,30 +31,32 @@ pub fn check(input: &[u8]) {
     assert_eq!(play(&config, verdicts, &pieces, true), whole, "late");
 }
 
-fn config(choices: u8, asked: u8) -> Config {
+pub fn config(choices: u8, asked: u8) -> Config {
     let on = |bit: u8| choices & bit != 0;
     Config {
         hostname: "mx.example.test".into(),
         default_domain: if on(2) { "example.test".into() } else { String::new() },
         addresses: Limits::default(),
         content: ContentRules {
-            size: 1000,
-            header: 400,
-            line: 200,
-            memory: if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
-            bare: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
-            nul: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
+            message_size: 1000,
+            header_size: 400,
+            text_line: 200,
+            bare_newline: if on(4) { BareNewline::Normalise } else { BareNewline::Refuse },
+            nul_in_header: if on(4) { NulInHeader::Accept } else { NulInHeader::Refuse },
             eight_bit: asked & 0x80 == 0,
-            budget: Arc::default(),
-            incoming_dir: std::env::temp_dir(),
         },
+        storage: Arc::new(ContentStorage::new(
+            if choices & 0xF8 == 0xF8 { MEMORY } else { 0 },
+            Arc::default(),
+            std::env::temp_dir(),
+        )),
         command_line: COMMAND_LINE,
         recipients: 3,
         hops: 3,
         errors: if on(8) { 6 } else { 0 },
         idle_commands: if on(16) { 30 } else { 0 },
-        tarpit: if on(32) { 5 } else { 0 },
-        tarpit_session: if on(64) { 21 } else { 0 },
+        tarpit_time: if on(32) { 5 } else { 0 },
+        tarpit_max_session: if on(64) { 21 } else { 0 },
         submitter: on(64),
         smtputf8: asked & 0x80 == 0,
         asked: asked & 0x7F,
@@ -89,7 +95,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
                 session.answer(verdict)
             }
             Step::Hold(hold) => {
-                assert!(session.is_held() && hold == config.tarpit);
+                assert!(session.is_held() && hold == config.tarpit_time);
                 record += &format!("<hold {hold}>\n");
                 session.release()
             }
@@ -172,7 +178,7 @@ fn tell(message: &Message) -> String {
 
 /// Ends it as a time-out does, wherever it is.
 fn end(mut session: Session, mut record: String) -> String {
-    record += &format!("{:?} {:?}", session.tally(), session.helo_name());
+    record += &format!("{:?} {:?} {:?}", session.tally(), session.tarpit(), session.helo_name());
     session.stop(&Reply::fixed(421, "4.4.2", "Timeout"));
     assert_eq!(session.buffered(), 0);
     record

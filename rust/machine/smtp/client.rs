@@ -52,9 +52,9 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::machine::message::content::Octets;
 use crate::machine::message::{Message, State};
 use crate::machine::smtp::reply::greeting;
-use crate::store::content::Octets;
 
 use reply::{MAX_TEXT, Reader, Reply};
 use stuffing::{Stream, Stuffer};

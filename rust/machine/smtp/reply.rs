@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::machine::message::address::{Address, AddressError};
+
 /// The longest reply line with its CRLF (RFC 5321 4.5.3.1.5).
 const LINE: usize = 512;
 
@@ -57,6 +59,16 @@ impl Reply {
         }));
         out.extend_from_slice(b"\r\n");
     }
+
+    /// Appends the reply with more lines after its own (RFC 5321 4.2.1), which are ASCII.
+    pub fn write_lines(&self, lines: impl Iterator<Item = String>, out: &mut Vec<u8>) {
+        let mut last = self.text.to_string();
+        for next in lines {
+            out.extend_from_slice(format!("{}-{last}\r\n", self.code).as_bytes());
+            last = next;
+        }
+        out.extend_from_slice(format!("{} {last}\r\n", self.code).as_bytes());
+    }
 }
 
 impl fmt::Display for Reply {
@@ -99,8 +111,12 @@ pub const NO_SERVICE: Reply = Reply::fixed(503, "5.5.1", "No service here; send 
 pub const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, "4.5.3", "Too many recipients");
 /// MAIL or RCPT with an address that needs SMTPUTF8, without that parameter (RFC 6531 3.5).
 pub const NEEDS_SMTPUTF8: Reply = Reply::fixed(553, "5.6.7", "Address needs the SMTPUTF8 parameter");
-/// RCPT TO:<>.
-pub const NULL_RECIPIENT: Reply = Reply::fixed(501, "5.1.3", "The null path is no recipient");
+/// Not a verb of SMTP (RFC 5321 4.2.4).
+pub const UNKNOWN_COMMAND: Reply = Reply::fixed(500, "5.5.1", "Unrecognized command");
+/// A verb without the argument it needs.
+pub const NO_ARGUMENT: Reply = Reply::fixed(501, "5.5.4", "The argument is missing");
+/// HELO or EHLO with something that is neither domain nor literal.
+pub const BAD_HELO: Reply = Reply::fixed(501, "5.5.4", "Invalid domain name");
 /// A CR or LF on its own in a command line (RFC 5321 2.3.8).
 pub const BARE_COMMAND: Reply = Reply::fixed(500, "5.5.2", "Lines end in CRLF; a bare LF was received");
 /// A CR or LF on its own in the content (RFC 5321 2.3.8).
@@ -133,6 +149,52 @@ pub const DELAYS_SPENT: Reply = Reply::fixed(421, "4.7.0", "Too many refused com
 /// What a connection is greeted with (RFC 5321 4.2).
 pub fn greeting(hostname: &str) -> Reply {
     Reply::new(220, "", format!("{hostname} ESMTP mailmoat"))
+}
+
+/// HELO, and the first line of the reply to EHLO (RFC 5321 4.1.1.1).
+pub fn hello(hostname: &str, peer: &str) -> Reply {
+    Reply::new(250, "", format!("{hostname} Hello [{peer}]"))
+}
+
+/// MAIL; None is the null reverse-path.
+pub fn sender_accepted(reverse_path: Option<&Address>) -> Reply {
+    let sender = reverse_path.map_or_else(|| "<>".to_owned(), Address::to_string);
+    Reply::new(250, "2.1.0", format!("{sender}....Sender OK"))
+}
+
+/// RCPT.
+pub fn recipient_accepted(recipient: &Address) -> Reply {
+    Reply::new(250, "2.1.5", recipient.to_string())
+}
+
+/// The end of data: the message is on disk.
+pub fn queued(queue_id: &str) -> Reply {
+    Reply::new(250, "2.6.0", format!("{queue_id} Queued mail for delivery"))
+}
+
+/// The argument or the value of a parameter is not what the command takes; a plain sentence.
+pub fn bad_argument(sentence: &'static str) -> Reply {
+    Reply::fixed(501, "5.5.4", sentence)
+}
+
+/// A parameter given twice.
+pub fn repeated_parameter(keyword: &str) -> Reply {
+    Reply::new(501, "5.5.4", format!("Parameter {keyword} is given twice"))
+}
+
+/// A parameter of no extension that is offered (RFC 5321 4.1.1.11).
+pub fn unknown_parameter(keyword: &str) -> Reply {
+    Reply::new(555, "5.5.4", format!("Parameter {keyword} is not supported"))
+}
+
+/// MAIL with a path that is no address (RFC 3463 3.2).
+pub fn bad_sender(error: AddressError) -> Reply {
+    Reply::new(501, "5.1.7", format!("Invalid address. {error}"))
+}
+
+/// RCPT with a path that is no address (RFC 3463 3.2).
+pub fn bad_recipient(error: AddressError) -> Reply {
+    Reply::new(501, "5.1.3", format!("Invalid address. {error}"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,12 @@
-//! The server's side of an SMTP session.
-#![forbid(unsafe_code)]
+//! The server's side of SMTP: `session` is the machine, every other file one concept of it.
 
+pub mod config;
+pub mod data;
+mod mode;
+mod phase;
 pub mod session;
+pub mod step;
+pub mod tally;
+mod tarpit;
+mod trace;
+pub mod transaction;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::error::Error;
 use super::partition_dir::sync_directory;
-use crate::store::content::Octets;
+use crate::machine::message::content::Octets;
 
 /// Octets above which content in memory still gets a file of its own: large rows bloat the write-ahead log.
 const ROW: usize = 256 * 1024;

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::store::{Due, Outcome, Store};
 use super::tag;
 use crate::machine::message::Message;
-use crate::store::content::Octets;
+use crate::machine::message::content::Octets;
 
 /// One thing asked of the writer.
 pub enum Op<W> {

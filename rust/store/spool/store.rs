@@ -21,9 +21,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::error::Error;
+use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Message, Recipient, State};
-use crate::store::budget::Memory;
-use crate::store::content::{Content, ContentFile, Octets};
+use crate::store::content::ContentFile;
 
 /// `PRAGMA user_version` of the schema below.
 pub const VERSION: i64 = 1;
@@ -275,7 +275,7 @@ fn read_message(row: &Row<'_>, queue_id: String, file: &Path) -> rusqlite::Resul
     let trace: Vec<u8> = row.get(7)?;
     let size = row.get::<_, i64>(9)?.cast_unsigned().saturating_sub(trace.len() as u64);
     let octets = if row.get::<_, Option<String>>(10)?.is_some() {
-        Octets::File(ContentFile::kept(file.to_owned(), size))
+        Octets::File(Box::new(ContentFile::kept(file.to_owned(), size)))
     } else {
         Octets::Memory(Vec::new())
     };
@@ -293,6 +293,6 @@ fn read_message(row: &Row<'_>, queue_id: String, file: &Path) -> rusqlite::Resul
         },
         trace,
         content: Content { octets, eight_bit: row.get(8)? },
-        memory: Memory::default(),
+        share: None,
     })
 }

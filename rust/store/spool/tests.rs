@@ -8,9 +8,9 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
+use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Recipient, State};
-use crate::store::budget::Memory;
-use crate::store::content::{Content, ContentFile, Octets};
+use crate::store::content::ContentFile;
 
 /// A spool directory that goes with the test.
 struct Spool(PathBuf);
@@ -75,7 +75,7 @@ fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
         },
         trace: b"Received: here\r\n".to_vec(),
         content: Content { octets, eight_bit: true },
-        memory: Memory::default(),
+        share: None,
     })
 }
 
@@ -200,7 +200,7 @@ fn a_large_content_lives_in_a_file_and_goes_with_its_message() {
     let partition = spool.create();
     let incoming = partition.incoming().join("a");
     fs::write(&incoming, b"large\r\n").unwrap();
-    let file = Octets::File(ContentFile::incoming(incoming.clone(), 7));
+    let file = Octets::File(Box::new(ContentFile::incoming(incoming.clone(), 7)));
     let sent = message_with(partition.next_queue_id(), file);
     let memory = message_with(partition.next_queue_id(), Octets::Memory(vec![b'x'; 300_000]));
     insert(&partition, &sent);
@@ -229,7 +229,7 @@ fn a_lost_content_file_fails_its_message_alone() {
     let spool = Spool::new();
     let partition = spool.create();
     let lost = ContentFile::kept(partition.incoming().join("lost"), 7);
-    partition.insert(1, message_with(partition.next_queue_id(), Octets::File(lost))).unwrap();
+    partition.insert(1, message_with(partition.next_queue_id(), Octets::File(Box::new(lost)))).unwrap();
     assert!(news(&partition, 1)[0].result.is_err());
     assert!(partition.healthy());
 }

@@ -3,10 +3,11 @@
 //! Octets are otherwise unchanged. A dot is doubled after *any* line feed: should a bare one ever be inside, no receiver can
 //! read an end of data out of it (SMTP smuggling).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
 use memchr::memmem;
+
+use crate::machine::message::content::Reader;
 
 /// Octets read from a content file at a time: the memory one large message costs.
 pub const CHUNK: usize = 128 * 1024;
@@ -58,14 +59,14 @@ impl Stuffer {
 /// A content file being sent.
 #[derive(Debug)]
 pub struct Stream {
-    file: File,
+    file: Box<dyn Reader>,
     left: u64,
     stuffer: Stuffer,
 }
 
 impl Stream {
     /// `stuffer` has already seen what goes in front of the file.
-    pub fn new(file: File, size: u64, stuffer: Stuffer) -> Self {
+    pub fn new(file: Box<dyn Reader>, size: u64, stuffer: Stuffer) -> Self {
         Self { file, left: size, stuffer }
     }
 

@@ -5,9 +5,9 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::message::content::{Content, StoredOctets};
 use crate::machine::message::{Envelope, Recipient};
-use crate::store::budget::Memory;
-use crate::store::content::{Content, ContentFile};
+use crate::store::content::ContentFile;
 
 const TRACE: &[u8] = b"Received: x\r\n";
 
@@ -27,7 +27,7 @@ fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: boo
         },
         trace: TRACE.to_vec(),
         content,
-        memory: Memory::default(),
+        share: None,
     })
 }
 
@@ -336,7 +336,7 @@ fn both_forms_of_a_filed_message_are_one() {
         let forms = [TRACE.len(), TRACE.len() + header.len()].map(|at| {
             let (trace, content) = all.split_at(at);
             fs::write(&path, content).unwrap();
-            let octets = Octets::File(ContentFile::kept(path.clone(), content.len() as u64));
+            let octets = Octets::File(Box::new(ContentFile::kept(path.clone(), content.len() as u64)));
             let message = message_of(Content { octets, eight_bit: !content.is_ascii() }, "", &["x@b.example"], true);
             let message = Arc::into_inner(message).unwrap();
             let message = Arc::new(Message { trace: trace.into(), ..message });
@@ -429,7 +429,7 @@ fn large(name: &str, size: usize, told: u64) -> (std::path::PathBuf, Vec<u8>, Ar
     let content: Vec<u8> = b".line\r\nline\r\n".iter().copied().cycle().take(size).collect();
     let path = std::env::temp_dir().join(format!("mailmoat-client-{name}-{}", std::process::id()));
     fs::write(&path, &content).unwrap();
-    let octets = Octets::File(ContentFile::incoming(path.clone(), told));
+    let octets = Octets::File(Box::new(ContentFile::incoming(path.clone(), told)));
     (path, content, message_of(Content { octets, eight_bit: false }, "s@a.example", &["x@b.example"], false))
 }
 
@@ -461,7 +461,7 @@ fn content_file_in_chunks() {
 
 /// A content of which a part has been written when the next hop speaks.
 fn interrupted(protocol: Protocol, content: &ContentFile, recipients: &[&str]) -> Dialogue {
-    let octets = Octets::File(ContentFile::kept(content.path().into(), content.size()));
+    let octets = Octets::File(Box::new(ContentFile::kept(content.path().into(), content.size())));
     let message = message_of(Content { octets, eight_bit: false }, "s@a.example", recipients, false);
     let mut dialogue = Dialogue::new(protocol, PIPELINING);
     dialogue.begin(&message);

@@ -1,11 +1,10 @@
 //! What is known of one transaction: which recipient stands where, and what the next hop must offer for it.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
+use crate::machine::message::content::{Octets, Reader};
 use crate::machine::message::{Message, State};
-use crate::store::content::Octets;
 
 use super::reply::Reply;
 
@@ -65,7 +64,7 @@ pub struct Transaction {
     /// Recipients by slot: index in the message and fate.
     pub recipients: Vec<(usize, Fate)>,
     /// The content file, opened before the first command so that a missing one costs no transaction.
-    pub file: Option<File>,
+    pub file: Option<Box<dyn Reader>>,
     /// A reply to one of its commands was read.
     pub replied: bool,
     /// MAIL was refused: whatever a recipient is answered does not count.
@@ -86,7 +85,7 @@ impl Transaction {
     /// Settles what must not or cannot be sent to a next hop with these offers.
     pub fn check(&mut self, offers: &Offers) {
         if let Octets::File(file) = &self.message.content.octets {
-            match File::open(file.path()) {
+            match file.open() {
                 Ok(open) => self.file = Some(open),
                 Err(error) => return self.settle_open(State::Pending, &unreadable(&error)),
             }

@@ -3,54 +3,33 @@
 #![allow(clippy::format_push_string, clippy::cast_possible_truncation)]
 
 use super::*;
-use crate::store::content::{BareNewline, NulInHeader};
+use crate::machine::message::address::{Address, Limits};
+use crate::machine::message::content::Octets;
+use crate::machine::smtp::server::data::{BareNewline, ContentRules};
+use crate::machine::smtp::server::step::Stage;
+use crate::store::content::ContentStorage;
 
 fn config() -> Config {
-    Config {
-        hostname: "mx.example.test".into(),
-        default_domain: "example.test".into(),
-        addresses: Limits::default(),
-        content: ContentRules {
-            size: 2000,
-            header: 1000,
-            line: 200,
-            memory: 0,
-            bare: BareNewline::Refuse,
-            nul: NulInHeader::Refuse,
-            eight_bit: true,
-            budget: Arc::default(),
-            incoming_dir: std::env::temp_dir(),
-        },
-        command_line: 512,
-        recipients: 3,
-        hops: 3,
-        errors: 0,
-        idle_commands: 0,
-        tarpit: 0,
-        tarpit_session: 0,
-        submitter: false,
-        smtputf8: true,
-        asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
-    }
+    Config::example()
 }
 
 #[test]
 fn what_is_kept_of_the_input_takes_no_more_than_its_length() {
-    let mut session = Session::new(Arc::new(Config { tarpit: 5, ..config() }), "s1", "192.0.2.1", false);
+    let mut session = Session::new(Arc::new(Config { tarpit_time: 5, ..config() }), "s1", "192.0.2.1", false);
     session.connect();
     session.receive(&[&b"NOOP\r\n".repeat(2000)[..], b"MAIL FR"].concat());
     while session.proceed() == Step::Yield {}
-    assert_eq!((session.buffered(), session.input.capacity()), (7, 7));
+    assert_eq!((session.buffered(), session.input.octets.capacity()), (7, 7));
     assert_eq!(session.receive(b"\r\n"), Step::Hold(5));
     for _ in 0..20 {
         session.receive(&b"NOOP\r\n".repeat(300));
     }
-    assert_eq!((session.buffered(), session.input.capacity()), (36_000, 36_000));
+    assert_eq!((session.buffered(), session.input.octets.capacity()), (36_000, 36_000));
     session.release();
     while session.proceed() == Step::Yield {}
-    assert_eq!(session.input.capacity(), 0);
+    assert_eq!(session.input.octets.capacity(), 0);
     session.receive(&[b'x'; 100_000]);
-    assert!(session.input.capacity() <= 1);
+    assert!(session.input.octets.capacity() <= 1);
 }
 
 #[test]
@@ -193,8 +172,8 @@ fn a_stranger_s_header_section_goes_through_the_firewall_in_memory_and_in_a_file
     let clean = "A: b\r\nC: d\r\n\r\nX-Inside-B: body\r\n";
     for (memory, in_file) in [(0, false), (16, true)] {
         for (firewall, expected) in [(Some(&firewall), clean), (None, content)] {
-            let rules = ContentRules { memory, ..config().content };
-            let mut session = asking(Config { content: rules, ..config() }, &["x@example.test"], content);
+            let storage = Arc::new(ContentStorage::new(memory, Arc::default(), std::env::temp_dir()));
+            let mut session = asking(Config { storage, ..config() }, &["x@example.test"], content);
             assert_eq!(session.header(), content.strip_suffix("X-Inside-B: body\r\n").unwrap().as_bytes());
             assert_eq!(session.answer(Verdict::Pass), Step::Commit);
             let message = session.message("q1", 7, "DATE", b"X-Inside-C: ours\r\n", firewall).unwrap();
@@ -261,7 +240,7 @@ fn what_the_next_hop_does_not_take_is_not_offered_and_refused_at_once() {
     let stream = "EHLO c\r\nMAIL FROM:<> SMTPUTF8\r\nMAIL FROM:<> BODY=8BITMIME\r\nMAIL FROM:<> SIZE=101\r\nMAIL FROM:<>\r\n\
         RCPT TO:<a@example.test>\r\nDATA\r\n\u{e4}\r\n.\r\n";
     let narrow = config();
-    let content = ContentRules { eight_bit: false, size: 100, ..narrow.content };
+    let content = ContentRules { eight_bit: false, message_size: 100, ..narrow.content };
     let said = say(Config { smtputf8: false, content, ..narrow }, stream);
     assert!(said.contains("250-PIPELINING\r\n250-SIZE 100\r\n250 ENHANCEDSTATUSCODES\r\n"), "{said}");
     for refusal in [
@@ -288,10 +267,10 @@ fn a_redirected_recipient_is_told_as_asked_and_kept_once() {
 #[test]
 fn holds_each_5yz_after_earlier_replies_and_nothing_else() {
     let stream = "EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@far.test>\r\nRCPT TO:<x@example.test>\r\nRCPT TO:<y@far.test>\r\nQUIT\r\n";
-    let said = say(Config { tarpit: 5000, ..config() }, stream);
+    let said = say(Config { tarpit_time: 5000, ..config() }, stream);
     let expected = "<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n221 2.0.0";
     assert!(said.contains(expected), "{said}");
-    let short = say(Config { tarpit: 5000, tarpit_session: 9000, ..config() }, stream);
+    let short = say(Config { tarpit_time: 5000, tarpit_max_session: 9000, ..config() }, stream);
     assert!(
         short.contains(
             "<hold 5000>550 5.7.1 Unable to relay\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n<ask Rcpt>421 4.7.0"
@@ -407,13 +386,13 @@ fn recipients_far_beyond_the_limit_are_errors() {
 fn nothing_of_a_line_with_a_bare_lf_is_a_command() {
     let said = say(config(), "EHLO c\r\nNOOP\nRSET\r\nNOOP\r\n");
     assert!(said.ends_with("\r\n500 5.5.2 Lines end in CRLF; a bare LF was received\r\n500 5.5.2 Lines end in CRLF; a bare LF was received\r\n250 2.0.0 OK\r\n"), "{said}");
-    let content = ContentRules { bare: BareNewline::Normalise, ..config().content };
+    let content = ContentRules { bare_newline: BareNewline::Normalise, ..config().content };
     assert!(say(Config { content, ..config() }, "NOOP\nRSET\r\n").ends_with("250 2.0.0 OK\r\n250 2.0.0 Resetting\r\n"));
 }
 
 #[test]
 fn stops_from_outside() {
-    let mut session = Session::new(Arc::new(Config { tarpit: 5, ..config() }), "s1", "192.0.2.1", false);
+    let mut session = Session::new(Arc::new(Config { tarpit_time: 5, ..config() }), "s1", "192.0.2.1", false);
     session.connect();
     assert_eq!(session.receive(b"FOO\r\n"), Step::Hold(5));
     session.take_output();
@@ -489,12 +468,12 @@ impl Stir {
 #[test]
 fn cuts_change_no_step() {
     let count: u64 = std::env::var("MAILMOAT_STREAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
-    let normalise = ContentRules { bare: BareNewline::Normalise, ..config().content };
+    let normalise = ContentRules { bare_newline: BareNewline::Normalise, ..config().content };
     let configs = [
         Arc::new(config()),
         Arc::new(Config {
-            tarpit: 5,
-            tarpit_session: 21,
+            tarpit_time: 5,
+            tarpit_max_session: 21,
             errors: 6,
             idle_commands: 40,
             content: normalise,

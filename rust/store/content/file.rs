@@ -1,16 +1,60 @@
-//! A content file while it is received: written piece by piece, open between two writes only as long as there are few.
+//! Content files. One that is being received is written piece by piece and open between two writes only as long as there are few.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ContentFile;
+use crate::machine::message::content::{Reader, StoredOctets};
 use crate::store::budget::{Budget, FileShare};
 use crate::store::shared::Source;
 
-/// See the module. Removed when dropped unfinished.
+/// A content file. An *incoming* one is removed when the value is dropped; the spool links it to its lasting name
+/// before that. A *kept* one stays.
+#[derive(Debug)]
+pub struct ContentFile {
+    path: PathBuf,
+    size: u64,
+    incoming: bool,
+}
+
+impl ContentFile {
+    /// A file still being received: removed when dropped.
+    pub fn incoming(path: PathBuf, size: u64) -> Self {
+        Self { path, size, incoming: true }
+    }
+
+    /// A committed file, owned by the spool.
+    pub fn kept(path: PathBuf, size: u64) -> Self {
+        Self { path, size, incoming: false }
+    }
+}
+
+impl StoredOctets for ContentFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Reader>> {
+        Ok(Box::new(fs::File::open(&self.path)?))
+    }
+}
+
+impl Drop for ContentFile {
+    fn drop(&mut self) {
+        if self.incoming {
+            // Nothing to report to: the partition clears its directory of incoming files when it is opened.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A content file being received: removed when dropped unfinished.
 #[derive(Debug)]
 pub struct IncomingFile {
     file: ContentFile,

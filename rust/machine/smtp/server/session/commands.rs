@@ -1,0 +1,178 @@
+//! Command lines: cut, measured, parsed, and done as the table of phases says.
+
+use super::policy::Question;
+use super::{Dialect, Flow, Session};
+use crate::machine::message::address::{Address, Path};
+use crate::machine::smtp::command::{self, Command, Malformed};
+use crate::machine::smtp::extensions::Offers;
+use crate::machine::smtp::parameters::MailParameters;
+use crate::machine::smtp::reply;
+use crate::machine::smtp::server::data::BareNewline;
+use crate::machine::smtp::server::mode::{Input, LineState, Mode};
+use crate::machine::smtp::server::phase::{Phase, Verb, refusal};
+use crate::machine::smtp::server::step::Step;
+use crate::machine::smtp::server::transaction::Transaction;
+
+/// The path for which a command line of the usual length has room (RFC 5321 4.5.3.1.3): longer ones lengthen the line.
+const PATH: usize = 256;
+/// The command line bound that holds even when the limit is switched off.
+const COMMAND_BOUND: usize = 65_536;
+/// How a TLS connection begins: a handshake record.
+const TLS_HELLO: &[u8] = &[0x16, 0x03];
+
+impl Session {
+    /// Takes one command line, if the turn has room for it. None: its end is not there yet.
+    pub(super) fn line(&mut self, state: LineState, input: &mut Input) -> Option<Flow> {
+        let rest = input.rest();
+        if !state.overlong && rest.starts_with(TLS_HELLO) {
+            return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
+        }
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            if state.overlong || rest.len() > self.command_line() + self.path_extra() + self.offers.mail_line() {
+                self.mode = Mode::Line(LineState { overlong: true, ..state });
+                // Keep the last octet: it may be the CR of the line's end.
+                input.take(rest.len().saturating_sub(1));
+            }
+            return None;
+        };
+        if self.turn == 0 {
+            return Some(Flow::Stop(Step::Yield));
+        }
+        self.turn -= 1;
+        self.tally.commands += 1;
+        let line = rest.get(..end).unwrap_or_default();
+        let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
+        let refused = bare && self.config.content.bare_newline == BareNewline::Refuse;
+        self.mode = Mode::Line(LineState { overlong: false, broken: refused });
+        let known = self.refused.len();
+        let flow = if state.overlong || line.len() + 2 > self.command_line() + self.extra(line) {
+            self.say(reply::LONG_COMMAND)
+        } else if refused || state.broken {
+            self.say(reply::BARE_COMMAND)
+        } else {
+            self.parse(line)
+        };
+        self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.name(line));
+        input.take(end + 1);
+        Some(flow)
+    }
+
+    /// Octets that a command line may have, with its CRLF.
+    fn command_line(&self) -> usize {
+        if self.config.command_line == 0 { COMMAND_BOUND } else { self.config.command_line }
+    }
+
+    /// Octets this line may have above that.
+    fn extra(&self, line: &[u8]) -> usize {
+        match line.get(..4) {
+            Some(verb) if verb.eq_ignore_ascii_case(b"MAIL") => self.path_extra() + self.offers.mail_line(),
+            Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => self.path_extra(),
+            _ => 0,
+        }
+    }
+
+    /// What a path may have above that of the standard.
+    fn path_extra(&self) -> usize {
+        self.config.addresses.path.saturating_sub(PATH)
+    }
+
+    fn parse(&mut self, line: &[u8]) -> Flow {
+        let offers = if self.dialect == Dialect::Esmtp { self.offers } else { Offers::NONE };
+        match command::parse(line, &self.config.addresses, offers) {
+            Ok(command) => self.command(command),
+            Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
+            Err(malformed) => {
+                let refused = self.phase == Phase::Refused;
+                let reply = if refused { reply::NO_SERVICE } else { malformed.reply() };
+                self.say(if is_hello(line) { reply.plain() } else { reply })
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command<'_>) -> Flow {
+        let verb = Verb::of(&command);
+        self.idle += u32::from(verb.may_be_idle());
+        if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
+            return self.close(&reply::NO_PROGRESS);
+        }
+        if let Some(refusal) = refusal(verb, self.phase) {
+            return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
+        }
+        match command {
+            Command::Helo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Smtp }),
+            Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Esmtp }),
+            Command::Mail { path, parameters } => self.mail(path, parameters),
+            Command::Rcpt(address) => self.rcpt(address),
+            Command::Data => self.ask(Question::Data),
+            Command::Rset => {
+                self.reset();
+                self.say(reply::RESET)
+            }
+            Command::Noop => self.say(reply::OK),
+            Command::Help => self.say(reply::HELP),
+            Command::Vrfy => self.say(reply::VRFY),
+            Command::Expn | Command::NotImplemented(_) => self.say(reply::NOT_IMPLEMENTED),
+            Command::Quit => self.close(&reply::BYE),
+        }
+    }
+
+    fn mail(&mut self, path: Path, parameters: MailParameters) -> Flow {
+        let reverse_path = match path {
+            Path::Null => None,
+            Path::Mailbox(address) => Some(address.with_default_domain(&self.config.default_domain)),
+        };
+        let mut addresses = reverse_path.iter().chain(&parameters.submitter);
+        if addresses.any(Address::needs_smtputf8) && !parameters.smtputf8 {
+            return self.say(reply::NEEDS_SMTPUTF8);
+        }
+        if let Some(size) = parameters.size {
+            let limit = self.config.content.message_size;
+            if limit > 0 && size > limit {
+                return self.say(reply::TOO_LARGE);
+            }
+            if !self.config.storage.has_room(&self.peer, size) {
+                return self.say(reply::NO_STORAGE);
+            }
+        }
+        self.ask(Question::Mail(Box::new(Transaction::new(reverse_path, parameters))))
+    }
+
+    fn rcpt(&mut self, address: Address) -> Flow {
+        let address = address.with_default_domain(&self.config.default_domain);
+        let Some(transaction) = &mut self.transaction else { return self.say(reply::MAIL_FIRST) };
+        if address.needs_smtputf8() && !transaction.parameters.smtputf8 {
+            return self.say(reply::NEEDS_SMTPUTF8);
+        }
+        let most = self.config.recipients;
+        if most > 0 && transaction.recipients.len() >= most {
+            self.errors += u32::from(transaction.exceed());
+            return self.say(reply::TOO_MANY_RECIPIENTS);
+        }
+        self.ask(Question::Rcpt(address))
+    }
+
+    /// Answers HELO or EHLO.
+    pub(super) fn greet(&mut self, name: Box<str>, dialect: Dialect) -> Flow {
+        self.reset();
+        self.helo_name = name;
+        self.dialect = dialect;
+        self.phase = Phase::Ready;
+        let hello = reply::hello(&self.config.hostname, &self.peer);
+        if dialect == Dialect::Smtp {
+            return self.say(hello);
+        }
+        self.tally.count(&hello);
+        let lines = self.offers.iter().map(|extension| match extension.argument {
+            Some(argument) => format!("{} {}", extension.keyword, argument(&self.config)),
+            None => extension.keyword.to_owned(),
+        });
+        hello.write_lines(lines, &mut self.output);
+        Flow::Next
+    }
+}
+
+/// The line is a HELO or EHLO, however wrong.
+fn is_hello(line: &[u8]) -> bool {
+    let verb = line.split(|octet| *octet == b' ').next().unwrap_or_default();
+    verb.eq_ignore_ascii_case(b"HELO") || verb.eq_ignore_ascii_case(b"EHLO")
+}

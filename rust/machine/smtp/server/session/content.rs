@@ -1,0 +1,48 @@
+//! Content: fed to the decoder, and judged at the end of data.
+
+use super::policy::Question;
+use super::{Flow, Session};
+use crate::machine::message::header;
+use crate::machine::smtp::reply::{self, Reply};
+use crate::machine::smtp::server::data::Fault;
+use crate::machine::smtp::server::mode::{Input, Mode};
+use crate::machine::smtp::server::phase::Phase;
+
+impl Session {
+    /// Feeds the decoder; at the end of data, judges the content. None: more input is needed.
+    pub(super) fn content(&mut self, input: &mut Input) -> Option<Flow> {
+        let Mode::Data(decoder) = &mut self.mode else { return None };
+        input.take(decoder.feed(&self.config.content, input.rest()));
+        if !decoder.is_done() {
+            return None;
+        }
+        self.phase = Phase::Ready;
+        let hops = header::fields(decoder.header()).filter(|field| field.is("Received")).count();
+        let refusal = match decoder.fault() {
+            Some(fault) => Some(refusal(fault)),
+            None => (self.config.hops > 0 && hops >= self.config.hops).then_some(reply::LOOP),
+        };
+        Some(match refusal {
+            Some(reply) => self.refuse_content(reply),
+            None => self.ask(Question::EndOfHeaders),
+        })
+    }
+
+    pub(super) fn refuse_content(&mut self, reply: Reply) -> Flow {
+        let flow = self.say(reply);
+        self.reset();
+        flow
+    }
+}
+
+fn refusal(fault: Fault) -> Reply {
+    match fault {
+        Fault::TooLarge => reply::TOO_LARGE,
+        Fault::BareNewline => reply::BARE_CONTENT,
+        Fault::HeaderTooLarge => reply::LARGE_HEADER,
+        Fault::NulInHeader => reply::NUL_IN_HEADER,
+        Fault::LineTooLong => reply::LONG_LINE,
+        Fault::EightBit => reply::EIGHT_BIT,
+        Fault::Storage => reply::NO_STORAGE,
+    }
+}

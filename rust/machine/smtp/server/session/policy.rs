@@ -1,0 +1,131 @@
+//! What policy is asked, and what follows from its verdict.
+
+use super::{Dialect, Flow, Pending, Session};
+use crate::machine::message::address::Address;
+use crate::machine::smtp::reply::{self, Reply};
+use crate::machine::smtp::server::data::Decoder;
+use crate::machine::smtp::server::mode::Mode;
+use crate::machine::smtp::server::phase::Phase;
+use crate::machine::smtp::server::step::{Stage, Step, Verdict};
+use crate::machine::smtp::server::tally::Refusal;
+use crate::machine::smtp::server::transaction::Transaction;
+
+/// What policy is asked about.
+#[derive(Debug)]
+pub enum Question {
+    Connect,
+    Hello { name: Box<str>, dialect: Dialect },
+    Mail(Box<Transaction>),
+    Rcpt(Address),
+    Data,
+    EndOfHeaders,
+    EndOfData,
+}
+
+impl Question {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Connect => Stage::Connect,
+            Self::Hello { .. } => Stage::Helo,
+            Self::Mail(_) => Stage::Mail,
+            Self::Rcpt(_) => Stage::Rcpt,
+            Self::Data => Stage::Data,
+            Self::EndOfHeaders => Stage::EndOfHeaders,
+            Self::EndOfData => Stage::EndOfData,
+        }
+    }
+
+    /// Names in a refusal what was refused.
+    fn name(&self, refusal: &mut Refusal) {
+        match self {
+            Self::Connect => "connection".clone_into(&mut refusal.command),
+            Self::Hello { name, dialect: Dialect::Smtp } => refusal.command = format!("HELO {name}"),
+            Self::Hello { name, dialect: Dialect::Esmtp } => refusal.command = format!("EHLO {name}"),
+            Self::Mail(transaction) => refusal.command = format!("MAIL FROM:<{}>", transaction.sender()),
+            Self::Rcpt(address) => (refusal.recipient, refusal.command) = (address.to_string(), String::new()),
+            Self::Data => "DATA".clone_into(&mut refusal.command),
+            Self::EndOfHeaders | Self::EndOfData => {}
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn ask(&mut self, question: Question) -> Flow {
+        let stage = question.stage();
+        if self.config.asked & (1 << stage as u8) == 0 {
+            return self.passed(question, None);
+        }
+        self.pending = Pending::Answer(question);
+        Flow::Stop(Step::Ask(stage))
+    }
+
+    pub(super) fn decided(&mut self, question: Question, verdict: Verdict) -> Flow {
+        match (verdict, question) {
+            (Verdict::Refuse(reply), question) => self.refused(&question, reply),
+            (Verdict::Report(reply), question) => self.passed(question, Some(reply)),
+            (Verdict::Redirect(target), Question::Rcpt(address)) => {
+                self.add_recipient(reply::recipient_accepted(&address), target, None)
+            }
+            (Verdict::Redirect(_) | Verdict::Pass, question) => self.passed(question, None),
+            (Verdict::Discard, question) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.discard = true;
+                }
+                self.passed(question, None)
+            }
+        }
+    }
+
+    /// Goes on after a question; with a reply to report later, at RCPT.
+    fn passed(&mut self, question: Question, report: Option<Reply>) -> Flow {
+        match question {
+            Question::Connect => self.say(reply::greeting(&self.config.hostname)),
+            Question::Hello { name, dialect } => self.greet(name, dialect),
+            Question::Mail(transaction) => {
+                let accepted = reply::sender_accepted(transaction.reverse_path.as_ref());
+                self.transaction = Some(transaction);
+                self.tally.transactions += 1;
+                self.phase = Phase::Mail;
+                self.say(accepted)
+            }
+            Question::Rcpt(address) => self.add_recipient(reply::recipient_accepted(&address), address, report),
+            Question::Data => {
+                self.phase = Phase::Content;
+                self.mode = Mode::Data(Box::new(Decoder::new(&*self.config.storage, &self.peer)));
+                self.say(reply::START)
+            }
+            Question::EndOfHeaders => self.ask(Question::EndOfData),
+            Question::EndOfData => {
+                self.pending = Pending::Commit;
+                Flow::Stop(Step::Commit)
+            }
+        }
+    }
+
+    /// Accepts a recipient with `reply`, and keeps the address that the message goes to.
+    fn add_recipient(&mut self, reply: Reply, target: Address, report: Option<Reply>) -> Flow {
+        if let Some(transaction) = &mut self.transaction {
+            // One that is known brings no message nearer.
+            self.idle += u32::from(!transaction.add(target, report));
+        }
+        self.phase = Phase::Rcpt;
+        self.say(reply)
+    }
+
+    fn refused(&mut self, question: &Question, reply: Reply) -> Flow {
+        let known = self.refused.len();
+        let flow = match question {
+            // RFC 5321 3.1: 554 leaves the connection open for QUIT; 421 closes it.
+            Question::Connect if reply.class() == 5 => {
+                self.phase = Phase::Refused;
+                self.say(reply.plain().named(&self.config.hostname))
+            }
+            Question::Connect => self.close(&reply.plain()),
+            Question::Hello { .. } => self.say(reply.plain()),
+            Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
+            _ => self.say(reply),
+        };
+        self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| question.name(refusal));
+        flow
+    }
+}

@@ -1,0 +1,49 @@
+//! Replies on their way out: noted for the log, held by the tarpit, counted, written.
+
+use super::{Flow, Pending, Session};
+use crate::machine::smtp::reply::{self, Reply};
+use crate::machine::smtp::server::step::Step;
+use crate::machine::smtp::server::tally::{LOGGED, Refusal};
+use crate::machine::smtp::server::tarpit::Hold;
+use crate::machine::smtp::server::transaction::Transaction;
+
+impl Session {
+    /// Sends a reply, through the tarpit where it belongs there.
+    pub(super) fn say(&mut self, reply: Reply) -> Flow {
+        if reply.class() >= 4 {
+            self.note(&reply);
+        }
+        match self.tarpit.hold(&self.config, &reply) {
+            Hold::No => self.send(&reply),
+            Hold::Spent => self.close(&reply::DELAYS_SPENT),
+            Hold::For(time) => {
+                self.pending = Pending::Release(reply);
+                Flow::Stop(Step::Hold(time))
+            }
+        }
+    }
+
+    /// Notes a refusal for the log; the caller fills in what was refused, else it is a content.
+    fn note(&mut self, reply: &Reply) {
+        self.tally.refused += 1;
+        if self.tally.refused <= LOGGED {
+            let sender = self.transaction.as_deref().map_or_else(String::new, Transaction::sender);
+            self.refused.push(Refusal::new(sender, reply.clone()));
+        }
+    }
+
+    pub(super) fn send(&mut self, reply: &Reply) -> Flow {
+        self.tally.count(reply);
+        reply.write(&mut self.output);
+        self.errors += u32::from(reply.class() == 5);
+        if self.config.errors > 0 && self.errors >= self.config.errors {
+            return self.close(&reply::TOO_MANY_ERRORS);
+        }
+        Flow::Next
+    }
+
+    pub(super) fn close(&mut self, reply: &Reply) -> Flow {
+        self.stop(reply);
+        Flow::Stop(Step::Close)
+    }
+}

@@ -1,0 +1,109 @@
+//! What the caller may see of a session, and what it takes from it.
+
+use super::policy::Question;
+use super::{Pending, Session};
+use crate::machine::message::address::Address;
+use crate::machine::smtp::reply;
+use crate::machine::smtp::server::mode::Mode;
+use crate::machine::smtp::server::phase::Phase;
+use crate::machine::smtp::server::tally::{Refusal, Tally};
+use crate::machine::smtp::server::tarpit::Tarpit;
+use crate::machine::smtp::server::transaction::Transaction;
+
+impl Session {
+    /// At a content stage, before the answer to it: takes these recipients, as they are rendered, out of the transaction; the
+    /// message goes to the rest. With nobody left it is discarded.
+    pub fn drop_recipients(&mut self, dropped: &[String]) {
+        let asked = matches!(self.pending, Pending::Answer(Question::EndOfHeaders | Question::EndOfData));
+        if let Some(transaction) = self.transaction.as_mut().filter(|_| asked) {
+            transaction.drop_recipients(dropped);
+        }
+    }
+
+    /// Takes the replies to be written.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Takes what was refused since the last call.
+    pub fn take_refused(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Whether there is something to take.
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Octets of input kept and not yet worked on.
+    pub fn buffered(&self) -> usize {
+        self.input.rest().len()
+    }
+
+    /// A reply is held now.
+    pub fn is_held(&self) -> bool {
+        matches!(self.pending, Pending::Release(_))
+    }
+
+    /// The caller has to give an answer, a release or a commit.
+    pub fn is_pending(&self) -> bool {
+        !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// The session was closed because its delays were spent.
+    pub fn delays_spent(&self) -> bool {
+        self.tally.end.as_ref() == Some(&reply::DELAYS_SPENT)
+    }
+
+    /// Content is being received.
+    pub fn in_content(&self) -> bool {
+        self.phase == Phase::Content
+    }
+
+    /// Name given with HELO or EHLO; empty before. At that stage the one that policy is asked about.
+    pub fn helo_name(&self) -> &str {
+        match &self.pending {
+            Pending::Answer(Question::Hello { name, .. }) => name,
+            _ => &self.helo_name,
+        }
+    }
+
+    /// The transaction, from an accepted MAIL on; at that stage the one that policy is asked about.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match &self.pending {
+            Pending::Answer(Question::Mail(transaction)) => Some(transaction),
+            _ => self.transaction.as_deref(),
+        }
+    }
+
+    /// The recipient policy is asked about.
+    pub fn recipient(&self) -> Option<&Address> {
+        match &self.pending {
+            Pending::Answer(Question::Rcpt(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The header section of the content, once it is there.
+    pub fn header(&self) -> &[u8] {
+        match &self.mode {
+            Mode::Data(decoder) => decoder.header(),
+            Mode::Line(_) => &[],
+        }
+    }
+
+    /// Counts so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Holds so far.
+    pub fn tarpit(&self) -> &Tarpit {
+        &self.tarpit
+    }
+
+    /// From now on no reply is held: the peer has authenticated.
+    pub fn exempt(&mut self) {
+        self.tarpit.exempt = true;
+    }
+}

@@ -1,0 +1,67 @@
+//! What a session and its caller say to each other: steps, stages, verdicts.
+
+use crate::machine::message::address::Address;
+use crate::machine::smtp::reply::Reply;
+
+/// Where policy can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// The connection is there, nothing is said.
+    Connect = 0,
+    /// HELO or EHLO.
+    Helo = 1,
+    /// MAIL.
+    Mail = 2,
+    /// RCPT.
+    Rcpt = 3,
+    /// DATA, before 354.
+    Data = 4,
+    /// The header section is there. Asked once the content has ended: there is no reply before.
+    EndOfHeaders = 5,
+    /// The content is there.
+    EndOfData = 6,
+}
+
+impl Stage {
+    /// All of them, in the order of a session.
+    pub const ALL: [Self; 7] =
+        [Self::Connect, Self::Helo, Self::Mail, Self::Rcpt, Self::Data, Self::EndOfHeaders, Self::EndOfData];
+}
+
+/// What the session needs next.
+///
+/// A TLS layer joins as a step of its own: 220 is in the output, all input that came before it is thrown away, and nothing is read
+/// as a command until the caller says that the handshake is done (RFC 3207 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More input.
+    NeedInput,
+    /// A verdict: [`super::session::Session::answer`].
+    Ask(Stage),
+    /// These milliseconds, then [`super::session::Session::release`].
+    Hold(u64),
+    /// The message on disk: [`super::session::Session::message`], then [`super::session::Session::committed`].
+    Commit,
+    /// The connection closed after the output is written.
+    Close,
+    /// Nothing new: what was asked before is still to be answered; input was kept.
+    Wait,
+    /// A turn of the others, then [`super::session::Session::proceed`]: there is more input than one turn takes.
+    Yield,
+}
+
+/// What policy says at a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Pass,
+    /// At RCPT: accept the recipient now and report it as failed with this reply afterwards.
+    Report(Reply),
+    /// At RCPT: accept the recipient; the message goes to this address instead.
+    Redirect(Address),
+    /// Refuse with this reply, 4yz or 5yz.
+    Refuse(Reply),
+    /// At content stages: say 250 and keep nothing.
+    Discard,
+}

@@ -1,0 +1,78 @@
+//! What a session counts, and what it remembers of its refusals for the log.
+
+use crate::machine::smtp::reply::Reply;
+
+/// Refusals remembered for the session's line in the log, the last ones.
+const REFUSALS: usize = 4;
+/// Refusals of one session that get a line of their own.
+pub const LOGGED: u32 = 100;
+/// Octets of a refused command that the log shows.
+const SHOWN: usize = 300;
+
+/// Counts for the log and the metrics.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Replies by the first digit of their code, from index 2.
+    pub replies: [u32; 6],
+    /// The last refusals, as sent.
+    pub refusals: Vec<Reply>,
+    /// What was refused, and is logged for the first [`LOGGED`].
+    pub refused: u32,
+    /// Commands received.
+    pub commands: u32,
+    /// Transactions begun.
+    pub transactions: u32,
+    /// Messages accepted.
+    pub messages: u32,
+    /// The reply that closed the session.
+    pub end: Option<Reply>,
+}
+
+impl Tally {
+    /// Counts a reply that is sent.
+    pub fn count(&mut self, reply: &Reply) {
+        if let Some(count) = self.replies.get_mut(usize::from(reply.class())) {
+            *count += 1;
+        }
+        if reply.class() >= 4 {
+            if self.refusals.len() == REFUSALS {
+                self.refusals.remove(0);
+            }
+            self.refusals.push(reply.clone());
+        }
+    }
+}
+
+/// What was refused, for a line of its own in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The recipient, as rendered or, when it could not be read, as sent; empty when it was something else.
+    pub recipient: String,
+    /// What it was otherwise: the command as sent, `end of data` for a content, `connection`.
+    pub command: String,
+    /// Reverse-path of the transaction; empty without one and for the null reverse-path.
+    pub mail_from: String,
+    /// The reply.
+    pub reply: Reply,
+}
+
+impl Refusal {
+    /// Of a content, unless it is named otherwise.
+    pub fn new(mail_from: String, reply: Reply) -> Self {
+        Self { recipient: String::new(), command: "end of data".to_owned(), mail_from, reply }
+    }
+
+    /// Names it by the command line.
+    pub fn name(&mut self, line: &[u8]) {
+        let shown = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+        match shown.split_once(':').filter(|(verb, _)| verb.to_ascii_uppercase().starts_with("RCPT")) {
+            Some((_, path)) => {
+                let path = path.trim();
+                let path = path.rsplit_once('>').map_or(path, |(path, _)| path);
+                path.trim_start_matches('<').clone_into(&mut self.recipient);
+                self.command = String::new();
+            }
+            None => self.command = shown.into_owned(),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The tarpit: how long a 5yz reply is held before it joins the output. It counts time, and reads no clock.
+
+use super::config::Config;
+use crate::machine::smtp::reply::Reply;
+
+/// What one session was held for so far.
+#[derive(Debug, Default)]
+pub struct Tarpit {
+    /// From now on nothing is held.
+    pub exempt: bool,
+    /// Replies held.
+    pub holds: u32,
+    /// Milliseconds of all holds.
+    pub held: u64,
+}
+
+/// What becomes of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It leaves at once.
+    No,
+    /// It is held for these milliseconds.
+    For(u64),
+    /// All delays of the session are used up: the session is to be closed.
+    Spent,
+}
+
+impl Tarpit {
+    /// Judges a reply, and counts its hold.
+    pub fn hold(&mut self, config: &Config, reply: &Reply) -> Hold {
+        let (time, most) = (config.tarpit_time, config.tarpit_max_session);
+        if reply.class() != 5 || self.exempt || time == 0 {
+            return Hold::No;
+        }
+        if most > 0 && self.held + time > most {
+            return Hold::Spent;
+        }
+        self.holds += 1;
+        self.held += time;
+        Hold::For(time)
+    }
+}

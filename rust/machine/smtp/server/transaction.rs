@@ -1,0 +1,86 @@
+//! A mail transaction: from an accepted MAIL to its end of data (RFC 5321 3.3).
+
+use std::collections::HashSet;
+
+use crate::machine::message::address::Address;
+use crate::machine::message::{Envelope, Recipient, State};
+use crate::machine::smtp::parameters::MailParameters;
+use crate::machine::smtp::reply::Reply;
+
+/// Recipients of one transaction refused because it has enough of them (RFC 5321 4.5.3.1.10: 452, and the client may send the
+/// rest later) before each further one counts as an error.
+const RECIPIENTS_OVERSHOOT: u32 = 1000;
+
+/// What a transaction consists of so far.
+#[derive(Debug)]
+pub struct Transaction {
+    /// None is the null reverse-path.
+    pub reverse_path: Option<Address>,
+    /// Accepted recipients, each once, with the reply to report for those accepted only to be reported.
+    pub recipients: Vec<(Address, Option<Reply>)>,
+    /// Parameters of MAIL.
+    pub parameters: MailParameters,
+    /// The message is accepted and not kept.
+    pub discard: bool,
+    /// Recipients refused because there are enough.
+    excess: u32,
+}
+
+impl Transaction {
+    /// Of an accepted MAIL.
+    pub fn new(reverse_path: Option<Address>, parameters: MailParameters) -> Self {
+        Self { reverse_path, recipients: Vec::new(), parameters, discard: false, excess: 0 }
+    }
+
+    /// The reverse-path without angle brackets; empty for the null reverse-path.
+    pub fn sender(&self) -> String {
+        self.reverse_path.as_ref().map_or_else(String::new, Address::to_string)
+    }
+
+    /// Adds a recipient, and returns whether it is a new one.
+    pub fn add(&mut self, address: Address, report: Option<Reply>) -> bool {
+        let is_new = !self.recipients.iter().any(|(known, _)| known.is_same_mailbox(&address));
+        if is_new {
+            self.recipients.push((address, report));
+        }
+        is_new
+    }
+
+    /// Counts a recipient that is one too many, and returns whether it is an error.
+    pub fn exceed(&mut self) -> bool {
+        self.excess += 1;
+        self.excess > RECIPIENTS_OVERSHOOT
+    }
+
+    /// Takes these recipients out, as they are rendered. With nobody left the message is discarded.
+    pub fn drop_recipients(&mut self, dropped: &[String]) {
+        let dropped: HashSet<&str> = dropped.iter().map(String::as_str).collect();
+        self.recipients.retain(|(address, _)| !dropped.contains(address.to_string().as_str()));
+        self.discard |= self.recipients.is_empty();
+    }
+
+    /// The recipient, where there is one alone.
+    pub fn only_recipient(&self) -> Option<String> {
+        match self.recipients.as_slice() {
+            [(only, _)] => Some(only.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The envelope of the message.
+    pub fn into_envelope(self, session_id: &str, client: &str) -> Envelope {
+        let reverse_path = self.sender();
+        let recipients = self.recipients.into_iter().map(|(address, report)| Recipient {
+            address: address.to_string(),
+            state: if report.is_some() { State::Failed } else { State::Pending },
+            reply: report.map_or_else(String::new, |reply| reply.to_string()),
+        });
+        Envelope {
+            reverse_path,
+            recipients: recipients.collect(),
+            smtputf8: self.parameters.smtputf8,
+            session_id: session_id.to_owned(),
+            client: client.to_owned(),
+        }
+    }
+}
