@@ -18,7 +18,10 @@ from mailmoat.settings import entries, load
 from mailmoat.settings.sources import CONFIG
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "loadtest/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "loadtest/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # Names an example shows to be wrong.
 WRONG = {"MAILMOAT_TARPIT_TIME"}
