@@ -189,5 +189,5 @@ def _memory(pid: int) -> Memory:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
         return Memory(0, 0)
-    figures = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-    return Memory(figures.get("Rss", 0), figures.get("Pss", 0))
+    numbers = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(numbers.get("Rss", 0), numbers.get("Pss", 0))

@@ -54,6 +54,6 @@ def ratios(above: Sequence[float | None], below: Sequence[float | None]) -> list
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others figures."""
+    """A Markdown table; the first column is text, the others numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -1,7 +1,7 @@
 """The load test: starts a server in a directory of its own, or takes the one you name, and lets locust's SMTP users at it.
 
 First the same users go to smtp-sink, which does next to nothing: that is the client's own limit. The report says so when the
-server came near it, or when the client's core was full, because then the figures are the client's and not the server's. Leaves
+server came near it, or when the client's core was full, because then the results are the client's and not the server's. Leaves
 `report.html`, locust's CSV files, `times.json` (milliseconds, unrounded) and `summary.json` in the output directory.
 
 Ends with 1 when a request failed. Weights and sizes: see loadtest/locustfile.py.
@@ -229,8 +229,8 @@ def show(outcome: Outcome, ceiling: Outcome | None, words: list[str], output: Pa
     times = output / "report-times.json"
     if times.exists():
         for name, spread in json.loads(times.read_text()).items():
-            figures = "  ".join(f"{key} {value:,.2f}" for key, value in spread.items() if key != "count")
-            print(f"    {name:20} {spread['count']:8}  {figures} ms")
+            numbers = "  ".join(f"{key} {value:,.2f}" for key, value in spread.items() if key != "count")
+            print(f"    {name:20} {spread['count']:8}  {numbers} ms")
     print(f"report: {output / 'report.html'}")
 
 

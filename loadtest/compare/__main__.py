@@ -1,4 +1,4 @@
-"""Compare: `python -m loadtest.compare` is the short form, `--full --publish` the one whose figures are worth printing.
+"""Compare: `python -m loadtest.compare` is the short form, `--full --publish` the one whose results are worth printing.
 
 Leaves JSON after every round, so that what was measured is not lost when a later round fails.
 """
@@ -60,7 +60,7 @@ def main() -> int:
         "cases": {},
     }
     if results["machine"]["others_busy"] > machine.BUSY:
-        print(f"warning: others use {results['machine']['others_busy']} cores; these figures are not for printing")
+        print(f"warning: others use {results['machine']['others_busy']} cores; these results are not for printing")
     compare(cases, peers, options, chosen, results)
     if "micro" in names:
         results["micro"] = micro.measure(chosen.rounds, short=not chosen.full)
@@ -151,7 +151,7 @@ def add(results: dict[str, Any], others: dict[str, Any]) -> None:
 
 
 def options_of(chosen: argparse.Namespace) -> Options:
-    """How much: the form's figures, with those that were given in their place."""
+    """How much: the form's amounts, with those that were given in their place."""
     base = FULL if chosen.full else SHORT
     return Options(
         messages=chosen.messages or base.messages,

@@ -17,23 +17,23 @@ from loadtest.report import Range, ratios, table
 if TYPE_CHECKING:
     from pathlib import Path
 
-BEGIN = "<!-- figures: written by `python -m loadtest.compare --publish`, not by hand -->"
-END = "<!-- end of figures -->"
+BEGIN = "<!-- results: written by `python -m loadtest.compare --publish`, not by hand -->"
+END = "<!-- end of results -->"
 CLIENT_BUSY = 0.85
 
 METHOD = """\
-Every sample starts its server afresh on 127.0.0.1, sends a tenth of the messages to warm it, waits until it is idle, and then lets
-the client at it: smtp-source with 50 sessions where nothing else is said. **CPU a message** is user and system time of the
+Every sample starts its server afresh on 127.0.0.1, sends a tenth of the messages to warm it, waits until it is idle, and then starts
+the client: smtp-source with 50 sessions unless stated otherwise. **CPU a message** is user and system time of the
 server's whole process tree, children that ended included, from before the client starts until the server is idle again and
 nothing waits for delivery; client and next hop are not counted. The rounds are interleaved: in each round every server does every
-piece of work once, in turns. Ratios are taken within a round. Figures are medians, with the least and the greatest behind.
+piece of work once, in turns. Ratios are taken within a round. Values are medians, followed by the lowest and the highest.
 
-Client and server share the CPUs, so messages a second say little; what an operator pays for is CPU time. † marks samples whose client
+Client and server share the CPUs, so messages a second say little; what an administrator pays for is CPU time. † marks samples whose client
 was more than 85 % busy on its core: there the rate is the client's.
 
 mailmoat runs with policy, recipient directory, log and metrics on, as delivered. Postfix has a configuration and a queue of its own,
 its own log file, no TLS, no reverse lookups, no limits on clients, `in_flow_delay = 0`, and everything else by default; where nothing is
-relayed it puts messages into its hold queue. aiosmtpd runs on uvloop and throws messages away. Haraka runs one process a CPU with its disk queue.
+relayed it puts messages into its hold queue. aiosmtpd runs on uvloop and discards messages. Haraka runs one process a CPU with its disk queue.
 
 A worker "of 0.3 core" is held to that share of a CPU by a control group, so that the client is not the limit. For Sender ID the messages come
 from domains with a record of their own each; every name is asked for during the sample, and NOOP every 10 ms on a connection beside it
@@ -51,7 +51,7 @@ def whole(results: Results) -> str:
 
 
 def publish(results: Results, target: Path) -> None:
-    """Write the figures into the document, between its marks; a new document when there is none."""
+    """Write the results into the document, between its marks; a new document when there is none."""
     old = target.read_text() if target.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)

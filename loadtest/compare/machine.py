@@ -17,7 +17,7 @@ BUSY = 0.3
 
 
 def describe() -> dict[str, Any]:
-    """Everything that a reader needs to judge the figures."""
+    """Everything that a reader needs to judge the results."""
     directory = tempfile.gettempdir()
     return {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

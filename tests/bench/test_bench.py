@@ -1,4 +1,4 @@
-"""The benchmarks run and leave figures. How fast is not asked here: a busy machine would answer."""
+"""The benchmarks run and leave results. How fast is not asked here: a busy machine would answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_part_is_measured_beside_its_yardstick(measured, part):
     assert median(found) > 0
 
 
-def test_the_comparison_runs_and_leaves_its_figures(tmp_path):
+def test_the_comparison_runs_and_leaves_its_results(tmp_path):
     find_peer("smtp-source")
     target, text = tmp_path / "bench.json", tmp_path / "performance.md"
     command = ["--messages", "60", "--cases", "reused,pipelined,relay,flood", "--peers", "mailmoat", "--out", target]

@@ -143,7 +143,7 @@ def tight(site: Make) -> Site:
 
 @pytest.fixture(scope="session")
 def tarpit(site: Make) -> Site:
-    """5yz replies are held."""
+    """Start a server that delays 5xx replies."""
     return site(tarpit__time="0.4", tarpit__exempt_networks="192.0.2.0/24")
 
 

@@ -17,11 +17,11 @@ TARGET = HERE.parents[1] / "docs" / "conformance.md"
 STATUS = ("met", "in part", "not yet", "deliberately not")
 HEAD = """# Conformance
 
-What the published standards ask of an edge server, and where this one stands. Written by `make conformance`
+What the published standards require of an edge server, and whether mailmoat meets it. Written by `make conformance`
 (`python -m tests.conformance.table`) from `tests/conformance/`; do not edit.
 
-Every test named here speaks to a running server over TCP, and reads what it relayed at a scripted next hop; those of `test_rfc7208.py` and
-`test_rfc4406.py` put their questions to the evaluation of records instead, which asks a real name server over UDP. Level: M must, S should,
+Each test named here connects to a running server over TCP, and checks what it relayed at a scripted next hop. Those of `test_rfc7208.py` and
+`test_rfc4406.py` use the evaluation of records instead, with a real name server over UDP. Level: M must, S should,
 Y may but worth it, P common practice outside any RFC. A row that is met *in part* names what its tests do not show.
 """
 
