@@ -130,6 +130,28 @@ def test_the_manuals_example_of_a_recipient_file_is_true(tmp_path, monkeypatch):
     assert CliRunner().invoke(application(), words).stdout.splitlines() == answers
 
 
+def test_the_manuals_example_of_mistakes_is_true(tmp_path, monkeypatch):
+    """`check-config` prints for bad.toml what the manual shows."""
+    section = (ROOT / "docs/manual.md").read_text().partition("With this `bad.toml`:")[2].partition("\n### ")[0]
+    (_, file), (_, session) = BLOCK.findall(section)[:2]
+    command, *shown = session.splitlines()
+    (tmp_path / "bad.toml").write_text(file)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAILMOAT_TARPIT_TIME", "3")
+    done = CliRunner().invoke(application(), shlex.split(command.partition("mailmoat ")[2]))
+    assert done.output.splitlines() == shown
+    assert done.exit_code == 1
+
+
+def test_the_manual_shows_settings_as_they_are_printed(tmp_path, monkeypatch):
+    (tmp_path / "mailmoat.toml").write_text('hostname = "mx.example.com"\nworkers = 2\n')
+    monkeypatch.chdir(tmp_path)
+    shown = re.search(
+        r"^\$ mailmoat (settings --config .*)\n((?:.*\n)+?)\.\.\.$", (ROOT / "docs/manual.md").read_text(), re.MULTILINE
+    )
+    assert CliRunner().invoke(application(), shlex.split(shown[1])).stdout.startswith(shown[2])
+
+
 @pytest.mark.parametrize("page", pages())
 def test_every_log_line_shown_is_one(page):
     for body in blocks(page, "json"):
