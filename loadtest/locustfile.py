@@ -43,7 +43,7 @@ locust.stats.CSV_STATS_FLUSH_INTERVAL_SEC = 1  # run.py shows progress from thes
 
 
 def weight(name: str, default: int) -> int:
-    """How many of this kind there are among the users."""
+    """Return the weight of this kind of client."""
     return int(os.environ.get(f"WEIGHT_{name}", str(default)))
 
 
@@ -57,7 +57,7 @@ class SmtpUser(User):
 
     @contextmanager
     def stage(self, name: str, *, always: bool = False) -> Iterator[None]:
-        """Time one stage; what fails in it ends the connection."""
+        """Measure one stage; a failure in it ends the connection."""
         begun = time.perf_counter()
         error: Exception | None = None
         try:
@@ -100,11 +100,11 @@ class SmtpUser(User):
             self.hang_up()
 
     def on_stop(self) -> None:
-        """Locust ends this user."""
+        """Close the connection when locust ends this client."""
         self.hang_up()
 
     def count(self) -> None:
-        """One message was accepted; the connection is used for a hundred."""
+        """Count an accepted message; close the connection after a hundred."""
         self.sent += 1
         if self.sent >= MESSAGES_PER_CONNECTION:
             self.leave()

@@ -52,7 +52,7 @@ class Bench:
 
 
 def measure(rounds: int = 3, *, short: bool = True) -> dict[str, Any]:
-    """Time every part and its yardstick in turns: nanoseconds a unit, a list for each."""
+    """Measure each part and its yardstick in turns: nanoseconds per unit, a list for each."""
     found: dict[str, Any] = {}
     scale = 1 if short else 5
     with ExitStack() as stack:
@@ -117,7 +117,7 @@ LINE = re.compile(
 
 
 def parser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Commands through the session machine."""
+    """Pass commands through the session machine."""
     machine = session(directory)
     turns = 5_000 * scale
 
@@ -142,7 +142,7 @@ def parser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG
 
 
 def normaliser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Addresses into their one form."""
+    """Normalise addresses."""
     addresses = [f"First.Last{number}@Example.TEST" for number in range(2_000 * scale)]
 
     def run() -> None:
@@ -158,7 +158,7 @@ def normaliser(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa:
 
 
 def decoder(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Content out of DATA."""
+    """Decode the content of DATA."""
     block = ((b"x" * 70 + b"\r\n") * 9 + b"..stuffed\r\n") * 100
     chunks = [block[at : at + 65_536] for at in range(0, len(block), 65_536)] * 5 * scale
     octets = sum(map(len, chunks))
@@ -177,7 +177,7 @@ def decoder(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: AR
 
 
 def header(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """The header section of a message, from DATA to the message."""
+    """Pass the header section of a message from DATA to the message."""
     fields = b"".join(b"X-Field-%d: some value of usual length\r\n\tfolded once\r\n" % number for number in range(100))
     machine = session(directory)
     turns = 200 * scale
@@ -228,7 +228,7 @@ def wheel(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG0
 
 
 def release(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Deadlines that come due."""
+    """Release deadlines that are due."""
     turns = 20_000 * scale
     loop = uvloop.new_event_loop()
     stack.callback(loop.close)
@@ -258,7 +258,7 @@ def release(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: AR
 
 
 def spool(scale: int, directory: Path, stack: ExitStack) -> Bench:
-    """Messages of 4 KiB made durable, 50 waiting at any time."""
+    """Commit messages of 4 KiB, 50 of them waiting at any time."""
     partition = _native.Partition.create(str(directory))
     stack.callback(partition.close)
     batches, size = 4 * scale, 50
@@ -299,15 +299,15 @@ class _Known:
         self._answers = {(name, "TXT"): Found((text,), 300.0) for name, text in texts.items()}
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
-        """The answer."""
+        """Return the answer."""
         return self._answers.get((name, kind), NoName(300.0))
 
     async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
-        """Never asked."""
+        """Fail: no query is expected."""
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def _checks(evaluator: Evaluator, addresses: int) -> Callable[[int], None]:
@@ -332,7 +332,7 @@ def _checks(evaluator: Evaluator, addresses: int) -> Callable[[int], None]:
 
 
 def _evaluation(scale: int, stack: ExitStack, what: str, addresses: int) -> Bench:
-    """A record with three includes and 36 networks in all, none of them the client's; every answer is known."""
+    """Return a record with three includes and 36 networks in all, none of them the client's; every answer is known."""
     networks = [f"ip4:198.51.{number}.0/24" for number in range(36)]
     texts = {f"shared{part}.example": " ".join(["v=spf1", *networks[part::3], "~all"]).encode() for part in range(3)}
     texts["sender.example"] = b"v=spf1 include:shared0.example include:shared1.example include:shared2.example -all"
@@ -352,12 +352,12 @@ def _evaluation(scale: int, stack: ExitStack, what: str, addresses: int) -> Benc
 
 
 def evaluation(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Sender ID checks, each of another host."""
+    """Check Sender ID, each time for another host."""
     return _evaluation(scale, stack, "Sender ID check of a record with three includes, DNS answers known", 4096)
 
 
 def remembered(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
-    """Sender ID checks of one host."""
+    """Check Sender ID for one host."""
     return _evaluation(scale, stack, "the same check, its result remembered", 1)
 
 

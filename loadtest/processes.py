@@ -29,7 +29,7 @@ class Trouble(Exception):  # noqa: N818 - said to a person, not caught by kind
 
 
 def growth(before: int, after: int) -> int:
-    """Octets of memory that came to those before. Fewer than before is no growth: the kernel took back what was idle."""
+    """Return by how many octets the memory grew. Less memory counts as no growth: the kernel took idle pages back."""
     return max(0, after - before)
 
 
@@ -47,18 +47,18 @@ class Tree:
         self.pid = pid
 
     def pids(self) -> list[int]:
-        """Every living process, parents first."""
+        """Return all living processes, parents first."""
         found = [self.pid]
         for pid in found:
             found += _children(pid)
         return found
 
     def cpu(self) -> float:
-        """Seconds of user and system time spent so far."""
+        """Return the seconds of user and system time used so far."""
         return sum(_cpu(pid) for pid in self.pids())
 
     def memory(self) -> Memory:
-        """What it occupies now."""
+        """Return the memory in use now."""
         rolled = [_memory(pid) for pid in self.pids()]
         return Memory(sum(each.rss for each in rolled), sum(each.pss for each in rolled))
 
@@ -116,7 +116,7 @@ def end_tidily() -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -124,7 +124,7 @@ def free_port() -> int:
 
 
 def greets(port: int) -> bool:
-    """Whether an SMTP server answers there."""
+    """Return whether an SMTP server answers there."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             return connection.recv(3) == b"220"
@@ -133,7 +133,7 @@ def greets(port: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Until `condition()` holds.
+    """Wait until `condition()` is true.
 
     Raises:
         Trouble: it does not hold within `seconds`.
@@ -156,7 +156,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields after the name: index 0 is the state."""
+    """Return the fields after the name: index 0 is the state."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 

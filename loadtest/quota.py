@@ -27,13 +27,13 @@ PERIOD_US = 10_000
 
 
 def missing() -> str:
-    """Why workers cannot be limited here; empty when they can."""
+    """Return why workers cannot be limited here; empty when they can."""
     return "" if _controller() else "no cpu control group may be made here: needs root and the cpu controller"
 
 
 @contextmanager
 def limited(tree: Tree) -> Iterator[None]:
-    """Each mailmoat worker in `tree` gets `SHARE` of a core while the block runs.
+    """Limit each mailmoat worker in `tree` to `SHARE` of a core while the block runs.
 
     Raises:
         Trouble: there is no worker, or groups cannot be made.
@@ -74,7 +74,7 @@ def _controller() -> Path | None:
 
 
 def _is_worker(pid: int) -> bool:
-    """A process with a thread that writes a spool partition."""
+    """Start a process with a thread that writes a spool partition."""
     try:
         return any((thread / "comm").read_text().startswith("spool-") for thread in Path(f"/proc/{pid}/task").iterdir())
     except OSError:

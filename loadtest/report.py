@@ -19,17 +19,17 @@ class Range(NamedTuple):
 
     @staticmethod
     def of(values: Iterable[float]) -> Range | None:
-        """Of these values; None of none."""
+        """Return the range of these values; None without values."""
         found = sorted(values)
         return Range(median(found), found[0], found[-1]) if found else None
 
     def text(self, digits: int = 0) -> str:
-        """`median (low-high)`."""
+        """Return `median (low-high)`."""
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}-{self.high:,.{digits}f})"
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of the ordered values do not exceed."""
+    """Return the smallest value that `share` of the ordered values do not exceed."""
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
@@ -49,11 +49,11 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def ratios(above: Sequence[float | None], below: Sequence[float | None]) -> list[float]:
-    """Per round, the one divided by the other; rounds in which either is missing are left out."""
+    """Return the ratio for each round that has both values."""
     return [a / b for a, b in zip(above, below, strict=False) if a is not None and b]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others numbers."""
+    """Return a Markdown table; the first column is text, the others numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

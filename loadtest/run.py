@@ -1,4 +1,4 @@
-"""The load test: starts a server in a directory of its own, or takes the one you name, and lets locust's SMTP users at it.
+"""The load test: starts a server in a directory of its own, or takes the one you name, and runs locust's SMTP clients against it.
 
 First the same users go to smtp-sink, which does next to nothing: that is the client's own limit. The report says so when the
 server came near it, or when the client's core was full, because then the results are the client's and not the server's. Leaves
@@ -73,13 +73,13 @@ def arguments() -> argparse.Namespace:
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """CPUs for the client and for the server: the last one and the others, or all for both where there is one."""
+    """Return the CPUs for the client and for the server: the last one and the others; if there is only one, it is for both."""
     everything = sorted(os.sched_getaffinity(0))
     return ({everything[-1]}, set(everything[:-1])) if len(everything) > 1 else (set(everything), set(everything))
 
 
 def calibrate(options: argparse.Namespace, output: Path, temporary: Path) -> Outcome | None:
-    """What this client does against a server that does nothing; None when it is left out or smtp-sink is missing."""
+    """Measure this client against smtp-sink; None if that is left out or smtp-sink is missing."""
     if not options.calibration:
         return None
     directory = temporary / "sink"

@@ -39,7 +39,7 @@ class Setup:
     """A second port, at which clients name their address by the PROXY protocol; 0 for none. mailmoat alone has it."""
 
     def addresses(self) -> list[str]:
-        """Every known recipient."""
+        """Return all known recipients."""
         return [KNOWN, *(f"r{number}@{DOMAIN}" for number in range(self.recipients - 1))]
 
 
@@ -84,7 +84,7 @@ class Running:
 
 
 def program(name: str) -> str | None:
-    """Where a program of Postfix or the system lies."""
+    """Return the path of a program of Postfix or the system."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin:/usr/libexec/postfix")
 
 
@@ -105,7 +105,7 @@ def start_sink(directory: Path) -> Running:
 
 
 def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | None = None) -> Running:
-    """Start mailmoat as an operator does, with policy, log and metrics on; `extra` are settings by their environment names.
+    """Start mailmoat as an administrator does, with policy, log and metrics on; `extra` are settings by their environment names.
 
     Raises:
         Trouble: it does not start.
@@ -146,7 +146,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
 
 
 def metric(admin: int, name: str) -> float:
-    """One metric of a running mailmoat, summed over its labels; 0 when it is not told."""
+    """Return a metric of a running mailmoat, summed over its labels; 0 if it is missing."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)

@@ -68,7 +68,7 @@ class Wire:
 
 
 def stuffed(octets: int) -> bytes:
-    """A message of about so many octets with its end, ready to be written after 354."""
+    """Return a message of about that many octets with its end, ready to be written after 354."""
     head = b"From: <a@sender.example>\r\nTo: <alice@example.test>\r\nSubject: load\r\nMessage-ID: <load@sender.example>\r\n\r\n"
     line = b"x" * 70 + b"\r\n"
     lines = max(octets - len(head), 0) // len(line)

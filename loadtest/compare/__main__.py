@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def unmeasured(results: dict[str, Any]) -> list[str]:
-    """Cases of which there is no sample, though somebody was there to give one. An aim that is not met is a result."""
+    """Return the cases without a sample although a server could give one. An aim that is not met is a result."""
     cases = ((name, list(case["samples"].values())) for name, case in results["cases"].items())
     return [
         name
@@ -87,7 +87,7 @@ def unmeasured(results: dict[str, Any]) -> list[str]:
 
 
 def _said(words: list[str]) -> list[str]:
-    """The command line without the place of the JSON, which is nobody else's business."""
+    """Return the command line without the path of the JSON."""
     at = words.index("--out") if "--out" in words else len(words)
     return [word for word in words[:at] + words[at + 2 :] if not word.startswith("--out=")]
 
@@ -151,7 +151,7 @@ def add(results: dict[str, Any], others: dict[str, Any]) -> None:
 
 
 def options_of(chosen: argparse.Namespace) -> Options:
-    """How much: the form's amounts, with those that were given in their place."""
+    """Return the amounts of the form, replaced by those that were given."""
     base = FULL if chosen.full else SHORT
     return Options(
         messages=chosen.messages or base.messages,
@@ -207,7 +207,7 @@ def taken(job: Job) -> dict[str, Any]:
 
 
 def brief(sample: dict[str, Any]) -> str:
-    """One line for the progress."""
+    """Return a line that shows the progress."""
     if "cpu_us" in sample:
         return f"{sample['cpu_us']:8,.0f} µs {sample['per_second']:8,.0f}/s"
     if "levels" in sample:

@@ -16,13 +16,13 @@ Values = list[float]
 
 
 def column(case: Results, label: str, value: Callable[[Results], Any]) -> list[Any]:
-    """One figure of every round; None where there was no sample."""
+    """Return one value of each round; None where there was no sample."""
     samples = case["samples"].get(label, [])
     return [None if sample is None or "failed" in sample else value(sample) for sample in samples]
 
 
 def cpu(case: Results, label: str) -> list[float | None]:
-    """CPU microseconds a unit."""
+    """Return the CPU microseconds per unit of each sample."""
     return column(case, label, lambda sample: sample["cpu_us"])
 
 
@@ -40,7 +40,7 @@ class Aim:
     """All rounds have to meet it, and not their median."""
 
     def row(self, results: Results) -> list[str] | None:
-        """Its line of the table; None when it was not measured."""
+        """Return the line of the table; None if it was not measured."""
         found = Range.of(self.values(results))
         if found is None:
             return None
@@ -53,7 +53,7 @@ class Aim:
 
 
 def verdicts(results: Results) -> str:
-    """The table of all aims that were measured."""
+    """Return the table of all aims that were measured."""
     rows = [row for aim in AIMS if (row := aim.row(results))]
     return table(["what", "must", "aim", "measured", ""], rows)
 

@@ -1,4 +1,4 @@
-"""A server made with aiosmtpd: refuses unknown recipients, after a delay where one is asked for, and throws messages away.
+"""A server made with aiosmtpd: refuses unknown recipients, after a delay where one is asked for, and discards messages.
 
 Arguments: port, file with an address a line, seconds of delay.
 """

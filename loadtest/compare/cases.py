@@ -64,7 +64,7 @@ class Job:
 
 
 def smtp_source(port: int, count: int, *, size: int = 4 * KIB, reuse: bool = False) -> None:
-    """Postfix's own load generator.
+    """Send with Postfix's own load generator.
 
     Raises:
         Trouble: it is missing, or the server gave a reply it did not want.
@@ -94,7 +94,7 @@ def _client(command: list[str]) -> None:
 
 
 def timed(client: Callable[[], None]) -> tuple[float, float]:
-    """Seconds it took, and the share of a core it used."""
+    """Run it; return the seconds and the share of a core that it used."""
     before, begun = _children_cpu(), time.perf_counter()
     client()
     seconds = time.perf_counter() - begun
@@ -107,7 +107,7 @@ def _children_cpu() -> float:
 
 
 def measured(running: Running, count: int, client: Callable[[int, int], None]) -> Sample:
-    """One sample of a server that is warm and idle."""
+    """Measure one sample of a server that is warm and idle."""
     before = running.tree.settle()
     begun = time.perf_counter()
     seconds, busy = timed(lambda: client(running.port, count))
@@ -206,7 +206,7 @@ def held(peer: Peer, options: Options) -> Sample:
 
 
 def _while(running: Running, until: float, count: int, client: Callable[[int, int], None]) -> Sample:
-    """Other mail in pieces of `count` until that moment, at least one; no waiting for idleness, which releases would prevent."""
+    """Send other mail in pieces of `count` until that moment, at least one; do not wait until the server is idle, which releases would prevent."""
     before, sent, seconds = running.tree.cpu(), 0, 0.0
     while not sent or time.monotonic() + seconds / (sent / count) < until:
         seconds += timed(lambda: client(running.port, count))[0]
@@ -268,7 +268,7 @@ def _sleep_until(moment: float) -> None:
 
 
 def _kernel_memory() -> int:
-    """Octets in the kernel's slabs and socket buffers; both ends of a connection on loopback are in it."""
+    """Return the octets in the kernel's slabs and socket buffers, for both ends of loopback connections."""
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     pages = 0
     for line in Path("/proc/net/sockstat").read_text().splitlines():
@@ -342,7 +342,7 @@ class Case:
 def _compared(
     share: float, client: Callable[[int, int], None], *, relay: bool = False
 ) -> Callable[[list[Peer], Options], list[Job]]:
-    """Every peer does the same; `share` of the messages that were asked for."""
+    """Measure the same work with each peer, with `share` of the requested messages."""
 
     def jobs(peers: list[Peer], options: Options) -> list[Job]:
         count = max(20, int(options.messages * share))
@@ -364,7 +364,7 @@ def _own(peers: list[Peer]) -> list[Peer]:
 
 
 def _part_of_a_core(peer: Peer, setup: Setup, count: int, client: Callable[[int, int], None]) -> Sample:
-    """As `plain`, with each worker limited to `quota.SHARE` of a core: what the client has left is more than it takes."""
+    """Measure like `plain`, with each worker limited to `quota.SHARE` of a core, so that the client is not the limit."""
     with serving(peer, setup) as running:
         client(running.port, max(count // 10, min(count, SESSIONS)))
         running.tree.settle()

@@ -42,7 +42,7 @@ shows how long others wait, the client's own time included.
 
 
 def whole(results: Results) -> str:
-    """Everything between the marks."""
+    """Return the text between the marks."""
     parts = [_machine(results), "## Against the aims\n\n" + verdicts(results), "## Method\n\n" + METHOD]
     parts += [f"## {case['title']}\n\n{_section(name, case)}" for name, case in results["cases"].items()]
     if "micro" in results:
@@ -61,7 +61,7 @@ def publish(results: Results, target: Path) -> None:
 
 
 def micro_table(micro: dict[str, Any]) -> str:
-    """Time a unit, and the ratio to the yardstick."""
+    """Return the table of time per unit and of its ratio to the yardstick."""
     rows = []
     for each in micro.values():
         ratio = Range.of(ratios(each["yardstick_ns"], each["ns"]))

@@ -27,7 +27,7 @@ exports.hook_get_mx = (next) => { if (port) next(OK, { priority: 0, exchange: '1
 
 
 def installed() -> Path | None:
-    """The package's directory."""
+    """Return the package's directory."""
     for place in (os.environ.get("HARAKA_PREFIX"), ROOT / ".venv" / "haraka"):
         if place and (Path(place) / "node_modules" / "Haraka" / "haraka.js").exists():
             return Path(place) / "node_modules" / "Haraka"
@@ -43,13 +43,13 @@ class Haraka:
     unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
-        """It comes with npm."""
+        """Say that npm installs it."""
         if shutil.which("node") is None:
             return "Haraka needs node and npm"
         return "" if installed() else "Haraka is not installed: npm install --prefix .venv/haraka Haraka"
 
     def version(self) -> str:
-        """Of the package."""
+        """Return the version of the package."""
         place = installed()
         version = json.loads((place / "package.json").read_text())["version"] if place else "not installed"
         return f"Haraka {version}"

@@ -40,13 +40,13 @@ class Holders:
         self.done = asyncio.get_running_loop().create_future()
 
     def asked(self) -> None:
-        """One session has asked for the first time."""
+        """Count a session that has sent its first command."""
         self.unasked -= 1
         if self.unasked == 0:
             print("asked", flush=True)
 
     def ended(self) -> None:
-        """One session is over."""
+        """Count a session that has ended."""
         self.left -= 1
         if self.left == 0 and not self.done.done():
             self.done.set_result(None)
@@ -66,7 +66,7 @@ class Held(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """One command a reply."""
+        """Send one command for each reply."""
         now = time.monotonic()
         for code in self.replies.feed(data):
             self.answered += 1
@@ -97,7 +97,7 @@ class Held(asyncio.Protocol):
         self.transport.write(b"RCPT TO:<guess%d-%d@%s>\r\n" % (id(self), number, DOMAIN.encode()))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Over, or broken."""
+        """Count the session as ended or broken."""
         if self.answered < self.holders.opening:
             self.holders.asked()
         if self.answered < self.holders.opening + self.holders.cycles:
@@ -130,7 +130,7 @@ async def run(options: argparse.Namespace) -> Holders:
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--sessions", type=int, required=True)

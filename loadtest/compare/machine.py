@@ -17,7 +17,7 @@ BUSY = 0.3
 
 
 def describe() -> dict[str, Any]:
-    """Everything that a reader needs to judge the results."""
+    """Return what a reader needs to judge the results."""
     directory = tempfile.gettempdir()
     return {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def fdatasync(directory: str, writes: int = 100) -> dict[str, float]:
-    """Milliseconds for appending 4 KiB to a file and making it durable."""
+    """Return the milliseconds for appending 4 KiB to a file with fdatasync."""
     times = []
     with tempfile.NamedTemporaryFile(dir=directory) as opened:
         for _ in range(writes):
@@ -47,7 +47,7 @@ def fdatasync(directory: str, writes: int = 100) -> dict[str, float]:
 
 
 def others_busy(seconds: float = 2.0) -> float:
-    """Cores that were busy while this program did nothing."""
+    """Return how many cores were busy while this program did nothing."""
     before = _busy_ticks()
     time.sleep(seconds)
     return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds

@@ -31,10 +31,10 @@ class Peer(Protocol):
     """Refusals in a session that it does not hold back."""
 
     def missing(self, setup: Setup | None = None) -> str:
-        """Why it cannot be had, or cannot do this; empty when it can."""
+        """Return why this server cannot be measured; empty if it can."""
 
     def version(self) -> str:
-        """For the report."""
+        """Return the version, for the report."""
 
     def start(self, directory: Path, setup: Setup) -> Running:
         """Start it; raises Trouble."""
@@ -49,11 +49,11 @@ class Mailmoat:
     unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
-        """Nothing is."""
+        """Say that nothing is missing."""
         return ""
 
     def version(self) -> str:
-        """Version and commit."""
+        """Return version and commit."""
         asked = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             capture_output=True,
@@ -77,13 +77,13 @@ class Postfix:
     unheld = 1
 
     def missing(self, setup: Setup | None = None) -> str:  # noqa: ARG002 - it can do all of them
-        """It needs to be installed, and root to start."""
+        """Say what is missing: the program, or root to start it."""
         if program("master") is None or program("postconf") is None:
             return "Postfix is not installed"
         return "" if os.geteuid() == 0 else "Postfix needs root to start"
 
     def version(self) -> str:
-        """As postconf says."""
+        """Return the version that postconf prints."""
         return f"Postfix {_said(program('postconf') or 'postconf', '-dh', 'mail_version')}"
 
     def start(self, directory: Path, setup: Setup) -> Running:
@@ -134,7 +134,7 @@ postlog   unix-dgram n - n - 1 postlogd
 
 
 def _main_cf(directory: Path, setup: Setup) -> str:
-    """The settings that mailmoat's work needs; whatever is not here is Postfix's default."""
+    """Return the settings that mailmoat's work needs; whatever is not here is Postfix's default."""
     settings = {
         "compatibility_level": "3.6",
         "queue_directory": directory / "queue",
@@ -179,13 +179,13 @@ class Aiosmtpd:
     unheld = 0
 
     def missing(self, setup: Setup | None = None) -> str:
-        """It has no queue to hand messages on from."""
+        """Say that it has no queue to deliver from."""
         if importlib.util.find_spec("aiosmtpd") is None:
             return "aiosmtpd is not installed"
         return "aiosmtpd has no queue" if setup is not None and setup.next_hop else ""
 
     def version(self) -> str:
-        """Of the package."""
+        """Return the version of the package."""
         return f"aiosmtpd {importlib.metadata.version('aiosmtpd')}"
 
     def start(self, directory: Path, setup: Setup) -> Running:

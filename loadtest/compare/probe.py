@@ -1,4 +1,4 @@
-"""Asks one NOOP after the other, `PAUSE` apart, until it is told to end: how long a server lets others wait. Prints JSON.
+"""Measures how long a server lets others wait: sends NOOP every `PAUSE` until it is stopped. Prints JSON.
 
 `python -m loadtest.compare.probe --port 2525` ends at the end of its standard input, and prints the round trips in milliseconds. What
 the network and this client take is in them: compare with those of a server that does not do what is measured.
@@ -21,7 +21,7 @@ PAUSE = 0.01
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()

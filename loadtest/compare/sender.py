@@ -34,7 +34,7 @@ class Replies:
         self._rest = b""
 
     def feed(self, octets: bytes) -> list[bytes]:
-        """The codes of the replies that are complete now."""
+        """Return the codes of the replies that are complete now."""
         *lines, self._rest = (self._rest + octets).split(b"\r\n")
         return [line[:3] for line in lines if line[3:4] != b"-"]
 
@@ -50,14 +50,14 @@ class Work:
         self.numbers = count()
 
     def take(self) -> bool:
-        """Whether there is another unit to begin."""
+        """Return whether there is another unit to begin."""
         if self.begun >= self.units:
             return False
         self.begun += 1
         return True
 
     def end(self) -> None:
-        """One unit is done."""
+        """Count a unit that is done."""
         self.ended += 1
         if self.ended == self.units and not self.done.done():
             self.done.set_result(None)
@@ -91,7 +91,7 @@ class Client(asyncio.Protocol):
             self.step()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Right only after the end."""
+        """Fail unless the end was reached."""
         if not self.work.done.done() and self.expected:
             self.work.fail(f"connection lost: {exc}")
 
@@ -101,16 +101,16 @@ class Client(asyncio.Protocol):
         self.transport.write(octets)
 
     def hello(self) -> None:
-        """The greeting came."""
+        """Send EHLO after the greeting."""
         self.say(HELLO, b"250")
         self.step = self.begin
 
     def begin(self) -> None:
-        """EHLO was answered."""
+        """Begin after the reply to EHLO."""
         raise NotImplementedError
 
     def leave(self) -> None:
-        """Nothing is left to do."""
+        """Close the connection when nothing is left to do."""
         self.expected = []
         self.transport.close()
 
@@ -121,7 +121,7 @@ class Pipelined(Client):
     content = b""
 
     def envelope(self) -> bytes:
-        """Whose message is next."""
+        """Return the commands of the next message's envelope."""
         return ENVELOPE
 
     def begin(self) -> None:
@@ -133,7 +133,7 @@ class Pipelined(Client):
             self.leave()
 
     def message(self) -> None:
-        """354 came: send the content."""
+        """Send the content after 354."""
         content = self.content
         if self.work.take():
             self.say(content + self.envelope(), b"250", b"250", b"250", b"354")
@@ -143,18 +143,18 @@ class Pipelined(Client):
             self.step = self.last
 
     def message_and_next(self) -> None:
-        """One more is accepted, and 354 came for the next."""
+        """Count an accepted message and send the next one after its 354."""
         self.work.end()
         self.message()
 
     def last(self) -> None:
-        """The last one is accepted."""
+        """Count the last accepted message."""
         self.work.end()
         self.leave()
 
 
 class Senders(Pipelined):
-    """As Pipelined, each message from the next domain, and from an address that is judged, as the PROXY protocol tells it."""
+    """As Pipelined, each message from the next domain, and from an address that is judged, as given by the PROXY protocol."""
 
     domains = 1
     body = b""
@@ -165,7 +165,7 @@ class Senders(Pipelined):
         self.transport.write(PROXY)
 
     def envelope(self) -> bytes:
-        """A sender at the next domain, in the envelope and in the header section."""
+        """Return a sender at the next domain, in the envelope and in the header section."""
         sender = b"sender@d%d.example" % (next(self.work.numbers) % self.domains)
         self.content = b"Sender: %s\r\n%s" % (sender, self.body)  # a second From would leave no responsible address
         return ENVELOPE.replace(b"sender@sender.example", sender)
@@ -188,7 +188,7 @@ class Flood(Client):
             self.leave()
 
     def refused(self) -> None:
-        """It does not exist."""
+        """Count a refused recipient."""
         self.work.end()
         self.guess()
 
@@ -208,7 +208,7 @@ async def run(kind: type[Client], port: int, units: int, sessions: int) -> float
 
 
 def main() -> None:
-    """As the command line says."""
+    """Run with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--mode", choices=KINDS, required=True)

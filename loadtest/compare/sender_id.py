@@ -37,20 +37,20 @@ Sample = dict[str, Any]
 
 
 def off(messages: int, measured: Measured) -> Sample:
-    """Without Sender ID, for comparison."""
+    """Measure without Sender ID, for comparison."""
     with _serving({}) as running:
         _send(running.proxied, messages // 10)
         return _probed(running, messages, measured)
 
 
 def on(messages: int, measured: Measured) -> Sample:
-    """With Sender ID: every domain is looked up in this run, over a name server that takes its time."""
+    """Measure with Sender ID: each domain is looked up in this run, at a slow name server."""
     with _name_server() as names, _serving(_checked(names)) as running:
         return _probed(running, messages, measured) | {"questions": len(names.questions)}
 
 
 def dead(messages: int, measured: Measured) -> Sample:
-    """No name server answers: other mail beside sessions that wait for one, and then checked mail when nobody waits any more.
+    """Measure while no name server answers: other mail beside waiting sessions, then checked mail when none waits any more.
 
     Raises:
         Trouble: the sessions did not wait as long as the other mail took.
@@ -124,7 +124,7 @@ def _finish(client: subprocess.Popen[str]) -> None:
 
 
 def _probed(running: Running, messages: int, measured: Measured) -> Sample:
-    """The sample, with the round trips of NOOP while the client sends; what they cost the server is in it."""
+    """Return the sample, with the round trips of NOOP while the client sends; what they cost the server is in it."""
     trips = {}
 
     def client(port: int, count: int) -> None:  # the other mail's port is not theirs
