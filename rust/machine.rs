@@ -1,6 +1,7 @@
 //! Value machines: bytes in, steps out.
 #![forbid(unsafe_code)]
 
+mod ascii;
 pub mod dns;
 pub mod message;
 pub mod smtp;

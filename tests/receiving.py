@@ -7,16 +7,16 @@ from pathlib import Path
 from mailmoat import _native
 
 
-def config(loose_dir, **changes):
+def config(incoming_dir, **changes):
     """A session's configuration that asks nobody and limits nothing."""
     limits = dict.fromkeys(
         (
-            "asked", "tarpit", "tarpit_session", "local_part", "domain", "path", "command_line", "text_line", "recipients",
-            "message_size", "header", "memory_content", "content_memory", "workers", "hops", "errors", "idle_commands",
+            "asked", "tarpit_time", "tarpit_max_session", "local_part", "domain", "path", "command_line", "text_line", "recipients",
+            "message_size", "header_size", "memory_content", "content_memory", "workers", "hops", "errors", "idle_commands",
         ),
         0,
     )  # fmt: skip
-    names = {"hostname": "mx.example.test", "default_domain": "", "loose_dir": str(loose_dir)}
+    names = {"hostname": "mx.example.test", "default_domain": "", "incoming_dir": str(incoming_dir)}
     rules = {"bare_newline": "refuse", "nul_in_header": "refuse", "submitter": False}
     return _native.SessionConfig(**(names | limits | rules | changes))
 
@@ -29,10 +29,10 @@ def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1", stamps=b
     session.output()
     octets = content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
     octets = b"." + octets if content.startswith(b".") else octets
-    step = _native.STEP_NEED_INPUT
+    step = _native.Step.NEED_INPUT
     for at in range(0, len(octets), piece):
         step = session.receive(octets[at : at + piece])
-    if step != _native.STEP_COMMIT:
+    if step is not _native.Step.COMMIT:
         return session.output().decode()
     return session.message(queue_id, 0, "DATE", stamps, firewall)
 

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -65,7 +66,10 @@ FORBIDDEN_WORDS = {
     "user", "util", "utils",
 }  # fmt: skip
 """Of a file's or a class's name; `user` is a client or an account, the others say nothing."""
-TERMS = {"rust/machine/smtp/server/data.rs": "RFC 5321 4.1.1.4 calls the command so", "resolver/answer.py:NoData": "RFC 2308 2.2 calls it so"}
+TERMS = {
+    "rust/machine/smtp/server/data.rs": "RFC 5321 4.1.1.4 calls the command so",
+    "resolver/answer.py:NoData": "RFC 2308 2.2 calls it so",
+}
 
 
 def name(path):
@@ -79,7 +83,12 @@ def tree(path):
 
 def code_lines(path):
     """Lines without the tests that a Rust module has at its end."""
-    return len(path.read_text().partition("\n#[cfg(test)]\n")[0].splitlines())
+    return len(code(path).splitlines())
+
+
+def code(path):
+    """A file without the tests that a Rust module has at its end."""
+    return re.split(r"\n#\[cfg\(test\)\]\n(?:mod tests \{|impl )", path.read_text())[0]
 
 
 def run(*command):
@@ -138,6 +147,42 @@ def test_pure_rust_modules_forbid_unsafe_code():
     assert [name(path) for path in PURE_RUST if not under & set(around[path])] == []
     allows = re.compile(r"#!?\[allow\(unsafe_code\)\].*\n(?:pub mod (\w+);)?")
     assert [module for path in PURE_RUST for module in allows.findall(path.read_text())] == UNSAFE
+
+
+def test_machines_touch_no_file_clock_thread_or_socket():
+    """Nor the room that does; `clippy.toml` names what they would do it with."""
+    room = ROOT / "rust" / "machine"
+    effects = re.compile(
+        r"\b(std::(env|fs|os|process|sync::(mpsc|Mutex|Condvar|RwLock)|thread|time)|crate::(python|store)|libc|memmap2"
+        r"|rusqlite|rustix)\b|\bnet::\{?[^;]*(Tcp|Udp)"
+    )
+    machines = [path for path in RUST if room in path.parents and path not in RUST_TESTS]
+    assert [name(path) for path in machines if effects.search(code(path))] == []
+    clippy = tomllib.loads((ROOT / "clippy.toml").read_text())
+    assert {"std::fs::File", "std::time::Instant", "std::thread::JoinHandle", "std::net::TcpStream"} <= set(
+        clippy["disallowed-types"]
+    )
+    allows = re.compile(r"#!\[allow\(.*clippy::disallowed_")
+    assert {path.parent.name or path for path in RUST if allows.search(path.read_text())} == {"rust", "python"}
+    assert not allows.search((ROOT / "rust" / "machine.rs").read_text())
+
+
+def test_every_reply_of_the_machine_has_its_name_in_one_file():
+    machines = [path for path in PURE_RUST if "server" in path.parts or path.parent.name == "smtp"]
+    made = {name(path) for path in machines if re.search(r"\bReply(::(new|fixed)\(| \{ code)", code(path))}
+    assert made == {"rust/machine/smtp/reply.rs"}
+    replies = ROOT / "rust" / "machine" / "smtp" / "reply.rs"
+    named = re.findall(r"^pub (?:const|fn) (\w+)[:(]", code(replies).partition("impl fmt::Display")[2], re.MULTILINE)
+    used = "\n".join(code(path) for path in PURE_RUST if path != replies)
+    assert [reply for reply in named if f"reply::{reply}" not in used and f"use {reply}" not in used] == []
+
+
+def test_keywords_of_extensions_are_in_one_table():
+    """The client's side reads them from the reply to EHLO."""
+    keywords = "8BITMIME|SMTPUTF8|SUBMITTER|ENHANCEDSTATUSCODES|STARTTLS|CHUNKING|BDAT"
+    machines = [path for path in PURE_RUST if "client" not in path.with_suffix("").parts and "smtp" in path.parts]
+    found = {name(path) for path in machines if re.search(rf'^[^/]*(?<!b)"({keywords})"', code(path), re.MULTILINE)}
+    assert found == {"rust/machine/smtp/extensions.rs"}
 
 
 def test_only_the_joints_catch_every_exception():

@@ -1,10 +1,12 @@
 """The boundary between Python and Rust: typed, documented, held to the built module by mypy.stubtest.
 
-Bytes, str, ints and frozen classes cross; never callbacks, settings, sockets, the loop, or exceptions for a peer's bad input.
+Bytes, str, ints, enums and frozen classes cross; never callbacks, settings, sockets, the loop, or exceptions for a peer's bad input.
 An *owner* or *waiter* is any Python object: it is kept and handed back, never called.
+Each member of an enum is one object: `is` compares it.
 """
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Final, TypedDict, final, type_check_only
 
 # --- message ---
@@ -158,14 +160,18 @@ class Client:
 
 # --- dns ---
 
-ANSWER_FOUND: Final = 0
-ANSWER_NO_NAME: Final = 1
-ANSWER_NO_DATA: Final = 2
-ANSWER_BOGUS: Final = 3
-ANSWER_UNREADABLE: Final = 4
+@final
+class AnswerKind(IntEnum):
+    """What a name server's message says."""
 
-def read_answer(octets: bytes) -> tuple[int, int, tuple[str | tuple[int, str] | bytes, ...]]:
-    """(`ANSWER_*`, seconds it may be kept, records) of a name server's message, whatever its octets are.
+    FOUND = 0
+    NO_NAME = 1
+    NO_DATA = 2
+    BOGUS = 3
+    UNREADABLE = 4
+
+def read_answer(octets: bytes) -> tuple[AnswerKind, int, tuple[str | tuple[int, str] | bytes, ...]]:
+    """(kind, seconds it may be kept, records) of a name server's message, whatever its octets are.
 
     A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined. Of names the first 50 are read; of
     others 500 at most, and a message with more is unreadable. It takes less than a millisecond.
@@ -173,21 +179,25 @@ def read_answer(octets: bytes) -> tuple[int, int, tuple[str | tuple[int, str] | 
 
 # --- header ---
 
-PRA_FOUND: Final = 0
-PRA_ABSENT: Final = 1
-PRA_ILL_FORMED: Final = 2
-PRA_LENIENT: Final = 3
+@final
+class PraKind(IntEnum):
+    """What a header section says of its purported responsible address (RFC 4407 2)."""
 
-def responsible_address(head: bytes) -> tuple[int, str, Address | None]:
+    FOUND = 0
+    ABSENT = 1
+    ILL_FORMED = 2
+    LENIENT = 3
+
+def responsible_address(header: bytes) -> tuple[PraKind, str, Address | None]:
     """The purported responsible address of a header section (RFC 4407 2); a body after it is not read.
 
-    `PRA_FOUND`, the field (`Resent-Sender`, `Resent-From`, `Sender` or `From`) and its mailbox, whose domain is never empty but may
-    be an address literal. `PRA_LENIENT`, the same: the field breaks the grammar and still has one reading. `PRA_ABSENT`, empty,
-    None: no such field is there with anything in it. `PRA_ILL_FORMED`, the field that makes it so, None: it is there too often, or
+    `FOUND`, the field (`Resent-Sender`, `Resent-From`, `Sender` or `From`) and its mailbox, whose domain is never empty but may
+    be an address literal. `LENIENT`, the same: the field breaks the grammar and still has one reading. `ABSENT`, empty,
+    None: no such field is there with anything in it. `ILL_FORMED`, the field that makes it so, None: it is there too often, or
     does not hold exactly one mailbox with a domain.
     """
 
-def received_sources(head: bytes) -> list[str | None]:
+def received_sources(header: bytes) -> list[str | None]:
     """Of each Received field, top first, the address its writer saw its client come from, in canonical form; None where untold."""
 
 @final
@@ -208,21 +218,56 @@ OPEN_CONTENT_FILES: Final = 64
 ALWAYS_IN_MEMORY: Final = 8192
 """Octets of memory each content may have, whatever the others take."""
 
-STEP_NEED_INPUT: Final = 0
-STEP_ASK: Final = 1
-STEP_HOLD: Final = 2
-STEP_COMMIT: Final = 3
-STEP_CLOSE: Final = 4
-STEP_WAIT: Final = 5
-STEP_YIELD: Final = 6
+@final
+class Step(IntEnum):
+    """What a session needs next."""
 
-STAGE_CONNECT: Final = 0
-STAGE_HELO: Final = 1
-STAGE_MAIL: Final = 2
-STAGE_RCPT: Final = 3
-STAGE_DATA: Final = 4
-STAGE_END_OF_HEADERS: Final = 5
-STAGE_END_OF_DATA: Final = 6
+    NEED_INPUT = 0
+    ASK = 1
+    HOLD = 2
+    COMMIT = 3
+    CLOSE = 4
+    WAIT = 5
+    YIELD = 6
+
+@final
+class Stage(IntEnum):
+    """Where policy can be asked (RFC 5321 3). DISCONNECT is none of the session's: agents are notified that the connection is gone."""
+
+    CONNECT = 0
+    HELO = 1
+    MAIL = 2
+    RCPT = 3
+    DATA = 4
+    END_OF_HEADERS = 5
+    END_OF_DATA = 6
+    DISCONNECT = 7
+
+@final
+class Refusal:
+    """What a session refused."""
+
+    @property
+    def recipient(self) -> str:
+        """As rendered or, where it could not be read, as sent; empty when it was something else."""
+    @property
+    def command(self) -> str:
+        """What it was otherwise: the command as sent, `end of data`, `connection`."""
+    @property
+    def mail_from(self) -> str:
+        """Reverse-path of the transaction; empty without one."""
+    @property
+    def reply(self) -> str: ...
+
+@final
+class LastReply:
+    """The reply that closed a session."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def text(self) -> str:
+        """The whole reply, with its code."""
 
 @final
 class SessionConfig:
@@ -233,10 +278,10 @@ class SessionConfig:
         *,
         hostname: str,
         default_domain: str,
-        loose_dir: str,
+        incoming_dir: str,
         asked: int,
-        tarpit: int,
-        tarpit_session: int,
+        tarpit_time: int,
+        tarpit_max_session: int,
         local_part: int,
         domain: int,
         path: int,
@@ -244,7 +289,7 @@ class SessionConfig:
         text_line: int,
         recipients: int,
         message_size: int,
-        header: int,
+        header_size: int,
         memory_content: int,
         content_memory: int,
         workers: int,
@@ -255,8 +300,8 @@ class SessionConfig:
         nul_in_header: str,
         submitter: bool,
     ) -> SessionConfig:
-        """`asked` is a set of `1 << STAGE_*` bits; times in milliseconds, sizes in octets; `header` is that of the
-        header section, `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
+        """`asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
+        `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
         `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405).
 
         Raises:
@@ -275,7 +320,7 @@ class SessionConfig:
 
 @final
 class Session:
-    """An SMTP server session (RFC 5321): octets in, steps out. Each method that moves it returns a `STEP_*`.
+    """An SMTP server session (RFC 5321): octets in, steps out. Each method that moves it returns a step.
 
     After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
     COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
@@ -283,39 +328,37 @@ class Session:
     """
 
     def __new__(cls, config: SessionConfig, id: str, peer: str, exempt: bool) -> Session: ...
-    def connect(self) -> int: ...
-    def receive(self, octets: bytes) -> int: ...
-    def proceed(self) -> int:
+    def connect(self) -> Step: ...
+    def receive(self, octets: bytes) -> Step: ...
+    def proceed(self) -> Step:
         """Work on what is kept of the input, for one turn."""
-    def pass_(self) -> int: ...
-    def refuse(self, code: int, enhanced: str, text: str) -> int: ...
-    def report(self, code: int, enhanced: str, text: str) -> int:
+    def pass_(self) -> Step: ...
+    def refuse(self, code: int, enhanced: str, text: str) -> Step: ...
+    def report(self, code: int, enhanced: str, text: str) -> Step:
         """At RCPT: accept now, and report the recipient as failed with this reply afterwards."""
-    def redirect(self, address: Address) -> int:
+    def redirect(self, address: Address) -> Step:
         """At RCPT: accept the recipient as given; the message goes to this address instead."""
-    def discard(self) -> int:
+    def discard(self) -> Step:
         """At content stages: tell the peer 250 and keep nothing."""
-    def release(self) -> int: ...
+    def release(self) -> Step: ...
     def message(
         self, queue_id: str, arrival: int, date: str, stamps: bytes, firewall: HeaderFirewall | None
     ) -> Message | None:
         """The message with its Received field (RFC 5321 4.4); None when policy discards it. What was sent goes through the
         firewall, the stamps do not.
         """
-    def drop(self, recipients: list[str]) -> None:
-        """At STAGE_END_OF_HEADERS or STAGE_END_OF_DATA, before `pass_`: take these out of the transaction, the message goes to the
+    def drop_recipients(self, recipients: list[str]) -> None:
+        """At END_OF_HEADERS or END_OF_DATA, before `pass_`: take these out of the transaction, the message goes to the
         rest. With nobody left it is discarded.
         """
-    def committed(self) -> int: ...
-    def not_committed(self, code: int, enhanced: str, text: str) -> int: ...
-    def stop(self, code: int, enhanced: str, text: str) -> int:
+    def committed(self) -> Step: ...
+    def not_committed(self, code: int, enhanced: str, text: str) -> Step: ...
+    def stop(self, code: int, enhanced: str, text: str) -> Step:
         """End from outside with this reply, a 421: what is held or open is dropped."""
     def output(self) -> bytes:
         """Take the replies to be written."""
-    def take_refused(self) -> list[tuple[str, str, str, str]]:
-        """What was refused since the last call, each once, at most 100 of a session: recipient, or else what it was (the command,
-        `end of data`, `connection`); reverse-path of the transaction; reply.
-        """
+    def take_refused(self) -> list[Refusal]:
+        """What was refused since the last call, each once, at most 100 of a session."""
     @property
     def has_refused(self) -> bool:
         """`take_refused` has something to give."""
@@ -325,8 +368,8 @@ class Session:
     def exempt(self) -> None:
         """Hold no reply from now on: the peer has authenticated."""
     @property
-    def stage(self) -> int:
-        """The `STAGE_*` of the last ASK."""
+    def stage(self) -> Stage:
+        """The stage of the last ASK."""
     @property
     def hold(self) -> int:
         """Milliseconds of the last HOLD."""
@@ -334,14 +377,13 @@ class Session:
     def buffered(self) -> int:
         """Octets of input kept and not yet worked on."""
     @property
-    def is_owed(self) -> bool:
+    def is_pending(self) -> bool:
         """An answer, a release or a commit is awaited."""
     @property
     def delays_spent(self) -> bool:
         """Closed because the sum of its holds was spent."""
     @property
-    def end(self) -> tuple[int, str] | None:
-        """Code and text of the reply that closed the session."""
+    def end(self) -> LastReply | None: ...
     @property
     def transactions(self) -> int:
         """Transactions begun."""
@@ -350,14 +392,14 @@ class Session:
     @property
     def in_transaction(self) -> bool: ...
     @property
-    def hello(self) -> str:
-        """Name given with HELO or EHLO, the asked one at STAGE_HELO; empty before."""
+    def helo_name(self) -> str:
+        """Name given with HELO or EHLO, the asked one at HELO; empty before."""
     @property
     def reverse_path(self) -> Address | None:
         """None for the null reverse-path and outside a transaction."""
     @property
     def recipient(self) -> Address | None:
-        """The recipient asked about at STAGE_RCPT."""
+        """The recipient asked about at RCPT."""
     @property
     def recipients(self) -> list[Address]:
         """The accepted ones of the transaction, in their order."""
@@ -365,7 +407,7 @@ class Session:
     def submitter(self) -> Address | None:
         """The SUBMITTER parameter of MAIL; its domain is never empty. Told by the peer: never believe it alone."""
     @property
-    def head(self) -> bytes:
+    def header(self) -> bytes:
         """The header section of the content with the empty line that ends it, once it is there."""
     @property
     def replies(self) -> list[int]:

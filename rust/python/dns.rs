@@ -3,13 +3,10 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::int_enum::IntEnum;
 use crate::machine::dns::{self, Answer, Record};
 
-const ANSWER_FOUND: u8 = 0;
-const ANSWER_NO_NAME: u8 = 1;
-const ANSWER_NO_DATA: u8 = 2;
-const ANSWER_BOGUS: u8 = 3;
-const ANSWER_UNREADABLE: u8 = 4;
+static ANSWER: IntEnum = IntEnum::new("AnswerKind", &["FOUND", "NO_NAME", "NO_DATA", "BOGUS", "UNREADABLE"]);
 
 #[derive(IntoPyObject)]
 enum Value {
@@ -30,23 +27,19 @@ impl From<Record> for Value {
 }
 
 #[pyfunction]
-fn read_answer<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<(u8, u32, Bound<'py, PyTuple>)> {
-    let (outcome, ttl, records) = match dns::read(octets) {
-        Answer::Found(records, ttl) => (ANSWER_FOUND, ttl, records),
-        Answer::NoName(ttl) => (ANSWER_NO_NAME, ttl, Vec::new()),
-        Answer::NoData(ttl) => (ANSWER_NO_DATA, ttl, Vec::new()),
-        Answer::Bogus => (ANSWER_BOGUS, 0, Vec::new()),
-        Answer::Unreadable => (ANSWER_UNREADABLE, 0, Vec::new()),
+fn read_answer<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<(Py<PyAny>, u32, Bound<'py, PyTuple>)> {
+    let (kind, ttl, records) = match dns::read(octets) {
+        Answer::Found(records, ttl) => (0, ttl, records),
+        Answer::NoName(ttl) => (1, ttl, Vec::new()),
+        Answer::NoData(ttl) => (2, ttl, Vec::new()),
+        Answer::Bogus => (3, 0, Vec::new()),
+        Answer::Unreadable => (4, 0, Vec::new()),
     };
-    Ok((outcome, ttl, PyTuple::new(py, records.into_iter().map(Value::from))?))
+    Ok((ANSWER.member(py, kind), ttl, PyTuple::new(py, records.into_iter().map(Value::from))?))
 }
 
-/// Adds this module's function and constants to the extension module.
+/// Adds this module's function and enum to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("ANSWER_FOUND", ANSWER_FOUND)?;
-    module.add("ANSWER_NO_NAME", ANSWER_NO_NAME)?;
-    module.add("ANSWER_NO_DATA", ANSWER_NO_DATA)?;
-    module.add("ANSWER_BOGUS", ANSWER_BOGUS)?;
-    module.add("ANSWER_UNREADABLE", ANSWER_UNREADABLE)?;
+    ANSWER.register(module)?;
     module.add_function(wrap_pyfunction!(read_answer, module)?)
 }

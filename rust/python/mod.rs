@@ -1,4 +1,6 @@
-//! The only files that know `PyO3`: one thin binding file per pure module.
+//! The only files that know `PyO3`: one thin binding file per pure module. Each class, enum and function is exported once.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the clock of the spool
 
 use pyo3::prelude::*;
 
@@ -7,12 +9,14 @@ mod client;
 mod dns;
 mod header;
 mod heap;
+mod int_enum;
 mod message;
 mod session;
 mod session_config;
 mod shared;
 mod snapshot;
 mod spool;
+mod step;
 mod wheel;
 
 /// The extension module `mailmoat._native`; its typed contract is `python/mailmoat/_native.pyi`.
@@ -29,5 +33,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     shared::register(module)?;
     snapshot::register(module)?;
     spool::register(module)?;
+    step::register(module)?;
     wheel::register(module)
 }

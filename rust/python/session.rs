@@ -9,10 +9,11 @@ use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
+use super::step::{LastReply, Refusal, STAGE, STEP};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::session::Session as Inner;
-use crate::machine::smtp::server::step::{Stage, Step, Verdict};
-use crate::machine::smtp::server::tally::LOGGED;
+use crate::machine::smtp::server::step::{Step, Verdict};
+use crate::machine::smtp::server::tally::{self, LOGGED};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -23,9 +24,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// A step as its number; what goes with it is kept for the getters.
-    fn step(&mut self, step: Step) -> u8 {
-        match step {
+    /// A step as its member; what goes with it is kept for the getters.
+    fn step(&mut self, py: Python<'_>, step: Step) -> Py<PyAny> {
+        let number = match step {
             Step::NeedInput => 0,
             Step::Ask(stage) => {
                 self.stage = stage as u8;
@@ -39,12 +40,13 @@ impl Session {
             Step::Close => 4,
             Step::Wait => 5,
             Step::Yield => 6,
-        }
+        };
+        STEP.member(py, number)
     }
 
-    fn verdict(&mut self, verdict: Verdict) -> u8 {
+    fn verdict(&mut self, py: Python<'_>, verdict: Verdict) -> Py<PyAny> {
         let step = self.inner.answer(verdict);
-        self.step(step)
+        self.step(py, step)
     }
 }
 
@@ -55,44 +57,44 @@ impl Session {
         Self { inner: Inner::new(config.config.clone(), id, peer, exempt), stage: 0, hold: 0 }
     }
 
-    fn connect(&mut self) -> u8 {
+    fn connect(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.connect();
-        self.step(step)
+        self.step(py, step)
     }
 
-    fn receive(&mut self, octets: &[u8]) -> u8 {
+    fn receive(&mut self, py: Python<'_>, octets: &[u8]) -> Py<PyAny> {
         let step = self.inner.receive(octets);
-        self.step(step)
+        self.step(py, step)
     }
 
-    fn proceed(&mut self) -> u8 {
+    fn proceed(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.proceed();
-        self.step(step)
+        self.step(py, step)
     }
 
-    fn pass_(&mut self) -> u8 {
-        self.verdict(Verdict::Pass)
+    fn pass_(&mut self, py: Python<'_>) -> Py<PyAny> {
+        self.verdict(py, Verdict::Pass)
     }
 
-    fn refuse(&mut self, code: u16, enhanced: String, text: String) -> u8 {
-        self.verdict(Verdict::Refuse(Reply::new(code, enhanced, text)))
+    fn refuse(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
+        self.verdict(py, Verdict::Refuse(Reply::new(code, enhanced, text)))
     }
 
-    fn report(&mut self, code: u16, enhanced: String, text: String) -> u8 {
-        self.verdict(Verdict::Report(Reply::new(code, enhanced, text)))
+    fn report(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
+        self.verdict(py, Verdict::Report(Reply::new(code, enhanced, text)))
     }
 
-    fn redirect(&mut self, address: &Address) -> u8 {
-        self.verdict(Verdict::Redirect(address.0.clone()))
+    fn redirect(&mut self, py: Python<'_>, address: &Address) -> Py<PyAny> {
+        self.verdict(py, Verdict::Redirect(address.0.clone()))
     }
 
-    fn discard(&mut self) -> u8 {
-        self.verdict(Verdict::Discard)
+    fn discard(&mut self, py: Python<'_>) -> Py<PyAny> {
+        self.verdict(py, Verdict::Discard)
     }
 
-    fn release(&mut self) -> u8 {
+    fn release(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.release();
-        self.step(step)
+        self.step(py, step)
     }
 
     #[pyo3(signature = (queue_id, arrival, date, stamps, firewall))]
@@ -108,35 +110,39 @@ impl Session {
         self.inner.message(queue_id, arrival, date, stamps, firewall).map(|message| Message(Arc::new(message)))
     }
 
-    #[pyo3(name = "drop")]
     #[allow(clippy::needless_pass_by_value)] // PyO3 makes the list anew in any case
     fn drop_recipients(&mut self, recipients: Vec<String>) {
         self.inner.drop_recipients(&recipients);
     }
 
-    fn committed(&mut self) -> u8 {
+    fn committed(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.committed(None);
-        self.step(step)
+        self.step(py, step)
     }
 
-    fn not_committed(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+    fn not_committed(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
         let step = self.inner.committed(Some(Reply::new(code, enhanced, text)));
-        self.step(step)
+        self.step(py, step)
     }
 
-    fn stop(&mut self, code: u16, enhanced: String, text: String) -> u8 {
+    fn stop(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
         let step = self.inner.stop(&Reply::new(code, enhanced, text));
-        self.step(step)
+        self.step(py, step)
     }
 
     fn output<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.take_output())
     }
 
-    /// What was refused since the last call: recipient, command, reverse-path, reply.
-    fn take_refused(&mut self) -> Vec<(String, String, String, String)> {
+    fn take_refused(&mut self) -> Vec<Refusal> {
         let taken = self.inner.take_refused().into_iter();
-        taken.map(|one| (one.recipient, one.command, one.mail_from, one.reply.to_string())).collect()
+        let refusal = |one: tally::Refusal| Refusal {
+            recipient: one.recipient,
+            command: one.command,
+            mail_from: one.mail_from,
+            reply: one.reply.to_string(),
+        };
+        taken.map(refusal).collect()
     }
 
     #[getter]
@@ -156,8 +162,8 @@ impl Session {
 
     /// The stage of the last ASK step.
     #[getter]
-    fn stage(&self) -> u8 {
-        self.stage
+    fn stage(&self, py: Python<'_>) -> Py<PyAny> {
+        STAGE.member(py, self.stage)
     }
 
     /// Milliseconds of the last HOLD step.
@@ -172,7 +178,7 @@ impl Session {
     }
 
     #[getter]
-    fn is_owed(&self) -> bool {
+    fn is_pending(&self) -> bool {
         self.inner.is_pending()
     }
 
@@ -182,8 +188,8 @@ impl Session {
     }
 
     #[getter]
-    fn end(&self) -> Option<(u16, String)> {
-        self.inner.tally().end.as_ref().map(|reply| (reply.code, reply.to_string()))
+    fn end(&self) -> Option<LastReply> {
+        self.inner.tally().end.as_ref().map(|reply| LastReply { code: reply.code, text: reply.to_string() })
     }
 
     #[getter]
@@ -202,7 +208,7 @@ impl Session {
     }
 
     #[getter]
-    fn hello(&self) -> &str {
+    fn helo_name(&self) -> &str {
         self.inner.helo_name()
     }
 
@@ -229,7 +235,7 @@ impl Session {
     }
 
     #[getter]
-    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    fn header<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.inner.header())
     }
 
@@ -264,23 +270,7 @@ impl Session {
     }
 }
 
-/// Adds this module's classes and constants to the extension module.
+/// Adds this module's class to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let steps = ["STEP_NEED_INPUT", "STEP_ASK", "STEP_HOLD", "STEP_COMMIT", "STEP_CLOSE", "STEP_WAIT", "STEP_YIELD"];
-    for (number, name) in (0u8..).zip(steps) {
-        module.add(name, number)?;
-    }
-    let stages = [
-        ("STAGE_CONNECT", Stage::Connect),
-        ("STAGE_HELO", Stage::Helo),
-        ("STAGE_MAIL", Stage::Mail),
-        ("STAGE_RCPT", Stage::Rcpt),
-        ("STAGE_DATA", Stage::Data),
-        ("STAGE_END_OF_HEADERS", Stage::EndOfHeaders),
-        ("STAGE_END_OF_DATA", Stage::EndOfData),
-    ];
-    for (name, stage) in stages {
-        module.add(name, stage as u8)?;
-    }
     module.add_class::<Session>()
 }

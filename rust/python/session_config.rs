@@ -24,16 +24,16 @@ pub struct SessionConfig {
 impl SessionConfig {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
-    #[pyo3(signature = (*, hostname, default_domain, loose_dir, asked, tarpit, tarpit_session, local_part, domain, path,
-        command_line, text_line, recipients, message_size, header, memory_content, content_memory, workers, hops, errors, idle_commands,
+    #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, local_part, domain, path,
+        command_line, text_line, recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
         bare_newline, nul_in_header, submitter))]
     fn new(
         hostname: String,
         default_domain: String,
-        loose_dir: PathBuf,
+        incoming_dir: PathBuf,
         asked: u8,
-        tarpit: u64,
-        tarpit_session: u64,
+        tarpit_time: u64,
+        tarpit_max_session: u64,
         local_part: usize,
         domain: usize,
         path: usize,
@@ -41,7 +41,7 @@ impl SessionConfig {
         text_line: usize,
         recipients: usize,
         message_size: u64,
-        header: usize,
+        header_size: usize,
         memory_content: usize,
         content_memory: usize,
         workers: usize,
@@ -63,15 +63,15 @@ impl SessionConfig {
             other => return Err(PyValueError::new_err(format!("nul_in_header is refuse or accept, not {other:?}"))),
         };
         // Where the disk cannot be asked, writing itself will tell.
-        let budget = Arc::new(Budget::new(content_memory, Disk::of(loose_dir.clone()).ok(), workers));
-        let storage = Arc::new(ContentStorage::new(memory_content, Arc::clone(&budget), loose_dir));
+        let budget = Arc::new(Budget::new(content_memory, Disk::of(incoming_dir.clone()).ok(), workers));
+        let storage = Arc::new(ContentStorage::new(memory_content, Arc::clone(&budget), incoming_dir));
         let config = Config {
             hostname,
             default_domain,
             addresses: Limits { local_part, domain, path },
             content: ContentRules {
                 message_size,
-                header_size: header,
+                header_size,
                 text_line,
                 bare_newline: bare,
                 nul_in_header: nul,
@@ -83,8 +83,8 @@ impl SessionConfig {
             hops,
             errors,
             idle_commands,
-            tarpit_time: tarpit,
-            tarpit_max_session: tarpit_session,
+            tarpit_time,
+            tarpit_max_session,
             submitter,
             smtputf8: true,
             asked,

@@ -3,9 +3,8 @@
 //! `compile` reads the operator's text file and writes an exact open-addressing hash table; `Directory` maps it read-only.
 //! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all; a file that is torn
 //! or hostile is refused at `open` or found `Damaged` in a lookup, never a crash and never taken for "does not exist".
-//! Never decides: whether an unknown recipient is refused, and who is postmaster, is policy. Called by the process that
-//! keeps the snapshot (`compile`) and by workers (`open`, `lookup`). May fail: `io::Error` of the file system, which `compile` blames
-//! on the source or on the snapshot.
+//! Never decides: whether an unknown recipient is refused, and who is postmaster, is policy. May fail:
+//! `io::Error` of the file system, which `compile` blames on the source or on the snapshot.
 //!
 //! Source: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
 //! domain is listed); `#` begins a comment at the start of a line or after white space. Every entry goes through
@@ -81,6 +80,7 @@ pub struct Scope {
 
 impl Scope {
     /// As it is kept in a snapshot made from `source`; whatever the names hold, different scopes have different texts.
+    #[allow(clippy::unnecessary_debug_formatting)] // in quotes, so that no name can be taken for the rest
     fn text(&self, source: &Path) -> String {
         format!("{source:?} {self:?}")
     }

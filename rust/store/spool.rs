@@ -2,8 +2,8 @@
 //!
 //! Promises: an insert is told as done only after it is durable (RFC 5321 4.5.5, 6.1: a server that answered 250 must not lose
 //! the message); exactly one process owns a partition at any moment; a partition whose owner is gone can be adopted whole.
-//! Never: deletes a message that was not removed, or waits on a timer to fill a batch. Called by a worker from its loop's
-//! thread; `create`, `adopt`, `schedule` and `close` block on the disk, everything else only hands over. Must be made after
+//! Never: deletes a message that was not removed, or waits on a timer to fill a batch. `create`, `adopt`, `schedule` and
+//! `close` block on the disk, everything else only hands over. Must be made after
 //! fork: a thread does not survive it, and a forked copy would share the lock. A failure is an `io::Error` or, for what was
 //! asked of the writer, a completion with its text; its handling is described in `writer.rs`, the files on disk in `partition_dir.rs`.
 //!

@@ -70,7 +70,7 @@ def test_only_forbidden_fields_go(configs, fields, body, piece):
 def test_the_limit_is_the_header_section_s_alone(configs, tmp_path_factory, fields, body, limit, piece):
     content = ("".join(fields) + body).encode()
     octets = len("".join(fields).encode()) + (2 if body else 0)
-    limited = config(tmp_path_factory.getbasetemp(), header=limit, memory_content=16)
+    limited = config(tmp_path_factory.getbasetemp(), header_size=limit, memory_content=16)
     taken = accept(limited, content, piece=piece)
     if octets > limit:
         assert taken == "552 5.3.4 Header section is too large\r\n"

@@ -19,12 +19,12 @@ from mailmoat.reports import make
 
 def test_who_is_responsible():
     assert responsible_address(b"Sender : Joe <a@B.test>\r\nFrom: x@y, z@y\r\n") == (
-        _native.PRA_FOUND,
+        _native.PraKind.FOUND,
         "Sender",
         Address.parse("a@b.test"),
     )
-    assert responsible_address(b"From: x@y, z@y\r\n") == (_native.PRA_ILL_FORMED, "From", None)
-    assert responsible_address(b"From: \r\nSubject: x\r\n\r\nFrom: a@b\r\n") == (_native.PRA_ABSENT, "", None)
+    assert responsible_address(b"From: x@y, z@y\r\n") == (_native.PraKind.ILL_FORMED, "From", None)
+    assert responsible_address(b"From: \r\nSubject: x\r\n\r\nFrom: a@b\r\n") == (_native.PraKind.ABSENT, "", None)
 
 
 def test_by_which_hosts_it_came():
@@ -59,7 +59,7 @@ def test_a_nul_that_is_accepted_is_left_where_it_is(tmp_path):
     ],
 )
 def test_no_text_of_the_sender_joins_our_fields(tmp_path, memory, content):
-    limits = config(tmp_path, memory_content=memory, header=1000)
+    limits = config(tmp_path, memory_content=memory, header_size=1000)
     message = accept(limits, content, stamps=b"Authentication-Results: mx.example.test; none\r\n")
     octets = receiving.whole(message)
     trace = octets.partition(b"DATE\r\n")[0] + b"DATE\r\n"

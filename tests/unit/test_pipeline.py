@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from mailmoat import maillog
-from mailmoat._native import Address
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
+from mailmoat._native import Address, Stage
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Tempfail
 from mailmoat.policy.pipeline import Pipeline
 
 SESSION = SimpleNamespace(session_id="s1", peer="192.0.2.1", hello="h", reverse_path=None, head=b"")

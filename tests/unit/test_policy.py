@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from mailmoat import maillog, settings
-from mailmoat._native import Address
+from mailmoat._native import Address, Stage
 from mailmoat.directory.directory import Answer
 from mailmoat.net.address import Networks
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Tempfail
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter
 from mailmoat.policy.agents.relay import Relay
 from mailmoat.policy.pipeline import Pipeline

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat import maillog, metrics, settings
-from mailmoat._native import Address
+from mailmoat._native import Address, Stage
 from mailmoat.mailauth.results import Result, Scope, Status
-from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Stage, Tempfail
+from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.agents.sender_id import SenderId
 from mailmoat.policy.agents.submitter import Submitter
 from mailmoat.policy.pipeline import Pipeline

@@ -8,28 +8,12 @@ a 451 and is logged with the agent's name. Stages and their order: RFC 5321 3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol
-
-from mailmoat import _native
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat._native import Address
-
-
-class Stage(IntEnum):
-    """Where policy can be asked."""
-
-    CONNECT = _native.STAGE_CONNECT
-    HELO = _native.STAGE_HELO
-    MAIL = _native.STAGE_MAIL
-    RCPT = _native.STAGE_RCPT
-    DATA = _native.STAGE_DATA
-    END_OF_HEADERS = _native.STAGE_END_OF_HEADERS
-    END_OF_DATA = _native.STAGE_END_OF_DATA
-    DISCONNECT = 7
 
 
 @dataclass(frozen=True, slots=True)

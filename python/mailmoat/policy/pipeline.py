@@ -11,7 +11,8 @@ import inspect
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import maillog
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Stage, Tempfail
+from mailmoat._native import Stage
+from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Tempfail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ class Pipeline:
         """Whether some agent listens to this stage."""
         return bool(self._stages[stage])
 
-    def run(self, stage: int, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
+    def run(self, stage: Stage, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
         """The verdict at a stage, at once or as an awaitable; never raises."""
         arguments = (session,) if recipient is None else (session, recipient)
         agents = iter(self._stages[stage])

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import _native, clock, maillog
+from mailmoat._native import Stage, Step
 from mailmoat.metrics import (
     MESSAGES_ACCEPTED,
     OCTETS_ACCEPTED,
@@ -37,15 +38,9 @@ if TYPE_CHECKING:
     from mailmoat.policy.agent import SessionView, Verdict
     from mailmoat.receive.receiver import Receiver
 
-NEED_INPUT, ASK, HOLD, COMMIT, CLOSE, YIELD = (
-    _native.STEP_NEED_INPUT,
-    _native.STEP_ASK,
-    _native.STEP_HOLD,
-    _native.STEP_COMMIT,
-    _native.STEP_CLOSE,
-    _native.STEP_YIELD,
-)
-STAGE_RCPT = _native.STAGE_RCPT
+# Here, since a member is slow to reach through its class.
+NEED_INPUT, ASK, HOLD, COMMIT, CLOSE, YIELD = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT, Step.CLOSE, Step.YIELD
+RCPT = Stage.RCPT
 PROXY_SECONDS = 3.0
 LINGER_SECONDS = 10.0  # what the last reply has to leave in
 BUSY_SECONDS = 1.0
@@ -161,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def hello(self) -> str:
         """Name given with HELO or EHLO."""
-        return self._session.hello if self._session else ""
+        return self._session.helo_name if self._session else ""
 
     @property
     def reverse_path(self) -> Address | None:
@@ -181,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def head(self) -> bytes:
         """The header section, once it is there."""
-        return self._session.head if self._session else b""
+        return self._session.header if self._session else b""
 
     # The worker's side.
 
@@ -215,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         session = self._session
         if session is None:
             self._transport.abort()
-        elif at_once or not (session.is_owed or session.in_transaction or self._idle() < 1):
+        elif at_once or not (session.is_pending or session.in_transaction or self._idle() < 1):
             self._stop("4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
@@ -274,7 +269,7 @@ class Connection(asyncio.BufferedProtocol):
         if result.rest and not self._transport.is_closing():
             self._run(session.receive(result.rest))
 
-    def _run(self, step: int) -> None:
+    def _run(self, step: Step) -> None:
         try:
             self._follow(step)
         except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this peer its session, nobody else
@@ -287,13 +282,13 @@ class Connection(asyncio.BufferedProtocol):
             )
             self._stop("4.3.0", f"Local error in processing; session {self.session_id}")
 
-    def _follow(self, step: int) -> None:
+    def _follow(self, step: Step) -> None:
         """Take the step, and those that follow at once."""
         session = cast("_native.Session", self._session)
-        while step == ASK:
+        while step is ASK:
             self._log_refused(session)  # by the machine alone, before policy is asked
             stage = session.stage
-            recipient = session.recipient if stage == STAGE_RCPT else None
+            recipient = session.recipient if stage is RCPT else None
             verdict = self._receiver.pipeline.run(stage, self, recipient)
             if not isinstance(verdict, (Pass, Report, Reject, Tempfail, Discard)):
                 self._flush(session)
@@ -303,17 +298,17 @@ class Connection(asyncio.BufferedProtocol):
             step = self._tell(session, verdict, recipient)
         self._log_refused(session)
         answered = self._flush(session)
-        if step == NEED_INPUT:
+        if step is NEED_INPUT:
             self._await_input(session, answered=answered)
             return
         self._receiver.stress.leaves(self)
-        if step == YIELD:
+        if step is YIELD:
             self._yield()
-        elif step == HOLD:
+        elif step is HOLD:
             self._begin_hold(session)
-        elif step == COMMIT:
+        elif step is COMMIT:
             self._commit(session)
-        elif step == CLOSE:
+        elif step is CLOSE:
             self._close()
         elif session.buffered > self._receiver.held_input:
             self._intake.stop(AHEAD)
@@ -353,7 +348,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._intake.stops_for(CLOGGED):
             self._touched = clock.monotonic()
             self._run(session.proceed())
-        elif not (session.is_owed or session.in_content):
+        elif not (session.is_pending or session.in_content):
             self._receiver.stress.waits(self, in_transaction=session.in_transaction)
 
     async def _wait(self, awaited: Awaitable[Verdict], recipient: Address | None) -> None:
@@ -363,7 +358,7 @@ class Connection(asyncio.BufferedProtocol):
             self._touched = clock.monotonic()
             self._run(self._tell(self._session, verdict, recipient))
 
-    def _tell(self, session: _native.Session, verdict: Verdict, recipient: Address | None) -> int:
+    def _tell(self, session: _native.Session, verdict: Verdict, recipient: Address | None) -> Step:
         if recipient is not None:
             code = 250
             if isinstance(verdict, (Reject, Tempfail)):
@@ -382,7 +377,7 @@ class Connection(asyncio.BufferedProtocol):
                 )
                 return session.redirect(verdict.redirected)
             if verdict.dropped:
-                session.drop([str(dropped) for dropped in verdict.dropped])
+                session.drop_recipients([str(dropped) for dropped in verdict.dropped])
             return session.pass_()
         if isinstance(verdict, Discard):
             self._record.decided(verdict.reason)
@@ -399,15 +394,15 @@ class Connection(asyncio.BufferedProtocol):
         """A line for each refusal; `rule` decided the first of them."""
         if not session.has_refused:
             return
-        for recipient, command, mail_from, reply in session.take_refused():
+        for refusal in session.take_refused():
             maillog.refused(
                 session=self.session_id,
                 client=self.peer,
-                helo=session.hello,
-                mail_from=mail_from,
-                recipient=recipient,
-                command=command,
-                reply=reply,
+                helo=session.helo_name,
+                mail_from=refusal.mail_from,
+                recipient=refusal.recipient,
+                command=refusal.command,
+                reply=refusal.reply,
                 rule=rule,
             )
             rule = ""
@@ -415,7 +410,7 @@ class Connection(asyncio.BufferedProtocol):
     def _stamp(self, session: _native.Session, stamps: tuple[bytes, ...]) -> None:
         """Keep stamps with what they are for: one transaction by its number, or the session (0), whose HELO may be said again (-1)."""
         stage = session.stage
-        of = {_native.STAGE_CONNECT: 0, _native.STAGE_HELO: -1, _native.STAGE_MAIL: session.transactions + 1}
+        of = {Stage.CONNECT: 0, Stage.HELO: -1, Stage.MAIL: session.transactions + 1}
         number = of.get(stage, session.transactions)
         self._stamps = [kept for kept in self._stamps if kept[0] == 0 or (kept[0] == -1) != (number == kept[0])]
         self._stamps += [(number, stamp) for stamp in stamps]
@@ -493,9 +488,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_for_silence(self, session: _native.Session) -> None:
         limit = self._limit(session)
-        if self._lasted() and (self._hold is not None or not session.is_owed):
+        if self._lasted() and (self._hold is not None or not session.is_pending):
             self._stop("4.4.2", "Session lasted too long; closing")
-        elif session.is_owed:
+        elif session.is_pending:
             self._timer = self._receiver.timers.after(BUSY_SECONDS, self)
         elif limit and self._idle() >= limit:
             self._stop("4.4.2", "Timeout; closing")

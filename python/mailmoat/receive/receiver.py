@@ -9,9 +9,9 @@ import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock
+from mailmoat._native import Stage
 from mailmoat.metrics import CONNECTIONS, CONNECTIONS_REFUSED, RECIPIENTS_REFUSED, SESSIONS, SOURCES_FULL, Metrics
 from mailmoat.net.address import Networks
-from mailmoat.policy.agent import Stage
 from mailmoat.policy.tarpit import Tarpit
 
 if TYPE_CHECKING:
@@ -146,16 +146,16 @@ class Receiver:
             self.metrics.add(RECIPIENTS_REFUSED[reason])
 
 
-def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.SessionConfig:
+def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native.SessionConfig:
     """The session machines' configuration, which offers everything; seconds become milliseconds here."""
     limits = settings.limits
     return _native.SessionConfig(
         hostname=settings.hostname,
         default_domain=settings.relay.default_domain or "",
-        loose_dir=loose_dir,
+        incoming_dir=incoming_dir,
         asked=asked,
-        tarpit=round(settings.tarpit.time * 1000),
-        tarpit_session=round(settings.tarpit.max_session * 1000),
+        tarpit_time=round(settings.tarpit.time * 1000),
+        tarpit_max_session=round(settings.tarpit.max_session * 1000),
         local_part=limits.local_part,
         domain=limits.domain,
         path=limits.path,
@@ -163,7 +163,7 @@ def session_config(settings: Settings, loose_dir: str, asked: int) -> _native.Se
         text_line=limits.text_line,
         recipients=limits.recipients,
         message_size=limits.message_size,
-        header=limits.header_size,
+        header_size=limits.header_size,
         memory_content=limits.memory_content,
         content_memory=limits.content_memory,
         workers=settings.worker_count,

@@ -67,9 +67,9 @@ class SessionRecord:
         maillog.session_ended(
             session=session_id,
             client=client,
-            reason="disconnected" if end is None else "" if end[0] == QUIT_CODE else end[1],
+            reason="disconnected" if end is None else "" if end.code == QUIT_CODE else end.text,
             duration=duration,
-            helo=session.hello,
+            helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,
             replies=session.replies,

@@ -1,6 +1,6 @@
 """Questions to octets and octets to answers (RFC 1035 4, RFC 6891). Pure and total: any octets give an answer.
 
-Writing a question is a few fields and done here; what came back is read by `rust/dns.rs`.
+Writing a question is a few fields and done here; what came back is read by `rust/machine/dns.rs`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailmoat import _native
+from mailmoat._native import AnswerKind
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, NoData, NoName
 
 TYPES: Final = {"A": 1, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28}
@@ -64,14 +65,14 @@ def truncated(octets: bytes) -> bool:
 
 def read(octets: bytes) -> Answer:
     """The answer of a server; where that is no answer Failed, for SERVFAIL or BOGUS."""
-    outcome, ttl, records = _native.read_answer(octets)
-    match outcome:
-        case _native.ANSWER_FOUND:
+    kind, ttl, records = _native.read_answer(octets)
+    match kind:
+        case AnswerKind.FOUND:
             return Found(records, ttl)
-        case _native.ANSWER_NO_NAME:
+        case AnswerKind.NO_NAME:
             return NoName(ttl)
-        case _native.ANSWER_NO_DATA:
+        case AnswerKind.NO_DATA:
             return NoData(ttl)
-        case _native.ANSWER_BOGUS:
+        case AnswerKind.BOGUS:
             return Failed(Failure.BOGUS)
     return UNREADABLE

@@ -4,7 +4,7 @@
 //! the domain of an `Address` is what follows the last unquoted `@` and nothing else; every value renders to text that parses
 //! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part, though `may_route` tells
 //! which of them mean something to others. Linear in the input. Never panics, never looks anything up, never knows which domains are ours.
-//! Called by `command`, `snapshot` and `header`, and from Python for configuration. Bad input is an `AddressError`.
+//! Bad input is an `AddressError`.
 //! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
 #![forbid(unsafe_code)]
 
@@ -218,9 +218,9 @@ impl Address {
 impl Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.odd {
-            f.write_str(&self.local)?
+            f.write_str(&self.local)?;
         } else {
-            write_local(&self.local, f)?
+            write_local(&self.local, f)?;
         }
         if self.domain.is_empty() {
             return Ok(());

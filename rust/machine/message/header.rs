@@ -5,7 +5,7 @@
 //! over lines that begin with white space. A line that is neither ends the section, as in every content that `section` has
 //! separated: what follows is body.
 //!
-//! The [`Firewall`] takes out what a stranger may not say. Called by `session`, `pra` and, through the binding, by policy.
+//! The [`Firewall`] takes out what a stranger may not say.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;

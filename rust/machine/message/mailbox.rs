@@ -7,7 +7,7 @@
 //! providers give them out, and an address repeated as its own display name: neither can be read in two ways. Everything else
 //! is an error, and the last thing given: what can be read in two ways is never guessed at. [`lone_mailbox`] reads what is no
 //! list and still has one reading.
-//! Called by `pra`. Bad input is a [`Malformed`] value.
+//! Bad input is a [`Malformed`] value.
 #![forbid(unsafe_code)]
 
 use crate::machine::message::address::{Address, AddressError, Limits, is_atext};

@@ -1,7 +1,7 @@
 //! The purported responsible address of a message: who says to have brought it here last (RFC 4407 2).
 //!
 //! Promises: the steps of the standard and nothing besides, in one pass over the header section; total and linear. Never looks
-//! at the envelope: what stands in when there is no such field is policy's. Called through the binding by policy.
+//! at the envelope: what stands in when there is no such field is policy's.
 #![forbid(unsafe_code)]
 
 use crate::machine::message::address::Address;

@@ -5,7 +5,7 @@
 //! them read the same, and what stands above the content stays a header section of its own. A separator line of an mbox file
 //! (`From ann@example.com Thu Jan  1 ...`) at the very beginning has to become a field. Postfix does both.
 //!
-//! Total, linear, resumable at any octet but between the CR and the LF of a line end. Called by `content` and `header`.
+//! Total, linear, resumable at any octet but between the CR and the LF of a line end.
 #![forbid(unsafe_code)]
 
 /// Ends a header section that has no empty line of its own.

@@ -39,78 +39,33 @@
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
 //!
-//! Called by delivery alone. Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
+//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
 #![forbid(unsafe_code)]
 
+mod commands;
+mod replies;
 mod reply;
+mod step;
 mod stuffing;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::sync::Arc;
 
-use crate::machine::message::content::Octets;
 use crate::machine::message::{Message, State};
-use crate::machine::smtp::reply::greeting;
 
-use reply::{MAX_TEXT, Reader, Reply};
-use stuffing::{Stream, Stuffer};
+use replies::refused;
+use reply::Reader;
+pub use step::{Misuse, Protocol, Step, Timeout};
+use stuffing::Stream;
 use transaction::{Fate, Transaction};
 pub use transaction::{Offers, Outcome};
 
 /// Most lines of a reply; to EHLO more, each of them being an extension.
 const MAX_LINES: usize = 100;
 const MAX_EXTENSIONS: usize = 200;
-/// Why nothing is sent to a host that greets as we do.
-const OURSELVES: &str = "451 4.4.6 The next hop is this server itself";
-
-/// What is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// RFC 5321.
-    Smtp,
-    /// RFC 2033.
-    Lmtp,
-}
-
-/// What the caller has to do next, after it has written [`Client::output`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Step {
-    /// Wait for input, at most as long as [`Client::timeout`] says.
-    Wait = 0,
-    /// The connection is set up: a transaction may begin.
-    Ready = 1,
-    /// The transaction has ended: take the outcomes. The next may begin.
-    Done = 2,
-    /// Close the connection. If a transaction was running, its outcomes are there.
-    Closed = 3,
-    /// Content from a file: take the output again whenever the transport has room.
-    More = 4,
-}
-
-/// Which time limit applies (RFC 5321 4.5.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Timeout {
-    /// Greeting and the reply to EHLO, HELO, LHLO.
-    Greeting = 0,
-    /// Reply to MAIL or RSET.
-    Mail = 1,
-    /// Reply to RCPT.
-    Rcpt = 2,
-    /// Reply to DATA.
-    Data = 3,
-    /// Writing the next chunk of content.
-    Block = 4,
-    /// Reply to the end of data.
-    EndOfData = 5,
-    /// Between transactions, and for the reply to QUIT.
-    Idle = 6,
-}
 
 /// The command whose reply is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,10 +82,6 @@ enum Awaited {
     Reset,
     Quit,
 }
-
-/// A call that the state of the connection does not allow, or an argument that no caller may give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Misuse(pub &'static str);
 
 /// One connection.
 #[derive(Debug)]
@@ -325,233 +276,5 @@ impl Client {
             self.close(&format!("421 4.4.2 {cause} {place}"));
         }
         self.step
-    }
-
-    fn send(&mut self, command: &[u8], awaited: Awaited) {
-        self.output.extend_from_slice(command);
-        self.awaited.push_back(awaited);
-    }
-
-    fn send_hello(&mut self, verb: &str, awaited: Awaited) {
-        let command = format!("{verb} {}\r\n", self.helo_name);
-        self.send(command.as_bytes(), awaited);
-    }
-
-    fn send_mail(&mut self, eight_bit: bool, smtputf8: bool) {
-        let Some(transaction) = &self.transaction else { return };
-        let message = &transaction.message;
-        let mut command = format!("MAIL FROM:<{}>", message.envelope.reverse_path).into_bytes();
-        if self.offers.size.is_some() {
-            // Writing to a Vec cannot fail.
-            let _ = write!(command, " SIZE={}", message.size());
-        }
-        if eight_bit {
-            command.extend_from_slice(b" BODY=8BITMIME");
-        }
-        if smtputf8 {
-            command.extend_from_slice(b" SMTPUTF8");
-        }
-        command.extend_from_slice(b"\r\n");
-        self.send(&command, Awaited::Mail);
-    }
-
-    fn send_rcpt(&mut self, slot: usize) {
-        let Some(transaction) = &self.transaction else { return };
-        let address = transaction.address(slot);
-        for part in [b"RCPT TO:<".as_slice(), address.as_bytes(), b">\r\n"] {
-            self.output.extend_from_slice(part);
-        }
-        self.awaited.push_back(Awaited::Rcpt(slot));
-    }
-
-    fn send_reset(&mut self) {
-        self.send(b"RSET\r\n", Awaited::Reset);
-    }
-
-    /// Without PIPELINING: the command after the reply just read.
-    fn send_next(&mut self) {
-        let Some(transaction) = &self.transaction else { return };
-        if self.offers.pipelining {
-            return;
-        }
-        if let Some(&slot) = transaction.slots(&Fate::Waiting).first() {
-            self.send_rcpt(slot);
-        } else if transaction.has_accepted() {
-            self.send(b"DATA\r\n", Awaited::Data);
-        } else {
-            self.send_reset();
-        }
-    }
-
-    fn on_reply(&mut self, reply: &Reply) {
-        let Some(awaited) = self.awaited.pop_front() else { return };
-        self.step = if self.stream.is_some() { Step::More } else { Step::Wait };
-        self.replies += 1;
-        if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
-            return self.close(&reply.text());
-        }
-        match awaited {
-            Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),
-            Awaited::Mail => self.on_mail(reply),
-            Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
-            Awaited::Data => self.on_data(reply),
-            Awaited::Dot(slot) => self.on_dot(slot, reply),
-            Awaited::LoneDot => self.finish(),
-            Awaited::Reset if reply.class() == 2 => self.finish(),
-            Awaited::Reset | Awaited::Quit => self.close(&reply.text()),
-        }
-    }
-
-    fn on_setup(&mut self, awaited: Awaited, reply: &Reply) {
-        match (awaited, reply.class()) {
-            (_, 3) => self.violate(&reply.text()),
-            (Awaited::Greeting, 2) if reply.text() == greeting(&self.helo_name).to_string() => {
-                self.refuse(State::Pending, OURSELVES);
-            }
-            (Awaited::Greeting, 2) if self.protocol == Protocol::Lmtp => self.send_hello("LHLO", Awaited::Extended),
-            (Awaited::Greeting, 2) => self.send_hello("EHLO", Awaited::Extended),
-            (Awaited::Greeting, 5) if matches!(reply.code, 521 | 556) => self.refuse(State::Failed, &reply.text()),
-            (Awaited::Extended, 5) if self.protocol == Protocol::Smtp => self.send_hello("HELO", Awaited::Plain),
-            (_, 2) => {
-                if awaited == Awaited::Extended {
-                    self.offers = Offers::read(reply);
-                }
-                self.opened = true;
-                self.step = Step::Ready;
-            }
-            _ => self.refuse(State::Pending, &reply.text()),
-        }
-    }
-
-    fn on_mail(&mut self, reply: &Reply) {
-        let Some(transaction) = &mut self.transaction else { return };
-        transaction.replied = true;
-        match refused(reply) {
-            _ if reply.class() == 2 => self.send_next(),
-            Some(state) => {
-                transaction.refused = true;
-                transaction.settle_open(state, &reply.text());
-                self.send_next();
-            }
-            None => self.violate(&reply.text()),
-        }
-    }
-
-    fn on_rcpt(&mut self, slot: usize, reply: &Reply) {
-        let Some(transaction) = &mut self.transaction else { return };
-        match refused(reply) {
-            // An acceptance without a transaction: see (d).
-            _ if reply.class() == 2 && transaction.refused => transaction.last = true,
-            _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
-            Some(_) if transaction.refused => {}
-            Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),
-            Some(state) => transaction.settle(slot, state, reply.text()),
-            None => return self.violate(&reply.text()),
-        }
-        self.send_next();
-    }
-
-    fn on_data(&mut self, reply: &Reply) {
-        let Some(transaction) = &mut self.transaction else { return };
-        match refused(reply) {
-            Some(state) => {
-                transaction.settle_open(state, &reply.text());
-                self.send_reset();
-            }
-            None if reply.code != 354 => self.violate(&reply.text()),
-            None if transaction.has_accepted() => self.send_content(),
-            None if transaction.last || self.protocol == Protocol::Lmtp => self.violate("354 without a recipient"),
-            None => self.send(b".\r\n", Awaited::LoneDot),
-        }
-    }
-
-    fn send_content(&mut self) {
-        let Some(transaction) = &mut self.transaction else { return };
-        match self.protocol {
-            Protocol::Smtp => self.awaited.push_back(Awaited::Dot(None)),
-            Protocol::Lmtp => {
-                let slots = transaction.slots(&Fate::Accepted);
-                self.awaited.extend(slots.into_iter().map(|slot| Awaited::Dot(Some(slot))));
-            }
-        }
-        let mut stuffer = Stuffer::default();
-        stuffer.push(&transaction.message.trace, &mut self.output);
-        match (&transaction.message.content.octets, transaction.file.take()) {
-            (Octets::File(content), Some(file)) => {
-                self.stream = Some(Stream::new(file, content.size(), stuffer));
-                self.step = Step::More;
-            }
-            (Octets::Memory(octets), _) => {
-                stuffer.push(octets, &mut self.output);
-                stuffer.finish(&mut self.output);
-            }
-            (Octets::File(_), None) => self.close("451 4.3.0 The stored content was not opened"),
-        }
-    }
-
-    fn on_dot(&mut self, slot: Option<usize>, reply: &Reply) {
-        if !self.is_sent() {
-            self.distrust();
-        }
-        let Some(transaction) = &mut self.transaction else { return };
-        let Some(state) = refused(reply).or((reply.class() == 2).then_some(State::Delivered)) else {
-            return self.violate(&reply.text());
-        };
-        transaction.last |= reply.code == 421;
-        match slot {
-            Some(slot) => transaction.settle(slot, state, reply.text()),
-            None => transaction.settle_open(state, &reply.text()),
-        }
-        if self.awaited.is_empty() {
-            // What has not left, the final dot at least, must not: nobody waits for this content.
-            self.output.clear();
-            self.stream = None;
-            self.finish();
-        }
-    }
-
-    /// The transaction is over, all its replies are read.
-    fn finish(&mut self) {
-        if let Some(transaction) = self.transaction.take() {
-            self.step = if transaction.last { Step::Closed } else { Step::Done };
-            self.outcomes = transaction.into_outcomes();
-        }
-    }
-
-    fn violate(&mut self, what: &str) {
-        self.close(&format!("451 4.5.0 The next hop broke the protocol: {what}"));
-    }
-
-    fn refuse(&mut self, state: State, reply: &str) {
-        self.refusal = Some((state, reply.to_owned()));
-        self.close("");
-        // The host is alive and waits for it (RFC 5321 3.1).
-        self.output.extend_from_slice(b"QUIT\r\n");
-    }
-
-    /// Defers whoever is undecided; the connection is of no more use.
-    fn close(&mut self, reply: &str) {
-        let reply = reply.get(..MAX_TEXT).unwrap_or(reply);
-        if let Some(mut transaction) = self.transaction.take() {
-            self.untouched = !transaction.replied;
-            transaction.settle_open(State::Pending, reply);
-            self.outcomes = transaction.into_outcomes();
-        }
-        if !self.opened && self.refusal.is_none() {
-            self.refusal = Some((State::Pending, reply.to_owned()));
-        }
-        self.output.clear();
-        self.awaited.clear();
-        self.stream = None;
-        self.step = Step::Closed;
-    }
-}
-
-/// What a refusing reply means for those it speaks for.
-fn refused(reply: &Reply) -> Option<State> {
-    match reply.class() {
-        4 => Some(State::Pending),
-        5 => Some(State::Failed),
-        _ => None,
     }
 }

@@ -10,6 +10,7 @@
 use super::extensions::{self, Offers};
 use super::parameters::{self, BadParameter, MailParameters, Parameter};
 use super::reply::{self, Reply};
+use crate::machine::ascii::is_printable;
 use crate::machine::message::address::{Address, AddressError, Limits, Path, is_helo_name};
 
 /// A well-formed command.
@@ -151,7 +152,7 @@ impl<'a> Argument<'a, '_> {
     }
 
     fn ignored(&self, command: Command<'a>) -> Result<Command<'a>, Malformed> {
-        if self.octets.iter().all(|octet| matches!(octet, b' '..=b'~')) {
+        if self.octets.iter().copied().all(is_printable) {
             Ok(command)
         } else {
             Err(Malformed::BadArgument("The argument is not printable ASCII"))
@@ -179,7 +180,7 @@ impl<'a> Argument<'a, '_> {
         let after = self.after(b"FROM:", "The argument must be FROM:<address>")?;
         let (path, rest) =
             Path::read(after, self.limits).map_err(|error| Malformed::BadAddress(Party::Sender, error))?;
-        Ok(Command::Mail { path, parameters: parameters::read(rest, self.offers.mail())? })
+        Ok(Command::Mail { path, parameters: parameters::read(rest, &self.offers.mail())? })
     }
 
     fn rcpt(&self) -> Result<Command<'a>, Malformed> {
@@ -190,7 +191,7 @@ impl<'a> Argument<'a, '_> {
             Err(error) => Err(error),
         }
         .map_err(|error| Malformed::BadAddress(Party::Recipient, error))?;
-        parameters::read(rest, std::iter::empty::<&Parameter<()>>())?;
+        parameters::read(rest, &std::iter::empty::<&Parameter<()>>())?;
         Ok(Command::Rcpt(address))
     }
 
@@ -353,6 +354,19 @@ mod tests {
     }
 
     #[test]
+    fn help_names_the_verbs_that_are_done() {
+        let help = reply::HELP;
+        let (_, named) = help.text.split_once(": ").unwrap();
+        let mut named: Vec<&str> = named.split(' ').collect();
+        let reads = |(name, verb): &(&'static str, Verb)| matches!(verb, Verb::Reads(_)).then_some(*name);
+        // EXPN is read, and answered with 502.
+        let mut done: Vec<&str> = VERBS.iter().filter_map(reads).filter(|name| *name != "EXPN").collect();
+        named.sort_unstable();
+        done.sort_unstable();
+        assert_eq!(named, done);
+    }
+
+    #[test]
     fn what_it_names() {
         assert_eq!(read(b"MAIL FROM:<a@b> size=1 Size=2"), Err(BadParameter::Repeated("SIZE").into()));
         assert_eq!(read(b"RCPT TO:<a@b> orcpt=x"), Err(BadParameter::Unknown("orcpt".into()).into()));
@@ -413,7 +427,7 @@ mod tests {
                     Err(malformed) => {
                         let reply = malformed.reply();
                         prop_assert!(matches!(reply.code, 421 | 500 | 501 | 555));
-                        prop_assert!(reply.text.len() < 120 && reply.text.bytes().all(|octet| matches!(octet, b' '..=b'~')));
+                        prop_assert!(reply.text.len() < 120 && reply.text.bytes().all(is_printable));
                     }
                 }
             }

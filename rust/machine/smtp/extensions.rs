@@ -115,3 +115,124 @@ impl Offers {
 pub fn verb(verb: &[u8]) -> Option<&'static str> {
     EXTENSIONS.iter().filter_map(|extension| extension.verb).find(|known| verb.eq_ignore_ascii_case(known.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::machine::smtp::server::session::Session;
+
+    /// Listeners that offer everything, nothing that can be off, and what the settings say.
+    fn listeners() -> [Config; 3] {
+        let all = Config { submitter: true, ..Config::example() };
+        let mut none = Config { smtputf8: false, ..Config::example() };
+        none.content.eight_bit = false;
+        [all, none, Config::example()]
+    }
+
+    fn said(config: &Config, input: &str) -> String {
+        let mut session = Session::new(Arc::new(config.clone()), "s1", "192.0.2.1", false);
+        session.connect();
+        session.take_output();
+        session.receive(input.as_bytes());
+        String::from_utf8(session.take_output()).unwrap()
+    }
+
+    fn mail(config: &Config, parameter: &str) -> String {
+        said(config, &format!("EHLO c\r\nMAIL FROM:<a@b.test> {parameter}\r\n")).lines().last().unwrap().to_owned()
+    }
+
+    /// A value that each parameter takes.
+    fn example(keyword: &str) -> String {
+        match keyword {
+            "SIZE" => "SIZE=1".into(),
+            "BODY" => "BODY=8BITMIME".into(),
+            "SUBMITTER" => "SUBMITTER=a@b.test".into(),
+            other => other.into(),
+        }
+    }
+
+    #[test]
+    fn ehlo_says_what_the_table_offers_and_nothing_else() {
+        for config in listeners() {
+            let reply = said(&config, "EHLO c\r\n");
+            let lines: Vec<&str> = reply.lines().skip(1).map(|line| &line[4..]).collect();
+            let keywords: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+            let offered: Vec<&str> =
+                EXTENSIONS.iter().filter(|row| (row.offered)(&config)).map(|row| row.keyword).collect();
+            assert_eq!(keywords, offered);
+            assert_eq!(lines.contains(&"SIZE 2000"), offered.contains(&"SIZE"));
+        }
+    }
+
+    #[test]
+    fn mail_takes_the_parameters_of_what_is_offered_and_no_others() {
+        for config in listeners() {
+            for row in &EXTENSIONS {
+                for parameter in row.mail {
+                    let reply = mail(&config, &example(parameter.keyword));
+                    let expected = if (row.offered)(&config) { "250 2.1.0" } else { "555 5.5.4" };
+                    assert!(reply.starts_with(expected), "{}: {reply}", parameter.keyword);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_verb_of_an_extension_that_is_not_offered_is_not_implemented() {
+        for row in EXTENSIONS.iter().filter(|row| !(row.offered)(&Config::example())) {
+            if let Some(verb) = row.verb {
+                assert!(
+                    said(&Config::example(), &format!("EHLO c\r\n{verb} x\r\n")).contains("\n502 5.5.1 "),
+                    "{verb}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_mail_line_has_the_room_that_the_table_gives_it() {
+        for config in listeners() {
+            let extra: usize = EXTENSIONS.iter().filter(|row| (row.offered)(&config)).map(|row| row.mail_line).sum();
+            let limit = config.command_line + config.addresses.path - 256 + extra;
+            for (octets, code) in [(limit, "555"), (limit + 1, "500")] {
+                let start = "MAIL FROM:<a@b.test> X=";
+                let line = format!("EHLO c\r\n{start}{}\r\n", "x".repeat(octets - start.len() - 2));
+                assert!(said(&config, &line).lines().last().unwrap().starts_with(code), "{octets}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_says_everything_once() {
+        let keywords: BTreeSet<&str> = EXTENSIONS.iter().map(|row| row.keyword).collect();
+        assert_eq!(keywords.len(), EXTENSIONS.len());
+        let parameters: Vec<&str> = EXTENSIONS.iter().flat_map(|row| row.mail).map(|row| row.keyword).collect();
+        assert_eq!(parameters.iter().collect::<BTreeSet<_>>().len(), parameters.len());
+        // A row of the set has a bit.
+        assert!(EXTENSIONS.len() <= 16);
+        // A parameter lengthens the line at least by itself.
+        for row in &EXTENSIONS {
+            assert!(
+                row.mail_line >= row.mail.iter().map(|row| row.keyword.len() + 1).sum::<usize>(),
+                "{}",
+                row.keyword
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_parameter_that_is_not_in_the_table_is_refused(keyword in "[A-Za-z0-9][A-Za-z0-9-]{0,12}", value in "(=[!-<>-~]{1,9})?") {
+            let known = EXTENSIONS.iter().flat_map(|row| row.mail).any(|row| row.keyword.eq_ignore_ascii_case(&keyword));
+            prop_assume!(!known);
+            let config = Config { submitter: true, ..Config::example() };
+            let reply = mail(&config, &format!("{keyword}{value}"));
+            prop_assert_eq!(reply, format!("555 5.5.4 Parameter {} is not supported", keyword));
+        }
+    }
+}

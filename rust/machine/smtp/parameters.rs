@@ -53,7 +53,7 @@ pub struct Parameter<P: 'static> {
 /// Reads what follows a path. At most 64 parameters are known.
 pub fn read<P: Default + 'static>(
     input: &[u8],
-    known: impl Iterator<Item = &'static Parameter<P>> + Clone,
+    known: &(impl Iterator<Item = &'static Parameter<P>> + Clone),
 ) -> Result<P, BadParameter> {
     let mut parameters = P::default();
     let mut seen = 0_u64; // one bit a parameter

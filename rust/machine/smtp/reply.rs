@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::machine::ascii::is_printable;
 use crate::machine::message::address::{Address, AddressError};
 
 /// The longest reply line with its CRLF (RFC 5321 4.5.3.1.5).
@@ -53,7 +54,7 @@ impl Reply {
     pub fn write(&self, out: &mut Vec<u8>) {
         let line = self.to_string();
         out.extend(line.chars().take(LINE - 2).map(|letter| match u8::try_from(letter) {
-            Ok(octet @ b' '..=b'~') => octet,
+            Ok(octet) if is_printable(octet) => octet,
             Ok(0..=0x1f | 0x7f) => b' ',
             _ => b'?',
         }));

@@ -1,3 +1,5 @@
+#![allow(clippy::format_collect, clippy::cast_possible_truncation)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

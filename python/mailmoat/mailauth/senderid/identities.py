@@ -77,9 +77,9 @@ def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Claim:
     """The purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
     found, field, address = _native.responsible_address(head)
     if address is not None:
-        place, lenient = f"header.{field.lower()}", found == _native.PRA_LENIENT
+        place, lenient = f"header.{field.lower()}", found is _native.PraKind.LENIENT
         return Claim(Identity.PRA, Scope.PRA, str(address), address.domain, place, lenient)
-    if found == _native.PRA_ILL_FORMED:
+    if found is _native.PraKind.ILL_FORMED:
         return NOBODY
     if reverse_path is not None:
         return Claim(Identity.PRA, Scope.PRA, str(reverse_path), reverse_path.domain, "smtp.mailfrom")

@@ -4,6 +4,8 @@
 
 use memchr::memchr;
 
+use crate::machine::ascii::is_printable;
+
 /// Longest line taken, CRLF included. The standard says 512; some hosts write more.
 const MAX_LINE: usize = 2048;
 /// Most characters of a reply that are kept for logs and reports.
@@ -64,7 +66,7 @@ fn is_status(word: &[u8]) -> bool {
 fn printable(octet: u8) -> char {
     match octet {
         b'\t' => ' ',
-        b' '..=b'~' => char::from(octet),
+        _ if is_printable(octet) => char::from(octet),
         _ => '?',
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::message::content::{Content, StoredOctets};
+use crate::machine::message::content::{Content, Octets, StoredOctets};
 use crate::machine::message::{Envelope, Recipient};
 use crate::store::content::ContentFile;
 

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use crate::machine::message::content::{Octets, Reader};
+use crate::machine::message::section::Section;
 use crate::machine::message::{Message, State};
 
 use super::reply::Reply;
@@ -228,22 +229,20 @@ pub fn has_control(text: &str) -> bool {
     text.bytes().any(|octet| octet.is_ascii_control())
 }
 
-/// An octet above 127 stands before the first empty line.
+/// An octet above 127 is in the header section.
 fn has_eight_bit_header(mut content: impl BufRead) -> io::Result<bool> {
-    let mut line_length = 0;
+    let mut section = Section::default();
     loop {
         let buffer = content.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(false);
+        let mut rest = buffer;
+        while section.read(&mut rest).is_some() {}
+        // The octet that ends the section without belonging to it was read, too.
+        let read = buffer.len() - rest.len() - usize::from(section.is_ended());
+        if !buffer.get(..read).unwrap_or_default().is_ascii() {
+            return Ok(true);
         }
-        for &octet in buffer {
-            match octet {
-                b'\n' if line_length == 0 => return Ok(false),
-                b'\n' => line_length = 0,
-                b'\r' => {}
-                0x80.. => return Ok(true),
-                _ => line_length += 1,
-            }
+        if buffer.is_empty() || section.is_ended() {
+            return Ok(false);
         }
         let length = buffer.len();
         content.consume(length);

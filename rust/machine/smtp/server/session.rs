@@ -280,14 +280,12 @@ impl Session {
             if self.phase != Phase::Closed {
                 self.input = input;
             }
-            match next {
-                Some(next) => flow = next,
+            let Some(next) = next else {
                 // Everything is used, or the rest of a line is awaited.
-                None => {
-                    self.input.shrink();
-                    return Step::NeedInput;
-                }
-            }
+                self.input.shrink();
+                return Step::NeedInput;
+            };
+            flow = next;
         }
     }
 

@@ -1,0 +1,160 @@
+//! What each reply means, by the table in `client`.
+
+use super::reply::{MAX_TEXT, Reply};
+use super::transaction::{Fate, Offers};
+use super::{Awaited, Client, Protocol, Step};
+use crate::machine::message::State;
+use crate::machine::smtp::reply::greeting;
+
+/// Why nothing is sent to a host that greets as we do.
+const OURSELVES: &str = "451 4.4.6 The next hop is this server itself";
+
+impl Client {
+    pub(super) fn on_reply(&mut self, reply: &Reply) {
+        let Some(awaited) = self.awaited.pop_front() else { return };
+        self.step = if self.stream.is_some() { Step::More } else { Step::Wait };
+        self.replies += 1;
+        if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
+            return self.close(&reply.text());
+        }
+        match awaited {
+            Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),
+            Awaited::Mail => self.on_mail(reply),
+            Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
+            Awaited::Data => self.on_data(reply),
+            Awaited::Dot(slot) => self.on_dot(slot, reply),
+            Awaited::LoneDot => self.finish(),
+            Awaited::Reset if reply.class() == 2 => self.finish(),
+            Awaited::Reset | Awaited::Quit => self.close(&reply.text()),
+        }
+    }
+
+    fn on_setup(&mut self, awaited: Awaited, reply: &Reply) {
+        match (awaited, reply.class()) {
+            (_, 3) => self.violate(&reply.text()),
+            (Awaited::Greeting, 2) if reply.text() == greeting(&self.helo_name).to_string() => {
+                self.refuse(State::Pending, OURSELVES);
+            }
+            (Awaited::Greeting, 2) if self.protocol == Protocol::Lmtp => self.send_hello("LHLO", Awaited::Extended),
+            (Awaited::Greeting, 2) => self.send_hello("EHLO", Awaited::Extended),
+            (Awaited::Greeting, 5) if matches!(reply.code, 521 | 556) => self.refuse(State::Failed, &reply.text()),
+            (Awaited::Extended, 5) if self.protocol == Protocol::Smtp => self.send_hello("HELO", Awaited::Plain),
+            (_, 2) => {
+                if awaited == Awaited::Extended {
+                    self.offers = Offers::read(reply);
+                }
+                self.opened = true;
+                self.step = Step::Ready;
+            }
+            _ => self.refuse(State::Pending, &reply.text()),
+        }
+    }
+
+    fn on_mail(&mut self, reply: &Reply) {
+        let Some(transaction) = &mut self.transaction else { return };
+        transaction.replied = true;
+        match refused(reply) {
+            _ if reply.class() == 2 => self.send_next(),
+            Some(state) => {
+                transaction.refused = true;
+                transaction.settle_open(state, &reply.text());
+                self.send_next();
+            }
+            None => self.violate(&reply.text()),
+        }
+    }
+
+    fn on_rcpt(&mut self, slot: usize, reply: &Reply) {
+        let Some(transaction) = &mut self.transaction else { return };
+        match refused(reply) {
+            // An acceptance without a transaction: see (d).
+            _ if reply.class() == 2 && transaction.refused => transaction.last = true,
+            _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
+            Some(_) if transaction.refused => {}
+            Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),
+            Some(state) => transaction.settle(slot, state, reply.text()),
+            None => return self.violate(&reply.text()),
+        }
+        self.send_next();
+    }
+
+    fn on_data(&mut self, reply: &Reply) {
+        let Some(transaction) = &mut self.transaction else { return };
+        match refused(reply) {
+            Some(state) => {
+                transaction.settle_open(state, &reply.text());
+                self.send_reset();
+            }
+            None if reply.code != 354 => self.violate(&reply.text()),
+            None if transaction.has_accepted() => self.send_content(),
+            None if transaction.last || self.protocol == Protocol::Lmtp => self.violate("354 without a recipient"),
+            None => self.send(b".\r\n", Awaited::LoneDot),
+        }
+    }
+
+    fn on_dot(&mut self, slot: Option<usize>, reply: &Reply) {
+        if !self.is_sent() {
+            self.distrust();
+        }
+        let Some(transaction) = &mut self.transaction else { return };
+        let Some(state) = refused(reply).or((reply.class() == 2).then_some(State::Delivered)) else {
+            return self.violate(&reply.text());
+        };
+        transaction.last |= reply.code == 421;
+        match slot {
+            Some(slot) => transaction.settle(slot, state, reply.text()),
+            None => transaction.settle_open(state, &reply.text()),
+        }
+        if self.awaited.is_empty() {
+            // What has not left, the final dot at least, must not: nobody waits for this content.
+            self.output.clear();
+            self.stream = None;
+            self.finish();
+        }
+    }
+
+    /// The transaction is over, all its replies are read.
+    pub(super) fn finish(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            self.step = if transaction.last { Step::Closed } else { Step::Done };
+            self.outcomes = transaction.into_outcomes();
+        }
+    }
+
+    pub(super) fn violate(&mut self, what: &str) {
+        self.close(&format!("451 4.5.0 The next hop broke the protocol: {what}"));
+    }
+
+    fn refuse(&mut self, state: State, reply: &str) {
+        self.refusal = Some((state, reply.to_owned()));
+        self.close("");
+        // The host is alive and waits for it (RFC 5321 3.1).
+        self.output.extend_from_slice(b"QUIT\r\n");
+    }
+
+    /// Defers whoever is undecided; the connection is of no more use.
+    pub(super) fn close(&mut self, reply: &str) {
+        let reply = reply.get(..MAX_TEXT).unwrap_or(reply);
+        if let Some(mut transaction) = self.transaction.take() {
+            self.untouched = !transaction.replied;
+            transaction.settle_open(State::Pending, reply);
+            self.outcomes = transaction.into_outcomes();
+        }
+        if !self.opened && self.refusal.is_none() {
+            self.refusal = Some((State::Pending, reply.to_owned()));
+        }
+        self.output.clear();
+        self.awaited.clear();
+        self.stream = None;
+        self.step = Step::Closed;
+    }
+}
+
+/// What a refusing reply means for those it speaks for.
+pub fn refused(reply: &Reply) -> Option<State> {
+    match reply.class() {
+        4 => Some(State::Pending),
+        5 => Some(State::Failed),
+        _ => None,
+    }
+}

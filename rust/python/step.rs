@@ -1,0 +1,35 @@
+//! Binding of `crate::machine::smtp::server::step` and `tally`.
+
+use pyo3::prelude::*;
+
+use super::int_enum::IntEnum;
+
+/// By the order of `Session::step` in `session`.
+pub static STEP: IntEnum = IntEnum::new("Step", &["NEED_INPUT", "ASK", "HOLD", "COMMIT", "CLOSE", "WAIT", "YIELD"]);
+/// The stages of the machine, and one that only agents know: the connection is gone.
+pub static STAGE: IntEnum =
+    IntEnum::new("Stage", &["CONNECT", "HELO", "MAIL", "RCPT", "DATA", "END_OF_HEADERS", "END_OF_DATA", "DISCONNECT"]);
+
+/// See `_native.pyi`.
+#[pyclass(frozen, get_all, module = "mailmoat._native")]
+pub struct Refusal {
+    pub recipient: String,
+    pub command: String,
+    pub mail_from: String,
+    pub reply: String,
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, get_all, module = "mailmoat._native")]
+pub struct LastReply {
+    pub code: u16,
+    pub text: String,
+}
+
+/// Adds this module's classes and enums to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    STEP.register(module)?;
+    STAGE.register(module)?;
+    module.add_class::<Refusal>()?;
+    module.add_class::<LastReply>()
+}
