@@ -5,7 +5,6 @@
 pub mod budget;
 pub mod content;
 pub mod disk;
-#[allow(unsafe_code)] // memory shared between processes
 pub mod shared;
 #[allow(unsafe_code)] // a mapped file
 pub mod snapshot;

@@ -1,5 +1,4 @@
 //! SMTP: commands and replies, the server's side of a session and the client's.
-#![forbid(unsafe_code)]
 
 pub mod client;
 pub mod command;

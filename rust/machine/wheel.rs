@@ -10,7 +10,6 @@
 //! lies on a higher one, so the next slot is the first occupied slot of the lowest occupied level. And while a slot of a
 //! higher level waits, nothing can be put below it, so its values move down before any later comer and keep their order.
 //! Deadlines that differ above the fourth byte are parked; values already late wait in a list of their own.
-#![forbid(unsafe_code)]
 
 const LEVELS: usize = 4;
 const SLOTS: usize = 256;

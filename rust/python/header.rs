@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 
 use super::address::Address;
 use super::int_enum::IntEnum;
-use crate::machine::message::header::{self, Firewall};
+use crate::machine::message::firewall::Firewall;
+use crate::machine::message::header::{self};
 use crate::machine::message::pra::{self, Responsible};
 
 static PRA: IntEnum = IntEnum::new("PraKind", &["FOUND", "ABSENT", "ILL_FORMED", "LENIENT"]);

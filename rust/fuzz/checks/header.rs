@@ -2,7 +2,8 @@
 //! and nothing else, and leaves no Authentication-Results that could be taken for ours; who is responsible is one mailbox that reads back, whatever other fields there are.
 
 use mailmoat_native::machine::message::address::{Address, Limits};
-use mailmoat_native::machine::message::header::{Firewall, fields, received_sources};
+use mailmoat_native::machine::message::firewall::Firewall;
+use mailmoat_native::machine::message::header::{fields, received_sources};
 use mailmoat_native::machine::message::mailbox::mailboxes;
 use mailmoat_native::machine::message::pra::{Responsible, responsible_address};
 use mailmoat_native::machine::message::section::Section;

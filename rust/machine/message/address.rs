@@ -6,88 +6,25 @@
 //! which of them mean something to others. Linear in the input. Never panics, never looks anything up, never knows which domains are ours.
 //! Bad input is an `AddressError`.
 //! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
-#![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
-use unicode_normalization::UnicodeNormalization;
-
+mod domain;
+mod error;
+mod limits;
+mod local_part;
 mod routing;
 
-/// A label is at most this long in the DNS (RFC 1035 2.3.4).
-const LABEL: usize = 63;
-/// No DNS name is longer than this, in octets of UTF-8, before its labels are encoded; bounds the work of IDNA.
-const LONGEST_NAME: usize = 1024;
-
-/// Longest parts that are taken, in octets, as given and as normalised; 0 = no limit (RFC 5321 4.5.3.1).
-/// The standard's own are 64, 255 and 256, which every server must take; it wants no limits where possible, and bounce addresses
-/// of large senders (SRS, VERP) are longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Local part, quotes included.
-    pub local_part: usize,
-    /// Domain, without a trailing dot.
-    pub domain: usize,
-    /// Whole path: angle brackets and source route included.
-    pub path: usize,
-}
-
-impl Limits {
-    /// Those in force unless the administrator says otherwise; a path of the longest parts fits.
-    pub const USUAL: Self = Self { local_part: 256, domain: 255, path: 256 + 255 + "<@>".len() };
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::USUAL
-    }
-}
-
-const fn over(octets: usize, limit: usize) -> bool {
-    limit != 0 && octets > limit
-}
-
-/// Why something is not an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressError {
-    /// Nothing was given.
-    Empty,
-    /// Over `Limits::local_part`.
-    LocalTooLong,
-    /// Over `Limits::domain`, or longer than any DNS name.
-    DomainTooLong,
-    /// Over `Limits::path`.
-    PathTooLong,
-    /// Not the grammar of RFC 5321 4.1.2; a plain ASCII sentence says where.
-    Syntax(&'static str),
-    /// Octets above 127 that are not UTF-8.
-    NotUtf8,
-}
-
-impl Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "The address is empty",
-            Self::LocalTooLong => "The local part is too long",
-            Self::DomainTooLong => "The domain is too long",
-            Self::PathTooLong => "The address is too long",
-            Self::Syntax(sentence) => sentence,
-            Self::NotUtf8 => "The address is not valid UTF-8",
-        })
-    }
-}
-
-impl std::error::Error for AddressError {}
-
-use AddressError::Syntax;
-
-const TRAILING: AddressError = Syntax("The address is followed by something that is not part of it");
-const BAD_LITERAL: AddressError = Syntax("The address literal is neither [IPv4] nor [IPv6:address]");
-const BAD_ROUTE: AddressError = Syntax("The source route is not well-formed");
+use domain::{canonical_domain, read_domain};
+pub use domain::{is_helo_name, normalise_domain};
+pub use error::AddressError;
+use error::AddressError::Syntax;
+use error::{BAD_ROUTE, TRAILING};
+pub use limits::Limits;
+use limits::over;
+pub use local_part::is_atext;
+use local_part::{fold, is_odd, local_octets, read_local, write_local};
 
 /// A mailbox in its one normalised form.
 #[derive(Debug, Clone)]
@@ -257,84 +194,6 @@ impl Path {
     }
 }
 
-/// Normalises a domain or address literal on its own, by the rules of an address's domain and its usual limit.
-pub fn normalise_domain(input: &[u8]) -> Result<String, AddressError> {
-    canonical_domain(input, Limits::default().domain)
-}
-
-/// Whether HELO or EHLO may carry it: labels in ASCII, or a literal, which may lack its tag as in `[::1]`. The name decides
-/// nothing (RFC 5321 4.1.4), so that what is no proper domain is taken as long as it cannot break a header field or a log line:
-/// a hyphen at the end of a label, an underscore, an A-label that is none.
-pub(crate) fn is_helo_name(name: &[u8], limits: &Limits) -> bool {
-    if let Some(inside) = name.strip_prefix(b"[").and_then(|inside| inside.strip_suffix(b"]")) {
-        let bare = str::from_utf8(inside).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
-        return bare || canonical_literal(name).is_ok();
-    }
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    !over(name.len(), limits.domain) && name.split(|&octet| octet == b'.').all(is_label)
-}
-
-fn is_label(label: &[u8]) -> bool {
-    (1..=LABEL).contains(&label.len())
-        && label.iter().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
-}
-
-/// RFC 5322 3.2.3, and RFC 6531 3.3 for what is above ASCII.
-pub(crate) const fn is_atext(octet: u8) -> bool {
-    matches!(octet,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'/'
-        | b'=' | b'?' | b'^' | b'_' | b'`' | b'{' | b'|' | b'}' | b'~' | 0x80..)
-}
-
-fn is_dot_atom(local: &[u8]) -> bool {
-    local.split(|&octet| octet == b'.').all(|atom| !atom.is_empty() && atom.iter().all(|&octet| is_atext(octet)))
-}
-
-/// Atoms and dots, the dots where a dot-atom has none: as some providers gave such addresses out, others have to take them.
-fn is_odd(local: &str) -> bool {
-    let mut octets = local.bytes();
-    octets.clone().all(|octet| is_atext(octet) || octet == b'.')
-        && octets.any(is_atext)
-        && !is_dot_atom(local.as_bytes())
-}
-
-/// In small letters, by letter and whatever the language; the two small sigmas are one letter.
-fn fold(local: &str) -> Cow<'_, str> {
-    if local.is_ascii() {
-        return if local.bytes().any(|octet| octet.is_ascii_uppercase()) {
-            Cow::Owned(local.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(local)
-        };
-    }
-    let small = local.chars().flat_map(char::to_lowercase).map(|letter| if letter == 'ς' { 'σ' } else { letter });
-    // Some marks compose with a small letter alone: T and t with a diaeresis must be one key.
-    Cow::Owned(small.nfc().collect())
-}
-
-/// Octets of the local part once rendered.
-fn local_octets(local: &str) -> usize {
-    if is_dot_atom(local.as_bytes()) {
-        return local.len();
-    }
-    local.len() + local.matches(['"', '\\']).count() + 2
-}
-
-/// Renders a local part, in quotes only when it is no dot-atom.
-fn write_local(local: &str, out: &mut impl Write) -> fmt::Result {
-    if is_dot_atom(local.as_bytes()) {
-        return out.write_str(local);
-    }
-    out.write_char('"')?;
-    for character in local.chars() {
-        if matches!(character, '"' | '\\') {
-            out.write_char('\\')?;
-        }
-        out.write_char(character)?;
-    }
-    out.write_char('"')
-}
-
 /// What follows the source route, whose hops must be domains though they mean nothing any more (RFC 5321 appendix C).
 fn after_route(input: &[u8]) -> Result<&[u8], AddressError> {
     if !input.starts_with(b"@") {
@@ -348,144 +207,13 @@ fn after_route(input: &[u8]) -> Result<&[u8], AddressError> {
     Ok(rest.strip_prefix(b":").unwrap_or(rest))
 }
 
-fn read_local<'a>(input: &'a [u8], limits: &Limits) -> Result<(Box<str>, &'a [u8]), AddressError> {
-    let (octets, rest) = if let Some(quoted) = input.strip_prefix(b"\"") {
-        let (octets, rest) = read_quoted(quoted)?;
-        (Cow::Owned(octets), rest)
-    } else {
-        let (atom, rest) = read_atoms(input)?;
-        (Cow::Borrowed(atom), rest)
-    };
-    if over(input.len() - rest.len(), limits.local_part) {
-        return Err(AddressError::LocalTooLong);
-    }
-    let local = compose(&octets)?;
-    if over(local_octets(&local), limits.local_part) {
-        return Err(AddressError::LocalTooLong);
-    }
-    Ok((local, rest))
-}
-
-fn read_atoms(input: &[u8]) -> Result<(&[u8], &[u8]), AddressError> {
-    let end = input.iter().position(|&octet| !is_atext(octet) && octet != b'.').unwrap_or(input.len());
-    let (atom, rest) = input.split_at(end);
-    if !matches!(rest, [] | [b'@' | b' ' | b'>', ..]) {
-        return Err(Syntax("The local part has a character that is not allowed outside quotes"));
-    }
-    match atom {
-        [] => Err(Syntax("There is no local part before the @")),
-        _ if atom.iter().all(|&octet| octet == b'.') => Err(Syntax("The local part is nothing but dots")),
-        _ => Ok((atom, rest)),
-    }
-}
-
-/// Reads what follows the opening quote, up to the closing one. `""` is refused: some servers take it for the null path.
-fn read_quoted(input: &[u8]) -> Result<(Vec<u8>, &[u8]), AddressError> {
-    let mut octets = Vec::new();
-    let mut rest = input;
-    loop {
-        rest = match rest {
-            [b'"', ..] if octets.is_empty() => return Err(Syntax("The local part is empty")),
-            [b'"', rest @ ..] => return Ok((octets, rest)),
-            [b'\\', octet @ b' '..=b'~', rest @ ..] | [octet @ (b' '..=b'[' | b']'..=b'~' | 0x80..), rest @ ..] => {
-                octets.push(*octet);
-                rest
-            }
-            [] => return Err(Syntax("The closing quote is missing")),
-            _ => return Err(Syntax("The local part has a character that is not allowed in quotes")),
-        };
-    }
-}
-
-/// Text in NFC, without control characters: of one name only one sequence of code points is left.
-fn compose(octets: &[u8]) -> Result<Box<str>, AddressError> {
-    let text = str::from_utf8(octets).map_err(|_| AddressError::NotUtf8)?;
-    if text.is_ascii() {
-        return Ok(text.into());
-    }
-    if text.contains(char::is_control) {
-        return Err(Syntax("The local part has a control character"));
-    }
-    Ok(text.nfc().collect::<String>().into())
-}
-
-fn read_domain<'a>(input: &'a [u8], limits: &Limits) -> Result<(Box<str>, &'a [u8]), AddressError> {
-    let end = if input.starts_with(b"[") {
-        memchr::memchr(b']', input).map_or(input.len(), |bracket| bracket + 1)
-    } else {
-        memchr::memchr2(b'>', b' ', input).unwrap_or(input.len())
-    };
-    let (domain, rest) = input.split_at(end);
-    Ok((canonical_domain(domain, limits.domain)?.into(), rest))
-}
-
-fn canonical_domain(input: &[u8], limit: usize) -> Result<String, AddressError> {
-    if input.starts_with(b"[") {
-        return canonical_literal(input);
-    }
-    if over(input.strip_suffix(b".").unwrap_or(input).len(), limit) {
-        return Err(AddressError::DomainTooLong);
-    }
-    let text = str::from_utf8(input).map_err(|_| AddressError::NotUtf8)?;
-    let name = if input.is_ascii() && !has_a_label(input) { Cow::Borrowed(text) } else { to_a_labels(text)? };
-    // After the mapping, which makes ordinary dots of the ideographic ones; and once, so that two dots stay an error.
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    check_labels(name.as_bytes())?;
-    if over(name.len(), limit) { Err(AddressError::DomainTooLong) } else { Ok(name.to_ascii_lowercase()) }
-}
-
-fn has_a_label(domain: &[u8]) -> bool {
-    domain
-        .split(|&octet| octet == b'.')
-        .any(|label| label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"xn--")))
-}
-
-/// Maps to A-labels and proves the A-labels already there, so that both forms of a name are one. ASCII is left to `check_labels`.
-fn to_a_labels(domain: &str) -> Result<Cow<'_, str>, AddressError> {
-    if domain.len() > LONGEST_NAME {
-        return Err(AddressError::DomainTooLong);
-    }
-    let mapped = Uts46::new()
-        .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore)
-        .map_err(|_| Syntax("The domain is not a valid internationalised name"))?;
-    // What is taken must be taken again in its normal form, which is longer.
-    if mapped.len() > LONGEST_NAME { Err(AddressError::DomainTooLong) } else { Ok(mapped) }
-}
-
-/// RFC 5321 4.1.2 `Domain`, and `_`, which names of hosts do have.
-fn check_labels(domain: &[u8]) -> Result<(), AddressError> {
-    if domain.is_empty() {
-        return Err(Syntax("The domain is empty"));
-    }
-    for label in domain.split(|&octet| octet == b'.') {
-        match label {
-            [] => return Err(Syntax("The domain has an empty label")),
-            [b'-', ..] | [.., b'-'] => return Err(Syntax("A label of the domain begins or ends with a hyphen")),
-            _ if label.len() > LABEL => return Err(Syntax("A label of the domain is longer than 63 octets")),
-            _ if is_label(label) => {}
-            _ => return Err(Syntax("The domain has a character that is not allowed in it")),
-        }
-    }
-    Ok(())
-}
-
-/// RFC 5321 4.1.3. An IPv4 address in IPv6 clothes is that IPv4 address.
-fn canonical_literal(input: &[u8]) -> Result<String, AddressError> {
-    let inside = input.strip_prefix(b"[").and_then(|inside| inside.strip_suffix(b"]")).ok_or(BAD_LITERAL)?;
-    let text = str::from_utf8(inside).map_err(|_| BAD_LITERAL)?;
-    let address = match text.split_at_checked("IPv6:".len()) {
-        Some((tag, six)) if tag.eq_ignore_ascii_case("IPv6:") => six.parse::<Ipv6Addr>().map(IpAddr::from),
-        _ => text.parse::<Ipv4Addr>().map(IpAddr::from),
-    };
-    match address.map_err(|_| BAD_LITERAL)?.to_canonical() {
-        IpAddr::V4(address) => Ok(format!("[{address}]")),
-        IpAddr::V6(address) => Ok(format!("[IPv6:{address}]")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use idna::uts46::{AsciiDenyList, Hyphens, Uts46};
     use proptest::prelude::*;
+    use unicode_normalization::UnicodeNormalization;
 
     use super::*;
 

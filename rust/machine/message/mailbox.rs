@@ -8,7 +8,6 @@
 //! is an error, and the last thing given: what can be read in two ways is never guessed at. [`lone_mailbox`] reads what is no
 //! list and still has one reading.
 //! Bad input is a [`Malformed`] value.
-#![forbid(unsafe_code)]
 
 use crate::machine::message::address::{Address, AddressError, Limits, is_atext};
 use crate::machine::message::token::{Tokens, Unended, is_blank};

@@ -2,7 +2,6 @@
 //!
 //! Promises: the steps of the standard and nothing besides, in one pass over the header section; total and linear. Never looks
 //! at the envelope: what stands in when there is no such field is policy's.
-#![forbid(unsafe_code)]
 
 use crate::machine::message::address::Address;
 use crate::machine::message::header::{Field, fields};

@@ -6,7 +6,6 @@
 //! (`From ann@example.com Thu Jan  1 ...`) at the very beginning has to become a field. Postfix does both.
 //!
 //! Total, linear, resumable at any octet but between the CR and the LF of a line end.
-#![forbid(unsafe_code)]
 
 /// Ends a header section that has no empty line of its own.
 const EMPTY_LINE: &[u8] = b"\r\n";

@@ -1,7 +1,6 @@
 //! The tokens of a structured header field: blanks, comments, quoted strings, runs of octets (RFC 5322 3.2).
 //!
 //! Total, linear, without recursion. What begins and does not end is [`Unended`].
-#![forbid(unsafe_code)]
 
 /// A comment or a quoted string has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

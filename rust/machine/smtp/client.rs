@@ -40,7 +40,6 @@
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
 //!
 //! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
-#![forbid(unsafe_code)]
 
 mod commands;
 mod replies;

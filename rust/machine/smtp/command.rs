@@ -5,7 +5,6 @@
 //! Never panics, never echoes an octet of the peer but the letters, digits and hyphens of a parameter's keyword.
 //! Expects a line without its CRLF, its length already checked.
 //! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
-#![forbid(unsafe_code)]
 
 use super::extensions::{self, Offers};
 use super::parameters::{self, BadParameter, MailParameters, Parameter};

@@ -1,5 +1,4 @@
 //! Replies: a code, an enhanced status code and a text (RFC 5321 4.2, RFC 2034, RFC 3463), and the fixed ones by name.
-#![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 use std::fmt;

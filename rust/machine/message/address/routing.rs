@@ -4,7 +4,6 @@
 //! `%` and `!` (`allow_percent_hack`, `swap_bangpath`) and an `@` inside quotes (`resolve_dequoted_address`) for a route, Sendmail
 //! `%`, `!` and the `:` of `DECnet`, X.400 gateways `/`, Exchange an encapsulated `IMCEASMTP-`; `-`, `|`, `/` and `:` begin an option,
 //! a program, a file and a list where a local part reaches a command line or an alias. Linear in the input, never fails.
-#![forbid(unsafe_code)]
 
 use unicode_normalization::UnicodeNormalization;
 

@@ -28,7 +28,7 @@ use super::trace::{Received, cleaned};
 use super::transaction::Transaction;
 use crate::machine::message::Message;
 use crate::machine::message::content::Taken;
-use crate::machine::message::header::Firewall;
+use crate::machine::message::firewall::Firewall;
 use crate::machine::smtp::extensions::Offers;
 use crate::machine::smtp::reply::{self, Reply};
 

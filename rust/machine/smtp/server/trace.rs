@@ -1,7 +1,7 @@
 //! What a server puts on top of a message, and takes out of it (RFC 5321 4.4).
 
 use crate::machine::message::content::{Octets, Taken};
-use crate::machine::message::header::Firewall;
+use crate::machine::message::firewall::Firewall;
 
 /// What a `Received` field says of its message.
 #[derive(Debug)]

@@ -1,0 +1,41 @@
+//! Held sessions: which slot has the host's longest-held one, and how many each slot is asked to end.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::region::{OutOfRange, Shared};
+
+// Cells of a slot beside its row of metrics.
+const OLDEST_HELD: usize = 0;
+const SHED_REQUESTS: usize = 1;
+
+impl Shared {
+    /// Notes since when the longest-held session of a slot is held; 0 when none is.
+    pub fn set_oldest_held(&self, slot: usize, since_ms: u64) -> Result<(), OutOfRange> {
+        self.own(slot, OLDEST_HELD)?.store(since_ms, Relaxed);
+        Ok(())
+    }
+
+    /// The slot of the host's longest-held session.
+    pub fn oldest_held(&self) -> Option<usize> {
+        let since = |slot| self.own(slot, OLDEST_HELD).map_or(0, |cell| cell.load(Relaxed));
+        (0..self.slots).map(|slot| (since(slot), slot)).filter(|(since, _)| *since != 0).min().map(|(_, slot)| slot)
+    }
+
+    /// Asks a slot to shed its longest-held session.
+    pub fn request_shed(&self, slot: usize) -> Result<(), OutOfRange> {
+        self.own(slot, SHED_REQUESTS)?.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// How many sheddings were asked of a slot since it last took them.
+    pub fn take_shed_requests(&self, slot: usize) -> Result<u64, OutOfRange> {
+        Ok(self.own(slot, SHED_REQUESTS)?.swap(0, Relaxed))
+    }
+
+    /// Forgets the held sessions of a slot.
+    pub(super) fn reset_holds(&self, slot: usize) -> Result<(), OutOfRange> {
+        self.own(slot, OLDEST_HELD)?.store(0, Relaxed);
+        self.own(slot, SHED_REQUESTS)?.store(0, Relaxed);
+        Ok(())
+    }
+}

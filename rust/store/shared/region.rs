@@ -1,0 +1,94 @@
+//! The mapped region and where in it things are.
+
+use std::fs::File;
+use std::hash::RandomState;
+use std::io;
+use std::sync::atomic::AtomicU64;
+
+use memmap2::MmapMut;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
+const LINE: usize = 16;
+/// A slot or index that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfRange;
+
+/// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count).
+#[derive(Debug)]
+pub struct Shared {
+    memory: MmapMut,
+    pub(super) slots: usize,
+    pub(super) counters: usize,
+    gauges: usize,
+    pub(super) sources: usize,
+    pub(super) hasher: RandomState,
+}
+
+impl Shared {
+    /// Maps the region: rows for `workers` and the supervisor, each of `counters` and then `gauges` cells; tables for
+    /// `sources` sources (rounded up to a power of two) for the workers. `io::Error` when memory is short.
+    pub fn new(workers: usize, counters: usize, gauges: usize, sources: usize) -> io::Result<Self> {
+        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
+        let slots = workers.checked_add(1).ok_or_else(too_large)?;
+        let metrics = counters.checked_add(gauges).ok_or_else(too_large)?;
+        let octets = Self::stride(metrics, sources)
+            .and_then(|cells| cells.checked_mul(slots)?.checked_mul(8))
+            .ok_or_else(too_large)?;
+        let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
+        file.set_len(octets as u64)?;
+        // SAFETY: the file has no name and its only descriptor is closed below, so nobody can truncate it under the mapping.
+        // Only this module touches the octets, and only as atomics.
+        let memory = unsafe { MmapMut::map_mut(&file)? };
+        Ok(Self { memory, slots, counters, gauges, sources, hasher: RandomState::new() })
+    }
+
+    /// Slots: the workers and, last, the supervisor.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Octets mapped. Pages nobody touched take no memory.
+    pub fn size(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Cells from the start of one slot to the next; None when that is more than there can be.
+    fn stride(metrics: usize, sources: usize) -> Option<usize> {
+        metrics
+            .checked_next_multiple_of(LINE)?
+            .checked_add(LINE)?
+            .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)
+    }
+
+    #[allow(clippy::cast_ptr_alignment)] // a mapping begins at a page
+    fn cells(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned and lives as long as self, its length in octets is rounded down to whole cells,
+        // every bit pattern is a valid u64, and since `new` it is accessed only through these atomics, in every process.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<AtomicU64>(), self.memory.len() / 8) }
+    }
+
+    fn slot(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        let stride = Self::stride(self.counters + self.gauges, self.sources).ok_or(OutOfRange)?;
+        let start = slot.checked_mul(stride).ok_or(OutOfRange)?;
+        self.cells().get(start..).and_then(|cells| cells.get(..stride)).ok_or(OutOfRange)
+    }
+
+    pub(super) fn own(&self, slot: usize, cell: usize) -> Result<&AtomicU64, OutOfRange> {
+        self.slot(slot)?.get(cell).ok_or(OutOfRange)
+    }
+
+    pub(super) fn metrics(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        self.slot(slot)?.get(LINE..LINE + self.counters + self.gauges).ok_or(OutOfRange)
+    }
+
+    pub(super) fn metric(&self, slot: usize, index: usize) -> Result<&AtomicU64, OutOfRange> {
+        self.metrics(slot)?.get(index).ok_or(OutOfRange)
+    }
+
+    pub(super) fn table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        let start = LINE + (self.counters + self.gauges).next_multiple_of(LINE);
+        self.slot(slot)?.get(start..start + 2 * self.sources).ok_or(OutOfRange)
+    }
+}

@@ -1,0 +1,123 @@
+//! Tests of the shared memory.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn v4(last: u16) -> Source {
+    let [high, low] = last.to_be_bytes();
+    Source::from_packed(&[192, 0, high, low]).unwrap()
+}
+
+#[test]
+fn figures_are_summed_and_gauges_given_back() {
+    let shared = Shared::new(2, 3, 2, 16).unwrap();
+    assert_eq!(shared.slots(), 3);
+    shared.add(0, 0, 5).unwrap();
+    shared.add(2, 0, 1).unwrap();
+    shared.set(1, 4, 9).unwrap();
+    shared.add(1, 4, -2).unwrap();
+    assert_eq!(shared.sum(0), Ok(6));
+    assert_eq!(shared.row(1), Ok(vec![0, 0, 0, 0, 7]));
+    shared.add(1, 2, 1).unwrap();
+    shared.set_oldest_held(1, 77).unwrap();
+    shared.request_shed(1).unwrap();
+    shared.reset_gauges(1).unwrap();
+    assert_eq!(shared.row(1), Ok(vec![0, 0, 1, 0, 0]));
+    assert_eq!(shared.oldest_held(), None);
+    assert_eq!(shared.take_shed_requests(1), Ok(0));
+}
+
+#[test]
+fn what_does_not_exist_is_an_error() {
+    let shared = Shared::new(1, 1, 0, 1).unwrap();
+    assert_eq!(shared.add(2, 0, 1), Err(OutOfRange));
+    assert_eq!(shared.add(0, 1, 1), Err(OutOfRange));
+    assert_eq!(shared.row(usize::MAX), Err(OutOfRange));
+    assert_eq!(shared.sum(1), Err(OutOfRange));
+    assert_eq!(shared.source_enter(9, v4(1)), Err(OutOfRange));
+    assert!(Shared::new(usize::MAX, 1, 1, 1).is_err());
+    assert!(Shared::new(1, 1, 1, usize::MAX).is_err());
+    assert!(Shared::new(1 << 40, 1, 1, 1 << 40).is_err());
+}
+
+#[test]
+fn the_longest_held_is_found_and_its_shedding_asked_once() {
+    let shared = Shared::new(3, 0, 0, 1).unwrap();
+    assert_eq!(shared.oldest_held(), None);
+    shared.set_oldest_held(0, 500).unwrap();
+    shared.set_oldest_held(2, 400).unwrap();
+    assert_eq!(shared.oldest_held(), Some(2));
+    shared.set_oldest_held(2, 0).unwrap();
+    assert_eq!(shared.oldest_held(), Some(0));
+    shared.request_shed(0).unwrap();
+    shared.request_shed(0).unwrap();
+    assert_eq!(shared.take_shed_requests(0), Ok(2));
+    assert_eq!(shared.take_shed_requests(0), Ok(0));
+}
+
+#[test]
+fn sources_are_aggregated() {
+    let source = |text: &str| match text.parse().unwrap() {
+        std::net::IpAddr::V4(address) => Source::from_packed(&address.octets()),
+        std::net::IpAddr::V6(address) => Source::from_packed(&address.octets()),
+    };
+    assert_eq!(source("192.0.2.1"), source("::ffff:192.0.2.1"));
+    assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+    assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1:1"));
+    assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+    assert_eq!(Source::from_packed(b""), None);
+    assert_eq!(Source::from_packed(b"12345"), None);
+}
+
+#[test]
+fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
+    let shared = Shared::new(2, 0, 0, 8).unwrap();
+    for number in 0..8 {
+        assert_eq!(shared.source_enter(0, v4(number)), Ok(1));
+    }
+    assert_eq!(shared.source_enter(0, v4(8)), Ok(0));
+    assert_eq!(shared.source_enter(0, v4(3)), Ok(2));
+    assert_eq!(shared.source_enter(1, v4(3)), Ok(3));
+    shared.source_clear(0).unwrap();
+    assert_eq!(shared.source_count(v4(3)), 1);
+    for round in 0..1000 {
+        assert_eq!(shared.source_enter(0, v4(round)), Ok(if round == 3 { 2 } else { 1 }));
+        shared.source_leave(0, v4(round)).unwrap();
+    }
+    assert!(shared.table(0).unwrap().iter().all(|cell| cell.load(Relaxed) == 0));
+}
+
+#[test]
+fn three_quarters_full_has_a_place_for_nearly_all() {
+    let shared = Shared::new(1, 0, 0, 4096).unwrap();
+    let refused = (0..3072).filter(|number| shared.source_enter(0, v4(*number)) == Ok(0)).count();
+    assert_eq!(refused, 0);
+}
+
+proptest! {
+    #[test]
+    fn a_table_equals_a_map(acts in prop::collection::vec((any::<bool>(), 0_usize..2, 0_u16..24), 1..400)) {
+        let shared = Shared::new(2, 0, 0, 64).unwrap();
+        let mut model: HashMap<(usize, u16), u64> = HashMap::new();
+        for (enter, slot, number) in acts {
+            let total = |model: &HashMap<_, u64>| (0..2).filter_map(|slot| model.get(&(slot, number))).sum::<u64>();
+            let count = model.entry((slot, number)).or_default();
+            if enter {
+                *count += 1;
+                prop_assert_eq!(shared.source_enter(slot, v4(number)), Ok(total(&model)));
+            } else {
+                *count = count.saturating_sub(1);
+                shared.source_leave(slot, v4(number)).unwrap();
+            }
+            prop_assert_eq!(shared.source_count(v4(number)), total(&model));
+        }
+        for ((slot, number), count) in model {
+            (0..count).for_each(|_| shared.source_leave(slot, v4(number)).unwrap());
+        }
+        prop_assert!((0..2).all(|slot| shared.table(slot).unwrap().iter().all(|cell| cell.load(Relaxed) == 0)));
+    }
+}
