@@ -54,7 +54,6 @@ LONG_FILES = {
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
     "receive/connection.py": "all that may happen to one connection",
     "supervisor/supervisor.py": "one machine: start, reload and end change the same two plans",
-    "settings/tree.py": "one declaration a setting, no logic",
 }
 
 MAX_FUNCTION = 40

@@ -492,7 +492,7 @@ class Directory:
     def stamp(self) -> tuple[int, int, int, int]:
         """Of the source it was compiled from: mtime in nanoseconds, octets, inode, ctime in nanoseconds."""
     def is_for(
-        self, source_path: str, default_domain: str, local_domains: Sequence[str], relay_domains: Sequence[str]
+        self, source_path: str, default_domain: str, local_domains: Sequence[str], unfiltered_domains: Sequence[str]
     ) -> bool:
         """Whether it was compiled from this file with these arguments."""
 
@@ -501,7 +501,7 @@ def compile_directory(
     target_path: str,
     default_domain: str,
     local_domains: Sequence[str],
-    relay_domains: Sequence[str],
+    unfiltered_domains: Sequence[str],
 ) -> tuple[int, list[str], list[str]]:
     """Compiles a recipient file: (different entries, problems, warnings).
 

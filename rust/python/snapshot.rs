@@ -9,11 +9,11 @@ use pyo3::prelude::*;
 
 use crate::store::snapshot::{self, Failure, Scope, Stamp};
 
-fn scope(default_domain: String, local_domains: Vec<String>, relay_domains: Vec<String>) -> Scope {
+fn scope(default_domain: String, local_domains: Vec<String>, unfiltered_domains: Vec<String>) -> Scope {
     Scope {
         default_domain,
         local_domains: local_domains.into_iter().collect(),
-        relay_domains: relay_domains.into_iter().collect(),
+        unfiltered_domains: unfiltered_domains.into_iter().collect(),
     }
 }
 
@@ -66,9 +66,9 @@ impl Directory {
         source_path: PathBuf,
         default_domain: String,
         local_domains: Vec<String>,
-        relay_domains: Vec<String>,
+        unfiltered_domains: Vec<String>,
     ) -> bool {
-        self.0.is_for(&source_path, &scope(default_domain, local_domains, relay_domains))
+        self.0.is_for(&source_path, &scope(default_domain, local_domains, unfiltered_domains))
     }
 }
 
@@ -80,9 +80,9 @@ fn compile_directory(
     target_path: PathBuf,
     default_domain: String,
     local_domains: Vec<String>,
-    relay_domains: Vec<String>,
+    unfiltered_domains: Vec<String>,
 ) -> PyResult<(u64, Vec<String>, Vec<String>)> {
-    let scope = scope(default_domain, local_domains, relay_domains);
+    let scope = scope(default_domain, local_domains, unfiltered_domains);
     match py.detach(|| snapshot::compile(&source_path, &target_path, &scope)) {
         Ok(compiled) => Ok((compiled.entries, compiled.problems, compiled.warnings)),
         Err(Failure::Source(error)) => Err(os_error(&source_path, &error)),

@@ -75,7 +75,7 @@ pub struct Scope {
     /// Domains whose recipients are looked up; none = not known, and every entry counts.
     pub local_domains: BTreeSet<String>,
     /// Domains whose entries count, though others there are not looked up.
-    pub relay_domains: BTreeSet<String>,
+    pub unfiltered_domains: BTreeSet<String>,
 }
 
 impl Scope {

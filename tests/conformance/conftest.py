@@ -37,7 +37,7 @@ class Site:
         environment = {
             "MAILMOAT_WORKERS": "1",
             "MAILMOAT_RELAY__LOCAL_DOMAINS": "example.test,all.example.test,bücher.test",
-            "MAILMOAT_RELAY__RELAY_DOMAINS": "relayed.test",
+            "MAILMOAT_RELAY__UNFILTERED_DOMAINS": "relayed.test",
             "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{self.hop.port}",
             "MAILMOAT_DELIVERY__IDLE_TIME": "0.05",
             "MAILMOAT_DELIVERY__RETRY": "1s",

@@ -12,7 +12,7 @@ from tests.nameserver import NameServer
 from mailmoat import clock
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoData, NoName
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.settings.tree import DnsSettings
+from mailmoat.settings.sections.dns import DnsSettings
 
 SILENCE = 0.4
 NAMES = {

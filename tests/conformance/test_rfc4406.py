@@ -10,7 +10,7 @@ from tests.nameserver import NameServer
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.settings.tree import DnsSettings
+from mailmoat.settings.sections.dns import DnsSettings
 
 row = pytest.mark.row
 

@@ -21,7 +21,7 @@ from tests.nameserver import NameServer
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.settings.tree import DnsSettings
+from mailmoat.settings.sections.dns import DnsSettings
 
 ARCHIVE = "pyspf-2.0.14.tar.gz"
 MEMBER = "pyspf-2.0.14/test/rfc7208-tests.yml"

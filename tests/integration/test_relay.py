@@ -145,8 +145,8 @@ def test_relay_test_passes_against_it(server):
         assert json.loads(result.stdout)["results"]["pass"] >= 20
 
 
-def test_networks_and_relay_domains_may(server):
-    mx = local_tld(server, MAILMOAT_RELAY__RELAY_DOMAINS="partner.tld")
+def test_networks_and_unfiltered_domains_may(server):
+    mx = local_tld(server, MAILMOAT_RELAY__UNFILTERED_DOMAINS="partner.tld")
     client = mx.client()
     assert ask(client, "", "anybody@partner.tld")[2] == "250 2.1.5 anybody@partner.tld"
     assert ask(client, "", "anybody@sub.partner.tld")[2][:9] == "550 5.7.1"
@@ -174,7 +174,7 @@ def test_postmaster_and_the_block_list(server):
     mx = local_tld(
         server,
         MAILMOAT_RECIPIENTS__BLOCKED="localuser@local.tld,x@partner.tld",
-        MAILMOAT_RELAY__RELAY_DOMAINS="partner.tld",
+        MAILMOAT_RELAY__UNFILTERED_DOMAINS="partner.tld",
     )
     client = mx.client()
     for recipient, reply in {

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from mailmoat.cli import relay_dialogue
 from mailmoat.cli.relay_probes import ACCEPTED_NOTE, Expect, Ground, Outcome, Reply, Result, judge, make_probes
-from mailmoat.cli.relay_test import parse_target, relay_test
+from mailmoat.cli.relay_test import relay_test
 
 GROUND = Ground("local.test", "remote.tld", "remote.tld", "mx.local.test", "192.0.2.1", "nobody@local.test")
 
@@ -277,19 +277,6 @@ def test_a_server_that_is_not_there_is_named_without_a_tuple():
 )
 def test_wrong_usage_is_exit_2(arguments):
     assert runner.invoke(app, arguments).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("target", "parsed"),
-    [
-        ("mx.test", ("mx.test", 25)),
-        ("mx.test:2525", ("mx.test", 2525)),
-        ("[::1]:26", ("::1", 26)),
-        ("::1", ("::1", 25)),
-    ],
-)
-def test_targets(target, parsed):
-    assert parse_target(target) == parsed
 
 
 def test_the_first_seven_are_the_documents():

@@ -264,7 +264,7 @@ def recipients(tmp_path, monkeypatch):
     monkeypatch.setenv("MAILMOAT_RECIPIENTS__FILE", str(path))
     monkeypatch.setenv("MAILMOAT_RECIPIENTS__BLOCKED", "all@b.test")
     monkeypatch.setenv("MAILMOAT_RELAY__LOCAL_DOMAINS", "a.test, b.test")
-    monkeypatch.setenv("MAILMOAT_RELAY__RELAY_DOMAINS", "partner.test")
+    monkeypatch.setenv("MAILMOAT_RELAY__UNFILTERED_DOMAINS", "partner.test")
     return path
 
 

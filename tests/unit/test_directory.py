@@ -147,7 +147,7 @@ def test_it_explains_by_line(tmp_path, source, keeper):
 def settings(tmp_path, file):
     return SimpleNamespace(
         recipients=SimpleNamespace(file=file, delimiter="+"),
-        relay=SimpleNamespace(default_domain="local.test", local_domains=(), relay_domains=()),
+        relay=SimpleNamespace(default_domain="local.test", local_domains=(), unfiltered_domains=()),
         spool_dir=tmp_path,
     )
 

@@ -19,7 +19,7 @@ from mailmoat.metrics import DIRECTORY_STATE, Metrics, share
 from mailmoat.supervisor import refresh as module
 from mailmoat.supervisor.refresh import Refresh
 
-RELAY = SimpleNamespace(default_domain="local.test", local_domains=("local.test",), relay_domains=())
+RELAY = SimpleNamespace(default_domain="local.test", local_domains=("local.test",), unfiltered_domains=())
 FOUR = "".join(f"{name}@local.test\n" for name in ("ann", "bob", "carol", "dora"))
 
 
@@ -169,7 +169,7 @@ def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
 
 def test_other_settings_are_not_kept_waiting(world, tmp_path):
     world.write("ann@other.test\n")
-    relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), relay_domains=())
+    relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), unfiltered_domains=())
     other = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=relay))
     assert settled(other)
     assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Answer.EXISTS

@@ -109,9 +109,9 @@ def test_a_file_where_a_maildir_should_be_is_an_oserror(tmp_path):
 def test_file_and_directory_are_synced_in_the_order_that_survives_a_crash(tmp_path, monkeypatch):
     put(tmp_path, message(queue_id="first"))
     steps = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, rename = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda fd: steps.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd))
-    monkeypatch.setattr(Path, "rename", lambda source, target: steps.append("rename") or rename(source, target))
+    monkeypatch.setattr(Path, "replace", lambda source, target: steps.append("rename") or rename(source, target))
     put(tmp_path)
     written, renamed, directory = steps
     assert (Path(written).parent, renamed, directory) == (tmp_path / "tmp", "rename", str(tmp_path / "new"))

@@ -70,7 +70,7 @@ def test_postmaster_goes_to_whom_the_settings_name():
     ],
 )
 def test_relay_judges_by_the_domain_alone(recipient, passes):
-    verdict = Relay(load(RELAY__RELAY_DOMAINS="partner.test")).on_rcpt(OUTSIDE, address(recipient))
+    verdict = Relay(load(RELAY__UNFILTERED_DOMAINS="partner.test")).on_rcpt(OUTSIDE, address(recipient))
     if passes:
         assert verdict is PASS
     else:
@@ -178,7 +178,7 @@ ROUTES = (
 @pytest.mark.parametrize("domain", ["example.test", "bücher.test", "partner.test"])
 def test_a_way_to_another_server_is_nobody_even_where_everybody_is_welcome(local, domain):
     """At our domains and at those we relay for; with no recipient file, and with one that lists nobody of the kind."""
-    settings = load(RELAY__RELAY_DOMAINS="partner.test")
+    settings = load(RELAY__UNFILTERED_DOMAINS="partner.test")
     for directory in (None, Directory()):
         verdict = RecipientFilter(settings, directory).on_rcpt(OUTSIDE, address(f"{local}@{domain}"))
         assert verdict == Reject(USER_UNKNOWN, "not in the directory")
@@ -186,7 +186,7 @@ def test_a_way_to_another_server_is_nobody_even_where_everybody_is_welcome(local
 
 @pytest.mark.parametrize("domain", ["example.test", "partner.test"])
 def test_a_way_to_another_server_is_reported_with_lookup_off(domain):
-    judge = RecipientFilter(load(RECIPIENTS__LOOKUP="off", RELAY__RELAY_DOMAINS="partner.test"), None).on_rcpt
+    judge = RecipientFilter(load(RECIPIENTS__LOOKUP="off", RELAY__UNFILTERED_DOMAINS="partner.test"), None).on_rcpt
     assert judge(OUTSIDE, address(f"victim%evil.example@{domain}")) == Report(USER_UNKNOWN, "not in the directory")
     assert judge(OUTSIDE, address(f"anyone@{domain}")) is PASS
 
@@ -194,7 +194,7 @@ def test_a_way_to_another_server_is_reported_with_lookup_off(domain):
 @pytest.mark.parametrize("domain", ["example.test", "partner.test"])
 def test_an_address_that_looks_like_a_way_out_exists_when_it_is_listed(domain):
     directory = Directory(**{"both/and": Answer.EXISTS, "down/now": Answer.UNKNOWN})
-    judge = RecipientFilter(load(RELAY__RELAY_DOMAINS="partner.test"), directory).on_rcpt
+    judge = RecipientFilter(load(RELAY__UNFILTERED_DOMAINS="partner.test"), directory).on_rcpt
     assert judge(OUTSIDE, address(f"both/and@{domain}")) is PASS
     assert isinstance(judge(OUTSIDE, address(f"down/now@{domain}")), Tempfail)
 

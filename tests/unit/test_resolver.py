@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tests.hostileanswers import HOSTILE, WHOLE, plain, seconds
 
 from mailmoat import clock, maillog
+from mailmoat.net.endpoint import Endpoint
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
 from mailmoat.resolver.cache import Cache
 from mailmoat.resolver.circuit_breaker import MOST, Circuits
 from mailmoat.resolver.resolv_conf import ResolvConf
 from mailmoat.settings import Settings, load
-from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.settings.sections.dns import name_server
 
 EXAMPLE = (b"example", b"test")
 SOA = ("test.", 600, "IN", "SOA", "ns.test. root.test. 1 2 3 4 30")
@@ -326,10 +327,10 @@ def test_the_systems_servers(tmp_path):
         "# nameserver 192.0.2.9\nsearch a.test\nnameserver 192.0.2.1\nnameserver\nnameserver nonsense\n"
         "  nameserver 2001:DB8::1 # x\nnameserver fe80::1%eth0\n"
     )
-    expected = (NameServer("192.0.2.1", 53), NameServer("2001:db8::1", 53), NameServer("fe80::1%eth0", 53))
+    expected = (Endpoint("192.0.2.1", 53), Endpoint("2001:db8::1", 53), Endpoint("fe80::1%eth0", 53))
     assert ResolvConf(path).servers == expected
     path.write_text("search a.test\n")
-    assert ResolvConf(path).servers == ResolvConf(tmp_path / "none").servers == (NameServer("127.0.0.1"),)
+    assert ResolvConf(path).servers == ResolvConf(tmp_path / "none").servers == (Endpoint("127.0.0.1", 53),)
 
 
 def test_the_systems_servers_are_read_again_when_their_file_changes(tmp_path, now, logged):
@@ -340,7 +341,7 @@ def test_the_systems_servers_are_read_again_when_their_file_changes(tmp_path, no
     assert not system.changed()
     now[0] += 1
     assert system.changed()
-    assert system.servers == (NameServer("192.0.2.2"), NameServer("192.0.2.3"))
+    assert system.servers == (Endpoint("192.0.2.2", 53), Endpoint("192.0.2.3", 53))
     now[0] += 1
     assert not system.changed()
     assert logged == [("name-servers-changed", ["192.0.2.2:53", "192.0.2.3:53"], None)]
@@ -364,7 +365,7 @@ def test_a_file_that_names_no_server_changes_nothing_and_is_logged_once(tmp_path
     path.write_text("nameserver 192.0.2.1\n")
     now[0] += 1
     assert not system.changed()
-    assert system.servers == (NameServer("192.0.2.1"),)
+    assert system.servers == (Endpoint("192.0.2.1", 53),)
 
 
 def test_servers_are_written_with_a_port_or_without():

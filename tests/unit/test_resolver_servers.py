@@ -22,7 +22,7 @@ from mailmoat.metrics import (
 )
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.settings.tree import DnsSettings
+from mailmoat.settings.sections.dns import DnsSettings
 
 TIMEOUT = 0.5
 """Seconds; long enough for a server that lives on a busy machine."""

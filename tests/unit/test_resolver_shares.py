@@ -13,7 +13,7 @@ from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget, Failed, Failure, Found, single_flight
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.resolver.zones import MOST_CHECKS, Zones
-from mailmoat.settings.tree import DnsSettings
+from mailmoat.settings.sections.dns import DnsSettings
 
 LIFETIME = 1.0
 DEAD = [f"dead{number}.test" for number in range(16)]
@@ -230,18 +230,3 @@ def test_who_waits_for_room_is_told_when_its_zone_is_found_dead(server):
         assert set(answers) == {Failed(Failure.BROKEN), Failed(Failure.TIMEOUT)}
 
     run(server, work, failures=1)
-
-
-@pytest.mark.parametrize(
-    ("client", "counted"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::"),
-        ("2001:db8:0:0:ffff::1", "2001:db8::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("", ""),
-    ],
-)
-def test_hosts_of_one_ipv6_network_are_one_client(client, counted):
-    assert single_flight.network(client) == counted

@@ -12,7 +12,9 @@ from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.job import CLOSED, DELIVERED, FAILED, PENDING
 from mailmoat.delivery.queue import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
 from mailmoat.metrics import Metrics, index, share
-from mailmoat.settings import DeliverySettings, NdrSettings, Settings
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.delivery import DeliverySettings
+from mailmoat.settings.sections.ndr import NdrSettings
 
 DEFERRED = 0
 HOUR = 3600.0

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mailmoat.errors import ConfigError
+from mailmoat.net.address import canonical
 from mailmoat.settings import Listener, NextHop, Settings, entries, load, notation, reference, sources, values, warnings
+from mailmoat.settings.listener import parse_listener
+from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.sections.delivery import retry_waits
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +34,7 @@ DEFAULTS = {
     "tarpit.max_session": 180.0,
     "relay.local_domains": (),
     "relay.default_domain": None,
-    "relay.relay_domains": (),
+    "relay.unfiltered_domains": (),
     "relay.networks": (),
     "recipients.file": None,
     "recipients.delimiter": "+",
@@ -307,6 +311,11 @@ def test_one_mistake(name, value, wrong):
         ("tarpit = 5", "tarpit = 5: is a group of settings; write [tarpit] and the settings below it"),
         ("[tarpti]\ntime = 5", "tarpti = {...}: no such setting; did you mean tarpit?"),
         ("local_domains = []", "local_domains = []: no such setting; did you mean relay.local_domains?"),
+        # Postfix's setting of this name is our local_domains.
+        (
+            "[relay]\nrelay_domains = []",
+            "relay.relay_domains = []: no such setting; did you mean relay.local_domains?",
+        ),
         (
             "[tarpit]\nlocal_domains = []",
             "tarpit.local_domains = []: no such setting; did you mean relay.local_domains?",
@@ -478,11 +487,11 @@ def test_size(written, octets):
     ],
 )
 def test_next_hop(written, parts):
-    assert values.next_hop(written) == NextHop(*parts)
+    assert parse_next_hop(written) == NextHop(*parts)
 
 
 def test_retry_from_an_array():
-    assert values.retry(["1m*2", 600, "1h"]) == (60.0, 60.0, 600.0, 3600.0)
+    assert retry_waits(["1m*2", 600, "1h"]) == (60.0, 60.0, 600.0, 3600.0)
 
 
 @given(st.floats(min_value=0, max_value=1e6).map(lambda seconds: round(seconds, 3)))
@@ -497,13 +506,13 @@ def test_a_size_survives_being_shown(octets):
 
 @given(st.lists(st.integers(min_value=1, max_value=10_000).map(float), min_size=1, max_size=50).map(tuple))
 def test_a_retry_schedule_survives_being_shown(waits):
-    assert values.retry(notation.show_retry(waits)) == waits
+    assert retry_waits(notation.show_retry(waits)) == waits
 
 
 @given(st.ip_addresses(), st.integers(0, 65535), st.booleans())
 def test_a_listener_survives_being_shown(address, port, proxy):
-    listener = Listener(str(address), port, proxy)
-    assert values.listener(str(listener)) == listener
+    listener = Listener(canonical(str(address)), port, proxy)
+    assert parse_listener(str(listener)) == listener
 
 
 SETTABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)

@@ -9,9 +9,8 @@ import tomllib
 import pytest
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import entries, load
+from mailmoat.settings import Settings, entries, load
 from mailmoat.settings.edit import write_setting
-from mailmoat.settings.tree import Settings
 
 FILE = """\
 # Our edge server; ask Ada before changing it.

@@ -8,7 +8,6 @@ It reads the shared memory and nothing else, so an answer says what is, however 
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from mailmoat import metrics
 from mailmoat.admin import health
+from mailmoat.net import address
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,7 +54,7 @@ def _is_ours(request: Request, hosts: frozenset[str]) -> bool:
     if "." not in host and ":" not in host:
         return True
     try:
-        ip_address(host)
+        address.parse(host)
     except ValueError:
         return host in hosts
     return True

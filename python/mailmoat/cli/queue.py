@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force, span
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,14 +67,9 @@ def _lines(message: SpoolEntry, now: int) -> Iterator[str]:
         f"{message['queue_id']}  age {span(now - message['arrival'])}  {message['size']} octets  "
         f"{attempts} {'attempt' if attempts == 1 else 'attempts'}  {_next(message, now)}"
     )
-    yield _printable(f"    from <{message['reverse_path']}>")
+    yield printable(f"    from <{message['reverse_path']}>")
     for address, state, reply in message["recipients"]:
-        yield _printable(f"    to {address}: {STATES[state]}{f': {reply}' if reply else ''}")
-
-
-def _printable(text: str) -> str:
-    """What a peer wrote, without what would steer the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+        yield printable(f"    to {address}: {STATES[state]}{f': {reply}' if reply else ''}")
 
 
 def _next(message: SpoolEntry, now: int) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.cli.relay_probes import Outcome, Reply
+from mailmoat.net.address import literal
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -72,7 +74,7 @@ class _Dialogue:
                 line = raw.decode("utf-8", "replace").rstrip("\r\n")
                 if not line[:3].isascii() or not line[:3].isdigit():
                     raise ValueError("the server does not speak SMTP")
-                lines.append(_printable(line[4:]))
+                lines.append(printable(line[4:]))
                 if line[3:4] != "-":
                     return Reply(int(line[:3]), " ".join(lines), clock.monotonic() - begun), lines
         raise ValueError("the reply has no end")
@@ -83,16 +85,10 @@ class _Dialogue:
         if greeting.code != 220:  # noqa: PLR2004 - the only greeting that lets us go on (RFC 5321 4.3.2)
             raise ConnectionError(f"it greets with {greeting}")
         for verb in ("EHLO", "HELO"):
-            name = f"[IPv6:{self.own_ip}]" if ":" in self.own_ip else f"[{self.own_ip}]"
-            reply, lines = await self.command(f"{verb} {name}")
+            reply, lines = await self.command(f"{verb} {literal(self.own_ip)}")
             if reply.code == 250:  # noqa: PLR2004
                 return [str(greeting), *lines]
         raise ConnectionError(f"it answers EHLO and HELO with {reply}")
-
-
-def _printable(text: str) -> str:
-    """Give what a terminal may be shown of foreign text."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @asynccontextmanager

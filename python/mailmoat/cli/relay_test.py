@@ -20,10 +20,12 @@ from mailmoat import clock
 from mailmoat._native import normalise_address, normalise_domain
 from mailmoat.cli.relay_dialogue import Server, meet, run_probes
 from mailmoat.cli.relay_probes import ACCEPTED_NOTE, Ground, Judged, Result, judge, make_probes
+from mailmoat.net import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SMTP_PORT: Final = 25
 REMOTE_DOMAIN: Final = "example.org"
 """Nobody's (RFC 2606), yet it exists in the DNS, so that a server that looks recipients up has no other reason to refuse."""
 UNKNOWN_RECIPIENT: Final = "no-such-recipient-7q2x"
@@ -53,7 +55,7 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
     """
     screen = Console(stderr=True)
     try:
-        host, port = parse_target(target)
+        host, port = _target(target)
         unknown = normalise_address(recipient) if recipient else ""
         local = local_domain or unknown.rpartition("@")[2]
         domains = [normalise_domain(domain) for domain in (remote_domain, sender_domain or remote_domain)]
@@ -72,21 +74,14 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
     raise typer.Exit(0 if all(one.result is Result.PASS for one in judged) else 1)
 
 
-def parse_target(target: str) -> tuple[str, int]:
-    """`host`, `host:port`, `[v6]:port` or a bare IPv6 address; ValueError with a plain sentence."""
-    host, port = target, ""
-    if target.startswith("["):
-        host, bracket, rest = target[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{target} is no HOST[:PORT]: write [::1]:25")
-        port = rest[1:]
-    elif target.count(":") == 1:
-        host, _, port = target.partition(":")
-        if not port:
-            raise ValueError(f"{target} has no port after the colon")
-    if not host or host.startswith("-") or not (port or "25").isdecimal() or not 0 < int(port or 25) < 65536:  # noqa: PLR2004
-        raise ValueError(f"{target} is no HOST[:PORT]: write mail.example.com:25, port 1 to 65535")
-    return host, int(port or 25)
+def _target(written: str) -> tuple[str, int]:
+    try:
+        server = endpoint.to_connect_bare(written, SMTP_PORT)
+    except ValueError as error:
+        raise ValueError(
+            f"{written}: {error}; write HOST[:PORT], such as mail.example.com:25 or [2001:db8::1]:25"
+        ) from None
+    return server.host, server.port
 
 
 def survey(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:

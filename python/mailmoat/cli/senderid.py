@@ -201,13 +201,12 @@ def _document(finding: Finding, steps: Sequence[Step]) -> dict[str, object]:
 
 
 def _address(written: str) -> str:
-    from ipaddress import IPv6Address, ip_address
+    from mailmoat.net import address
 
     try:
-        address = ip_address(written)
-    except ValueError:
-        raise typer.BadParameter(f"{written} is no IP address", param_hint="--ip") from None
-    return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
+        return address.canonical(written)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ip") from None
 
 
 def _entries() -> list[Entry]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mailmoat.mailauth.publish.published import Reach, Survey
     from mailmoat.mailauth.publish.wizard import Choices
-    from mailmoat.settings.tree import DnsSettings
+    from mailmoat.settings.sections.dns import DnsSettings
 
 Value = TypeVar("Value")
 

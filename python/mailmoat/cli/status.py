@@ -123,11 +123,11 @@ def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
 def _health(address: str) -> dict[str, Any]:
     import http.client
 
-    from mailmoat.settings.values import host_and_port
+    from mailmoat.net import endpoint
 
     try:
-        host, port = host_and_port(address, None)
-        connection = http.client.HTTPConnection(host, port, timeout=HEALTH_TIME)
+        server = endpoint.parse(address)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=HEALTH_TIME)
         try:
             connection.request("GET", "/healthz")
             answer: dict[str, Any] = json.loads(connection.getresponse().read())

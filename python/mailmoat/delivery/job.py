@@ -128,7 +128,7 @@ class Delivery:
             enabled=ndr.enabled,
             copy_to=ndr.copy_to,
             octets=message.octets(),
-            domains=relay.local_domains + relay.relay_domains,
+            domains=relay.local_domains + relay.unfiltered_domains,
             trusted=message.client in scheduler.inside,
         )
         if isinstance(verdict, governor.Suppressed):

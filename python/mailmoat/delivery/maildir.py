@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat import files
 from mailmoat._native import address_key
 
 if TYPE_CHECKING:
@@ -51,20 +51,13 @@ def deliver(path: Path, message: Message, *, recipients: Sequence[str], hostname
     `recipients` are those of this Maildir: one file for all, with a `Delivered-To` field for each.
     """
     for directory in (path / "tmp", path / "new", path / "cur"):
-        _make(directory)
+        files.make_directory(directory)
     final = path / "new" / _unique_name(message, recipients, hostname)
-    if not final.exists():
-        descriptor, written = tempfile.mkstemp(prefix=f"{message.queue_id}.", dir=path / "tmp")
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - mkstemp opened it
-                file.writelines(_local_form(message, recipients))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(written).rename(final)
-        except BaseException:
-            Path(written).unlink(missing_ok=True)
-            raise
-    _sync(final.parent)
+    if final.exists():
+        files.sync_directory(final.parent)
+    else:
+        with files.replacing(final, path / "tmp") as file:
+            file.writelines(_local_form(message, recipients))
     return str(final)
 
 
@@ -110,24 +103,3 @@ def _file_lines(path: Path) -> Iterator[bytes]:
 
 def _one_line(field: str) -> str:
     return re.sub(r"[\r\n\0]", " ", field)
-
-
-def _make(directory: Path) -> None:
-    """Make a directory and those above it, each so that a crash does not lose it."""
-    if directory.is_dir():
-        return
-    _make(directory.parent)
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        if not directory.is_dir():
-            raise
-    _sync(directory.parent)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mailmoat import clock, maillog
+from mailmoat import clock, files, maillog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,11 +124,7 @@ class Learned:
         self._changed(offers)
 
     def _write(self) -> None:
-        # A name of its own for each worker: two may learn at the same time.
-        written = self._file.with_suffix(f".{clock.random_below(1 << 62):x}")
         try:
-            written.write_bytes(msgspec.json.encode(_Kept(self._name, self.offers)))
-            written.replace(self._file)
+            files.replace(self._file, msgspec.json.encode(_Kept(self._name, self.offers)))
         except OSError as error:
-            written.unlink(missing_ok=True)
             maillog.event("next-hop-not-kept", level="warning", path=str(self._file), reason=str(error))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from ipaddress import ip_address
 from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -21,6 +20,8 @@ from mailmoat import clock
 from mailmoat._native import Client
 from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection
 from mailmoat.delivery.time_limits import in_order
+from mailmoat.net.address import canonical
+from mailmoat.net.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class Pool:
         self._limit = settings.connections
         self._connect_time = settings.connect_time
         self._limits = in_order(settings)
-        self._name = f"{next_hop.kind}://{_endpoint(next_hop.host, next_hop.port)}"
+        self._name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
         self._waiting: deque[Transaction] = deque()
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
@@ -232,7 +233,7 @@ class Pool:
             return DEFERRED, f"421 4.4.3 No address of {self._hop.host}: {_reason(error)}"
         refusal: Refusal = DEFERRED, f"421 4.4.3 No address of {self._hop.host}"
         for address in addresses:
-            connection = self._connection(_endpoint(address, self._hop.port))
+            connection = self._connection(str(Endpoint(address, self._hop.port)))
             try:
                 async with asyncio.timeout(self._connect_time):
                     await self._loop.create_connection(partial(_same, connection), address, self._hop.port)
@@ -257,7 +258,7 @@ class Pool:
 
     async def _addresses(self) -> list[str]:
         try:
-            return [str(ip_address(self._hop.host))]
+            return [canonical(self._hop.host)]
         except ValueError:
             found = await self._loop.getaddrinfo(self._hop.host, self._hop.port, type=SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -277,10 +278,6 @@ class Pool:
 
 def _same(connection: Connection) -> Connection:
     return connection
-
-
-def _endpoint(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mailmoat.settings import NextHop
-    from mailmoat.settings.tree import DeliverySettings
+    from mailmoat.settings.sections.delivery import DeliverySettings
 
 
 def route(address_domain: str, delivery: DeliverySettings) -> NextHop | None:  # noqa: ARG001 - the question, though one answer fits all

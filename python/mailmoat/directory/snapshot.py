@@ -48,13 +48,13 @@ class Scope(NamedTuple):
     """Given to entries without a domain; empty when there is none."""
     local_domains: tuple[str, ...] = ()
     """Whose recipients are looked up; without any, no entry is called a stranger."""
-    relay_domains: tuple[str, ...] = ()
+    unfiltered_domains: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Scope:
         """That of these settings."""
         relay = settings.relay
-        return cls(relay.default_domain or "", relay.local_domains, relay.relay_domains)
+        return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.mailauth.results import Status
 from mailmoat.mailauth.senderid.identities import NO_DOMAIN, Identity
+from mailmoat.printable import printable_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ LONGEST: Final = 320
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.]+\]")
 
 _MAILBOXES: Final = {Identity.MAIL_FROM: "envelope-from", Identity.PRA: "pra"}
@@ -145,12 +145,12 @@ def _value(text: str) -> str:
 
 @lru_cache(2048)
 def _quoted(text: str) -> str:
-    return '"' + re.sub(r'(["\\])', r"\\\1", _printable(text)) + '"'
+    return '"' + re.sub(r'(["\\])', r"\\\1", _shortened(text)) + '"'
 
 
 def _comment(text: str) -> str:
-    return re.sub(r"([()\\])", r"\\\1", _printable(text, 2 * LONGEST))
+    return re.sub(r"([()\\])", r"\\\1", _shortened(text, 2 * LONGEST))
 
 
-def _printable(text: str, longest: int = LONGEST) -> str:
-    return _UNPRINTABLE.sub("?", text[:longest])
+def _shortened(text: str, longest: int = LONGEST) -> str:
+    return printable_ascii(text[:longest])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
 
+from mailmoat.printable import printable_ascii
+
 MAX_LINE: Final = 1000
 """Characters of a stranger's text that are kept."""
 
@@ -103,4 +105,4 @@ def one_line(text: str) -> str:
     """`text` as one line of printable ASCII: anything else becomes `?`, and what is too long is cut."""
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE - 3]}..."
-    return text if text.isascii() and text.isprintable() else "".join(c if " " <= c <= "~" else "?" for c in text)
+    return printable_ascii(text)

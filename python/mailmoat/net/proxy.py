@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from mailmoat.net import address
+
 _V1_START: Final = b"PROXY "
 _V1_LONGEST: Final = 107
 _V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
@@ -84,12 +86,12 @@ def _line(line: bytes, rest: bytes) -> ProxyResult | Malformed:
         case ["PROXY", "UNKNOWN", *_]:
             return ProxyResult(None, rest)
         case ["PROXY", "TCP4" | "TCP6" as family, source, target, source_port, target_port]:
-            address, port = _address(family, source), _port(source_port)
-            if address is None or _address(family, target) is None:
+            client, port = _address(family, source), _port(source_port)
+            if client is None or _address(family, target) is None:
                 return Malformed(f"the PROXY line has a bad {family} address")
             if port is None or _port(target_port) is None:
                 return Malformed("the PROXY line has a bad port")
-            return ProxyResult((address, port), rest)
+            return ProxyResult((client, port), rest)
         case _:
             return Malformed("the PROXY line is not of the form PROXY TCP4|TCP6 source target port port")
 
@@ -99,13 +101,9 @@ def _address(family: str, text: str) -> str | None:
     try:
         if family == "TCP4":
             return str(IPv4Address(text))
-        return None if "%" in text else _canonical(IPv6Address(text))
+        return None if "%" in text else address.canonical(str(IPv6Address(text)))
     except ValueError:
         return None
-
-
-def _canonical(address: IPv6Address) -> str:
-    return str(address.ipv4_mapped or address)
 
 
 def _port(text: str) -> int | None:
@@ -129,7 +127,7 @@ def _binary(octets: bytes) -> ProxyResult | Malformed | None:
     if family == _TCP4:
         source = str(IPv4Address(block[:4])), int.from_bytes(block[8:10], "big")
     elif family == _TCP6:
-        source = _canonical(IPv6Address(block[:16])), int.from_bytes(block[32:34], "big")
+        source = address.canonical(str(IPv6Address(block[:16]))), int.from_bytes(block[32:34], "big")
     return ProxyResult(source, rest)
 
 

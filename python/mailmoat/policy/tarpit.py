@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
-    from mailmoat.settings import TarpitSettings
+    from mailmoat.settings.sections.tarpit import TarpitSettings
 
 
 class Tarpit:

@@ -25,6 +25,7 @@ from mailmoat.metrics import (
     TARPIT_SESSION_LIMIT,
     TARPIT_TIME,
 )
+from mailmoat.net.address import peer_address
 from mailmoat.net.proxy import Malformed, ProxyHeader
 from mailmoat.policy.agent import Discard, Pass, Reject, Report, Tempfail
 from mailmoat.receive.held import Hold
@@ -87,7 +88,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._intake = Intake(self._transport, self._receiver.timers)
         self._started = self._touched = clock.monotonic()
-        self.peer = peer = plain_address(transport.get_extra_info("peername"))
+        self.peer = peer = peer_address(transport.get_extra_info("peername"))
         self._receiver.opened(self)
         if self._proxy is None:
             self._begin(peer)
@@ -507,14 +508,6 @@ class Connection(asyncio.BufferedProtocol):
             receiver.metrics.add(TARPIT_SESSION_LIMIT)
         duration = clock.monotonic() - self._started
         self._record.write(session, session_id=self.session_id, client=self.peer, duration=duration)
-
-
-def plain_address(peername: tuple[str, int] | None) -> str:
-    """The address of a peer without port, zone or IPv4 mapping; empty when the peer is gone already."""
-    if peername is None:
-        return ""
-    address = peername[0].partition("%")[0]
-    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 if TYPE_CHECKING:

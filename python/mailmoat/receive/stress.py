@@ -17,7 +17,7 @@ from mailmoat import clock, maillog
 from mailmoat.metrics import CONNECTIONS, IDLE_CLOSED, WORKERS_STRESSED, Metrics
 
 if TYPE_CHECKING:
-    from mailmoat.settings.tree import LimitsSettings
+    from mailmoat.settings.sections.limits import LimitsSettings
 
 COMMAND_SECONDS: Final = 10.0
 """The time for a command under stress."""

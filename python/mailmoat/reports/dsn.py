@@ -18,10 +18,10 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from mailmoat import clock
+from mailmoat.net.address import literal
 from mailmoat.reports.original import WHOLE, Part, encoding_of, header_section, returned_part
 
 MAX_ADDRESS: Final = 900
@@ -245,10 +245,9 @@ def _delivery_status(line: _Line, reporting_mta: str, message: Reported, failure
 def _mta_name(client: str) -> str:
     """An IP address as a literal (RFC 5321 4.1.3), a name as it is."""
     try:
-        address = ip_address(client)
+        return literal(client)
     except ValueError:
         return client
-    return f"[IPv6:{address}]" if isinstance(address, IPv6Address) else f"[{address}]"
 
 
 def _thread(original: bytes) -> list[str]:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from mailmoat import clock, maillog
-from mailmoat.settings.name_server import NameServer, name_server
+from mailmoat.net.endpoint import Endpoint
+from mailmoat.settings.sections.dns import PORT, name_server
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 LOOK: Final = 1.0
 """Seconds between two looks at whether it changed."""
 
 
-def named_in(path: Path) -> tuple[NameServer, ...]:
+def named_in(path: Path) -> tuple[Endpoint, ...]:
     """The servers of the file; OSError: it cannot be read."""
     servers = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -37,7 +38,7 @@ class ResolvConf:
         self._path = path
         self._seen = self._state()
         self._next_look = clock.monotonic() + LOOK
-        self.servers: tuple[NameServer, ...] = (NameServer("127.0.0.1"),)
+        self.servers: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", PORT),)
         with contextlib.suppress(OSError):
             self.servers = named_in(path) or self.servers
 

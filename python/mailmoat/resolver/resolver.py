@@ -23,7 +23,7 @@ from mailmoat.resolver.zones import Zones
 if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
     from mailmoat.resolver.protocol import Budget
-    from mailmoat.settings.tree import DnsSettings
+    from mailmoat.settings.sections.dns import DnsSettings
 
 FAILURE_TIME: Final = 1.0
 

@@ -15,8 +15,8 @@ from mailmoat.resolver.answer import Answer, Failed, Failure
 from mailmoat.resolver.resolv_conf import ResolvConf
 
 if TYPE_CHECKING:
-    from mailmoat.settings.name_server import NameServer
-    from mailmoat.settings.tree import DnsSettings
+    from mailmoat.net.endpoint import Endpoint
+    from mailmoat.settings.sections.dns import DnsSettings
 
 UNANSWERED: Final = Failed(Failure.TIMEOUT)
 
@@ -26,7 +26,7 @@ class _Known:
 
     __slots__ = ("address", "rests_until")
 
-    def __init__(self, address: NameServer) -> None:
+    def __init__(self, address: Endpoint) -> None:
         self.address = address
         self.rests_until = 0.0
         """It did not answer its last question, and others are asked first until then; 0 when it did."""

@@ -10,11 +10,11 @@ keeping, until its socket is needed for another one.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.net.address import site
 from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure
 
@@ -35,7 +35,7 @@ class _Flight:
     def __init__(self, key: Key, client: str) -> None:
         self.key = key
         self.zone = names.zone(key[0])
-        self.client = network(client)
+        self.client = site(client)
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.askers = 0
         """Who wait for the answer. While there are any the question has its room, or a place in the line."""
@@ -152,13 +152,3 @@ class Flights:
                 break
             if self._has_room(flight):
                 self._start(flight)
-
-
-@lru_cache(1024)
-def network(client: str) -> str:
-    """What a client's address is counted under: itself, or its /64 in IPv6. A text that is no IPv6 address is itself."""
-    try:
-        address = ipaddress.IPv6Address(client)
-    except ValueError:
-        return client
-    return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address) >> 64 << 64))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from mailmoat.resolver import wire
 
 if TYPE_CHECKING:
-    from mailmoat.settings.name_server import NameServer
+    from mailmoat.net.endpoint import Endpoint
 
 
-async def ask(server: NameServer, question: wire.Question, seconds: float) -> bytes:
+async def ask(server: Endpoint, question: wire.Question, seconds: float) -> bytes:
     """The server's answer, whole, within `seconds` or not at all."""
     deadline = asyncio.get_running_loop().time() + seconds
     octets = await _over_udp(server, question, deadline)
@@ -57,7 +57,7 @@ class _Awaited(asyncio.DatagramProtocol):
             self._transport.close()
 
 
-async def _over_udp(server: NameServer, question: wire.Question, deadline: float) -> bytes:
+async def _over_udp(server: Endpoint, question: wire.Question, deadline: float) -> bytes:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
     awaited = _Awaited(question, answer)
@@ -82,7 +82,7 @@ def _expire(answer: asyncio.Future[bytes]) -> None:
         answer.set_exception(TimeoutError())
 
 
-async def _over_tcp(server: NameServer, question: wire.Question) -> bytes:
+async def _over_tcp(server: Endpoint, question: wire.Question) -> bytes:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
         writer.write(struct.pack("!H", len(question.octets)) + question.octets)

@@ -8,40 +8,18 @@ from __future__ import annotations
 
 from mailmoat.settings.edit import write_setting
 from mailmoat.settings.lint import warnings
+from mailmoat.settings.listener import Listener
+from mailmoat.settings.next_hop import NextHop
 from mailmoat.settings.reference import Entry, entries, reference
 from mailmoat.settings.sources import load, settings_file
-from mailmoat.settings.tree import (
-    DEFAULT,
-    AdminSettings,
-    DeliverySettings,
-    LimitsSettings,
-    LogSettings,
-    NdrSettings,
-    RecipientsSettings,
-    RelaySettings,
-    SenderIdSettings,
-    Settings,
-    SmtpSettings,
-    TarpitSettings,
-)
-from mailmoat.settings.values import Listener, NextHop
+from mailmoat.settings.tree import DEFAULT, Settings
 
 __all__ = [
     "DEFAULT",
-    "AdminSettings",
-    "DeliverySettings",
     "Entry",
-    "LimitsSettings",
     "Listener",
-    "LogSettings",
-    "NdrSettings",
     "NextHop",
-    "RecipientsSettings",
-    "RelaySettings",
-    "SenderIdSettings",
     "Settings",
-    "SmtpSettings",
-    "TarpitSettings",
     "entries",
     "load",
     "reference",

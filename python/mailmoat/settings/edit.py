@@ -9,11 +9,11 @@ read or written.
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mailmoat import files
 from mailmoat.errors import ConfigError
 from mailmoat.settings import notation, values
 from mailmoat.settings.reference import entries
@@ -81,23 +81,13 @@ def _toml(key: str, written: str) -> object:
 
 def _replace(file: Path, place: Path, text: str, environment: Mapping[str, str] | None) -> Settings:
     status = place.stat()
-    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", newline="", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, status.st_mode & 0o7777)
-            os.fsync(descriptor)
-        settings = _read(new, file, environment)
-        new.replace(place)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    _sync(place.parent)
-    return settings
+    with files.replacing(place) as new:
+        new.write(text.encode())
+        new.flush()
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(new.fileno(), status.st_uid, status.st_gid)
+        os.fchmod(new.fileno(), status.st_mode & 0o7777)
+        return _read(Path(new.name), file, environment)
 
 
 def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Settings:
@@ -109,12 +99,3 @@ def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Setti
     origins = {key: settings.origin(key) for key in entries()}
     origins = {key: str(file) if origin == str(new) else origin for key, origin in origins.items()}
     return settings.came_from(origins, file, settings.ignored)
-
-
-def _sync(directory: Path) -> None:
-    """A rename is on disk when its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

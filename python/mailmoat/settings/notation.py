@@ -29,12 +29,6 @@ def below(written: str, directory: Path) -> str:
     return str(directory / written) if written else written
 
 
-def next_hop_below(written: str, directory: Path) -> str:
-    """The same for the path of a `maildir:`."""
-    kind, colon, rest = written.strip().partition(":")
-    return f"{kind}:{directory / rest}" if kind == "maildir" and colon and rest else written
-
-
 def show(value: object) -> str:
     """Any value as an operator would write it in the environment."""
     if isinstance(value, bool):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from mailmoat import maillog
 from mailmoat.errors import ConfigError
-from mailmoat.settings import notation, values
+from mailmoat.settings import notation
+from mailmoat.settings.listener import parse_listener
 from mailmoat.supervisor import own_address, sockets
 from mailmoat.supervisor.backoff import Restarts
 from mailmoat.supervisor.refresh import Refresh
@@ -114,7 +115,7 @@ class Plan:
         written = self.settings.admin.listen
         if written:
             same = before is not None and before.settings.admin.listen == written
-            listener = values.listener(written)
+            listener = parse_listener(written)
             self.admin = before.admin if before and same else self._bind("admin.listen", listener, 1, owner, mistakes)
             self._opened += self.admin.listen(1) if self.admin else []
         if not self.addresses and not mistakes:
@@ -130,7 +131,7 @@ class Plan:
             )
             self.seats.append(Seat("worker", number, tuple(served)))
         if self.admin is not None:
-            self.seats.append(Seat("admin", 0, ((self.admin.sockets[0], values.listener(self.settings.admin.listen)),)))
+            self.seats.append(Seat("admin", 0, ((self.admin.sockets[0], parse_listener(self.settings.admin.listen)),)))
 
     def _bind(
         self, key: str, listener: Listener, seats: int, owner: int | None, mistakes: list[str]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from mailmoat import files
 from mailmoat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def supervisor_of(spool_dir: Path) -> int | None:
 
 def write_state(spool_dir: Path, state: State) -> None:
     """Say what is so, whole or not at all. OSError when the disk does not take it."""
-    new = spool_dir / f"{STATE_NAME}.new"
-    new.write_bytes(msgspec.json.encode(state))
-    new.replace(spool_dir / STATE_NAME)
+    files.replace(spool_dir / STATE_NAME, msgspec.json.encode(state))
 
 
 def state_of(spool_dir: Path) -> State | None:

@@ -7,13 +7,14 @@ mistake, for the client machine knows our own greeting, too. Waits for the resol
 from __future__ import annotations
 
 import socket  # noqa: TID251 - asks the kernel which addresses are ours; nothing is sent
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mailmoat.settings import Settings
+from mailmoat.net import address as addresses
 
-Address = IPv4Address | IPv6Address
+if TYPE_CHECKING:
+    from mailmoat.net.address import Address
+    from mailmoat.settings import Settings
 
 
 def loops(settings: Settings) -> list[str]:
@@ -22,30 +23,28 @@ def loops(settings: Settings) -> list[str]:
     if hop is None or not hop.host:
         return []
     listeners = [listener for listener in settings.listen if listener.port == hop.port]
-    addresses = _addresses(hop.host) if listeners else []
+    reached = _addresses(hop.host) if listeners else []
     return [
         f"delivery.next_hop = {hop}: is this server itself, which listens on {listener}; write where the mailboxes are"
         for listener in listeners
-        if any(_is_served(ip_address(listener.host), address) for address in addresses)
+        if any(_is_served(addresses.parse(listener.host), address) for address in reached)
     ]
 
 
 def _addresses(host: str) -> list[Address]:
     try:
-        return [ip_address(host)]
+        return [addresses.parse(host)]
     except ValueError:
         pass
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    return list({ip_address(str(entry[4][0]).partition("%")[0]) for entry in found})
+    return list({addresses.without_zone(str(entry[4][0])) for entry in found})
 
 
 def _is_served(listening: Address, address: Address) -> bool:
     """Whether a connection to `address` arrives at a listener on `listening`."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
     if address.is_unspecified:
         # Linux connects to loopback.
         address = IPv4Address("127.0.0.1") if address.version == 4 else IPv6Address("::1")  # noqa: PLR2004 - the version

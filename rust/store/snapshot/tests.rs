@@ -82,7 +82,7 @@ fn every_form_is_found() {
     for other in [
         Scope::default(),
         Scope { local_domains: ["local.test".to_owned()].into(), ..scope() },
-        Scope { relay_domains: ["local.test".to_owned()].into(), ..scope() },
+        Scope { unfiltered_domains: ["local.test".to_owned()].into(), ..scope() },
     ] {
         assert!(!directory.is_for(&source, &other));
     }
@@ -147,7 +147,7 @@ fn entries_at_domains_that_are_not_ours_are_told_and_nothing_but_them_is_a_mista
     let scratch = Scratch::new();
     let scope = Scope {
         local_domains: ["local.test".to_owned(), "whole.test".to_owned()].into(),
-        relay_domains: ["partner.test".to_owned()].into(),
+        unfiltered_domains: ["partner.test".to_owned()].into(),
         ..scope()
     };
     let compile = |text: &[u8]| compile(&scratch.source(text), &scratch.target(), &scope).unwrap();

@@ -13,8 +13,8 @@ Raises `spf.TempError` and `spf.PermError`, which pyspf's `check` turns into res
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import spf  # type: ignore[import-untyped]
@@ -22,6 +22,7 @@ import spf  # type: ignore[import-untyped]
 from mailmoat.mailauth.results import Step, one_line
 from mailmoat.mailauth.spf import macros
 from mailmoat.mailauth.spf.greenlet_adapter import ask
+from mailmoat.net.address import without_zone
 from mailmoat.resolver import Failed, Failure, Found, NoName
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
         local, at, _ = question.mailbox.rpartition("@")  # a local part may hold an @
         mailbox = question.mailbox if local or not at else f"postmaster{question.mailbox}"  # RFC 7208 4.3
         super().__init__(i="", s=mailbox, h=question.hello, receiver=question.receiver, querytime=0)
-        self.set_ip(question.ip.partition("%")[0])
+        self.set_ip(question.ip)
         self.l = local or "postmaster"
         self.o = self.d = domain
         self.scope: Scope = question.scope
@@ -157,11 +158,9 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
     def set_ip(self, i: str) -> None:
         """Set the client's address; one that is IPv4 in IPv6 is IPv4 (RFC 7208 5). PermError: it is none."""
         try:
-            address = ipaddress.ip_address(i)
+            address = without_zone(i)
         except ValueError as error:
             raise spf.PermError(str(error)) from None
-        mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
-        address = mapped or address
         self.address = int(address)
         self.c = str(address)
         self.iplist = False
@@ -181,7 +180,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
 @lru_cache(8192)
 def number(address: str) -> int:
     """An address as an integer; ValueError: it is none."""
-    return int(ipaddress.ip_address(address))
+    return int(ip_address(address))
 
 
 def _describe_answer(answer: Answer) -> str:

@@ -24,6 +24,7 @@ from mailmoat.mailauth.results import Step, one_line
 from mailmoat.mailauth.spf import macros
 from mailmoat.mailauth.spf.lookups import Lookups, number
 from mailmoat.mailauth.spf.record import TooMany, select
+from mailmoat.printable import is_printable_ascii
 from mailmoat.resolver import NoName
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ MAX_TERMS: Final = 2_000
 
 _PLAIN: Final = re.compile(r"[+?~-]?ip[46]:[0-9a-f:./]{2,60}\Z", re.IGNORECASE)
 _MODIFIER: Final = re.compile(r"([a-z][a-z0-9_.-]*)=", re.IGNORECASE)
-_UNPRINTABLE: Final = re.compile(rb"[^ -~]")
 
 
 class Mechanism(NamedTuple):
@@ -82,7 +82,7 @@ class Evaluation(Lookups):
             return ""
         try:
             texts = self.dns_txt(self.expand_domain(target), ignore_void=True)
-            if len(texts) != 1 or len(texts[0]) > MAX_RECORD or _UNPRINTABLE.search(texts[0]):
+            if len(texts) != 1 or len(texts[0]) > MAX_RECORD or not is_printable_ascii(texts[0]):
                 return ""
             return macros.expand(texts[0].decode(), self.value_of, explanation=True)
         except (macros.MacroError, spf.PermError, spf.TempError):
@@ -217,7 +217,7 @@ class Evaluation(Lookups):
             raise spf.PermError(str(chosen), domain)
         if len(chosen.terms) > MAX_RECORD:
             raise spf.PermError(f"Record of {len(chosen.terms)} octets, more than {MAX_RECORD}", domain)
-        if _UNPRINTABLE.search(chosen.terms):
+        if not is_printable_ascii(chosen.terms):
             raise spf.PermError("Record with octets that are no printable ASCII", domain)
         return f"v=spf1 {chosen.terms.decode()}"
 

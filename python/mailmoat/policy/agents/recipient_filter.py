@@ -57,7 +57,7 @@ class RecipientFilter(Agent):
     def __init__(self, settings: Settings, directory: Directory | None) -> None:
         self._blocked = frozenset(settings.recipients.blocked)
         self._local = frozenset(settings.relay.local_domains)
-        self._relayed = frozenset(settings.relay.relay_domains)
+        self._unfiltered = frozenset(settings.relay.unfiltered_domains)
         self._delimiter = settings.recipients.delimiter
         self._lookup = settings.recipients.lookup
         postmaster = settings.recipients.postmaster
@@ -85,7 +85,7 @@ class RecipientFilter(Agent):
             return Standing.POSTMASTER
         if self._blocked and self._is_blocked(recipient):
             return Standing.BLOCKED
-        if not local and not (recipient.domain in self._relayed and recipient.may_route):
+        if not local and not (recipient.domain in self._unfiltered and recipient.may_route):
             return Standing.ELSEWHERE
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED

@@ -23,7 +23,7 @@ class Relay(Agent):
     name = "relay"
 
     def __init__(self, settings: Settings) -> None:
-        self._domains = frozenset(settings.relay.local_domains) | frozenset(settings.relay.relay_domains)
+        self._domains = frozenset(settings.relay.local_domains) | frozenset(settings.relay.unfiltered_domains)
         self._networks = Networks(settings.relay.networks)
 
     def on_rcpt(self, session: SessionView, recipient: Address) -> Verdict:

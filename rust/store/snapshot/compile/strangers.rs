@@ -22,7 +22,7 @@ impl Strangers {
     pub fn see(&mut self, domain: &str, line: u32, scope: &Scope) {
         if scope.local_domains.is_empty() || scope.local_domains.contains(domain) {
             self.ours += 1;
-        } else if scope.relay_domains.contains(domain) {
+        } else if scope.unfiltered_domains.contains(domain) {
             // It can be the one entry that lets an odd address through.
         } else if let Some((_, count)) = self.domains.get_mut(domain) {
             *count += 1;
@@ -38,7 +38,7 @@ impl Strangers {
         let some =
             |names: &mut dyn Iterator<Item = &String>| names.take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         let ours = some(&mut scope.local_domains.iter());
-        let theirs = some(&mut self.domains.keys().chain(&scope.relay_domains));
+        let theirs = some(&mut self.domains.keys().chain(&scope.unfiltered_domains));
         (self.ours == 0).then(|| {
             format!(
                 "no entry is at a local domain, so every recipient would be refused: it lists {theirs}, and \

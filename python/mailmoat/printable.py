@@ -1,0 +1,27 @@
+"""Text of strangers made fit to be shown: whatever is not printable becomes `?`, so that it can steer no terminal and end no line.
+
+Two alphabets: Unicode, for terminals, and ASCII, for header fields and traces. Pure; never fails.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_NOT_ASCII: Final = re.compile(r"[^ -~]")
+_NOT_ASCII_OCTETS: Final = re.compile(rb"[^ -~]")
+
+
+def printable(text: str) -> str:
+    """Return `text` as one line that a terminal may be sent."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def printable_ascii(text: str) -> str:
+    """Return `text` as one line of printable ASCII, as long as it was."""
+    return _NOT_ASCII.sub("?", text)
+
+
+def is_printable_ascii(octets: bytes) -> bool:
+    """Whether these octets are one line of printable ASCII."""
+    return not _NOT_ASCII_OCTETS.search(octets)

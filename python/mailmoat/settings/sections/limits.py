@@ -1,0 +1,52 @@
+"""`[limits]`: bounds on what one client may ask for."""
+
+from pydantic import Field
+
+from mailmoat.settings.fields import Count, Duration, Size
+from mailmoat.settings.section import Section
+
+
+class LimitsSettings(Section):
+    """Bounds on what one client may ask for; 0 switches a bound off."""
+
+    local_part: Count = Field(default=256, description="Octets of a local part. 0 = off.")
+    domain: Count = Field(default=255, description="Octets of a domain. 0 = off.")
+    path: Count = Field(default=514, description="Octets of a path with its brackets. 0 = off.")
+    command_line: Count = Field(
+        default=512,
+        description="Octets of a command line with CRLF; MAIL and RCPT may have as many more as `limits.path` is above 256. 0 = off.",
+    )
+    text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
+    recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
+    message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")
+    header_size: Size = Field(
+        default=256 << 10,
+        description="Octets of a header section; a message with a longer one is refused with 552. 0 = off.",
+    )
+    hops: Count = Field(default=100, description="Received fields at which a message is refused as looping. 0 = off.")
+    command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
+    data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
+    session_time: Duration = Field(default=3600.0, description="Length of a session, in seconds. 0 = off.")
+    errors: Count = Field(
+        default=20,
+        description="5xx replies in one session, and recipients far beyond `recipients`; then 421 and close. 0 = off.",
+    )
+    idle_commands: Count = Field(
+        default=100,
+        description="Commands in a row that do not advance a message (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
+    )
+    connections: Count = Field(default=0, description="Connections at the same time on this machine. 0 = off.")
+    connections_per_source: Count = Field(
+        default=100, description="Connections at the same time from one IPv4 address or IPv6 /64. 0 = off."
+    )
+    held_input: Size = Field(
+        default=16 << 10, description="Octets kept of what a held client sends ahead; then reading stops. 0 = off."
+    )
+    content_memory: Size = Field(
+        default=16 << 20,
+        description="Octets of content a worker keeps in memory for all sessions; beyond it, content goes to files. 0 = off.",
+    )
+    memory_content: Size = Field(
+        default=128 << 10,
+        description="Octets of content kept in memory while it is received; the body of a larger one goes to a file. 0 = off.",
+    )

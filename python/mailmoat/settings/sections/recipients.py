@@ -1,0 +1,56 @@
+"""`[recipients]`: which recipients exist."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, PlainValidator
+
+from mailmoat.settings import notation, values
+from mailmoat.settings.fields import Recipients, Switch
+from mailmoat.settings.notation import Form
+from mailmoat.settings.section import Section
+
+DELIMITERS: Final = "+-=_.#&*~^$'"
+"""What may begin a subaddress (RFC 5233): no letter or digit, and nothing that servers route by."""
+
+
+def delimiter(value: object) -> str:
+    """Read some of `DELIMITERS`, or nothing."""
+    written = str(value).strip()
+    for character in written:
+        if character not in DELIMITERS:
+            raise ValueError(f"{character} begins no subaddress")
+    return written
+
+
+Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as + or +-, or nothing", notation.show)]
+
+
+class RecipientsSettings(Section):
+    """Which recipients exist."""
+
+    file: Annotated[
+        Path | None, PlainValidator(values.optional(values.path)), Form("a path", notation.show, notation.below)
+    ] = Field(
+        default=None,
+        description="File of the recipients that exist: an address, `@domain` or `!address` per line. Read again when it changes.",
+    )
+    delimiter: Delimiter = Field(
+        default="+",
+        description="Characters that begin a subaddress: `alice+tag` exists when `alice` does. Empty = off.",
+    )
+    postmaster: Annotated[
+        str | None,
+        PlainValidator(values.optional(values.report_address)),
+        Form("an address such as admin@example.com", notation.show),
+    ] = Field(
+        default=None,
+        description="Address that gets what is sent to postmaster at a local domain, which is always taken. Without one the next hop must know it.",
+    )
+    blocked: Recipients = Field(
+        default=(), description="Recipients refused although they exist, and their subaddresses with them."
+    )
+    lookup: Switch = Field(
+        default=True,
+        description="Refuse unknown recipients at RCPT. Off: they are accepted and cause a bounce later.",
+    )

@@ -1,0 +1,30 @@
+"""`[smtp]`: the dialogue."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
+
+from mailmoat.settings import notation, values
+from mailmoat.settings.notation import Form
+from mailmoat.settings.section import Section
+
+
+class SmtpSettings(Section):
+    """The dialogue."""
+
+    bare_newline: Annotated[
+        Literal["refuse", "normalise"],
+        PlainValidator(values.one_of("refuse", "normalise")),
+        Form("refuse or normalise", notation.show),
+    ] = Field(
+        default="refuse",
+        description="What happens to a bare CR or LF: refuse the content, or make it CRLF.",
+    )
+    nul_in_header: Annotated[
+        Literal["refuse", "accept"],
+        PlainValidator(values.one_of("refuse", "accept")),
+        Form("refuse or accept", notation.show),
+    ] = Field(
+        default="refuse",
+        description="What happens to a NUL in a header field: refuse the content, or pass it on as it is.",
+    )
