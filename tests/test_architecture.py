@@ -35,7 +35,7 @@ JOINTS = {
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
     "runtime/spool.py": "a waiter that raises at its news costs the others none of theirs",
     "supervisor/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
-    "supervisor/supervisor.py": "a reload that raises leaves the old settings in force",
+    "supervisor/reload.py": "a reload that raises leaves the old settings in force",
 }
 """Where every exception is caught: Python code of somebody else ends there."""
 
@@ -53,7 +53,6 @@ MAX_LINES = 300
 LONG_FILES = {
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
     "receive/connection.py": "all that may happen to one connection",
-    "supervisor/supervisor.py": "one machine: start, reload and end change the same two plans",
 }
 
 MAX_FUNCTION = 40

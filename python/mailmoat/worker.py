@@ -102,7 +102,7 @@ class Worker:
         self._resolver = DnsResolver(settings.dns, metrics, questions) if settings.senderid.enabled else None
         listed = agents(settings, self._directory, senders(settings, self._resolver, metrics))
         pipeline = Pipeline(listed, partial(metrics.add, AGENT_ERRORS))
-        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.shed, metrics)
+        self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         hop = route("", settings.delivery)
         self._learned = Learned(settings.spool_dir, hop, self._offer)
         self._transport = transport = make_transport(loop, hop, settings, timers, self._learned.learn)
@@ -134,7 +134,7 @@ class Worker:
         loop = self._loop
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
         loop.add_reader(self._context.lifeline, self._orphaned)
-        loop.add_reader(self._context.shed[self._context.slot], self._held.requested)
+        loop.add_reader(self._context.evict[self._context.slot], self._held.requested)
         self._publish()
         self._learned.refresh()
         self._probe = self._loop.create_task(self._ask_next_hop())

@@ -117,7 +117,7 @@ def test_nothing_that_was_acknowledged_is_missing(server, kill, capsys):
                 before = len(load.acknowledged)
             load.reach(before + BEFORE_KILL // 2, "load after the kill")
             acknowledged += load.end()
-            # A worker that dies over and over is replaced after growing waits, up to 30 s; its seat's connections wait for it.
+            # A worker that dies over and over is replaced after growing waits, up to 30 s; the connections queued for it wait.
             wait_for(lambda: answers(made.port), what="greeting")
             if kill is not worker:
                 await_end(pids)

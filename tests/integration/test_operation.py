@@ -54,16 +54,16 @@ def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(serve
 
 
 def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
-    assert instance.supervisor_of(tmp_path) is None
+    assert instance.find_server(tmp_path) is None
     code = "import sys, pathlib; from mailmoat.server import running; instance.claim(pathlib.Path(sys.argv[1]), None); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         holder.stdout.readline()
-        assert instance.supervisor_of(tmp_path) == holder.pid
+        assert instance.find_server(tmp_path) == holder.pid
         holder.kill()
         holder.wait()
-    assert instance.supervisor_of(tmp_path) is None
+    assert instance.find_server(tmp_path) is None
 
 
 def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):

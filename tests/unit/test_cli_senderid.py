@@ -98,9 +98,9 @@ def test_set_says_what_overrides(tmp_path, monkeypatch):
 
 
 def test_nobody_runs_on_a_spool_that_is_not_there(tmp_path):
-    assert instance.supervisor_of(tmp_path / "nowhere") is None
+    assert instance.find_server(tmp_path / "nowhere") is None
     (tmp_path / "lock").touch()
-    assert instance.supervisor_of(tmp_path) is None
+    assert instance.find_server(tmp_path) is None
 
 
 # --- test ---

@@ -13,24 +13,24 @@ import pytest
 from mailmoat.errors import ConfigError
 from mailmoat.settings import Settings
 from mailmoat.supervisor import generation, process, sockets
-from mailmoat.supervisor.backoff import GOOD_LIFE, LONGEST_WAIT, Restarts
+from mailmoat.supervisor.backoff import GOOD_LIFE, LONGEST_WAIT, Backoff
 
 
 def test_waits_grow_and_end_at_the_bound() -> None:
-    restarts = Restarts()
-    waits = [restarts.wait(0.0) for _ in range(100)]
+    backoff = Backoff()
+    waits = [backoff.wait(0.0) for _ in range(100)]
     assert waits[:5] == [0.0, 0.5, 1.0, 2.0, 4.0]
     assert all(earlier <= later for earlier, later in pairwise(waits))
     assert waits[-1] == LONGEST_WAIT
 
 
 def test_a_good_life_forgets_failures() -> None:
-    restarts = Restarts()
+    backoff = Backoff()
     for _ in range(5):
-        restarts.wait(GOOD_LIFE - 1)
-    assert restarts.wait(float("-inf")) > 0.0
-    assert restarts.wait(GOOD_LIFE) == 0.0
-    assert restarts.failures == 1
+        backoff.wait(GOOD_LIFE - 1)
+    assert backoff.wait(float("-inf")) > 0.0
+    assert backoff.wait(GOOD_LIFE) == 0.0
+    assert backoff.failures == 1
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ def address():
     address.close()
 
 
-def test_all_seats_share_the_port_a_zero_took(address) -> None:
+def test_all_workers_share_the_port_a_zero_took(address) -> None:
     assert len({listener.getsockname() for listener in address.sockets}) == 1
 
 
-def test_only_sockets_of_taken_seats_listen(address) -> None:
+def test_only_sockets_of_running_workers_listen(address) -> None:
     assert address.listen(2) == address.sockets[:2]
-    assert address.of_seat(0, 2) == address.sockets[:1]
-    assert address.of_seat(1, 2) == address.sockets[1:2]
+    assert address.of_worker(0, 2) == address.sockets[:1]
+    assert address.of_worker(1, 2) == address.sockets[1:2]
     connect_to(address, 20)
     assert sum(accept_all(listener) for listener in address.sockets[:2]) == 20
 
@@ -55,8 +55,8 @@ def test_only_sockets_of_taken_seats_listen(address) -> None:
 def test_fewer_workers_serve_all_that_listens(address) -> None:
     address.listen(4)
     assert address.listen(3) == []
-    assert address.of_seat(0, 3) == [address.sockets[0], address.sockets[3]]
-    served = [listener for seat in range(3) for listener in address.of_seat(seat, 3)]
+    assert address.of_worker(0, 3) == [address.sockets[0], address.sockets[3]]
+    served = [listener for number in range(3) for listener in address.of_worker(number, 3)]
     assert set(served) == set(address.sockets)
 
 
@@ -64,7 +64,7 @@ def test_a_silenced_socket_gets_nothing_and_can_listen_again(address) -> None:
     address.listen(1)
     opened = address.listen(3)
     sockets.silence(opened)
-    assert address.of_seat(1, 4) == []
+    assert address.of_worker(1, 4) == []
     connect_to(address, 20)
     assert accept_all(address.sockets[0]) == 20
     assert address.listen(3) == opened
@@ -82,10 +82,10 @@ def test_a_taken_port_is_an_error_and_leaves_nothing() -> None:
 
 def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
     class WithoutIpv6(sockets.ListenAddress):
-        def __init__(self, host, port, seats, owner) -> None:
+        def __init__(self, host, port, most, owner) -> None:
             if ":" in host:
                 raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-            super().__init__(host, port, seats, owner)
+            super().__init__(host, port, most, owner)
 
     monkeypatch.setattr(generation, "ListenAddress", WithoutIpv6)
     made = generation.make(0, Settings(listen="127.0.0.1:0, [::]:0", workers=1), None, 2, None)

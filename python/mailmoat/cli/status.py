@@ -18,7 +18,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, set
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmoat.supervisor.instance import Reload, State
+    from mailmoat.supervisor.instance import ReloadResult, State
 
 HEALTH_TIME: Final = 5.0
 """Seconds to wait for the admin address."""
@@ -72,12 +72,12 @@ def find(spool_dir: Path) -> int | None:
     from mailmoat.supervisor import instance
 
     try:
-        return instance.supervisor_of(spool_dir)
+        return instance.find_server(spool_dir)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}; run this as root or as the server's account")
 
 
-def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
+def tell(spool_dir: Path, pid: int, wait: float) -> ReloadResult | None:
     """Send SIGHUP and wait for the end of a reload that began after it; None when none ended in time."""
     import select
 
@@ -93,7 +93,7 @@ def tell(spool_dir: Path, pid: int, wait: float) -> Reload | None:
         state = instance.state_of(spool_dir)
         if state is not None and state.reload is not None and state.reload.begun >= sent:
             return state.reload
-        if instance.supervisor_of(spool_dir) != pid:
+        if instance.find_server(spool_dir) != pid:
             fail(f"the server (pid {pid}) has ended")
         select.poll().poll(CHECK_TIME_MS)
     return None
@@ -162,7 +162,7 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     return lines
 
 
-def _last(reload: Reload | None) -> str:
+def _last(reload: ReloadResult | None) -> str:
     from mailmoat.logstream import timestamp
 
     if reload is None:

@@ -1,4 +1,4 @@
-"""The crash-loop guard of one seat: how long to wait before a process that ended is replaced. Pure; reads no clock."""
+"""The crash-loop guard of one `ChildSpec`: how long to wait before a process that ended is replaced. Pure; reads no clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 30.0
 
 
-class Restarts:
+class Backoff:
     """Counts the failures in a row."""
 
     __slots__ = ("failures",)

@@ -1,7 +1,7 @@
 """What the supervisor gives to the processes it starts: all they have from outside.
 
 Made by supervisor/children.py in the new process itself, after the fork; read by worker.py and admin/process.py. Whatever is
-not named here (other seats' sockets, the supervisor's pipes) has been closed in that process.
+not named here (other processes' sockets, the supervisor's pipes) has been closed in that process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class WorkerContext:
     """One worker's world. A worker serves until SIGTERM or the end of the lifeline, then drains and returns."""
 
     slot: int
-    """Its row in the shared region and its eventfd in `shed`: of all living workers, draining ones too, no other has it."""
+    """Its row in the shared region and its eventfd in `evict`: of all living workers, draining ones too, no other has it."""
     generation: int
     """0 at start; every reload that is tried counts one."""
     settings: Settings
@@ -34,8 +34,8 @@ class WorkerContext:
     """A pipe nobody writes to: readable means end of file, the supervisor is dead."""
     ready: Callable[[], None]
     """To be called once, when connections are accepted."""
-    shed: tuple[int, ...]
-    """One non-blocking eventfd per slot: an addition asks the worker of that slot to shed its longest-held session."""
+    evict: tuple[int, ...]
+    """One non-blocking eventfd per slot: an addition asks the worker of that slot to evict its longest-held session."""
     new_next_hop: bool = False
     """What waits in the spool was deferred by another next hop: it is tried at once."""
 

@@ -1,6 +1,6 @@
-"""A plan: settings of one generation and all that serves them: listening sockets, seats, the recipient snapshot.
+"""A generation: one tree of settings and all that serves it: listening sockets, its processes, the recipient snapshot.
 
-The supervisor has one plan in force and, while it reloads, a second one beside it, which either takes over whole or is discarded.
+The supervisor has one generation in force and, while it reloads, a second one beside it, which either takes over whole or is discarded.
 Sockets of addresses that both name are shared. `make` may fail: ConfigError, with one sentence for each address it could not
 bind, or where the next hop is one of them; nothing of it is left behind then.
 """
@@ -16,7 +16,7 @@ from mailmoat.errors import ConfigError
 from mailmoat.settings import notation
 from mailmoat.settings.listener import parse_listener
 from mailmoat.supervisor import own_address, sockets
-from mailmoat.supervisor.backoff import Restarts
+from mailmoat.supervisor.backoff import Backoff
 from mailmoat.supervisor.refresh import Refresh
 from mailmoat.supervisor.sockets import ListenAddress
 
@@ -36,35 +36,35 @@ FIXES = {
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
-    """A place that is to be taken by one process at all times: worker `number`, or the admin process."""
+class ChildSpec:
+    """One process that must run at all times: worker `number`, or the admin process."""
 
     kind: Literal["worker", "admin"]
     number: int
     listeners: tuple[tuple[socket.socket, Listener], ...]
     """What its process accepts from."""
     pid: int = 0
-    """Of the process that has it; 0 while it is free."""
+    """Of the process that runs; 0 while there is none."""
     retry_at: float = 0.0
-    """When a free seat may be taken again, in monotonic seconds."""
-    restarts: Restarts = field(default_factory=Restarts)
+    """When the next one may be started, in monotonic seconds."""
+    backoff: Backoff = field(default_factory=Backoff)
 
     def __str__(self) -> str:
         return f"worker {self.number}" if self.kind == "worker" else self.kind
 
 
 @dataclass(slots=True, eq=False)
-class Plan:
+class Generation:
     """What is served and by how many."""
 
-    generation: int
+    number: int
     settings: Settings
     workers: int
     new_next_hop: bool = False
-    """The plan before had another one, by which all that waits was deferred."""
+    """The generation before had another next hop, by which all that waits was deferred."""
     addresses: dict[Listener, ListenAddress] = field(default_factory=dict)
     admin: ListenAddress | None = None
-    seats: list[Seat] = field(default_factory=list)
+    specs: list[ChildSpec] = field(default_factory=list)
     refresh: Refresh | None = None
     _bound: list[ListenAddress] = field(default_factory=list)
     _opened: list[socket.socket] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Plan:
             self.refresh.close()
 
     def discard(self) -> None:
-        """Undo what making it did to sockets; those of the plan in force stay as they were."""
+        """Undo what making it did to sockets; those of the generation in force stay as they were."""
         bound = {listener for address in self._bound for listener in address.sockets}
         sockets.silence(opened for opened in self._opened if opened not in bound)
         for address in self._bound:
@@ -93,8 +93,8 @@ class Plan:
         if self.refresh is not None:
             self.refresh.close()
 
-    def retire(self, successor: Plan) -> None:
-        """Close what the plan that took over does not need."""
+    def retire(self, successor: Generation) -> None:
+        """Close what the generation that took over does not need."""
         needed = set(successor.held())
         for address in self.held():
             if address not in needed:
@@ -102,7 +102,7 @@ class Plan:
         if self.refresh is not None:
             self.refresh.close()
 
-    def bind(self, before: Plan | None, most: int, owner: int | None) -> list[str]:
+    def bind(self, before: Generation | None, most: int, owner: int | None) -> list[str]:
         """Bind, or take over, every address; return one sentence for each that cannot be had."""
         mistakes: list[str] = []
         self._served = {address.port for address in before.held()} if before else set()
@@ -122,25 +122,27 @@ class Plan:
             mistakes.append("listen: no address is left to listen on")
         return mistakes
 
-    def furnish(self) -> None:
-        """Make the seats."""
+    def assign(self) -> None:
+        """Give each process its sockets."""
         for number in range(self.workers):
             addresses = self.addresses.items()
             served = (
-                (own, listener) for listener, address in addresses for own in address.of_seat(number, self.workers)
+                (own, listener) for listener, address in addresses for own in address.of_worker(number, self.workers)
             )
-            self.seats.append(Seat("worker", number, tuple(served)))
+            self.specs.append(ChildSpec("worker", number, tuple(served)))
         if self.admin is not None:
-            self.seats.append(Seat("admin", 0, ((self.admin.sockets[0], parse_listener(self.settings.admin.listen)),)))
+            self.specs.append(
+                ChildSpec("admin", 0, ((self.admin.sockets[0], parse_listener(self.settings.admin.listen)),))
+            )
 
     def _bind(
-        self, key: str, listener: Listener, seats: int, owner: int | None, mistakes: list[str]
+        self, key: str, listener: Listener, workers: int, owner: int | None, mistakes: list[str]
     ) -> ListenAddress | None:
         """Bind one address; a port that is ours already may be shared, with nobody else."""
         try:
             if listener.port not in self._served:
                 sockets.check_free(listener.host, listener.port)
-            address = ListenAddress(listener.host, listener.port, seats, owner)
+            address = ListenAddress(listener.host, listener.port, workers, owner)
         except OSError as error:
             if listener.host == "::" and sockets.unavailable(error):
                 maillog.event(
@@ -155,21 +157,21 @@ class Plan:
         return address
 
 
-def make(generation: int, settings: Settings, before: Plan | None, most: int, owner: int | None) -> Plan:
-    """Plan for these settings with at most `most` workers, beside the plan in force; `owner` is the uid of new sockets."""
+def make(number: int, settings: Settings, before: Generation | None, most: int, owner: int | None) -> Generation:
+    """Make the generation for these settings, with at most `most` workers, beside the generation in force; `owner` is the uid of new sockets."""
     workers = settings.worker_count
     if workers > most:
         maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
-    plan = Plan(generation, settings, min(workers, most), new_next_hop)
-    mistakes = own_address.loops(settings) or plan.bind(before, most, owner)
+    generation = Generation(number, settings, min(workers, most), new_next_hop)
+    mistakes = own_address.loops(settings) or generation.bind(before, most, owner)
     if mistakes:
-        plan.discard()
+        generation.discard()
         raise ConfigError(mistakes)
-    plan.furnish()
+    generation.assign()
     if settings.recipients.file is not None:
-        plan.refresh = Refresh(settings.recipients.file, settings)
-    return plan
+        generation.refresh = Refresh(settings.recipients.file, settings)
+    return generation
 
 
 def keep_for_life(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:

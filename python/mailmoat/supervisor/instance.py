@@ -29,7 +29,7 @@ _FLOCK: Final = struct.Struct("hhqqi4x")
 """`struct flock`: type, whence, start, length, pid."""
 
 
-class Reload(msgspec.Struct, frozen=True):
+class ReloadResult(msgspec.Struct, frozen=True):
     """How the last reload ended."""
 
     begun: int
@@ -53,7 +53,7 @@ class State(msgspec.Struct, frozen=True):
     listen: tuple[str, ...] = ()
     admin: str = ""
     """Where health is told, as `host:port`; empty: nowhere."""
-    reload: Reload | None = None
+    reload: ReloadResult | None = None
 
 
 def claim(spool_dir: Path, owner: int | None) -> int:
@@ -81,7 +81,7 @@ def claim(spool_dir: Path, owner: int | None) -> int:
     return descriptor
 
 
-def supervisor_of(spool_dir: Path) -> int | None:
+def find_server(spool_dir: Path) -> int | None:
     """The pid of the server that runs on this spool; 0 when it cannot be seen from here (another container); None when there is none.
 
     OSError when the spool may not be looked into.

@@ -1,6 +1,6 @@
 """Whether the next hop is this very server: what it accepts would come back to it until it has gone round too often.
 
-Asked by `preflight` and before a plan is made. A name is looked up once, by the system's resolver; one that cannot be found now is no
+A name is looked up once, by the system's resolver; one that cannot be found now is no
 mistake, for the client machine knows our own greeting, too. Waits for the resolver alone.
 """
 

@@ -99,7 +99,7 @@ def _live(
 ) -> NoReturn:
     status = 1
     try:
-        _settle_in(parent)
+        _init_child(parent)
         detach()
         work(report)
         status = 0
@@ -115,7 +115,7 @@ def _live(
         os._exit(status)
 
 
-def _settle_in(parent: int) -> None:
+def _init_child(parent: int) -> None:
     """Become a process of its own: signals, and the wish not to outlive the parent."""
     signal.set_wakeup_fd(-1)
     # A terminal sends these to all of us; what they mean is the supervisor's to say.

@@ -1,6 +1,6 @@
 """Listening sockets: bound before the first fork and kept for life, so that no worker's end loses a queued connection.
 
-`ListenAddress` binds one SO_REUSEPORT socket for every seat that can ever be: the kernel then spreads connections over those that
+`ListenAddress` binds one SO_REUSEPORT socket for every worker that can ever be: the kernel then spreads connections over those that
 listen (one shared socket sends all slow arrivals to one worker: measured), and a reload may add workers on a privileged port after
 root was dropped. A socket that listens is never silenced while its address is in force: when there are fewer workers, those that
 stay serve it as well. Called by the supervisor only. May fail: OSError from binding.
@@ -25,15 +25,15 @@ GRACE: Final = 1.0
 
 
 class ListenAddress:
-    """One address and port: a bound socket for each of `seats` seats, none of which listens yet."""
+    """One address and port: a bound socket for each of `most` workers, none of which listens yet."""
 
     __slots__ = ("sockets",)
 
-    def __init__(self, host: str, port: int, seats: int, owner: int | None) -> None:
-        """Bind; `owner` is the uid that will own the sockets (None: ours). Port 0 takes a free one, the same for all seats."""
+    def __init__(self, host: str, port: int, most: int, owner: int | None) -> None:
+        """Bind; `owner` is the uid that will own the sockets (None: ours). Port 0 takes a free one, the same for all."""
         self.sockets: list[socket.socket] = []
         try:
-            for _ in range(seats):
+            for _ in range(most):
                 self.sockets.append(_bind(host, port, owner))
                 port = port or self.sockets[0].getsockname()[1]
         except OSError:
@@ -47,15 +47,15 @@ class ListenAddress:
         return port
 
     def listen(self, workers: int) -> list[socket.socket]:
-        """Let the sockets of the first `workers` seats listen; those that did not before are returned."""
+        """Let the sockets of the first `workers` workers listen; those that did not before are returned."""
         opened = [listener for listener in self.sockets[:workers] if not _listens(listener)]
         for listener in opened:
             listener.listen(BACKLOG)
         return opened
 
-    def of_seat(self, seat: int, workers: int) -> list[socket.socket]:
-        """Give the sockets this one of `workers` serves: its own, and its share of those whose seat is no longer taken."""
-        return [listener for listener in self.sockets[seat::workers] if _listens(listener)]
+    def of_worker(self, number: int, workers: int) -> list[socket.socket]:
+        """Give the sockets that this one of `workers` serves: its own, and its share of those that no worker has any more."""
+        return [listener for listener in self.sockets[number::workers] if _listens(listener)]
 
     def close(self) -> None:
         """Close what this process holds of it."""
@@ -64,7 +64,7 @@ class ListenAddress:
 
 
 def silence(listeners: Iterable[socket.socket]) -> None:
-    """Stop listening but stay bound: for sockets of a plan that was given up."""
+    """Stop listening but stay bound: for sockets of a generation that was given up."""
     for listener in listeners:
         listener.shutdown(socket.SHUT_RDWR)
 

@@ -1,0 +1,135 @@
+"""A reload: settings are read anew and the next generation starts beside the one in force, whole or not at all.
+
+One reload at a time; one that is requested meanwhile follows it. Whatever is wrong (a setting, an address, the recipient file, a process
+that ends or is late) is logged, ends the reload and leaves the generation in force as it was. `advance` takes the steps that can be
+taken now and never waits. Raises nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from mailmoat import clock, maillog
+from mailmoat.errors import ConfigError
+from mailmoat.supervisor.generation import keep_for_life
+from mailmoat.supervisor.instance import ReloadResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat.settings import Settings
+    from mailmoat.supervisor.children import Child, Children
+    from mailmoat.supervisor.generation import ChildSpec, Generation
+
+
+class Owner(Protocol):
+    """What a reload needs of the supervisor."""
+
+    def start(self, generation: Generation, spec: ChildSpec) -> bool:
+        """Start a process; False when that failed, which is logged."""
+
+    def detach(self) -> None:
+        """Close, in a new process, what belongs to the supervisor."""
+
+    def reload_begins(self, begun_ms: int) -> None:
+        """Note that a reload begins, by the monotonic clock."""
+
+    def reload_ends(self, result: ReloadResult) -> None:
+        """Note how it ended."""
+
+
+class Reload:
+    """The reload that is under way or will come; `next` is the generation it brings up, None while there is none."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        read: Callable[[], Settings],
+        make: Callable[[int, Settings, Generation], Generation],
+        children: Children,
+    ) -> None:
+        self._owner, self._read, self._make, self._children = owner, read, make, children
+        self.next: Generation | None = None
+        self.requested = False
+        """Another one is to follow."""
+        self._number = 0
+        self._begun_ms = 0
+        self._kept: tuple[str, ...] = ()
+
+    def advance(self, in_force: Generation) -> Generation | None:
+        """Take the next steps; give the new generation when all its processes are ready, and forget it: it is in force now."""
+        if self.next is None and self.requested:
+            self.requested = False
+            self._begin(in_force)
+        while self.next is not None and self._compiled(self.next, in_force) and self._ready_so_far(self.next):
+            spec = next((spec for spec in self.next.specs if not spec.pid), None)
+            if spec is None:
+                done, self.next = self.next, None
+                return done
+            if not self._children.room_for(spec):
+                return None
+            if not self._owner.start(self.next, spec):
+                self.give_up(f"{spec} of the new settings could not be started")
+        return None
+
+    def ended(self, child: Child) -> None:
+        """Give up when this process, which has ended, was one of the next generation."""
+        if child.generation is self.next and not child.stopping:
+            self.give_up(f"{child.spec} of the new settings ended too soon: {child.status}")
+
+    def give_up(self, reason: str) -> None:
+        """Stop what was started and undo what was bound."""
+        generation, self.next = self.next, None
+        for child in self._children.alive.values():
+            if child.generation is generation:
+                self._children.stop(child)
+        if generation is not None:
+            generation.discard()
+        self._refuse([reason])
+
+    def succeed(self) -> None:
+        """Note that the generation `advance` gave has taken over."""
+        self._end(())
+
+    def _begin(self, in_force: Generation) -> None:
+        self._begun_ms = clock.monotonic_ms()
+        self._owner.reload_begins(self._begun_ms)
+        self._number += 1
+        try:
+            settings, self._kept = keep_for_life(in_force.settings, self._read())
+            self.next = self._make(self._number, settings, in_force)
+        except ConfigError as error:
+            self._refuse(error.mistakes)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a new file, the server goes on with the old one
+            self._refuse([f"{type(error).__name__}: {error}"])
+        else:
+            maillog.event("reload-started", generation=self._number, workers=self.next.workers)
+            if in_force.refresh is not None:
+                in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
+            if self.next.refresh is not None:
+                self.next.refresh.turn(self._owner.detach)
+
+    def _compiled(self, generation: Generation, in_force: Generation) -> bool:
+        """Whether the snapshot is there that new workers will read; only when the settings name another file must it be of this very one."""
+        refresh = generation.refresh
+        if refresh is None or any(spec.pid for spec in generation.specs):
+            return True
+        if not refresh.settled:
+            return False
+        other_file = in_force.settings.recipients.file != generation.settings.recipients.file
+        if not refresh.usable or (refresh.problems and other_file):
+            self.give_up("; ".join(["the recipient file is not usable", *refresh.problems]))
+            return False
+        return True
+
+    def _ready_so_far(self, generation: Generation) -> bool:
+        return all(self._children.is_ready(spec) for spec in generation.specs if spec.pid)
+
+    def _refuse(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            maillog.event("reload-refused", level="error", reason=reason)
+        self._end(tuple(reasons))
+
+    def _end(self, refused: tuple[str, ...]) -> None:
+        kept = () if refused else self._kept
+        self._owner.reload_ends(ReloadResult(self._begun_ms, clock.wall_ms(), refused, kept))
