@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import locust.stats
 from locust import User, constant, events, task
+from tests.doubles.client import Client
 
+from loadtest.content import stuffed
 from loadtest.report import spread
-from loadtest.wire import Refused, Wire, stuffed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,8 @@ UNKNOWN_DOMAIN = KNOWN.rpartition(b"@")[2]
 CONTENT = stuffed(int(os.environ.get("MESSAGE_SIZE", "4096")))
 STAGES = os.environ.get("STAGES") == "1"
 JUDGE = os.environ.get("JUDGE", "1") == "1"
-MAIL = b"MAIL FROM:<sender@sender.example>\r\n"
-RCPT = b"RCPT TO:<" + KNOWN + b">\r\n"
+MAIL = b"MAIL FROM:<sender@sender.example>"
+RCPT = b"RCPT TO:<" + KNOWN + b">"
 REFUSED = (550, 554) if JUDGE else (250, 550, 554)
 MESSAGES_PER_CONNECTION = 100
 GUESSES_PER_CONNECTION = 10
@@ -52,7 +53,7 @@ class SmtpUser(User):
 
     abstract = True
     wait_time = constant(0)
-    wire: Wire | None = None
+    wire: Client | None = None
     sent = 0
 
     @contextmanager
@@ -62,7 +63,7 @@ class SmtpUser(User):
         error: Exception | None = None
         try:
             yield
-        except (OSError, Refused) as failure:
+        except (OSError, AssertionError) as failure:
             error = failure
             self.hang_up()
         if error is not None or always or STAGES:
@@ -74,15 +75,15 @@ class SmtpUser(User):
         if error is not None:
             raise Stopped
 
-    def connect(self) -> Wire:
+    def connect(self) -> Client:
         """Connect and greet unless that is done."""
         if self.wire is None:
             host, _, port = str(self.host).removeprefix("smtp://").partition(":")
             with self.stage("connect"):
-                self.wire = Wire(host, int(port or 25))
+                self.wire = Client(int(port or 25), host=host, timeout=30, greeted=False)
                 self.wire.expect(b"", 220)
             with self.stage("ehlo"):
-                self.wire.expect(b"EHLO client.sender.example\r\n", 250)
+                self.wire.expect(b"EHLO client.sender.example", 250)
         return self.wire
 
     def hang_up(self) -> None:
@@ -96,7 +97,7 @@ class SmtpUser(User):
         """Say QUIT and close."""
         if self.wire is not None:
             with self.stage("quit"):
-                self.wire.expect(b"QUIT\r\n", 221)
+                self.wire.expect(b"QUIT", 221)
             self.hang_up()
 
     def on_stop(self) -> None:
@@ -142,9 +143,10 @@ class GoodMail(SmtpUser):
             with self.stage("rcpt"):
                 wire.expect(RCPT, 250)
             with self.stage("data"):
-                wire.expect(b"DATA\r\n", 354)
+                wire.expect(b"DATA", 354)
             with self.stage("end-of-data"):
-                wire.expect(CONTENT, 250)
+                wire.raw(CONTENT)
+                wire.expect(b"", 250)
         self.count()
 
 
@@ -158,11 +160,12 @@ class PipelinedMail(SmtpUser):
         """Send one message."""
         wire = self.connect()
         with self.stage("message pipelined", always=True):
-            wire.send(MAIL + RCPT + b"DATA\r\n")
+            wire.send(MAIL, RCPT, b"DATA")
             wire.expect(b"", 250)
             wire.expect(b"", 250)
             wire.expect(b"", 354)
-            wire.expect(CONTENT, 250)
+            wire.raw(CONTENT)
+            wire.expect(b"", 250)
         self.count()
 
 
@@ -181,7 +184,7 @@ class Harvester(SmtpUser):
         for _ in range(GUESSES_PER_CONNECTION):
             self.guesses += 1
             with self.stage("rcpt unknown", always=True):
-                wire.expect(b"RCPT TO:<guess%d-%d@%s>\r\n" % (id(self), self.guesses, UNKNOWN_DOMAIN), *REFUSED)
+                wire.expect(b"RCPT TO:<guess%d-%d@%s>" % (id(self), self.guesses, UNKNOWN_DOMAIN), *REFUSED)
         self.leave()
 
 
@@ -197,9 +200,9 @@ class SlowClient(SmtpUser):
         with self.stage("message slow", always=True):
             wire.expect(MAIL, 250)
             wire.expect(RCPT, 250)
-            wire.expect(b"DATA\r\n", 354)
+            wire.expect(b"DATA", 354)
             for octets in (CONTENT[:10], CONTENT[10:700], CONTENT[700:-3], CONTENT[-3:]):
-                wire.send(octets)
+                wire.raw(octets)
                 time.sleep(SLOW_PAUSE)
             wire.expect(b"", 250)
         self.leave()
@@ -219,7 +222,7 @@ class RelayProbe(SmtpUser):
             wire.expect(MAIL, 250)
         for path in (b"victim@remote.example", b"victim%remote.example@" + UNKNOWN_DOMAIN, b"remote.example!victim"):
             with self.stage("rcpt relay", always=True):
-                wire.expect(b"RCPT TO:<" + path + b">\r\n", *REFUSED)
+                wire.expect(b"RCPT TO:<" + path + b">", *REFUSED)
         self.leave()
 
 

@@ -17,8 +17,8 @@ from typing import cast
 
 import uvloop
 
+from loadtest.content import stuffed
 from loadtest.servers import DOMAIN, KNOWN
-from loadtest.wire import stuffed
 
 PROXY = b"PROXY TCP4 203.0.113.9 203.0.113.25 40000 25\r\n"
 HELLO = b"EHLO client.sender.example\r\n"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 
 from loadtest.processes import ROOT, Trouble, free_port
 from loadtest.servers import Running, Setup, start_mailmoat

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from tests.conformance.hop import Hop
-from tests.conformance.wire import Wire
+from tests.doubles.client import Client
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import Server, free_port
 
 RECIPIENTS = r"""alice@example.test
@@ -28,10 +28,10 @@ a!b%c@all.example.test
 class Site:
     """A running server, its next hop, and the connections the test at hand has open."""
 
-    wires: ClassVar[list[Wire]] = []
+    wires: ClassVar[list[Client]] = []
 
     def __init__(self, directory: Path, **settings: str) -> None:
-        self.hop = Hop()
+        self.hop = NextHop()
         (directory / "recipients.txt").write_text(RECIPIENTS)
         self.proxy_port = free_port()
         environment = {
@@ -50,13 +50,13 @@ class Site:
         self.server.environment["MAILMOAT_LISTEN"] = listen
         self.server.start()
 
-    def wire(self, port: int = 0) -> Wire:
+    def wire(self, port: int = 0) -> Client:
         """A connection, nothing said or read."""
-        wire = Wire(port or self.server.port)
+        wire = Client(port or self.server.port, greeted=False)
         self.wires.append(wire)
         return wire
 
-    def connect(self, hello: str = "EHLO client.test") -> Wire:
+    def connect(self, hello: str = "EHLO client.test") -> Client:
         """A connection that has said hello."""
         wire = self.wire()
         assert wire.reply().code == 220
@@ -64,7 +64,7 @@ class Site:
             assert wire.ask(hello).code == 250
         return wire
 
-    def proxied(self, source: str) -> Wire:
+    def proxied(self, source: str) -> Client:
         """A connection that comes from elsewhere, greeted or refused next."""
         wire = self.wire(self.proxy_port)
         family, target = ("TCP6", "::1") if ":" in source else ("TCP4", "127.0.0.1")
@@ -90,7 +90,7 @@ class Site:
         return max(peak(pid) for pid in self.server.pids())
 
     def end(self) -> None:
-        self.hop.close()
+        self.hop.stop()
         self.server.stop()
 
 

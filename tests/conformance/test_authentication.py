@@ -7,7 +7,7 @@ from email import message_from_bytes
 from email.policy import SMTP
 
 import pytest
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 
 row = pytest.mark.row
 

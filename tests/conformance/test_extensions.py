@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 
 import pytest
-from tests.conformance.hop import OFFERS
-from tests.conformance.wire import ENHANCED
+from tests.doubles.client import ENHANCED
+from tests.doubles.next_hop import OFFERS
 
 row = pytest.mark.row
 

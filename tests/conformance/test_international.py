@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.hop import OFFERS
+from tests.doubles.next_hop import OFFERS
 
 row = pytest.mark.row
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 import uvloop
-from tests.fakeresolver import FakeResolver
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
+from tests.doubles.resolver import FakeResolver
 
 from mailmoat import clock
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoData, NoName

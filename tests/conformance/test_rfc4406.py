@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
 from mailmoat.resolver import Budget

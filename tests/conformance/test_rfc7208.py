@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.doubles.name_server import NameServer
 from tests.integration.conftest import missing
-from tests.nameserver import NameServer
 
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget

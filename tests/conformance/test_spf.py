@@ -10,8 +10,8 @@ from email.policy import SMTP
 
 import pytest
 from tests.conformance.conftest import Make, Site
-from tests.conformance.wire import Reply
-from tests.nameserver import NameServer
+from tests.doubles.client import Reply
+from tests.doubles.name_server import NameServer
 
 row = pytest.mark.row
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.crash.faults import Hop
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import missing, server
 
 __all__ = ["server"]
@@ -15,9 +15,9 @@ __all__ = ["server"]
 
 @pytest.fixture
 def hop():
-    made = Hop()
-    yield made
-    made.close()
+    """One without pipelining, whose transactions have more places to be interrupted at."""
+    with NextHop(EHLO="250-hop.test\n250 8BITMIME") as made:
+        yield made
 
 
 @pytest.fixture

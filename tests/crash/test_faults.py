@@ -21,7 +21,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.crash.faults import Hop, Injection, Senders, does_not_spin
+from tests.crash.faults import Injection, does_not_spin
+from tests.doubles.next_hop import NextHop
+from tests.doubles.senders import LARGE, Senders
 from tests.integration.conftest import Server, wait_for
 from tests.integration.test_budgets import BODY, Flood
 
@@ -34,6 +36,8 @@ from mailmoat.settings import Settings
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 SYNC, LINK, UNLINK = "fsync,fdatasync", "link,linkat", "unlink,unlinkat"
 RENAME = "rename,renameat,renameat2"
+NOT_NOW, READY = "421 4.3.2 not now", "220 hop.test"
+"""Greetings of the next hop."""
 
 
 @pytest.fixture
@@ -62,11 +66,11 @@ def running(server, hop):
         senders.stop()
 
 
-def all_arrive(senders: Senders, hop: Hop, seconds: float = 40) -> None:
+def all_arrive(senders: Senders, hop: NextHop, seconds: float = 40) -> None:
     """Everything acknowledged is at the next hop, and no refusal was for good."""
     senders.stop()
-    wait_for(lambda: senders.acknowledged <= hop.taken.keys(), seconds, "delivery of all that was acknowledged")
-    assert all(400 <= code < 500 or code < 0 for code, _ in senders.refused), senders.refused
+    wait_for(lambda: senders.acknowledged <= hop.ids().keys(), seconds, "delivery of all that was acknowledged")
+    assert all(400 <= reply.code < 500 for reply in senders.refused), senders.refused
 
 
 def worker(server: Server) -> int:
@@ -155,14 +159,14 @@ def test_files_that_cannot_grow(running, hop):
 
 
 def test_full_disk(running, hop, disk):
-    hop.refusing = True
+    hop.rules["greeting"] = NOT_NOW
     server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
     senders.start()
     wait_for(lambda: len(senders.refused) > 5, what="452")
     senders.stop()
-    assert {code for code, _ in senders.refused} == {452}
+    assert {reply.code for reply in senders.refused} == {452}
     does_not_spin(worker(server))
-    hop.refusing = False
+    hop.rules["greeting"] = READY
     all_arrive(senders, hop, 60)
     senders.send(5)
     all_arrive(senders, hop)
@@ -170,11 +174,11 @@ def test_full_disk(running, hop, disk):
 
 def test_no_room_for_the_announced_size_is_said_at_mail(running, hop, disk):
     """RFC 1870 6.1: before a single octet of it has come."""
-    _, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
-    with senders._connection() as connection:
-        assert connection.mail("s@client.test", ["SIZE=30000000"])[0] == 452
-        assert connection.docmd("MAIL FROM:<s@client.test> SIZE=30000000")[1].startswith(b"4.3.1 ")
-        assert connection.mail("s@client.test", ["SIZE=300000"])[0] == 250
+    server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
+    client = server.client()
+    for _ in range(2):
+        assert client.expect("MAIL FROM:<s@client.test> SIZE=30000000", 452).enhanced == "4.3.1"
+    client.expect("MAIL FROM:<s@client.test> SIZE=300000", 250)
     senders.send(3)
     all_arrive(senders, hop)
 
@@ -191,8 +195,8 @@ def test_unfinished_content_cannot_fill_the_disk(running, hop, disk, sources):
             assert shutil.disk_usage(disk).free > shutil.disk_usage(disk).total / 2
             senders.send(3, 300_000)
         replies = flood.end()
-    assert {reply[:9] for reply in replies} <= {b"250 2.6.0", b"452 4.3.1"}
-    assert sum(reply[:9] == b"452 4.3.1" for reply in replies) > 20
+    assert {reply[:9] for reply in replies} <= {"250 2.6.0", "452 4.3.1"}
+    assert sum(reply[:9] == "452 4.3.1" for reply in replies) > 20
     wait_for(lambda: not any(disk.glob("spool/partitions/*/content/*")), what="delivery")
     senders.send(1, 300_000)
     all_arrive(senders, hop)
@@ -200,7 +204,7 @@ def test_unfinished_content_cannot_fill_the_disk(running, hop, disk, sources):
 
 def test_read_only_disk(running, hop, disk):
     """It does not start, says why, and starts when the disk is well again; the queue is what it was."""
-    hop.refusing = True
+    hop.rules["greeting"] = NOT_NOW
     server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
     senders.send(5)
     server.stop()
@@ -210,7 +214,7 @@ def test_read_only_disk(running, hop, disk):
     assert server.process.returncode == 1
     assert "Read-only" in server.log.read_text()
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-    hop.refusing = False
+    hop.rules["greeting"] = READY
     server.start()
     all_arrive(senders, hop)
 
@@ -231,7 +235,7 @@ def test_killed_at_durable_steps(running, hop):
     server, senders = running()
     hits = 0
     for round_, (calls, step) in enumerate(rounds := kills()):
-        if not senders._threads:
+        if not senders.running:
             senders.start()
         senders.more(5, 60)
         pid = worker(server)
@@ -260,14 +264,14 @@ def gone(pid: int) -> bool:
 
 def test_killed_while_it_starts(running, hop):
     """The new worker dies at its first durable steps, too: the next one does not."""
-    hop.refusing = True
+    hop.rules["greeting"] = NOT_NOW
     server, senders = running()
     senders.send(10)
     with Injection(server.process.pid, f"{RENAME},mkdir,flock", f"signal=KILL:when={2 if not SOAK else 1}"):
         first = worker(server)
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: len(events(server, "process-restart")) >= 2, 20, "second death")
-    hop.refusing = False
+    hop.rules["greeting"] = READY
     all_arrive(senders, hop)
     senders.send()
     all_arrive(senders, hop)
@@ -303,10 +307,10 @@ def test_damaged_partitions(running, hop, tmp_path):
     """Torn, flipped and missing files: each partition is served or set aside, and the sound one is served."""
     seed = time.time_ns()
     chance = random.Random(seed)
-    hop.refusing = True
+    hop.rules["greeting"] = NOT_NOW
     server, senders = running()
     senders.send(30)
-    senders.send(2, 40_000)
+    senders.send(2, LARGE)
     killed = [server.process.pid, *server.pids()]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
@@ -334,14 +338,13 @@ def test_damaged_partitions(running, hop, tmp_path):
             (copy / "queue.db-wal").touch()
         damage(chance, copy, kind)
         copies.append(copy)
-    hop.refusing = False
+    hop.rules["greeting"] = READY
     server.start()
     pid = worker(server)
     all_arrive(senders, hop)
-    later = Senders(server.port)
-    later._next = 1000
+    later = Senders(server.port, "later")
     later.send(5)
-    wait_for(lambda: later.acknowledged <= hop.taken.keys(), what=f"delivery beside damage, seed {seed}")
+    wait_for(lambda: later.acknowledged <= hop.ids().keys(), what=f"delivery beside damage, seed {seed}")
 
     def settled() -> bool:
         adopted = {str(event["partition"]) for event in events(server, "partition-adopted")}
@@ -422,13 +425,13 @@ def test_no_descriptor_for_a_content_file(running, hop):
     pid = worker(server)
     senders.send()
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    with senders._connection() as connection:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, hard))
-        senders._send(connection, 900, 40_000)
-        assert senders.refused[-1][0] == 452
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-        senders._send(connection, 901, 40_000)
-    assert 901 in senders.acknowledged
+    client = server.client()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, hard))
+    senders.post(client, "refused", LARGE)
+    assert senders.refused[-1].code == 452
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    senders.post(client, "taken", LARGE)
+    assert senders.acknowledged >= {"taken"}
     all_arrive(senders, hop)
 
 
@@ -498,11 +501,25 @@ def test_a_clock_that_jumps_a_day(monkeypatch, jump):
 # --- the next hop ---
 
 
+def late(reply: str):
+    """A rule: the reply, two seconds late."""
+
+    def answer(_: str) -> str:
+        time.sleep(2)
+        return reply
+
+    return answer
+
+
 def test_next_hop_that_misbehaves_at_every_stage(running, hop):
+    def owed() -> list[str]:
+        return [stage for stage in stages if len(hop.rules[stage]) > 1]
+
     stages = ["MAIL", "greeting", "RCPT", "DATA", "EHLO", "end"]
-    acts = ["hang", "garbage", "late", "drop", "endless"] if SOAK else ["hang", "garbage", "late", "drop"]
-    hop.acts = [(stage, act) for act in acts for stage in stages]
-    wanted = sorted(hop.acts)
+    acts = [None, "\x16\x03\0\xff no reply\n" * 3, late, "", "250-" + "x" * 100_000][: 5 if SOAK else 4]
+    # At each stage one after the other, then what is usual there; `late` is that, too late.
+    turns = {stage: [late(hop.rules[stage]) if act is late else act for act in acts] for stage in stages}
+    hop.rules |= {stage: [*turn, hop.rules[stage]] for stage, turn in turns.items()}
     times = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA")
     server, senders = running(
         MAILMOAT_DELIVERY__CONNECTIONS="4", **{f"MAILMOAT_DELIVERY__{name}_TIME": "1s" for name in times}
@@ -510,12 +527,12 @@ def test_next_hop_that_misbehaves_at_every_stage(running, hop):
     pid = worker(server)
     senders.send(12)
     deadline = time.monotonic() + 50
-    while len(hop.acted) < len(wanted) and time.monotonic() < deadline:
+    while owed() and time.monotonic() < deadline:
         senders.send()
         time.sleep(0.2)
-    assert sorted(hop.acted) == wanted
+    assert not owed()
     all_arrive(senders, hop)
     # Twice only where the next hop had all of it and did not say so in time (RFC 1047).
-    assert sum(count - 1 for count in hop.taken.values()) <= len(acts)
+    assert sum(count - 1 for count in hop.ids().values()) <= len(acts)
     assert worker(server) == pid
     does_not_spin(pid)

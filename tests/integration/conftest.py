@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.doubles.client import PATIENCE, Client
 
 import mailmoat
 from mailmoat import _native
@@ -30,10 +31,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-PATIENCE = 60.0
-"""Seconds that a test waits for what should come at once: it says that something hangs, not that it is slow."""
 
 
 def wait_for(condition, seconds: float = PATIENCE, what: str = "condition"):
@@ -63,75 +60,6 @@ def answers(port: int) -> bool:
             return connection.recv(3) == b"220"
     except OSError:
         return False
-
-
-class Client:
-    """A client that says exactly what it is told, and reads whole replies."""
-
-    def __init__(self, port: int, timeout: float = PATIENCE, greeted: bool = True, source: str = "") -> None:
-        """`source`: the address it is said to come from, at a port that takes a PROXY header."""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.received = b""
-        if source:
-            self.send(f"PROXY TCP4 {source} 127.0.0.1 40000 25")
-        self.greeting = self.reply() if greeted else ""
-
-    def send(self, *lines: str) -> None:
-        """In one segment, each line with CRLF."""
-        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
-
-    def reply(self) -> str:
-        """The next reply, its lines joined by LF; empty when the server has closed or reset the connection."""
-        lines: list[str] = []
-        while not lines or lines[-1][3:4] == "-":
-            while b"\r\n" not in self.received:
-                try:
-                    octets = self.socket.recv(65536)
-                except ConnectionError:
-                    octets = b""
-                if not octets:
-                    return ""
-                self.received += octets
-            line, _, self.received = self.received.partition(b"\r\n")
-            lines.append(line.decode())
-        return "\n".join(lines)
-
-    def replies(self, count: int) -> list[str]:
-        return [self.reply() for _ in range(count)]
-
-    def ask(self, *lines: str) -> str:
-        """Say the lines one by one; the last one's reply."""
-        reply = ""
-        for line in lines:
-            self.send(line)
-            reply = self.reply()
-        return reply
-
-    def timed(self, *lines: str) -> tuple[float, str]:
-        """Seconds from before the lines are sent until the next reply, and the reply: a busy machine only makes them more."""
-        begun = time.monotonic()
-        if lines:
-            self.send(*lines)
-        reply = self.reply()
-        return time.monotonic() - begun, reply
-
-    def deliver(self, content: str = "Subject: x\r\n\r\nx", recipient: str = "alice@example.test") -> str:
-        """One transaction after EHLO; the reply to its end of data."""
-        return self.ask("MAIL FROM:<sender@remote.tld>", f"RCPT TO:<{recipient}>", "DATA", f"{content}\r\n.")
-
-    def silent(self, seconds: float) -> bool:
-        """Nothing comes for so long."""
-        self.socket.settimeout(seconds)
-        try:
-            return not self.received and self.socket.recv(1, socket.MSG_PEEK) is None
-        except TimeoutError:
-            return True
-        finally:
-            self.socket.settimeout(PATIENCE)
-
-    def close(self) -> None:
-        self.socket.close()
 
 
 class Server:
@@ -225,10 +153,8 @@ class Server:
 
     def client(self, hello: str = "EHLO client.remote.tld", **options) -> Client:
         """A client that has been greeted and has said hello; closed at the end of the test."""
-        client = Client(options.pop("port", self.port), **options)
+        client = Client(options.pop("port", self.port), hello=hello, **options)
         self.clients.append(client)
-        if hello:
-            client.ask(hello)
         return client
 
     def metrics(self) -> dict[str, float]:

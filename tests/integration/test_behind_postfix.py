@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests import namespace
-from tests.integration.conftest import Client, missing, wait_for
-from tests.nexthops import NextHop
+from tests.doubles.client import Client
+from tests.doubles.next_hop import NextHop
+from tests.integration.conftest import missing, wait_for
 from tests.postfix import Postfix
 
 MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"

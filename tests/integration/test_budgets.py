@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.doubles.client import Client, Reply
 
 BEGIN = b"EHLO c.tld\r\nMAIL FROM:<s@remote.tld>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n"
 LINE = b"X-Padding: " + b"x" * 61 + b"\r\n"
@@ -24,7 +25,7 @@ class Flood:
         self._port = port
         self._first = first
         self._sources = sources
-        self.clients: list[socket.socket] = []
+        self.clients: list[Client] = []
 
     def __enter__(self) -> Self:
         return self
@@ -34,39 +35,23 @@ class Flood:
             client.close()
 
     def add(self, count: int, content: bytes) -> None:
-        """So many clients more that begin this content, each heard up to its 354."""
+        """So many clients more that begin this content, each answered up to its 354."""
         begun = []
         for number in range(count):
-            client = socket.socket()
-            client.settimeout(30)
-            client.bind((f"127.0.0.{self._first + number % self._sources}", 0))
-            client.connect(("127.0.0.1", self._port))
-            client.sendall(BEGIN)
-            begun.append(client)
+            source = f"127.0.0.{self._first + number % self._sources}"
+            begun.append(Client(self._port, bind=source, timeout=30, greeted=False))
+            begun[-1].raw(BEGIN)
         for client in begun:
-            heard = b""
-            while b"\r\n354 " not in heard:
-                piece = client.recv(4096)
-                assert piece, heard
-                heard += piece
+            assert client.codes(5) == [220, 250, 250, 250, 354]
         for client in begun:
-            client.sendall(content)
+            client.raw(content)
         self.clients += begun
 
-    def end(self, rest: bytes = b"\r\n.\r\n") -> list[bytes]:
+    def end(self, rest: bytes = b"\r\n.\r\n") -> list[Reply]:
         """Each ends its content; the replies."""
         for client in self.clients:
-            client.sendall(rest)
-        return [self._reply(client) for client in self.clients]
-
-    def _reply(self, client: socket.socket) -> bytes:
-        heard = b""
-        while b"354" in heard or not heard.endswith(b"\r\n"):
-            piece = client.recv(4096)
-            if not piece:
-                return heard
-            heard = (heard + piece).rpartition(b"<CRLF>.<CRLF>\r\n")[2]
-        return heard
+            client.raw(rest)
+        return [client.reply() for client in self.clients]
 
 
 def memory(pid: int) -> int:
@@ -111,7 +96,7 @@ def test_unfinished_content_costs_no_more_than_the_budget_and_memory_returns(ser
 def test_the_content_of_small_messages_never_needs_the_budget(server):
     mx = server(MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__CONTENT_MEMORY="1")
     for size in (1000, 7000, 100_000):
-        assert mx.client().deliver("Subject: x\r\n\r\n" + ("z" * 70 + "\r\n") * (size // 72))[:3] == "250"
+        assert mx.client().deliver(octets=b"Subject: x\r\n\r\n" + (b"z" * 70 + b"\r\n") * (size // 72))[:3] == "250"
     mx.until(lambda: len(mx.delivered()) == 3, what="delivery")
 
 
@@ -123,7 +108,7 @@ def test_more_bodies_than_descriptors_drop_no_connection(server):
         mx.until(lambda: sum(1 for _ in (mx.directory / "spool").glob("partitions/*/loose/*")) == 499, what="files")
         assert len(os.listdir(f"/proc/{pid}/fd")) < 700
         replies = flood.end()
-    assert {reply[:3] for reply in replies} == {b"250"}, [reply for reply in replies if reply[:3] != b"250"][:5]
+    assert {reply.code for reply in replies} == {250}, [reply for reply in replies if reply.code != 250][:5]
     mx.until(lambda: len(mx.delivered()) == 499, 60, what="delivery")
     assert "Too many open files" not in mx.log.read_text()
 

@@ -237,7 +237,7 @@ def test_a_message_is_there_when_250_is(server):
     mx = server(MAILMOAT_DELIVERY__NEXT_HOP="smtp://127.0.0.1:1", MAILMOAT_WORKERS="1")
     client = mx.client()
     for number in range(20):
-        assert client.deliver(f"Subject: {number}\r\n\r\nx")[:3] == "250"
+        assert client.deliver(octets=b"Subject: %d\r\n\r\nx\r\n" % number)[:3] == "250"
     os.kill(mx.workers()[0], 9)
     mx.until(lambda: mx.metric("queue_messages") == 20, what="all messages with the next worker")
 

@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.doubles.client import Client
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import answers, free_port, missing, wait_for
-from tests.nexthops import Client, NextHop
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 MANY = 20_000 if SOAK else 2_000
@@ -76,15 +77,15 @@ def test_all_that_smtp_source_sends_arrives_at_smtp_sink_and_none_twice(server, 
 def test_connections_to_the_next_hop_are_bounded_reused_and_let_go(server):
     with NextHop() as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop, connections=2, idle_time=1))
-        with Client(made.port) as client:
+        with made.client() as client:
             for number in range(60):
-                client.send(f"m{number}", ALICE)
+                client.submit(f"m{number}", ALICE)
         wait_for(lambda: len(hop.messages) == 60, what="60 messages")
         assert hop.accepted <= 2
-        wait_for(lambda: not hop.sockets, what="end of the kept connections")
+        wait_for(lambda: not hop.open, what="end of the kept connections")
         before = hop.accepted
-        with Client(made.port) as client:
-            client.send("later", ALICE)
+        with made.client() as client:
+            client.submit("later", ALICE)
         wait_for(lambda: hop.ids()["later"], what="a message on a new connection")
         assert hop.accepted == before + 1
         wait_for(made.empty, what="empty spool")
@@ -99,9 +100,9 @@ def test_a_next_hop_that_was_down_gets_everything_soon_after_it_is_up(server):
     made = server(MAILMOAT_WORKERS="2", **to(hop, retry="1h"))
     names = [f"m{number:03}" for number in range(100)]
     for part in range(4):  # several connections: both workers have some
-        with Client(made.port) as client:
+        with made.client() as client:
             for name in names[part::4]:
-                client.send(name, ALICE)
+                client.submit(name, ALICE)
     # More than are in memory at once: some were tried, some wait untouched.
     wait_for(lambda: len(made.logged("delivery-attempt")) >= 4, what="attempts")
     queue = made.queue()
@@ -116,9 +117,9 @@ def test_a_next_hop_that_comes_back_when_nothing_is_due_gets_everything_all_the_
     """Each message has been tried, and waits for an hour: nobody asks but the worker itself."""
     hop = NextHop(free_port(), start=False)
     made = server(MAILMOAT_WORKERS="1", **to(hop, retry="1h"))
-    with Client(made.port) as client:
+    with made.client() as client:
         for number in range(5):
-            client.send(f"m{number}", ALICE)
+            client.submit(f"m{number}", ALICE)
     wait_for(
         lambda: len({line["queue_id"] for line in made.logged("delivery-attempt")}) == 5, 40, "an attempt for each"
     )
@@ -132,9 +133,9 @@ def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
     """Before it dies some messages are taken and acknowledged, some taken only: these may come twice (RFC 5321 6.1)."""
     with NextHop() as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop))
-        with Client(made.port) as client:
+        with made.client() as client:
             for number in range(100):
-                client.send(f"m{number}", ALICE)
+                client.submit(f"m{number}", ALICE)
                 if number == 50:
                     hop.stop()
         hop.start()
@@ -184,15 +185,15 @@ def deferred_then_delivered(made, queue_id, reason):
 def test_a_fault_before_the_transaction_defers_and_the_next_attempt_delivers_once(server):
     with NextHop() as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop, idle_time=0.1, **IMPATIENT))
-        well = dict(hop.replies)
+        well = dict(hop.rules)
         for fault, (replies, reason) in EARLY.items():
-            wait_for(lambda: not hop.sockets, what="end of the kept connection")
-            hop.replies = well | {verb: list(turns) for verb, turns in replies.items()}
-            with Client(made.port) as client:
-                queue_id = client.send("one", ALICE).split()[2]
+            wait_for(lambda: not hop.open, what="end of the kept connection")
+            hop.rules = well | {verb: list(turns) for verb, turns in replies.items()}
+            with made.client() as client:
+                queue_id = client.submit("one", ALICE).split()[2]
             wait_for(made.empty, what=f"empty spool after {fault}")
             assert hop.ids() == {"one": 1}, fault
-            hop.messages.clear()
+            hop.contents.clear()
             deferred_then_delivered(made, queue_id, reason)
     assert made.logged("report-made") == []
 
@@ -210,9 +211,9 @@ def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(serv
     with NextHop(**replies) as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop, **IMPATIENT))
         queue_ids = []
-        with Client(made.port) as client:
+        with made.client() as client:
             for number in range(len(LATE)):
-                reply = client.send(f"m{number}", f"m{number}@all.example.test", sender=f"m{number}@remote.test")
+                reply = client.submit(f"m{number}", f"m{number}@all.example.test", sender=f"m{number}@remote.test")
                 queue_ids.append(reply.split()[2])
         wait_for(made.empty, what="empty spool")
         assert owed == {}
@@ -226,8 +227,8 @@ def test_only_the_recipients_that_were_deferred_are_tried_again(server):
     busy = ["450 4.2.1 busy", "250 ok"]
     with NextHop(RCPT=lambda line: busy.pop(0) if BOB in line else "250 ok") as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop))
-        with Client(made.port) as client:
-            client.send("one", ALICE, BOB)
+        with made.client() as client:
+            client.submit("one", ALICE, BOB)
         wait_for(made.empty, what="empty spool")
         assert [message.recipients for message in hop.messages] == [[ALICE], [BOB]]
         assert hop.messages[0].content == hop.messages[1].content
@@ -242,8 +243,8 @@ def test_lmtp_answers_for_each_recipient(server):
 
     with NextHop(lmtp=True, EHLO="500 this is LMTP", LHLO="250-hop\r\n250 PIPELINING", end=end) as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop, kind="lmtp"))
-        with Client(made.port) as client:
-            client.send("one", ALICE, BOB)
+        with made.client() as client:
+            client.submit("one", ALICE, BOB)
         wait_for(lambda: len(hop.messages) == 2, what="message and report")
         wait_for(made.empty, what="empty spool")
     assert hop.to(ALICE)[0].sender == "sender@remote.test"
@@ -255,8 +256,8 @@ def test_lmtp_answers_for_each_recipient(server):
 
 def test_a_message_for_a_maildir_lies_there_whole(server):
     made = server()
-    with Client(made.port) as client:
-        reply = client.send("one", ALICE, body=b".leading dot\r\n\r\n..two\r\nlast\r\n")
+    with made.client() as client:
+        reply = client.submit("one", ALICE, body=b".leading dot\r\n\r\n..two\r\nlast\r\n")
     wait_for(made.empty, what="empty spool")
     (path,) = made.delivered()
     octets = path.read_bytes()
@@ -267,9 +268,9 @@ def test_a_message_for_a_maildir_lies_there_whole(server):
 
 def test_discard_takes_everything_and_delivers_nowhere(server):
     made = server(MAILMOAT_DELIVERY__NEXT_HOP="discard:")
-    with Client(made.port) as client:
+    with made.client() as client:
         for number in range(20):
-            client.send(f"m{number}", ALICE)
+            client.submit(f"m{number}", ALICE)
     wait_for(made.empty, what="empty spool")
     wait_for(lambda: len(made.logged("delivery-attempt")) == 20, what="20 attempts")
     assert {line["next_hop"] for line in made.logged("delivery-attempt")} == {"discard"}
@@ -277,9 +278,9 @@ def test_discard_takes_everything_and_delivers_nowhere(server):
 
 def test_without_a_next_hop_messages_are_kept_and_the_operator_is_told(server):
     made = server(MAILMOAT_DELIVERY__NEXT_HOP="", MAILMOAT_DELIVERY__RETRY="1")
-    with Client(made.port) as client:
+    with made.client() as client:
         for number in range(5):
-            client.send(f"m{number}", ALICE)
+            client.submit(f"m{number}", ALICE)
     checked = made.cli("check-config")
     assert checked.returncode == 0
     assert "delivery.next_hop is not set" in checked.stdout
@@ -374,10 +375,10 @@ def test_a_real_postfix_takes_all_and_its_refusal_makes_a_report(server, postfix
     # Postfix's own limit, less the room for what we add.
     assert {"SIZE 10231808", "8BITMIME"} <= offered(made.port)
     sent = [f"m{number}" for number in range(40)]
-    with Client(made.port) as client:
+    with made.client() as client:
         for name in sent:
-            client.send(name, ALICE, body=b"caf\xc3\xa9\r\n.dot\r\n")
-        client.send("refused", BOB, sender=ALICE)
+            client.submit(name, ALICE, body=b"caf\xc3\xa9\r\n.dot\r\n")
+        client.submit("refused", BOB, sender=ALICE)
     wait_for(made.empty, what="empty spool")
     found = wait_for(lambda: len(files := list((box / "new").glob("*"))) == 41 and files, what="41 messages")
     contents = [path.read_bytes() for path in found]
@@ -399,32 +400,34 @@ OFFERS = "250-hop.test\r\n250-PIPELINING\r\n"
 
 def offered(port):
     with Client(port) as client:
-        return {line[4:] for line in client.say("EHLO client.test", "250").splitlines()[1:]}
+        return set(client.ask("EHLO client.test").lines[1:])
 
 
 def test_only_what_the_next_hop_takes_is_offered(server):
     with NextHop(EHLO=OFFERS + "250 SIZE 100000") as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop))
         assert offered(made.port) == {"PIPELINING", "SIZE 91808", "ENHANCEDSTATUSCODES"}
-        with Client(made.port) as client:
-            client.say("MAIL FROM:<forged@remote.test> SMTPUTF8", "555")
-            client.say("MAIL FROM:<forged@remote.test> BODY=8BITMIME", "555")
-            client.say("MAIL FROM:<forged@remote.test> SIZE=91809", "552")
+        with made.client() as client:
+            client.expect("MAIL FROM:<forged@remote.test> SMTPUTF8", 555)
+            client.expect("MAIL FROM:<forged@remote.test> BODY=8BITMIME", 555)
+            client.expect("MAIL FROM:<forged@remote.test> SIZE=91809", 552)
             for line, code in (
-                ("MAIL FROM:<forged@remote.test>", "250"),
-                (f"RCPT TO:<{ALICE}>", "250"),
-                ("DATA", "354"),
+                ("MAIL FROM:<forged@remote.test>", 250),
+                (f"RCPT TO:<{ALICE}>", 250),
+                ("DATA", 354),
             ):
-                client.say(line, code)
-            assert "8BITMIME" in client.say("Subject: a\r\n\r\nKäse\r\n.", "554 5.6.3")
-            before = Client(made.port)
+                client.expect(line, code)
+            refused = client.expect("Subject: a\r\n\r\nKäse\r\n.", 554)
+            assert refused.enhanced == "5.6.3"
+            assert "8BITMIME" in refused
+            before = made.client()
             # The session that began before keeps what it was told; each new connection to the next hop teaches anew.
-            hop.replies["EHLO"] = OFFERS + "250-8BITMIME\r\n250 SMTPUTF8"
-            wait_for(lambda: not hop.sockets, what="end of the kept connection")
-            client.send("one", ALICE)
+            hop.rules["EHLO"] = OFFERS + "250-8BITMIME\r\n250 SMTPUTF8"
+            wait_for(lambda: not hop.open, what="end of the kept connection")
+            client.submit("one", ALICE)
         wait_for(lambda: "SMTPUTF8" in offered(made.port), what="SMTPUTF8")
         assert offered(made.port) == {"PIPELINING", "SIZE 37748736", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"}
-        before.say("MAIL FROM:<forged@remote.test> SMTPUTF8", "555")
+        before.expect("MAIL FROM:<forged@remote.test> SMTPUTF8", 555)
         before.close()
         wait_for(made.empty, what="empty spool")
         made.stop()
@@ -438,12 +441,12 @@ def test_what_a_real_server_does_not_offer_is_not_offered(server, peer, running)
     running(peer("smtp-sink"), *user, "-8", f"127.0.0.1:{port}", "100")
     wait_for(lambda: answers(port), what="smtp-sink")
     made = server(MAILMOAT_WORKERS="1", **to(port))
-    with Client(made.port) as client:
-        assert "8BITMIME" not in client.say("EHLO client.test", "250")
-        client.send("seven", ALICE)
-        for line, code in (("MAIL FROM:<a@remote.test>", "250"), (f"RCPT TO:<{ALICE}>", "250"), ("DATA", "354")):
-            client.say(line, code)
-        client.say("Subject: a\r\n\r\nKäse\r\n.", "554 5.6.3")
+    with made.client() as client:
+        assert "8BITMIME" not in client.expect("EHLO client.test", 250)
+        client.submit("seven", ALICE)
+        for line, code in (("MAIL FROM:<a@remote.test>", 250), (f"RCPT TO:<{ALICE}>", 250), ("DATA", 354)):
+            client.expect(line, code)
+        assert client.expect("Subject: a\r\n\r\nKäse\r\n.", 554).enhanced == "5.6.3"
     wait_for(made.empty, what="empty spool")
 
 
@@ -460,16 +463,16 @@ def test_a_transaction_that_was_offered_an_extension_keeps_it(server):
     """The next hop no longer takes it: the sender is told, once, and with the header alone."""
     with NextHop(EHLO=OFFERS + "250-8BITMIME\r\n250 SMTPUTF8") as hop:
         made = server(MAILMOAT_WORKERS="1", **to(hop))
-        with Client(made.port) as client:
-            client.say("MAIL FROM:<sender@remote.test> BODY=8BITMIME", "250")
-            hop.replies["EHLO"] = OFFERS + "250 SIZE"
-            wait_for(lambda: not hop.sockets, what="end of the kept connection")
-            with Client(made.port) as other:
-                other.send("one", ALICE)
+        with made.client() as client:
+            client.expect("MAIL FROM:<sender@remote.test> BODY=8BITMIME", 250)
+            hop.rules["EHLO"] = OFFERS + "250 SIZE"
+            wait_for(lambda: not hop.open, what="end of the kept connection")
+            with made.client() as other:
+                other.submit("one", ALICE)
             wait_for(lambda: "8BITMIME" not in offered(made.port), what="less")
-            client.say(f"RCPT TO:<{ALICE}>", "250")
-            client.say("DATA", "354")
-            client.say("Subject: a\r\n\r\nKäse\r\n.", "250")
+            client.expect(f"RCPT TO:<{ALICE}>", 250)
+            client.expect("DATA", 354)
+            client.expect("Subject: a\r\n\r\nKäse\r\n.", 250)
         wait_for(lambda: len(hop.messages) == 2, what="report")
         wait_for(made.empty, what="empty spool")
         assert b"text/rfc822-headers" in hop.to("sender@remote.test")[0].content
@@ -478,12 +481,12 @@ def test_a_transaction_that_was_offered_an_extension_keeps_it(server):
 def test_postmaster_is_read_by_whom_the_settings_name(server):
     with NextHop() as hop:
         made = server(MAILMOAT_WORKERS="1", MAILMOAT_RECIPIENTS__POSTMASTER="ann@elsewhere.test", **to(hop))
-        with Client(made.port) as client:
-            client.say("MAIL FROM:<sender@remote.test>", "250")
-            assert "PostMaster@example.test" in client.say("RCPT TO:<PostMaster@example.test>", "250")
-            for line, code in (("RCPT TO:<postmaster>", "250"), (f"RCPT TO:<{ALICE}>", "250"), ("DATA", "354")):
-                client.say(line, code)
-            client.say("Subject: a\r\n\r\nb\r\n.", "250")
+        with made.client() as client:
+            client.expect("MAIL FROM:<sender@remote.test>", 250)
+            assert "PostMaster@example.test" in client.expect("RCPT TO:<PostMaster@example.test>", 250)
+            for line, code in (("RCPT TO:<postmaster>", 250), (f"RCPT TO:<{ALICE}>", 250), ("DATA", 354)):
+                client.expect(line, code)
+            client.expect("Subject: a\r\n\r\nb\r\n.", 250)
         wait_for(lambda: hop.messages, what="message")
         assert hop.messages[0].recipients == ["ann@elsewhere.test", ALICE]
         assert [line["to"] for line in made.logged("recipient-redirected")] == ["ann@elsewhere.test"] * 2
@@ -499,8 +502,8 @@ def test_a_changed_next_hop_gets_at_once_what_waits(server):
         )
         made.config.write_text(f'[delivery]\nnext_hop = "smtp://127.0.0.1:{hop.port}"\n')
         made.start()
-        with Client(made.port) as client:
-            client.send("one", ALICE)
+        with made.client() as client:
+            client.submit("one", ALICE)
         wait_for(lambda: made.logged("delivery-attempt"), what="attempt")
         made.config.write_text(f'[delivery]\nnext_hop = "smtp://127.0.0.1:{other.port}"\n')
         made.kill(signal.SIGHUP)

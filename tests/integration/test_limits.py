@@ -64,18 +64,18 @@ def test_lines_recipients_sizes_and_hops(server):
     assert client.ask("DATA", "x\r\n.")[:3] == "250"
     # Size as announced, and as it is (RFC 1870 6).
     assert client.ask(MAIL + " SIZE=10001") == "552 5.3.4 Message size exceeds fixed maximum message size"
-    assert client.deliver("x" * 98 + ("\r\n" + "x" * 98) * 99)[:3] == "250"
+    assert client.deliver(octets=b"x" * 98 + (b"\r\n" + b"x" * 98) * 99 + b"\r\n")[:3] == "250"
     assert (
-        client.deliver("x" * 99 + ("\r\n" + "x" * 98) * 99)
+        client.deliver(octets=b"x" * 99 + (b"\r\n" + b"x" * 98) * 99 + b"\r\n")
         == "552 5.3.4 Message size exceeds fixed maximum message size"
     )
     # A line of text: 1000 octets with CRLF, a stuffed dot not counted (4.5.3.1.6).
-    assert client.deliver("x" * 998)[:3] == "250"
-    assert client.deliver(".." + "x" * 997)[:3] == "250"
-    assert client.deliver("x" * 999) == "500 5.6.0 A line of the message is too long"
+    assert client.deliver(octets=b"x" * 998 + b"\r\n")[:3] == "250"
+    assert client.deliver(octets=b".." + b"x" * 997 + b"\r\n")[:3] == "250"
+    assert client.deliver(octets=b"x" * 999 + b"\r\n") == "500 5.6.0 A line of the message is too long"
     # Hops (6.3).
-    assert client.deliver("Received: x\r\n" * 99 + "\r\nReceived: x")[:3] == "250"
-    assert client.deliver("Received: x\r\n" * 100 + "\r\nx") == "554 5.4.6 Too many hops: mail loop"
+    assert client.deliver(octets=b"Received: x\r\n" * 99 + b"\r\nReceived: x\r\n")[:3] == "250"
+    assert client.deliver(octets=b"Received: x\r\n" * 100 + b"\r\nx\r\n") == "554 5.4.6 Too many hops: mail loop"
     assert client.ask("QUIT")[:3] == "221"
 
 

@@ -33,7 +33,7 @@ def test_a_message_and_each_refusal_are_logged_while_the_session_goes_on(server)
     assert client.ask("RCPT TO:<a@b@c>")[:1] == "5"
     assert client.ask("RCPT TO:<alice@example.test>")[:3] == "250"
     accepted = client.ask("DATA", "Subject: x\r\n\r\nx\r\n.")
-    assert client.deliver("x\r\ny" + "z" * 2000)[:3] == "500"
+    assert client.deliver(octets=b"x\r\ny" + b"z" * 2000 + b"\r\n")[:3] == "500"
     mx.until(lambda: len(mx.logged("command-refused")) == 2, what="lines")
     common = {"level": "info", "client": "127.0.0.1", "helo": "client.remote.tld"}
 
@@ -47,7 +47,7 @@ def test_a_message_and_each_refusal_are_logged_while_the_session_goes_on(server)
         {"command": "FOO bar", "reply": "500 5.5.1 Unrecognized command"},
         {
             "command": "end of data",
-            "mail_from": "sender@remote.tld",
+            "mail_from": "sender@remote.test",
             "reply": "500 5.6.0 A line of the message is too long",
         },
     ]

@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import free_port, wait_for
-from tests.nexthops import Client, NextHop
 
 from mailmoat import _native
 
@@ -41,9 +41,9 @@ def partitions(made):
 def send(made, number, prefix="m", connections=1):
     names = [f"{prefix}{count}" for count in range(number)]
     for part in range(connections):
-        with Client(made.port) as client:
+        with made.client() as client:
             for name in names[part::connections]:
-                client.send(name, ALICE)
+                client.submit(name, ALICE)
     return names
 
 
@@ -57,8 +57,8 @@ def test_the_queue_is_listed_while_the_server_runs(server):
     hop = NextHop(free_port(), start=False)
     made = start(server, hop, MAILMOAT_DELIVERY__RETRY="10m")
     begun = int(time.time() * 1000)
-    with Client(made.port) as client:
-        queue_id = client.send("one", ALICE, BOB, body=b"x" * 500 + b"\r\n").split()[2]
+    with made.client() as client:
+        queue_id = client.submit("one", ALICE, BOB, body=b"x" * 500 + b"\r\n").split()[2]
     entry = wait_for(lambda: (found := made.queue()) and found[0]["attempts"] and found[0], what="first attempt")
     assert entry["queue_id"] == queue_id
     assert entry["reverse_path"] == "sender@remote.test"
@@ -112,8 +112,8 @@ def test_a_large_message_arrives_octet_for_octet_and_its_file_goes(server):
     assert len(body) > 4_000_000
     with NextHop(MAIL=["451 4.3.0 not yet", "250 ok"]) as hop:
         made = start(server, hop)
-        with Client(made.port) as client:
-            client.send("large", ALICE, body=body)
+        with made.client() as client:
+            client.submit("large", ALICE, body=body)
         spool = made.directory / "spool" / "partitions"
         wait_for(lambda: list(spool.glob("*/content/*")), what="content file")
         wait_for(lambda: hop.messages, what="the message")

@@ -8,8 +8,8 @@ import socket
 import subprocess
 
 import pytest
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import replace
-from tests.nexthops import NextHop
 
 SENDERS = ["user@remote.tld", "localuser", "", "localuser@local.tld"]
 UNABLE = "550 5.7.1 Unable to relay for someone@remote.tld"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
 
 import pytest
 import typer
+from tests.doubles.next_hop import NextHop
 from typer.testing import CliRunner
 
 from mailmoat.cli import relay_dialogue
@@ -25,87 +22,27 @@ app.command()(relay_test)
 runner = CliRunner()
 
 
-@dataclass
-class Server:
-    """A scripted SMTP server: `rcpt` maps the argument of RCPT TO to a reply."""
-
-    rcpt: Callable[[str], str]
-    greeting: str = "220 mx.local.test ready"
-    hold: float = 0.0
-    most: int = 1000
-    port: int = 0
-    open: int = 0
-    peak: int = 0
-    verbs: set[str] = field(default_factory=set)
-
-    async def serve(self, reader, writer):
-        self.open += 1
-        self.peak = max(self.peak, self.open)
-        try:
-            if self.open > self.most:
-                writer.write(b"421 4.3.2 too many connections\r\n")
-                return
-            writer.write(self.greeting.encode() + b"\r\n")
-            while line := await reader.readline():
-                verb, reply = line[:4].decode().upper(), self.answer(line.decode().rstrip("\r\n"))
-                if reply.startswith("5") and self.hold:
-                    await asyncio.sleep(self.hold)
-                writer.write(reply.encode() + b"\r\n")
-                self.verbs.add(verb)
-                if verb == "QUIT":
-                    return
-        except ConnectionError:
-            pass
-        finally:
-            self.open -= 1
-            writer.close()
-
-    def answer(self, line):
-        match line[:4].upper():
-            case "EHLO":
-                return "250-mx.local.test hello\r\n250-SMTPUTF8\r\n250 PIPELINING"
-            case "RSET":
-                return "250 2.0.0 Resetting"
-            case "MAIL":
-                return "250 2.1.0 Sender OK"
-            case "RCPT":
-                return self.rcpt(line[8:])
-            case "QUIT":
-                return "221 2.0.0 bye"
-        return "500 5.5.1 no"
+EHLO = "250-mx.local.test hello\n250-SMTPUTF8\n250 PIPELINING"
 
 
-@contextmanager
-def serving(server):
-    """Run `server` in a thread with a loop of its own: the command under test runs one itself."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
+def serving(rcpt, *, greeting="220 mx.local.test ready", hold=0.0, most=1000):
+    """A server: `rcpt` gives the reply for the argument of RCPT TO; what it refuses is held for `hold` seconds."""
 
-    async def run():
-        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-        server.port = listener.sockets[0].getsockname()[1]
-        ready.set()
+    def greet(_):
+        return "421 4.3.2 too many connections" if made.open > most else greeting
 
-    thread = threading.Thread(target=lambda: (loop.run_until_complete(run()), loop.run_forever()))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield server
-    finally:
+    def answer(line):
+        reply = rcpt(line[8:])
+        if reply.startswith("5"):
+            time.sleep(hold)
+        return reply
 
-        async def stop():
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            loop.stop()
-
-        asyncio.run_coroutine_threadsafe(stop(), loop)
-        thread.join(10)
-        loop.close()
+    made = NextHop(greeting=greet, EHLO=EHLO, RCPT=answer)
+    return made
 
 
 def run(server, *arguments):
-    with serving(server):
+    with server:
         result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--json", *arguments])
     return result.exit_code, json.loads(result.stdout) if result.stdout else None, result.stderr
 
@@ -139,10 +76,10 @@ def verdicts(document):
 
 
 def test_a_strict_server_passes_and_gets_no_data():
-    server = Server(strict)
+    server = serving(strict)
     code, document, _ = run(server, "--local-domain", "local.test", "--remote-domain", "remote.tld")
     assert (code, set(verdicts(document).values())) == (0, {"pass"})
-    assert server.verbs == {"EHLO", "RSET", "MAIL", "RCPT", "QUIT"}
+    assert {line[:4] for line in server.commands} == {"EHLO", "RSET", "MAIL", "RCPT", "QUIT"}
     assert document["probes"][-1]["note"] == "unknown recipients are refused"
     assert document["probes"][0]["reply"] == "550 5.7.1 Unable to relay"
     assert 8 <= server.peak <= 16
@@ -150,7 +87,7 @@ def test_a_strict_server_passes_and_gets_no_data():
 
 def test_of_the_documented_server_without_lookup_nothing_is_proved_about_what_it_accepts():
     code, document, _ = run(
-        Server(accepting_local), "--recipient", "nobody@local.test", "--remote-domain", "remote.tld"
+        serving(accepting_local), "--recipient", "nobody@local.test", "--remote-domain", "remote.tld"
     )
     assert (code, document["local_domain"], document["results"]["fail"]) == (1, "local.test", 0)
     sixth, seventh = document["probes"][5:7]
@@ -161,8 +98,8 @@ def test_of_the_documented_server_without_lookup_nothing_is_proved_about_what_it
 
 
 def test_the_table_says_what_to_do_about_what_was_accepted():
-    with serving(Server(accepting_local)) as server:
-        result = runner.invoke(app, [f"127.0.0.1:{server.port}", "--local-domain", "local.test"])
+    with serving(accepting_local) as made:
+        result = runner.invoke(app, [f"127.0.0.1:{made.port}", "--local-domain", "local.test"])
     assert result.exit_code == 1
     assert "Inconclusive: #6 percent sign, #7 quoted address, " in result.stdout
     assert "send a message to one of them and look whether a report comes back" in result.stdout
@@ -176,12 +113,12 @@ def test_a_reply_that_shows_the_route_dropped_is_a_pass():
     def open_to_local(recipient):
         return dropping(recipient) if ":" in recipient else accepting_local(recipient)
 
-    _, document, _ = run(Server(open_to_local), "--local-domain", "local.test", "--remote-domain", "remote.tld")
+    _, document, _ = run(serving(open_to_local), "--local-domain", "local.test", "--remote-domain", "remote.tld")
     assert verdicts(document)["source route, local end"] == "pass"
 
 
 def test_an_open_relay_fails_every_remote_recipient():
-    code, document, _ = run(Server(lambda _: "250 2.1.5 ok"), "--local-domain", "local.test")
+    code, document, _ = run(serving(lambda _: "250 2.1.5 ok"), "--local-domain", "local.test")
     assert code == 1
     failed = {number for number, probe in enumerate(document["probes"], 1) if probe["verdict"] == "fail"}
     assert {1, 2, 3, 4, 5} <= failed
@@ -190,7 +127,7 @@ def test_an_open_relay_fails_every_remote_recipient():
 
 
 def test_a_percent_hack_is_found_by_what_the_reply_shows():
-    code, document, _ = run(Server(percent_hack), "--local-domain", "local.test", "--remote-domain", "remote.tld")
+    code, document, _ = run(serving(percent_hack), "--local-domain", "local.test", "--remote-domain", "remote.tld")
     failed = {name for name, verdict in verdicts(document).items() if verdict == "fail"}
     assert code == 1
     assert {"percent sign", "percent sign at local domain", "percent sign, null sender"} <= failed
@@ -201,14 +138,14 @@ def test_taking_only_a_disguised_address_is_a_failure():
     def bang(recipient):
         return "250 2.1.5 ok" if "!" in recipient and domain_of(recipient) == "local.test" else strict(recipient)
 
-    _, document, _ = run(Server(bang), "--local-domain", "local.test")
+    _, document, _ = run(serving(bang), "--local-domain", "local.test")
     assert verdicts(document)["bang path at local domain"] == "fail"
     assert verdicts(document)["percent sign at local domain"] == "pass"
 
 
 def test_a_tarpit_costs_about_one_delay_not_one_a_probe(monkeypatch):
     monkeypatch.setattr(relay_dialogue, "PATIENCE", 0.1)
-    server = Server(strict, hold=1.0)
+    server = serving(strict, hold=1.0)
     code, document, _ = run(server, "--local-domain", "local.test")
     assert code == 0
     assert all(probe["seconds"] >= 0.9 for probe in document["probes"])
@@ -217,7 +154,7 @@ def test_a_tarpit_costs_about_one_delay_not_one_a_probe(monkeypatch):
 
 
 def test_a_server_that_turns_connections_away_is_asked_again():
-    code, document, _ = run(Server(strict, most=5), "--local-domain", "local.test")
+    code, document, _ = run(serving(strict, most=5), "--local-domain", "local.test")
     assert (code, document["results"]["inconclusive"]) == (0, 0)
 
 
@@ -225,7 +162,7 @@ def test_a_silent_rcpt_is_inconclusive_and_exit_1():
     def closing(recipient):
         return "421 4.7.0 enough" if "%" in recipient else strict(recipient)
 
-    code, document, _ = run(Server(closing), "--local-domain", "local.test")
+    code, document, _ = run(serving(closing), "--local-domain", "local.test")
     assert code == 1
     assert verdicts(document)["percent sign"] == "inconclusive"
     assert verdicts(document)["remote sender"] == "pass"
@@ -247,8 +184,8 @@ def test_a_refused_sender(code, result):
 
 @pytest.mark.parametrize("columns", ["20", "80", "300"])
 def test_the_text_names_what_failed_and_what_it_means_at_any_width(columns):
-    with serving(Server(lambda _: "250 2.1.5 \x1b[2Jok")) as server:
-        words = [f"127.0.0.1:{server.port}", "--sender-domain", "stranger.tld"]
+    with serving(lambda _: "250 2.1.5 \x1b[2Jok") as made:
+        words = [f"127.0.0.1:{made.port}", "--sender-domain", "stranger.tld"]
         result = runner.invoke(app, words, env={"COLUMNS": columns})
     assert result.exit_code == 1
     assert "Local domain mx.local.test (the name the server gives itself), remote domain example.org." in result.stdout
@@ -260,7 +197,7 @@ def test_the_text_names_what_failed_and_what_it_means_at_any_width(columns):
 
 @pytest.mark.parametrize("greeting", ["554 5.7.1 go away", "HTTP/1.1 400 Bad Request", "421 4.3.2 busy"])
 def test_a_server_that_does_not_talk_is_exit_2(greeting):
-    code, document, complaint = run(Server(strict, greeting=greeting))
+    code, document, complaint = run(serving(strict, greeting=greeting))
     assert (code, document) == (2, None)
     assert complaint.startswith("relay-test: cannot talk SMTP with 127.0.0.1")
 

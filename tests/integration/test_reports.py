@@ -6,8 +6,8 @@ import email
 import email.policy
 
 import pytest
+from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import wait_for
-from tests.nexthops import Client, NextHop
 
 SENDER, ALICE, BOB, CAROL = "sender@remote.test", "alice@example.test", "bob@example.test", "carol@all.example.test"
 
@@ -46,8 +46,8 @@ def test_a_550_makes_exactly_one_report_to_the_sender(server, stage):
 
     with NextHop(**{stage: refuse}) as hop:
         made = start(server, hop)
-        with Client(made.port) as client:
-            queue_id = client.send("one", ALICE, body=b"the body\r\n").split()[2]
+        with made.client() as client:
+            queue_id = client.submit("one", ALICE, body=b"the body\r\n").split()[2]
         wait_for(lambda: hop.messages, what="report")
         wait_for(made.empty, what="empty spool")
         (received,) = hop.messages
@@ -85,8 +85,8 @@ def test_what_a_client_of_ours_brought_goes_back_up_to_the_size_that_is_set(serv
             MAILMOAT_DELIVERY__RETURN_SIZE="105000",
             MAILMOAT_LIMITS__MEMORY_CONTENT="50000",
         )
-        with Client(made.port) as client:
-            client.send("one", ALICE, body=b"12345678\r\n" * (size // 10))
+        with made.client() as client:
+            client.submit("one", ALICE, body=b"12345678\r\n" * (size // 10))
         wait_for(lambda: hop.messages, what="report")
         (received,) = hop.messages
     returned = read(received)[3]
@@ -102,8 +102,8 @@ def test_one_report_for_all_that_failed_and_for_none_that_did_not(server):
 
     with NextHop(RCPT=rcpt) as hop:
         made = start(server, hop)
-        with Client(made.port) as client:
-            client.send("one", BOB, ALICE, CAROL)
+        with made.client() as client:
+            client.submit("one", BOB, ALICE, CAROL)
         wait_for(lambda: hop.to(SENDER), what="report")
         wait_for(made.empty, what="empty spool")
         (message,), (received,) = hop.to(ALICE), hop.to(SENDER)
@@ -120,8 +120,8 @@ def test_one_report_for_all_that_failed_and_for_none_that_did_not(server):
 def test_expiry_makes_a_report(server):
     with NextHop(RCPT=lambda line: "250 ok" if SENDER in line else "450 4.2.1 busy") as hop:
         made = start(server, hop, MAILMOAT_DELIVERY__EXPIRE="2")
-        with Client(made.port) as client:
-            client.send("one", ALICE)
+        with made.client() as client:
+            client.submit("one", ALICE)
         wait_for(lambda: hop.messages, what="report")
         wait_for(made.empty, what="empty spool")
         (received,) = hop.messages
@@ -137,8 +137,8 @@ def test_expiry_makes_a_report(server):
 def test_with_lookup_off_unknown_recipients_are_reported_later(server):
     with NextHop() as hop:
         made = start(server, hop, MAILMOAT_RECIPIENTS__LOOKUP="false")
-        with Client(made.port) as client:
-            client.send("one", ALICE, "nobody@example.test")
+        with made.client() as client:
+            client.submit("one", ALICE, "nobody@example.test")
         wait_for(lambda: len(hop.messages) == 2, what="message and report")
         wait_for(made.empty, what="empty spool")
         (message,), (received,) = hop.to(ALICE), hop.to(SENDER)
@@ -153,8 +153,8 @@ def test_with_lookup_off_unknown_recipients_are_reported_later(server):
 def test_a_null_reverse_path_never_makes_a_report(server):
     with NextHop(RCPT="550 5.1.1 no") as hop:
         made = start(server, hop, MAILMOAT_NDR__COPY_TO=BOB)
-        with Client(made.port) as client:
-            client.send("one", ALICE, sender="")
+        with made.client() as client:
+            client.submit("one", ALICE, sender="")
         wait_for(lambda: made.logged("report-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []
@@ -166,8 +166,8 @@ def test_a_null_reverse_path_never_makes_a_report(server):
 def test_switched_off_no_report_is_made_and_the_log_says_so(server):
     with NextHop(RCPT="550 5.1.1 no") as hop:
         made = start(server, hop, MAILMOAT_NDR__ENABLED="false")
-        with Client(made.port) as client:
-            client.send("one", ALICE)
+        with made.client() as client:
+            client.submit("one", ALICE)
         wait_for(made.empty, what="empty spool")
         wait_for(lambda: made.logged("report-suppressed"), what="log line")
         assert hop.messages == []
@@ -178,8 +178,8 @@ def test_switched_off_no_report_is_made_and_the_log_says_so(server):
 def test_a_copy_goes_to_whom_the_operator_named(server):
     with NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok") as hop:
         made = start(server, hop, MAILMOAT_NDR__COPY_TO="watch@example.test")
-        with Client(made.port) as client:
-            client.send("one", ALICE)
+        with made.client() as client:
+            client.submit("one", ALICE)
         wait_for(lambda: hop.messages, what="report")
         wait_for(made.empty, what="empty spool")
         (received,) = hop.messages
@@ -190,8 +190,8 @@ def test_a_copy_goes_to_whom_the_operator_named(server):
 def test_a_report_that_fails_is_dropped_and_the_log_says_so(server):
     with NextHop(RCPT="550 5.1.1 nobody is here") as hop:
         made = start(server, hop)
-        with Client(made.port) as client:
-            queue_id = client.send("one", ALICE).split()[2]
+        with made.client() as client:
+            queue_id = client.submit("one", ALICE).split()[2]
         wait_for(lambda: made.logged("report-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []

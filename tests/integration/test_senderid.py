@@ -12,8 +12,8 @@ from email import message_from_bytes
 from email.policy import SMTP
 
 import pytest
+from tests.doubles.name_server import NameServer
 from tests.integration.conftest import free_port
-from tests.nameserver import NameServer
 
 OUTSIDE = "198.51.100.4"
 

@@ -269,7 +269,7 @@ def test_five_hundred_held_sessions_cost_other_clients_nothing(server):
     held(mx, 500)
     client = mx.client()
     for number in range(100):
-        assert client.deliver(f"Subject: {number}\r\n\r\nx")[:3] == "250"
+        assert client.deliver(octets=b"Subject: %d\r\n\r\nx\r\n" % number)[:3] == "250"
     assert mx.metric("held_sessions") == 500, "all are still held when the messages are there"
     assert all(client.reply() == "550 5.1.1 User unknown" for client in waiting)
     held(mx, 0)

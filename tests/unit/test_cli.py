@@ -6,14 +6,13 @@ import json
 import os
 import re
 import select
-import socketserver
 import subprocess
 import sys
-import threading
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tests.doubles.next_hop import NextHop
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -360,35 +359,14 @@ def test_the_demo_leaves_edited_recipients_alone(tmp_path, monkeypatch):
     assert Path("var/recipients.txt").read_text() == "mine@example.test\n"
 
 
-class Peer(socketserver.StreamRequestHandler):
-    """Enough of a server to see what a newcomer's line sends."""
-
-    def handle(self):
-        self.say("220 peer")
-        for line in self.rfile:
-            self.server.lines.append(line)
-            verb = line[:4].upper()
-            self.say("354 go" if verb == b"DATA" else "550 5.1.1 no" if demo.UNKNOWN.encode() in line else "250 ok")
-            if verb == b"DATA":
-                while (line := self.rfile.readline()) not in {b".\r\n", b""}:
-                    self.server.lines.append(line)
-                self.say("250 ok")
-
-    def say(self, text):
-        self.wfile.write(f"{text}\r\n".encode())
-
-
 def test_what_the_demo_says_to_type_works():
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Peer) as peer:
-        peer.lines = []
-        peer.daemon_threads = True
-        threading.Thread(target=peer.serve_forever, daemon=True).start()
-        listen = f"127.0.0.1:{peer.server_address[1]}"
+    with NextHop(RCPT=lambda line: "550 5.1.1 no" if demo.UNKNOWN in line else "250 2.1.5 ok") as peer:
+        listen = f"127.0.0.1:{peer.port}"
         settings = load(demo.settings_file(), {"MAILMOAT_LISTEN": listen}, base=Path.cwd())
         send, probe = re.findall(r"^ +(python3 .*)$", demo.what_to_type(settings), re.MULTILINE)
         subprocess.run(["sh", "-c", send], check=True, timeout=30)
         probed = subprocess.run(["sh", "-c", probe], check=True, timeout=30, capture_output=True, text=True)
-        peer.shutdown()
-    assert b"Subject: hello\r\n" in peer.lines
-    assert b"It works.\r\n" in peer.lines
+    (sent,) = peer.messages
+    assert b"\r\nSubject: hello\r\n" in sent.content
+    assert sent.content.endswith(b"It works.\r\n")
     assert re.match(r"\(550, b'5.1.1 no'\) \d\.\d s", probed.stdout)

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 from typer.testing import CliRunner
 
 from mailmoat.cli import application

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import threading
 
 import pytest
 from loadtest import processes, report, run
 from loadtest.compare import __main__ as compare
 from loadtest.compare import aims, document
 from loadtest.compare.sender import Replies
+from loadtest.content import stuffed
 from loadtest.processes import Tree, Trouble
-from loadtest.wire import Refused, Wire, stuffed
 
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
 
@@ -115,27 +113,6 @@ def test_replies_are_whole_however_they_arrive():
     for cut in range(len(octets) + 1):
         replies = Replies()
         assert replies.feed(octets[:cut]) + replies.feed(octets[cut:]) == [b"250", b"550", b"354"]
-
-
-def test_the_wire_reads_replies_and_tells_refusals():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve():
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(b"220-a\r\n220 ")
-                connection.sendall(b"b\r\n")
-                connection.recv(100)
-                connection.sendall(b"550 5.1.1 Unknown\r\n")
-
-        threading.Thread(target=serve, daemon=True).start()
-        wire = Wire("127.0.0.1", listener.getsockname()[1])
-        assert wire.reply() == (220, b"220-a\r\n220 b\r\n")
-        with pytest.raises(Refused, match=r"5\.1\.1"):
-            wire.expect(b"RCPT\r\n", 250)
-        with pytest.raises(ConnectionResetError):
-            wire.reply()
-        wire.close()
 
 
 def test_a_message_ends_once_and_is_as_large_as_asked():

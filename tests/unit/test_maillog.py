@@ -185,12 +185,11 @@ def test_no_line_is_longer_than_a_pipe_takes_at_once(tmp_path, monkeypatch, form
             session="s",
             client="c",
             duration=1,
-            transactions=[Transaction(letter * 300, [(address, 250) for address in recipients]) for _ in range(50)],
+            transactions=[Transaction(letter * 300, [(address, 250) for address in recipients[:100]])] * 50,
             refusals=[letter * 512] * 4,
         )
-        maillog.event(
-            "odd", **{letter * 5000: [[[letter * 900] * 50] * 50] * 50, "k": {letter * n: n for n in range(200)}}
-        )
+        for deep in ([[[letter * 900] * 50] * 3] * 3, [[[letter * 900] * 3] * 3] * 50, [[[letter] * 50] * 20] * 20):
+            maillog.event("odd", **{letter * 5000: deep, "k": {letter * n: n for n in range(200)}})
         maillog.delivery_attempt(
             queue_id="q",
             attempt=1,

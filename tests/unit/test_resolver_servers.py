@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 import uvloop
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 
 from mailmoat import clock
 from mailmoat.metrics import (

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import uvloop
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
 
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget, Failed, Failure, Found, single_flight

@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
-from tests.fakeresolver import FakeResolver
-from tests.nameserver import NameServer
+from tests.doubles.name_server import NameServer
+from tests.doubles.resolver import FakeResolver
 from typer.testing import CliRunner
 
 from mailmoat.cli import application
