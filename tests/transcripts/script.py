@@ -51,6 +51,7 @@ class Transcript:
     peer: str = "192.0.2.1"
     proxy: bool = False
     others: int = 0
+    names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -76,6 +77,8 @@ def read(text):
             transcript.agents.append((stage, only, does))
         elif word == "known":
             transcript.known += octets(rest).decode().split()
+        elif word == "dns":
+            transcript.names.append(rest)
         elif word == "peer":
             transcript.peer = rest
         elif word == "others":
@@ -87,6 +90,17 @@ def read(text):
         else:
             raise TranscriptError(f"line {number}: {line}")
     return transcript
+
+
+def publish(resolver, line):
+    """What a line about the domain name system says to the resolver."""
+    name, kind, value = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
+    if kind == "takes":
+        resolver.set(name, delay=float(value.rstrip("s")))
+    elif kind == "fails":
+        resolver.set(name, fault="servfail")
+    else:
+        resolver.add(name, kind, value)
 
 
 class Player:
@@ -107,6 +121,8 @@ class Player:
             proxy=transcript.proxy,
             others=transcript.others,
         )
+        for line in transcript.names:
+            publish(world.resolver, line)
         self._base_ms = world.loop.now_ms
         with world.running():
             self._collect()

@@ -3,6 +3,8 @@
     # A comment.
     config tarpit.time=5            a setting, by its name in `mailmoat settings`; before the dialogue begins
     known carol@example.test        one more address the directory has (always: alice, bob, localuser)
+    dns a.test TXT v=spf1 -all      one more record that the name servers have; `dns a.test fails` (SERVFAIL, with all below it) and
+                                    `dns a.test takes 2s` (for each question) say how they answer
     peer 198.51.100.7               the client's address (else 192.0.2.1)
     proxy                           the listener expects a PROXY header
     others 3                        as many connections of the same client are open already

@@ -1,15 +1,13 @@
 """A whole mailmoat connection in memory and in virtual time: the real Connection, Receiver, pipeline, agents, session machine and wheel.
 
 What is not real: the loop (time stands still until it is told to pass), the transport (a peer that may stop reading or vanish),
-the store (a disk that answers when it is told to) and the directory (a set). Every reply is held to the laws of the standard
+the store (a disk that answers when it is told to), the directory (a set) and the name servers (a table). Every reply is held to the laws of the standard
 that hold for all: its form and length (RFC 5321 4.2, 4.5.3.1.5), ASCII (RFC 6531 3.7.4.2), the class of its enhanced status code
 (RFC 2034 4).
 """
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import itertools
 import re
 import types
@@ -17,88 +15,27 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from unittest import mock
 
+from tests.doubles.loop import START_MS, VirtualLoop
+from tests.doubles.resolver import FakeResolver
+
 from mailmoat import clock, maillog
 from mailmoat._native import Address, address_key
 from mailmoat.directory.directory import Answer
+from mailmoat.mailauth.spf.checker import Evaluator
 from mailmoat.metrics import AGENT_ERRORS, CONNECTIONS, HELD_SESSIONS, Metrics, share
 from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents
+from mailmoat.policy.registry import agents, sender_agents
 from mailmoat.receive.connection import Connection
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.runtime.timers import Timers
 
-START_MS = 1_000_000
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
 REPLY = re.compile(rb"[2-5][0-9]{2}[ -][\t\x20-\x7e]*\r\n")
 ENHANCED = re.compile(r"([245])(?:[0-9]{2})[ -]([0-9])\.[0-9]{1,3}\.[0-9]{1,3} ")
-
-
-class Loop(asyncio.AbstractEventLoop):
-    """Runs what is ready; timers when `advance` passes them."""
-
-    def __init__(self):
-        self.now_ms = START_MS
-        self.faults = []
-        self.wakes = 0
-        self._ready = []
-        self._timers = []
-        self._number = itertools.count()
-
-    def time(self):
-        return self.now_ms / 1000
-
-    def get_debug(self):
-        return False
-
-    def call_soon(self, callback, *args, context=None):
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
-
-    def call_later(self, delay, callback, *args, context=None):
-        at_ms = self.now_ms + round(delay * 1000)
-        handle = asyncio.TimerHandle(at_ms / 1000, callback, args, self, context)
-        heapq.heappush(self._timers, (at_ms, next(self._number), handle))
-        return handle
-
-    def call_exception_handler(self, context):
-        self.faults.append(context)
-
-    def create_future(self):
-        return asyncio.Future(loop=self)
-
-    def create_task(self, coroutine, **_):
-        return asyncio.Task(coroutine, loop=self)
-
-    def _timer_handle_cancelled(self, handle):
-        """It is skipped when its time comes."""
-
-    def settle(self):
-        """Run all that is ready now."""
-        asyncio._set_running_loop(self)
-        try:
-            while self._ready or (self._timers and self._timers[0][0] <= self.now_ms):
-                ready, self._ready = self._ready, []
-                while self._timers and self._timers[0][0] <= self.now_ms:
-                    ready.append(heapq.heappop(self._timers)[2])
-                for handle in ready:
-                    if not handle.cancelled():
-                        handle._run()
-        finally:
-            asyncio._set_running_loop(None)
-
-    def advance(self, to_ms):
-        """Let time pass, stopping at each timer."""
-        self.settle()
-        while self._timers and self._timers[0][0] <= to_ms:
-            self.now_ms = max(self.now_ms, self._timers[0][0])
-            self.wakes += 1
-            self.settle()
-        self.now_ms = max(self.now_ms, to_ms)
 
 
 class Transport:
@@ -294,12 +231,13 @@ class World:
     def __init__(
         self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0, most=1000
     ):
-        self.loop = loop = Loop()
+        self.loop = loop = VirtualLoop()
         self.said = []
         self.said_at = ""
         self.log = []
         self.messages = []
         self.directory = Known(known)
+        self.resolver = FakeResolver(silence=settings.dns.lifetime)
         self.store = Store(loop, loose_dir, self._kept)
         self.shared = share(1, sources=64)
         metrics = Metrics(self.shared, 0)
@@ -321,7 +259,9 @@ class World:
         with self.running():
             self.timers = Timers(loop, self.faults.append)
             self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), metrics)
-            listed = (*agents(settings, self.directory), *(scripted(loop, *line) for line in agent_lines))
+            evaluator = Evaluator(self.resolver, void_lookups=settings.senderid.void_lookups)
+            senders = sender_agents(settings, evaluator, metrics.add) if settings.senderid.enabled else ()
+            listed = (*agents(settings, self.directory, senders), *(scripted(loop, *line) for line in agent_lines))
             self.receiver = Receiver(
                 loop=loop,
                 settings=settings,
