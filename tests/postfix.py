@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.integration.conftest import answers, find_peer, wait_for
+from tests.integration.conftest import answers, wait_for
+from tests.needs import find_peer
 
 SERVICES = """
 postlog unix-dgram n - n - 1 postlogd

@@ -5,7 +5,6 @@ one fails too.
 """
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -14,7 +13,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.needs import need_module
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "mailmoat"
@@ -96,36 +95,31 @@ def run(*command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def needs(module):
-    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"install {module}")
-
-
-@needs("importlinter")
 def test_dependencies_point_one_way():
+    need_module("importlinter")
     run(
         "-c",
         "import sys; from importlinter.cli import lint_imports_command as lint; sys.argv = ['lint-imports']; lint()",
     )
 
 
-@needs("ruff")
 def test_ruff_is_clean():
+    need_module("ruff")
     run("-m", "ruff", "check", "--quiet", "--output-format", "concise")
 
 
-@needs("ruff")
 def test_ruff_would_format_nothing():
+    need_module("ruff")
     run("-m", "ruff", "format", "--check", "--output-format", "concise")
 
 
-@needs("mypy")
 def test_mypy_is_clean():
+    need_module("mypy")
     run("-m", "mypy")
 
 
-@needs("mypy")
 def test_the_boundary_is_typed_as_it_is_built():
-    pytest.importorskip("mailmoat._native", reason="build the extension")
+    need_module("mypy")
     run("-m", "mypy.stubtest", "mailmoat._native", "--mypy-config-file", "pyproject.toml", "--ignore-missing-stub")
 
 

@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 from loadtest import micro
 from loadtest.report import ratios
-from tests.integration.conftest import find_peer
+from tests.needs import find_peer
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from tests.integration.conftest import wait_for
 
 row = pytest.mark.row
 
@@ -200,9 +201,7 @@ def test_edge_04_sessions_of_one_address(tight):
     crowd[0].ask("QUIT")
     assert crowd[0].closed()
     crowd[0].close()
-    deadline = time.monotonic() + 5
-    while tight.proxied("198.51.100.4").reply().code != 220:
-        assert time.monotonic() < deadline
+    wait_for(lambda: tight.proxied("198.51.100.4").reply().code == 220, what="room for the address")
 
 
 def flood(wire, octets: bytes, most: int) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tests.doubles.client import Client, UnexpectedReplyError
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import answers, find_peer, free_port, wait_for
+from tests.integration.conftest import answers, free_port, wait_for
+from tests.needs import find_peer
 
 CONTENT = b"Message-ID: <one@client.test>\r\n\r\nbody\r\n.\r\n..two\r\ncaf\xc3\xa9\r\n"
 ENVELOPE = ("MAIL FROM:<s@client.test>", "RCPT TO:<a@hop.test>", "RCPT TO:<b@hop.test>")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.name_server import NameServer
-from tests.integration.conftest import missing
+from tests.needs import missing
 
 from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
 from mailmoat.resolver import Budget

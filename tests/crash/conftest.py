@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import missing, server
+from tests.integration.conftest import server
+from tests.needs import missing
 
 __all__ = ["server"]
 
@@ -38,7 +39,7 @@ def _mounted(path: Path, size: str):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path]
     mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode:
-        missing(f"root and mount, for a small disk: {mounted.stderr.decode().strip()}")
+        missing(f"run as root, who may mount a small disk: {mounted.stderr.decode().strip()}")
     try:
         yield path
     finally:

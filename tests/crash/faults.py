@@ -1,14 +1,13 @@
-"""Faults put into a running process, and what it uses."""
+"""Faults put into a running process."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Self
 
-from tests.integration.conftest import find_peer, missing, wait_for
+from tests.integration.conftest import wait_for
+from tests.needs import find_peer, missing
 
 
 class Injection:
@@ -63,16 +62,3 @@ def _traced(pid: int) -> bool:
 
 def _exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
-
-
-def processor_seconds(pid: int) -> float:
-    """What the process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def does_not_spin(pid: int, seconds: float = 0.5) -> None:
-    """Nobody asks for anything: the process must rest."""
-    before = processor_seconds(pid)
-    time.sleep(seconds)
-    assert processor_seconds(pid) - before < seconds * 0.5

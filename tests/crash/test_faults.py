@@ -21,11 +21,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.crash.faults import Injection, does_not_spin
+from tests.crash.faults import Injection
 from tests.doubles.next_hop import NextHop
 from tests.doubles.senders import LARGE, Senders
 from tests.integration.conftest import Server, wait_for
 from tests.integration.test_budgets import BODY, Flood
+from tests.processes import assert_rests
 
 from mailmoat import _native, clock
 from mailmoat.delivery.queue import Scheduler
@@ -113,7 +114,7 @@ def test_failing_system_calls(running, hop, calls, fault, refuses):
         else:
             wait_for(lambda: len(senders.acknowledged) + len(senders.refused) + senders.lost > 60, what="commands")
         senders.stop()
-        does_not_spin(pid)
+        assert_rests(pid)
     senders.start()
     senders.more(20)
     all_arrive(senders, hop)
@@ -150,7 +151,7 @@ def test_files_that_cannot_grow(running, hop):
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
     wait_for(lambda: len(senders.refused) > 3, what="4yz")
     senders.stop()
-    does_not_spin(pid)
+    assert_rests(pid)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     senders.start()
     senders.more(20)
@@ -165,7 +166,7 @@ def test_full_disk(running, hop, disk):
     wait_for(lambda: len(senders.refused) > 5, what="452")
     senders.stop()
     assert {reply.code for reply in senders.refused} == {452}
-    does_not_spin(worker(server))
+    assert_rests(worker(server))
     hop.rules["greeting"] = READY
     all_arrive(senders, hop, 60)
     senders.send(5)
@@ -354,7 +355,7 @@ def test_damaged_partitions(running, hop, tmp_path):
     wait_for(settled, 400 if SOAK else 60, f"partition served or set aside for each, seed {seed}")
     assert worker(server) == pid, seed
     assert not events(server, "process-restart"), seed
-    does_not_spin(pid)
+    assert_rests(pid)
 
 
 # --- limits of the process ---
@@ -372,7 +373,7 @@ def test_more_clients_than_descriptors(running, hop):
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(60)]
         wait_for(lambda: any(map(greeted, clients)), what="greeting")
-        does_not_spin(pid, 1.5)
+        assert_rests(pid)
         waiting = [client for client in clients if not greeted(client)]
         assert len(waiting) < 35  # 60 clients, 34 places; idle ones make way for others, one a second and more
         assert events(server, "accept-paused")
@@ -404,7 +405,7 @@ def test_descriptors_exhausted(running, hop):
             lambda: len(senders.acknowledged) > before or senders.lost or len(senders.refused) > 3, what="going on"
         )
         senders.stop()
-        does_not_spin(pid, 1.0)
+        assert_rests(pid)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     senders.start()
     senders.more(20)
@@ -535,4 +536,4 @@ def test_next_hop_that_misbehaves_at_every_stage(running, hop):
     # Twice only where the next hop had all of it and did not say so in time (RFC 1047).
     assert sum(count - 1 for count in hop.ids().values()) <= len(acts)
     assert worker(server) == pid
-    does_not_spin(pid)
+    assert_rests(pid)

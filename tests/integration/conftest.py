@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,18 +11,12 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from tests.doubles.client import PATIENCE, Client
 
 import mailmoat
 from mailmoat import _native
-
-PEERS_DIRECTORY = Path(__file__).parents[2] / "target" / "peers"
-"""Where `.ci/run` unpacks peers that cannot be installed beside the others."""
-PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks", "strace": "strace"}
-UNPACKED = {"exim4": "exim4-daemon-light"}
 
 
 def free_port() -> int:
@@ -211,25 +204,3 @@ def server(tmp_path, request):
     yield make
     ended = [made.exited() or made.stop() == 0 for made in started]
     assert all(ended), [made.log.read_text() for made in started]
-
-
-def missing(reason: str) -> NoReturn:
-    """What the test needs is not here: it is skipped with the reason, and fails where none may skip."""
-    if os.environ.get("MAILMOAT_TEST_REQUIRE_PEERS") == "1":
-        pytest.fail(f"required here: {reason}")
-    pytest.skip(reason)
-
-
-def find_peer(name: str) -> str:
-    """The path of a real peer; skips naming what to install."""
-    elsewhere = ("/usr/sbin", "/usr/lib/postfix/sbin", "/usr/libexec/postfix", str(PEERS_DIRECTORY / "usr/sbin"))
-    path = shutil.which(name) or shutil.which(name, path=":".join(elsewhere))
-    if path is None and name in UNPACKED:
-        missing(f"unpack {UNPACKED[name]} below target/peers, as .ci/run does")
-    return path or missing(f"install {PEERS.get(name, name)}")
-
-
-@pytest.fixture
-def peer():
-    """`peer("smtp-sink")` is `find_peer`."""
-    return find_peer

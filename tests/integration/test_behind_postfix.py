@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from tests import namespace
 from tests.doubles.client import Client
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import missing, wait_for
+from tests.integration.conftest import wait_for
+from tests.namespace import alone
 from tests.postfix import Postfix
 
 MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"
@@ -64,16 +64,6 @@ def behind(main=None):
         with Postfix(Path(directory), ours + (lines if main is None else main), service) as postfix:
             postfix.wait(PORT)
             yield postfix, leaving
-
-
-@contextmanager
-def alone():
-    """In here nothing can leave this machine."""
-    try:
-        with namespace.alone():
-            yield
-    except PermissionError:
-        missing("a network namespace of its own: run as root")
 
 
 def offer(client: Client, sender: str, recipients: list[str]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.doubles.client import Client
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import answers, free_port, missing, wait_for
+from tests.integration.conftest import answers, free_port, wait_for
+from tests.needs import missing
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 MANY = 20_000 if SOAK else 2_000
@@ -339,7 +340,7 @@ def postfix(peer, running):
     """A Postfix of its own, on a port of its own: its port and alice's Maildir."""
     program = peer("postfix")
     if os.geteuid() != 0:
-        missing("a Postfix, which only root can start")
+        missing("run as root, who alone can start Postfix")
     # Not below pytest's directory: that is closed to Postfix's own account.
     temporary = tempfile.TemporaryDirectory(prefix="postfix-")
     directory = Path(temporary.name)

@@ -18,7 +18,7 @@ from tests.integration.conftest import Server, free_port, wait_for
 from mailmoat.settings import load
 from mailmoat.supervisor import instance, preflight
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+ROOT = pytest.mark.usefixtures("root")
 
 
 def reasons(made: Server) -> list[str]:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import find_peer
+from tests.needs import find_peer
 from tests.receiving import accept, config
 
 from mailmoat import clock

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests import namespace
-from tests.integration.conftest import PEERS_DIRECTORY, missing
+from tests.namespace import alone as network_of_its_own
+from tests.needs import PEERS_DIRECTORY
 
 ALICE = "alice@example.test"
 MESSAGES = 200
@@ -50,11 +50,8 @@ begin retry
 
 @pytest.fixture
 def alone():
-    try:
-        with namespace.alone():
-            yield
-    except PermissionError:
-        missing("a network namespace of its own: run as root")
+    with network_of_its_own():
+        yield
 
 
 class Exim:

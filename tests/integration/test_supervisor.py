@@ -469,7 +469,7 @@ def test_sigterm_during_a_reload(directory: Path) -> None:
 # --- root ---
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.usefixtures("root")
 def test_root_is_dropped_after_binding(directory: Path) -> None:
     port = free_port(600)
     with serving(directory, user="nobody", listen=f"127.0.0.1:{port}") as server:

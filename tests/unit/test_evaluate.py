@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+from time import process_time
 
 import pytest
 from tests.unit.zones import Zones
@@ -469,14 +470,22 @@ HOSTILE = {
 }
 
 
+def cost(zones: Zones) -> float:
+    """Processor time of a check, the least of three."""
+
+    def once() -> float:
+        begun = process_time()
+        ask(zones)
+        return process_time() - begun
+
+    return min(once() for _ in range(3))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_record_costs_little_and_ends_clearly(name):
-    from time import process_time
-
     zones, status, problem = HOSTILE[name]
-    begun = process_time()
     result = ask(zones)
-    assert process_time() - begun < 0.5
+    assert cost(zones) < 500 * cost(of_terms("ip4:192.0.2.1", "-all")), "beside a plain record"
     assert result.status is status
     assert problem is None or result.problem == problem
     assert len(result.problem) <= 1000

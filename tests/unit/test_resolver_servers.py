@@ -170,9 +170,8 @@ def test_a_failure_is_kept_a_second(server, monkeypatch):
     uvloop.run(whole())
 
 
+@pytest.mark.usefixtures("ipv6")
 def test_a_server_on_ipv6(run):
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
     with NameServer(ZONE, host="::1") as server:
         server.set("example.test", fault="truncate")
         assert once(run, server)[0] == FOUND

@@ -216,7 +216,7 @@ def test_listing_pages_through_a_long_queue(spool: str) -> None:
     assert [queue_id for queue_id, *_ in partition.schedule()] == ids
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changing owners needs root")
+@pytest.mark.usefixtures("root")
 def test_listing_as_root_leaves_no_file_of_root_behind(spool: str) -> None:
     code = (
         "import os, select, sys; from mailmoat._native import Message, Partition; os.setuid(65534)\n"
