@@ -1,6 +1,6 @@
 //! Every kept input of every fuzz target, and a few thousand random ones, in the ordinary test run.
 //!
-//! `corpus/TARGET/` holds a few seeds and, named by what they broke, the inputs of faults that are mended.
+//! `corpus/TARGET/` holds a few seeds and, named by what they broke, the inputs of faults that are fixed.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 

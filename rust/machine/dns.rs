@@ -2,7 +2,7 @@
 //!
 //! Promises: total, and bounded whatever the octets are. Every record is stepped over once; only those of the asked type and
 //! the CNAMEs that lead to them are looked into. Names are what costs: all labels and compression pointers that are followed
-//! for one message are counted together, and a message that wants more than `WORK` of them is not read.
+//! for one message are counted together, and a message that needs more than `WORK` of them is not read.
 //!
 //! Of records that are names the first `MOST_NAMES` are taken: who checks a sender looks at ten (RFC 7208 4.6.4). Of others all
 //! are, since a record is chosen from the whole set (RFC 7208 4.5); beyond `MOST_RECORDS` the message is not read.
@@ -74,7 +74,7 @@ pub fn read(octets: &[u8]) -> Answer {
     Reader::new(octets).read().unwrap_or(Answer::Unreadable)
 }
 
-/// A record as it lies in the message.
+/// A record as it is in the message.
 struct Entry {
     owner: usize,
     kind: u16,
@@ -84,7 +84,7 @@ struct Entry {
     end: usize,
 }
 
-/// What lies in a message besides records that were not asked for.
+/// What is in a message besides records that were not asked for.
 struct Sections {
     rcode: u16,
     kind: u16,

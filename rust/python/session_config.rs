@@ -62,7 +62,7 @@ impl SessionConfig {
             "accept" => NulInHeader::Accept,
             other => return Err(PyValueError::new_err(format!("nul_in_header is refuse or accept, not {other:?}"))),
         };
-        // Where the disk cannot be asked, writing itself will tell.
+        // Where the disk cannot be asked, a failed write says that it is full.
         let budget = Arc::new(Budget::new(content_memory, Disk::of(incoming_dir.clone()).ok(), workers));
         let storage = Arc::new(ContentStorage::new(memory_content, Arc::clone(&budget), incoming_dir));
         let config = Config {

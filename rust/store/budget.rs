@@ -98,7 +98,7 @@ impl Budget {
         if self.written.load(Relaxed).saturating_add(octets) < LOOK && fits() {
             return true;
         }
-        // When the disk cannot be asked, writing itself will tell.
+        // When the disk cannot be asked, a failed write says that it is full.
         self.room.store(disk.free().map_or(u64::MAX, |free| free.saturating_sub(2 * disk.reserve)), Relaxed);
         self.written.store(0, Relaxed);
         fits()

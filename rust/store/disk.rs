@@ -29,7 +29,7 @@ impl Disk {
         Ok(Self { path, total, reserve: (total / 16).min(64 * MIB) })
     }
 
-    /// Octets free now; None when the disk cannot be asked: then writing itself will tell.
+    /// Octets free now; None when the disk cannot be asked: then a failed write says that it is full.
     pub fn free(&self) -> Option<u64> {
         let disk = statvfs(&self.path).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))

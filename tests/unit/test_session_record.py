@@ -14,7 +14,7 @@ from mailmoat.receive.session_log import SessionRecord
 def session(number, reverse_path="s@remote.tld"):
     """What the record asks of a session machine."""
     return types.SimpleNamespace(
-        transactions=number, reverse_path=reverse_path, end=(221, "221"), hello="c", replies=[0] * 6, refusals=[],
+        transactions=number, reverse_path=reverse_path, end=types.SimpleNamespace(code=221, text="221"), helo_name="c", replies=[0] * 6, refusals=[],
         refusals_left_out=0, commands=1, messages=0, holds=0, held=0,
     )  # fmt: skip
 

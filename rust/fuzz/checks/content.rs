@@ -113,7 +113,7 @@ fn model(rules: &ContentRules, stream: &[u8]) -> Option<(usize, Kept)> {
     }
     let fields = fields(&kept);
     fault.extend((rules.message_size > 0 && kept.len() as u64 > rules.message_size).then_some(Fault::TooLarge));
-    // Told only where nothing before it in the list is wrong, for the octets on their own are not kept here.
+    // Found only where nothing before it in the list is wrong, for the octets on their own are not kept here.
     let read = if kept[fields..].starts_with(b"\r\n") { fields + 2 } else { fields };
     fault.extend((rules.header_size > 0 && read > rules.header_size).then_some(Fault::HeaderTooLarge));
     let nul = kept[..fields].contains(&0) || place_of_colon(&kept[fields..]) == Some(&0);
@@ -137,7 +137,7 @@ fn fields(content: &[u8]) -> usize {
     at
 }
 
-/// What stands after a name and its blanks.
+/// What follows a name and its blanks.
 fn place_of_colon(line: &[u8]) -> Option<&u8> {
     let name = line.iter().take_while(|octet| octet.is_ascii_graphic() && **octet != b':').count();
     let blanks = line[name..].iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();

@@ -1,4 +1,4 @@
-//! Fields stand in their order in the header section and hold what was between their names; the firewall takes out whole lines
+//! Fields are in their order in the header section and hold what was between their names; the firewall takes out whole lines
 //! and nothing else, and leaves no Authentication-Results that could be taken for ours; who is responsible is one mailbox that reads back, whatever other fields there are.
 
 use mailmoat_native::machine::message::address::{Address, Limits};

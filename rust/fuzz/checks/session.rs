@@ -1,4 +1,4 @@
-//! A stream leads to the same steps, replies and messages whole, by octet, cut anywhere, or while an answer is owed; what a
+//! A stream leads to the same steps, replies and messages whole, by octet, cut anywhere, or while an answer is awaited; what a
 //! session keeps is bounded; every reply is a line.
 
 use std::fs;

@@ -2,7 +2,7 @@
 //!
 //! Promises: two spellings of one mailbox give one `Address`, whether they come from the wire or from a configuration table;
 //! the domain of an `Address` is what follows the last unquoted `@` and nothing else; every value renders to text that parses
-//! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part, though `may_route` tells
+//! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part, though `may_route` says
 //! which of them mean something to others. Linear in the input. Never panics, never looks anything up, never knows which domains are ours.
 //! Bad input is an `AddressError`.
 //! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
@@ -52,7 +52,7 @@ impl Hash for Address {
 }
 
 impl Address {
-    /// Parses a mailbox as it stands in a configuration table or inside angle brackets; a source route is dropped.
+    /// Parses a mailbox as it is in a configuration table or inside angle brackets; a source route is dropped.
     pub fn parse(input: &[u8], limits: &Limits) -> Result<Self, AddressError> {
         match Self::read(input, limits)? {
             (address, []) => Ok(address),
@@ -146,7 +146,7 @@ impl Address {
         })
     }
 
-    /// Octets of the rendered form, in quotes where the standard wants them.
+    /// Octets of the rendered form, in quotes where the standard needs them.
     fn octets(&self) -> usize {
         local_octets(&self.local) + if self.domain.is_empty() { 0 } else { 1 + self.domain.len() }
     }
@@ -167,7 +167,7 @@ impl Display for Address {
     }
 }
 
-/// What stands after `MAIL FROM:` or `RCPT TO:`.
+/// What follows `MAIL FROM:` or `RCPT TO:`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Path {
     /// `<>`

@@ -7,7 +7,7 @@ use super::header::{Field, split};
 use super::token::{Tokens, is_blank};
 
 /// What only this host and those inside may say in a header section: fields of certain names, and `Authentication-Results`
-/// under this host's name or under none that can be told from it (RFC 8601 5). A value; [`Firewall::clean`] takes such fields out.
+/// under this host's name or one that a reader could take for it (RFC 8601 5). A value; [`Firewall::clean`] takes such fields out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firewall {
     authserv_id: String,
@@ -22,7 +22,7 @@ impl Firewall {
         Self { authserv_id: canonical_id(authserv_id.as_bytes()), prefixes }
     }
 
-    /// A content, or its header section, without the fields that are not the sender's to set; all else as it stands.
+    /// A content, or its header section, without the fields that are not the sender's to set; all else as it is.
     pub fn clean(&self, octets: Vec<u8>) -> Vec<u8> {
         let (lines, body) = split(&octets);
         let removed: usize = lines.clone().filter(|line| self.stops(line)).map(<[u8]>::len).sum();

@@ -1,7 +1,7 @@
 //! The header section of a content: its fields in order, from the first octet to the end that `section` finds
 //! (RFC 5322 2.1, 2.2).
 //!
-//! Total and linear: whatever stands there, a field is what begins with a name and a colon at the start of a line and goes on
+//! Total and linear: whatever the octets, a field is what begins with a name and a colon at the start of a line and goes on
 //! over lines that begin with white space. A line that is neither ends the section, as in every content that `section` has
 //! separated: what follows is body.
 
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::machine::message::section::Section;
 use crate::machine::message::token::{Tokens, Unended};
 
-/// One header field as it stands.
+/// One header field as it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
     /// Name without the colon.
@@ -86,7 +86,7 @@ pub fn received_sources(header: &[u8]) -> Vec<Option<IpAddr>> {
     fields(header).filter(|field| field.is("Received")).map(|field| source(field.value).ok().flatten()).collect()
 }
 
-/// The client's address in a `Received` field: the last one that a comment of the `from` clause holds, for what stands before
+/// The client's address in a `Received` field: the last one that a comment of the `from` clause holds, for what is before
 /// it the client may have chosen; without such a comment, the name of the client if that is a literal.
 fn source(value: &[u8]) -> Result<Option<IpAddr>, Unended> {
     let mut tokens = Tokens::new(value);

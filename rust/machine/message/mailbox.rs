@@ -40,12 +40,12 @@ impl From<Unended> for Malformed {
     }
 }
 
-/// The mailboxes of a field's value, folded as it stands.
+/// The mailboxes of a field's value, folded as it is.
 pub fn mailboxes(value: &[u8]) -> Mailboxes<'_> {
     Mailboxes { tokens: Tokens::new(value), in_group: false, ended: false }
 }
 
-/// The one mailbox of a value that is no list by the grammar, as programs that show messages read it: whatever stands in the
+/// The one mailbox of a value that is no list by the grammar, as programs that show messages read it: whatever is in the
 /// display name without quotes (brackets, colons, odd octets), the address is the only thing in angle brackets, at the end.
 /// None where another reading is possible: a comma, a semicolon, an `@` or another angle bracket outside of quotes and comments.
 pub fn lone_mailbox(value: &[u8]) -> Option<Address> {
@@ -208,7 +208,7 @@ impl Mailboxes<'_> {
         Address::parse(&text, &LIMITS).map_err(Malformed::Address)
     }
 
-    /// A domain or a literal without the blanks and comments that may stand inside (RFC 5322 3.4.1, 4.4).
+    /// A domain or a literal without the blanks and comments that may be inside (RFC 5322 3.4.1, 4.4).
     fn domain(&mut self) -> Result<Vec<u8>, Malformed> {
         let mut domain = Vec::new();
         if self.tokens.skip_blanks()? == Some(b'[') {

@@ -1,7 +1,7 @@
 //! The purported responsible address of a message: who says to have brought it here last (RFC 4407 2).
 //!
 //! Promises: the steps of the standard and nothing besides, in one pass over the header section; total and linear. Never looks
-//! at the envelope: what stands in when there is no such field is policy's.
+//! at the envelope: what is used when there is no such field is policy's.
 
 use crate::machine::message::address::Address;
 use crate::machine::message::header::{Field, fields};
@@ -43,7 +43,7 @@ impl<'a> Seen<'a> {
 pub fn responsible_address(head: &[u8]) -> Responsible {
     let (mut resent_sender, mut resent_from) = (Seen::default(), Seen::default());
     let (mut sender, mut from) = (Seen::default(), Seen::default());
-    // A trace field stands below a Resent-From: what is below belongs to an older block.
+    // A trace field is below a Resent-From: what is below belongs to an older block.
     let (mut block_ended, mut of_older_block) = (false, false);
     // "Fields that contain only white space are treated as if they were not present."
     for field in fields(head).filter(|field| !field.value.trim_ascii().is_empty()) {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     /// `Found` as `field: address`, `Lenient` as `field ~ address`, `IllFormed` as `field?`, `Absent` as nothing.
-    fn told(head: &[u8]) -> String {
+    fn read(head: &[u8]) -> String {
         match responsible_address(head) {
             Responsible::Found(field, address) => format!("{field}: {address}"),
             Responsible::Lenient(field, address) => format!("{field} ~ {address}"),
@@ -96,7 +96,7 @@ mod tests {
 
     fn check(table: &[(&[&str], &str)]) {
         for (lines, expected) in table {
-            assert_eq!(told((lines.join("\r\n") + "\r\n").as_bytes()), *expected, "{lines:?}");
+            assert_eq!(read((lines.join("\r\n") + "\r\n").as_bytes()), *expected, "{lines:?}");
         }
     }
 
@@ -196,20 +196,20 @@ mod tests {
             (&["Resent-From: a@f, b@f", "From: a@f"], "Resent-From?"),
             (&["Resent-Sender: x", "Resent-From: a@f"], "Resent-Sender?"),
         ]);
-        assert_eq!(told(b"From: J\xfcrgen <a@f>\r\n"), "From: a@f");
-        assert_eq!(told(b"From: a@\xfc.example\r\n"), "From?");
-        assert_eq!(told(b"From: \xfc@f\r\n"), "From?");
+        assert_eq!(read(b"From: J\xfcrgen <a@f>\r\n"), "From: a@f");
+        assert_eq!(read(b"From: a@\xfc.example\r\n"), "From?");
+        assert_eq!(read(b"From: \xfc@f\r\n"), "From?");
     }
 
     #[test]
     fn the_header_section_ends_where_that_of_the_message_ends() {
-        assert_eq!(told(b"Subject: x\r\n\r\nFrom: a@f\r\n"), "");
-        assert_eq!(told(b"\r\nFrom: a@f\r\n"), "");
+        assert_eq!(read(b"Subject: x\r\n\r\nFrom: a@f\r\n"), "");
+        assert_eq!(read(b"\r\nFrom: a@f\r\n"), "");
         // Before a line that is no field the message gets an empty line.
-        assert_eq!(told(b"From x Thu Jan 1 00:00:00 1970\r\nFrom: a@f\r\n\r\n"), "From: a@f");
-        assert_eq!(told(b"garbage\r\n folded\r\nFrom: a@f\r\n\r\n"), "");
-        assert_eq!(told(b" folded\r\nFrom: a@f\r\n\r\n"), "");
-        assert_eq!(told(b"From: a@f\r\ngarbage\r\nSender: b@f\r\n\r\n"), "From: a@f");
+        assert_eq!(read(b"From x Thu Jan 1 00:00:00 1970\r\nFrom: a@f\r\n\r\n"), "From: a@f");
+        assert_eq!(read(b"garbage\r\n folded\r\nFrom: a@f\r\n\r\n"), "");
+        assert_eq!(read(b" folded\r\nFrom: a@f\r\n\r\n"), "");
+        assert_eq!(read(b"From: a@f\r\ngarbage\r\nSender: b@f\r\n\r\n"), "From: a@f");
     }
 
     #[test]
@@ -217,9 +217,9 @@ mod tests {
         let head = b"Received: from x\r\n\tby y\r\nFrom: Joe <a@f.test>";
         for end in 0..head.len() {
             let expected = if end < b"Received: from x\r\n\tby y\r\nFrom: J".len() { "" } else { "From?" };
-            assert_eq!(told(&head[..end]), expected, "{:?}", head[..end].escape_ascii().to_string());
+            assert_eq!(read(&head[..end]), expected, "{:?}", head[..end].escape_ascii().to_string());
         }
-        assert_eq!(told(head), "From: a@f.test");
+        assert_eq!(read(head), "From: a@f.test");
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             responsible_address(&head);
         }
 
-        /// Fields of other names, wherever they stand, change nothing, nor does the case of a name.
+        /// Fields of other names, wherever they are, change nothing, nor does the case of a name.
         #[test]
         fn other_fields_do_not_matter(picks in proptest::collection::vec(0..9_usize, 0..8), noise in 0..8_usize) {
             let known = [
@@ -251,7 +251,7 @@ mod tests {
                 format!("{} :{value}", name.to_uppercase())
             }).collect();
             other.insert(noise.min(other.len()), "X-Resent-From: From: z@z,\r\n\tSender: z@z".into());
-            prop_assert_eq!(told((lines.join("\r\n") + "\r\n").as_bytes()), told((other.join("\r\n") + "\r\n").as_bytes()));
+            prop_assert_eq!(read((lines.join("\r\n") + "\r\n").as_bytes()), read((other.join("\r\n") + "\r\n").as_bytes()));
         }
     }
 }

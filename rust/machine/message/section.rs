@@ -2,7 +2,7 @@
 //!
 //! It ends after the first empty line, or before the first line that is neither a field nor folded under one. Programs disagree on
 //! what such a line means (some end the section there, some pass over it), so an empty line has to be put before it: then all of
-//! them read the same, and what stands above the content stays a header section of its own. A separator line of an mbox file
+//! them read the same, and what is put above the content stays a header section of its own. A separator line of an mbox file
 //! (`From ann@example.com Thu Jan  1 ...`) at the very beginning has to become a field. Postfix does both.
 //!
 //! Total, linear, resumable at any octet but between the CR and the LF of a line end.

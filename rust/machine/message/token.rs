@@ -33,7 +33,7 @@ impl<'a> Tokens<'a> {
         run
     }
 
-    /// Passes white space, folding and comments (RFC 5322 3.2.2), and says what stands there.
+    /// Passes white space, folding and comments (RFC 5322 3.2.2), and returns what comes then.
     pub(crate) fn skip_blanks(&mut self) -> Result<Option<u8>, Unended> {
         loop {
             self.run(is_blank);
@@ -44,7 +44,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// What stands inside the comment that begins here, comments within it included.
+    /// What is inside the comment that begins here, comments within it included.
     pub(crate) fn comment(&mut self) -> Result<&'a [u8], Unended> {
         let (mut depth, mut escaped) = (0_usize, false);
         for (at, octet) in self.rest.iter().enumerate() {

@@ -65,7 +65,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// What the peer is told.
+    /// The reply to the peer.
     pub fn reply(&self) -> Reply {
         match self {
             Self::UnknownCommand => reply::UNKNOWN_COMMAND,

@@ -125,7 +125,7 @@ impl MailParameters {
     }
 }
 
-/// What an `xtext` stands for (RFC 3461 4); None when a `+` is not followed by two hexadecimal digits.
+/// What an `xtext` encodes (RFC 3461 4); None when a `+` is not followed by two hexadecimal digits.
 fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (mut octets, mut rest) = (Vec::new(), text);

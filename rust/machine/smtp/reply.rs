@@ -14,7 +14,7 @@ const LINE: usize = 512;
 pub struct Reply {
     /// 200 to 599.
     pub code: u16,
-    /// Such as `5.7.1`; empty where the standard wants none (greeting, EHLO, 3yz).
+    /// Such as `5.7.1`; empty where the standard has none (greeting, EHLO, 3yz).
     pub enhanced: Cow<'static, str>,
     /// What a person reads.
     pub text: Cow<'static, str>,
@@ -36,7 +36,7 @@ impl Reply {
         self.code / 100
     }
 
-    /// Without its enhanced status code, as the greeting and any response to HELO or EHLO stand (RFC 2034 4).
+    /// Without its enhanced status code, as the greeting and any response to HELO or EHLO are sent (RFC 2034 4).
     #[must_use]
     pub fn plain(self) -> Self {
         Self { enhanced: Cow::Borrowed(""), ..self }

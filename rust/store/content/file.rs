@@ -90,7 +90,7 @@ impl IncomingFile {
         Ok(())
     }
 
-    /// Takes away what lies behind `size` octets; nothing will be written for now.
+    /// Takes away what is behind `size` octets; nothing will be written for now.
     pub fn split_off(&mut self, size: u64) -> io::Result<Vec<u8>> {
         self.open = None;
         let mut file = fs::OpenOptions::new().read(true).write(true).open(&self.file.path)?;

@@ -1,7 +1,7 @@
 //! Connections per source. Each worker has an open-addressing table of its own and only it writes there. A source is an IPv4
 //! address or an IPv6 /64. Places are found by a keyed hash (nobody outside can choose sources that collide) and linear probing
 //! over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a place whose count fell to 0 is
-//! taken by the next comer, and emptied once nothing lies behind it. An idle table therefore empties itself.
+//! taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -141,7 +141,7 @@ impl Source {
         Some(Self(u64::from_be_bytes(prefix).max(1)))
     }
 
-    /// IPv4 lies in `0:ffff::/32`, which is no address of the internet.
+    /// IPv4 is in `0:ffff::/32`, which is no address of the internet.
     fn from_v4(address: [u8; 4]) -> Self {
         Self(0xffff_u64 << 32 | u64::from(u32::from_be_bytes(address)))
     }

@@ -1,7 +1,7 @@
 //! How long the parts of an address may be.
 
 /// Longest parts that are taken, in octets, as given and as normalised; 0 = no limit (RFC 5321 4.5.3.1).
-/// The standard's own are 64, 255 and 256, which every server must take; it wants no limits where possible, and bounce addresses
+/// The standard's own are 64, 255 and 256, which every server must take; it recommends no limits where possible, and bounce addresses
 /// of large senders (SRS, VERP) are longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

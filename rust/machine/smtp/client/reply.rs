@@ -80,7 +80,7 @@ pub struct Reader {
     input: Vec<u8>,
     /// Start of the line being read; everything before it is whole lines of the reply being read.
     line: usize,
-    /// No line end lies between `line` and here.
+    /// No line end is between `line` and here.
     searched: usize,
     lines: usize,
     code: Option<u16>,

@@ -1,4 +1,4 @@
-//! What is known of one transaction: which recipient stands where, and what the next hop must offer for it.
+//! What is known of one transaction: what became of each recipient, and what the next hop must offer for it.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Offers {
     pub eight_bit: bool,
     /// RFC 6531.
     pub smtputf8: bool,
-    /// RFC 1870; the limit is 0 when none is told.
+    /// RFC 1870; the limit is 0 when none is given.
     pub size: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Offers {
     }
 }
 
-/// Where one recipient stands.
+/// What became of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// RCPT not answered yet.
@@ -219,7 +219,7 @@ impl Transaction {
 
 const NO_SMTPUTF8: &str = "550 5.6.7 The next hop does not offer SMTPUTF8 and the message needs it";
 
-/// The reason for a content file that cannot be read: ours to mend, so temporary.
+/// The reason for a content file that cannot be read: ours to fix, so temporary.
 pub fn unreadable(error: &io::Error) -> String {
     format!("451 4.3.0 The stored content cannot be read: {}", error.kind())
 }

@@ -177,7 +177,7 @@ impl Session {
         }
     }
 
-    /// The message is on disk, or could not be put there and `refused` says what the peer is told: a turn begins.
+    /// The message is on disk, or could not be put there and `refused` is the reply to the peer: a turn begins.
     pub fn committed(&mut self, refused: Option<Reply>) -> Step {
         if !matches!(self.pending, Pending::Commit) {
             return Step::Wait;

@@ -372,7 +372,7 @@ fn recipients_far_beyond_the_limit_are_errors() {
         let config = Config { errors, asked: 0, ..config() };
         say(config, &format!("EHLO c\r\nMAIL FROM:<>\r\n{recipients}DATA\r\n"))
     };
-    // Three are taken, a thousand more are told 452 and the message goes to the three (RFC 5321 4.5.3.1.10).
+    // Three are taken, a thousand more get 452 and the message goes to the three (RFC 5321 4.5.3.1.10).
     let generous = beyond(1003, 2);
     assert_eq!(generous.matches("452 4.5.3 Too many recipients").count(), 1000);
     assert!(generous.ends_with("354 Start mail input; end with <CRLF>.<CRLF>\r\n"), "{generous}");
@@ -464,7 +464,7 @@ impl Stir {
     }
 }
 
-/// `MAILMOAT_STREAMS` sets how many streams are tried, 20,000 unless told.
+/// `MAILMOAT_STREAMS` sets how many streams are tried, 20,000 without it.
 #[test]
 fn cuts_change_no_step() {
     let count: u64 = std::env::var("MAILMOAT_STREAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
