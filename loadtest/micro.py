@@ -34,7 +34,7 @@ except ImportError:
     sys.path.insert(0, str(ROOT / "python"))
     from mailmoat import _native
 
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Result, Scope, Status
 from mailmoat.resolver import Answer, Budget, Found, Kind, NoName
 
 MESSAGE = b"From: <a@sender.example>\r\nSubject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 56
@@ -310,11 +310,11 @@ class _Known:
         """Do nothing."""
 
 
-def _checks(evaluator: Evaluator, addresses: int) -> Callable[[int], None]:
+def _checks(checker: Checker, addresses: int) -> Callable[[int], None]:
     """Check one domain's messages from that many hosts in turns: when they are more than are remembered, each is evaluated."""
     budget = Budget(0, 3600)
     questions = [
-        Question(
+        CheckRequest(
             f"10.0.{n >> 8}.{n & 255}", Scope.PRA, "someone@sender.example", "client.sender.example", "mx.example.test"
         )
         for n in range(addresses)
@@ -323,8 +323,8 @@ def _checks(evaluator: Evaluator, addresses: int) -> Callable[[int], None]:
     turn = cycle(questions)
 
     def run(turns: int) -> None:
-        for question in islice(turn, turns):
-            result = evaluator.check(question, budget)
+        for request in islice(turn, turns):
+            result = checker.check(request, budget)
             if not isinstance(result, Result) or result.status is not Status.FAIL:
                 raise RuntimeError(f"the check gave {result}")
 
@@ -336,7 +336,7 @@ def _evaluation(scale: int, stack: ExitStack, what: str, addresses: int) -> Benc
     networks = [f"ip4:198.51.{number}.0/24" for number in range(36)]
     texts = {f"shared{part}.example": " ".join(["v=spf1", *networks[part::3], "~all"]).encode() for part in range(3)}
     texts["sender.example"] = b"v=spf1 include:shared0.example include:shared1.example include:shared2.example -all"
-    run = _checks(Evaluator(_Known(texts)), addresses)
+    run = _checks(Checker(_Known(texts)), addresses)
     memory = {(name, "TXT"): [((name, "TXT"), (text,))] for name, text in texts.items()}
     stack.callback(setattr, spf, "DNSLookup", spf.DNSLookup)
     turns = 500 * scale

@@ -26,7 +26,7 @@ from mailmoat.delivery.router import route
 from mailmoat.delivery.transport import make_transport
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
-from mailmoat.mailauth.spf.checker import Evaluator
+from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.metrics import (
     ACCEPT_PAUSED,
     AGENT_ERRORS,
@@ -284,8 +284,8 @@ def senders(settings: Settings, resolver: Resolver | None, metrics: Metrics) -> 
     """The agents that ask this resolver; none without one."""
     if resolver is None:
         return ()
-    evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
-    return sender_agents(settings, evaluator, metrics.add)
+    checker = Checker(resolver, void_lookups=settings.senderid.void_lookups)
+    return sender_agents(settings, checker, metrics.add)
 
 
 class _Tick:

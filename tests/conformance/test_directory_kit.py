@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailmoat._native import Address
-from mailmoat.directory.directory import Answer, Directory
+from mailmoat.directory.directory import Directory, Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import Scope, SnapshotKeeper
 
@@ -27,15 +27,15 @@ class FakeDirectory:
     """A directory in two dicts, for tests of policy; `down` is a server that does not answer."""
 
     def __init__(self, listed=(), whole=(), excluded=(), *, down=False):
-        self._addresses = {Address.parse(address).key: Answer.EXISTS for address in listed}
-        self._addresses |= {Address.parse(address).key: Answer.ABSENT for address in excluded}
-        self._domains = dict.fromkeys(whole, Answer.EXISTS)
+        self._addresses = {Address.parse(address).key: Presence.EXISTS for address in listed}
+        self._addresses |= {Address.parse(address).key: Presence.ABSENT for address in excluded}
+        self._domains = dict.fromkeys(whole, Presence.EXISTS)
         self._down = down
 
-    def lookup(self, address: Address) -> Answer:
+    def lookup(self, address: Address) -> Presence:
         if self._down:
-            return Answer.UNKNOWN
-        by_domain = Answer.ABSENT if address.may_route else self._domains.get(address.domain, Answer.ABSENT)
+            return Presence.UNKNOWN
+        by_domain = Presence.ABSENT if address.may_route else self._domains.get(address.domain, Presence.ABSENT)
         user = address.without_detail("+") or address
         return self._addresses.get(address.key) or self._addresses.get(user.key) or by_domain
 
@@ -76,42 +76,42 @@ class TestDirectory:
     @pytest.mark.parametrize(
         ("address", "answer"),
         [
-            ("ann@local.test", Answer.EXISTS),
-            ("ANN@LOCAL.test.", Answer.EXISTS),
-            ('"ann"@local.test', Answer.EXISTS),
-            ("mixed.case@local.test", Answer.EXISTS),
-            ("ann@xn--bcher-kva.test", Answer.EXISTS),
-            ("ann@BÜCHER.test", Answer.EXISTS),
-            (r'"a\ b"@local.test', Answer.EXISTS),
-            ("someone%remote.tld@local.test", Answer.EXISTS),
-            ("@route.test:ann@local.test", Answer.EXISTS),
-            ("anybody@whole.test", Answer.EXISTS),
-            ("gone@whole.test", Answer.ABSENT),
-            ("GONE@Whole.test", Answer.ABSENT),
-            ("bob@local.test", Answer.ABSENT),
-            ("ann@sub.local.test", Answer.ABSENT),
-            ("anybody@sub.whole.test", Answer.ABSENT),
-            ('"ann@local.test"@local.test', Answer.ABSENT),
-            ("ann%whole.test@local.test", Answer.ABSENT),
-            ("someone@remote.tld", Answer.ABSENT),
-            ("victim%evil.example@whole.test", Answer.ABSENT),
-            ("evil.example!victim@whole.test", Answer.ABSENT),
-            (r'"victim\@evil.example"@whole.test', Answer.ABSENT),
-            ("|sh@whole.test", Answer.ABSENT),
-            ("ann+tag@local.test", Answer.EXISTS),
-            ("ANN+Tag+more@local.test", Answer.EXISTS),
-            ("ann+@local.test", Answer.EXISTS),
-            ("ann+listed@local.test", Answer.EXISTS),
-            ("ann+spam@local.test", Answer.ABSENT),
-            ("bob+tag@local.test", Answer.ABSENT),
-            ("+ann@local.test", Answer.ABSENT),
-            ("ann+x%evil.example@local.test", Answer.ABSENT),
-            ("ann-tag@local.test", Answer.ABSENT),
-            ("carol+tag@whole.test", Answer.EXISTS),
-            ("anybody+tag@whole.test", Answer.EXISTS),
-            ("gone+tag@whole.test", Answer.ABSENT),
-            ("carol+ok@gone.test", Answer.EXISTS),
-            ("carol+no@gone.test", Answer.ABSENT),
+            ("ann@local.test", Presence.EXISTS),
+            ("ANN@LOCAL.test.", Presence.EXISTS),
+            ('"ann"@local.test', Presence.EXISTS),
+            ("mixed.case@local.test", Presence.EXISTS),
+            ("ann@xn--bcher-kva.test", Presence.EXISTS),
+            ("ann@BÜCHER.test", Presence.EXISTS),
+            (r'"a\ b"@local.test', Presence.EXISTS),
+            ("someone%remote.tld@local.test", Presence.EXISTS),
+            ("@route.test:ann@local.test", Presence.EXISTS),
+            ("anybody@whole.test", Presence.EXISTS),
+            ("gone@whole.test", Presence.ABSENT),
+            ("GONE@Whole.test", Presence.ABSENT),
+            ("bob@local.test", Presence.ABSENT),
+            ("ann@sub.local.test", Presence.ABSENT),
+            ("anybody@sub.whole.test", Presence.ABSENT),
+            ('"ann@local.test"@local.test', Presence.ABSENT),
+            ("ann%whole.test@local.test", Presence.ABSENT),
+            ("someone@remote.tld", Presence.ABSENT),
+            ("victim%evil.example@whole.test", Presence.ABSENT),
+            ("evil.example!victim@whole.test", Presence.ABSENT),
+            (r'"victim\@evil.example"@whole.test', Presence.ABSENT),
+            ("|sh@whole.test", Presence.ABSENT),
+            ("ann+tag@local.test", Presence.EXISTS),
+            ("ANN+Tag+more@local.test", Presence.EXISTS),
+            ("ann+@local.test", Presence.EXISTS),
+            ("ann+listed@local.test", Presence.EXISTS),
+            ("ann+spam@local.test", Presence.ABSENT),
+            ("bob+tag@local.test", Presence.ABSENT),
+            ("+ann@local.test", Presence.ABSENT),
+            ("ann+x%evil.example@local.test", Presence.ABSENT),
+            ("ann-tag@local.test", Presence.ABSENT),
+            ("carol+tag@whole.test", Presence.EXISTS),
+            ("anybody+tag@whole.test", Presence.EXISTS),
+            ("gone+tag@whole.test", Presence.ABSENT),
+            ("carol+ok@gone.test", Presence.EXISTS),
+            ("carol+no@gone.test", Presence.ABSENT),
         ],
     )
     def test_it_answers(self, directory, down, address, answer):
@@ -120,7 +120,7 @@ class TestDirectory:
     @pytest.mark.parametrize("address", ["ann@local.test", "gone@whole.test", "bob@local.test"])
     def test_trouble_is_unknown_never_absent(self, maker, down, tmp_path, address):
         directory = down(tmp_path)
-        assert directory.lookup(Address.parse(address)) is Answer.UNKNOWN
+        assert directory.lookup(Address.parse(address)) is Presence.UNKNOWN
         assert "unknown" in directory.explain(Address.parse(address))
 
     @pytest.mark.parametrize("address", ["ann@local.test", "gone@whole.test", "bob@local.test"])

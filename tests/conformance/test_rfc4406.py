@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.doubles.name_server import NameServer
 
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Result, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.sections.dns import DnsSettings
@@ -56,8 +56,8 @@ def judge():
         async def check(domain: str, scope: Scope) -> Result:
             resolver = DnsResolver(settings)
             try:
-                question = Question(CLIENT, scope, f"someone@{domain}", "client.test", "receiver.test")
-                return await Evaluator(resolver).check(question, Budget(40, 20))
+                request = CheckRequest(CLIENT, scope, f"someone@{domain}", "client.test", "receiver.test")
+                return await Checker(resolver).check(request, Budget(40, 20))
             finally:
                 await resolver.close()
 

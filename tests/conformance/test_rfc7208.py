@@ -18,7 +18,7 @@ import pytest
 from tests.doubles.name_server import NameServer
 from tests.needs import missing
 
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Scope, Status
 from mailmoat.resolver import Budget
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.sections.dns import DnsSettings
@@ -83,8 +83,8 @@ async def judge(scenario: dict, port: int) -> dict[str, object]:
     async def one(case: dict) -> object:
         resolver = DnsResolver(settings)
         mailbox = case["mailfrom"] or f"postmaster@{case['helo']}"
-        question = Question(str(case["host"]), Scope.MFROM, mailbox, case["helo"], "receiver.test")
-        outcome = Evaluator(resolver).check(question, Budget(40, 20))
+        request = CheckRequest(str(case["host"]), Scope.MFROM, mailbox, case["helo"], "receiver.test")
+        outcome = Checker(resolver).check(request, Budget(40, 20))
         try:
             return outcome if hasattr(outcome, "status") else await outcome
         finally:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from mailmoat import clock
 from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, Kind, NoData, NoName, names
 from mailmoat.resolver.cache import Cache, Key
-from mailmoat.resolver.single_flight import Flights
+from mailmoat.resolver.single_flight import SingleFlight
 
 FAULTS = {
     "drop": Failure.TIMEOUT,
@@ -51,7 +51,7 @@ class FakeResolver:
         self._answers: dict[str, dict[str, Answer]] = {}
         self._treatment: dict[str, tuple[str | None, float]] = {}
         self._cache = Cache(1 << 20)
-        self._flights = Flights(self._ask)
+        self._in_flight = SingleFlight(self._ask)
         self._closed = False
         for (name, kind), answer in (zones or {}).items():
             self._answers.setdefault(names.normal(name), {})[kind] = answer
@@ -68,7 +68,7 @@ class FakeResolver:
     def cached(self, name: str, kind: Kind) -> Answer | None:
         key = (names.normal(name), kind)
         answer = self._cache.get(key, clock.monotonic())
-        if answer is not None or key in self._flights:
+        if answer is not None or key in self._in_flight:
             return answer
         if names.labels(key[0]) is None:
             return Failed(Failure.MALFORMED)
@@ -81,11 +81,11 @@ class FakeResolver:
         if not budget.spend():
             return Failed(Failure.BUDGET)
         key = (names.normal(name), kind)
-        return await self._flights.answer(key, budget.client, budget.seconds)
+        return await self._in_flight.answer(key, budget.client, budget.seconds)
 
     async def close(self) -> None:
         self._closed = True
-        await self._flights.close()
+        await self._in_flight.close()
 
     async def _ask(self, key: Key) -> Answer:
         self.questions.append(key)

@@ -20,8 +20,8 @@ from tests.doubles.resolver import FakeResolver
 
 from mailmoat import clock, maillog
 from mailmoat._native import Address, address_key
-from mailmoat.directory.directory import Answer
-from mailmoat.mailauth.spf.checker import Evaluator
+from mailmoat.directory.directory import Presence
+from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.metrics import AGENT_ERRORS, CONNECTIONS, HELD_SESSIONS, Metrics, share
 from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
@@ -181,8 +181,8 @@ class Known:
 
     def lookup(self, address):
         if self.down:
-            return Answer.UNKNOWN
-        return Answer.EXISTS if address.key in self._keys else Answer.ABSENT
+            return Presence.UNKNOWN
+        return Presence.EXISTS if address.key in self._keys else Presence.ABSENT
 
 
 def scripted(loop, stage, only, words):
@@ -259,8 +259,8 @@ class World:
         with self.running():
             self.timers = Timers(loop, self.faults.append)
             self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), metrics)
-            evaluator = Evaluator(self.resolver, void_lookups=settings.senderid.void_lookups)
-            senders = sender_agents(settings, evaluator, metrics.add) if settings.senderid.enabled else ()
+            checker = Checker(self.resolver, void_lookups=settings.senderid.void_lookups)
+            senders = sender_agents(settings, checker, metrics.add) if settings.senderid.enabled else ()
             listed = (*agents(settings, self.directory, senders), *(scripted(loop, *line) for line in agent_lines))
             self.receiver = Receiver(
                 loop=loop,

@@ -9,7 +9,7 @@ import pytest
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory.directory import Answer
+from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory, open_directory
 from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
@@ -43,15 +43,15 @@ def test_a_change_is_due_once_and_then_seen(tmp_path, source, keeper):
     assert not keeper.due()
 
     directory = FileDirectory(tmp_path / SNAPSHOT_NAME, "+")
-    assert directory.lookup(BOB) is Answer.ABSENT
+    assert directory.lookup(BOB) is Presence.ABSENT
     assert not directory.refresh()
 
     write(source, "ann@local.test\nbob\n")
     assert keeper.due()
     assert keeper.compile().entries == 2
-    assert directory.lookup(BOB) is Answer.ABSENT
+    assert directory.lookup(BOB) is Presence.ABSENT
     assert directory.refresh()
-    assert directory.lookup(BOB) is Answer.EXISTS
+    assert directory.lookup(BOB) is Presence.EXISTS
     assert directory.entries == 2
 
 
@@ -64,7 +64,7 @@ def test_a_broken_file_keeps_the_old_snapshot_and_is_reported_once(tmp_path, sou
     assert not report.changed
     assert report.problems[0].startswith(f"{source}: line 2: ")
     assert not keeper.due()
-    assert FileDirectory(tmp_path / SNAPSHOT_NAME, "+").lookup(ANN) is Answer.EXISTS
+    assert FileDirectory(tmp_path / SNAPSHOT_NAME, "+").lookup(ANN) is Presence.EXISTS
     write(source, "bob\n")
     assert keeper.due()
     assert keeper.compile().changed
@@ -101,16 +101,16 @@ def test_a_missing_source_is_a_problem_tried_again_later(monkeypatch, source, ke
 def test_without_a_good_snapshot_nothing_is_known(tmp_path, source, keeper):
     path = tmp_path / SNAPSHOT_NAME
     directory = FileDirectory(path, "+")
-    assert directory.lookup(ANN) is Answer.UNKNOWN
+    assert directory.lookup(ANN) is Presence.UNKNOWN
     assert "not compiled yet" in directory.explain(ANN)
     path.write_bytes(b"garbage")
     assert not directory.refresh()
-    assert directory.lookup(ANN) is Answer.UNKNOWN
+    assert directory.lookup(ANN) is Presence.UNKNOWN
     assert "not a recipient snapshot" in directory.explain(ANN)
     write(source, "ann@local.test\n")
     keeper.compile()
     assert directory.refresh()
-    assert directory.lookup(ANN) is Answer.EXISTS
+    assert directory.lookup(ANN) is Presence.EXISTS
 
 
 @pytest.mark.parametrize("trouble", ["gone", "garbage"])
@@ -123,8 +123,8 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
     if trouble == "garbage":
         path.write_bytes(b"garbage")
     assert not directory.refresh()
-    assert directory.lookup(ANN) is Answer.EXISTS
-    assert directory.lookup(BOB) is Answer.ABSENT
+    assert directory.lookup(ANN) is Presence.EXISTS
+    assert directory.lookup(BOB) is Presence.ABSENT
 
 
 def test_it_explains_by_line(tmp_path, source, keeper):
@@ -155,13 +155,13 @@ def settings(tmp_path, file):
 def test_a_command_uses_the_servers_snapshot_or_its_own(tmp_path, source, keeper):
     assert open_directory(settings(tmp_path, None)) is None
     write(source, "ann\n")
-    assert open_directory(settings(tmp_path, source)).lookup(ANN) is Answer.EXISTS
+    assert open_directory(settings(tmp_path, source)).lookup(ANN) is Presence.EXISTS
     assert not (tmp_path / SNAPSHOT_NAME).exists()
     keeper.compile()
-    assert open_directory(settings(tmp_path, source)).lookup(ANN) is Answer.EXISTS
+    assert open_directory(settings(tmp_path, source)).lookup(ANN) is Presence.EXISTS
     write(source, "bob\n")
     directory = open_directory(settings(tmp_path, source))
-    assert (directory.lookup(ANN), directory.lookup(BOB)) == (Answer.ABSENT, Answer.EXISTS)
+    assert (directory.lookup(ANN), directory.lookup(BOB)) == (Presence.ABSENT, Presence.EXISTS)
     assert directory.explain(BOB) == "bob@local.test: exists (listed on line 1)"
     write(source, "bob@@\n")
     with pytest.raises(ConfigError, match="line 1"):

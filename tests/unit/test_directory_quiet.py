@@ -12,7 +12,7 @@ import pytest
 from mailmoat import clock, maillog
 from mailmoat._native import Address
 from mailmoat.directory import snapshot
-from mailmoat.directory.directory import Answer
+from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.metrics import DIRECTORY_STATE, Metrics, share
@@ -80,7 +80,7 @@ class World:
 
     def has(self, name: str) -> bool:
         directory = FileDirectory(self.snapshot, "+")
-        return directory.lookup(Address.parse(f"{name}@local.test")) is Answer.EXISTS
+        return directory.lookup(Address.parse(f"{name}@local.test")) is Presence.EXISTS
 
     def said(self, event: str) -> list[dict]:
         return [fields for name, fields in self.lines if name == event]
@@ -172,7 +172,7 @@ def test_other_settings_are_not_kept_waiting(world, tmp_path):
     relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), unfiltered_domains=())
     other = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=relay))
     assert settled(other)
-    assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Answer.EXISTS
+    assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Presence.EXISTS
 
 
 def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world, monkeypatch):

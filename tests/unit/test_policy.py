@@ -9,7 +9,7 @@ import pytest
 
 from mailmoat import maillog, settings
 from mailmoat._native import Address, Stage
-from mailmoat.directory.directory import Answer
+from mailmoat.directory.directory import Presence
 from mailmoat.net.address import Networks
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Tempfail
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter
@@ -37,7 +37,7 @@ class Directory:
 
     def lookup(self, recipient):
         self.asked.append(str(recipient))
-        return self.answers.get(recipient.local, Answer.ABSENT)
+        return self.answers.get(recipient.local, Presence.ABSENT)
 
 
 def test_postmaster_goes_to_whom_the_settings_name():
@@ -100,7 +100,7 @@ def test_nobody_is_trusted_by_default():
 
 
 def test_the_directory_decides():
-    directory = Directory(alice=Answer.EXISTS, carol=Answer.UNKNOWN)
+    directory = Directory(alice=Presence.EXISTS, carol=Presence.UNKNOWN)
     judge = RecipientFilter(load(), directory).on_rcpt
     assert judge(OUTSIDE, address("alice@example.test")) is PASS
     assert judge(OUTSIDE, address("bob@example.test")) == Reject(USER_UNKNOWN, "not in the directory")
@@ -109,7 +109,7 @@ def test_the_directory_decides():
 
 
 def test_lookup_off_accepts_and_reports():
-    directory = Directory(alice=Answer.EXISTS, carol=Answer.UNKNOWN)
+    directory = Directory(alice=Presence.EXISTS, carol=Presence.UNKNOWN)
     judge = RecipientFilter(load(RECIPIENTS__LOOKUP="off"), directory).on_rcpt
     assert judge(OUTSIDE, address("alice@example.test")) is PASS
     assert judge(OUTSIDE, address("bob@example.test")) == Report(USER_UNKNOWN, "not in the directory")
@@ -120,14 +120,14 @@ def test_lookup_off_accepts_and_reports():
     "recipient", ["postmaster@example.test", "POSTMASTER@bücher.test", '"Postmaster"@example.test']
 )
 def test_postmaster_is_always_there(recipient):
-    directory = Directory(postmaster=Answer.UNKNOWN)
+    directory = Directory(postmaster=Presence.UNKNOWN)
     blocked = load(RECIPIENTS__BLOCKED="postmaster@example.test")
     assert RecipientFilter(blocked, directory).on_rcpt(OUTSIDE, address(recipient)) is PASS
     assert directory.asked == []
 
 
 def test_blocked_whatever_the_directory_says():
-    directory = Directory(all=Answer.EXISTS, enemy=Answer.UNKNOWN)
+    directory = Directory(all=Presence.EXISTS, enemy=Presence.UNKNOWN)
     judge = RecipientFilter(load(RECIPIENTS__BLOCKED="All@example.test,enemy@remote.tld"), directory).on_rcpt
     for recipient in ("all@example.test", "ALL@example.test", '"all"@EXAMPLE.test.', "enemy@remote.tld"):
         assert judge(OUTSIDE, address(recipient)) == Reject(USER_UNKNOWN, "blocked recipient")
@@ -136,7 +136,7 @@ def test_blocked_whatever_the_directory_says():
 
 def test_who_is_blocked_has_no_subaddress():
     settings = load(RECIPIENTS__BLOCKED="all@example.test")
-    judge = RecipientFilter(settings, Directory(**{"all+news": Answer.EXISTS, "alls+x": Answer.EXISTS})).on_rcpt
+    judge = RecipientFilter(settings, Directory(**{"all+news": Presence.EXISTS, "alls+x": Presence.EXISTS})).on_rcpt
     assert judge(OUTSIDE, address("all+news@example.test")) == Reject(USER_UNKNOWN, "blocked recipient")
     assert judge(OUTSIDE, address("alls+x@example.test")) is PASS
     off = load(RECIPIENTS__BLOCKED="all@example.test").model_copy(deep=True)
@@ -193,7 +193,7 @@ def test_a_way_to_another_server_is_reported_with_lookup_off(domain):
 
 @pytest.mark.parametrize("domain", ["example.test", "partner.test"])
 def test_an_address_that_looks_like_a_way_out_exists_when_it_is_listed(domain):
-    directory = Directory(**{"both/and": Answer.EXISTS, "down/now": Answer.UNKNOWN})
+    directory = Directory(**{"both/and": Presence.EXISTS, "down/now": Presence.UNKNOWN})
     judge = RecipientFilter(load(RELAY__UNFILTERED_DOMAINS="partner.test"), directory).on_rcpt
     assert judge(OUTSIDE, address(f"both/and@{domain}")) is PASS
     assert isinstance(judge(OUTSIDE, address(f"down/now@{domain}")), Tempfail)

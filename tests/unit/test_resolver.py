@@ -17,7 +17,7 @@ from mailmoat import clock, maillog
 from mailmoat.net.endpoint import Endpoint
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
 from mailmoat.resolver.cache import Cache
-from mailmoat.resolver.circuit_breaker import MOST, Circuits
+from mailmoat.resolver.circuit_breaker import MOST, CircuitBreakers
 from mailmoat.resolver.resolv_conf import ResolvConf
 from mailmoat.settings import Settings, load
 from mailmoat.settings.sections.dns import name_server
@@ -48,22 +48,22 @@ def logged(monkeypatch):
 
 
 def test_a_question_is_what_dnspython_reads():
-    asked = wire.question(EXAMPLE, "TXT")
+    asked = wire.query(EXAMPLE, "TXT")
     message = dns.message.from_wire(asked.octets)
     assert message.question[0].to_text() == "example.test. IN TXT"
     assert dns.flags.to_text(message.flags) == "RD AD"
     assert (message.edns, message.payload, message.ednsflags) == (0, 1232, dns.flags.DO)
-    assert dns.message.from_wire(wire.question((), "SOA").octets).question[0].to_text() == ". IN SOA"
+    assert dns.message.from_wire(wire.query((), "SOA").octets).question[0].to_text() == ". IN SOA"
 
 
 def test_ids_are_not_told_beforehand():
-    ids = {wire.question(EXAMPLE, "A").octets[:2] for _ in range(200)}
+    ids = {wire.query(EXAMPLE, "A").octets[:2] for _ in range(200)}
     assert len(ids) > 190
 
 
 def reply(kind, *answer, rcode=0, authority=(), flags=None, options=()):
     """(the question, octets of a response to it)."""
-    asked = wire.question(EXAMPLE, kind)
+    asked = wire.query(EXAMPLE, kind)
     response = dns.message.make_response(dns.message.from_wire(asked.octets), recursion_available=True)
     response.answer = [dns.rrset.from_text(*item) for item in answer]
     response.authority = [dns.rrset.from_text(*item) for item in authority]
@@ -186,7 +186,7 @@ def test_labels_of_any_text_fit_into_a_question_or_are_none(text):
     found = names.labels(names.normal(text))
     if found is None:
         return
-    assert dns.message.from_wire(wire.question(found, "A").octets).question[0].name.labels == (*found, b"")
+    assert dns.message.from_wire(wire.query(found, "A").octets).question[0].name.labels == (*found, b"")
     assert b".".join(found) == names.normal(text).encode()
 
 
@@ -274,12 +274,12 @@ def test_the_room_is_memory(name, kind, answer):
 
 
 def test_a_circuit_opens_lets_one_through_and_closes(now):
-    circuits = Circuits(3, 30)
+    circuits = CircuitBreakers(3, 30)
     for number in range(3):
         assert not circuits.refuses("z")
         circuits.asked("z")
         assert circuits.unanswered("z") is (number == 2)
-    circuits.leave_alone("z")
+    circuits.trip("z")
     assert circuits.refuses("z")
     assert not circuits.refuses("y")
     assert circuits.open == 1
@@ -288,11 +288,11 @@ def test_a_circuit_opens_lets_one_through_and_closes(now):
     circuits.asked("z")
     assert circuits.refuses("z")
     assert circuits.unanswered("z")
-    circuits.leave_alone("z")
+    circuits.trip("z")
     assert circuits.refuses("z")
     now[0] += 30
     circuits.asked("z")
-    circuits.given_up("z")
+    circuits.abandoned("z")
     assert not circuits.refuses("z")
     circuits.asked("z")
     circuits.answered("z")
@@ -301,7 +301,7 @@ def test_a_circuit_opens_lets_one_through_and_closes(now):
 
 
 def test_an_answer_between_begins_the_count_anew(now):
-    circuits = Circuits(2, 30)
+    circuits = CircuitBreakers(2, 30)
     for _ in range(5):
         assert not circuits.unanswered("z")
         circuits.answered("z")
@@ -309,10 +309,10 @@ def test_an_answer_between_begins_the_count_anew(now):
 
 
 def test_circuits_are_bounded(now):
-    circuits = Circuits(1, 30)
+    circuits = CircuitBreakers(1, 30)
     for number in range(MOST + 10):
         circuits.unanswered(str(number))
-        circuits.leave_alone(str(number))
+        circuits.trip(str(number))
     assert len(circuits) == circuits.open == MOST
     assert not circuits.refuses("9")
     assert circuits.refuses("10")

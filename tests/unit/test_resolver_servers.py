@@ -244,7 +244,7 @@ def test_other_servers_of_the_system_are_asked_as_soon_as_they_are_named(server,
         waiting = [asyncio.create_task(ask(asked, f"a{number}.slow.test")) for number in range(3)]
         if fault:
             await asyncio.wait(waiting)
-            await asked._life._check
+            await asked._upstream._check
             assert asked.cached("example.test", "A") == Failed(Failure.BROKEN)
         else:
             await asyncio.sleep(TIMEOUT / 4)
@@ -312,8 +312,8 @@ def test_a_dead_zone_is_found_out_by_those_who_do_not_wait(server):
         asked = resolver(server, failures=3)
         hasty = [asked.query(f"a{number}.dead.test", "A", Budget(1, TIMEOUT / 4)) for number in range(3)]
         assert await asyncio.gather(*hasty) == [Failed(Failure.BUDGET)] * 3
-        assert len(asked._flights) == 3
-        await asyncio.wait([flight.task for flight in asked._flights._abandoned.values()])
+        assert len(asked._in_flight) == 3
+        await asyncio.wait([flight.task for flight in asked._in_flight._abandoned.values()])
         await settled(asked)
         assert asked.cached("b.dead.test", "A") == Failed(Failure.BROKEN)
         await asked.close()
@@ -370,7 +370,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         server.set("", fault="drop")
         asked = resolver(server, metrics=metrics, failures=3, open_time=30)
         await asyncio.gather(*(ask(asked, f"a.n{number}.test") for number in range(3)))
-        await asked._life._check
+        await asked._upstream._check
         assert shown(DNS_SERVERS_SILENT) == 1
         assert len(asked._zones) == 0
         before = len(server.questions)
@@ -382,7 +382,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         monkeypatch.setattr(clock, "monotonic", lambda: real() + 31)
         server.set("")
         assert (await ask(asked))[0] == Failed(Failure.BROKEN)
-        await asked._life._check
+        await asked._upstream._check
         assert shown(DNS_SERVERS_SILENT) == 0
         assert server.questions[before:] == [("", "SOA")]
         assert (await ask(asked))[0] == FOUND

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from tests.doubles.name_server import NameServer
 
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Scope, Status
 from mailmoat.resolver import Budget, Failed, Failure, Found, single_flight
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.resolver.zones import MOST_CHECKS, Zones
@@ -65,8 +65,8 @@ async def heard(server, count):
 
 async def check(resolver, ip):
     """The status of mail from good.test that comes from there."""
-    question = Question(ip, Scope.PRA, "a@good.test", "client.test", "mx.test")
-    result = Evaluator(resolver).check(question, Budget(10, 20, ip))
+    request = CheckRequest(ip, Scope.PRA, "a@good.test", "client.test", "mx.test")
+    result = Checker(resolver).check(request, Budget(10, 20, ip))
     return (result if hasattr(result, "status") else await result).status
 
 
@@ -115,8 +115,8 @@ def test_no_client_takes_more_than_it_leaves_free(server):
         assert await resolver.query("example.test", "A", Budget(1, 20, "192.0.2.1")) == Found(("192.0.2.1",), 300)
         assert server.questions.index(("example.test", "A")) == 48, "it did not wait until others were given up"
         assert {await task for task in waiting} == {Failed(Failure.TIMEOUT)}
-        assert len(resolver._flights) == len(resolver._flights._zones) == len(resolver._flights._clients) == 0
-        assert resolver._flights._room == 64
+        assert len(resolver._in_flight) == len(resolver._in_flight._zones) == len(resolver._in_flight._clients) == 0
+        assert resolver._in_flight._room == 64
 
     run(server, work)
 
@@ -162,8 +162,8 @@ def test_what_nobody_waits_for_any_more_takes_no_room(server):
             for task in gone:
                 task.cancel()
             await asyncio.wait(gone)
-            assert resolver._flights._room == 64
-            assert len(resolver._flights) <= 64
+            assert resolver._in_flight._room == 64
+            assert len(resolver._in_flight) <= 64
         assert await resolver.query("example.test", "A", Budget(1, 20, "198.51.100.1")) == Found(("192.0.2.1",), 300)
 
     run(server, work, lifetime=30, timeout=30)  # longer than the budget: it finds room before the others are given up
@@ -203,9 +203,9 @@ def test_an_abandoned_question_that_is_asked_again_has_its_room_again(server):
         await asyncio.wait([first])
         second = asyncio.create_task(resolver.query("example.test", "A", Budget(1, 20)))
         await asyncio.sleep(0)
-        assert resolver._flights._room == 63
+        assert resolver._in_flight._room == 63
         assert await second == Found(("192.0.2.1",), 300)
-        assert resolver._flights._room == 64
+        assert resolver._in_flight._room == 64
         assert len(server.questions) == 1
 
     run(server, work)
@@ -216,8 +216,8 @@ def test_a_fault_costs_those_who_asked_and_no_room(server, monkeypatch):
         monkeypatch.setattr(resolver._servers, "ask", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await resolver.query("example.test", "A", Budget(1, 20))
-        assert resolver._flights._room == 64
-        assert len(resolver._flights) == 0
+        assert resolver._in_flight._room == 64
+        assert len(resolver._in_flight) == 0
 
     run(server, work)
 

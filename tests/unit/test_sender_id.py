@@ -28,7 +28,7 @@ NONE = Result(Status.NONE, "No Record")
 NOT_PERMITTED = Reply(550, "5.7.1", "Sender ID (PRA) Not Permitted")
 
 
-class Evaluator:
+class Checker:
     """Answers by domain, at once or later; `None` by default."""
 
     def __init__(self, later=False, **results):
@@ -49,17 +49,17 @@ class Evaluator:
 class Bench:
     """An agent with its settings, what it asked, counted and logged."""
 
-    def __init__(self, evaluator, monkeypatch, **environment):
+    def __init__(self, checker, monkeypatch, **environment):
         environment = {
             f"MAILMOAT_SENDERID__{name}": value for name, value in environment.items() if "__" not in name
         } | {f"MAILMOAT_{name}": value for name, value in environment.items() if "__" in name}
         tree = settings.load(environment={"MAILMOAT_HOSTNAME": "mx.example.test"} | environment)
-        self.evaluator = evaluator
+        self.checker = checker
         self.counted = []
         self.lines = []
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
-        self.agent = SenderId(tree, evaluator, self.counted.append)
-        self.submitter = Submitter(tree, evaluator, self.counted.append)
+        self.agent = SenderId(tree, checker, self.counted.append)
+        self.submitter = Submitter(tree, checker, self.counted.append)
 
     def judge(self, head=FROM, **session):
         return now(self.agent.on_end_of_headers(a_session(head, **session)))
@@ -71,7 +71,7 @@ class Bench:
         return self.submitter.on_end_of_headers(a_session(head, submitter=submitter, **session))
 
     def asked(self):
-        return [(question.scope.value, question.mailbox) for question in self.evaluator.asked]
+        return [(question.scope.value, question.mailbox) for question in self.checker.asked]
 
     def logged(self, name):
         return [fields for found, fields in self.lines if found == name]
@@ -100,8 +100,8 @@ def a_session(head, sender="bounce@lists.tld", recipients=("alice@example.test",
 
 @pytest.fixture
 def bench(monkeypatch):
-    def make(evaluator=None, **environment):
-        return Bench(evaluator or Evaluator(), monkeypatch, **environment)
+    def make(checker=None, **environment):
+        return Bench(checker or Checker(), monkeypatch, **environment)
 
     return make
 
@@ -115,14 +115,14 @@ def stamped(verdict):
 
 
 def test_three_identities_and_the_header_first(bench):
-    judged = bench(Evaluator(remote_tld=GOOD))
+    judged = bench(Checker(remote_tld=GOOD))
     verdict = judged.judge()
     assert judged.asked() == [
         ("pra", "user@remote.tld"),
         ("mfrom", "bounce@lists.tld"),
         ("mfrom", "postmaster@client.remote.tld"),
     ]
-    question = judged.evaluator.asked[0]
+    question = judged.checker.asked[0]
     assert (question.ip, question.hello, question.receiver) == ("192.0.2.1", "client.remote.tld", "mx.example.test")
     text = stamped(verdict)
     assert "sender-id=pass header.from=user@remote.tld" in text
@@ -180,7 +180,7 @@ def test_helo_is_asked_about_as_domains_are_compared(bench):
     ],
 )
 def test_without_a_field_the_envelope_stands_in(bench, sender, hello, asked, place):
-    judged = bench(Evaluator(lists_tld=GOOD, client_remote_tld=GOOD))
+    judged = bench(Checker(lists_tld=GOOD, client_remote_tld=GOOD))
     text = stamped(judged.judge(b"Subject: x\r\n", sender=sender, hello=hello))
     assert judged.asked()[0] == asked
     assert f"sender-id=pass {place}" in text
@@ -240,8 +240,8 @@ def test_behind_our_own_servers(bench):
         b"Received: from forged ([192.0.2.99]) by anybody\r\n"
     )
     judged.judge(head + FROM, peer="203.0.113.1")
-    assert {question.ip for question in judged.evaluator.asked} == {"198.51.100.7"}
-    assert {question.hello for question in judged.evaluator.asked} == {"unknown"}
+    assert {question.ip for question in judged.checker.asked} == {"198.51.100.7"}
+    assert {question.hello for question in judged.checker.asked} == {"unknown"}
     assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")], "HELO was our own server's"
 
 
@@ -288,7 +288,7 @@ def test_bypassed_domains_are_not_asked_about(bench):
     "peer", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "169.254.3.4", "fe80::1", "fe80::1%eth0"]
 )
 def test_loopback_and_link_local_sources_are_not_judged(bench, peer):
-    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", SPF_MFROM_ACTION="Reject")
+    judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", SPF_MFROM_ACTION="Reject")
     assert stamped(judged.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
     assert [line["reason"] for line in judged.logged("sender-unchecked")] == ["local source address"]
     assert (judged.asked(), judged.counted) == ([], [metrics.SENDERID_UNCHECKED])
@@ -304,8 +304,8 @@ def test_a_local_source_behind_our_own_server_is_not_judged(bench):
 @pytest.mark.parametrize("peer", ["10.0.0.1", "172.16.0.1", "172.31.9.9", "192.168.1.1", "100.64.0.1", "fd00::1"])
 def test_private_sources_are_judged_by_setting(bench, peer):
     refusing = {"SPOOFED_DOMAIN_ACTION": "Reject"}
-    assert isinstance(bench(Evaluator(remote_tld=FAIL), **refusing).judge(peer=peer), Reject)
-    skipping = bench(Evaluator(remote_tld=FAIL), PRIVATE_NETWORKS="skip", **refusing)
+    assert isinstance(bench(Checker(remote_tld=FAIL), **refusing).judge(peer=peer), Reject)
+    skipping = bench(Checker(remote_tld=FAIL), PRIVATE_NETWORKS="skip", **refusing)
     assert stamped(skipping.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
     assert [line["reason"] for line in skipping.logged("sender-unchecked")] == ["private source address"]
     for outside in ("172.32.0.1", "192.0.2.1", "100.128.0.1", "2001:db8::1"):
@@ -313,10 +313,10 @@ def test_private_sources_are_judged_by_setting(bench, peer):
 
 
 def test_a_field_that_breaks_the_grammar_is_read_leniently_and_says_so(bench):
-    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
+    judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
     head = b"From: [JIRA] Ann: Sales <ann@remote.tld>\r\n"
     assert judged.judge(head) == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
-    text = stamped(bench(Evaluator(remote_tld=GOOD)).judge(head))
+    text = stamped(bench(Checker(remote_tld=GOOD)).judge(head))
     assert "\tsender-id=pass (the field breaks the grammar of RFC 5322) header.from=ann@remote.tld;\r\n" in text
     [line] = judged.logged("sender-checked")
     assert [check.lenient for check in line["checks"]] == [True, False, False]
@@ -326,14 +326,14 @@ def test_a_field_that_breaks_the_grammar_is_read_leniently_and_says_so(bench):
 
 
 def test_a_subdomain_is_another_domain(bench):
-    judged = bench(Evaluator(sub_remote_tld=FAIL), BYPASSED_SENDER_DOMAINS="remote.tld", SPOOFED_DOMAIN_ACTION="Reject")
+    judged = bench(Checker(sub_remote_tld=FAIL), BYPASSED_SENDER_DOMAINS="remote.tld", SPOOFED_DOMAIN_ACTION="Reject")
     assert isinstance(judged.judge(b"From: user@sub.remote.tld\r\n"), Reject)
 
 
 @pytest.mark.parametrize("action", ["Reject", "Delete"])
 def test_bypassed_recipients_get_it_and_the_others_are_taken_out(bench, action):
     judged = bench(
-        Evaluator(remote_tld=FAIL),
+        Checker(remote_tld=FAIL),
         SPOOFED_DOMAIN_ACTION=action,
         BYPASSED_RECIPIENTS="Alice@example.test, x@example.test",
     )
@@ -352,7 +352,7 @@ def test_bypassed_recipients_get_it_and_the_others_are_taken_out(bench, action):
 
 
 def test_a_message_for_bypassed_recipients_is_stamped_and_no_more(bench):
-    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
+    judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
     verdict = judged.judge()
     assert verdict.dropped == ()
     assert "sender-id=fail" in stamped(verdict)
@@ -360,14 +360,14 @@ def test_a_message_for_bypassed_recipients_is_stamped_and_no_more(bench):
 
 
 def test_a_temperror_with_bypassed_recipients_loses_nothing(bench):
-    judged = bench(Evaluator(remote_tld=TEMP), TEMP_ERROR_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
+    judged = bench(Checker(remote_tld=TEMP), TEMP_ERROR_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test")
     verdict = judged.judge(recipients=("alice@example.test", "bob@example.test"))
     assert verdict.dropped == ()
     assert "sender-id=temperror" in stamped(verdict)
 
 
 def test_every_dropped_recipient_is_logged(bench):
-    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Delete")
+    judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Delete")
     many = tuple(f"r{number}@example.test" for number in range(250))
     assert isinstance(judged.judge(recipients=many), Discard)
     assert [name for line in judged.logged("message-dropped") for name in line["recipients"]] == list(many)
@@ -382,7 +382,7 @@ ACTS = {Status.FAIL: "SPOOFED_DOMAIN_ACTION", Status.TEMP_ERROR: "TEMP_ERROR_ACT
 @pytest.mark.parametrize("status", Status)
 def test_only_fail_and_temperror_can_do_more_than_stamp(bench, status, action):
     wanted = {"SPOOFED_DOMAIN_ACTION": action, "TEMP_ERROR_ACTION": "Reject" if action == "Reject" else "StampStatus"}
-    verdict = bench(Evaluator(remote_tld=Result(status, "Not Permitted")), **wanted).judge()
+    verdict = bench(Checker(remote_tld=Result(status, "Not Permitted")), **wanted).judge()
     if (status, action) == (Status.FAIL, "Reject"):
         assert verdict == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
     elif (status, action) == (Status.FAIL, "Delete"):
@@ -408,8 +408,8 @@ def test_only_fail_and_temperror_can_do_more_than_stamp(bench, status, action):
     ],
 )
 def test_plain_spf(bench, action, temp, mailfrom, helo, expected):
-    evaluator = Evaluator(remote_tld=GOOD, lists_tld=mailfrom, client_remote_tld=helo)
-    verdict = bench(evaluator, SPF_MFROM_ACTION=action, TEMP_ERROR_ACTION=temp).judge()
+    checker = Checker(remote_tld=GOOD, lists_tld=mailfrom, client_remote_tld=helo)
+    verdict = bench(checker, SPF_MFROM_ACTION=action, TEMP_ERROR_ACTION=temp).judge()
     if expected is None:
         assert verdict.dropped == ()
     elif isinstance(expected, str):
@@ -420,7 +420,7 @@ def test_plain_spf(bench, action, temp, mailfrom, helo, expected):
 
 def test_an_explanation_is_shown_as_the_other_domains(bench):
     result = Result(Status.FAIL, "Not Permitted", "See http://remote.tld/why", "remote.tld", "-all")
-    reply = bench(Evaluator(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject").judge().reply
+    reply = bench(Checker(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject").judge().reply
     assert str(reply) == (
         "550 5.7.1 Sender ID (PRA) Not Permitted - the domain remote.tld explains: See http://remote.tld/why"
     )
@@ -429,7 +429,7 @@ def test_an_explanation_is_shown_as_the_other_domains(bench):
 @pytest.mark.parametrize("results", [{"remote_tld": FAIL}, {"remote_tld": TEMP, "lists_tld": GOOD}])
 def test_later_is_as_at_once(bench, results):
     wanted = {"SPOOFED_DOMAIN_ACTION": "Reject", "TEMP_ERROR_ACTION": "Reject", "EXCHANGE_HEADERS": "on"}
-    assert bench(Evaluator(later=True, **results), **wanted).judge() == bench(Evaluator(**results), **wanted).judge()
+    assert bench(Checker(later=True, **results), **wanted).judge() == bench(Checker(**results), **wanted).judge()
 
 
 def test_exchange_headers_only_when_wanted(bench):
@@ -465,7 +465,7 @@ def test_submitter_is_held_to_its_word_inside_too(bench):
 
 @pytest.mark.parametrize("later", [False, True])
 def test_a_submitter_that_is_not_permitted_is_refused_at_mail(bench, later):
-    judged = bench(Evaluator(later=later, remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
+    judged = bench(Checker(later=later, remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
     assert judged.at_mail("user@remote.tld") == Reject(NOT_ALLOWED, "submitter Fail: Not Permitted")
     assert judged.asked() == [("pra", "user@remote.tld")]
     assert judged.counted == [metrics.SENDERID_RESULTS["pra", "Fail"], metrics.SENDERID_ACTIONS["refused"]]
@@ -489,20 +489,20 @@ def test_a_submitter_that_is_not_permitted_is_refused_at_mail(bench, later):
     ],
 )
 def test_a_submitter_is_not_judged_at_mail(bench, environment, session):
-    judged = bench(Evaluator(remote_tld=FAIL), **{"SPOOFED_DOMAIN_ACTION": "Reject"} | environment)
+    judged = bench(Checker(remote_tld=FAIL), **{"SPOOFED_DOMAIN_ACTION": "Reject"} | environment)
     assert judged.at_mail(**{"submitter": "user@remote.tld"} | session) is PASS
     assert judged.asked() == []
 
 
 @pytest.mark.parametrize("result", [TEMP, GOOD, NONE, Result(Status.PERM_ERROR, "Invalid Record")])
 def test_only_a_fail_of_the_submitter_refuses_at_mail(bench, result):
-    judged = bench(Evaluator(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject", TEMP_ERROR_ACTION="Reject")
+    judged = bench(Checker(remote_tld=result), SPOOFED_DOMAIN_ACTION="Reject", TEMP_ERROR_ACTION="Reject")
     assert judged.at_mail("user@remote.tld") is PASS
     assert (judged.counted, judged.lines) == ([], [])
 
 
 def test_a_fail_found_with_the_message_says_the_same_to_who_gave_a_submitter(bench):
-    judged = bench(Evaluator(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="bob@example.test")
+    judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="bob@example.test")
     assert judged.judge(submitter="user@remote.tld").reply == NOT_ALLOWED
     assert judged.judge().reply == NOT_PERMITTED
 
@@ -525,9 +525,9 @@ def test_no_header_breaks_it(head, hello, peer, status):
     tree = settings.load(
         environment={"MAILMOAT_SENDERID__ENABLED": "on", "MAILMOAT_SENDERID__INTERNAL_SERVERS": "203.0.113.0/24"}
     )
-    evaluator = Evaluator()
-    evaluator.check = lambda question, budget, trace=None: Result(status, "Reason")
-    verdict = SenderId(tree, evaluator, lambda metric: None).on_end_of_headers(a_session(head, hello=hello, peer=peer))
+    checker = Checker()
+    checker.check = lambda question, budget, trace=None: Result(status, "Reason")
+    verdict = SenderId(tree, checker, lambda metric: None).on_end_of_headers(a_session(head, hello=hello, peer=peer))
     for stamp in verdict.stamps:
         assert stamp.isascii()
         assert re.fullmatch(rb"[A-Z][A-Za-z-]+: [ -~]+(?:\r\n\t[ -~]+)*\r\n", stamp)
@@ -545,7 +545,7 @@ def test_off_it_is_not_there_at_all():
 def test_on_it_comes_last(bench):
     judged = bench()
     tree = settings.load(environment={})
-    listed = agents(tree, None, sender_agents(tree, judged.evaluator, judged.counted.append))
+    listed = agents(tree, None, sender_agents(tree, judged.checker, judged.counted.append))
     assert [agent.name for agent in listed] == ["relay", "recipient_filter", "sender_id"]
     pipeline = Pipeline(listed, lambda: None)
     assert pipeline.listens(Stage.END_OF_HEADERS)
@@ -555,7 +555,7 @@ def test_on_it_comes_last(bench):
 
 def test_submitter_is_asked_about_before_the_message(bench):
     tree = settings.load(environment={"MAILMOAT_SENDERID__SUBMITTER": "on"})
-    listed = sender_agents(tree, bench().evaluator, lambda metric: None)
+    listed = sender_agents(tree, bench().checker, lambda metric: None)
     assert [agent.name for agent in listed] == ["submitter", "sender_id"]
     assert Pipeline(listed, lambda: None).listens(Stage.MAIL)
 

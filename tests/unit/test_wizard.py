@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from mailmoat.cli import application
 from mailmoat.mailauth.publish import wizard
-from mailmoat.mailauth.publish.published import reach, survey
+from mailmoat.mailauth.publish.published import look_up, reach
 from mailmoat.mailauth.publish.wizard import Choices
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Scope, Status
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Scope, Status
 from mailmoat.resolver import Budget
 
 # --- what is published
@@ -106,10 +106,10 @@ def test_the_count_is_that_of_a_check():
     for depth, status in ((10, Status.FAIL), (11, Status.PERM_ERROR)):
         zones = chain(depth)
         zones.add("a.test", "TXT", "v=spf1 include:1.test -all")
-        question = Question("203.0.113.1", Scope.MFROM, "x@a.test", "h.test", "r.test")
+        request = CheckRequest("203.0.113.1", Scope.MFROM, "x@a.test", "h.test", "r.test")
 
-        async def check(zones=zones, question=question):
-            return await Evaluator(zones).check(question, Budget(100, 20))
+        async def check(zones=zones, request=request):
+            return await Checker(zones).check(request, Budget(100, 20))
 
         assert asyncio.run(check()).status is status
         assert lookups("v=spf1 include:1.test -all", zones).lookups == depth
@@ -162,7 +162,7 @@ def test_a_domain_is_surveyed():
     zones.add("a.test", "AAAA", "2001:db8::1")
     zones.add("a.test", "MX", (20, "two.a.test"), (10, "one.a.test"))
     zones.add("a.test", "TXT", "verification", "v=spf1 mx -all", "spf2.0/pra -all")
-    found = asyncio.run(survey(zones, "a.test", Budget(10, 10)))
+    found = asyncio.run(look_up(zones, "a.test", Budget(10, 10)))
     assert (found.missing, found.addresses, found.mx) == (
         False,
         ("192.0.2.1", "2001:db8::1"),
@@ -170,7 +170,7 @@ def test_a_domain_is_surveyed():
     )
     assert found.records == ("v=spf1 mx -all", "spf2.0/pra -all")
     zones.set("slow.test", fault="servfail")
-    slow = asyncio.run(survey(zones, "slow.test", Budget(10, 10)))
+    slow = asyncio.run(look_up(zones, "slow.test", Budget(10, 10)))
     assert len(slow.problems) == 4
     assert not slow.missing
     assert (slow.addresses, slow.mx, slow.texts, slow.records) == (None, None, None, None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check which recipients exist.", no_args_is_help=True)
 
-Answer = tuple[str, str]
+Ruling = tuple[str, str]
 """`exists`, `absent`, `unknown`, `blocked`, `elsewhere` or `malformed`; and the sentence that says why."""
 
 
@@ -49,7 +49,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _answer(written: str, settings: Settings, directory: Directory | None) -> Answer:
+def _answer(written: str, settings: Settings, directory: Directory | None) -> Ruling:
     from mailmoat._native import Address
     from mailmoat.policy.agents.recipient_filter import RecipientFilter, Standing
 

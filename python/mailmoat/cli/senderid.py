@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat.mailauth.results import Step
-    from mailmoat.mailauth.senderid.identities import Claim, Finding
+    from mailmoat.mailauth.senderid.identities import Finding, Identity
     from mailmoat.settings import Entry, Settings
 
     Checked = list[tuple[Finding, list[Step]]]
@@ -107,9 +107,9 @@ def check(
     if bool(pra_domain) == bool(message):
         raise typer.BadParameter("name one of --pra-domain and --message", param_hint="--pra-domain")
     source = _address(ip)
-    claims = _of_domain(pra_domain) if message is None else _of_message(message, mail_from, helo)
+    identities = _of_domain(pra_domain) if message is None else _of_message(message, mail_from, helo)
     settings = settings_in_force(config)
-    checked = asyncio.run(_ask(settings, claims, source, helo, trace=trace))
+    checked = asyncio.run(_ask(settings, identities, source, helo, trace=trace))
     if as_json:
         print_json([_document(finding, steps) for finding, steps in checked])
     else:
@@ -118,40 +118,40 @@ def check(
         raise typer.Exit(1)
 
 
-async def _ask(settings: Settings, claims: Sequence[Claim], source: str, helo: str, *, trace: bool) -> Checked:
-    """Each claim's result and, with `trace`, the way to it; all on one message's budget."""
-    from mailmoat.mailauth.results import Question, Result
+async def _ask(settings: Settings, identities: Sequence[Identity], source: str, helo: str, *, trace: bool) -> Checked:
+    """Each identity's result and, with `trace`, the way to it; all on one message's budget."""
+    from mailmoat.mailauth.results import CheckRequest, Result
     from mailmoat.mailauth.senderid.identities import Finding, known
-    from mailmoat.mailauth.spf.checker import Evaluator
+    from mailmoat.mailauth.spf.checker import Checker
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
 
     resolver = DnsResolver(settings.dns)
-    evaluator = Evaluator(resolver, void_lookups=settings.senderid.void_lookups)
+    checker = Checker(resolver, void_lookups=settings.senderid.void_lookups)
     budget = Budget(settings.dns.budget_queries, settings.dns.budget_time)
     checked: Checked = []
     try:
-        for claim in claims:
+        for identity in identities:
             steps: list[Step] = []
-            question = Question(source, claim.scope, claim.mailbox, helo or "unknown", settings.hostname)
-            result = known(claim) or evaluator.check(question, budget, steps if trace else None)
-            checked.append((Finding(claim, result if isinstance(result, Result) else await result), steps))
+            request = CheckRequest(source, identity.scope, identity.mailbox, helo or "unknown", settings.hostname)
+            result = known(identity) or checker.check(request, budget, steps if trace else None)
+            checked.append((Finding(identity, result if isinstance(result, Result) else await result), steps))
     finally:
         await resolver.close()
     return checked
 
 
-def _of_domain(written: str) -> list[Claim]:
+def _of_domain(written: str) -> list[Identity]:
     from mailmoat.mailauth.results import Scope
-    from mailmoat.mailauth.senderid.identities import Claim, Identity, host_name
+    from mailmoat.mailauth.senderid.identities import Identity, IdentityKind, host_name
 
     domain = host_name(written)
     if not domain:
         raise typer.BadParameter(f"{written} is no domain", param_hint="--pra-domain")
-    return [Claim(Identity.PRA, Scope.PRA, f"postmaster@{domain}", domain, "header.from")]
+    return [Identity(IdentityKind.PRA, Scope.PRA, f"postmaster@{domain}", domain, "header.from")]
 
 
-def _of_message(file: Path, mail_from: str, helo: str) -> list[Claim]:
+def _of_message(file: Path, mail_from: str, helo: str) -> list[Identity]:
     from mailmoat._native import Address
     from mailmoat.mailauth.senderid.identities import envelope, responsible
 
@@ -174,7 +174,7 @@ def _print(checked: Checked) -> None:
             typer.echo(f"{'  ' * (step.depth + 1)}{step.kind:<9}  {step.text}  ->  {step.outcome}")
         result = finding.result
         typer.echo(
-            f"{finding.claim.identity:<8}  {finding.claim.domain or '-'}: {result.status} ({result.reason or 'no reason given'})"
+            f"{finding.identity.kind:<8}  {finding.identity.domain or '-'}: {result.status} ({result.reason or 'no reason given'})"
         )
         for what, text in (("mechanism", result.mechanism), ("problem", result.problem)):
             if text:
@@ -184,11 +184,11 @@ def _print(checked: Checked) -> None:
 
 
 def _document(finding: Finding, steps: Sequence[Step]) -> dict[str, object]:
-    claim, result = finding.claim, finding.result
+    identity, result = finding.identity, finding.result
     return {
-        "identity": claim.identity,
-        "mailbox": claim.mailbox,
-        "domain": claim.domain,
+        "identity": identity.kind,
+        "mailbox": identity.mailbox,
+        "domain": identity.domain,
         "status": result.status,
         "reason": result.reason,
         "mechanism": result.mechanism,

@@ -17,7 +17,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.mailauth.publish.published import Reach, Survey
+    from mailmoat.mailauth.publish.published import Published, Reach
     from mailmoat.mailauth.publish.wizard import Choices
     from mailmoat.settings.sections.dns import DnsSettings
 
@@ -74,12 +74,12 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
     }
     given = {key: value for key, value in given.items() if value is not None}
     dns = settings_in_force(config).dns
-    found = asyncio.run(_survey(dns, name))
+    found = asyncio.run(_look_up(dns, name))
     start = replace(_start(found, fresh=fresh), **given)
     if no_input or as_json:
         chosen = start
     else:
-        _show_survey(found)
+        _show_published(found)
         chosen = _ask(start, given, name)
     records = {scope: rules.compose(chosen, scope) for scope in (Scope.MFROM, Scope.PRA)}
     reaches = asyncio.run(_reach(dns, name, records))
@@ -92,7 +92,7 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
         raise typer.Exit(1)
 
 
-def _start(found: Survey, *, fresh: bool) -> Choices:
+def _start(found: Published, *, fresh: bool) -> Choices:
     """What the present record says; without one, that the MX hosts send if there are any, or if nobody knows."""
     from mailmoat.mailauth.publish import wizard as rules
     from mailmoat.mailauth.results import Scope
@@ -163,14 +163,14 @@ def _each(option: str, texts: list[str], check: Callable[[str], str]) -> tuple[s
     return tuple(dict.fromkeys(_checked(option, item, check) for text in texts for item in rules.items(text)))
 
 
-async def _survey(dns: DnsSettings, domain: str) -> Survey:
-    from mailmoat.mailauth.publish.published import survey
+async def _look_up(dns: DnsSettings, domain: str) -> Published:
+    from mailmoat.mailauth.publish.published import look_up
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
 
     resolver = DnsResolver(dns)
     try:
-        return await survey(resolver, domain, Budget(MAX_QUESTIONS, MAX_SECONDS))
+        return await look_up(resolver, domain, Budget(MAX_QUESTIONS, MAX_SECONDS))
     finally:
         await resolver.close()
 
@@ -188,7 +188,7 @@ async def _reach(dns: DnsSettings, domain: str, records: dict[Any, str]) -> dict
         await resolver.close()
 
 
-def _show_survey(found: Survey) -> None:
+def _show_published(found: Published) -> None:
     typer.echo(f"{found.domain}: {'does not exist' if found.missing else 'what there is now'}")
     for label, values in (("addresses", found.addresses), ("MX", found.mx), ("records", found.records)):
         typer.echo(f"  {label}: {'not known, DNS did not answer' if values is None else ', '.join(values) or 'none'}")
@@ -205,7 +205,7 @@ def _show(domain: str, reaches: dict[str, Reach], warnings: list[str]) -> None:
         typer.echo(f"warning: {warning}")
 
 
-def _document(found: Survey, reaches: dict[str, Reach], warnings: list[str]) -> dict[str, object]:
+def _document(found: Published, reaches: dict[str, Reach], warnings: list[str]) -> dict[str, object]:
     from mailmoat.mailauth.publish import wizard as rules
 
     return {

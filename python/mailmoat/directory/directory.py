@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
 
 
-class Answer(Enum):
+class Presence(Enum):
     """What a directory says of an address."""
 
     EXISTS = "exists"
@@ -30,7 +30,7 @@ class Directory(Protocol):
     awaitable of the same answers, so callers pass on what they get to the pipeline, which awaits it if it must.
     """
 
-    def lookup(self, address: Address) -> Answer:
+    def lookup(self, address: Address) -> Presence:
         """Say whether `address` exists."""
 
     def explain(self, address: Address) -> str:

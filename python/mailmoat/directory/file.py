@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Directory as Snapshot
-from mailmoat.directory.directory import Answer
+from mailmoat.directory.directory import Presence
 from mailmoat.directory.snapshot import NONE, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
 from mailmoat.errors import ConfigError
 
@@ -36,12 +36,12 @@ class _Found(IntEnum):
 _OWN: Final = (_Found.LISTED, _Found.EXCLUDED, _Found.DAMAGED)
 """Said of the address itself, not of its domain; or nothing can be said."""
 _ANSWERS: Final = {
-    _Found.ABSENT: Answer.ABSENT,
-    _Found.LISTED: Answer.EXISTS,
-    _Found.DOMAIN: Answer.EXISTS,
-    _Found.EXCLUDED: Answer.ABSENT,
-    _Found.DAMAGED: Answer.UNKNOWN,
-    _Found.OTHER_ROUTE: Answer.ABSENT,
+    _Found.ABSENT: Presence.ABSENT,
+    _Found.LISTED: Presence.EXISTS,
+    _Found.DOMAIN: Presence.EXISTS,
+    _Found.EXCLUDED: Presence.ABSENT,
+    _Found.DAMAGED: Presence.UNKNOWN,
+    _Found.OTHER_ROUTE: Presence.ABSENT,
 }
 _REASONS: Final = {
     _Found.ABSENT: "neither it nor its domain is listed",
@@ -92,9 +92,9 @@ class FileDirectory:
         self._stamp = stamp
         return True
 
-    def lookup(self, address: Address) -> Answer:
+    def lookup(self, address: Address) -> Presence:
         """Say whether `address` exists."""
-        return _ANSWERS[self._find(self._snapshot, address)[0]] if self._snapshot else Answer.UNKNOWN
+        return _ANSWERS[self._find(self._snapshot, address)[0]] if self._snapshot else Presence.UNKNOWN
 
     def explain(self, address: Address) -> str:
         """Say which line of the recipient file decides about `address`."""

@@ -12,13 +12,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.mailauth.results import Status
-from mailmoat.mailauth.senderid.identities import NO_DOMAIN, Identity
+from mailmoat.mailauth.senderid.identities import NO_DOMAIN, IdentityKind
 from mailmoat.printable import printable_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailmoat.mailauth.senderid.identities import Claim, Finding
+    from mailmoat.mailauth.senderid.identities import Finding, Identity
 
 LONGEST: Final = 320
 """Octets of one value that are shown: a mailbox of RFC 5321's largest size."""
@@ -28,7 +28,7 @@ _DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.]+\]")
 
-_MAILBOXES: Final = {Identity.MAIL_FROM: "envelope-from", Identity.PRA: "pra"}
+_MAILBOXES: Final = {IdentityKind.MAIL_FROM: "envelope-from", IdentityKind.PRA: "pra"}
 """The key of Received-SPF for the mailbox."""
 _LENIENT: Final = " (the field breaks the grammar of RFC 5322)"
 _SAYS: Final = {
@@ -51,7 +51,7 @@ def stamps(
     Of the Received-SPF fields that of `pra` is the last: filters that know SPF alone believe the first.
     """
     fields = [authentication_results(findings, receiver)]
-    by_spf = sorted(findings, key=lambda finding: finding.claim.identity is Identity.PRA)
+    by_spf = sorted(findings, key=lambda finding: finding.identity.kind is IdentityKind.PRA)
     fields += [received_spf(finding, receiver=receiver, source=source, hello=hello) for finding in by_spf]
     if exchange:
         fields += [field for finding in findings for field in _exchange(finding)]
@@ -71,12 +71,12 @@ def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
 
 def received_spf(finding: Finding, *, receiver: str, source: str, hello: str) -> str:
     """RFC 7208 9.1; the key `pra` holds the mailbox where that is no envelope's, and HELO has none."""
-    claim, result = finding.claim, finding.result
-    pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", claim.identity)]
+    identity, result = finding.identity, finding.result
+    pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", identity.kind)]
     if hello:
         pairs.append(("helo", _value(hello)))
-    if claim.mailbox and claim.identity in _MAILBOXES:
-        pairs.append((_MAILBOXES[claim.identity], _quoted(_shown(claim))))
+    if identity.mailbox and identity.kind in _MAILBOXES:
+        pairs.append((_MAILBOXES[identity.kind], _quoted(_shown(identity))))
     pairs += [(key, _quoted(text)) for key, text in _why(finding)]
     comment = _comment(f"{receiver}: {_sentence(finding, source)}")
     lines = "".join(f"\r\n\t{key}={value};" for key, value in pairs)
@@ -91,46 +91,46 @@ def _why(finding: Finding) -> Iterator[tuple[str, str]]:
 
 
 def _sentence(finding: Finding, source: str) -> str:
-    claim, status = finding.claim, finding.result.status
-    if not claim.mailbox:
+    identity, status = finding.identity, finding.result.status
+    if not identity.mailbox:
         return "the message has no purported responsible address"
     if finding.result.reason == "Domain Does Not Exist":
-        return f"domain {claim.domain} does not exist"
+        return f"domain {identity.domain} does not exist"
     if finding.result is NO_DOMAIN:
-        return f"{claim.domain} is no domain that could be asked"
-    of = claim.domain if claim.identity is Identity.HELO else f"domain of {_shown(claim)}"
+        return f"{identity.domain} is no domain that could be asked"
+    of = identity.domain if identity.kind is IdentityKind.HELO else f"domain of {_shown(identity)}"
     return _SAYS[status].format(of, source)
 
 
 def _result(finding: Finding) -> str:
-    claim, result = finding.claim, finding.result
-    method = "sender-id" if claim.identity is Identity.PRA else "spf"
+    identity, result = finding.identity, finding.result
+    method = "sender-id" if identity.kind is IdentityKind.PRA else "spf"
     reason = f" reason={_quoted(result.reason)}" if result.reason and result.status is not Status.PASS else ""
-    return f"{method}={result.status.result}{reason}{_LENIENT if claim.lenient else ''}{_property(claim)}"
+    return f"{method}={result.status.result}{reason}{_LENIENT if identity.lenient else ''}{_property(identity)}"
 
 
-def _property(claim: Claim) -> str:
+def _property(identity: Identity) -> str:
     """`header.from=user@remote.tld`; a HELO name stands without the local part that was only asked with."""
-    if not claim.place or not claim.domain:
+    if not identity.place or not identity.domain:
         return ""
-    shown = claim.domain if claim.place == "smtp.helo" else _shown(claim)
+    shown = identity.domain if identity.place == "smtp.helo" else _shown(identity)
     local, at, domain = shown.rpartition("@")
     bare = len(shown) <= LONGEST and _DOMAIN.fullmatch(domain) and (not at or _DOT_ATOM.fullmatch(local))
-    return f" {claim.place}={shown if bare else _quoted(shown)}"
+    return f" {identity.place}={shown if bare else _quoted(shown)}"
 
 
 def _exchange(finding: Finding) -> Iterator[str]:
     """What Exchange's own agent leaves for the servers behind it (MS-OXCMAIL 2.2.3.2.20)."""
-    claim = finding.claim
-    if claim.identity is not Identity.PRA:
+    identity = finding.identity
+    if identity.kind is not IdentityKind.PRA:
         return
     yield f"X-MS-Exchange-Organization-SenderIdResult: {finding.result.status}\r\n"
-    if _DOMAIN.fullmatch(claim.domain) or _LITERAL.fullmatch(claim.domain):
-        yield f"X-MS-Exchange-Organization-PRD: {claim.domain[:LONGEST]}\r\n"
+    if _DOMAIN.fullmatch(identity.domain) or _LITERAL.fullmatch(identity.domain):
+        yield f"X-MS-Exchange-Organization-PRD: {identity.domain[:LONGEST]}\r\n"
 
 
-def _shown(claim: Claim) -> str:
-    return claim.mailbox if claim.mailbox.isascii() and len(claim.mailbox) <= LONGEST else claim.domain
+def _shown(identity: Identity) -> str:
+    return identity.mailbox if identity.mailbox.isascii() and len(identity.mailbox) <= LONGEST else identity.domain
 
 
 def _domain(name: str) -> str:

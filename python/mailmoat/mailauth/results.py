@@ -39,7 +39,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CheckRequest:
     """Whether the host at `ip` may send for `mailbox`."""
 
     ip: str

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.directory.directory import Directory
-    from mailmoat.mailauth.spf.checker import Evaluator
+    from mailmoat.mailauth.spf.checker import Checker
     from mailmoat.policy.agent import Agent
     from mailmoat.settings import Settings
 
@@ -23,7 +23,7 @@ def agents(settings: Settings, directory: Directory | None, senders: tuple[Agent
     return (Relay(settings), RecipientFilter(settings, directory), *senders)
 
 
-def sender_agents(settings: Settings, evaluator: Evaluator, count: Callable[[int], None]) -> tuple[Agent, ...]:
+def sender_agents(settings: Settings, checker: Checker, count: Callable[[int], None]) -> tuple[Agent, ...]:
     """Those that judge senders: what the client itself said of the submitter comes before what the message says."""
-    sender_id = SenderId(settings, evaluator, count)
-    return (Submitter(settings, evaluator, count), sender_id) if settings.senderid.submitter else (sender_id,)
+    sender_id = SenderId(settings, checker, count)
+    return (Submitter(settings, checker, count), sender_id) if settings.senderid.submitter else (sender_id,)

@@ -1,6 +1,6 @@
 """Circuit breakers: what did not answer several times in a row is left alone for a while, so that nobody waits for it in vain.
 
-They guard against waiting, so any answer, a server's failure too, closes a circuit; only a question nobody answered in time counts
+They guard against waiting, so any answer, a server's failure too, closes a breaker; only a question nobody answered in time counts
 against it. Who keeps them opens one that has too many of these. When its time is over exactly one question goes through.
 """
 
@@ -14,7 +14,7 @@ from mailmoat import clock
 MOST: Final = 1000
 
 
-class _Circuit:
+class _CircuitBreaker:
     __slots__ = ("failures", "opens_at", "probing")
 
     def __init__(self) -> None:
@@ -24,60 +24,60 @@ class _Circuit:
         self.probing = False
 
 
-class Circuits:
-    """A circuit for each name that did not answer its last question; the one longest without news is forgotten first."""
+class CircuitBreakers:
+    """A breaker for each name that did not answer its last question; the one longest without news is forgotten first."""
 
     def __init__(self, failures: int, open_time: float) -> None:
         self._limit = failures
         self._open_time = open_time
-        self._circuits: OrderedDict[str, _Circuit] = OrderedDict()
+        self._breakers: OrderedDict[str, _CircuitBreaker] = OrderedDict()
         self.open = 0
         """How many hold questions back."""
 
     def __len__(self) -> int:
-        return len(self._circuits)
+        return len(self._breakers)
 
     def refuses(self, name: str) -> bool:
         """Whether a question would be held back."""
-        circuit = self._circuits.get(name)
-        return circuit is not None and (circuit.probing or clock.monotonic() < circuit.opens_at)
+        breaker = self._breakers.get(name)
+        return breaker is not None and (breaker.probing or clock.monotonic() < breaker.opens_at)
 
     def asked(self, name: str) -> None:
         """A question goes through."""
-        circuit = self._circuits.get(name)
-        if circuit is not None and circuit.opens_at:
-            circuit.probing = True
+        breaker = self._breakers.get(name)
+        if breaker is not None and breaker.opens_at:
+            breaker.probing = True
 
     def answered(self, name: str) -> None:
         """An answer came."""
-        circuit = self._circuits.pop(name, None)
-        if circuit is not None and circuit.opens_at:
+        breaker = self._breakers.pop(name, None)
+        if breaker is not None and breaker.opens_at:
             self.open -= 1
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._circuits.clear()
+        self._breakers.clear()
         self.open = 0
 
     def unanswered(self, name: str) -> bool:
         """No answer came in time; whether that was once too often."""
-        circuit = self._circuits.setdefault(name, _Circuit())
-        self._circuits.move_to_end(name)
-        circuit.failures += 1
-        if len(self._circuits) > MOST:
-            self.answered(next(iter(self._circuits)))
-        return circuit.failures >= self._limit
+        breaker = self._breakers.setdefault(name, _CircuitBreaker())
+        self._breakers.move_to_end(name)
+        breaker.failures += 1
+        if len(self._breakers) > MOST:
+            self.answered(next(iter(self._breakers)))
+        return breaker.failures >= self._limit
 
-    def leave_alone(self, name: str) -> None:
-        """Open the circuit of a name that was not answered."""
-        circuit = self._circuits.get(name)
-        if circuit is not None:
-            self.open += not circuit.opens_at
-            circuit.opens_at = clock.monotonic() + self._open_time
-            circuit.probing = False
+    def trip(self, name: str) -> None:
+        """Open the breaker of a name that was not answered."""
+        breaker = self._breakers.get(name)
+        if breaker is not None:
+            self.open += not breaker.opens_at
+            breaker.opens_at = clock.monotonic() + self._open_time
+            breaker.probing = False
 
-    def given_up(self, name: str) -> None:
+    def abandoned(self, name: str) -> None:
         """The question that went through was given up before there was an answer."""
-        circuit = self._circuits.get(name)
-        if circuit is not None:
-            circuit.probing = False
+        breaker = self._breakers.get(name)
+        if breaker is not None:
+            breaker.probing = False

@@ -16,8 +16,8 @@ from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
 from mailmoat.resolver.cache import Cache, Key
 from mailmoat.resolver.servers import UNANSWERED, Servers
-from mailmoat.resolver.single_flight import Flights
-from mailmoat.resolver.upstream_health import Life
+from mailmoat.resolver.single_flight import SingleFlight
+from mailmoat.resolver.upstream_health import UpstreamHealth
 from mailmoat.resolver.zones import Zones
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ FAILURE_TIME: Final = 1.0
 
 
 class DnsResolver:
-    """`Resolver` on the servers of the settings, or of the system; `most` bounds the questions on their way, else `flights.MOST`."""
+    """`Resolver` on the servers of the settings, or of the system; `most` bounds the questions on their way, else `single_flight.MOST`."""
 
     def __init__(self, settings: DnsSettings, metrics: Metrics | None = None, most: int | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._servers = Servers(settings)
         self._cache = Cache(settings.cache_size)
-        self._flights = Flights(self._ask, most)
-        self._zones = Zones(self._servers, settings.failures, settings.open_time, self._circuits_changed)
-        self._life = Life(self._servers, settings.failures, settings.open_time, self._servers_changed)
+        self._in_flight = SingleFlight(self._ask, most)
+        self._zones = Zones(self._servers, settings.failures, settings.open_time, self._breakers_changed)
+        self._upstream = UpstreamHealth(self._servers, settings.failures, settings.open_time, self._servers_changed)
         self._closed = False
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
@@ -53,14 +53,14 @@ class DnsResolver:
             return known
         if not budget.spend():
             return self._failed(Failure.BUDGET)
-        answer = await self._flights.answer(key, budget.client, budget.seconds)
+        answer = await self._in_flight.answer(key, budget.client, budget.seconds)
         return self._failed(answer.reason) if isinstance(answer, Failed) else answer
 
     async def close(self) -> None:
         """See `Resolver`."""
         self._closed = True
-        await self._life.close()
-        await self._flights.close()
+        await self._upstream.close()
+        await self._in_flight.close()
         await self._zones.close()
 
     def _known(self, key: Key) -> Answer | None:
@@ -69,7 +69,7 @@ class DnsResolver:
         if answer is not None:
             self._count(DNS_CACHE_HITS)
             return answer
-        if key in self._flights:
+        if key in self._in_flight:
             return None
         name, _ = key
         if names.labels(name) is None:
@@ -79,8 +79,8 @@ class DnsResolver:
     def _refuses(self, name: str) -> bool:
         if self._servers.changed():
             self._zones.clear()
-            self._life.renew()
-        return self._closed or self._life.refuses() or self._zones.refuses(name)
+            self._upstream.renew()
+        return self._closed or self._upstream.refuses() or self._zones.refuses(name)
 
     async def _ask(self, key: Key) -> Answer:
         """Ask the servers; what they say, or do not say, is kept, whoever still waits for it."""
@@ -92,14 +92,14 @@ class DnsResolver:
         try:
             answer = await self._servers.ask(names.labels(name) or (), kind)
         except asyncio.CancelledError:
-            self._zones.given_up(name)
+            self._zones.abandoned(name)
             raise
         if answer == UNANSWERED:
             self._zones.unanswered(name)
-            self._life.unanswered()
+            self._upstream.unanswered()
         else:
             self._zones.answered(name)
-            self._life.answered()
+            self._upstream.answered()
         self._keep(key, answer)
         return answer
 
@@ -120,12 +120,12 @@ class DnsResolver:
         if self._metrics:
             self._metrics.add(metric)
 
-    def _servers_changed(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to tell
+    def _servers_changed(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to notify
         """What dead servers did not answer says nothing about the zones that were asked for."""
         self._zones.clear()
         if self._metrics:
             self._metrics.set(DNS_SERVERS_SILENT, int(silent))
 
-    def _circuits_changed(self, count: int) -> None:
+    def _breakers_changed(self, count: int) -> None:
         if self._metrics:
             self._metrics.set(DNS_CIRCUITS_OPEN, count)

@@ -77,7 +77,7 @@ class Servers:
 
     async def _try(self, server: _Known, labels: tuple[bytes, ...], kind: str, seconds: float) -> bytes:
         try:
-            octets = await transport.ask(server.address, wire.question(labels, kind), seconds)
+            octets = await transport.ask(server.address, wire.query(labels, kind), seconds)
         except (OSError, EOFError):
             server.rests_until = clock.monotonic() + self._rest
             raise

@@ -27,7 +27,7 @@ MOST: Final = 1000
 """Questions on their way at a time; each has a socket."""
 
 
-class _Flight:
+class _InFlight:
     """A question, from when it is asked until its answer comes."""
 
     __slots__ = ("answer", "askers", "client", "key", "task", "zone")
@@ -43,14 +43,14 @@ class _Flight:
         """None in the line."""
 
 
-class Flights:
+class SingleFlight:
     """Asked and not yet answered. `ask` puts a question to the servers; what it raises comes out of `answer`."""
 
     def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]], most: int | None = None) -> None:
         self._ask = ask
-        self._flights: dict[Key, _Flight] = {}
-        self._line: dict[Key, _Flight] = {}
-        self._abandoned: dict[Key, _Flight] = {}
+        self._in_flight: dict[Key, _InFlight] = {}
+        self._line: dict[Key, _InFlight] = {}
+        self._abandoned: dict[Key, _InFlight] = {}
         """Nobody waits for them; the oldest first."""
         self._room = MOST if most is None else most
         self._zones: Counter[str] = Counter()
@@ -58,16 +58,16 @@ class Flights:
         self._admitting = False
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._flights
+        return key in self._in_flight
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._in_flight)
 
     async def answer(self, key: Key, client: str, seconds: float) -> Answer:
         """The answer to a question of this client's, which is asked unless it is already; Failed(BUDGET) after so many seconds."""
-        flight = self._flights.get(key)
+        flight = self._in_flight.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(key, client)
+            flight = self._in_flight[key] = _InFlight(key, client)
         flight.askers += 1
         if self._abandoned.pop(key, None):
             self._count(flight, 1)
@@ -85,27 +85,27 @@ class Flights:
 
     async def close(self) -> None:
         """Give all of them up."""
-        tasks = [flight.task for flight in self._flights.values() if flight.task]
+        tasks = [flight.task for flight in self._in_flight.values() if flight.task]
         for flight in self._line.values():
             flight.answer.set_result(Failed(Failure.BROKEN))
-            del self._flights[flight.key]
+            del self._in_flight[flight.key]
         self._line.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def _has_room(self, flight: _Flight) -> bool:
+    def _has_room(self, flight: _InFlight) -> bool:
         return max(self._zones[flight.zone], self._clients[flight.client]) < self._room
 
-    def _count(self, flight: _Flight, one: int) -> None:
+    def _count(self, flight: _InFlight, one: int) -> None:
         self._room -= one
         for counter, key in ((self._zones, flight.zone), (self._clients, flight.client)):
             counter[key] += one
             if not counter[key]:
                 del counter[key]
 
-    def _start(self, flight: _Flight) -> None:
+    def _start(self, flight: _InFlight) -> None:
         self._line.pop(flight.key, None)
         self._count(flight, 1)
         if len(self._abandoned) > self._room:
@@ -113,21 +113,21 @@ class Flights:
         flight.task = asyncio.create_task(self._ask(flight.key))
         flight.task.add_done_callback(partial(self._land, flight))
 
-    def _give_up(self, flight: _Flight) -> None:
-        del self._abandoned[flight.key], self._flights[flight.key]
+    def _give_up(self, flight: _InFlight) -> None:
+        del self._abandoned[flight.key], self._in_flight[flight.key]
         if flight.task:
             flight.task.cancel()
 
-    def _abandon(self, flight: _Flight) -> None:
+    def _abandon(self, flight: _InFlight) -> None:
         if flight.task is None:
-            del self._line[flight.key], self._flights[flight.key]
+            del self._line[flight.key], self._in_flight[flight.key]
             return
         self._abandoned[flight.key] = flight
         self._free(flight)
 
-    def _land(self, flight: _Flight, task: asyncio.Task[Answer]) -> None:
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+    def _land(self, flight: _InFlight, task: asyncio.Task[Answer]) -> None:
+        if self._in_flight.get(flight.key) is flight:
+            del self._in_flight[flight.key]
             self._abandoned.pop(flight.key, None)
         if flight.askers:
             self._free(flight)
@@ -138,7 +138,7 @@ class Flights:
         else:
             flight.answer.set_result(task.result())
 
-    def _free(self, flight: _Flight) -> None:
+    def _free(self, flight: _InFlight) -> None:
         self._count(flight, -1)
         if self._line and not self._admitting:
             self._admitting = True

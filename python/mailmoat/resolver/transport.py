@@ -1,13 +1,13 @@
-"""One question put to one server: over UDP, and over TCP when the answer does not fit (RFC 1035 4.2, RFC 7766).
+"""One query put to one server: over UDP, and over TCP when the answer does not fit (RFC 1035 4.2, RFC 7766).
 
-Each UDP question has a socket of its own, so that who wants to forge an answer has to guess the port as well as the id (RFC 5452);
+Each UDP query has a socket of its own, so that who wants to forge an answer has to guess the port as well as the id (RFC 5452);
 it is connected, so that a closed port is known at once. Raises TimeoutError, OSError and EOFError.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket  # noqa: TID251 - a connected socket of its own for each question
+import socket  # noqa: TID251 - a connected socket of its own for each query
 import struct
 from typing import TYPE_CHECKING
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from mailmoat.net.endpoint import Endpoint
 
 
-async def ask(server: Endpoint, question: wire.Question, seconds: float) -> bytes:
+async def ask(server: Endpoint, query: wire.Query, seconds: float) -> bytes:
     """The server's answer, whole, within `seconds` or not at all."""
     deadline = asyncio.get_running_loop().time() + seconds
-    octets = await _over_udp(server, question, deadline)
+    octets = await _over_udp(server, query, deadline)
     if not wire.truncated(octets):
         return octets
     async with asyncio.timeout_at(deadline):
-        return await _over_tcp(server, question)
+        return await _over_tcp(server, query)
 
 
 class _Awaited(asyncio.DatagramProtocol):
-    """A socket that asks one question and waits for the answer."""
+    """A socket that asks one query and waits for the answer."""
 
-    def __init__(self, question: wire.Question, answer: asyncio.Future[bytes]) -> None:
-        self._question = question
+    def __init__(self, query: wire.Query, answer: asyncio.Future[bytes]) -> None:
+        self._query = query
         self._answer = answer
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -40,10 +40,10 @@ class _Awaited(asyncio.DatagramProtocol):
         if self._answer.done():
             transport.close()
         else:
-            transport.sendto(self._question.octets)
+            transport.sendto(self._query.octets)
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
-        if not self._answer.done() and self._question.answered_by(data):
+        if not self._answer.done() and self._query.answered_by(data):
             self._answer.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
@@ -57,10 +57,10 @@ class _Awaited(asyncio.DatagramProtocol):
             self._transport.close()
 
 
-async def _over_udp(server: Endpoint, question: wire.Question, deadline: float) -> bytes:
+async def _over_udp(server: Endpoint, query: wire.Query, deadline: float) -> bytes:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
-    awaited = _Awaited(question, answer)
+    awaited = _Awaited(query, answer)
     asking = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         asking.setblocking(False)
@@ -82,14 +82,14 @@ def _expire(answer: asyncio.Future[bytes]) -> None:
         answer.set_exception(TimeoutError())
 
 
-async def _over_tcp(server: Endpoint, question: wire.Question) -> bytes:
+async def _over_tcp(server: Endpoint, query: wire.Query) -> bytes:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
-        writer.write(struct.pack("!H", len(question.octets)) + question.octets)
+        writer.write(struct.pack("!H", len(query.octets)) + query.octets)
         while True:
             (length,) = struct.unpack("!H", await reader.readexactly(2))
             octets = await reader.readexactly(length)
-            if question.answered_by(octets):
+            if query.answered_by(octets):
                 return octets
     finally:
         writer.transport.abort()

@@ -1,4 +1,4 @@
-"""Whether any name server answers at all: the circuit over all zones.
+"""Whether any name server answers at all: the breaker over all zones.
 
 Questions in a row that nobody answered may only mean that somebody sends mail from dead zones, and must not cost everybody else the
 domain name system. So they raise a suspicion, and a question that every server answers from what it has (the root's SOA) settles it.
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Life:
+class UpstreamHealth:
     """Dead or alive, and who finds out."""
 
-    def __init__(self, servers: Servers, failures: int, open_time: float, tell: Callable[[bool], None]) -> None:
+    def __init__(self, servers: Servers, failures: int, open_time: float, notify: Callable[[bool], None]) -> None:
         self._servers = servers
         self._limit = failures
         self._open_time = open_time
-        self._tell = tell
+        self._notify = notify
         """Told when they fall silent (True) and when one answers again (False)."""
         self._unanswered = 0
         self._next_check: float | None = None
@@ -44,7 +44,7 @@ class Life:
         self._unanswered = 0
         if self._next_check is not None:
             self._next_check = None
-            self._tell(False)
+            self._notify(False)
 
     def renew(self) -> None:
         """The servers are others: nothing is known of them."""
@@ -74,5 +74,5 @@ class Life:
             self.answered()
             return
         if self._next_check is None:
-            self._tell(True)
+            self._notify(True)
         self._next_check = clock.monotonic() + self._open_time

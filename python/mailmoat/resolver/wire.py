@@ -1,6 +1,6 @@
 """Questions to octets and octets to answers (RFC 1035 4, RFC 6891). Pure and total: any octets give an answer.
 
-Writing a question is a few fields and done here; what came back is read by `rust/machine/dns.rs`.
+Writing a query is a few fields and done here; what came back is read by `rust/machine/dns.rs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TYPES: Final = {"A": 1, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "A
 
 _HEADER: Final = struct.Struct("!HHHHHH")
 _ASKS: Final = 0x0120
-"""RD, and AD: tell me whether it is authentic (RFC 6840 5.7)."""
+"""RD, and AD: say whether it is authentic (RFC 6840 5.7)."""
 _CLASS_IN: Final = 1
 _OPT: Final = struct.pack("!BHHBBHH", 0, 41, 1232, 0, 0, 0x8000, 0)
 """EDNS version 0, DO, answers up to 1232 octets over UDP: they pass everywhere unfragmented."""
@@ -32,15 +32,15 @@ UNREADABLE: Final = Failed(Failure.SERVFAIL)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One question under one id."""
+class Query:
+    """One query under one id."""
 
     octets: bytes
     asked: bytes
     """The question section."""
 
     def answered_by(self, octets: bytes) -> bool:
-        """Whether it is an answer to this question: anything else that comes is passed over, as it may be forged."""
+        """Whether it is an answer to this query: anything else that comes is passed over, as it may be forged."""
         if len(octets) < _HEADER.size or octets[:2] != self.octets[:2]:
             return False
         _, flags, questions, *_ = _HEADER.unpack_from(octets)
@@ -51,11 +51,11 @@ class Question:
         return questions == 1 and octets[12 : 12 + len(self.asked)].lower() == self.asked
 
 
-def question(labels: tuple[bytes, ...], kind: str) -> Question:
-    """A question with an id nobody can guess, for labels in lower case."""
+def query(labels: tuple[bytes, ...], kind: str) -> Query:
+    """A query with an id nobody can guess, for labels in lower case."""
     asked = b"".join(bytes((len(label),)) + label for label in labels)
     asked += struct.pack("!BHH", 0, TYPES[kind], _CLASS_IN)
-    return Question(_HEADER.pack(secrets.randbelow(1 << 16), _ASKS, 1, 0, 0, 1) + asked + _OPT, asked)
+    return Query(_HEADER.pack(secrets.randbelow(1 << 16), _ASKS, 1, 0, 0, 1) + asked + _OPT, asked)
 
 
 def truncated(octets: bytes) -> bool:

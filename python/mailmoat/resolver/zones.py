@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.resolver import names
-from mailmoat.resolver.circuit_breaker import Circuits
+from mailmoat.resolver.circuit_breaker import CircuitBreakers
 from mailmoat.resolver.servers import UNANSWERED, Servers
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ MOST_CHECKS: Final = 16
 
 
 class Zones:
-    """Circuits of names and of zones, and who finds out about zones."""
+    """CircuitBreakers of names and of zones, and who finds out about zones."""
 
-    def __init__(self, servers: Servers, failures: int, open_time: float, tell: Callable[[int], None]) -> None:
+    def __init__(self, servers: Servers, failures: int, open_time: float, notify: Callable[[int], None]) -> None:
         self._servers = servers
-        self._names = Circuits(failures, open_time)
-        self._zones = Circuits(failures, open_time)
-        self._tell = tell
+        self._names = CircuitBreakers(failures, open_time)
+        self._zones = CircuitBreakers(failures, open_time)
+        self._notify = notify
         """Told how many names and zones are left alone, whenever that may have changed."""
         self._checks: dict[str, asyncio.Task[None]] = {}
 
@@ -45,27 +45,27 @@ class Zones:
         self._names.asked(name)
         self._zones.asked(names.zone(name))
 
-    def given_up(self, name: str) -> None:
+    def abandoned(self, name: str) -> None:
         """And was given up."""
-        self._names.given_up(name)
-        self._zones.given_up(names.zone(name))
+        self._names.abandoned(name)
+        self._zones.abandoned(names.zone(name))
 
     def answered(self, name: str) -> None:
         """An answer came."""
         self._names.answered(name)
         self._zones.answered(names.zone(name))
-        self._tell(self._names.open + self._zones.open)
+        self._notify(self._names.open + self._zones.open)
 
     def unanswered(self, name: str) -> None:
         """No answer came in time."""
         zone = names.zone(name)
         if self._names.unanswered(name):
-            self._names.leave_alone(name)
+            self._names.trip(name)
         suspect = self._zones.unanswered(zone)
         if suspect and zone not in self._checks and len(self._checks) < MOST_CHECKS:
             check = self._checks[zone] = asyncio.create_task(self._find_out(zone))
             check.add_done_callback(partial(self._found_out, zone))
-        self._tell(self._names.open + self._zones.open)
+        self._notify(self._names.open + self._zones.open)
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -73,7 +73,7 @@ class Zones:
             check.cancel()
         self._names.clear()
         self._zones.clear()
-        self._tell(0)
+        self._notify(0)
 
     async def close(self) -> None:
         """Ask no more."""
@@ -85,10 +85,10 @@ class Zones:
     async def _find_out(self, zone: str) -> None:
         answer = await self._servers.ask(names.labels(zone) or (), "SOA")
         if answer == UNANSWERED:
-            self._zones.leave_alone(zone)
+            self._zones.trip(zone)
         else:
             self._zones.answered(zone)
-        self._tell(self._names.open + self._zones.open)
+        self._notify(self._names.open + self._zones.open)
 
     def _found_out(self, zone: str, check: asyncio.Task[None]) -> None:
         if self._checks.get(zone) is check:

@@ -38,7 +38,7 @@ _RECORD: Final = re.compile(rb"v=spf1(?: |\Z)|spf2\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Published:
     """What is there; None: not known, for DNS did not answer."""
 
     domain: str
@@ -72,7 +72,7 @@ class Reach:
     problems: list[str] = field(default_factory=list)
 
 
-async def survey(resolver: Resolver, domain: str, budget: Budget) -> Survey:
+async def look_up(resolver: Resolver, domain: str, budget: Budget) -> Published:
     """Look up addresses, MX and TXT of `domain`."""
     kinds: tuple[Kind, ...] = ("A", "AAAA", "MX", "TXT")
     answers = {kind: await resolver.query(domain, kind, budget) for kind in kinds}
@@ -82,7 +82,7 @@ async def survey(resolver: Resolver, domain: str, budget: Budget) -> Survey:
         if isinstance(answer, Failed)
     ]
     mx, texts = answers["MX"], answers["TXT"]
-    return Survey(
+    return Published(
         domain,
         missing=any(isinstance(answer, NoName) for answer in answers.values()),
         addresses=_addresses(answers["A"], answers["AAAA"]),

@@ -1,6 +1,6 @@
 """Write the records a domain should publish: from what it says sends its mail to `v=spf1` and `spf2.0/pra`, with what is wrong.
 
-Pure: what the DNS says comes from `survey`, questions are asked by the command line. Bad input is a ValueError with a plain sentence.
+Pure: what the DNS says comes from `published`, questions are asked by the command line. Bad input is a ValueError with a plain sentence.
 What a wizard does not know of a record that is there already it keeps word for word.
 """
 
@@ -16,7 +16,7 @@ from mailmoat.mailauth.results import Scope
 from mailmoat.mailauth.spf.record import Record, TooMany, select
 
 if TYPE_CHECKING:
-    from mailmoat.mailauth.publish.published import Reach, Survey
+    from mailmoat.mailauth.publish.published import Published, Reach
 
 POLICIES: Final = {
     "-all": "nobody else may send: others may refuse it",
@@ -150,24 +150,24 @@ def zone_line(domain: str, record: str) -> str:
     return f"{domain}. IN TXT " + " ".join(f'"{string}"' for string in quoted)
 
 
-def current(survey: Survey, scope: Scope) -> str:
+def current(published: Published, scope: Scope) -> str:
     """The terms of the record that counts now; "" when there is none, there are several, or it is not known."""
-    chosen = select(survey.texts or (), scope)
+    chosen = select(published.texts or (), scope)
     return chosen.terms.decode("ascii", "replace") if isinstance(chosen, Record) else ""
 
 
-def warn(survey: Survey, chosen: Choices, reaches: dict[str, Reach]) -> list[str]:
+def warn(published: Published, chosen: Choices, reaches: dict[str, Reach]) -> list[str]:
     """What is wrong with the domain and with its new records, in plain sentences; `reaches` by record."""
-    warnings = list(survey.problems)
-    if survey.missing:
-        warnings.append(f"{survey.domain} does not exist: to Sender ID mail from there fails, whatever you publish.")
-    if chosen.mx and survey.mx == () and not survey.missing:
-        warnings.append(f"{survey.domain} has no MX records: `mx` matches nobody.")
-    if chosen.a and survey.addresses == () and not survey.missing:
-        warnings.append(f"{survey.domain} has no address: `a` matches nobody.")
+    warnings = list(published.problems)
+    if published.missing:
+        warnings.append(f"{published.domain} does not exist: to Sender ID mail from there fails, whatever you publish.")
+    if chosen.mx and published.mx == () and not published.missing:
+        warnings.append(f"{published.domain} has no MX records: `mx` matches nobody.")
+    if chosen.a and published.addresses == () and not published.missing:
+        warnings.append(f"{published.domain} has no address: `a` matches nobody.")
     if chosen.policy == "+all":
         warnings.append("`+all` lets everybody send in your name: it is worse than no record.")
-    warnings += _warn_of_present(survey)
+    warnings += _warn_of_present(published)
     told: dict[str, list[str]] = {}
     for record, reach in reaches.items():
         for sentence in _warn_of_record(record, reach):
@@ -189,9 +189,9 @@ def _warn_of_record(record: str, reach: Reach) -> list[str]:
     return warnings
 
 
-def _warn_of_present(survey: Survey) -> list[str]:
+def _warn_of_present(published: Published) -> list[str]:
     """Several records of one kind there are now."""
-    found = {scope: select(survey.texts or (), scope) for scope in Scope}
+    found = {scope: select(published.texts or (), scope) for scope in Scope}
     several = dict.fromkeys(chosen.versions for chosen in found.values() if isinstance(chosen, TooMany))
     return [
         f"There are {len(versions)} records now where one is allowed ({', '.join(versions)}): "

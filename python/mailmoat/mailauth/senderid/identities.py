@@ -7,7 +7,7 @@ judge alike. Three troubles are kept apart here (the third, no source address, i
   address and is asked about as one (scope `pra`: a domain that does not exist is a Fail). With the null reverse-path it is
   `postmaster@` the HELO name, as RFC 7208 2.4 and RFC 4408 2.2 have it, in scope `mfrom`: a host's name was never promised
   to be a mail domain, so that it does not exist says nothing.
-* The fields are there, but RFC 4407 finds no address in them: a claim without a mailbox. Its status is Fail, "No PRA".
+* The fields are there, but RFC 4407 finds no address in them: an identity without a mailbox. Its status is Fail, "No PRA".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
 
 
-class Identity(StrEnum):
+class IdentityKind(StrEnum):
     """What is checked: RFC 7208 9.1 and the metrics call them so."""
 
     PRA = "pra"
@@ -32,10 +32,10 @@ class Identity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Identity:
     """One identity: the mailbox that answers for it, and the property that names its place (RFC 8601 2.3)."""
 
-    identity: Identity
+    kind: IdentityKind
     scope: Scope
     mailbox: str
     """`local@domain`; empty when RFC 4407 finds no address."""
@@ -54,54 +54,54 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A claim and what became of it."""
+    """An identity and what became of it."""
 
-    claim: Claim
+    identity: Identity
     result: Result
 
 
-NOBODY: Final = Claim(Identity.PRA, Scope.PRA, "", "", "")
+NOBODY: Final = Identity(IdentityKind.PRA, Scope.PRA, "", "", "")
 """The fields are there, and no responsible address."""
 NO_PRA: Final = Result(Status.FAIL, "No PRA")
 NO_DOMAIN: Final = Result(Status.NONE, "Malformed Domain")
 
 
-def known(claim: Claim) -> Result | None:
-    """The result of a claim about which nobody needs to be asked."""
-    if not claim.mailbox:
+def known(identity: Identity) -> Result | None:
+    """The result of an identity about which nobody needs to be asked."""
+    if not identity.mailbox:
         return NO_PRA
-    return None if claim.askable else NO_DOMAIN
+    return None if identity.askable else NO_DOMAIN
 
 
-def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Claim:
+def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Identity:
     """The purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
     found, field, address = _native.responsible_address(head)
     if address is not None:
         place, lenient = f"header.{field.lower()}", found is _native.PraKind.LENIENT
-        return Claim(Identity.PRA, Scope.PRA, str(address), address.domain, place, lenient)
+        return Identity(IdentityKind.PRA, Scope.PRA, str(address), address.domain, place, lenient)
     if found is _native.PraKind.ILL_FORMED:
         return NOBODY
     if reverse_path is not None:
-        return Claim(Identity.PRA, Scope.PRA, str(reverse_path), reverse_path.domain, "smtp.mailfrom")
+        return Identity(IdentityKind.PRA, Scope.PRA, str(reverse_path), reverse_path.domain, "smtp.mailfrom")
     name = host_name(hello)
-    return Claim(Identity.PRA, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo")
+    return Identity(IdentityKind.PRA, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo")
 
 
-def envelope(reverse_path: Address | None, hello: str) -> list[Claim]:
+def envelope(reverse_path: Address | None, hello: str) -> list[Identity]:
     """What plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
 
     HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget. One that
-    is no name of a domain is a claim, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
+    is no name of a domain is an identity, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
     not known, and then nothing is claimed.
     """
-    claims = []
+    identities = []
     if reverse_path is not None:
         mailbox, domain = str(reverse_path), reverse_path.domain
-        claims.append(Claim(Identity.MAIL_FROM, Scope.MFROM, mailbox, domain, "smtp.mailfrom"))
+        identities.append(Identity(IdentityKind.MAIL_FROM, Scope.MFROM, mailbox, domain, "smtp.mailfrom"))
     if hello:
         name = host_name(hello) or hello
-        claims.append(Claim(Identity.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo"))
-    return claims
+        identities.append(Identity(IdentityKind.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo"))
+    return identities
 
 
 def host_name(hello: str) -> str:

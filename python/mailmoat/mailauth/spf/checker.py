@@ -1,6 +1,6 @@
 """Judge whether a host may send in a domain's name: the one entrance to Sender ID and SPF checks (RFC 4406 4, RFC 7208 4).
 
-Promises: one `Result` for every question, whatever is asked and whatever records and name servers say; at once, without a task,
+Promises: one `Result` for every request, whatever is asked and whatever records and name servers say; at once, without a task,
 when the resolver's cache has all the answers; else an awaitable that never raises and takes 20 seconds at most. Never blocks the
 loop on anything but some milliseconds of work, never uses a thread, never looks up what it need not know. Called by the policy
 layer for each message and by the command line; reads no message.
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final
 import spf  # type: ignore[import-untyped]
 
 from mailmoat import maillog
-from mailmoat.mailauth.results import Question, Result, Scope, Status, Step, one_line
+from mailmoat.mailauth.results import CheckRequest, Result, Scope, Status, Step, one_line
 from mailmoat.mailauth.spf import greenlet_adapter
-from mailmoat.mailauth.spf.result_cache import Remembered
-from mailmoat.mailauth.spf.spf_check import Evaluation
+from mailmoat.mailauth.spf.result_cache import ResultCache
+from mailmoat.mailauth.spf.spf_check import SpfCheck
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat.resolver import Budget, Resolver
 
-__all__ = ["Evaluator", "Question", "Result", "Scope", "Status", "Step"]
+__all__ = ["CheckRequest", "Checker", "Result", "Scope", "Status", "Step"]
 
 MAX_TIME: Final = 20.0
 """Seconds of one check (RFC 7208 4.6.4)."""
@@ -41,54 +41,56 @@ _REASONS: Final = {
 _STATUSES: Final = {status.result: status for status in Status}
 
 
-class Evaluator:
+class Checker:
     """Checks by one resolver; what it remembers rests on that resolver's answers alone."""
 
     def __init__(self, resolver: Resolver, *, void_lookups: int = 2) -> None:
         self._resolver = resolver
         self._void_lookups = void_lookups
-        self._remembered = Remembered()
+        self._results = ResultCache()
 
-    def check(self, question: Question, budget: Budget, trace: list[Step] | None = None) -> Result | Awaitable[Result]:
-        """Answer the question; what the cache does not know is taken off `budget`. `trace` gets the steps as they are taken."""
-        domain = question.mailbox.rpartition("@")[2].removesuffix(".").lower()
+    def check(
+        self, request: CheckRequest, budget: Budget, trace: list[Step] | None = None
+    ) -> Result | Awaitable[Result]:
+        """Answer the request; what the cache does not know is taken off `budget`. `trace` gets the steps as they are taken."""
+        domain = request.mailbox.rpartition("@")[2].removesuffix(".").lower()
         if not _is_domain(domain):
             return _told(Result(Status.NONE, "Malformed Domain", domain=one_line(domain)), trace)
-        remembered = None if trace is not None else self._remembered.get(question, domain, self._resolver)
-        if remembered is not None:
-            return remembered
-        work = partial(self._evaluate, question, domain, trace)
+        known = None if trace is not None else self._results.get(request, domain, self._resolver)
+        if known is not None:
+            return known
+        work = partial(self._run, request, domain, trace)
         outcome = greenlet_adapter.run(work, self._resolver, budget, MAX_TIME)
         return outcome if isinstance(outcome, Result) else _wait(outcome, domain, trace)
 
-    def _evaluate(self, question: Question, domain: str, trace: list[Step] | None) -> Result:
+    def _run(self, request: CheckRequest, domain: str, trace: list[Step] | None) -> Result:
         shown = one_line(domain)
         try:
-            evaluation = Evaluation(question, domain, self._resolver, self._void_lookups, trace)
-            result = _conclude(evaluation)
-            self._remembered.put(question, domain, evaluation.letters, evaluation.answers, result)
+            check = SpfCheck(request, domain, self._resolver, self._void_lookups, trace)
+            result = _conclude(check)
+            self._results.put(request, domain, check.letters, check.answers, result)
         except spf.PermError as error:  # those of a record are results already
             result = Result(Status.PERM_ERROR, "Unknown Client Address", domain=shown, problem=one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - a stranger's record ends here, whatever pyspf makes of it
             maillog.event(
-                "evaluation-failed", level="error", domain=shown, ip=question.ip, error=maillog.describe(error)
+                "evaluation-failed", level="error", domain=shown, ip=request.ip, error=maillog.describe(error)
             )
             result = Result(Status.PERM_ERROR, _REASONS[Status.PERM_ERROR], domain=shown)
         return _told(result, trace)
 
 
-def _conclude(evaluation: Evaluation) -> Result:
-    word, _, text = evaluation.check()
-    evaluation.perm_error = None  # its traceback holds the evaluation, which would wait for the collector
+def _conclude(check: SpfCheck) -> Result:
+    word, _, text = check.check()
+    check.perm_error = None  # its traceback holds the check, which would wait for the collector
     status = _STATUSES[word]
-    domain = one_line(evaluation.o)
-    if status is Status.NONE and evaluation.domain_is_missing:
-        missing = Status.FAIL if evaluation.scope is Scope.PRA else Status.NONE  # RFC 4406 4.3
+    domain = one_line(check.o)
+    if status is Status.NONE and check.domain_is_missing:
+        missing = Status.FAIL if check.scope is Scope.PRA else Status.NONE  # RFC 4406 4.3
         return Result(missing, "Domain Does Not Exist", domain=domain)
     if status in {Status.TEMP_ERROR, Status.PERM_ERROR}:
         return Result(status, _REASONS[status], domain=domain, problem=one_line(text.partition("Error: ")[2]))
-    explanation = one_line(evaluation.explain()) if status is Status.FAIL else ""
-    return Result(status, _REASONS[status], explanation, domain, one_line(evaluation.mechanism or ""))
+    explanation = one_line(check.explain()) if status is Status.FAIL else ""
+    return Result(status, _REASONS[status], explanation, domain, one_line(check.mechanism or ""))
 
 
 async def _wait(pending: Awaitable[Result], domain: str, trace: list[Step] | None) -> Result:

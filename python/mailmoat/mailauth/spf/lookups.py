@@ -1,6 +1,6 @@
 """What pyspf asks and knows while it checks, put on our side: names through our resolver, addresses as integers, macros of ours.
 
-Everything here replaces a method of pyspf 2.0.14 of the same name; the walk through records is `evaluation`. Every question to the
+Everything here replaces a method of pyspf 2.0.14 of the same name; the walk through records is `spf_check`. Every question to the
 DNS goes through `dns`, which pyspf's own lookup hangs below, so that one is never reached. Differences that matter:
 
 * an error under `ptr` or `%{p}` passes over that name (RFC 7208 5.5), and void answers there do not count: what the client's own
@@ -28,7 +28,7 @@ from mailmoat.resolver import Failed, Failure, Found, NoName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mailmoat.mailauth.results import Kinds, Question, Scope
+    from mailmoat.mailauth.results import CheckRequest, Kinds, Scope
     from mailmoat.resolver import Answer, Kind, Resolver
 
 
@@ -38,15 +38,15 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
     address: int
 
     def __init__(
-        self, question: Question, domain: str, resolver: Resolver, void_limit: int, trace: list[Step] | None
+        self, request: CheckRequest, domain: str, resolver: Resolver, void_limit: int, trace: list[Step] | None
     ) -> None:
-        local, at, _ = question.mailbox.rpartition("@")  # a local part may hold an @
-        mailbox = question.mailbox if local or not at else f"postmaster{question.mailbox}"  # RFC 7208 4.3
-        super().__init__(i="", s=mailbox, h=question.hello, receiver=question.receiver, querytime=0)
-        self.set_ip(question.ip)
+        local, at, _ = request.mailbox.rpartition("@")  # a local part may hold an @
+        mailbox = request.mailbox if local or not at else f"postmaster{request.mailbox}"  # RFC 7208 4.3
+        super().__init__(i="", s=mailbox, h=request.hello, receiver=request.receiver, querytime=0)
+        self.set_ip(request.ip)
         self.l = local or "postmaster"
         self.o = self.d = domain
-        self.scope: Scope = question.scope
+        self.scope: Scope = request.scope
         self.resolver = resolver
         self.void_limit = void_limit
         self.trace = trace

@@ -1,6 +1,6 @@
 """Results of checks, kept as long as every answer they were drawn from is the one the resolver still has.
 
-A check is a pure function of its question and the DNS's answers, so its result holds until one of these is another: that is asked
+A check is a pure function of its request and the DNS's answers, so its result holds until one of these is another: that is asked
 of the resolver's cache each time, and times to live stay the resolver's business. A host that sends many messages of one domain
 is judged once. Bounded in octets of memory: the least recently used go first, and what rests on long answers is not kept. Never asks,
 never waits.
@@ -16,7 +16,7 @@ from mailmoat.resolver.cache import memory, memory_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mailmoat.mailauth.results import Question, Result
+    from mailmoat.mailauth.results import CheckRequest, Result
     from mailmoat.resolver import Answer, Kind, Resolver
 
     Answers: TypeAlias = Mapping[tuple[str, Kind], Answer]
@@ -35,8 +35,8 @@ _PERSONAL: Final = frozenset("slh")
 _FLEETING: Final = "t"
 
 
-class Remembered:
-    """The results of one evaluator."""
+class ResultCache:
+    """The results of one checker."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, ...], tuple[Result, tuple[tuple[str, Kind, Answer], ...], int]] = (
@@ -47,9 +47,9 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, question: Question, domain: str, resolver: Resolver) -> Result | None:
-        """The result of an equal question, were it of another mailbox as long as no record made a difference of that."""
-        for key in (_of_domain(question, domain), _of_mailbox(question, domain)):
+    def get(self, request: CheckRequest, domain: str, resolver: Resolver) -> Result | None:
+        """The result of an equal request, were it of another mailbox as long as no record made a difference of that."""
+        for key in (_of_domain(request, domain), _of_mailbox(request, domain)):
             found = self._kept.get(key)
             if found is None:
                 continue
@@ -60,7 +60,9 @@ class Remembered:
             self._drop(key)
         return None
 
-    def put(self, question: Question, domain: str, letters: Collection[str], answers: Answers, result: Result) -> None:
+    def put(
+        self, request: CheckRequest, domain: str, letters: Collection[str], answers: Answers, result: Result
+    ) -> None:
         """Keep a result that rests on these answers and on the values of these macro letters."""
         if _FLEETING in letters:
             return
@@ -68,7 +70,7 @@ class Remembered:
         size = sum(_NAME + memory(name) + memory_of(answer) for name, _, answer in under)
         if size > LONGEST:
             return
-        key = _of_domain(question, domain) if _PERSONAL.isdisjoint(letters) else _of_mailbox(question, domain)
+        key = _of_domain(request, domain) if _PERSONAL.isdisjoint(letters) else _of_mailbox(request, domain)
         if key in self._kept:
             self._drop(key)
         size += _PLACE + memory((*key, result.explanation, result.mechanism, result.problem))
@@ -81,9 +83,9 @@ class Remembered:
         self._room += self._kept.pop(key)[2]
 
 
-def _of_domain(question: Question, domain: str) -> tuple[str, ...]:
-    return question.ip, question.scope, domain
+def _of_domain(request: CheckRequest, domain: str) -> tuple[str, ...]:
+    return request.ip, request.scope, domain
 
 
-def _of_mailbox(question: Question, domain: str) -> tuple[str, ...]:
-    return question.ip, question.scope, domain, question.mailbox, question.hello
+def _of_mailbox(request: CheckRequest, domain: str) -> tuple[str, ...]:
+    return request.ip, request.scope, domain, request.mailbox, request.hello

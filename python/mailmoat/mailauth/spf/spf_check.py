@@ -9,7 +9,7 @@ Ours are the choice of records (RFC 4406 4.4) and the walk through one (`check0`
 * terms that need nothing but themselves are parsed once for all checks;
 * records and terms are bounded, so that no record costs more than some milliseconds.
 
-Called by `evaluate` in a greenlet of `bridge`. `check` turns PermError and TempError into results; other exceptions escape.
+Runs in a greenlet (`greenlet_adapter`). `check` turns PermError and TempError into results; other exceptions escape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mailmoat.printable import is_printable_ascii
 from mailmoat.resolver import NoName
 
 if TYPE_CHECKING:
-    from mailmoat.mailauth.results import Question
+    from mailmoat.mailauth.results import CheckRequest
     from mailmoat.resolver import Resolver
 
 MAX_RECORD: Final = 10_000
@@ -59,13 +59,13 @@ class Terms(NamedTuple):
     explanation: str
 
 
-class Evaluation(Lookups):
+class SpfCheck(Lookups):
     """One check of one domain."""
 
     def __init__(
-        self, question: Question, domain: str, resolver: Resolver, void_limit: int, trace: list[Step] | None
+        self, request: CheckRequest, domain: str, resolver: Resolver, void_limit: int, trace: list[Step] | None
     ) -> None:
-        super().__init__(question, domain, resolver, void_limit, trace)
+        super().__init__(request, domain, resolver, void_limit, trace)
         self.terms = 0
         self.explained_by = ("", "")
         """Domain and target of the `exp=` that speaks for the whole check."""

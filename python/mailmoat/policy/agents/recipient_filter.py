@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
-from mailmoat.directory.directory import Answer
+from mailmoat.directory.directory import Presence
 from mailmoat.policy.agent import PASS, Agent, Pass, Reject, Reply, Report, Tempfail
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class Standing(Enum):
 
 
 _ANSWERED: Final = {
-    Answer.EXISTS: Standing.EXISTS,
-    Answer.ABSENT: Standing.ABSENT,
-    Answer.UNKNOWN: Standing.UNKNOWN,
+    Presence.EXISTS: Standing.EXISTS,
+    Presence.ABSENT: Standing.ABSENT,
+    Presence.UNKNOWN: Standing.UNKNOWN,
 }
 _PASSED: Final = frozenset({Standing.ELSEWHERE, Standing.UNFILTERED, Standing.EXISTS})
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import maillog, metrics
 from mailmoat.mailauth.header import stamps, unchecked
-from mailmoat.mailauth.results import Question, Result, Status
-from mailmoat.mailauth.senderid.identities import Finding, Identity, envelope, known, responsible
+from mailmoat.mailauth.results import CheckRequest, Result, Status
+from mailmoat.mailauth.senderid.identities import Finding, IdentityKind, envelope, known, responsible
 from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
 from mailmoat.policy.agents.submitter import NOT_ALLOWED
 from mailmoat.policy.sources import Sources
@@ -33,8 +33,8 @@ from mailmoat.resolver import Budget
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from mailmoat.mailauth.senderid.identities import Claim
-    from mailmoat.mailauth.spf.checker import Evaluator
+    from mailmoat.mailauth.senderid.identities import Identity
+    from mailmoat.mailauth.spf.checker import Checker
     from mailmoat.policy.agent import SessionView, Verdict
     from mailmoat.settings import Settings
 
@@ -67,11 +67,11 @@ class SenderId(Agent):
 
     name = "sender_id"
 
-    def __init__(self, settings: Settings, evaluator: Evaluator, count: Callable[[int], None]) -> None:
+    def __init__(self, settings: Settings, checker: Checker, count: Callable[[int], None]) -> None:
         self._settings = settings.senderid
         self._budget = settings.dns.budget_queries, settings.dns.budget_time
         self._receiver = settings.hostname
-        self._evaluator = evaluator
+        self._checker = checker
         self._count = count
         self._sources = Sources(settings)
         self._domains = frozenset(settings.senderid.bypassed_sender_domains)
@@ -85,8 +85,8 @@ class SenderId(Agent):
         if not source:
             return self._unchecked(session, found.reason) if found.reason else PASS
         hello = session.hello if source == session.peer else ""
-        claims = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
-        wanted = [claim for claim in claims if claim.domain not in self._domains]
+        identities = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
+        wanted = [identity for identity in identities if identity.domain not in self._domains]
         return self._check(Case(session, source, hello, Budget(*self._budget, source)), iter(wanted))
 
     def _unchecked(self, session: SessionView, reason: str) -> Pass:
@@ -94,26 +94,28 @@ class SenderId(Agent):
         maillog.sender_unchecked(session=session.session_id, client=session.peer, reason=reason)
         return Pass((unchecked(self._receiver),))
 
-    def _check(self, case: Case, claims: Iterator[Claim]) -> Judged | Awaitable[Judged]:
-        """Ask about each claim, without a task as long as everything is known."""
-        for claim in claims:
-            result = known(claim) or self._evaluator.check(self._question(case, claim), case.budget)
+    def _check(self, case: Case, identities: Iterator[Identity]) -> Judged | Awaitable[Judged]:
+        """Ask about each identity, without a task as long as everything is known."""
+        for identity in identities:
+            result = known(identity) or self._checker.check(self._request(case, identity), case.budget)
             if not isinstance(result, Result):
-                return self._wait(case, claim, result, claims)
-            self._note(case, claim, result)
+                return self._wait(case, identity, result, identities)
+            self._note(case, identity, result)
         return self._decide(case)
 
-    async def _wait(self, case: Case, claim: Claim, awaited: Awaitable[Result], claims: Iterator[Claim]) -> Judged:
-        self._note(case, claim, await awaited)
-        rest = self._check(case, claims)
+    async def _wait(
+        self, case: Case, identity: Identity, awaited: Awaitable[Result], identities: Iterator[Identity]
+    ) -> Judged:
+        self._note(case, identity, await awaited)
+        rest = self._check(case, identities)
         return rest if isinstance(rest, (Pass, Reject, Tempfail, Discard)) else await rest
 
-    def _question(self, case: Case, claim: Claim) -> Question:
-        return Question(case.source, claim.scope, claim.mailbox, case.hello or "unknown", self._receiver)
+    def _request(self, case: Case, identity: Identity) -> CheckRequest:
+        return CheckRequest(case.source, identity.scope, identity.mailbox, case.hello or "unknown", self._receiver)
 
-    def _note(self, case: Case, claim: Claim, result: Result) -> None:
-        self._count(metrics.SENDERID_RESULTS[claim.identity, result.status])
-        case.findings.append(Finding(claim, result))
+    def _note(self, case: Case, identity: Identity, result: Result) -> None:
+        self._count(metrics.SENDERID_RESULTS[identity.kind, result.status])
+        case.findings.append(Finding(identity, result))
 
     def _decide(self, case: Case) -> Judged:
         session, ruling = case.session, self._ruling(case)
@@ -146,29 +148,29 @@ class SenderId(Agent):
         for finding in case.findings:
             action = self._action(finding)
             if finding.result.status is Status.FAIL and action == "Reject":
-                submitted = case.session.submitter is not None and finding.claim.identity is Identity.PRA
+                submitted = case.session.submitter is not None and finding.identity.kind is IdentityKind.PRA
                 return Reject(NOT_ALLOWED if submitted else refusal(finding), rule(finding))
             if finding.result.status is Status.FAIL and action == "Delete":
                 return Discard(rule(finding))
         if self._settings.temp_error_action == "Reject":
             for finding in case.findings:
-                by_pra = finding.claim.identity is Identity.PRA
+                by_pra = finding.identity.kind is IdentityKind.PRA
                 if finding.result.status is Status.TEMP_ERROR and (by_pra or self._action(finding) != "StampStatus"):
                     return Tempfail(NOT_NOW[by_pra], rule(finding))
         return None
 
     def _action(self, finding: Finding) -> str:
-        by_pra = finding.claim.identity is Identity.PRA
+        by_pra = finding.identity.kind is IdentityKind.PRA
         return self._settings.spoofed_domain_action if by_pra else self._settings.spf_mfrom_action
 
     def _log(self, case: Case, ruling: Ruling | None) -> None:
         checks = [
             maillog.Check(
-                finding.claim.identity.value,
-                finding.claim.domain,
+                finding.identity.kind.value,
+                finding.identity.domain,
                 finding.result.status,
                 finding.result.reason,
-                finding.claim.lenient,
+                finding.identity.lenient,
             )
             for finding in case.findings
         ]
@@ -178,20 +180,20 @@ class SenderId(Agent):
 
 def refusal(finding: Finding) -> Reply:
     """The reply to a Fail. A stranger's explanation is shown as his (RFC 7208 6.2, 11.3); the session keeps it in one line of ASCII."""
-    claim, result = finding.claim, finding.result
-    if not claim.mailbox:
+    identity, result = finding.identity, finding.result
+    if not identity.mailbox:
         return NO_PRA
-    explained = f" - the domain {claim.domain} explains: {result.explanation}" if result.explanation else ""
-    if claim.identity is Identity.PRA:
+    explained = f" - the domain {identity.domain} explains: {result.explanation}" if result.explanation else ""
+    if identity.kind is IdentityKind.PRA:
         return Reply(550, "5.7.1", f"Sender ID (PRA) {result.reason}{explained}")
-    name = "HELO" if claim.identity is Identity.HELO else "MAIL FROM"
+    name = "HELO" if identity.kind is IdentityKind.HELO else "MAIL FROM"
     return Reply(550, "5.7.23", f"SPF ({name}) {result.reason}{explained}")
 
 
 def rule(finding: Finding) -> str:
     """The rule's name for the log: `sender id Fail: No PRA`, `spf mailfrom Fail: Not Permitted`."""
-    identity, result = finding.claim.identity, finding.result
-    name = "sender id" if identity is Identity.PRA else f"spf {identity}"
+    identity, result = finding.identity.kind, finding.result
+    name = "sender id" if identity is IdentityKind.PRA else f"spf {identity}"
     return f"{name} {result.status}: {result.reason}"
 
 

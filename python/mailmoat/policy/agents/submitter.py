@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native, maillog, metrics
-from mailmoat.mailauth.results import Question, Result, Scope, Status
-from mailmoat.mailauth.senderid.identities import Claim, Identity, known
+from mailmoat.mailauth.results import CheckRequest, Result, Scope, Status
+from mailmoat.mailauth.senderid.identities import Identity, IdentityKind, known
 from mailmoat.policy.agent import PASS, Agent, Reject, Reply
 from mailmoat.policy.sources import Sources
 from mailmoat.resolver import Budget
@@ -20,7 +20,7 @@ from mailmoat.resolver import Budget
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mailmoat.mailauth.spf.checker import Evaluator
+    from mailmoat.mailauth.spf.checker import Checker
     from mailmoat.policy.agent import SessionView, Verdict
     from mailmoat.settings import Settings
 
@@ -34,14 +34,14 @@ class Submitter(Agent):
 
     name = "submitter"
 
-    def __init__(self, settings: Settings, evaluator: Evaluator, count: Callable[[int], None]) -> None:
+    def __init__(self, settings: Settings, checker: Checker, count: Callable[[int], None]) -> None:
         senderid = settings.senderid
         self._refuses = senderid.spoofed_domain_action == "Reject" and not senderid.bypassed_recipients
         self._domains = frozenset(senderid.bypassed_sender_domains)
         self._budget = settings.dns.budget_queries, settings.dns.budget_time
         self._receiver = settings.hostname
         self._sources = Sources(settings)
-        self._evaluator = evaluator
+        self._checker = checker
         self._count = count
 
     def on_mail(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
@@ -50,14 +50,14 @@ class Submitter(Agent):
         if submitter is None or not self._refuses or submitter.domain in self._domains:
             return PASS
         source = self._sources.of_peer(session.peer).address
-        claim = Claim(Identity.PRA, Scope.PRA, str(submitter), submitter.domain, "")
-        if not source or known(claim):
+        identity = Identity(IdentityKind.PRA, Scope.PRA, str(submitter), submitter.domain, "")
+        if not source or known(identity):
             return PASS
-        question = Question(source, claim.scope, claim.mailbox, session.hello or "unknown", self._receiver)
-        result = self._evaluator.check(question, Budget(*self._budget, source))
+        request = CheckRequest(source, identity.scope, identity.mailbox, session.hello or "unknown", self._receiver)
+        result = self._checker.check(request, Budget(*self._budget, source))
         if isinstance(result, Result):
-            return self._judge(session, source, claim, result)
-        return self._wait(session, source, claim, result)
+            return self._judge(session, source, identity, result)
+        return self._wait(session, source, identity, result)
 
     def on_end_of_headers(self, session: SessionView) -> Verdict:
         """Refuse a message whose header names another responsible address, or none."""
@@ -69,16 +69,16 @@ class Submitter(Agent):
             return Reject(UNKNOWN, "submitter without a responsible address")
         return PASS if address.key == submitter.key else Reject(DIFFERS, "submitter does not match header")
 
-    async def _wait(self, session: SessionView, source: str, claim: Claim, awaited: Awaitable[Result]) -> Verdict:
-        return self._judge(session, source, claim, await awaited)
+    async def _wait(self, session: SessionView, source: str, identity: Identity, awaited: Awaitable[Result]) -> Verdict:
+        return self._judge(session, source, identity, await awaited)
 
-    def _judge(self, session: SessionView, source: str, claim: Claim, result: Result) -> Verdict:
+    def _judge(self, session: SessionView, source: str, identity: Identity, result: Result) -> Verdict:
         """Only what is refused is counted: the rest is judged again with the message, and told then."""
         if result.status is not Status.FAIL:
             return PASS
-        self._count(metrics.SENDERID_RESULTS[claim.identity, result.status])
+        self._count(metrics.SENDERID_RESULTS[identity.kind, result.status])
         self._count(metrics.SENDERID_ACTIONS["refused"])
         rule = f"submitter {result.status}: {result.reason}"
-        check = maillog.Check(claim.identity.value, claim.domain, result.status, result.reason)
+        check = maillog.Check(identity.kind.value, identity.domain, result.status, result.reason)
         maillog.sender_checked(session=session.session_id, source=source, checks=[check], rule=rule)
         return Reject(NOT_ALLOWED, rule)

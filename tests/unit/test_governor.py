@@ -6,16 +6,16 @@ import pytest
 
 from mailmoat.mailauth.header import stamps
 from mailmoat.mailauth.results import Result, Scope, Status
-from mailmoat.mailauth.senderid.identities import Claim, Finding, Identity
+from mailmoat.mailauth.senderid.identities import Finding, Identity, IdentityKind
 from mailmoat.reports.governor import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Report, forged, judge, passed
 
 RECEIVED = b"Received: from x ([192.0.2.1]) by mx.example.test\r\nFrom: user@remote.tld\r\n\r\n"
 
 
 def stamp(identity, status, mailbox="user@remote.tld", place=None):
-    places = {Identity.PRA: "header.from", Identity.MAIL_FROM: "smtp.mailfrom", Identity.HELO: "smtp.helo"}
-    claim = Claim(identity, Scope.MFROM, mailbox, mailbox.rpartition("@")[2], place or places[identity])
-    return Finding(claim, Result(status, "Not Permitted"))
+    places = {IdentityKind.PRA: "header.from", IdentityKind.MAIL_FROM: "smtp.mailfrom", IdentityKind.HELO: "smtp.helo"}
+    identity = Identity(identity, Scope.MFROM, mailbox, mailbox.rpartition("@")[2], place or places[identity])
+    return Finding(identity, Result(status, "Not Permitted"))
 
 
 def stamped(*findings):
@@ -23,7 +23,7 @@ def stamped(*findings):
 
 
 def test_a_forged_sender_is_not_told():
-    octets = stamped(stamp(Identity.PRA, Status.PASS), stamp(Identity.MAIL_FROM, Status.FAIL))
+    octets = stamped(stamp(IdentityKind.PRA, Status.PASS), stamp(IdentityKind.MAIL_FROM, Status.FAIL))
     assert judge("user@remote.tld", enabled=True, copy_to="post@example.test", octets=octets) is FORGED
     assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is DISABLED
     assert judge("", enabled=True, copy_to=None, octets=octets) is NULL_REVERSE_PATH
@@ -49,12 +49,12 @@ def test_no_report_goes_where_the_next_hop_could_send_it_on(sender, told):
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [
-        (stamped(stamp(Identity.PRA, Status.FAIL, place="smtp.mailfrom")), True),
-        (stamped(stamp(Identity.PRA, Status.FAIL)), False),
-        (stamped(stamp(Identity.HELO, Status.FAIL)), False),
-        (stamped(stamp(Identity.MAIL_FROM, Status.SOFT_FAIL)), False),
-        (stamped(stamp(Identity.MAIL_FROM, Status.PASS, '"\t spf=fail smtp.mailfrom="@remote.tld')), False),
-        (RECEIVED + stamped(stamp(Identity.MAIL_FROM, Status.FAIL)), False),
+        (stamped(stamp(IdentityKind.PRA, Status.FAIL, place="smtp.mailfrom")), True),
+        (stamped(stamp(IdentityKind.PRA, Status.FAIL)), False),
+        (stamped(stamp(IdentityKind.HELO, Status.FAIL)), False),
+        (stamped(stamp(IdentityKind.MAIL_FROM, Status.SOFT_FAIL)), False),
+        (stamped(stamp(IdentityKind.MAIL_FROM, Status.PASS, '"\t spf=fail smtp.mailfrom="@remote.tld')), False),
+        (RECEIVED + stamped(stamp(IdentityKind.MAIL_FROM, Status.FAIL)), False),
         (b"", False),
     ],
 )
@@ -65,12 +65,12 @@ def test_only_mail_from_in_our_own_stamp_on_top(octets, expected):
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [
-        (stamped(stamp(Identity.PRA, Status.FAIL), stamp(Identity.MAIL_FROM, Status.PASS)), True),
-        (stamped(stamp(Identity.PRA, Status.PASS, place="smtp.mailfrom")), False),
-        (stamped(stamp(Identity.HELO, Status.PASS)), False),
-        *((stamped(stamp(Identity.MAIL_FROM, status)), False) for status in Status if status is not Status.PASS),
-        (stamped(stamp(Identity.MAIL_FROM, Status.NONE, '"\t spf=pass smtp.mailfrom="@remote.tld')), False),
-        (RECEIVED + stamped(stamp(Identity.MAIL_FROM, Status.PASS)), False),
+        (stamped(stamp(IdentityKind.PRA, Status.FAIL), stamp(IdentityKind.MAIL_FROM, Status.PASS)), True),
+        (stamped(stamp(IdentityKind.PRA, Status.PASS, place="smtp.mailfrom")), False),
+        (stamped(stamp(IdentityKind.HELO, Status.PASS)), False),
+        *((stamped(stamp(IdentityKind.MAIL_FROM, status)), False) for status in Status if status is not Status.PASS),
+        (stamped(stamp(IdentityKind.MAIL_FROM, Status.NONE, '"\t spf=pass smtp.mailfrom="@remote.tld')), False),
+        (RECEIVED + stamped(stamp(IdentityKind.MAIL_FROM, Status.PASS)), False),
         (RECEIVED, False),
     ],
 )

@@ -1,4 +1,4 @@
-"""What becomes of a question, record by record; the openspf suite is tests/conformance/test_rfc7208.py."""
+"""What becomes of a request, record by record; the openspf suite is tests/conformance/test_rfc7208.py."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.unit.zones import Zones
 
 from mailmoat import maillog
 from mailmoat.mailauth.spf import checker, lookups
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope, Status, Step
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Result, Scope, Status, Step
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoData
 
 CLIENT = "192.0.2.1"
 
 
 def ask(resolver, mailbox="someone@a.test", ip=CLIENT, scope=Scope.MFROM, trace=None, **settings) -> Result:
-    question = Question(ip, scope, mailbox, "mail.client.test", "mx.receiver.test")
-    result = Evaluator(resolver, **settings).check(question, Budget(40, 20), trace)
+    request = CheckRequest(ip, scope, mailbox, "mail.client.test", "mx.receiver.test")
+    result = Checker(resolver, **settings).check(request, Budget(40, 20), trace)
     assert isinstance(result, Result)
     return result
 
@@ -336,10 +336,10 @@ def test_a_local_part_beyond_ascii_matches_nothing():
 def test_no_term_that_names_a_local_part_beyond_ascii_is_an_error(term, macro):
     """RFC 8616 4: such terms do not match anything; for another mailbox the same record may mean more."""
     zones = Zones().txt("a.test", f"v=spf1 {term.format(macro)} exp=%{{l}}.x.test")
-    evaluator = Evaluator(zones)
+    checker = Checker(zones)
     for mailbox in ("jörg@a.test", "jörg@a.test", "ann@a.test"):
-        question = Question(CLIENT, Scope.MFROM, mailbox, "mail.client.test", "mx.receiver.test")
-        result = evaluator.check(question, Budget(40, 20))
+        request = CheckRequest(CLIENT, Scope.MFROM, mailbox, "mail.client.test", "mx.receiver.test")
+        result = checker.check(request, Budget(40, 20))
         errs = term[:2] in {"in", "re"} and mailbox.isascii()
         assert result.status is (Status.PERM_ERROR if errs else Status.NEUTRAL), mailbox
     assert all(name.isascii() for name, _ in zones.asked)
@@ -516,8 +516,8 @@ class Waiting:
 
 
 async def wait(resolver, budget: Budget | None = None, trace=None) -> Result:
-    question = Question(CLIENT, Scope.PRA, "someone@a.test", "mail.client.test", "mx.receiver.test")
-    outcome = Evaluator(resolver).check(question, budget or Budget(40, 20), trace)
+    request = CheckRequest(CLIENT, Scope.PRA, "someone@a.test", "mail.client.test", "mx.receiver.test")
+    outcome = Checker(resolver).check(request, budget or Budget(40, 20), trace)
     assert inspect.isawaitable(outcome)
     return await outcome
 

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from mailmoat.mailauth.header import stamps, unchecked
 from mailmoat.mailauth.results import Result, Scope, Status
-from mailmoat.mailauth.senderid.identities import NO_PRA, NOBODY, Claim, Finding, Identity
+from mailmoat.mailauth.senderid.identities import NO_PRA, NOBODY, Finding, Identity, IdentityKind
 
 RECEIVER = "mx.example.test"
 NOT_PERMITTED = Result(Status.FAIL, "Not Permitted", "Ask me", "remote.tld", "-all")
 
 
-def claim(identity, mailbox, place):
-    return Claim(identity, Scope.MFROM, mailbox, mailbox.rpartition("@")[2], place)
+def identity(identity, mailbox, place):
+    return Identity(identity, Scope.MFROM, mailbox, mailbox.rpartition("@")[2], place)
 
 
-PRA = claim(Identity.PRA, "user@remote.tld", "header.from")
-MAIL_FROM = claim(Identity.MAIL_FROM, "bounce@lists.remote.tld", "smtp.mailfrom")
-HELO = claim(Identity.HELO, "postmaster@client.remote.tld", "smtp.helo")
+PRA = identity(IdentityKind.PRA, "user@remote.tld", "header.from")
+MAIL_FROM = identity(IdentityKind.MAIL_FROM, "bounce@lists.remote.tld", "smtp.mailfrom")
+HELO = identity(IdentityKind.HELO, "postmaster@client.remote.tld", "smtp.helo")
 
 
 def made(*findings, source="192.0.2.1", hello="client.remote.tld", exchange=False):
@@ -111,7 +111,7 @@ def test_a_domain_that_does_not_exist():
     ],
 )
 def test_a_mailbox_is_shown_whole_or_quoted_or_by_its_domain(mailbox, shown):
-    results = made(Finding(claim(Identity.PRA, mailbox, "header.from"), Result(Status.PASS, "Permitted")))[0]
+    results = made(Finding(identity(IdentityKind.PRA, mailbox, "header.from"), Result(Status.PASS, "Permitted")))[0]
     assert results == f"Authentication-Results: mx.example.test;\r\n\tsender-id=pass {shown}\r\n"
 
 
@@ -142,13 +142,15 @@ hostile = st.one_of(
 )
 
 
-@given(hostile, hostile, hostile, hostile, hostile, st.sampled_from(Status), st.sampled_from(Identity))
+@given(hostile, hostile, hostile, hostile, hostile, st.sampled_from(Status), st.sampled_from(IdentityKind))
 def test_no_value_leaves_its_place(local, domain, hello, text, source, status, identity):
-    place = {Identity.PRA: "header.resent-from", Identity.MAIL_FROM: "smtp.mailfrom", Identity.HELO: "smtp.helo"}[
-        identity
-    ]
+    place = {
+        IdentityKind.PRA: "header.resent-from",
+        IdentityKind.MAIL_FROM: "smtp.mailfrom",
+        IdentityKind.HELO: "smtp.helo",
+    }[identity]
     finding = Finding(
-        Claim(identity, Scope.PRA, f"{local}@{domain}", domain, place), Result(status, text, text, text, text, text)
+        Identity(identity, Scope.PRA, f"{local}@{domain}", domain, place), Result(status, text, text, text, text, text)
     )
     fields = made(finding, finding, source=source, hello=hello, exchange=True)
     assert RESULTS.fullmatch(fields[0]), fields[0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.zones import Zones
 
 from mailmoat import maillog
-from mailmoat.mailauth.spf.checker import Evaluator, Question, Result, Scope
+from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Result, Scope
 from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, NoData, NoName
 
 NAMES = ["a.test", "b.test", "c.test", "x.a.test", "1.2.0.192.in-addr.arpa"]
@@ -92,14 +92,14 @@ class Stranger(Random):
     def zones(self) -> dict[tuple[str, str], Answer]:
         return {(name, kind): self.answer(kind) for name in NAMES for kind in KINDS if self.random() < 0.8}
 
-    def question(self) -> Question:
+    def request(self) -> CheckRequest:
         ip = self.choice(["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:192.0.2.1", "%", "list", "", self.text()])
         domain = self.choice(["a.test", "a.test", "A.TEST.", "x.a.test", "[192.0.2.1]", self.text()])
         mailbox = self.choice([f"{self.text()}@{domain}", f"someone@{domain}", domain])
-        return Question(ip, self.choice(list(Scope)), mailbox, self.text(), self.text())
+        return CheckRequest(ip, self.choice(list(Scope)), mailbox, self.text(), self.text())
 
 
-def evaluate(answered, question: Question, waiting: bool) -> Result:
+def evaluate(answered, request: CheckRequest, waiting: bool) -> Result:
     known = Zones()
     known.answers = answered
 
@@ -111,7 +111,7 @@ def evaluate(answered, question: Question, waiting: bool) -> Result:
             return known.cached(name, kind)
 
     async def judge() -> Result:
-        outcome = Evaluator(Waiting() if waiting else known).check(question, Budget(100, 20), [])
+        outcome = Checker(Waiting() if waiting else known).check(request, Budget(100, 20), [])
         return outcome if isinstance(outcome, Result) else await outcome
 
     return asyncio.run(judge())
@@ -121,11 +121,11 @@ def evaluate(answered, question: Question, waiting: bool) -> Result:
 @given(st.integers(0, 2**64))
 def test_anything_is_one_result(seed):
     stranger = Stranger(seed)
-    answered, question = stranger.zones(), stranger.question()
+    answered, request = stranger.zones(), stranger.request()
     raised = []
     event, maillog.event = maillog.event, lambda name, **fields: raised.append(fields)
     try:
-        known, awaited = (evaluate(answered, question, waiting) for waiting in (False, True))
+        known, awaited = (evaluate(answered, request, waiting) for waiting in (False, True))
     finally:
         maillog.event = event
     assert raised == []
