@@ -8,7 +8,7 @@ the reader of the log. When that hangs, lines beyond a bound are dropped and cou
 Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; the fields of each event are the parameters of its
 function. A field that is None or empty is left out. Of a list that is too long the first and the last values stay, and
 `left_out` says of how many values a list was cut. Seconds are floats.
-Everybody calls it; `configure` is called once before the fork, `bind_loop` in each process that has a loop.
+`configure` is called once before the fork, `bind_loop` in each process that has a loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fields of a log line made short: texts and lists keep their beginning and their end, and what is left out is counted.
 
-Pure; the values are those that `msgspec.to_builtins` gives. Called by logstream.py for the few lines that are too long.
+Pure; the values are those that `msgspec.to_builtins` gives.
 """
 
 from __future__ import annotations

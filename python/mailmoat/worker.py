@@ -1,6 +1,6 @@
 """A worker process: receives on its own listening sockets, keeps what it accepts in its own partition, and delivers it.
 
-Called by the supervisor in a fresh child with everything it needs in a `WorkerContext`. It shares no state with other workers
+Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers
 but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
 partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
 held replies come to their end, tells idle clients 421, and after `drain_time` everybody.

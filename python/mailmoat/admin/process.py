@@ -1,6 +1,6 @@
 """The admin process: serves `admin.app` on a listening socket until SIGTERM, SIGINT or the end of the lifeline.
 
-Called by the supervisor in a fresh child, root already dropped. It owns no message and no port: it may die and be started
+Runs in a fresh child, root already dropped. It owns no message and no port: it may die and be started
 again at any time. Everything it needs is imported here and not before, so that the supervisor and the workers do without.
 """
 

@@ -2,7 +2,7 @@
 
 Joins the client machine (`_native.Client`) to a transport: bytes to and fro, flow control, time limits (RFC 5321 4.5.3.2).
 Promises: every transaction begun here is finished exactly once, through the loop, whatever happens to the connection. Never
-raises for what a next hop does, never makes a task, never retries: the pool decides. Called by `pool.py` alone.
+raises for what a next hop does, never makes a task, never retries: the pool decides.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ reader sees nothing of it. The name follows from queue id and recipients alone, 
 first one while that lies in `new/`. An address chooses a directory below the configured path and never anything else, and two
 addresses that are not the same never choose the same one.
 
-It blocks: the scheduler calls it in a thread of its executor. Raises OSError: nothing was delivered, try again later; what it
+It blocks, so it belongs into a thread. Raises OSError: nothing was delivered, try again later; what it
 left in `tmp/` at a crash is cleared by Maildir readers after 36 hours. RFC 5321 4.4 (Return-Path at final delivery);
 cr.yp.to/proto/maildir.html.
 """

@@ -4,7 +4,7 @@ Promises: every submitted transaction is finished exactly once, through the loop
 allow; a connection is opened for a transaction that waits, or to ask what the next hop offers, and an attempt that fails while no
 other connection is there defers everything that waits, so a next hop that is down is not hammered. A connection that is long in
 opening, or one refused while others work, holds up nothing: another is tried a little later. Transactions wait here without bound: the
-scheduler bounds them. Called by the scheduler.
+scheduler bounds them.
 RFC 5321 4.5.4.1, 5.1 (all addresses of a host are tried).
 """
 

@@ -3,7 +3,7 @@
 A load balancer that hands a connection on says in this header who really connected. `ProxyHeader.feed` takes what was read and
 answers None (more is needed), a `ProxyResult`, or `Malformed`: then the connection is closed without a greeting, for a sender of
 garbage must not be believed about its address. How the octets are cut never changes the result. At most 2,064 octets are kept.
-No sockets, no clock, no policy: who may speak it (`listen_proxy_networks`) is decided by receive/connection.py, its only caller.
+No sockets, no clock, no policy: who may speak it (`listen_proxy_networks`) is decided elsewhere.
 Never raises. Type-length-value fields behind a version 2 address, the checksum among them, are skipped.
 
 Specification: HAProxy, doc/proxy-protocol.txt, 2020/03/05, sections 2.1 (text) and 2.2 (binary).

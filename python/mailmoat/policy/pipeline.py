@@ -1,6 +1,6 @@
 """Asks the agents in their order; the first that does not pass decides.
 
-Called by the server at each stage some agent listens to. A stage whose agents all answer at once is answered at once, without
+A stage whose agents all answer at once is answered at once, without
 a task; otherwise `run` returns an awaitable. An agent that raises becomes `451 4.3.0` and a log line with its name: exception
 text never reaches the wire.
 """

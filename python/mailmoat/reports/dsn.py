@@ -5,8 +5,8 @@ it, can add a header field, a status field or a part; the boundary occurs nowher
 next hop without 8BITMIME takes it, unless an address or a message returned whole is not. Each part takes the plainest type that holds it: UTF-8 in addresses makes
 message/global-delivery-status, UTF-8 in the returned header makes message/global or message/global-headers.
 
-Never decides whether a report may be made (ndr_policy.py), never reads a clock, never raises for what a peer said. The scheduler
-calls it and puts the result into the spool with a null reverse-path; it needs SMTPUTF8 exactly when its reverse-path,
+Never decides whether a report may be made (ndr_policy.py), never reads a clock, never raises for what a peer said. The
+result is a message with a null reverse-path; it needs SMTPUTF8 exactly when its reverse-path,
 the address in `To`, is not ASCII.
 
 RFC 3464 (delivery-status), RFC 6522 (multipart/report), RFC 6533 (internationalised forms), RFC 3463 (status codes), RFC 3834

@@ -2,7 +2,7 @@
 
 Pure. Promises: the octets of a whole message are not changed; every line has at most 998 octets and ends in CRLF, and what is
 declared 7bit or 8bit is so (RFC 2045 2.7, 2.8). A header section that breaks those rules is returned in quoted-printable, which
-RFC 6522 4 and RFC 6533 5 allow for headers but RFC 2046 5.2.1 forbids for message/rfc822. dsn.py calls it.
+RFC 6522 4 and RFC 6533 5 allow for headers but RFC 2046 5.2.1 forbids for message/rfc822.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The timer wheel on the event loop: one loop timer for all deadlines of a worker.
 
 Promises: an owner's `due()` is called once, in the loop's thread, at or after its deadline by `clock.monotonic_ms` and never
-before it (the loop's own clock is a cached one and runs up to 1.5 ms ahead or behind); owners due together are called by
+before it (the loop's own clock is a cached one and runs up to 1.5 ms ahead or behind); owners due together follow each other by
 deadline, then by order of scheduling. An owner that raises is told to `on_error` and costs the others nothing.
 
 A key that is cancelled is forgotten, except when its owner comes due in the very same turn as the caller: it may have been
-taken already, then `cancel` returns False and `due()` is still called. Tarpit, session timeouts and retries call this.
+taken already, then `cancel` returns False and `due()` is still called.
 """
 
 from __future__ import annotations

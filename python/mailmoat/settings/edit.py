@@ -2,7 +2,7 @@
 
 The file with its new value is read as the server would read it before it takes the old one's place, so a mistake changes nothing.
 It does so by a rename after `fsync`: whoever reads, at whatever moment and after whatever crash, reads the old file or the new one,
-with the same owner and mode. Called by the command line. Raises ConfigError for a mistake and OSError when the file cannot be
+with the same owner and mode. Raises ConfigError for a mistake and OSError when the file cannot be
 read or written.
 """
 

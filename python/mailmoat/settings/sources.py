@@ -3,8 +3,7 @@
 `load` is the only reader of the settings file and of the environment. It finds every mistake before it gives up and says of each
 where it is, what is written there, what is wrong and the fix; a name nobody knows is a mistake too. An empty variable is as good as
 none. Names that a container platform makes when a service or a container is called mailmoat are no mistake of anybody: they are
-ignored, and `advice.warnings` tells. Called at start, at every reload
-and by the command line; raises `ConfigError` and nothing else.
+ignored, and `lint.warnings` says so. Raises `ConfigError` and nothing else.
 """
 
 from __future__ import annotations

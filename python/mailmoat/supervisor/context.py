@@ -1,6 +1,6 @@
 """What the supervisor gives to the processes it starts: all they have from outside.
 
-Made by supervisor/children.py in the new process itself, after the fork; read by worker.py and admin/process.py. Whatever is
+Made in the new process itself, after the fork. Whatever is
 not named here (other processes' sockets, the supervisor's pipes) has been closed in that process.
 """
 

@@ -1,6 +1,6 @@
 """What the supervisor may do and gives up: descriptors, root.
 
-Called by the supervisor while it starts, before the first fork. `drop` is for ever and checked. May fail: LookupError when there is
+All of it is done before the first fork. `drop` is for ever and checked. May fail: LookupError when there is
 no such account, OSError when the system refuses.
 """
 

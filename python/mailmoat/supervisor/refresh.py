@@ -2,7 +2,7 @@
 
 Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
 until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
-quiet (`directory.quiet`). Called by the supervisor only; raises nothing.
+quiet (`directory.quiet`). Raises nothing.
 """
 
 from __future__ import annotations

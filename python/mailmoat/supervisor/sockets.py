@@ -3,7 +3,7 @@
 `ListenAddress` binds one SO_REUSEPORT socket for every worker that can ever be: the kernel then spreads connections over those that
 listen (one shared socket sends all slow arrivals to one worker: measured), and a reload may add workers on a privileged port after
 root was dropped. A socket that listens is never silenced while its address is in force: when there are fewer workers, those that
-stay serve it as well. Called by the supervisor only. May fail: OSError from binding.
+stay serve it as well. May fail: OSError from binding.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Tells systemd how the service is (sd_notify, Type=notify); without systemd it does nothing.
+"""Notify systemd of the state of the service (sd_notify, Type=notify); without systemd this does nothing.
 
-Called by the supervisor only. Never fails: what systemd cannot be told is not worth a mail server.
+Never fails: a notification that is lost does not stop a mail server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What the DNS says about a domain that wants to publish a record, and what a record would cost everybody who checks it.
 
-Asks through a `Resolver` and never raises for what it says: what could not be found out is a sentence in `problems`. Called by the
-wizard of the command line.
+Asks through a `Resolver` and never raises for what it says: what could not be found out is a sentence in `problems`.
 """
 
 from __future__ import annotations

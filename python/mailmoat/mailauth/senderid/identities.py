@@ -1,6 +1,6 @@
 """Who a message says it is from: the identities that can be checked, and where each stands (RFC 4406 3, RFC 4407 2, RFC 7208 2).
 
-Pure: looks at a header section and an envelope, asks nobody. Called by the agent and by `mailmoat senderid test`, so that both
+Pure: looks at a header section and an envelope, asks nobody. The agent and `mailmoat senderid test` share it, so that both
 judge alike. Three troubles are kept apart here (the third, no source address, is the agent's):
 
 * None of the four fields is there: the envelope stands in, as Exchange does it. MAIL FROM then *is* the purported responsible

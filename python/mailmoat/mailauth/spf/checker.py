@@ -2,8 +2,8 @@
 
 Promises: one `Result` for every request, whatever is asked and whatever records and name servers say; at once, without a task,
 when the resolver's cache has all the answers; else an awaitable that never raises and takes 20 seconds at most. Never blocks the
-loop on anything but some milliseconds of work, never uses a thread, never looks up what it need not know. Called by the policy
-layer for each message and by the command line; reads no message.
+loop on anything but some milliseconds of work, never uses a thread, never looks up what it need not know. Reads no
+message.
 """
 
 from __future__ import annotations

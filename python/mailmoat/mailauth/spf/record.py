@@ -1,7 +1,6 @@
 """Which of a domain's TXT strings is the record that counts (RFC 4406 4.4, RFC 7208 4.5).
 
-Pure and total: any octets are a value. Called by the evaluation for a domain and for each one it includes or redirects to, always
-with the same scope, and by the wizard. The terms of a record are not looked at here.
+Pure and total: any octets are a value. The terms of a record are not looked at here.
 """
 
 from __future__ import annotations
