@@ -186,7 +186,9 @@ def header(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG
         for _ in range(turns):
             machine.receive(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n")
             machine.receive(fields + b"\r\nx\r\n.\r\n")
-            machine.message("aaaaaaaaaaaaa", 0, "Thu, 01 Jan 1970 00:00:00 +0000", b"", None)
+            machine.message(
+                queue_id="aaaaaaaaaaaaa", arrival=0, date="Thu, 01 Jan 1970 00:00:00 +0000", stamps=b"", firewall=None
+            )
             machine.committed()
             machine.output()
 

@@ -34,7 +34,7 @@ def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1", stamps=b
         step = session.receive(octets[at : at + piece])
     if step is not _native.Step.COMMIT:
         return session.output().decode()
-    return session.message(queue_id, 0, "DATE", stamps, firewall)
+    return session.message(queue_id=queue_id, arrival=0, date="DATE", stamps=stamps, firewall=firewall)
 
 
 def whole(message):

@@ -11,6 +11,64 @@ from typing import Final, TypedDict, final, type_check_only
 
 # --- message ---
 
+class RecipientState(IntEnum):
+    """What became of a recipient; the spool stores the number."""
+
+    PENDING = 0
+    """Not tried, or every attempt ended in a temporary failure."""
+    DELIVERED = 1
+    """The next hop took it."""
+    FAILED = 2
+    """It failed for good and is to be reported."""
+    CLOSED = 3
+    """It failed for good and nothing more is to be done: it was reported, or no report is allowed."""
+
+@final
+class Recipient:
+    """One recipient of a message as it was stored. Those that are pending or failed and have the same next hop, due time and
+    attempts are a group.
+    """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def address(self) -> str:
+        """Without angle brackets."""
+    @property
+    def parameters(self) -> dict[str, str | None]:
+        """Of RCPT; the value is None where the keyword has none."""
+    @property
+    def state(self) -> RecipientState: ...
+    @property
+    def is_open(self) -> bool:
+        """Something is still to be done for it: it is pending or failed."""
+    @property
+    def reply(self) -> str:
+        """The reply or reason behind the state; empty when never tried."""
+    @property
+    def due(self) -> int:
+        """Next attempt, milliseconds since the epoch."""
+    @property
+    def attempts(self) -> int:
+        """Attempts made for it."""
+    @property
+    def next_hop(self) -> str:
+        """Key of the destination of the last attempt, as it was given to `Partition.settle`; empty before the first."""
+
+@final
+class Outcome:
+    """What an attempt made of one recipient."""
+
+    def __new__(cls, index: int, state: RecipientState, reply: str) -> Outcome:
+        """`index` is the place in `Message.recipients`. ValueError when `state` is none."""
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def state(self) -> RecipientState: ...
+    @property
+    def reply(self) -> str:
+        """The reply, or our own reason, in one line."""
+
 @final
 class Message:
     """Envelope, trace and content of one message; never changes.
@@ -28,26 +86,30 @@ class Message:
         recipients: list[str],
         content: bytes,
         trace: bytes = ...,
-        smtputf8: bool = False,
-    ) -> Message: ...
+        parameters: dict[str, str | None] = ...,
+        results: str = "",
+    ) -> Message:
+        """A message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
     @property
     def queue_id(self) -> str: ...
     @property
     def arrival(self) -> int:
         """Milliseconds since the epoch."""
     @property
-    def due(self) -> int:
-        """Next attempt, milliseconds since the epoch, as it was stored."""
-    @property
-    def attempts(self) -> int: ...
-    @property
     def reverse_path(self) -> str:
         """Without angle brackets; empty for the null reverse-path."""
     @property
-    def recipients(self) -> list[tuple[str, int, str]]:
-        """(address, state, reply); state 0 pending, 1 delivered, 2 failed and a report owed, 3 failed and closed."""
+    def recipients(self) -> list[Recipient]:
+        """In the order of their RCPT commands. A new list each time."""
     @property
-    def smtputf8(self) -> bool: ...
+    def parameters(self) -> dict[str, str | None]:
+        """Of MAIL, without SIZE; the value is None where the keyword has none."""
+    @property
+    def results(self) -> str:
+        """Authentication results, as `Session.message` was given them; empty when nothing was checked."""
+    @property
+    def smtputf8(self) -> bool:
+        """MAIL had SMTPUTF8."""
     @property
     def eight_bit(self) -> bool:
         """An octet above 127 occurs in trace or content."""
@@ -138,7 +200,7 @@ class Client:
         """End an idle connection: QUIT is written, its reply gives CLIENT_CLOSED."""
     def end(self, cause: str) -> int:
         """Close, the connection being lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLIENT_CLOSED."""
-    def outcomes(self) -> list[tuple[int, int, str]]:
+    def outcomes(self) -> list[Outcome]:
         """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each index begun with."""
     @property
     def step(self) -> int: ...
@@ -146,7 +208,7 @@ class Client:
     def timeout_kind(self) -> int:
         """Time limit that applies: 0 greeting, 1 MAIL, 2 RCPT, 3 DATA, 4 block, 5 end of data, 6 idle (RFC 5321 4.5.3.2)."""
     @property
-    def refusal(self) -> tuple[int, str] | None:
+    def refusal(self) -> tuple[RecipientState, str] | None:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""
     @property
     def offers(self) -> tuple[bool, bool, int | None] | None:
@@ -342,10 +404,17 @@ class Session:
         """At content stages: tell the peer 250 and keep nothing."""
     def release(self) -> Step: ...
     def message(
-        self, queue_id: str, arrival: int, date: str, stamps: bytes, firewall: HeaderFirewall | None
+        self,
+        *,
+        queue_id: str,
+        arrival: int,
+        date: str,
+        stamps: bytes,
+        firewall: HeaderFirewall | None,
+        results: str = "",
     ) -> Message | None:
         """The message with its Received field (RFC 5321 4.4); None when policy discards it. What was sent goes through the
-        firewall, the stamps do not.
+        firewall, the stamps do not. `results` is kept with it and never read here.
         """
     def drop_recipients(self, recipients: list[str]) -> None:
         """At END_OF_HEADERS or END_OF_DATA, before `pass_`: take these out of the transaction, the message goes to the
@@ -559,12 +628,19 @@ class Partition:
     def insert(self, waiter: object, message: Message) -> None:
         """Store; completed when it is on disk. A content file is linked: the message's own path stays good while it lives."""
     def settle(
-        self, waiter: object | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
+        self,
+        waiter: object | None,
+        queue_id: str,
+        outcomes: list[Outcome],
+        *,
+        due: int,
+        attempts: int,
+        next_hop: str = "",
     ) -> None:
-        """Store (recipient index, state, reply) of an attempt, the next due time in milliseconds since the epoch, the attempts.
+        """Store what an attempt made of a group of recipients, when they are due next (milliseconds since the epoch), their
+        attempts and the key of their destination. Recipients without an outcome stay as they are.
 
-        Kept and tried again while the disk fails; a waiter is told when it is on disk. Raises ValueError on an
-        unknown state.
+        Kept and tried again while the disk fails; a waiter is told when it is on disk.
         """
     def remove(self, queue_id: str) -> None:
         """Delete with the next commit; kept and tried again while the disk fails."""
@@ -572,13 +648,35 @@ class Partition:
         """Read; completed with the message."""
     def completions(self) -> list[tuple[object, str | None, Message | None]]:
         """What was completed since the last call, in that order: (waiter, error text for the log or None, message of a load)."""
-    def schedule(self) -> list[tuple[str, int, int, int]]:
-        """(queue id, arrival and due in milliseconds since the epoch, attempts) of every message, oldest first. Raises OSError."""
+    def schedule(self) -> list[Scheduled]:
+        """Every group of recipients that are pending or failed, by messages, oldest first. Raises OSError.
+
+        A message that has none is there once: it is to be removed.
+        """
     def close(self) -> None:
         """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing.
 
         Raises OSError when something could not be committed; the lock is released all the same. Completions can still be fetched.
         """
+
+@final
+class Scheduled:
+    """A group of recipients of one message: they are tried together."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def queue_id(self) -> str: ...
+    @property
+    def arrival(self) -> int:
+        """Of the message, milliseconds since the epoch."""
+    @property
+    def due(self) -> int:
+        """Next attempt, milliseconds since the epoch."""
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def next_hop(self) -> str:
+        """As `Recipient.next_hop`."""
 
 @final
 class SealedPartition:
@@ -600,11 +698,9 @@ class SpoolEntry(TypedDict):
 
     queue_id: str
     arrival: int  # milliseconds since the epoch
-    due: int  # milliseconds since the epoch
-    attempts: int
     reverse_path: str
     size: int  # octets of trace and content
-    recipients: list[tuple[str, int, str]]  # (address, state, reply)
+    recipients: list[Recipient]
     partition: str  # tag
     owned: bool  # a process owns the partition now
 

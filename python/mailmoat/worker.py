@@ -55,7 +55,7 @@ from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
 
 if TYPE_CHECKING:
-    from mailmoat._native import Partition
+    from mailmoat._native import Partition, Scheduled
     from mailmoat.delivery.offers import Offers
     from mailmoat.policy.agent import Agent
     from mailmoat.resolver import Resolver
@@ -220,13 +220,13 @@ class Worker:
                 if found is None:
                     return
                 partition, schedule = found
-                maillog.event("partition-adopted", partition=partition.tag, messages=len(schedule))
+                maillog.event("partition-adopted", partition=partition.tag, messages=partition.count)
                 self._store.keep(partition)
                 self._scheduler.adopt(partition, iter(schedule), at_once=self._context.new_next_hop)
         finally:
             self._adopting = None
 
-    def _find(self) -> tuple[Partition, list[tuple[str, int, int, int]]] | None:
+    def _find(self) -> tuple[Partition, list[Scheduled]] | None:
         partition = self._store.adopt()
         return None if partition is None else (partition, partition.schedule())
 

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::message::Message;
+use super::recipient::{Outcome, RecipientState};
+use crate::machine::message;
 use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol, Step};
 
 /// See `_native.pyi`.
@@ -47,8 +49,13 @@ impl Client {
         self.0.end(cause) as u8
     }
 
-    fn outcomes(&mut self) -> Vec<(usize, u8, String)> {
-        self.0.outcomes().into_iter().map(|(index, state, reply)| (index, state as u8, reply)).collect()
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        let outcomes = self.0.outcomes().into_iter();
+        outcomes
+            .map(|(index, state, reply)| {
+                Outcome(message::Outcome { index: u32::try_from(index).unwrap_or(u32::MAX), state, reply })
+            })
+            .collect()
     }
 
     #[getter]
@@ -62,8 +69,8 @@ impl Client {
     }
 
     #[getter]
-    fn refusal(&self) -> Option<(u8, &str)> {
-        self.0.refusal().map(|(state, reply)| (*state as u8, reply.as_str()))
+    fn refusal(&self) -> Option<(RecipientState, &str)> {
+        self.0.refusal().map(|(state, reply)| (RecipientState(*state), reply.as_str()))
     }
 
     #[getter]

@@ -1,22 +1,26 @@
 //! Binding of `crate::machine::message`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::recipient::{Recipient, given, taken};
+use crate::machine::message as inner;
 use crate::machine::message::content::{Content, Octets};
-use crate::machine::message::{Envelope, Message as Inner, Recipient, State};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-pub struct Message(pub Arc<Inner>);
+pub struct Message(pub Arc<inner::Message>);
 
 #[pymethods]
 impl Message {
     /// A message made here, such as a report: `content` is whole, CRLF-ended and not dot-stuffed.
     #[new]
-    #[pyo3(signature = (*, queue_id, arrival, reverse_path, recipients, content, trace=Vec::new(), smtputf8=false))]
+    #[pyo3(signature = (*, queue_id, arrival, reverse_path, recipients, content, trace=Vec::new(), parameters=BTreeMap::new(),
+        results=String::new()))]
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // keyword-only, and owned as it comes from Python
     fn new(
         queue_id: String,
         arrival: i64,
@@ -24,23 +28,20 @@ impl Message {
         recipients: Vec<String>,
         content: Vec<u8>,
         trace: Vec<u8>,
-        smtputf8: bool,
-    ) -> Self {
+        parameters: BTreeMap<String, Option<String>>,
+        results: String,
+    ) -> PyResult<Self> {
         let eight_bit = !content.is_ascii();
-        let recipients = recipients
-            .into_iter()
-            .map(|address| Recipient { address, state: State::Pending, reply: String::new() })
-            .collect();
-        Self(Arc::new(Inner {
+        let recipients = recipients.into_iter().map(|address| inner::Recipient::new(address, arrival)).collect();
+        let parameters = taken(&parameters)?;
+        Ok(Self(Arc::new(inner::Message {
             queue_id,
             arrival,
-            due: arrival,
-            attempts: 0,
-            envelope: Envelope { reverse_path, recipients, smtputf8, ..Envelope::default() },
+            envelope: inner::Envelope { reverse_path, parameters, recipients, results, ..inner::Envelope::default() },
             trace,
             content: Content { octets: Octets::Memory(content), eight_bit },
             share: None,
-        }))
+        })))
     }
 
     #[getter]
@@ -54,28 +55,28 @@ impl Message {
     }
 
     #[getter]
-    fn due(&self) -> i64 {
-        self.0.due
-    }
-
-    #[getter]
-    fn attempts(&self) -> u32 {
-        self.0.attempts
-    }
-
-    #[getter]
     fn reverse_path(&self) -> &str {
         &self.0.envelope.reverse_path
     }
 
     #[getter]
-    fn recipients(&self) -> Vec<(&str, u8, &str)> {
-        self.0.envelope.recipients.iter().map(|r| (r.address.as_str(), r.state as u8, r.reply.as_str())).collect()
+    fn recipients(&self) -> Vec<Recipient> {
+        self.0.envelope.recipients.iter().cloned().map(Recipient).collect()
+    }
+
+    #[getter]
+    fn parameters(&self) -> BTreeMap<String, Option<String>> {
+        given(&self.0.envelope.parameters)
+    }
+
+    #[getter]
+    fn results(&self) -> &str {
+        &self.0.envelope.results
     }
 
     #[getter]
     fn smtputf8(&self) -> bool {
-        self.0.envelope.smtputf8
+        self.0.envelope.smtputf8()
     }
 
     #[getter]
@@ -85,12 +86,12 @@ impl Message {
 
     #[getter]
     fn session_id(&self) -> &str {
-        &self.0.envelope.session_id
+        self.0.envelope.session_id()
     }
 
     #[getter]
     fn client(&self) -> &str {
-        &self.0.envelope.client
+        self.0.envelope.client()
     }
 
     #[getter]

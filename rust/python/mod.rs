@@ -11,6 +11,7 @@ mod header;
 mod heap;
 mod int_enum;
 mod message;
+mod recipient;
 mod session;
 mod session_config;
 mod shared;
@@ -28,6 +29,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     header::register(module)?;
     heap::register(module)?;
     message::register(module)?;
+    recipient::register(module)?;
     session::register(module)?;
     session_config::register(module)?;
     shared::register(module)?;

@@ -97,7 +97,7 @@ impl Session {
         self.step(py, step)
     }
 
-    #[pyo3(signature = (queue_id, arrival, date, stamps, firewall))]
+    #[pyo3(signature = (*, queue_id, arrival, date, stamps, firewall, results=String::new()))]
     fn message(
         &mut self,
         queue_id: &str,
@@ -105,9 +105,12 @@ impl Session {
         date: &str,
         stamps: &[u8],
         firewall: Option<&HeaderFirewall>,
+        results: String,
     ) -> Option<Message> {
         let firewall = firewall.map(|firewall| &firewall.0);
-        self.inner.message(queue_id, arrival, date, stamps, firewall).map(|message| Message(Arc::new(message)))
+        let mut message = self.inner.message(queue_id, arrival, date, stamps, firewall)?;
+        message.envelope.results = results;
+        Some(Message(Arc::new(message)))
     }
 
     #[allow(clippy::needless_pass_by_value)] // PyO3 makes the list anew in any case

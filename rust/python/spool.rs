@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::message::Message;
-use crate::machine::message::State;
-use crate::store::spool::{self, Adopted, Outcome, Sealed};
+use super::recipient::{Outcome, Recipient};
+use crate::store::spool::{self, Adopted, Next, Sealed};
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -76,16 +76,18 @@ impl Partition {
         self.0.insert(waiter, Arc::clone(&message.0)).map_err(raised)
     }
 
+    #[pyo3(signature = (waiter, queue_id, outcomes, *, due, attempts, next_hop=String::new()))]
     fn settle(
         &self,
         waiter: Option<Py<PyAny>>,
         queue_id: &str,
-        outcomes: Vec<(u32, u8, String)>,
+        outcomes: Vec<PyRef<'_, Outcome>>,
         due: i64,
         attempts: u32,
+        next_hop: String,
     ) -> PyResult<()> {
-        let outcomes = outcomes.into_iter().map(outcome).collect::<PyResult<_>>()?;
-        self.0.settle(waiter, queue_id, outcomes, due, attempts).map_err(raised)
+        let outcomes = outcomes.iter().map(|outcome| outcome.0.clone()).collect();
+        self.0.settle(waiter, queue_id, outcomes, Next { due, attempts, next_hop }).map_err(raised)
     }
 
     fn remove(&self, queue_id: &str) -> PyResult<()> {
@@ -105,12 +107,45 @@ impl Partition {
         .collect()
     }
 
-    fn schedule(&self, py: Python<'_>) -> PyResult<Vec<(String, i64, i64, u32)>> {
-        Ok(py.detach(|| self.0.schedule())?)
+    fn schedule(&self, py: Python<'_>) -> PyResult<Vec<Scheduled>> {
+        Ok(py.detach(|| self.0.schedule())?.into_iter().map(Scheduled).collect())
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         Ok(py.detach(|| self.0.close())?)
+    }
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, eq, module = "mailmoat._native")]
+#[derive(PartialEq)]
+pub struct Scheduled(spool::Scheduled);
+
+#[pymethods]
+impl Scheduled {
+    #[getter]
+    fn queue_id(&self) -> &str {
+        &self.0.queue_id
+    }
+
+    #[getter]
+    fn arrival(&self) -> i64 {
+        self.0.arrival
+    }
+
+    #[getter]
+    fn due(&self) -> i64 {
+        self.0.next.due
+    }
+
+    #[getter]
+    fn attempts(&self) -> u32 {
+        self.0.next.attempts
+    }
+
+    #[getter]
+    fn next_hop(&self) -> &str {
+        &self.0.next.next_hop
     }
 }
 
@@ -156,30 +191,16 @@ fn count_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<i64> {
 }
 
 fn listed_entry(py: Python<'_>, entry: spool::Listed) -> PyResult<Bound<'_, PyDict>> {
-    let recipients: Vec<(String, u8, String)> =
-        entry.recipients.into_iter().map(|one| (one.address, one.state as u8, one.reply)).collect();
+    let recipients: Vec<Recipient> = entry.recipients.into_iter().map(Recipient).collect();
     let dict = PyDict::new(py);
     dict.set_item("queue_id", entry.queue_id)?;
     dict.set_item("arrival", entry.arrival)?;
-    dict.set_item("due", entry.due)?;
-    dict.set_item("attempts", entry.attempts)?;
     dict.set_item("reverse_path", entry.reverse_path)?;
     dict.set_item("size", entry.size)?;
     dict.set_item("recipients", recipients)?;
     dict.set_item("partition", entry.partition)?;
     dict.set_item("owned", entry.owned)?;
     Ok(dict)
-}
-
-fn outcome((index, state, reply): (u32, u8, String)) -> PyResult<Outcome> {
-    let state = match state {
-        0 => State::Pending,
-        1 => State::Delivered,
-        2 => State::Failed,
-        3 => State::Closed,
-        other => return Err(PyValueError::new_err(format!("{other} is not the state of a recipient"))),
-    };
-    Ok((index, state, reply))
 }
 
 /// A queue id of another partition is the caller's mistake; the rest is the system's.
@@ -198,6 +219,7 @@ fn now_ms() -> u64 {
 /// Adds this module's classes and functions to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Partition>()?;
+    module.add_class::<Scheduled>()?;
     module.add_class::<SealedPartition>()?;
     module.add_function(wrap_pyfunction!(newer_partitions, module)?)?;
     module.add_function(wrap_pyfunction!(list_spool, module)?)?;

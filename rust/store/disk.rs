@@ -1,11 +1,13 @@
-//! The disk of the spool: how much of it is free, and how much of that must stay free so that the queue can be emptied.
+//! The disk of the spool: how much of it is free, how much of that must stay free so that the queue can be emptied, and how a
+//! name becomes durable.
 //!
 //! Deleting a row writes to the log and a checkpoint may lengthen the database, so a disk filled to the brim could not be emptied
 //! by delivering.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
@@ -34,4 +36,9 @@ impl Disk {
         let disk = statvfs(&self.path).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }

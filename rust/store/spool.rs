@@ -24,8 +24,11 @@ mod content_files;
 mod disk_space;
 mod error;
 mod list;
+mod migration;
 mod op;
 mod partition_dir;
+mod rows;
+mod schema;
 mod store;
 mod tag;
 #[cfg(test)]
@@ -35,17 +38,17 @@ mod writer;
 pub use error::Error;
 pub use list::{Listed, count, list, newer};
 pub use op::Completion;
-pub use store::Outcome;
+pub use store::Next;
 
 use channel::Channel;
 use content_files::ContentFiles;
 use disk_space::DiskSpace;
 use op::Op;
 use partition_dir::{Landmark, PartitionDir};
-use store::Store;
+use store::{Group, Store};
 use writer::Writer;
 
-use crate::machine::message::Message;
+use crate::machine::message::{Message, Outcome};
 
 /// A partition of a later version of this program. It is owned, so that no other worker tries it again and again, and kept as it is.
 #[derive(Debug)]
@@ -64,6 +67,17 @@ pub enum Adopted<W> {
     Partition(Partition<W>),
     /// One that waits for a later version.
     Sealed(Sealed),
+}
+
+/// A group of recipients of one message that are tried together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Of the message.
+    pub queue_id: String,
+    /// When the message came, milliseconds since the epoch.
+    pub arrival: i64,
+    /// When the group is tried.
+    pub next: Next,
 }
 
 /// The writer thread, which tells at its end whether the queue is empty.
@@ -112,7 +126,7 @@ impl<W: Send + 'static> Partition<W> {
 
     fn try_adopt(spool: &Path, name: &str) -> io::Result<Option<Adopted<W>>> {
         let Some(directory) = PartitionDir::claim(spool, name)? else { return Ok(None) };
-        let opened = Store::open(&directory.database()).and_then(|store| store.check().map(|()| store));
+        let opened = Store::adopt(&directory.database());
         match opened {
             Ok(store) => {
                 directory.tidy()?;
@@ -195,17 +209,11 @@ impl<W: Send + 'static> Partition<W> {
         self.ask(Op::Insert { waiter, sequence, message })
     }
 
-    /// Stores the outcomes of a delivery attempt, the time of the next one (milliseconds since the epoch) and their number.
-    pub fn settle(
-        &self,
-        waiter: Option<W>,
-        queue_id: &str,
-        outcomes: Vec<Outcome>,
-        due: i64,
-        attempts: u32,
-    ) -> io::Result<()> {
+    /// Stores what a delivery attempt made of a group of recipients, and when they are tried next. Those that are not in
+    /// `outcomes` stay as they are.
+    pub fn settle(&self, waiter: Option<W>, queue_id: &str, outcomes: Vec<Outcome>, next: Next) -> io::Result<()> {
         let sequence = self.sequence(queue_id)?;
-        self.ask(Op::Settle { waiter, sequence, outcomes, due, attempts })
+        self.ask(Op::Settle { waiter, sequence, outcomes, next })
     }
 
     /// Deletes a message with the next commit.
@@ -225,13 +233,17 @@ impl<W: Send + 'static> Partition<W> {
         self.channel.completions()
     }
 
-    /// Queue id, due time (milliseconds since the epoch) and attempts of every message in it.
-    pub fn schedule(&self) -> io::Result<Vec<(String, i64, i64, u32)>> {
+    /// Every group of recipients in it, by messages in the order of their coming.
+    pub fn schedule(&self) -> io::Result<Vec<Scheduled>> {
         let (reply, answer) = sync_channel(1);
         self.ask(Op::Schedule { reply })?;
-        let all = answer.recv().map_err(io::Error::other)??;
-        let named = |(sequence, arrival, due, attempts)| (tag::queue_id(&self.tag, sequence), arrival, due, attempts);
-        Ok(all.into_iter().map(named).collect())
+        let groups = answer.recv().map_err(io::Error::other)??;
+        let named = |group: Group| Scheduled {
+            queue_id: tag::queue_id(&self.tag, group.sequence),
+            arrival: group.arrival,
+            next: group.next,
+        };
+        Ok(groups.into_iter().map(named).collect())
     }
 
     /// Commits what waits, closes the queue and gives up the partition; removes it when it is empty. Again: nothing.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mailmoat._native import Message, Partition, count_spool, list_spool
+from mailmoat._native import Message, Outcome, Partition, RecipientState, count_spool, list_spool
 
 # Inserts for ever and writes each acknowledged queue id to standard output; the content follows from the id. Every eleventh
 # message has a content file. Acknowledged messages are removed now and then, told before by a minus sign.
@@ -96,7 +96,7 @@ def test_nothing_acknowledged_is_lost_when_the_owner_is_killed(tmp_path: Path) -
         if adopted is None:  # killed before it had made its partition
             assert not acknowledged, seed
             continue
-        present = {queue_id for queue_id, *_ in adopted.schedule()}
+        present = {group.queue_id for group in adopted.schedule()}
         assert acknowledged - removed <= present, seed
         assert adopted.count == len(present)
         for queue_id in present:
@@ -182,7 +182,7 @@ def test_failing_writes_lose_nothing_acknowledged(
             (failed if error else acknowledged).add(str(waiter))
     assert failed
     partition.remove(removed.queue_id)
-    partition.settle("settled", settled.queue_id, [(0, 1, "250 ok")], 9, 4)
+    partition.settle("settled", settled.queue_id, [Outcome(0, RecipientState.PENDING, "451 no")], due=9, attempts=4)
     failing_writes(-1)
     assert completions(partition) == [("settled", None, None)]
     wait_healthy(partition)
@@ -192,7 +192,7 @@ def test_failing_writes_lose_nothing_acknowledged(
     partition.close()
     adopted = Partition.adopt(str(tmp_path))
     assert adopted is not None
-    stored = {queue_id: attempts for queue_id, _, _, attempts in adopted.schedule()}
+    stored = {group.queue_id: group.attempts for group in adopted.schedule()}
     assert set(stored) == {*acknowledged, last.queue_id}
     assert stored[settled.queue_id] == 4
     assert adopted.count == len(stored)
@@ -232,7 +232,7 @@ def test_a_full_disk_fails_inserts_and_heals(small_disk: Path) -> None:
     partition.close()
     adopted = Partition.adopt(spool)
     assert adopted is not None
-    assert [queue_id for queue_id, *_ in adopted.schedule()] == kept
+    assert [group.queue_id for group in adopted.schedule()] == kept
 
 
 @pytest.mark.parametrize("size", [200_000, 500_000])  # in the database; in files of their own
@@ -256,7 +256,7 @@ def test_more_at_once_than_the_disk_can_hold(small_disk: Path, size: int) -> Non
         assert adopted is None
         return
     assert adopted is not None
-    assert [queue_id for queue_id, *_ in adopted.schedule()] == left
+    assert [group.queue_id for group in adopted.schedule()] == left
     adopted.load(None, left[0])
     [(_, _, loaded)] = completions(adopted)
     assert loaded is not None
@@ -287,7 +287,7 @@ def test_a_disk_filled_by_others_heals_when_they_leave(small_disk: Path) -> None
     last = message(partition, os.urandom(600_000))
     partition.insert("last", last)
     assert completions(partition) == [("last", None, None)]
-    assert [queue_id for queue_id, *_ in partition.schedule()] == [last.queue_id]
+    assert [group.queue_id for group in partition.schedule()] == [last.queue_id]
     assert len(list(Path(spool, "partitions", partition.tag, "content").iterdir())) == 1
 
 

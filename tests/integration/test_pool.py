@@ -39,9 +39,9 @@ class Sent:
         self.record = None
 
     def finished(self, outcomes, record):
-        assert [index for index, _, _ in outcomes] == self.indexes
+        assert [outcome.index for outcome in outcomes] == self.indexes
         self.record = record
-        self.result.set_result([(state, reply) for _, state, reply in outcomes])
+        self.result.set_result([(outcome.state, outcome.reply) for outcome in outcomes])
 
 
 @contextlib.asynccontextmanager

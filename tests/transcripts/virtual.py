@@ -19,7 +19,7 @@ from tests.doubles.loop import START_MS, VirtualLoop
 from tests.doubles.resolver import FakeResolver
 
 from mailmoat import clock, maillog
-from mailmoat._native import Address, address_key
+from mailmoat._native import Address, RecipientState, address_key
 from mailmoat.directory.directory import Presence
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.metrics import AGENT_ERRORS, CONNECTIONS, HELD_SESSIONS, Metrics, share
@@ -309,8 +309,8 @@ class World:
 
     def _kept(self, message):
         recipients = ", ".join(
-            f"<{address}>" + (f" to be reported {reply}" if state == 2 else "")
-            for address, state, reply in message.recipients
+            f"<{one.address}>" + (f" to be reported {one.reply}" if one.state is RecipientState.FAILED else "")
+            for one in message.recipients
         )
         self._say(f"(keeps {message.queue_id} from <{message.reverse_path}> to {recipients})")
         for line in message.octets().split(b"\r\n")[:-1]:

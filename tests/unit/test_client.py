@@ -10,6 +10,8 @@ from mailmoat._native import (
     CLIENT_WAIT,
     Client,
     Message,
+    Outcome,
+    RecipientState,
 )
 
 OFFERS = b"250-hop\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
@@ -49,7 +51,7 @@ def test_a_transaction():
     assert client.output() == b"Received: x\r\nSubject: a\r\n\r\n..b\r\n.\r\n"
     assert client.timeout_kind == 5
     assert client.receive(b"250 2.0.0 queued\r\n") == CLIENT_DONE
-    assert client.outcomes() == [(1, 1, "250 2.0.0 queued")]
+    assert client.outcomes() == [Outcome(1, RecipientState.DELIVERED, "250 2.0.0 queued")]
     assert client.outcomes() == []
     assert client.quit() == CLIENT_WAIT
     assert client.output() == b"QUIT\r\n"
@@ -63,14 +65,17 @@ def test_lmtp():
     client.receive(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
     client.output()
     assert client.receive(b"250 in\r\n552 full\r\n") == CLIENT_DONE
-    assert client.outcomes() == [(0, 1, "250 in"), (1, 2, "552 full")]
+    assert client.outcomes() == [
+        Outcome(0, RecipientState.DELIVERED, "250 in"),
+        Outcome(1, RecipientState.FAILED, "552 full"),
+    ]
 
 
 def test_what_cannot_be_sent_is_told_at_once():
     client = ready(b"250 hop\r\n")
     assert client.begin(message("ä\r\n".encode()), [0]) == CLIENT_DONE
-    [(index, state, reply)] = client.outcomes()
-    assert (index, state, reply[:10]) == (0, 2, "550 5.6.3 ")
+    [outcome] = client.outcomes()
+    assert (outcome.index, outcome.state, outcome.reply[:10]) == (0, RecipientState.FAILED, "550 5.6.3 ")
     assert client.output() == b""
 
 
@@ -79,11 +84,13 @@ def test_loss_defers_and_a_refused_greeting_is_kept():
     client.begin(message(), [0])
     assert client.end("Timed out") == CLIENT_CLOSED
     assert client.untouched
-    assert client.outcomes() == [(0, 0, "421 4.4.2 Timed out waiting for the reply to MAIL")]
+    assert client.outcomes() == [
+        Outcome(0, RecipientState.PENDING, "421 4.4.2 Timed out waiting for the reply to MAIL")
+    ]
     assert client.refusal is None
     client = Client("me.example")
     assert client.receive(b"554 no service\r\n") == CLIENT_CLOSED
-    assert client.refusal == (0, "554 no service")
+    assert client.refusal == (RecipientState.PENDING, "554 no service")
     assert client.output() == b"QUIT\r\n"
 
 

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 import pytest
 
 from mailmoat import clock, maillog
+from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery.attempt import AttemptRecord
-from mailmoat.delivery.job import CLOSED, DELIVERED, FAILED, PENDING
 from mailmoat.delivery.queue import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
 from mailmoat.metrics import Metrics, index, share
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.ndr import NdrSettings
 
-DEFERRED = 0
+PENDING, DELIVERED, FAILED, CLOSED = RecipientState
+DEFERRED = PENDING
 HOUR = 3600.0
 OK, LATER, NEVER = "250 2.0.0 ok", "451 4.3.0 later", "550 5.1.1 no such user"
 
@@ -26,12 +27,19 @@ class Stored:
 
     def __init__(self, queue_id, arrival, recipients, reverse_path="sender@remote.test"):
         self.queue_id, self.arrival, self.reverse_path = queue_id, arrival, reverse_path
-        self.recipients = recipients
+        self.recipients = [
+            SimpleNamespace(address=address, state=state, reply=reply) for address, state, reply in recipients
+        ]
         self.session_id, self.client, self.content_path = "s1", "192.0.2.7", None
         self.size, self.smtputf8, self.eight_bit = 21, False, False
 
     def octets(self):
         return b"Subject: a\r\n\r\nbody\r\n\r\n"
+
+
+def scheduled(queue_id, arrival, due):
+    """A group of a message as the spool lists it."""
+    return SimpleNamespace(queue_id=queue_id, arrival=arrival, due=due, attempts=3, next_hop="")
 
 
 class Partition:
@@ -44,14 +52,13 @@ class Partition:
         self.diary.append(("load", queue_id))
         self.waiting.append((waiter, self.loads_fail, None if self.loads_fail else self.messages[queue_id]))
 
-    def settle(self, waiter, queue_id, outcomes, due, attempts):
+    def settle(self, waiter, queue_id, outcomes, *, due, attempts, next_hop=""):
         assert waiter is None
-        self.diary.append(("settle", queue_id, outcomes, due, attempts))
-        message = self.messages[queue_id]
-        states = list(message.recipients)
-        for place, state, reply in outcomes:
-            states[place] = (states[place][0], state, reply)
-        message.recipients = states
+        written = [(outcome.index, outcome.state, outcome.reply) for outcome in outcomes]
+        self.diary.append(("settle", queue_id, written, due, attempts))
+        recipients = self.messages[queue_id].recipients
+        for place, state, reply in written:
+            recipients[place] = SimpleNamespace(address=recipients[place].address, state=state, reply=reply)
 
     def remove(self, queue_id):
         self.diary.append(("remove", queue_id))
@@ -143,7 +150,7 @@ class World:
     def finish(self, *outcomes, peer="192.0.2.1:25", at=0):
         """What became of one of those that are tried."""
         transaction = self.transport.given.pop(at)
-        told = [(index, *outcome) for index, outcome in zip(transaction.indexes, outcomes, strict=True)]
+        told = [Outcome(index, *outcome) for index, outcome in zip(transaction.indexes, outcomes, strict=True)]
         transaction.finished(told, AttemptRecord(next_hop="smtp:h:25", peer=peer, reused=False, seconds=0.1))
         self.turn()
         return transaction.message.queue_id
@@ -272,7 +279,7 @@ def test_an_adopted_partition_is_taken_over_by_time(world):
     for number in range(5000):
         due = now - 1 if number % 2 else now + 90_000
         w.partition.messages[f"m{number}"] = Stored(f"m{number}", now - 1, [("u@b.test", PENDING, "")])
-        schedule.append((f"m{number}", now - 1, due, 3))
+        schedule.append(scheduled(f"m{number}", now - 1, due))
     w.scheduler.adopt(w.partition, iter(schedule))
     assert len(w.soon) == 1, "all at once would stop the loop"
     w.turn()
@@ -396,7 +403,7 @@ def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
     now = int(w.now * 1000)
     names = ("a", "b", "c")
     w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in names}
-    w.scheduler.adopt(w.partition, iter([(name, now, now + 60_000, 3) for name in names]))
+    w.scheduler.adopt(w.partition, iter([scheduled(name, now, now + 60_000) for name in names]))
     w.accept("new")
     w.unreachable()
     w.advance(FIRST_PAUSE)
@@ -409,8 +416,8 @@ def test_what_another_next_hop_deferred_is_tried_at_once(world):
     w = world(connections=1)
     now = int(w.now * 1000)
     w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in ("a", "b")}
-    w.scheduler.adopt(w.partition, iter([("a", now, now + 90_000, 3)]))
-    w.scheduler.adopt(w.partition, iter([("b", now, now + 90_000, 3)]), at_once=True)
+    w.scheduler.adopt(w.partition, iter([scheduled("a", now, now + 90_000)]))
+    w.scheduler.adopt(w.partition, iter([scheduled("b", now, now + 90_000)]), at_once=True)
     w.turn()
     assert w.tried == ["b"]
 
@@ -441,7 +448,8 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     assert w.diary[1][2] == [(0, DELIVERED, OK), (1, CLOSED, NEVER), (2, PENDING, LATER)]
     assert w.tried == ["r1"], "the report is tried as any message"
     report = w.transport.given[0].message
-    assert (report.reverse_path, report.recipients) == ("", [("sender@remote.test", PENDING, "")])
+    (recipient,) = report.recipients
+    assert (report.reverse_path, recipient.address, recipient.state) == ("", "sender@remote.test", PENDING)
     fields = email.message_from_bytes(report.octets()).get_payload()[1].get_payload()
     assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; u1@b.test"]
     assert fields[1]["Remote-MTA"] == "dns; [192.0.2.1]"
@@ -458,7 +466,7 @@ def test_before_the_report_is_on_disk_nothing_is_removed(world):
     w.accept("a")
     transaction = w.transport.given.pop()
     record = AttemptRecord(next_hop="h", peer="192.0.2.1:25", reused=False, seconds=0.0)
-    transaction.finished([(0, FAILED, NEVER)], record)
+    transaction.finished([Outcome(0, FAILED, NEVER)], record)
     assert w.diary == [("insert", "r1")]
     assert not w.scheduler.at_rest
     w.turn()

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailmoat._native import Message, Partition, count_spool, list_spool
-
-STATE_PENDING, STATE_DELIVERED = 0, 1
+from mailmoat._native import Message, Outcome, Partition, RecipientState, count_spool, list_spool
 
 
 def message(partition: Partition, content: bytes = b"Subject: x\r\n\r\ny\r\n") -> Message:
@@ -50,6 +48,10 @@ def load(partition: Partition, queue_id: str) -> Message:
     return loaded
 
 
+def groups(partition: Partition) -> list[tuple[str, int, int, str]]:
+    return [(group.queue_id, group.due, group.attempts, group.next_hop) for group in partition.schedule()]
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> str:
     path = tmp_path / "spool"
@@ -85,27 +87,62 @@ def test_a_loaded_message_is_the_stored_one(spool: str) -> None:
     sent = insert(partition)
     got = load(partition, sent.queue_id)
     assert got.octets() == sent.octets()
-    for name in ("queue_id", "arrival", "due", "reverse_path", "recipients", "smtputf8", "eight_bit", "size"):
+    for name in (
+        "queue_id",
+        "arrival",
+        "reverse_path",
+        "recipients",
+        "parameters",
+        "results",
+        "smtputf8",
+        "eight_bit",
+        "size",
+    ):
         assert getattr(got, name) == getattr(sent, name)
 
 
 def test_settle_changes_what_is_loaded_and_scheduled(spool: str) -> None:
     partition = Partition.create(spool)
     sent = insert(partition)
-    partition.settle("settled", sent.queue_id, [(1, STATE_DELIVERED, "250 ok")], 77, 2)
+    delivered, later = RecipientState.DELIVERED, RecipientState.PENDING
+    partition.settle("settled", sent.queue_id, [Outcome(1, delivered, "250 ok")], due=77, attempts=2)
     assert completions(partition) == [("settled", None, None)]
-    partition.settle(None, sent.queue_id, [], 78, 3)
-    assert partition.schedule() == [(sent.queue_id, sent.arrival, 78, 3)]
+    assert groups(partition) == [(sent.queue_id, sent.arrival, 0, "")]
+    partition.settle(1, sent.queue_id, [Outcome(0, later, "451 no")], due=78, attempts=3, next_hop="smtp://hop:25")
+    completions(partition)
+    assert groups(partition) == [(sent.queue_id, 78, 3, "smtp://hop:25")]
+    one, two = load(partition, sent.queue_id).recipients
+    assert (one.address, one.state, one.reply, one.due) == ("one@here.test", RecipientState.PENDING, "451 no", 78)
+    assert (two.state, two.reply, two.attempts, two.next_hop) == (RecipientState.DELIVERED, "250 ok", 2, "")
+    assert two.state is RecipientState.DELIVERED
+
+
+def test_envelope_parameters_and_results_are_kept(spool: str) -> None:
+    partition = Partition.create(spool)
+    given = {"RET": "HDRS", "SMTPUTF8": None, "X-NEW": "what/ever"}
+    sent = Message(
+        queue_id=partition.next_queue_id(),
+        arrival=1,
+        reverse_path="",
+        recipients=["a@b.test"],
+        content=b"",
+        parameters=given,
+        results="opaque",
+    )
+    partition.insert("inserted", sent)
+    completions(partition)
     got = load(partition, sent.queue_id)
-    assert got.recipients == [("one@here.test", STATE_PENDING, ""), ("two@here.test", STATE_DELIVERED, "250 ok")]
+    assert (got.parameters, got.results, got.smtputf8) == (given, "opaque", True)
+    with pytest.raises(ValueError, match="no parameter"):
+        Message(queue_id="q", arrival=1, reverse_path="", recipients=[], content=b"", parameters={"A": "b c"})
 
 
 def test_mistakes_of_the_caller_are_errors(spool: str) -> None:
     partition = Partition.create(spool)
     with pytest.raises(ValueError, match="not of partition"):
         partition.remove("elsewhere1")
-    with pytest.raises(ValueError, match="state"):
-        partition.settle(None, partition.next_queue_id(), [(0, 4, "")], 1, 1)
+    with pytest.raises(ValueError, match="RecipientState"):
+        Outcome(0, 4, "")  # type: ignore[arg-type]
     partition.load("absent", partition.next_queue_id())
     [(_, error, loaded)] = completions(partition)
     assert (error, loaded) == ("no such message in this partition", None)
@@ -192,11 +229,9 @@ def test_listing_shows_all_partitions_and_who_owns_them(spool: str) -> None:
     assert entries[first.queue_id] == {
         "queue_id": first.queue_id,
         "arrival": 1_790_000_000_000,
-        "due": 1_790_000_000_000,
-        "attempts": 0,
         "reverse_path": "sender@there.test",
         "size": first.size,
-        "recipients": [("one@here.test", 0, ""), ("two@here.test", 0, "")],
+        "recipients": first.recipients,
         "partition": one.tag,
         "owned": True,
     }
@@ -213,7 +248,7 @@ def test_listing_pages_through_a_long_queue(spool: str) -> None:
         partition.insert(None, sent)
     completions(partition, 1203)
     assert [entry["queue_id"] for entry in list_spool(spool)] == ids
-    assert [queue_id for queue_id, *_ in partition.schedule()] == ids
+    assert [group.queue_id for group in partition.schedule()] == ids
 
 
 @pytest.mark.usefixtures("root")

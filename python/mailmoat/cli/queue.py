@@ -12,11 +12,12 @@ from mailmoat.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailmoat._native import SpoolEntry
+    from mailmoat._native import Recipient, SpoolEntry
 
 app = typer.Typer(help="Show the messages in the queue.", no_args_is_help=True)
 
-STATES = ("pending", "delivered", "failed", "failed and reported")
+CLOSED = "failed and reported"
+"""How a recipient is shown that nothing more is done for; the others are shown by the name of their state."""
 
 
 @app.callback()
@@ -52,9 +53,32 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
 
 def _document(message: SpoolEntry) -> dict[str, object]:
     recipients = [
-        {"address": address, "state": STATES[state], "reply": reply} for address, state, reply in message["recipients"]
+        {
+            "address": one.address,
+            "state": _state(one),
+            "reply": one.reply,
+            "due": one.due,
+            "attempts": one.attempts,
+            "next_hop": one.next_hop,
+        }
+        for one in message["recipients"]
     ]
-    return {**message, "recipients": recipients}
+    return {**message, "due": _due(message), "attempts": _attempts(message), "recipients": recipients}
+
+
+def _state(recipient: Recipient) -> str:
+    return CLOSED if recipient.state.name == "CLOSED" else recipient.state.name.lower()
+
+
+def _due(message: SpoolEntry) -> int:
+    """When the next of its recipients is tried."""
+    due = [one.due for one in message["recipients"] if one.is_open]
+    return min(due, default=message["arrival"])
+
+
+def _attempts(message: SpoolEntry) -> int:
+    """Most attempts made for one of its recipients."""
+    return max((one.attempts for one in message["recipients"]), default=0)
 
 
 def _lines(message: SpoolEntry, now: int) -> Iterator[str]:
@@ -62,17 +86,18 @@ def _lines(message: SpoolEntry, now: int) -> Iterator[str]:
 
     Nothing is cut or wrapped: a terminal wraps what is too wide, and a script finds a line whole.
     """
-    attempts = message["attempts"]
+    attempts = _attempts(message)
     yield (
         f"{message['queue_id']}  age {span(now - message['arrival'])}  {message['size']} octets  "
         f"{attempts} {'attempt' if attempts == 1 else 'attempts'}  {_next(message, now)}"
     )
     yield printable(f"    from <{message['reverse_path']}>")
-    for address, state, reply in message["recipients"]:
-        yield printable(f"    to {address}: {STATES[state]}{f': {reply}' if reply else ''}")
+    for one in message["recipients"]:
+        yield printable(f"    to {one.address}: {_state(one)}{f': {one.reply}' if one.reply else ''}")
 
 
 def _next(message: SpoolEntry, now: int) -> str:
     if not message["owned"]:
         return "next when a worker takes it"
-    return "next now" if message["due"] <= now else f"next in {span(message['due'] - now)}"
+    due = _due(message)
+    return "next now" if due <= now else f"next in {span(due - now)}"

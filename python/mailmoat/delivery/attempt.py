@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
 
@@ -18,12 +18,9 @@ from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_REA
 from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
+    from mailmoat._native import Outcome, RecipientState
     from mailmoat.runtime.timers import Timers
 
-Outcome: TypeAlias = tuple[int, int, str]
-"""(recipient index, state 0 deferred, 1 delivered, 2 failed, reply or reason in one line)."""
-
-DEFERRED: Final = 0
 LAST_WORDS: Final = 4096
 """Octets read of a connection that was reset."""
 _WRITE_BUFFER: Final = 256 * 1024
@@ -97,7 +94,7 @@ class Connection(asyncio.Protocol):
         limits: tuple[float, ...],
         timers: Timers,
     ) -> None:
-        self.opened: asyncio.Future[tuple[int, str] | None] = loop.create_future()
+        self.opened: asyncio.Future[tuple[RecipientState, str] | None] = loop.create_future()
         self.peer = peer
         self._loop = loop
         self._owner = owner
@@ -252,7 +249,7 @@ class Connection(asyncio.Protocol):
         # Through the loop: what the receiver does cannot break or reorder what happens here.
         self._loop.call_soon(transaction.finished, self._client.outcomes(), record)
 
-    def _open(self, refusal: tuple[int, str] | None) -> None:
+    def _open(self, refusal: tuple[RecipientState, str] | None) -> None:
         # It may be done (ready before) or cancelled (nobody waits any more).
         if not self.opened.done():
             self.opened.set_result(refusal)

@@ -12,20 +12,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
+from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
-from mailmoat.delivery.attempt import DEFERRED
 from mailmoat.metrics import ATTEMPTS, REPORTS
 from mailmoat.reports import governor, make
 from mailmoat.reports.dsn import Failure
 
 if TYPE_CHECKING:
-    from mailmoat._native import Message
-    from mailmoat.delivery.attempt import AttemptRecord, Outcome
+    from mailmoat._native import Message, Recipient
+    from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.queue import Waiting
 
-PENDING, DELIVERED, FAILED, CLOSED = range(4)
-"""States of a recipient, as `_native.Message.recipients` has them."""
-WORDS: Final = {DEFERRED: "deferred", DELIVERED: "delivered", FAILED: "failed"}
+WORDS: Final = {
+    RecipientState.PENDING: "deferred",
+    RecipientState.DELIVERED: "delivered",
+    RecipientState.FAILED: "failed",
+}
+"""What the log and the metrics call the outcome of an attempt."""
 
 
 class Delivery:
@@ -36,6 +39,7 @@ class Delivery:
         "_expired",
         "_interrupted",
         "_outcomes",
+        "_recipients",
         "_remote",
         "_stranded",
         "indexes",
@@ -46,11 +50,14 @@ class Delivery:
     def __init__(self, waiting: Waiting, message: Message) -> None:
         self.waiting = waiting
         self.message = message
-        states = message.recipients
-        self.indexes = [index for index, (_, state, _) in enumerate(states) if state == PENDING]
+        self._recipients: list[Recipient] = message.recipients
+        everyone = list(enumerate(self._recipients))
+        self.indexes = [index for index, recipient in everyone if recipient.state is RecipientState.PENDING]
         # Failed before any attempt: accepted to be reported, or the report could not be stored.
-        self._outcomes: list[Outcome] = [
-            (index, FAILED, reply) for index, (_, state, reply) in enumerate(states) if state == FAILED
+        self._outcomes = [
+            Outcome(index, recipient.state, recipient.reply)
+            for index, recipient in everyone
+            if recipient.state is RecipientState.FAILED
         ]
         self._expired: frozenset[int] = frozenset()
         self._remote = ""
@@ -79,14 +86,13 @@ class Delivery:
             self._stranded = True
         self.waiting.attempts += 1
         self._remote = record.remote_mta
-        deferred = frozenset(index for index, state, _ in outcomes if state == DEFERRED)
+        deferred = [outcome for outcome in outcomes if outcome.state is RecipientState.PENDING]
         if deferred and retry.expired(self.message.arrival, clock.wall_ms(), scheduler.settings.delivery.expire):
-            self._expire(deferred)
-            outcomes = [(index, state or FAILED, reply) for index, state, reply in outcomes]
+            outcomes = self._expire(outcomes)
         elif deferred:
             self._due = self._next_due()
             # That it went away in the middle says nothing of the message either; but who knows what it cannot bear: no sooner.
-            self._interrupted = all(reply.startswith("421") for _, state, reply in outcomes if state == DEFERRED)
+            self._interrupted = all(outcome.reply.startswith("421") for outcome in deferred)
         self._outcomes += outcomes
         self._log(outcomes, record)
         self._settle()
@@ -95,34 +101,39 @@ class Delivery:
         """The report is in the spool."""
         scheduler = self.waiting.scheduler
         scheduler.metrics.add(REPORTS)
-        recipients = [address for address, _, _ in made.recipients]
+        recipients = [recipient.address for recipient in made.recipients]
         maillog.report_made(queue_id=made.queue_id, about=self.message.queue_id, to=recipients, recipients=addresses)
-        self._conclude(CLOSED)
+        self._conclude(RecipientState.CLOSED)
         scheduler.accepted(made)
 
     def not_reported(self, error: str) -> None:
         """The report could not be stored: it stays owed and is made at the next attempt."""
         maillog.event("report-not-stored", level="error", about=self.message.queue_id, reason=error)
-        self._conclude(FAILED)
+        self._conclude(RecipientState.FAILED)
 
-    def _expire(self, deferred: frozenset[int]) -> None:
-        self._expired = deferred
+    def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Give up what was deferred: the outcomes with that failed."""
+        self._expired = frozenset(outcome.index for outcome in outcomes if outcome.state is RecipientState.PENDING)
         maillog.message_expired(
             queue_id=self.message.queue_id,
             age=(clock.wall_ms() - self.message.arrival) / 1000,
             attempts=self.waiting.attempts,
-            recipients=[self.message.recipients[index][0] for index in sorted(deferred)],
+            recipients=[self._recipients[index].address for index in sorted(self._expired)],
         )
+        return [
+            Outcome(outcome.index, RecipientState.FAILED, outcome.reply) if outcome.index in self._expired else outcome
+            for outcome in outcomes
+        ]
 
     def _settle(self) -> None:
         """Report what failed, if that is owed, and then write down what became of each recipient."""
-        failed = [(index, reply) for index, state, reply in self._outcomes if state == FAILED]
+        failed = [outcome for outcome in self._outcomes if outcome.state is RecipientState.FAILED]
         if not failed:
-            self._conclude(CLOSED)
+            self._conclude(RecipientState.CLOSED)
             return
         scheduler, message = self.waiting.scheduler, self.message
         ndr, relay = scheduler.settings.ndr, scheduler.settings.relay
-        addresses = [message.recipients[index][0] for index, _ in failed]
+        addresses = [self._recipients[outcome.index].address for outcome in failed]
         verdict = governor.judge(
             message.reverse_path,
             enabled=ndr.enabled,
@@ -133,9 +144,9 @@ class Delivery:
         )
         if isinstance(verdict, governor.Suppressed):
             maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
-            self._conclude(CLOSED)
+            self._conclude(RecipientState.CLOSED)
             return
-        failures = [self._failure(index, reply) for index, reply in failed]
+        failures = [self._failure(outcome.index, outcome.reply) for outcome in failed]
         try:
             queue_id = scheduler.store.next_queue_id()
             made = make.make(message, failures, verdict, queue_id, scheduler.settings)
@@ -148,25 +159,28 @@ class Delivery:
         # What was not given up in this very attempt failed before; with a reply of class 4 it can only have expired.
         expired = index in self._expired or (not tried and reply[:1] == "4")
         return Failure(
-            address=self.message.recipients[index][0],
+            address=self._recipients[index].address,
             reply=reply,
             remote_mta=self._remote if tried else "",
             last_attempt_ms=clock.wall_ms() if tried else None,
             expired_after_s=self.waiting.scheduler.settings.delivery.expire if expired else None,
         )
 
-    def _conclude(self, failed: int) -> None:
+    def _conclude(self, failed: RecipientState) -> None:
         """Remove the message when every recipient has its end, else store how far each is and wait.
 
         `failed` is the state that failed recipients get.
         """
         waiting, scheduler = self.waiting, self.waiting.scheduler
-        outcomes = [(index, failed if state == FAILED else state, reply) for index, state, reply in self._outcomes]
-        if all(state in (DELIVERED, CLOSED) for _, state, _ in outcomes):
+        outcomes = [
+            Outcome(outcome.index, failed, outcome.reply) if outcome.state is RecipientState.FAILED else outcome
+            for outcome in self._outcomes
+        ]
+        if all(outcome.state in (RecipientState.DELIVERED, RecipientState.CLOSED) for outcome in outcomes):
             waiting.partition.remove(waiting.queue_id)
         else:
             due = self._due or self._next_due()
-            waiting.partition.settle(None, waiting.queue_id, outcomes, due, waiting.attempts)
+            waiting.partition.settle(None, waiting.queue_id, outcomes, due=due, attempts=waiting.attempts)
             scheduler.later(waiting, due, stranded=self._stranded or self._interrupted)
         scheduler.leave()
 
@@ -177,9 +191,8 @@ class Delivery:
         return retry.next_due(clock.wall_ms(), attempts, self.waiting.scheduler.settings.delivery.retry, spread)
 
     def _log(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        recipients = self.message.recipients
-        for _, state, _ in outcomes:
-            self.waiting.scheduler.metrics.add(ATTEMPTS[WORDS[state]])
+        for outcome in outcomes:
+            self.waiting.scheduler.metrics.add(ATTEMPTS[WORDS[outcome.state]])
         maillog.delivery_attempt(
             queue_id=self.message.queue_id,
             session=self.message.session_id,
@@ -187,8 +200,8 @@ class Delivery:
             next_hop=record.peer or record.next_hop,
             mail_from=self.message.reverse_path,
             outcomes=[
-                maillog.Outcome(recipients[index][0], WORDS[state], reply)  # type: ignore[arg-type]
-                for index, state, reply in outcomes
+                maillog.Outcome(self._recipients[one.index].address, WORDS[one.state], one.reply)  # type: ignore[arg-type]
+                for one in outcomes
             ],
             octets=self.message.size,
             duration=record.seconds,

@@ -17,8 +17,8 @@ from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no 
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from mailmoat import clock
-from mailmoat._native import Client
-from mailmoat.delivery.attempt import DEFERRED, AttemptRecord, Connection
+from mailmoat._native import Client, Outcome, RecipientState
+from mailmoat.delivery.attempt import AttemptRecord, Connection
 from mailmoat.delivery.time_limits import in_order
 from mailmoat.net.address import canonical
 from mailmoat.net.endpoint import Endpoint
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
 
-Refusal: TypeAlias = tuple[int, str]
+Refusal: TypeAlias = tuple[RecipientState, str]
 """(state 0 deferred or 2 failed, reply) for everything that waits for a connection."""
 
 PATIENCE: Final = 5.0
@@ -125,7 +125,7 @@ class Pool:
     def close(self) -> None:
         """Defer what waits, end idle connections; running transactions go on to their end."""
         self._closing = True
-        self._defer_waiting(DEFERRED, "421 4.3.2 Shutting down")
+        self._defer_waiting(RecipientState.PENDING, "421 4.3.2 Shutting down")
         for opening in self._openings:
             opening.cancel()
         idle, self._idle = self._idle, []
@@ -199,13 +199,13 @@ class Pool:
         if error := opening.exception():
             # A mistake of ours; what waits must not be lost over it.
             self._loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
-            self._failed(DEFERRED, "451 4.3.0 Internal error")
+            self._failed(RecipientState.PENDING, "451 4.3.0 Internal error")
             return
         result = opening.result()
         if isinstance(result, tuple):
             self._failed(*result)
         elif not result.ready:
-            self._failed(DEFERRED, "421 4.4.2 Connection lost after EHLO")
+            self._failed(RecipientState.PENDING, "421 4.4.2 Connection lost after EHLO")
         else:
             self._connections.add(result)
             self._pause = 0.0
@@ -213,7 +213,7 @@ class Pool:
                 self._learned(result.offers)
             self.free(result)
 
-    def _failed(self, state: int, reply: str) -> None:
+    def _failed(self, state: RecipientState, reply: str) -> None:
         """No connection could be opened. While others work they take what waits; otherwise it all shares the fate."""
         if self.connections == 0:
             self._pause = 0.0
@@ -230,15 +230,15 @@ class Pool:
             async with asyncio.timeout(self._connect_time):
                 addresses = await self._addresses()
         except (OSError, UnicodeError) as error:
-            return DEFERRED, f"421 4.4.3 No address of {self._hop.host}: {_reason(error)}"
-        refusal: Refusal = DEFERRED, f"421 4.4.3 No address of {self._hop.host}"
+            return RecipientState.PENDING, f"421 4.4.3 No address of {self._hop.host}: {_reason(error)}"
+        refusal: Refusal = RecipientState.PENDING, f"421 4.4.3 No address of {self._hop.host}"
         for address in addresses:
             connection = self._connection(str(Endpoint(address, self._hop.port)))
             try:
                 async with asyncio.timeout(self._connect_time):
                     await self._loop.create_connection(partial(_same, connection), address, self._hop.port)
             except OSError as error:
-                refusal = DEFERRED, f"421 4.4.1 No connection to {connection.peer}: {_reason(error)}"
+                refusal = RecipientState.PENDING, f"421 4.4.1 No connection to {connection.peer}: {_reason(error)}"
                 continue
             try:
                 refused = await connection.opened
@@ -265,13 +265,13 @@ class Pool:
 
     # --- settling without a connection ---
 
-    def _defer_waiting(self, state: int, reply: str) -> None:
+    def _defer_waiting(self, state: RecipientState, reply: str) -> None:
         waiting, self._waiting = self._waiting, deque()
         for transaction in waiting:
             self._defer(transaction, reply, state)
 
-    def _defer(self, transaction: Transaction, reply: str, state: int = DEFERRED) -> None:
-        outcomes = [(index, state, reply) for index in transaction.indexes]
+    def _defer(self, transaction: Transaction, reply: str, state: RecipientState = RecipientState.PENDING) -> None:
+        outcomes = [Outcome(index, state, reply) for index in transaction.indexes]
         record = AttemptRecord(next_hop=self._name, peer="", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from mailmoat._native import Message, Partition
+    from mailmoat._native import Message, Partition, Scheduled
     from mailmoat.delivery.transport import Transport
     from mailmoat.metrics import Metrics
     from mailmoat.runtime.spool import SpoolStore
@@ -97,22 +97,25 @@ class Scheduler:
         else:
             self.put(waiting)
 
-    def adopt(
-        self, partition: Partition, schedule: Iterator[tuple[str, int, int, int]], *, at_once: bool = False
-    ) -> None:
+    def adopt(self, partition: Partition, schedule: Iterator[Scheduled], *, at_once: bool = False) -> None:
         """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own.
 
         `at_once`: what was deferred is due, for it was deferred by another next hop. A part at a time, so that a million messages do
         not stop the loop.
         """
         now, queue_id = clock.wall_ms(), ""
-        for queue_id, arrival, due, attempts in islice(schedule, ADOPTED_AT_ONCE):
-            waiting = Waiting(self, partition, queue_id, arrival, attempts)
-            if at_once or due <= now:
+        for group in islice(schedule, ADOPTED_AT_ONCE):
+            if group.queue_id == queue_id:
+                continue  # its recipients are tried together, at the time of the first
+            queue_id = group.queue_id
+            waiting = Waiting(self, partition, queue_id, group.arrival, group.attempts)
+            if at_once or group.due <= now:
                 self._ready.append(waiting)
             else:
                 # Perhaps an outage deferred it, which may still last: the end of one brings it back.
-                self._stranded[waiting] = self.timers.after(retry.wait(now, due, self.settings.delivery.retry), waiting)
+                self._stranded[waiting] = self.timers.after(
+                    retry.wait(now, group.due, self.settings.delivery.retry), waiting
+                )
         self._pump()
         if queue_id and not self.closing:
             self._loop.call_soon(partial(self.adopt, partition, schedule, at_once=at_once))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock
+from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import maildir
-from mailmoat.delivery.attempt import DEFERRED, AttemptRecord
+from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.pool import Pool
 
 if TYPE_CHECKING:
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmoat.delivery.attempt import Outcome, Transaction
+    from mailmoat.delivery.attempt import Transaction
     from mailmoat.delivery.offers import Offers
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import NextHop, Settings
-
-DELIVERED = 1
 
 
 class Transport(Protocol):
@@ -82,7 +81,7 @@ class MaildirTransport:
             self.connections -= 1
             error = future.exception()
             reason = f"451 4.3.0 {type(error).__name__}: {error}"
-            outcomes = [(index, DEFERRED, reason) for index in transaction.indexes] if error else future.result()
+            outcomes = future.result() if error is None else _everyone(transaction, RecipientState.PENDING, reason)
             seconds = clock.monotonic() - started
             record = AttemptRecord(next_hop=f"maildir:{self._path}", peer="maildir", reused=False, seconds=seconds)
             transaction.finished(outcomes, record)
@@ -102,15 +101,16 @@ class MaildirTransport:
     def _write(self, transaction: Transaction) -> list[Outcome]:
         """Each Maildir on its own: one that cannot be written makes no other get the message twice."""
         message = transaction.message
-        addresses = {message.recipients[index][0]: index for index in transaction.indexes}
+        recipients = message.recipients
+        addresses = {recipients[index].address: index for index in transaction.indexes}
         outcomes: list[Outcome] = []
         for path, sharing in maildir.targets(self._path, addresses).items():
             try:
                 written = maildir.deliver(path, message, recipients=sharing, hostname=self._hostname)
-                state, reply = DELIVERED, f"250 2.0.0 {written}"
+                state, reply = RecipientState.DELIVERED, f"250 2.0.0 {written}"
             except OSError as error:
-                state, reply = DEFERRED, f"451 4.3.0 Maildir not writable: {error}"
-            outcomes += [(addresses[address], state, reply) for address in sharing]
+                state, reply = RecipientState.PENDING, f"451 4.3.0 Maildir not writable: {error}"
+            outcomes += [Outcome(addresses[address], state, reply) for address in sharing]
         return outcomes
 
 
@@ -123,7 +123,7 @@ class DiscardTransport:
 
     def submit(self, transaction: Transaction) -> None:
         """Every recipient is delivered."""
-        outcomes: list[Outcome] = [(index, DELIVERED, "250 2.0.0 discarded") for index in transaction.indexes]
+        outcomes = _everyone(transaction, RecipientState.DELIVERED, "250 2.0.0 discarded")
         record = AttemptRecord(next_hop="discard:", peer="discard", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
 
@@ -147,8 +147,7 @@ class NoTransport:
 
     def submit(self, transaction: Transaction) -> None:
         """Every recipient is deferred."""
-        reply = "451 4.3.5 No next hop is configured"
-        outcomes: list[Outcome] = [(index, DEFERRED, reply) for index in transaction.indexes]
+        outcomes = _everyone(transaction, RecipientState.PENDING, "451 4.3.5 No next hop is configured")
         record = AttemptRecord(next_hop="none", peer="", reused=False, seconds=0.0)
         self._loop.call_soon(transaction.finished, outcomes, record)
 
@@ -161,3 +160,8 @@ class NoTransport:
 
     def abort(self) -> None:
         """Nothing runs."""
+
+
+def _everyone(transaction: Transaction, state: RecipientState, reply: str) -> list[Outcome]:
+    """The same outcome for all recipients of a transaction."""
+    return [Outcome(index, state, reply) for index in transaction.indexes]

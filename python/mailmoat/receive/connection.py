@@ -224,7 +224,7 @@ class Connection(asyncio.BufferedProtocol):
                 client=message.client,
                 helo=self.hello,
                 mail_from=message.reverse_path,
-                recipients=[recipient for recipient, _, _ in message.recipients],
+                recipients=[recipient.address for recipient in message.recipients],
                 queue_id=message.queue_id,
                 octets=message.size,
             )
@@ -438,7 +438,13 @@ class Connection(asyncio.BufferedProtocol):
         queue_id = receiver.store.next_queue_id()
         now = clock.wall_ms()
         stamps = b"".join(stamp for number, stamp in self._stamps if number in (-1, 0, session.transactions))
-        message = session.message(queue_id, now, receiver.date(now), stamps, receiver.firewall(self.peer))
+        message = session.message(
+            queue_id=queue_id,
+            arrival=now,
+            date=receiver.date(now),
+            stamps=stamps,
+            firewall=receiver.firewall(self.peer),
+        )
         if message is None:
             self._run(session.committed())
         else:

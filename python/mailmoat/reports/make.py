@@ -43,7 +43,7 @@ def make(message: Message, failures: list[Failure], verdict: Report, queue_id: s
         reverse_path="",
         recipients=list(verdict.recipients),
         content=content,
-        smtputf8=not all(address.isascii() for address in verdict.recipients),
+        parameters={} if all(address.isascii() for address in verdict.recipients) else {"SMTPUTF8": None},
     )
 
 

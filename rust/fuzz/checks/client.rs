@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mailmoat_native::machine::message::content::{Content, Octets};
-use mailmoat_native::machine::message::{Envelope, Message, Recipient, State};
+use mailmoat_native::machine::message::{Envelope, Message, Parameters, Recipient, State};
 use mailmoat_native::machine::smtp::client::{Client, Protocol, Step};
 use mailmoat_native::store::content::ContentFile;
 
@@ -104,20 +104,15 @@ fn message(kind: u8) -> Arc<Message> {
     let text: &[u8] = if kind & 1 == 0 { b"Subject: s\r\n\r\n.dot\r\n" } else { b"Subject: \xc3\xbc\r\n\r\nno end" };
     let octets = if kind & 0x0E == 0x0E { file(text) } else { Octets::Memory(text.to_vec()) };
     let addresses = ["a@b.test", "\"c d\"@b.test", "\u{fc}@b.test", "e@f.test"];
-    let recipients = addresses.iter().take(1 + usize::from(kind >> 6)).map(|address| Recipient {
-        address: (*address).to_owned(),
-        state: State::Pending,
-        reply: String::new(),
-    });
+    let recipients =
+        addresses.iter().take(1 + usize::from(kind >> 6)).map(|address| Recipient::new((*address).to_owned(), 0));
     Arc::new(Message {
         queue_id: "q1".into(),
         arrival: 0,
-        due: 0,
-        attempts: 0,
         envelope: Envelope {
             reverse_path: if kind & 16 == 0 { String::new() } else { "s@a.test".into() },
             recipients: recipients.collect(),
-            smtputf8: kind & 32 != 0,
+            parameters: Parameters::parse(if kind & 32 != 0 { "SMTPUTF8" } else { "" }).unwrap(),
             ..Envelope::default()
         },
         trace: b"Received: x\r\n".to_vec(),

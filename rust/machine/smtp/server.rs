@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod data;
+mod kept;
 mod mode;
 mod phase;
 pub mod session;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Found, HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Scope, Stamp, hash, read_record};
 use crate::machine::message::address::Limits;
+use crate::store::disk::sync_directory;
 
 mod line;
 mod strangers;
@@ -252,7 +253,7 @@ impl Draft {
         self.file.get_ref().write_all_at(&header.encode(), 0)?;
         self.file.get_ref().sync_all()?;
         fs::rename(&self.path, target)?;
-        File::open(parent_of(target))?.sync_all()
+        sync_directory(parent_of(target))
     }
 }
 

@@ -11,8 +11,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use super::error::Error;
-use super::partition_dir::sync_directory;
 use crate::machine::message::content::Octets;
+use crate::store::disk::sync_directory;
 
 /// Octets above which content in memory still gets a file of its own: large rows bloat the write-ahead log.
 const ROW: usize = 256 * 1024;
@@ -50,7 +50,7 @@ impl ContentFiles {
     /// Gives a large content its lasting file, durable but for its name (see [`Self::sync`]); returns the name, or None for
     /// content that belongs into the database.
     ///
-    /// A received file is linked, not moved: its loose name stays good for whoever holds the message, and goes with it.
+    /// A received file is linked, not moved: its name in `incoming` stays good for whoever holds the message, and goes with it.
     pub fn store(&mut self, sequence: i64, octets: &Octets) -> Result<Option<String>, Error> {
         let path = self.path(sequence);
         let stored = match octets {

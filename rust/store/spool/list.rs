@@ -1,7 +1,7 @@
 //! What is in the spool, for the operator: all partitions, also those of a running server.
 //!
 //! Reads only, in short transactions of a page of messages, so that no checkpoint of a server waits for it; two pages may show
-//! two moments. `SQLite` may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
+//! two moments. A partition of the schema before is read as it is: its owner may live. `SQLite` may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -12,7 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::Error;
 use super::partition_dir::{PartitionDir, database};
-use super::store::{self, check_version, recipients};
+use super::rows;
+use super::schema::{self, Schema};
 use super::tag;
 use crate::machine::message::Recipient;
 
@@ -26,10 +27,6 @@ pub struct Listed {
     pub queue_id: String,
     /// Time of acceptance, milliseconds since the epoch.
     pub arrival: i64,
-    /// Time of the next attempt, milliseconds since the epoch.
-    pub due: i64,
-    /// Delivery attempts made.
-    pub attempts: u32,
     /// Reverse-path without angle brackets.
     pub reverse_path: String,
     /// Octets of trace fields and content.
@@ -45,10 +42,10 @@ pub struct Listed {
 /// All messages of the spool, by partition and order of coming, without those of a later version of this program.
 pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
     let mut all = Vec::new();
-    each(spool, |connection, tag| {
+    each(spool, |connection, path, tag| {
         let owned = PartitionDir::owned(spool, tag)?;
         let mut after = 0;
-        while let Some(last) = page(connection, tag, owned, after, &mut all)? {
+        while let Some(last) = page(connection, path, tag, owned, after, &mut all)? {
             after = last;
         }
         Ok(())
@@ -59,7 +56,7 @@ pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
 /// Number of messages in the spool, those of a later version among them as far as they can be counted.
 pub fn count(spool: &Path) -> io::Result<i64> {
     let mut sum = 0;
-    each(spool, |connection, _| {
+    each(spool, |connection, _, _| {
         sum += connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0))?;
         Ok(())
     })?;
@@ -81,13 +78,13 @@ pub fn newer(spool: &Path) -> io::Result<Vec<(String, Option<i64>)>> {
 
 /// Messages in the queue at `path`, of whatever version.
 pub fn count_any(path: &Path) -> Option<i64> {
-    store::count_any(&connect(path).ok()?)
+    schema::count_any(&connect(path).ok()?)
 }
 
-fn each(spool: &Path, mut visit: impl FnMut(&Connection, &str) -> Result<(), Error>) -> io::Result<()> {
+fn each(spool: &Path, mut visit: impl FnMut(&Connection, &Path, &str) -> Result<(), Error>) -> io::Result<()> {
     for tag in PartitionDir::names(spool)? {
         let path = database(&spool.join("partitions").join(&tag));
-        match open(&path).and_then(|connection| visit(&connection, &tag)) {
+        match open(&path).and_then(|connection| visit(&connection, &path, &tag)) {
             Ok(()) | Err(Error::Newer(_)) => {}
             // Removed meanwhile: it was empty.
             Err(error) if path.try_exists()? => {
@@ -101,7 +98,7 @@ fn each(spool: &Path, mut visit: impl FnMut(&Connection, &str) -> Result<(), Err
 
 fn open(path: &Path) -> Result<Connection, Error> {
     let connection = connect(path)?;
-    check_version(&connection, path)?;
+    Schema::of(&connection, path)?;
     Ok(connection)
 }
 
@@ -115,15 +112,17 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 /// Appends the messages that follow sequence `after`; returns the last one's, or None at the end.
 fn page(
     connection: &Connection,
+    path: &Path,
     tag: &str,
     owned: bool,
     after: i64,
     all: &mut Vec<Listed>,
 ) -> Result<Option<i64>, Error> {
     let transaction = connection.unchecked_transaction()?;
-    let mut statement = transaction.prepare_cached(
-        "SELECT seq,arrival,due,attempts,reverse_path,size FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2",
-    )?;
+    // A new owner may have migrated it meanwhile.
+    let schema = Schema::of(&transaction, path)?;
+    let mut statement = transaction
+        .prepare_cached("SELECT seq,arrival,reverse_path,size FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = statement.query([after, PAGE])?;
     let mut last = None;
     while let Some(row) = rows.next()? {
@@ -132,11 +131,9 @@ fn page(
         all.push(Listed {
             queue_id: tag::queue_id(tag, sequence),
             arrival: row.get(1)?,
-            due: row.get(2)?,
-            attempts: row.get(3)?,
-            reverse_path: row.get(4)?,
-            size: row.get(5)?,
-            recipients: recipients(&transaction, sequence)?,
+            reverse_path: row.get(2)?,
+            size: row.get(3)?,
+            recipients: rows::recipients(&transaction, schema, sequence)?,
             partition: tag.to_owned(),
             owned,
         });

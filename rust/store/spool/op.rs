@@ -6,18 +6,18 @@ use std::sync::mpsc::SyncSender;
 
 use super::content_files::ContentFiles;
 use super::error::Error;
-use super::store::{Due, Outcome, Store};
+use super::store::{Group, Next, Store};
 use super::tag;
-use crate::machine::message::Message;
 use crate::machine::message::content::Octets;
+use crate::machine::message::{Message, Outcome};
 
 /// One thing asked of the writer.
 pub enum Op<W> {
     Insert { waiter: W, sequence: i64, message: Arc<Message> },
-    Settle { waiter: Option<W>, sequence: i64, outcomes: Vec<Outcome>, due: i64, attempts: u32 },
+    Settle { waiter: Option<W>, sequence: i64, outcomes: Vec<Outcome>, next: Next },
     Remove { sequence: i64 },
     Load { waiter: W, sequence: i64 },
-    Schedule { reply: SyncSender<Result<Vec<Due>, Error>> },
+    Schedule { reply: SyncSender<Result<Vec<Group>, Error>> },
 }
 
 /// News for a waiter: the message for a load, None for the rest, or an error text for the log.
@@ -34,7 +34,7 @@ pub enum Answer {
     Done,
     Removed(bool),
     Loaded(Arc<Message>),
-    Scheduled(Vec<Due>),
+    Scheduled(Vec<Group>),
     Refused(String),
 }
 
@@ -56,7 +56,7 @@ pub fn apply<W>(store: &Store, content_files: &mut ContentFiles, tag: &str, op: 
             let file = content_files.store(*sequence, &message.content.octets)?;
             store.insert(*sequence, message, file.as_deref())?;
         }
-        Op::Settle { sequence, outcomes, due, attempts, .. } => store.settle(*sequence, outcomes, *due, *attempts)?,
+        Op::Settle { sequence, outcomes, next, .. } => store.settle(*sequence, outcomes, next)?,
         Op::Remove { sequence } => return store.remove(*sequence).map(Answer::Removed),
         Op::Load { sequence, .. } => {
             let message = store.load(*sequence, tag::queue_id(tag, *sequence), &content_files.path(*sequence))?;

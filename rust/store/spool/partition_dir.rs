@@ -1,7 +1,7 @@
 //! The directory of a partition: made, claimed, set aside and removed under its lock.
 //!
 //! ```text
-//! <spool>/partitions/<tag>/   lock  queue.db  content/  loose/
+//! <spool>/partitions/<tag>/   lock  queue.db  content/  incoming/
 //! <spool>/new-<tag>/          being made; its maker holds the lock
 //! <spool>/removed-<tag>/      empty, being deleted
 //! <spool>/damaged/<tag>/      set aside for the operator; never touched again
@@ -16,9 +16,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::system::uname;
 
 use super::store::Store;
 use super::tag;
+use crate::store::disk::sync_directory;
 
 /// One partition's directory, owned as long as this value lives.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub struct PartitionDir {
 }
 
 impl PartitionDir {
-    /// Makes a new partition with an empty queue. `now_ms` makes its tag; a tag in use moves on to the next millisecond.
+    /// Makes a new partition with an empty queue. `now_ms`, the host's name and the process id make its tag; one in use moves on to the next millisecond.
     ///
     /// The spool directory itself must be there: one that was moved away, or whose disk is not mounted, is not to be made again
     /// by a worker that was started anew.
@@ -43,9 +45,9 @@ impl PartitionDir {
             _ => {}
         }
         sync_directory(spool)?;
-        let mut stamp = now_ms;
+        let (mut stamp, node) = (now_ms, uname());
         loop {
-            match Self::make(spool, tag::make(stamp, std::process::id())) {
+            match Self::make(spool, tag::make(stamp, node.nodename().to_bytes(), std::process::id())) {
                 // Taken, or swept away by `sweep` of another process between two steps: another name.
                 Err(error)
                     if stamp < now_ms + 100
@@ -68,7 +70,7 @@ impl PartitionDir {
         }
         let making = spool.join(format!("new-{tag}"));
         private_directory(&making, false)?;
-        let made = furnish(&making, &path);
+        let made = fill(&making, &path);
         if made.is_err() {
             // Best effort: what stays is swept by the next adoption.
             let _ = fs::remove_dir_all(&making);
@@ -137,7 +139,7 @@ impl PartitionDir {
 
     /// Where content files are while they are received.
     pub fn incoming(&self) -> PathBuf {
-        self.path.join("loose")
+        self.path.join("incoming")
     }
 
     /// How to tell, without the place itself, whether its directory is still where it was.
@@ -147,17 +149,21 @@ impl PartitionDir {
         Ok(Landmark { file: (found.dev(), found.ino()), lock })
     }
 
-    /// Makes the directories that are missing, and deletes what an owner before left in `loose`.
+    /// Makes the directories that are missing, and deletes what an owner before left in `incoming`, which schema 1 called `loose`.
     pub fn tidy(&self) -> io::Result<()> {
         private_directory(&self.content(), true)?;
         private_directory(&self.incoming(), true)?;
+        match fs::remove_dir_all(self.path.join("loose")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         for entry in fs::read_dir(self.incoming())? {
             fs::remove_file(entry?.path())?;
         }
         Ok(())
     }
 
-    /// Moves a damaged partition out of the way, for the operator to mend, and tells where it is. The queue must be closed.
+    /// Moves a damaged partition out of the way, for the operator to fix, and returns where it is. The queue must be closed.
     pub fn set_aside(self) -> io::Result<PathBuf> {
         let damaged = self.spool.join("damaged");
         private_directory(&damaged, true)?;
@@ -231,13 +237,13 @@ pub fn database(path: &Path) -> PathBuf {
 }
 
 /// Makes all that is in a partition at `making`, then moves it to `path`.
-fn furnish(making: &Path, path: &Path) -> io::Result<File> {
+fn fill(making: &Path, path: &Path) -> io::Result<File> {
     let lock = OpenOptions::new().write(true).create_new(true).mode(0o600).open(making.join("lock"))?;
     if !try_lock(&lock)? {
         return Err(ErrorKind::WouldBlock.into());
     }
     private_directory(&making.join("content"), false)?;
-    private_directory(&making.join("loose"), false)?;
+    private_directory(&making.join("incoming"), false)?;
     Store::create(&database(making))?;
     sync_directory(making)?;
     fs::rename(making, path)?;
@@ -249,11 +255,6 @@ fn furnish(making: &Path, path: &Path) -> io::Result<File> {
 
 fn private_directory(path: &Path, may_exist: bool) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(may_exist).create(path)
-}
-
-/// Makes the names in a directory durable.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

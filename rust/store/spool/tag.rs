@@ -1,21 +1,34 @@
 //! Names that never come twice: partition tags and queue ids.
 //!
 //! A queue id is a tag of fixed length followed by the sequence number of the message in its partition, both in base32 without
-//! the letters that are misread (i, l, o, u).
+//! the letters that are misread (i, l, o, u). A tag is the time, the node and the process that made the partition, so that
+//! queue ids of several nodes differ and name the node that accepted the message by the three
+//! characters after the first nine.
 #![forbid(unsafe_code)]
 
-/// Characters of a tag: nine of time (good until the year 3084) and five of process id.
-pub const LENGTH: usize = TIME + PROCESS;
+/// Characters of a tag: nine of time (good until the year 3084), three of the node, two of the process. Those of schema 1 had
+/// five of the process, and are as long.
+pub const LENGTH: usize = TIME + NODE + PROCESS;
 const TIME: usize = 9;
-const PROCESS: usize = 5;
+const NODE: usize = 3;
+/// Processes of one host that share these in the same millisecond find each other's directory.
+const PROCESS: usize = 2;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The tag of a partition that process `pid` makes at `now_ms` (milliseconds since the epoch).
-pub fn make(now_ms: u64, pid: u32) -> String {
+/// The tag of a partition that process `pid` of the host named `node` makes at `now_ms` (milliseconds since the epoch).
+pub fn make(now_ms: u64, node: &[u8], pid: u32) -> String {
     let mut tag = String::with_capacity(LENGTH);
     push(&mut tag, now_ms, TIME);
+    push(&mut tag, node_id(node), NODE);
     push(&mut tag, u64::from(pid), PROCESS);
     tag
+}
+
+/// A number of `NODE` characters for a host name: FNV-1a, its upper half folded in.
+fn node_id(name: &[u8]) -> u64 {
+    let mix = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    hash ^ hash >> 32
 }
 
 /// The queue id of message `sequence` of partition `tag`.
@@ -57,17 +70,26 @@ mod tests {
     #[test]
     fn a_tag_has_a_fixed_length_and_no_misread_letters() {
         for (now, pid) in [(0, 0), (1_790_000_000_000, 4_194_304), (u64::MAX, u32::MAX)] {
-            let tag = make(now, pid);
+            let tag = make(now, b"mx1.example.test", pid);
             assert!(is_tag(&tag), "{tag}");
         }
         assert!(!is_tag("lost+found"));
-        assert_ne!(make(1, 2), make(2, 1));
+        assert_ne!(make(1, b"a", 2), make(2, b"a", 1));
+    }
+
+    #[test]
+    fn a_tag_names_its_node() {
+        let node = |name: &[u8], now, pid| make(now, name, pid)[TIME..TIME + NODE].to_owned();
+        assert_eq!(node(b"mx1.example.test", 1, 2), node(b"mx1.example.test", 1_790_000_000_000, 77));
+        let names: std::collections::HashSet<String> =
+            (0..20).map(|number| node(format!("mx{number}.example.test").as_bytes(), 1, 2)).collect();
+        assert_eq!(names.len(), 20);
     }
 
     proptest! {
         #[test]
-        fn a_queue_id_gives_its_sequence_back(sequence_ in 0..=i64::MAX, now: u64, pid: u32) {
-            let tag = make(now, pid);
+        fn a_queue_id_gives_its_sequence_back(sequence_ in 0..=i64::MAX, now: u64, node: Vec<u8>, pid: u32) {
+            let tag = make(now, &node, pid);
             let id = queue_id(&tag, sequence_);
             prop_assert_eq!(sequence(&tag, &id), Some(sequence_));
         }

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::machine::message::content::{Content, Octets};
-use crate::machine::message::{Envelope, Recipient, State};
+use crate::machine::message::{Envelope, Parameters, Recipient, State};
 use crate::store::content::ContentFile;
 
 /// A spool directory that goes with the test.
@@ -56,22 +56,20 @@ impl Drop for Spool {
 }
 
 fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
+    let parameters = |text| Parameters::parse(text).unwrap();
     let recipients = ["one@here.test", "two@here.test"].map(|address| Recipient {
-        address: address.to_owned(),
-        state: State::Pending,
-        reply: String::new(),
+        parameters: parameters("NOTIFY=NEVER ORCPT=rfc822;x@y.test"),
+        ..Recipient::new(address.to_owned(), 1_790_000_000_001)
     });
     Arc::new(Message {
         queue_id,
         arrival: 1_790_000_000_000,
-        due: 1_790_000_000_001,
-        attempts: 0,
         envelope: Envelope {
             reverse_path: "sender@there.test".to_owned(),
             recipients: recipients.into(),
-            smtputf8: true,
-            session_id: "s1".to_owned(),
-            client: "192.0.2.1".to_owned(),
+            parameters: parameters("SMTPUTF8 RET=HDRS"),
+            origin: Envelope::origin("s1", "192.0.2.1"),
+            results: "spf=pass".to_owned(),
         },
         trace: b"Received: here\r\n".to_vec(),
         content: Content { octets, eight_bit: true },
@@ -119,20 +117,38 @@ fn a_message_comes_back_as_it_was() {
     assert_eq!(partition.len(), 1);
 }
 
+fn next(due: i64, attempts: u32, next_hop: &str) -> Next {
+    Next { due, attempts, next_hop: next_hop.to_owned() }
+}
+
+fn outcome(index: u32, state: State, reply: &str) -> Outcome {
+    Outcome { index, state, reply: reply.to_owned() }
+}
+
 #[test]
-fn outcomes_and_due_time_are_kept() {
+fn each_group_has_its_outcomes_and_its_due_time() {
     let spool = Spool::new();
     let partition = spool.create();
     let sent = message(&partition);
     insert(&partition, &sent);
-    let outcomes = vec![(1, State::Delivered, "250 ok".to_owned())];
-    partition.settle(Some(9), &sent.queue_id, outcomes, 5, 3).unwrap();
+    let scheduled = |next| Scheduled { queue_id: sent.queue_id.clone(), arrival: sent.arrival, next };
+    let (fresh, tried) = (next(1_790_000_000_001, 0, ""), next(5, 3, "smtp://hop.test:25"));
+    assert_eq!(partition.schedule().unwrap(), [scheduled(fresh.clone())], "both recipients are one group");
+    let outcomes = vec![outcome(1, State::Pending, "451 later")];
+    partition.settle(Some(9), &sent.queue_id, outcomes, tried.clone()).unwrap();
     assert_eq!(news(&partition, 1)[0].waiter, 9);
+    assert_eq!(partition.schedule().unwrap(), [scheduled(fresh.clone()), scheduled(tried.clone())]);
+    partition
+        .settle(Some(9), &sent.queue_id, vec![outcome(0, State::Delivered, "250 ok")], next(7, 1, "lmtp"))
+        .unwrap();
+    assert_eq!(partition.schedule().unwrap(), [scheduled(tried.clone())], "who is at the end is of no group");
+    news(&partition, 1);
     let got = load(&partition, &sent.queue_id).unwrap().unwrap();
-    let states: Vec<State> = got.envelope.recipients.iter().map(|recipient| recipient.state).collect();
-    assert_eq!(states, [State::Pending, State::Delivered]);
-    assert_eq!((got.due, got.attempts), (5, 3));
-    assert_eq!(partition.schedule().unwrap(), [(sent.queue_id.clone(), sent.arrival, 5, 3)]);
+    let [one, two] = got.envelope.recipients.as_slice() else { panic!("two recipients") };
+    assert_eq!((one.state, one.reply.as_str(), one.due, one.attempts), (State::Delivered, "250 ok", 7, 1));
+    assert_eq!((two.state, two.due, two.attempts, two.next_hop.as_str()), (State::Pending, 5, 3, "smtp://hop.test:25"));
+    partition.settle(None, &sent.queue_id, vec![outcome(1, State::Closed, "550")], tried).unwrap();
+    assert_eq!(partition.schedule().unwrap(), [scheduled(next(sent.arrival, 0, ""))], "it is looked at and removed");
 }
 
 #[test]
@@ -348,10 +364,10 @@ fn removing_beside_a_sweep_is_no_error() {
 #[test]
 fn leavings_of_dead_makers_and_removers_are_swept() {
     let spool = Spool::new();
-    let tag = tag::make(1, 1);
+    let tag = tag::make(1, b"a", 1);
     fs::create_dir_all(spool.0.join(format!("removed-{tag}/content"))).unwrap();
     fs::create_dir_all(spool.0.join(format!("new-{tag}"))).unwrap();
-    let other = spool.0.join(format!("new-{}", tag::make(1, 2)));
+    let other = spool.0.join(format!("new-{}", tag::make(1, b"a", 2)));
     fs::create_dir_all(&other).unwrap();
     fs::write(other.join("lock"), "").unwrap();
     fs::create_dir(spool.0.join("new-and-not-ours")).unwrap();
@@ -394,7 +410,7 @@ fn failed_writes_fail_inserts_keep_the_rest_and_mend() {
     let operator = rusqlite::Connection::open(path.join("queue.db")).unwrap();
     operator.execute_batch("ALTER TABLE recipient RENAME TO away").unwrap();
     partition.remove(&gone.queue_id).unwrap();
-    partition.settle(Some(5), &stays.queue_id, vec![(0, State::Failed, "550".to_owned())], 8, 1).unwrap();
+    partition.settle(Some(5), &stays.queue_id, vec![outcome(0, State::Failed, "550")], next(8, 1, "")).unwrap();
     partition.insert(4, late).unwrap();
     let failed = news(&partition, 1);
     assert_eq!((failed.len(), failed[0].waiter), (1, 4));
@@ -468,7 +484,8 @@ fn a_damaged_row_costs_no_other_message() {
         &spool,
         &tag,
         "UPDATE recipient SET address=CAST(x'ff' AS TEXT) WHERE seq=1; UPDATE recipient SET state=9 WHERE seq=2;
-         UPDATE message SET attempts=-5, reverse_path=CAST(x'c3' AS TEXT) WHERE seq=3;",
+         UPDATE recipient SET attempts=-5, next_hop=CAST(x'ff' AS TEXT) WHERE seq=3;
+         UPDATE message SET reverse_path=CAST(x'c3' AS TEXT) WHERE seq=3;",
     );
     let adopted = spool.adopt().unwrap().unwrap();
     assert_eq!(adopted.schedule().unwrap().len(), 4);
@@ -490,7 +507,7 @@ fn a_partition_without_its_lock_or_directories_is_adopted() {
     drop(partition);
     fs::remove_file(path.join("lock")).unwrap();
     fs::remove_dir(path.join("content")).unwrap();
-    fs::remove_dir(path.join("loose")).unwrap();
+    fs::remove_dir(path.join("incoming")).unwrap();
     let adopted = spool.adopt().unwrap().unwrap();
     assert!(load(&adopted, &sent.queue_id).is_ok());
     assert!(spool.adopt().unwrap().is_none());

@@ -6,23 +6,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::machine::message::content::{Content, Octets, StoredOctets};
-use crate::machine::message::{Envelope, Recipient};
+use crate::machine::message::{Envelope, Parameters, Recipient};
 use crate::store::content::ContentFile;
 
 const TRACE: &[u8] = b"Received: x\r\n";
 
 fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: bool) -> Arc<Message> {
-    let recipient =
-        |address: &&str| Recipient { address: (*address).to_owned(), state: State::Pending, reply: String::new() };
+    let recipient = |address: &&str| Recipient::new((*address).to_owned(), 0);
+    let parameters = Parameters::parse(if smtputf8 { "SMTPUTF8" } else { "" }).unwrap();
     Arc::new(Message {
         queue_id: "a1".to_owned(),
         arrival: 0,
-        due: 0,
-        attempts: 0,
         envelope: Envelope {
             reverse_path: sender.to_owned(),
             recipients: recipients.iter().map(recipient).collect(),
-            smtputf8,
+            parameters,
             ..Envelope::default()
         },
         trace: TRACE.to_vec(),

@@ -133,7 +133,7 @@ impl Transaction {
     /// MAIL is to carry SMTPUTF8, when it is offered.
     pub fn wants_smtputf8(&self) -> bool {
         let envelope = &self.message.envelope;
-        envelope.smtputf8
+        envelope.smtputf8()
             || !envelope.reverse_path.is_ascii()
             || (0..self.recipients.len()).any(|slot| !self.address(slot).is_ascii())
     }
@@ -145,7 +145,7 @@ impl Transaction {
         if !message.envelope.reverse_path.is_ascii() {
             return Ok(true);
         }
-        if !message.envelope.smtputf8 {
+        if !message.envelope.smtputf8() {
             return Ok(false);
         }
         if !message.trace.is_ascii() {

@@ -245,17 +245,8 @@ impl Session {
             None => taken,
         };
         trace.extend_from_slice(&header);
-        let envelope = transaction.into_envelope(&self.id, &self.peer);
-        Some(Message {
-            queue_id: queue_id.to_owned(),
-            arrival,
-            due: arrival,
-            attempts: 0,
-            envelope,
-            trace,
-            content,
-            share,
-        })
+        let envelope = transaction.into_envelope(&self.id, &self.peer, arrival);
+        Some(Message { queue_id: queue_id.to_owned(), arrival, envelope, trace, content, share })
     }
 
     /// Works on what is there, unless the caller has to give something first.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::kept::kept;
 use crate::machine::message::address::Address;
 use crate::machine::message::{Envelope, Recipient, State};
 use crate::machine::smtp::parameters::MailParameters;
@@ -67,20 +68,20 @@ impl Transaction {
         }
     }
 
-    /// The envelope of the message.
-    pub fn into_envelope(self, session_id: &str, client: &str) -> Envelope {
+    /// The envelope of the message, which came at `arrival`, milliseconds since the epoch.
+    pub fn into_envelope(self, session_id: &str, client: &str, arrival: i64) -> Envelope {
         let reverse_path = self.sender();
         let recipients = self.recipients.into_iter().map(|(address, report)| Recipient {
-            address: address.to_string(),
             state: if report.is_some() { State::Failed } else { State::Pending },
             reply: report.map_or_else(String::new, |reply| reply.to_string()),
+            ..Recipient::new(address.to_string(), arrival)
         });
         Envelope {
             reverse_path,
+            parameters: kept(&self.parameters),
             recipients: recipients.collect(),
-            smtputf8: self.parameters.smtputf8,
-            session_id: session_id.to_owned(),
-            client: client.to_owned(),
+            origin: Envelope::origin(session_id, client),
+            results: String::new(),
         }
     }
 }

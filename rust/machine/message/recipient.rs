@@ -1,0 +1,93 @@
+//! A recipient of a message: address, parameters, and how far its delivery is.
+//!
+//! Recipients of one message that are not at their end and have the same next hop, due time and number of attempts are a
+//! *group*: they are tried together. A group is no thing of its own, so recipients leave and join by their values alone.
+
+use super::parameters::Parameters;
+
+/// What became of one recipient so far. The spool stores the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// Not tried, or every attempt ended in a temporary failure.
+    Pending = 0,
+    /// The next hop took it.
+    Delivered = 1,
+    /// It failed for good and is to be reported.
+    Failed = 2,
+    /// It failed for good and nothing more is to be done: it was reported, or no report is allowed.
+    Closed = 3,
+}
+
+impl State {
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Failed, Self::Closed];
+
+    /// The state with this number.
+    pub fn numbered(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state as i64 == number)
+    }
+
+    /// Whether something is still to be done for the recipient.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Failed)
+    }
+}
+
+/// One recipient of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address in its normalised form, without angle brackets.
+    pub address: String,
+    /// Parameters of RCPT.
+    pub parameters: Parameters,
+    /// What became of it.
+    pub state: State,
+    /// The reply or reason behind the state, such as `550 5.1.1 User unknown`; empty when never tried.
+    pub reply: String,
+    /// Time of the next attempt, milliseconds since the epoch.
+    pub due: i64,
+    /// Delivery attempts made for it.
+    pub attempts: u32,
+    /// Key of the destination of the last attempt; empty before the first.
+    pub next_hop: String,
+}
+
+impl Recipient {
+    /// One that was never tried.
+    pub fn new(address: String, due: i64) -> Self {
+        Self {
+            address,
+            parameters: Parameters::default(),
+            state: State::Pending,
+            reply: String::new(),
+            due,
+            attempts: 0,
+            next_hop: String::new(),
+        }
+    }
+}
+
+/// What an attempt made of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Place of the recipient in the envelope, from 0.
+    pub index: u32,
+    /// Its new state.
+    pub state: State,
+    /// The reply or reason behind it.
+    pub reply: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_leads_back_to_its_state() {
+        for (state, number) in State::ALL.into_iter().zip(0..) {
+            assert_eq!((state as i64, State::numbered(number)), (number, Some(state)));
+        }
+        assert_eq!((State::numbered(4), State::numbered(-1)), (None, None));
+    }
+}
