@@ -1,6 +1,6 @@
 """Write the records a domain should publish: from what it says sends its mail to `v=spf1` and `spf2.0/pra`, with what is wrong.
 
-Pure: what the DNS says comes from `published`, questions are asked by the command line. Bad input is a ValueError with a plain sentence.
+Pure: what the DNS says comes from `published`, and the command line puts the questions. Bad input is a ValueError with a plain sentence.
 What a wizard does not know of a record that is there already it keeps word for word.
 """
 
