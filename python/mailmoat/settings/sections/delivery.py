@@ -37,7 +37,7 @@ def retry_waits(value: object) -> tuple[float, ...]:
 
 
 class DeliverySettings(Section):
-    """How accepted messages are handed on."""
+    """How accepted messages are delivered."""
 
     next_hop: OptionalNextHop = Field(
         default=None, description="Where accepted messages go. Without one they stay in the spool until they expire."
@@ -53,14 +53,16 @@ class DeliverySettings(Section):
     )
     expire: Duration = Field(
         default=432_000.0,
-        description="Age, in seconds, at which a message still undelivered goes back to its sender with a report.",
+        description="Age, in seconds, at which an undelivered message expires and its sender gets a bounce.",
     )
     connect_time: Wait = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
     greeting_time: Wait = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
     mail_time: Wait = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
     rcpt_time: Wait = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")
     data_time: Wait = Field(default=120.0, description="Wait for the reply to DATA, in seconds.")
-    block_time: Wait = Field(default=180.0, description="Wait for the next hop to take a block of content, in seconds.")
+    block_time: Wait = Field(
+        default=180.0, description="Wait until the next hop accepts a block of content, in seconds."
+    )
     end_of_data_time: Wait = Field(default=600.0, description="Wait for the reply to the end of data, in seconds.")
     idle_time: Wait = Field(
         default=5.0, description="How long an unused connection to the next hop is kept, in seconds."
@@ -71,5 +73,5 @@ class DeliverySettings(Section):
         Form(f"octets, up to {notation.show_size(LARGEST_RETURN)}, such as 50000 or 64KiB", notation.show_size),
     ] = Field(
         default=50_000,
-        description="Octets up to which a message goes back whole in a report to a sender who is known to be the sender; otherwise the header section.",
+        description="Octets up to which a bounce to a verified sender contains the complete message; otherwise it contains the header section.",
     )

@@ -30,31 +30,33 @@ NameServers = Annotated[
 
 
 class DnsSettings(Section):
-    """Questions to the domain name system, each worker's its own."""
+    """Queries to the domain name system, by each worker separately."""
 
     servers: NameServers = Field(
-        default=(), description="Name servers to ask, in this order; they must recurse. Port 53 unless given."
+        default=(), description="Name servers, in this order; they must be recursive resolvers. Port 53 unless given."
     )
     timeout: Wait = Field(default=2.0, description="Wait for one server's answer, in seconds; then the next is asked.")
     lifetime: Wait = Field(
-        default=5.0, description="Wait for the answer to one question, all tries together, in seconds."
+        default=5.0, description="Wait for the answer to one query, all attempts together, in seconds."
     )
     budget_queries: Positive = Field(
-        default=40, description="Questions one message may ask beyond what is already known; then it has no answers."
+        default=40,
+        description="DNS queries per message, without answers from the cache; lookups beyond it are TempErrors.",
     )
-    budget_time: Wait = Field(default=20.0, description="Time one message may spend on its questions, in seconds.")
-    cache_size: Size = Field(default=16 << 20, description="Octets of memory for answers that are kept, per worker.")
+    budget_time: Wait = Field(default=20.0, description="Time for the DNS queries of one message, in seconds.")
+    cache_size: Size = Field(default=16 << 20, description="Octets of memory for cached answers, per worker.")
     cache_time: Duration = Field(
-        default=86_400.0, description="How long an answer is kept at most, in seconds; its own time is often less."
+        default=86_400.0,
+        description="Longest time for which an answer is cached, in seconds; its TTL is often shorter.",
     )
     negative_time: Duration = Field(
         default=3600.0,
-        description="How long the answer that a name or record is not there is kept at most, in seconds.",
+        description="Longest time for which it is cached that a name or record does not exist, in seconds.",
     )
     failures: Positive = Field(
         default=5,
-        description="Questions in a row that nobody answers after which a name, a zone, or all servers are left alone.",
+        description="Unanswered queries in a row after which a name, a zone, or all servers are not queried for a while.",
     )
     open_time: Duration = Field(
-        default=30.0, description="How long they are left alone, in seconds; then one question finds out more."
+        default=30.0, description="How long they are not queried, in seconds; then one query tests them."
     )

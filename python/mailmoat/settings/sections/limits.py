@@ -7,7 +7,7 @@ from mailmoat.settings.section import Section
 
 
 class LimitsSettings(Section):
-    """Bounds on what one client may ask for; 0 switches a bound off."""
+    """Limits for one client; 0 turns a limit off."""
 
     local_part: Count = Field(default=256, description="Octets of a local part. 0 = off.")
     domain: Count = Field(default=255, description="Octets of a domain. 0 = off.")
@@ -40,7 +40,7 @@ class LimitsSettings(Section):
         default=100, description="Connections at the same time from one IPv4 address or IPv6 /64. 0 = off."
     )
     held_input: Size = Field(
-        default=16 << 10, description="Octets kept of what a held client sends ahead; then reading stops. 0 = off."
+        default=16 << 10, description="Octets of input kept from a held client; then reading stops. 0 = off."
     )
     content_memory: Size = Field(
         default=16 << 20,

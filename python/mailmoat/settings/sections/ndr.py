@@ -11,11 +11,13 @@ from mailmoat.settings.section import Section
 
 
 class NdrSettings(Section):
-    """Reports about messages that could not be delivered."""
+    """Bounces about messages that could not be delivered."""
 
-    enabled: Switch = Field(default=True, description="Send non-delivery reports. RFC 5321 6.1 wants them sent.")
+    enabled: Switch = Field(
+        default=True, description="Send bounces (non-delivery reports). RFC 5321 6.1 requires them."
+    )
     copy_to: Annotated[
         str | None,
         PlainValidator(values.optional(values.report_address)),
         Form("an address such as postmaster@example.com", notation.show),
-    ] = Field(default=None, description="Address that gets a copy of every non-delivery report.")
+    ] = Field(default=None, description="Address that gets a copy of every bounce.")
