@@ -30,7 +30,7 @@ JOINTS = {
     "delivery/job.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",
-    "receive/connection.py": "a session that raises costs its peer the connection",
+    "receive/driver.py": "a session that raises costs its client the session",
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
     "runtime/spool.py": "a waiter that raises at its news costs the others none of theirs",
     "supervisor/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
@@ -51,7 +51,6 @@ UNSAFE = ["region", "snapshot"]
 MAX_LINES = 300
 LONG_FILES = {
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
-    "receive/connection.py": "all that may happen to one connection",
 }
 
 MAX_FUNCTION = 40

@@ -271,6 +271,8 @@ class HeaderFirewall:
     """
 
     def __new__(cls, authserv_id: str, prefixes: list[str]) -> HeaderFirewall: ...
+    def clean(self, header: bytes) -> bytes:
+        """A header section as it is kept."""
     def __eq__(self, other: object, /) -> bool: ...
 
 # --- session ---

@@ -179,11 +179,10 @@ def message_accepted(
 
 
 def refused(
-    *, session: str, client: str, helo: str, mail_from: str, recipient: str, command: str, reply: str, rule: str
-) -> None:
+    *, session: str, client: str, helo: str, mail_from: str, recipient: str, command: str, reply: str, rule: str,
+    detail: str = "",
+) -> None:  # fmt: skip
     """Log a refusal at once: of a `recipient`, or of a `command` (`end of data`: a content); `rule` if policy decided it."""
-    if _RANK["info"] < _threshold:
-        return
     fields = {
         "session": session,
         "client": client,
@@ -193,14 +192,14 @@ def refused(
         "command": command,
         "reply": reply,
         "rule": rule,
+        "detail": detail,
     }
-    _stream.write("recipient-refused" if recipient else "command-refused", "info", fields)
+    event("recipient-refused" if recipient else "command-refused", level="info", **fields)
 
 
 def sender_checked(*, session: str, source: str, checks: Sequence[Check], rule: str = "") -> None:
     """Log what Sender ID and SPF found about one message: the address judged, and the `rule` that stopped it, if one did."""
-    if _RANK["info"] >= _threshold:
-        _stream.write("sender-checked", "info", {"session": session, "source": source, "checks": checks, "rule": rule})
+    event("sender-checked", session=session, source=source, checks=checks, rule=rule)
 
 
 def sender_unchecked(*, session: str, client: str, reason: str) -> None:
@@ -208,10 +207,11 @@ def sender_unchecked(*, session: str, client: str, reason: str) -> None:
     event("sender-unchecked", session=session, client=client, reason=reason)
 
 
-def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], rule: str) -> None:
+def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], rule: str, detail: str) -> None:
     """Log that these recipients do not get a message whose client was told that it was taken; all of them, in several lines."""
+    about = {"session": session, "mail_from": mail_from, "rule": rule, "detail": detail}
     for some in _portions(recipients, len):
-        event("message-dropped", level="warning", session=session, mail_from=mail_from, recipients=some, rule=rule)
+        event("message-dropped", level="warning", **about, recipients=some)
 
 
 def delivery_attempt(
@@ -274,8 +274,8 @@ def report_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> 
 
 def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Sequence[str]) -> None:
     """Log that a message was given up for age (seconds) with these recipients still waiting."""
-    fields = {"age": round(age), "attempts": attempts, "recipients": recipients}
-    event("message-expired", level="warning", queue_id=queue_id, **fields)
+    waiting = {"attempts": attempts, "recipients": recipients}
+    event("message-expired", level="warning", queue_id=queue_id, age=round(age), **waiting)
 
 
 def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage: str = "") -> None:

@@ -84,6 +84,7 @@ DEFINITIONS: Final = (
     Definition("mailmoat_partitions_newer", "gauge", "Partitions of a later version, whose messages wait for it."),
     Definition("mailmoat_reports_total", "counter", "Non-delivery reports made."),
     Definition("mailmoat_agent_errors_total", "counter", "Policy agents that raised; the client got 451 4.3.0."),
+    Definition("mailmoat_agent_timeouts_total", "counter", "Policy agents that were late; the client got 451 4.3.0."),
     Definition(
         "mailmoat_dns_questions_total", "counter", "Questions put to name servers; equal ones at a time are one."
     ),
@@ -189,6 +190,7 @@ QUEUE_MESSAGES: Final = index("mailmoat_queue_messages")
 PARTITIONS_NEWER: Final = index("mailmoat_partitions_newer")
 REPORTS: Final = index("mailmoat_reports_total")
 AGENT_ERRORS: Final = index("mailmoat_agent_errors_total")
+AGENT_TIMEOUTS: Final = index("mailmoat_agent_timeouts_total")
 DNS_QUESTIONS: Final = index("mailmoat_dns_questions_total")
 DNS_CACHE_HITS: Final = index("mailmoat_dns_cache_hits_total")
 DNS_FAILURES: Final = {

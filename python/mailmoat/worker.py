@@ -24,12 +24,10 @@ from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.queue import Scheduler
 from mailmoat.delivery.router import route
 from mailmoat.delivery.transport import make_transport
-from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.snapshot import SNAPSHOT_NAME
-from mailmoat.mailauth.spf.checker import Checker
+from mailmoat.directory.file import file_directory
+from mailmoat.limits.local import LocalLimiter
 from mailmoat.metrics import (
     ACCEPT_PAUSED,
-    AGENT_ERRORS,
     DIRECTORIES_OK,
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
@@ -40,9 +38,9 @@ from mailmoat.metrics import (
     WORKERS_READY,
     Metrics,
 )
-from mailmoat.net.proxy import ProxyHeader
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents, sender_agents
+from mailmoat.policy.registry import agents
+from mailmoat.policy.services import Services
 from mailmoat.receive import descriptors
 from mailmoat.receive.acceptor import Acceptor
 from mailmoat.receive.connection import Connection
@@ -57,9 +55,7 @@ from mailmoat.runtime.timers import Timers
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled
     from mailmoat.delivery.offers import Offers
-    from mailmoat.policy.agent import Agent
-    from mailmoat.resolver import Resolver
-    from mailmoat.settings import Settings
+    from mailmoat.settings import Listener
     from mailmoat.supervisor.context import WorkerContext
 
 TICK: Final = 1.0
@@ -98,17 +94,17 @@ class Worker:
         self._timers = timers = Timers(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
-        questions = descriptors.questions(settings)
-        self._resolver = DnsResolver(settings.dns, metrics, questions) if settings.senderid.enabled else None
-        listed = agents(settings, self._directory, senders(settings, self._resolver, metrics))
-        pipeline = Pipeline(listed, partial(metrics.add, AGENT_ERRORS))
+        self._resolver: DnsResolver | None = None
+        services = Services(settings, metrics, self._directory, self._make_resolver)
+        pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         hop = route("", settings.delivery)
         self._learned = Learned(settings.spool_dir, hop, self._offer)
         self._transport = transport = make_transport(loop, hop, settings, timers, self._learned.learn)
         self._probe: asyncio.Task[None] | None = None
         self._scheduler = Scheduler(loop, settings, store, timers, metrics, transport=transport)
-        self._most = descriptors.most_connections(settings)
+        self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
+        stress = Stress(self._most, settings.limits, metrics)
         self._receiver = Receiver(
             loop=loop,
             settings=settings,
@@ -116,13 +112,14 @@ class Worker:
             store=store,
             timers=timers,
             held=self._held,
-            stress=Stress(self._most, settings.limits, metrics),
+            stress=stress,
+            limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
+            trust=services.trust,
             metrics=metrics,
             accepted=self._scheduler.accepted,
         )
         self._acceptors = [
-            Acceptor(loop, listener, partial(self._connection, proxy=address.proxy))
-            for listener, address in context.listeners
+            Acceptor(loop, listener, partial(self._connection, address)) for listener, address in context.listeners
         ]
         self._heap = Heap()
         self._accepting = False
@@ -185,7 +182,12 @@ class Worker:
             smtputf8=offers.smtputf8,
         )
 
-    def _connection(self, *, proxy: bool) -> Connection:
+    def _make_resolver(self) -> DnsResolver:
+        questions = descriptors.most_questions()
+        self._resolver = DnsResolver(self._settings.dns, self._metrics, questions)
+        return self._resolver
+
+    def _connection(self, listener: Listener) -> Connection:
         connections = len(self._receiver.connections) + 1
         self._heap.opened(connections)
         if connections >= self._most and self._accepting:
@@ -193,7 +195,7 @@ class Worker:
             self._loop.call_soon(
                 self._pause, "too few descriptors"
             )  # not at once: it would lose the one being accepted
-        return Connection(self._receiver, ProxyHeader() if proxy else None)
+        return Connection(self._receiver, listener)
 
     async def _accept(self) -> None:
         try:
@@ -272,20 +274,6 @@ class Worker:
         passed = self._loop.create_future()
         self._timers.after(DRAIN_TICK, _Tick(passed))
         await passed
-
-
-def file_directory(settings: Settings) -> FileDirectory | None:
-    """The compiled recipient file; None when none is set."""
-    recipients = settings.recipients
-    return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
-
-
-def senders(settings: Settings, resolver: Resolver | None, metrics: Metrics) -> tuple[Agent, ...]:
-    """The agents that ask this resolver; none without one."""
-    if resolver is None:
-        return ()
-    checker = Checker(resolver, void_lookups=settings.senderid.void_lookups)
-    return sender_agents(settings, checker, metrics.add)
 
 
 class _Tick:

@@ -1,6 +1,7 @@
 //! Binding of `crate::machine::message::header` and `crate::machine::message::pra`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::address::Address;
 use super::int_enum::IntEnum;
@@ -20,6 +21,10 @@ impl HeaderFirewall {
     #[new]
     fn new(authserv_id: &str, prefixes: Vec<String>) -> Self {
         Self(Firewall::new(authserv_id, prefixes))
+    }
+
+    fn clean<'py>(&self, py: Python<'py>, header: &[u8]) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.clean(header.to_vec()))
     }
 }
 

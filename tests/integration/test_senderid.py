@@ -140,8 +140,8 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
         ), word
     client.ask("QUIT")
     gone = mx.logged("message-dropped")
-    assert [(line["recipients"], line["rule"]) for line in gone] == [
-        (["alice@example.test"], f"sender id Fail: {reason}")
+    assert [(line["recipients"], line["rule"], line["detail"]) for line in gone] == [
+        (["alice@example.test"], "sender-id-fail", reason)
         for word, reason in (("fail", "Not Permitted"), ("missing", "Domain Does Not Exist"))
         if word in dropped
     ]

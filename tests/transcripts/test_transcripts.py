@@ -9,9 +9,10 @@
     proxy                           the listener expects a PROXY header
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
-                                    one more agent: at a stage it `passes`, `raises`, `refuses CODE ENHANCED TEXT`, `discards`,
-                                    `stamps Name: value`, `drops ADDRESS ...`, each after `waits Ns` if wanted; `agent rcpt if slow raises` does so
-                                    for the recipients with that local part only
+                                    one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,
+                                    `discards`, `stamps Name: value`, `drops ADDRESS ...`, `redirects ADDRESS`, `mumbles` (gives no
+                                    verdict), each after `waits Ns` if wanted, or `hangs` (never answers); `agent rcpt if slow
+                                    raises` does so for the recipients with that local part only
 
     C: EHLO client.test             the client sends a line; CRLF is added
     C> data\\r\\n                     the client sends these octets and nothing more

@@ -21,17 +21,19 @@ from tests.doubles.resolver import FakeResolver
 from mailmoat import clock, maillog
 from mailmoat._native import Address, RecipientState, address_key
 from mailmoat.directory.directory import Presence
-from mailmoat.mailauth.spf.checker import Checker
-from mailmoat.metrics import AGENT_ERRORS, CONNECTIONS, HELD_SESSIONS, Metrics, share
-from mailmoat.net.proxy import ProxyHeader
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
+from mailmoat.limits.local import LocalLimiter
+from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, Metrics, share
+from mailmoat.policy.agent import Agent
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents, sender_agents
+from mailmoat.policy.registry import agents as built_in
+from mailmoat.policy.services import Services
+from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Rule, Tempfail
 from mailmoat.receive.connection import Connection
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.runtime.timers import Timers
+from mailmoat.settings import Listener
 
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
 REPLY = re.compile(rb"[2-5][0-9]{2}[ -][\t\x20-\x7e]*\r\n")
@@ -185,25 +187,37 @@ class Known:
         return Presence.EXISTS if address.key in self._keys else Presence.ABSENT
 
 
-def scripted(loop, stage, only, words):
-    """An agent that does at one stage what a line says: `raises`, `waits 2s`, `refuses 550 5.7.1 No`, `discards`, `stamps X: y`,
-    `drops a@b.test`.
+class ScriptedRule(Rule):
+    """The one rule of all scripted agents."""
+
+    SCRIPTED = "scripted"
+
+
+def scripted(loop, services, stage, only, words):
+    """An agent that does at one stage what a line says: `raises`, `waits 2s`, `hangs`, `refuses 550 5.7.1 No`, `discards`, `accepts`,
+    `stamps X: y`, `drops a@b.test`, `redirects a@b.test`, `mumbles` (gives no verdict).
     """
 
-    def judge(text):
+    def judge(text):  # noqa: PLR0911 - a word, a verdict
         word, _, rest = text.partition(" ")
         if word == "raises":
             raise RuntimeError("secret")
         if word == "refuses":
             code, enhanced, sentence = rest.split(" ", 2)
             reply = Reply(int(code), enhanced, sentence)
-            return Reject(reply, "scripted") if code[0] == "5" else Tempfail(reply, "scripted")
+            return (Reject if code[0] == "5" else Tempfail)(reply, ScriptedRule.SCRIPTED)
         if word == "discards":
-            return Discard("scripted")
+            return Discard(ScriptedRule.SCRIPTED)
+        if word == "accepts":
+            return Accept()
         if word == "stamps":
             return Pass((rest.encode() + b"\r\n",))
         if word == "drops":
             return Pass(dropped=tuple(Address.parse(address) for address in rest.split()))
+        if word == "redirects":
+            return Pass(redirected=Address.parse(rest) if "@" in rest else rest)
+        if word == "mumbles":
+            return rest
         if word == "passes":
             return PASS
         raise AssertionError(text)
@@ -214,22 +228,34 @@ def scripted(loop, stage, only, words):
         await passed
         return judge(text)
 
-    def asked(_agent, _session, recipient=None):
-        if only and recipient is not None and recipient.local != only:
+    def asked(_agent, view):
+        if only and view.recipient.local != only:
             return PASS
+        if words == "hangs":
+            return loop.create_future()
         if words.startswith("waits "):
             _, seconds, *then = words.split(" ", 2)
             return judge_later(float(seconds.rstrip("s")), *then or ["passes"])
         return judge(words)
 
-    return type("Scripted", (Agent,), {"name": "scripted", f"on_{stage}": asked})()
+    return type("Scripted", (Agent,), {"name": "scripted", f"on_{stage}": asked})(services)
 
 
 class World:
     """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
 
     def __init__(
-        self, settings, loose_dir, *, known=(), agent_lines=(), peer="192.0.2.1", proxy=False, others=0, most=1000
+        self,
+        settings,
+        loose_dir,
+        *,
+        known=(),
+        agent_lines=(),
+        agents=(),
+        peer="192.0.2.1",
+        proxy=False,
+        others=0,
+        most=1000,
     ):
         self.loop = loop = VirtualLoop()
         self.said = []
@@ -259,22 +285,24 @@ class World:
         with self.running():
             self.timers = Timers(loop, self.faults.append)
             self.held = HeldSessions(self.shared, 0, settings.tarpit.max_held, (), metrics)
-            checker = Checker(self.resolver, void_lookups=settings.senderid.void_lookups)
-            senders = sender_agents(settings, checker, metrics.add) if settings.senderid.enabled else ()
-            listed = (*agents(settings, self.directory, senders), *(scripted(loop, *line) for line in agent_lines))
+            services = Services(settings, metrics, self.directory, lambda: self.resolver)
+            listed = (*built_in(services), *(scripted(loop, services, *line) for line in agent_lines), *agents)
+            stress = Stress(most, settings.limits, metrics)
             self.receiver = Receiver(
                 loop=loop,
                 settings=settings,
-                pipeline=Pipeline(listed, lambda: metrics.add(AGENT_ERRORS)),
+                pipeline=Pipeline(listed, self.timers, metrics, settings.policy.agent_time),
                 store=self.store,
                 timers=self.timers,
                 held=self.held,
-                stress=Stress(most, settings.limits, metrics),
+                stress=stress,
+                limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
+                trust=services.trust,
                 metrics=metrics,
                 accepted=self.messages.append,
             )
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
-            self.connection = Connection(self.receiver, ProxyHeader() if proxy else None)
+            self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy))
             self.transport.open(self.connection)
             loop.settle()
 
@@ -290,7 +318,7 @@ class World:
         self._clients += 1
         heard = [] if heard is None else heard
         transport = Transport(self.loop, peer, lambda octets: heard.extend(octets.decode().splitlines()), heard.append)
-        transport.open(Connection(self.receiver, None))
+        transport.open(Connection(self.receiver, Listener("192.0.2.25", 25)))
         self.loop.settle()
         return transport, heard
 

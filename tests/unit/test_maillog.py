@@ -209,7 +209,7 @@ def test_every_recipient_of_an_attempt_and_of_a_dropped_message_is_named(log):
     names = [f"{'r' * 60}{n}@example.test" for n in range(1000)]
     outcomes = [Outcome(name, "failed", "550 5.1.1 User unknown") for name in names]
     maillog.delivery_attempt(queue_id="q", attempt=1, next_hop="x", outcomes=outcomes, duration=0)
-    maillog.message_dropped(session="s", mail_from="m", recipients=names, rule="r")
+    maillog.message_dropped(session="s", mail_from="m", recipients=names, rule="r", detail="")
     lines = log()
     tried = [line for line in lines if line["event"] == "delivery-attempt"]
     assert [outcome["recipient"] for line in tried for outcome in line["outcomes"]] == names

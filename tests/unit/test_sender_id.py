@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.policy import Counted, StillTimers, services, view
 
 from mailmoat import maillog, metrics, settings
 from mailmoat._native import Address, Stage
-from mailmoat.mailauth.results import Result, Scope, Status
-from mailmoat.policy.agent import PASS, Discard, Pass, Reject, Reply, Tempfail
-from mailmoat.policy.agents.sender_id import SenderId
-from mailmoat.policy.agents.submitter import Submitter
+from mailmoat.mailauth.results import AuthResult, Method, Result, Status
+from mailmoat.policy.agents.sender_id import SenderId, SenderRule
+from mailmoat.policy.agents.submitter import Submitter, SubmitterRule
 from mailmoat.policy.pipeline import Pipeline
-from mailmoat.policy.registry import agents, sender_agents
+from mailmoat.policy.registry import agents
+from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Reply, Tempfail
 
 FROM = b"From: User <user@remote.tld>\r\nSubject: x\r\n"
 FAIL = Result(Status.FAIL, "Not Permitted", domain="remote.tld", mechanism="-all")
@@ -54,21 +54,23 @@ class Bench:
             f"MAILMOAT_SENDERID__{name}": value for name, value in environment.items() if "__" not in name
         } | {f"MAILMOAT_{name}": value for name, value in environment.items() if "__" in name}
         tree = settings.load(environment={"MAILMOAT_HOSTNAME": "mx.example.test"} | environment)
+        self.settings = tree
         self.checker = checker
-        self.counted = []
+        given = services(tree, checker=checker)
+        self.counted = given.metrics.counted
         self.lines = []
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
-        self.agent = SenderId(tree, checker, self.counted.append)
-        self.submitter = Submitter(tree, checker, self.counted.append)
+        self.agent = SenderId(given)
+        self.submitter = Submitter(given)
 
     def judge(self, head=FROM, **session):
-        return now(self.agent.on_end_of_headers(a_session(head, **session)))
+        return now(self.agent.on_end_of_headers(a_session(head, settings=self.settings, **session)))
 
     def at_mail(self, submitter, **session):
-        return now(self.submitter.on_mail(a_session(b"", submitter=submitter, **session)))
+        return now(self.submitter.on_mail(a_session(b"", submitter=submitter, settings=self.settings, **session)))
 
     def matched(self, submitter, head=FROM, **session):
-        return self.submitter.on_end_of_headers(a_session(head, submitter=submitter, **session))
+        return self.submitter.on_end_of_headers(a_session(head, submitter=submitter, settings=self.settings, **session))
 
     def asked(self):
         return [(question.scope.value, question.mailbox) for question in self.checker.asked]
@@ -86,16 +88,14 @@ async def awaited(verdict):
 
 
 def a_session(head, sender="bounce@lists.tld", recipients=("alice@example.test",), submitter=None, **other):
-    view = {
-        "session_id": "t-1",
-        "peer": "192.0.2.1",
-        "hello": "client.remote.tld",
+    names = {
+        "helo_name": "client.remote.tld",
         "reverse_path": Address.parse(sender) if sender else None,
         "recipients": tuple(Address.parse(recipient) for recipient in recipients),
         "submitter": Address.parse(submitter) if submitter else None,
-        "head": head,
+        "header": head,
     }
-    return SimpleNamespace(**view | other)
+    return view(**names | other)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_the_null_path_is_answered_for_by_helo_alone(bench):
 @pytest.mark.parametrize("hello", ["localhost", "[192.0.2.1]", "[IPv6:::1]", "192.0.2.1", "", "a..b"])
 def test_a_helo_that_names_no_domain_is_not_asked_about(bench, hello):
     judged = bench()
-    text = stamped(judged.judge(hello=hello))
+    text = stamped(judged.judge(helo_name=hello))
     assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")]
     assert ("smtp.helo=" in text) == ("identity=helo" in text) == bool(hello)
 
@@ -156,7 +156,7 @@ def test_a_helo_that_names_no_domain_is_not_asked_about(bench, hello):
 def test_that_helo_or_mail_from_could_not_be_checked_is_a_result(bench, hello, shown):
     """RFC 8601 2.7.2 by RFC 7208 2.6.1: no valid domain could be had from the session."""
     judged = bench()
-    text = stamped(judged.judge(hello=hello, sender="user@[192.0.2.1]"))
+    text = stamped(judged.judge(helo_name=hello, sender="user@[192.0.2.1]"))
     assert f'\tspf=none reason="Malformed Domain" smtp.helo={shown}\r\n' in text
     assert '\tspf=none reason="Malformed Domain" smtp.mailfrom="user@[192.0.2.1]";\r\n' in text
     assert [line for line in text.split("\r\n") if line.startswith("Received-SPF: none") and "no domain" in line] == [
@@ -168,7 +168,7 @@ def test_that_helo_or_mail_from_could_not_be_checked_is_a_result(bench, hello, s
 
 def test_helo_is_asked_about_as_domains_are_compared(bench):
     judged = bench()
-    judged.judge(hello="Client.REMOTE.tld.")
+    judged.judge(helo_name="Client.REMOTE.tld.")
     assert judged.asked()[-1] == ("mfrom", "postmaster@client.remote.tld")
 
 
@@ -181,14 +181,14 @@ def test_helo_is_asked_about_as_domains_are_compared(bench):
 )
 def test_without_a_field_the_envelope_stands_in(bench, sender, hello, asked, place):
     judged = bench(Checker(lists_tld=GOOD, client_remote_tld=GOOD))
-    text = stamped(judged.judge(b"Subject: x\r\n", sender=sender, hello=hello))
+    text = stamped(judged.judge(b"Subject: x\r\n", sender=sender, helo_name=hello))
     assert judged.asked()[0] == asked
     assert f"sender-id=pass {place}" in text
 
 
 def test_nobody_at_all_is_none_and_nobody_is_asked(bench):
     judged = bench()
-    text = stamped(judged.judge(b"Subject: x\r\n", sender="", hello="localhost"))
+    text = stamped(judged.judge(b"Subject: x\r\n", sender="", helo_name="localhost"))
     assert judged.asked() == []
     assert 'sender-id=none reason="Malformed Domain"' in text
 
@@ -209,7 +209,9 @@ def test_fields_without_a_responsible_address_are_a_fail(bench, head):
     assert ("pra", "a@remote.tld") not in judged.asked()
     assert judged.counted[0] == metrics.SENDERID_RESULTS["pra", "Fail"]
     refused = bench(SPOOFED_DOMAIN_ACTION="Reject").judge(head)
-    assert refused == Reject(Reply(550, "5.7.1", "Missing Purported Responsible Address"), "sender id Fail: No PRA")
+    assert refused == Reject(
+        Reply(550, "5.7.1", "Missing Purported Responsible Address"), SenderRule.SENDER_ID_FAIL, "No PRA"
+    )
 
 
 @pytest.mark.parametrize("domain", ["localhost", "[192.0.2.1]", "10.10.10.10"])
@@ -273,12 +275,12 @@ def test_a_peer_that_is_gone_has_no_source(bench):
 
 def test_bypassed_domains_are_not_asked_about(bench):
     judged = bench(BYPASSED_SENDER_DOMAINS="remote.tld, LISTS.tld", SPOOFED_DOMAIN_ACTION="Reject")
-    text = stamped(judged.judge(hello="mail.LISTS.tld."))
+    text = stamped(judged.judge(helo_name="mail.LISTS.tld."))
     assert judged.asked() == [("mfrom", "postmaster@mail.lists.tld")]
     assert text.startswith(
         'Authentication-Results: mx.example.test;\r\n\tspf=none reason="No Record" smtp.helo=mail.lists.tld\r\n'
     )
-    assert stamped(judged.judge(hello="lists.tld")) == "Authentication-Results: mx.example.test; none\r\n"
+    assert stamped(judged.judge(helo_name="lists.tld")) == "Authentication-Results: mx.example.test; none\r\n"
 
 
 # --- sources that say nothing ---
@@ -315,7 +317,7 @@ def test_private_sources_are_judged_by_setting(bench, peer):
 def test_a_field_that_breaks_the_grammar_is_read_leniently_and_says_so(bench):
     judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
     head = b"From: [JIRA] Ann: Sales <ann@remote.tld>\r\n"
-    assert judged.judge(head) == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
+    assert judged.judge(head) == Reject(NOT_PERMITTED, SenderRule.SENDER_ID_FAIL, "Not Permitted")
     text = stamped(bench(Checker(remote_tld=GOOD)).judge(head))
     assert "\tsender-id=pass (the field breaks the grammar of RFC 5322) header.from=ann@remote.tld;\r\n" in text
     [line] = judged.logged("sender-checked")
@@ -345,7 +347,8 @@ def test_bypassed_recipients_get_it_and_the_others_are_taken_out(bench, action):
             "session": "t-1",
             "mail_from": "bounce@lists.tld",
             "recipients": ["bob@example.test", "carol@example.test"],
-            "rule": "sender id Fail: Not Permitted",
+            "rule": "sender-id-fail",
+            "detail": "Not Permitted",
         }
     ]
     assert judged.counted[-1] == metrics.SENDERID_ACTIONS["thinned"]
@@ -384,12 +387,12 @@ def test_only_fail_and_temperror_can_do_more_than_stamp(bench, status, action):
     wanted = {"SPOOFED_DOMAIN_ACTION": action, "TEMP_ERROR_ACTION": "Reject" if action == "Reject" else "StampStatus"}
     verdict = bench(Checker(remote_tld=Result(status, "Not Permitted")), **wanted).judge()
     if (status, action) == (Status.FAIL, "Reject"):
-        assert verdict == Reject(NOT_PERMITTED, "sender id Fail: Not Permitted")
+        assert verdict == Reject(NOT_PERMITTED, SenderRule.SENDER_ID_FAIL, "Not Permitted")
     elif (status, action) == (Status.FAIL, "Delete"):
-        assert verdict == Discard("sender id Fail: Not Permitted")
+        assert verdict == Discard(SenderRule.SENDER_ID_FAIL, "Not Permitted")
     elif (status, action) == (Status.TEMP_ERROR, "Reject"):
         reply = Reply(451, "4.4.3", "Sender ID check is temporarily unavailable")
-        assert verdict == Tempfail(reply, "sender id TempError: Not Permitted")
+        assert verdict == Tempfail(reply, SenderRule.SENDER_ID_TEMP_ERROR, "Not Permitted")
     else:
         assert f"sender-id={status.result}" in stamped(verdict)
 
@@ -404,7 +407,7 @@ def test_only_fail_and_temperror_can_do_more_than_stamp(bench, status, action):
         ("Reject", "StampStatus", GOOD, FAIL, Reply(550, "5.7.23", "SPF (HELO) Not Permitted")),
         ("Reject", "Reject", TEMP, GOOD, Reply(451, "4.4.3", "SPF check is temporarily unavailable")),
         ("Reject", "Reject", TEMP, FAIL, Reply(550, "5.7.23", "SPF (HELO) Not Permitted")),
-        ("Delete", "StampStatus", FAIL, GOOD, "spf mailfrom Fail: Not Permitted"),
+        ("Delete", "StampStatus", FAIL, GOOD, SenderRule.SPF_MAIL_FROM_FAIL),
     ],
 )
 def test_plain_spf(bench, action, temp, mailfrom, helo, expected):
@@ -413,7 +416,7 @@ def test_plain_spf(bench, action, temp, mailfrom, helo, expected):
     if expected is None:
         assert verdict.dropped == ()
     elif isinstance(expected, str):
-        assert verdict == Discard(expected)
+        assert verdict == Discard(expected, "Not Permitted")
     else:
         assert verdict.reply == expected
 
@@ -449,7 +452,7 @@ def test_submitter_is_the_responsible_address(bench):
     judged = bench()
     assert judged.matched("user@remote.tld") is PASS
     assert judged.matched("USER@Remote.TLD") is PASS
-    refused = Reject(Reply(550, "5.7.1", "Submitter does not match header."), "submitter does not match header")
+    refused = Reject(Reply(550, "5.7.1", "Submitter does not match header."), SubmitterRule.DIFFERS)
     assert judged.matched("other@remote.tld") == refused
     assert judged.matched("user@remote.tld", b"Sender: a@b.tld\r\n" + FROM) == refused
     unknown = Reply(554, "5.7.7", "Cannot verify submitter address.")
@@ -466,11 +469,11 @@ def test_submitter_is_held_to_its_word_inside_too(bench):
 @pytest.mark.parametrize("later", [False, True])
 def test_a_submitter_that_is_not_permitted_is_refused_at_mail(bench, later):
     judged = bench(Checker(later=later, remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
-    assert judged.at_mail("user@remote.tld") == Reject(NOT_ALLOWED, "submitter Fail: Not Permitted")
+    assert judged.at_mail("user@remote.tld") == Reject(NOT_ALLOWED, SubmitterRule.NOT_ALLOWED, "Not Permitted")
     assert judged.asked() == [("pra", "user@remote.tld")]
     assert judged.counted == [metrics.SENDERID_RESULTS["pra", "Fail"], metrics.SENDERID_ACTIONS["refused"]]
     [line] = judged.logged("sender-checked")
-    assert (line["source"], line["rule"]) == ("192.0.2.1", "submitter Fail: Not Permitted")
+    assert (line["source"], line["rule"]) == ("192.0.2.1", "submitter-fail")
     assert judged.at_mail("user@other.tld") is PASS
 
 
@@ -527,7 +530,8 @@ def test_no_header_breaks_it(head, hello, peer, status):
     )
     checker = Checker()
     checker.check = lambda question, budget, trace=None: Result(status, "Reason")
-    verdict = SenderId(tree, checker, lambda metric: None).on_end_of_headers(a_session(head, hello=hello, peer=peer))
+    agent = SenderId(services(tree, checker=checker))
+    verdict = agent.on_end_of_headers(a_session(head, helo_name=hello, peer=peer, settings=tree))
     for stamp in verdict.stamps:
         assert stamp.isascii()
         assert re.fullmatch(rb"[A-Z][A-Za-z-]+: [ -~]+(?:\r\n\t[ -~]+)*\r\n", stamp)
@@ -536,30 +540,44 @@ def test_no_header_breaks_it(head, hello, peer, status):
 # --- among the agents ---
 
 
+def pipeline_of(**environment):
+    tree = settings.load(environment={f"MAILMOAT_SENDERID__{name}": value for name, value in environment.items()})
+    listed = agents(services(tree, checker=Checker()))
+    return [agent.name for agent in listed], Pipeline(listed, StillTimers(), Counted(), 30)
+
+
 def test_off_it_is_not_there_at_all():
-    tree = settings.load(environment={})
-    assert [agent.name for agent in agents(tree, None)] == ["relay", "recipient_filter"]
-    assert Pipeline(agents(tree, None), lambda: None).asked == 1 << Stage.RCPT
+    names, pipeline = pipeline_of(SUBMITTER="on")
+    assert names == ["relay", "recipient_filter"]
+    assert pipeline.asked == 1 << Stage.RCPT
 
 
-def test_on_it_comes_last(bench):
-    judged = bench()
-    tree = settings.load(environment={})
-    listed = agents(tree, None, sender_agents(tree, judged.checker, judged.counted.append))
-    assert [agent.name for agent in listed] == ["relay", "recipient_filter", "sender_id"]
-    pipeline = Pipeline(listed, lambda: None)
+def test_on_it_comes_last():
+    names, pipeline = pipeline_of(ENABLED="on")
+    assert names == ["relay", "recipient_filter", "sender_id"]
     assert pipeline.listens(Stage.END_OF_HEADERS)
     assert not pipeline.listens(Stage.MAIL), "no crossing for a parameter that is not offered"
     assert isinstance(pipeline.run(Stage.END_OF_HEADERS, a_session(FROM)), Pass)
 
 
-def test_submitter_is_asked_about_before_the_message(bench):
-    tree = settings.load(environment={"MAILMOAT_SENDERID__SUBMITTER": "on"})
-    listed = sender_agents(tree, bench().checker, lambda metric: None)
-    assert [agent.name for agent in listed] == ["submitter", "sender_id"]
-    assert Pipeline(listed, lambda: None).listens(Stage.MAIL)
+def test_submitter_is_asked_about_before_the_message():
+    names, pipeline = pipeline_of(ENABLED="on", SUBMITTER="on")
+    assert names[2:] == ["submitter", "sender_id"]
+    assert pipeline.listens(Stage.MAIL)
 
 
-def test_scopes_are_the_engines():
-    assert [scope.value for scope in Scope] == ["pra", "mfrom"]
-    assert set(metrics.STATUSES) == {status.value for status in Status}
+# --- results for the envelope ---
+
+
+def test_results_are_values_beside_the_stamps(bench):
+    verdict = bench(Checker(remote_tld=FAIL, lists_tld=GOOD)).judge()
+    assert verdict.results == (
+        AuthResult(Method.SENDER_ID, Status.FAIL, "header.from", "remote.tld", "Not Permitted"),
+        AuthResult(Method.SPF, Status.PASS, "smtp.mailfrom", "lists.tld", "Permitted"),
+        AuthResult(Method.SPF, Status.NONE, "smtp.helo", "client.remote.tld", "No Record"),
+    )
+    thinned = bench(
+        Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", BYPASSED_RECIPIENTS="alice@example.test"
+    ).judge(recipients=("alice@example.test", "bob@example.test"))
+    assert thinned.results[0].status is Status.FAIL
+    assert bench(INTERNAL_SERVERS="203.0.113.1").judge(b"", peer="203.0.113.1").results == ()

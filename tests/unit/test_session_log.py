@@ -5,25 +5,38 @@ import sys
 import types
 
 import pytest
+from tests.doubles.policy import Counted, view
 
 from mailmoat import maillog
 from mailmoat._native import Address
-from mailmoat.receive.session_log import SessionRecord
+from mailmoat.policy.agents.recipient_filter import USER_UNKNOWN, RecipientRule
+from mailmoat.policy.verdict import PASS, Reject
+from mailmoat.receive.session_log import SessionLog
 
 
 def session(number, reverse_path="s@remote.tld"):
     """What the record asks of a session machine."""
     return types.SimpleNamespace(
-        transactions=number, reverse_path=reverse_path, end=types.SimpleNamespace(code=221, text="221"), helo_name="c", replies=[0] * 6, refusals=[],
+        transactions=number, reverse_path=reverse_path, end=types.SimpleNamespace(code=221, text="221"), helo_name="c", delays_spent=False, replies=[0] * 6, refusals=[],
         refusals_left_out=0, commands=1, messages=0, holds=0, held=0,
     )  # fmt: skip
+
+
+NO = Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)
 
 
 @pytest.fixture
 def written(monkeypatch):
     lines = []
+    monkeypatch.setattr(maillog, "message_accepted", lambda **fields: None)
     monkeypatch.setattr(maillog, "session_ended", lambda **fields: lines.append(fields))
     return lines
+
+
+def message(queue_id, size):
+    return types.SimpleNamespace(
+        queue_id=queue_id, size=size, session_id="s", client="c", reverse_path="s@remote.tld", recipients=[]
+    )
 
 
 def octets_of(record):
@@ -40,16 +53,16 @@ def octets_of(record):
 
 
 def test_the_record_of_the_longest_session_is_below_8_kib(written):
-    record = SessionRecord()
+    record = SessionLog()
     for number in range(1, 50):
         longest = Address.parse(f"{'m' * 64}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
         for recipient in range(100):
             address = Address.parse(f"{'r' * 60}{recipient:04}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
-            record.judged(session(number, longest), address, 550)
+            record.judged(session(number, longest), address, NO, Counted())
     for number in range(1000):
         record.decided(f"rule {number}")
     assert octets_of(record) <= 6 << 10  # the session machine keeps four replies of 512 octets
-    record.write(session(49), session_id="s", client="c", duration=0)
+    record.write(session(49), view(), 0, Counted())
     [line] = written
     assert len(line["transactions"]) == 2
     assert line["transactions_left_out"] == 47
@@ -59,15 +72,15 @@ def test_the_record_of_the_longest_session_is_below_8_kib(written):
 
 
 def test_a_short_session_is_kept_whole(written):
-    record = SessionRecord()
-    record.judged(session(1), "a@x.test", 250)
-    record.judged(session(1), "b@x.test", 550)
-    record.accepted("q1", 10)
-    record.judged(session(2), "c@x.test", 250)
-    record.write(session(2), session_id="s", client="c", duration=0)
+    record = SessionLog()
+    record.judged(session(1), "a@x.test", PASS, Counted())
+    record.judged(session(1), "b@x.test", NO, Counted())
+    record.accepted(session(1), message("q1", 10), Counted())
+    record.judged(session(2), "c@x.test", PASS, Counted())
+    record.write(session(2), view(), 0, Counted())
     [line] = written
     assert [(one.mail_from, one.recipients, one.queue_id, one.octets) for one in line["transactions"]] == [
-        ("s@remote.tld", [("a@x.test", 250), ("b@x.test", 550)], "q1", 10),
-        ("s@remote.tld", [("c@x.test", 250)], "", 0),
+        ("s@remote.tld", (("a@x.test", 250), ("b@x.test", 550)), "q1", 10),
+        ("s@remote.tld", (("c@x.test", 250),), "", 0),
     ]
     assert (line["transactions_left_out"], line["octets"]) == (0, 10)

@@ -9,7 +9,10 @@ import typer
 from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json, settings_in_force
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from mailmoat.directory.directory import Directory
+    from mailmoat.policy.agents.recipient_filter import Standing
     from mailmoat.settings import Settings
 
 app = typer.Typer(help="Check which recipients exist.", no_args_is_help=True)
@@ -50,8 +53,10 @@ def check(
 
 
 def _answer(written: str, settings: Settings, directory: Directory | None) -> Ruling:
+    import asyncio
+
     from mailmoat._native import Address
-    from mailmoat.policy.agents.recipient_filter import RecipientFilter, Standing
+    from mailmoat.policy.agents.recipient_filter import Recipients, Standing
 
     try:
         address = Address.parse(written)
@@ -59,7 +64,8 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
             address = Address.parse(f"{address}@{settings.relay.default_domain or ''}")
     except ValueError as error:
         return "malformed", f"{written}: malformed ({error})"
-    standing = RecipientFilter(settings, directory).standing(address)
+    found = Recipients(settings, directory).standing(address)
+    standing = found if isinstance(found, Standing) else asyncio.run(_awaited(found))
     ruled = {
         Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
         Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
@@ -71,3 +77,7 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
         answer, why = ruled[standing]
         return answer, f"{address}: {answer} ({why})"
     return standing.name.lower(), directory.explain(address)
+
+
+async def _awaited(standing: Awaitable[Standing]) -> Standing:
+    return await standing

@@ -12,6 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from mailmoat._native import Address
 
 
@@ -26,11 +28,10 @@ class Presence(Enum):
 class Directory(Protocol):
     """A source of recipients.
 
-    `lookup` is plain while a directory answers from memory, as the file does; one that asks a server may come to return an
-    awaitable of the same answers, so callers pass on what they get to the pipeline, which awaits it if it must.
+    `lookup` answers at once from memory, as the file does, or returns an awaitable of the same answers when a server is asked.
     """
 
-    def lookup(self, address: Address) -> Presence:
+    def lookup(self, address: Address) -> Presence | Awaitable[Presence]:
         """Say whether `address` exists."""
 
     def explain(self, address: Address) -> str:

@@ -117,6 +117,12 @@ class FileDirectory:
         return (_Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found), address
 
 
+def file_directory(settings: Settings) -> FileDirectory | None:
+    """The compiled recipient file; None when none is set."""
+    recipients = settings.recipients
+    return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
+
+
 def open_directory(settings: Settings) -> FileDirectory | None:
     """Open the configured directory for a command that runs beside the server or without one; None when none is configured.
 

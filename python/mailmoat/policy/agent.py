@@ -1,99 +1,38 @@
-"""What an agent is: one rule, asked at the stages it listens to, answering with a verdict.
+"""The agent: one rule, asked at the stages whose methods it overrides, answering with a verdict.
 
-An agent overrides the methods of the stages it wants; a stage no agent listens to is never crossed. A method answers at once
-or returns an awaitable. It never writes to the peer and never does I/O on the loop's thread; what it raises costs that client
-a 451 and is logged with the agent's name. Stages and their order: RFC 5321 3.
+A stage that no agent listens to costs nothing. A method returns a verdict, or an awaitable of one that is given `policy.agent_time`
+seconds. It never writes to the client, never blocks the loop, and sees a view of the session, never the connection. What it raises, a
+value that is no verdict, and a verdict that does not come in time are `451 4.3.0` for that command and a line in the log that names
+the agent. Stages and their order: RFC 5321 3.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat._native import Address
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Code, enhanced status code and text of a refusal (RFC 5321 4.2, RFC 3463)."""
-
-    code: int
-    enhanced: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.enhanced} {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """Go on to the next agent; `stamps` are whole header fields, CRLF-ended, for the top of the message.
-
-    `dropped`, at a content stage: recipients whose copy is discarded, while the message goes to the rest. The client hears
-    nothing of it. With nobody left it is a discard. `redirected`, at RCPT: the address that gets the message instead of the recipient,
-    whom the client is told to be accepted.
-    """
-
-    stamps: tuple[bytes, ...] = ()
-    dropped: tuple[Address, ...] = ()
-    redirected: Address | None = None
-
-    def and_then(self, other: Pass) -> Pass:
-        """What both say together, this one first."""
-        return Pass(self.stamps + other.stamps, self.dropped + other.dropped, other.redirected or self.redirected)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """At RCPT: accept the recipient now and report it as failed with this reply later. `rule` names why, for the log."""
-
-    reply: Reply
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Refuse for good: a 5xx reply."""
-
-    reply: Reply
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tempfail:
-    """Refuse for now: a 4xx reply."""
-
-    reply: Reply
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Tell the client its message was taken, and keep nothing."""
-
-    reason: str
-
-
-Verdict = Pass | Report | Reject | Tempfail | Discard
-PASS = Pass()
+    from mailmoat.policy.client import Client
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
+    from mailmoat.settings import Settings
 
 
 class SessionView(Protocol):
-    """What an agent may know of a session."""
+    """What an agent can see of a session."""
 
     @property
     def session_id(self) -> str:
         """Unique name of the session in logs."""
 
     @property
-    def peer(self) -> str:
-        """Address of the client, without port: the PROXY header's when one was given."""
+    def client(self) -> Client:
+        """The host at the other end, and how far it is trusted."""
 
     @property
-    def hello(self) -> str:
+    def helo_name(self) -> str:
         """Name given with HELO or EHLO."""
 
     @property
@@ -109,43 +48,64 @@ class SessionView(Protocol):
         """What the client gave as SUBMITTER with MAIL (RFC 4405); its domain is never empty."""
 
     @property
-    def head(self) -> bytes:
-        """From END_OF_HEADERS on: the header section as sent, with the empty line that ends it."""
+    def header(self) -> bytes:
+        """From END_OF_HEADERS on: the header section as it will be kept, with the empty line that ends it."""
+
+    @property
+    def received_header(self) -> bytes:
+        """The same as the client sent it, with what the header firewall takes out."""
+
+
+class RcptView(SessionView, Protocol):
+    """The same at RCPT."""
+
+    @property
+    def recipient(self) -> Address:
+        """The recipient that is asked about; it is not among `recipients` yet."""
 
 
 class Agent:
-    """A rule: override the stages you listen to. The others are never called."""
+    """A rule: override the stages it listens to. The others are never called."""
 
     name: ClassVar[str]
+    """Unique among agents: in the log, and in the settings for those of administrators."""
 
-    def on_connect(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """The connection stands, nothing was said."""
+    def __init__(self, services: Services) -> None:
+        """Take what it needs from `services`: what no agent takes is never made."""
+
+    @classmethod
+    def is_on(cls, settings: Settings) -> bool:  # noqa: ARG003 - for those that override it
+        """Whether these settings have anything for it to do."""
+        return True
+
+    def on_connect(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge a client that has connected and said nothing yet."""
         raise NotImplementedError
 
-    def on_helo(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """HELO or EHLO was given."""
+    def on_helo(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge HELO or EHLO."""
         raise NotImplementedError
 
-    def on_mail(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """MAIL was given."""
+    def on_mail(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge MAIL."""
         raise NotImplementedError
 
-    def on_rcpt(self, session: SessionView, recipient: Address) -> Verdict | Awaitable[Verdict]:
-        """RCPT was given."""
+    def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
+        """Judge RCPT."""
         raise NotImplementedError
 
-    def on_data(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """DATA was given; 354 not yet."""
+    def on_data(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge DATA, before 354."""
         raise NotImplementedError
 
-    def on_end_of_headers(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """The header section is there."""
+    def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge the header section."""
         raise NotImplementedError
 
-    def on_end_of_data(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
-        """The content is there."""
+    def on_end_of_data(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
+        """Judge the transaction when the content is complete."""
         raise NotImplementedError
 
-    def on_disconnect(self, session: SessionView) -> None:
-        """The connection is gone; there is nobody to answer."""
+    def on_disconnect(self, view: SessionView) -> None:
+        """Note that the connection is closed; there is nobody left to reply to."""
         raise NotImplementedError

@@ -1,38 +1,50 @@
-"""Asks the agents in their order; the first that does not pass decides.
+"""Asks the agents of a stage in their order; the first that does not pass decides.
 
-A stage whose agents all answer at once is answered at once, without
-a task; otherwise `run` returns an awaitable. An agent that raises becomes `451 4.3.0` and a log line with its name: exception
-text never reaches the wire.
+A stage whose agents all answer at once is answered at once, without a task and without a timer; otherwise `run` returns an awaitable.
+Each wait for one agent has a deadline on the worker's timers: then its awaitable is cancelled. An agent that raises, answers with
+something else than a verdict, or is late is `451 4.3.0` and a line in the log with its name: exception text never reaches the wire.
+Cancelling what `run` returned cancels the agent. Never raises for what an agent does.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, cast
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Never, cast
 
 from mailmoat import maillog
 from mailmoat._native import Stage
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Report, Tempfail
+from mailmoat.metrics import AGENT_ERRORS, AGENT_TIMEOUTS
+from mailmoat.policy.agent import Agent
+from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Report, Rule, Tempfail
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from mailmoat._native import Address
-    from mailmoat.policy.agent import SessionView, Verdict
+    from mailmoat.metrics import Metrics
+    from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.verdict import Conclusion, Verdict
+    from mailmoat.runtime.timers import Timers
 
-    Asked = Callable[..., Verdict | Awaitable[Verdict]]
+    Ask = Callable[[SessionView], Verdict | Awaitable[Verdict]]
+    Agents = Iterator[tuple[str, Ask]]
 
 
-DECISIONS = (Report, Reject, Tempfail, Discard)
-"""Verdicts that end the asking."""
+class PipelineRule(Rule):
+    """Why the pipeline refuses in place of an agent."""
+
+    AGENT_FAILED = "agent-failed"
+    AGENT_TIMED_OUT = "agent-timed-out"
 
 
 class Pipeline:
-    """The agents of one worker, by stage."""
+    """The agents of one worker, by stage; each has `agent_time` seconds for an answer it does not give at once."""
 
-    def __init__(self, agents: Sequence[Agent], on_agent_error: Callable[[], None]) -> None:
-        self._on_agent_error = on_agent_error
-        self._stages: tuple[tuple[tuple[str, Asked], ...], ...] = tuple(
+    def __init__(self, agents: Sequence[Agent], timers: Timers, metrics: Metrics, agent_time: float) -> None:
+        self._timers = timers
+        self._metrics = metrics
+        self._agent_time = agent_time
+        self._stages: tuple[tuple[tuple[str, Ask], ...], ...] = tuple(
             tuple((agent.name, getattr(agent, method)) for agent in agents if _overrides(agent, method))
             for method in (f"on_{stage.name.lower()}" for stage in Stage)
         )
@@ -46,71 +58,100 @@ class Pipeline:
         """Whether some agent listens to this stage."""
         return bool(self._stages[stage])
 
-    def run(self, stage: Stage, session: SessionView, recipient: Address | None = None) -> Verdict | Awaitable[Verdict]:
-        """The verdict at a stage, at once or as an awaitable; never raises."""
-        arguments = (session,) if recipient is None else (session, recipient)
-        agents = iter(self._stages[stage])
-        return self._next(agents, arguments, PASS)
+    def run(self, stage: Stage, view: SessionView) -> Conclusion | Awaitable[Conclusion]:
+        """Ask the agents of a stage; the awaitable is to be awaited in a task."""
+        return self._next(iter(self._stages[stage]), view, PASS)
 
-    def ended(self, session: SessionView) -> None:
-        """Tell every agent that wants to know that the connection is gone; never raises."""
-        for name, told in self._stages[Stage.DISCONNECT]:
+    def disconnected(self, view: SessionView) -> None:
+        """Notify the agents that listen to it that the connection is closed."""
+        for name, notify in self._stages[Stage.DISCONNECT]:
             try:
-                told(session)
-            except Exception as error:  # noqa: BLE001 - the same joint
-                self._failed(name, error, (session,))
-
-    def _next(
-        self,
-        agents: Iterator[tuple[str, Asked]],
-        arguments: tuple[object, ...],
-        passed: Pass,
-    ) -> Verdict | Awaitable[Verdict]:
-        for name, asked in agents:
-            try:
-                verdict = asked(*arguments)
+                notify(view)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
-                return self._failed(name, error, arguments)
-            if verdict is PASS:
-                continue
-            if isinstance(verdict, Pass):
-                passed = passed.and_then(verdict)
-            elif inspect.isawaitable(verdict):
-                return self._wait(name, verdict, agents, arguments, passed)
-            else:
-                return self._decided(name, verdict, arguments)
+                self._failed(name, error, view)
+
+    def _next(self, agents: Agents, view: SessionView, passed: Pass) -> Conclusion | Awaitable[Conclusion]:
+        for name, ask in agents:
+            try:
+                verdict = ask(view)
+            except Exception as error:  # noqa: BLE001 - the same joint
+                return self._failed(name, error, view)
+            if verdict is not PASS:
+                return self._after(name, verdict, agents, view, passed)
         return passed
 
+    def _after(
+        self, name: str, verdict: Verdict | Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
+    ) -> Conclusion | Awaitable[Conclusion]:
+        """What follows from one answer: the next agent, or the end of the asking."""
+        match verdict:
+            case Pass():
+                return self._next(agents, view, passed.and_then(verdict))
+            case Report() | Reject() | Tempfail() | Discard():
+                return verdict
+            case Accept(carried):
+                return passed.and_then(carried)
+            case Awaitable():
+                return self._wait(name, verdict, agents, view, passed)
+        return self._failed(name, _no_verdict(verdict), view)
+
     async def _wait(
-        self,
-        name: str,
-        awaited: Awaitable[Verdict],
-        agents: Iterator[tuple[str, Asked]],
-        arguments: tuple[object, ...],
-        passed: Pass,
-    ) -> Verdict:
+        self, name: str, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
+    ) -> Conclusion:
+        deadline = _Deadline(cast("asyncio.Task[object]", asyncio.current_task()))
+        key = self._timers.after(self._agent_time, deadline)
         try:
             verdict = await awaited
+        except asyncio.CancelledError:
+            if not deadline.ends_this():
+                raise  # the session is over
+            return self._timed_out(name, view)
         except Exception as error:  # noqa: BLE001 - the same joint
-            return self._failed(name, error, arguments)
-        if not isinstance(verdict, Pass):
-            return self._decided(name, verdict, arguments)
-        rest = self._next(agents, arguments, passed.and_then(verdict))
-        return rest if isinstance(rest, (Pass, *DECISIONS)) else await rest
+            return self._timed_out(name, view) if deadline.ends_this() else self._failed(name, error, view)
+        finally:
+            self._timers.cancel(key)
+        if deadline.ends_this():
+            return self._timed_out(name, view)
+        rest = self._after(name, verdict, agents, view, passed)
+        return rest if isinstance(rest, (Pass, Report, Reject, Tempfail, Discard)) else await rest
 
-    def _decided(self, name: str, verdict: Verdict, arguments: tuple[object, ...]) -> Verdict:
-        """What an agent gave instead of a pass; the type is a promise that nobody has checked yet."""
-        if isinstance(verdict, DECISIONS):
-            return verdict
-        return self._failed(name, TypeError(f"gave {type(verdict).__name__} for a verdict"), arguments)
+    def _failed(self, name: str, error: Exception, view: SessionView) -> Tempfail:
+        maillog.agent_failed(name, error, session_id=view.session_id)
+        self._metrics.add(AGENT_ERRORS)
+        return _not_now(PipelineRule.AGENT_FAILED, name, view)
 
-    def _failed(self, name: str, error: Exception, arguments: tuple[object, ...]) -> Tempfail:
-        session = cast("SessionView", arguments[0])
-        maillog.agent_failed(name, error, session_id=session.session_id)
-        self._on_agent_error()
-        return Tempfail(
-            Reply(451, "4.3.0", f"Local error in processing; session {session.session_id}"), f"{name} failed"
-        )
+    def _timed_out(self, name: str, view: SessionView) -> Tempfail:
+        maillog.event("agent-timed-out", level="error", agent=name, session=view.session_id, seconds=self._agent_time)
+        self._metrics.add(AGENT_TIMEOUTS)
+        return _not_now(PipelineRule.AGENT_TIMED_OUT, name, view)
+
+
+class _Deadline:
+    """The end of the time that one agent has, waiting in one task."""
+
+    __slots__ = ("_passed", "_task")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self._task = task
+        self._passed = False
+
+    def due(self) -> None:
+        """Cancel what is awaited."""
+        self._passed = True
+        self._task.cancel()
+
+    def ends_this(self) -> bool:
+        """Whether it has passed and nobody else cancels the task; its own cancelling is undone."""
+        return self._passed and self._task.uncancel() == 0
+
+
+def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:
+    return Tempfail(Reply(451, "4.3.0", f"Local error in processing; session {view.session_id}"), rule, name)
+
+
+def _no_verdict(answer: Never) -> TypeError:
+    """What is wrong with an answer of a kind that is none of the verdicts."""
+    return TypeError(f"answered with {type(answer).__name__}, which is no verdict")
 
 
 def _overrides(agent: Agent, method: str) -> bool:

@@ -1,8 +1,12 @@
-"""The agents, in their order of priority. There is no other registry."""
+"""The agents, in their order. There is no other registry.
+
+Those that the settings list come in between: an `Accept` of theirs can spare a message the checks of its sender, but neither open
+a relay nor let an unknown recipient in.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
@@ -10,20 +14,15 @@ from mailmoat.policy.agents.sender_id import SenderId
 from mailmoat.policy.agents.submitter import Submitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mailmoat.directory.directory import Directory
-    from mailmoat.mailauth.spf.checker import Checker
     from mailmoat.policy.agent import Agent
-    from mailmoat.settings import Settings
+    from mailmoat.policy.services import Services
+
+FIRST: Final[tuple[type[Agent], ...]] = (Relay, RecipientFilter)
+"""Relay control first: a recipient elsewhere is never looked up in our directory."""
+LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
+"""What the client said of the submitter comes before what the message says."""
 
 
-def agents(settings: Settings, directory: Directory | None, senders: tuple[Agent, ...] = ()) -> tuple[Agent, ...]:
-    """Relay control first: a recipient elsewhere is never looked up in our directory. `senders` come last; none when it is off."""
-    return (Relay(settings), RecipientFilter(settings, directory), *senders)
-
-
-def sender_agents(settings: Settings, checker: Checker, count: Callable[[int], None]) -> tuple[Agent, ...]:
-    """Those that judge senders: what the client itself said of the submitter comes before what the message says."""
-    sender_id = SenderId(settings, checker, count)
-    return (Submitter(settings, checker, count), sender_id) if settings.senderid.submitter else (sender_id,)
+def agents(services: Services) -> tuple[Agent, ...]:
+    """Make the agents that these settings switch on."""
+    return tuple(kind(services) for kind in (*FIRST, *LAST) if kind.is_on(services.settings))

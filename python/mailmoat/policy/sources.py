@@ -16,6 +16,7 @@ from mailmoat import _native
 from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
+    from mailmoat.policy.client import Client, TrustRules
     from mailmoat.settings import Settings
 
 LOCAL: Final = Networks([ip_network(text) for text in ("127.0.0.0/8", "::1", "169.254.0.0/16", "fe80::/10")])
@@ -45,30 +46,29 @@ PRIVATE_ADDRESS: Final = Source(reason="private source address")
 class Sources:
     """Finds sources by the settings."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._inside = Networks(settings.relay.networks)
-        self._servers = Networks(settings.senderid.internal_servers)
+    def __init__(self, settings: Settings, trust: TrustRules) -> None:
+        self._trust = trust
         self._skips_private = settings.senderid.private_networks == "skip"
 
-    def of_peer(self, peer: str) -> Source:
+    def of_client(self, client: Client) -> Source:
         """As far as the connection tells; behind a server of ours nothing is known yet."""
-        if peer in self._inside:
+        if client.trust.internal:
             return INSIDE
-        return NO_ADDRESS if peer in self._servers else self._outside(peer)
+        return NO_ADDRESS if client.trust.front_server else self._outside(client.address)
 
-    def of_message(self, peer: str, head: bytes) -> Source:
+    def of_message(self, client: Client, header: bytes) -> Source:
         """By the header section as well."""
-        if peer in self._inside or peer not in self._servers:
-            return self.of_peer(peer)
-        for address in _native.received_sources(head):
-            if address is None or address not in self._servers:
+        if client.trust.internal or not client.trust.front_server:
+            return self.of_client(client)
+        for address in _native.received_sources(header):
+            if address is None or not self._trust.of(address).front_server:
                 return self._outside(address or "")
         return NO_ADDRESS
 
     def _outside(self, address: str) -> Source:
         if not address:
             return NO_ADDRESS
-        if address in self._inside:
+        if self._trust.of(address).internal:
             return INSIDE
         if address in LOCAL:
             return LOCAL_ADDRESS

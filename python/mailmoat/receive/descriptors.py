@@ -30,14 +30,15 @@ def limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def questions(settings: Settings) -> int:
+def most_questions() -> int:
     """Questions to name servers that may be on their way at the same time: an eighth of the descriptors at most."""
-    return min(MOST_QUESTIONS, limit() // 8) if settings.senderid.enabled else 0
+    return min(MOST_QUESTIONS, limit() // 8)
 
 
-def most_connections(settings: Settings) -> int:
+def most_connections(settings: Settings, *, asks_dns: bool) -> int:
     """Connections a worker may have; to be called when all that it needs in any case is open."""
     used = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + questions(settings) + SPARE
+    elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + SPARE
+    elsewhere += most_questions() if asks_dns else 0
     elsewhere += 2 * A_TURN * len(settings.listen)
     return max(LEAST, limit() - used - elsewhere)

@@ -1,43 +1,43 @@
 """What the connections of one worker share: settings, the session machines' configuration, policy, store, timers, metrics.
 
-Made once per worker by worker.py. Knows the open connections, admits new ones within the limits, and counts.
+Knows the open connections as far as a worker that ends needs them, and counts.
 """
 
 from __future__ import annotations
 
-import socket  # noqa: TID251 - packs addresses, opens nothing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import _native, clock
 from mailmoat._native import Stage
-from mailmoat.metrics import CONNECTIONS, CONNECTIONS_REFUSED, RECIPIENTS_REFUSED, SESSIONS, SOURCES_FULL, Metrics
+from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
-from mailmoat.policy.tarpit import Tarpit
+from mailmoat.receive.timeouts import Timeouts
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from mailmoat._native import Message, Shared
+    from mailmoat._native import Message
+    from mailmoat.limits.limiter import Limiter
+    from mailmoat.policy.client import Trust, TrustRules
     from mailmoat.policy.pipeline import Pipeline
-    from mailmoat.receive.connection import Connection
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import Settings
 
-REASONS = {
-    "relay": "relay",
-    "not in the directory": "unknown",
-    "blocked recipient": "blocked",
-    "directory not available": "directory",
-}
-"""Label of the metric for each rule of an agent that refuses recipients."""
 OURS = ["X-MS-Exchange-Organization-", "X-MS-Exchange-Forest-"]
 """Beginnings of the names of header fields that servers inside an organisation believe."""
 INPUT_OCTETS = 16_384
 """Read at once: a held session keeps one read beyond its bound, and there may be tens of thousands of them."""
+
+
+class Drainable(Protocol):
+    """An open connection."""
+
+    def drain(self, *, at_once: bool) -> None:
+        """The worker is ending: end between transactions, or `at_once`."""
 
 
 class Receiver:
@@ -51,6 +51,8 @@ class Receiver:
         pipeline: Pipeline,
         store: SpoolStore,
         timers: Timers,
+        limiter: Limiter,
+        trust: TrustRules,
         held: HeldSessions,
         stress: Stress,
         metrics: Metrics,
@@ -65,16 +67,16 @@ class Receiver:
         self.stress = stress
         self.metrics = metrics
         self.accepted = accepted
-        self.tarpit = Tarpit(settings.tarpit)
+        self.limiter = limiter
+        self.trust = trust
+        self.timeouts = Timeouts(settings.limits, timers)
         self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
-        self.connections: set[Connection] = set()
+        self.connections: set[Drainable] = set()
         self._proxies = Networks(settings.listen_proxy_networks)
-        self._inside = Networks((*settings.relay.networks, *settings.senderid.internal_servers))
         self._firewall = _native.HeaderFirewall(settings.hostname, OURS)
-        self._shared: Shared = metrics.shared
         self._sessions = 0
         self._date = (0, "")
 
@@ -95,55 +97,28 @@ class Receiver:
             self._date = (second, clock.rfc5322_date(now_ms))
         return self._date[1]
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Drainable) -> None:
         """A connection is there."""
         self.stress.opened(len(self.connections) + 1)
         self.connections.add(connection)
         self.metrics.add(CONNECTIONS)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Drainable) -> None:
         """It is gone; what it took of the limits it still has, until `give_back`."""
         self.connections.discard(connection)
-        self.stress.leaves(connection)
 
     def give_back(self, source: bytes) -> None:
-        """A connection takes its place no longer; `source` is what `admit` gave."""
+        """A connection takes its place no longer; `source` is that of its `Admission`."""
         self.metrics.add(CONNECTIONS, -1)
-        if source:
-            self._shared.source_leave(self.metrics.slot, source)
+        self.limiter.give_back(source)
 
     def may_speak_proxy(self, peer: str) -> bool:
         """Whether the host at this address may tell us who its client is."""
         return peer in self._proxies
 
-    def firewall(self, peer: str) -> _native.HeaderFirewall | None:
-        """What a message of this client goes through: None for those inside, whose word is taken (RFC 8601 5)."""
-        return None if peer in self._inside else self._firewall
-
-    def admit(self, peer: str) -> tuple[bytes, str]:
-        """Count a session of this source: what to `give_back`, and why it is refused, if it is."""
-        limits = self.settings.limits
-        crowded = limits.connections and self._shared.sum(CONNECTIONS) > limits.connections
-        if crowded and not self.stress.make_room():
-            self.metrics.add(CONNECTIONS_REFUSED["server"])
-            return b"", "Too many connections; try again later"
-        if not limits.connections_per_source or not peer:
-            return b"", ""
-        source = socket.inet_pton(socket.AF_INET6 if ":" in peer else socket.AF_INET, peer)
-        count = self._shared.source_enter(self.metrics.slot, source)
-        if count == 0:
-            self.metrics.add(SOURCES_FULL)
-            return b"", ""
-        if count > limits.connections_per_source:
-            self.metrics.add(CONNECTIONS_REFUSED["source"])
-            return source, "Too many connections from your address; try again later"
-        return source, ""
-
-    def count_refusal(self, rule: str) -> None:
-        """A recipient was refused by this rule of an agent."""
-        reason = REASONS.get(rule)
-        if reason is not None:
-            self.metrics.add(RECIPIENTS_REFUSED[reason])
+    def firewall(self, trust: Trust) -> _native.HeaderFirewall | None:
+        """What a message of such a client goes through; None for one that is believed."""
+        return None if trust.believed else self._firewall
 
 
 def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native.SessionConfig:

@@ -23,6 +23,7 @@ def warnings(settings: Settings) -> list[str]:
         *_tarpit(settings),
         *_relay(settings),
         *_senderid(settings),
+        *_policy(settings),
         *_delivery(settings),
     ]
 
@@ -85,6 +86,12 @@ def _senderid(settings: Settings) -> Iterator[str]:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
             yield f"senderid.internal_servers has {network}, wider than /{widest}: strangers count as our own servers"
+
+
+def _policy(settings: Settings) -> Iterator[str]:
+    budget, agent_time = settings.dns.budget_time, settings.policy.agent_time
+    if settings.senderid.enabled and agent_time <= budget:
+        yield f"policy.agent_time is {agent_time:g} s, not above dns.budget_time: a check of a sender that takes its time becomes a 451"
 
 
 def _delivery(settings: Settings) -> Iterator[str]:

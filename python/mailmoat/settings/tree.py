@@ -28,6 +28,7 @@ from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.limits import LimitsSettings
 from mailmoat.settings.sections.log import LogSettings
 from mailmoat.settings.sections.ndr import NdrSettings
+from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
@@ -94,6 +95,7 @@ class Settings(BaseSettings):
     dns: DnsSettings = DnsSettings()
     limits: LimitsSettings = LimitsSettings()
     smtp: SmtpSettings = SmtpSettings()
+    policy: PolicySettings = PolicySettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
 

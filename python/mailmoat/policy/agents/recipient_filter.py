@@ -12,20 +12,32 @@ other recipient is looked up.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
-from mailmoat.policy.agent import PASS, Agent, Pass, Reject, Reply, Report, Tempfail
+from mailmoat.policy.agent import Agent
+from mailmoat.policy.verdict import PASS, Pass, Reject, Reply, Report, Rule, Tempfail
 
 if TYPE_CHECKING:
     from mailmoat.directory.directory import Directory
-    from mailmoat.policy.agent import SessionView, Verdict
+    from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
 
-USER_UNKNOWN = Reply(550, "5.1.1", "User unknown")
-DIRECTORY_DOWN = Reply(451, "4.3.0", "Recipient directory is not available; try again later")
+USER_UNKNOWN: Final = Reply(550, "5.1.1", "User unknown")
+DIRECTORY_DOWN: Final = Reply(451, "4.3.0", "Recipient directory is not available; try again later")
+
+
+class RecipientRule(Rule):
+    """Why a recipient is refused."""
+
+    UNKNOWN = "unknown"
+    BLOCKED = "blocked"
+    DIRECTORY = "directory"
 
 
 class Standing(Enum):
@@ -41,45 +53,18 @@ class Standing(Enum):
     UNKNOWN = "the directory cannot tell"
 
 
-_ANSWERED: Final = {
-    Presence.EXISTS: Standing.EXISTS,
-    Presence.ABSENT: Standing.ABSENT,
-    Presence.UNKNOWN: Standing.UNKNOWN,
-}
-_PASSED: Final = frozenset({Standing.ELSEWHERE, Standing.UNFILTERED, Standing.EXISTS})
-
-
-class RecipientFilter(Agent):
-    """Judges each recipient at a local domain; the block list holds at every domain."""
-
-    name = "recipient_filter"
+class Recipients:
+    """What the settings and the directory say of recipients; `directory` is None when none is configured."""
 
     def __init__(self, settings: Settings, directory: Directory | None) -> None:
         self._blocked = frozenset(settings.recipients.blocked)
         self._local = frozenset(settings.relay.local_domains)
         self._unfiltered = frozenset(settings.relay.unfiltered_domains)
         self._delimiter = settings.recipients.delimiter
-        self._lookup = settings.recipients.lookup
-        postmaster = settings.recipients.postmaster
-        self._postmaster = Pass(redirected=Address.parse(postmaster)) if postmaster else PASS
         self._directory = directory
 
-    def on_rcpt(self, session: SessionView, recipient: Address) -> Verdict:  # noqa: ARG002 - the agent's signature
-        """550 5.1.1 for a blocked or absent recipient, 451 when nobody can tell."""
-        standing = self.standing(recipient)
-        if standing is Standing.POSTMASTER:
-            return self._postmaster
-        if standing in _PASSED:
-            return PASS
-        if standing is Standing.BLOCKED:
-            return Reject(USER_UNKNOWN, "blocked recipient")
-        if standing is Standing.UNKNOWN:
-            return Tempfail(DIRECTORY_DOWN, "directory not available")
-        rule = "not in the directory"
-        return Reject(USER_UNKNOWN, rule) if self._lookup else Report(USER_UNKNOWN, rule)
-
-    def standing(self, recipient: Address) -> Standing:
-        """Of a normalised recipient that has a domain."""
+    def standing(self, recipient: Address) -> Standing | Awaitable[Standing]:
+        """Of a normalised recipient that has a domain; an awaitable when the directory gives one."""
         local = recipient.domain in self._local
         if local and recipient.local.lower() == "postmaster":
             return Standing.POSTMASTER
@@ -89,9 +74,61 @@ class RecipientFilter(Agent):
             return Standing.ELSEWHERE
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
-        return _ANSWERED[self._directory.lookup(recipient)]
+        answer = self._directory.lookup(recipient)
+        return _later(answer) if isinstance(answer, Awaitable) else _standing(answer)
 
     def _is_blocked(self, recipient: Address) -> bool:
         """Whether it is, or the address that it is a subaddress of: who is blocked has no other name."""
         user = recipient.without_detail(self._delimiter)
         return recipient.key in self._blocked or (user is not None and user.key in self._blocked)
+
+
+class RecipientFilter(Agent):
+    """Judges each recipient at a local domain; the block list holds at every domain."""
+
+    name = "recipient_filter"
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings.recipients
+        self._recipients = Recipients(services.settings, services.directory)
+        self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
+        absent = Reject if settings.lookup else Report
+        self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
+
+    def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
+        """550 5.1.1 for a blocked or absent recipient, 451 when nobody can tell."""
+        standing = self._recipients.standing(view.recipient)
+        return self._judge(standing) if isinstance(standing, Standing) else self._wait(standing)
+
+    async def _wait(self, standing: Awaitable[Standing]) -> Verdict:
+        return self._judge(await standing)
+
+    def _judge(self, standing: Standing) -> Verdict:
+        match standing:
+            case Standing.EXISTS | Standing.ELSEWHERE | Standing.UNFILTERED:
+                return PASS
+            case Standing.ABSENT | Standing.UNLISTED:
+                return self._absent
+            case Standing.POSTMASTER:
+                return self._postmaster
+            case Standing.BLOCKED:
+                return Reject(USER_UNKNOWN, RecipientRule.BLOCKED)
+            case Standing.UNKNOWN:
+                return Tempfail(DIRECTORY_DOWN, RecipientRule.DIRECTORY)
+        assert_never(standing)
+
+
+def _standing(answer: Presence) -> Standing:
+    """What an answer of the directory means. One of another kind raises, so that it is a 451 and never "user unknown"."""
+    match answer:
+        case Presence.EXISTS:
+            return Standing.EXISTS
+        case Presence.ABSENT:
+            return Standing.ABSENT
+        case Presence.UNKNOWN:
+            return Standing.UNKNOWN
+    assert_never(answer)
+
+
+async def _later(answer: Awaitable[Presence]) -> Standing:
+    return _standing(await answer)

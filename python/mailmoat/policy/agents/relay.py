@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.net.address import Networks
-from mailmoat.policy.agent import PASS, Agent, Reject, Reply
+from mailmoat.policy.agent import Agent
+from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
 
 if TYPE_CHECKING:
-    from mailmoat._native import Address
-    from mailmoat.policy.agent import SessionView, Verdict
-    from mailmoat.settings import Settings
+    from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
+
+
+class RelayRule(Rule):
+    """Why a recipient is refused."""
+
+    ELSEWHERE = "relay"
 
 
 class Relay(Agent):
@@ -22,12 +28,13 @@ class Relay(Agent):
 
     name = "relay"
 
-    def __init__(self, settings: Settings) -> None:
-        self._domains = frozenset(settings.relay.local_domains) | frozenset(settings.relay.unfiltered_domains)
-        self._networks = Networks(settings.relay.networks)
+    def __init__(self, services: Services) -> None:
+        relay = services.settings.relay
+        self._domains = frozenset(relay.local_domains) | frozenset(relay.unfiltered_domains)
 
-    def on_rcpt(self, session: SessionView, recipient: Address) -> Verdict:
-        """550 5.7.1 unless the domain is ours or the client's network may relay."""
-        if recipient.domain in self._domains or session.peer in self._networks:
+    def on_rcpt(self, view: RcptView) -> Verdict:
+        """550 5.7.1 unless the domain is ours or the client may relay."""
+        recipient = view.recipient
+        if recipient.domain in self._domains or view.client.trust.internal:
             return PASS
-        return Reject(Reply(550, "5.7.1", f"Unable to relay for {recipient}"), "relay")
+        return Reject(Reply.showing(550, "5.7.1", f"Unable to relay for {recipient}"), RelayRule.ELSEWHERE)

@@ -23,19 +23,21 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import maillog, metrics
 from mailmoat.mailauth.header import stamps, unchecked
-from mailmoat.mailauth.results import CheckRequest, Result, Status
+from mailmoat.mailauth.results import AuthResult, CheckRequest, Method, Result, Status
 from mailmoat.mailauth.senderid.identities import Finding, IdentityKind, envelope, known, responsible
-from mailmoat.policy.agent import PASS, Agent, Discard, Pass, Reject, Reply, Tempfail
+from mailmoat.policy.agent import Agent
 from mailmoat.policy.agents.submitter import NOT_ALLOWED
 from mailmoat.policy.sources import Sources
+from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Reply, Rule, Tempfail
 from mailmoat.resolver import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Iterator
 
     from mailmoat.mailauth.senderid.identities import Identity
-    from mailmoat.mailauth.spf.checker import Checker
-    from mailmoat.policy.agent import SessionView, Verdict
+    from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
 
 NO_PRA: Final = Reply(550, "5.7.1", "Missing Purported Responsible Address")
@@ -46,6 +48,29 @@ NOT_NOW: Final = {
 """By whether it is Sender ID's."""
 ACTIONS: Final = {Reject: "refused", Tempfail: "deferred", Discard: "dropped"}
 
+
+class SenderRule(Rule):
+    """Why a message is stopped for its sender: the identity and its status."""
+
+    SENDER_ID_FAIL = "sender-id-fail"
+    SENDER_ID_TEMP_ERROR = "sender-id-temperror"
+    SPF_MAIL_FROM_FAIL = "spf-mailfrom-fail"
+    SPF_MAIL_FROM_TEMP_ERROR = "spf-mailfrom-temperror"
+    SPF_HELO_FAIL = "spf-helo-fail"
+    SPF_HELO_TEMP_ERROR = "spf-helo-temperror"
+
+
+FAILS: Final = {
+    IdentityKind.PRA: SenderRule.SENDER_ID_FAIL,
+    IdentityKind.MAIL_FROM: SenderRule.SPF_MAIL_FROM_FAIL,
+    IdentityKind.HELO: SenderRule.SPF_HELO_FAIL,
+}
+TEMP_ERRORS: Final = {
+    IdentityKind.PRA: SenderRule.SENDER_ID_TEMP_ERROR,
+    IdentityKind.MAIL_FROM: SenderRule.SPF_MAIL_FROM_TEMP_ERROR,
+    IdentityKind.HELO: SenderRule.SPF_HELO_TEMP_ERROR,
+}
+
 Ruling = Reject | Tempfail | Discard
 Judged = Pass | Ruling
 
@@ -54,9 +79,9 @@ Judged = Pass | Ruling
 class Case:
     """One message being judged."""
 
-    session: SessionView
+    view: SessionView
     source: str
-    hello: str
+    helo_name: str
     """Empty when the peer that gave it is not the source."""
     budget: Budget
     findings: list[Finding] = field(default_factory=list)
@@ -67,31 +92,37 @@ class SenderId(Agent):
 
     name = "sender_id"
 
-    def __init__(self, settings: Settings, checker: Checker, count: Callable[[int], None]) -> None:
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
         self._settings = settings.senderid
         self._budget = settings.dns.budget_queries, settings.dns.budget_time
         self._receiver = settings.hostname
-        self._checker = checker
-        self._count = count
-        self._sources = Sources(settings)
+        self._checker = services.checker
+        self._count = services.metrics.add
+        self._sources = Sources(settings, services.trust)
         self._domains = frozenset(settings.senderid.bypassed_sender_domains)
         self._recipients = frozenset(settings.senderid.bypassed_recipients)
 
-    def on_end_of_headers(self, session: SessionView) -> Verdict | Awaitable[Verdict]:
+    @classmethod
+    def is_on(cls, settings: Settings) -> bool:
+        """Where senders are checked."""
+        return settings.senderid.enabled
+
+    def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Stamps, and what the settings make of Fail and TempError."""
-        head = session.head
-        found = self._sources.of_message(session.peer, head)
+        client, header = view.client, view.header
+        found = self._sources.of_message(client, header)
         source = found.address
         if not source:
-            return self._unchecked(session, found.reason) if found.reason else PASS
-        hello = session.hello if source == session.peer else ""
-        identities = [responsible(head, session.reverse_path, hello), *envelope(session.reverse_path, hello)]
+            return self._unchecked(view, found.reason) if found.reason else PASS
+        helo_name = view.helo_name if source == client.address else ""
+        identities = [responsible(header, view.reverse_path, helo_name), *envelope(view.reverse_path, helo_name)]
         wanted = [identity for identity in identities if identity.domain not in self._domains]
-        return self._check(Case(session, source, hello, Budget(*self._budget, source)), iter(wanted))
+        return self._check(Case(view, source, helo_name, Budget(*self._budget, source)), iter(wanted))
 
-    def _unchecked(self, session: SessionView, reason: str) -> Pass:
+    def _unchecked(self, view: SessionView, reason: str) -> Pass:
         self._count(metrics.SENDERID_UNCHECKED)
-        maillog.sender_unchecked(session=session.session_id, client=session.peer, reason=reason)
+        maillog.sender_unchecked(session=view.session_id, client=view.client.address, reason=reason)
         return Pass((unchecked(self._receiver),))
 
     def _check(self, case: Case, identities: Iterator[Identity]) -> Judged | Awaitable[Judged]:
@@ -111,52 +142,55 @@ class SenderId(Agent):
         return rest if isinstance(rest, (Pass, Reject, Tempfail, Discard)) else await rest
 
     def _request(self, case: Case, identity: Identity) -> CheckRequest:
-        return CheckRequest(case.source, identity.scope, identity.mailbox, case.hello or "unknown", self._receiver)
+        return CheckRequest(case.source, identity.scope, identity.mailbox, case.helo_name or "unknown", self._receiver)
 
     def _note(self, case: Case, identity: Identity, result: Result) -> None:
         self._count(metrics.SENDERID_RESULTS[identity.kind, result.status])
         case.findings.append(Finding(identity, result))
 
     def _decide(self, case: Case) -> Judged:
-        session, ruling = case.session, self._ruling(case)
+        view, ruling = case.view, self._ruling(case)
         marks = stamps(
             case.findings,
             receiver=self._receiver,
             source=case.source,
-            hello=case.hello,
+            hello=case.helo_name,
             exchange=self._settings.exchange_headers,
         )
-        judged = [recipient for recipient in session.recipients if recipient.key not in self._recipients]
-        spared = len(judged) < len(session.recipients)
+        results = tuple(map(auth_result, case.findings))
+        judged = [recipient for recipient in view.recipients if recipient.key not in self._recipients]
+        spared = len(judged) < len(view.recipients)
         if not judged or (spared and isinstance(ruling, Tempfail)):
             ruling = None
         self._log(case, ruling)
         if ruling is None:
-            return Pass(marks)
+            return Pass(marks, results)
         self._count(metrics.SENDERID_ACTIONS["thinned" if spared else ACTIONS[type(ruling)]])
         if spared or isinstance(ruling, Discard):
             maillog.message_dropped(
-                session=session.session_id,
-                mail_from=str(session.reverse_path or ""),
+                session=view.session_id,
+                mail_from=str(view.reverse_path or ""),
                 recipients=[str(recipient) for recipient in judged],
-                rule=rule_of(ruling),
+                rule=ruling.rule,
+                detail=ruling.detail,
             )
-        return Pass(marks, dropped=tuple(judged)) if spared else ruling
+        return Pass(marks, results, tuple(judged)) if spared else ruling
 
     def _ruling(self, case: Case) -> Ruling | None:
         """What the settings make of the findings: a Fail before a TempError, the responsible address before the envelope."""
         for finding in case.findings:
             action = self._action(finding)
             if finding.result.status is Status.FAIL and action == "Reject":
-                submitted = case.session.submitter is not None and finding.identity.kind is IdentityKind.PRA
-                return Reject(NOT_ALLOWED if submitted else refusal(finding), rule(finding))
+                submitted = case.view.submitter is not None and finding.identity.kind is IdentityKind.PRA
+                reply = NOT_ALLOWED if submitted else refusal(finding)
+                return Reject(reply, FAILS[finding.identity.kind], finding.result.reason)
             if finding.result.status is Status.FAIL and action == "Delete":
-                return Discard(rule(finding))
+                return Discard(FAILS[finding.identity.kind], finding.result.reason)
         if self._settings.temp_error_action == "Reject":
             for finding in case.findings:
                 by_pra = finding.identity.kind is IdentityKind.PRA
                 if finding.result.status is Status.TEMP_ERROR and (by_pra or self._action(finding) != "StampStatus"):
-                    return Tempfail(NOT_NOW[by_pra], rule(finding))
+                    return Tempfail(NOT_NOW[by_pra], TEMP_ERRORS[finding.identity.kind], finding.result.reason)
         return None
 
     def _action(self, finding: Finding) -> str:
@@ -174,29 +208,24 @@ class SenderId(Agent):
             )
             for finding in case.findings
         ]
-        stopped = rule_of(ruling) if ruling else ""
-        maillog.sender_checked(session=case.session.session_id, source=case.source, checks=checks, rule=stopped)
+        stopped = ruling.rule if ruling else ""
+        maillog.sender_checked(session=case.view.session_id, source=case.source, checks=checks, rule=stopped)
 
 
 def refusal(finding: Finding) -> Reply:
-    """The reply to a Fail. A stranger's explanation is shown as his (RFC 7208 6.2, 11.3); the session keeps it in one line of ASCII."""
+    """The reply to a Fail. A stranger's explanation is shown as the domain's own (RFC 7208 6.2, 11.3)."""
     identity, result = finding.identity, finding.result
     if not identity.mailbox:
         return NO_PRA
     explained = f" - the domain {identity.domain} explains: {result.explanation}" if result.explanation else ""
     if identity.kind is IdentityKind.PRA:
-        return Reply(550, "5.7.1", f"Sender ID (PRA) {result.reason}{explained}")
+        return Reply.showing(550, "5.7.1", f"Sender ID (PRA) {result.reason}{explained}")
     name = "HELO" if identity.kind is IdentityKind.HELO else "MAIL FROM"
-    return Reply(550, "5.7.23", f"SPF ({name}) {result.reason}{explained}")
+    return Reply.showing(550, "5.7.23", f"SPF ({name}) {result.reason}{explained}")
 
 
-def rule(finding: Finding) -> str:
-    """The rule's name for the log: `sender id Fail: No PRA`, `spf mailfrom Fail: Not Permitted`."""
-    identity, result = finding.identity.kind, finding.result
-    name = "sender id" if identity is IdentityKind.PRA else f"spf {identity}"
-    return f"{name} {result.status}: {result.reason}"
-
-
-def rule_of(ruling: Ruling) -> str:
-    """Of any of the three."""
-    return ruling.reason if isinstance(ruling, Discard) else ruling.rule
+def auth_result(finding: Finding) -> AuthResult:
+    """The value that goes with the message in its envelope."""
+    identity, result = finding.identity, finding.result
+    method = Method.SENDER_ID if identity.kind is IdentityKind.PRA else Method.SPF
+    return AuthResult(method, result.status, identity.place, identity.domain, result.reason)

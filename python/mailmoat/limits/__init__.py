@@ -1,0 +1,1 @@
+"""Limits on what clients may take of the server together."""

@@ -1,0 +1,50 @@
+"""What admits clients: a limiter counts each session's source from its beginning until its place is given back.
+
+Contract of every limiter: it answers at once and never raises; trouble of its own admits the client, for a limit must not close the
+server. Each admission, one that refuses among them, is given back exactly once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol, assert_never
+
+
+class Limit(StrEnum):
+    """Which limit refuses a client: the label in the metrics."""
+
+    SERVER = "server"
+    SOURCE = "source"
+
+    @property
+    def text(self) -> str:
+        """What a client is told that it refuses."""
+        match self:
+            case Limit.SERVER:
+                return "Too many connections; try again later"
+            case Limit.SOURCE:
+                return "Too many connections from your address; try again later"
+        assert_never(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The place of one session among those of its source."""
+
+    source: bytes = b""
+    """What is counted; empty when nothing is."""
+    refused: Limit | None = None
+
+
+UNCOUNTED: Final = Admission()
+
+
+class Limiter(Protocol):
+    """Limits on the connections of clients."""
+
+    def admit(self, address: str) -> Admission:
+        """Count a session from this address (text form without port; empty when it is not known)."""
+
+    def give_back(self, source: bytes) -> None:
+        """Take an `Admission.source` out of the count."""

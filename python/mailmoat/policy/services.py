@@ -1,0 +1,45 @@
+"""What agents can be given: settings, metrics, the directory, checks of senders, trust.
+
+An agent takes what it needs in its constructor. What costs something is made when the first agent takes it, so a server whose agents
+ask no name server has no resolver.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mailmoat.mailauth.spf.checker import Checker
+from mailmoat.policy.client import TrustRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat.directory.directory import Directory
+    from mailmoat.metrics import Metrics
+    from mailmoat.resolver import Resolver
+    from mailmoat.settings import Settings
+
+
+class Services:
+    """The services of one worker; `make_resolver` is called once at most."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, directory: Directory | None, make_resolver: Callable[[], Resolver]
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.directory = directory
+        """None when none is configured."""
+        self.trust = TrustRules(settings)
+        self._make_resolver = make_resolver
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """The worker's resolver."""
+        return self._make_resolver()
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Checks whether a host may send for a domain, by SPF and Sender ID."""
+        return Checker(self.resolver, void_lookups=self.settings.senderid.void_lookups)

@@ -1,0 +1,152 @@
+"""Verdicts: what an agent answers with. Frozen values that are checked when they are made.
+
+Promises: a reply that exists can be sent as it is, a stamp that exists can be put on top of a message, and the code of a refusal
+fits its verdict. What breaks this raises ValueError or TypeError in the agent that makes it, which is then an agent that failed
+(pipeline.py). Replies: RFC 5321 4.2, RFC 3463 2; header fields: RFC 5322 2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.mailauth.results import AuthResult
+
+LINE: Final = 510
+"""Octets of a reply line without its CRLF (RFC 5321 4.5.3.1.5)."""
+PERMANENT, TRANSIENT = 5, 4
+
+_REPLY: Final = re.compile(r"([45])[0-5][0-9] \1\.[0-9]{1,3}\.[0-9]{1,3} [ -~]+")
+_FIELD: Final = re.compile(rb"[!-9;-~]+:[^\r\n\0]*(?:\r\n[ \t][^\r\n\0]*)*\r\n")
+_CONTROL: Final = re.compile(r"[\0-\x1f\x7f]")
+_NOT_ASCII: Final = re.compile(r"[^ -~]")
+
+
+class Rule(StrEnum):
+    """Why an agent refuses: each agent has an enum of its rules. The value is the label in the metrics and the reason in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A refusal: a code (400 to 599), the enhanced status code of the same class, and a text of printable ASCII."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __post_init__(self) -> None:
+        line = str(self)
+        of_types = type(self.code) is int and isinstance(self.text, str)
+        if not of_types or not _REPLY.fullmatch(line) or len(line) > LINE:
+            raise ValueError(f"not a reply that refuses: {line[:LINE]!r}")
+
+    @classmethod
+    def showing(cls, code: int, enhanced: str, text: str) -> Reply:
+        """Make a reply that shows what a stranger wrote: other characters are replaced, and a text that is too long is cut."""
+        if not (text.isascii() and text.isprintable()):
+            text = _NOT_ASCII.sub("?", _CONTROL.sub(" ", text))
+        return cls(code, enhanced, text[: LINE - len(f"{code} {enhanced} ")])
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.enhanced} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Go on to the next agent. What it carries counts when no later agent refuses."""
+
+    stamps: tuple[bytes, ...] = ()
+    """Whole header fields, each ending in CRLF, for the top of the message."""
+    results: tuple[AuthResult, ...] = ()
+    """Authentication results, for the envelope of the message."""
+    dropped: tuple[Address, ...] = ()
+    """At END_OF_HEADERS and END_OF_DATA: recipients whose copy is discarded, while the message goes to the rest. The client does not
+    learn of it. With nobody left it is a discard."""
+    redirected: Address | None = None
+    """At RCPT: the address that gets the message instead of the recipient, which the client sees accepted."""
+
+    def __post_init__(self) -> None:
+        for stamp in self.stamps:
+            if not _FIELD.fullmatch(stamp):
+                raise ValueError(f"not a header field: {stamp!r}")
+
+    def and_then(self, other: Pass) -> Pass:
+        """Return what both carry, this one first."""
+        return Pass(
+            self.stamps + other.stamps,
+            self.results + other.results,
+            self.dropped + other.dropped,
+            self.redirected or other.redirected,
+        )
+
+
+PASS: Final = Pass()
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Pass, and ask none of the agents that come later at this stage."""
+
+    carried: Pass = PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """At RCPT: accept the recipient now, and report it as failed with this 5xx reply later."""
+
+    reply: Reply
+    rule: Rule
+
+    def __post_init__(self) -> None:
+        _fits(self, PERMANENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse for good: a 5xx reply. `detail` says more than the rule, for the log."""
+
+    reply: Reply
+    rule: Rule
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        _fits(self, PERMANENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Tempfail:
+    """Refuse for now: a 4xx reply. `detail` says more than the rule, for the log."""
+
+    reply: Reply
+    rule: Rule
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        _fits(self, TRANSIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Reply to the client as if its message was accepted, and keep nothing. `detail` says more than the rule, for the log."""
+
+    rule: Rule
+    detail: str = ""
+
+
+Decision = Report | Reject | Tempfail | Discard
+"""What ends the asking at a stage."""
+Conclusion = Pass | Decision
+"""What all agents of a stage say together."""
+Verdict = Pass | Accept | Decision
+"""What one agent says."""
+
+
+def _fits(verdict: Report | Reject | Tempfail, first_digit: int) -> None:
+    if verdict.reply.code // 100 != first_digit:
+        raise ValueError(f"{type(verdict).__name__} with the reply {verdict.reply}")
+    if not isinstance(verdict.rule, Rule):
+        raise TypeError(f"{type(verdict).__name__} with {verdict.rule!r} for a rule")

@@ -1,0 +1,300 @@
+"""The driver of a session: takes the steps of its session machine, asks policy, and gives the machine what policy says.
+
+Promises: replies leave in order; whatever goes wrong between a verdict and the wire ends the session with a 421 and a line in the log,
+and costs no other session anything; a session ends when its client is silent, or the session is open, for too long; a hold is a place
+that is taken for all of its time, also when the client is gone. Never decides anything: verdicts come from the pipeline, durability
+from the store. Never reads or writes a socket: that is its `Wire` (RFC 5321 3, 4.5.3.2).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, assert_never, cast
+
+from mailmoat import clock
+from mailmoat._native import Session, Stage, Step
+from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
+from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
+from mailmoat.receive.carried import carry, of_message
+from mailmoat.receive.held import Hold
+from mailmoat.receive.session_log import SessionLog
+from mailmoat.receive.timeouts import BUSY, Watch
+from mailmoat.receive.view import View
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from mailmoat._native import Address, Message
+    from mailmoat.policy.client import Client
+    from mailmoat.policy.verdict import Conclusion
+    from mailmoat.receive.carried import Carried
+    from mailmoat.receive.receiver import Receiver
+    from mailmoat.receive.wire import Wire
+
+# Here, since a member is slow to reach through its class.
+NEED_INPUT, ASK, HOLD, COMMIT, CLOSE, YIELD = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT, Step.CLOSE, Step.YIELD
+RCPT = Stage.RCPT
+
+
+class Driver:
+    """One session from its greeting to its end; `started` is when its connection was made, on the monotonic clock."""
+
+    __slots__ = (
+        "_asked", "_carried", "_hold", "_log", "_receiver", "_source", "_watch", "_wire", "session", "view",
+    )  # fmt: skip
+
+    def __init__(self, receiver: Receiver, wire: Wire, client: Client, started: float) -> None:
+        session_id = receiver.next_session_id()
+        self._receiver = receiver
+        self._wire = wire
+        self._asked: asyncio.Task[None] | None = None
+        self._carried: Carried = ()
+        self._hold: Hold | None = None
+        self._source = b""
+        self._watch = Watch(receiver.timeouts, started)
+        self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
+        self.view = View(self.session, session_id, client, receiver.firewall(client.trust))
+        self._log = SessionLog()
+
+    def begin(self) -> None:
+        """Greet the client, or refuse it."""
+        admission = self._receiver.limiter.admit(self.view.client.address)
+        self._source = admission.source
+        self._watch.arm(self)
+        if admission.refused:
+            self.stop("", admission.refused.text)  # a greeting: no enhanced status code (RFC 2034 4)
+        else:
+            self.run(self.session.connect)
+
+    def receive(self, octets: bytes) -> None:
+        """Take what the client has sent."""
+        self._watch.touch()
+        self.run(self.session.receive, octets)
+
+    def proceed(self) -> None:
+        """Go on with what the session has kept of it."""
+        self._watch.touch()
+        self.run(self.session.proceed)
+
+    def run(self, move: Callable[..., Step], *arguments: object) -> None:
+        """Move the session and follow its steps, as far as it goes by itself."""
+        try:
+            self._follow(move(*arguments))
+        except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this client its session, nobody else
+            self._log.failed(self.view, error)
+            self.stop("4.3.0", f"Local error in processing; session {self.view.session_id}")
+
+    def stop(self, enhanced: str, text: str) -> None:
+        """Say 421 and close, wherever the session is."""
+        if self._wire.is_closing:
+            return
+        self._leave_hold()
+        if self._asked is not None:
+            self._asked.cancel()
+            self._asked = None
+        self.session.stop(421, enhanced, text)
+        self._flush()
+        self._close()
+
+    def wait_for_room(self) -> None:
+        """The client takes no replies: it is idle, unless it is owed one or sends content."""
+        session = self.session
+        if not (session.is_pending or session.in_content):
+            self._receiver.stress.waits(self, in_transaction=session.in_transaction)
+
+    def lost(self) -> None:
+        """The connection is gone: free everything but the place of a hold, and write the session's line."""
+        receiver, hold = self._receiver, self._hold
+        if self._asked is not None:
+            self._asked.cancel()
+        self._log.write(self.session, self.view, self._watch.age, receiver.metrics)
+        if receiver.asks_disconnect:
+            receiver.pipeline.disconnected(self.view)
+        receiver.stress.leaves(self)
+        if hold is None:
+            self._watch.cancel()
+            receiver.give_back(self._source)
+        else:
+            self._hold = None
+            receiver.metrics.add(TARPIT_DISCONNECTED)
+            hold.abandoned(partial(receiver.give_back, self._source))
+
+    def due(self) -> None:
+        """A hold is over, or it is time to look for silence."""
+        if self._wire.is_closing:
+            self._leave_hold()
+        elif self._hold is not None and not self._watch.lasted:
+            self._leave_hold()
+            self._watch.touch()
+            self._watch.arm(self)
+            self.run(self.session.release)
+        else:
+            self._look_for_silence()
+
+    def shed(self) -> None:
+        """The host holds too many sessions and this one the longest."""
+        self.stop("4.7.0", "Too many sessions are held; closing")
+
+    def make_way(self) -> None:
+        """There are nearly too many connections, and this one is idle."""
+        self.stop("4.3.2", "Too many connections; closing idle ones")
+        if self._wire.is_clogged:
+            self._wire.abort()  # it takes no reply, and would keep its place until that is plain
+
+    def drain(self, *, at_once: bool) -> None:
+        """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
+        session = self.session
+        if at_once or not (session.is_pending or session.in_transaction or self._watch.idle < 1):
+            self.stop("4.3.2", "Service shutting down; try again later")
+
+    def done(self, error: str | None, message: Message | None) -> None:
+        """The store's word on the message of this session: on disk, or why not."""
+        self._watch.touch()
+        if error is None and message is not None:
+            self._log.accepted(self.session, message, self._receiver.metrics)
+            self._receiver.accepted(message)
+        if self._wire.is_closing:
+            return  # It is delivered all the same; the client may send it again (RFC 5321 6.1).
+        if error is None:
+            self.run(self.session.committed)
+        else:
+            self._log.not_stored(self.view, error)
+            self.run(self.session.not_committed, 452, "4.3.1", "Insufficient system storage; try again later")
+
+    def _follow(self, step: Step) -> None:
+        """Take the step, and those that follow at once."""
+        session, receiver = self.session, self._receiver
+        while step is ASK:
+            self._log.refused(session, self.view)  # by the machine alone, before policy is asked
+            stage = session.stage
+            if stage is RCPT:
+                self.view.recipient = cast("Address", session.recipient)
+            conclusion = receiver.pipeline.run(stage, self.view)
+            if not isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
+                self._flush()
+                receiver.stress.leaves(self)
+                self._asked = receiver.loop.create_task(self._wait(conclusion))
+                return
+            step = self._answer(conclusion)
+        self._log.refused(session, self.view)
+        answered = self._flush()
+        if step is NEED_INPUT:
+            self._await_input(answered=answered)
+            return
+        receiver.stress.leaves(self)
+        if step is YIELD:
+            self._wire.take_turns()
+        elif step is HOLD:
+            self._begin_hold()
+        elif step is COMMIT:
+            self._commit()
+        elif step is CLOSE:
+            self._close()
+        elif session.buffered > receiver.held_input:
+            self._wire.stop_ahead()
+
+    def _flush(self) -> bool:
+        """Write the replies there are; whether there was one."""
+        output = self.session.output()
+        if output:
+            self._wire.write(output)
+        return bool(output)
+
+    def _await_input(self, *, answered: bool) -> None:
+        """The session needs more; one whose client has closed its sending side is at its end."""
+        session = self.session
+        if self._wire.ended:
+            self._close()
+            return
+        self._wire.read_on()
+        if not answered:
+            return  # an unfinished line changes nothing, nor does a piece of content
+        if session.in_content:
+            self._receiver.stress.leaves(self)
+        else:
+            self._receiver.stress.waits(self, in_transaction=session.in_transaction)
+
+    def _commit(self) -> None:
+        receiver, session = self._receiver, self.session
+        queue_id = receiver.store.next_queue_id()
+        now = clock.wall_ms()
+        stamps, _results = of_message(self._carried, session)
+        firewall = receiver.firewall(self.view.client.trust)
+        message = session.message(queue_id, now, receiver.date(now), stamps, firewall)
+        if message is None:
+            self.run(session.committed)
+        else:
+            receiver.store.insert(self, message)
+
+    def _close(self) -> None:
+        if not self._wire.is_closing:
+            self._receiver.stress.leaves(self)
+            self._watch.cancel()
+            self._wire.close()
+
+    async def _wait(self, awaited: Awaitable[Conclusion]) -> None:
+        conclusion = await awaited
+        self._asked = None
+        if not self._wire.is_closing:
+            self._watch.touch()
+            self.run(self._answer, conclusion)
+
+    def _answer(self, conclusion: Conclusion) -> Step:
+        """Give the session what policy concluded; the step that follows."""
+        session = self.session
+        if session.stage is RCPT:
+            self._log.judged(session, self.view.recipient, conclusion, self._receiver.metrics)
+        match conclusion:
+            case Pass():
+                return session.pass_() if conclusion is PASS else self._pass(conclusion)
+            case Discard():
+                self._log.decided(conclusion.rule)
+                return session.discard()
+            case Report(reply, rule):
+                self._log.decided(rule)
+                return session.report(reply.code, reply.enhanced, reply.text)
+            case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
+                self._log.decided(rule)
+                step = session.refuse(reply.code, reply.enhanced, reply.text)
+                self._log.refused(session, self.view, rule, detail)
+                return step
+        assert_never(conclusion)
+
+    def _pass(self, passed: Pass) -> Step:
+        session = self.session
+        if passed.stamps or passed.results:
+            self._carried = carry(self._carried, session, passed)
+        if passed.redirected is not None:
+            self._log.redirected(self.view, passed.redirected)
+            return session.redirect(passed.redirected)
+        if passed.dropped:
+            session.drop_recipients([str(dropped) for dropped in passed.dropped])
+        return session.pass_()
+
+    def _begin_hold(self) -> None:
+        receiver, session = self._receiver, self.session
+        hold = session.hold
+        receiver.metrics.add(TARPIT_HOLDS)
+        receiver.metrics.add(TARPIT_TIME, hold)
+        self._hold = Hold(self, receiver.held)
+        self._watch.wake_after(hold / 1000, self._hold)
+        receiver.held.enter(self._hold)
+        if session.buffered > receiver.held_input:
+            self._wire.stop_ahead()
+
+    def _leave_hold(self) -> None:
+        if self._hold is not None:
+            self._receiver.held.leave(self._hold)
+            self._hold = None
+
+    def _look_for_silence(self) -> None:
+        session = self.session
+        if self._watch.lasted and (self._hold is not None or not session.is_pending):
+            self.stop("4.4.2", "Session lasted too long; closing")
+        elif session.is_pending:
+            self._watch.wake_after(BUSY, self)
+        elif self._watch.silent(in_content=session.in_content):
+            self.stop("4.4.2", "Timeout; closing")
+        else:
+            self._watch.arm(self)

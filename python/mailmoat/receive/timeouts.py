@@ -1,0 +1,102 @@
+"""When a session has been silent or open for too long (RFC 5321 4.5.3.2.7).
+
+`Timeouts` is the limits of a worker, asked with numbers. `Watch` is the one timer of a session: it wakes the session when a limit could
+be over or its hold is. Times are seconds; a limit of 0 is off. Never ends a session by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+
+if TYPE_CHECKING:
+    from mailmoat.runtime.timers import Due, Timers
+    from mailmoat.settings.sections.limits import LimitsSettings
+
+PROXY: Final = 3.0
+"""For the PROXY header."""
+LINGER: Final = 10.0
+"""For the last reply to be read, before the connection is aborted."""
+BUSY: Final = 1.0
+"""Between two looks at a session whose reply is owed."""
+SOONEST: Final = 0.01
+
+
+class Timeouts:
+    """The limits `command_time`, `data_time` and `session_time` of one worker."""
+
+    def __init__(self, limits: LimitsSettings, timers: Timers) -> None:
+        self.timers = timers
+        self._command = limits.command_time
+        self._content = limits.data_time
+        self._session = limits.session_time
+
+    def lasted(self, age: float) -> bool:
+        """Whether a session of this age has had all its time."""
+        return bool(self._session) and age >= self._session
+
+    def silent(self, idle: float, *, in_content: bool) -> bool:
+        """Whether a client has said nothing for too long."""
+        limit = self._content if in_content else self._command
+        return bool(limit) and idle >= limit
+
+    def next_look(self, idle: float, age: float) -> float | None:
+        """Return when the shortest of the limits could be over, from now; None when none is on."""
+        # A limit that is over is the one that does not hold now: when it comes to hold, it begins anew.
+        waits = [limit - idle if idle < limit else limit for limit in (self._command, self._content) if limit]
+        if self._session:
+            waits.append(self._session - age)
+        return max(min(waits), SOONEST) if waits else None
+
+
+class Watch:
+    """The timer of one session; `started` is when its connection was made, `touched` when its client was last at work."""
+
+    __slots__ = ("_key", "_timeouts", "started", "touched")
+
+    def __init__(self, timeouts: Timeouts, started: float) -> None:
+        self._timeouts = timeouts
+        self._key = 0
+        self.started = started
+        self.touched = clock.monotonic()
+
+    @property
+    def idle(self) -> float:
+        """Since the client was last at work."""
+        return clock.monotonic() - self.touched
+
+    @property
+    def age(self) -> float:
+        """Since the connection was made."""
+        return clock.monotonic() - self.started
+
+    @property
+    def lasted(self) -> bool:
+        """Whether the session has had all its time."""
+        return self._timeouts.lasted(self.age)
+
+    def silent(self, *, in_content: bool) -> bool:
+        """Whether the client has said nothing for too long."""
+        return self._timeouts.silent(self.idle, in_content=in_content)
+
+    def touch(self) -> None:
+        """Note that the client is at work."""
+        self.touched = clock.monotonic()
+
+    def arm(self, owner: Due) -> None:
+        """Wake the owner when a limit could be over."""
+        seconds = self._timeouts.next_look(self.idle, self.age)
+        if seconds is not None:
+            self.wake_after(seconds, owner)
+
+    def wake_after(self, seconds: float, owner: Due) -> None:
+        """Wake the owner then, and not before."""
+        self.cancel()
+        self._key = self._timeouts.timers.after(seconds, owner)
+
+    def cancel(self) -> None:
+        """Wake nobody."""
+        if self._key:
+            self._timeouts.timers.cancel(self._key)
+            self._key = 0

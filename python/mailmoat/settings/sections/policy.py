@@ -1,0 +1,15 @@
+"""`[policy]`: the agents that judge clients and messages."""
+
+from pydantic import Field
+
+from mailmoat.settings.fields import Wait
+from mailmoat.settings.section import Section
+
+
+class PolicySettings(Section):
+    """The agents that judge clients and messages."""
+
+    agent_time: Wait = Field(
+        default=30.0,
+        description="Wait for the answer of one agent, in seconds; then the client gets 451 for that command.",
+    )

@@ -1,0 +1,75 @@
+"""What agents and pipeline are given, without a server: a view of a session, services, metrics that are counted, timers that never end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from mailmoat.policy.client import Client, Trust, TrustRules
+from mailmoat.settings import Listener
+
+LISTENER = Listener("192.0.2.25", 25)
+
+
+def client(address="192.0.2.1", settings=None):
+    """A client at this address, trusted as the settings say; a stranger without any."""
+    trust = TrustRules(settings).of(address) if settings else Trust()
+    return Client(address, LISTENER, trust)
+
+
+def view(peer="192.0.2.1", settings=None, **other):
+    """A view of a session in its beginning."""
+    names = {
+        "session_id": "t-1",
+        "client": client(peer, settings),
+        "helo_name": "client.test",
+        "reverse_path": None,
+        "recipients": (),
+        "recipient": None,
+        "submitter": None,
+        "header": b"",
+        "received_header": b"",
+    }
+    return SimpleNamespace(**names | other)
+
+
+class Counted:
+    """Metrics as a list of what was counted."""
+
+    def __init__(self):
+        self.counted = []
+
+    def add(self, metric, n=1):
+        self.counted += [metric] * n
+
+
+def services(settings, directory=None, checker=None, metrics=None):
+    """The services of a worker; there is no resolver."""
+    return SimpleNamespace(
+        settings=settings,
+        metrics=metrics or Counted(),
+        directory=directory,
+        checker=checker,
+        trust=TrustRules(settings),
+    )
+
+
+class StillTimers:
+    """Timers whose owners are due when they are told so."""
+
+    def __init__(self):
+        self.owners = {}
+        self._keys = 0
+
+    def after(self, seconds, owner):
+        self._keys += 1
+        self.owners[self._keys] = seconds, owner
+        return self._keys
+
+    def cancel(self, key):
+        return self.owners.pop(key, None) is not None
+
+    def pass_all(self):
+        """All deadlines are over."""
+        owners, self.owners = self.owners, {}
+        for _, owner in owners.values():
+            owner.due()
