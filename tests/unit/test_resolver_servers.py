@@ -20,7 +20,7 @@ from mailmoat.metrics import (
     Metrics,
     share,
 )
-from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf
+from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf, servers
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.settings.sections.dns import DnsSettings
 
@@ -56,7 +56,7 @@ def dead_port():
 
 
 def resolver(*servers, metrics=None, **settings):
-    named = {"timeout": TIMEOUT, "lifetime": 2.5 * TIMEOUT} | settings
+    named = {"timeout": TIMEOUT, "lifetime": 2.25 * TIMEOUT} | settings
     return DnsResolver(
         DnsSettings(servers=tuple(getattr(server, "address", server) for server in servers), **named), metrics
     )
@@ -93,7 +93,7 @@ def test_what_answers_something_else_does_not_answer(run, server, fault):
     server.set("example.test", fault=fault)
     answer, seconds = once(run, server)
     assert answer == Failed(Failure.TIMEOUT)
-    assert seconds > 2.4 * TIMEOUT
+    assert seconds > 2.2 * TIMEOUT
     assert server.questions == [("example.test", "TXT")] * 3
 
 
@@ -213,7 +213,7 @@ def test_a_deaf_server_is_waited_for_once_and_asked_again_later(server, monkeypa
             asked = resolver(deaf, server, open_time=30)
             answer, seconds = await ask(asked)
             assert answer == FOUND
-            assert seconds > TIMEOUT
+            assert seconds > TIMEOUT * (1 - servers.JITTER)
             for number in range(5):
                 answer, _ = await ask(asked, f"n{number}.test")
                 assert answer == NoName(60)
@@ -229,6 +229,25 @@ def test_a_deaf_server_is_waited_for_once_and_asked_again_later(server, monkeypa
             await asked.close()
 
         uvloop.run(whole())
+
+
+def test_questions_that_were_lost_together_are_not_repeated_together(monkeypatch):
+    waits = []
+
+    async def lost(_server, _query, seconds):
+        waits.append(seconds)
+        raise TimeoutError if len(waits) % 4 else OSError
+
+    monkeypatch.setattr(servers.transport, "ask", lost)
+    asked = servers.Servers(DnsSettings(servers=["192.0.2.1"], timeout=2, lifetime=60))
+
+    async def whole():
+        await asyncio.gather(*(asked.ask((b"test",), "A") for _ in range(50)))
+
+    asyncio.run(whole())
+    assert all(2 * (1 - servers.JITTER) <= seconds <= 2 for seconds in waits)
+    assert len(set(waits)) > 20
+    assert max(waits) - min(waits) > servers.JITTER
 
 
 @pytest.mark.parametrize("fault", [None, "drop"])

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.dns import DnsSettings
 
 UNANSWERED: Final = Failed(Failure.TIMEOUT)
+JITTER: Final = 0.25
+"""The part of `dns.timeout` that is left to chance: questions that a server lost together are not repeated together."""
+_STEPS: Final = 1000
 
 
 class _Known:
@@ -63,7 +66,7 @@ class Servers:
                 if left <= 0:
                     return failure
                 try:
-                    octets = await self._try(server, labels, kind, min(self._timeout, left))
+                    octets = await self._try(server, labels, kind, min(self._wait(), left))
                 except TimeoutError:
                     silent.append(server)
                     continue
@@ -74,6 +77,10 @@ class Servers:
                     return answer
                 failure = wire.UNREADABLE
         return failure
+
+    def _wait(self) -> float:
+        """Return the seconds of one try: never more than the setting says."""
+        return self._timeout * (1 - JITTER * clock.random_below(_STEPS) / _STEPS)
 
     async def _try(self, server: _Known, labels: tuple[bytes, ...], kind: str, seconds: float) -> bytes:
         try:

@@ -35,7 +35,10 @@ class DnsSettings(Section):
     servers: NameServers = Field(
         default=(), description="Name servers, in this order; they must be recursive resolvers. Port 53 unless given."
     )
-    timeout: Wait = Field(default=2.0, description="Wait for one server's answer, in seconds; then the next is asked.")
+    timeout: Wait = Field(
+        default=2.0,
+        description="Wait for one server's answer, in seconds; then the next is asked. Up to a quarter of it is left out by chance.",
+    )
     lifetime: Wait = Field(
         default=5.0, description="Wait for the answer to one query, all attempts together, in seconds."
     )
