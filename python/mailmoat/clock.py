@@ -1,4 +1,4 @@
-"""The only reader of clocks and maker of random numbers, so that tests can hold both still.
+"""The only place that reads clocks and makes random numbers, so that tests can control both.
 
 Time is monotonic seconds for durations and milliseconds since the epoch for what outlives the process.
 """
@@ -14,20 +14,20 @@ monotonic = time.monotonic
 
 
 def monotonic_ms() -> int:
-    """The same clock in whole milliseconds, rounded down: a deadline compared with it is never early."""
+    """Return the same clock in whole milliseconds, rounded down: a deadline compared with it is never early."""
     return time.monotonic_ns() // 1_000_000
 
 
 def wall_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def rfc5322_date(ms: int) -> str:
-    """`ms` since the epoch as a date with a numeric zone (RFC 5322 3.3)."""
+    """Return `ms` since the epoch as a date with a numeric zone (RFC 5322 3.3)."""
     return formatdate(ms / 1000, localtime=True)
 
 
 def random_below(bound: int) -> int:
-    """A random integer in `[0, bound)`: for spreading load, never for secrets."""
+    """Return a random integer in `[0, bound)`: for spreading load, never for secrets."""
     return random.randrange(bound)  # noqa: S311 - no secret depends on it

@@ -1,7 +1,7 @@
 """The exceptions of mailmoat.
 
-A peer's fault is a value and a policy's refusal a verdict; these are for what is wrong on our own side. Their text is for the
-operator and never reaches the wire.
+A fault of a peer is a value, and a refusal of the policy a verdict; these are for faults on our side. Their text is for the
+administrator and is never sent to a client.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Files and directories that a crash leaves whole: replaced in one step, made with their entry on disk.
+"""Files and directories that are complete after a crash: replaced in one step, created with their entry on disk.
 
 Whoever reads the target of `replace` or `replacing` finds the old content or the new one, at any moment. After a loss of power this
-holds for `replacing` alone, and when its block has ended the new content is there to stay. The new file has a name that nobody can
-have put a link under, and mode 0600. Blocks on the disk. Raises OSError: then the target is as it was, and the new file is gone.
+holds for `replacing` alone, and when its block has ended the new content is there to stay. The new file has an unpredictable name,
+so that no link can wait there, and mode 0600. Blocks on the disk. Raises OSError: then the target is as it was, and the new file is gone.
 """
 
 from __future__ import annotations

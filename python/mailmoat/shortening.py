@@ -1,4 +1,4 @@
-"""Fields of a log line made short: texts and lists keep their beginning and their end, and what is left out is counted.
+"""Shorten the fields of a log line: texts and lists keep their beginning and end, and the omitted part is counted.
 
 Pure; the values are those that `msgspec.to_builtins` gives.
 """
@@ -13,7 +13,7 @@ LEFT_OUT: Final = "left_out"
 
 
 def shortened(fields: dict[str, Any], values: int, characters: int) -> dict[str, Any]:
-    """The fields with at most so many values in a list and, roughly, characters in a text."""
+    """Return the fields, with lists limited to that many values and texts to roughly that many characters."""
     left_out: Counter[str] = Counter()
     short = {key: _short(key, value, values, characters, left_out) for key, value in fields.items() if key != LEFT_OUT}
     before = fields.get(LEFT_OUT, {})
@@ -40,5 +40,5 @@ def _short(name: str, value: object, values: int, characters: int, left_out: Cou
 
 
 def _key(name: str, key: object) -> str:
-    """The name that counts for an entry: its key in an object, its list's name in a list."""
+    """Return the name that counts for an entry: its key in an object, its list's name in a list."""
     return key if isinstance(key, str) else name

@@ -73,7 +73,7 @@ def test_help_imports_nothing_heavy():
 def test_check_config():
     result = run("check-config", RELAY__LOCAL_DOMAINS="a.test", TARPIT__TIME="31")
     assert result.stdout.splitlines() == [
-        "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to hold",
+        "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to delay",
         "warning: tarpit.time is 31 s: above 30 s legitimate senders with a mistyped recipient wait long, too",
         "warning: delivery.next_hop is not set: accepted messages stay in the spool until they expire",
         "The settings can be used; 3 warnings.",
@@ -308,7 +308,7 @@ def test_recipients_check_without_a_directory():
 
 
 def test_recipients_check_says_why_a_way_to_another_server_is_nobody(recipients):
-    why = "absent (@b.test on line 2 does not stand for it: it could lead to another server)"
+    why = "absent (@b.test on line 2 does not cover it: another server may read it as a route)"
     assert run("recipients", "check", "x%y.test@b.test", status=1).stdout == f"x%y.test@b.test: {why}\n"
     result = run("recipients", "check", "x!y@a.test", status=1, RECIPIENTS__FILE="")
     assert result.stdout.startswith("x!y@a.test: absent (it could lead to another server")

@@ -312,7 +312,7 @@ def test_no_answer_is_not_no_record(monkeypatch):
     assert "no MX records" not in done.output
     assert "find nothing" not in done.output
     asked = CliRunner().invoke(application(), ["spf", "wizard", "example.test"], input="\n" * 6)
-    assert asked.output.count("not known, DNS did not answer") == 3
+    assert asked.output.count("unknown, the DNS did not answer") == 3
     assert ": none\n" not in asked.output
     told = json.loads(CliRunner().invoke(application(), ["spf", "wizard", "example.test", "--json"]).output)
     assert (told["addresses"], told["mx"], told["present"]) == (None, None, None)

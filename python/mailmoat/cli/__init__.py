@@ -1,6 +1,6 @@
 """The command line: one file a command group. Nothing heavy is imported before a command runs, so that `--help` answers at once.
 
-Status 0: fine. 1: what was asked about is wrong or failed. 2: the command line is wrong.
+Status 0: fine. 1: the checked thing is wrong, or the command failed. 2: the command line is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`mailmoat check-config`: every mistake in the settings with its fix, and what is right but wants a second look.
+"""`mailmoat check-config`: every mistake in the settings with its fix, and warnings about what is valid but unwise.
 
-What the server would not start with is a mistake as well: a broken recipient file, an account that does not exist, a spool that
-cannot be made.
+What prevents a start is a mistake as well: a broken recipient file, an account that does not exist, a spool directory that
+cannot be created.
 """
 
 from __future__ import annotations

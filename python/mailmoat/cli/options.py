@@ -1,4 +1,4 @@
-"""What the commands have in common: `--config`, `--json`, and ending with status 1 where something asked about is wrong.
+"""What the commands have in common: `--config`, `--json`, and exit status 1 for a failure.
 
 Imports nothing heavy: `mailmoat --help` answers at once.
 """
@@ -21,7 +21,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Settings file (TOML). Default: what MAILMOAT_CONFIG names, else /etc/mailmoat/mailmoat.toml if it is there.",
+        help="Settings file (TOML). Default: MAILMOAT_CONFIG, else /etc/mailmoat/mailmoat.toml if it exists.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -34,24 +34,24 @@ def fail(text: str) -> NoReturn:
 
 
 def plain(error: OSError) -> str:
-    """What went wrong, without numbers."""
+    """Return what went wrong, without numbers."""
     return (error.strerror or str(error)).partition(" (os error ")[0]
 
 
 def print_json(document: object) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def complain(error: ConfigError) -> NoReturn:
-    """All mistakes, one a line, and status 1."""
+    """Print all mistakes, one per line, and end with status 1."""
     for mistake in error.mistakes:
         typer.echo(f"mistake: {mistake}", err=True)
     fail(f"{len(error.mistakes)} {'mistake' if len(error.mistakes) == 1 else 'mistakes'} in the settings")
 
 
 def span(ms: int) -> str:
-    """Milliseconds as the two largest units."""
+    """Return milliseconds as the two largest units."""
     seconds = max(ms, 0) // 1000
     for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
         if seconds >= length:
@@ -60,7 +60,7 @@ def span(ms: int) -> str:
 
 
 def settings_in_force(config: Path | None) -> Settings:
-    """The settings, or all mistakes in them and status 1."""
+    """Return the settings, or print all mistakes in them and end with status 1."""
     from mailmoat.errors import ConfigError
     from mailmoat.settings import load
 

@@ -40,7 +40,7 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
         fail(f"the spool {spool_dir} cannot be read: {plain(error)}")
     for tag, messages_there in newer:
         many = "messages" if messages_there is None else f"{messages_there} messages"
-        typer.echo(f"partition {tag}: {many} of a later version of mailmoat, which alone can read them", err=True)
+        typer.echo(f"partition {tag}: {many} of a later version of mailmoat; only that version can read them", err=True)
     if as_json:
         print_json([_document(message) for message in messages])
         return

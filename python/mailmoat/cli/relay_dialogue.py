@@ -1,4 +1,4 @@
-"""The dialogues of `relay-test`: one connection a probe, many side by side; never DATA, never another host than the given.
+"""The dialogues of `relay-test`: one connection per probe, several in parallel; never DATA, never another host.
 
 Greeting, EHLO, RSET, MAIL, RCPT, QUIT. What the server or the network does wrong is an outcome's `trouble`; only `meet`, which
 makes the first connection, raises: ConnectionError with a plain sentence.
@@ -80,7 +80,7 @@ class _Dialogue:
         raise ValueError("the reply has no end")
 
     async def hello(self) -> list[str]:
-        """Greeting and EHLO, or HELO; the lines of the reply to it. ConnectionError when the server wants none of it."""
+        """Read the greeting and send EHLO, or HELO; return the lines of the reply. ConnectionError if the server refuses."""
         greeting, _ = await self.reply()
         if greeting.code != 220:  # noqa: PLR2004 - the only greeting that lets us go on (RFC 5321 4.3.2)
             raise ConnectionError(f"it greets with {greeting}")

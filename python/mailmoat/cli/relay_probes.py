@@ -2,8 +2,8 @@ r"""What `relay-test` tries and how it judges the answers: values only, no socke
 
 The first seven are the relay tests of KB 304897; then come the historical ways around a relay rule. Two expectations:
 
-* REFUSED: the recipient's domain is remote, so any 2yz makes the server an open relay.
-* LOCAL: the recipient is local however it looks (`%`, `!`, quotes and encapsulation mean nothing, RFC 5321 2.3.11). A 5yz is
+* REFUSED: the recipient's domain is remote, so any 2xx makes the server an open relay.
+* LOCAL: the recipient is local however it looks (`%`, `!`, quotes and encapsulation mean nothing, RFC 5321 2.3.11). A 5xx is
   right. A 250 proves nothing: the server may report the recipient later, or it or the one behind it may send the message on. It is
   a failure when its reply shows the address rewritten to the remote domain, or when plain unknown recipients are refused there.
 """
@@ -144,7 +144,7 @@ def _documented(g: Ground) -> Iterator[_Row]:
 
 
 def _foreign_senders(g: Ground) -> Iterator[_Row]:
-    """Senders that a careless rule trusts; the recipient is plainly remote."""
+    """Yield senders that a careless rule trusts; the recipient is plainly remote."""
     senders = {
         "bare IP as sender domain": f"<localuser@{g.ip}>",
         "localhost as sender domain": "<localuser@localhost>",
@@ -161,7 +161,7 @@ def _foreign_senders(g: Ground) -> Iterator[_Row]:
 
 
 def _remote_recipients(g: Ground) -> Iterator[_Row]:
-    """Remote recipients in spellings that have slipped past domain tables."""
+    """Yield remote recipients in spellings that have passed domain tables."""
     recipients = {
         "no angle brackets": f"someone@{g.remote}",
         "space after the colon": f" <someone@{g.remote}>",
@@ -186,7 +186,7 @@ def _remote_recipients(g: Ground) -> Iterator[_Row]:
 
 
 def _local_recipients(g: Ground) -> Iterator[_Row]:
-    """Local recipients whose local part hides a remote address."""
+    """Yield local recipients whose local part hides a remote address."""
     percent, quoted = f"someone%{g.remote}", f'"someone@{g.remote}"'
     encapsulated = f"IMCEASMTP-someone+40{g.remote.replace('.', '+2E')}"
     recipients = {
@@ -228,7 +228,7 @@ def _mixed(domain: str) -> str:
 
 
 def judge(outcomes: Sequence[Outcome], ground: Ground) -> list[Judged]:
-    """Judge all outcomes of a run together: what the server does with a plain unknown recipient tells what a 250 means."""
+    """Judge all outcomes of a run together: the reply to a plain unknown recipient shows what a 250 means."""
     reference = next((outcome.rcpt for outcome in outcomes if outcome.probe.expect is Expect.REFERENCE), None)
     filtering = reference is not None and reference.kind == _REFUSED and not _is_relay_refusal(reference)
     return [_judge_one(outcome, ground, filtering=filtering) for outcome in outcomes]
@@ -247,7 +247,7 @@ def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
 
 def _judge_refused(reply: Reply, *, at_rcpt: bool) -> tuple[Result, str]:
     if "starttls" in reply.text.lower():
-        return Result.INCONCLUSIVE, "it wants TLS first, which this test does not speak"
+        return Result.INCONCLUSIVE, "it requires TLS, which this test does not support"
     if reply.kind == _REFUSED:
         return Result.PASS, "" if at_rcpt else "the sender is refused"
     if reply.kind == _REFUSED_FOR_NOW and at_rcpt:
@@ -280,7 +280,7 @@ def _is_relay_refusal(reply: Reply) -> bool:
 
 
 def _shows(probe: Probe, reply: Reply, domain: str) -> bool:
-    """Whether the reply names someone@domain as an address of its own, apart from echoing what was sent."""
+    """Return whether the reply names someone@domain as an address of its own, apart from echoing what was sent."""
     sent = probe.recipient.strip(" <>")
     text = reply.text.lower().replace(sent.lower(), "")
     return re.search(rf'(?<!["\w])someone@{re.escape(domain)}(?![\w"@\\-]|\.\w)', text) is not None

@@ -1,8 +1,8 @@
 """`mailmoat relay-test HOST[:PORT]`: find out whether that server is an open relay.
 
 Runs the seven tests of KB 304897 and their historical variants against any server, from outside and unauthenticated, and prints
-what each found. It never sends a message (no DATA) and talks to no host but the one given. Exit 0: all pass; 1: one failed or could not
-be completed; 2: wrong usage, or the server does not talk to us.
+what each found. It never sends a message (no DATA) and connects only to the given host. Exit 0: all pass; 1: one failed or could not
+be completed; 2: wrong usage, or no connection.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _run(server: Server, ground: Ground, timeout: float, screen: Console) -> lis
 
 
 def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Judged]) -> dict[str, object]:
-    """Everything that is printed, as a document."""
+    """Return the results as a document."""
     return {
         "server": {"host": server.host, "port": server.port, "greeting": server.greeting},
         "local_domain": ground.local,
@@ -129,7 +129,7 @@ def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Ju
 
 
 def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[Judged], seconds: float) -> None:
-    """A probe is three lines, none of them cut or folded: a terminal wraps what is too wide, and a script finds a line whole."""
+    """Print three lines for each probe, none of them cut or folded, so that a script finds whole lines."""
     console = Console()
 
     def say(*parts: str | tuple[str, str]) -> None:

@@ -1,7 +1,7 @@
 """`mailmoat senderid`: its settings, shown and set, and checks by hand (Exchange: Get-, Set-SenderIdConfig, Test-SenderId).
 
-`set` writes the settings file and tells the running server; `test` asks the name servers of the settings, as the server does,
-and knows nothing of bypasses and actions: it says what is so, not what would follow.
+`set` writes the settings file and reloads the running server; `test` queries the name servers of the settings, as the server does,
+without bypasses and actions: it prints the status, not what would follow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ app = typer.Typer(help="Sender ID and SPF: settings, and checks by hand.", no_ar
 
 @app.callback()
 def group() -> None:
-    """Sender ID and SPF: settings, and checks by hand."""
+    """Manage Sender ID and SPF: settings, and checks by hand."""
 
 
 @app.command("get")
@@ -53,7 +53,7 @@ def set_(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Such as Reject; a list has commas.")],
     config: ConfigOption = None,
 ) -> None:
-    """Write one setting into the settings file, keeping its comments, and tell the running server."""
+    """Write one setting into the settings file, keep its comments, and reload the running server."""
     from mailmoat.errors import ConfigError
     from mailmoat.settings import settings_file, warnings, write_setting
 
@@ -84,16 +84,18 @@ def check(
     *,
     ip: Annotated[str, typer.Option("--ip", metavar="ADDRESS", help="The address the message comes from.")],
     pra_domain: Annotated[
-        str, typer.Option("--pra-domain", metavar="DOMAIN", help="The purported responsible address's domain.")
+        str, typer.Option("--pra-domain", metavar="DOMAIN", help="Domain of the purported responsible address.")
     ] = "",
     message: Annotated[
         Path | None,
-        typer.Option("--message", metavar="FILE", help="Check a whole message: its header, MAIL FROM and HELO."),
+        typer.Option(
+            "--message", metavar="FILE", help="Check a complete message: its header section, MAIL FROM and HELO."
+        ),
     ] = None,
-    helo: Annotated[str, typer.Option("--helo", metavar="NAME", help="The name the client said hello with.")] = "",
+    helo: Annotated[str, typer.Option("--helo", metavar="NAME", help="The name the client gave in HELO or EHLO.")] = "",
     mail_from: Annotated[
         str,
-        typer.Option("--mail-from", metavar="ADDRESS", help="With --message: its reverse-path. Default: the null one."),
+        typer.Option("--mail-from", metavar="ADDRESS", help="With --message: its sender. Default: the null sender <>."),
     ] = "",
     config: ConfigOption = None,
     trace: Annotated[
@@ -119,7 +121,7 @@ def check(
 
 
 async def _ask(settings: Settings, identities: Sequence[Identity], source: str, helo: str, *, trace: bool) -> Checked:
-    """Each identity's result and, with `trace`, the way to it; all on one message's budget."""
+    """Return each identity's result and, with `trace`, the way to it; all on one message's budget."""
     from mailmoat.mailauth.results import CheckRequest, Result
     from mailmoat.mailauth.senderid.identities import Finding, known
     from mailmoat.mailauth.spf.checker import Checker
@@ -233,7 +235,7 @@ def _tell(spool_dir: Path) -> str:
         return f"No server was found running on {spool_dir}: send SIGHUP to one that is."
     outcome = tell(spool_dir, pid, RELOAD_TIME)
     if outcome is None:
-        return f"The running server (pid {pid}) was told to read its settings again; its log says whether it did."
+        return f"The running server (pid {pid}) was asked to read its settings again; its log says whether it did."
     if outcome.refused:
         return f"The running server (pid {pid}) refused to read its settings again: {'; '.join(outcome.refused)}"
     return f"The running server (pid {pid}) has read its settings again."

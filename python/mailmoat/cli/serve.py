@@ -10,7 +10,7 @@ import typer
 from mailmoat.cli.options import ConfigOption, complain, fail
 
 DemoOption = Annotated[
-    bool, typer.Option("--demo", help="Try it out: sample settings and recipients, everything kept below ./var.")
+    bool, typer.Option("--demo", help="Try it out with sample settings and recipients; all files are in ./var.")
 ]
 CheckOption = Annotated[bool, typer.Option("--check", help="Check the settings and end without starting.")]
 

@@ -1,7 +1,7 @@
 """`mailmoat spf wizard DOMAIN`: find out what sends a domain's mail and print the records to publish.
 
-Asks step by step what no option answers; with `--no-input` or `--json` it asks nothing and takes what the DNS and the present
-record say. Publishes nothing. Status 0, warnings or not; 1: something could not be looked up; 2: the command line is wrong.
+Asks for everything that no option answers; with `--no-input` or `--json` it asks nothing and uses the DNS and the existing
+record. Publishes nothing. Status 0, warnings or not; 1: something could not be looked up; 2: the command line is wrong.
 """
 
 from __future__ import annotations
@@ -37,28 +37,33 @@ def _group() -> None:
 @app.command("wizard")
 def wizard(  # noqa: PLR0917 - typer calls it, by name
     domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="The domain in whose name mail is sent.")],
-    mx: Annotated[bool | None, typer.Option("--mx/--no-mx", help="The hosts that receive its mail send, too.")] = None,
-    a: Annotated[bool | None, typer.Option("--a/--no-a", help="The host with the domain's own name sends.")] = None,
-    network: Annotated[
-        list[str] | None, typer.Option(metavar="NETWORK", help="An address or network that sends; may be repeated.")
+    mx: Annotated[bool | None, typer.Option("--mx/--no-mx", help="The hosts in its MX records send mail, too.")] = None,
+    a: Annotated[
+        bool | None, typer.Option("--a/--no-a", help="The host with the name of the domain sends mail.")
     ] = None,
-    host: Annotated[list[str] | None, typer.Option(metavar="HOST", help="A host that sends; may be repeated.")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NETWORK", help="An address or network that sends mail; may be repeated."),
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="A host that sends mail; may be repeated.")
+    ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="DOMAIN", help="A domain whose senders send for this one; may be repeated."),
+        typer.Option(metavar="DOMAIN", help="A domain whose senders also send for this one; may be repeated."),
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(metavar="POLICY", help="For everybody else: -all (fail), ~all (softfail) or ?all (neutral)."),
+        typer.Option(metavar="POLICY", help="For all other hosts: -all (fail), ~all (softfail) or ?all (neutral)."),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not start from the record that is there.")] = False,  # noqa: FBT002 - a flag
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not start from the existing record.")] = False,  # noqa: FBT002 - a flag
     no_input: Annotated[bool, typer.Option("--no-input", help="Ask nothing.")] = False,  # noqa: FBT002 - a flag
     config: ConfigOption = None,
     as_json: JsonOption = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Make the records to publish: which hosts send mail for the domain, and what receivers do with other mail.
 
-    An option answers its question and replaces what the present record says. Nothing is published.
+    An option answers its question and replaces the value of the existing record. Nothing is published.
     """
     from mailmoat.mailauth.publish import wizard as rules
     from mailmoat.mailauth.results import Scope
@@ -93,7 +98,7 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
 
 
 def _start(found: Published, *, fresh: bool) -> Choices:
-    """What the present record says; without one, that the MX hosts send if there are any, or if nobody knows."""
+    """Return what the present record says; without one, that the MX hosts send if there are any, or if that is unknown."""
     from mailmoat.mailauth.publish import wizard as rules
     from mailmoat.mailauth.results import Scope
 
@@ -127,7 +132,7 @@ def _ask(start: Choices, given: dict[str, Any], domain: str) -> Choices:
     if "policy" not in given:
         for text, meaning in rules.POLICIES.items():
             typer.echo(f"  {text}  {meaning}")
-        answers["policy"] = _prompt("What is said of everybody else?", start.policy, rules.policy)
+        answers["policy"] = _prompt("What do receivers do with mail from all other hosts?", start.policy, rules.policy)
     return replace(start, **answers)
 
 
@@ -189,15 +194,15 @@ async def _reach(dns: DnsSettings, domain: str, records: dict[Any, str]) -> dict
 
 
 def _show_published(found: Published) -> None:
-    typer.echo(f"{found.domain}: {'does not exist' if found.missing else 'what there is now'}")
+    typer.echo(f"{found.domain}: {'does not exist' if found.missing else 'present state'}")
     for label, values in (("addresses", found.addresses), ("MX", found.mx), ("records", found.records)):
-        typer.echo(f"  {label}: {'not known, DNS did not answer' if values is None else ', '.join(values) or 'none'}")
+        typer.echo(f"  {label}: {'unknown, the DNS did not answer' if values is None else ', '.join(values) or 'none'}")
 
 
 def _show(domain: str, reaches: dict[str, Reach], warnings: list[str]) -> None:
     from mailmoat.mailauth.publish import wizard as rules
 
-    typer.echo("\nPublish in place of what is there now:\n")
+    typer.echo("\nPublish instead of the present records:\n")
     for record, reach in reaches.items():
         typer.echo(rules.zone_line(domain, record))
         typer.echo(f"  ; {record.partition(' ')[0]}, at most {reach.lookups} lookups\n")

@@ -1,7 +1,7 @@
-"""`mailmoat status` and `mailmoat reload`: how the server on this spool directory is, and have it read its settings again.
+"""`mailmoat status` and `mailmoat reload`: the state of the server on this spool directory, and a reload of its settings.
 
-The server is found by its lock on the spool directory (server/instance.py). Its health is asked for at its admin address, as a
-monitor would; without one it is not known. Both want to be run as root or as the server's account: the spool is for nobody else.
+The server is found by its lock on the spool directory (supervisor/instance.py). Its health is requested from its admin address, as a
+monitor does; without one it is not known. Both must run as root or as the server's account, because the spool is only for them.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
 
 def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
-    """Make the server read its settings again: exit 0 if it took them, 1 if it refused them or if no server runs."""
+    """Make the server read its settings again: exit 0 if it accepted them, 1 if it refused them or if no server runs."""
     spool_dir = settings_in_force(config).spool_dir
     pid = find(spool_dir)
     if not pid:
-        fail(f"no server was found running on {spool_dir}")
+        fail(f"no server runs on {spool_dir}")
     outcome = tell(spool_dir, pid, wait)
     if outcome is None:
-        fail(f"the server (pid {pid}) did not say within {wait:g} s whether it took its settings: look into its log")
+        fail(f"the server (pid {pid}) did not say within {wait:g} s whether it accepted its settings: see its log")
     for reason in outcome.refused:
         typer.echo(f"refused: {reason}", err=True)
     if outcome.refused:
-        fail(f"the server (pid {pid}) goes on with the settings it had")
+        fail(f"the server (pid {pid}) continues with its previous settings")
     for key in outcome.kept:
-        typer.echo(f"warning: {key} has changed, and stays as it was until a restart", err=True)
-    typer.echo(f"The server (pid {pid}) has read its settings again and took them.")
+        typer.echo(f"warning: {key} has changed and takes effect at a restart only", err=True)
+    typer.echo(f"The server (pid {pid}) has read its settings again.")
 
 
 def find(spool_dir: Path) -> int | None:
-    """The pid of the server that runs there; None when there is none. Ends the command when that cannot be told."""
+    """Return the pid of the server that runs there; None when there is none. Ends the command if that cannot be determined."""
     from mailmoat.supervisor import instance
 
     try:
@@ -88,7 +88,9 @@ def tell(spool_dir: Path, pid: int, wait: float) -> ReloadResult | None:
     try:
         os.kill(pid, signal.SIGHUP)
     except OSError as error:
-        fail(f"the server (pid {pid}) cannot be told: {error.strerror}; run this as root or as the server's account")
+        fail(
+            f"the server (pid {pid}) cannot be signalled: {error.strerror}; run this as root or as the server's account"
+        )
     while clock.monotonic_ms() - sent <= wait * 1000:
         state = instance.state_of(spool_dir)
         if state is not None and state.reload is not None and state.reload.begun >= sent:

@@ -1,8 +1,8 @@
-"""Standard input, output and error of the commands, whatever they lead to.
+"""Standard input, output and error of the commands, wherever they are connected.
 
-A stream that the caller closed leads nowhere: else the next file opened, the spool's database perhaps, would get what is printed. What an
-ASCII stream cannot take is no failure: rich's tables escape it, and click, which prints the rest, sends UTF-8. When the reader is gone (`| head`) a command ends in silence, and when the
-disk of the output is full with one line.
+A closed stream is connected to /dev/null: otherwise the next file that is opened, perhaps the database of the spool, would get the output. Characters that an
+ASCII stream cannot encode are no failure: rich's tables escape it, and click, which prints the rest, sends UTF-8. When the reader is gone (`| head`), a command ends silently; when the
+disk of the output is full, with one line.
 """
 
 from __future__ import annotations

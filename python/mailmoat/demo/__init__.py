@@ -1,6 +1,6 @@
 """The settings and sample recipients of `mailmoat serve --demo`: a whole server below the working directory, for trying it out.
 
-Reads nothing of its own accord and writes one file, the sample recipients, which are the newcomer's to edit.
+Writes one file, the sample recipients, which can be edited.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNKNOWN = "nobody@example.test"
 
 
 def settings_file() -> Path:
-    """The packaged settings; their relative paths mean the working directory."""
+    """Return the path of the packaged settings; their relative paths are below the working directory."""
     return Path(str(files(__name__) / "mailmoat.toml"))
 
 
@@ -34,7 +34,7 @@ def lay_out(settings: Settings) -> None:
 
 
 def what_to_type(settings: Settings) -> str:
-    """What a newcomer does next, ready to paste into a second terminal."""
+    """Return the next steps for a newcomer, ready to paste into a second terminal."""
     listener = settings.listen[0]
     host, port = listener.host, listener.port
     server = f"smtplib.SMTP('{host}', {port})"

@@ -49,7 +49,7 @@ _REASONS: Final = {
     _Found.DOMAIN: "every address at {domain} is listed on line {line}",
     _Found.EXCLUDED: "excluded on line {line}",
     _Found.DAMAGED: "the compiled recipient file is damaged",
-    _Found.OTHER_ROUTE: "@{domain} on line {line} does not stand for it: it could lead to another server",
+    _Found.OTHER_ROUTE: "@{domain} on line {line} does not cover it: another server may read it as a route",
 }
 
 

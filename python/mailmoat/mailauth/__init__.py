@@ -1,1 +1,1 @@
-"""Mail authentication: whether a host may send in a name, and what is stamped of it (RFC 4406, RFC 7208, RFC 8601)."""
+"""Mail authentication: whether a host may send for a domain, and how the result is stamped (RFC 4406, RFC 7208, RFC 8601)."""

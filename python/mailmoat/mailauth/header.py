@@ -46,9 +46,9 @@ _SAYS: Final = {
 def stamps(
     findings: Sequence[Finding], *, receiver: str, source: str, hello: str, exchange: bool = False
 ) -> tuple[bytes, ...]:
-    """The fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged.
+    """Return the fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged.
 
-    Of the Received-SPF fields that of `pra` is the last: filters that know SPF alone believe the first.
+    Of the Received-SPF fields that of `pra` is the last: filters that support only SPF use the first.
     """
     fields = [authentication_results(findings, receiver)]
     by_spf = sorted(findings, key=lambda finding: finding.identity.kind is IdentityKind.PRA)
@@ -59,18 +59,18 @@ def stamps(
 
 
 def unchecked(receiver: str) -> bytes:
-    """What is stamped when nothing was checked (RFC 8601 2.2)."""
+    """Return the stamp for a message that was not checked (RFC 8601 2.2)."""
     return authentication_results((), receiver).encode("ascii", "replace")
 
 
 def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
-    """One field with a result for each finding, `none` without any."""
+    """Return one field with a result for each finding, `none` without any."""
     results = [f";\r\n\t{_result(finding)}" for finding in findings]
     return f"Authentication-Results: {_domain(receiver)}{''.join(results) or '; none'}\r\n"
 
 
 def received_spf(finding: Finding, *, receiver: str, source: str, hello: str) -> str:
-    """RFC 7208 9.1; the key `pra` holds the mailbox where that is no envelope's, and HELO has none."""
+    """Return the Received-SPF field (RFC 7208 9.1); the key `pra` holds a mailbox that is not from the envelope; HELO has none."""
     identity, result = finding.identity, finding.result
     pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", identity.kind)]
     if hello:
@@ -110,7 +110,7 @@ def _result(finding: Finding) -> str:
 
 
 def _property(identity: Identity) -> str:
-    """`header.from=user@remote.tld`; a HELO name stands without the local part that was only asked with."""
+    """Return the property, such as `header.from=user@remote.tld`; a HELO name without the local part that the check used."""
     if not identity.place or not identity.domain:
         return ""
     shown = identity.domain if identity.place == "smtp.helo" else _shown(identity)
@@ -120,7 +120,7 @@ def _property(identity: Identity) -> str:
 
 
 def _exchange(finding: Finding) -> Iterator[str]:
-    """What Exchange's own agent leaves for the servers behind it (MS-OXCMAIL 2.2.3.2.20)."""
+    """Yield what Exchange's own agent leaves for the servers behind it (MS-OXCMAIL 2.2.3.2.20)."""
     identity = finding.identity
     if identity.kind is not IdentityKind.PRA:
         return
@@ -139,7 +139,7 @@ def _domain(name: str) -> str:
 
 @lru_cache(2048)
 def _value(text: str) -> str:
-    """`dot-atom / quoted-string`."""
+    """Return the text as `dot-atom / quoted-string`."""
     return text if len(text) <= LONGEST and _DOT_ATOM.fullmatch(text) else _quoted(text)
 
 

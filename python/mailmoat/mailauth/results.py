@@ -1,4 +1,4 @@
-"""What is asked of an evaluation and what it answers: frozen values, known to everybody above."""
+"""The request and the result of an evaluation: frozen values, used by all rooms above."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Step:
 
 
 def one_line(text: str) -> str:
-    """`text` as one line of printable ASCII: anything else becomes `?`, and what is too long is cut."""
+    """Return `text` as one line of printable ASCII: anything else becomes `?`, and a text that is too long is cut."""
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE - 3]}..."
     return printable_ascii(text)

@@ -1,4 +1,4 @@
-"""IP addresses: the one place that reads their text and knows of IPv4-mapped ones, zones and networks.
+"""IP addresses: the one place that parses them and handles IPv4-mapped addresses, zones and networks.
 
 An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, RFC 4291 2.5.5.2) is always the IPv4 address in it: a host has one address,
 whichever socket it came through. A zone (`fe80::1%eth0`, RFC 4007 11) is part of an address to connect to or to listen on, and no
@@ -78,7 +78,7 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
-        """Whether this address, in text form without a port, is in one of them; what is none (a peer already gone) is in none."""
+        """Return whether this address, in text form without a port, is in one of them; what is none (a peer already gone) is in none."""
         return bool(self._networks and address) and self._contains(address)
 
     def _look(self, text: str) -> bool:

@@ -1,8 +1,8 @@
 """The PROXY protocol header, versions 1 and 2, as a value machine: octets in, one result out.
 
-A load balancer that hands a connection on says in this header who really connected. `ProxyHeader.feed` takes what was read and
-answers None (more is needed), a `ProxyResult`, or `Malformed`: then the connection is closed without a greeting, for a sender of
-garbage must not be believed about its address. How the octets are cut never changes the result. At most 2,064 octets are kept.
+A load balancer that forwards a connection names the real client in this header. `ProxyHeader.feed` takes what was read and
+answers None (more is needed), a `ProxyResult`, or `Malformed`: then the connection is closed without a greeting, because the address in a malformed header
+must not be trusted. How the octets are cut never changes the result. At most 2,064 octets are kept.
 No sockets, no clock, no policy: who may speak it (`listen_proxy_networks`) is decided elsewhere.
 Never raises. Type-length-value fields behind a version 2 address, the checksum among them, are skipped.
 
@@ -36,7 +36,7 @@ class ProxyResult:
     """A whole header: who connected, and what the client sent behind it.
 
     `source` is (address, port), an IPv4-mapped address as IPv4; None says that the header names nobody (UNKNOWN, LOCAL, Unix) and
-    the address of the connection itself stands.
+    the address of the connection itself counts.
     """
 
     source: tuple[str, int] | None

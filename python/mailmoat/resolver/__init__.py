@@ -1,4 +1,4 @@
-"""The domain name system: answers as values, kept as long as they may be, and never more asked than a message is worth."""
+"""The DNS resolver: answers as values, a cache, and limits on the queries per message."""
 
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind, NoData, NoName, Record
 from mailmoat.resolver.protocol import Budget, Resolver

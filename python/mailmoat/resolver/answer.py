@@ -1,9 +1,9 @@
-r"""What the domain name system answers, as values: nothing here asks, waits or fails.
+r"""The answers of the DNS, as values: nothing here queries, waits or fails.
 
-Every way a question can end is one of `Found`, `NoName`, `NoData` and `Failed`, so that whoever asks decides by `match` and never
+Every way a question can end is one of `Found`, `NoName`, `NoData` and `Failed`, so that callers decide by `match` and never
 by an exception. A name is text of its labels, lower case, joined by dots, without a final dot, "" for the root; an octet that is no
 printable ASCII, a dot inside a label and a backslash are written `\DDD` (RFC 1035 5.1): a label never turns into two. In a name that
-is *asked for* there are no escapes: a backslash there is an octet like any other, as text that a stranger made up must be.
+is *asked for* there are no escapes: a backslash there is an octet like any other, because the text may come from a stranger.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers, kept as long as they may be and no more of them than there is room for. Never waits, never fails.
+"""The cache of answers, limited by their TTL and by memory. Never waits, never fails.
 
 The room is octets of this process's memory, objects and tables included, as the interpreter counts them (`memory`).
 """
@@ -29,7 +29,7 @@ class Cache:
         return len(self._kept)
 
     def get(self, key: Key, now: float) -> Answer | None:
-        """What is known and still true."""
+        """Return the cached value if it is still valid."""
         found = self._kept.get(key)
         if found is None:
             return None
@@ -54,11 +54,11 @@ class Cache:
 
 
 def memory_of(answer: Answer) -> int:
-    """Octets of memory that an answer takes."""
+    """Return the octets of memory that an answer takes."""
     return memory(answer) + (memory(answer.records) if isinstance(answer, Found) else 0)
 
 
 def memory(value: object) -> int:
-    """Octets of memory that a value takes, with what is in it when it is a tuple; allocated by sixteens."""
+    """Return the octets of memory that a value takes, with what is in it when it is a tuple; allocated by sixteens."""
     size = (sys.getsizeof(value) + 15) & ~15
     return size + sum(map(memory, value)) if isinstance(value, tuple) else size

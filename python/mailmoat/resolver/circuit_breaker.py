@@ -1,7 +1,7 @@
-"""Circuit breakers: what did not answer several times in a row is left alone for a while, so that nobody waits for it in vain.
+"""Circuit breakers: what did not answer several times in a row is not queried for a while, so that no query waits in vain.
 
-They guard against waiting, so any answer, a server's failure too, closes a breaker; only a question nobody answered in time counts
-against it. Who keeps them opens one that has too many of these. When its time is over exactly one question goes through.
+They protect against waiting, so any answer, also the failure of a server, closes a breaker; only a query without an answer in time counts
+against it. The owner opens a breaker with too many of these. When its time is over, exactly one query is sent.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class CircuitBreakers:
         return len(self._breakers)
 
     def refuses(self, name: str) -> bool:
-        """Whether a question would be held back."""
+        """Return whether a question would be held back."""
         breaker = self._breakers.get(name)
         return breaker is not None and (breaker.probing or clock.monotonic() < breaker.opens_at)
 
     def asked(self, name: str) -> None:
-        """A question goes through."""
+        """Count a query that is sent."""
         breaker = self._breakers.get(name)
         if breaker is not None and breaker.opens_at:
             breaker.probing = True
 
     def answered(self, name: str) -> None:
-        """An answer came."""
+        """Record an answer."""
         breaker = self._breakers.pop(name, None)
         if breaker is not None and breaker.opens_at:
             self.open -= 1
@@ -60,7 +60,7 @@ class CircuitBreakers:
         self.open = 0
 
     def unanswered(self, name: str) -> bool:
-        """No answer came in time; whether that was once too often."""
+        """Record a timeout; return whether it was one too many."""
         breaker = self._breakers.setdefault(name, _CircuitBreaker())
         self._breakers.move_to_end(name)
         breaker.failures += 1
@@ -77,7 +77,7 @@ class CircuitBreakers:
             breaker.probing = False
 
     def abandoned(self, name: str) -> None:
-        """The question that went through was given up before there was an answer."""
+        """Record that the query was given up before an answer."""
         breaker = self._breakers.get(name)
         if breaker is not None:
             breaker.probing = False

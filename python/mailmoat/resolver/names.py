@@ -1,4 +1,4 @@
-"""Domain names that are asked for, and where one zone probably ends and another begins.
+"""Domain names in queries, and where a zone probably begins.
 
 A name is taken as it is: dots part its labels, every other character is its UTF-8 octets, a backslash one of them. Pure; what is no
 name is None.
@@ -17,13 +17,13 @@ _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def normal(name: str) -> str:
-    """The name in the one form questions are compared in: ASCII letters lower case (RFC 4343), without the final dot."""
+    """Return the name in the form in which questions are compared: ASCII letters lower case (RFC 4343), without the final dot."""
     name = name.removesuffix(".")
     return name.lower() if name.isascii() else name.translate(_LOWER)
 
 
 def labels(name: str) -> tuple[bytes, ...] | None:
-    """The labels of a normal name; None when it is none."""
+    """Return the labels of a normal name; None when it is none."""
     try:
         found = tuple(name.encode().split(b".")) if name else ()
     except UnicodeEncodeError:
@@ -35,7 +35,7 @@ def labels(name: str) -> tuple[bytes, ...] | None:
 
 
 def zone(name: str) -> str:
-    """What is probably one organisation's part of the name space: its questions are counted together.
+    """Return the part of the name space that probably belongs to one organisation: its queries are counted together.
 
     The last two labels; three where the top level is a country's (two letters) and the label before it has at most three
     (`example.co.uk`). Of reverse names the part that stands for a /16 or, in IPv6, a /32. A guess that nobody must rely on: neighbours

@@ -1,4 +1,4 @@
-"""Whom questions are put to, and what one message may spend on them.
+"""The interface of resolvers, and the budget of a message.
 
 `Resolver` is kept by `DnsResolver` and by the tests' fake one, and one kit of tests holds both to it.
 """
@@ -42,11 +42,11 @@ class Resolver(Protocol):
     """Answers questions. Equal questions asked at the same time cost one; too many at a time wait for each other."""
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
-        """The answer where it is known at once, a refusal to ask included; None: `query` has to be awaited."""
+        """Return the answer if it is known, including a refusal to query; None: await `query`."""
         ...
 
     async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
-        """The answer. Raises nothing but CancelledError, which costs other askers nothing. A known answer takes nothing off `budget`."""
+        """Return the answer. Raises only CancelledError, which does not affect other callers. A cached answer is not charged to `budget`."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The name servers: which is asked first, how often, and whether there are any.
+"""The name servers: their order, the attempts, and whether there are any.
 
 A server that did not answer is asked last for a while; then one question finds out whether it is back. Nothing here raises but
 CancelledError.
@@ -46,7 +46,7 @@ class Servers:
         self._servers = [_Known(address) for address in (self._system.servers if self._system else settings.servers)]
 
     def changed(self) -> bool:
-        """Whether they are others from now on, because the system's are. Questions on their way end with those they were put to."""
+        """Return whether the servers have changed because the system's have. Running queries end with the servers they were sent to."""
         if self._system is None or not self._system.changed():
             return False
         known = {server.address: server for server in self._servers}
@@ -54,7 +54,7 @@ class Servers:
         return True
 
     async def ask(self, labels: tuple[bytes, ...], kind: str) -> Answer:
-        """The answer. A server that fails is followed by the next; one that is silent is asked again."""
+        """Return the answer. After a server that fails, the next is asked; a silent one is asked again."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._lifetime
         failure = UNANSWERED

@@ -1,4 +1,4 @@
-"""Questions on their way: equal ones asked at the same time are one, nobody's leaving costs another the answer, and all get a share.
+"""The running queries: equal ones at the same time are one query, a cancelled caller does not affect the others, and all clients get a share.
 
 There is room for so many questions at a time, and no client and no zone takes more of it than it leaves free: one that has no question
 on its way yet finds room, though hundreds of others fill what they can. A question that finds none waits in line.
@@ -64,7 +64,7 @@ class SingleFlight:
         return len(self._in_flight)
 
     async def answer(self, key: Key, client: str, seconds: float) -> Answer:
-        """The answer to a question of this client's, which is asked unless it is already; Failed(BUDGET) after so many seconds."""
+        """Return the answer to a question of this client, and query unless a query is running; Failed(BUDGET) after so many seconds."""
         flight = self._in_flight.get(key)
         if flight is None:
             flight = self._in_flight[key] = _InFlight(key, client)

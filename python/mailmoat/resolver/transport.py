@@ -1,6 +1,6 @@
 """One query put to one server: over UDP, and over TCP when the answer does not fit (RFC 1035 4.2, RFC 7766).
 
-Each UDP query has a socket of its own, so that who wants to forge an answer has to guess the port as well as the id (RFC 5452);
+Each UDP query has a socket of its own, so that a forger of answers has to guess the port as well as the ID (RFC 5452);
 it is connected, so that a closed port is known at once. Raises TimeoutError, OSError and EOFError.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def ask(server: Endpoint, query: wire.Query, seconds: float) -> bytes:
-    """The server's answer, whole, within `seconds` or not at all."""
+    """Return the server's answer, whole, within `seconds` or not at all."""
     deadline = asyncio.get_running_loop().time() + seconds
     octets = await _over_udp(server, query, deadline)
     if not wire.truncated(octets):

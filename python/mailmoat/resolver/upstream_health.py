@@ -1,8 +1,8 @@
-"""Whether any name server answers at all: the breaker over all zones.
+"""Whether any name server answers: the circuit breaker over all zones.
 
-Questions in a row that nobody answered may only mean that somebody sends mail from dead zones, and must not cost everybody else the
-domain name system. So they raise a suspicion, and a question that every server answers from what it has (the root's SOA) settles it.
-While there is no answer nothing is asked but that, once in a while.
+Unanswered queries in a row may only mean that a client sends mail from dead zones, which must not stop all other
+queries. So they raise a suspicion, and a query that every server answers from its cache (the root's SOA) decides.
+Without an answer only this query is sent, once in a while.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class UpstreamHealth:
         self._check: asyncio.Task[None] | None = None
 
     def refuses(self) -> bool:
-        """Whether a question would be in vain; finds out anew when it is time."""
+        """Return whether a query would be useless; tests the servers again when it is time."""
         if self._next_check is None:
             return False
         if clock.monotonic() >= self._next_check:
@@ -40,20 +40,20 @@ class UpstreamHealth:
         return True
 
     def answered(self) -> None:
-        """Some server answered some question."""
+        """Record an answer of any server."""
         self._unanswered = 0
         if self._next_check is not None:
             self._next_check = None
             self._notify(False)
 
     def renew(self) -> None:
-        """The servers are others: nothing is known of them."""
+        """Forget the state, because the servers have changed."""
         if self._check:
             self._check.cancel()
         self.answered()
 
     def unanswered(self) -> None:
-        """No server answered a question."""
+        """Record a query that no server answered."""
         self._unanswered += 1
         if self._unanswered >= self._limit and self._next_check is None:
             self._find_out()

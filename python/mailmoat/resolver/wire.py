@@ -1,6 +1,6 @@
 """Questions to octets and octets to answers (RFC 1035 4, RFC 6891). Pure and total: any octets give an answer.
 
-Writing a query is a few fields and done here; what came back is read by `rust/machine/dns.rs`.
+Queries are written here; answers are parsed by `rust/machine/dns.rs`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Query:
     """The question section."""
 
     def answered_by(self, octets: bytes) -> bool:
-        """Whether it is an answer to this query: anything else that comes is passed over, as it may be forged."""
+        """Return whether it is an answer to this query: anything else that comes is passed over, as it may be forged."""
         if len(octets) < _HEADER.size or octets[:2] != self.octets[:2]:
             return False
         _, flags, questions, *_ = _HEADER.unpack_from(octets)
@@ -52,19 +52,19 @@ class Query:
 
 
 def query(labels: tuple[bytes, ...], kind: str) -> Query:
-    """A query with an id nobody can guess, for labels in lower case."""
+    """Return a query with an id nobody can guess, for labels in lower case."""
     asked = b"".join(bytes((len(label),)) + label for label in labels)
     asked += struct.pack("!BHH", 0, TYPES[kind], _CLASS_IN)
     return Query(_HEADER.pack(secrets.randbelow(1 << 16), _ASKS, 1, 0, 0, 1) + asked + _OPT, asked)
 
 
 def truncated(octets: bytes) -> bool:
-    """Whether the whole answer has to be fetched over TCP."""
+    """Return whether the whole answer has to be fetched over TCP."""
     return bool(octets[2] & (_TRUNCATED >> 8))
 
 
 def read(octets: bytes) -> Answer:
-    """The answer of a server; where that is no answer Failed, for SERVFAIL or BOGUS."""
+    """Return the answer of a server, or Failed for SERVFAIL or BOGUS."""
     kind, ttl, records = _native.read_answer(octets)
     match kind:
         case AnswerKind.FOUND:

@@ -1,7 +1,7 @@
-"""Which names are left alone for a while because nobody answers for them: each by itself, and whole zones.
+"""Which names are not queried for a while because their servers do not answer: single names and whole zones.
 
-Where a zone begins is a guess (`names.zone`), and a dead name must cost its neighbours nothing: those of `uk.com` and `tokyo.jp` have
-nothing in common. So questions in a row that nobody answered only raise a suspicion against the zone, and its SOA settles it: a zone
+Where a zone begins is a guess (`names.zone`), and a dead name must not affect its neighbours: those of `uk.com` and `tokyo.jp` have
+nothing in common. So unanswered queries in a row only raise a suspicion against the zone, and a query for its SOA decides: a zone
 that answers for itself is not dead, whatever is below it.
 """
 
@@ -37,27 +37,27 @@ class Zones:
         return len(self._names) + len(self._zones)
 
     def refuses(self, name: str) -> bool:
-        """Whether a question for the name is not to be asked."""
+        """Return whether a question for the name is not to be asked."""
         return self._names.refuses(name) or self._zones.refuses(names.zone(name))
 
     def asked(self, name: str) -> None:
-        """A question for it goes through."""
+        """Count a query for it that is sent."""
         self._names.asked(name)
         self._zones.asked(names.zone(name))
 
     def abandoned(self, name: str) -> None:
-        """And was given up."""
+        """Record that the query was given up."""
         self._names.abandoned(name)
         self._zones.abandoned(names.zone(name))
 
     def answered(self, name: str) -> None:
-        """An answer came."""
+        """Record an answer."""
         self._names.answered(name)
         self._zones.answered(names.zone(name))
         self._notify(self._names.open + self._zones.open)
 
     def unanswered(self, name: str) -> None:
-        """No answer came in time."""
+        """Record a timeout."""
         zone = names.zone(name)
         if self._names.unanswered(name):
             self._names.trip(name)

@@ -1,7 +1,7 @@
 """The typed settings tree; the only reader of files and environment.
 
-`load` gives the tree in force or raises `ConfigError` with every mistake; `warnings` says what in it wants a second look;
-`entries` and `reference` list what can be set. Everything else in the program is handed a `Settings` and reads nothing.
+`load` gives the tree in force or raises `ConfigError` with every mistake; `warnings` lists what is valid but unwise;
+`entries` and `reference` list all settings. Everything else in the program gets a `Settings` and reads nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Writes one setting into the settings file and leaves everything else in it as it was: comments, order, blank lines.
+"""Writes one setting into the settings file and keeps everything else: comments, order, blank lines.
 
-The file with its new value is read as the server would read it before it takes the old one's place, so a mistake changes nothing.
-It does so by a rename after `fsync`: whoever reads, at whatever moment and after whatever crash, reads the old file or the new one,
+The file with its new value is checked as the server does before it replaces the old one, so a mistake changes nothing.
+It is replaced by a rename after `fsync`: at any moment, and after any crash, there is the old file or the new one,
 with the same owner and mode. Raises ConfigError for a mistake and OSError when the file cannot be
 read or written.
 """
@@ -65,7 +65,7 @@ def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
 
 
 def _toml(key: str, written: str) -> object:
-    """The value in the form TOML has for it, where it has one; what cannot be read stays text for `load` to complain of."""
+    """Return the value as a TOML value if it can be read as one; otherwise it stays text, which `load` refuses."""
     default = entries()[key].value(Settings())
     if isinstance(default, bool):
         with suppress(ValueError):
@@ -91,7 +91,7 @@ def _replace(file: Path, place: Path, text: str, environment: Mapping[str, str] 
 
 
 def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Settings:
-    """The settings, every mention of the new file being of the one it will be; relative paths count from where that is written."""
+    """Return the settings of the new file under the name of the file that it replaces; relative paths are below its directory."""
     try:
         settings = load(new, environment, base=file.absolute().parent)
     except ConfigError as error:

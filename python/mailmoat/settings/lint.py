@@ -30,7 +30,7 @@ def warnings(settings: Settings) -> list[str]:
 
 def _environment(settings: Settings) -> Iterator[str]:
     for name in settings.ignored:
-        yield f"{name} is ignored: it looks like a variable of a container platform, and is no setting"
+        yield f"{name} is ignored: it looks like a variable of a container platform, and is not a setting"
 
 
 def _hostname(settings: Settings) -> Iterator[str]:
@@ -38,36 +38,36 @@ def _hostname(settings: Settings) -> Iterator[str]:
     name, fix = settings.hostname, "write the name in your MX record"
     labels = name.rstrip(".").split(".")
     if labels[-1] in {"localhost", "localdomain"}:
-        yield f"hostname is {name}, which every machine calls itself: {fix}"
+        yield f"hostname is {name}, the name of every machine for itself: {fix}"
     elif name.startswith("[") or labels[-1].isdigit():
-        yield f"hostname is {name}, an address and no name: {fix}"
+        yield f"hostname is {name}, an address, not a name: {fix}"
     elif len(labels) == 1:
-        yield f"hostname is {name}, a name without a domain, which nobody else can look up: {fix}"
+        yield f"hostname is {name}, a name without a domain, which other servers cannot look up: {fix}"
     elif not all(label.replace("-", "").isalnum() for label in labels):
-        yield f"hostname is {name}, which has a character that no host name has (RFC 1123 2.1): {fix}"
+        yield f"hostname is {name}, which contains a character that is not allowed in a host name (RFC 1123 2.1): {fix}"
 
 
 def _tarpit(settings: Settings) -> Iterator[str]:
     time = settings.tarpit.time
     if time and not (settings.recipients.lookup and settings.recipients.file):
         lacking = "recipients.file is not set" if settings.recipients.lookup else "recipients.lookup is off"
-        yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to hold"
+        yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to delay"
     if time > PATIENT:
         yield f"tarpit.time is {time:g} s: above {PATIENT} s legitimate senders with a mistyped recipient wait long, too"
     if time and settings.tarpit.max_session and settings.tarpit.max_session < time:
-        yield "tarpit.max_session is below tarpit.time: the first held reply ends the session"
+        yield "tarpit.max_session is below tarpit.time: the first delayed reply ends the session"
 
 
 def _relay(settings: Settings) -> Iterator[str]:
     relay = settings.relay
     if not relay.local_domains:
-        yield "relay.local_domains is empty: no recipient is ours, and everything is refused that is not relayed"
+        yield "relay.local_domains is empty: all recipients are refused, except those that are relayed"
     elif relay.default_domain not in relay.local_domains:
-        yield f"relay.default_domain {relay.default_domain} is no local domain: recipients without a domain are refused"
+        yield f"relay.default_domain {relay.default_domain} is not a local domain: recipients without a domain are refused"
     for network in relay.networks:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
-            yield f"relay.networks has {network}, wider than /{widest}: this is an open relay, and spammers will find it"
+            yield f"relay.networks has {network}, wider than /{widest}: this is an open relay"
 
 
 def _senderid(settings: Settings) -> Iterator[str]:
@@ -81,11 +81,11 @@ def _senderid(settings: Settings) -> Iterator[str]:
             yield "senderid.submitter is on and senderid.enabled is off: SUBMITTER is not offered"
     for name in actions:
         if getattr(senderid, name) == "Delete":
-            yield f"senderid.{name} is Delete: a legitimate sender never learns that its message was dropped; Reject tells it"
+            yield f"senderid.{name} is Delete: a legitimate sender is not informed that its message was dropped; with Reject it is"
     for network in senderid.internal_servers:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
-            yield f"senderid.internal_servers has {network}, wider than /{widest}: strangers count as our own servers"
+            yield f"senderid.internal_servers has {network}, wider than /{widest}: strangers count as your own servers"
 
 
 def _policy(settings: Settings) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _delivery(settings: Settings) -> Iterator[str]:
     if hop is not None and hop.host and settings.relay.local_domains and not settings.recipients.postmaster:
         yield (
             "recipients.postmaster is not set: mail for postmaster at each local domain is accepted (RFC 5321 4.5.1). "
-            "Name the address that reads it, or make sure that the next hop knows postmaster at each domain"
+            "Name the address that reads it, or make sure that the next hop accepts postmaster at each domain"
         )
     if not settings.ndr.enabled:
-        yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 wants"
+        yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"

@@ -1,4 +1,4 @@
-"""An address to listen on: the value, and how it is written."""
+"""An address to listen on: value and notation."""
 
 from __future__ import annotations
 

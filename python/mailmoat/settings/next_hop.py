@@ -1,7 +1,7 @@
-"""The next hop: the value, and how it is written.
+"""The next hop: value and notation.
 
-In the path of a `maildir:`, marks are replaced by the parts of each recipient's address. A mark that stands for nothing is a mistake:
-it would be a directory of that name, one for everybody.
+In the path of a `maildir:`, placeholders are replaced by the parts of each recipient's address. An unknown placeholder is a mistake:
+it would be a directory of that name, one for all recipients.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""How a setting is written: the fix a mistake names, the text a value is shown as, and what a relative path counts from."""
+"""How a setting is written: the fix in a message, the text of a value, and the base of a relative path."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Form:
 
 
 def below(written: str, directory: Path) -> str:
-    """A relative path below `directory`; an absolute one as it is."""
+    """Return a relative path below `directory`; an absolute one as it is."""
     return str(directory / written) if written else written
 
 
 def show(value: object) -> str:
-    """Any value as an operator would write it in the environment."""
+    """Return any value as an administrator writes it in the environment."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -39,7 +39,7 @@ def show(value: object) -> str:
 
 
 def written(value: object) -> str:
-    """Any value as it would be in a TOML file, to say what is wrong with it."""
+    """Return any value as it would be in a TOML file, to say what is wrong with it."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -53,12 +53,12 @@ def written(value: object) -> str:
 
 
 def show_or_off(value: object) -> str:
-    """A value that may be switched off."""
+    """Return a value that may be off."""
     return show(value) or "off"
 
 
 def show_duration(value: object) -> str:
-    """Seconds in the largest unit that leaves a whole number."""
+    """Return the seconds in the largest unit that leaves a whole number."""
     seconds = float(str(value))
     for unit, length in DURATION_UNITS.items():
         if seconds and seconds % length == 0:
@@ -67,7 +67,7 @@ def show_duration(value: object) -> str:
 
 
 def show_size(value: object) -> str:
-    """Octets in the largest unit that leaves a whole number."""
+    """Return the octets in the largest unit that leaves a whole number."""
     octets = int(str(value))
     for unit, length in SIZE_UNITS.items():
         if octets and octets % length == 0:
@@ -76,7 +76,7 @@ def show_size(value: object) -> str:
 
 
 def show_retry(value: object) -> str:
-    """Waits, equal neighbours as one with `*`."""
+    """Return the waits, equal neighbours as one with `*`."""
     runs: list[tuple[str, int]] = []
     for wait in value if isinstance(value, tuple) else ():
         written = show_duration(wait)

@@ -1,6 +1,6 @@
-"""What can be set, as a list: for `mailmoat settings`, for the manual's table, and for finding what a mistyped name meant.
+"""The list of all settings: for `mailmoat settings`, for the table of the manual, and for suggestions for unknown names.
 
-Everything here is made from the tree, so that no second list can differ from it.
+Everything is derived from the tree, so that there is no second list.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Entry:
     meaning: str
 
     def value(self, settings: Settings) -> object:
-        """Its value in a tree."""
+        """Return the value of the setting in a tree."""
         value: object = settings
         for name in self.key.split("."):
             value = getattr(value, name)
@@ -79,12 +79,12 @@ def _entry(key: str, field: FieldInfo) -> Entry:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """All settings by key, in the order of the tree."""
+    """Return all settings by key, in the order of the tree."""
     return {entry.key: entry for entry in _entries(Settings, ())}
 
 
 def reference() -> str:
-    """`docs/settings.md`."""
+    """Return the text of `docs/settings.md`."""
     rows = (
         f"| `{entry.key}` | `{entry.environment}` | {_cell(entry)} | {entry.meaning} |\n"
         for entry in entries().values()

@@ -1,4 +1,4 @@
-"""What every group of settings is: frozen, and closed to names it does not have."""
+"""The base of every section of settings: frozen, without unknown names."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,8 +1,8 @@
 """Where settings come from: defaults, below a TOML file, below the environment.
 
-`load` is the only reader of the settings file and of the environment. It finds every mistake before it gives up and says of each
-where it is, what is written there, what is wrong and the fix; a name nobody knows is a mistake too. An empty variable is as good as
-none. Names that a container platform makes when a service or a container is called mailmoat are no mistake of anybody: they are
+`load` is the only reader of the settings file and of the environment. It finds all mistakes and says for each
+the place, the text, what is wrong and the fix; an unknown name is a mistake, too. An empty variable counts as
+none. Names that a container platform makes when a service or a container is called mailmoat are not mistakes: they are
 ignored, and `lint.warnings` says so. Raises `ConfigError` and nothing else.
 """
 
@@ -45,7 +45,7 @@ Flat = dict[str, object]
 def load(
     config: Path | None = None, environment: Mapping[str, str] | None = None, *, base: Path | None = None
 ) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     `config` is the settings file; without it that of `settings_file`. `environment` replaces the process's. Relative paths in the file count from `base`, which is the file's directory unless given.
     """
@@ -67,7 +67,7 @@ def load(
 
 
 def settings_file(config: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file `load` reads: `config`, else the one `MAILMOAT_CONFIG` names, else `DEFAULT_FILE` if it is there, else none."""
+    """Return the file `load` reads: `config`, else the one `MAILMOAT_CONFIG` names, else `DEFAULT_FILE` if it is there, else none."""
     environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
     if config or environment.get(CONFIG):
         return config or Path(environment[CONFIG])
@@ -92,7 +92,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _environment(ours: Mapping[str, str], mistakes: list[str]) -> Flat:
-    """The settings in the environment; names that only look like ours become mistakes."""
+    """Return the settings in the environment; unknown names with our prefix become mistakes."""
     known = {entry.environment for entry in entries().values()}
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
@@ -103,7 +103,7 @@ def _environment(ours: Mapping[str, str], mistakes: list[str]) -> Flat:
 
 
 def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
-    """The settings in a file; what is no setting becomes a mistake, and so does a file that cannot be read."""
+    """Return the settings in a file; an unknown name becomes a mistake, and so does a file that cannot be read."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -117,7 +117,7 @@ def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
 
 
 def not_toml(file: Path, error: ValueError) -> str:
-    """What is wrong with a settings file that a parser refused with `error`, and the fix."""
+    """Return what is wrong with a settings file that a parser refused with `error`, and the fix."""
     if isinstance(error, UnicodeDecodeError):
         line = error.object.count(b"\n", 0, error.start) + 1
         return f"{file}: line {line} is not UTF-8; save the file as UTF-8"
@@ -125,7 +125,7 @@ def not_toml(file: Path, error: ValueError) -> str:
 
 
 def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[str]) -> Iterator[tuple[str, object]]:
-    """The values in nested tables that are settings, by key."""
+    """Yield the values in nested tables that are settings, by key."""
     known = entries()
     branches = {key.partition(".")[0] for key in known if "." in key}
     for name, value in table.items():
@@ -144,7 +144,7 @@ def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[
 
 
 def _meant(name: str, known: set[str]) -> str:
-    """The name that was probably meant, as a fix; of a key also when its group was forgotten or is another one."""
+    """Return the name that was probably meant, as a fix; for a key also if its section is missing or wrong."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     close = close or [key for key in sorted(known) if key.rpartition(".")[2] == name.rpartition(".")[2]]
     return f"did you mean {close[0]}?" if close else ""
@@ -156,7 +156,7 @@ def _rebased(key: str, value: object, directory: Path) -> object:
 
 
 def _nested(flat: Flat) -> dict[str, Any]:
-    """Keys back to tables."""
+    """Return nested tables for keys with dots."""
     tables: dict[str, Any] = {}
     for key, value in flat.items():
         branch, _, name = key.rpartition(".")
@@ -166,7 +166,7 @@ def _nested(flat: Flat) -> dict[str, Any]:
 
 
 def _mistake(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
-    """One sentence: where, what is written there, what is wrong, the fix."""
+    """Return one sentence: the place, the text, the mistake, the fix."""
     about = detail.get("ctx", {})
     key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
     entry, origin = entries()[key], origins.get(key)

@@ -1,8 +1,8 @@
-"""What a setting can be: from what an operator writes to a value.
+"""The parsers of settings: from the text of an administrator to a value.
 
-Every reader takes a string (environment, TOML) or the TOML value itself and returns the value; what it cannot read is a
-`ValueError` that says what is wrong and no more: the fix is the setting's `Form`. Domains and addresses go through the same
-native normaliser as addresses on the wire, so that a table cannot be walked around. Reads no file and no environment.
+Every reader takes a string (environment, TOML) or the TOML value itself and returns the value; anything else is a
+`ValueError` that says only what is wrong: the fix is in the `Form` of the setting. Domains and addresses go through the same
+native normaliser as addresses on the wire, so that a table cannot be bypassed by another spelling. Reads no file and no environment.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9._-]+", re.ASCII)
 
 
 def _number(value: object) -> float | None:
-    """A TOML number; booleans are ints to Python, but not to anybody else."""
+    """Return a TOML number; booleans are ints in Python only."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def duration(value: object) -> float:
-    """Seconds from a number or `5s`, `4m`, `2.5h`, `5d`."""
+    """Return seconds from a number or `5s`, `4m`, `2.5h`, `5d`."""
     seconds = _number(value)
     if seconds is None and isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)", value.strip(), re.ASCII)
@@ -44,7 +44,7 @@ def duration(value: object) -> float:
 
 
 def count(value: object) -> int:
-    """A whole number, 0 or more."""
+    """Return a whole number, 0 or more."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value.strip(), re.ASCII):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -53,7 +53,7 @@ def count(value: object) -> int:
 
 
 def positive(value: object) -> int:
-    """A whole number, 1 or more."""
+    """Return a whole number, 1 or more."""
     number = count(value)
     if number == 0:
         raise ValueError("not a whole number, 1 or more")
@@ -61,15 +61,15 @@ def positive(value: object) -> int:
 
 
 def wait(value: object) -> float:
-    """A duration that is not 0."""
+    """Return a duration that is not 0."""
     seconds = duration(value)
     if seconds == 0:
-        raise ValueError("no time at all")
+        raise ValueError("must be above 0")
     return seconds
 
 
 def size(value: object) -> int:
-    """Octets from a number or `48KiB`, `36MiB`, `1GiB`."""
+    """Return octets from a number or `48KiB`, `36MiB`, `1GiB`."""
     if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})\s*([KMG]iB)", value.strip(), re.ASCII)):
         return int(match[1]) * SIZE_UNITS[match[2]]
     try:
@@ -79,7 +79,7 @@ def size(value: object) -> int:
 
 
 def switch(value: object) -> bool:
-    """A boolean, or the usual words for one."""
+    """Return a boolean, or the usual words for one."""
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if isinstance(value, bool):
         return value
@@ -89,14 +89,14 @@ def switch(value: object) -> bool:
 
 
 def text(value: object) -> str:
-    """A string that is not empty."""
+    """Return a string that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("empty" if isinstance(value, str) else "not a string")
     return value.strip()
 
 
 def optional(read: Callable[[object], V]) -> Callable[[object], V | None]:
-    """The same reader, for which nothing and the empty string are None."""
+    """Return the same parser, with None for an empty string or no value."""
 
     def read_optional(value: object) -> V | None:
         return None if value is None or value == "" else read(value)
@@ -105,7 +105,7 @@ def optional(read: Callable[[object], V]) -> Callable[[object], V | None]:
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
-    """One of these words; written in any case, given as it is spelled here."""
+    """Return one of these words; written in any case, given as it is spelled here."""
     spelled = {choice.lower(): choice for choice in choices}
 
     def read_choice(value: object) -> str:
@@ -117,7 +117,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
 
 def items(value: object) -> tuple[object, ...]:
-    """The items of a TOML array, or of a comma list."""
+    """Return the items of a TOML array, or of a comma list."""
     if isinstance(value, str):
         return tuple(item for part in value.split(",") if (item := part.strip()))
     if isinstance(value, list | tuple):
@@ -126,12 +126,12 @@ def items(value: object) -> tuple[object, ...]:
 
 
 def path(value: object) -> Path:
-    """A path; `sources` has made it absolute where it came from a file or the environment."""
+    """Return a path; `sources` has made it absolute where it came from a file or the environment."""
     return value if isinstance(value, Path) else Path(text(value))
 
 
 def network(value: object) -> Network:
-    """A network, or one address as the network of itself."""
+    """Return a network, or one address as the network of itself."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     written = text(value)
@@ -147,12 +147,12 @@ def network(value: object) -> Network:
 
 
 def domain(value: object) -> str:
-    """A domain in the form it is compared in: lower case A-labels, no trailing dot."""
+    """Return a domain in the form it is compared in: lower case A-labels, no trailing dot."""
     return normalise_domain(text(value))
 
 
 def mailbox(value: object) -> str:
-    """An address with a domain, normalised."""
+    """Return an address with a domain, normalised."""
     address = normalise_address(text(value))
     if "@" not in address:
         raise ValueError("an address without a domain")
@@ -160,7 +160,7 @@ def mailbox(value: object) -> str:
 
 
 def report_address(value: object) -> str:
-    """An address that any next hop can take: what goes there may not carry SMTPUTF8 (RFC 6531 3.3), so its local part is ASCII."""
+    """Return an address that any next hop can take: what goes there may not carry SMTPUTF8 (RFC 6531 3.3), so its local part is ASCII."""
     address = mailbox(value)
     if not address.isascii():
         raise ValueError("the local part is not ASCII, and not every message may go there")
@@ -168,7 +168,7 @@ def report_address(value: object) -> str:
 
 
 def host_name(value: object) -> str:
-    """The name of a host as HTTP's `Host` field has it (RFC 9110 7.2), in lower case, without a port or a trailing dot."""
+    """Return the name of a host as HTTP's `Host` field has it (RFC 9110 7.2), in lower case, without a port or a trailing dot."""
     name = text(value).lower().rstrip(".")
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("not a host name")
@@ -176,5 +176,5 @@ def host_name(value: object) -> str:
 
 
 def recipient_key(value: object) -> str:
-    """An address with a domain, in the form the recipient directory compares."""
+    """Return an address with a domain, in the form the recipient directory compares."""
     return address_key(mailbox(value))

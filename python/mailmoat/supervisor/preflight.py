@@ -55,7 +55,7 @@ def warnings(settings: Settings) -> list[str]:
     """One sentence for each thing that does no harm yet. LookupError when there is no such account: `check` tells that better."""
     account = privileges.find(settings.user) if settings.user else None
     if account is not None and not _can_act_as(account):
-        return [f"what {account.name} may read and write was not looked at: run this as root or as {account.name}"]
+        return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
         return list(_unreadable(settings))
 
@@ -107,10 +107,10 @@ def _spool(path: Path, account: Account | None) -> Iterator[str]:
             yield from _parent(where, path)
         return
     except OSError as error:
-        yield f"{where}: cannot be looked at: {error.strerror}; let {_name(uid)} pass, or name another directory"
+        yield f"{where}: cannot be checked: {error.strerror}; give {_name(uid)} access, or name another directory"
         return
     if stat.S_ISLNK(status.st_mode):
-        yield f"{where}: is a link, which another account could turn elsewhere; name the directory itself: {path.resolve()}"
+        yield f"{where}: is a link, which another account could change; name the directory itself: {path.resolve()}"
     elif not stat.S_ISDIR(status.st_mode):
         yield f"{where}: is not a directory; remove it or name another"
     elif status.st_mode & stat.S_IWOTH:
@@ -129,12 +129,12 @@ def _parent(where: str, path: Path) -> Iterator[str]:
     """Whether a directory that is missing could be made."""
     above = next((parent for parent in path.parents if parent.exists()), Path("/"))
     if not above.is_dir():
-        yield f"{where}: cannot be made: {above} is not a directory; name another directory"
+        yield f"{where}: cannot be created: {above} is not a directory; name another directory"
     elif os.statvfs(above).f_flag & os.ST_RDONLY:
-        yield f"{where}: cannot be made: {os.strerror(errno.EROFS)}; name another directory"
+        yield f"{where}: cannot be created: {os.strerror(errno.EROFS)}; name another directory"
     elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
         who = _name(os.geteuid())
-        yield f"{where}: cannot be made: {who} cannot write to {above}; make it as root and chown {who} {path}"
+        yield f"{where}: cannot be created: {who} cannot write to {above}; create it as root and chown {who} {path}"
 
 
 def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
@@ -159,7 +159,7 @@ def _recipients(settings: Settings) -> Iterator[str]:
     file = settings.recipients.file
     if file is not None and _kept_from_us(file):
         who = _name(os.geteuid())
-        yield f"recipients.file = {file}: {who} cannot read it; let that account read it and pass its directories"
+        yield f"recipients.file = {file}: {who} cannot read it; let that account read it and enter its directories"
 
 
 def _kept_from_us(file: Path) -> bool:

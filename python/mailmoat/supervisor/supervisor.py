@@ -106,7 +106,7 @@ class Supervisor:
             reason = "name an account in `user` to drop root after binding"
             maillog.event("running-as-root", level="warning", reason=reason)
         elif settings.user is not None:
-            reason = "only root can become another user"
+            reason = "only root can change the account"
             maillog.event("user-ignored", level="warning", user=settings.user, reason=reason)
         self._notify = Notifier()
         make = partial(generations.make, most=most, owner=owner)
@@ -246,7 +246,7 @@ class Supervisor:
             self._metrics.add(metrics.WORKER_RESTARTS)
         maillog.event("process-restart", level="warning", process=str(spec), failures=spec.backoff.failures, wait=pause)
         if not self._served and spec.kind == "worker" and spec.backoff.failures >= TRIES and self._reload.next is None:
-            maillog.event("gave-up", level="error", reason=f"no worker ever became ready; the last one: {child.status}")
+            maillog.event("gave-up", level="error", reason=f"no worker became ready; the last one: {child.status}")
             self._status = 1
             self._stop()
 

@@ -1,1 +1,1 @@
-"""The own record of a domain: what is published and what should be."""
+"""The records of a domain: what is published and what should be."""

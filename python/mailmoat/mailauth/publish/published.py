@@ -1,6 +1,6 @@
-"""What the DNS says about a domain that wants to publish a record, and what a record would cost everybody who checks it.
+"""What the DNS says about a domain that will publish a record, and the lookups that a check of the record costs.
 
-Asks through a `Resolver` and never raises for what it says: what could not be found out is a sentence in `problems`.
+Queries through a `Resolver` and never raises for its answers: a failed lookup is a sentence in `problems`.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _records(answer: Answer) -> tuple[object, ...]:
 
 
 def _addresses(*answers: Answer) -> tuple[str, ...] | None:
-    """All of them; None when there are none that are known, and some that are not."""
+    """Return all values; None if none is known and some are unknown."""
     found = tuple(str(address) for answer in answers for address in _records(answer))
     return None if not found and any(isinstance(answer, Failed) for answer in answers) else found
 

@@ -1,7 +1,7 @@
-"""Write the records a domain should publish: from what it says sends its mail to `v=spf1` and `spf2.0/pra`, with what is wrong.
+"""Write the records a domain should publish: from the senders of its mail to `v=spf1` and `spf2.0/pra`, with warnings.
 
 Pure: what the DNS says comes from `published`, and the command line puts the questions. Bad input is a ValueError with a plain sentence.
-What a wizard does not know of a record that is there already it keeps word for word.
+The wizard keeps the unknown parts of an existing record unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Choices:
 
 
 def network(text: str) -> str:
-    """An address or network in the form of a record: `192.0.2.0/24`, `2001:db8::1`."""
+    """Return an address or network in the form of a record: `192.0.2.0/24`, `2001:db8::1`."""
     try:
         found = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
@@ -62,7 +62,7 @@ def network(text: str) -> str:
 
 
 def domain_name(text: str) -> str:
-    """A domain or host of several labels, in A-labels and lower case."""
+    """Return a domain or host of several labels, in A-labels and lower case."""
     try:
         name = normalise_domain(text.strip().removesuffix("."))
     except ValueError as error:
@@ -73,7 +73,7 @@ def domain_name(text: str) -> str:
 
 
 def policy(text: str) -> str:
-    """`-all`, `~all`, `?all` or `+all`, also by its word."""
+    """Parse `-all`, `~all`, `?all` or `+all`, also by its word."""
     chosen = _POLICY_WORDS.get(text.strip().lower(), text.strip().lower())
     if chosen not in POLICIES:
         raise ValueError(f"{text.strip()!r} is no policy: write one of {', '.join(POLICIES)}")
@@ -81,12 +81,12 @@ def policy(text: str) -> str:
 
 
 def items(text: str) -> list[str]:
-    """What stands between commas and spaces."""
+    """Return the items between commas and spaces."""
     return [item for item in re.split(r"[,\s]+", text) if item]
 
 
 def read(terms: str) -> Choices:
-    """The choices a record stands for that is there already; a redirect, which would speak for everybody else, becomes an include."""
+    """Return the choices of an existing record; a redirect becomes an include."""
     found: dict[str, list[str]] = {"networks": [], "hosts": [], "includes": [], "others": []}
     chosen = Choices(mx=False, policy="?all")
     listed = terms.split()
@@ -124,7 +124,7 @@ def _sort(term: str) -> tuple[str, str]:
 
 
 def compose(chosen: Choices, scope: Scope) -> str:
-    """The record to publish: cheap terms first, the policy last, modifiers after it."""
+    """Return the record to publish: cheap terms first, the policy last, modifiers after it."""
     modifiers = [term for term in chosen.others if _MODIFIER.match(term)]
     terms = [
         VERSIONS[scope.value],
@@ -140,24 +140,24 @@ def compose(chosen: Choices, scope: Scope) -> str:
 
 
 def strings(record: str) -> list[str]:
-    """The record in strings of at most 255 octets, as a TXT record holds it."""
+    """Return the record in strings of at most 255 octets, as a TXT record holds it."""
     return [record[at : at + MAX_STRING] for at in range(0, len(record), MAX_STRING)]
 
 
 def zone_line(domain: str, record: str) -> str:
-    """The record as it stands in a zone file."""
+    """Return the record as it is written in a zone file."""
     quoted = (string.replace("\\", "\\\\").replace('"', '\\"') for string in strings(record))
     return f"{domain}. IN TXT " + " ".join(f'"{string}"' for string in quoted)
 
 
 def current(published: Published, scope: Scope) -> str:
-    """The terms of the record that counts now; "" when there is none, there are several, or it is not known."""
+    """Return the terms of the record that counts now; "" when there is none, there are several, or it is not known."""
     chosen = select(published.texts or (), scope)
     return chosen.terms.decode("ascii", "replace") if isinstance(chosen, Record) else ""
 
 
 def warn(published: Published, chosen: Choices, reaches: dict[str, Reach]) -> list[str]:
-    """What is wrong with the domain and with its new records, in plain sentences; `reaches` by record."""
+    """Return the warnings about the domain and its new records; `reaches` by record."""
     warnings = list(published.problems)
     if published.missing:
         warnings.append(f"{published.domain} does not exist: to Sender ID mail from there fails, whatever you publish.")
@@ -190,7 +190,7 @@ def _warn_of_record(record: str, reach: Reach) -> list[str]:
 
 
 def _warn_of_present(published: Published) -> list[str]:
-    """Several records of one kind there are now."""
+    """Return warnings about several existing records of one kind."""
     found = {scope: select(published.texts or (), scope) for scope in Scope}
     several = dict.fromkeys(chosen.versions for chosen in found.values() if isinstance(chosen, TooMany))
     return [

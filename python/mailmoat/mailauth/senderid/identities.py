@@ -1,12 +1,12 @@
-"""Who a message says it is from: the identities that can be checked, and where each stands (RFC 4406 3, RFC 4407 2, RFC 7208 2).
+"""Who a message says it is from: the identities that can be checked, and where each is found (RFC 4406 3, RFC 4407 2, RFC 7208 2).
 
-Pure: looks at a header section and an envelope, asks nobody. The agent and `mailmoat senderid test` share it, so that both
-judge alike. Three troubles are kept apart here (the third, no source address, is the agent's):
+Pure: reads a header section and an envelope, makes no lookup. The agent and `mailmoat senderid test` share it, so that both
+have the same result. Three cases are distinguished here (the third, no source address, is the agent's):
 
-* None of the four fields is there: the envelope stands in, as Exchange does it. MAIL FROM then *is* the purported responsible
-  address and is asked about as one (scope `pra`: a domain that does not exist is a Fail). With the null reverse-path it is
-  `postmaster@` the HELO name, as RFC 7208 2.4 and RFC 4408 2.2 have it, in scope `mfrom`: a host's name was never promised
-  to be a mail domain, so that it does not exist says nothing.
+* None of the four fields is there: the envelope is used, as in Exchange. MAIL FROM then *is* the purported responsible
+  address and is checked as one (scope `pra`: a domain that does not exist is a Fail). With the null reverse-path it is
+  `postmaster@` the HELO name, as RFC 7208 2.4 and RFC 4408 2.2 have it, in scope `mfrom`: the name of a host
+  need not be a mail domain, so a name that does not exist means nothing.
 * The fields are there, but RFC 4407 finds no address in them: an identity without a mailbox. Its status is Fail, "No PRA".
 """
 
@@ -67,14 +67,14 @@ NO_DOMAIN: Final = Result(Status.NONE, "Malformed Domain")
 
 
 def known(identity: Identity) -> Result | None:
-    """The result of an identity about which nobody needs to be asked."""
+    """Return the result of an identity about which nobody needs to be asked."""
     if not identity.mailbox:
         return NO_PRA
     return None if identity.askable else NO_DOMAIN
 
 
 def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Identity:
-    """The purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
+    """Return the purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
     found, field, address = _native.responsible_address(head)
     if address is not None:
         place, lenient = f"header.{field.lower()}", found is _native.PraKind.LENIENT
@@ -88,7 +88,7 @@ def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Identi
 
 
 def envelope(reverse_path: Address | None, hello: str) -> list[Identity]:
-    """What plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
+    """Return what plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
 
     HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget. One that
     is no name of a domain is an identity, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
@@ -105,7 +105,7 @@ def envelope(reverse_path: Address | None, hello: str) -> list[Identity]:
 
 
 def host_name(hello: str) -> str:
-    """The HELO name as domains are compared; empty when it is none."""
+    """Return the HELO name as domains are compared; empty when it is none."""
     try:
         return _native.normalise_domain(hello)
     except ValueError:

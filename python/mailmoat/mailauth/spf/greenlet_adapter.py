@@ -1,7 +1,7 @@
-"""Run synchronous code that asks the resolver, without a thread: it stands still in a greenlet while an answer is awaited.
+"""Run synchronous code that asks the resolver, without a thread: a greenlet is suspended until the answer is there.
 
-Code given to `run` asks with `ask`. As long as every answer is in the cache it never leaves the caller's stack frame and no task or
-coroutine is made; the first question that has to be sent turns the call into an awaitable. It has to be called, and awaited, in
+Code given to `run` asks with `ask`. As long as every answer is in the cache, it runs in the caller's stack frame without a task or
+coroutine; the first question that has to be sent turns the call into an awaitable. It has to be called, and awaited, in
 the thread of the event loop. Whatever the code raises comes out of `run` or of the awaitable.
 """
 
@@ -21,7 +21,7 @@ Outcome = TypeVar("Outcome")
 
 
 def ask(resolver: Resolver, name: str, kind: Kind) -> Answer:
-    """What the resolver answers; only from within code that `run` runs."""
+    """Return what the resolver answers; only from within code that `run` runs."""
     answer = resolver.cached(name, kind)
     if answer is None:
         loop_side = getcurrent().parent
@@ -34,7 +34,7 @@ def ask(resolver: Resolver, name: str, kind: Kind) -> Answer:
 def run(
     work: Callable[[], Outcome], resolver: Resolver, budget: Budget, seconds: float
 ) -> Outcome | Awaitable[Outcome]:
-    """What `work` gives: at once when it needs no answer from outside. The awaitable raises TimeoutError after `seconds`."""
+    """Return the result of `work`: at once if it needs no answer from outside. The awaitable raises TimeoutError after `seconds`."""
     running = greenlet(work)
     first = running.switch()
     if running.dead:

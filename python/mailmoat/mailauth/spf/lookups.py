@@ -1,12 +1,12 @@
-"""What pyspf asks and knows while it checks, put on our side: names through our resolver, addresses as integers, macros of ours.
+"""The lookups and values that pyspf uses in a check: names through our resolver, addresses as integers, our macros.
 
 Everything here replaces a method of pyspf 2.0.14 of the same name; the walk through records is `spf_check`. Every question to the
 DNS goes through `dns`, which pyspf's own lookup hangs below, so that one is never reached. Differences that matter:
 
-* an error under `ptr` or `%{p}` passes over that name (RFC 7208 5.5), and void answers there do not count: what the client's own
-  zone answers must not turn a fail into an error;
+* an error under `ptr` or `%{p}` passes over that name (RFC 7208 5.5), and void answers there do not count: answers of the client's own
+  zone must not turn a fail into an error;
 * void answers are counted once a term, as the RFC says it (RFC 7208 4.6.4), not once a host of an `mx`;
-* an answer is asked for once in a check, however short it may be kept, and none that comes after a match.
+* each answer is requested once in a check, however short its TTL, and none after a match.
 
 Raises `spf.TempError` and `spf.PermError`, which pyspf's `check` turns into results.
 """
@@ -67,11 +67,11 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
             self.trace.append(Step(self.depth, kind, one_line(text), one_line(outcome)))
 
     def dns_txt(self, domainname: str, rr: Kind = "TXT", ignore_void: bool = False) -> list[bytes]:  # noqa: FBT001, FBT002 - pyspf's
-        """TXT records, the strings of each joined without a space (RFC 7208 3.3)."""
+        """Return the TXT records, the strings of each joined without a space (RFC 7208 3.3)."""
         return self.dns(domainname, rr, ignore_void=ignore_void)
 
     def dns(self, name: str, qtype: Kind, cnames: None = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002, FBT001, FBT002 - pyspf's
-        """The records of `name`; [] when it has none or can have none. TempError: not known; PermError: too many voids."""
+        """Return the records of `name`; [] when it has none or can have none. TempError: not known; PermError: too many voids."""
         answer = self._answer(name.removesuffix(".").lower(), qtype)
         if isinstance(answer, Found):
             return list(answer.records)
@@ -99,7 +99,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
         return answer
 
     def dns_mx(self, domainname: str) -> Iterator[str]:
-        """Addresses of the domain's MX hosts, each asked for when it is wanted; PermError: more than ten (RFC 7208 4.6.4)."""
+        """Yield addresses of the domain's MX hosts, each queried when it is needed; PermError: more than ten (RFC 7208 4.6.4)."""
         hosts = self.dns(domainname, "MX")
         if len(hosts) > spf.MAX_MX:
             raise spf.PermError(f"More than {spf.MAX_MX} MX records returned", domainname)
@@ -107,7 +107,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
             yield from self.dns_a(host, self.A)
 
     def validated_ptrs(self) -> list[str]:
-        """The client's names that lead back to it (RFC 7208 5.5), asked for once; a name with an error is passed over.
+        """Return the client's names that lead back to it (RFC 7208 5.5), asked for once; a name with an error is passed over.
 
         When one times out the rest is not asked for: the client's own servers could use up the time of the whole check.
         """
@@ -126,7 +126,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
         return self.pointers
 
     def getp(self) -> str:
-        """Of `%{p}`: the current domain, else a name below it, else any (RFC 7208 7.3)."""
+        """Return the value of `%{p}`: the current domain, else a name below it, else any (RFC 7208 7.3)."""
         names = self.validated_ptrs()
         domain = self.d.lower()
         below = next((name for name in names if name.endswith(f".{domain}")), None)
@@ -134,7 +134,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
         return self.p
 
     def value_of(self, letter: str) -> str:
-        """What a macro letter stands for."""
+        """Return what a macro letter stands for."""
         self.letters.add(letter)
         return self.getp() if letter == "p" else str(getattr(self, letter))
 
@@ -172,14 +172,14 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
             self.i = self.c
 
     def cidrmatch(self, ipaddrs: Iterable[str], n: int) -> bool:
-        """Whether the client is in a network of `n` bits around one of the addresses."""
+        """Return whether the client is in a network of `n` bits around one of the addresses."""
         shift = self.cidrmax - n
         return any((self.address ^ number(text)) >> shift == 0 for text in ipaddrs)
 
 
 @lru_cache(8192)
 def number(address: str) -> int:
-    """An address as an integer; ValueError: it is none."""
+    """Return an address as an integer; ValueError: it is none."""
     return int(ip_address(address))
 
 

@@ -1,8 +1,8 @@
 """Macro strings of records and explanations (RFC 7208 7): checked without knowing any value, and expanded.
 
-Pure and linear in the length of the text, whatever it holds. Differs from pyspf's own expansion where that departs from the RFC:
-transformed parts are always joined by dots, zero parts are a mistake, a long name loses as many labels as it must, and a long
-explanation loses nothing.
+Pure and linear in the length of the text. Differs from pyspf's own expansion where that departs from the RFC:
+transformed parts are always joined by dots, zero parts are a mistake, a name that is too long loses labels from the left, and a long
+explanation is not shortened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MacroError(ValueError):
 
 
 def check(text: str, *, explanation: bool = False) -> bool:
-    """Raise MacroError unless `text` is a macro string; tell whether it ends in a macro.
+    """Raise MacroError unless `text` is a macro string; return whether it ends in a macro.
 
     The letters c, r and t are for explanations (RFC 7208 7.2).
     """
@@ -45,7 +45,7 @@ def check(text: str, *, explanation: bool = False) -> bool:
 
 
 def names_mailbox(text: str) -> bool:
-    """Whether the local part of the sender is a part of what `text` stands for: it holds `%{s}` or `%{l}`."""
+    """Return whether the local part of the sender is a part of what `text` stands for: it holds `%{s}` or `%{l}`."""
     return any((macro[2] or "-") in "sSlL" for macro in _MACRO.finditer(text))
 
 
@@ -65,7 +65,7 @@ def expand(text: str, value: Callable[[str], str], *, explanation: bool = False)
 
 
 def expand_domain(text: str, value: Callable[[str], str]) -> str:
-    """The name a domain-spec stands for, without trailing dot, cut from the left to the length of a name (RFC 7208 7.3)."""
+    """Return the name a domain-spec stands for, without trailing dot, cut from the left to the length of a name (RFC 7208 7.3)."""
     name = (expand(text, value) if "%" in text else text).removesuffix(".")
     excess = len(name) - _MAX_NAME
     if excess > 0:

@@ -1,4 +1,4 @@
-"""Which of a domain's TXT strings is the record that counts (RFC 4406 4.4, RFC 7208 4.5).
+"""Which TXT record of a domain is used (RFC 4406 4.4, RFC 7208 4.5).
 
 Pure and total: any octets are a value. The terms of a record are not looked at here.
 """

@@ -1,8 +1,8 @@
-"""Results of checks, kept as long as every answer they were drawn from is the one the resolver still has.
+"""Results of checks, kept as long as the resolver's cache still has every answer they are based on.
 
-A check is a pure function of its request and the DNS's answers, so its result holds until one of these is another: that is asked
-of the resolver's cache each time, and times to live stay the resolver's business. A host that sends many messages of one domain
-is judged once. Bounded in octets of memory: the least recently used go first, and what rests on long answers is not kept. Never asks,
+A check is a pure function of its request and the DNS's answers, so its result is valid until one of these changes: the
+resolver's cache is compared each time, and there is no other time to live. A host that sends many messages of one domain
+is checked once. Limited in octets of memory: the least recently used are removed first, and results with long answers are not kept. Never queries,
 never waits.
 """
 
@@ -48,7 +48,7 @@ class ResultCache:
         return len(self._kept)
 
     def get(self, request: CheckRequest, domain: str, resolver: Resolver) -> Result | None:
-        """The result of an equal request, were it of another mailbox as long as no record made a difference of that."""
+        """Return the result of an equal request, were it of another mailbox as long as no record made a difference of that."""
         for key in (_of_domain(request, domain), _of_mailbox(request, domain)):
             found = self._kept.get(key)
             if found is None:

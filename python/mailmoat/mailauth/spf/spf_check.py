@@ -1,12 +1,12 @@
-"""One check of one mailbox's domain: pyspf 2.0.14's grammar and limits, our walk through the records.
+"""One check of one mailbox's domain: with the grammar and the limits of pyspf 2.0.14 and our own evaluation of records.
 
 From pyspf come the grammar of mechanisms, the limit of lookups and the order of a check; from `lookups` everything that is asked.
 Ours are the choice of records (RFC 4406 4.4) and the walk through one (`check0`):
 
 * a record's syntax is checked as a whole before anything is asked (RFC 7208 4.6), `%{p}` included;
-* modifiers are known in any case, unknown ones may come often and are never expanded (RFC 7208 6);
+* modifiers are recognised in upper and lower case; unknown ones may be repeated and are never expanded (RFC 7208 6);
 * `exp=` is fetched after a fail of the whole check and never otherwise (RFC 7208 6.2);
-* terms that need nothing but themselves are parsed once for all checks;
+* terms that depend on nothing else are parsed once for all checks;
 * records and terms are bounded, so that no record costs more than some milliseconds.
 
 Runs in a greenlet (`greenlet_adapter`). `check` turns PermError and TempError into results; other exceptions escape.
@@ -76,7 +76,7 @@ class SpfCheck(Lookups):
         return isinstance(self.answers.get((self.o, "TXT")), NoName)
 
     def explain(self) -> str:
-        """The text that the domain that failed the client gives for it (RFC 7208 6.2), "" when it has none that can be used."""
+        """Return the text that the domain that failed the client gives for it (RFC 7208 6.2), "" when it has none that can be used."""
         self.d, target = self.explained_by
         if not target:
             return ""
@@ -89,7 +89,7 @@ class SpfCheck(Lookups):
             return ""
 
     def check0(self, record: str, recursion: int) -> tuple[str, int, str]:
-        """The result of one record; `recursion` is 0 in the record that was asked about and those it redirects to."""
+        """Return the result of one record; `recursion` is 0 in the record that was asked about and those it redirects to."""
         if not record:
             return "none", 250, ""
         terms = self._parse(record)
@@ -132,7 +132,7 @@ class SpfCheck(Lookups):
         modifiers[name] = text
 
     def _parse_mechanism(self, term: str) -> Mechanism:
-        """Its name is expanded now, but for `%{p}`, which asks and has to wait for its turn."""
+        """Expand the name now, except `%{p}`, which needs a query and waits for its turn."""
         known, self.pointers = self.pointers, self.pointers or []
         try:
             return Mechanism(*self.validate_mechanism(term))
@@ -179,7 +179,7 @@ class SpfCheck(Lookups):
         return bool(spf.domainmatch(self.validated_ptrs(), argument))
 
     def _matches_nothing(self, text: str) -> bool:
-        """RFC 8616 4: a term whose name would hold a local part beyond ASCII; it is no mistake of the record."""
+        """Return whether the name of the term would contain a local part that is not ASCII (RFC 8616 4); it is no mistake of the record."""
         if self.l.isascii() or not macros.names_mailbox(text):
             return False
         self.letters.add("l")
@@ -206,7 +206,7 @@ class SpfCheck(Lookups):
         return result
 
     def dns_spf(self, domain: str) -> str | None:
-        """The record of `domain` for our scope as `v=spf1` and its terms; None when there is none (RFC 7208 4.3, 4.5)."""
+        """Return the record of `domain` for our scope as `v=spf1` and its terms; None when there is none (RFC 7208 4.3, 4.5)."""
         if not all(0 < len(label) < 64 for label in domain.split(".")):  # noqa: PLR2004 - RFC 1035 2.3.4
             return None
         chosen = select(self.dns_txt(domain), self.scope)
@@ -227,7 +227,7 @@ _PROTOTYPES: Final = {"in-addr": spf.query("192.0.2.1", "", ""), "ip6": spf.quer
 
 @lru_cache(16384)
 def _parse_plain(term: str, family: str) -> Mechanism:
-    """An ip4 or ip6 term means the same in every record: it is short, so these may be kept."""
+    """Return the parsed term; an ip4 or ip6 term is the same in every record and short, so it is kept."""
     text, name, argument, prefix, result = _PROTOTYPES[family].validate_mechanism(term)
     try:
         return Mechanism(text, name, number(argument), prefix, result)

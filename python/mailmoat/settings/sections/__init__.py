@@ -1,1 +1,1 @@
-"""The groups of settings, one file each: what an operator can set, its default and its meaning."""
+"""The sections of the settings, one file each: names, defaults and meanings."""

@@ -1,4 +1,4 @@
-"""`[delivery]`: how accepted messages are handed on."""
+"""`[delivery]`: how accepted messages are delivered."""
 
 from typing import Annotated, Final
 
@@ -32,7 +32,7 @@ def retry_waits(value: object) -> tuple[float, ...]:
             raise ValueError("a wait below one second" if seconds < 1 else "more than 1000 waits")
         waits.extend([seconds] * repeat)
     if not waits:
-        raise ValueError("no wait at all")
+        raise ValueError("no wait in it")
     return tuple(waits)
 
 

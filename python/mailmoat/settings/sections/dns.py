@@ -1,4 +1,4 @@
-"""`[dns]`: questions to the domain name system."""
+"""`[dns]`: queries to the domain name system."""
 
 from typing import Annotated, Final
 

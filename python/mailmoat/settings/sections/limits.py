@@ -1,4 +1,4 @@
-"""`[limits]`: bounds on what one client may ask for."""
+"""`[limits]`: limits for one client."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""`[ndr]`: reports about messages that could not be delivered."""
+"""`[ndr]`: bounces about messages that could not be delivered."""
 
 from typing import Annotated
 

@@ -45,7 +45,7 @@ class RecipientsSettings(Section):
         Form("an address such as admin@example.com", notation.show),
     ] = Field(
         default=None,
-        description="Address that gets what is sent to postmaster at a local domain, which is always taken. Without one the next hop must know it.",
+        description="Address that gets mail for postmaster at a local domain, which is always accepted. Without one, the next hop must accept postmaster at each domain.",
     )
     blocked: Recipients = Field(
         default=(), description="Recipients refused although they exist, and their subaddresses with them."

@@ -1,4 +1,4 @@
-"""`[relay]`: whose messages are taken, and for whom."""
+"""`[relay]`: for which domains and from which clients mail is accepted."""
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -7,7 +7,7 @@ from mailmoat.settings.section import Section
 
 
 class RelaySettings(Section):
-    """Whose messages are taken, and for whom."""
+    """For which domains and from which clients mail is accepted."""
 
     local_domains: Domains = Field(
         default=(), description="Domains for which mail is received; the recipient filter applies."

@@ -1,4 +1,4 @@
-"""`[smtp]`: the dialogue."""
+"""`[smtp]`: the SMTP dialogue."""
 
 from typing import Annotated, Literal
 
