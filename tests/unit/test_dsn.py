@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat import clock
-from mailmoat.reports.dsn import Failure, Reported, make_report, status
+from mailmoat.reports.dsn import Dsn, Failure, Original, render, status
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ARRIVAL, ATTEMPT, NOW = 1_790_000_000_000, 1_790_000_060_000, 1_790_000_061_500
@@ -27,18 +27,26 @@ LONG_REPLY = "554 5.7.1 Refused by policy; see https://policy.example.test/why?"
 
 
 def report(*failures, **changes):
+    """The rendered report; `changes` are fields of the notification or of the original message."""
+    about = {
+        "queue_id": "q7",
+        "arrival_ms": ARRIVAL,
+        "reverse_path": "ann@example.org",
+        "client": "192.0.2.7",
+        "octets": ORIGINAL,
+        "whole": True,
+    }
+    about |= {name: changes.pop(name) for name in tuple(changes) if name in about}
     fields = {
         "reporting_mta": "mx.example.test",
         "postmaster": "postmaster@example.test",
-        "message": Reported("q7", ARRIVAL, "ann@example.org", "192.0.2.7"),
+        "original": Original(**about),
         "failures": list(failures) or [UNKNOWN],
-        "original": ORIGINAL,
-        "return_whole": True,
         "date_ms": NOW,
         "message_id": "<q8@mx.example.test>",
         "boundary": "=_q8",
     }
-    return make_report(**(fields | changes))
+    return render(Dsn(**(fields | changes)))
 
 
 def parse(octets, policy=email.policy.default):
@@ -121,12 +129,13 @@ def test_the_returned_message_keeps_its_octets():
                 Failure("b@example.test", "connection refused", "", ATTEMPT, 5 * 86_400.0),
                 Failure("c@example.test", LONG_REPLY, "hub.example.test", ATTEMPT),
             ],
-            "return_whole": False,
+            "whole": False,
         }),
         ("report-international", {
-            "message": Reported("q7", ARRIVAL, "jörg@example.org", "2001:db8::7"),
+            "reverse_path": "jörg@example.org",
+            "client": "2001:db8::7",
             "failures": [Failure("žofie@xn--bcher-kva.example", "550 5.1.1 Unbekannt: žofie", "hub.example.test", ATTEMPT)],
-            "original": "From: jörg@example.org\r\nSubject: Grüße\r\n\r\nÄ\r\n".encode(),
+            "octets": "From: jörg@example.org\r\nSubject: Grüße\r\n\r\nÄ\r\n".encode(),
         }),
     ],
 )  # fmt: skip
@@ -192,9 +201,9 @@ def test_several_recipients_have_a_block_each():
 
 def test_the_header_alone_is_returned_when_the_message_is_not_wanted_or_cannot_travel():
     for changes in (
-        {"return_whole": False},
-        {"original": ORIGINAL + b"x" * 1200 + b"\r\n"},
-        {"original": ORIGINAL + b"a\nb\r\n"},
+        {"whole": False},
+        {"octets": ORIGINAL + b"x" * 1200 + b"\r\n"},
+        {"octets": ORIGINAL + b"a\nb\r\n"},
     ):
         octets = report(**changes)
         returned = parse(octets).get_payload()[2]
@@ -205,7 +214,7 @@ def test_the_header_alone_is_returned_when_the_message_is_not_wanted_or_cannot_t
 
 
 def test_eight_bit_text_is_declared():
-    octets = report(original=ORIGINAL + "Grüße\r\n".encode("latin-1"))
+    octets = report(octets=ORIGINAL + "Grüße\r\n".encode("latin-1"))
     parsed = parse(octets)
     assert parsed["Content-Transfer-Encoding"] == "8bit"
     returned = parsed.get_payload()[2]
@@ -213,9 +222,7 @@ def test_eight_bit_text_is_declared():
 
 
 def test_an_eight_bit_header_that_is_not_utf8_is_returned_in_quoted_printable():
-    octets = report(
-        original=b"Subject: Gr\xfc\xdfe\r\nX-Long: " + b"y" * 2000 + b"\r\n\r\nbody\r\n", return_whole=False
-    )
+    octets = report(octets=b"Subject: Gr\xfc\xdfe\r\nX-Long: " + b"y" * 2000 + b"\r\n\r\nbody\r\n", whole=False)
     assert octets.isascii()
     check_lines(octets)
     returned = parse(octets).get_payload()[2]
@@ -225,7 +232,7 @@ def test_an_eight_bit_header_that_is_not_utf8_is_returned_in_quoted_printable():
 
 def test_an_enormous_header_is_cut_at_a_line_end():
     header = b"".join(b"X-%05d: %s\r\n" % (number, b"z" * 60) for number in range(5000))
-    octets = report(original=header + b"\r\nbody\r\n", return_whole=False)
+    octets = report(octets=header + b"\r\nbody\r\n", whole=False)
     assert len(octets) < 70_000
     assert re.search(rb"\r\nX-[0-9]{5}: z{60}\r\n\r\n--=_q8--\r\n$", octets)
 
@@ -233,16 +240,16 @@ def test_an_enormous_header_is_cut_at_a_line_end():
 def test_a_message_without_header_or_body_is_returned_all_the_same():
     for original in (b"", b"\r\n", b"\r\nbody only\r\n", b"Subject: x\r\n"):
         for whole in (True, False):
-            check_lines(report(original=original, return_whole=whole))
-            parse(report(original=original, return_whole=whole), email.policy.compat32)
+            check_lines(report(octets=original, whole=whole))
+            parse(report(octets=original, whole=whole), email.policy.compat32)
 
 
 def test_utf8_makes_the_international_forms_and_only_where_it_must():
-    message = Reported("q7", ARRIVAL, "jörg@example.org", "2001:db8::7")
     octets = report(
         Failure("žofie@example.test", "550 5.1.1 Unbekannt: žofie"),
-        message=message,
-        original="Subject: Grüße\r\n\r\nx\r\n".encode(),
+        reverse_path="jörg@example.org",
+        client="2001:db8::7",
+        octets="Subject: Grüße\r\n\r\nx\r\n".encode(),
     )
     parsed = email.message_from_string(octets.decode(), policy=email.policy.SMTPUTF8)
     assert parsed["To"].addresses[0].addr_spec == "jörg@example.org"
@@ -251,7 +258,7 @@ def test_utf8_makes_the_international_forms_and_only_where_it_must():
     assert "Final-Recipient: utf-8; žofie@example.test\r\n".encode() in octets
     assert "Diagnostic-Code: smtp; 550 5.1.1 Unbekannt: žofie\r\n".encode() in octets
     assert b"Received-From-MTA: dns; [IPv6:2001:db8::7]\r\n" in octets
-    headers = parse(report(original="Subject: Grüße\r\n\r\nx\r\n".encode(), return_whole=False)).get_payload()
+    headers = parse(report(octets="Subject: Grüße\r\n\r\nx\r\n".encode(), whole=False)).get_payload()
     assert [part.get_content_type() for part in headers[1:]] == ["message/delivery-status", "message/global-headers"]
 
 
@@ -269,9 +276,9 @@ def test_a_long_reply_is_folded_and_whole_words_survive():
 
 
 def test_the_boundary_gives_way_to_an_original_that_has_it():
-    nested = report(original=report())
+    nested = report(octets=report())
     assert parse(nested).get_boundary() == "=_q8.1"
-    assert parse(report(original=nested)).get_boundary() == "=_q8.2"
+    assert parse(report(octets=nested)).get_boundary() == "=_q8.2"
     assert parse(nested).get_payload()[2].get_payload(0).get_content_type() == "multipart/report"
 
 
@@ -294,9 +301,10 @@ def test_no_value_of_a_stranger_can_bend_the_report(reverse_path, address, reply
     octets = report(
         Failure(address, reply, remote, ATTEMPT),
         UNKNOWN,
-        message=Reported("q7", ARRIVAL, reverse_path, client),
-        original=original,
-        return_whole=whole,
+        reverse_path=reverse_path,
+        client=client,
+        octets=original,
+        whole=whole,
     )
     check_lines(octets)
     parsed = email.message_from_bytes(octets)

@@ -7,7 +7,7 @@ import pytest
 from mailmoat.mailauth.header import stamps
 from mailmoat.mailauth.results import Result, Scope, Status
 from mailmoat.mailauth.senderid.identities import Finding, Identity, IdentityKind
-from mailmoat.reports.governor import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Report, forged, judge, passed
+from mailmoat.reports.governor import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Allowed, forged, judge, passed
 
 RECEIVED = b"Received: from x ([192.0.2.1]) by mx.example.test\r\nFrom: user@remote.tld\r\n\r\n"
 
@@ -27,7 +27,7 @@ def test_a_forged_sender_is_not_told():
     assert judge("user@remote.tld", enabled=True, copy_to="post@example.test", octets=octets) is FORGED
     assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is DISABLED
     assert judge("", enabled=True, copy_to=None, octets=octets) is NULL_REVERSE_PATH
-    assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED) == Report(("user@remote.tld",))
+    assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED) == Allowed(("user@remote.tld",))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_forged_sender_is_not_told():
 )
 def test_no_report_goes_where_the_next_hop_could_send_it_on(sender, told):
     verdict = judge(sender, enabled=True, copy_to=None, octets=RECEIVED, domains=("ours.test",))
-    assert verdict == (Report((sender,)) if told else ROUTE)
+    assert verdict == (Allowed((sender,)) if told else ROUTE)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,21 @@ def test_only_a_sender_whom_spf_passed_gets_the_message_back(octets, expected):
 
 def test_a_sender_whose_client_is_ours_gets_the_message_back():
     assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED, trusted=True).whole
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("copy_to", [None, "postmaster@example.test"])
+def test_a_null_reverse_path_never_makes_a_report(enabled, copy_to):
+    assert judge("", enabled=enabled, copy_to=copy_to) is NULL_REVERSE_PATH
+
+
+def test_reports_can_be_switched_off():
+    assert judge("a@example.org", enabled=False, copy_to="b@example.test") is DISABLED
+
+
+def test_a_copy_goes_to_the_named_mailbox_once():
+    assert judge("a@example.org", enabled=True, copy_to=None) == Allowed(("a@example.org",))
+    assert judge("a@example.org", enabled=True, copy_to="b@example.test") == Allowed(
+        ("a@example.org", "b@example.test")
+    )
+    assert judge("a@example.org", enabled=True, copy_to="A@Example.org") == Allowed(("a@example.org",))

@@ -97,9 +97,9 @@ def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
         assert (received[:9], sent) == (b"Received:", HEADER + BODY)
         assert kept.octets().endswith(HEADER)
         assert kept.size == len(whole(kept))
-        assert make._original(kept) == whole(kept)
-        assert make._may_return_whole(kept, kept.size)
-        assert not make._may_return_whole(kept, kept.size - 1)
+        assert make._octets(kept) == whole(kept)
+        assert make._may_attach_whole(kept, kept.size)
+        assert not make._may_attach_whole(kept, kept.size - 1)
         local = b"".join(_local_form(kept, ["x@example.test"]))
         assert local.endswith(whole(kept).replace(b"\r\n", b"\n"))
     assert [entry["size"] for entry in list_spool(str(tmp_path))] == [message.size]
@@ -115,5 +115,5 @@ def test_a_message_stored_by_the_older_form_is_read_the_same(tmp_path):
     for front in (trace, trace + HEADER):
         path.write_bytes((trace + HEADER + BODY).removeprefix(front))
         message = SimpleNamespace(octets=lambda front=front: front, content_path=str(path), reverse_path="")
-        original.append((make._original(message), b"".join(_local_form(message, ["x@example.test"]))))
+        original.append((make._octets(message), b"".join(_local_form(message, ["x@example.test"]))))
     assert original[0] == original[1]

@@ -1,13 +1,12 @@
-"""Reports about failed recipients: one multipart/report as bytes, written from a template.
+"""Delivery status notifications about failed recipients: one multipart/report as bytes, written from a template.
 
-Promises: the same arguments give the same octets; every line ends in CRLF and has at most 998 octets; no value, whoever wrote
-it, can add a header field, a status field or a part; the boundary occurs nowhere in what it parts; all is 7-bit, so that a
-next hop without 8BITMIME takes it, unless an address or a message returned whole is not. Each part takes the plainest type that holds it: UTF-8 in addresses makes
-message/global-delivery-status, UTF-8 in the returned header makes message/global or message/global-headers.
+Promises: equal notifications give equal octets; every line ends in CRLF and has at most 998 octets; no value, whoever wrote it, can
+add a header field, a status field or a part; the boundary does not occur in the parts; all is 7-bit, so that a next hop without
+8BITMIME takes it, unless an address or a whole original message is not. Each part has the plainest type that holds it: UTF-8 in
+addresses makes message/global-delivery-status, UTF-8 in the original's header makes message/global or message/global-headers.
 
-Never decides whether a report may be made (ndr_policy.py), never reads a clock, never raises for what a peer said. The
-result is a message with a null reverse-path; it needs SMTPUTF8 exactly when its reverse-path,
-the address in `To`, is not ASCII.
+Never decides whether a report may be made (governor.py), never reads a clock, never raises for what a peer said. The result is to be
+sent with a null reverse-path; it needs SMTPUTF8 exactly when its recipient, the address in `To`, is not ASCII.
 
 RFC 3464 (delivery-status), RFC 6522 (multipart/report), RFC 6533 (internationalised forms), RFC 3463 (status codes), RFC 3834
 (Auto-Submitted).
@@ -22,7 +21,7 @@ from typing import Final
 
 from mailmoat import clock
 from mailmoat.net.address import literal
-from mailmoat.reports.original import WHOLE, Part, encoding_of, header_section, returned_part
+from mailmoat.reports.original import WHOLE, Part, encoding_of, header_section, original_part
 
 MAX_ADDRESS: Final = 900
 """Octets of an address in a field; no legal one comes near."""
@@ -41,8 +40,8 @@ STATUS_OF_CODE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """The message that is reported on."""
+class Original:
+    """The message that the notification is about."""
 
     queue_id: str
     arrival_ms: int
@@ -50,6 +49,9 @@ class Reported:
     """Without brackets; never empty."""
     client: str = ""
     """IP address, or name, of who brought it; empty when unknown."""
+    octets: bytes = b""
+    """The message with CRLF line ends, or at least its header section, which alone is attached unless `whole`."""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +68,45 @@ class Failure:
     """Set when it was given up for age."""
 
 
-def make_report(
-    *,
-    reporting_mta: str,
-    postmaster: str,
-    message: Reported,
-    failures: list[Failure],
-    original: bytes,
-    return_whole: bool,
-    date_ms: int,
-    message_id: str,
-    boundary: str,
-) -> bytes:
-    """The report as content octets, not dot-stuffed.
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """What a notification says."""
 
-    `original` is the message with CRLF line ends, or at least its header section, which alone is returned unless
-    `return_whole`. `message_id` has its brackets. `boundary` has 1 to 60 octets and is lengthened when the parts contain it.
-    """
-    everyone = [message.reverse_path, postmaster, *(failure.address for failure in failures)]
+    reporting_mta: str
+    postmaster: str
+    original: Original
+    failures: list[Failure]
+    date_ms: int
+    message_id: str
+    """With its brackets."""
+    boundary: str
+    """1 to 60 octets; lengthened when the parts contain it."""
+
+
+def render(dsn: Dsn) -> bytes:
+    """Return the notification as content octets, not dot-stuffed."""
+    original = dsn.original
+    everyone = [original.reverse_path, dsn.postmaster, *(failure.address for failure in dsn.failures)]
     line = _Line(utf8=not all(address.isascii() for address in everyone))
-    returned = returned_part(original, whole=return_whole)
-    if message.reverse_path.isascii():
-        returned = returned.seven_bit()
-    whole = returned.content_type in WHOLE
+    attached = original_part(original.octets, whole=original.whole)
+    if original.reverse_path.isascii():
+        attached = attached.seven_bit()
     parts = (
-        _explanation(line, reporting_mta, postmaster, message, failures, whole=whole),
-        _delivery_status(line, reporting_mta, message, failures),
-        returned,
+        _explanation(line, dsn, whole=attached.content_type in WHOLE),
+        _delivery_status(line, dsn),
+        attached,
     )
-    suffix, mark = 0, boundary
+    suffix, mark = 0, dsn.boundary
     while any(mark.encode() in part.body for part in parts):
         suffix += 1
-        mark = f"{boundary}.{suffix}"
+        mark = f"{dsn.boundary}.{suffix}"
     fields = [
-        f"From: Mail Delivery System <{line.address(postmaster)}>",
-        f"To: <{line.address(message.reverse_path)}>",
+        f"From: Mail Delivery System <{line.address(dsn.postmaster)}>",
+        f"To: <{line.address(original.reverse_path)}>",
         "Subject: Delivery Status Notification (Failure)",
-        f"Date: {clock.rfc5322_date(date_ms)}",
-        f"Message-ID: {line.address(message_id)}",
-        *_thread(original),
+        f"Date: {clock.rfc5322_date(dsn.date_ms)}",
+        f"Message-ID: {line.address(dsn.message_id)}",
+        *_thread(original.octets),
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{mark}"',
@@ -120,7 +122,7 @@ def make_report(
 
 
 def status(failure: Failure) -> str:
-    """The status code of a failure: expiry, else the enhanced code of its reply, else what its code says (RFC 3463)."""
+    """Return the status code of a failure: expiry, else the enhanced code of its reply, else what its code says (RFC 3463)."""
     if failure.expired_after_s is not None:
         return EXPIRED
     enhanced = re.match(r"(?:[45][0-9]{2}[ -])?([45]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])", failure.reply)
@@ -136,16 +138,16 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Makes values of strangers fit for a line; with `utf8` non-ASCII characters may stay, else they are spelled out."""
+    """Makes values of strangers fit for a line; with `utf8` non-ASCII characters are kept, else they are spelled out."""
 
     utf8: bool
 
     def address(self, value: str) -> str:
-        """One line as it is, bounded: folding could change an address."""
+        """Return one line as it is, bounded: folding could change an address."""
         return self._clean(value).encode()[:MAX_ADDRESS].decode(errors="ignore")
 
     def fold(self, value: str, *, first: str, rest: str) -> str:
-        """Free text in lines of about 76 characters, begun with `first` and then with `rest`; words up to 200 stay whole."""
+        """Return free text in lines of about 76 characters, begun with `first` and then with `rest`; words up to 200 stay whole."""
         words = re.sub(r"(\S{200})", r"\1 ", self._clean(value[:MAX_REPLY]))
         lines = textwrap.wrap(
             words,
@@ -166,15 +168,14 @@ def _block(lines: list[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def _explanation(
-    line: _Line, reporting_mta: str, postmaster: str, message: Reported, failures: list[Failure], *, whole: bool
-) -> Part:
-    """The part for a human."""
-    returned = "your message" if whole else "the header of your message"
+def _explanation(line: _Line, dsn: Dsn, *, whole: bool) -> Part:
+    """Write the part for people."""
+    attached = "your message" if whole else "the header of your message"
+    original, failures = dsn.original, dsn.failures
     paragraphs = [
-        line.fold(f"This is the mail server {reporting_mta}.", first="", rest=""),
+        line.fold(f"This is the mail server {dsn.reporting_mta}.", first="", rest=""),
         line.fold(
-            f"Your message of {clock.rfc5322_date(message.arrival_ms)} could not be delivered to the "
+            f"Your message of {clock.rfc5322_date(original.arrival_ms)} could not be delivered to the "
             f"{'recipient' if len(failures) == 1 else 'recipients'} below. No further attempt will be made.",
             first="",
             rest="",
@@ -182,11 +183,11 @@ def _explanation(
         *(f"  {line.address(failure.address)}\r\n{_reason(line, failure)}" for failure in failures),
         line.fold(
             "Please look for a typing mistake in the address before you send the message again. For help write to "
-            f"{postmaster} and quote {message.queue_id}.",
+            f"{dsn.postmaster} and quote {original.queue_id}.",
             first="",
             rest="",
         ),
-        line.fold(f"A report for programs and {returned} are attached.", first="", rest=""),
+        line.fold(f"A report for programs and {attached} are attached.", first="", rest=""),
     ]
     body = "\r\n\r\n".join(paragraphs) + "\r\n"
     charset = "utf-8" if line.utf8 else "us-ascii"
@@ -194,7 +195,7 @@ def _explanation(
 
 
 def _reason(line: _Line, failure: Failure) -> str:
-    """Why, in words: who said what, or for how long it was tried."""
+    """Return the reason in words: which server said what, or for how long it was tried."""
     reply = failure.reply or "no reply"
     if failure.expired_after_s is not None:
         why = f"It could not be delivered within {_span(failure.expired_after_s)}. The last reason was: {reply}"
@@ -214,16 +215,17 @@ def _span(seconds: float) -> str:
     return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
-def _delivery_status(line: _Line, reporting_mta: str, message: Reported, failures: list[Failure]) -> Part:
-    """The part for programs (RFC 3464 2.2 and 2.3)."""
+def _delivery_status(line: _Line, dsn: Dsn) -> Part:
+    """Write the part for programs (RFC 3464 2.2 and 2.3)."""
+    original = dsn.original
     fields = [
-        f"Reporting-MTA: dns; {line.address(reporting_mta)}",
-        f"Arrival-Date: {clock.rfc5322_date(message.arrival_ms)}",
-        f"X-Mailmoat-Queue-ID: {line.address(message.queue_id)}",
+        f"Reporting-MTA: dns; {line.address(dsn.reporting_mta)}",
+        f"Arrival-Date: {clock.rfc5322_date(original.arrival_ms)}",
+        f"X-Mailmoat-Queue-ID: {line.address(original.queue_id)}",
     ]
-    if message.client:
-        fields.insert(1, f"Received-From-MTA: dns; {line.address(_mta_name(message.client))}")
-    for failure in failures:
+    if original.client:
+        fields.insert(1, f"Received-From-MTA: dns; {line.address(_mta_name(original.client))}")
+    for failure in dsn.failures:
         kind = "rfc822" if failure.address.isascii() else "utf-8"
         fields += [
             "",
@@ -243,7 +245,7 @@ def _delivery_status(line: _Line, reporting_mta: str, message: Reported, failure
 
 
 def _mta_name(client: str) -> str:
-    """An IP address as a literal (RFC 5321 4.1.3), a name as it is."""
+    """Return an IP address as a literal (RFC 5321 4.1.3), a name as it is."""
     try:
         return literal(client)
     except ValueError:
@@ -251,7 +253,7 @@ def _mta_name(client: str) -> str:
 
 
 def _thread(original: bytes) -> list[str]:
-    """Fields that let a reader show the report beside its message (RFC 3834 3.1.5, RFC 5322 3.6.4)."""
+    """Return the fields that let a mail reader show the report beside its message (RFC 3834 3.1.5, RFC 5322 3.6.4)."""
     pattern = rb"(?im)^message-id:[ \t]*(?:\r\n[ \t]+)?(<[!-;=?-~]{3,250}>)[ \t]*\r$"
     found = re.search(pattern, header_section(original))
     if found is None:

@@ -1,11 +1,10 @@
 """Whether a report about failed recipients may be made, and who gets it.
 
-Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can
-never report to each other about reports (RFC 5321 4.5.5, RFC 3464 2); nor does one whose reverse-path our own stamp calls forged,
-so that nobody is bombarded with reports about what he did not send; nor one whose reverse-path at a domain of ours the next hop
-could take for a way to another server: the report would be relayed to whom it names. What a stranger wrote goes back only to a sender
-of whom something vouches that it is the sender; anybody else gets the header section alone. The scheduler asks once per message with
-failed recipients.
+Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can never
+report to each other about reports (RFC 5321 4.5.5, RFC 3464 2). Nor does one whose reverse-path our own stamp calls forged, so that
+nobody is sent reports about messages of others. Nor does one whose reverse-path at a domain of ours the next hop could take for a
+way to another server: the report would be relayed there. What a stranger wrote is returned whole only to a sender that SPF or the
+client confirms; anybody else gets the header section alone.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A report is owed; its envelope has a null reverse-path and these recipients."""
+class Allowed:
+    """A report is made; its envelope has a null reverse-path and these recipients."""
 
     recipients: tuple[str, ...]
     whole: bool = False
@@ -56,7 +55,7 @@ def judge(
     octets: bytes = b"",
     domains: Container[str] = (),
     trusted: bool = False,
-) -> Report | Suppressed:
+) -> Allowed | Suppressed:
     """What becomes of the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
     `octets` is the message or the beginning of it, with the stamps of its acceptance on top; `trusted`: a client of ours brought
@@ -73,8 +72,8 @@ def judge(
         return ROUTE
     whole = trusted or passed(octets)
     if copy_to and copy_to.lower() != reverse_path.lower():
-        return Report((reverse_path, copy_to), whole)
-    return Report((reverse_path,), whole)
+        return Allowed((reverse_path, copy_to), whole)
+    return Allowed((reverse_path,), whole)
 
 
 def _may_route(reverse_path: str, domains: Container[str]) -> bool:

@@ -1,7 +1,7 @@
-"""Makes the report about a message's failed recipients as a message of the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
+"""Makes the report about a message's failed recipients as a message for the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
 
-It has a null reverse-path, so none is ever made about it. Reads what it returns of a content file, and of one that cannot be read returns what is
-at hand. Raises nothing.
+It has a null reverse-path, so none is ever made about it. Reads what it attaches from the content file; of one that cannot be read it
+attaches what is at hand. Raises nothing.
 """
 
 from __future__ import annotations
@@ -10,29 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock
-from mailmoat.reports.dsn import Reported, make_report
+from mailmoat.reports.dsn import Dsn, Original, render
 from mailmoat.reports.original import MAX_HEADER
 
 if TYPE_CHECKING:
     from mailmoat._native import Message
     from mailmoat.reports.dsn import Failure
-    from mailmoat.reports.governor import Report
+    from mailmoat.reports.governor import Allowed
     from mailmoat.settings import Settings
 
 
-def make(message: Message, failures: list[Failure], verdict: Report, queue_id: str, settings: Settings) -> Message:
-    """The report about `message` that `verdict` asks for, under a queue id of its own."""
-    whole = verdict.whole and _may_return_whole(message, settings.delivery.return_size)
-    original = _original(message, message.size if whole else MAX_HEADER)
+def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: str, settings: Settings) -> Message:
+    """Return the report about `message` for those that `allowed` names, under a queue id of its own."""
+    whole = allowed.whole and _may_attach_whole(message, settings.delivery.return_size)
+    octets = _octets(message, message.size if whole else MAX_HEADER)
     now = clock.wall_ms()
     domain = settings.relay.default_domain or settings.hostname
-    content = make_report(
+    original = Original(
+        queue_id=message.queue_id,
+        arrival_ms=message.arrival,
+        reverse_path=message.reverse_path,
+        client=message.client,
+        octets=octets,
+        whole=whole and len(octets) == message.size,
+    )
+    dsn = Dsn(
         reporting_mta=settings.hostname,
         postmaster=f"postmaster@{domain}",
-        message=Reported(message.queue_id, message.arrival, message.reverse_path, message.client),
-        failures=failures,
         original=original,
-        return_whole=whole and len(original) == message.size,
+        failures=failures,
         date_ms=now,
         message_id=f"<{queue_id}@{settings.hostname}>",
         boundary=f"report.{queue_id}",
@@ -41,14 +47,14 @@ def make(message: Message, failures: list[Failure], verdict: Report, queue_id: s
         queue_id=queue_id,
         arrival=now,
         reverse_path="",
-        recipients=list(verdict.recipients),
-        content=content,
-        parameters={} if all(address.isascii() for address in verdict.recipients) else {"SMTPUTF8": None},
+        recipients=list(allowed.recipients),
+        content=render(dsn),
+        parameters={} if all(address.isascii() for address in allowed.recipients) else {"SMTPUTF8": None},
     )
 
 
-def _may_return_whole(message: Message, most: int) -> bool:
-    """Octets above 127 go back only to an address that needs SMTPUTF8, which comes with 8BITMIME.
+def _may_attach_whole(message: Message, most: int) -> bool:
+    """Octets above 127 are sent only to an address that needs SMTPUTF8, which comes with 8BITMIME.
 
     Elsewhere a next hop might not take them, and the report would be lost like the message it is about.
     """
@@ -57,8 +63,8 @@ def _may_return_whole(message: Message, most: int) -> bool:
     return message.size <= most
 
 
-def _original(message: Message, most: int = MAX_HEADER) -> bytes:
-    """The message; of one with a content file the trace and the first `most` octets of the file, which hold the header section."""
+def _octets(message: Message, most: int = MAX_HEADER) -> bytes:
+    """Return the message; of one with a content file the trace and the first `most` octets of the file, which hold the header section."""
     octets = message.octets()
     if message.content_path is None:
         return octets

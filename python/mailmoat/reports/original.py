@@ -1,7 +1,7 @@
-"""The part of a report that gives the message back: whole while it may travel as it is, else its header section.
+"""The original message in a report: whole where it may travel as it is, else its header section.
 
 Pure. Promises: the octets of a whole message are not changed; every line has at most 998 octets and ends in CRLF, and what is
-declared 7bit or 8bit is so (RFC 2045 2.7, 2.8). A header section that breaks those rules is returned in quoted-printable, which
+declared 7bit or 8bit is so (RFC 2045 2.7, 2.8). A header section that breaks those rules is put in quoted-printable, which
 RFC 6522 4 and RFC 6533 5 allow for headers but RFC 2046 5.2.1 forbids for message/rfc822.
 """
 
@@ -13,11 +13,10 @@ from typing import Final, NamedTuple
 MAX_LINE: Final = 998
 """Octets in a line without its CRLF (RFC 5322 2.1.1)."""
 MAX_HEADER: Final = 65_536
-"""Octets of a returned header section; a longer one is cut at a line end."""
-
+"""Octets of a header section in a report; a longer one is cut at a line end."""
 
 WHOLE: Final = frozenset({"message/rfc822", "message/global"})
-"""Types of a message that is returned whole."""
+"""Types of a whole message."""
 
 
 class Part(NamedTuple):
@@ -28,14 +27,14 @@ class Part(NamedTuple):
     body: bytes
 
     def seven_bit(self) -> Part:
-        """The same in quoted-printable where it is not ASCII; a whole message stays, for it must not be encoded."""
+        """Return the same in quoted-printable where it is not ASCII; a whole message stays, because it must not be encoded."""
         if self.encoding != "8bit" or self.content_type in WHOLE:
             return self
         return Part(self.content_type, "quoted-printable", _quoted_printable(self.body))
 
 
-def returned_part(original: bytes, *, whole: bool) -> Part:
-    """What of `original` is returned, in the plainest type that holds it; UTF-8 in the header makes it a `global` one."""
+def original_part(original: bytes, *, whole: bool) -> Part:
+    """Return the part for the original message, of the plainest type that holds it; UTF-8 in the header makes it a `global` one."""
     header = header_section(original)
     utf8 = not header.isascii() and _is_utf8(header)
     if whole and _fits_lines(original):
@@ -47,7 +46,7 @@ def returned_part(original: bytes, *, whole: bool) -> Part:
 
 
 def header_section(original: bytes) -> bytes:
-    """The header fields, each line with its CRLF, cut when they are out of all proportion."""
+    """Return the header fields, each line with its CRLF, cut at `MAX_HEADER`."""
     if original.startswith(b"\r\n"):
         return b""
     header = original.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n") + b"\r\n"
@@ -58,7 +57,7 @@ def header_section(original: bytes) -> bytes:
 
 
 def encoding_of(body: bytes) -> str:
-    """The Content-Transfer-Encoding of a body that is lines."""
+    """Return the Content-Transfer-Encoding of a body that consists of lines."""
     return "7bit" if body.isascii() else "8bit"
 
 
@@ -71,7 +70,7 @@ def _is_utf8(octets: bytes) -> bool:
 
 
 def _fits_lines(octets: bytes) -> bool:
-    """Whether these are lines, none too long, without NUL and without CR or LF on its own."""
+    """Return whether these are lines, none too long, without NUL and without CR or LF on its own."""
     alone = octets.replace(b"\r\n", b"")
     return max(map(len, octets.split(b"\r\n"))) <= MAX_LINE and not any(
         octet in alone for octet in (b"\r", b"\n", b"\0")
@@ -79,6 +78,6 @@ def _fits_lines(octets: bytes) -> bool:
 
 
 def _quoted_printable(octets: bytes) -> bytes:
-    """RFC 2045 6.7; a CR or LF on its own is spelled out."""
+    """Encode as in RFC 2045 6.7; a CR or LF on its own is spelled out."""
     lines = (b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in octets.split(b"\r\n"))
     return b"\r\n".join(lines)
