@@ -171,7 +171,7 @@ def normalise_domain(text: str) -> str:
 # --- client ---
 
 CLIENT_WAIT: int
-"""Wait for input, at most as long as `timeout_kind` says."""
+"""Wait for input, at most as long as `time_limit` says."""
 CLIENT_READY: int
 """The connection is set up: a transaction may begin."""
 CLIENT_DONE: int
@@ -180,6 +180,21 @@ CLIENT_CLOSED: int
 """Write what `output` gives and close. Outcomes are there if a transaction was running."""
 CLIENT_MORE: int
 """Content from a file: call `output` again whenever the transport has room."""
+
+class TimeLimit(IntEnum):
+    """What a next hop is waited for (RFC 5321 4.5.3.2)."""
+
+    GREETING = 0
+    """The greeting, and the reply to EHLO, HELO or LHLO."""
+    MAIL = 1
+    """The reply to MAIL or RSET."""
+    RCPT = 2
+    DATA = 3
+    BLOCK = 4
+    """Room for the next part of the content."""
+    END_OF_DATA = 5
+    IDLE = 6
+    """Nothing, between two transactions; and the reply to QUIT."""
 
 @final
 class Client:
@@ -205,8 +220,8 @@ class Client:
     @property
     def step(self) -> int: ...
     @property
-    def timeout_kind(self) -> int:
-        """Time limit that applies: 0 greeting, 1 MAIL, 2 RCPT, 3 DATA, 4 block, 5 end of data, 6 idle (RFC 5321 4.5.3.2)."""
+    def time_limit(self) -> TimeLimit:
+        """The one that applies now."""
     @property
     def refusal(self) -> tuple[RecipientState, str] | None:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""

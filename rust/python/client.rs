@@ -4,10 +4,15 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::int_enum::IntEnum;
 use super::message::Message;
 use super::recipient::{Outcome, RecipientState};
 use crate::machine::message;
 use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol, Step};
+
+/// By the numbers of [`crate::machine::smtp::client::Timeout`].
+static TIME_LIMIT: IntEnum =
+    IntEnum::new("TimeLimit", &["GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE"]);
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -64,8 +69,8 @@ impl Client {
     }
 
     #[getter]
-    fn timeout_kind(&self) -> u8 {
-        self.0.timeout() as u8
+    fn time_limit(&self, py: Python<'_>) -> Py<PyAny> {
+        TIME_LIMIT.member(py, self.0.timeout() as u8)
     }
 
     #[getter]
@@ -96,5 +101,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CLIENT_DONE", Step::Done as u8)?;
     module.add("CLIENT_CLOSED", Step::Closed as u8)?;
     module.add("CLIENT_MORE", Step::More as u8)?;
+    TIME_LIMIT.register(module)?;
     module.add_class::<Client>()
 }

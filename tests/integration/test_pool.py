@@ -17,7 +17,7 @@ from tests.needs import find_peer
 from tests.receiving import accept, config
 
 from mailmoat import clock
-from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message
+from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message, TimeLimit
 from mailmoat.delivery import pool as pools
 from mailmoat.delivery.attempt import Connection
 from mailmoat.delivery.offers import Offers
@@ -463,7 +463,7 @@ async def test_content_arrives_unchanged_through_a_slow_reader():
 class LargeContent:
     """Stands for the machine while it sends a content file in chunks; tells how much lay in the transport's buffer."""
 
-    step, timeout_kind, refusal, untouched, replies = CLIENT_WAIT, 4, None, False, 0
+    step, time_limit, refusal, untouched, replies = CLIENT_WAIT, TimeLimit.BLOCK, None, False, 0
     chunks = 100
     most = 0
 
@@ -504,7 +504,7 @@ async def test_a_large_content_is_read_no_faster_than_it_leaves():
         owner = SimpleNamespace(lost=gone.set_result)
         client = LargeContent()
         client.connection = Connection(
-            loop, owner, client=client, next_hop="", peer="", limits=(10.0,) * 7, timers=timers()
+            loop, owner, client=client, next_hop="", peer="", limits={TimeLimit.BLOCK: 10.0}, timers=timers()
         )
         await loop.create_connection(lambda: client.connection, host, port)
         await gone

@@ -12,6 +12,7 @@ from mailmoat._native import (
     Message,
     Outcome,
     RecipientState,
+    TimeLimit,
 )
 
 OFFERS = b"250-hop\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
@@ -31,7 +32,7 @@ def message(content=b"Subject: a\r\n\r\n.b\r\n", recipients=("x@b.example", "y@b
 
 def ready(offers=OFFERS, *, lmtp=False):
     client = Client("me.example", lmtp=lmtp)
-    assert (client.step, client.timeout_kind) == (CLIENT_WAIT, 0)
+    assert (client.step, client.time_limit) == (CLIENT_WAIT, TimeLimit.GREETING)
     assert client.receive(b"220 hop\r\n") == CLIENT_WAIT
     assert client.output() == (b"LHLO me.example\r\n" if lmtp else b"EHLO me.example\r\n")
     assert client.receive(offers) == CLIENT_READY
@@ -46,10 +47,10 @@ def test_a_transaction():
     client = ready()
     assert client.begin(message(), [1]) == CLIENT_WAIT
     assert client.output() == b"MAIL FROM:<s@a.example> SIZE=31\r\nRCPT TO:<y@b.example>\r\nDATA\r\n"
-    assert client.timeout_kind == 1
+    assert client.time_limit == TimeLimit.MAIL
     assert client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n") == CLIENT_WAIT
     assert client.output() == b"Received: x\r\nSubject: a\r\n\r\n..b\r\n.\r\n"
-    assert client.timeout_kind == 5
+    assert client.time_limit == TimeLimit.END_OF_DATA
     assert client.receive(b"250 2.0.0 queued\r\n") == CLIENT_DONE
     assert client.outcomes() == [Outcome(1, RecipientState.DELIVERED, "250 2.0.0 queued")]
     assert client.outcomes() == []

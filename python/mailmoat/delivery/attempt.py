@@ -19,6 +19,7 @@ from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
     from mailmoat._native import Outcome, RecipientState
+    from mailmoat.delivery.time_limits import TimeLimits
     from mailmoat.runtime.timers import Timers
 
 LAST_WORDS: Final = 4096
@@ -73,10 +74,7 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before.
-
-    `limits`: seconds, in the order of `Client.timeout_kind`.
-    """
+    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before."""
 
     __slots__ = (
         "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_started", "_timer", "_timer_at",
@@ -91,7 +89,7 @@ class Connection(asyncio.Protocol):
         client: Client,
         next_hop: str,
         peer: str,
-        limits: tuple[float, ...],
+        limits: TimeLimits,
         timers: Timers,
     ) -> None:
         self.opened: asyncio.Future[tuple[RecipientState, str] | None] = loop.create_future()
@@ -273,7 +271,7 @@ class Connection(asyncio.Protocol):
 
     def _watch(self) -> None:
         """Set the time limit of the current stage. The timer is only moved when it would come too late."""
-        seconds = self._limits[self._client.timeout_kind]
+        seconds = self._limits[self._client.time_limit]
         self._deadline = clock.monotonic() + seconds
         if self._timer is None or self._deadline < self._timer_at:
             self._arm(seconds)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from mailmoat import clock
 from mailmoat._native import Client, Outcome, RecipientState
 from mailmoat.delivery.attempt import AttemptRecord, Connection
-from mailmoat.delivery.time_limits import in_order
+from mailmoat.delivery.time_limits import time_limits
 from mailmoat.net.address import canonical
 from mailmoat.net.endpoint import Endpoint
 
@@ -79,7 +79,7 @@ class Pool:
         self._learned = learned
         self._limit = settings.connections
         self._connect_time = settings.connect_time
-        self._limits = in_order(settings)
+        self._limits = time_limits(settings)
         self._name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
         self._waiting: deque[Transaction] = deque()
         self._idle: list[Connection] = []

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+from mailmoat._native import TimeLimit
+
+TimeLimits: TypeAlias = dict[TimeLimit, float]
+"""Seconds."""
 
 
 class PoolSettings(Protocol):
-    """What the pool needs of the settings' `delivery`; times in seconds (RFC 5321 4.5.3.2)."""
+    """What the pool needs of the settings' `delivery`; times in seconds."""
 
     @property
     def connections(self) -> int: ...  # noqa: D102 - the setting of this name
@@ -28,14 +33,14 @@ class PoolSettings(Protocol):
     def idle_time(self) -> float: ...  # noqa: D102 - the setting of this name
 
 
-def in_order(settings: PoolSettings) -> tuple[float, ...]:
-    """Give the limits in the order of `Client.timeout_kind`."""
-    return (
-        settings.greeting_time,
-        settings.mail_time,
-        settings.rcpt_time,
-        settings.data_time,
-        settings.block_time,
-        settings.end_of_data_time,
-        settings.idle_time,
-    )
+def time_limits(settings: PoolSettings) -> TimeLimits:
+    """Return the limit that the settings have for each stage."""
+    return {
+        TimeLimit.GREETING: settings.greeting_time,
+        TimeLimit.MAIL: settings.mail_time,
+        TimeLimit.RCPT: settings.rcpt_time,
+        TimeLimit.DATA: settings.data_time,
+        TimeLimit.BLOCK: settings.block_time,
+        TimeLimit.END_OF_DATA: settings.end_of_data_time,
+        TimeLimit.IDLE: settings.idle_time,
+    }
