@@ -27,12 +27,12 @@ PURE_RUST = [
 ]
 
 JOINTS = {
-    "delivery/job.py": "a report that cannot be made stays owed and costs its message an attempt",
+    "delivery/reporting.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",
     "receive/driver.py": "a session that raises costs its client the session",
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
-    "runtime/spool.py": "a waiter that raises at its news costs the others none of theirs",
+    "runtime/spool.py": "a waiter or listener that raises costs the others none of their completions",
     "supervisor/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
     "supervisor/reload.py": "a reload that raises leaves the old settings in force",
 }

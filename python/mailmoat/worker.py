@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog
-from mailmoat.delivery.offers import Learned
-from mailmoat.delivery.queue import Scheduler
-from mailmoat.delivery.router import route
-from mailmoat.delivery.transport import make_transport
+from mailmoat.delivery.destination import open_destination
+from mailmoat.delivery.probe import Prober
+from mailmoat.delivery.queue import Queue
+from mailmoat.delivery.router import SingleRouter
 from mailmoat.directory.file import file_directory
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.metrics import (
@@ -98,11 +98,11 @@ class Worker:
         services = Services(settings, metrics, self._directory, self._make_resolver)
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
-        hop = route("", settings.delivery)
-        self._learned = Learned(settings.spool_dir, hop, self._offer)
-        self._transport = transport = make_transport(loop, hop, settings, timers, self._learned.learn)
-        self._probe: asyncio.Task[None] | None = None
-        self._scheduler = Scheduler(loop, settings, store, timers, metrics, transport=transport)
+        open_ = partial(open_destination, loop, settings=settings, timers=timers, offered=self._offer)
+        router = SingleRouter(settings.delivery.next_hop, open_)
+        self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
+        self._prober = Prober(loop, router, self._queue)
+        store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         stress = Stress(self._most, settings.limits, metrics)
         self._receiver = Receiver(
@@ -116,7 +116,6 @@ class Worker:
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             trust=services.trust,
             metrics=metrics,
-            accepted=self._scheduler.accepted,
         )
         self._acceptors = [
             Acceptor(loop, listener, partial(self._connection, address)) for listener, address in context.listeners
@@ -133,9 +132,7 @@ class Worker:
         loop.add_reader(self._context.lifeline, self._orphaned)
         loop.add_reader(self._context.evict[self._context.slot], self._held.requested)
         self._publish()
-        self._learned.refresh()
-        self._probe = self._loop.create_task(self._ask_next_hop())
-        await asyncio.wait([self._probe], timeout=PROBE_TIME)
+        await self._prober.start(PROBE_TIME)
         await self._accept()
         self._metrics.set(WORKERS_READY, 1)
         self._context.ready()
@@ -152,9 +149,7 @@ class Worker:
         self._timers.after(TICK, self)
         if self._directory is not None:
             self._directory.refresh()
-        self._learned.refresh()
-        if self._probe is None and (self._learned.stale() or self._scheduler.unasked):
-            self._probe = self._loop.create_task(self._ask_next_hop())
+        self._prober.tick()
         self._publish()
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
@@ -164,16 +159,6 @@ class Worker:
             self._adopting = self._loop.create_task(self._adopt())
         if not self._accepting and len(self._receiver.connections) < self._most:
             self._loop.create_task(self._accept())
-
-    async def _ask_next_hop(self) -> None:
-        """Learn what the next hop offers, and whether it is back, though nothing is to be sent to it now."""
-        try:
-            if await self._transport.probe():
-                self._scheduler.reached()
-            elif self._scheduler.unasked:
-                self._scheduler.unreachable()
-        finally:
-            self._probe = None
 
     def _offer(self, offers: Offers) -> None:
         self._receiver.offer(
@@ -224,7 +209,7 @@ class Worker:
                 partition, schedule = found
                 maillog.event("partition-adopted", partition=partition.tag, messages=partition.count)
                 self._store.keep(partition)
-                self._scheduler.adopt(partition, iter(schedule), at_once=self._context.new_next_hop)
+                self._queue.adopt(partition, schedule, at_once=self._context.new_next_hop)
         finally:
             self._adopting = None
 
@@ -257,13 +242,13 @@ class Worker:
         maillog.event("draining", slot=self._context.slot, connections=len(self._receiver.connections))
         if self._adopting is not None:
             await self._adopting
-        self._scheduler.close()
-        while self._receiver.connections or not self._scheduler.at_rest:
+        self._queue.close()
+        while self._receiver.connections or not self._queue.at_rest:
             late = clock.monotonic() >= deadline
             for connection in list(self._receiver.connections):
                 connection.drain(at_once=late)
             if late:
-                self._scheduler.abort()
+                self._queue.abort()
                 if clock.monotonic() >= deadline + 1:
                     break
             await self._tick()

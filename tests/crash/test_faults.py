@@ -29,7 +29,8 @@ from tests.integration.test_budgets import BODY, Flood
 from tests.processes import assert_rests
 
 from mailmoat import _native, clock
-from mailmoat.delivery.queue import Scheduler
+from mailmoat.delivery.destination import Destination
+from mailmoat.delivery.queue import Queue
 from mailmoat.delivery.retry import expired
 from mailmoat.receive.descriptors import SPARE
 from mailmoat.settings import Settings
@@ -487,9 +488,17 @@ def test_a_clock_that_jumps_a_day(monkeypatch, jump):
     loop, timers, loaded = asyncio.new_event_loop(), Timers(), []
     partition = SimpleNamespace(load=lambda waiting, queue_id: loaded.append(queue_id))
     store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
-    transport = SimpleNamespace(submit=lambda _: None)
-    scheduler = Scheduler(loop, settings, store, timers, metrics, transport=transport)
-    scheduler.adopt(partition, iter([("a", now, now, 0), ("b", now, now + 60_000, 1)]))
+    destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), settings.delivery.connections)
+    router = SimpleNamespace(default=destination, destinations=(destination,))
+    queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
+    groups = (("a", now, 0), ("b", now + 60_000, 1))
+    queue.adopt(
+        partition,
+        [
+            SimpleNamespace(queue_id=queue_id, arrival=now, due=due, attempts=attempts, next_hop="discard:")
+            for queue_id, due, attempts in groups
+        ],
+    )
     loop.close()
     if jump > 0:
         assert loaded == ["a", "b"]

@@ -19,7 +19,7 @@ from tests.receiving import accept, config
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message, TimeLimit
 from mailmoat.delivery import pool as pools
-from mailmoat.delivery.attempt import Connection
+from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.pool import Pool
 from mailmoat.runtime.timers import Timers
@@ -355,7 +355,7 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
 
 @run
 async def test_a_connection_lost_after_ehlo_does_not_tell_that_the_next_hop_is_back(monkeypatch):
-    monkeypatch.setattr(pools.Connection, "ready", property(lambda _: False))
+    monkeypatch.setattr(pools.OutboundConnection, "ready", property(lambda _: False))
     async with hop_that() as hop, pool_to(hop) as pool:
         assert not await pool.probe()
         assert hop.accepted == 1
@@ -503,8 +503,8 @@ async def test_a_large_content_is_read_no_faster_than_it_leaves():
         gone = loop.create_future()
         owner = SimpleNamespace(lost=gone.set_result)
         client = LargeContent()
-        client.connection = Connection(
-            loop, owner, client=client, next_hop="", peer="", limits={TimeLimit.BLOCK: 10.0}, timers=timers()
+        client.connection = OutboundConnection(
+            loop, owner, client=client, next_hop="", peer="", limits=(10.0,) * len(TimeLimit), timers=timers()
         )
         await loop.create_connection(lambda: client.connection, host, port)
         await gone

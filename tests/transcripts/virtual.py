@@ -261,7 +261,6 @@ class World:
         self.said = []
         self.said_at = ""
         self.log = []
-        self.messages = []
         self.directory = Known(known)
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
         self.store = Store(loop, loose_dir, self._kept)
@@ -299,7 +298,6 @@ class World:
                 limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
                 trust=services.trust,
                 metrics=metrics,
-                accepted=self.messages.append,
             )
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
             self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy))

@@ -1,1 +1,1 @@
-"""Hands accepted messages on: when, where to, what became of each recipient, and who is told. Knows neither policy nor server."""
+"""Hands accepted messages on: when, where to, what became of each recipient, and which report follows. Knows neither policy nor receive."""

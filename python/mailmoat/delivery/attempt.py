@@ -1,31 +1,18 @@
-"""One connection to a next hop and the delivery attempts made on it.
+"""The values that queue and transports exchange: what is tried at a next hop, how, and what became of each recipient.
 
-Joins the client machine (`_native.Client`) to a transport: bytes to and fro, flow control, time limits (RFC 5321 4.5.3.2).
-Promises: every transaction begun here is finished exactly once, through the loop, whatever happens to the connection. Never
-raises for what a next hop does, never makes a task, never retries: the pool decides.
+Pure: no socket, no clock, nothing fails here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from mailmoat import clock
-from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_READY, Client, Message
-from mailmoat.delivery.offers import Offers
+from mailmoat._native import Outcome
 
 if TYPE_CHECKING:
-    from mailmoat._native import Outcome, RecipientState
-    from mailmoat.delivery.time_limits import TimeLimits
-    from mailmoat.runtime.timers import Timers
-
-LAST_WORDS: Final = 4096
-"""Octets read of a connection that was reset."""
-_WRITE_BUFFER: Final = 256 * 1024
-"""Octets in a transport's buffer above which no more of a content file is read."""
+    from mailmoat._native import Message, RecipientState
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +22,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     peer: str
     """`address:port` it was made to; empty when none could be reached."""
     reused: bool
-    """The connection had carried a transaction before."""
+    """The connection had carried an attempt before."""
     seconds: float
     """From its beginning on the connection to its outcome; 0 when none could be reached."""
 
@@ -45,8 +32,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
         return self.peer.rpartition(":")[0].strip("[]")
 
 
-class Transaction(Protocol):
-    """What is to be sent, and who wants to know what became of it."""
+class Attempt(Protocol):
+    """One message that is to be sent to some of its recipients, once."""
 
     @property
     def message(self) -> Message:
@@ -54,241 +41,12 @@ class Transaction(Protocol):
 
     @property
     def indexes(self) -> list[int]:
-        """Its recipients in this transaction."""
+        """The recipients of this attempt, by their places in the envelope."""
 
     def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        """Take one outcome for each index; called once, by the loop."""
+        """Take one outcome for each index, PENDING where it is deferred; called once, by the loop."""
 
 
-class Owner(Protocol):
-    """Who is told about a connection: the pool."""
-
-    def free(self, connection: Connection) -> None:
-        """Take note that a transaction has ended: the connection can take the next."""
-
-    def again(self, transaction: Transaction) -> None:
-        """Take back a transaction: a kept connection was dead before it meant anything to the next hop."""
-
-    def lost(self, connection: Connection) -> None:
-        """Take note that the connection is gone."""
-
-
-class Connection(asyncio.Protocol):
-    """One connection; `opened` gives None when it is ready, or (state, reply) when it was refused or lost before."""
-
-    __slots__ = (
-        "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_started", "_timer", "_timer_at",
-        "_timers", "_transaction", "_transport", "_used", "opened", "peer",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        owner: Owner,
-        *,
-        client: Client,
-        next_hop: str,
-        peer: str,
-        limits: TimeLimits,
-        timers: Timers,
-    ) -> None:
-        self.opened: asyncio.Future[tuple[RecipientState, str] | None] = loop.create_future()
-        self.peer = peer
-        self._loop = loop
-        self._owner = owner
-        self._client = client
-        self._next_hop = next_hop
-        self._limits = limits
-        self._timers = timers
-        self._transport: asyncio.Transport | None = None
-        self._transaction: Transaction | None = None
-        self._started = 0.0
-        self._used = False
-        self._paused = False
-        self._replies = 0
-        self._timer: int | None = None
-        self._timer_at = 0.0
-        self._deadline = 0.0
-
-    @property
-    def ready(self) -> bool:
-        """A transaction may begin."""
-        return self._client.step in (CLIENT_READY, CLIENT_DONE)
-
-    @property
-    def offers(self) -> Offers | None:
-        """What the next hop offers; None before it has said so."""
-        offered = self._client.offers
-        return None if offered is None else Offers(offered[0], offered[1], offered[2] or 0)
-
-    def begin(self, transaction: Transaction) -> bool:
-        """Begin a transaction; False when it is over already, nothing of it being fit to be sent."""
-        self._transaction = transaction
-        self._started = clock.monotonic()
-        if self._client.begin(transaction.message, transaction.indexes) == CLIENT_DONE:
-            self._finish()
-            return False
-        self._write()
-        self._watch()
-        return True
-
-    def quit(self) -> None:
-        """End an idle connection with QUIT (RFC 5321 4.1.1.10)."""
-        self._client.quit()
-        self._write()
-        self._watch()
-
-    def end(self, cause: str) -> None:
-        """Give up, deferring the transaction that runs; what is still to be written is thrown away."""
-        self._client.end(cause)
-        # Not close(): it would write the rest, and a final dot after the recipients were deferred delivers twice.
-        if self._transport is not None:
-            self._transport.abort()
-        self._close(again=False)
-
-    # --- the transport's calls ---
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; the next hop speaks first."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Give the machine what came and follow its step."""
-        sending = self._client.step == CLIENT_MORE
-        step = self._client.receive(data)
-        if step == CLIENT_DONE:
-            self._done()
-            return
-        if not (sending and step == CLIENT_MORE):
-            self._write()
-        if step == CLIENT_READY:
-            self._open(None)
-        elif step == CLIENT_MORE and not sending:
-            self._loop.call_soon(self._pump)
-        elif step == CLIENT_CLOSED:
-            self._close()
-            return
-        if self._client.replies != self._replies:
-            # A part of a reply is no progress, or a next hop could hold us for ever an octet at a time.
-            self._replies = self._client.replies
-            self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Settle what was running and tell the pool."""
-        if self._client.step != CLIENT_CLOSED:
-            if exc is not None and self._transaction is not None:
-                self._client.receive(self._last_words())
-            self._client.end("Connection lost")
-            self._close()
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-            self._timer = None
-        self._owner.lost(self)
-
-    def pause_writing(self) -> None:
-        """Stop reading the content file."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """Go on with the content file."""
-        self._paused = False
-        if self._client.step == CLIENT_MORE:
-            self._pump()
-
-    # --- the machine's steps ---
-
-    def _write(self) -> None:
-        output = self._client.output()
-        if output and self._transport is not None:
-            self._transport.write(output)
-
-    def _pump(self) -> None:
-        """Write one chunk of a content file; others get their turn before the next."""
-        if self._paused or self._client.step != CLIENT_MORE:
-            return
-        self._write()
-        step = self._client.step
-        if step == CLIENT_MORE:
-            self._loop.call_soon(self._pump)
-        elif step == CLIENT_CLOSED:
-            self._close()
-            return
-        self._watch()
-
-    def _last_words(self) -> bytes:
-        """What the next hop said before it reset the connection: writing may fail before its refusal of the content was read."""
-        connected = self._transport.get_extra_info("socket") if self._transport is not None else None
-        try:
-            return os.read(connected.fileno(), LAST_WORDS) if connected is not None else b""
-        except OSError:
-            return b""
-
-    def _done(self) -> None:
-        """Give the connection back, unless a part of the content has not left: the next hop would read the rest as commands."""
-        self._finish()
-        if self._transport is not None and self._transport.get_write_buffer_size():
-            self.end("Refused before the end of data")
-            return
-        self._owner.free(self)
-        if self.ready:
-            # Idle now; had the next begun, a short limit in between would move the timer twice a message.
-            self._watch()
-
-    def _finish(self) -> None:
-        """Hand out what became of the transaction, if one was running."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is None:
-            return
-        seconds = clock.monotonic() - self._started
-        record = AttemptRecord(next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds)
-        self._used = True
-        # Through the loop: what the receiver does cannot break or reorder what happens here.
-        self._loop.call_soon(transaction.finished, self._client.outcomes(), record)
-
-    def _open(self, refusal: tuple[RecipientState, str] | None) -> None:
-        # It may be done (ready before) or cancelled (nobody waits any more).
-        if not self.opened.done():
-            self.opened.set_result(refusal)
-
-    def _close(self, *, again: bool = True) -> None:
-        """Settle, the machine being closed, and let the transport write the rest and close.
-
-        `again`: hosts drop kept connections when they like; then the transaction may go over another one at once.
-        """
-        self._open(self._client.refusal)
-        if again and self._transaction is not None and self._used and self._client.untouched:
-            transaction, self._transaction = self._transaction, None
-            self._client.outcomes()
-            self._owner.again(transaction)
-        self._finish()
-        if self._transport is not None:
-            self._transport.close()
-            self._watch()
-
-    # --- time ---
-
-    def _watch(self) -> None:
-        """Set the time limit of the current stage. The timer is only moved when it would come too late."""
-        seconds = self._limits[self._client.time_limit]
-        self._deadline = clock.monotonic() + seconds
-        if self._timer is None or self._deadline < self._timer_at:
-            self._arm(seconds)
-
-    def _arm(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-        self._timer_at = clock.monotonic() + seconds
-        self._timer = self._timers.after(seconds, self)
-
-    def due(self) -> None:
-        """Act if the time limit has passed."""
-        self._timer = None
-        left = self._deadline - clock.monotonic()
-        if left > 0:
-            self._arm(left)
-        elif self.ready:
-            self.quit()
-        else:
-            self.end("Timed out")
+def outcome_of_all(attempt: Attempt, state: RecipientState, reply: str) -> list[Outcome]:
+    """Return the same outcome for all recipients of an attempt."""
+    return [Outcome(index, state, reply) for index in attempt.indexes]

@@ -1,29 +1,34 @@
-"""One message on its way: what a transport is to carry out, and what follows from its outcome (RFC 5321 4.5.5, 6.1).
+"""One group of a message's recipients on its way to one next hop: what follows from an attempt (RFC 5321 4.5.5, 6.1).
 
-Promises: nothing leaves the spool before the outcome for every recipient is known and, where a report is owed, that is in the
-spool. A crash may deliver or report twice, never not at all. What nobody tried, because the server ends, stays as it is.
+Promises: no recipient ends before its outcome is known and, where a report is owed, that is in the spool. A crash may deliver or
+report twice, never not at all.
 
-Made by the scheduler for a message that it has room for; tells it when the message needs its place no longer. Never raises for
-what a peer said; a report that cannot be made stays owed and is logged.
+A job does nothing to the queue: each of its steps returns what follows (`Follows`), and whoever asked carries it out. It logs and
+counts what happened. Never raises for what a peer said.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
-from mailmoat.metrics import ATTEMPTS, REPORTS
-from mailmoat.reports import governor, make
+from mailmoat.metrics import ATTEMPTS, REPORTS, Metrics
+from mailmoat.reports import governor
 from mailmoat.reports.dsn import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailmoat._native import Message, Recipient
     from mailmoat.delivery.attempt import AttemptRecord
-    from mailmoat.delivery.queue import Waiting
+    from mailmoat.net.address import Networks
+    from mailmoat.settings import Settings
 
-WORDS: Final = {
+_WORDS: Final = {
     RecipientState.PENDING: "deferred",
     RecipientState.DELIVERED: "delivered",
     RecipientState.FAILED: "failed",
@@ -31,128 +36,153 @@ WORDS: Final = {
 """What the log and the metrics call the outcome of an attempt."""
 
 
-class Delivery:
-    """A transaction for a transport: the recipients of one message that have no outcome yet."""
+class Ended(msgspec.Struct, frozen=True):
+    """Every recipient of the group is delivered or closed."""
+
+    outcomes: list[Outcome]
+    """For the spool."""
+
+
+class RetryAt(msgspec.Struct, frozen=True):
+    """Some recipients are tried or reported again."""
+
+    outcomes: list[Outcome]
+    """For the spool."""
+    due: int
+    """Milliseconds since the epoch."""
+    stranded: bool
+    """The next hop was away or went away: due earlier if that answers earlier."""
+
+
+class ReportFirst(msgspec.Struct, frozen=True):
+    """A report has to be in the spool before anything else; then `reported` or `not_reported` returns what follows."""
+
+    failures: list[Failure]
+    allowed: governor.Allowed
+
+
+Follows: TypeAlias = Ended | RetryAt | ReportFirst
+
+
+class JobContext(msgspec.Struct, frozen=True):
+    """What the jobs of one worker have in common."""
+
+    settings: Settings
+    metrics: Metrics
+    trusted: Networks
+    """Clients whose messages go back to them whole."""
+
+
+class Job:
+    """The recipients of one message that go to one next hop and have not ended."""
 
     __slots__ = (
+        "_context",
         "_due",
         "_expired",
         "_interrupted",
         "_outcomes",
         "_recipients",
         "_remote",
-        "_stranded",
+        "_unreached",
+        "attempts",
         "indexes",
         "message",
-        "waiting",
     )
 
-    def __init__(self, waiting: Waiting, message: Message) -> None:
-        self.waiting = waiting
+    def __init__(
+        self,
+        context: JobContext,
+        message: Message,
+        recipients: Sequence[Recipient],
+        group: Sequence[int],
+        attempts: int,
+    ) -> None:
+        """`recipients` are the message's; `group` is the indexes of those that are open and that this job is for."""
+        self._context = context
+        self._recipients = recipients
         self.message = message
-        self._recipients: list[Recipient] = message.recipients
-        everyone = list(enumerate(self._recipients))
-        self.indexes = [index for index, recipient in everyone if recipient.state is RecipientState.PENDING]
-        # Failed before any attempt: accepted to be reported, or the report could not be stored.
-        self._outcomes = [
-            Outcome(index, recipient.state, recipient.reply)
-            for index, recipient in everyone
-            if recipient.state is RecipientState.FAILED
-        ]
+        self.attempts = attempts
+        self.indexes: list[int] = []
+        self._outcomes: list[Outcome] = []
+        for index in group:
+            recipient = recipients[index]
+            if recipient.state is RecipientState.PENDING:
+                self.indexes.append(index)
+            else:
+                # Failed before any attempt: accepted to be reported, or the report could not be stored.
+                self._outcomes.append(Outcome(index, recipient.state, recipient.reply))
         self._expired: frozenset[int] = frozenset()
         self._remote = ""
         self._due = 0
-        self._stranded = False
+        self._unreached = False
         self._interrupted = False
 
-    def begin(self) -> None:
-        """Try the recipients that are pending, or settle at once when there are none."""
-        if self.indexes:
-            self.waiting.scheduler.submit(self)
-        else:
-            self._settle()
-
-    def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        """The transport's word."""
-        scheduler = self.waiting.scheduler
-        if record.peer:
-            scheduler.reached()
-        elif scheduler.closing:
-            # Nobody tried: not an attempt, and no reason to wait longer.
-            scheduler.leave()
-            return
-        else:
-            scheduler.unreachable()
-            self._stranded = True
-        self.waiting.attempts += 1
+    def attempted(self, outcomes: list[Outcome], record: AttemptRecord) -> Follows:
+        """Take what became of the pending recipients in an attempt, and return what follows."""
+        self.attempts += 1
         self._remote = record.remote_mta
+        self._unreached = not record.peer
         deferred = [outcome for outcome in outcomes if outcome.state is RecipientState.PENDING]
-        if deferred and retry.expired(self.message.arrival, clock.wall_ms(), scheduler.settings.delivery.expire):
+        if deferred and retry.expired(self.message.arrival, clock.wall_ms(), self._context.settings.delivery.expire):
             outcomes = self._expire(outcomes)
         elif deferred:
             self._due = self._next_due()
-            # That it went away in the middle says nothing of the message either; but who knows what it cannot bear: no sooner.
+            # A connection lost in the middle says nothing about the message either, yet the message may be its cause: no sooner.
             self._interrupted = all(outcome.reply.startswith("421") for outcome in deferred)
         self._outcomes += outcomes
         self._log(outcomes, record)
-        self._settle()
+        return self.settle()
 
-    def reported(self, made: Message, addresses: list[str]) -> None:
-        """The report is in the spool."""
-        scheduler = self.waiting.scheduler
-        scheduler.metrics.add(REPORTS)
-        recipients = [recipient.address for recipient in made.recipients]
-        maillog.report_made(queue_id=made.queue_id, about=self.message.queue_id, to=recipients, recipients=addresses)
-        self._conclude(RecipientState.CLOSED)
-        scheduler.accepted(made)
+    def settle(self) -> Follows:
+        """Return what follows from the outcomes there are: a report of what failed, where one is allowed, or the end."""
+        failed = [outcome for outcome in self._outcomes if outcome.state is RecipientState.FAILED]
+        if not failed:
+            return self._conclude(RecipientState.CLOSED)
+        message, settings = self.message, self._context.settings
+        verdict = governor.judge(
+            message.reverse_path,
+            enabled=settings.ndr.enabled,
+            copy_to=settings.ndr.copy_to,
+            octets=message.octets(),
+            domains=settings.relay.local_domains + settings.relay.unfiltered_domains,
+            trusted=message.client in self._context.trusted,
+        )
+        if isinstance(verdict, governor.Suppressed):
+            addresses = [self._recipients[outcome.index].address for outcome in failed]
+            maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
+            return self._conclude(RecipientState.CLOSED)
+        return ReportFirst([self._failure(outcome.index, outcome.reply) for outcome in failed], verdict)
 
-    def not_reported(self, error: str) -> None:
-        """The report could not be stored: it stays owed and is made at the next attempt."""
+    def reported(self, made: Message, failures: list[Failure]) -> Follows:
+        """Return what follows when the report is in the spool."""
+        self._context.metrics.add(REPORTS)
+        maillog.report_made(
+            queue_id=made.queue_id,
+            about=self.message.queue_id,
+            to=[recipient.address for recipient in made.recipients],
+            recipients=[failure.address for failure in failures],
+        )
+        return self._conclude(RecipientState.CLOSED)
+
+    def not_reported(self, error: str) -> Follows:
+        """Return what follows when the report could not be stored: it stays owed and is made at the next attempt."""
         maillog.event("report-not-stored", level="error", about=self.message.queue_id, reason=error)
-        self._conclude(RecipientState.FAILED)
+        return self._conclude(RecipientState.FAILED)
 
     def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Give up what was deferred: the outcomes with that failed."""
+        """Give up what was deferred; return the outcomes with that failed."""
         self._expired = frozenset(outcome.index for outcome in outcomes if outcome.state is RecipientState.PENDING)
         maillog.message_expired(
             queue_id=self.message.queue_id,
             age=(clock.wall_ms() - self.message.arrival) / 1000,
-            attempts=self.waiting.attempts,
+            attempts=self.attempts,
             recipients=[self._recipients[index].address for index in sorted(self._expired)],
         )
         return [
             Outcome(outcome.index, RecipientState.FAILED, outcome.reply) if outcome.index in self._expired else outcome
             for outcome in outcomes
         ]
-
-    def _settle(self) -> None:
-        """Report what failed, if that is owed, and then write down what became of each recipient."""
-        failed = [outcome for outcome in self._outcomes if outcome.state is RecipientState.FAILED]
-        if not failed:
-            self._conclude(RecipientState.CLOSED)
-            return
-        scheduler, message = self.waiting.scheduler, self.message
-        ndr, relay = scheduler.settings.ndr, scheduler.settings.relay
-        addresses = [self._recipients[outcome.index].address for outcome in failed]
-        verdict = governor.judge(
-            message.reverse_path,
-            enabled=ndr.enabled,
-            copy_to=ndr.copy_to,
-            octets=message.octets(),
-            domains=relay.local_domains + relay.unfiltered_domains,
-            trusted=message.client in scheduler.inside,
-        )
-        if isinstance(verdict, governor.Suppressed):
-            maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
-            self._conclude(RecipientState.CLOSED)
-            return
-        failures = [self._failure(outcome.index, outcome.reply) for outcome in failed]
-        try:
-            queue_id = scheduler.store.next_queue_id()
-            made = make.make(message, failures, verdict, queue_id, scheduler.settings)
-            scheduler.store.insert(_Reported(self, made, addresses), made)
-        except Exception as error:  # noqa: BLE001 - the joint: a mistake of ours must not lose the message's place in the queue
-            self.not_reported(maillog.describe(error))
 
     def _failure(self, index: int, reply: str) -> Failure:
         tried = index in self.indexes
@@ -163,65 +193,39 @@ class Delivery:
             reply=reply,
             remote_mta=self._remote if tried else "",
             last_attempt_ms=clock.wall_ms() if tried else None,
-            expired_after_s=self.waiting.scheduler.settings.delivery.expire if expired else None,
+            expired_after_s=self._context.settings.delivery.expire if expired else None,
         )
 
-    def _conclude(self, failed: RecipientState) -> None:
-        """Remove the message when every recipient has its end, else store how far each is and wait.
-
-        `failed` is the state that failed recipients get.
-        """
-        waiting, scheduler = self.waiting, self.waiting.scheduler
+    def _conclude(self, failed: RecipientState) -> Ended | RetryAt:
+        """Return the end when every recipient has its end, else how far each is; `failed` becomes the state of failed ones."""
         outcomes = [
             Outcome(outcome.index, failed, outcome.reply) if outcome.state is RecipientState.FAILED else outcome
             for outcome in self._outcomes
         ]
         if all(outcome.state in (RecipientState.DELIVERED, RecipientState.CLOSED) for outcome in outcomes):
-            waiting.partition.remove(waiting.queue_id)
-        else:
-            due = self._due or self._next_due()
-            waiting.partition.settle(None, waiting.queue_id, outcomes, due=due, attempts=waiting.attempts)
-            scheduler.later(waiting, due, stranded=self._stranded or self._interrupted)
-        scheduler.leave()
+            return Ended(outcomes)
+        return RetryAt(outcomes, self._due or self._next_due(), self._unreached or self._interrupted)
 
     def _next_due(self) -> int:
         spread = clock.random_below(1001) / 1000
         # A report that could not be stored waits like a message that was tried, or it would be made without a pause.
-        attempts = max(self.waiting.attempts, 1)
-        return retry.next_due(clock.wall_ms(), attempts, self.waiting.scheduler.settings.delivery.retry, spread)
+        return retry.next_due(clock.wall_ms(), max(self.attempts, 1), self._context.settings.delivery.retry, spread)
 
     def _log(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        recipients, message = self._recipients, self.message
         for outcome in outcomes:
-            self.waiting.scheduler.metrics.add(ATTEMPTS[WORDS[outcome.state]])
+            self._context.metrics.add(ATTEMPTS[_WORDS[outcome.state]])
         maillog.delivery_attempt(
-            queue_id=self.message.queue_id,
-            session=self.message.session_id,
-            attempt=self.waiting.attempts,
+            queue_id=message.queue_id,
+            session=message.session_id,
+            attempt=self.attempts,
             next_hop=record.peer or record.next_hop,
-            mail_from=self.message.reverse_path,
+            mail_from=message.reverse_path,
             outcomes=[
-                maillog.Outcome(self._recipients[one.index].address, WORDS[one.state], one.reply)  # type: ignore[arg-type]
+                maillog.Outcome(recipients[one.index].address, _WORDS[one.state], one.reply)  # type: ignore[arg-type]
                 for one in outcomes
             ],
-            octets=self.message.size,
+            octets=message.size,
             duration=record.seconds,
             next_attempt_ms=self._due or None,
         )
-
-
-class _Reported:
-    """Waits for a report to be on disk."""
-
-    __slots__ = ("_addresses", "_delivery", "_report")
-
-    def __init__(self, delivery: Delivery, made: Message, addresses: list[str]) -> None:
-        self._delivery = delivery
-        self._report = made
-        self._addresses = addresses
-
-    def done(self, error: str | None, _message: Message | None) -> None:
-        """The spool's word."""
-        if error is None:
-            self._delivery.reported(self._report, self._addresses)
-        else:
-            self._delivery.not_reported(error)

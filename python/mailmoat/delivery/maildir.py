@@ -1,13 +1,13 @@
 """Final delivery into a Maildir.
 
-Promises: when `deliver_into` returns, the message is on disk under its name in `new/`, file and directory synced; before that a
-reader sees nothing of it. The name follows from queue id and recipients alone, so a delivery repeated after a crash finds the
-first one while that lies in `new/`. An address chooses a directory below the configured path and never anything else, and two
-addresses that are not the same never choose the same one.
+Promises: when `deliver` returns, the message is on disk under its name in `new/`, file and directory synced; before that a reader
+sees nothing of it. The name depends on queue id and recipients alone, so a delivery repeated after a crash finds the first one
+while that is in `new/`. An address chooses a directory below the configured path and never anything else, and two different
+addresses never choose the same one.
 
-It blocks, so it belongs into a thread. Raises OSError: nothing was delivered, try again later; what it
-left in `tmp/` at a crash is cleared by Maildir readers after 36 hours. RFC 5321 4.4 (Return-Path at final delivery);
-cr.yp.to/proto/maildir.html.
+`deliver` blocks, so it belongs into a thread. It raises OSError: nothing was delivered, try again
+later; what it left in `tmp/` at a crash is removed by Maildir readers after 36 hours. RFC 5321 4.4 (Return-Path at final
+delivery); cr.yp.to/proto/maildir.html.
 """
 
 from __future__ import annotations
@@ -18,16 +18,71 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import files
-from mailmoat._native import address_key
+from mailmoat import clock, files
+from mailmoat._native import Outcome, RecipientState, address_key
+from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Iterator, Sequence
 
     from mailmoat._native import Message
+    from mailmoat.delivery.attempt import Attempt
 
 CHUNK: Final = 1024 * 1024
 """Octets of a content file read at once."""
+
+
+class MaildirTransport:
+    """Writes messages into Maildirs, in a thread, because the disk is waited for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, hostname: str) -> None:
+        self._loop = loop
+        self._path = path
+        self._hostname = hostname
+        self.connections = 0
+
+    def submit(self, attempt: Attempt) -> None:
+        """Write the message once for each Maildir its recipients have."""
+        self.connections += 1
+        started = clock.monotonic()
+        written = self._loop.run_in_executor(None, self._write, attempt)
+
+        def done(future: asyncio.Future[list[Outcome]]) -> None:
+            self.connections -= 1
+            error = future.exception()
+            reason = f"451 4.3.0 {type(error).__name__}: {error}"
+            outcomes = future.result() if error is None else outcome_of_all(attempt, RecipientState.PENDING, reason)
+            seconds = clock.monotonic() - started
+            record = AttemptRecord(next_hop=f"maildir:{self._path}", peer="maildir", reused=False, seconds=seconds)
+            attempt.finished(outcomes, record)
+
+        written.add_done_callback(done)
+
+    async def probe(self) -> bool:
+        """Return False: there is nothing to ask."""
+        return False
+
+    def close(self) -> None:
+        """Do nothing: writing ends by itself."""
+
+    def abort(self) -> None:
+        """Do nothing: writing cannot be ended; it takes no longer than the disk does."""
+
+    def _write(self, attempt: Attempt) -> list[Outcome]:
+        """Treat each Maildir on its own: one that cannot be written makes no other get the message twice."""
+        message = attempt.message
+        recipients = message.recipients
+        addresses = {recipients[index].address: index for index in attempt.indexes}
+        outcomes: list[Outcome] = []
+        for path, sharing in targets(self._path, addresses).items():
+            try:
+                written = deliver(path, message, recipients=sharing, hostname=self._hostname)
+                state, reply = RecipientState.DELIVERED, f"250 2.0.0 {written}"
+            except OSError as error:
+                state, reply = RecipientState.PENDING, f"451 4.3.0 Maildir not writable: {error}"
+            outcomes += [Outcome(addresses[address], state, reply) for address in sharing]
+        return outcomes
 
 
 def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:

@@ -1,9 +1,10 @@
-"""What the next hop last offered in its reply to EHLO or LHLO, so that nothing is accepted that it could not take.
+"""What a next hop last offered in its reply to EHLO or LHLO, so that nothing is accepted that it could not take.
 
-Each connection teaches it, and a file in the spool directory keeps it: the file tells the other workers within a second, and at a
-start what was true last, for a next hop that is away then. Until anything is known of a next hop it is taken to offer everything.
+It is learned from each connection and kept in a file in the spool directory, from which the other workers read it within a second,
+and a later start reads what was true last, for a next hop that is away then. Until anything is known of a next hop it is taken to offer
+everything.
 
-Never waits for the network. What the file system refuses is logged and changes nothing but that a later start knows less.
+Never waits for the network. What the file system refuses is logged; then only a later start knows less.
 RFC 5321 2.2.1, RFC 1870, RFC 6152, RFC 6531.
 """
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmoat.settings import NextHop
-
 FILE_NAME: Final = "next-hop.json"
 TRACE_ROOM: Final = 8192
 """Octets of the next hop's limit that are kept for the fields we add."""
@@ -37,7 +36,7 @@ class Offers(msgspec.Struct, frozen=True):
     eight_bit: bool = True
     smtputf8: bool = True
     size: int = 0
-    """Octets of the largest message; 0 when no limit is told. The standard has twenty digits for it (RFC 1870 3)."""
+    """Octets of the largest message; 0 when no limit is given. The standard has twenty digits for it (RFC 1870 3)."""
 
     def __post_init__(self) -> None:
         """ValueError for what no next hop can have said."""
@@ -45,7 +44,7 @@ class Offers(msgspec.Struct, frozen=True):
             raise ValueError(f"a size of {self.size} octets")
 
     def room(self, limit: int) -> int:
-        """Octets of the largest content to accept where our own limit is this one; 0 is no limit, in `limit` too."""
+        """Return the octets of the largest content to accept where our own limit is `limit`; 0 is no limit, in both."""
         if not self.size:
             return limit
         # Of a limit that our own fields would fill, half.
@@ -64,18 +63,18 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Learned:
-    """What one worker knows of the next hop; `changed` is called with whatever is new."""
+    """What one worker knows of one next hop, given in its written form; `changed` is called with whatever is new."""
 
-    def __init__(self, spool_dir: Path, next_hop: NextHop | None, changed: Callable[[Offers], None]) -> None:
+    def __init__(self, spool_dir: Path, next_hop: str, changed: Callable[[Offers], None]) -> None:
         self._file = spool_dir / FILE_NAME
-        self._name = str(next_hop) if next_hop is not None and next_hop.kind in ("smtp", "lmtp") else ""
+        self._name = next_hop
         self._changed = changed
         self._stamp = (0, 0)
         self._at = clock.monotonic()
         self.offers = EVERYTHING
 
     def stale(self) -> bool:
-        """Whether the next hop is to be asked again: it does not take everything, and a while has passed. True once, then not for a while."""
+        """Return whether to ask the next hop again: it does not take everything, and a while has passed. True once a while."""
         now = clock.monotonic()
         if self.offers == EVERYTHING or now - self._at < STALE:
             return False
@@ -91,8 +90,6 @@ class Learned:
 
     def refresh(self) -> None:
         """Take what another worker wrote, or an earlier start."""
-        if not self._name:
-            return
         try:
             found = self._file.stat()
             if (found.st_ino, found.st_mtime_ns) == self._stamp:

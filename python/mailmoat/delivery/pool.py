@@ -1,10 +1,11 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
-Promises: every submitted transaction is finished exactly once, through the loop; never more connections than the settings
-allow; a connection is opened for a transaction that waits, or to ask what the next hop offers, and an attempt that fails while no
-other connection is there defers everything that waits, so a next hop that is down is not hammered. A connection that is long in
-opening, or one refused while others work, holds up nothing: another is tried a little later. Transactions wait here without bound: the
-scheduler bounds them.
+Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow. A
+connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection is
+there, everything that waits is deferred, so a next hop that is down is not hammered. A connection that takes long to open, or one
+that is refused while others work, delays nothing: another is tried a little later. Attempts wait here without bound: the queue
+bounds them.
+
 RFC 5321 4.5.4.1, 5.1 (all addresses of a host are tried).
 """
 
@@ -17,8 +18,9 @@ from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no 
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from mailmoat import clock
-from mailmoat._native import Client, Outcome, RecipientState
-from mailmoat.delivery.attempt import AttemptRecord, Connection
+from mailmoat._native import Client, RecipientState
+from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
+from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.time_limits import time_limits
 from mailmoat.net.address import canonical
 from mailmoat.net.endpoint import Endpoint
@@ -26,19 +28,19 @@ from mailmoat.net.endpoint import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.delivery.attempt import Transaction
+    from mailmoat.delivery.attempt import Attempt
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
 
 Refusal: TypeAlias = tuple[RecipientState, str]
-"""(state 0 deferred or 2 failed, reply) for everything that waits for a connection."""
+"""(PENDING or FAILED, reply) for everything that waits for a connection."""
 
 PATIENCE: Final = 5.0
 """Seconds that what waits leaves to a connection being opened before another is tried beside it; the next are left more."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
-"""Seconds without a new attempt after one that was refused while other connections work."""
+"""Seconds until the next connection is opened after one was refused while other connections work."""
 
 
 class Hop(Protocol):
@@ -65,28 +67,28 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         next_hop: Hop,
         settings: PoolSettings,
-        hello_name: str,
+        helo_name: str,
         timers: Timers,
         *,
         learned: Callable[[Offers], None] = lambda _: None,
     ) -> None:
-        """`learned` is told what each new connection offers."""
+        """`learned` is called with what each new connection offers. ValueError: no host would take `helo_name`."""
         self._loop = loop
-        Client(hello_name)  # raises ValueError for a name that no host would take: at start, not with the first message
+        Client(helo_name)  # raises at start, not with the first message
         self._hop = next_hop
-        self._hello_name = hello_name
+        self._helo_name = helo_name
         self._timers = timers
         self._learned = learned
         self._limit = settings.connections
         self._connect_time = settings.connect_time
         self._limits = time_limits(settings)
         self._name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
-        self._waiting: deque[Transaction] = deque()
-        self._idle: list[Connection] = []
-        self._connections: set[Connection] = set()
+        self._waiting: deque[Attempt] = deque()
+        self._idle: list[OutboundConnection] = []
+        self._connections: set[OutboundConnection] = set()
         # Each with the time from which on it holds up nothing any more.
-        self._openings: dict[asyncio.Task[Connection | Refusal], float] = {}
-        # After an attempt that failed while other connections work: the next hop wants no more of them now.
+        self._openings: dict[asyncio.Task[OutboundConnection | Refusal], float] = {}
+        # After a connection was refused while others work: the next hop takes no more of them now.
         self._pause = 0.0
         self._not_before = 0.0
         self._closing = False
@@ -98,19 +100,19 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Transactions that no connection has taken yet."""
+        """Attempts that no connection has taken yet."""
         return len(self._waiting)
 
-    def submit(self, transaction: Transaction) -> None:
-        """Send it when a connection has its turn; `transaction.finished` is called once, never from within this call."""
+    def submit(self, attempt: Attempt) -> None:
+        """Send it when a connection has its turn; `attempt.finished` is called once, never from within this call."""
         if self._closing:
-            self._defer(transaction, "421 4.3.2 Shutting down")
+            self._defer(attempt, "421 4.3.2 Shutting down")
             return
-        self._waiting.append(transaction)
+        self._waiting.append(attempt)
         self._serve()
 
     async def probe(self) -> bool:
-        """Ask the next hop what it offers, and tell whether it has said so. The connection is kept for a while."""
+        """Ask the next hop what it offers; return whether it answered. The connection is kept for a while."""
         if self._closing or self.connections >= self._limit:
             return False
         opening = self._begin_opening()
@@ -123,7 +125,7 @@ class Pool:
             self._serve()
 
     def close(self) -> None:
-        """Defer what waits, end idle connections; running transactions go on to their end."""
+        """Defer what waits, end idle connections; running attempts go on to their end."""
         self._closing = True
         self._defer_waiting(RecipientState.PENDING, "421 4.3.2 Shutting down")
         for opening in self._openings:
@@ -133,15 +135,15 @@ class Pool:
             connection.quit()
 
     def abort(self) -> None:
-        """Close, deferring running transactions too."""
+        """Close, deferring running attempts too."""
         self.close()
         for connection in tuple(self._connections):
             connection.end("Shutting down")
 
-    # --- the connections' calls ---
+    # --- calls of the connections ---
 
-    def free(self, connection: Connection) -> None:
-        """Give a ready connection the next transaction, or keep it."""
+    def free(self, connection: OutboundConnection) -> None:
+        """Give a ready connection the next attempt, or keep it."""
         while self._waiting:
             if connection.begin(self._waiting.popleft()):
                 return
@@ -151,14 +153,14 @@ class Pool:
         else:
             self._idle.append(connection)
 
-    def again(self, transaction: Transaction) -> None:
-        """Put a transaction back in front; it is served when the dead connection is gone."""
+    def again(self, attempt: Attempt) -> None:
+        """Put an attempt back in front; it is served when the dead connection is gone."""
         if self._closing:
-            self._defer(transaction, "421 4.3.2 Shutting down")
+            self._defer(attempt, "421 4.3.2 Shutting down")
         else:
-            self._waiting.appendleft(transaction)
+            self._waiting.appendleft(attempt)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: OutboundConnection) -> None:
         """Forget a connection; another one takes its place if something waits."""
         if connection not in self._connections:
             return
@@ -184,7 +186,7 @@ class Pool:
         if now >= self._not_before and self.connections < self._limit and hopeful < len(self._waiting):
             self._begin_opening()
 
-    def _begin_opening(self) -> asyncio.Task[Connection | Refusal]:
+    def _begin_opening(self) -> asyncio.Task[OutboundConnection | Refusal]:
         patience = PATIENCE * (1 + len(self._openings))
         opening = self._loop.create_task(self._open())
         self._openings[opening] = clock.monotonic() + patience
@@ -192,7 +194,7 @@ class Pool:
         self._timers.after(patience, self)
         return opening
 
-    def _opened(self, opening: asyncio.Task[Connection | Refusal]) -> None:
+    def _opened(self, opening: asyncio.Task[OutboundConnection | Refusal]) -> None:
         del self._openings[opening]
         if opening.cancelled():
             return
@@ -223,7 +225,7 @@ class Pool:
         self._not_before = clock.monotonic() + self._pause
         self._timers.after(self._pause, self)
 
-    async def _open(self) -> Connection | Refusal:
+    async def _open(self) -> OutboundConnection | Refusal:
         """Give a ready connection to the first of the next hop's addresses that serves, or what the last said."""
         # The loop's timers, not the wheel: they end what only the loop can end, once a connection.
         try:
@@ -250,9 +252,9 @@ class Pool:
             refusal = refused
         return refusal
 
-    def _connection(self, peer: str) -> Connection:
-        client = Client(self._hello_name, lmtp=self._hop.kind == "lmtp")
-        return Connection(
+    def _connection(self, peer: str) -> OutboundConnection:
+        client = Client(self._helo_name, lmtp=self._hop.kind == "lmtp")
+        return OutboundConnection(
             self._loop, self, client=client, next_hop=self._name, peer=peer, limits=self._limits, timers=self._timers
         )
 
@@ -267,16 +269,15 @@ class Pool:
 
     def _defer_waiting(self, state: RecipientState, reply: str) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for transaction in waiting:
-            self._defer(transaction, reply, state)
+        for attempt in waiting:
+            self._defer(attempt, reply, state)
 
-    def _defer(self, transaction: Transaction, reply: str, state: RecipientState = RecipientState.PENDING) -> None:
-        outcomes = [Outcome(index, state, reply) for index in transaction.indexes]
+    def _defer(self, attempt: Attempt, reply: str, state: RecipientState = RecipientState.PENDING) -> None:
         record = AttemptRecord(next_hop=self._name, peer="", reused=False, seconds=0.0)
-        self._loop.call_soon(transaction.finished, outcomes, record)
+        self._loop.call_soon(attempt.finished, outcome_of_all(attempt, state, reply), record)
 
 
-def _same(connection: Connection) -> Connection:
+def _same(connection: OutboundConnection) -> OutboundConnection:
     return connection
 
 

@@ -1,234 +1,298 @@
-"""Decides when each message of this worker's partitions is tried (RFC 5321 4.5.4.1).
+"""Decides when each message of this worker's partitions is tried, and at which destination (RFC 5321 4.5.4.1).
 
 Promises: every message of a partition given to it is tried when it is due and there is room, for ever until it has left the
-spool; what becomes of it then is delivery.py's. After `close` nothing begins: what waits stays in the spool as it is.
+spool. The recipients of a message that go to one destination are a group: each group has an entry of its own, with its own due time
+and attempts, and one attempt at a time; the message leaves the spool when its last group has ended. What follows from an attempt is
+decided by the group's job; the queue carries it out. After `close` nothing begins: what waits stays in the spool as it is.
 
-At most `ACTIVE_PER_CONNECTION` messages for each connection are in memory; the others wait by queue id alone, in the order they
-became due. A next hop that cannot be reached is tried again by one message at a time with growing pauses; the rest of the queue
-waits untouched, so that an outage costs the same with ten messages as with a million. When nothing is due that could try, the worker
-sees it by `unasked` and asks. When it answers again, all that the outage deferred comes back at once.
+Messages in memory are bounded for each destination and for all together; the others wait by queue id alone, in the order they became
+due. When the bound for all is reached, destinations take turns, and one that has nothing in memory may always have one: a next hop
+that is down or slow takes no room from the others.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat import clock, maillog
 from mailmoat.delivery import retry
-from mailmoat.delivery.job import Delivery
+from mailmoat.delivery.adoption import entries
+from mailmoat.delivery.destination import Destination, QueueEntry, join, no_destination
+from mailmoat.delivery.job import Ended, Job, JobContext, ReportFirst, RetryAt
+from mailmoat.delivery.reporting import Reporter
+from mailmoat.delivery.room import FULL_DESTINATIONS, Room
 from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from mailmoat._native import Message, Partition, Scheduled
-    from mailmoat.delivery.transport import Transport
+    from mailmoat._native import Message, Outcome, Partition, Recipient, Scheduled
+    from mailmoat.delivery.attempt import AttemptRecord
+    from mailmoat.delivery.job import Follows
+    from mailmoat.delivery.router import Router
     from mailmoat.metrics import Metrics
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import Settings
 
-ACTIVE_PER_CONNECTION: Final = 8
-"""Messages in memory for each connection a worker may have to the next hop."""
 ADOPTED_AT_ONCE: Final = 2_000
 """Messages of an adopted partition that are taken into the queue in one turn of the loop."""
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts to reach a next hop that is down."""
 UNREADABLE_PAUSE: Final = 30.0
 """Seconds until a message that could not be loaded is tried again."""
 
 
-class Scheduler:
+class Queue:
     """The queue of one worker."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
-        store: SpoolStore,
+        *,
+        spool: SpoolStore,
         timers: Timers,
         metrics: Metrics,
-        *,
-        transport: Transport,
+        router: Router,
     ) -> None:
         self._loop = loop
-        self.settings = settings
-        self.store = store
-        self.timers = timers
-        self.metrics = metrics
-        self.inside = Networks(settings.relay.networks)
-        """Clients whose messages go back to them whole."""
-        self._transport = transport
-        self._ready: deque[Waiting] = deque()
-        # Deferred because the next hop was away or went away, or so it may be, with the keys of their timers.
-        self._stranded: dict[Waiting, int] = {}
-        self._most = max(1, settings.delivery.connections * ACTIVE_PER_CONNECTION)
-        self._active = 0
-        self._pause = 0.0
-        self._resting = False
-        self.closing = False
+        self._settings = settings
+        self._spool = spool
+        self._timers = timers
+        self._router = router
+        self._context = JobContext(settings, metrics, Networks(settings.relay.networks))
+        self._reporter = Reporter(spool, settings)
+        self._unrouted = no_destination(loop, settings.delivery.connections)
+        self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._load)
 
     @property
-    def active(self) -> int:
-        """Messages being loaded, tried or settled."""
-        return self._active
-
-    @property
-    def waiting(self) -> int:
-        """Messages that are due and wait for their turn."""
-        return len(self._ready)
-
-    @property
-    def unasked(self) -> bool:
-        """The next hop is away, some wait for it, and none of them is due: it is to be asked without a message."""
-        return bool(self._pause and self._stranded) and not (self._resting or self._ready or self._active)
-
-    def accepted(self, message: Message) -> None:
-        """A message has just been put into the worker's own partition; it is still in memory."""
-        waiting = Waiting(self, self.store.partition, message.queue_id, message.arrival, 0)
-        if self._room() and not self._ready:
-            self._active += 1
-            Delivery(waiting, message).begin()
-        else:
-            self.put(waiting)
-
-    def adopt(self, partition: Partition, schedule: Iterator[Scheduled], *, at_once: bool = False) -> None:
-        """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own.
-
-        `at_once`: what was deferred is due, for it was deferred by another next hop. A part at a time, so that a million messages do
-        not stop the loop.
-        """
-        now, queue_id = clock.wall_ms(), ""
-        for group in islice(schedule, ADOPTED_AT_ONCE):
-            if group.queue_id == queue_id:
-                continue  # its recipients are tried together, at the time of the first
-            queue_id = group.queue_id
-            waiting = Waiting(self, partition, queue_id, group.arrival, group.attempts)
-            if at_once or group.due <= now:
-                self._ready.append(waiting)
-            else:
-                # Perhaps an outage deferred it, which may still last: the end of one brings it back.
-                self._stranded[waiting] = self.timers.after(
-                    retry.wait(now, group.due, self.settings.delivery.retry), waiting
-                )
-        self._pump()
-        if queue_id and not self.closing:
-            self._loop.call_soon(partial(self.adopt, partition, schedule, at_once=at_once))
-
-    def put(self, waiting: Waiting) -> None:
-        """A message is due."""
-        if self._stranded.pop(waiting, None) is None:
-            self._ready.append(waiting)
-        else:
-            # It has been in front before; and where the oldest are in front they can be given up for age.
-            self._ready.appendleft(waiting)
-        self._pump()
-
-    def later(self, waiting: Waiting, due: int, *, stranded: bool) -> None:
-        """Keep a message until `due`, in milliseconds since the epoch.
-
-        `stranded`: the next hop was away; it is due earlier if that answers earlier.
-        """
-        key = self.timers.after((due - clock.wall_ms()) / 1000, waiting)
-        if stranded:
-            self._stranded[waiting] = key
-
-    def submit(self, delivery: Delivery) -> None:
-        """Hand it to the transport."""
-        self._transport.submit(delivery)
-
-    def reached(self) -> None:
-        """The next hop answers: bring back what its absence deferred."""
-        if not self._pause:
-            return
-        self._pause = 0.0
-        stranded, self._stranded = self._stranded, {}
-        # One whose timer cannot be cancelled comes due in this very turn.
-        self._ready.extendleft([waiting for waiting, key in reversed(stranded.items()) if self.timers.cancel(key)])
-        self._pump()
-
-    def unreachable(self) -> None:
-        """The next hop cannot be reached: rest for a while, unless that is so already."""
-        if self._resting or self.closing:
-            return
-        self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-        self._resting = True
-        self.timers.after(self._pause, self)
-        self._expire()
-
-    def due(self) -> None:
-        """The rest is over: try with one message."""
-        self._resting = False
-        self._pump()
-
-    def leave(self) -> None:
-        """A message needs its place in memory no longer."""
-        self._active -= 1
-        self._pump()
-
-    def close(self) -> None:
-        """Begin nothing more; what is under way ends."""
-        self.closing = True
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Defer what is under way."""
-        self.closing = True
-        self._transport.abort()
+    def destinations(self) -> tuple[Destination, ...]:
+        """All that entries can be at."""
+        return (*self._router.destinations, self._unrouted)
 
     @property
     def at_rest(self) -> bool:
         """After `close`: everything under way has ended."""
-        return self._active == 0 and self._transport.connections == 0
+        return self._room.taken == 0 and all(not destination.transport.connections for destination in self.destinations)
 
-    def _room(self) -> bool:
-        if self.closing or self._resting:
-            return False
-        # While it is not known whether the next hop is back, one message tries.
-        return self._active < (1 if self._pause else self._most)
+    # --- what comes in ---
 
-    def _pump(self) -> None:
-        while self._ready and self._room():
-            self._load(self._ready.popleft())
+    def stored(self, message: Message) -> None:
+        """Take a message that has just been put into the worker's own partition; it is still in memory."""
+        recipients, arrival = message.recipients, message.arrival
+        groups = self._groups(recipients)
+        made = [
+            QueueEntry(
+                self,
+                destination,
+                partition=self._spool.partition,
+                queue_id=message.queue_id,
+                arrival=arrival,
+                due_ms=arrival,
+                attempts=0,
+            )
+            for destination in groups
+        ]
+        join(made)
+        for entry, group in zip(made, groups.values(), strict=True):
+            destination = entry.destination
+            if destination.ready or not self._room.has(destination):
+                self.put(entry)
+            else:
+                self._room.take(destination)
+                self._begin(entry, message, recipients, group)
 
-    def _expire(self) -> None:
-        """While the next hop is away, give up those at the head of the queue that are too old."""
-        now, expire = clock.wall_ms(), self.settings.delivery.expire
-        while self._ready and self._active < self._most and retry.expired(self._ready[0].arrival, now, expire):
-            self._load(self._ready.popleft())
+    def adopt(self, partition: Partition, schedule: Iterable[Scheduled], *, at_once: bool = False) -> None:
+        """Take over all messages of a partition whose owner is gone; `schedule` is the partition's own.
 
-    def _load(self, waiting: Waiting) -> None:
-        self._active += 1
-        waiting.partition.load(waiting, waiting.queue_id)
+        `at_once`: what was deferred is due, because another next hop deferred it.
+        """
+        default = self._router.default or self._unrouted
+        self._adopt(entries(self, partition, schedule, self.destinations, default), at_once=at_once)
+
+    def _adopt(self, messages: Iterator[list[QueueEntry]], *, at_once: bool) -> None:
+        """Take over a part at a time, so that a million messages do not stop the loop."""
+        now, more = clock.wall_ms(), False
+        for message in islice(messages, ADOPTED_AT_ONCE):
+            more = True
+            for entry in message:
+                if at_once or entry.due_ms <= now:
+                    entry.destination.ready.append(entry)
+                else:
+                    # Perhaps an outage deferred it, which may still last: the end of one brings it back.
+                    self._wait(entry, stranded=True)
+        for destination in self.destinations:
+            self._room.fill(destination)
+        if more and not self._room.closed:
+            self._loop.call_soon(partial(self._adopt, messages, at_once=at_once))
+
+    def put(self, entry: QueueEntry) -> None:
+        """An entry is due."""
+        entry.destination.add(entry)
+        self._room.fill(entry.destination)
+
+    # --- outages ---
+
+    def reached(self, destination: Destination) -> None:
+        """The next hop answers: bring back what its absence deferred."""
+        if destination.away:
+            # One whose timer cannot be cancelled comes due in this very turn.
+            destination.add_first([entry for entry, key in destination.reached().items() if self._timers.cancel(key)])
+            self._room.fill(destination)
+
+    def unreachable(self, destination: Destination) -> None:
+        """The next hop cannot be reached: let it rest for a while, unless it rests already."""
+        if self._room.closed or not (pause := destination.unreachable()):
+            return
+        self._timers.after(pause, _Rest(self, destination))
+        # Give up those at the head that are too old.
+        now, expire = clock.wall_ms(), self._settings.delivery.expire
+        while (
+            destination.ready
+            and destination.active < destination.most
+            and retry.expired(destination.ready[0].arrival, now, expire)
+        ):
+            self._room.load_next(destination)
+
+    def rested(self, destination: Destination) -> None:
+        """The rest of a destination is over: try with one message."""
+        destination.rested()
+        self._room.fill(destination)
+
+    def close(self) -> None:
+        """Begin nothing more; what is under way ends."""
+        self._room.close()
+        for destination in self.destinations:
+            destination.transport.close()
+
+    def abort(self) -> None:
+        """Defer what is under way."""
+        self._room.close()
+        for destination in self.destinations:
+            destination.transport.abort()
+
+    # --- what becomes of an entry that is in memory ---
+
+    def loaded(self, entry: QueueEntry, error: str | None, message: Message | None) -> None:
+        """A message was loaded from the spool, or could not be: then it stays and is tried again later."""
+        if message is None or self._room.closed:
+            if error is not None:
+                maillog.event("message-not-loaded", level="error", queue_id=entry.queue_id, reason=error)
+                self._timers.after(UNREADABLE_PAUSE, entry)
+            self._release(entry)
+            return
+        recipients = message.recipients
+        groups = self._groups(recipients)
+        group = groups.pop(entry.destination, [])
+        self._part(entry, groups)
+        self._begin(entry, message, recipients, group)
+
+    def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        """An attempt has ended."""
+        if record.peer:
+            self.reached(entry.destination)
+        elif self._room.closed:
+            # Nobody tried: not an attempt, and no reason to wait longer.
+            self._release(entry)
+            return
+        else:
+            self.unreachable(entry.destination)
+        self._follow(entry, job, job.attempted(outcomes, record))
+
+    def _part(self, entry: QueueEntry, others: Iterable[Destination]) -> None:
+        """Put entries at further destinations of the message of `entry`, where there were none yet."""
+        siblings = entry.siblings or {entry.destination: entry}
+        added = [entry.twin(destination) for destination in others if destination not in siblings]
+        for twin in added:
+            siblings[twin.destination] = twin
+            twin.siblings = entry.siblings = siblings
+        for twin in added:
+            self.put(twin)
+
+    def _release(self, entry: QueueEntry) -> None:
+        """An entry needs its room in memory no longer."""
+        entry.job = None
+        self._room.release(entry.destination)
+
+    def _reschedule(self, entry: QueueEntry, job: Job, retry_at: RetryAt) -> None:
+        """Store how far each recipient is, and keep the entry until it is due again."""
+        entry.due_ms, entry.attempts = retry_at.due, job.attempts
+        self._settle(entry, retry_at.outcomes)
+        self._wait(entry, stranded=retry_at.stranded)
+
+    def _begin(
+        self, entry: QueueEntry, message: Message, recipients: Sequence[Recipient], group: Sequence[int]
+    ) -> None:
+        """Try the recipients that are pending, or settle at once when there are none."""
+        entry.job = job = Job(self._context, message, recipients, group, entry.attempts)
+        if job.indexes:
+            entry.destination.transport.submit(entry)
+        else:
+            self._follow(entry, job, job.settle())
+
+    def _follow(self, entry: QueueEntry, job: Job, follows: Follows) -> None:
+        match follows:
+            case Ended():
+                self._end(entry, job, follows.outcomes)
+            case RetryAt():
+                self._reschedule(entry, job, follows)
+            case ReportFirst():
+                self._reporter.report(job, follows, partial(self._follow, entry, job))
+                return
+            case _:
+                assert_never(follows)
+        self._release(entry)
+
+    def _end(self, entry: QueueEntry, job: Job, outcomes: list[Outcome]) -> None:
+        """Remove the message with its last group; before that store what became of this one."""
+        siblings = entry.siblings
+        if siblings is not None:
+            siblings[entry.destination] = None
+            if any(siblings.values()):
+                entry.attempts = job.attempts
+                if outcomes:
+                    self._settle(entry, outcomes)
+                return
+        entry.partition.remove(entry.queue_id)
+
+    def _settle(self, entry: QueueEntry, outcomes: list[Outcome]) -> None:
+        entry.partition.settle(
+            None,
+            entry.queue_id,
+            outcomes,
+            due=entry.due_ms,
+            attempts=entry.attempts,
+            next_hop=entry.destination.name,
+        )
+
+    def _groups(self, recipients: Sequence[Recipient]) -> dict[Destination, list[int]]:
+        """Return the indexes of the recipients that are open, by destination."""
+        groups: dict[Destination, list[int]] = {}
+        for index, recipient in enumerate(recipients):
+            if recipient.is_open:
+                groups.setdefault(self._router(recipient.address) or self._unrouted, []).append(index)
+        return groups
+
+    def _wait(self, entry: QueueEntry, *, stranded: bool) -> None:
+        seconds = retry.wait(clock.wall_ms(), entry.due_ms, self._settings.delivery.retry)
+        key = self._timers.after(seconds, entry)
+        if stranded:
+            entry.destination.stranded[entry] = key
+
+    def _load(self, entry: QueueEntry) -> None:
+        entry.partition.load(entry, entry.queue_id)
 
 
-class Waiting:
-    """A message that waits for its time or its turn, known by its queue id alone."""
+class _Rest:
+    """Ends the rest of a destination."""
 
-    __slots__ = ("arrival", "attempts", "partition", "queue_id", "scheduler")
+    __slots__ = ("_destination", "_queue")
 
-    def __init__(self, scheduler: Scheduler, partition: Partition, queue_id: str, arrival: int, attempts: int) -> None:
-        self.scheduler = scheduler
-        self.partition = partition
-        self.queue_id = queue_id
-        self.arrival = arrival
-        self.attempts = attempts
+    def __init__(self, queue: Queue, destination: Destination) -> None:
+        self._queue = queue
+        self._destination = destination
 
     def due(self) -> None:
-        """Its time has come."""
-        self.scheduler.put(self)
-
-    def done(self, error: str | None, message: Message | None) -> None:
-        """It was loaded from the spool, or could not be: then it stays and is tried again later."""
-        if message is not None and not self.scheduler.closing:
-            Delivery(self, message).begin()
-            return
-        if error is not None:
-            maillog.event("message-not-loaded", level="error", queue_id=self.queue_id, reason=error)
-            self.scheduler.timers.after(UNREADABLE_PAUSE, self)
-        self.scheduler.leave()
+        self._queue.rested(self._destination)

@@ -6,8 +6,8 @@ from typing import Protocol, TypeAlias
 
 from mailmoat._native import TimeLimit
 
-TimeLimits: TypeAlias = dict[TimeLimit, float]
-"""Seconds."""
+TimeLimits: TypeAlias = tuple[float, ...]
+"""Seconds, by `TimeLimit`; a tuple, because it is looked up with every reply."""
 
 
 class PoolSettings(Protocol):
@@ -35,7 +35,7 @@ class PoolSettings(Protocol):
 
 def time_limits(settings: PoolSettings) -> TimeLimits:
     """Return the limit that the settings have for each stage."""
-    return {
+    limits = {
         TimeLimit.GREETING: settings.greeting_time,
         TimeLimit.MAIL: settings.mail_time,
         TimeLimit.RCPT: settings.rcpt_time,
@@ -44,3 +44,4 @@ def time_limits(settings: PoolSettings) -> TimeLimits:
         TimeLimit.END_OF_DATA: settings.end_of_data_time,
         TimeLimit.IDLE: settings.idle_time,
     }
+    return tuple(limits[limit] for limit in TimeLimit)

@@ -153,7 +153,6 @@ class Driver:
         self._watch.touch()
         if error is None and message is not None:
             self._log.accepted(self.session, message, self._receiver.metrics)
-            self._receiver.accepted(message)
         if self._wire.is_closing:
             return  # It is delivered all the same; the client may send it again (RFC 5321 6.1).
         if error is None:

@@ -15,9 +15,7 @@ from mailmoat.receive.timeouts import Timeouts
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
-    from mailmoat._native import Message
     from mailmoat.limits.limiter import Limiter
     from mailmoat.policy.client import Trust, TrustRules
     from mailmoat.policy.pipeline import Pipeline
@@ -56,7 +54,6 @@ class Receiver:
         held: HeldSessions,
         stress: Stress,
         metrics: Metrics,
-        accepted: Callable[[Message], None],
     ) -> None:
         self.loop = loop
         self.settings = settings
@@ -66,7 +63,6 @@ class Receiver:
         self.held = held
         self.stress = stress
         self.metrics = metrics
-        self.accepted = accepted
         self.limiter = limiter
         self.trust = trust
         self.timeouts = Timeouts(settings.limits, timers)

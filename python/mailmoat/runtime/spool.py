@@ -1,7 +1,8 @@
-"""The worker's own partition on the loop: hands messages to the spool and tells each waiter when the disk has spoken.
+"""The spool on the loop: stores messages, notifies each waiter when its operation is done, and announces what was stored.
 
-The partition's writer thread rings an eventfd once a batch; the loop then takes all completions at once. Adopted partitions
-are listened to in the same way. Raises OSError when a partition cannot be made.
+The partition's writer thread signals an eventfd once a batch; the loop then takes all completions at once. Adopted partitions
+are listened to in the same way. Promises: every message that is on disk is announced once, whoever stored it and whatever its waiter
+does: delivery listens, so whoever stores a message has nothing to remember. Raises OSError when a partition cannot be made.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mailmoat.metrics import SPOOL_ERRORS, Metrics
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmoat._native import Message
@@ -38,6 +40,8 @@ class SpoolStore:
         self._sealed: list[SealedPartition] = []
         self._trouble = ""
         self._was_healthy = True
+        self.on_stored: Callable[[Message], None] = _nobody_listens
+        """Called with each message put into the own partition, after its waiter."""
         self.partition = Partition.create(self._spool_dir)
         self.next_queue_id = self.partition.next_queue_id
         self._listen(self.partition)
@@ -63,7 +67,7 @@ class SpoolStore:
         return len(self._sealed)
 
     def insert(self, waiter: Waiter, message: Message) -> None:
-        """Put a message on disk; `waiter.done(error, message)` hears of it, error None when it is there."""
+        """Put a message on disk: `waiter.done(error, message)` is called, with error None when it is there; then it is announced."""
         self.partition.insert((waiter, message), message)
 
     def adopt(self) -> Partition | None:
@@ -122,14 +126,19 @@ class SpoolStore:
         for waiter, error, loaded in partition.completions():
             if error is not None:
                 self._metrics.add(SPOOL_ERRORS)
-            try:
-                if isinstance(waiter, tuple):
-                    owner, message = cast("tuple[Waiter, Message]", waiter)
-                    owner.done(error, message)
-                elif waiter is not None:
-                    cast("Waiter", waiter).done(error, loaded)
-            except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their news
-                maillog.event("waiter-failed", level="error", error=maillog.describe(fault))
+            if isinstance(waiter, tuple):
+                owner, message = cast("tuple[Waiter, Message]", waiter)
+                _notify(owner, error, message)
+                if error is None:
+                    self._announce(message)
+            elif waiter is not None:
+                _notify(cast("Waiter", waiter), error, loaded)
+
+    def _announce(self, message: Message) -> None:
+        try:
+            self.on_stored(message)
+        except Exception as fault:  # noqa: BLE001 - a mistake with one message must not cost the others their delivery
+            maillog.event("delivery-not-begun", level="error", queue_id=message.queue_id, error=maillog.describe(fault))
 
     def _close(self, partition: Partition) -> None:
         self._loop.remove_reader(partition.descriptor)
@@ -138,3 +147,14 @@ class SpoolStore:
         except OSError as error:
             maillog.event("partition-not-closed", level="error", partition=partition.tag, reason=str(error))
         self._tell(partition)
+
+
+def _notify(waiter: Waiter, error: str | None, message: Message | None) -> None:
+    try:
+        waiter.done(error, message)
+    except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their completions
+        maillog.event("waiter-failed", level="error", error=maillog.describe(fault))
+
+
+def _nobody_listens(_message: Message) -> None:
+    """Leave a message to whoever adopts the partition."""

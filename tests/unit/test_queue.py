@@ -1,4 +1,4 @@
-"""The queue with everything around it faked: who is tried when, what is written down in which order, what an outage costs."""
+"""The queue with everything around it faked: what is tried when and where, what is stored in which order, what an outage costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery.attempt import AttemptRecord
-from mailmoat.delivery.queue import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, UNREADABLE_PAUSE, Scheduler
+from mailmoat.delivery.destination import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, Destination
+from mailmoat.delivery.queue import UNREADABLE_PAUSE, Queue
+from mailmoat.delivery.room import FULL_DESTINATIONS
 from mailmoat.metrics import Metrics, index, share
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.delivery import DeliverySettings
@@ -27,9 +29,7 @@ class Stored:
 
     def __init__(self, queue_id, arrival, recipients, reverse_path="sender@remote.test"):
         self.queue_id, self.arrival, self.reverse_path = queue_id, arrival, reverse_path
-        self.recipients = [
-            SimpleNamespace(address=address, state=state, reply=reply) for address, state, reply in recipients
-        ]
+        self.recipients = [recipient(*one) for one in recipients]
         self.session_id, self.client, self.content_path = "s1", "192.0.2.7", None
         self.size, self.smtputf8, self.eight_bit = 21, False, False
 
@@ -37,9 +37,13 @@ class Stored:
         return b"Subject: a\r\n\r\nbody\r\n\r\n"
 
 
-def scheduled(queue_id, arrival, due):
+def recipient(address, state, reply):
+    return SimpleNamespace(address=address, state=state, reply=reply, is_open=state in (PENDING, FAILED))
+
+
+def scheduled(queue_id, arrival, due, attempts=3, next_hop=""):
     """A group of a message as the spool lists it."""
-    return SimpleNamespace(queue_id=queue_id, arrival=arrival, due=due, attempts=3, next_hop="")
+    return SimpleNamespace(queue_id=queue_id, arrival=arrival, due=due, attempts=attempts, next_hop=next_hop)
 
 
 class Partition:
@@ -50,15 +54,15 @@ class Partition:
 
     def load(self, waiter, queue_id):
         self.diary.append(("load", queue_id))
-        self.waiting.append((waiter, self.loads_fail, None if self.loads_fail else self.messages[queue_id]))
+        self.waiting.append((waiter, self.loads_fail, None if self.loads_fail else self.messages[queue_id], False))
 
-    def settle(self, waiter, queue_id, outcomes, *, due, attempts, next_hop=""):
+    def settle(self, waiter, queue_id, outcomes, *, due, attempts, next_hop):
         assert waiter is None
         written = [(outcome.index, outcome.state, outcome.reply) for outcome in outcomes]
-        self.diary.append(("settle", queue_id, written, due, attempts))
+        self.diary.append(("settle", queue_id, written, due, attempts, next_hop))
         recipients = self.messages[queue_id].recipients
         for place, state, reply in written:
-            recipients[place] = SimpleNamespace(address=recipients[place].address, state=state, reply=reply)
+            recipients[place] = recipient(recipients[place].address, state, reply)
 
     def remove(self, queue_id):
         self.diary.append(("remove", queue_id))
@@ -66,7 +70,7 @@ class Partition:
 
 
 class Store:
-    """The own partition as the scheduler sees it."""
+    """The own partition as the queue sees it; the world announces what was stored."""
 
     def __init__(self, partition):
         self.partition, self.count = partition, 0
@@ -79,7 +83,7 @@ class Store:
         self.partition.diary.append(("insert", message.queue_id))
         if not self.partition.inserts_fail:
             self.partition.messages[message.queue_id] = message
-        self.partition.waiting.append((waiter, self.partition.inserts_fail, message))
+        self.partition.waiting.append((waiter, self.partition.inserts_fail, message, not self.partition.inserts_fail))
 
 
 class Transport:
@@ -88,8 +92,8 @@ class Transport:
     def __init__(self):
         self.connections, self.given, self.closed = 0, [], False
 
-    def submit(self, transaction):
-        self.given.append(transaction)
+    def submit(self, attempt):
+        self.given.append(attempt)
 
     def close(self):
         self.closed = True
@@ -97,16 +101,36 @@ class Transport:
     abort = close
 
 
-class World:
-    """One scheduler, its time and its surroundings."""
+class Router:
+    """A destination for each domain that has a route, else the default."""
 
-    def __init__(self, settings):
+    def __init__(self, default, routes):
+        self.default, self.routes = default, routes
+        self.destinations = (*routes.values(), *(() if default is None else (default,)))
+
+    def __call__(self, recipient):
+        return self.routes.get(recipient.rpartition("@")[2], self.default)
+
+
+class World:
+    """One queue, its time and its surroundings; `routes` are the domains that have a destination of their own."""
+
+    def __init__(self, settings, routes=(), default=True):
         self.now, self.timers, self.keys, self.soon, self.diary = 1_000_000.0, {}, 0, [], []
-        self.partition, self.transport = Partition(self.diary), Transport()
+        self.partition, connections = Partition(self.diary), settings.delivery.connections
+        self.destination = Destination("default", Transport(), connections) if default else None
+        self.transport = self.destination and self.destination.transport
+        self.routes = {domain: Destination(domain, Transport(), connections) for domain in routes}
         self.shared = share(1, sources=1)
         loop = SimpleNamespace(call_soon=lambda call, *arguments: self.soon.append((call, arguments)))
-        metrics = Metrics(self.shared, 0)
-        self.scheduler = Scheduler(loop, settings, Store(self.partition), self, metrics, transport=self.transport)
+        self.queue = Queue(
+            loop,
+            settings,
+            spool=Store(self.partition),
+            timers=self,
+            metrics=Metrics(self.shared, 0),
+            router=Router(self.destination, self.routes),
+        )
 
     # the timers
 
@@ -134,8 +158,10 @@ class World:
             for call, arguments in soon:
                 call(*arguments)
             news, self.partition.waiting = self.partition.waiting, []
-            for waiter, error, message in news:
+            for waiter, error, message, stored in news:
                 waiter.done(error, message)
+                if stored:
+                    self.queue.stored(message)
 
     # the test's side
 
@@ -144,24 +170,39 @@ class World:
             states_ = states or [(f"u{n}@b.test", PENDING, "") for n in range(recipients)]
             message = Stored(queue_id, int((self.now - age) * 1000), list(states_), **more)
             self.partition.messages[queue_id] = message
-            self.scheduler.accepted(message)
+            self.queue.stored(message)
         self.turn()
 
-    def finish(self, *outcomes, peer="192.0.2.1:25", at=0):
-        """What became of one of those that are tried."""
-        transaction = self.transport.given.pop(at)
-        told = [Outcome(index, *outcome) for index, outcome in zip(transaction.indexes, outcomes, strict=True)]
-        transaction.finished(told, AttemptRecord(next_hop="smtp:h:25", peer=peer, reused=False, seconds=0.1))
+    def finish(self, *outcomes, peer="192.0.2.1:25", at=0, of=""):
+        """What became of one of those that are tried, at the default destination or at that of a domain."""
+        attempt = self.given(of).pop(at)
+        found = [Outcome(index, *outcome) for index, outcome in zip(attempt.indexes, outcomes, strict=True)]
+        queue_id = attempt.message.queue_id
+        attempt.finished(found, AttemptRecord(next_hop="smtp:h:25", peer=peer, reused=False, seconds=0.1))
         self.turn()
-        return transaction.message.queue_id
+        return queue_id
 
-    def unreachable(self, at=0):
-        transaction = self.transport.given[at]
-        return self.finish(*[(DEFERRED, "421 4.4.1 No connection")] * len(transaction.indexes), peer="", at=at)
+    def unreachable(self, at=0, of=""):
+        attempt = self.given(of)[at]
+        return self.finish(*[(DEFERRED, "421 4.4.1 No connection")] * len(attempt.indexes), peer="", at=at, of=of)
+
+    def given(self, of=""):
+        return (self.routes[of].transport if of else self.transport).given
+
+    def tried_at(self, of):
+        return [attempt.message.queue_id for attempt in self.given(of)]
 
     @property
     def tried(self):
-        return [transaction.message.queue_id for transaction in self.transport.given]
+        return [attempt.message.queue_id for attempt in self.given()]
+
+    @property
+    def active(self):
+        return sum(destination.active for destination in self.queue.destinations)
+
+    @property
+    def waiting(self):
+        return sum(len(destination.ready) for destination in self.queue.destinations)
 
     def steps(self, *kinds):
         return [entry for entry in self.diary if entry[0] in kinds]
@@ -182,9 +223,9 @@ def lines(monkeypatch):
 
 @pytest.fixture
 def world(monkeypatch, lines):
-    def make(*, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, **ndr):
+    def make(*, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, routes=(), default=True, **ndr):
         delivery = DeliverySettings(connections=connections, retry=retry, expire=expire)
-        made = World(Settings(hostname="mx.example.test", delivery=delivery, ndr=NdrSettings(**ndr)))
+        made = World(Settings(hostname="mx.example.test", delivery=delivery, ndr=NdrSettings(**ndr)), routes, default)
         monkeypatch.setattr(clock, "wall_ms", lambda: int(made.now * 1000))
         monkeypatch.setattr(clock, "random_below", lambda _: 0)
         return made
@@ -205,7 +246,7 @@ def test_what_was_accepted_is_tried_from_memory_and_removed(world):
     assert w.tried == ["a"]
     w.finish((DELIVERED, OK))
     assert w.diary == [("remove", "a")]
-    assert (w.scheduler.active, w.scheduler.waiting, w.timers) == (0, 0, {})
+    assert (w.active, w.waiting, w.timers) == (0, 0, {})
     assert w.metric("mailmoat_attempts_total", "delivered") == 1
 
 
@@ -214,10 +255,10 @@ def test_no_more_are_in_memory_than_there_is_room_and_the_rest_follow_in_order(w
     room = 2 * ACTIVE_PER_CONNECTION
     names = [f"m{number:03}" for number in range(room + 10)]
     w.accept(*names)
-    assert (w.tried, w.scheduler.active, w.scheduler.waiting) == (names[:room], room, 10)
+    assert (w.tried, w.active, w.waiting) == (names[:room], room, 10)
     for number in range(10):
         w.finish((DELIVERED, OK))
-        assert w.scheduler.active == room
+        assert w.active == room
         assert w.tried[-1] == names[room + number]
     for _ in range(room):
         w.finish((DELIVERED, OK))
@@ -244,15 +285,15 @@ def test_a_deferred_message_comes_back_on_the_schedule(world, lines):
     w.accept("a", recipients=2)
     w.finish((DELIVERED, OK), (DEFERRED, LATER))
     due = int((w.now + 60) * 1000)
-    assert w.diary == [("settle", "a", [(0, DELIVERED, OK), (1, PENDING, LATER)], due, 1)]
-    assert events(lines, "delivery-attempt")[0]["next_attempt"] == maillog.timestamp(due), "the log tells another time"
+    assert w.diary == [("settle", "a", [(0, DELIVERED, OK), (1, PENDING, LATER)], due, 1, "default")]
+    assert events(lines, "delivery-attempt")[0]["next_attempt"] == maillog.timestamp(due), "the log says another time"
     w.advance(59.9)
     assert w.tried == []
     w.advance(0.2)
     assert w.tried == ["a"]
     assert w.transport.given[0].indexes == [1], "the delivered one is not tried again"
     w.finish((DEFERRED, LATER))
-    assert w.diary[-1] == ("settle", "a", [(1, PENDING, LATER)], int((w.now + 600) * 1000), 2)
+    assert w.diary[-1] == ("settle", "a", [(1, PENDING, LATER)], int((w.now + 600) * 1000), 2, "default")
     w.advance(601)
     w.finish((DELIVERED, OK))
     assert w.partition.messages == {}
@@ -265,7 +306,7 @@ def test_a_message_that_cannot_be_loaded_stays_and_is_tried_again(world, lines):
     w.partition.loads_fail = "disk I/O error"
     w.advance(60)
     assert w.tried == []
-    assert w.scheduler.active == 0, "it keeps a place it does not use"
+    assert w.active == 0, "it keeps a place it does not use"
     assert events(lines, "message-not-loaded")[0]["queue_id"] == "a"
     w.partition.loads_fail = None
     w.advance(UNREADABLE_PAUSE)
@@ -280,10 +321,10 @@ def test_an_adopted_partition_is_taken_over_by_time(world):
         due = now - 1 if number % 2 else now + 90_000
         w.partition.messages[f"m{number}"] = Stored(f"m{number}", now - 1, [("u@b.test", PENDING, "")])
         schedule.append(scheduled(f"m{number}", now - 1, due))
-    w.scheduler.adopt(w.partition, iter(schedule))
+    w.queue.adopt(w.partition, schedule)
     assert len(w.soon) == 1, "all at once would stop the loop"
     w.turn()
-    assert w.scheduler.active + w.scheduler.waiting == 2500
+    assert w.active + w.waiting == 2500
     for _ in range(2500):
         w.finish((DELIVERED, OK))
     assert w.tried == []
@@ -311,7 +352,7 @@ def test_a_hop_that_is_down_is_asked_by_one_message_at_a_time_with_growing_pause
             started = w.now
             w.unreachable()
     assert pauses == [FIRST_PAUSE, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
-    assert w.scheduler.waiting == 30 - 16 - 8, "those behind are untouched"
+    assert w.waiting == 30 - 16 - 8, "those behind are untouched"
 
 
 def test_when_the_hop_answers_all_come_back_at_once(world):
@@ -328,7 +369,7 @@ def test_when_the_hop_answers_all_come_back_at_once(world):
         w.finish((DELIVERED, OK))
     assert w.partition.messages == {}
     assert w.timers == {}
-    assert (w.scheduler.active, w.scheduler.waiting) == (0, 0)
+    assert (w.active, w.waiting) == (0, 0)
 
 
 def test_one_that_was_refused_for_now_is_not_hurried_by_the_end_of_an_outage(world):
@@ -361,7 +402,7 @@ def test_a_stranded_message_whose_time_comes_first_is_the_next_to_ask(world):
 
 def test_when_nothing_is_due_in_an_outage_the_next_hop_is_to_be_asked_with_growing_pauses(world):
     w = world(retry=(10 * HOUR,))
-    assert not w.scheduler.unasked
+    assert not w.destination.unasked
     names = [f"m{number}" for number in range(5)]
     w.accept(*names)
     for _ in names:
@@ -370,17 +411,17 @@ def test_when_nothing_is_due_in_an_outage_the_next_hop_is_to_be_asked_with_growi
     while len(pauses) < 7:
         assert w.tried == []
         w.advance(0.1)
-        if w.scheduler.unasked:
+        if w.destination.unasked:
             pauses.append(round(w.now - asked))
             asked = w.now
-            w.scheduler.unreachable()
+            w.queue.unreachable(w.destination)
     assert pauses == [FIRST_PAUSE, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE]
     w.advance(LONGEST_PAUSE)
-    assert w.scheduler.unasked
-    w.scheduler.reached()
+    assert w.destination.unasked
+    w.queue.reached(w.destination)
     w.turn()
     assert set(w.tried) == set(names), "the next hop is back, and they wait for ten hours"
-    assert not w.scheduler.unasked
+    assert not w.destination.unasked
 
 
 def test_one_that_was_interrupted_comes_back_with_the_next_hop(world):
@@ -393,7 +434,7 @@ def test_one_that_was_interrupted_comes_back_with_the_next_hop(world):
     w.accept("new")
     w.unreachable()
     w.advance(FIRST_PAUSE)
-    w.scheduler.reached()
+    w.queue.reached(w.destination)
     w.turn()
     assert set(w.tried) == {"new", "interrupted"}
 
@@ -403,11 +444,11 @@ def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
     now = int(w.now * 1000)
     names = ("a", "b", "c")
     w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in names}
-    w.scheduler.adopt(w.partition, iter([scheduled(name, now, now + 60_000) for name in names]))
+    w.queue.adopt(w.partition, [scheduled(name, now, now + 60_000) for name in names])
     w.accept("new")
     w.unreachable()
     w.advance(FIRST_PAUSE)
-    w.scheduler.reached()
+    w.queue.reached(w.destination)
     w.turn()
     assert {"a", "b", "c"} <= set(w.tried), "they wait for their own time"
 
@@ -416,8 +457,8 @@ def test_what_another_next_hop_deferred_is_tried_at_once(world):
     w = world(connections=1)
     now = int(w.now * 1000)
     w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in ("a", "b")}
-    w.scheduler.adopt(w.partition, iter([scheduled("a", now, now + 90_000)]))
-    w.scheduler.adopt(w.partition, iter([scheduled("b", now, now + 90_000)]), at_once=True)
+    w.queue.adopt(w.partition, [scheduled("a", now, now + 90_000)])
+    w.queue.adopt(w.partition, [scheduled("b", now, now + 90_000)], at_once=True)
     w.turn()
     assert w.tried == ["b"]
 
@@ -437,6 +478,174 @@ def test_while_the_hop_is_down_the_head_of_the_queue_expires(world, lines):
     assert all(line["age"] >= 100 for line in expired)
 
 
+# --- several destinations ---
+
+AWAY, HERE = "away.test", "here.test"
+
+
+def several(*recipients):
+    return [(recipient, PENDING, "") for recipient in recipients]
+
+
+def test_a_next_hop_that_is_down_delays_no_recipient_of_another(world, lines):
+    w = world(routes=(AWAY, HERE), retry=(60.0,))
+    w.accept("a", states=several(f"x@{AWAY}", f"y@{HERE}", f"z@{AWAY}"))
+    assert [attempt.indexes for attempt in (*w.given(AWAY), *w.given(HERE))] == [[0, 2], [1]]
+    w.unreachable(of=AWAY)
+    w.finish((DELIVERED, OK), of=HERE)
+    assert w.diary[-1][:3] == ("settle", "a", [(1, DELIVERED, OK)])
+    w.accept("b", states=several(f"x@{AWAY}", f"y@{HERE}"))
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == ([], ["b"]), "the one rests, the other is tried at once"
+    w.finish((DELIVERED, OK), of=HERE)
+    w.advance(FIRST_PAUSE)
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == (["b"], []), "delivered once"
+    w.finish((DELIVERED, OK), of=AWAY)
+    assert w.tried_at(AWAY) == ["a"], "the outage is over"
+    assert w.given(AWAY)[0].indexes == [0, 2]
+    w.finish((DELIVERED, OK), (DELIVERED, OK), of=AWAY)
+    assert [entry[1] for entry in w.steps("remove")] == ["b", "a"]
+    assert (w.active, w.waiting, w.timers) == (0, 0, {})
+    attempts = [line["outcomes"] for line in events(lines, "delivery-attempt")]
+    delivered = [one.recipient for outcomes in attempts for one in outcomes if one.outcome == "delivered"]
+    assert sorted(delivered) == sorted([f"x@{AWAY}", f"y@{HERE}"] * 2 + [f"z@{AWAY}"])
+
+
+def test_each_group_has_its_own_due_time_and_attempts(world, lines):
+    w = world(routes=(AWAY, HERE), retry=(60.0, 600.0))
+    w.accept("a", states=several(f"x@{AWAY}", f"y@{HERE}"))
+    w.finish((DEFERRED, LATER), of=AWAY)
+    w.advance(30)
+    w.finish((DEFERRED, LATER), of=HERE)
+    w.advance(30)
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == (["a"], [])
+    w.finish((DEFERRED, LATER), of=AWAY)
+    due = int((w.now + 600) * 1000)
+    assert w.diary[-1] == ("settle", "a", [(0, PENDING, LATER)], due, 2, AWAY)
+    w.advance(30)
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == ([], ["a"])
+    w.finish((DELIVERED, OK), of=HERE)
+    w.advance(600)
+    assert w.tried_at(AWAY) == ["a"]
+    w.finish((DELIVERED, OK), of=AWAY)
+    assert w.partition.messages == {}
+    assert [line["attempt"] for line in events(lines, "delivery-attempt")] == [1, 1, 2, 2, 3]
+
+
+def test_a_slow_destination_takes_no_room_from_another(world):
+    slow = tuple(f"slow{number}.test" for number in range(FULL_DESTINATIONS + 2))
+    w = world(connections=1, routes=(*slow, HERE))
+    room = ACTIVE_PER_CONNECTION
+    for domain in slow:
+        w.accept(*[f"{domain}-{number}" for number in range(2 * room)], states=several(f"x@{domain}"))
+    held = [len(w.given(domain)) for domain in slow]
+    assert held == [room] * FULL_DESTINATIONS + [1, 1], "bounded, but none is without"
+    names = [f"m{number}" for number in range(5)]
+    w.accept(*names, states=several(f"x@{HERE}"))
+    for name in names:
+        assert w.tried_at(HERE) == [name]
+        w.finish((DELIVERED, OK), of=HERE)
+
+
+def test_room_that_was_freed_is_given_by_turns(world):
+    slow = tuple(f"slow{number}.test" for number in range(FULL_DESTINATIONS))
+    w = world(connections=1, routes=(*slow, HERE, AWAY))
+    for domain in slow:
+        w.accept(*[f"{domain}-{number}" for number in range(ACTIVE_PER_CONNECTION)], states=several(f"x@{domain}"))
+    for domain in (HERE, AWAY):
+        w.accept(*[f"{domain}-{number}" for number in range(20)], states=several(f"x@{domain}"))
+    found = []
+    for _ in range(6):
+        w.finish((DELIVERED, OK), of=slow[0])
+        found.append((len(w.given(HERE)), len(w.given(AWAY))))
+    assert found[-1] == (3, 3), "each has had one beyond the bound, and the first two of what was freed went for those"
+    assert all(abs(here - away) <= 1 for here, away in found)
+
+
+def test_adopted_messages_find_their_destinations(world):
+    w = world(routes=(AWAY, HERE))
+    now = int(w.now * 1000)
+    w.partition.messages |= {
+        "a": Stored("a", now, several("x@b.test", f"y@{HERE}", f"z@{AWAY}")),
+        "b": Stored("b", now, several(f"y@{HERE}")),
+        "c": Stored("c", now, [("x@b.test", DELIVERED, OK), (f"y@{HERE}", CLOSED, NEVER)]),
+    }
+    w.queue.adopt(w.partition, [scheduled("a", now, now), scheduled("b", now, now), scheduled("c", now, now)])
+    w.turn()
+    assert (w.tried, w.tried_at(AWAY), w.tried_at(HERE)) == (["a"], ["a"], ["a", "b"])
+    for of in ("", HERE, HERE, AWAY):
+        w.finish((DELIVERED, OK), of=of)
+    assert (w.partition.messages, w.active, w.timers) == ({}, 0, {})
+    assert sorted(entry[1] for entry in w.steps("remove")) == ["a", "b", "c"]
+
+
+def test_adopted_groups_keep_their_destination_due_time_and_attempts(world, lines):
+    w = world(routes=(AWAY, HERE), retry=(60.0, 600.0))
+    now = int(w.now * 1000)
+    w.partition.messages["a"] = Stored("a", now, several(f"x@{AWAY}", f"y@{HERE}", f"z@{HERE}"))
+    groups = [
+        scheduled("a", now, now + 50_000, attempts=4, next_hop=AWAY),
+        scheduled("a", now, now + 30_000, attempts=1, next_hop=HERE),
+        scheduled("a", now, now + 40_000, attempts=2, next_hop=HERE),
+    ]
+    w.queue.adopt(w.partition, groups)
+    w.turn()
+    w.advance(30)
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == ([], ["a"])
+    assert w.given(HERE)[0].indexes == [1, 2], "tried together, when the first is due"
+    w.finish((DELIVERED, OK), (DEFERRED, LATER), of=HERE)
+    w.advance(20)
+    assert w.tried_at(AWAY) == ["a"]
+    w.finish((DEFERRED, LATER), of=AWAY)
+    assert [entry[2:] for entry in w.steps("settle")] == [
+        ([(1, DELIVERED, OK), (2, PENDING, LATER)], now + 630_000, 2, HERE),
+        ([(0, PENDING, LATER)], now + 650_000, 5, AWAY),
+    ]
+
+
+def test_recipients_whose_route_has_changed_go_to_the_new_destination(world):
+    w = world(routes=(HERE,), retry=(60.0,))
+    now = int(w.now * 1000)
+    w.partition.messages["a"] = Stored("a", now, several(f"x@{HERE}", f"y@{HERE}"))
+    w.queue.adopt(w.partition, [scheduled("a", now, now, next_hop=name) for name in ("default", "gone")])
+    w.turn()
+    assert (w.tried, w.tried_at(HERE)) == ([], ["a"])
+    assert w.given(HERE)[0].indexes == [0, 1]
+    w.finish((DELIVERED, OK), (DELIVERED, OK), of=HERE)
+    assert (w.partition.messages, w.active, w.timers) == ({}, 0, {})
+    assert len(w.steps("remove")) == 1
+
+
+def test_one_destination_fails_and_is_reported_while_another_is_tried_again(world, lines):
+    w = world(routes=(AWAY, HERE), retry=(60.0,))
+    w.accept("a", states=several(f"x@{AWAY}", f"y@{HERE}"))
+    w.finish((FAILED, NEVER), of=HERE)
+    assert [entry[0] for entry in w.diary] == ["insert", "settle"]
+    assert w.diary[1][2] == [(1, CLOSED, NEVER)]
+    w.finish((DEFERRED, LATER), of=AWAY)
+    w.advance(60)
+    w.finish((FAILED, NEVER), of=AWAY)
+    assert [line["recipients"] for line in events(lines, "report-made")] == [[f"y@{HERE}"], [f"x@{AWAY}"]]
+    assert "a" not in w.partition.messages
+    assert w.tried == ["r1", "r2"], "reports take their own route"
+
+
+def test_what_has_no_route_waits_as_with_a_next_hop_that_is_down(world, lines):
+    w = world(routes=(HERE,), default=False, retry=(60.0,), expire=100.0, enabled=False)
+    w.accept("a", "b", states=several("x@nowhere.test", f"y@{HERE}"))
+    assert w.tried_at(HERE) == ["a", "b"]
+    for _ in "ab":
+        w.finish((DELIVERED, OK), of=HERE)
+    attempts = [line["outcomes"][0] for line in events(lines, "delivery-attempt")]
+    assert {(one.outcome, one.reply) for one in attempts if one.recipient == "x@nowhere.test"} == {
+        ("deferred", "451 4.3.5 No next hop is configured")
+    }
+    w.advance(50)
+    assert set(w.partition.messages) == {"a", "b"}
+    w.advance(200)
+    assert w.partition.messages == {}
+    assert [line["queue_id"] for line in events(lines, "message-expired")] == ["a", "b"]
+
+
 # --- reports ---
 
 
@@ -448,8 +657,8 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     assert w.diary[1][2] == [(0, DELIVERED, OK), (1, CLOSED, NEVER), (2, PENDING, LATER)]
     assert w.tried == ["r1"], "the report is tried as any message"
     report = w.transport.given[0].message
-    (recipient,) = report.recipients
-    assert (report.reverse_path, recipient.address, recipient.state) == ("", "sender@remote.test", PENDING)
+    (addressee,) = report.recipients
+    assert (report.reverse_path, addressee.address, addressee.state) == ("", "sender@remote.test", PENDING)
     fields = email.message_from_bytes(report.octets()).get_payload()[1].get_payload()
     assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; u1@b.test"]
     assert fields[1]["Remote-MTA"] == "dns; [192.0.2.1]"
@@ -468,7 +677,7 @@ def test_before_the_report_is_on_disk_nothing_is_removed(world):
     record = AttemptRecord(next_hop="h", peer="192.0.2.1:25", reused=False, seconds=0.0)
     transaction.finished([Outcome(0, FAILED, NEVER)], record)
     assert w.diary == [("insert", "r1")]
-    assert not w.scheduler.at_rest
+    assert not w.queue.at_rest
     w.turn()
     assert w.diary == [("insert", "r1"), ("remove", "a")]
 
@@ -508,7 +717,7 @@ def test_a_mistake_of_ours_in_a_report_costs_no_place_in_the_queue(world, lines,
     monkeypatch.setattr("mailmoat.reports.make.make", broken)
     w.accept("a")
     w.finish((FAILED, NEVER))
-    assert w.scheduler.active == 0
+    assert w.active == 0
     assert w.diary[-1][2] == [(0, FAILED, NEVER)]
     assert "broken" in events(lines, "report-not-stored")[0]["reason"]
 
@@ -563,12 +772,12 @@ def test_after_close_nothing_begins_and_what_nobody_tried_is_left_as_it_is(world
     w.accept(*"abcdefghij", age=20)
     w.finish((DEFERRED, LATER))  # expired: a report, and the next is loaded
     diary = list(w.diary)
-    w.scheduler.close()
+    w.queue.close()
     assert w.transport.closed
     while w.tried:
         w.unreachable()  # as the pool defers what waits for a connection when it is closed
     assert w.diary == diary, "shutting down is no attempt: it neither counts nor expires anything"
-    assert w.scheduler.at_rest
+    assert w.queue.at_rest
 
 
 def test_after_close_what_was_loaded_meanwhile_is_not_tried(world):
@@ -577,22 +786,22 @@ def test_after_close_what_was_loaded_meanwhile_is_not_tried(world):
     w.finish((DEFERRED, LATER))
     ((_, waiting),) = w.timers.values()
     waiting.due()
-    assert not w.scheduler.at_rest, "it is being loaded"
-    w.scheduler.close()
+    assert not w.queue.at_rest, "it is being loaded"
+    w.queue.close()
     w.turn()
     assert w.tried == []
-    assert w.scheduler.at_rest
+    assert w.queue.at_rest
 
 
 def test_what_runs_at_close_is_settled_and_its_report_stored(world):
     w = world()
     w.accept("a", "b", "c")
-    w.scheduler.close()
-    assert not w.scheduler.at_rest
+    w.queue.close()
+    assert not w.queue.at_rest
     w.finish((DELIVERED, OK))
     w.finish((FAILED, NEVER))
     w.finish((DEFERRED, LATER))
-    assert w.scheduler.at_rest
+    assert w.queue.at_rest
     assert [entry[:2] for entry in w.diary] == [("remove", "a"), ("insert", "r1"), ("remove", "b"), ("settle", "c")]
     assert w.tried == [], "the report is left to whoever adopts the partition"
     assert sorted(w.partition.messages) == ["c", "r1"]

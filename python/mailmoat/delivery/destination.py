@@ -1,0 +1,217 @@
+"""A next hop as the queue sees it: what waits for it, how many messages may be in memory for it, and whether it answers.
+
+A destination that cannot be reached rests with growing pauses; after each, one message at a time tries, and the rest waits
+untouched, so that an outage costs the same with ten messages as with a million. When it answers, all that its absence deferred
+comes back at once. A destination holds no timer, reads no clock and loads nothing: the queue does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from mailmoat.delivery.discard import DiscardTransport, UnroutedTransport
+from mailmoat.delivery.maildir import MaildirTransport
+from mailmoat.delivery.offers import Learned
+from mailmoat.delivery.pool import Pool
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+
+    from mailmoat._native import Message, Outcome, Partition
+    from mailmoat.delivery.attempt import AttemptRecord
+    from mailmoat.delivery.job import Job
+    from mailmoat.delivery.offers import Offers
+    from mailmoat.delivery.transport import Transport
+    from mailmoat.runtime.timers import Timers
+    from mailmoat.settings import NextHop, Settings
+
+ACTIVE_PER_CONNECTION: Final = 8
+"""Messages in memory for each connection a worker may have to the next hop."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts to reach a next hop that is down."""
+
+
+class Owner(Protocol):
+    """The queue, as its entries see it."""
+
+    def put(self, entry: QueueEntry) -> None:
+        """An entry is due."""
+
+    def loaded(self, entry: QueueEntry, error: str | None, message: Message | None) -> None:
+        """The spool has loaded its message, or could not."""
+
+    def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        """An attempt has ended."""
+
+
+class QueueEntry:
+    """The recipients of a message that go to one destination, known by the queue id alone while they wait; an `Attempt` meanwhile."""
+
+    __slots__ = ("arrival", "attempts", "destination", "due_ms", "job", "partition", "queue", "queue_id", "siblings")
+
+    def __init__(
+        self,
+        queue: Owner,
+        destination: Destination,
+        *,
+        partition: Partition,
+        queue_id: str,
+        arrival: int,
+        due_ms: int,
+        attempts: int,
+    ) -> None:
+        self.queue = queue
+        self.destination = destination
+        self.partition = partition
+        self.queue_id = queue_id
+        self.arrival = arrival
+        self.due_ms = due_ms
+        self.attempts = attempts
+        self.siblings: Siblings | None = None
+        """The entries of the message's groups; None where this group is all that is known of."""
+        self.job: Job | None = None
+        """While the message is in memory."""
+
+    def twin(self, destination: Destination) -> QueueEntry:
+        """An entry of the same message at another destination."""
+        return QueueEntry(
+            self.queue,
+            destination,
+            partition=self.partition,
+            queue_id=self.queue_id,
+            arrival=self.arrival,
+            due_ms=self.due_ms,
+            attempts=self.attempts,
+        )
+
+    def due(self) -> None:
+        """The time of the next attempt has come."""
+        self.queue.put(self)
+
+    def done(self, error: str | None, message: Message | None) -> None:
+        """The spool has loaded the message, or could not."""
+        self.queue.loaded(self, error, message)
+
+    @property
+    def _running(self) -> Job:
+        if self.job is None:
+            raise RuntimeError("no message is in memory")
+        return self.job
+
+    @property
+    def message(self) -> Message:
+        """What is sent."""
+        return self._running.message
+
+    @property
+    def indexes(self) -> list[int]:
+        """Whom it is sent to."""
+        return self._running.indexes
+
+    def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        """The transport has finished the attempt."""
+        self.queue.finished(self, self._running, outcomes, record)
+
+
+Siblings: TypeAlias = "dict[Destination, QueueEntry | None]"
+"""By destination; None for a group that has ended."""
+
+
+def join(entries: list[QueueEntry]) -> None:
+    """Make the entries of one message know each other, if they are several."""
+    if len(entries) > 1:
+        siblings: Siblings = {entry.destination: entry for entry in entries}
+        for entry in entries:
+            entry.siblings = siblings
+
+
+class Destination:
+    """One next hop: its transport, its queue entries that are due, and its state."""
+
+    def __init__(self, name: str, transport: Transport, connections: int, learned: Learned | None = None) -> None:
+        self.name = name
+        """The next hop in its written form, by which the spool remembers where recipients were tried; empty for none."""
+        self.transport = transport
+        self.learned = learned
+        """What it offers; None where nothing is to be learned."""
+        self.ready: deque[QueueEntry] = deque()
+        """Those that are due and wait for their turn, in the order they became due."""
+        self.stranded: dict[QueueEntry, int] = {}
+        """Those deferred because the next hop was away or went away, or may have been, with the keys of their timers."""
+        self.most = max(1, connections * ACTIVE_PER_CONNECTION)
+        """Messages for it in memory at the same time."""
+        self.active = 0
+        """Messages being loaded, tried or settled."""
+        self._pause = 0.0
+        self._resting = False
+
+    @property
+    def has_room(self) -> bool:
+        """Another message may be loaded: one while it is not known whether the next hop is back, none while it rests."""
+        return not self._resting and self.active < (1 if self._pause else self.most)
+
+    @property
+    def away(self) -> bool:
+        """The next hop could not be reached when last tried."""
+        return bool(self._pause)
+
+    @property
+    def unasked(self) -> bool:
+        """The next hop is away, some wait for it, and none of them is due: it has to be asked without a message."""
+        return bool(self._pause and self.stranded) and not (self._resting or self.ready or self.active)
+
+    def add(self, entry: QueueEntry) -> None:
+        """Put an entry that is due behind the others; one that was stranded in front, where the oldest are given up for age."""
+        if self.stranded.pop(entry, None) is None:
+            self.ready.append(entry)
+        else:
+            self.ready.appendleft(entry)
+
+    def add_first(self, entries: Iterable[QueueEntry]) -> None:
+        """Put entries that are due before the others, in this order."""
+        self.ready.extendleft(reversed(list(entries)))
+
+    def reached(self) -> dict[QueueEntry, int]:
+        """The next hop answers: end the outage and return what its absence deferred."""
+        self._pause = 0.0
+        stranded, self.stranded = self.stranded, {}
+        return stranded
+
+    def unreachable(self) -> float:
+        """The next hop cannot be reached: return the seconds to rest, after which call `rested`; 0 when it rests already."""
+        if self._resting:
+            return 0.0
+        self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
+        self._resting = True
+        return self._pause
+
+    def rested(self) -> None:
+        """The rest is over: one message may try."""
+        self._resting = False
+
+
+def open_destination(
+    loop: asyncio.AbstractEventLoop,
+    next_hop: NextHop,
+    settings: Settings,
+    timers: Timers,
+    offered: Callable[[Offers], None],
+) -> Destination:
+    """Return the destination for a next hop of any kind; `offered` is called with whatever is new in what it offers."""
+    learned = None
+    if next_hop.path is not None:
+        transport: Transport = MaildirTransport(loop, next_hop.path, settings.hostname)
+    elif next_hop.kind == "discard":
+        transport = DiscardTransport(loop)
+    else:
+        learned = Learned(settings.spool_dir, str(next_hop), offered)
+        transport = Pool(loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn)
+    return Destination(str(next_hop), transport, settings.delivery.connections, learned)
+
+
+def no_destination(loop: asyncio.AbstractEventLoop, connections: int) -> Destination:
+    """Return the destination of recipients that have no next hop: they wait as for one that is down."""
+    return Destination("", UnroutedTransport(loop), connections)

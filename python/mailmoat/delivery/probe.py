@@ -1,0 +1,67 @@
+"""Asks next hops what they offer, and whether they are back, when no message is due that would show it.
+
+Once at a start, so that the first client is offered no more than the next hop takes; then whenever a next hop that does not take
+everything was not asked for a while, or one is away and nothing is due that could try it. One question at a time for each destination.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mailmoat.delivery.destination import Destination
+    from mailmoat.delivery.router import Router
+
+
+class Listener(Protocol):
+    """The queue, as far as it is told what a probe found."""
+
+    def reached(self, destination: Destination) -> None:
+        """The next hop answers."""
+
+    def unreachable(self, destination: Destination) -> None:
+        """The next hop cannot be reached."""
+
+
+class Prober:
+    """The questions of one worker to its next hops."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, router: Router, queue: Listener) -> None:
+        self._loop = loop
+        self._router = router
+        self._queue = queue
+        self._asking: dict[Destination, asyncio.Task[None]] = {}
+
+    async def start(self, seconds: float) -> None:
+        """Take what is known from before, ask every next hop, and wait for the answers, so long at most."""
+        for destination in self._router.destinations:
+            if destination.learned is not None:
+                destination.learned.refresh()
+                self._begin(destination)
+        if self._asking:
+            await asyncio.wait(self._asking.values(), timeout=seconds)
+
+    def tick(self) -> None:
+        """Take what other workers have learned, and ask where it is time to; call it about once a second."""
+        for destination in self._router.destinations:
+            learned = destination.learned
+            if learned is None:
+                continue
+            learned.refresh()
+            if destination not in self._asking and (learned.stale() or destination.unasked):
+                self._begin(destination)
+
+    def _begin(self, destination: Destination) -> None:
+        asking = self._asking[destination] = self._loop.create_task(self._ask(destination))
+        asking.add_done_callback(partial(self._asked, destination))
+
+    def _asked(self, destination: Destination, _asking: asyncio.Task[None]) -> None:
+        del self._asking[destination]
+
+    async def _ask(self, destination: Destination) -> None:
+        if await destination.transport.probe():
+            self._queue.reached(destination)
+        elif destination.unasked:
+            self._queue.unreachable(destination)
