@@ -220,7 +220,9 @@ class Driver:
         now = clock.wall_ms()
         stamps, _results = of_message(self._carried, session)
         firewall = receiver.firewall(self.view.client.trust)
-        message = session.message(queue_id, now, receiver.date(now), stamps, firewall)
+        message = session.message(
+            queue_id=queue_id, arrival=now, date=receiver.date(now), stamps=stamps, firewall=firewall
+        )
         if message is None:
             self.run(session.committed)
         else:

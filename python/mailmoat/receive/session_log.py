@@ -100,7 +100,7 @@ class SessionLog:
             client=message.client,
             helo=session.helo_name,
             mail_from=message.reverse_path,
-            recipients=[recipient for recipient, _, _ in message.recipients],
+            recipients=[recipient.address for recipient in message.recipients],
             queue_id=message.queue_id,
             octets=message.size,
         )
