@@ -15,9 +15,15 @@ impl Parameters {
         text.split(' ').filter(|part| !part.is_empty()).all(|part| list.push_part(part)).then_some(list)
     }
 
+    /// Whether this is an `esmtp-keyword`.
+    pub fn is_keyword(text: &str) -> bool {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+    }
+
     /// Appends a parameter, and returns whether the notation can hold it.
     pub fn push(&mut self, keyword: &str, value: Option<&str>) -> bool {
-        let holds = is_keyword(keyword) && value.is_none_or(is_value);
+        let holds = Self::is_keyword(keyword) && value.is_none_or(is_value);
         if holds {
             if !self.0.is_empty() {
                 self.0.push(' ');
@@ -59,11 +65,6 @@ impl Parameters {
 
 fn split(part: &str) -> (&str, Option<&str>) {
     part.split_once('=').map_or((part, None), |(keyword, value)| (keyword, Some(value)))
-}
-
-fn is_keyword(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }
 
 fn is_value(text: &str) -> bool {

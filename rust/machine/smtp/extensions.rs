@@ -1,7 +1,7 @@
 //! The SMTP service extensions of the server, in one table.
 //!
-//! From it come the lines of the reply to EHLO, the parameters that MAIL takes, the octets by which they lengthen a MAIL line, and
-//! the verbs that are answered with 502. An extension is added by its row: nothing else lists keywords.
+//! From it come the lines of the reply to EHLO, the parameters that MAIL takes and those that an envelope keeps, the octets by which
+//! they lengthen a MAIL line, and the verbs that are answered with 502. An extension is added by its row: nothing else lists keywords.
 //!
 //! What joins where, when an extension needs more than a parameter:
 //! * a verb: its reader joins the table of verbs in `command`, its row the table of phases in `server/phase`;
@@ -9,8 +9,9 @@
 //! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
 //! * an offer that depends on the session (STARTTLS, AUTH): [`Offers::of`] is asked at each EHLO.
 
-use super::parameters::{MailParameters, Parameter};
+use super::parameters::{Kept, MailParameters, Parameter};
 use super::server::config::Config;
+use crate::machine::message::Parameters;
 use crate::machine::message::address::Limits;
 
 /// One service extension (RFC 5321 2.2).
@@ -54,26 +55,35 @@ pub static EXTENSIONS: [Extension; 9] = [
     // RFC 1870 3
     Extension {
         argument: Some(|config| config.content.message_size.to_string()),
-        mail: &[Parameter { keyword: "SIZE", read: MailParameters::read_size }],
+        // Of this hop alone: the next one is told the size of what is sent to it.
+        mail: &[Parameter { keyword: "SIZE", read: MailParameters::read_size, kept: |_| Kept::Nothing }],
         mail_line: 26,
         ..Extension::new("SIZE", ALWAYS)
     },
     // RFC 6152 2
     Extension {
-        mail: &[Parameter { keyword: "BODY", read: MailParameters::read_body }],
+        mail: &[Parameter { keyword: "BODY", read: MailParameters::read_body, kept: MailParameters::keep_body }],
         mail_line: 17,
         ..Extension::new("8BITMIME", |config| config.content.eight_bit)
     },
     Extension::new("ENHANCEDSTATUSCODES", ALWAYS), // RFC 2034
     // RFC 4405 4
     Extension {
-        mail: &[Parameter { keyword: "SUBMITTER", read: MailParameters::read_submitter }],
+        mail: &[Parameter {
+            keyword: "SUBMITTER",
+            read: MailParameters::read_submitter,
+            kept: MailParameters::keep_submitter,
+        }],
         mail_line: SUBMITTER_LINE,
         ..Extension::new("SUBMITTER", |config| config.submitter)
     },
     // RFC 6531 3.1
     Extension {
-        mail: &[Parameter { keyword: "SMTPUTF8", read: MailParameters::read_smtputf8 }],
+        mail: &[Parameter {
+            keyword: "SMTPUTF8",
+            read: MailParameters::read_smtputf8,
+            kept: MailParameters::keep_smtputf8,
+        }],
         mail_line: 10,
         ..Extension::new("SMTPUTF8", |config| config.smtputf8)
     },
@@ -111,6 +121,19 @@ impl Offers {
     }
 }
 
+/// The parameters of MAIL that go with the message into its envelope.
+pub fn kept(given: &MailParameters) -> Parameters {
+    let mut kept = Parameters::default();
+    for parameter in EXTENSIONS.iter().flat_map(|extension| extension.mail) {
+        match (parameter.kept)(given) {
+            Kept::Nothing => {}
+            Kept::Keyword => _ = kept.push(parameter.keyword, None),
+            Kept::Value(value) => _ = kept.push(parameter.keyword, Some(&value)),
+        }
+    }
+    kept
+}
+
 /// The verb, when an extension has it.
 pub fn verb(verb: &[u8]) -> Option<&'static str> {
     EXTENSIONS.iter().filter_map(|extension| extension.verb).find(|known| verb.eq_ignore_ascii_case(known.as_bytes()))
@@ -124,6 +147,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::machine::message::address::Address;
+    use crate::machine::smtp::parameters::Body;
     use crate::machine::smtp::server::session::Session;
 
     /// Listeners that offer everything, nothing that can be off, and what the settings say.
@@ -180,6 +205,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_envelope_keeps_all_but_the_size() {
+        let submitter = Address::parse(b"a+x=y@c.test", &Limits::default());
+        let given =
+            MailParameters { size: Some(7), body: Some(Body::EightBitMime), smtputf8: true, submitter: submitter.ok() };
+        assert_eq!(kept(&given).as_str(), "BODY=8BITMIME SUBMITTER=a+2Bx+3Dy@c.test SMTPUTF8");
+        assert_eq!(kept(&MailParameters::default()), Parameters::default());
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Total: a parameter that cannot be read is a [`BadParameter`] value. Which parameters there are says
 //! [`crate::machine::smtp::extensions`].
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use crate::machine::message::Parameters;
 use crate::machine::message::address::{Address, Limits};
 
 /// Longest piece of a keyword that a reply repeats.
@@ -41,13 +45,26 @@ pub enum BadParameter {
     Repeated(&'static str),
 }
 
-/// A parameter's keyword, and what reads its value into the parameters.
+/// A parameter: its keyword, what reads its value, and what of it goes with the message.
 #[derive(Debug)]
 pub struct Parameter<P: 'static> {
     /// In capital letters.
     pub keyword: &'static str,
     /// Gives a plain sentence when the value is not one of this parameter.
     pub read: fn(&mut P, Option<&[u8]>) -> Result<(), &'static str>,
+    /// What the envelope of the message keeps of it.
+    pub kept: fn(&P) -> Kept,
+}
+
+/// What an envelope keeps of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: it was not given, or is of this hop alone.
+    Nothing,
+    /// The keyword.
+    Keyword,
+    /// The keyword with a value, in the notation of the command.
+    Value(Cow<'static, str>),
 }
 
 /// Reads what follows a path. At most 64 parameters are known.
@@ -78,11 +95,9 @@ fn split(parameter: &[u8]) -> Result<(&str, Option<&[u8]>), BadParameter> {
     let mut parts = parameter.splitn(2, |&octet| octet == b'=');
     let keyword = parts.next().and_then(|keyword| str::from_utf8(keyword).ok()).unwrap_or_default();
     let value = parts.next();
-    let keyword_is_good = keyword.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && keyword.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
     let value_is_good = value
         .is_none_or(|value| !value.is_empty() && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b'='));
-    if keyword_is_good && value_is_good {
+    if Parameters::is_keyword(keyword) && value_is_good {
         Ok((keyword, value))
     } else {
         Err(BadParameter::Value("What follows the address is not KEYWORD or KEYWORD=value"))
@@ -111,10 +126,22 @@ impl MailParameters {
         Ok(())
     }
 
+    pub(super) fn keep_body(&self) -> Kept {
+        match self.body {
+            None => Kept::Nothing,
+            Some(Body::SevenBit) => Kept::Value("7BIT".into()),
+            Some(Body::EightBitMime) => Kept::Value("8BITMIME".into()),
+        }
+    }
+
     /// RFC 6531 3.4.
     pub(super) fn read_smtputf8(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
         self.smtputf8 = true;
         if value.is_none() { Ok(()) } else { Err("SMTPUTF8 takes no value") }
+    }
+
+    pub(super) fn keep_smtputf8(&self) -> Kept {
+        if self.smtputf8 { Kept::Keyword } else { Kept::Nothing }
     }
 
     /// A mailbox in xtext (RFC 4405 4). It has the usual limits, whatever those of a path are.
@@ -123,6 +150,24 @@ impl MailParameters {
         self.submitter = mailbox.filter(|address| !address.domain().is_empty());
         if self.submitter.is_some() { Ok(()) } else { Err("SUBMITTER needs a mailbox with a domain") }
     }
+
+    pub(super) fn keep_submitter(&self) -> Kept {
+        let encoded = |address: &Address| Kept::Value(encode_xtext(&address.to_string()).into());
+        self.submitter.as_ref().map_or(Kept::Nothing, encoded)
+    }
+}
+
+/// A text as `xtext` (RFC 3461 4).
+fn encode_xtext(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => encoded.push(char::from(octet)),
+            // Writing to a String cannot fail.
+            _ => _ = write!(encoded, "+{octet:02X}"),
+        }
+    }
+    encoded
 }
 
 /// What an `xtext` encodes (RFC 3461 4); None when a `+` is not followed by two hexadecimal digits.

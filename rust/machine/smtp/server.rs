@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod data;
-mod kept;
 mod mode;
 mod phase;
 pub mod session;

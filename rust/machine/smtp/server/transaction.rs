@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::kept::kept;
 use crate::machine::message::address::Address;
 use crate::machine::message::{Envelope, Recipient, State};
+use crate::machine::smtp::extensions;
 use crate::machine::smtp::parameters::MailParameters;
 use crate::machine::smtp::reply::Reply;
 
@@ -78,7 +78,7 @@ impl Transaction {
         });
         Envelope {
             reverse_path,
-            parameters: kept(&self.parameters),
+            parameters: extensions::kept(&self.parameters),
             recipients: recipients.collect(),
             origin: Envelope::origin(session_id, client),
             results: String::new(),
