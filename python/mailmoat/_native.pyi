@@ -87,7 +87,7 @@ class Message:
         content: bytes,
         trace: bytes = ...,
         parameters: dict[str, str | None] = ...,
-        results: str = "",
+        results: str = ...,
     ) -> Message:
         """A message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
     @property
@@ -428,7 +428,7 @@ class Session:
         date: str,
         stamps: bytes,
         firewall: HeaderFirewall | None,
-        results: str = "",
+        results: str = ...,
     ) -> Message | None:
         """The message with its Received field (RFC 5321 4.4); None when policy discards it. What was sent goes through the
         firewall, the stamps do not. `results` is kept with it and never read here.
@@ -652,7 +652,7 @@ class Partition:
         *,
         due: int,
         attempts: int,
-        next_hop: str = "",
+        next_hop: str = ...,
     ) -> None:
         """Store what an attempt made of a group of recipients, when they are due next (milliseconds since the epoch), their
         attempts and the key of their destination. Recipients without an outcome stay as they are.
