@@ -43,7 +43,7 @@ const BOGUS: std::ops::RangeInclusive<u16> = 6..=12;
 /// What a server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// There are such records; none are listed of a type that nobody here reads.
+    /// There are such records; none are listed of a type that is not read here.
     Found(Vec<Record>, u32),
     /// NXDOMAIN, true for so many seconds.
     NoName(u32),
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
         Some((taken, records))
     }
 
-    /// Adds a record that is of a type somebody here reads, and new.
+    /// Adds a record that is new and of a type that is read here.
     fn take(&mut self, entry: &Entry, records: &mut Vec<Record>) -> Option<()> {
         let octets = self.octets.get(entry.start..entry.end)?;
         let record = match entry.kind {

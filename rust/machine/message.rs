@@ -33,7 +33,7 @@ pub struct Message {
     pub envelope: Envelope,
     /// What goes in front of the content: stamps and `Received`, each field ended by CRLF; and when the body is in a file, the
     /// header section with its empty line. Messages stored by an older version have the header section in the file, too: only
-    /// trace and content in this order are the message, and nobody may ask where in them the header section ends.
+    /// trace and content in this order are the message, and the end of the header section in them must not be asked for.
     pub trace: Vec<u8>,
     /// The rest.
     pub content: Content,

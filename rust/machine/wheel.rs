@@ -4,10 +4,10 @@
 //! comes out together comes in order of deadline, equal deadlines in order of scheduling. Schedule and cancel are O(1).
 //! `advance` costs what it gives back and at most three moves more per value; the length of the jump costs nothing.
 //!
-//! Theory. Time is a number of milliseconds written in bytes. A value lies on the level of the highest byte in which its
+//! Theory. Time is a number of milliseconds written in bytes. A value is on the level of the highest byte in which its
 //! deadline differs from the time now, in the slot of that byte: level 0 has one slot for each of the next milliseconds,
-//! level 3 one for each of the next spans of 4.6 hours. Two things follow. Whatever lies on a lower level is due before whatever
-//! lies on a higher one, so the next slot is the first occupied slot of the lowest occupied level. And while a slot of a
+//! level 3 one for each of the next spans of 4.6 hours. Two things follow. Whatever is on a lower level is due before whatever
+//! is on a higher one, so the next slot is the first occupied slot of the lowest occupied level. And while a slot of a
 //! higher level waits, nothing can be put below it, so its values move down before any later comer and keep their order.
 //! Deadlines that differ above the fourth byte are parked; values already late wait in a list of their own.
 
@@ -35,7 +35,7 @@ impl From<Key> for u64 {
 }
 
 impl From<u64> for Key {
-    #[allow(clippy::cast_possible_truncation)] // the two halves are what is wanted
+    #[allow(clippy::cast_possible_truncation)] // the two halves are intended
     fn from(packed: u64) -> Self {
         Self { index: packed as u32, generation: (packed >> 32) as u32 }
     }
@@ -163,7 +163,7 @@ impl<T> Wheel<T> {
     }
 
     /// The list a deadline belongs to, seen from now.
-    #[allow(clippy::cast_possible_truncation)] // a byte is what is wanted
+    #[allow(clippy::cast_possible_truncation)] // a byte is intended
     fn list_for(&self, deadline: u64) -> usize {
         if deadline <= self.now {
             return LATE;
@@ -197,7 +197,7 @@ impl<T> Wheel<T> {
         due.extend(late.into_iter().map(|(_, value)| value));
     }
 
-    /// Moves what lies in a list to the lists it belongs to now, in order.
+    /// Moves the values of a list to the lists they belong to now, in order.
     fn spread(&mut self, list: usize) {
         let mut index = self.detach(list).head;
         while let Some(entry) = self.entry(index) {

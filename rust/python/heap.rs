@@ -10,7 +10,7 @@ fn trim_heap(py: Python<'_>) -> bool {
 
 #[cfg(target_env = "gnu")]
 fn trim() -> bool {
-    // SAFETY: it takes a number, may be called by any thread at any time, and touches only memory that nobody has.
+    // SAFETY: it takes a number, may be called by any thread at any time, and touches only free memory.
     unsafe { libc::malloc_trim(0) != 0 }
 }
 

@@ -1,4 +1,4 @@
-//! The only files that know `PyO3`: one thin binding file per pure module. Each class, enum and function is exported once.
+//! The only files that use `PyO3`: one thin binding file per pure module. Each class, enum and function is exported once.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the clock of the spool
 

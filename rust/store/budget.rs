@@ -94,7 +94,7 @@ impl Budget {
             let room = self.room.load(Relaxed).saturating_sub(self.written.load(Relaxed));
             octets <= room && held.saturating_add(octets) <= room / self.divisor.max(1)
         };
-        // What was seen last may refuse nobody: there may be more by now.
+        // The last value must not refuse anything: there may be more by now.
         if self.written.load(Relaxed).saturating_add(octets) < LOOK && fits() {
             return true;
         }

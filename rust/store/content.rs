@@ -202,7 +202,7 @@ impl IncomingContent {
         if end <= ALWAYS as u64 { self.gather() } else { Ok(()) }
     }
 
-    /// Takes the header section back into memory: whoever judges the content needs the whole of it.
+    /// Takes the header section back into memory: a check of the content needs all of it.
     fn gather(&mut self) -> Result<(), Full> {
         let Some(header) = self.header_file.take() else { return Ok(()) };
         let size = usize::try_from(header.size()).unwrap_or(usize::MAX);

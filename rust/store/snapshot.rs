@@ -166,7 +166,7 @@ impl Directory {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         // SAFETY: a snapshot is written under another name, never changed after its rename to this one and only ever
-        // replaced by rename, so nobody writes to or truncates the mapped inode. It is read through bounds-checked slices only.
+        // replaced by a rename, so the mapped inode is never written or truncated. It is read through bounds-checked slices only.
         let map = unsafe { Mmap::map(&file)? };
         let header = Header::decode(&map).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
         map.advise(Advice::WillNeed)?;

@@ -3,7 +3,7 @@
 //! Promises: two spellings of one mailbox give one `Address`, whether they come from the wire or from a configuration table;
 //! the domain of an `Address` is what follows the last unquoted `@` and nothing else; every value renders to text that parses
 //! back to it. `%`, `!`, quoted `@`, IMCEA and the like mean nothing: they are octets of the local part, though `may_route` says
-//! which of them mean something to others. Linear in the input. Never panics, never looks anything up, never knows which domains are ours.
+//! which of them mean something to others. Linear in the input. Never panics, never looks anything up, does not use the list of our domains.
 //! Bad input is an `AddressError`.
 //! RFC 5321 4.1.2, 4.1.3 and 4.5.3.1, RFC 6531 3.3, UTS 46 (non-transitional).
 

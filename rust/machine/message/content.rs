@@ -1,6 +1,6 @@
 //! The content of a message: its octets, in memory or kept elsewhere, and what a store of contents must do.
 //!
-//! The machines know a store by the traits here alone, so that they touch no file themselves. Lines of a content end in CRLF and
+//! The machines use a store only through these traits, so that they touch no file themselves. Lines of a content end in CRLF and
 //! dots are not stuffed: this is what was meant, not what was sent.
 
 use std::fmt::Debug;

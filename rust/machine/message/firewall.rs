@@ -104,7 +104,7 @@ mod tests {
             "Authentication-Results: mx.ex\u{ff41}mple.test; spf=pass\r\n",
             "Authentication-Results: mx.example.test",
             "Authentication-Results: MX.EXAMPLE.TEST(c); spf=pass\r\n",
-            // What is no clean token is nobody's name, and may be read as ours.
+            // What is not a plain token may be read as our name.
             "Authentication-Results: (other.test) other.test; spf=pass\r\n",
             "Authentication-Results: \"other.test\"; spf=pass\r\n",
             "Authentication-Results: \u{b}mx.example.test; spf=pass\r\n",
@@ -123,7 +123,7 @@ mod tests {
             "Authentication-Results: ; mx.example.test; spf=pass\r\n",
             "Authentication-Results: other.test,mx.example.test; spf=pass\r\n",
             "Authentication-Results: spf=pass smtp.mailfrom=mx.example.test; mx.example.test\r\n",
-            // A version that nobody knows (RFC 8601 5).
+            // An unknown version (RFC 8601 5).
             "Authentication-Results: other.test 2; spf=pass\r\n",
             "Authentication-Results: other.test (1) 10; spf=pass\r\n",
             "Authentication-Results:\r\n",

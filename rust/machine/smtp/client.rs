@@ -6,7 +6,7 @@
 //! `awaited`; every reply read takes the entry at the front and is looked up in this table. There is no other state but the
 //! running [`Transaction`] and the content [`Stream`] that is being written.
 //!
-//! | awaited   | 2yz                        | 354                     | 4yz                | 5yz                         |
+//! | awaited   | 2xx                        | 354                     | 4xx                | 5xx                         |
 //! |-----------|----------------------------|-------------------------|--------------------|-----------------------------|
 //! | Greeting  | EHLO / LHLO                | x                       | refuse, deferred   | refuse (a)                  |
 //! | Extended  | offers read, **Ready**     | x                       | refuse, deferred   | HELO; LMTP: refuse, deferred|
@@ -23,18 +23,18 @@
 //!   reply (or any octet) that comes before its command was taken by [`Client::output`]: such a reply is never matched, but for (e).
 //! * 421 to anything but the end of data over LMTP: undecided recipients are deferred, the connection is closed. Over LMTP it
 //!   speaks for one recipient, the others' replies are read on, then the connection is closed.
-//! * (a) 521 and 556 (RFC 7504) say that this host takes no messages under any circumstances: failed. Any other 5yz greeting, 554 too,
+//! * (a) 521 and 556 (RFC 7504) say that this host takes no messages under any circumstances: failed. Any other 5xx greeting, 554 too,
 //!   is about this client or this moment, mostly a block list's or an overload's doing, and an HELO refused is a mistake in settings:
 //!   deferred, so that an operator's slip does not bounce a queue. So is a greeting that is word for word our own: the next hop
 //!   is this server.
 //! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write; their replies only sort the recipients. Without
 //!   it the next command is written here.
 //! * (c) RFC 5321 4.5.3.1.10: 552 was once the code for too many recipients.
-//! * (d) 354 with nobody accepted can only follow a pipelined DATA: a lone dot ends it (RFC 2920 3.1). Should the host have
+//! * (d) 354 without an accepted recipient can only follow a pipelined DATA: a lone dot ends it (RFC 2920 3.1). Should the host have
 //!   refused MAIL and yet accepted a recipient, or speak LMTP (no reply is defined then), the connection is closed instead.
-//! * (e) 4yz and 5yz while the content is still being sent: the host has seen enough of it. The reply counts as the one to the end of
+//! * (e) 4xx and 5xx while the content is still being sent: the host refuses the rest of it. The reply counts as the one to the end of
 //!   data, which is then never sent; over LMTP it speaks for one recipient, and the content goes on for those left. The connection is
-//!   closed. 2yz is never believed there.
+//!   closed. 2xx is never accepted there.
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.

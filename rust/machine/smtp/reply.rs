@@ -14,7 +14,7 @@ const LINE: usize = 512;
 pub struct Reply {
     /// 200 to 599.
     pub code: u16,
-    /// Such as `5.7.1`; empty where the standard has none (greeting, EHLO, 3yz).
+    /// Such as `5.7.1`; empty where the standard has none (greeting, EHLO, 3xx).
     pub enhanced: Cow<'static, str>,
     /// What a person reads.
     pub text: Cow<'static, str>,

@@ -69,7 +69,7 @@ pub fn compile(source: &Path, target: &Path, scope: &Scope) -> Result<Compiled, 
     if problems.total == 0 {
         if entries == 0 {
             problems.add(format!(
-                "it lists nobody, so every recipient would be refused. {FORMS}, or set no recipient file"
+                "it lists no recipient, so every recipient would be refused. {FORMS}, or set no recipient file"
             ));
         } else if let Some(sentence) = strangers.all(scope) {
             problems.add(sentence);

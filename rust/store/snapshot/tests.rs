@@ -201,7 +201,7 @@ fn many_problems_are_cut_and_an_empty_file_is_one() {
     fs::write(scratch.0.join("directory.snapshot.1-0.tmp"), b"left by a killed process").unwrap();
     let problems = scratch.problems(&b"@\n".repeat(25));
     assert_eq!((problems.len(), problems[20].as_str()), (21, "... and 5 more"));
-    assert!(scratch.problems(b"# nobody\n")[0].contains("lists nobody"));
+    assert!(scratch.problems(b"# nobody\n")[0].contains("lists no recipient"));
     let compiled = compile(&scratch.source(b"bare\n"), &scratch.target(), &Scope::default()).unwrap();
     assert!(compiled.problems[0].starts_with("line 1: \"bare\": it has no domain"));
 }

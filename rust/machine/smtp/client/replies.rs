@@ -106,7 +106,7 @@ impl Client {
             None => transaction.settle_open(state, &reply.text()),
         }
         if self.awaited.is_empty() {
-            // What has not left, the final dot at least, must not: nobody waits for this content.
+            // What has not left, the final dot at least, must not: this content is not needed any more.
             self.output.clear();
             self.stream = None;
             self.finish();
@@ -132,7 +132,7 @@ impl Client {
         self.output.extend_from_slice(b"QUIT\r\n");
     }
 
-    /// Defers whoever is undecided; the connection is of no more use.
+    /// Defers the undecided recipients; the connection is of no more use.
     pub(super) fn close(&mut self, reply: &str) {
         let reply = reply.get(..MAX_TEXT).unwrap_or(reply);
         if let Some(mut transaction) = self.transaction.take() {

@@ -51,7 +51,7 @@ impl Offers {
 pub enum Fate {
     /// RCPT not answered yet.
     Waiting,
-    /// RCPT answered 2yz: the end of data decides.
+    /// RCPT got 2xx: the end of data decides.
     Accepted,
     /// Decided.
     Settled(State, String),
@@ -207,7 +207,7 @@ impl Transaction {
         }
     }
 
-    /// The outcomes; whoever is undecided is deferred, so that nobody is ever lost.
+    /// The outcomes; an undecided recipient is deferred, so that none is ever lost.
     pub fn into_outcomes(self) -> Vec<Outcome> {
         let outcome = |(index, fate)| match fate {
             Fate::Settled(state, reply) => (index, state, reply),

@@ -1,4 +1,4 @@
-//! Entries at domains whose recipients nobody looks up: said once for each domain, with the first line.
+//! Entries at domains whose recipients are not looked up: reported once for each domain, with the first line.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
