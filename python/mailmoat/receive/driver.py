@@ -184,14 +184,15 @@ class Driver:
         receiver.stress.leaves(self)
         if step is YIELD:
             self._wire.take_turns()
-        elif step is HOLD:
-            self._begin_hold()
         elif step is COMMIT:
             self._commit()
         elif step is CLOSE:
             self._close()
-        elif session.buffered > receiver.held_input:
-            self._wire.stop_ahead()
+        else:  # HOLD or WAIT
+            if step is HOLD:
+                self._begin_hold()
+            if session.buffered > receiver.held_input:
+                self._wire.stop_ahead()
 
     def _flush(self) -> bool:
         """Write the replies there are; whether there was one."""
@@ -202,26 +203,27 @@ class Driver:
 
     def _await_input(self, *, answered: bool) -> None:
         """The session needs more; one whose client has closed its sending side is at its end."""
-        session = self.session
         if self._wire.ended:
             self._close()
             return
         self._wire.read_on()
         if not answered:
             return  # an unfinished line changes nothing, nor does a piece of content
-        if session.in_content:
+        if self.session.in_content:
             self._receiver.stress.leaves(self)
         else:
-            self._receiver.stress.waits(self, in_transaction=session.in_transaction)
+            self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def _commit(self) -> None:
         receiver, session = self._receiver, self.session
-        queue_id = receiver.store.next_queue_id()
         now = clock.wall_ms()
         stamps, _results = of_message(self._carried, session)
-        firewall = receiver.firewall(self.view.client.trust)
         message = session.message(
-            queue_id=queue_id, arrival=now, date=receiver.date(now), stamps=stamps, firewall=firewall
+            queue_id=receiver.store.next_queue_id(),
+            arrival=now,
+            date=receiver.date(now),
+            stamps=stamps,
+            firewall=receiver.firewall(self.view.client.trust),
         )
         if message is None:
             self.run(session.committed)
@@ -263,26 +265,22 @@ class Driver:
         assert_never(conclusion)
 
     def _pass(self, passed: Pass) -> Step:
-        session = self.session
         if passed.stamps or passed.results:
-            self._carried = carry(self._carried, session, passed)
+            self._carried = carry(self._carried, self.session, passed)
         if passed.redirected is not None:
             self._log.redirected(self.view, passed.redirected)
-            return session.redirect(passed.redirected)
+            return self.session.redirect(passed.redirected)
         if passed.dropped:
-            session.drop_recipients([str(dropped) for dropped in passed.dropped])
-        return session.pass_()
+            self.session.drop_recipients([str(dropped) for dropped in passed.dropped])
+        return self.session.pass_()
 
     def _begin_hold(self) -> None:
-        receiver, session = self._receiver, self.session
-        hold = session.hold
+        receiver, hold = self._receiver, self.session.hold
         receiver.metrics.add(TARPIT_HOLDS)
         receiver.metrics.add(TARPIT_TIME, hold)
         self._hold = Hold(self, receiver.held)
         self._watch.wake_after(hold / 1000, self._hold)
         receiver.held.enter(self._hold)
-        if session.buffered > receiver.held_input:
-            self._wire.stop_ahead()
 
     def _leave_hold(self) -> None:
         if self._hold is not None:
