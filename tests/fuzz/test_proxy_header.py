@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailmoat.net.proxy import Malformed, ProxyHeader, ProxyResult
+from mailmoat.net.proxy import BadProxyHeader, ProxyHeader, ProxyResult
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -27,13 +27,13 @@ SEEDS = [
 KEPT = 2064
 
 
-def feed(pieces: list[bytes]) -> ProxyResult | Malformed | None:
+def feed(pieces: list[bytes]) -> ProxyResult | BadProxyHeader | None:
     header, result = ProxyHeader(), None
     for at, piece in enumerate(pieces):
         result = header.feed(piece)
         if isinstance(result, ProxyResult):
             return ProxyResult(result.source, result.rest + b"".join(pieces[at + 1 :]))
-        if isinstance(result, Malformed):
+        if isinstance(result, BadProxyHeader):
             return result
         assert len(header._octets) <= KEPT
     return result
@@ -53,7 +53,7 @@ def check(stream: bytes, cuts: list[int]) -> None:
         result = feed(cut) if cut else feed([stream])
         # Which fault is found first may depend on what has come; that there is one must not.
         assert type(result) is type(whole)
-        assert isinstance(result, Malformed) or result == whole
+        assert isinstance(result, BadProxyHeader) or result == whole
 
 
 @given(st.one_of(st.binary(max_size=300), st.sampled_from(SEEDS)), st.lists(st.integers(0, 300), max_size=5))

@@ -55,7 +55,7 @@ def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(serve
 
 def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
     assert instance.find_server(tmp_path) is None
-    code = "import sys, pathlib; from mailmoat.server import running; instance.claim(pathlib.Path(sys.argv[1]), None); print(); input()"
+    code = "import sys, pathlib; from mailmoat.server import running; instance.lock(pathlib.Path(sys.argv[1]), None); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -70,7 +70,7 @@ def test_what_a_server_that_is_gone_said_counts_no_more(tmp_path):
     state = instance.State(version="1", started=1, generation=2)
     instance.write_state(tmp_path, state)
     assert instance.state_of(tmp_path) == state
-    os.close(instance.claim(tmp_path, None))
+    os.close(instance.lock(tmp_path, None))
     assert instance.state_of(tmp_path) is None
     (tmp_path / instance.STATE_NAME).write_text('{"version": "1')
     assert instance.state_of(tmp_path) is None

@@ -26,7 +26,7 @@ HELO = identity(IdentityKind.HELO, "postmaster@client.remote.tld", "smtp.helo")
 
 
 def made(*findings, source="192.0.2.1", hello="client.remote.tld", exchange=False):
-    made = stamps(findings, receiver=RECEIVER, source=source, hello=hello, exchange=exchange)
+    made = stamps(findings, receiver=RECEIVER, source=source, helo_name=hello, exchange=exchange)
     return [field.decode("ascii") for field in made]
 
 

@@ -19,7 +19,7 @@ def stamp(identity, status, mailbox="user@remote.tld", place=None):
 
 
 def stamped(*findings):
-    return b"".join(stamps(findings, receiver="mx.example.test", source="192.0.2.1", hello="x")) + RECEIVED
+    return b"".join(stamps(findings, receiver="mx.example.test", source="192.0.2.1", helo_name="x")) + RECEIVED
 
 
 def test_a_forged_sender_is_not_told():

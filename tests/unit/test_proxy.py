@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.net.proxy import Malformed, ProxyHeader, ProxyResult
+from mailmoat.net.proxy import BadProxyHeader, ProxyHeader, ProxyResult
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -89,7 +89,7 @@ BAD = [
 ]
 
 
-def feed(*parts: bytes) -> ProxyResult | Malformed | None:
+def feed(*parts: bytes) -> ProxyResult | BadProxyHeader | None:
     """The first answer that is one; what was not fed yet belongs to the rest."""
     header = ProxyHeader()
     for number, part in enumerate(parts):
@@ -120,8 +120,8 @@ def test_a_part_of_a_header_asks_for_more(octets: bytes, source: tuple[str, int]
 @pytest.mark.parametrize("octets", BAD)
 def test_bad_header_cut_anywhere(octets: bytes) -> None:
     for cut in range(len(octets)):
-        assert isinstance(feed(octets[:cut], octets[cut:]), Malformed)
-    assert isinstance(feed(*(octets[index : index + 1] for index in range(len(octets)))), Malformed)
+        assert isinstance(feed(octets[:cut], octets[cut:]), BadProxyHeader)
+    assert isinstance(feed(*(octets[index : index + 1] for index in range(len(octets)))), BadProxyHeader)
 
 
 headers = st.sampled_from([octets for octets, _ in GOOD] + BAD)
@@ -145,8 +145,8 @@ def test_chunking_never_changes_the_result(stream: bytes, cuts: list[int]) -> No
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     parts = [stream[start:end] for start, end in pairwise(edges)]
     whole, cut = feed(stream), feed(*parts)
-    if isinstance(whole, Malformed):
-        assert isinstance(cut, Malformed)
+    if isinstance(whole, BadProxyHeader):
+        assert isinstance(cut, BadProxyHeader)
     else:
         assert cut == whole
 

@@ -123,7 +123,7 @@ def test_three_identities_and_the_header_first(bench):
         ("mfrom", "postmaster@client.remote.tld"),
     ]
     question = judged.checker.asked[0]
-    assert (question.ip, question.hello, question.receiver) == ("192.0.2.1", "client.remote.tld", "mx.example.test")
+    assert (question.ip, question.helo_name, question.receiver) == ("192.0.2.1", "client.remote.tld", "mx.example.test")
     text = stamped(verdict)
     assert "sender-id=pass header.from=user@remote.tld" in text
     assert 'spf=none reason="No Record" smtp.mailfrom=bounce@lists.tld' in text
@@ -243,7 +243,7 @@ def test_behind_our_own_servers(bench):
     )
     judged.judge(head + FROM, peer="203.0.113.1")
     assert {question.ip for question in judged.checker.asked} == {"198.51.100.7"}
-    assert {question.hello for question in judged.checker.asked} == {"unknown"}
+    assert {question.helo_name for question in judged.checker.asked} == {"unknown"}
     assert judged.asked() == [("pra", "user@remote.tld"), ("mfrom", "bounce@lists.tld")], "HELO was our own server's"
 
 

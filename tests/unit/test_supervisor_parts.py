@@ -13,7 +13,7 @@ import pytest
 from mailmoat.errors import ConfigError
 from mailmoat.settings import Settings
 from mailmoat.supervisor import generation, process, sockets
-from mailmoat.supervisor.backoff import GOOD_LIFE, LONGEST_WAIT, Backoff
+from mailmoat.supervisor.backoff import GOOD_SERVICE, LONGEST_WAIT, Backoff
 
 
 def test_waits_grow_and_end_at_the_bound() -> None:
@@ -27,9 +27,9 @@ def test_waits_grow_and_end_at_the_bound() -> None:
 def test_a_good_life_forgets_failures() -> None:
     backoff = Backoff()
     for _ in range(5):
-        backoff.wait(GOOD_LIFE - 1)
+        backoff.wait(GOOD_SERVICE - 1)
     assert backoff.wait(float("-inf")) > 0.0
-    assert backoff.wait(GOOD_LIFE) == 0.0
+    assert backoff.wait(GOOD_SERVICE) == 0.0
     assert backoff.failures == 1
 
 

@@ -27,11 +27,11 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
             complain(error)
         print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
         raise typer.Exit(1) from None
-    advice = [*warnings(settings), *preflight.warnings(settings), *entries]
+    found = [*warnings(settings), *preflight.warnings(settings), *entries]
     if as_json:
-        print_json({"ok": True, "mistakes": [], "warnings": advice})
+        print_json({"ok": True, "mistakes": [], "warnings": found})
         return
-    for warning in advice:
+    for warning in found:
         typer.echo(f"warning: {warning}")
-    count = f"; {len(advice)} warning{'s'[: len(advice) > 1]}" if advice else ""
+    count = f"; {len(found)} warning{'s'[: len(found) > 1]}" if found else ""
     typer.echo(f"The settings can be used{count}.")

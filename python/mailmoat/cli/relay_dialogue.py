@@ -1,6 +1,6 @@
 """The dialogues of `relay-test`: one connection per probe, several in parallel; never DATA, never another host.
 
-Greeting, EHLO, RSET, MAIL, RCPT, QUIT. What the server or the network does wrong is an outcome's `trouble`; only `meet`, which
+Greeting, EHLO, RSET, MAIL, RCPT, QUIT. What the server or the network does wrong is an outcome's `problem`; only `meet`, which
 makes the first connection, raises: ConnectionError with a plain sentence.
 """
 
@@ -79,7 +79,7 @@ class _Dialogue:
                     return Reply(int(line[:3]), " ".join(lines), clock.monotonic() - begun), lines
         raise ValueError("the reply has no end")
 
-    async def hello(self) -> list[str]:
+    async def greet(self) -> list[str]:
         """Read the greeting and send EHLO, or HELO; return the lines of the reply. ConnectionError if the server refuses."""
         greeting, _ = await self.reply()
         if greeting.code != 220:  # noqa: PLR2004 - the only greeting that lets us go on (RFC 5321 4.3.2)
@@ -106,7 +106,7 @@ async def meet(host: str, port: int, patience: float) -> Server:
     """Connect once and learn the server's address, name and extensions; ConnectionError when it does not talk to us."""
     try:
         async with _connect(host, port, patience) as dialogue:
-            greeting, name, *extensions = await dialogue.hello()
+            greeting, name, *extensions = await dialogue.greet()
     except _TROUBLES as error:
         raise ConnectionError(f"cannot talk SMTP with {host} port {port}: {_describe(error, patience)}") from error
     words = (name or greeting[4:]).split()
@@ -149,7 +149,7 @@ async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Out
     met = False
     try:
         async with _connect(server.host, server.port, patience) as dialogue:
-            await dialogue.hello()
+            await dialogue.greet()
             met = True
             await dialogue.command("RSET")
             ascii_only = probe.sender.isascii() and probe.recipient.isascii()
@@ -160,10 +160,10 @@ async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Out
                 rcpt, _ = await dialogue.command(f"RCPT TO:{probe.recipient}")
                 outcome = replace(outcome, rcpt=rcpt)
     except _TROUBLES as error:
-        outcome = replace(outcome, trouble=_describe(error, patience))
+        outcome = replace(outcome, problem=_describe(error, patience))
     last = outcome.rcpt or outcome.mail
     if last and last.code == _SERVICE_CLOSING:
-        outcome = replace(outcome, trouble="the server closed the session")
+        outcome = replace(outcome, problem="the server closed the session")
     return outcome, not met
 
 

@@ -78,12 +78,12 @@ class Outcome:
     probe: Probe
     mail: Reply | None = None
     rcpt: Reply | None = None
-    trouble: str = ""
+    problem: str = ""
 
     @property
     def reply(self) -> str:
         """The reply that counts."""
-        return str(self.rcpt or self.trouble or self.mail)
+        return str(self.rcpt or self.problem or self.mail)
 
     @property
     def seconds(self) -> float:
@@ -236,8 +236,8 @@ def judge(outcomes: Sequence[Outcome], ground: Ground) -> list[Judged]:
 
 def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
     reply = outcome.rcpt or outcome.mail
-    if outcome.trouble or reply is None:
-        return Judged(outcome, Result.INCONCLUSIVE, outcome.trouble if outcome.rcpt else "")
+    if outcome.problem or reply is None:
+        return Judged(outcome, Result.INCONCLUSIVE, outcome.problem if outcome.rcpt else "")
     if outcome.rcpt and outcome.probe.expect is Expect.REFERENCE:
         return Judged(outcome, Result.PASS, _describe_reference(outcome.rcpt, ground))
     if outcome.rcpt and reply.kind == _ACCEPTED:

@@ -64,7 +64,7 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
     except (ValueError, ConnectionError) as error:
         screen.print(Text(f"relay-test: {error}"), soft_wrap=True)
         raise typer.Exit(2) from error
-    ground, origin = survey(server, local, domains[0], domains[1], unknown)
+    ground, origin = prepare(server, local, domains[0], domains[1], unknown)
     begun = clock.monotonic()
     judged = _run(server, ground, timeout, screen)
     if as_json:
@@ -84,7 +84,7 @@ def _target(written: str) -> tuple[str, int]:
     return server.host, server.port
 
 
-def survey(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:
+def prepare(server: Server, local: str, remote: str, sender: str, unknown: str) -> tuple[Ground, str]:
     """Give what the probes are made of, and where the local domain comes from."""
     try:
         name = normalise_domain(server.name)

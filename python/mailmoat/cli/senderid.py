@@ -165,9 +165,9 @@ def _of_message(file: Path, mail_from: str, helo: str) -> list[Identity]:
         reverse_path = Address.parse(mail_from) if mail_from.strip("<>") else None
     except ValueError as error:
         raise typer.BadParameter(f"{mail_from}: {error}", param_hint="--mail-from") from None
-    header = lines[: lines.index(b"")] if b"" in lines else lines
-    head = b"".join(line + b"\r\n" for line in header)
-    return [responsible(head, reverse_path, helo), *envelope(reverse_path, helo)]
+    header_lines = lines[: lines.index(b"")] if b"" in lines else lines
+    header = b"".join(line + b"\r\n" for line in header_lines)
+    return [responsible(header, reverse_path, helo), *envelope(reverse_path, helo)]
 
 
 def _print(checked: Checked) -> None:

@@ -61,7 +61,7 @@ class FileDirectory:
         self._delimiter = delimiter
         self._stamp = NONE
         self._snapshot: Snapshot | None = None
-        self._trouble = "the recipient file is not compiled yet"
+        self._error = "the recipient file is not compiled yet"
         self.refresh()
 
     @property
@@ -87,7 +87,7 @@ class FileDirectory:
         try:
             self._snapshot = Snapshot(str(self._path))
         except OSError as error:
-            self._trouble = f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
+            self._error = f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
             return False
         self._stamp = stamp
         return True
@@ -99,7 +99,7 @@ class FileDirectory:
     def explain(self, address: Address) -> str:
         """Say which line of the recipient file decides about `address`."""
         if self._snapshot is None:
-            return f"{address}: unknown ({self._trouble})"
+            return f"{address}: unknown ({self._error})"
         found, entry = self._find(self._snapshot, address)
         line = self._snapshot.line(entry.key, entry.domain)
         why = _REASONS[found].format(line=line, domain=address.domain)

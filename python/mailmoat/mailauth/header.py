@@ -44,7 +44,7 @@ _SAYS: Final = {
 
 
 def stamps(
-    findings: Sequence[Finding], *, receiver: str, source: str, hello: str, exchange: bool = False
+    findings: Sequence[Finding], *, receiver: str, source: str, helo_name: str, exchange: bool = False
 ) -> tuple[bytes, ...]:
     """Return the fields for these findings, top first, each ending in CRLF. `receiver` is our name, `source` the address judged.
 
@@ -52,7 +52,7 @@ def stamps(
     """
     fields = [authentication_results(findings, receiver)]
     by_spf = sorted(findings, key=lambda finding: finding.identity.kind is IdentityKind.PRA)
-    fields += [received_spf(finding, receiver=receiver, source=source, hello=hello) for finding in by_spf]
+    fields += [received_spf(finding, receiver=receiver, source=source, helo_name=helo_name) for finding in by_spf]
     if exchange:
         fields += [field for finding in findings for field in _exchange(finding)]
     return tuple(field.encode("ascii", "replace") for field in fields)
@@ -69,12 +69,12 @@ def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
     return f"Authentication-Results: {_domain(receiver)}{''.join(results) or '; none'}\r\n"
 
 
-def received_spf(finding: Finding, *, receiver: str, source: str, hello: str) -> str:
+def received_spf(finding: Finding, *, receiver: str, source: str, helo_name: str) -> str:
     """Return the Received-SPF field (RFC 7208 9.1); the key `pra` holds a mailbox that is not from the envelope; HELO has none."""
     identity, result = finding.identity, finding.result
     pairs = [("receiver", _value(receiver)), ("client-ip", _value(source)), ("identity", identity.kind)]
-    if hello:
-        pairs.append(("helo", _value(hello)))
+    if helo_name:
+        pairs.append(("helo", _value(helo_name)))
     if identity.mailbox and identity.kind in _MAILBOXES:
         pairs.append((_MAILBOXES[identity.kind], _quoted(_shown(identity))))
     pairs += [(key, _quoted(text)) for key, text in _why(finding)]

@@ -47,8 +47,8 @@ class CheckRequest:
     scope: Scope
     mailbox: str
     """`local@domain`; `postmaster@` and the HELO name for the null path (RFC 7208 2.4)."""
-    hello: str
-    """The name it said hello with: `%{h}`."""
+    helo_name: str
+    """The name in its HELO or EHLO: `%{h}`."""
     receiver: str
     """This host's name: `%{r}` of an explanation."""
 

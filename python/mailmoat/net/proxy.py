@@ -1,7 +1,7 @@
 """The PROXY protocol header, versions 1 and 2, as a value machine: octets in, one result out.
 
 A load balancer that forwards a connection names the real client in this header. `ProxyHeader.feed` takes what was read and
-answers None (more is needed), a `ProxyResult`, or `Malformed`: then the connection is closed without a greeting, because the address in a malformed header
+answers None (more is needed), a `ProxyResult`, or `BadProxyHeader`: then the connection is closed without a greeting, because the address in a malformed header
 must not be trusted. How the octets are cut never changes the result. At most 2,064 octets are kept.
 No sockets, no clock, no policy: who may speak it (`listen_proxy_networks`) is decided elsewhere.
 Never raises. Type-length-value fields behind a version 2 address, the checksum among them, are skipped.
@@ -44,56 +44,56 @@ class ProxyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class BadProxyHeader:
     """What came is no PROXY header; `reason` is a plain sentence for the log."""
 
     reason: str
 
 
 class ProxyHeader:
-    """The header of one connection; after a result or `Malformed` it has done its work and is thrown away."""
+    """The header of one connection; after a result or `BadProxyHeader` it has done its work and is thrown away."""
 
     __slots__ = ("_octets",)
 
     def __init__(self) -> None:
         self._octets = b""
 
-    def feed(self, octets: bytes) -> ProxyResult | Malformed | None:
+    def feed(self, octets: bytes) -> ProxyResult | BadProxyHeader | None:
         """Take the next octets; None means that the header is not whole yet."""
         self._octets += octets
         if self._octets.startswith(_V1_START[: len(self._octets)]):
             return _text(self._octets)
         if self._octets.startswith(_V2_SIGNATURE[: len(self._octets)]):
             return _binary(self._octets)
-        return Malformed("the connection does not begin with a PROXY header")
+        return BadProxyHeader("the connection does not begin with a PROXY header")
 
 
-def _text(octets: bytes) -> ProxyResult | Malformed | None:
+def _text(octets: bytes) -> ProxyResult | BadProxyHeader | None:
     """Find the one line of version 1."""
     end = octets.find(b"\r\n", 0, _V1_LONGEST)
     if end >= 0:
         return _line(octets[:end], octets[end + 2 :])
     if b"\n" in octets[:_V1_LONGEST]:
-        return Malformed("the PROXY line ends in a bare LF")
-    return Malformed("the PROXY line is too long") if len(octets) >= _V1_LONGEST else None
+        return BadProxyHeader("the PROXY line ends in a bare LF")
+    return BadProxyHeader("the PROXY line is too long") if len(octets) >= _V1_LONGEST else None
 
 
-def _line(line: bytes, rest: bytes) -> ProxyResult | Malformed:
+def _line(line: bytes, rest: bytes) -> ProxyResult | BadProxyHeader:
     """Read the line of version 1, given without its CRLF."""
     if not line.isascii() or b"\r" in line or b"\n" in line:
-        return Malformed("the PROXY line has octets that do not belong there")
+        return BadProxyHeader("the PROXY line has octets that do not belong there")
     match line.decode("ascii").split(" "):
         case ["PROXY", "UNKNOWN", *_]:
             return ProxyResult(None, rest)
         case ["PROXY", "TCP4" | "TCP6" as family, source, target, source_port, target_port]:
             client, port = _address(family, source), _port(source_port)
             if client is None or _address(family, target) is None:
-                return Malformed(f"the PROXY line has a bad {family} address")
+                return BadProxyHeader(f"the PROXY line has a bad {family} address")
             if port is None or _port(target_port) is None:
-                return Malformed("the PROXY line has a bad port")
+                return BadProxyHeader("the PROXY line has a bad port")
             return ProxyResult((client, port), rest)
         case _:
-            return Malformed("the PROXY line is not of the form PROXY TCP4|TCP6 source target port port")
+            return BadProxyHeader("the PROXY line is not of the form PROXY TCP4|TCP6 source target port port")
 
 
 def _address(family: str, text: str) -> str | None:
@@ -110,7 +110,7 @@ def _port(text: str) -> int | None:
     return int(text) if _PORT.fullmatch(text) and int(text) <= _HIGHEST_PORT else None
 
 
-def _binary(octets: bytes) -> ProxyResult | Malformed | None:
+def _binary(octets: bytes) -> ProxyResult | BadProxyHeader | None:
     """Read version 2: signature, version and command, family and transport, length, addresses, further fields."""
     if len(octets) < _V2_FIXED:
         return None
@@ -119,7 +119,7 @@ def _binary(octets: bytes) -> ProxyResult | Malformed | None:
     length = int.from_bytes(octets[14:16], "big")
     fault = _fault(octets[12], family, length)
     if fault:
-        return Malformed(fault)
+        return BadProxyHeader(fault)
     if len(octets) < _V2_FIXED + length:
         return None
     block, rest = octets[_V2_FIXED : _V2_FIXED + length], octets[_V2_FIXED + length :]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from mailmoat import clock, maillog
 from mailmoat.net.address import peer_address
-from mailmoat.net.proxy import Malformed, ProxyHeader
+from mailmoat.net.proxy import BadProxyHeader, ProxyHeader
 from mailmoat.policy.client import Client
 from mailmoat.receive import timeouts
 from mailmoat.receive.driver import Driver
@@ -173,7 +173,7 @@ class Connection(asyncio.BufferedProtocol):
         result = header.feed(octets)
         if result is None:
             return
-        if isinstance(result, Malformed):
+        if isinstance(result, BadProxyHeader):
             maillog.event("proxy-malformed", level="warning", client=self._peer(), reason=result.reason)
             self._transport.abort()
             return

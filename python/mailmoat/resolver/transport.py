@@ -61,16 +61,16 @@ async def _over_udp(server: Endpoint, query: wire.Query, deadline: float) -> byt
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
     awaited = _Awaited(query, answer)
-    asking = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM)
+    opened = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        asking.setblocking(False)
-        asking.connect((server.host, server.port))
+        opened.setblocking(False)
+        opened.connect((server.host, server.port))
     except OSError:
-        asking.close()
+        opened.close()
         raise
     timer = loop.call_at(deadline, _expire, answer)
     try:
-        await loop.create_datagram_endpoint(lambda: awaited, sock=asking)
+        await loop.create_datagram_endpoint(lambda: awaited, sock=opened)
         return await answer
     finally:
         timer.cancel()

@@ -38,7 +38,7 @@ class SpoolStore:
         self._metrics = metrics
         self._adopted: list[Partition] = []
         self._sealed: list[SealedPartition] = []
-        self._trouble = ""
+        self._last_error = ""
         self._was_healthy = True
         self.on_stored: Callable[[Message], None] = _nobody_listens
         """Called with each message put into the own partition, after its waiter."""
@@ -80,11 +80,11 @@ class SpoolStore:
                 self._sealed.append(found)
                 self._not_adopted(reason=found.reason, messages=found.count)
         except OSError as error:
-            if str(error) != self._trouble:
+            if str(error) != self._last_error:
                 self._not_adopted(reason=str(error))
-            self._trouble = str(error)
+            self._last_error = str(error)
             return None
-        self._trouble = ""
+        self._last_error = ""
         return found
 
     def _not_adopted(self, **why: object) -> None:

@@ -48,17 +48,17 @@ def write_setting(file: Path, key: str, written: str, environment: Mapping[str, 
 def _put(file: Path, document: TOMLDocument, key: str, value: object) -> None:
     import tomlkit
 
-    branch, _, name = key.rpartition(".")
-    if not branch:
+    section, _, name = key.rpartition(".")
+    if not section:
         document[name] = value
         return
-    if branch not in document:
-        document[branch] = tomlkit.table()
-    table = document[branch]
+    if section not in document:
+        document[section] = tomlkit.table()
+    table = document[section]
     if not isinstance(table, dict):
         raise ConfigError(
             [
-                f"{file}: {branch} = {notation.written(table)}: is a group of settings; write [{branch}] and the settings below it"
+                f"{file}: {section} = {notation.written(table)}: is a group of settings; write [{section}] and the settings below it"
             ]
         )
     table[name] = value

@@ -62,8 +62,8 @@ class Entry:
         return value
 
 
-def _entries(branch: type[BaseModel], above: tuple[str, ...]) -> Iterator[Entry]:
-    for name, field in branch.model_fields.items():
+def _entries(section: type[BaseModel], above: tuple[str, ...]) -> Iterator[Entry]:
+    for name, field in section.model_fields.items():
         names = (*above, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _entries(field.annotation, names)

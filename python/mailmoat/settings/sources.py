@@ -127,13 +127,13 @@ def not_toml(file: Path, error: ValueError) -> str:
 def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[str]) -> Iterator[tuple[str, object]]:
     """Yield the values in nested tables that are settings, by key."""
     known = entries()
-    branches = {key.partition(".")[0] for key in known if "." in key}
+    sections = {key.partition(".")[0] for key in known if "." in key}
     for name, value in table.items():
         key = above + name
         if key in known:
             yield key, value
-        elif key not in branches:
-            meant = _meant(key, known.keys() | branches) or "remove it"
+        elif key not in sections:
+            meant = _meant(key, known.keys() | sections) or "remove it"
             mistakes.append(f"{where}: {key} = {notation.written(value)}: no such setting; {meant}")
         elif isinstance(value, dict):
             yield from _leaves(value, f"{key}.", where, mistakes)
@@ -159,8 +159,8 @@ def _nested(flat: Flat) -> dict[str, Any]:
     """Return nested tables for keys with dots."""
     tables: dict[str, Any] = {}
     for key, value in flat.items():
-        branch, _, name = key.rpartition(".")
-        table = tables.setdefault(branch, {}) if branch else tables
+        section, _, name = key.rpartition(".")
+        table = tables.setdefault(section, {}) if section else tables
         table[name] = value
     return tables
 

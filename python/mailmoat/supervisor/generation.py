@@ -174,11 +174,11 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     return generation
 
 
-def keep_for_life(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
+def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
     """Give the new settings with the old values of what only a restart can change, and the keys where they differ; log these."""
-    for_life = {"user": old.user, "spool_dir": old.spool_dir}
-    kept = tuple(key for key, value in for_life.items() if getattr(new, key) != value)
+    at_restart = {"user": old.user, "spool_dir": old.spool_dir}
+    kept = tuple(key for key, value in at_restart.items() if getattr(new, key) != value)
     for key in kept:
-        value = notation.show(for_life[key])
+        value = notation.show(at_restart[key])
         maillog.event("setting-kept", level="warning", key=key, value=value, reason="it changes at a restart only")
-    return new.model_copy(update=for_life), kept
+    return new.model_copy(update=at_restart), kept

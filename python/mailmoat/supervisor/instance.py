@@ -56,7 +56,7 @@ class State(msgspec.Struct, frozen=True):
     reload: ReloadResult | None = None
 
 
-def claim(spool_dir: Path, owner: int | None) -> int:
+def lock(spool_dir: Path, owner: int | None) -> int:
     """Become the server of this spool directory; `owner` is the uid of the lock's file (None: ours).
 
     The descriptor given must stay open: the lock is the process's, and closing any descriptor of the file would end it. ConfigError

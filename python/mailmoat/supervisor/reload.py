@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock, maillog
 from mailmoat.errors import ConfigError
-from mailmoat.supervisor.generation import keep_for_life
+from mailmoat.supervisor.generation import keep_until_restart
 from mailmoat.supervisor.instance import ReloadResult
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Reload:
         self._owner.reload_begins(self._begun_ms)
         self._number += 1
         try:
-            settings, self._kept = keep_for_life(in_force.settings, self._read())
+            settings, self._kept = keep_until_restart(in_force.settings, self._read())
             self.next = self._make(self._number, settings, in_force)
         except ConfigError as error:
             self._refuse(error.mistakes)

@@ -94,7 +94,7 @@ class Supervisor:
         account = privileges.account(settings.user)
         owner = account.uid if account else None
         preflight.own_directory(settings.spool_dir, account)
-        self._claim = instance.claim(settings.spool_dir, owner)
+        self._lock = instance.lock(settings.spool_dir, owner)
         self._in_force = generations.make(0, settings, None, most, owner)
         slots = 2 * most
         self._shared = metrics.share(slots)

@@ -30,7 +30,7 @@ WHY: Final = {
     Failure.MALFORMED: "it is no name",
 }
 
-_ASKING: Final = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)(?::([^/]*))?(?:/.*)?\Z", re.IGNORECASE)
+_LOOKUP_TERM: Final = re.compile(r"[+?~-]?(include|a|mx|ptr|exists)(?::([^/]*))?(?:/.*)?\Z", re.IGNORECASE)
 _REDIRECT: Final = re.compile(r"redirect=(.*)\Z", re.IGNORECASE)
 _ALL: Final = re.compile(r"[+?~-]?all\Z", re.IGNORECASE)
 _RECORD: Final = re.compile(rb"v=spf1(?: |\Z)|spf2\.", re.IGNORECASE)
@@ -112,7 +112,7 @@ class _Count:
     async def walk(self, terms: str, domain: str, path: tuple[str, ...]) -> None:
         listed = terms.split()
         for term in listed:
-            if match := _ASKING.match(term):
+            if match := _LOOKUP_TERM.match(term):
                 await self._count(term, match[1].lower(), (match[2] or domain).lower().removesuffix("."), path)
             elif (match := _REDIRECT.match(term)) and not any(map(_ALL.match, listed)):
                 await self._count(term, "redirect", match[1].lower().removesuffix("."), path)

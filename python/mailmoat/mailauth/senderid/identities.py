@@ -73,9 +73,9 @@ def known(identity: Identity) -> Result | None:
     return None if identity.askable else NO_DOMAIN
 
 
-def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Identity:
-    """Return the purported responsible address of a message, or `NOBODY`; `hello` is empty when it is not known."""
-    found, field, address = _native.responsible_address(head)
+def responsible(header: bytes, reverse_path: Address | None, helo_name: str) -> Identity:
+    """Return the purported responsible address of a message, or `NOBODY`; `helo_name` is empty when it is not known."""
+    found, field, address = _native.responsible_address(header)
     if address is not None:
         place, lenient = f"header.{field.lower()}", found is _native.PraKind.LENIENT
         return Identity(IdentityKind.PRA, Scope.PRA, str(address), address.domain, place, lenient)
@@ -83,30 +83,30 @@ def responsible(head: bytes, reverse_path: Address | None, hello: str) -> Identi
         return NOBODY
     if reverse_path is not None:
         return Identity(IdentityKind.PRA, Scope.PRA, str(reverse_path), reverse_path.domain, "smtp.mailfrom")
-    name = host_name(hello)
+    name = host_name(helo_name)
     return Identity(IdentityKind.PRA, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo")
 
 
-def envelope(reverse_path: Address | None, hello: str) -> list[Identity]:
+def envelope(reverse_path: Address | None, helo_name: str) -> list[Identity]:
     """Return what plain SPF checks: MAIL FROM, and HELO, which alone answers for the null reverse-path (RFC 7208 2.3, 2.4).
 
     HELO comes last: its name is the client's free choice, and must not spend what MAIL FROM needs of the message's budget. One that
-    is no name of a domain is an identity, too: that it could not be checked is a result (RFC 7208 2.6.1). `hello` is empty when it is
+    is no name of a domain is an identity, too: that it could not be checked is a result (RFC 7208 2.6.1). `helo_name` is empty when it is
     not known, and then nothing is claimed.
     """
     identities = []
     if reverse_path is not None:
         mailbox, domain = str(reverse_path), reverse_path.domain
         identities.append(Identity(IdentityKind.MAIL_FROM, Scope.MFROM, mailbox, domain, "smtp.mailfrom"))
-    if hello:
-        name = host_name(hello) or hello
+    if helo_name:
+        name = host_name(helo_name) or helo_name
         identities.append(Identity(IdentityKind.HELO, Scope.MFROM, f"postmaster@{name}", name, "smtp.helo"))
     return identities
 
 
-def host_name(hello: str) -> str:
+def host_name(helo_name: str) -> str:
     """Return the HELO name as domains are compared; empty when it is none."""
     try:
-        return _native.normalise_domain(hello)
+        return _native.normalise_domain(helo_name)
     except ValueError:
         return ""

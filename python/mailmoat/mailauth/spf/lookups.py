@@ -42,7 +42,7 @@ class Lookups(spf.query):  # type: ignore[misc]  # it has no types
     ) -> None:
         local, at, _ = request.mailbox.rpartition("@")  # a local part may hold an @
         mailbox = request.mailbox if local or not at else f"postmaster{request.mailbox}"  # RFC 7208 4.3
-        super().__init__(i="", s=mailbox, h=request.hello, receiver=request.receiver, querytime=0)
+        super().__init__(i="", s=mailbox, h=request.helo_name, receiver=request.receiver, querytime=0)
         self.set_ip(request.ip)
         self.l = local or "postmaster"
         self.o = self.d = domain

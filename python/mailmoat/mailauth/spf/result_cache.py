@@ -88,4 +88,4 @@ def _of_domain(request: CheckRequest, domain: str) -> tuple[str, ...]:
 
 
 def _of_mailbox(request: CheckRequest, domain: str) -> tuple[str, ...]:
-    return request.ip, request.scope, domain, request.mailbox, request.hello
+    return request.ip, request.scope, domain, request.mailbox, request.helo_name

@@ -154,7 +154,7 @@ class SenderId(Agent):
             case.findings,
             receiver=self._receiver,
             source=case.source,
-            hello=case.helo_name,
+            helo_name=case.helo_name,
             exchange=self._settings.exchange_headers,
         )
         results = tuple(map(auth_result, case.findings))

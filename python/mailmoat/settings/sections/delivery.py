@@ -14,7 +14,7 @@ LARGEST_RETURN: Final = 128 << 10
 """Octets of a message that a report can hold: a report is made in memory and stored like any message, the message in it."""
 
 
-def returned_size(value: object) -> int:
+def original_size(value: object) -> int:
     """Read the octets up to which a message is returned whole; ValueError for more than a report can hold."""
     octets = values.size(value)
     if octets > LARGEST_RETURN:
@@ -69,7 +69,7 @@ class DeliverySettings(Section):
     )
     return_size: Annotated[
         int,
-        PlainValidator(returned_size),
+        PlainValidator(original_size),
         Form(f"octets, up to {notation.show_size(LARGEST_RETURN)}, such as 50000 or 64KiB", notation.show_size),
     ] = Field(
         default=50_000,
