@@ -576,6 +576,8 @@ QUIET = {
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
         ({"relay": {}}, "relay.local_domains is empty"),
         ({"relay": {"local_domains": "a.test", "default_domain": "b.test"}}, "b.test is not a local domain"),
+        ({"relay": {"local_domains": "a.test", "unfiltered_domains": "b.test"}}, None),
+        ({"relay": {"local_domains": "a.test", "unfiltered_domains": "b.test, a.test"}}, "its recipients are filtered"),
         ({"relay": {"local_domains": "a.test", "networks": "10.0.0.0/8, 2001:db8::/32"}}, None),
         (
             {"relay": {"local_domains": "a.test", "networks": "10.0.0.0/7"}},

@@ -64,6 +64,8 @@ def _relay(settings: Settings) -> Iterator[str]:
         yield "relay.local_domains is empty: all recipients are refused, except those that are relayed"
     elif relay.default_domain not in relay.local_domains:
         yield f"relay.default_domain {relay.default_domain} is not a local domain: recipients without a domain are refused"
+    for domain in sorted(set(relay.local_domains) & set(relay.unfiltered_domains)):
+        yield f"relay.unfiltered_domains has {domain}, which is in relay.local_domains as well: its recipients are filtered"
     for network in relay.networks:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
