@@ -13,6 +13,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+import pytest
 from tests.needs import need_module
 
 ROOT = Path(__file__).parents[1]
@@ -202,6 +203,15 @@ def test_only_the_clock_reads_clocks_and_makes_random_numbers():
 
 def test_nobody_sleeps():
     assert [name(path) for path in PYTHON if {"asyncio.sleep", "time.sleep"} & set(used_names(path))] == []
+
+
+@pytest.mark.parametrize(
+    ("attribute", "owner"), [("ipv4_mapped", "net/address.py"), ("fsync", "files.py"), ("O_DIRECTORY", "files.py")]
+)
+def test_a_rule_of_the_base_is_written_once(attribute, owner):
+    """How an IPv4-mapped address is read and how a file reaches the disk were written in many places."""
+    found = {name(path) for path in PYTHON if any(used.endswith(f".{attribute}") for used in used_names(path))}
+    assert found == {owner}
 
 
 def used_names(path):
