@@ -55,7 +55,7 @@ def test_a_second_server_on_the_spool_refuses_to_start_and_names_the_first(serve
 
 def test_who_has_the_spool_is_asked_of_the_kernel(tmp_path):
     assert instance.find_server(tmp_path) is None
-    code = "import sys, pathlib; from mailmoat.server import running; instance.lock(pathlib.Path(sys.argv[1]), None); print(); input()"
+    code = "import sys, pathlib; from mailmoat.supervisor import instance; instance.lock(pathlib.Path(sys.argv[1]), None); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
