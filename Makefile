@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# The newest on the path, or that pyenv has.
+NEWER ?= $(firstword $(foreach minor,14 13 12,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null) \
+  $(wildcard $(PYENV_ROOT)/versions/3.$(minor).*/bin/python3.$(minor))))
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test conformance lint soak fuzz loadtest bench streams clean
+.PHONY: help run test test-newer conformance lint soak fuzz loadtest bench streams clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { echo "mailmoat needs Python 3.11 or newer; name it with make PYTHON=..."; exit 1; }
@@ -42,8 +45,18 @@ run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
 	$(BIN)/mailmoat serve --demo
 
 test: $(VENV)/.tested ## Build and run all tests; a missing peer is shown as "skipped: install X"
+	@$(BIN)/python --version
 	cargo test --no-default-features
 	$(BIN)/python -m pytest
+
+# One wheel serves all versions (abi3): it is built by .venv and installed for the other Python.
+test-newer: $(VENV)/.tested ## Run the tests of single parts and of the protocol on the newest Python that is here, too
+	@[ -n "$(NEWER)" ] || echo "No newer Python is here: install 3.12, 3.13 or 3.14, or name one with make test-newer NEWER=..."
+	@[ -z "$(NEWER)" ] || { set -ex; $(NEWER) --version; rm -rf target/wheels; \
+	  VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin build --release --quiet --out target/wheels; \
+	  $(NEWER) -m venv --clear target/newer; \
+	  target/newer/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo target/wheels/*.whl)[test]"; \
+		  target/newer/bin/python -m pytest tests/unit tests/transcripts tests/property tests/conformance; }
 
 conformance: $(VENV)/.tested ## Write docs/conformance.md from its tests
 	$(BIN)/python -m tests.conformance.table
