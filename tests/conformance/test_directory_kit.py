@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.doubles.directory import FakeDirectory
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Directory, Presence
@@ -21,26 +22,6 @@ LISTED = (
 )
 WHOLE = ("whole.test",)
 EXCLUDED = ("gone@whole.test", "carol@gone.test", "ann+spam@local.test")
-
-
-class FakeDirectory:
-    """A directory in two dicts, for tests of policy; `down` is a server that does not answer."""
-
-    def __init__(self, listed=(), whole=(), excluded=(), *, down=False):
-        self._addresses = {Address.parse(address).key: Presence.EXISTS for address in listed}
-        self._addresses |= {Address.parse(address).key: Presence.ABSENT for address in excluded}
-        self._domains = dict.fromkeys(whole, Presence.EXISTS)
-        self._down = down
-
-    def lookup(self, address: Address) -> Presence:
-        if self._down:
-            return Presence.UNKNOWN
-        by_domain = Presence.ABSENT if address.may_route else self._domains.get(address.domain, Presence.ABSENT)
-        user = address.without_detail("+") or address
-        return self._addresses.get(address.key) or self._addresses.get(user.key) or by_domain
-
-    def explain(self, address: Address) -> str:
-        return f"{address}: {self.lookup(address).value} (fake)"
 
 
 def make_fake(_path):

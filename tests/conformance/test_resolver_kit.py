@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import uvloop
 from tests.doubles.name_server import NameServer
-from tests.doubles.resolver import FakeResolver
+from tests.doubles.resolver import FakeResolver, Zones
 
 from mailmoat import clock
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoData, NoName
@@ -323,3 +323,19 @@ def test_closing_answers_those_who_wait(world):
         await resolver.close()
 
     world.run(ask)
+
+
+# --- the one that knows everything at once ---
+
+
+@pytest.mark.parametrize(
+    "name", ["example.test", "alias.test", "gone.test", "test", "a..test", "null.test", "EXAMPLE.test."]
+)
+@pytest.mark.parametrize("kind", ["A", "TXT", "MX", "PTR"])
+def test_what_is_known_at_once_is_what_is_answered(world, name, kind):
+    zones = Zones()
+    for known, kinds in NAMES.items():
+        for each, values in kinds.items():
+            zones.add(known, each, *values)
+    assert [zones.cached(name, kind)] == world.ask((name, kind))
+    assert zones.cached(name, kind) is zones.cached(name, kind) or name == "a..test"

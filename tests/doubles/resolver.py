@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Self
 
 from mailmoat import clock
 from mailmoat.resolver import Answer, Budget, Failed, Failure, Found, Kind, NoData, NoName, names
@@ -121,3 +122,39 @@ class FakeResolver:
                 case (answer, _):
                     return answer
         return NoData(least)
+
+
+class Zones(FakeResolver):
+    """One that knows every answer at once: what it does not have does not exist. Nothing is ever waited for."""
+
+    def __init__(self, zones: Mapping[tuple[str, str], Answer] | None = None) -> None:
+        super().__init__(zones)
+        self.asked: list[Key] = []
+        self._known: dict[Key, Answer] = {}
+
+    def txt(self, name: str, *records: str | bytes) -> Self:
+        """Instead of those it had."""
+        return self.put(name, "TXT", *(record.encode() if isinstance(record, str) else record for record in records))
+
+    def put(self, name: str, kind: Kind, *records: object) -> Self:
+        """Instead of those it had, as answers have them."""
+        return self.publish(name, kind, Found(records, 300.0))
+
+    def fail(self, name: str, kind: Kind, reason: Failure = Failure.TIMEOUT) -> Self:
+        return self.publish(name, kind, Failed(reason))
+
+    def publish(self, name: str, kind: Kind, answer: Answer) -> Self:
+        """Any answer, instead of the one it had."""
+        self._answers.setdefault(names.normal(name), {})[kind] = answer
+        self._known.pop((names.normal(name), kind), None)
+        return self
+
+    def cached(self, name: str, kind: Kind) -> Answer | None:
+        self.asked.append((name, kind))
+        key = (names.normal(name), kind)
+        if names.labels(key[0]) is None:
+            return Failed(Failure.MALFORMED)
+        return self._known.get(key) or self._known.setdefault(key, self._answer(*key))
+
+    async def query(self, name: str, kind: Kind, budget: Budget) -> Answer:
+        raise AssertionError("everything is known")

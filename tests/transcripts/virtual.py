@@ -1,26 +1,25 @@
 """A whole mailmoat connection in memory and in virtual time: the real Connection, Receiver, pipeline, agents, session machine and wheel.
 
 What is not real: the loop (time stands still until it is told to pass), the transport (a peer that may stop reading or vanish),
-the store (a disk that answers when it is told to), the directory (a set) and the name servers (a table). Every reply is held to the laws of the standard
+the store (a disk that answers when it is told to), the directory (a table) and the name servers (a table). Every reply is held to the laws of the standard
 that hold for all: its form and length (RFC 5321 4.2, 4.5.3.1.5), ASCII (RFC 6531 3.7.4.2), the class of its enhanced status code
 (RFC 2034 4).
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-import types
 from contextlib import contextmanager
 from ipaddress import ip_address
 from unittest import mock
 
+from tests.doubles.directory import FakeDirectory
 from tests.doubles.loop import START_MS, VirtualLoop
 from tests.doubles.resolver import FakeResolver
+from tests.doubles.spool import FakeSpool
 
 from mailmoat import clock, maillog
-from mailmoat._native import Address, RecipientState, address_key
-from mailmoat.directory.directory import Presence
+from mailmoat._native import Address, RecipientState
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, Metrics, share
 from mailmoat.policy.agent import Agent
@@ -151,42 +150,6 @@ class Transport:
                 self._loop.call_soon(self._lose, "closes")
 
 
-class Store:
-    """A disk: `seconds` to commit, and `trouble`, the error it tells instead."""
-
-    def __init__(self, loop, loose_dir, kept):
-        self._loop = loop
-        self._kept = kept
-        self._numbers = itertools.count(1)
-        self.partition = types.SimpleNamespace(loose_dir=str(loose_dir), tag="t")
-        self.seconds = 0.0
-        self.trouble = None
-
-    def next_queue_id(self):
-        return f"q{next(self._numbers)}"
-
-    def insert(self, waiter, message):
-        self._loop.call_later(self.seconds, self._done, waiter, message)
-
-    def _done(self, waiter, message):
-        if self.trouble is None:
-            self._kept(message)
-        waiter.done(self.trouble, message)
-
-
-class Known:
-    """A directory of the addresses that exist."""
-
-    def __init__(self, keys):
-        self._keys = frozenset(map(address_key, keys))
-        self.down = False
-
-    def lookup(self, address):
-        if self.down:
-            return Presence.UNKNOWN
-        return Presence.EXISTS if address.key in self._keys else Presence.ABSENT
-
-
 class ScriptedRule(Rule):
     """The one rule of all scripted agents."""
 
@@ -261,9 +224,9 @@ class World:
         self.said = []
         self.said_at = ""
         self.log = []
-        self.directory = Known(known)
+        self.directory = FakeDirectory(known)
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
-        self.store = Store(loop, loose_dir, self._kept)
+        self.store = FakeSpool(loop, loose_dir, self._kept)
         self.shared = share(1, sources=64)
         metrics = Metrics(self.shared, 0)
         self._others, self._peer, self._clients = others, peer, 1

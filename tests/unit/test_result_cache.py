@@ -6,6 +6,7 @@ import tracemalloc
 from unittest import mock
 
 import pytest
+from tests.doubles.resolver import Zones
 
 from mailmoat.mailauth.results import Result
 from mailmoat.mailauth.spf import checker, result_cache
@@ -13,19 +14,16 @@ from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Scope, Status
 from mailmoat.resolver import Budget, Found, NoName
 
 
-class Resolver:
-    """Knows everything at once."""
+class Resolver(Zones):
+    """`sender_test="v=spf1 -all"` is the record of sender.test."""
 
     def __init__(self, **texts):
-        self.answers = {}
+        super().__init__()
         self.change(**texts)
 
     def change(self, **texts):
         for name, text in texts.items():
-            self.answers[name.replace("_", "."), "TXT"] = Found((text.encode(),), 300.0)
-
-    def cached(self, name, kind):
-        return self.answers.setdefault((name, kind), NoName(300.0))
+            self.txt(name.replace("_", "."), text)
 
 
 @pytest.fixture
@@ -86,7 +84,7 @@ def test_another_answer_makes_another_result():
     assert check(checker).status is Status.PASS
     resolver.change(shared_test="v=spf1 -all")
     assert check(checker).status is Status.FAIL
-    resolver.answers["sender.test", "TXT"] = NoName(300.0)
+    resolver.publish("sender.test", "TXT", NoName(300.0))
     assert check(checker, scope=Scope.PRA).reason == "Domain Does Not Exist"
 
 

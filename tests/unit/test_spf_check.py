@@ -8,7 +8,7 @@ import inspect
 from time import process_time
 
 import pytest
-from tests.unit.zones import Zones
+from tests.doubles.resolver import Zones
 
 from mailmoat import maillog
 from mailmoat.mailauth.spf import checker, lookups
@@ -636,9 +636,9 @@ def test_a_trace_tells_where_it_ended():
 def test_answers_of_every_kind_are_read():
     found = Found((b"v=spf1 -all",), 1.0)
     zones = Zones()
-    zones.answers["a.test", "TXT"] = found
+    zones.publish("a.test", "TXT", found)
     assert ask(zones).status is Status.FAIL
-    zones.answers["a.test", "TXT"] = NoData(1.0)
+    zones.publish("a.test", "TXT", NoData(1.0))
     assert ask(zones).reason == "No Record"
-    zones.answers["a.test", "TXT"] = Found((b"",), 1.0)
+    zones.publish("a.test", "TXT", Found((b"",), 1.0))
     assert ask(zones).status is Status.NONE

@@ -7,7 +7,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.zones import Zones
+from tests.doubles.resolver import Zones
 
 from mailmoat import maillog
 from mailmoat.mailauth.spf.checker import Checker, CheckRequest, Result, Scope

@@ -1,0 +1,113 @@
+"""A spool in memory, in the place of runtime/spool.py; held to the real one by tests/conformance/test_spool_kit.py.
+
+Completions come on the loop after `seconds`, never within the call. `trouble` is the error that inserts and loads end with instead.
+What was asked of it is in `calls`, in its order: ("insert", queue id), ("load", queue id), ("settle", queue id, outcomes, due,
+attempts), ("remove", queue id).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+from mailmoat._native import Message
+from mailmoat.runtime.spool import Waiter
+
+
+class Stored:
+    """A message as it is read back: with what has become of its recipients."""
+
+    def __init__(self, message: Message, recipients: list[tuple[str, int, str]]) -> None:
+        self._message, self.recipients = message, recipients
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._message, name)
+
+
+class FakePartition:
+    def __init__(self, spool: FakeSpool, tag: str, loose_dir: str) -> None:
+        self.tag, self.loose_dir = tag, loose_dir
+        self.messages: dict[str, Stored] = {}
+        self._spool = spool
+        self._due: dict[str, tuple[int, int]] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self.messages)
+
+    def keep(self, message: Message) -> None:
+        """It is on disk now, and due."""
+        self.messages[message.queue_id] = Stored(message, list(message.recipients))
+        self._due[message.queue_id] = message.arrival, 0
+
+    def load(self, waiter: Waiter, queue_id: str) -> None:
+        self._spool.calls.append(("load", queue_id))
+        self._spool.complete(waiter, lambda: self._read(queue_id))
+
+    def settle(
+        self, waiter: Waiter | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
+    ) -> None:
+        self._spool.calls.append(("settle", queue_id, outcomes, due, attempts))
+        recipients = list(self.messages[queue_id].recipients)
+        for index, state, reply in outcomes:
+            recipients[index] = (recipients[index][0], state, reply)
+        self.messages[queue_id].recipients = recipients
+        self._due[queue_id] = due, attempts
+        if waiter is not None:
+            self._spool.complete(waiter, lambda: (None, None))
+
+    def remove(self, queue_id: str) -> None:
+        self._spool.calls.append(("remove", queue_id))
+        del self.messages[queue_id], self._due[queue_id]
+
+    def schedule(self) -> list[tuple[str, int, int, int]]:
+        return [(queue_id, self.messages[queue_id].arrival, *self._due[queue_id]) for queue_id in self.messages]
+
+    def _read(self, queue_id: str) -> tuple[str | None, Stored | None]:
+        found = self.messages.get(queue_id)
+        return ("no such message", None) if found is None else (None, Stored(found._message, list(found.recipients)))
+
+
+class FakeSpool:
+    """`kept` is told of each message that is on disk, before its waiter is."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        loose_dir: str | Path,
+        kept: Callable[[Message], object] = lambda _: None,
+        *,
+        tag: str = "t",
+    ) -> None:
+        self.seconds = 0.0
+        self.trouble: str | None = None
+        self.calls: list[tuple[object, ...]] = []
+        self.partition = FakePartition(self, tag, str(loose_dir))
+        self._loop, self._kept = loop, kept
+        self._numbers = itertools.count(1)
+
+    @property
+    def count(self) -> int:
+        return self.partition.count
+
+    def next_queue_id(self) -> str:
+        return f"q{next(self._numbers)}"
+
+    def insert(self, waiter: Waiter, message: Message) -> None:
+        def keep() -> tuple[str | None, Message | None]:
+            self.partition.keep(message)
+            self._kept(message)
+            return None, message
+
+        self.calls.append(("insert", message.queue_id))
+        self.complete(waiter, keep, message)
+
+    def complete(self, waiter: Waiter, work: Callable[[], tuple[str | None, object]], failed: object = None) -> None:
+        """Do it when the disk answers, and tell the waiter."""
+
+        def done() -> None:
+            waiter.done(*((self.trouble, failed) if self.trouble else work()))
+
+        self._loop.call_later(self.seconds, done)
