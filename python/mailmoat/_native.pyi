@@ -147,9 +147,6 @@ class Address:
         quotes unless it is a dot-atom.
         """
     @property
-    def needs_smtputf8(self) -> bool:
-        """The local part is not ASCII (RFC 6531 3.3)."""
-    @property
     def may_route(self) -> bool:
         """A server behind us may read an address elsewhere, a program or a file out of the local part: it holds one of
         `@ % ! : /`, begins with `-` or `|`, or encapsulates an address (`IMCEASMTP-`).

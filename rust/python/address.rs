@@ -41,11 +41,6 @@ impl Address {
     }
 
     #[getter]
-    fn needs_smtputf8(&self) -> bool {
-        self.0.needs_smtputf8()
-    }
-
-    #[getter]
     fn may_route(&self) -> bool {
         self.0.may_route()
     }
