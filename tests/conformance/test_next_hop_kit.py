@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import smtplib
-import subprocess
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from tests.doubles.client import Client, UnexpectedReplyError
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import answers, free_port, wait_for
-from tests.needs import find_peer
+from tests.integration.conftest import wait_for
+from tests.smtp_sink import SmtpSink
 
 CONTENT = b"Message-ID: <one@client.test>\r\n\r\nbody\r\n.\r\n..two\r\ncaf\xc3\xa9\r\n"
 ENVELOPE = ("MAIL FROM:<s@client.test>", "RCPT TO:<a@hop.test>", "RCPT TO:<b@hop.test>")
 
 
-class Sink:
-    """smtp-sink, which writes what it took into one file a transaction."""
-
-    def __init__(self, directory: Path, *options: str) -> None:
-        self.directory, self.port = directory, free_port()
-        user = ["-u", "root"] if os.geteuid() == 0 else []
-        command = [find_peer("smtp-sink"), *user, *options, "-d", str(directory / "m."), f"127.0.0.1:{self.port}", "10"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        if "-L" not in options:
-            wait_for(lambda: answers(self.port), what="smtp-sink")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
+class Sink(SmtpSink):
     def taken(self) -> list[tuple[str, list[str], bytes]]:
         found = []
-        for path in self.directory.glob("m.*"):
-            octets = path.read_bytes().replace(b"\r\n", b"\n")
+        for octets in (written.replace(b"\r\n", b"\n") for written in self.messages()):
             sender = re.search(rb"(?m)^X-Mail-Args: <(.*)>", octets)
             recipients = re.findall(rb"(?m)^X-Rcpt-Args: <(.*)>", octets)
             content = octets[octets.index(b"Message-ID") :].removesuffix(b"\n")
@@ -53,33 +34,18 @@ class Double(NextHop):
 @pytest.fixture(params=["the tests' own", "smtp-sink"])
 def hops(request, tmp_path):
     """Makes next hops; `fails` names the stage that is refused for good."""
-    made = []
 
-    @contextmanager
-    def make(*, lmtp: bool = False, fails: str = ""):
+    def make(*, lmtp: bool = False, fails: str = "") -> Sink | Double:
         if request.param == "smtp-sink":
-            options = [*(["-L"] if lmtp else []), *(["-f", fails] if fails else [])]
-            made.append(Sink(tmp_path, *options))
-        else:
-            stage = {"": {}, ".": {"end": "500 5.3.0 no"}}.get(fails, {fails.upper(): "500 5.3.0 no"})
-            made.append(Double(lmtp=lmtp, **stage))
-        yield made[-1]
+            return Sink(*(["-L"] if lmtp else []), *(["-f", fails] if fails else []), directory=tmp_path / "taken")
+        return Double(lmtp=lmtp, **({fails.upper(): "500 5.3.0 no"} if fails else {}))
 
-    yield make
-    for hop in made:
-        hop.stop()
+    return make
 
 
 def connect(hop, hello: str = "EHLO client.test") -> Client:
-    """A client that was greeted; smtp-sink may need a moment until it listens."""
-
-    def try_once() -> Client | None:
-        try:
-            return Client(hop.port)
-        except ConnectionRefusedError:
-            return None
-
-    client = wait_for(try_once, what="next hop that listens")
+    """A client that was greeted."""
+    client = Client(hop.port)
     assert client.greeting.code == 220
     client.expect(hello, 250)
     return client

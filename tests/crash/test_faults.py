@@ -124,7 +124,7 @@ def test_failing_system_calls(running, hop, calls, fault, refuses):
 
 
 @pytest.mark.parametrize("calls", [SYNC, RENAME, UNLINK])
-def test_failing_maildir(running, hop, tmp_path, calls):
+def test_failing_maildir(running, tmp_path, calls):
     """The next hop's own disk: nothing is refused, all is tried again."""
     server, senders = running(MAILMOAT_DELIVERY__NEXT_HOP=f"maildir:{tmp_path / 'maildir'}")
     pid = worker(server)
@@ -305,7 +305,7 @@ def damage(chance: random.Random, partition: Path, kind: str) -> None:
 
 
 @pytest.mark.timeout(1200 if SOAK else 120)
-def test_damaged_partitions(running, hop, tmp_path):
+def test_damaged_partitions(running, hop):
     """Torn, flipped and missing files: each partition is served or set aside, and the sound one is served."""
     seed = time.time_ns()
     chance = random.Random(seed)

@@ -192,7 +192,7 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, request):
+def server(tmp_path):
     """Makes and starts servers; all are stopped at the end."""
     started: list[Server] = []
 

@@ -162,7 +162,7 @@ def test_the_end_of_the_lifeline_ends_it(admin):
     assert admin.listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
 
-def test_requests_that_are_never_finished_keep_nobody_out(admin, shared, monkeypatch):
+def test_requests_that_are_never_finished_keep_nobody_out(admin, shared):
     for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     with contextlib.ExitStack() as stack:

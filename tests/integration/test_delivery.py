@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.doubles.client import Client
 from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import answers, free_port, wait_for
 from tests.needs import missing
+from tests.smtp_sink import SmtpSink
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 MANY = 20_000 if SOAK else 2_000
@@ -33,19 +35,10 @@ def to(hop, kind="smtp", **more):
 
 
 @pytest.fixture
-def running():
-    """Starts a program that ends with the test."""
-    started = []
-
-    def start(*command, **options):
-        process = subprocess.Popen([str(part) for part in command], **options)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(20)
+def sinking():
+    """Starts an smtp-sink with these options."""
+    with ExitStack() as stack:
+        yield lambda *options: stack.enter_context(SmtpSink(*options))
 
 
 # --- in bulk, to smtp-sink ---
@@ -53,12 +46,9 @@ def running():
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("connections", ["new", "kept"])
-def test_all_that_smtp_source_sends_arrives_at_smtp_sink_and_none_twice(server, peer, running, tmp_path, connections):
-    sink, source = peer("smtp-sink"), peer("smtp-source")
-    port, dump = free_port(), tmp_path / "dump"
-    running(sink, "-4", *(["-u", "root"] if os.geteuid() == 0 else []), "-D", dump, f"127.0.0.1:{port}", 200)
-    wait_for(lambda: answers(port), what="smtp-sink")
-    made = server(MAILMOAT_WORKERS="2", **to(port))
+def test_all_that_smtp_source_sends_arrives_at_smtp_sink_and_none_twice(server, peer, sinking, tmp_path, connections):
+    source, dump = peer("smtp-source"), tmp_path / "dump"
+    made = server(MAILMOAT_WORKERS="2", **to(sinking("-4", "-D", str(dump))))
     keep = ["-d"] if connections == "kept" else []
     subprocess.run(
         [source, "-4", "-s", "50", "-m", str(MANY), *keep, "-f", "load@remote.test", "-t", ALICE, f"127.0.0.1:{made.port}"],
@@ -119,15 +109,15 @@ def test_a_next_hop_that_comes_back_when_nothing_is_due_gets_everything_all_the_
     hop = NextHop(free_port(), start=False)
     made = server(MAILMOAT_WORKERS="1", **to(hop, retry="1h"))
     with made.client() as client:
-        for number in range(5):
+        for number in range(2):
             client.submit(f"m{number}", ALICE)
     wait_for(
-        lambda: len({line["queue_id"] for line in made.logged("delivery-attempt")}) == 5, 40, "an attempt for each"
+        lambda: len({line["queue_id"] for line in made.logged("delivery-attempt")}) == 2, 40, "an attempt for each"
     )
     with hop.start():
         wait_for(made.empty, 60, "empty spool: the retry time of one hour was waited for")
-    assert hop.ids() == {f"m{number}": 1 for number in range(5)}
-    assert len(made.logged("delivery-attempt")) == 10, "asking counts as no attempt"
+    assert hop.ids() == {f"m{number}": 1 for number in range(2)}
+    assert len(made.logged("delivery-attempt")) == 4, "asking counts as no attempt"
 
 
 def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
@@ -336,7 +326,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @pytest.fixture
-def postfix(peer, running):
+def postfix(peer):
     """A Postfix of its own, on a port of its own: its port and alice's Maildir."""
     program = peer("postfix")
     if os.geteuid() != 0:
@@ -357,7 +347,8 @@ def postfix(peer, running):
     for table in ("dynamicmaps.cf", "postfix-files"):
         if os.path.exists(f"/etc/postfix/{table}"):
             shutil.copy(f"/etc/postfix/{table}", config)
-    process = running(program, "-c", config, "start-fg", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [program, "-c", config, "start-fg"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: process.poll() is not None or answers(port), what="Postfix")
     log = directory / "log"
     assert process.poll() is None, log.read_text() if log.exists() else "Postfix ended at once"
@@ -436,12 +427,8 @@ def test_only_what_the_next_hop_takes_is_offered(server):
         assert {line["eight_bit"] for line in made.logged("next-hop-offers")} == {True, False}
 
 
-def test_what_a_real_server_does_not_offer_is_not_offered(server, peer, running):
-    port = free_port()
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    running(peer("smtp-sink"), *user, "-8", f"127.0.0.1:{port}", "100")
-    wait_for(lambda: answers(port), what="smtp-sink")
-    made = server(MAILMOAT_WORKERS="1", **to(port))
+def test_what_a_real_server_does_not_offer_is_not_offered(server, sinking):
+    made = server(MAILMOAT_WORKERS="1", **to(sinking("-8")))
     with made.client() as client:
         assert "8BITMIME" not in client.expect("EHLO client.test", 250)
         client.submit("seven", ALICE)

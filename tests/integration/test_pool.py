@@ -3,18 +3,16 @@
 import asyncio
 import contextlib
 import inspect
-import os
 import socket
 import struct
-import subprocess
 import threading
 from types import SimpleNamespace
 
 import pytest
 import uvloop
 from tests.doubles.next_hop import NextHop
-from tests.needs import find_peer
 from tests.receiving import accept, config
+from tests.smtp_sink import SmtpSink
 
 from mailmoat import clock
 from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message, TimeLimit
@@ -543,24 +541,6 @@ async def test_closing_while_connecting():
 # --- a real peer ---
 
 
-@contextlib.contextmanager
-def smtp_sink(*options):
-    program = find_peer("smtp-sink")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([program, *user, *options, f"127.0.0.1:{port}", "100"])
-    try:
-        while True:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert process.poll() is None
-        yield SimpleNamespace(kind="lmtp" if "-L" in options else "smtp", host="127.0.0.1", port=port)
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.peer("postfix")
 @pytest.mark.parametrize(
     ("options", "state"),
@@ -589,7 +569,7 @@ def smtp_sink(*options):
 )
 @run
 async def test_smtp_sink(options, state):
-    with smtp_sink(*options) as hop:
+    with SmtpSink(*options) as hop:
         async with pool_to(hop, connections=3) as pool:
             for result in await send(pool, *[message(recipients=["x@b.example", "y@b.example"])] * 20):
                 assert [fate for fate, _ in result] == [state] * 2, result

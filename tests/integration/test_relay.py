@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 
 import pytest
 from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import replace
+from tests.smtp_sink import SmtpSink
 
-SENDERS = ["user@remote.tld", "localuser", "", "localuser@local.tld"]
 UNABLE = "550 5.7.1 Unable to relay for someone@remote.tld"
 BRACKETS = pytest.mark.parametrize("brackets", ["<{}>", "{}"], ids=["brackets", "bare"])
 
 
-class Sink:
-    """smtp-sink, which writes each transaction into a file: `X-...-Args:` lines of the envelope, then the content."""
-
-    def __init__(self, program, directory, port):
-        directory.mkdir()
-        self.directory = directory
-        self.port = port
-        command = [program, "-c", "-d", str(directory / "m."), "-u", "root", f"127.0.0.1:{port}", "100"]
-        self.process = subprocess.Popen(
-            command if os.geteuid() == 0 else command[:4] + command[6:], stdout=subprocess.DEVNULL
-        )
-
-    def messages(self):
-        return [path.read_text() for path in self.directory.iterdir()]
-
-
 @pytest.fixture
-def sink(peer, tmp_path):
+def sink(tmp_path):
     """The next hop."""
-    program = peer("smtp-sink")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    made = Sink(program, tmp_path / "sink", port)
-    yield made
-    made.process.terminate()
-    made.process.wait()
+    with SmtpSink("-c", directory=tmp_path / "sink") as made:
+        yield made
 
 
 def local_tld(server, **environment):
@@ -101,7 +77,7 @@ def test_the_seven_tests(server, sink, lookup, brackets):
     mx.until(lambda: mx.metric('attempts_total{outcome="delivered"}') == 2, what="two reports at the next hop")
     mx.stop()
     # The proof that nothing was relayed: two reports to the sender, with a null reverse-path, and nothing else has left.
-    messages = sink.messages()
+    messages = [message.decode() for message in sink.messages()]
     assert len(messages) == 2
     for message in messages:
         envelope = [line for line in message.splitlines() if line.startswith(("X-Mail-Args:", "X-Rcpt-Args:"))]

@@ -205,7 +205,7 @@ def test_a_report_that_fails_is_dropped_and_the_log_says_so(server):
 
 
 @pytest.mark.parametrize("state", ["before the report", "between report and removal"])
-def test_a_crash_reports_at_least_once(server, tmp_path, state):
+def test_a_crash_reports_at_least_once(server, state):
     """The spool as a crash leaves it: the failed recipient is still pending, and the report is there or not."""
     from mailmoat import _native, clock
 

@@ -67,7 +67,7 @@ def test_only_forbidden_fields_go(configs, fields, body, piece):
 @given(
     fields=st.lists(FIELDS, min_size=1, max_size=6), body=BODIES, limit=st.integers(1, 120), piece=st.integers(1, 40)
 )
-def test_the_limit_is_the_header_section_s_alone(configs, tmp_path_factory, fields, body, limit, piece):
+def test_the_limit_is_the_header_section_s_alone(tmp_path_factory, fields, body, limit, piece):
     content = ("".join(fields) + body).encode()
     octets = len("".join(fields).encode()) + (2 if body else 0)
     limited = config(tmp_path_factory.getbasetemp(), header_size=limit, memory_content=16)

@@ -376,7 +376,7 @@ def test_the_demo_lives_below_the_working_directory(tmp_path, monkeypatch):
     assert f"ls {tmp_path}/var/maildir/new" in result.stdout
 
 
-def test_the_demo_leaves_edited_recipients_alone(tmp_path, monkeypatch):
+def test_the_demo_leaves_edited_recipients_alone(monkeypatch):
     monkeypatch.setattr(supervisor, "run", lambda settings, reload, **_processes: 0)
     Path("var").mkdir()
     Path("var/recipients.txt").write_text("mine@example.test\n")

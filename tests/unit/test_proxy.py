@@ -111,8 +111,8 @@ def test_good_header_cut_anywhere(octets: bytes, source: tuple[str, int] | None)
     assert feed(*(stream[index : index + 1] for index in range(len(stream)))) == expected
 
 
-@pytest.mark.parametrize(("octets", "source"), GOOD)
-def test_a_part_of_a_header_asks_for_more(octets: bytes, source: tuple[str, int] | None) -> None:
+@pytest.mark.parametrize("octets", [octets for octets, _ in GOOD])
+def test_a_part_of_a_header_asks_for_more(octets: bytes) -> None:
     for cut in range(len(octets)):
         assert feed(octets[:cut]) is None
 
