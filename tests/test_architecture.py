@@ -34,6 +34,7 @@ JOINTS = {
     "receive/driver.py": "a session that raises costs its client the session",
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
     "runtime/spool.py": "a waiter or listener that raises costs the others none of their completions",
+    "settings/extension.py": "an agent of an administrator that raises when it is imported is a mistake in the settings",
     "supervisor/process.py": "what a forked child raises must not unwind into the frames of the supervisor",
     "supervisor/reload.py": "a reload that raises leaves the old settings in force",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from mailmoat.policy.client import Client, Trust, TrustRules
+from mailmoat.policy.services import Services
 from mailmoat.settings import Listener
 
 LISTENER = Listener("192.0.2.25", 25)
@@ -42,15 +43,16 @@ class Counted:
         self.counted += [metric] * n
 
 
+def no_resolver():
+    raise AssertionError("no agent here asks a name server")
+
+
 def services(settings, directory=None, checker=None, metrics=None):
-    """The services of a worker; there is no resolver."""
-    return SimpleNamespace(
-        settings=settings,
-        metrics=metrics or Counted(),
-        directory=directory,
-        checker=checker,
-        trust=TrustRules(settings),
-    )
+    """The services of a worker; there is no resolver, and `checker` in place of the one that would ask it."""
+    given = Services(settings, metrics or Counted(), directory, no_resolver)
+    if checker is not None:
+        given.checker = checker
+    return given
 
 
 class StillTimers:

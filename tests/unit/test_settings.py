@@ -98,6 +98,7 @@ DEFAULTS = {
     "limits.memory_content": 131_072,
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",
+    "policy.agents": (),
     "policy.agent_time": 30.0,
     "admin.listen": "127.0.0.1:8025",
     "admin.hosts": (),

@@ -34,7 +34,7 @@ def settings(
         typer.echo(table(), nl=False)
         return
     tree = settings_in_force(config)
-    shown = [entry for entry in entries().values() if not changed or tree.origin(entry.key) != DEFAULT]
+    shown = [entry for entry in entries(type(tree)).values() if not changed or tree.origin(entry.key) != DEFAULT]
     if as_json:
         print_json([_document(entry, tree) for entry in shown])
         return

@@ -8,7 +8,9 @@ the agent. Stages and their order: RFC 5321 3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from mailmoat.settings.section import Extension
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -64,11 +66,11 @@ class RcptView(SessionView, Protocol):
         """The recipient that is asked about; it is not among `recipients` yet."""
 
 
-class Agent:
-    """A rule: override the stages it listens to. The others are never called."""
+class Agent(Extension):
+    """A rule: override the stages it listens to. The others are never called.
 
-    name: ClassVar[str]
-    """Unique among agents: in the log, and in the settings for those of administrators."""
+    `section` is for agents of administrators: the others have theirs in `settings.sections`.
+    """
 
     def __init__(self, services: Services) -> None:
         """Take what it needs from `services`: what no agent takes is never made."""

@@ -6,7 +6,7 @@ a relay nor let an unknown recipient in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
@@ -24,5 +24,7 @@ LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 
 
 def agents(services: Services) -> tuple[Agent, ...]:
-    """Make the agents that these settings switch on."""
-    return tuple(kind(services) for kind in (*FIRST, *LAST) if kind.is_on(services.settings))
+    """Make the agents that these settings list or switch on."""
+    settings = services.settings
+    listed = cast("tuple[type[Agent], ...]", settings.extensions)
+    return tuple(kind(services) for kind in (*FIRST, *listed, *LAST) if kind.is_on(settings))

@@ -7,10 +7,11 @@ ask no name server has no resolver.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
+from mailmoat.settings.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
+
+S = TypeVar("S", bound=Section)
 
 
 class Services:
@@ -33,6 +36,11 @@ class Services:
         """None when none is configured."""
         self.trust = TrustRules(settings)
         self._make_resolver = make_resolver
+
+    def section(self, kind: type[S]) -> S:
+        """Return the section of this class of the settings; KeyError when they have none."""
+        sections = {type(section): section for _, section in self.settings if isinstance(section, Section)}
+        return cast("S", sections[kind])
 
     @cached_property
     def resolver(self) -> Resolver:

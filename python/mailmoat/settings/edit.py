@@ -96,6 +96,6 @@ def _read(new: Path, file: Path, environment: Mapping[str, str] | None) -> Setti
         settings = load(new, environment, base=file.absolute().parent)
     except ConfigError as error:
         raise ConfigError([mistake.replace(str(new), str(file)) for mistake in error.mistakes]) from None
-    origins = {key: settings.origin(key) for key in entries()}
+    origins = {key: settings.origin(key) for key in entries(type(settings))}
     origins = {key: str(file) if origin == str(new) else origin for key, origin in origins.items()}
     return settings.came_from(origins, file, settings.ignored)

@@ -42,4 +42,9 @@ Recipients = Annotated[
     BeforeValidator(values.items),
     Form("addresses such as all@example.com, separated by commas", notation.show),
 ]
+Names = Annotated[
+    tuple[Annotated[str, PlainValidator(values.name)], ...],
+    BeforeValidator(values.items),
+    Form("names such as helo_address, separated by commas", notation.show),
+]
 Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", notation.show, notation.below)]

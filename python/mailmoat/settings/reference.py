@@ -78,9 +78,9 @@ def _entry(key: str, field: FieldInfo) -> Entry:
 
 
 @cache
-def entries() -> dict[str, Entry]:
+def entries(tree: type[Settings] = Settings) -> dict[str, Entry]:
     """Return all settings by key, in the order of the tree."""
-    return {entry.key: entry for entry in _entries(Settings, ())}
+    return {entry.key: entry for entry in _entries(tree, ())}
 
 
 def reference() -> str:

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from mailmoat.errors import ConfigError
-from mailmoat.settings import notation
+from mailmoat.settings import notation, values
+from mailmoat.settings.extension import extended, find
 from mailmoat.settings.reference import PREFIX, entries
 from mailmoat.settings.tree import Settings
 
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from mailmoat.settings.reference import Entry
+
 CONFIG = PREFIX + "CONFIG"
 DEFAULT_FILE = Path("/etc/mailmoat/mailmoat.toml")
 """Read by every command when it is there and no other is named."""
+AGENTS = "policy.agents"
 TEST = PREFIX + "TEST_"
 PLATFORM = re.compile(
     PREFIX
@@ -54,13 +58,16 @@ def load(
     mistakes: list[str] = []
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX) and value}
     ignored = tuple(sorted(filter(PLATFORM.fullmatch, ours)))
-    from_file = _file(config, base, mistakes) if config else {}
-    from_environment = _environment({name: ours[name] for name in ours.keys() - set(ignored)}, mistakes)
-    origins = {key: str(config) for key in from_file} | {key: entries()[key].environment for key in from_environment}
+    table = _table(config, mistakes) if config else {}
+    tree = _tree(table, ours, config, mistakes)
+    known = entries(tree)
+    from_file = dict(_leaves(table, tree, str(config), (base or config.parent).absolute(), mistakes)) if config else {}
+    from_environment = _environment({name: ours[name] for name in ours.keys() - set(ignored)}, tree, mistakes)
+    origins = {key: str(config) for key in from_file} | {key: known[key].environment for key in from_environment}
     try:
-        settings = Settings(**_nested(from_file | from_environment))
+        settings = tree(**_nested(from_file | from_environment))
     except ValidationError as error:
-        mistakes += [_mistake(detail, origins) for detail in error.errors()]
+        mistakes += [_mistake(detail, known, origins) for detail in error.errors()]
     if mistakes:
         raise ConfigError(mistakes)
     return settings.came_from(origins, config, ignored)
@@ -80,39 +87,55 @@ def settings_file(config: Path | None = None, environment: Mapping[str, str] | N
     return DEFAULT_FILE
 
 
+def _tree(
+    table: Mapping[str, object], ours: Mapping[str, str], config: Path | None, mistakes: list[str]
+) -> type[Settings]:
+    """Return the tree with the sections of the agents that `policy.agents` lists, which is looked at before all else."""
+    policy = table.get("policy")
+    written: object = policy.get("agents", ()) if isinstance(policy, dict) else ()
+    where = f"{config}: {AGENTS}"
+    variable = entries()[AGENTS].environment
+    if variable in ours:
+        written, where = ours[variable], variable
+    try:
+        names = [values.name(name) for name in values.items(written)]
+    except ValueError:
+        return Settings  # the tree says what is wrong with it
+    kinds, problems = find(names)
+    mistakes += [f"{where} = {notation.written(written)}: {problem}" for problem in problems]
+    return extended(kinds)
+
+
 class _Environment(EnvSettingsSource):
     """The environment handed to `load`."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], tree: type[Settings]) -> None:
         self._given = {name.lower(): value for name, value in environment.items()}
-        super().__init__(Settings)
+        super().__init__(tree)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._given
 
 
-def _environment(ours: Mapping[str, str], mistakes: list[str]) -> Flat:
+def _environment(ours: Mapping[str, str], tree: type[Settings], mistakes: list[str]) -> Flat:
     """Return the settings in the environment; unknown names with our prefix become mistakes."""
-    known = {entry.environment for entry in entries().values()}
+    known = {entry.environment for entry in entries(tree).values()}
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
             meant = _meant(name.upper(), known) or "remove it from the environment"
             mistakes.append(f"{name} = {notation.written(ours[name])}: no such setting; {meant}")
-    source = _Environment({name: value for name, value in ours.items() if name in known})
-    return {key: _rebased(key, value, Path.cwd()) for key, value in _leaves(source(), "", PREFIX, mistakes)}
+    source = _Environment({name: value for name, value in ours.items() if name in known}, tree)
+    return dict(_leaves(source(), tree, PREFIX, Path.cwd(), mistakes))
 
 
-def _file(path: Path, base: Path | None, mistakes: list[str]) -> Flat:
-    """Return the settings in a file; an unknown name becomes a mistake, and so does a file that cannot be read."""
+def _table(path: Path, mistakes: list[str]) -> dict[str, object]:
+    """Return what is written in a file; one that cannot be read becomes a mistake."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}; name a settings file that is there and readable")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         mistakes.append(not_toml(path, error))
-    else:
-        directory = (base or path.parent).absolute()
-        return {key: _rebased(key, value, directory) for key, value in _leaves(table, "", str(path), mistakes)}
     return {}
 
 
@@ -124,19 +147,31 @@ def not_toml(file: Path, error: ValueError) -> str:
     return f"{file}: is not TOML: {error}; correct it there (text needs quotes)"
 
 
-def _leaves(table: Mapping[str, object], above: str, where: str, mistakes: list[str]) -> Iterator[tuple[str, object]]:
-    """Yield the values in nested tables that are settings, by key."""
-    known = entries()
+def _leaves(
+    table: Mapping[str, object],
+    tree: type[Settings],
+    where: str,
+    directory: Path,
+    mistakes: list[str],
+    *,
+    above: str = "",
+) -> Iterator[tuple[str, object]]:
+    """Yield the values in nested tables that are settings, by key; relative paths are below `directory`.
+
+    An unknown name becomes a mistake.
+    """
+    known = entries(tree)
     sections = {key.partition(".")[0] for key in known if "." in key}
     for name, value in table.items():
         key = above + name
         if key in known:
-            yield key, value
+            rebase = known[key].form.rebase
+            yield key, rebase(value, directory) if rebase and isinstance(value, str) else value
         elif key not in sections:
             meant = _meant(key, known.keys() | sections) or "remove it"
             mistakes.append(f"{where}: {key} = {notation.written(value)}: no such setting; {meant}")
         elif isinstance(value, dict):
-            yield from _leaves(value, f"{key}.", where, mistakes)
+            yield from _leaves(value, tree, where, directory, mistakes, above=f"{key}.")
         else:
             mistakes.append(
                 f"{where}: {key} = {notation.written(value)}: is a group of settings; write [{key}] and the settings below it"
@@ -150,11 +185,6 @@ def _meant(name: str, known: set[str]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _rebased(key: str, value: object, directory: Path) -> object:
-    rebase = entries()[key].form.rebase
-    return rebase(value, directory) if rebase and isinstance(value, str) else value
-
-
 def _nested(flat: Flat) -> dict[str, Any]:
     """Return nested tables for keys with dots."""
     tables: dict[str, Any] = {}
@@ -165,11 +195,11 @@ def _nested(flat: Flat) -> dict[str, Any]:
     return tables
 
 
-def _mistake(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
+def _mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[str, str]) -> str:
     """Return one sentence: the place, the text, the mistake, the fix."""
     about = detail.get("ctx", {})
     key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
-    entry, origin = entries()[key], origins.get(key)
+    entry, origin = known[key], origins.get(key)
     wrong = str(about.get("error", detail["msg"]))
     value = notation.written(about.get("value", detail["input"]))
     where = f"{key} = {value}" if origin != entry.environment else f"{origin} = {value}"

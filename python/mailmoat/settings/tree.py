@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -22,6 +22,7 @@ from mailmoat.settings import notation, values
 from mailmoat.settings.fields import Count, Directory, Domain, Duration, Networks
 from mailmoat.settings.listener import Listener, parse_listener
 from mailmoat.settings.notation import Form
+from mailmoat.settings.section import Extension
 from mailmoat.settings.sections.admin import AdminSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix="MAILMOAT_", env_nested_delimiter="__", enable_decoding=False
     )
+    extensions: ClassVar[tuple[type[Extension], ...]] = ()
+    """The agents from outside, in the order of `policy.agents`."""
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _file: Path | None = PrivateAttr(default=None)
     _ignored: tuple[str, ...] = PrivateAttr(default=())

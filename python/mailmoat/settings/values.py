@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _HOST_NAME: Final = re.compile(r"[a-z0-9._-]+", re.ASCII)
 """Underscores as well: names inside a house have them."""
 
@@ -123,6 +124,13 @@ def items(value: object) -> tuple[object, ...]:
     if isinstance(value, list | tuple):
         return tuple(value)
     raise ValueError("not a list")
+
+
+def name(value: object) -> str:
+    """Return a name as an entry point and a section have it: small letters, digits and `_`."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError("not a name of small letters, digits and _")
+    return value
 
 
 def path(value: object) -> Path:

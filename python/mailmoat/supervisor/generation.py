@@ -164,7 +164,7 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
         maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
     generation = Generation(number, settings, min(workers, most), new_next_hop)
-    mistakes = own_address.loops(settings) or generation.bind(before, most, owner)
+    mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.bind(before, most, owner)
     if mistakes:
         generation.discard()
         raise ConfigError(mistakes)
@@ -172,6 +172,14 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     if settings.recipients.file is not None:
         generation.refresh = Refresh(settings.recipients.file, settings)
     return generation
+
+
+def _changed_agents(settings: Settings, before: Generation | None) -> list[str]:
+    """Return what is wrong with another list of agents: their code and their metrics are in the memory of before the first fork."""
+    if before is None or before.settings.policy.agents == settings.policy.agents:
+        return []
+    agents = notation.show(settings.policy.agents)
+    return [f"policy.agents = {agents}: it changes at a restart only; restart the server, or put the old list back"]
 
 
 def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
