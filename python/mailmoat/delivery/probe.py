@@ -32,7 +32,7 @@ class Prober:
         self._loop = loop
         self._router = router
         self._queue = queue
-        self._asking: dict[Destination, asyncio.Task[None]] = {}
+        self._probes: dict[Destination, asyncio.Task[None]] = {}
 
     async def start(self, seconds: float) -> None:
         """Take what is known from before, ask every next hop, and wait for the answers, so long at most."""
@@ -40,8 +40,8 @@ class Prober:
             if destination.learned is not None:
                 destination.learned.refresh()
                 self._begin(destination)
-        if self._asking:
-            await asyncio.wait(self._asking.values(), timeout=seconds)
+        if self._probes:
+            await asyncio.wait(self._probes.values(), timeout=seconds)
 
     def tick(self) -> None:
         """Take what other workers have learned, and ask where it is time to; call it about once a second."""
@@ -50,15 +50,15 @@ class Prober:
             if learned is None:
                 continue
             learned.refresh()
-            if destination not in self._asking and (learned.stale() or destination.unasked):
+            if destination not in self._probes and (learned.stale() or destination.unasked):
                 self._begin(destination)
 
     def _begin(self, destination: Destination) -> None:
-        asking = self._asking[destination] = self._loop.create_task(self._ask(destination))
-        asking.add_done_callback(partial(self._asked, destination))
+        probe = self._probes[destination] = self._loop.create_task(self._ask(destination))
+        probe.add_done_callback(partial(self._asked, destination))
 
-    def _asked(self, destination: Destination, _asking: asyncio.Task[None]) -> None:
-        del self._asking[destination]
+    def _asked(self, destination: Destination, _probe: asyncio.Task[None]) -> None:
+        del self._probes[destination]
 
     async def _ask(self, destination: Destination) -> None:
         if await destination.transport.probe():
