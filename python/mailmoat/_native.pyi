@@ -336,14 +336,22 @@ class Refusal:
     def reply(self) -> str: ...
 
 @final
-class LastReply:
-    """The reply that closed a session."""
+class End(IntEnum):
+    """Why a session was closed; those from TOO_MANY_CONNECTIONS on are for `Session.stop`."""
 
-    @property
-    def code(self) -> int: ...
-    @property
-    def text(self) -> str:
-        """The whole reply, with its code."""
+    QUIT = 0
+    NOT_SMTP = 1
+    TOO_MANY_ERRORS = 2
+    NO_PROGRESS = 3
+    TARPIT_LIMIT = 4
+    REFUSED = 5
+    TOO_MANY_CONNECTIONS = 6
+    TIMEOUT = 7
+    SESSION_TIME = 8
+    EVICTED = 9
+    IDLE_CLOSED = 10
+    SHUTDOWN = 11
+    FAULT = 12
 
 @final
 class SessionConfig:
@@ -436,8 +444,8 @@ class Session:
         """
     def committed(self) -> Step: ...
     def not_committed(self, code: int, enhanced: str, text: str) -> Step: ...
-    def stop(self, code: int, enhanced: str, text: str) -> Step:
-        """End from outside with this reply, a 421: what is held or open is dropped."""
+    def stop(self, end: End, enhanced: str, text: str) -> Step:
+        """End from outside with a 421 of this text: what is held or open is dropped."""
     def output(self) -> bytes:
         """Take the replies to be written."""
     def take_refused(self) -> list[Refusal]:
@@ -463,10 +471,8 @@ class Session:
     def is_pending(self) -> bool:
         """An answer, a release or a commit is awaited."""
     @property
-    def delays_spent(self) -> bool:
-        """Closed because the sum of its holds was spent."""
-    @property
-    def end(self) -> LastReply | None: ...
+    def end(self) -> End | None:
+        """Why it was closed; None while it is open."""
     @property
     def transactions(self) -> int:
         """Transactions begun."""
@@ -514,14 +520,14 @@ class Session:
 class Shared:
     """Memory shared by all processes of a server; made before fork. Slots `0..workers-1` are the workers', the last is the supervisor's.
 
-    A slot or index that does not exist raises IndexError. Metrics are indexed counters first, then gauges.
+    A slot or index that does not exist raises IndexError.
     """
 
-    def __new__(cls, workers: int, counters: list[str], sources: int = 65_536, gauges: list[str] = ...) -> Shared:
-        """Room for `sources` sources a slot (16 octets each, rounded up to a power of two). OSError when memory is short."""
-    @property
-    def names(self) -> list[str]:
-        """Names of the metrics in the order of their indexes."""
+    def __new__(cls, workers: int, metrics: int, *, gauges: list[int] = ..., sources: int = 65_536) -> Shared:
+        """Map `metrics` cells a slot, those at the indexes `gauges` reset for a dead worker, and room for `sources` sources a slot.
+
+        A source takes 16 octets; their number is rounded up to a power of two. OSError when memory is short.
+        """
     @property
     def slots(self) -> int:
         """Workers and supervisor."""

@@ -3,7 +3,7 @@
 Promises: no line is longer than `MAX_LINE`, and whole lines go out in pieces of at most PIPE_BUF octets where that makes a write
 whole or nothing (pipe, terminal, socket), so that processes sharing the stream do not cut into each other's lines; a stream
 that cannot take more is asked again when it can; at most `MAX_WAITING` octets wait; lines that are lost are counted and told. The mode of the stream as others see it (a shell, a parent) is not changed
-where the system lets us have a description of our own. Only maillog.py uses it.
+where the system lets us have a description of our own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 
 from mailmoat import clock
+from mailmoat.events import Event
 from mailmoat.shortening import shortened
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class LogStream:
             self.flush()
         if self._fd < 0 or self._waiting or self._lost == self._told:
             return
-        line = self._line("log-lines-lost", "warning", {"lines_lost": self._lost})
+        line = self._line(Event.LOG_LINES_LOST, Event.LOG_LINES_LOST.level, {"lines_lost": self._lost})
         with suppress(OSError):
             rest = line[self._write(line) :]
             self._told = self._lost

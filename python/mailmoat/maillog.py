@@ -5,10 +5,9 @@ break or forge one; a session's lines are gathered and written once per turn of 
 the reader of the log. When that hangs, lines beyond a bound are dropped and counted, and the next line that fits says as
 `lines_lost` how many the process has lost so far. Never raises for a value it is given, and never decides anything.
 
-Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; the fields of each event are the parameters of its
-function. A field that is None or empty is left out. Of a list that is too long the first and the last values stay, and
-`left_out` says of how many values a list was cut. Seconds are floats.
-`configure` is called once before the fork, `bind_loop` in each process that has a loop.
+Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; `Event` has the fields of each event. A field that is None or
+empty is left out. Of a list that is too long the first and the last values stay, and `left_out` says of how many values a list was
+cut. Seconds are floats. `configure` is called once before the fork, `bind_loop` in each process that has a loop.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
+from mailmoat.events import Event
 from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mailmoat.events import Level
     from mailmoat.logstream import Format
-
-Level = Literal["debug", "info", "warning", "error"]
 
 PORTION: Final = 2500
 """Octets of recipients in one line, where an event has several lines so that all are named."""
@@ -100,8 +99,9 @@ def close() -> None:
     _stream.close()
 
 
-def event(name: str, *, level: Level = "info", **fields: object) -> None:
-    """Log what happens to the server itself: `worker-started`, `reload-refused`, `spool-unhealthy` ..."""
+def event(name: Event, *, level: Level | None = None, **fields: object) -> None:
+    """Log an event that has no function of its own here, with the fields that its line in `Event` names."""
+    level = level or name.level
     if _RANK[level] >= _threshold:
         _stream.write(name, level, fields)
 
@@ -114,10 +114,10 @@ def session_ended(
     helo: str = "",
     transactions: Sequence[Transaction] = (),
     transactions_left_out: int = 0,
-    replies: Sequence[int] = (),
+    replies: Mapping[str, int] = {},
     refusals: Sequence[str] = (),
     refusals_left_out: int = 0,
-    rules: Sequence[str] = (),
+    reasons: Sequence[str] = (),
     commands: int = 0,
     messages: int = 0,
     octets: int = 0,
@@ -127,9 +127,9 @@ def session_ended(
 ) -> None:
     """Log one SMTP session when it is over; its messages and refusals have had lines of their own.
 
-    `transactions`: the first and the last; `transactions_left_out` are those between. `replies`: how many of each class, indexed
-    by the first digit of the code. `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
-    because there were so many. `rules`: the agents and limits that decided them. `messages`, `octets`: accepted. `holds`,
+    `transactions`: the first and the last; `transactions_left_out` are those between. `replies`: how many of each class
+    (`5xx`). `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
+    because there were so many. `reasons`: why, in the words of agents. `messages`, `octets`: accepted. `holds`,
     `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
     """
     if _RANK["info"] < _threshold:
@@ -141,10 +141,10 @@ def session_ended(
         "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id],
         "transactions": transactions,
         "transactions_left_out": transactions_left_out or None,
-        "replies": {f"{digit}yz": count for digit, count in enumerate(replies) if count},
+        "replies": replies,
         "refusals": refusals,
         "refusals_left_out": refusals_left_out or None,
-        "rules": rules,
+        "reasons": reasons,
         "commands": commands,
         "messages": messages,
         "octets": octets,
@@ -153,7 +153,7 @@ def session_ended(
         "reason": reason,
         "duration": round(duration, 3),
     }
-    _stream.write("session-ended", "info", fields)
+    _stream.write(Event.SESSION_ENDED, "info", fields)
 
 
 def message_accepted(
@@ -175,14 +175,16 @@ def message_accepted(
     if count > LISTED:
         fields["recipients"] = [*recipients[: LISTED // 2], *recipients[-LISTED // 2 :]]
         fields["left_out"] = {"recipients": count - LISTED}
-    _stream.write("message-accepted", "info", fields)
+    _stream.write(Event.MESSAGE_ACCEPTED, "info", fields)
 
 
 def refused(
-    *, session: str, client: str, helo: str, mail_from: str, recipient: str, command: str, reply: str, rule: str,
+    *, session: str, client: str, helo: str, mail_from: str, recipient: str, command: str, reply: str, reason: str,
     detail: str = "",
 ) -> None:  # fmt: skip
-    """Log a refusal at once: of a `recipient`, or of a `command` (`end of data`: a content); `rule` if policy decided it."""
+    """Log a refusal at once: of a `recipient`, or of a `command` (`end of data`: a content); `reason` if policy decided it."""
+    if _RANK["info"] < _threshold:
+        return
     fields = {
         "session": session,
         "client": client,
@@ -191,27 +193,28 @@ def refused(
         "recipient": recipient,
         "command": command,
         "reply": reply,
-        "rule": rule,
+        "reason": reason,
         "detail": detail,
     }
-    event("recipient-refused" if recipient else "command-refused", level="info", **fields)
+    _stream.write(Event.RECIPIENT_REFUSED if recipient else Event.COMMAND_REFUSED, "info", fields)
 
 
-def sender_checked(*, session: str, source: str, checks: Sequence[Check], rule: str = "") -> None:
-    """Log what Sender ID and SPF found about one message: the address judged, and the `rule` that stopped it, if one did."""
-    event("sender-checked", session=session, source=source, checks=checks, rule=rule)
+def sender_checked(*, session: str, source: str, checks: Sequence[Check], reason: str = "") -> None:
+    """Log what Sender ID and SPF found about one message: the address checked, and the `reason` if it was stopped."""
+    event(Event.SENDER_CHECKED, session=session, source=source, checks=checks, reason=reason)
 
 
 def sender_unchecked(*, session: str, client: str, reason: str) -> None:
     """Log that a message goes on without a status, and why."""
-    event("sender-unchecked", session=session, client=client, reason=reason)
+    event(Event.SENDER_UNCHECKED, session=session, client=client, reason=reason)
 
 
-def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], rule: str, detail: str) -> None:
+def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], reason: str, detail: str) -> None:
     """Log that these recipients do not get a message whose client was told that it was taken; all of them, in several lines."""
-    about = {"session": session, "mail_from": mail_from, "rule": rule, "detail": detail}
     for some in _portions(recipients, len):
-        event("message-dropped", level="warning", **about, recipients=some)
+        event(
+            Event.MESSAGE_DROPPED, session=session, mail_from=mail_from, recipients=some, reason=reason, detail=detail
+        )
 
 
 def delivery_attempt(
@@ -247,7 +250,7 @@ def delivery_attempt(
     }
     for some in _portions(outcomes, lambda outcome: len(outcome.recipient) + len(outcome.reply) + 60):
         fields["outcomes"] = some
-        _stream.write("delivery-attempt", level, fields)
+        _stream.write(Event.DELIVERY_ATTEMPT, level, fields)
 
 
 def _portions(values: Sequence[_Value], size: Callable[[_Value], int]) -> Iterator[Sequence[_Value]]:
@@ -262,20 +265,19 @@ def _portions(values: Sequence[_Value], size: Callable[[_Value], int]) -> Iterat
     yield values[start:]
 
 
-def report_made(*, queue_id: str, about: str, to: Sequence[str], recipients: Sequence[str]) -> None:
-    """Log a report: its own queue id, the queue id it is `about`, who gets it, and the failed recipients."""
-    event("report-made", queue_id=queue_id, about=about, to=to, recipients=recipients)
+def bounce_made(*, queue_id: str, about: str, to: Sequence[str], recipients: Sequence[str]) -> None:
+    """Log a bounce: its own queue id, the queue id it is `about`, who gets it, and the failed recipients."""
+    event(Event.BOUNCE_MADE, queue_id=queue_id, about=about, to=to, recipients=recipients)
 
 
-def report_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> None:
-    """Log that recipients of message `about` failed and why nobody is told."""
-    event("report-suppressed", level="warning", about=about, reason=reason, recipients=recipients)
+def bounce_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> None:
+    """Log that recipients of message `about` failed and why nobody gets a bounce."""
+    event(Event.BOUNCE_SUPPRESSED, about=about, reason=reason, recipients=recipients)
 
 
 def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Sequence[str]) -> None:
     """Log that a message was given up for age (seconds) with these recipients still waiting."""
-    waiting = {"attempts": attempts, "recipients": recipients}
-    event("message-expired", level="warning", queue_id=queue_id, age=round(age), **waiting)
+    event(Event.MESSAGE_EXPIRED, queue_id=queue_id, age=round(age), attempts=attempts, recipients=recipients)
 
 
 def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage: str = "") -> None:
@@ -284,8 +286,7 @@ def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage
         f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)[-5:]
     ]
     event(
-        "agent-failed",
-        level="error",
+        Event.AGENT_FAILED,
         agent=name,
         error=describe(error),
         session=session_id,

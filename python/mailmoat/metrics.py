@@ -1,229 +1,171 @@
-"""The metrics of a server: what they are, where each lies in the shared memory, and their Prometheus text (format 0.0.4).
+"""Metrics: how a family is declared, where its values are in the shared memory, and their Prometheus text (format 0.0.4).
 
-`DEFINITIONS` is the only truth: name, kind, meaning and label values are fixed here, and the index of a metric follows from
-its place. Counting is one addition to an atomic cell; names are resolved at import (`index`), where a wrong one is a KeyError.
-`render` never fails and reads only shared memory, so any process can call it while all others run or are dead.
+A family is declared once, at import. The values of its labels are the members of enums, never texts of its own, so a family with
+labels is declared in the file of its enum; one without labels that belongs to no agent is declared here. Each value takes the next
+row of the shared memory. Whatever is declared when `share` makes that memory, before the fork, can be counted: the families of an
+administrator's agent like any other. A wrong or repeated name is a ValueError at import.
+
+Counting is one addition to an atomic cell. `render` never fails and reads only shared memory, so any process can call it while all
+others run or are dead.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+import re
+from enum import StrEnum
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mailmoat._native import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
+Label = TypeVar("Label", bound=StrEnum)
 
-class Definition(NamedTuple):
-    """One metric; with a label it has one metric for each of its values. Two labels and their values have a comma between."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    meaning: str
-    label: str = ""
-    values: tuple[str, ...] = ("",)
-    unit: int = 1
-    """What is counted goes this many times into what is shown: 1000 where milliseconds are counted and seconds shown."""
-    same: bool = False
-    """All workers say the same thing: the largest is shown, not the sum."""
+_NAME: Final = re.compile(r"mailmoat(_[a-z0-9]+)+")
+_LABEL: Final = re.compile(r"[a-z]+(_[a-z]+)*")
+_LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
+_next_row = 0
 
 
-SCOPES: Final = ("pra", "mailfrom", "helo")
-DIRECTORY_STATES: Final = ("current", "waiting", "refused")
-STATUSES: Final = ("Pass", "Neutral", "SoftFail", "Fail", "None", "TempError", "PermError")
+class Family(Generic[Label]):
+    """One metric: `family[member]` is the row of the value with that label, `family[one, another]` where there are two labels.
 
-DEFINITIONS: Final = (
-    Definition("mailmoat_sessions_total", "counter", "SMTP sessions begun."),
-    Definition(
-        "mailmoat_connections", "gauge", "Connections open now, and those that left while held, until the hold is over."
-    ),
-    Definition("mailmoat_messages_accepted_total", "counter", "Messages answered with 250 after the end of data."),
-    Definition("mailmoat_octets_accepted_total", "counter", "Octets of the content of accepted messages."),
-    Definition("mailmoat_replies_total", "counter", "Replies sent, by first digit.", "class", ("2", "3", "4", "5")),
-    Definition(
-        "mailmoat_recipients_refused_total",
-        "counter",
-        "Recipients refused: relaying, no such recipient, blocked by the administrator, directory not available.",
-        "reason",
-        ("relay", "unknown", "blocked", "directory"),
-    ),
-    Definition(
-        "mailmoat_senderid_results_total",
-        "counter",
-        "Checks of senders: the purported responsible address by Sender ID, MAIL FROM and HELO by SPF.",
-        "scope,status",
-        tuple(f"{scope},{status}" for scope in SCOPES for status in STATUSES),
-    ),
-    Definition(
-        "mailmoat_senderid_actions_total",
-        "counter",
-        "Messages that were not let through whole: refused, deferred, dropped, dropped for all but bypassed recipients.",
-        "action",
-        ("refused", "deferred", "dropped", "thinned"),
-    ),
-    Definition(
-        "mailmoat_senderid_unchecked_total", "counter", "Messages from outside whose source address could not be told."
-    ),
-    Definition("mailmoat_held_sessions", "gauge", "Replies held in the tar pit now, of clients that left among them."),
-    Definition("mailmoat_tarpit_holds_total", "counter", "Replies delayed by the tar pit."),
-    Definition("mailmoat_tarpit_seconds_total", "counter", "Delay inflicted by the tar pit.", unit=1000),
-    Definition("mailmoat_tarpit_shed_total", "counter", "Held sessions closed because the host held too many."),
-    Definition("mailmoat_tarpit_session_limit_total", "counter", "Sessions closed because they used up their delay."),
-    Definition("mailmoat_tarpit_disconnected_total", "counter", "Clients that left while held."),
-    Definition(
-        "mailmoat_attempts_total",
-        "counter",
-        "Recipients tried by delivery attempts, by outcome.",
-        "outcome",
-        ("delivered", "deferred", "failed"),
-    ),
-    Definition("mailmoat_queue_messages", "gauge", "Messages in the spool."),
-    Definition("mailmoat_partitions_newer", "gauge", "Partitions of a later version, whose messages wait for it."),
-    Definition("mailmoat_reports_total", "counter", "Non-delivery reports made."),
-    Definition("mailmoat_agent_errors_total", "counter", "Policy agents that raised; the client got 451 4.3.0."),
-    Definition("mailmoat_agent_timeouts_total", "counter", "Policy agents that were late; the client got 451 4.3.0."),
-    Definition(
-        "mailmoat_dns_questions_total", "counter", "Questions put to name servers; equal ones at a time are one."
-    ),
-    Definition("mailmoat_dns_cache_hits_total", "counter", "Questions answered from the cache."),
-    Definition(
-        "mailmoat_dns_failures_total",
-        "counter",
-        "Questions without an answer: not in time, the server failed, forged signatures, the message's budget is spent, "
-        "not asked because the circuit is open, no domain name.",
-        "reason",
-        ("timeout", "servfail", "bogus", "budget", "broken", "malformed"),
-    ),
-    Definition(
-        "mailmoat_dns_circuits_open",
-        "gauge",
-        "Zones and names that did not answer when last asked, and are left alone.",
-    ),
-    Definition("mailmoat_dns_servers_silent", "gauge", "Workers none of whose name servers answered when last asked."),
-    Definition("mailmoat_accept_paused_total", "counter", "Times accepting was paused for want of file descriptors."),
-    Definition(
-        "mailmoat_connections_refused_total",
-        "counter",
-        "Connections refused: the server has too many, the source has too many.",
-        "reason",
-        ("server", "source"),
-    ),
-    Definition("mailmoat_idle_closed_total", "counter", "Idle connections closed because there were nearly too many."),
-    Definition("mailmoat_sources_full_total", "counter", "Connections whose source found no place to be counted in."),
-    Definition("mailmoat_directory_entries", "gauge", "Entries of the recipient directory.", same=True),
-    Definition(
-        "mailmoat_directory_age_seconds", "gauge", "Since the recipient file in force was last written.", same=True
-    ),
-    Definition(
-        "mailmoat_directory_state",
-        "gauge",
-        "1 for how the recipient file is: in force, changed and perhaps not finished, refused with an older one in force.",
-        "state",
-        DIRECTORY_STATES,
-    ),
-    Definition("mailmoat_spool_errors_total", "counter", "Spool operations that failed."),
-    Definition("mailmoat_log_lines_lost_total", "counter", "Lines of the log that its reader did not take."),
-    Definition("mailmoat_worker_restarts_total", "counter", "Workers started again after they died."),
-    Definition("mailmoat_workers_wanted", "gauge", "Workers the supervisor keeps running."),
-    Definition("mailmoat_workers_ready", "gauge", "Workers that accept connections."),
-    Definition(
-        "mailmoat_workers_stressed", "gauge", "Workers that close idle connections, for there are nearly too many."
-    ),
-    Definition("mailmoat_spools_healthy", "gauge", "Workers whose spool takes messages."),
-    Definition("mailmoat_directories_ok", "gauge", "Workers that can tell which recipients exist, or need not."),
+    The name says what it is: a counter ends in `_total`, any other is a gauge. What is counted goes `unit` times into what is
+    shown: 1000 where milliseconds are counted and seconds shown. `same`: each worker sets the same value, so the
+    greatest is shown and not the sum.
+    """
+
+    __slots__ = ("_rows", "labels", "meaning", "name", "same", "unit")
+
+    def __init__(
+        self, name: str, meaning: str, labels: Mapping[str, Iterable[Label]], *, unit: int = 1, same: bool = False
+    ) -> None:
+        if not _NAME.fullmatch(name) or name in FAMILIES:
+            raise ValueError(f"{name}: not a name of a metric, or declared twice")
+        if "\n" in meaning or "\\" in meaning or not all(map(_LABEL.fullmatch, labels)):
+            raise ValueError(f"{name}: a meaning is one line without a backslash, a label is lower case")
+        self.name = name
+        self.meaning = meaning
+        self.labels = tuple(labels)
+        self.unit = unit
+        self.same = same
+        self._rows: dict[str | tuple[str, ...], int] = {}
+        self._add(product(*labels.values()))
+        FAMILIES[name] = self
+
+    def __getitem__(self, label: Label | tuple[Label, ...]) -> int:
+        """The row of the value with this label; KeyError when there is none."""
+        return self._rows[label]
+
+    @property
+    def kind(self) -> str:
+        """The type, as Prometheus calls it."""
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+    def extend(self, labels: Iterable[Label]) -> None:
+        """Add the members of one more enum to the values of the one label; those that are there stay as they are."""
+        self._add(product(labels))
+
+    def samples(self) -> Iterator[tuple[str, int]]:
+        """Name and labels of each value as Prometheus writes them, and its row."""
+        for label_or_labels, row in self._rows.items():
+            values = (label_or_labels,) if isinstance(label_or_labels, str) else label_or_labels
+            pairs = ",".join(f'{label}="{value}"' for label, value in zip(self.labels, values, strict=True))
+            yield f"{self.name}{{{pairs}}}" if pairs else self.name, row
+
+    def _add(self, values: Iterable[tuple[Label, ...]]) -> None:
+        global _next_row  # noqa: PLW0603 - rows are given once in a process, to whatever is declared in it
+        for labels in values:
+            if not all(map(_LABEL_VALUE.fullmatch, labels)):
+                raise ValueError(f"{self.name}: {labels} cannot be the values of labels")
+            key = labels[0] if len(labels) == 1 else labels
+            if key not in self._rows:
+                self._rows[key] = _next_row
+                _next_row += 1
+
+
+FAMILIES: Final[dict[str, Family[Any]]] = {}
+"""Every family declared so far, by name."""
+
+
+def single(name: str, meaning: str, *, unit: int = 1, same: bool = False) -> int:
+    """Declare a family without labels and return the row of its only value."""
+    return Family[StrEnum](name, meaning, {}, unit=unit, same=same)[()]
+
+
+SESSIONS: Final = single("mailmoat_sessions_total", "SMTP sessions begun.")
+CONNECTIONS: Final = single(
+    "mailmoat_connections",
+    "Connections open now, and those of clients that disconnected while held, until the hold ends.",
+)
+MESSAGES_ACCEPTED: Final = single(
+    "mailmoat_messages_accepted_total", "Messages answered with 250 after the end of data."
+)
+BYTES_ACCEPTED: Final = single("mailmoat_accepted_bytes_total", "Size of the content of accepted messages.")
+IDLE_CLOSED: Final = single(
+    "mailmoat_connections_idle_closed_total", "Idle connections closed because nearly too many were open."
+)
+SOURCES_UNCOUNTED: Final = single(
+    "mailmoat_connections_uncounted_total",
+    "Connections that were not counted for their source address because the table of sources was full.",
+)
+ACCEPT_PAUSES: Final = single(
+    "mailmoat_accept_pauses_total", "Times a worker stopped accepting because it had too few file descriptors."
+)
+HELD_SESSIONS: Final = single(
+    "mailmoat_tarpit_held_sessions", "Replies held in the tarpit now, including those of clients that disconnected."
+)
+TARPIT_HOLDS: Final = single("mailmoat_tarpit_holds_total", "Replies delayed by the tarpit.")
+TARPIT_TIME: Final = single("mailmoat_tarpit_seconds_total", "Time replies were delayed by the tarpit.", unit=1000)
+TARPIT_EVICTIONS: Final = single(
+    "mailmoat_tarpit_evictions_total", "Held sessions closed because the host held too many."
+)
+TARPIT_DISCONNECTED: Final = single("mailmoat_tarpit_disconnected_total", "Clients that disconnected while held.")
+QUEUE_MESSAGES: Final = single("mailmoat_queue_messages", "Messages in the spool.")
+PARTITIONS_NEWER: Final = single(
+    "mailmoat_partitions_newer", "Partitions written by a later version, whose messages are not delivered."
+)
+BOUNCES: Final = single("mailmoat_bounces_total", "Bounces (non-delivery reports) made.")
+AGENT_TIMEOUTS: Final = single(
+    "mailmoat_agent_timeouts_total", "Policy agents that did not answer in time; the client got 451 4.3.0."
+)
+AGENT_ERRORS: Final = single("mailmoat_agent_errors_total", "Failures of policy agents; the client got 451 4.3.0.")
+DNS_QUERIES: Final = single(
+    "mailmoat_dns_queries_total", "Questions asked of name servers; equal questions at the same time count as one."
+)
+DNS_CACHE_HITS: Final = single("mailmoat_dns_cache_hits_total", "Questions answered from the cache.")
+DNS_CIRCUIT_BREAKERS_OPEN: Final = single(
+    "mailmoat_dns_circuit_breakers_open", "Zones and names that are not asked for now because they did not answer."
+)
+DIRECTORY_ENTRIES: Final = single("mailmoat_directory_entries", "Entries of the recipient directory.", same=True)
+DIRECTORY_AGE: Final = single(
+    "mailmoat_directory_age_seconds", "Time since the recipient file in force was written.", same=True
+)
+SPOOL_ERRORS: Final = single("mailmoat_spool_errors_total", "Operations on the spool that failed.")
+LOG_LINES_LOST: Final = single("mailmoat_log_lines_lost_total", "Log lines lost because the log was not read.")
+WORKER_RESTARTS: Final = single("mailmoat_worker_restarts_total", "Workers started again after they died.")
+WORKERS_WANTED: Final = single("mailmoat_workers_wanted", "Workers the supervisor keeps running.")
+WORKERS_READY: Final = single("mailmoat_workers_ready", "Workers that accept connections.")
+WORKERS_STRESSED: Final = single(
+    "mailmoat_workers_stressed", "Workers that close idle connections because nearly too many are open."
+)
+WORKERS_SPOOL_HEALTHY: Final = single("mailmoat_workers_spool_healthy", "Workers whose spool accepts messages.")
+WORKERS_DIRECTORY_OK: Final = single(
+    "mailmoat_workers_directory_ok", "Workers that can look recipients up, or do not need to."
+)
+WORKERS_DNS_SILENT: Final = single(
+    "mailmoat_workers_dns_silent", "Workers whose name servers did not answer when last asked."
 )
 
 
-def _metrics() -> Iterator[tuple[Definition, str]]:
-    """Every metric in the order of its index: counters first, as `Shared` wants them."""
-    for kind in ("counter", "gauge"):
-        for definition in DEFINITIONS:
-            if definition.kind == kind:
-                yield from ((definition, value) for value in definition.values)
-
-
-def _sample(definition: Definition, value: str) -> str:
-    pairs = zip(definition.label.split(","), value.split(","), strict=True)
-    labels = ",".join(f'{label}="{text}"' for label, text in pairs)
-    return f"{definition.name}{{{labels}}}" if definition.label else definition.name
-
-
-_INDEXES: Final = {(definition.name, value): index for index, (definition, value) in enumerate(_metrics())}
-
-
-def index(name: str, value: str = "") -> int:
-    """Index of a metric by its metric's name and label value; KeyError when there is none."""
-    return _INDEXES[name, value]
-
-
-SESSIONS: Final = index("mailmoat_sessions_total")
-CONNECTIONS: Final = index("mailmoat_connections")
-MESSAGES_ACCEPTED: Final = index("mailmoat_messages_accepted_total")
-OCTETS_ACCEPTED: Final = index("mailmoat_octets_accepted_total")
-REPLIES: Final = tuple((int(digit), index("mailmoat_replies_total", digit)) for digit in "2345")
-RECIPIENTS_REFUSED: Final = {
-    reason: index("mailmoat_recipients_refused_total", reason)
-    for reason in ("relay", "unknown", "blocked", "directory")
-}
-SENDERID_RESULTS: Final = {
-    (scope, status): index("mailmoat_senderid_results_total", f"{scope},{status}")
-    for scope in SCOPES
-    for status in STATUSES
-}
-SENDERID_ACTIONS: Final = {
-    action: index("mailmoat_senderid_actions_total", action) for action in ("refused", "deferred", "dropped", "thinned")
-}
-SENDERID_UNCHECKED: Final = index("mailmoat_senderid_unchecked_total")
-HELD_SESSIONS: Final = index("mailmoat_held_sessions")
-TARPIT_HOLDS: Final = index("mailmoat_tarpit_holds_total")
-TARPIT_TIME: Final = index("mailmoat_tarpit_seconds_total")
-TARPIT_SHED: Final = index("mailmoat_tarpit_shed_total")
-TARPIT_SESSION_LIMIT: Final = index("mailmoat_tarpit_session_limit_total")
-TARPIT_DISCONNECTED: Final = index("mailmoat_tarpit_disconnected_total")
-ATTEMPTS: Final = {
-    outcome: index("mailmoat_attempts_total", outcome) for outcome in ("delivered", "deferred", "failed")
-}
-QUEUE_MESSAGES: Final = index("mailmoat_queue_messages")
-PARTITIONS_NEWER: Final = index("mailmoat_partitions_newer")
-REPORTS: Final = index("mailmoat_reports_total")
-AGENT_ERRORS: Final = index("mailmoat_agent_errors_total")
-AGENT_TIMEOUTS: Final = index("mailmoat_agent_timeouts_total")
-DNS_QUESTIONS: Final = index("mailmoat_dns_questions_total")
-DNS_CACHE_HITS: Final = index("mailmoat_dns_cache_hits_total")
-DNS_FAILURES: Final = {
-    reason: index("mailmoat_dns_failures_total", reason)
-    for reason in ("timeout", "servfail", "bogus", "budget", "broken", "malformed")
-}
-DNS_CIRCUITS_OPEN: Final = index("mailmoat_dns_circuits_open")
-DNS_SERVERS_SILENT: Final = index("mailmoat_dns_servers_silent")
-ACCEPT_PAUSED: Final = index("mailmoat_accept_paused_total")
-CONNECTIONS_REFUSED: Final = {
-    reason: index("mailmoat_connections_refused_total", reason) for reason in ("server", "source")
-}
-IDLE_CLOSED: Final = index("mailmoat_idle_closed_total")
-SOURCES_FULL: Final = index("mailmoat_sources_full_total")
-DIRECTORY_ENTRIES: Final = index("mailmoat_directory_entries")
-DIRECTORY_AGE: Final = index("mailmoat_directory_age_seconds")
-DIRECTORY_STATE: Final = {state: index("mailmoat_directory_state", state) for state in DIRECTORY_STATES}
-SPOOL_ERRORS: Final = index("mailmoat_spool_errors_total")
-LOG_LINES_LOST: Final = index("mailmoat_log_lines_lost_total")
-WORKER_RESTARTS: Final = index("mailmoat_worker_restarts_total")
-WORKERS_WANTED: Final = index("mailmoat_workers_wanted")
-WORKERS_READY: Final = index("mailmoat_workers_ready")
-WORKERS_STRESSED: Final = index("mailmoat_workers_stressed")
-SPOOLS_HEALTHY: Final = index("mailmoat_spools_healthy")
-DIRECTORIES_OK: Final = index("mailmoat_directories_ok")
-
-
 def share(workers: int, sources: int = 65_536) -> Shared:
-    """Memory for these metrics, before the fork; OSError when it is short."""
-    samples: dict[str, list[str]] = {"counter": [], "gauge": []}
-    for definition, value in _metrics():
-        samples[definition.kind].append(_sample(definition, value))
-    return Shared(workers, samples["counter"], sources=sources, gauges=samples["gauge"])
+    """Make the memory for everything declared so far, before the fork; OSError when memory is short."""
+    gauges = [row for family in FAMILIES.values() if family.kind == "gauge" for _, row in family.samples()]
+    return Shared(workers, _next_row, gauges=gauges, sources=sources)
 
 
 class Metrics:
@@ -237,25 +179,24 @@ class Metrics:
         self._add = shared.add
         self._set = shared.set
 
-    def add(self, metric: int, n: int = 1) -> None:
+    def add(self, row: int, n: int = 1) -> None:
         """Count `n` more; a gauge may take a negative number."""
-        self._add(self.slot, metric, n)
+        self._add(self.slot, row, n)
 
-    def set(self, metric: int, value: int) -> None:
+    def set(self, row: int, value: int) -> None:
         """Set a gauge."""
-        self._set(self.slot, metric, value)
+        self._set(self.slot, row, value)
 
 
 def render(shared: Shared) -> str:
-    """All metrics as Prometheus text: summed over the slots, dead workers' counters among them."""
+    """Return all metrics as Prometheus text, summed over the slots, counters of dead workers included."""
     columns = list(zip(*(shared.row(slot) for slot in range(shared.slots)), strict=True))
     lines = []
-    for definition in DEFINITIONS:
-        lines.append(f"# HELP {definition.name} {definition.meaning}")
-        lines.append(f"# TYPE {definition.name} {definition.kind}")
-        fold = max if definition.same else sum
-        for value in definition.values:
-            number = fold(columns[index(definition.name, value)])
-            shown = number if definition.unit == 1 else number / definition.unit
-            lines.append(f"{_sample(definition, value)} {shown}")
+    for family in sorted(FAMILIES.values(), key=lambda family: family.name):
+        lines.append(f"# HELP {family.name} {family.meaning}")
+        lines.append(f"# TYPE {family.name} {family.kind}")
+        fold = max if family.same else sum
+        for sample, row in family.samples():
+            number = fold(columns[row])
+            lines.append(f"{sample} {number if family.unit == 1 else number / family.unit}")
     return "\n".join(lines) + "\n"

@@ -24,20 +24,10 @@ from mailmoat.delivery.destination import open_destination
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
 from mailmoat.delivery.router import SingleRouter
-from mailmoat.directory.file import file_directory
+from mailmoat.directory.file import file_directory, publish
+from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
-from mailmoat.metrics import (
-    ACCEPT_PAUSED,
-    DIRECTORIES_OK,
-    DIRECTORY_AGE,
-    DIRECTORY_ENTRIES,
-    LOG_LINES_LOST,
-    PARTITIONS_NEWER,
-    QUEUE_MESSAGES,
-    SPOOLS_HEALTHY,
-    WORKERS_READY,
-    Metrics,
-)
+from mailmoat.metrics import ACCEPT_PAUSES, LOG_LINES_LOST, WORKERS_READY, Metrics
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
 from mailmoat.policy.services import Services
@@ -193,9 +183,9 @@ class Worker:
     def _pause(self, reason: str) -> None:
         """Leave the next connections to the kernel's queue for a while."""
         self._accepting = False
-        self._metrics.add(ACCEPT_PAUSED)
+        self._metrics.add(ACCEPT_PAUSES)
         connections = len(self._receiver.connections)
-        maillog.event("accept-paused", level="warning", connections=connections, limit=self._most, reason=reason)
+        maillog.event(Event.ACCEPT_PAUSED, connections=connections, limit=self._most, detail=reason)
         for acceptor in self._acceptors:
             acceptor.pause()
 
@@ -207,7 +197,7 @@ class Worker:
                 if found is None:
                     return
                 partition, schedule = found
-                maillog.event("partition-adopted", partition=partition.tag, messages=partition.count)
+                maillog.event(Event.PARTITION_ADOPTED, partition=partition.tag, messages=partition.count)
                 self._store.keep(partition)
                 self._queue.adopt(partition, schedule, at_once=self._context.new_next_hop)
         finally:
@@ -218,14 +208,8 @@ class Worker:
         return None if partition is None else (partition, partition.schedule())
 
     def _publish(self) -> None:
-        metrics, directory = self._metrics, self._directory
-        metrics.set(QUEUE_MESSAGES, self._store.count)
-        metrics.set(SPOOLS_HEALTHY, int(self._store.healthy))
-        metrics.set(PARTITIONS_NEWER, self._store.sealed)
-        metrics.set(DIRECTORIES_OK, int(directory is None or directory.entries > 0))
-        metrics.set(DIRECTORY_ENTRIES, directory.entries if directory else 0)
-        if directory and directory.written_ms:
-            metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
+        self._store.publish()
+        publish(self._directory, self._metrics)
 
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)
@@ -239,7 +223,7 @@ class Worker:
         for listener, _ in self._context.listeners:
             listener.close()  # the kernel must not queue connections for a process that accepts none
         deadline = clock.monotonic() + self._settings.drain_time
-        maillog.event("draining", slot=self._context.slot, connections=len(self._receiver.connections))
+        maillog.event(Event.DRAINING, slot=self._context.slot, connections=len(self._receiver.connections))
         if self._adopting is not None:
             await self._adopting
         self._queue.close()
@@ -277,8 +261,8 @@ class _Tick:
 def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     error = context.get("exception")
     reason = maillog.describe(error) if isinstance(error, BaseException) else None
-    maillog.event("loop-failed", level="error", what=str(context.get("message")), error=reason, pid=os.getpid())
+    maillog.event(Event.LOOP_FAILED, what=str(context.get("message")), error=reason, pid=os.getpid())
 
 
 def _deadline_failed(error: BaseException) -> None:
-    maillog.event("deadline-failed", level="error", error=maillog.describe(error), pid=os.getpid())
+    maillog.event(Event.DEADLINE_FAILED, error=maillog.describe(error), pid=os.getpid())

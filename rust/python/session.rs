@@ -9,11 +9,11 @@ use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
-use super::step::{LastReply, Refusal, STAGE, STEP};
+use super::step::{END, Refusal, STAGE, STEP};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::session::Session as Inner;
 use crate::machine::smtp::server::step::{Step, Verdict};
-use crate::machine::smtp::server::tally::{self, LOGGED};
+use crate::machine::smtp::server::tally::{self, End, LOGGED};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -128,8 +128,8 @@ impl Session {
         self.step(py, step)
     }
 
-    fn stop(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
-        let step = self.inner.stop(&Reply::new(code, enhanced, text));
+    fn stop(&mut self, py: Python<'_>, end: u8, enhanced: String, text: String) -> Py<PyAny> {
+        let step = self.inner.stop(&Reply::new(421, enhanced, text), End::numbered(end));
         self.step(py, step)
     }
 
@@ -186,13 +186,8 @@ impl Session {
     }
 
     #[getter]
-    fn delays_spent(&self) -> bool {
-        self.inner.delays_spent()
-    }
-
-    #[getter]
-    fn end(&self) -> Option<LastReply> {
-        self.inner.tally().end.as_ref().map(|reply| LastReply { code: reply.code, text: reply.to_string() })
+    fn end(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.tally().end.map(|end| END.member(py, end as u8))
     }
 
     #[getter]

@@ -33,22 +33,16 @@ fn source_of(packed: &[u8]) -> PyResult<Source> {
 #[pyclass(frozen, module = "mailmoat._native")]
 pub struct Shared {
     inner: Inner,
-    names: Vec<String>,
 }
 
 #[pymethods]
 impl Shared {
     #[new]
-    #[pyo3(signature = (workers, counters, sources=65_536, gauges=Vec::new()))]
-    fn new(workers: usize, counters: Vec<String>, sources: usize, gauges: Vec<String>) -> PyResult<Self> {
-        let inner = Inner::new(workers, counters.len(), gauges.len(), sources)
+    #[pyo3(signature = (workers, metrics, *, gauges=Vec::new(), sources=65_536))]
+    fn new(workers: usize, metrics: usize, gauges: Vec<usize>, sources: usize) -> PyResult<Self> {
+        let inner = Inner::new(workers, metrics, gauges, sources)
             .map_err(|error| PyOSError::new_err(format!("shared memory: {error}")))?;
-        Ok(Self { inner, names: counters.into_iter().chain(gauges).collect() })
-    }
-
-    #[getter]
-    fn names(&self) -> Vec<&str> {
-        self.names.iter().map(String::as_str).collect()
+        Ok(Self { inner })
     }
 
     #[getter]

@@ -10,6 +10,26 @@ pub static STEP: IntEnum = IntEnum::new("Step", &["NEED_INPUT", "ASK", "HOLD", "
 pub static STAGE: IntEnum =
     IntEnum::new("Stage", &["CONNECT", "HELO", "MAIL", "RCPT", "DATA", "END_OF_HEADERS", "END_OF_DATA", "DISCONNECT"]);
 
+/// By the numbers of `End` in `tally`.
+pub static END: IntEnum = IntEnum::new(
+    "End",
+    &[
+        "QUIT",
+        "NOT_SMTP",
+        "TOO_MANY_ERRORS",
+        "NO_PROGRESS",
+        "TARPIT_LIMIT",
+        "REFUSED",
+        "TOO_MANY_CONNECTIONS",
+        "TIMEOUT",
+        "SESSION_TIME",
+        "EVICTED",
+        "IDLE_CLOSED",
+        "SHUTDOWN",
+        "FAULT",
+    ],
+);
+
 /// See `_native.pyi`.
 #[pyclass(frozen, get_all, module = "mailmoat._native")]
 pub struct Refusal {
@@ -19,17 +39,10 @@ pub struct Refusal {
     pub reply: String,
 }
 
-/// See `_native.pyi`.
-#[pyclass(frozen, get_all, module = "mailmoat._native")]
-pub struct LastReply {
-    pub code: u16,
-    pub text: String,
-}
-
 /// Adds this module's classes and enums to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     STEP.register(module)?;
     STAGE.register(module)?;
-    module.add_class::<Refusal>()?;
-    module.add_class::<LastReply>()
+    END.register(module)?;
+    module.add_class::<Refusal>()
 }

@@ -17,8 +17,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mailmoat import clock, metrics
+from mailmoat import clock
 from mailmoat.errors import ConfigError
+from mailmoat.metrics import WORKER_RESTARTS, WORKERS_READY, WORKERS_WANTED
 from mailmoat.settings import Settings
 from mailmoat.supervisor import children, supervisor
 from mailmoat.supervisor.context import WorkerContext
@@ -47,7 +48,7 @@ def worker(context: WorkerContext) -> None:
         raise RuntimeError("cannot work")
     until = Until(context.lifeline)
     if name != "hangs":
-        context.shared.set(context.slot, metrics.WORKERS_READY, 1)
+        context.shared.set(context.slot, WORKERS_READY, 1)
         context.ready()
     wait = select.poll()
     for descriptor in until.descriptors:
@@ -66,7 +67,7 @@ def worker(context: WorkerContext) -> None:
                     wait.unregister(listener.fileno())
                     listener.close()
                 listeners = {}
-                context.shared.set(context.slot, metrics.WORKERS_READY, 0)
+                context.shared.set(context.slot, WORKERS_READY, 0)
                 for over in until.descriptors:
                     wait.unregister(over)
                 break
@@ -107,9 +108,9 @@ def myself(context: WorkerContext, address: str) -> dict[str, object]:
         "uid": os.getuid(),
         "groups": os.getgroups(),
         "random": clock.random_below(1 << 60),
-        "restarts": context.shared.sum(metrics.index("mailmoat_worker_restarts_total")),
-        "ready": context.shared.sum(metrics.WORKERS_READY),
-        "wanted": context.shared.sum(metrics.WORKERS_WANTED),
+        "restarts": context.shared.sum(WORKER_RESTARTS),
+        "ready": context.shared.sum(WORKERS_READY),
+        "wanted": context.shared.sum(WORKERS_WANTED),
     }
 
 

@@ -11,16 +11,16 @@ import threading
 import pytest
 
 from mailmoat.admin import connection, process
+from mailmoat.directory.directory import DIRECTORY_STATE
 from mailmoat.metrics import (
-    DIRECTORIES_OK,
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
-    DIRECTORY_STATE,
-    SPOOLS_HEALTHY,
+    SESSIONS,
+    WORKERS_DIRECTORY_OK,
     WORKERS_READY,
+    WORKERS_SPOOL_HEALTHY,
     WORKERS_WANTED,
     Metrics,
-    index,
     render,
     share,
 )
@@ -87,7 +87,7 @@ def admin(shared):
 
 
 def test_metrics_follow_what_the_workers_count(admin, shared):
-    Metrics(shared, 1).add(index("mailmoat_sessions_total"), 42)
+    Metrics(shared, 1).add(SESSIONS, 42)
     status, headers, text = admin.ask("/metrics")
     assert status == 200
     assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -110,11 +110,11 @@ def test_health_says_what_is_wrong(admin, shared):
         "directory": {},
     }
     assert health() == (503, failing)
-    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     status, answer = health()
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
-    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
         shared.set(1, metric, 1)
     well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}}
     assert health() == (200, well)
@@ -128,8 +128,8 @@ def test_health_says_what_is_wrong(admin, shared):
     assert (status, answer["status"]) == (200, "degraded")
     assert answer["reasons"] == ["recipient file refused, an older one is in force"]
     assert answer["directory"]["state"] == "refused"
-    shared.set(1, SPOOLS_HEALTHY, 0)
-    shared.set(0, DIRECTORIES_OK, 0)
+    shared.set(1, WORKERS_SPOOL_HEALTHY, 0)
+    shared.set(0, WORKERS_DIRECTORY_OK, 0)
     status, answer = health()
     assert (status, answer["reasons"]) == (503, ["spool unhealthy", "recipient directory not available"])
     shared.reset_gauges(1)
@@ -163,7 +163,7 @@ def test_the_end_of_the_lifeline_ends_it(admin):
 
 
 def test_requests_that_are_never_finished_keep_nobody_out(admin, shared):
-    for metric in (SPOOLS_HEALTHY, DIRECTORIES_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     with contextlib.ExitStack() as stack:
         for _ in range(300):

@@ -307,5 +307,5 @@ def test_one_that_closes_altogether_leaves_nothing_behind(server):
             client.socket.sendall(said)
             client.close()
     mx.until(lambda: mx.metric("connections") == 0, what="end of the connections")
-    assert mx.metric("held_sessions") == 0
+    assert mx.metric("tarpit_held_sessions") == 0
     assert "Traceback" not in mx.log.read_text()

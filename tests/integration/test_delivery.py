@@ -186,7 +186,7 @@ def test_a_fault_before_the_transaction_defers_and_the_next_attempt_delivers_onc
             assert hop.ids() == {"one": 1}, fault
             hop.contents.clear()
             deferred_then_delivered(made, queue_id, reason)
-    assert made.logged("report-made") == []
+    assert made.logged("bounce-made") == []
 
 
 def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(server):
@@ -211,7 +211,7 @@ def test_a_fault_in_a_transaction_defers_and_the_next_attempt_delivers_once(serv
         assert hop.ids() == {f"m{number}": 1 for number in range(len(LATE))}
     for queue_id, (_, _, reason) in zip(queue_ids, LATE, strict=True):
         deferred_then_delivered(made, queue_id, reason)
-    assert made.logged("report-made") == []
+    assert made.logged("bounce-made") == []
 
 
 def test_only_the_recipients_that_were_deferred_are_tried_again(server):
@@ -423,7 +423,7 @@ def test_only_what_the_next_hop_takes_is_offered(server):
         before.close()
         wait_for(made.empty, what="empty spool")
         made.stop()
-        assert made.logged("report-made") == []
+        assert made.logged("bounce-made") == []
         assert {line["eight_bit"] for line in made.logged("next-hop-offers")} == {True, False}
 
 
@@ -506,8 +506,8 @@ def test_a_next_hop_that_is_this_server_is_refused(server, host):
     made.start(wait=False)
     assert made.process.wait(20) == 1
     (line,) = made.logged("start-refused")
-    assert "delivery.next_hop" in line["reason"]
-    assert "this server itself" in line["reason"]
+    assert "delivery.next_hop" in line["detail"]
+    assert "this server itself" in line["detail"]
     checked = made.cli("check-config")
     assert checked.returncode == 1
     assert "this server itself" in checked.stderr + checked.stdout

@@ -26,7 +26,7 @@ def reasons(made: Server) -> list[str]:
     made.start(wait=False)
     assert made.process.wait(60) == 1
     assert "Traceback" not in made.log.read_text()
-    return [line["reason"] for line in made.logged("start-refused")]
+    return [line["detail"] for line in made.logged("start-refused")]
 
 
 @pytest.fixture

@@ -181,8 +181,8 @@ def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
         assert hop.ids() == dict.fromkeys([*names, "good"], 1)
         (line,) = made.logged("partition-not-adopted")
         aside = Path(made.environment["MAILMOAT_SPOOL_DIR"]) / "damaged" / damaged
-        assert damaged in line["reason"]
-        assert str(aside) in line["reason"]
+        assert damaged in line["detail"]
+        assert str(aside) in line["detail"]
         assert (aside / "queue.db").read_bytes().startswith(b"not a database"), "kept for the operator as it was"
         assert damaged not in partitions(made)
 
@@ -200,7 +200,7 @@ def test_a_spool_that_was_moved_or_deleted_takes_nothing_and_is_unhealthy(server
     for octets in (10, 100_000, 500_000):
         assert reply_to_content(made, octets).startswith("452 4.3.1"), octets
     made.until(lambda: len(made.logged("spool-unhealthy")) == 2, what="two workers' complaint")
-    assert f"{spool} was moved or deleted" in made.logged("spool-unhealthy")[0]["reason"]
+    assert f"{spool} was moved or deleted" in made.logged("spool-unhealthy")[0]["detail"]
     assert health(made) == (503, ["spool unhealthy"])
     away.rename(spool)
     made.until(lambda: health(made)[0] == 200, what="recovery")
@@ -246,8 +246,8 @@ def test_a_partition_of_a_later_version_is_told_once_and_counted(server):
     assert ticks[0] == 3
     made.until(lambda: time.monotonic() > ticks[1] + 3, what="three looks at the spool")
     (line,) = made.logged("partition-not-adopted")
-    assert tag in line["reason"]
-    assert "start the version of mailmoat that made it" in line["reason"]
+    assert tag in line["detail"]
+    assert "start the version of mailmoat that made it" in line["detail"]
     assert line["messages"] == 3
     assert health(made) == (200, ["1 partition of a later version not worked on"])
     listed = made.cli("queue", "list", check=True)

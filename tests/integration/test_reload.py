@@ -130,7 +130,7 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
         ("[tarpit\n", "mailmoat.toml"),
     ):
         mx.config.write_text(broken)
-        assert word in reload(mx, "reload-refused")["reason"]
+        assert word in reload(mx, "reload-refused")["detail"]
         assert mx.workers() == workers
     client = mx.client()
     client.ask(UNKNOWN[0])
@@ -160,7 +160,7 @@ def test_a_reload_moves_to_other_addresses_and_recipients(server):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         mx.config.write_text(f'listen = ["127.0.0.1:{other}", "127.0.0.1:{taken.getsockname()[1]}"]\n')
-        assert "listen" in reload(mx, "reload-refused")["reason"]
+        assert "listen" in reload(mx, "reload-refused")["detail"]
     assert mx.client(port=other).ask("NOOP")[:3] == "250"
 
 
@@ -180,7 +180,7 @@ def test_sigterm_lets_a_transaction_end_and_sends_idle_clients_away(server):
     held.ask(UNKNOWN[0])
     held.send(UNKNOWN[1])
     begun = time.monotonic()
-    mx.until(lambda: mx.metric("held_sessions") == 1, what="held session")
+    mx.until(lambda: mx.metric("tarpit_held_sessions") == 1, what="held session")
     mx.kill(signal.SIGTERM)
     assert idle.reply().startswith("421 4.3.2")
     assert idle.reply() == ""
@@ -205,7 +205,7 @@ def test_draining_has_an_end(server):
     client.ask("MAIL FROM:<s@remote.tld>", "RCPT TO:<alice@example.test>", "DATA")
     held.ask(UNKNOWN[0])
     held.send(UNKNOWN[1])
-    mx.until(lambda: mx.metric("held_sessions") == 1, what="held session")
+    mx.until(lambda: mx.metric("tarpit_held_sessions") == 1, what="held session")
     mx.kill(signal.SIGTERM)
     assert client.reply().startswith("421 4.3.2")
     assert held.reply().startswith("421 4.3.2"), "and not the refusal that it waits for"

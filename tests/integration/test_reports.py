@@ -68,7 +68,7 @@ def test_a_550_makes_exactly_one_report_to_the_sender(server, stage):
     assert original["Message-ID"] == "<one@remote.test>"
     assert f"id {queue_id}" in original["Received"]
     assert b"the body" not in received.content, "anybody could have sent it in this name"
-    (line,) = made.logged("report-made")
+    (line,) = made.logged("bounce-made")
     assert (line["about"], line["to"], line["recipients"]) == (queue_id, [SENDER], [ALICE])
 
 
@@ -155,12 +155,12 @@ def test_a_null_reverse_path_never_makes_a_report(server):
         made = start(server, hop, MAILMOAT_NDR__COPY_TO=BOB)
         with made.client() as client:
             client.submit("one", ALICE, sender="")
-        wait_for(lambda: made.logged("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("bounce-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []
-    (line,) = made.logged("report-suppressed")
+    (line,) = made.logged("bounce-suppressed")
     assert (line["reason"], line["recipients"]) == ("null-reverse-path", [ALICE])
-    assert made.logged("report-made") == []
+    assert made.logged("bounce-made") == []
 
 
 def test_switched_off_no_report_is_made_and_the_log_says_so(server):
@@ -169,10 +169,10 @@ def test_switched_off_no_report_is_made_and_the_log_says_so(server):
         with made.client() as client:
             client.submit("one", ALICE)
         wait_for(made.empty, what="empty spool")
-        wait_for(lambda: made.logged("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("bounce-suppressed"), what="log line")
         assert hop.messages == []
-    assert [line["reason"] for line in made.logged("report-suppressed")] == ["ndr-disabled"]
-    assert made.logged("report-made") == []
+    assert [line["reason"] for line in made.logged("bounce-suppressed")] == ["ndr-disabled"]
+    assert made.logged("bounce-made") == []
 
 
 def test_a_copy_goes_to_whom_the_operator_named(server):
@@ -192,10 +192,10 @@ def test_a_report_that_fails_is_dropped_and_the_log_says_so(server):
         made = start(server, hop)
         with made.client() as client:
             queue_id = client.submit("one", ALICE).split()[2]
-        wait_for(lambda: made.logged("report-suppressed"), what="log line")
+        wait_for(lambda: made.logged("bounce-suppressed"), what="log line")
         wait_for(made.empty, what="empty spool")
         assert hop.messages == []
-    (report,), (dropped,) = made.logged("report-made"), made.logged("report-suppressed")
+    (report,), (dropped,) = made.logged("bounce-made"), made.logged("bounce-suppressed")
     assert report["about"] == queue_id
     assert (dropped["about"], dropped["reason"], dropped["recipients"]) == (
         report["queue_id"],
@@ -226,4 +226,4 @@ def test_a_crash_reports_at_least_once(server, state):
         wait_for(lambda: len(hop.to(SENDER)) == 1 + len(reports), what="report")
         wait_for(made.empty, what="empty spool")
     assert all(message.sender == "" for message in hop.messages)
-    assert len(made.logged("report-made")) == 1
+    assert len(made.logged("bounce-made")) == 1

@@ -135,12 +135,12 @@ def test_each_status_and_action(checking, names, fail, temp, refused, dropped):
         assert message.get_all("Received-SPF")[-1].startswith(f"{status.lower()} (mx.example.test: ")
     assert names.questions.count(("pass.test", "TXT")) == 1
     for word, status in STATUSES.items():
-        assert mx.metric(f'senderid_results_total{{scope="pra",status="{status}"}}') == list(STATUSES.values()).count(
-            status
-        ), word
+        assert mx.metric(f'senderid_results_total{{identity="pra",status="{status}"}}') == list(
+            STATUSES.values()
+        ).count(status), word
     client.ask("QUIT")
     gone = mx.logged("message-dropped")
-    assert [(line["recipients"], line["rule"], line["detail"]) for line in gone] == [
+    assert [(line["recipients"], line["reason"], line["detail"]) for line in gone] == [
         (["alice@example.test"], "sender-id-fail", reason)
         for word, reason in (("fail", "Not Permitted"), ("missing", "Domain Does Not Exist"))
         if word in dropped
@@ -205,7 +205,7 @@ def test_the_three_troubles(checking, names):
     assert "sender-id=pass smtp.mailfrom=user@behind.test" in found["a"]["Authentication-Results"]
     assert status_of(found["c"]) is None
     assert found["c"]["Authentication-Results"] == "mx.example.test; none"
-    assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["no source address"]
+    assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["no-source-address"]
     assert mx.metric("senderid_unchecked_total") == 1
     assert ("pass.test", "TXT") not in names.questions
 
@@ -242,7 +242,7 @@ def test_bypassed_recipients_still_get_it(checking, action):
     assert [line["recipients"] for line in mx.logged("message-dropped")] == [
         ["alice@example.test", "x@all.example.test"]
     ]
-    assert mx.metric('senderid_actions_total{action="thinned"}') == 1
+    assert mx.metric('senderid_actions_total{action="partly-dropped"}') == 1
 
 
 def test_plain_spf(checking):
@@ -403,7 +403,7 @@ def test_mail_from_this_host_has_no_status(checking, names):
     mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION="Reject")
     assert send(mx.client("EHLO client"), ["From: user@fail.test", "Subject: x"]).startswith(TAKEN)
     assert delivered(mx, 1)["x"]["Authentication-Results"] == "mx.example.test; none"
-    assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["local source address"]
+    assert [line["reason"] for line in mx.logged("sender-unchecked")] == ["local-source-address"]
     assert names.questions == []
 
 

@@ -216,7 +216,7 @@ def test_a_taken_address_refuses_the_start(directory: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = Server(directory, listen=f"127.0.0.1:{taken.getsockname()[1]}")
-        assert "Address already in use" in server.event("start-refused")["reason"]
+        assert "Address already in use" in server.event("start-refused")["detail"]
         assert server.process.wait(PATIENCE) == 1
         server.close()
 
@@ -288,7 +288,7 @@ def test_one_crash_leaves_the_others_alone_and_no_zombie(directory: Path) -> Non
 def test_a_server_whose_workers_cannot_work_gives_up(directory: Path) -> None:
     server = Server(directory, hostname="dies.test")
     assert server.process.wait(PATIENCE) == 1
-    assert "RuntimeError: cannot work" in server.event("gave-up")["reason"]
+    assert "RuntimeError: cannot work" in server.event("gave-up")["detail"]
     failures = [line["failures"] for line in server.log if line["event"] == "process-restart"]
     assert max(failures) == 3
     server.close()
@@ -383,7 +383,7 @@ def test_a_bad_reload_changes_nothing_and_says_why(directory: Path, change: dict
         before = server.census()
         good = dict(server.settings)
         server.reload(**change)
-        assert reason in server.event("reload-refused")["reason"]
+        assert reason in server.event("reload-refused")["detail"]
         server.notice("READY=1")
         assert set(server.census(hostname="one.test", generation=0)) == set(before)
         server.settings = good
@@ -488,7 +488,7 @@ def test_root_is_dropped_after_binding(directory: Path) -> None:
         wait_for_end(*before)
         assert len(server.census()) == 3
         server.reload(listen=f"127.0.0.1:{port}, 127.0.0.1:{free_port(600)}")
-        assert "needs a start as root" in server.event("reload-refused")["reason"]
+        assert "needs a start as root" in server.event("reload-refused")["detail"]
         workers = server.processes()
         server.process.kill()
         server.process.wait(PATIENCE)
@@ -498,7 +498,7 @@ def test_root_is_dropped_after_binding(directory: Path) -> None:
 def test_a_user_that_does_not_exist_refuses_the_start(directory: Path) -> None:
     server = Server(directory, user="no-such-account")
     if os.geteuid() == 0:
-        assert "no-such-account" in server.event("start-refused")["reason"]
+        assert "no-such-account" in server.event("start-refused")["detail"]
         assert server.process.wait(PATIENCE) == 1
     else:
         server.event("user-ignored")
@@ -535,7 +535,7 @@ def test_recipient_file_is_compiled_before_and_again_when_it_changes(directory: 
         replace(source, "someone@example.test\nother@example.test\n")
         assert server.event("directory-compiled")["entries"] == 2
         replace(source, "who knows them\n")
-        assert str(source) in server.event("directory-refused")["reason"]
+        assert str(source) in server.event("directory-refused")["detail"]
         server.census()
         replace(source, "a@example.test\nb@example.test\nc@example.test\n")
         assert server.event("directory-compiled")["entries"] == 3

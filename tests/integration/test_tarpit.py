@@ -24,7 +24,7 @@ def hold(server, *commands):
 
 
 def held(server, count):
-    server.until(lambda: server.metric("held_sessions") == count, what=f"{count} held sessions")
+    server.until(lambda: server.metric("tarpit_held_sessions") == count, what=f"{count} held sessions")
 
 
 def memory(server):
@@ -140,7 +140,7 @@ def test_a_good_recipient_elsewhere_is_answered_at_once_meanwhile(server):
     held(mx, 5)
     other = mx.client()
     assert other.ask(MAIL, KNOWN) == "250 2.1.5 alice@example.test"
-    assert mx.metric("held_sessions") == 5
+    assert mx.metric("tarpit_held_sessions") == 5
     assert all(client.silent(0.01) for client in waiting)
 
 
@@ -155,7 +155,7 @@ def test_a_session_that_has_used_up_its_delay_is_closed(server):
     mx = server(MAILMOAT_TARPIT__TIME="0.2", MAILMOAT_TARPIT__MAX_SESSION="0.5")
     client = hold(mx, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
     assert [reply[:9] for reply in client.replies(4)] == ["550 5.1.1", "550 5.1.1", "421 4.7.0", ""]
-    mx.until(lambda: mx.metric("tarpit_session_limit_total") == 1, what="session limit in the metrics")
+    mx.until(lambda: mx.metric('sessions_ended_total{reason="tarpit-limit"}') == 1, what="session limit in the metrics")
     mx.stop()
     unbounded = server(MAILMOAT_TARPIT__TIME="0.1", MAILMOAT_TARPIT__MAX_SESSION="0")
     assert [reply[:9] for reply in hold(unbounded, *[UNKNOWN] * 6).replies(6)] == ["550 5.1.1"] * 6
@@ -169,7 +169,7 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
     for count in range(1, 13):
         clients.append(hold(mx))
         held(mx, min(count, 8))
-        mx.until(lambda count=count: mx.metric("tarpit_shed_total") == max(0, count - 8), what="shed count")
+        mx.until(lambda count=count: mx.metric("tarpit_evictions_total") == max(0, count - 8), what="shed count")
     for client in clients[:4]:
         assert client.reply().startswith("421 4.7.0")
         assert client.reply() == ""
@@ -188,7 +188,7 @@ def test_a_client_that_resets_while_held_is_gone_and_its_place_is_kept(server, a
     held(mx, 1)
     client.close()
     mx.until(lambda: mx.metric("tarpit_disconnected_total") == 1, what="notice of the reset")
-    assert mx.metric("held_sessions") == 1
+    assert mx.metric("tarpit_held_sessions") == 1
     assert mx.metric("connections") == 1
     assert mx.logged("session-ended")[-1]["reason"] == "disconnected"
 
@@ -252,7 +252,7 @@ def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
     assert max(sent) < 20_000_000, "the server reads on while it holds"
     grown = memory(mx) - before
     assert grown < 20 * 64 + 1024, f"{grown} KiB more for 20 held clients"
-    assert mx.metric("held_sessions") == 20, "too slow to prove anything"
+    assert mx.metric("tarpit_held_sessions") == 20, "too slow to prove anything"
     client = clients[0]
     client.socket.settimeout(60)
     assert client.reply()[:3] == "500"
@@ -270,7 +270,7 @@ def test_five_hundred_held_sessions_cost_other_clients_nothing(server):
     client = mx.client()
     for number in range(100):
         assert client.deliver(octets=b"Subject: %d\r\n\r\nx\r\n" % number)[:3] == "250"
-    assert mx.metric("held_sessions") == 500, "all are still held when the messages are there"
+    assert mx.metric("tarpit_held_sessions") == 500, "all are still held when the messages are there"
     assert all(client.reply() == "550 5.1.1 User unknown" for client in waiting)
     held(mx, 0)
     mx.until(lambda: len(mx.delivered()) == 100, what="100 messages delivered")

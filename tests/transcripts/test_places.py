@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailmoat import metrics
+from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, TARPIT_EVICTIONS
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -39,7 +39,7 @@ def taken(world):
     packed = ip_address(PEER).packed
     count = world.shared.source_enter(0, packed) - 1
     world.shared.source_leave(0, packed)
-    return world.shared.sum(metrics.CONNECTIONS), world.shared.sum(metrics.HELD_SESSIONS), count
+    return world.shared.sum(CONNECTIONS), world.shared.sum(HELD_SESSIONS), count
 
 
 def test_a_reset_while_held_frees_the_session_at_once_and_its_places_when_the_hold_is_over(make):
@@ -95,8 +95,8 @@ def test_places_of_those_who_left_are_shed_with_the_others_oldest_first(make):
         # The two that left were the oldest: their places made room for the fourth and the fifth, who wait with the third.
         assert [len(heard) for _, heard in clients] == [3, 3, 3, 3, 3]
         assert len(world.held) == 3
-        assert world.shared.sum(metrics.TARPIT_SHED) == 2
-        assert world.shared.sum(metrics.CONNECTIONS) == 4
+        assert world.shared.sum(TARPIT_EVICTIONS) == 2
+        assert world.shared.sum(CONNECTIONS) == 4
         world.loop.advance(world.loop.now_ms + 5_000)
         assert [heard[-1] for _, heard in clients[2:]] == ["550 5.1.1 User unknown"] * 3
         for transport, _ in clients[2:]:

@@ -12,10 +12,10 @@ import pytest
 from mailmoat import clock, maillog
 from mailmoat._native import Address
 from mailmoat.directory import snapshot
-from mailmoat.directory.directory import Presence
+from mailmoat.directory.directory import DIRECTORY_STATE, Presence, SourceState
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
-from mailmoat.metrics import DIRECTORY_STATE, Metrics, share
+from mailmoat.metrics import Metrics, share
 from mailmoat.supervisor import refresh as module
 from mailmoat.supervisor.refresh import Refresh
 
@@ -88,7 +88,7 @@ class World:
     @property
     def state(self) -> list[str]:
         row = self.metrics.shared.row(1)
-        return [state for state, metric in DIRECTORY_STATE.items() if row[metric]]
+        return [state for state in SourceState if row[DIRECTORY_STATE[state]]]
 
 
 def held_to_its_mode(compile_directory):
@@ -134,7 +134,7 @@ def test_a_file_written_just_now_is_taken_when_it_has_been_quiet(world):
     world.turn(2)
     assert world.has("emil")
     assert world.state == ["current"]
-    assert [line["reason"] for line in world.said("directory-waits")] == ["it was written just now"]
+    assert [line["detail"] for line in world.said("directory-waits")] == ["it was written just now"]
 
 
 def test_each_write_begins_the_quiet_anew(world):
@@ -155,7 +155,7 @@ def test_a_file_that_lost_more_than_half_waits_however_old_it_looks(world, age):
     world.turn(3)
     assert not world.has("dora")
     assert world.has("ann")
-    assert "shrank from" in world.said("directory-waits")[0]["reason"]
+    assert "shrank from" in world.said("directory-waits")[0]["detail"]
 
 
 def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world,
     monkeypatch.setattr(snapshot, "compile_directory", held_to_its_mode(snapshot.compile_directory))
     world.source.chmod(0)
     world.turn(1)
-    assert [line["reason"] for line in world.said("directory-refused")] == [
+    assert [line["detail"] for line in world.said("directory-refused")] == [
         f"{world.source}: it cannot be read: Permission denied"
     ]
     assert world.state == ["refused"]
@@ -210,11 +210,11 @@ def test_a_snapshot_that_cannot_be_written_is_blamed_by_its_own_name(world, tmp_
     world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY))
     assert not settled(world.refresh)
     (line,) = world.said("directory-refused")
-    assert f"{tmp_path / 'none' / SNAPSHOT_NAME} cannot be made from it: No such file or directory" in line["reason"]
+    assert f"{tmp_path / 'none' / SNAPSHOT_NAME} cannot be made from it: No such file or directory" in line["detail"]
 
 
 def test_what_does_nothing_is_told_at_load(world):
     world.write(FOUR + "emil@elsewhere.test\n", age=60)
     world.turn(1)
     (line,) = world.said("directory-entry-idle")
-    assert line["reason"].startswith(f"{world.source}: line 5: elsewhere.test is not in relay.local_domains")
+    assert line["detail"].startswith(f"{world.source}: line 5: elsewhere.test is not in relay.local_domains")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,7 +14,6 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from mailmoat import metrics
 from mailmoat.cli import application
 from mailmoat.settings import entries, load
 from mailmoat.settings.sources import CONFIG
@@ -159,20 +160,20 @@ def test_every_log_line_shown_is_one(page):
             assert {"time", "level", "event"} <= json.loads(line).keys(), page
 
 
-def test_the_manual_names_every_metric():
-    text = (ROOT / "docs/manual.md").read_text()
-    shown = {name.partition("{")[0] for name in re.findall(r"`(mailmoat_[a-z_]+(?:\{\w+\})?)`", text)}
-    assert shown == {definition.name for definition in metrics.DEFINITIONS}
-
-
-def test_the_manual_names_every_event():
-    """The log's table is complete: each event some module writes, and no other."""
-    sources = "\n".join(path.read_text() for path in (ROOT / "python/mailmoat").rglob("*.py"))
-    written = set(re.findall(r'(?:event|_stream\.write)\(\s*"([a-z]+(?:-[a-z]+)*)"', sources))
-    text = (ROOT / "docs/manual.md").read_text()
-    log = text.partition("\n## The log\n")[2].partition("\n## ")[0]
-    named = set(re.findall(r"[`*]([a-z]+(?:-[a-z]+)*)[`*]", log))
-    assert written <= named, written - named
+def test_the_manual_describes_every_metric():
+    """Name, type, labels and values of each family, once; the families are those of a server without agents of others."""
+    tell = "print(json.dumps({f.name: [f.kind, f.labels, dict(f.samples())] for f in FAMILIES.values()}))"
+    code = f"import json, mailmoat.worker; from mailmoat.metrics import FAMILIES; {tell}"
+    families = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    section = (ROOT / "docs/manual.md").read_text().partition("\n## Metrics and health\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `mailmoat_")]
+    shown = {row[0].strip("`"): row[1:4] for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in rows)}
+    assert len(shown) == len(rows)
+    assert shown.keys() == families.keys()
+    for name, (kind, labels, samples) in families.items():
+        assert shown[name][:2] == [kind, ", ".join(f"`{label}`" for label in labels)], name
+        values = {text for sample in samples for text in re.findall(r'="([^"]+)"', sample)}
+        assert values <= set(re.findall(r"`([^`]+)`", shown[name][2])), name
 
 
 def test_every_limit_is_in_the_table_of_limits():

@@ -7,7 +7,7 @@ import pytest
 from mailmoat.mailauth.header import stamps
 from mailmoat.mailauth.results import Result, Scope, Status
 from mailmoat.mailauth.senderid.identities import Finding, Identity, IdentityKind
-from mailmoat.reports.governor import DISABLED, FORGED, NULL_REVERSE_PATH, ROUTE, Allowed, forged, judge, passed
+from mailmoat.reports.governor import Allowed, Suppressed, forged, judge, passed
 
 RECEIVED = b"Received: from x ([192.0.2.1]) by mx.example.test\r\nFrom: user@remote.tld\r\n\r\n"
 
@@ -24,9 +24,9 @@ def stamped(*findings):
 
 def test_a_forged_sender_is_not_told():
     octets = stamped(stamp(IdentityKind.PRA, Status.PASS), stamp(IdentityKind.MAIL_FROM, Status.FAIL))
-    assert judge("user@remote.tld", enabled=True, copy_to="post@example.test", octets=octets) is FORGED
-    assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is DISABLED
-    assert judge("", enabled=True, copy_to=None, octets=octets) is NULL_REVERSE_PATH
+    assert judge("user@remote.tld", enabled=True, copy_to="post@example.test", octets=octets) is Suppressed.FORGED
+    assert judge("user@remote.tld", enabled=False, copy_to=None, octets=octets) is Suppressed.DISABLED
+    assert judge("", enabled=True, copy_to=None, octets=octets) is Suppressed.NULL_REVERSE_PATH
     assert judge("user@remote.tld", enabled=True, copy_to=None, octets=RECEIVED) == Allowed(("user@remote.tld",))
 
 
@@ -43,7 +43,7 @@ def test_a_forged_sender_is_not_told():
 )
 def test_no_report_goes_where_the_next_hop_could_send_it_on(sender, told):
     verdict = judge(sender, enabled=True, copy_to=None, octets=RECEIVED, domains=("ours.test",))
-    assert verdict == (Allowed((sender,)) if told else ROUTE)
+    assert verdict == (Allowed((sender,)) if told else Suppressed.ROUTE)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_only_mail_from_in_our_own_stamp_on_top(octets, expected):
 def test_only_a_sender_whom_spf_passed_gets_the_message_back(octets, expected):
     assert passed(octets) is expected
     verdict = judge("user@remote.tld", enabled=True, copy_to=None, octets=octets)
-    assert verdict is FORGED or verdict.whole is expected
+    assert verdict is Suppressed.FORGED or verdict.whole is expected
 
 
 def test_a_sender_whose_client_is_ours_gets_the_message_back():
@@ -87,11 +87,11 @@ def test_a_sender_whose_client_is_ours_gets_the_message_back():
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("copy_to", [None, "postmaster@example.test"])
 def test_a_null_reverse_path_never_makes_a_report(enabled, copy_to):
-    assert judge("", enabled=enabled, copy_to=copy_to) is NULL_REVERSE_PATH
+    assert judge("", enabled=enabled, copy_to=copy_to) is Suppressed.NULL_REVERSE_PATH
 
 
 def test_reports_can_be_switched_off():
-    assert judge("a@example.org", enabled=False, copy_to="b@example.test") is DISABLED
+    assert judge("a@example.org", enabled=False, copy_to="b@example.test") is Suppressed.DISABLED
 
 
 def test_a_copy_goes_to_the_named_mailbox_once():

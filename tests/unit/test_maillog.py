@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat import logstream, maillog
+from mailmoat.events import Event
 from mailmoat.logstream import LogStream
 from mailmoat.maillog import Outcome, Transaction
 
@@ -62,9 +63,9 @@ def test_a_session_line_has_what_an_operator_asks_for(log):
         helo="client.example",
         duration=15.00049,
         transactions=[Transaction("a@example.org", [("x@example.test", 550), ("y@example.test", 250)], "q1", 300)],
-        replies=[0, 0, 5, 1, 0, 3],
+        replies={"2xx": 5, "3xx": 1, "5xx": 3},
         refusals=["550 5.1.1 User unknown"],
-        rules=["recipient_filter"],
+        reasons=["recipient_filter"],
         commands=9,
         messages=1,
         octets=300,
@@ -88,9 +89,9 @@ def test_a_session_line_has_what_an_operator_asks_for(log):
                 "octets": 300,
             }
         ],
-        "replies": {"2yz": 5, "3yz": 1, "5yz": 3},
+        "replies": {"2xx": 5, "3xx": 1, "5xx": 3},
         "refusals": ["550 5.1.1 User unknown"],
-        "rules": ["recipient_filter"],
+        "reasons": ["recipient_filter"],
         "commands": 9,
         "messages": 1,
         "octets": 300,
@@ -123,9 +124,9 @@ def test_a_delivery_attempt_names_the_outcome_of_each_recipient(log):
 
 
 def test_the_other_events(log):
-    maillog.event("worker-started", worker=0, ready=False, note=None)
-    maillog.report_made(queue_id="q2", about="q1", to=["a@example.org"], recipients=["x@example.test"])
-    maillog.report_suppressed(about="q1", reason="null-reverse-path", recipients=["x@example.test"])
+    maillog.event(Event.SETTING_KEPT, key="workers", value=0, wanted=False, detail=None)
+    maillog.bounce_made(queue_id="q2", about="q1", to=["a@example.org"], recipients=["x@example.test"])
+    maillog.bounce_suppressed(about="q1", reason="null-reverse-path", recipients=["x@example.test"])
     maillog.message_expired(queue_id="q1", age=432_000.4, attempts=99, recipients=["x@example.test"])
     try:
         raise KeyError("boom\nforged")  # noqa: TRY301
@@ -134,25 +135,26 @@ def test_the_other_events(log):
     started, made, suppressed, expired, failed = log()
     assert {**started, "time": ""} == {
         "time": "",
-        "level": "info",
-        "event": "worker-started",
-        "worker": 0,
-        "ready": False,
+        "level": "warning",
+        "event": "setting-kept",
+        "key": "workers",
+        "value": 0,
+        "wanted": False,
     }
-    assert (made["event"], made["about"], made["to"]) == ("report-made", "q1", ["a@example.org"])
-    assert (suppressed["event"], suppressed["reason"]) == ("report-suppressed", "null-reverse-path")
+    assert (made["event"], made["about"], made["to"]) == ("bounce-made", "q1", ["a@example.org"])
+    assert (suppressed["event"], suppressed["reason"]) == ("bounce-suppressed", "null-reverse-path")
     assert (expired["event"], expired["age"], expired["attempts"]) == ("message-expired", 432_000, 99)
     assert (failed["level"], failed["agent"], failed["error"]) == ("error", "Relay", "KeyError: 'boom\\nforged'")
     assert "test_the_other_events" in failed["raised_by"][-1]
 
 
 def test_the_threshold_keeps_lesser_lines_out(log):
-    maillog.event("detail", level="debug")
+    maillog.event(Event.STOPPING, level="debug")
     maillog.configure("json", "warning", maillog._stream._stream_fd)
-    maillog.event("ordinary")
+    maillog.event(Event.STOPPING)
     maillog.session_ended(session="s", client="c", duration=0)
-    maillog.event("trouble", level="warning")
-    assert [line["event"] for line in log()] == ["trouble"]
+    maillog.event(Event.STRESS_BEGAN)
+    assert [line["event"] for line in log()] == ["stress-began"]
 
 
 def test_long_lists_keep_both_ends_and_say_how_many_are_left_out(log):
@@ -180,7 +182,7 @@ def test_no_line_is_longer_than_a_pipe_takes_at_once(tmp_path, monkeypatch, form
     for letter in ("x", "\u00e9", "\x00", "\u2028", "\U0001f600", '"', "\udc80"):
         recipients = [f"{n}{letter * 300}@example.test" for n in range(1000)]
         maillog.message_accepted(**{**LONGEST, "helo": letter * 5000}, recipients=recipients, queue_id="q", octets=1)
-        maillog.refused(**LONGEST, recipient=letter * 3000, command="", reply="550 " + letter * 600, rule="r")
+        maillog.refused(**LONGEST, recipient=letter * 3000, command="", reply="550 " + letter * 600, reason="r")
         maillog.session_ended(
             session="s",
             client="c",
@@ -189,7 +191,7 @@ def test_no_line_is_longer_than_a_pipe_takes_at_once(tmp_path, monkeypatch, form
             refusals=[letter * 512] * 4,
         )
         for deep in ([[[letter * 900] * 50] * 3] * 3, [[[letter * 900] * 3] * 3] * 50, [[[letter] * 50] * 20] * 20):
-            maillog.event("odd", **{letter * 5000: deep, "k": {letter * n: n for n in range(200)}})
+            maillog.event(Event.STOPPED, **{letter * 5000: deep, "k": {letter * n: n for n in range(200)}})
         maillog.delivery_attempt(
             queue_id="q",
             attempt=1,
@@ -209,7 +211,7 @@ def test_every_recipient_of_an_attempt_and_of_a_dropped_message_is_named(log):
     names = [f"{'r' * 60}{n}@example.test" for n in range(1000)]
     outcomes = [Outcome(name, "failed", "550 5.1.1 User unknown") for name in names]
     maillog.delivery_attempt(queue_id="q", attempt=1, next_hop="x", outcomes=outcomes, duration=0)
-    maillog.message_dropped(session="s", mail_from="m", recipients=names, rule="r", detail="")
+    maillog.message_dropped(session="s", mail_from="m", recipients=names, reason="r", detail="")
     lines = log()
     tried = [line for line in lines if line["event"] == "delivery-attempt"]
     assert [outcome["recipient"] for line in tried for outcome in line["outcomes"]] == names
@@ -275,7 +277,7 @@ def test_on_a_terminal_lines_are_for_people():
     maillog_line = {
         "client": "192.0.2.7",
         "reply": "550 5.1.1\x1b[2J\r\nforged=1",
-        "codes": {"2yz": 1},
+        "codes": {"2xx": 1},
         "ids": ["a", "b"],
     }
     stream.open(writer, human=True)
@@ -285,7 +287,7 @@ def test_on_a_terminal_lines_are_for_people():
     os.close(reader)
     os.close(writer)
     assert line.endswith(
-        "Z info    session-ended client=192.0.2.7 reply='550 5.1.1\\x1b[2J\\r\\nforged=1' codes={2yz=1} ids=[a, b]\r\n"
+        "Z info    session-ended client=192.0.2.7 reply='550 5.1.1\\x1b[2J\\r\\nforged=1' codes={2xx=1} ids=[a, b]\r\n"
     )
 
 

@@ -13,7 +13,7 @@ from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.destination import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, Destination
 from mailmoat.delivery.queue import UNREADABLE_PAUSE, Queue
 from mailmoat.delivery.room import FULL_DESTINATIONS
-from mailmoat.metrics import Metrics, index, share
+from mailmoat.metrics import FAMILIES, Metrics, share
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.ndr import NdrSettings
@@ -208,7 +208,7 @@ class World:
         return [entry for entry in self.diary if entry[0] in kinds]
 
     def metric(self, name, value=""):
-        return self.shared.sum(index(name, value))
+        return self.shared.sum(FAMILIES[name][value or ()])
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_what_was_accepted_is_tried_from_memory_and_removed(world):
     w.finish((DELIVERED, OK))
     assert w.diary == [("remove", "a")]
     assert (w.active, w.waiting, w.timers) == (0, 0, {})
-    assert w.metric("mailmoat_attempts_total", "delivered") == 1
+    assert w.metric("mailmoat_delivery_attempts_total", "delivered") == 1
 
 
 def test_no_more_are_in_memory_than_there_is_room_and_the_rest_follow_in_order(world):
@@ -624,7 +624,7 @@ def test_one_destination_fails_and_is_reported_while_another_is_tried_again(worl
     w.finish((DEFERRED, LATER), of=AWAY)
     w.advance(60)
     w.finish((FAILED, NEVER), of=AWAY)
-    assert [line["recipients"] for line in events(lines, "report-made")] == [[f"y@{HERE}"], [f"x@{AWAY}"]]
+    assert [line["recipients"] for line in events(lines, "bounce-made")] == [[f"y@{HERE}"], [f"x@{AWAY}"]]
     assert "a" not in w.partition.messages
     assert w.tried == ["r1", "r2"], "reports take their own route"
 
@@ -666,8 +666,8 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     w.advance(60)
     w.finish((FAILED, NEVER))
     assert [entry[0] for entry in w.diary] == ["insert", "settle", "remove", "load", "insert", "remove"]
-    assert w.metric("mailmoat_reports_total") == 2
-    assert [line["recipients"] for line in events(lines, "report-made")] == [["u1@b.test"], ["u2@b.test"]]
+    assert w.metric("mailmoat_bounces_total") == 2
+    assert [line["recipients"] for line in events(lines, "bounce-made")] == [["u1@b.test"], ["u2@b.test"]]
 
 
 def test_before_the_report_is_on_disk_nothing_is_removed(world):
@@ -688,7 +688,7 @@ def test_a_report_that_cannot_be_stored_stays_owed(world, lines):
     w.partition.inserts_fail = "disk full"
     w.finish((DELIVERED, OK), (FAILED, NEVER))
     assert w.diary[-1][2] == [(0, DELIVERED, OK), (1, FAILED, NEVER)]
-    assert events(lines, "report-not-stored")[0]["about"] == "a"
+    assert events(lines, "bounce-not-stored")[0]["about"] == "a"
     w.advance(60)
     assert w.tried == [], "nobody is left to try"
     w.partition.inserts_fail = None
@@ -719,7 +719,7 @@ def test_a_mistake_of_ours_in_a_report_costs_no_place_in_the_queue(world, lines,
     w.finish((FAILED, NEVER))
     assert w.active == 0
     assert w.diary[-1][2] == [(0, FAILED, NEVER)]
-    assert "broken" in events(lines, "report-not-stored")[0]["reason"]
+    assert "broken" in events(lines, "bounce-not-stored")[0]["detail"]
 
 
 def test_recipients_accepted_to_be_reported_were_refused_by_us_not_by_the_next_hop(world):
@@ -732,7 +732,7 @@ def test_recipients_accepted_to_be_reported_were_refused_by_us_not_by_the_next_h
     assert [part["Final-Recipient"] for part in fields[1:]] == ["rfc822; bad@b.test"]
     assert fields[1]["Remote-MTA"] is None
     assert fields[1]["Status"] == "5.1.1"
-    assert w.metric("mailmoat_attempts_total", "failed") == 0, "nobody attempted it"
+    assert w.metric("mailmoat_delivery_attempts_total", "failed") == 0, "nobody attempted it"
 
 
 def test_expiry_is_reported_as_such_whatever_the_last_reply_was(world):
@@ -758,7 +758,7 @@ def test_where_no_report_is_owed_the_message_goes_and_the_log_says_why(world, li
     w.accept("a", reverse_path=reverse_path)
     w.finish((FAILED, NEVER))
     assert w.diary == [("remove", "a")]
-    suppressed = events(lines, "report-suppressed")
+    suppressed = events(lines, "bounce-suppressed")
     assert [(line["about"], line["reason"], line["recipients"]) for line in suppressed] == [
         ("a", reason, ["u0@b.test"])
     ]

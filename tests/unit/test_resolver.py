@@ -39,7 +39,7 @@ def logged(monkeypatch):
     """(event, servers, reason) of each line about them."""
     lines = []
     monkeypatch.setattr(
-        maillog, "event", lambda event, **fields: lines.append((event, fields["servers"], fields.get("reason")))
+        maillog, "event", lambda event, **fields: lines.append((event, fields["servers"], fields.get("detail")))
     )
     return lines
 

@@ -13,15 +13,14 @@ from tests.doubles.name_server import NameServer
 from mailmoat import clock
 from mailmoat.metrics import (
     DNS_CACHE_HITS,
-    DNS_CIRCUITS_OPEN,
-    DNS_FAILURES,
-    DNS_QUESTIONS,
-    DNS_SERVERS_SILENT,
+    DNS_CIRCUIT_BREAKERS_OPEN,
+    DNS_QUERIES,
+    WORKERS_DNS_SILENT,
     Metrics,
     share,
 )
 from mailmoat.resolver import Budget, Failed, Failure, Found, NoName, names, resolv_conf, servers
-from mailmoat.resolver.resolver import DnsResolver
+from mailmoat.resolver.resolver import DNS_FAILURES, DnsResolver
 from mailmoat.settings.sections.dns import DnsSettings
 
 TIMEOUT = 0.5
@@ -303,7 +302,7 @@ def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, 
             assert answer == NoName(60)
         assert {answer for answer, _ in await asyncio.gather(*dead)} == {Failed(Failure.TIMEOUT)}
         await settled(asked)
-        assert shown(DNS_CIRCUITS_OPEN) == 1
+        assert shown(DNS_CIRCUIT_BREAKERS_OPEN) == 1
         before = len(server.questions)
         assert asked.cached("new.dead.test", "A") == Failed(Failure.BROKEN)
         assert (await ask(asked, "new.dead.test"))[0] == Failed(Failure.BROKEN)
@@ -318,7 +317,7 @@ def test_a_dead_zone_does_not_delay_a_live_one_and_is_asked_again_later(server, 
         answers = [answer for answer, _ in await asyncio.gather(*(ask(asked, name) for name in names))]
         assert answers == [NoName(60)] + [Failed(Failure.BROKEN)] * 4
         assert (await ask(asked, "y.dead.test"))[0] == NoName(60)
-        assert shown(DNS_CIRCUITS_OPEN) == 0
+        assert shown(DNS_CIRCUIT_BREAKERS_OPEN) == 0
         await asked.close()
 
     uvloop.run(whole())
@@ -357,7 +356,7 @@ def test_a_dead_name_costs_its_neighbours_nothing(server, suffix):
         await settled(asked)
         is_zone = names.zone(dead) == dead
         assert (await ask(asked, alive, "A"))[0] == Found(("192.0.2.1",), 300)
-        assert shown(DNS_CIRCUITS_OPEN) == is_zone
+        assert shown(DNS_CIRCUIT_BREAKERS_OPEN) == is_zone
         assert (names.zone(dead), "SOA") in server.questions
         await asyncio.gather(*(ask(asked, dead, kind) for kind in ("MX", "TXT")))
         assert asked.cached(dead, "AAAA") == Failed(Failure.BROKEN)
@@ -390,7 +389,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         asked = resolver(server, metrics=metrics, failures=3, open_time=30)
         await asyncio.gather(*(ask(asked, f"a.n{number}.test") for number in range(3)))
         await asked._upstream._check
-        assert shown(DNS_SERVERS_SILENT) == 1
+        assert shown(WORKERS_DNS_SILENT) == 1
         assert len(asked._zones) == 0
         before = len(server.questions)
         assert asked.cached("b.test", "A") == Failed(Failure.BROKEN)
@@ -402,7 +401,7 @@ def test_dead_servers_are_asked_once_in_a_while(monkeypatch):
         server.set("")
         assert (await ask(asked))[0] == Failed(Failure.BROKEN)
         await asked._upstream._check
-        assert shown(DNS_SERVERS_SILENT) == 0
+        assert shown(WORKERS_DNS_SILENT) == 0
         assert server.questions[before:] == [("", "SOA")]
         assert (await ask(asked))[0] == FOUND
         await asked.close()
@@ -425,7 +424,7 @@ def test_what_is_counted(server):
         await asked.close()
 
     uvloop.run(whole())
-    assert shown(DNS_QUESTIONS) == 2
+    assert shown(DNS_QUERIES) == 2
     assert shown(DNS_CACHE_HITS) == 1
-    failures = {reason: shown(index) for reason, index in DNS_FAILURES.items() if shown(index)}
+    failures = {reason: count for reason in Failure if (count := shown(DNS_FAILURES[reason]))}
     assert failures == {"servfail": 1, "malformed": 1, "budget": 1}

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.doubles.policy import Counted, StillTimers, services, view
 
-from mailmoat import maillog, metrics, settings
+from mailmoat import maillog, settings
 from mailmoat._native import Address, Stage
 from mailmoat.mailauth.results import AuthResult, Method, Result, Status
+from mailmoat.mailauth.senderid.counted import SENDERID_ACTIONS, SENDERID_RESULTS, SENDERID_UNCHECKED
 from mailmoat.policy.agents.sender_id import SenderId, SenderRule
 from mailmoat.policy.agents.submitter import Submitter, SubmitterRule
 from mailmoat.policy.pipeline import Pipeline
@@ -130,9 +131,9 @@ def test_three_identities_and_the_header_first(bench):
     assert verdict.dropped == ()
     assert [line["checks"][0].status for line in judged.logged("sender-checked")] == ["Pass"]
     assert judged.counted == [
-        metrics.SENDERID_RESULTS["pra", "Pass"],
-        metrics.SENDERID_RESULTS["mailfrom", "None"],
-        metrics.SENDERID_RESULTS["helo", "None"],
+        SENDERID_RESULTS["pra", "Pass"],
+        SENDERID_RESULTS["mailfrom", "None"],
+        SENDERID_RESULTS["helo", "None"],
     ]
 
 
@@ -207,7 +208,7 @@ def test_fields_without_a_responsible_address_are_a_fail(bench, head):
     text = stamped(judged.judge(head))
     assert 'sender-id=fail reason="No PRA"\r\n' in text.replace(";\r\n", "\r\n")
     assert ("pra", "a@remote.tld") not in judged.asked()
-    assert judged.counted[0] == metrics.SENDERID_RESULTS["pra", "Fail"]
+    assert judged.counted[0] == SENDERID_RESULTS["pra", "Fail"]
     refused = bench(SPOOFED_DOMAIN_ACTION="Reject").judge(head)
     assert refused == Reject(
         Reply(550, "5.7.1", "Missing Purported Responsible Address"), SenderRule.SENDER_ID_FAIL, "No PRA"
@@ -261,9 +262,9 @@ def test_without_a_source_there_is_no_status(bench, head):
     assert verdict == Pass((b"Authentication-Results: mx.example.test; none\r\n",))
     assert judged.asked() == []
     assert judged.logged("sender-unchecked") == [
-        {"session": "t-1", "client": "203.0.113.1", "reason": "no source address"}
+        {"session": "t-1", "client": "203.0.113.1", "reason": "no-source-address"}
     ]
-    assert judged.counted == [metrics.SENDERID_UNCHECKED]
+    assert judged.counted == [SENDERID_UNCHECKED]
 
 
 def test_a_peer_that_is_gone_has_no_source(bench):
@@ -292,8 +293,8 @@ def test_bypassed_domains_are_not_asked_about(bench):
 def test_loopback_and_link_local_sources_are_not_judged(bench, peer):
     judged = bench(Checker(remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject", SPF_MFROM_ACTION="Reject")
     assert stamped(judged.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
-    assert [line["reason"] for line in judged.logged("sender-unchecked")] == ["local source address"]
-    assert (judged.asked(), judged.counted) == ([], [metrics.SENDERID_UNCHECKED])
+    assert [line["reason"] for line in judged.logged("sender-unchecked")] == ["local-source-address"]
+    assert (judged.asked(), judged.counted) == ([], [SENDERID_UNCHECKED])
 
 
 def test_a_local_source_behind_our_own_server_is_not_judged(bench):
@@ -309,7 +310,7 @@ def test_private_sources_are_judged_by_setting(bench, peer):
     assert isinstance(bench(Checker(remote_tld=FAIL), **refusing).judge(peer=peer), Reject)
     skipping = bench(Checker(remote_tld=FAIL), PRIVATE_NETWORKS="skip", **refusing)
     assert stamped(skipping.judge(peer=peer)) == "Authentication-Results: mx.example.test; none\r\n"
-    assert [line["reason"] for line in skipping.logged("sender-unchecked")] == ["private source address"]
+    assert [line["reason"] for line in skipping.logged("sender-unchecked")] == ["private-source-address"]
     for outside in ("172.32.0.1", "192.0.2.1", "100.128.0.1", "2001:db8::1"):
         assert isinstance(skipping.judge(peer=outside), Reject)
 
@@ -347,11 +348,11 @@ def test_bypassed_recipients_get_it_and_the_others_are_taken_out(bench, action):
             "session": "t-1",
             "mail_from": "bounce@lists.tld",
             "recipients": ["bob@example.test", "carol@example.test"],
-            "rule": "sender-id-fail",
+            "reason": "sender-id-fail",
             "detail": "Not Permitted",
         }
     ]
-    assert judged.counted[-1] == metrics.SENDERID_ACTIONS["thinned"]
+    assert judged.counted[-1] == SENDERID_ACTIONS["partly-dropped"]
 
 
 def test_a_message_for_bypassed_recipients_is_stamped_and_no_more(bench):
@@ -471,9 +472,9 @@ def test_a_submitter_that_is_not_permitted_is_refused_at_mail(bench, later):
     judged = bench(Checker(later=later, remote_tld=FAIL), SPOOFED_DOMAIN_ACTION="Reject")
     assert judged.at_mail("user@remote.tld") == Reject(NOT_ALLOWED, SubmitterRule.NOT_ALLOWED, "Not Permitted")
     assert judged.asked() == [("pra", "user@remote.tld")]
-    assert judged.counted == [metrics.SENDERID_RESULTS["pra", "Fail"], metrics.SENDERID_ACTIONS["refused"]]
+    assert judged.counted == [SENDERID_RESULTS["pra", "Fail"], SENDERID_ACTIONS["refused"]]
     [line] = judged.logged("sender-checked")
-    assert (line["source"], line["rule"]) == ("192.0.2.1", "submitter-fail")
+    assert (line["source"], line["reason"]) == ("192.0.2.1", "submitter-fail")
     assert judged.at_mail("user@other.tld") is PASS
 
 

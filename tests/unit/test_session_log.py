@@ -3,13 +3,17 @@
 import gc
 import sys
 import types
+from enum import Enum
 
 import pytest
 from tests.doubles.policy import Counted, view
 
 from mailmoat import maillog
-from mailmoat._native import Address
+from mailmoat._native import Address, End
 from mailmoat.policy.agents.recipient_filter import USER_UNKNOWN, RecipientRule
+from mailmoat.policy.agents.relay import RelayRule
+from mailmoat.policy.agents.sender_id import SenderRule
+from mailmoat.policy.agents.submitter import SubmitterRule
 from mailmoat.policy.verdict import PASS, Reject
 from mailmoat.receive.session_log import SessionLog
 
@@ -17,12 +21,13 @@ from mailmoat.receive.session_log import SessionLog
 def session(number, reverse_path="s@remote.tld"):
     """What the record asks of a session machine."""
     return types.SimpleNamespace(
-        transactions=number, reverse_path=reverse_path, end=types.SimpleNamespace(code=221, text="221"), helo_name="c", delays_spent=False, replies=[0] * 6, refusals=[],
+        transactions=number, reverse_path=reverse_path, end=End.QUIT, helo_name="c", replies=[0] * 6, refusals=[],
         refusals_left_out=0, commands=1, messages=0, holds=0, held=0,
     )  # fmt: skip
 
 
 NO = Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)
+RULES = [*RecipientRule, *RelayRule, *SubmitterRule, *SenderRule]
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def octets_of(record):
     seen, stack, octets = set(), [record], 0
     while stack:
         entry = stack.pop()
-        if id(entry) in seen or isinstance(entry, type):
+        if id(entry) in seen or isinstance(entry, (type, Enum)):
             continue
         seen.add(id(entry))
         octets += sys.getsizeof(entry)
@@ -58,9 +63,9 @@ def test_the_record_of_the_longest_session_is_below_8_kib(written):
         longest = Address.parse(f"{'m' * 64}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
         for recipient in range(100):
             address = Address.parse(f"{'r' * 60}{recipient:04}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
-            record.judged(session(number, longest), address, NO, Counted())
+            record.judged(session(number, longest), address, NO)
     for number in range(1000):
-        record.decided(f"rule {number}")
+        record.decided(RULES[number % len(RULES)], Counted())
     assert octets_of(record) <= 6 << 10  # the session machine keeps four replies of 512 octets
     record.write(session(49), view(), 0, Counted())
     [line] = written
@@ -73,10 +78,10 @@ def test_the_record_of_the_longest_session_is_below_8_kib(written):
 
 def test_a_short_session_is_kept_whole(written):
     record = SessionLog()
-    record.judged(session(1), "a@x.test", PASS, Counted())
-    record.judged(session(1), "b@x.test", NO, Counted())
+    record.judged(session(1), "a@x.test", PASS)
+    record.judged(session(1), "b@x.test", NO)
     record.accepted(session(1), message("q1", 10), Counted())
-    record.judged(session(2), "c@x.test", PASS, Counted())
+    record.judged(session(2), "c@x.test", PASS)
     record.write(session(2), view(), 0, Counted())
     [line] = written
     assert [(one.mail_from, one.recipients, one.queue_id, one.octets) for one in line["transactions"]] == [

@@ -578,7 +578,7 @@ def test_what_escapes_is_a_result_and_logged(monkeypatch):
     monkeypatch.setattr(maillog, "event", lambda name, **fields: lines.append((name, fields)))
     trace: list[Step] = []
     assert ask(Broken(), trace=trace) == Result(Status.PERM_ERROR, "Invalid Record", domain="a.test")
-    assert [name for name, _ in lines] == ["evaluation-failed"]
+    assert [name for name, _ in lines] == ["spf-check-failed"]
     assert "OverflowError" in lines[0][1]["error"]
     assert trace[-1].kind == "result"
 

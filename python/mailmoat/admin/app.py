@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mailmoat import metrics
 from mailmoat.admin import health
+from mailmoat.metrics import CONTENT_TYPE, render
 from mailmoat.net import address
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def application(shared: Shared, hosts: Collection[str] = ()) -> Starlette:
     async def show_metrics(request: Request) -> Response:
         if not _is_ours(request, known):
             return _misdirected()
-        return Response(metrics.render(shared), headers={"Content-Type": metrics.CONTENT_TYPE, **_FRESH})
+        return Response(render(shared), headers={"Content-Type": CONTENT_TYPE, **_FRESH})
 
     async def show_health(request: Request) -> Response:
         if not _is_ours(request, known):

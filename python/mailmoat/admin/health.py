@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.metrics import (
-    DIRECTORIES_OK,
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
-    DIRECTORY_STATE,
     PARTITIONS_NEWER,
-    SPOOLS_HEALTHY,
+    WORKERS_DIRECTORY_OK,
     WORKERS_READY,
+    WORKERS_SPOOL_HEALTHY,
     WORKERS_STRESSED,
     WORKERS_WANTED,
 )
@@ -44,9 +44,9 @@ def judge(shared: Shared) -> Health:
     reasons = []
     if not ready:
         reasons.append("no worker ready")
-    if any(not row[SPOOLS_HEALTHY] for row in ready):
+    if any(not row[WORKERS_SPOOL_HEALTHY] for row in ready):
         reasons.append("spool unhealthy")
-    if any(not row[DIRECTORIES_OK] for row in ready):
+    if any(not row[WORKERS_DIRECTORY_OK] for row in ready):
         reasons.append("recipient directory not available")
     directory = _directory(rows)
     if reasons:
@@ -56,7 +56,7 @@ def judge(shared: Shared) -> Health:
     stressed = sum(row[WORKERS_STRESSED] for row in ready)
     if stressed:
         reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
-    if directory.get("state") == "refused":
+    if directory.get("state") is SourceState.REFUSED:
         reasons.append("recipient file refused, an older one is in force")
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         reasons.append(f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on")
@@ -67,7 +67,7 @@ def _directory(rows: list[list[int]]) -> dict[str, str | int]:
     def greatest(index: int) -> int:
         return max(row[index] for row in rows)
 
-    states = [state for state, index in DIRECTORY_STATE.items() if greatest(index)]
+    states = [state for state in SourceState if greatest(DIRECTORY_STATE[state])]
     if not states:
         return {}
     return {

@@ -9,6 +9,7 @@ counts what happened. Never raises for what a peer said.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -16,7 +17,8 @@ import msgspec
 from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
-from mailmoat.metrics import ATTEMPTS, REPORTS, Metrics
+from mailmoat.events import Event
+from mailmoat.metrics import BOUNCES, Family, Metrics
 from mailmoat.reports import governor
 from mailmoat.reports.dsn import Failure
 
@@ -28,12 +30,23 @@ if TYPE_CHECKING:
     from mailmoat.net.address import Networks
     from mailmoat.settings import Settings
 
-_WORDS: Final = {
-    RecipientState.PENDING: "deferred",
-    RecipientState.DELIVERED: "delivered",
-    RecipientState.FAILED: "failed",
+
+class AttemptOutcome(StrEnum):
+    """What the log and the metrics call the outcome of an attempt for a recipient."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+OUTCOMES: Final = {
+    RecipientState.PENDING: AttemptOutcome.DEFERRED,
+    RecipientState.DELIVERED: AttemptOutcome.DELIVERED,
+    RecipientState.FAILED: AttemptOutcome.FAILED,
 }
-"""What the log and the metrics call the outcome of an attempt."""
+DELIVERY_ATTEMPTS: Final = Family(
+    "mailmoat_delivery_attempts_total", "Attempts to deliver to a recipient, by outcome.", {"outcome": AttemptOutcome}
+)
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -150,14 +163,14 @@ class Job:
         )
         if isinstance(verdict, governor.Suppressed):
             addresses = [self._recipients[outcome.index].address for outcome in failed]
-            maillog.report_suppressed(about=message.queue_id, reason=verdict.reason, recipients=addresses)
+            maillog.bounce_suppressed(about=message.queue_id, reason=verdict, recipients=addresses)
             return self._conclude(RecipientState.CLOSED)
         return ReportFirst([self._failure(outcome.index, outcome.reply) for outcome in failed], verdict)
 
     def reported(self, made: Message, failures: list[Failure]) -> Follows:
         """Return what follows when the report is in the spool."""
-        self._context.metrics.add(REPORTS)
-        maillog.report_made(
+        self._context.metrics.add(BOUNCES)
+        maillog.bounce_made(
             queue_id=made.queue_id,
             about=self.message.queue_id,
             to=[recipient.address for recipient in made.recipients],
@@ -167,7 +180,7 @@ class Job:
 
     def not_reported(self, error: str) -> Follows:
         """Return what follows when the report could not be stored: it stays owed and is made at the next attempt."""
-        maillog.event("report-not-stored", level="error", about=self.message.queue_id, reason=error)
+        maillog.event(Event.BOUNCE_NOT_STORED, about=self.message.queue_id, detail=error)
         return self._conclude(RecipientState.FAILED)
 
     def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
@@ -214,7 +227,7 @@ class Job:
     def _log(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
         recipients, message = self._recipients, self.message
         for outcome in outcomes:
-            self._context.metrics.add(ATTEMPTS[_WORDS[outcome.state]])
+            self._context.metrics.add(DELIVERY_ATTEMPTS[OUTCOMES[outcome.state]])
         maillog.delivery_attempt(
             queue_id=message.queue_id,
             session=message.session_id,
@@ -222,7 +235,7 @@ class Job:
             next_hop=record.peer or record.next_hop,
             mail_from=message.reverse_path,
             outcomes=[
-                maillog.Outcome(recipients[one.index].address, _WORDS[one.state], one.reply)  # type: ignore[arg-type]
+                maillog.Outcome(recipients[one.index].address, OUTCOMES[one.state], one.reply)  # type: ignore[arg-type]
                 for one in outcomes
             ],
             octets=message.size,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mailmoat import clock, files, maillog
+from mailmoat.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,15 +97,13 @@ class Learned:
                 return
             self._stamp = (found.st_ino, found.st_mtime_ns)
             if not stat.S_ISREG(found.st_mode) or found.st_size > LONGEST_FILE:
-                maillog.event(
-                    "next-hop-not-read", level="warning", path=str(self._file), reason="not written by this server"
-                )
+                maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self._file), detail="not written by this server")
                 return
             kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError) as error:
-            maillog.event("next-hop-not-read", level="warning", path=str(self._file), reason=str(error))
+            maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self._file), detail=str(error))
             return
         if kept.next_hop == self._name and kept.offers != self.offers:
             self._take(kept.offers)
@@ -112,7 +111,7 @@ class Learned:
     def _take(self, offers: Offers) -> None:
         self.offers = offers
         maillog.event(
-            "next-hop-offers",
+            Event.NEXT_HOP_OFFERS,
             next_hop=self._name,
             eight_bit=offers.eight_bit,
             smtputf8=offers.smtputf8,
@@ -124,4 +123,4 @@ class Learned:
         try:
             files.replace(self._file, msgspec.json.encode(_Kept(self._name, self.offers)))
         except OSError as error:
-            maillog.event("next-hop-not-kept", level="warning", path=str(self._file), reason=str(error))
+            maillog.event(Event.NEXT_HOP_NOT_KEPT, path=str(self._file), detail=str(error))

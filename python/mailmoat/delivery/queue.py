@@ -23,6 +23,7 @@ from mailmoat.delivery.destination import Destination, QueueEntry, join, no_dest
 from mailmoat.delivery.job import Ended, Job, JobContext, ReportFirst, RetryAt
 from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import FULL_DESTINATIONS, Room
+from mailmoat.events import Event
 from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Queue:
         """A message was loaded from the spool, or could not be: then it stays and is tried again later."""
         if message is None or self._room.closed:
             if error is not None:
-                maillog.event("message-not-loaded", level="error", queue_id=entry.queue_id, reason=error)
+                maillog.event(Event.MESSAGE_NOT_LOADED, queue_id=entry.queue_id, detail=error)
                 self._timers.after(UNREADABLE_PAUSE, entry)
             self._release(entry)
             return

@@ -8,8 +8,10 @@ a whole domain does not hold for it. A subaddress (`alice+tag`) that is not list
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mailmoat.metrics import Family
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -23,6 +25,22 @@ class Presence(Enum):
     EXISTS = "exists"
     ABSENT = "absent"
     UNKNOWN = "unknown"
+
+
+class SourceState(StrEnum):
+    """How the file is that a directory is compiled from."""
+
+    CURRENT = "current"
+    """It is in force."""
+    WAITING = "waiting"
+    """It changed and may not be finished."""
+    REFUSED = "refused"
+    """It cannot be used, and an older one is in force."""
+
+
+DIRECTORY_STATE: Final = Family(
+    "mailmoat_directory_state", "1 for the state of the recipient file, else 0.", {"state": SourceState}, same=True
+)
 
 
 class Directory(Protocol):

@@ -12,13 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.snapshot import NONE, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
 from mailmoat.errors import ConfigError
+from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
+    from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
 
 
@@ -115,6 +118,14 @@ class FileDirectory:
         if user and by_user in _OWN:
             return by_user, user
         return (_Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found), address
+
+
+def publish(directory: FileDirectory | None, metrics: Metrics) -> None:
+    """Set a worker's gauges of its directory; None when none is configured."""
+    metrics.set(WORKERS_DIRECTORY_OK, int(directory is None or directory.entries > 0))
+    metrics.set(DIRECTORY_ENTRIES, directory.entries if directory else 0)
+    if directory and directory.written_ms:
+        metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
 
 
 def file_directory(settings: Settings) -> FileDirectory | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, assert_never
 
+from mailmoat.metrics import Family
+
 
 class Limit(StrEnum):
     """Which limit refuses a client: the label in the metrics."""
@@ -26,6 +28,11 @@ class Limit(StrEnum):
             case Limit.SOURCE:
                 return "Too many connections from your address; try again later"
         assert_never(self)
+
+
+CONNECTIONS_REFUSED: Final = Family(
+    "mailmoat_connections_refused_total", "Connections refused because of a limit, by limit.", {"limit": Limit}
+)
 
 
 @dataclass(frozen=True, slots=True)

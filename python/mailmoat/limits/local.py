@@ -8,8 +8,8 @@ from __future__ import annotations
 import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
-from mailmoat.limits.limiter import UNCOUNTED, Admission, Limit
-from mailmoat.metrics import CONNECTIONS, CONNECTIONS_REFUSED, SOURCES_FULL
+from mailmoat.limits.limiter import CONNECTIONS_REFUSED, UNCOUNTED, Admission, Limit
+from mailmoat.metrics import CONNECTIONS, SOURCES_UNCOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class LocalLimiter:
         source = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
         count = shared.source_enter(self._metrics.slot, source)
         if count == 0:
-            self._metrics.add(SOURCES_FULL)
+            self._metrics.add(SOURCES_UNCOUNTED)
             return UNCOUNTED
         return self._refuse(source, Limit.SOURCE) if count > self._per_source else Admission(source)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Never, cast
 
 from mailmoat import maillog
 from mailmoat._native import Stage
+from mailmoat.events import Event
 from mailmoat.metrics import AGENT_ERRORS, AGENT_TIMEOUTS
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Report, Rule, Tempfail
@@ -121,7 +122,7 @@ class Pipeline:
         return _not_now(PipelineRule.AGENT_FAILED, name, view)
 
     def _timed_out(self, name: str, view: SessionView) -> Tempfail:
-        maillog.event("agent-timed-out", level="error", agent=name, session=view.session_id, seconds=self._agent_time)
+        maillog.event(Event.AGENT_TIMED_OUT, agent=name, session=view.session_id, seconds=self._agent_time)
         self._metrics.add(AGENT_TIMEOUTS)
         return _not_now(PipelineRule.AGENT_TIMED_OUT, name, view)
 

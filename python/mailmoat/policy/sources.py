@@ -9,6 +9,7 @@ record, so a status would say nothing (RFC 7208 5.6). Private ones are judged or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -27,20 +28,28 @@ PRIVATE: Final = Networks(
 """RFC 1918, RFC 6598, RFC 4193."""
 
 
+class Unchecked(StrEnum):
+    """Why a message has no address to be judged: the reason in the log."""
+
+    NO_SOURCE_ADDRESS = "no-source-address"
+    LOCAL_SOURCE_ADDRESS = "local-source-address"
+    PRIVATE_SOURCE_ADDRESS = "private-source-address"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An address to be judged, or none and why."""
 
     address: str = ""
     """Empty when nothing is to be judged."""
-    reason: str = ""
-    """Why not; empty of a client that is trusted: then there is nothing to be said."""
+    reason: Unchecked | None = None
+    """Why not; None for a client that is trusted: then there is nothing to be said."""
 
 
 INSIDE: Final = Source()
-NO_ADDRESS: Final = Source(reason="no source address")
-LOCAL_ADDRESS: Final = Source(reason="local source address")
-PRIVATE_ADDRESS: Final = Source(reason="private source address")
+NO_ADDRESS: Final = Source(reason=Unchecked.NO_SOURCE_ADDRESS)
+LOCAL_ADDRESS: Final = Source(reason=Unchecked.LOCAL_SOURCE_ADDRESS)
+PRIVATE_ADDRESS: Final = Source(reason=Unchecked.PRIVATE_SOURCE_ADDRESS)
 
 
 class Sources:

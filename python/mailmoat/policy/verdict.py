@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.metrics import Family
+
 if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.mailauth.results import AuthResult
@@ -28,6 +30,15 @@ _NOT_ASCII: Final = re.compile(r"[^ -~]")
 
 class Rule(StrEnum):
     """Why an agent refuses: each agent has an enum of its rules. The value is the label in the metrics and the reason in the log."""
+
+    def __init_subclass__(cls) -> None:
+        """Count the rules of an agent like all others."""
+        POLICY_REFUSALS.extend(cls)
+
+
+POLICY_REFUSALS: Final = Family[Rule](
+    "mailmoat_policy_refusals_total", "Refusals by policy, by reason.", {"reason": ()}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from mailmoat import clock, maillog
+from mailmoat.events import Event
 from mailmoat.net.address import peer_address
 from mailmoat.net.proxy import BadProxyHeader, ProxyHeader
 from mailmoat.policy.client import Client
@@ -53,7 +54,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._receiver.timers.after(timeouts.PROXY, self)
         else:
             if peer:  # else it was reset before it was accepted, as checks of a balancer are
-                maillog.event("proxy-refused", level="warning", client=peer)
+                maillog.event(Event.PROXY_REFUSED, client=peer)
             self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
@@ -174,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
         if result is None:
             return
         if isinstance(result, BadProxyHeader):
-            maillog.event("proxy-malformed", level="warning", client=self._peer(), reason=result.reason)
+            maillog.event(Event.PROXY_MALFORMED, client=self._peer(), detail=result.reason)
             self._transport.abort()
             return
         self._receiver.timers.cancel(self._timer)

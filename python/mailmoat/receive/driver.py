@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never, cast
 
 from mailmoat import clock
-from mailmoat._native import Session, Stage, Step
+from mailmoat._native import End, Session, Stage, Step
 from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
 from mailmoat.receive.carried import carry, of_message
@@ -63,7 +63,8 @@ class Driver:
         self._source = admission.source
         self._watch.arm(self)
         if admission.refused:
-            self.stop("", admission.refused.text)  # a greeting: no enhanced status code (RFC 2034 4)
+            # A greeting: no enhanced status code (RFC 2034 4).
+            self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)
         else:
             self.run(self.session.connect)
 
@@ -83,9 +84,9 @@ class Driver:
             self._follow(move(*arguments))
         except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this client its session, nobody else
             self._log.failed(self.view, error)
-            self.stop("4.3.0", f"Local error in processing; session {self.view.session_id}")
+            self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
 
-    def stop(self, enhanced: str, text: str) -> None:
+    def stop(self, end: End, enhanced: str, text: str) -> None:
         """Say 421 and close, wherever the session is."""
         if self._wire.is_closing:
             return
@@ -93,7 +94,7 @@ class Driver:
         if self._asked is not None:
             self._asked.cancel()
             self._asked = None
-        self.session.stop(421, enhanced, text)
+        self.session.stop(end, enhanced, text)
         self._flush()
         self._close()
 
@@ -134,11 +135,11 @@ class Driver:
 
     def shed(self) -> None:
         """The host holds too many sessions and this one the longest."""
-        self.stop("4.7.0", "Too many sessions are held; closing")
+        self.stop(End.EVICTED, "4.7.0", "Too many sessions are held; closing")
 
     def make_way(self) -> None:
         """There are nearly too many connections, and this one is idle."""
-        self.stop("4.3.2", "Too many connections; closing idle ones")
+        self.stop(End.IDLE_CLOSED, "4.3.2", "Too many connections; closing idle ones")
         if self._wire.is_clogged:
             self._wire.abort()  # it takes no reply, and would keep its place until that is plain
 
@@ -146,7 +147,7 @@ class Driver:
         """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
         session = self.session
         if at_once or not (session.is_pending or session.in_transaction or self._watch.idle < 1):
-            self.stop("4.3.2", "Service shutting down; try again later")
+            self.stop(End.SHUTDOWN, "4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
         """The store's word on the message of this session: on disk, or why not."""
@@ -247,18 +248,18 @@ class Driver:
         """Give the session what policy concluded; the step that follows."""
         session = self.session
         if session.stage is RCPT:
-            self._log.judged(session, self.view.recipient, conclusion, self._receiver.metrics)
+            self._log.judged(session, self.view.recipient, conclusion)
         match conclusion:
             case Pass():
                 return session.pass_() if conclusion is PASS else self._pass(conclusion)
             case Discard():
-                self._log.decided(conclusion.rule)
+                self._log.decided(conclusion.rule, self._receiver.metrics)
                 return session.discard()
             case Report(reply, rule):
-                self._log.decided(rule)
+                self._log.decided(rule, self._receiver.metrics)
                 return session.report(reply.code, reply.enhanced, reply.text)
             case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
-                self._log.decided(rule)
+                self._log.decided(rule, self._receiver.metrics)
                 step = session.refuse(reply.code, reply.enhanced, reply.text)
                 self._log.refused(session, self.view, rule, detail)
                 return step
@@ -290,10 +291,10 @@ class Driver:
     def _look_for_silence(self) -> None:
         session = self.session
         if self._watch.lasted and (self._hold is not None or not session.is_pending):
-            self.stop("4.4.2", "Session lasted too long; closing")
+            self.stop(End.SESSION_TIME, "4.4.2", "Session lasted too long; closing")
         elif session.is_pending:
             self._watch.wake_after(BUSY, self)
         elif self._watch.silent(in_content=session.in_content):
-            self.stop("4.4.2", "Timeout; closing")
+            self.stop(End.TIMEOUT, "4.4.2", "Timeout; closing")
         else:
             self._watch.arm(self)

@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock
-from mailmoat.metrics import HELD_SESSIONS, TARPIT_SHED, Metrics
+from mailmoat.metrics import HELD_SESSIONS, TARPIT_EVICTIONS, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,7 +109,7 @@ class HeldSessions:
     def _shed(self) -> None:
         oldest = next(iter(self._held), None)
         if oldest is not None:
-            self._metrics.add(TARPIT_SHED)
+            self._metrics.add(TARPIT_EVICTIONS)
             oldest.shed()
 
     def _publish(self) -> None:

@@ -1,42 +1,73 @@
 """What the log says of a session: a line for each accepted message and each refusal at once, and one when the connection is gone.
 
-That one says, beyond what the session machine counts itself, envelopes and the rules that decided. Bounded at 8 KiB: of the transactions the first and the last are kept, of each the first and the last recipients, and the
-others are counted.
+That one says, beyond what the session machine counts itself, envelopes and the reasons of agents. Bounded at 8 KiB: of the transactions the first and
+the last are kept, of each the first and the last recipients, and the others are counted.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import maillog
-from mailmoat.metrics import (
-    MESSAGES_ACCEPTED,
-    OCTETS_ACCEPTED,
-    RECIPIENTS_REFUSED,
-    REPLIES,
-    TARPIT_SESSION_LIMIT,
-)
-from mailmoat.policy.verdict import Reject, Tempfail
+from mailmoat._native import End
+from mailmoat.events import Event
+from mailmoat.metrics import BYTES_ACCEPTED, MESSAGES_ACCEPTED, Family
+from mailmoat.policy.verdict import POLICY_REFUSALS, Reject, Tempfail
 
 if TYPE_CHECKING:
     from mailmoat._native import Address, Message, Session
     from mailmoat.metrics import Metrics
-    from mailmoat.policy.verdict import Conclusion
+    from mailmoat.policy.verdict import Conclusion, Rule
     from mailmoat.receive.view import View
 
-QUIT_CODE: Final = 221
-RULES: Final = 10
-"""Rules a session's line names."""
+REASONS: Final = 10
+"""Reasons a session's line names."""
 RECIPIENTS: Final = 2
 """Recipients kept of one transaction, first ones and as many last ones."""
 CHARACTERS: Final = 192
 """Kept of an address; the lines of messages and refusals have it whole."""
 
 
+class ReplyClass(StrEnum):
+    """Classes of replies, by the first digit of the code (RFC 5321 4.2.1)."""
+
+    SUCCESS = "2xx"
+    INTERMEDIATE = "3xx"
+    TRANSIENT = "4xx"
+    PERMANENT = "5xx"
+
+
+class SessionEnd(StrEnum):
+    """Why a session ended, in the words of log and metrics: an `End` of the session machine, or the client left."""
+
+    QUIT = "quit"
+    DISCONNECTED = "disconnected"
+    NOT_SMTP = "not-smtp"
+    TOO_MANY_ERRORS = "too-many-errors"
+    NO_PROGRESS = "no-progress"
+    TARPIT_LIMIT = "tarpit-limit"
+    REFUSED = "refused"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    TIMEOUT = "timeout"
+    SESSION_TIME = "session-time"
+    EVICTED = "evicted"
+    IDLE_CLOSED = "idle-closed"
+    SHUTDOWN = "shutdown"
+    FAULT = "fault"
+
+
+REPLIES: Final = Family("mailmoat_replies_total", "Replies sent, by class.", {"class": ReplyClass})
+SESSIONS_ENDED: Final = Family(
+    "mailmoat_sessions_ended_total", "Sessions that ended, by reason.", {"reason": SessionEnd}
+)
+_ENDS: Final = {None: SessionEnd.DISCONNECTED} | {end: SessionEnd[end.name] for end in End}
+
+
 class SessionLog:
     """The log of one session: the line of each refusal and each message at once, and what its own line will say."""
 
-    __slots__ = ("_judged", "_left_out", "_mail_from", "_number", "_octets", "_rules", "_transactions", "_uncounted")
+    __slots__ = ("_judged", "_left_out", "_mail_from", "_number", "_octets", "_reasons", "_transactions", "_uncounted")
 
     def __init__(self) -> None:
         # Tuples: most sessions are held with one refused recipient, and an empty list costs each of them 56 octets.
@@ -46,22 +77,20 @@ class SessionLog:
         self._uncounted = 0
         self._mail_from = ""
         self._number = 0
-        self._rules: tuple[str, ...] = ()
+        self._reasons: tuple[str, ...] = ()
         self._octets = 0
 
-    def decided(self, rule: str) -> None:
-        """A rule refused something."""
-        if rule not in self._rules and len(self._rules) < RULES:
-            self._rules = (*self._rules, rule)
+    def decided(self, rule: Rule, metrics: Metrics) -> None:
+        """Note and count why policy refused something."""
+        metrics.add(POLICY_REFUSALS[rule])
+        if rule not in self._reasons and len(self._reasons) < REASONS:
+            self._reasons = (*self._reasons, rule)
 
-    def judged(self, session: Session, recipient: Address, conclusion: Conclusion, metrics: Metrics) -> None:
+    def judged(self, session: Session, recipient: Address, conclusion: Conclusion) -> None:
         """Policy has concluded about a recipient of the running transaction."""
         code = 250
         if isinstance(conclusion, (Reject, Tempfail)):
             code = conclusion.reply.code
-            metric = RECIPIENTS_REFUSED.get(conclusion.rule)
-            if metric is not None:
-                metrics.add(metric)
         if session.transactions != self._number:
             self._end("", 0)
             self._number = session.transactions
@@ -73,8 +102,8 @@ class SessionLog:
             self._uncounted += 1
         self._judged = (*kept, (str(recipient)[:CHARACTERS], code))
 
-    def refused(self, session: Session, view: View, rule: str = "", detail: str = "") -> None:
-        """Write a line for each refusal since the last call; `rule` decided the first of them."""
+    def refused(self, session: Session, view: View, reason: str = "", detail: str = "") -> None:
+        """Write a line for each refusal since the last call; `reason` and `detail` are those of the first."""
         if not session.has_refused:
             return
         for refusal in session.take_refused():
@@ -86,10 +115,10 @@ class SessionLog:
                 recipient=refusal.recipient,
                 command=refusal.command,
                 reply=refusal.reply,
-                rule=rule,
+                reason=reason,
                 detail=detail,
             )
-            rule = detail = ""
+            reason = detail = ""
 
     def accepted(self, session: Session, message: Message, metrics: Metrics) -> None:
         """The transaction's message is on disk: write its line, and count it."""
@@ -105,44 +134,46 @@ class SessionLog:
             octets=message.size,
         )
         metrics.add(MESSAGES_ACCEPTED)
-        metrics.add(OCTETS_ACCEPTED, message.size)
+        metrics.add(BYTES_ACCEPTED, message.size)
 
     def redirected(self, view: View, to: Address) -> None:
         """Another address gets the message of a recipient."""
         recipient = str(view.recipient)
-        maillog.event("recipient-redirected", session=view.session_id, recipient=recipient, to=str(to))
+        maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=str(to))
 
-    def not_stored(self, view: View, reason: str) -> None:
+    def not_stored(self, view: View, detail: str) -> None:
         """The transaction's message could not be put on disk."""
-        maillog.event("message-not-stored", level="error", session=view.session_id, reason=reason)
+        maillog.event(Event.MESSAGE_NOT_STORED, session=view.session_id, detail=detail)
 
     def failed(self, view: View, error: Exception) -> None:
         """Something of ours raised: the session ends."""
-        about = {"session": view.session_id, "client": view.client.address}
-        maillog.event("session-failed", level="error", **about, error=maillog.describe(error))
+        maillog.event(
+            Event.SESSION_FAILED,
+            session=view.session_id,
+            client=view.client.address,
+            error=maillog.describe(error),
+        )
 
     def write(self, session: Session, view: View, duration: float, metrics: Metrics) -> None:
         """Write the session's line, and count its replies; `duration` in seconds."""
         self._end("", 0)
-        replies = session.replies
-        for digit, metric in REPLIES:
-            if replies[digit]:
-                metrics.add(metric, replies[digit])
-        if session.delays_spent:
-            metrics.add(TARPIT_SESSION_LIMIT)
-        end = session.end
+        replies = {each: count for each in ReplyClass if (count := session.replies[int(each[0])])}
+        for each, count in replies.items():
+            metrics.add(REPLIES[each], count)
+        end = _ENDS[session.end]
+        metrics.add(SESSIONS_ENDED[end])
         maillog.session_ended(
             session=view.session_id,
             client=view.client.address,
-            reason="disconnected" if end is None else "" if end.code == QUIT_CODE else end.text,
+            reason="" if end is SessionEnd.QUIT else end,
             duration=duration,
             helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,
-            replies=replies,
+            replies={each.value: count for each, count in replies.items()},
             refusals=session.refusals,
             refusals_left_out=session.refusals_left_out,
-            rules=self._rules,
+            reasons=self._reasons,
             commands=session.commands,
             messages=session.messages,
             holds=session.holds,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat import clock, maillog
+from mailmoat.events import Event
 from mailmoat.metrics import CONNECTIONS, IDLE_CLOSED, WORKERS_STRESSED, Metrics
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ class Stress:
         if not self._stressed:
             self._stressed = True
             self._metrics.set(WORKERS_STRESSED, 1)
-            maillog.event("stress-began", level="warning", connections=connections, limit=self._own.most)
+            maillog.event(Event.STRESS_BEGAN, connections=connections, limit=self._own.most)
 
     def _end(self, connections: int) -> None:
         self._stressed = False
         self._metrics.set(WORKERS_STRESSED, 0)
-        maillog.event("stress-ended", connections=connections, limit=self._own.most)
+        maillog.event(Event.STRESS_ENDED, connections=connections, limit=self._own.most)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
@@ -28,17 +29,14 @@ class Allowed:
     """The message may go back whole; else its header section."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suppressed:
-    """No report; `reason` is for the log."""
+class Suppressed(StrEnum):
+    """Why there is no bounce: the reason in the log."""
 
-    reason: str
+    NULL_REVERSE_PATH = "null-reverse-path"
+    DISABLED = "ndr-disabled"
+    FORGED = "forged-sender"
+    ROUTE = "sender-may-be-a-route"
 
-
-NULL_REVERSE_PATH: Final = Suppressed("null-reverse-path")
-DISABLED: Final = Suppressed("ndr-disabled")
-FORGED: Final = Suppressed("forged-sender")
-ROUTE: Final = Suppressed("sender-may-be-a-route")
 
 _STAMP: Final = b"Authentication-Results: "
 _FAILED: Final = re.compile(rb'\t(?:spf|sender-id)=fail(?: reason="[^"]*")? smtp\.mailfrom=')
@@ -63,13 +61,13 @@ def judge(
     `domains` are those we take mail for.
     """
     if not reverse_path:
-        return NULL_REVERSE_PATH
+        return Suppressed.NULL_REVERSE_PATH
     if not enabled:
-        return DISABLED
+        return Suppressed.DISABLED
     if forged(octets):
-        return FORGED
+        return Suppressed.FORGED
     if _may_route(reverse_path, domains):
-        return ROUTE
+        return Suppressed.ROUTE
     whole = trusted or passed(octets)
     if copy_to and copy_to.lower() != reverse_path.lower():
         return Allowed((reverse_path, copy_to), whole)

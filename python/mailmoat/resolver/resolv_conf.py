@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mailmoat import clock, maillog
+from mailmoat.events import Event
 from mailmoat.net.endpoint import Endpoint
 from mailmoat.settings.sections.dns import PORT, name_server
 
@@ -66,9 +67,9 @@ class ResolvConf:
             servers, reason = (), error.strerror or str(error)
         if not servers:
             kept = [str(server) for server in self.servers]
-            maillog.event("name-servers-kept", level="warning", file=str(self._path), reason=reason, servers=kept)
+            maillog.event(Event.NAME_SERVERS_KEPT, file=str(self._path), detail=reason, servers=kept)
         elif servers != self.servers:
             self.servers = servers
-            maillog.event("name-servers-changed", file=str(self._path), servers=[str(server) for server in servers])
+            maillog.event(Event.NAME_SERVERS_CHANGED, file=str(self._path), servers=[str(server) for server in servers])
             return True
         return False

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.metrics import DNS_CACHE_HITS, DNS_CIRCUITS_OPEN, DNS_FAILURES, DNS_QUESTIONS, DNS_SERVERS_SILENT
+from mailmoat.metrics import DNS_CACHE_HITS, DNS_CIRCUIT_BREAKERS_OPEN, DNS_QUERIES, WORKERS_DNS_SILENT, Family
 from mailmoat.resolver import names
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, Kind
 from mailmoat.resolver.cache import Cache, Key
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.dns import DnsSettings
 
 FAILURE_TIME: Final = 1.0
+
+DNS_FAILURES: Final = Family(
+    "mailmoat_dns_failures_total", "Questions without an answer, by reason.", {"reason": Failure}
+)
 
 
 class DnsResolver:
@@ -87,7 +91,7 @@ class DnsResolver:
         name, kind = key
         if self._refuses(name):  # since it waits for room, or for its turn
             return Failed(Failure.BROKEN)
-        self._count(DNS_QUESTIONS)
+        self._count(DNS_QUERIES)
         self._zones.asked(name)
         try:
             answer = await self._servers.ask(names.labels(name) or (), kind)
@@ -124,8 +128,8 @@ class DnsResolver:
         """What dead servers did not answer says nothing about the zones that were asked for."""
         self._zones.clear()
         if self._metrics:
-            self._metrics.set(DNS_SERVERS_SILENT, int(silent))
+            self._metrics.set(WORKERS_DNS_SILENT, int(silent))
 
     def _breakers_changed(self, count: int) -> None:
         if self._metrics:
-            self._metrics.set(DNS_CIRCUITS_OPEN, count)
+            self._metrics.set(DNS_CIRCUIT_BREAKERS_OPEN, count)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from mailmoat import maillog
 from mailmoat._native import Partition, SealedPartition
-from mailmoat.metrics import SPOOL_ERRORS, Metrics
+from mailmoat.events import Event
+from mailmoat.metrics import PARTITIONS_NEWER, QUEUE_MESSAGES, SPOOL_ERRORS, WORKERS_SPOOL_HEALTHY, Metrics
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,10 +62,11 @@ class SpoolStore:
         sealed = sum(partition.count or 0 for partition in self._sealed)
         return self.partition.count + sum(partition.count for partition in self._adopted) + sealed
 
-    @property
-    def sealed(self) -> int:
-        """Partitions of a later version, whose messages wait for it."""
-        return len(self._sealed)
+    def publish(self) -> None:
+        """Set this worker's gauges of the spool."""
+        self._metrics.set(QUEUE_MESSAGES, self.count)
+        self._metrics.set(WORKERS_SPOOL_HEALTHY, int(self.healthy))
+        self._metrics.set(PARTITIONS_NEWER, len(self._sealed))
 
     def insert(self, waiter: Waiter, message: Message) -> None:
         """Put a message on disk: `waiter.done(error, message)` is called, with error None when it is there; then it is announced."""
@@ -78,18 +80,19 @@ class SpoolStore:
         try:
             while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):
                 self._sealed.append(found)
-                self._not_adopted(reason=found.reason, messages=found.count)
+                self._not_adopted(found.reason, found.count)
         except OSError as error:
             if str(error) != self._last_error:
-                self._not_adopted(reason=str(error))
+                self._not_adopted(str(error))
             self._last_error = str(error)
             return None
         self._last_error = ""
         return found
 
-    def _not_adopted(self, **why: object) -> None:
+    def _not_adopted(self, detail: str, messages: int | None = None) -> None:
         """Log it in the loop's thread, whose the log is."""
-        self._loop.call_soon_threadsafe(partial(maillog.event, "partition-not-adopted", level="error", **why))
+        log = partial(maillog.event, Event.PARTITION_NOT_ADOPTED, detail=detail, messages=messages)
+        self._loop.call_soon_threadsafe(log)
 
     def keep(self, partition: Partition) -> None:
         """Listen to an adopted partition."""
@@ -110,11 +113,11 @@ class SpoolStore:
 
     def _tell_health(self) -> None:
         if self._was_healthy:
-            maillog.event("spool-healthy", partition=self.partition.tag)
+            maillog.event(Event.SPOOL_HEALTHY, partition=self.partition.tag)
             return
         gone = f"{self._spool_dir} was moved or deleted: put it back, or restart the server, which makes a new one"
         reason = "the disk is full or cannot be written to" if self.partition.in_place else gone
-        maillog.event("spool-unhealthy", level="error", partition=self.partition.tag, reason=reason)
+        maillog.event(Event.SPOOL_UNHEALTHY, partition=self.partition.tag, detail=reason)
 
     def _listen(self, partition: Partition) -> None:
         def ready() -> None:
@@ -138,14 +141,14 @@ class SpoolStore:
         try:
             self.on_stored(message)
         except Exception as fault:  # noqa: BLE001 - a mistake with one message must not cost the others their delivery
-            maillog.event("delivery-not-begun", level="error", queue_id=message.queue_id, error=maillog.describe(fault))
+            maillog.event(Event.DELIVERY_NOT_BEGUN, queue_id=message.queue_id, error=maillog.describe(fault))
 
     def _close(self, partition: Partition) -> None:
         self._loop.remove_reader(partition.descriptor)
         try:
             partition.close()
         except OSError as error:
-            maillog.event("partition-not-closed", level="error", partition=partition.tag, reason=str(error))
+            maillog.event(Event.PARTITION_NOT_CLOSED, partition=partition.tag, detail=str(error))
         self._tell(partition)
 
 
@@ -153,7 +156,7 @@ def _notify(waiter: Waiter, error: str | None, message: Message | None) -> None:
     try:
         waiter.done(error, message)
     except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their completions
-        maillog.event("waiter-failed", level="error", error=maillog.describe(fault))
+        maillog.event(Event.WAITER_FAILED, error=maillog.describe(fault))
 
 
 def _nobody_listens(_message: Message) -> None:

@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
+from mailmoat.events import Event
 from mailmoat.supervisor import process
 from mailmoat.supervisor.context import WorkerContext
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mailmoat._native import Shared
+    from mailmoat.events import Level
     from mailmoat.supervisor.context import AdminProcess
     from mailmoat.supervisor.generation import ChildSpec, Generation
 
@@ -85,7 +87,9 @@ class Children:
             raise
         spec.pid = started.pid
         self.alive[started.pid] = Child(started, generation, spec, slot, clock.monotonic() + READY_TIME)
-        maillog.event("process-started", process=str(spec), pid=started.pid, slot=slot, generation=generation.number)
+        maillog.event(
+            Event.PROCESS_STARTED, process=str(spec), pid=started.pid, slot=slot, generation=generation.number
+        )
 
     def stop(self, child: Child) -> None:
         """Send it SIGTERM: it drains and ends."""
@@ -99,9 +103,7 @@ class Children:
         for child in self.alive.values():
             if now >= child.deadline:
                 reason = "did not end in time" if child.stopping else f"was not ready within {READY_TIME:.0f} s"
-                maillog.event(
-                    "process-killed", level="warning", process=str(child.spec), pid=child.process.pid, reason=reason
-                )
+                maillog.event(Event.PROCESS_KILLED, process=str(child.spec), pid=child.process.pid, detail=reason)
                 child.deadline = inf
                 os.kill(child.process.pid, signal.SIGKILL)
 
@@ -167,8 +169,10 @@ class Children:
         self._release(child.slot)
         if child.spec.pid == child.process.pid:
             child.spec.pid = 0
-        level: maillog.Level = "info" if child.stopping and code == 0 else "warning"
-        maillog.event("process-ended", level=level, process=str(child.spec), pid=child.process.pid, status=child.status)
+        level: Level = "info" if child.stopping and code == 0 else "warning"
+        maillog.event(
+            Event.PROCESS_ENDED, level=level, process=str(child.spec), pid=child.process.pid, status=child.status
+        )
 
     def _release(self, slot: int) -> None:
         if slot >= 0:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mailmoat import maillog
 from mailmoat.errors import ConfigError
+from mailmoat.events import Event
 from mailmoat.settings import notation
 from mailmoat.settings.listener import parse_listener
 from mailmoat.supervisor import own_address, sockets
@@ -145,9 +146,7 @@ class Generation:
             address = ListenAddress(listener.host, listener.port, workers, owner)
         except OSError as error:
             if listener.host == "::" and sockets.unavailable(error):
-                maillog.event(
-                    "listen-skipped", level="warning", address=str(listener), reason="no IPv6 on this machine"
-                )
+                maillog.event(Event.LISTEN_SKIPPED, address=str(listener), detail="no IPv6 on this machine")
                 return None
             fix = FIXES.get(error.errno or 0, "name another address")
             mistakes.append(f"{key} = {listener}: cannot listen there: {error.strerror}; {fix}")
@@ -161,7 +160,7 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     """Make the generation for these settings, with at most `most` workers, beside the generation in force; `owner` is the uid of new sockets."""
     workers = settings.worker_count
     if workers > most:
-        maillog.event("workers-capped", level="warning", wanted=workers, workers=most, reason="more need a restart")
+        maillog.event(Event.WORKERS_CAPPED, wanted=workers, workers=most, detail="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
     generation = Generation(number, settings, min(workers, most), new_next_hop)
     mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.bind(before, most, owner)
@@ -188,5 +187,5 @@ def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, tuple[st
     kept = tuple(key for key, value in at_restart.items() if getattr(new, key) != value)
     for key in kept:
         value = notation.show(at_restart[key])
-        maillog.event("setting-kept", level="warning", key=key, value=value, reason="it changes at a restart only")
+        maillog.event(Event.SETTING_KEPT, key=key, value=value, detail="it changes at a restart only")
     return new.model_copy(update=at_restart), kept

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mailmoat import maillog
+from mailmoat.events import Event
 from mailmoat.supervisor import privileges, signals
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _live(
         status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except BaseException as error:  # noqa: BLE001 - nothing may reach the parent's frames below us
         with suppress(Exception):
-            maillog.event("process-failed", level="error", process=name, pid=os.getpid(), error=traceback.format_exc())
+            maillog.event(Event.PROCESS_FAILED, process=name, pid=os.getpid(), error=traceback.format_exc())
         report(f"failed: {type(error).__name__}: {error}")
     finally:
         with suppress(Exception):

@@ -11,12 +11,14 @@ import json
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock, maillog, metrics
+from mailmoat import clock, maillog
+from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.quiet import QUIET_TIME, Quiet
 from mailmoat.directory.snapshot import NONE, RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
+from mailmoat.events import Event
 from mailmoat.supervisor import process
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
-
-State = Literal["current", "waiting", "refused"]
-"""The source is in force; it changed and may not be finished; it cannot be used, and an older one is in force."""
 
 CHECK_TIME: Final = 1.0
 """Seconds between two looks at the source."""
@@ -54,9 +53,11 @@ class Refresh:
         """What is wrong with the source as it was compiled last."""
 
     @property
-    def state(self) -> State:
-        """How the recipient file is: see `State`."""
-        return "refused" if self.problems else "waiting" if self._waits_for else "current"
+    def state(self) -> SourceState:
+        """How the recipient file is: see `SourceState`."""
+        if self.problems:
+            return SourceState.REFUSED
+        return SourceState.WAITING if self._waits_for else SourceState.CURRENT
 
     @property
     def descriptor(self) -> int:
@@ -74,10 +75,10 @@ class Refresh:
         self._metrics = counts or self._metrics
         self._publish(self.state)
 
-    def _publish(self, state: State | None) -> None:
+    def _publish(self, state: SourceState | None) -> None:
         if self._metrics is not None:
-            for name, index in metrics.DIRECTORY_STATE.items():
-                self._metrics.set(index, int(name == state))
+            for each in SourceState:
+                self._metrics.set(DIRECTORY_STATE[each], int(each is state))
 
     def _step(self, detach: Callable[[], None]) -> None:
         now = clock.monotonic()
@@ -127,7 +128,7 @@ class Refresh:
             if self.problems:  # it was out of reach, and is back as it was
                 self._note([])
                 entries = FileDirectory(self._snapshot, "").entries
-                maillog.event("directory-compiled", source=str(self._source), entries=entries)
+                maillog.event(Event.DIRECTORY_COMPILED, source=str(self._source), entries=entries)
             return False
         stamp, in_force = stamp_of(self._source), self._keeper.in_force()
         self._wait_for(self._quiet.reason_to_wait(stamp, in_force) if in_force else "")
@@ -135,7 +136,7 @@ class Refresh:
 
     def _wait_for(self, reason: str) -> None:
         if reason and reason != self._waits_for:
-            maillog.event("directory-waits", level="warning", source=str(self._source), reason=reason, quiet=QUIET_TIME)
+            maillog.event(Event.DIRECTORY_WAITS, source=str(self._source), detail=reason, quiet=QUIET_TIME)
         self._waits_for = reason
 
     def _start(self, now: float, detach: Callable[[], None]) -> None:
@@ -158,9 +159,9 @@ class Refresh:
             return
         self._note(compiled["problems"])
         for warning in compiled["warnings"]:
-            maillog.event("directory-entry-idle", level="warning", reason=warning)
+            maillog.event(Event.DIRECTORY_ENTRY_IDLE, detail=warning)
         if not self.problems:
-            maillog.event("directory-compiled", source=str(self._source), entries=compiled["entries"])
+            maillog.event(Event.DIRECTORY_COMPILED, source=str(self._source), entries=compiled["entries"])
 
     def _let_go(self, child: process.Process) -> None:
         child.close()
@@ -170,5 +171,5 @@ class Refresh:
 
     def _note(self, problems: list[str]) -> None:
         for problem in problems if problems != self.problems else ():
-            maillog.event("directory-refused", level="error", reason=problem)
+            maillog.event(Event.DIRECTORY_REFUSED, detail=problem)
         self.problems = problems

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock, maillog
 from mailmoat.errors import ConfigError
+from mailmoat.events import Event
 from mailmoat.supervisor.generation import keep_until_restart
 from mailmoat.supervisor.instance import ReloadResult
 
@@ -103,7 +104,7 @@ class Reload:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a new file, the server goes on with the old one
             self._refuse([f"{type(error).__name__}: {error}"])
         else:
-            maillog.event("reload-started", generation=self._number, workers=self.next.workers)
+            maillog.event(Event.RELOAD_STARTED, generation=self._number, workers=self.next.workers)
             if in_force.refresh is not None:
                 in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
             if self.next.refresh is not None:
@@ -127,7 +128,7 @@ class Reload:
 
     def _refuse(self, reasons: list[str]) -> None:
         for reason in reasons:
-            maillog.event("reload-refused", level="error", reason=reason)
+            maillog.event(Event.RELOAD_REFUSED, detail=reason)
         self._end(tuple(reasons))
 
     def _end(self, refused: tuple[str, ...]) -> None:

@@ -30,9 +30,11 @@ from functools import partial
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import __version__, clock, maillog, metrics
+from mailmoat import __version__, clock, maillog
 from mailmoat.admin import process as admin_process
 from mailmoat.errors import ConfigError
+from mailmoat.events import Event
+from mailmoat.metrics import WORKER_RESTARTS, WORKERS_WANTED, Metrics, share
 from mailmoat.supervisor import generation as generations
 from mailmoat.supervisor import instance, preflight, privileges
 from mailmoat.supervisor.children import Child, Children
@@ -66,11 +68,11 @@ def run(
         supervisor = Supervisor(settings, reload, worker, admin)
     except ConfigError as error:
         for reason in error.mistakes:
-            maillog.event("start-refused", level="error", reason=reason)
+            maillog.event(Event.START_REFUSED, detail=reason)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        maillog.event("start-refused", level="error", reason=f"{where}{error.strerror or error}")
+        maillog.event(Event.START_REFUSED, detail=f"{where}{error.strerror or error}")
         return 1
     return supervisor.run()
 
@@ -97,17 +99,15 @@ class Supervisor:
         self._lock = instance.lock(settings.spool_dir, owner)
         self._in_force = generations.make(0, settings, None, most, owner)
         slots = 2 * most
-        self._shared = metrics.share(slots)
-        self._metrics = metrics.Metrics(self._shared, slots)
+        self._shared = share(slots)
+        self._metrics = Metrics(self._shared, slots)
         self._children = Children(self._shared, slots, worker, admin)
         if account is not None:
             privileges.drop(account)
         elif os.geteuid() == 0:
-            reason = "name an account in `user` to drop root after binding"
-            maillog.event("running-as-root", level="warning", reason=reason)
+            maillog.event(Event.RUNNING_AS_ROOT, detail="name an account in `user` to drop root after binding")
         elif settings.user is not None:
-            reason = "only root can change the account"
-            maillog.event("user-ignored", level="warning", user=settings.user, reason=reason)
+            maillog.event(Event.USER_IGNORED, user=settings.user, detail="only root can change the account")
         self._notify = Notifier()
         make = partial(generations.make, most=most, owner=owner)
         self._reload = Reload(self, reload, make, self._children)
@@ -120,7 +120,7 @@ class Supervisor:
         """Serve until told to end; return the exit status."""
         while self._children.alive or not self._stopping:
             self._turn()
-        maillog.event("stopped", status=self._status)
+        maillog.event(Event.STOPPED, status=self._status)
         return self._status
 
     def _turn(self) -> None:
@@ -139,7 +139,7 @@ class Supervisor:
             self._obey(number)
         for child in self._children.newly_ready():
             self._served = self._served or child.spec.kind == "worker"
-            maillog.event("process-ready", process=str(child.spec), pid=child.process.pid)
+            maillog.event(Event.PROCESS_READY, process=str(child.spec), pid=child.process.pid)
         self._announce()
         for child in list(self._children.reap()):
             self._replace(child)
@@ -156,14 +156,14 @@ class Supervisor:
             return False
         if refresh is not None and not refresh.usable:
             reason = "the recipient file is not usable, and no older snapshot is there"
-            maillog.event("start-refused", level="error", reason=reason)
+            maillog.event(Event.START_REFUSED, detail=reason)
             self._status = 1
             self._stop()
             return False
         self._begun = True
         gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
-        self._metrics.set(metrics.WORKERS_WANTED, self._in_force.workers)
-        maillog.event("started", pid=os.getpid(), workers=self._in_force.workers)
+        self._metrics.set(WORKERS_WANTED, self._in_force.workers)
+        maillog.event(Event.STARTED, pid=os.getpid(), workers=self._in_force.workers)
         self._write_state()
         return True
 
@@ -211,7 +211,7 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._notify("STOPPING=1")
-            maillog.event("stopping")
+            maillog.event(Event.STOPPING)
             for generation in filter(None, (self._in_force, self._reload.next)):
                 generation.close()  # a client that connects from now on gets another server's socket, or a refusal, but not a dead queue
         for child in self._children.alive.values():
@@ -229,7 +229,7 @@ class Supervisor:
         try:
             self._children.start(generation, spec, lambda: self.detach({listener for listener, _ in spec.listeners}))
         except OSError as error:
-            maillog.event("process-failed", level="error", process=str(spec), error=f"cannot fork: {error.strerror}")
+            maillog.event(Event.PROCESS_FAILED, process=str(spec), error=f"cannot fork: {error.strerror}")
             spec.retry_at = clock.monotonic() + spec.backoff.wait(0.0)
             return False
         return True
@@ -243,10 +243,10 @@ class Supervisor:
         pause = spec.backoff.wait(now - child.ready_at)
         spec.retry_at = now + pause
         if spec.kind == "worker":
-            self._metrics.add(metrics.WORKER_RESTARTS)
-        maillog.event("process-restart", level="warning", process=str(spec), failures=spec.backoff.failures, wait=pause)
+            self._metrics.add(WORKER_RESTARTS)
+        maillog.event(Event.PROCESS_RESTART, process=str(spec), failures=spec.backoff.failures, wait=pause)
         if not self._served and spec.kind == "worker" and spec.backoff.failures >= TRIES and self._reload.next is None:
-            maillog.event("gave-up", level="error", reason=f"no worker became ready; the last one: {child.status}")
+            maillog.event(Event.GAVE_UP, detail=f"no worker became ready; the last one: {child.status}")
             self._status = 1
             self._stop()
 
@@ -255,7 +255,7 @@ class Supervisor:
         if not self._announced and not self._stopping and self._workers_ready():
             self._announced = True
             self._notify("READY=1")
-            maillog.event("serving", listen=[str(listener) for listener in self._in_force.addresses])
+            maillog.event(Event.SERVING, listen=[str(listener) for listener in self._in_force.addresses])
 
     def _workers_ready(self) -> bool:
         return all(self._children.is_ready(spec) for spec in self._in_force.specs if spec.kind == "worker")
@@ -272,10 +272,10 @@ class Supervisor:
                 self._children.stop(child)
         old.retire(generation)
         maillog.configure(generation.settings.log.format, generation.settings.log.level)
-        self._metrics.set(metrics.WORKERS_WANTED, generation.workers)
+        self._metrics.set(WORKERS_WANTED, generation.workers)
         self._announced = True
         self._reload.succeed()
-        maillog.event("reloaded", generation=generation.number, workers=generation.workers)
+        maillog.event(Event.RELOADED, generation=generation.number, workers=generation.workers)
 
     def reload_begins(self, begun_ms: int) -> None:
         """See `reload.Owner`."""

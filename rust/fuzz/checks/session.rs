@@ -14,6 +14,7 @@ use mailmoat_native::machine::smtp::server::config::Config;
 use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
 use mailmoat_native::machine::smtp::server::session::Session;
 use mailmoat_native::machine::smtp::server::step::{Stage, Step, Verdict};
+use mailmoat_native::machine::smtp::server::tally::End;
 use mailmoat_native::store::content::ContentStorage;
 
 const COMMAND_LINE: usize = 128;
@@ -180,7 +181,7 @@ fn tell(message: &Message) -> String {
 /// Ends it as a time-out does, wherever it is.
 fn end(mut session: Session, mut record: String) -> String {
     record += &format!("{:?} {:?} {:?}", session.tally(), session.tarpit(), session.helo_name());
-    session.stop(&Reply::fixed(421, "4.4.2", "Timeout"));
+    session.stop(&Reply::fixed(421, "4.4.2", "Timeout"), End::Timeout);
     assert_eq!(session.buffered(), 0);
     record
 }

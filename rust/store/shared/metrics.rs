@@ -1,4 +1,4 @@
-//! Metrics: a row of counters and then gauges in each slot.
+//! Metrics: a row of counters and gauges in each slot.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -30,7 +30,8 @@ impl Shared {
 
     /// Gives back what a dead worker's slot says of its present: gauges and held sessions. Counters stay.
     pub fn reset_gauges(&self, slot: usize) -> Result<(), OutOfRange> {
-        self.metrics(slot)?.iter().skip(self.counters).for_each(|cell| cell.store(0, Relaxed));
+        let row = self.metrics(slot)?;
+        self.gauges.iter().filter_map(|index| row.get(*index)).for_each(|cell| cell.store(0, Relaxed));
         self.reset_holds(slot)
     }
 }

@@ -19,20 +19,19 @@ pub struct OutOfRange;
 pub struct Shared {
     memory: MmapMut,
     pub(super) slots: usize,
-    pub(super) counters: usize,
-    gauges: usize,
+    metrics: usize,
+    pub(super) gauges: Vec<usize>,
     pub(super) sources: usize,
     pub(super) hasher: RandomState,
 }
 
 impl Shared {
-    /// Maps the region: rows for `workers` and the supervisor, each of `counters` and then `gauges` cells; tables for
-    /// `sources` sources (rounded up to a power of two) for the workers. `io::Error` when memory is short.
-    pub fn new(workers: usize, counters: usize, gauges: usize, sources: usize) -> io::Result<Self> {
+    /// Maps the region: rows of `metrics` cells for `workers` and the supervisor, those at the indexes `gauges` reset for a dead
+    /// worker; tables for `sources` sources (rounded up to a power of two). `io::Error` when memory is short.
+    pub fn new(workers: usize, metrics: usize, gauges: Vec<usize>, sources: usize) -> io::Result<Self> {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
         let slots = workers.checked_add(1).ok_or_else(too_large)?;
-        let metrics = counters.checked_add(gauges).ok_or_else(too_large)?;
         let octets = Self::stride(metrics, sources)
             .and_then(|cells| cells.checked_mul(slots)?.checked_mul(8))
             .ok_or_else(too_large)?;
@@ -41,7 +40,7 @@ impl Shared {
         // SAFETY: the file has no name and its only descriptor is closed below, so nobody can truncate it under the mapping.
         // Only this module touches the octets, and only as atomics.
         let memory = unsafe { MmapMut::map_mut(&file)? };
-        Ok(Self { memory, slots, counters, gauges, sources, hasher: RandomState::new() })
+        Ok(Self { memory, slots, metrics, gauges, sources, hasher: RandomState::new() })
     }
 
     /// Slots: the workers and, last, the supervisor.
@@ -70,7 +69,7 @@ impl Shared {
     }
 
     fn slot(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
-        let stride = Self::stride(self.counters + self.gauges, self.sources).ok_or(OutOfRange)?;
+        let stride = Self::stride(self.metrics, self.sources).ok_or(OutOfRange)?;
         let start = slot.checked_mul(stride).ok_or(OutOfRange)?;
         self.cells().get(start..).and_then(|cells| cells.get(..stride)).ok_or(OutOfRange)
     }
@@ -80,7 +79,7 @@ impl Shared {
     }
 
     pub(super) fn metrics(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
-        self.slot(slot)?.get(LINE..LINE + self.counters + self.gauges).ok_or(OutOfRange)
+        self.slot(slot)?.get(LINE..LINE + self.metrics).ok_or(OutOfRange)
     }
 
     pub(super) fn metric(&self, slot: usize, index: usize) -> Result<&AtomicU64, OutOfRange> {
@@ -88,7 +87,7 @@ impl Shared {
     }
 
     pub(super) fn table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
-        let start = LINE + (self.counters + self.gauges).next_multiple_of(LINE);
+        let start = LINE + self.metrics.next_multiple_of(LINE);
         self.slot(slot)?.get(start..start + 2 * self.sources).ok_or(OutOfRange)
     }
 }

@@ -13,8 +13,8 @@ fn v4(last: u16) -> Source {
 }
 
 #[test]
-fn figures_are_summed_and_gauges_given_back() {
-    let shared = Shared::new(2, 3, 2, 16).unwrap();
+fn metrics_are_summed_and_gauges_given_back() {
+    let shared = Shared::new(2, 5, vec![3, 4], 16).unwrap();
     assert_eq!(shared.slots(), 3);
     shared.add(0, 0, 5).unwrap();
     shared.add(2, 0, 1).unwrap();
@@ -33,20 +33,20 @@ fn figures_are_summed_and_gauges_given_back() {
 
 #[test]
 fn what_does_not_exist_is_an_error() {
-    let shared = Shared::new(1, 1, 0, 1).unwrap();
+    let shared = Shared::new(1, 1, vec![], 1).unwrap();
     assert_eq!(shared.add(2, 0, 1), Err(OutOfRange));
     assert_eq!(shared.add(0, 1, 1), Err(OutOfRange));
     assert_eq!(shared.row(usize::MAX), Err(OutOfRange));
     assert_eq!(shared.sum(1), Err(OutOfRange));
     assert_eq!(shared.source_enter(9, v4(1)), Err(OutOfRange));
-    assert!(Shared::new(usize::MAX, 1, 1, 1).is_err());
-    assert!(Shared::new(1, 1, 1, usize::MAX).is_err());
-    assert!(Shared::new(1 << 40, 1, 1, 1 << 40).is_err());
+    assert!(Shared::new(usize::MAX, 1, vec![], 1).is_err());
+    assert!(Shared::new(1, 1, vec![], usize::MAX).is_err());
+    assert!(Shared::new(1 << 40, 1, vec![], 1 << 40).is_err());
 }
 
 #[test]
 fn the_longest_held_is_found_and_its_shedding_asked_once() {
-    let shared = Shared::new(3, 0, 0, 1).unwrap();
+    let shared = Shared::new(3, 0, vec![], 1).unwrap();
     assert_eq!(shared.oldest_held(), None);
     shared.set_oldest_held(0, 500).unwrap();
     shared.set_oldest_held(2, 400).unwrap();
@@ -75,7 +75,7 @@ fn sources_are_aggregated() {
 
 #[test]
 fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
-    let shared = Shared::new(2, 0, 0, 8).unwrap();
+    let shared = Shared::new(2, 0, vec![], 8).unwrap();
     for number in 0..8 {
         assert_eq!(shared.source_enter(0, v4(number)), Ok(1));
     }
@@ -93,7 +93,7 @@ fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
 
 #[test]
 fn three_quarters_full_has_a_place_for_nearly_all() {
-    let shared = Shared::new(1, 0, 0, 4096).unwrap();
+    let shared = Shared::new(1, 0, vec![], 4096).unwrap();
     let refused = (0..3072).filter(|number| shared.source_enter(0, v4(*number)) == Ok(0)).count();
     assert_eq!(refused, 0);
 }
@@ -101,7 +101,7 @@ fn three_quarters_full_has_a_place_for_nearly_all() {
 proptest! {
     #[test]
     fn a_table_equals_a_map(acts in prop::collection::vec((any::<bool>(), 0_usize..2, 0_u16..24), 1..400)) {
-        let shared = Shared::new(2, 0, 0, 64).unwrap();
+        let shared = Shared::new(2, 0, vec![], 64).unwrap();
         let mut model: HashMap<(usize, u16), u64> = HashMap::new();
         for (enter, slot, number) in acts {
             let total = |model: &HashMap<_, u64>| (0..2).filter_map(|slot| model.get(&(slot, number))).sum::<u64>();

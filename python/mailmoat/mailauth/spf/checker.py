@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import spf  # type: ignore[import-untyped]
 
 from mailmoat import maillog
+from mailmoat.events import Event
 from mailmoat.mailauth.results import CheckRequest, Result, Scope, Status, Step, one_line
 from mailmoat.mailauth.spf import greenlet_adapter
 from mailmoat.mailauth.spf.result_cache import ResultCache
@@ -72,9 +73,7 @@ class Checker:
         except spf.PermError as error:  # those of a record are results already
             result = Result(Status.PERM_ERROR, "Unknown Client Address", domain=shown, problem=one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - a stranger's record ends here, whatever pyspf makes of it
-            maillog.event(
-                "evaluation-failed", level="error", domain=shown, ip=request.ip, error=maillog.describe(error)
-            )
+            maillog.event(Event.SPF_CHECK_FAILED, domain=shown, ip=request.ip, error=maillog.describe(error))
             result = Result(Status.PERM_ERROR, _REASONS[Status.PERM_ERROR], domain=shown)
         return _told(result, trace)
 

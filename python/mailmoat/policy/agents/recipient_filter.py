@@ -35,9 +35,9 @@ DIRECTORY_DOWN: Final = Reply(451, "4.3.0", "Recipient directory is not availabl
 class RecipientRule(Rule):
     """Why a recipient is refused."""
 
-    UNKNOWN = "unknown"
-    BLOCKED = "blocked"
-    DIRECTORY = "directory"
+    UNKNOWN = "unknown-recipient"
+    BLOCKED = "blocked-recipient"
+    DIRECTORY = "directory-unavailable"
 
 
 class Standing(Enum):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RelayRule(Rule):
     """Why a recipient is refused."""
 
-    ELSEWHERE = "relay"
+    ELSEWHERE = "relay-denied"
 
 
 class Relay(Agent):

@@ -21,9 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import maillog, metrics
+from mailmoat import maillog
 from mailmoat.mailauth.header import stamps, unchecked
 from mailmoat.mailauth.results import AuthResult, CheckRequest, Method, Result, Status
+from mailmoat.mailauth.senderid.counted import SENDERID_ACTIONS, SENDERID_RESULTS, SENDERID_UNCHECKED, Action
 from mailmoat.mailauth.senderid.identities import Finding, IdentityKind, envelope, known, responsible
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.agents.submitter import NOT_ALLOWED
@@ -46,7 +47,7 @@ NOT_NOW: Final = {
     False: Reply(451, "4.4.3", "SPF check is temporarily unavailable"),
 }
 """By whether it is Sender ID's."""
-ACTIONS: Final = {Reject: "refused", Tempfail: "deferred", Discard: "dropped"}
+ACTIONS: Final = {Reject: Action.REFUSED, Tempfail: Action.DEFERRED, Discard: Action.DROPPED}
 
 
 class SenderRule(Rule):
@@ -121,7 +122,7 @@ class SenderId(Agent):
         return self._check(Case(view, source, helo_name, Budget(*self._budget, source)), iter(wanted))
 
     def _unchecked(self, view: SessionView, reason: str) -> Pass:
-        self._count(metrics.SENDERID_UNCHECKED)
+        self._count(SENDERID_UNCHECKED)
         maillog.sender_unchecked(session=view.session_id, client=view.client.address, reason=reason)
         return Pass((unchecked(self._receiver),))
 
@@ -145,7 +146,7 @@ class SenderId(Agent):
         return CheckRequest(case.source, identity.scope, identity.mailbox, case.helo_name or "unknown", self._receiver)
 
     def _note(self, case: Case, identity: Identity, result: Result) -> None:
-        self._count(metrics.SENDERID_RESULTS[identity.kind, result.status])
+        self._count(SENDERID_RESULTS[identity.kind, result.status])
         case.findings.append(Finding(identity, result))
 
     def _decide(self, case: Case) -> Judged:
@@ -165,13 +166,13 @@ class SenderId(Agent):
         self._log(case, ruling)
         if ruling is None:
             return Pass(marks, results)
-        self._count(metrics.SENDERID_ACTIONS["thinned" if spared else ACTIONS[type(ruling)]])
+        self._count(SENDERID_ACTIONS[Action.PARTLY_DROPPED if spared else ACTIONS[type(ruling)]])
         if spared or isinstance(ruling, Discard):
             maillog.message_dropped(
                 session=view.session_id,
                 mail_from=str(view.reverse_path or ""),
                 recipients=[str(recipient) for recipient in judged],
-                rule=ruling.rule,
+                reason=ruling.rule,
                 detail=ruling.detail,
             )
         return Pass(marks, results, tuple(judged)) if spared else ruling
@@ -209,7 +210,7 @@ class SenderId(Agent):
             for finding in case.findings
         ]
         stopped = ruling.rule if ruling else ""
-        maillog.sender_checked(session=case.view.session_id, source=case.source, checks=checks, rule=stopped)
+        maillog.sender_checked(session=case.view.session_id, source=case.source, checks=checks, reason=stopped)
 
 
 def refusal(finding: Finding) -> Reply:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import _native, maillog, metrics
+from mailmoat import _native, maillog
 from mailmoat.mailauth.results import CheckRequest, Result, Scope, Status
+from mailmoat.mailauth.senderid.counted import SENDERID_ACTIONS, SENDERID_RESULTS, Action
 from mailmoat.mailauth.senderid.identities import Identity, IdentityKind, known
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.sources import Sources
@@ -92,8 +93,8 @@ class Submitter(Agent):
         """Only what is refused is counted: the rest is judged again with the message, and told then."""
         if result.status is not Status.FAIL:
             return PASS
-        self._count(metrics.SENDERID_RESULTS[identity.kind, result.status])
-        self._count(metrics.SENDERID_ACTIONS["refused"])
+        self._count(SENDERID_RESULTS[identity.kind, result.status])
+        self._count(SENDERID_ACTIONS[Action.REFUSED])
         check = maillog.Check(identity.kind.value, identity.domain, result.status, result.reason)
-        maillog.sender_checked(session=view.session_id, source=source, checks=[check], rule=SubmitterRule.NOT_ALLOWED)
+        maillog.sender_checked(session=view.session_id, source=source, checks=[check], reason=SubmitterRule.NOT_ALLOWED)
         return Reject(NOT_ALLOWED, SubmitterRule.NOT_ALLOWED, result.reason)

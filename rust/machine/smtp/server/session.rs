@@ -22,7 +22,7 @@ use super::config::Config;
 use super::mode::{Input, Mode};
 use super::phase::Phase;
 use super::step::{Step, Verdict};
-use super::tally::{Refusal, Tally};
+use super::tally::{End, Refusal, Tally};
 use super::tarpit::Tarpit;
 use super::trace::{Received, cleaned};
 use super::transaction::Transaction;
@@ -195,14 +195,14 @@ impl Session {
     }
 
     /// Ends the session from outside with a 421: time-out, shutdown, eviction. A held reply is dropped.
-    pub fn stop(&mut self, reply: &Reply) -> Step {
+    pub fn stop(&mut self, reply: &Reply, end: End) -> Step {
         self.pending = Pending::Nothing;
         self.mode = Mode::default();
         self.transaction = None;
         self.input = Input::default();
         self.tally.count(reply);
         reply.clone().named(&self.config.hostname).write(&mut self.output);
-        self.tally.end = Some(reply.clone());
+        self.tally.end = Some(end);
         self.phase = Phase::Closed;
         Step::Close
     }

@@ -24,8 +24,63 @@ pub struct Tally {
     pub transactions: u32,
     /// Messages accepted.
     pub messages: u32,
-    /// The reply that closed the session.
-    pub end: Option<Reply>,
+    /// Why the session was closed; `None` while it is open.
+    pub end: Option<End>,
+}
+
+/// Why a session was closed; the last ones are for the caller of `Session::stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// QUIT.
+    Quit,
+    /// A browser or a TLS client.
+    NotSmtp,
+    /// The limit of errors is reached.
+    TooManyErrors,
+    /// The limit of commands that achieve nothing is reached.
+    NoProgress,
+    /// The session's sum of delays is spent.
+    TarpitLimit,
+    /// Policy refused the connection.
+    Refused,
+    /// A limit of connections is reached.
+    TooManyConnections,
+    /// The client was silent for too long.
+    Timeout,
+    /// The session lasted too long.
+    SessionTime,
+    /// Too many sessions are held.
+    Evicted,
+    /// Nearly too many connections are open.
+    IdleClosed,
+    /// The server ends.
+    Shutdown,
+    /// Something of ours failed.
+    Fault,
+}
+
+impl End {
+    const ALL: [Self; 13] = [
+        Self::Quit,
+        Self::NotSmtp,
+        Self::TooManyErrors,
+        Self::NoProgress,
+        Self::TarpitLimit,
+        Self::Refused,
+        Self::TooManyConnections,
+        Self::Timeout,
+        Self::SessionTime,
+        Self::Evicted,
+        Self::IdleClosed,
+        Self::Shutdown,
+        Self::Fault,
+    ];
+
+    /// By its number; `Fault` for one that there is not.
+    pub fn numbered(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Fault)
+    }
 }
 
 impl Tally {

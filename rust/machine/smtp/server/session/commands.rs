@@ -11,6 +11,7 @@ use crate::machine::smtp::server::data::BareNewline;
 use crate::machine::smtp::server::mode::{Input, LineState, Mode};
 use crate::machine::smtp::server::phase::{Phase, Verb, refusal};
 use crate::machine::smtp::server::step::Step;
+use crate::machine::smtp::server::tally::End;
 use crate::machine::smtp::server::transaction::Transaction;
 
 /// The path for which a command line of the usual length has room (RFC 5321 4.5.3.1.3): longer ones lengthen the line.
@@ -25,7 +26,7 @@ impl Session {
     pub(super) fn line(&mut self, state: LineState, input: &mut Input) -> Option<Flow> {
         let rest = input.rest();
         if !state.overlong && rest.starts_with(TLS_HELLO) {
-            return Some(self.close(&reply::NOT_SMTP)); // It may never send a line end.
+            return Some(self.close(&reply::NOT_SMTP, End::NotSmtp)); // It may never send a line end.
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             if state.overlong || rest.len() > self.command_line() + self.path_extra() + self.offers.mail_line() {
@@ -80,7 +81,7 @@ impl Session {
         let offers = if self.dialect == Dialect::Esmtp { self.offers } else { Offers::NONE };
         match command::parse(line, &self.config.addresses, offers) {
             Ok(command) => self.command(command),
-            Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP),
+            Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP, End::NotSmtp),
             Err(malformed) => {
                 let refused = self.phase == Phase::Refused;
                 let reply = if refused { reply::NO_SERVICE } else { malformed.reply() };
@@ -93,7 +94,7 @@ impl Session {
         let verb = Verb::of(&command);
         self.idle += u32::from(verb.may_be_idle());
         if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
-            return self.close(&reply::NO_PROGRESS);
+            return self.close(&reply::NO_PROGRESS, End::NoProgress);
         }
         if let Some(refusal) = refusal(verb, self.phase) {
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
@@ -112,7 +113,7 @@ impl Session {
             Command::Help => self.say(reply::HELP),
             Command::Vrfy => self.say(reply::VRFY),
             Command::Expn | Command::NotImplemented(_) => self.say(reply::NOT_IMPLEMENTED),
-            Command::Quit => self.close(&reply::BYE),
+            Command::Quit => self.close(&reply::BYE, End::Quit),
         }
     }
 

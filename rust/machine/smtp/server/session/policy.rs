@@ -7,7 +7,7 @@ use crate::machine::smtp::server::data::Decoder;
 use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::step::{Stage, Step, Verdict};
-use crate::machine::smtp::server::tally::Refusal;
+use crate::machine::smtp::server::tally::{End, Refusal};
 use crate::machine::smtp::server::transaction::Transaction;
 
 /// What policy is asked about.
@@ -120,7 +120,7 @@ impl Session {
                 self.phase = Phase::Refused;
                 self.say(reply.plain().named(&self.config.hostname))
             }
-            Question::Connect => self.close(&reply.plain()),
+            Question::Connect => self.close(&reply.plain(), End::Refused),
             Question::Hello { .. } => self.say(reply.plain()),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
             _ => self.say(reply),

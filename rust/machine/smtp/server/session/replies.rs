@@ -3,7 +3,7 @@
 use super::{Flow, Pending, Session};
 use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::step::Step;
-use crate::machine::smtp::server::tally::{LOGGED, Refusal};
+use crate::machine::smtp::server::tally::{End, LOGGED, Refusal};
 use crate::machine::smtp::server::tarpit::Hold;
 use crate::machine::smtp::server::transaction::Transaction;
 
@@ -15,7 +15,7 @@ impl Session {
         }
         match self.tarpit.hold(&self.config, &reply) {
             Hold::No => self.send(&reply),
-            Hold::Spent => self.close(&reply::DELAYS_SPENT),
+            Hold::Spent => self.close(&reply::DELAYS_SPENT, End::TarpitLimit),
             Hold::For(time) => {
                 self.pending = Pending::Release(reply);
                 Flow::Stop(Step::Hold(time))
@@ -37,13 +37,13 @@ impl Session {
         reply.write(&mut self.output);
         self.errors += u32::from(reply.class() == 5);
         if self.config.errors > 0 && self.errors >= self.config.errors {
-            return self.close(&reply::TOO_MANY_ERRORS);
+            return self.close(&reply::TOO_MANY_ERRORS, End::TooManyErrors);
         }
         Flow::Next
     }
 
-    pub(super) fn close(&mut self, reply: &Reply) -> Flow {
-        self.stop(reply);
+    pub(super) fn close(&mut self, reply: &Reply, end: End) -> Flow {
+        self.stop(reply, end);
         Flow::Stop(Step::Close)
     }
 }

@@ -396,7 +396,7 @@ fn stops_from_outside() {
     session.connect();
     assert_eq!(session.receive(b"FOO\r\n"), Step::Hold(5));
     session.take_output();
-    assert_eq!(session.stop(&Reply::fixed(421, "4.7.0", "bye")), Step::Close);
+    assert_eq!(session.stop(&Reply::fixed(421, "4.7.0", "bye"), End::Evicted), Step::Close);
     assert_eq!(session.take_output(), b"421 4.7.0 mx.example.test bye\r\n");
     assert_eq!(session.release(), Step::Wait);
     assert_eq!(session.receive(b"NOOP\r\n"), Step::Close);

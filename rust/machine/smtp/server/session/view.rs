@@ -3,7 +3,6 @@
 use super::policy::Question;
 use super::{Pending, Session};
 use crate::machine::message::address::Address;
-use crate::machine::smtp::reply;
 use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::tally::{Refusal, Tally};
@@ -48,11 +47,6 @@ impl Session {
     /// The caller has to give an answer, a release or a commit.
     pub fn is_pending(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
-    }
-
-    /// The session was closed because its delays were spent.
-    pub fn delays_spent(&self) -> bool {
-        self.tally.end.as_ref() == Some(&reply::DELAYS_SPENT)
     }
 
     /// Content is being received.

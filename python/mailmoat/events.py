@@ -1,0 +1,255 @@
+"""Every event of the log: its name, its level, what it means, and its fields with their types. Nothing else names one.
+
+An event with several levels has its usual one here; the call says another where it is needed. A field that is empty is left out of
+a line. `reason` is always a word of an enum, to be counted and searched for; `detail` and `error` are free text for people.
+Pure values: the calls are held to them, and so is the table in the manual, by tests.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, Self
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Event(StrEnum):
+    """An event; its value is its name in the log. A field without a type is text."""
+
+    level: Level
+    meaning: str
+    fields: dict[str, str]
+    """Type by name: text, number, seconds, flag, list, object, any."""
+
+    def __new__(cls, name: str, level: Level, meaning: str, fields: str) -> Self:
+        """Make a member from its line in the table."""
+        made = str.__new__(cls, name)
+        made._value_ = name
+        made.level, made.meaning = level, meaning
+        pairs = (field.partition(":") for field in fields.split())
+        made.fields = {field: kind or "text" for field, _, kind in pairs}
+        return made
+
+    MESSAGE_ACCEPTED = (
+        "message-accepted",
+        "info",
+        "a message is on disk and its client gets 250",
+        "session client helo queue_id mail_from recipients:list octets:number",
+    )
+    RECIPIENT_REFUSED = (
+        "recipient-refused",
+        "info",
+        "a recipient is refused",
+        "session client helo mail_from reply reason detail recipient",
+    )
+    COMMAND_REFUSED = (
+        "command-refused",
+        "info",
+        "a command, a message or a connection is refused",
+        "session client helo mail_from reply reason detail command",
+    )
+    SESSION_ENDED = (
+        "session-ended",
+        "info",
+        "a session is over",
+        (
+            "session client helo reason duration:seconds queue_ids:list transactions:list transactions_left_out:number "
+            "replies:object refusals:list refusals_left_out:number reasons:list commands:number messages:number "
+            "octets:number holds:number held:seconds"
+        ),
+    )
+    RECIPIENT_REDIRECTED = (
+        "recipient-redirected",
+        "info",
+        "postmaster is accepted and goes to `recipients.postmaster`",
+        "session recipient to",
+    )
+    MESSAGE_DROPPED = (
+        "message-dropped",
+        "warning",
+        "these recipients do not get a message although its client got 250",
+        "session mail_from recipients:list reason detail",
+    )
+    SENDER_CHECKED = (
+        "sender-checked",
+        "info",
+        "the results of Sender ID and SPF for one message, and the reason if they stopped it",
+        "session source checks:list reason",
+    )
+    SENDER_UNCHECKED = (
+        "sender-unchecked",
+        "info",
+        "a message goes on without a result: its source address is unknown, local or private",
+        "session client reason",
+    )
+    DELIVERY_ATTEMPT = (
+        "delivery-attempt",
+        "info",
+        "an attempt to deliver a message; `warning` when a recipient failed",
+        "queue_id session attempt:number next_hop mail_from outcomes:list octets:number duration:seconds next_attempt",
+    )
+    MESSAGE_EXPIRED = (
+        "message-expired",
+        "warning",
+        "a message is too old and is not tried again; `age` in seconds",
+        "queue_id age:number attempts:number recipients:list",
+    )
+    BOUNCE_MADE = "bounce-made", "info", "a bounce about a message", "queue_id about to:list recipients:list"
+    BOUNCE_SUPPRESSED = (
+        "bounce-suppressed",
+        "warning",
+        "recipients failed and nobody gets a bounce",
+        "about reason recipients:list",
+    )
+    BOUNCE_NOT_STORED = "bounce-not-stored", "error", "a bounce is made again later", "about detail"
+    MESSAGE_NOT_STORED = "message-not-stored", "error", "the client gets 452", "session detail"
+    MESSAGE_NOT_LOADED = "message-not-loaded", "error", "the message waits in the queue", "queue_id detail"
+    NEXT_HOP_OFFERS = (
+        "next-hop-offers",
+        "info",
+        "the next hop offers something else than before; `size` 0: no limit",
+        "next_hop eight_bit:flag smtputf8:flag size:number",
+    )
+    NEXT_HOP_NOT_READ = (
+        "next-hop-not-read",
+        "warning",
+        "what the next hop offered cannot be read from the spool directory and is learned anew",
+        "path detail",
+    )
+    NEXT_HOP_NOT_KEPT = (
+        "next-hop-not-kept",
+        "warning",
+        "what the next hop offers cannot be written to the spool directory",
+        "path detail",
+    )
+    STARTED = "started", "info", "the server has started", "pid:number workers:number"
+    SERVING = "serving", "info", "all workers accept connections", "listen:list"
+    STOPPING = "stopping", "info", "the server was told to end", ""
+    STOPPED = "stopped", "info", "the server has ended", "status:number"
+    START_REFUSED = "start-refused", "error", "why the server does not start", "detail"
+    GAVE_UP = "gave-up", "error", "no worker could be started", "detail"
+    RUNNING_AS_ROOT = "running-as-root", "warning", "no account to run as is set", "detail"
+    USER_IGNORED = "user-ignored", "warning", "`user` has no effect", "user detail"
+    LISTEN_SKIPPED = "listen-skipped", "warning", "nothing listens at this address", "address detail"
+    RELOAD_STARTED = (
+        "reload-started",
+        "info",
+        "new processes are started with new settings",
+        "generation:number workers:number",
+    )
+    RELOADED = "reloaded", "info", "the new settings are in force", "generation:number workers:number"
+    RELOAD_REFUSED = "reload-refused", "error", "the old settings stay in force", "detail"
+    SETTING_KEPT = "setting-kept", "warning", "a change of this setting needs a restart", "key value:any detail"
+    WORKERS_CAPPED = (
+        "workers-capped",
+        "warning",
+        "so many workers need a restart",
+        "wanted:number workers:number detail",
+    )
+    PROCESS_STARTED = (
+        "process-started",
+        "info",
+        "a process was started",
+        "process pid:number slot:number generation:number",
+    )
+    PROCESS_READY = "process-ready", "info", "a process does its work", "process pid:number"
+    PROCESS_ENDED = (
+        "process-ended",
+        "info",
+        "a process ended; `warning` when it was not told to",
+        "process pid:number status",
+    )
+    PROCESS_RESTART = (
+        "process-restart",
+        "warning",
+        "a process is replaced after `wait` seconds",
+        "process failures:number wait:seconds",
+    )
+    PROCESS_KILLED = "process-killed", "warning", "a process was too slow", "process pid:number detail"
+    PROCESS_FAILED = "process-failed", "error", "a process cannot go on", "process pid:number error"
+    DRAINING = "draining", "info", "a worker accepts no more and finishes its work", "slot:number connections:number"
+    DIRECTORY_COMPILED = "directory-compiled", "info", "the recipient file is in force", "source entries:number"
+    DIRECTORY_REFUSED = "directory-refused", "error", "why the recipient file is not in force", "detail"
+    DIRECTORY_WAITS = (
+        "directory-waits",
+        "warning",
+        "the recipient file may be unfinished and is read after `quiet` seconds without a change",
+        "source detail quiet:seconds",
+    )
+    DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
+    PARTITION_ADOPTED = (
+        "partition-adopted",
+        "info",
+        "a worker delivers the messages of one that is gone",
+        "partition messages:number",
+    )
+    PARTITION_NOT_ADOPTED = (
+        "partition-not-adopted",
+        "error",
+        "messages that no worker delivers",
+        "detail messages:number",
+    )
+    PARTITION_NOT_CLOSED = "partition-not-closed", "error", "a partition could not be removed", "partition detail"
+    SPOOL_UNHEALTHY = "spool-unhealthy", "error", "a worker cannot store messages", "partition detail"
+    SPOOL_HEALTHY = "spool-healthy", "info", "it can store messages again", "partition"
+    ACCEPT_PAUSED = (
+        "accept-paused",
+        "warning",
+        "too few file descriptors: connections wait in the kernel",
+        "connections:number limit:number detail",
+    )
+    STRESS_BEGAN = (
+        "stress-began",
+        "warning",
+        "a worker has nearly as many connections as its limit, or the host as `limits.connections`: idle ones are closed",
+        "connections:number limit:number",
+    )
+    STRESS_ENDED = "stress-ended", "info", "there is room for connections again", "connections:number limit:number"
+    PROXY_REFUSED = "proxy-refused", "warning", "a host that may not use the PROXY protocol connected", "client"
+    PROXY_MALFORMED = "proxy-malformed", "warning", "a PROXY header that is none", "client detail"
+    NAME_SERVERS_CHANGED = "name-servers-changed", "info", "`/etc/resolv.conf` names other servers", "file servers:list"
+    NAME_SERVERS_KEPT = (
+        "name-servers-kept",
+        "warning",
+        "`/etc/resolv.conf` names no server any more: the old ones stay in use",
+        "file detail servers:list",
+    )
+    LOG_LINES_LOST = (
+        "log-lines-lost",
+        "warning",
+        "the reader of the log is too slow: `lines_lost` lines of this process are lost so far",
+        "lines_lost:number",
+    )
+    SPF_CHECK_FAILED = (
+        "spf-check-failed",
+        "error",
+        "a record caused an unexpected error in the check: please report it; the result is PermError",
+        "domain ip error",
+    )
+    AGENT_FAILED = (
+        "agent-failed",
+        "error",
+        "an agent failed and its client gets 451; if the agent is ours, please report it",
+        "agent session stage error raised_by:list",
+    )
+    AGENT_TIMED_OUT = (
+        "agent-timed-out",
+        "error",
+        "an agent did not answer within `policy.agent_time` and its client gets 451",
+        "agent session seconds:seconds",
+    )
+    SESSION_FAILED = (
+        "session-failed",
+        "error",
+        "a fault in mailmoat: please report it; the client gets 421",
+        "session client error",
+    )
+    DELIVERY_NOT_BEGUN = (
+        "delivery-not-begun",
+        "error",
+        "a fault in mailmoat: please report it; the message is delivered after a restart",
+        "queue_id error",
+    )
+    WAITER_FAILED = "waiter-failed", "error", "a fault in mailmoat: please report it", "error"
+    DEADLINE_FAILED = "deadline-failed", "error", "a fault in mailmoat: please report it", "error pid:number"
+    LOOP_FAILED = "loop-failed", "error", "a fault in mailmoat: please report it", "what error pid:number"
