@@ -23,5 +23,5 @@ def printable_ascii(text: str) -> str:
 
 
 def is_printable_ascii(octets: bytes) -> bool:
-    """Whether these octets are one line of printable ASCII."""
+    """Return whether these octets are one line of printable ASCII."""
     return not _NOT_ASCII_OCTETS.search(octets)

@@ -1,7 +1,7 @@
-"""One HTTP connection of the admin process, which no client can keep for itself.
+"""One HTTP connection of the admin process, limited in time and number.
 
-A request must be there and be answered within `REQUEST_TIME`; there are at most `MOST` connections, and one beyond that closes the
-one whose time is nearest its end. So a monitor is answered, however many connect and ask nothing.
+A request must arrive and be answered within `REQUEST_TIME`. There are at most `MOST` connections; one more closes the connection
+whose time ends first. So monitoring gets an answer, however many clients connect and send nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The admin process: serves `admin.app` on a listening socket until SIGTERM, SIGINT or the end of the lifeline.
 
-Runs in a fresh child, root already dropped. It owns no message and no port: it may die and be started
-again at any time. Everything it needs is imported here and not before, so that the supervisor and the workers do without.
+Runs in a fresh child, root already dropped. It owns no message and no port: it may end and be started
+again at any time. What only this process needs is imported here, so that the supervisor and the workers do not load it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def run(
     lifeline: int | None = None,
     hosts: Collection[str] = (),
 ) -> None:
-    """Serve until told to stop.
+    """Serve until a signal ends the process.
 
     `lifeline` is a descriptor that reads as ended when the supervisor is dead; `hosts` are names it may be asked for under.
     """

@@ -1,4 +1,4 @@
-"""`mailmoat queue list`: what waits in the spool. Reads the partitions beside the server that owns them and changes nothing."""
+"""`mailmoat queue list`: the messages in the spool. Reads the partitions while the server owns them and changes nothing."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def _state(recipient: Recipient) -> str:
 
 
 def _due(message: SpoolEntry) -> int:
-    """When the next of its recipients is tried."""
+    """Return when the next of its recipients is tried."""
     due = [one.due for one in message["recipients"] if one.is_open]
     return min(due, default=message["arrival"])
 
 
 def _attempts(message: SpoolEntry) -> int:
-    """Most attempts made for one of its recipients."""
+    """Return the highest number of attempts for one of its recipients."""
     return max((one.attempts for one in message["recipients"]), default=0)
 
 
 def _lines(message: SpoolEntry, now: int) -> Iterator[str]:
-    """A message: what there is to say of it, its sender, and each recipient on a line of its own.
+    """Yield the lines about a message: its state, its sender, and each recipient.
 
     Nothing is cut or wrapped: a terminal wraps what is too wide, and a script finds a line whole.
     """

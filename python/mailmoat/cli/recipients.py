@@ -1,4 +1,4 @@
-"""`mailmoat recipients check`: would this recipient be taken, and which rule decides. Asks the directory as the server does."""
+"""`mailmoat recipients check`: whether a recipient is accepted, and the reason. Uses the directory as the server does."""
 
 from __future__ import annotations
 

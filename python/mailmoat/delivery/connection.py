@@ -32,13 +32,13 @@ class Owner(Protocol):
     """The pool, as a connection sees it."""
 
     def free(self, connection: OutboundConnection) -> None:
-        """An attempt has ended: the connection can take the next."""
+        """Take back the connection after an attempt: it can be used for the next."""
 
     def again(self, attempt: Attempt) -> None:
-        """An attempt must be made again: a kept connection was closed before the next hop had replied to it."""
+        """Repeat an attempt: a kept connection was closed before the next hop replied."""
 
     def lost(self, connection: OutboundConnection) -> None:
-        """The connection is gone."""
+        """Remove a closed connection."""
 
 
 class OutboundConnection(asyncio.Protocol):

@@ -38,13 +38,13 @@ class Owner(Protocol):
     """The queue, as its entries see it."""
 
     def put(self, entry: QueueEntry) -> None:
-        """An entry is due."""
+        """Add an entry that is due."""
 
     def loaded(self, entry: QueueEntry, error: str | None, message: Message | None) -> None:
-        """The spool has loaded its message, or could not."""
+        """Take the message that the spool has loaded, or the failure."""
 
     def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        """An attempt has ended."""
+        """Take the end of an attempt."""
 
 
 class QueueEntry:
@@ -76,7 +76,7 @@ class QueueEntry:
         """While the message is in memory."""
 
     def twin(self, destination: Destination) -> QueueEntry:
-        """An entry of the same message at another destination."""
+        """Return an entry of the same message at another destination."""
         return QueueEntry(
             self.queue,
             destination,
@@ -88,11 +88,11 @@ class QueueEntry:
         )
 
     def due(self) -> None:
-        """The time of the next attempt has come."""
+        """Begin the next attempt when its time has come."""
         self.queue.put(self)
 
     def done(self, error: str | None, message: Message | None) -> None:
-        """The spool has loaded the message, or could not."""
+        """Take the message that the spool has loaded, or the failure."""
         self.queue.loaded(self, error, message)
 
     @property
@@ -112,7 +112,7 @@ class QueueEntry:
         return self._running.indexes
 
     def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        """The transport has finished the attempt."""
+        """Take the outcomes of the attempt from the transport."""
         self.queue.finished(self, self._running, outcomes, record)
 
 
@@ -175,13 +175,13 @@ class Destination:
         self.ready.extendleft(reversed(list(entries)))
 
     def reached(self) -> dict[QueueEntry, int]:
-        """The next hop answers: end the outage and return what its absence deferred."""
+        """End the outage because the next hop answers; return the entries that it deferred."""
         self._pause = 0.0
         stranded, self.stranded = self.stranded, {}
         return stranded
 
     def unreachable(self) -> float:
-        """The next hop cannot be reached: return the seconds to rest, after which call `rested`; 0 when it rests already."""
+        """Begin a pause because the next hop cannot be reached; return its seconds, after which call `rested`; 0 if it is paused already."""
         if self._resting:
             return 0.0
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
@@ -189,7 +189,7 @@ class Destination:
         return self._pause
 
     def rested(self) -> None:
-        """The rest is over: one message may try."""
+        """End the pause: one message may be tried."""
         self._resting = False
 
 

@@ -86,7 +86,7 @@ class MaildirTransport:
 
 
 def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
-    """Which Maildir each recipient has: `{local}` and `{domain}` in the template stand for the parts of its address.
+    """Return which Maildir each recipient has: `{local}` and `{domain}` in the template stand for the parts of its address.
 
     All spellings of one mailbox are one: both parts are in small letters; `/`, `%`, a leading dot and what no file name should
     hold are percent-encoded.
@@ -101,7 +101,7 @@ def targets(template: Path, recipients: Iterable[str]) -> dict[Path, list[str]]:
 
 
 def deliver(path: Path, message: Message, *, recipients: Sequence[str], hostname: str) -> str:
-    """Write the message into the Maildir at `path`, made if missing, and return where it lies.
+    """Write the message into the Maildir at `path`, created if missing, and return its path.
 
     `recipients` are those of this Maildir: one file for all, with a `Delivered-To` field for each.
     """
@@ -130,14 +130,14 @@ def _file_name(part: str) -> str:
 
 
 def _unique_name(message: Message, recipients: Sequence[str], hostname: str) -> str:
-    """`time.unique.host` as Maildir names are, with `/` and `:` of the host spelled out."""
+    """Return `time.unique.host` as in Maildir names, with `/` and `:` of the host encoded."""
     digest = blake2b("\0".join(sorted(recipients)).encode(errors="surrogateescape"), digest_size=6).hexdigest()
     host = hostname.replace("/", r"\057").replace(":", r"\072")
     return f"{message.arrival // 1000}.Q{message.queue_id}R{digest}.{host}"
 
 
 def _local_form(message: Message, recipients: Sequence[str]) -> Iterator[bytes]:
-    """The message as files hold it: delivery fields on top, lines ended by LF alone."""
+    """Yield the message as files hold it: delivery fields on top, lines ended by LF alone."""
     fields = [f"Return-Path: <{message.reverse_path}>", *(f"Delivered-To: {recipient}" for recipient in recipients)]
     yield "".join(f"{_one_line(field)}\n" for field in fields).encode(errors="surrogateescape")
     yield message.octets().replace(b"\r\n", b"\n")
@@ -146,7 +146,7 @@ def _local_form(message: Message, recipients: Sequence[str]) -> Iterator[bytes]:
 
 
 def _file_lines(path: Path) -> Iterator[bytes]:
-    """A content file in pieces with LF line ends; a CR at the end of a piece waits for its LF."""
+    """Yield a content file in pieces with LF line ends; a CR at the end of a piece waits for its LF."""
     held = b""
     with path.open("rb", buffering=0) as content:
         while chunk := content.read(CHUNK):

@@ -2,7 +2,7 @@
 
 Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow. A
 connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection is
-there, everything that waits is deferred, so a next hop that is down is not hammered. A connection that takes long to open, or one
+there, everything that waits is deferred, so a next hop that is down gets few attempts. A connection that takes long to open, or one
 that is refused while others work, delays nothing: another is tried a little later. Attempts wait here without bound: the queue
 bounds them.
 
@@ -72,7 +72,7 @@ class Pool:
         *,
         learned: Callable[[Offers], None] = lambda _: None,
     ) -> None:
-        """`learned` is called with what each new connection offers. ValueError: no host would take `helo_name`."""
+        """Create the pool; `learned` is called with the offers of each new connection. ValueError if `helo_name` is not valid."""
         self._loop = loop
         Client(helo_name)  # raises at start, not with the first message
         self._hop = next_hop
@@ -216,7 +216,7 @@ class Pool:
             self.free(result)
 
     def _failed(self, state: RecipientState, reply: str) -> None:
-        """No connection could be opened. While others work they take what waits; otherwise it all shares the fate."""
+        """Handle a connection that could not be opened. While others work, they take the waiting messages; otherwise all of them are deferred."""
         if self.connections == 0:
             self._pause = 0.0
             self._defer_waiting(state, reply)

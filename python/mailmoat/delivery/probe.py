@@ -19,10 +19,10 @@ class Listener(Protocol):
     """The queue, as far as it is told what a probe found."""
 
     def reached(self, destination: Destination) -> None:
-        """The next hop answers."""
+        """Record that the next hop answers."""
 
     def unreachable(self, destination: Destination) -> None:
-        """The next hop cannot be reached."""
+        """Record that the next hop cannot be reached."""
 
 
 class Prober:

@@ -49,6 +49,6 @@ class _Insert:
         self._then = then
 
     def done(self, error: str | None, _message: Message | None) -> None:
-        """The spool has stored it, or could not."""
+        """Take the result of storing the bounce."""
         job = self._job
         self._then(job.reported(self._made, self._wanted.failures) if error is None else job.not_reported(error))

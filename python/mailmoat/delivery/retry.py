@@ -13,7 +13,7 @@ SPREAD = 0.1
 
 
 def next_due(now_ms: int, attempts: int, schedule_seconds: tuple[float, ...], random_fraction: float) -> int:
-    """When attempt `attempts + 1` is due, in milliseconds since the epoch.
+    """Return when attempt `attempts + 1` is due, in milliseconds since the epoch.
 
     `attempts` counts those made; a message never tried is due at once. The last delay of the schedule, which has at least
     one, repeats. `random_fraction` is in `[0, 1]`.
@@ -25,10 +25,10 @@ def next_due(now_ms: int, attempts: int, schedule_seconds: tuple[float, ...], ra
 
 
 def wait(now_ms: int, due_ms: int, schedule_seconds: tuple[float, ...]) -> float:
-    """Seconds to wait for what was due then; never more than the schedule has, or a clock set back would keep a message."""
+    """Return the seconds until a time; never more than the schedule has, so that a clock set back does not delay a message."""
     return max(0.0, min((due_ms - now_ms) / 1000, max(schedule_seconds) * (1 + SPREAD)))
 
 
 def expired(arrival_ms: int, now_ms: int, expire_s: float) -> bool:
-    """Whether a message that arrived then is now too old for another attempt; a clock set back makes nothing older."""
+    """Return whether a message that arrived then is now too old for another attempt; a clock set back makes nothing older."""
     return now_ms - arrival_ms >= expire_s * 1000

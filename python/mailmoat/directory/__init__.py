@@ -1,1 +1,1 @@
-"""Who exists at the local domains."""
+"""Which recipients exist at the local domains."""

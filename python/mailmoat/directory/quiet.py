@@ -1,7 +1,7 @@
-"""Whether a changed recipient file may be taken over, or may still be being written.
+"""Whether a changed recipient file can be read, or may be unfinished.
 
-A file that was written this very moment, or has lost more than half of what the one in force has, is left alone until nothing has
-happened to it for `QUIET_TIME`: half a list refuses the other half. Reads clocks, touches no file, never fails.
+A file that was just written, or that is less than half as large as the one in force, waits until it has not changed
+for `QUIET_TIME`: half a list refuses the other half of the recipients. Reads clocks, touches no file, never fails.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Quiet:
         self._why = ""
 
     def reason_to_wait(self, stamp: Stamp, in_force: Stamp) -> str:
-        """Why the file with this stamp has to wait now, in words; empty when it need not."""
+        """Return in words why the file with this stamp has to wait now; empty if it need not."""
         now = clock.monotonic()
         if stamp != self._stamp:
             self._stamp, self._until, self._why = stamp, now + QUIET_TIME, _suspicion(stamp, in_force)

@@ -1,8 +1,8 @@
-"""The side that compiles: keeps the snapshot of the recipient file up to date.
+"""The compiler of the recipient file: keeps its snapshot up to date.
 
 Promises: a snapshot in force is only ever replaced by a whole and correct one; a broken source is reported once and the old
-snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper and calls its methods: it
-remembers what failed. Nothing is raised for a source or a disk that is in a bad state: that is a problem in the report.
+snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper, which
+records what failed. A bad source or disk raises nothing: it is a problem in the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SNAPSHOT_NAME: Final = "directory.snapshot"
 """Its name in the spool directory."""
 
 RETRY_TIME: Final = 60.0
-"""Seconds after which a compile that failed for want of disk or permission, not for a mistake in the source, is due again."""
+"""Seconds after which a compile is due again that failed because of disk or permissions, not because of a mistake in the source."""
 
 
 class Stamp(NamedTuple):
@@ -52,7 +52,7 @@ class Scope(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Scope:
-        """That of these settings."""
+        """Return the scope of these settings."""
         relay = settings.relay
         return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains)
 
@@ -82,14 +82,14 @@ class SnapshotKeeper:
         self._again: float | None = None
 
     def due(self) -> bool:
-        """Whether the source changed since the last compile, good or failed; costs two or three system calls."""
+        """Return whether the source changed since the last compile, good or failed; costs two or three system calls."""
         stamp = stamp_of(self._source)
         if self._again is not None and stamp == self._failed:
             return clock.monotonic() >= self._again
         return stamp != self._failed and stamp != self.in_force()
 
     def in_force(self) -> Stamp | None:
-        """Of the file that the snapshot on disk was made from; None when there is none of this source for this scope."""
+        """Return the stamp of the file that the snapshot on disk was made from; None if there is no snapshot of this source for this scope."""
         try:
             snapshot = Snapshot(str(self._snapshot))
         except OSError:
@@ -119,7 +119,7 @@ class SnapshotKeeper:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file as it is."""
+    """Return the stamp of a file as it is."""
     try:
         status = path.stat()
     except OSError:

@@ -1,1 +1,1 @@
-"""What is decided, and nothing of how: relay, recipients, the tar pit's exemptions. Knows neither spool nor delivery nor server."""
+"""The rules by which mail is accepted or refused. Imports neither spool nor delivery nor receive."""

@@ -77,7 +77,7 @@ class Agent(Extension):
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:  # noqa: ARG003 - for those that override it
-        """Whether these settings have anything for it to do."""
+        """Return whether the agent has anything to do with these settings."""
         return True
 
     def on_connect(self, view: SessionView) -> Verdict | Awaitable[Verdict]:

@@ -2,7 +2,7 @@
 
 The socket itself stays open in the worker and in the supervisor: while nothing accepts, the kernel queues connections and
 refuses none. Each time accepting starts, the loop gets duplicates of the socket, and closing these is the pause;
-so running out of descriptors can neither spin nor turn a client away.
+so a lack of descriptors neither spins nor refuses a client.
 
 libuv accepts one connection a turn of the loop from each socket it listens on, and a turn is long while many clients are busy: with one
 socket each new client would wait for as many turns as there are others before it in the kernel's queue.
@@ -36,7 +36,7 @@ class Acceptor:
         self._servers: list[asyncio.AbstractServer] = []
 
     async def start(self) -> None:
-        """Begins or resumes accepting.
+        """Begin or resume accepting.
 
         Raises:
             OSError: no descriptor is left for the duplicate.
@@ -54,7 +54,7 @@ class Acceptor:
         self._servers = servers
 
     def pause(self) -> None:
-        """Stops accepting; connections wait in the kernel's queue. Those already accepted go on."""
+        """Stop accepting; connections wait in the kernel's queue. Those already accepted continue."""
         for server in self._servers:
             server.close()
         self._servers = []

@@ -1,8 +1,8 @@
-"""How many connections a worker may have open: what its descriptors leave after all else that may need one.
+"""How many connections a worker may have open: the descriptors that all other parts leave.
 
 Counted are those open when the worker begins to serve, and the most that each part may open later: a content file that is received
 (the files beyond `_native.OPEN_CONTENT_FILES` are opened for one write each), a question to a name server, a connection to the next
-hop and the content file sent through it, the adopted partitions. So a connection that was accepted never finds none left.
+hop and the content file sent through it, the adopted partitions. So an accepted connection never lacks a descriptor.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ SPARE: Final = 64
 
 
 def limit() -> int:
-    """Descriptors this process may have."""
+    """Return the number of descriptors this process may have."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def most_questions() -> int:
-    """Questions to name servers that may be on their way at the same time: an eighth of the descriptors at most."""
+    """Return the number of DNS queries at the same time: an eighth of the descriptors at most."""
     return min(MOST_QUESTIONS, limit() // 8)
 
 
 def most_connections(settings: Settings, *, asks_dns: bool) -> int:
-    """Connections a worker may have; to be called when all that it needs in any case is open."""
+    """Return the number of connections of a worker; call this when everything else that it needs is open."""
     used = sum(1 for _ in Path("/proc/self/fd").iterdir())
     elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + SPARE
     elsewhere += most_questions() if asks_dns else 0

@@ -1,6 +1,6 @@
-"""What is read from one peer, and when: nothing while there is a reason not to, and nothing more once it has closed its sending side.
+"""Reading from one peer: not while there is a reason against it, and not after the peer has closed its sending side.
 
-A transport that does not read cannot see its peer go: as long as that is so the kernel is asked every second, and a connection that was
+A transport that does not read does not notice the end of its peer: meanwhile the state of the socket is checked every second, and a connection that was
 reset is aborted. One that only the peer has closed (CLOSE_WAIT) may still want its replies.
 """
 
@@ -41,11 +41,11 @@ class Intake:
         self.ended = False
 
     def stops_for(self, reason: int) -> bool:
-        """Whether this is a reason not to read now."""
+        """Return whether this is a reason not to read now."""
         return bool(self._reasons & reason)
 
     def filled(self) -> bool:
-        """A buffer was read full, so there may be more: whether that waits for another turn."""
+        """Return whether to stop after a full buffer until another turn; there may be more input."""
         self._filled = (self._filled + 1) % TURN_BUFFERS
         return not self._filled
 
@@ -58,14 +58,14 @@ class Intake:
             self._watch()
 
     def go_on(self, reasons: int) -> None:
-        """These reasons are no more; read again when there is no other."""
+        """Remove these reasons; read again if there is no other."""
         if self._reasons & reasons:
             self._reasons &= ~reasons
             if not self._reasons and not self.ended and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def end(self) -> None:
-        """The peer has closed its sending side: the transport reads no more."""
+        """Record that the peer has closed its sending side: the transport reads no more."""
         self.ended = True
         self._watch()
 

@@ -35,7 +35,7 @@ class Drainable(Protocol):
     """An open connection."""
 
     def drain(self, *, at_once: bool) -> None:
-        """The worker is ending: end between transactions, or `at_once`."""
+        """End because the worker ends: between transactions, or `at_once`."""
 
 
 class Receiver:
@@ -77,48 +77,48 @@ class Receiver:
         self._date = (0, "")
 
     def offer(self, *, message_size: int, eight_bit: bool, smtputf8: bool) -> None:
-        """Offer from now on what the next hop takes: to new sessions; one that has begun keeps what it was told."""
+        """Offer what the next hop accepts to new sessions; one that has begun keeps its offers."""
         self.config = self.config.offering(message_size=message_size, eight_bit=eight_bit, smtputf8=smtputf8)
 
     def next_session_id(self) -> str:
-        """Unique among all sessions of the host, for ever: the partition's tag and a number."""
+        """Return a session ID that is unique on the host for ever: the partition's tag and a number."""
         self._sessions += 1
         self.metrics.add(SESSIONS)
         return f"{self.store.partition.tag}-{self._sessions:x}"
 
     def date(self, now_ms: int) -> str:
-        """The time as a header field has it; made once a second."""
+        """Return the time in the form of a header field; made once a second."""
         second = now_ms // 1000
         if second != self._date[0]:
             self._date = (second, clock.rfc5322_date(now_ms))
         return self._date[1]
 
     def opened(self, connection: Drainable) -> None:
-        """A connection is there."""
+        """Count a new connection."""
         self.stress.opened(len(self.connections) + 1)
         self.connections.add(connection)
         self.metrics.add(CONNECTIONS)
 
     def closed(self, connection: Drainable) -> None:
-        """It is gone; what it took of the limits it still has, until `give_back`."""
+        """Remove the connection; it still counts for the limits until `give_back`."""
         self.connections.discard(connection)
 
     def give_back(self, source: bytes) -> None:
-        """A connection takes its place no longer; `source` is that of its `Admission`."""
+        """Free the place of a connection; `source` is that of its `Admission`."""
         self.metrics.add(CONNECTIONS, -1)
         self.limiter.give_back(source)
 
     def may_speak_proxy(self, peer: str) -> bool:
-        """Whether the host at this address may tell us who its client is."""
+        """Return whether the host at this address may send a PROXY header."""
         return peer in self._proxies
 
     def firewall(self, trust: Trust) -> _native.HeaderFirewall | None:
-        """What a message of such a client goes through; None for one that is believed."""
+        """Return the header firewall for such a client; None for a trusted one."""
         return None if trust.believed else self._firewall
 
 
 def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native.SessionConfig:
-    """The session machines' configuration, which offers everything; seconds become milliseconds here."""
+    """Return the session machines' configuration, which offers everything; seconds become milliseconds here."""
     limits = settings.limits
     return _native.SessionConfig(
         hostname=settings.hostname,

@@ -33,11 +33,11 @@ class Timeouts:
         self._session = limits.session_time
 
     def lasted(self, age: float) -> bool:
-        """Whether a session of this age has had all its time."""
+        """Return whether a session of this age has used up its time."""
         return bool(self._session) and age >= self._session
 
     def silent(self, idle: float, *, in_content: bool) -> bool:
-        """Whether a client has said nothing for too long."""
+        """Return whether a client has been silent for too long."""
         limit = self._content if in_content else self._command
         return bool(limit) and idle >= limit
 
@@ -77,7 +77,7 @@ class Watch:
         return self._timeouts.lasted(self.age)
 
     def silent(self, *, in_content: bool) -> bool:
-        """Whether the client has said nothing for too long."""
+        """Return whether the client has been silent for too long."""
         return self._timeouts.silent(self.idle, in_content=in_content)
 
     def touch(self) -> None:

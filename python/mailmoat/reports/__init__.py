@@ -1,1 +1,1 @@
-"""Reports of non-delivery (RFC 3464): whether one is sent, to whom, and with what."""
+"""Bounces (RFC 3464): whether one is sent, to whom, and its content."""

@@ -143,7 +143,7 @@ class _Line:
     utf8: bool
 
     def address(self, value: str) -> str:
-        """Return one line as it is, bounded: folding could change an address."""
+        """Return one line unchanged but limited: folding could change an address."""
         return self._clean(value).encode()[:MAX_ADDRESS].decode(errors="ignore")
 
     def fold(self, value: str, *, first: str, rest: str) -> str:

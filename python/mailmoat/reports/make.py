@@ -54,7 +54,7 @@ def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: 
 
 
 def _may_attach_whole(message: Message, most: int) -> bool:
-    """Octets above 127 are sent only to an address that needs SMTPUTF8, which comes with 8BITMIME.
+    """Return the part that may be sent: octets above 127 only to an address that needs SMTPUTF8, which implies 8BITMIME.
 
     Elsewhere a next hop might not take them, and the report would be lost like the message it is about.
     """

@@ -70,7 +70,7 @@ def _is_utf8(octets: bytes) -> bool:
 
 
 def _fits_lines(octets: bytes) -> bool:
-    """Return whether these are lines, none too long, without NUL and without CR or LF on its own."""
+    """Return whether these are lines, none too long, without NUL and without a single CR or LF."""
     alone = octets.replace(b"\r\n", b"")
     return max(map(len, octets.split(b"\r\n"))) <= MAX_LINE and not any(
         octet in alone for octet in (b"\r", b"\n", b"\0")

@@ -1,6 +1,6 @@
-"""After a flood, the memory it took goes back to the system: the C library keeps what lies between what is still in use.
+"""After a flood, the memory it took goes back to the system: the C library keeps free memory between blocks that are still in use.
 
-Trimming walks the whole heap, so it is done only when enough was given back since the last time. Owned by a worker; never fails.
+Trimming reads the whole heap, so it is done only after enough memory was freed. Owned by a worker; never fails.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Heap:
         self._octets = 0
 
     def opened(self, connections: int) -> None:
-        """A client came, and these many connections are open."""
+        """Count a new connection; this many are open."""
         self._most_connections = max(self._most_connections, connections)
 
     def tick(self, config: SessionConfig, connections: int) -> None:
-        """A second has passed, and these many connections are open; `config` counts their content."""
+        """Check once a second; this many connections are open; `config` counts their content."""
         octets = config.content_in_memory + connections * CONNECTION_OCTETS
         most = config.take_most_in_memory() + self._most_connections * CONNECTION_OCTETS
         self._octets = max(self._octets, most, octets)

@@ -2,7 +2,7 @@
 
 Promises: an owner's `due()` is called once, in the loop's thread, at or after its deadline by `clock.monotonic_ms` and never
 before it (the loop's own clock is a cached one and runs up to 1.5 ms ahead or behind); owners due together follow each other by
-deadline, then by order of scheduling. An owner that raises is told to `on_error` and costs the others nothing.
+deadline, then by order of scheduling. If an owner raises, `on_error` gets the exception, and the others are not affected.
 
 A key that is cancelled is forgotten, except when its owner comes due in the very same turn as the caller: it may have been
 taken already, then `cancel` returns False and `due()` is still called.
@@ -28,7 +28,7 @@ class Due(Protocol):
     """What waits for a deadline."""
 
     def due(self) -> None:
-        """The deadline has come."""
+        """Handle the deadline."""
 
 
 class Timers:
@@ -45,22 +45,22 @@ class Timers:
         return len(self._wheel)
 
     def after(self, seconds: float, owner: Due) -> int:
-        """Calls `owner.due()` when at least `seconds` have passed; the key is for `cancel` and never 0."""
+        """Call `owner.due()` after at least `seconds`; the key is for `cancel` and never 0."""
         return self.call_at_ms(math.ceil((clock.monotonic() + seconds) * 1000), owner)
 
     def call_at_ms(self, deadline_ms: int, owner: Due) -> int:
-        """Calls `owner.due()` when `clock.monotonic_ms()` has reached the deadline; one that has passed is due at once, not now."""
+        """Call `owner.due()` when `clock.monotonic_ms()` has reached the deadline; one that has passed is due in the next turn."""
         key = self._wheel.schedule(max(deadline_ms, 0), owner)
         if deadline_ms < self._armed_ms:
             self._arm(deadline_ms)
         return key
 
     def cancel(self, key: int) -> bool:
-        """Whether the owner still waited; the loop timer stays and finds nothing."""
+        """Return whether the owner still waited; the loop's timer stays and finds nothing."""
         return self._wheel.cancel(key)
 
     def close(self) -> None:
-        """Forgets all owners; nothing is called any more."""
+        """Forget all owners; nothing is called any more."""
         self._disarm()
         self._armed_ms = _HELD_BACK
         self._wheel = Wheel(0)

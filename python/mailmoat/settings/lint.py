@@ -1,4 +1,4 @@
-"""What is not wrong and still wants a second look: shown by `check-config` and at start, never a reason to refuse it."""
+"""Warnings about settings that are valid but unwise: shown by `check-config` and at the start, never a reason to refuse it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDEST = {4: 8, 6: 32}
 
 
 def warnings(settings: Settings) -> list[str]:
-    """One plain sentence for each thing an operator probably did not mean."""
+    """Return one plain sentence for each setting that an administrator probably did not intend."""
     return [
         *_environment(settings),
         *_hostname(settings),
@@ -34,7 +34,7 @@ def _environment(settings: Settings) -> Iterator[str]:
 
 
 def _hostname(settings: Settings) -> Iterator[str]:
-    """RFC 5321 4.1.1.1 wants a name that the world can look up."""
+    """Return why the name cannot be looked up from outside, as RFC 5321 4.1.1.1 requires."""
     name, fix = settings.hostname, "write the name in your MX record"
     labels = name.rstrip(".").split(".")
     if labels[-1] in {"localhost", "localdomain"}:

@@ -1,6 +1,6 @@
-"""The typed tree of all settings: the sections, and what belongs to none.
+"""The typed tree of all settings: the sections, and the settings without a section.
 
-A tree is frozen and whole: every value in it was checked, and a process that needs other settings gets another tree. Making one
+A tree is frozen and complete: every value in it was checked, and a process that needs other settings gets another tree. Making one
 with `Settings(...)` reads no file and no environment (`sources.load` does); it fails with pydantic's ValidationError. The
 description of a field is its line in the operator's manual: a field without one does not pass the tests.
 """
@@ -48,7 +48,7 @@ Listeners = Annotated[
 
 @cache
 def machine_name() -> str:
-    """The name of this machine, with its domain where the resolver knows one."""
+    """Return the name of this machine, with its domain if the resolver has one."""
     name = socket.gethostname()
     return next((known for known in (name, socket.getfqdn(name)) if "." in known), name)
 
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the constructor is given and nothing else: `sources` reads, and keeps where each value came from."""
+        """Use the arguments of the constructor only: `sources` reads, and records the origin of each value."""
         return (init_settings,)
 
     @field_validator("listen")
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         return self.workers or len(os.sched_getaffinity(0))
 
     def came_from(self, origins: dict[str, str], file: Path | None = None, ignored: tuple[str, ...] = ()) -> Self:
-        """The same tree that knows where its values came from.
+        """Return the same tree with the origins of its values.
 
         `origins`: key -> file or environment name; `file`: the settings file; `ignored`: names in the environment that look like
         ours and are somebody else's.
@@ -168,5 +168,5 @@ class Settings(BaseSettings):
         return self._ignored
 
     def origin(self, key: str) -> str:
-        """`default`, the path of the settings file, or the environment name that gave the value of `tarpit.time`."""
+        """Return `default`, the path of the settings file, or the environment name that gave the value of `key`."""
         return self._origins.get(key, DEFAULT)

@@ -1,4 +1,4 @@
-"""What the supervisor gives to the processes it starts: all they have from outside.
+"""What the supervisor passes to the processes it starts.
 
 Made in the new process itself, after the fork. Whatever is
 not named here (other processes' sockets, the supervisor's pipes) has been closed in that process.

@@ -1,9 +1,9 @@
-"""Which server runs on a spool directory: one at most, and what it says of itself.
+"""Which server runs on a spool directory (at most one), and its state.
 
 The supervisor holds a lock (fcntl(2), `F_SETLK`) on `<spool_dir>/lock` for as long as it lives. The kernel ends the lock with
-the process, no child inherits it, and who asks is told the owner's pid by the kernel: there is no file that could lie. So a new
+the process, no child inherits it, and the kernel names the pid of the owner: there is no file that could be wrong. So a new
 server can start at once beside workers that still drain for a supervisor that was killed; their partitions have locks of their own.
-What the kernel does not know (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, which the
+What the kernel does not have (version, settings in force, how the last reload ended) is in `<spool_dir>/server.json`, which the
 next owner of the lock removes first: while the lock is held it is the owner's.
 """
 
@@ -52,7 +52,7 @@ class State(msgspec.Struct, frozen=True):
     """Of the settings in force: 0 at start."""
     listen: tuple[str, ...] = ()
     admin: str = ""
-    """Where health is told, as `host:port`; empty: nowhere."""
+    """The address of /healthz, as `host:port`; empty if there is none."""
     reload: ReloadResult | None = None
 
 
@@ -82,7 +82,7 @@ def lock(spool_dir: Path, owner: int | None) -> int:
 
 
 def find_server(spool_dir: Path) -> int | None:
-    """The pid of the server that runs on this spool; 0 when it cannot be seen from here (another container); None when there is none.
+    """Return the pid of the server that runs on this spool; 0 if it is in another container; None when there is none.
 
     OSError when the spool may not be looked into.
     """
@@ -102,7 +102,7 @@ def write_state(spool_dir: Path, state: State) -> None:
 
 
 def state_of(spool_dir: Path) -> State | None:
-    """What the server that has the lock says of itself; None when it has said nothing yet."""
+    """Return the state that the owner of the lock has written; None if it has written none yet."""
     try:
         return msgspec.json.decode((spool_dir / STATE_NAME).read_bytes(), type=State)
     except (OSError, msgspec.MsgspecError):
@@ -110,7 +110,7 @@ def state_of(spool_dir: Path) -> State | None:
 
 
 def _holder(descriptor: int) -> int | None:
-    """Who has the lock. A process in another pid namespace has no pid here; the kernel gives 0 for it."""
+    """Return the pid of the owner of the lock; 0 if it is in another pid namespace."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
     return None if kind == fcntl.F_UNLCK else max(pid, 0)

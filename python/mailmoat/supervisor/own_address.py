@@ -1,7 +1,7 @@
-"""Whether the next hop is this very server: what it accepts would come back to it until it has gone round too often.
+"""Whether the next hop is this server itself, which would be a mail loop.
 
 A name is looked up once, by the system's resolver; one that cannot be found now is no
-mistake, for the client machine knows our own greeting, too. Waits for the resolver alone.
+mistake, because the client machine recognises our own greeting, too. Waits only for the resolver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def loops(settings: Settings) -> list[str]:
-    """A sentence with the fix for each own listener that the next hop is."""
+    """Return a sentence with the fix for each of our listeners that is the next hop."""
     hop = settings.delivery.next_hop
     if hop is None or not hop.host:
         return []
@@ -44,7 +44,7 @@ def _addresses(host: str) -> list[Address]:
 
 
 def _is_served(listening: Address, address: Address) -> bool:
-    """Whether a connection to `address` arrives at a listener on `listening`."""
+    """Return whether a connection to `address` arrives at a listener on `listening`."""
     if address.is_unspecified:
         # Linux connects to loopback.
         address = IPv4Address("127.0.0.1") if address.version == 4 else IPv6Address("::1")  # noqa: PLR2004 - the version
@@ -54,7 +54,7 @@ def _is_served(listening: Address, address: Address) -> bool:
 
 
 def _is_ours(address: Address) -> bool:
-    """Whether the machine has this address: only to its own can a socket be bound."""
+    """Return whether the machine has this address: only to its own can a socket be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the version
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -32,7 +32,7 @@ OURS: Final = (
 
 
 def check(settings: Settings) -> None:
-    """ConfigError with one sentence for each thing that is missing or wrong, naming the setting and the fix."""
+    """Raise ConfigError with one sentence for each thing that is missing or wrong, naming the setting and the fix."""
     if found := [*own_address.loops(settings), *_mistakes(settings)]:
         raise ConfigError(found)
 
@@ -52,7 +52,7 @@ def _mistakes(settings: Settings) -> list[str]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """One sentence for each thing that does no harm yet. LookupError when there is no such account: `check` tells that better."""
+    """Yield one sentence for each thing that does no harm yet. LookupError if there is no such account, which `check` reports."""
     account = privileges.find(settings.user) if settings.user else None
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
@@ -126,7 +126,7 @@ def _spool(path: Path, account: Account | None) -> Iterator[str]:
 
 
 def _parent(where: str, path: Path) -> Iterator[str]:
-    """Whether a directory that is missing could be made."""
+    """Yield why a missing directory could not be created."""
     above = next((parent for parent in path.parents if parent.exists()), Path("/"))
     if not above.is_dir():
         yield f"{where}: cannot be created: {above} is not a directory; name another directory"
@@ -138,7 +138,7 @@ def _parent(where: str, path: Path) -> Iterator[str]:
 
 
 def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
-    """What another account has left there, root before `user` was set: it could be neither read nor removed."""
+    """Yield the files of other accounts there, for example of root before `user` was set: they could be neither read nor removed."""
     for entry in _entries(path) if uid else ():  # root can do all
         owner = entry.lstat().st_uid
         if owner != uid:
@@ -150,12 +150,12 @@ def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
 
 
 def _entries(path: Path) -> Iterable[Path]:
-    """What is ours in it; a disk of its own has root's `lost+found` there as well."""
+    """Return the entries that are ours; on a separate disk root's `lost+found` is there as well."""
     return (entry for name in OURS for entry in path.glob(name))
 
 
 def _recipients(settings: Settings) -> Iterator[str]:
-    """The recipient file is read when root is gone."""
+    """Yield a sentence if the account cannot read the recipient file, which is read without root."""
     file = settings.recipients.file
     if file is not None and _kept_from_us(file):
         who = _name(os.geteuid())
@@ -163,7 +163,7 @@ def _recipients(settings: Settings) -> Iterator[str]:
 
 
 def _kept_from_us(file: Path) -> bool:
-    """A file that is there, or may be, and cannot be read."""
+    """Return a file that the account cannot read, if it exists."""
     try:
         file.stat()
     except FileNotFoundError:

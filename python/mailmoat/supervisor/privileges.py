@@ -1,6 +1,6 @@
-"""What the supervisor may do and gives up: descriptors, root.
+"""The privileges of the supervisor, and how it drops them: descriptors, root.
 
-All of it is done before the first fork. `drop` is for ever and checked. May fail: LookupError when there is
+All of it is done before the first fork. `drop` is permanent and checked. May fail: LookupError when there is
 no such account, OSError when the system refuses.
 """
 
@@ -34,7 +34,7 @@ def account(user: str | None) -> Account | None:
 
 
 def find(user: str) -> Account:
-    """The account of this name; LookupError when there is none."""
+    """Return the account of this name; LookupError when there is none."""
     entry = pwd.getpwnam(user)
     return Account(user, entry.pw_uid, entry.pw_gid)
 

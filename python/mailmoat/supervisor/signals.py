@@ -17,7 +17,7 @@ IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTAL
 
 
 def keep_for_later() -> None:
-    """Let SIGHUP wait until there is a `SignalPipe`: it ends a process that does not know it yet, as those do that mean nothing."""
+    """Let SIGHUP wait until there is a `SignalPipe`: before that it would end the process, as signals without a meaning do."""
     _ignore()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 

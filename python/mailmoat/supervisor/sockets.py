@@ -1,8 +1,8 @@
-"""Listening sockets: bound before the first fork and kept for life, so that no worker's end loses a queued connection.
+"""Listening sockets: bound before the first fork and kept, so that the end of a worker loses no queued connection.
 
 `ListenAddress` binds one SO_REUSEPORT socket for every worker that can ever be: the kernel then spreads connections over those that
 listen (one shared socket sends all slow arrivals to one worker: measured), and a reload may add workers on a privileged port after
-root was dropped. A socket that listens is never silenced while its address is in force: when there are fewer workers, those that
+root was dropped. A listening socket is never closed while its address is in force: when there are fewer workers, those that
 stay serve it as well. May fail: OSError from binding.
 """
 
@@ -70,7 +70,7 @@ def silence(listeners: Iterable[socket.socket]) -> None:
 
 
 def check_free(host: str, port: int) -> None:
-    """OSError when somebody listens there.
+    """Raise OSError if another socket listens there.
 
     SO_REUSEPORT, which lets our own sockets share the port, would share it with another server of the same account as well, and
     each would get half of the connections.
@@ -89,7 +89,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def unavailable(error: OSError) -> bool:
-    """Whether the machine just does not have this kind of address: IPv6 switched off."""
+    """Return whether the machine does not have this kind of address, for example IPv6 turned off."""
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
