@@ -1,7 +1,7 @@
 //! Where the loop's thread and the writer thread meet: operations one way, completions the other, an eventfd to wake the loop.
 //!
 //! Neither side ever waits for the other's work while it holds a lock. What waits is bounded by its askers: an insert by a
-//! session that is held until it is told, a load or a settlement by a delivery attempt, a remove by a message.
+//! session that is held until it is notified, a load or a settlement by a delivery attempt, a remove by a message.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

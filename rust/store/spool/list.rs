@@ -63,7 +63,7 @@ pub fn count(spool: &Path) -> io::Result<i64> {
     Ok(newer(spool)?.iter().filter_map(|(_, messages)| *messages).fold(sum, i64::saturating_add))
 }
 
-/// Partitions of a later version of this program: tag and number of messages, if that can be told.
+/// Partitions of a later version of this program: tag and number of messages, if known.
 pub fn newer(spool: &Path) -> io::Result<Vec<(String, Option<i64>)>> {
     let mut found = Vec::new();
     for tag in PartitionDir::names(spool)? {

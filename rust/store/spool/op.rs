@@ -1,4 +1,4 @@
-//! What can be asked of the writer, how it is done inside a transaction, and what the asker is told.
+//! The operations of the writer, how each is done inside a transaction, and its result for the caller.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -67,14 +67,14 @@ pub fn apply<W>(store: &Store, content_files: &mut ContentFiles, tag: &str, op: 
     Ok(Answer::Done)
 }
 
-/// What to tell whoever waits for `op`, if anybody does.
+/// The result for the waiter of `op`, if there is one.
 pub fn completion<W>(op: Op<W>, answer: Answer) -> Option<Completion<W>> {
     let waiter = match op {
         Op::Insert { waiter, .. } | Op::Load { waiter, .. } => waiter,
         Op::Settle { waiter, .. } => waiter?,
         Op::Remove { .. } => return None,
         Op::Schedule { reply } => {
-            // The asker may have gone; then nobody needs it.
+            // The caller may have gone; then the result is not needed.
             let _ = reply.send(match answer {
                 Answer::Scheduled(all) => Ok(all),
                 Answer::Refused(text) => Err(Error::Queue(text)),

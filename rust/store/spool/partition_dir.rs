@@ -94,10 +94,10 @@ impl PartitionDir {
         Ok(names)
     }
 
-    /// Takes ownership of partition `tag` unless somebody has it or it is gone.
+    /// Takes ownership of partition `tag` unless it is owned or gone.
     pub fn claim(spool: &Path, tag: &str) -> io::Result<Option<Self>> {
         let path = spool.join("partitions").join(tag);
-        // A partition comes and goes whole, so one without a lock file lost it; nobody else would ever look at its messages.
+        // A partition comes and goes whole, so one without a lock file lost it; otherwise its messages would never be found.
         let lock = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))
         {
             Ok(lock) => lock,
@@ -105,13 +105,13 @@ impl PartitionDir {
             Err(error) => return Err(error),
         };
         if !try_lock(&lock)? || !same_file(&lock, &path.join("lock"))? {
-            // Owned, or removed between opening and locking: then the lock is of a file nobody will open again.
+            // Owned, or removed between opening and locking: then the lock is of a file that will never be opened again.
             return Ok(None);
         }
         Ok(Some(Self { spool: spool.to_owned(), path, tag: tag.to_owned(), _lock: lock }))
     }
 
-    /// Whether somebody owns partition `tag` now. Looks by a shared lock held for an instant: a claim in that very instant
+    /// Whether partition `tag` is owned now. Looks by a shared lock held for an instant: a claim in that very instant
     /// finds the partition taken and has to come back.
     pub fn owned(spool: &Path, tag: &str) -> io::Result<bool> {
         let lock = File::open(spool.join("partitions").join(tag).join("lock"))?;
@@ -199,7 +199,7 @@ pub struct Landmark {
 
 impl Landmark {
     /// Whether it is still there. A database that was moved or deleted can be written to as long as it is open, but what is
-    /// written to it is lost, or nobody looks for it.
+    /// written to it is lost, or never found.
     pub fn stands(&self) -> bool {
         fs::metadata(&self.lock).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }

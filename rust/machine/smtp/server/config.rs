@@ -29,7 +29,7 @@ pub struct Config {
     pub errors: u32,
     /// Commands without an accepted message before the session is closed.
     pub idle_commands: u32,
-    /// Milliseconds each 5yz reply is held.
+    /// Milliseconds by which each 5xx reply is delayed.
     pub tarpit_time: u64,
     /// Milliseconds all holds of one session may sum up to.
     pub tarpit_max_session: u64,

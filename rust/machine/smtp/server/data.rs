@@ -43,7 +43,7 @@ pub enum Fault {
     NulInHeader,
     /// A line over the limit (RFC 5321 4.5.3.1.6).
     LineTooLong,
-    /// An octet above 127, which nobody could pass on (RFC 6152 3).
+    /// An octet above 127, which could not be delivered (RFC 6152 3).
     EightBit,
     /// The store has no room, or could not write.
     Storage,

@@ -9,12 +9,12 @@
 //!   policy is answered here, so garbage costs its sender's session nothing but time.
 //! * It reads octets in one [`Mode`]: command lines or a content.
 //! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
-//! * Every 5yz reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
-//!   earlier are in the output already and leave first. 2yz, 3yz, 4yz and 421 are never held.
+//! * Every 5xx reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
+//!   earlier are in the output already and leave first. 2xx, 3xx, 4xx and 421 are never held.
 //! * One turn takes at most [`TURN_COMMANDS`]; what is left waits (`Yield`) until the others of the worker had theirs.
 //! * The result never depends on how the input was cut: a line is judged when its end is there, a content when its end is.
 //!
-//! It reads no clock, opens no socket and knows no policy.
+//! It reads no clock, opens no socket and contains no policy.
 
 use std::sync::Arc;
 

@@ -60,7 +60,7 @@ pub enum Verdict {
     Report(Reply),
     /// At RCPT: accept the recipient; the message goes to this address instead.
     Redirect(Address),
-    /// Refuse with this reply, 4yz or 5yz.
+    /// Refuse with this reply, 4xx or 5xx.
     Refuse(Reply),
     /// At content stages: say 250 and keep nothing.
     Discard,

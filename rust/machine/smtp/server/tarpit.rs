@@ -1,4 +1,4 @@
-//! The tarpit: how long a 5yz reply is held before it joins the output. It counts time, and reads no clock.
+//! The tarpit: how long a 5xx reply is held before it joins the output. It counts time, and reads no clock.
 
 use super::config::Config;
 use crate::machine::smtp::reply::Reply;

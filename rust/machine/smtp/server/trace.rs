@@ -18,7 +18,7 @@ pub struct Received<'a> {
     pub smtputf8: bool,
     /// Queue id of the message.
     pub queue_id: &'a str,
-    /// The recipient, where there is one alone: nobody learns of another one.
+    /// The recipient if there is only one: no recipient learns of another one.
     pub recipient: Option<String>,
     /// Date and time of RFC 5322 3.3.
     pub date: &'a str,

@@ -53,7 +53,7 @@ impl Transaction {
         self.excess > RECIPIENTS_OVERSHOOT
     }
 
-    /// Takes these recipients out, as they are rendered. With nobody left the message is discarded.
+    /// Takes these recipients out, as they are rendered. Without any recipient left, the message is discarded.
     pub fn drop_recipients(&mut self, dropped: &[String]) {
         let dropped: HashSet<&str> = dropped.iter().map(String::as_str).collect();
         self.recipients.retain(|(address, _)| !dropped.contains(address.to_string().as_str()));

@@ -11,7 +11,7 @@ use crate::machine::smtp::server::transaction::Transaction;
 
 impl Session {
     /// At a content stage, before the answer to it: takes these recipients, as they are rendered, out of the transaction; the
-    /// message goes to the rest. With nobody left it is discarded.
+    /// message goes to the rest. Without any recipient left it is discarded.
     pub fn drop_recipients(&mut self, dropped: &[String]) {
         let asked = matches!(self.pending, Pending::Answer(Question::EndOfHeaders | Question::EndOfData));
         if let Some(transaction) = self.transaction.as_mut().filter(|_| asked) {
