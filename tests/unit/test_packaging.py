@@ -24,6 +24,7 @@ def test_the_wheel_brings_manual_settings_and_unit():
     assert brought.keys() == {
         "manual.md",
         "coming-from.md",
+        "agents.md",
         "settings.md",
         "mailmoat.toml",
         "CHANGELOG.md",
