@@ -9,11 +9,11 @@ import pytest
 import uvloop
 from tests.doubles.spool import FakeSpool
 
-from mailmoat._native import Message
+from mailmoat._native import Message, Outcome, RecipientState
 from mailmoat.metrics import Metrics, share
 from mailmoat.runtime.spool import SpoolStore
 
-DELIVERED, PENDING = 1, 0
+DELIVERED, PENDING = RecipientState.DELIVERED, RecipientState.PENDING
 
 
 class Waiter:
@@ -69,6 +69,18 @@ async def stored(spool, arrival: int = 7) -> Message:
     return sent
 
 
+def groups(spool) -> list[tuple[str, int, int, int, str]]:
+    found = spool.partition.schedule()
+    return [(group.queue_id, group.arrival, group.due, group.attempts, group.next_hop) for group in found]
+
+
+def fates(message) -> list[tuple[object, ...]]:
+    return [
+        (one.address, one.state, one.reply, one.due, one.attempts, one.next_hop, one.is_open)
+        for one in message.recipients
+    ]
+
+
 async def read(spool, queue_id: str):
     waiter = Waiter()
     spool.partition.load(waiter, queue_id)
@@ -80,12 +92,12 @@ def test_what_was_stored_is_counted_scheduled_and_read_as_it_was(run):
         first, second = await stored(spool, 7), await stored(spool, 8)
         assert first.queue_id != second.queue_id
         assert (spool.count, spool.partition.count) == (2, 2)
-        assert spool.partition.schedule() == [(first.queue_id, 7, 7, 0), (second.queue_id, 8, 8, 0)]
+        assert groups(spool) == [(first.queue_id, 7, 7, 0, ""), (second.queue_id, 8, 8, 0, "")]
         error, found = await read(spool, first.queue_id)
         assert error is None
         assert (found.queue_id, found.arrival, found.reverse_path) == (first.queue_id, 7, "s@a.test")
         assert found.octets() == first.octets()
-        assert found.recipients == first.recipients == [("x@b.test", PENDING, ""), ("y@b.test", PENDING, "")]
+        assert fates(found) == [(f"{name}@b.test", PENDING, "", 7, 0, "", True) for name in "xy"]
 
     run(case)
 
@@ -93,15 +105,17 @@ def test_what_was_stored_is_counted_scheduled_and_read_as_it_was(run):
 def test_outcomes_and_the_next_attempt_are_kept(run):
     async def case(spool, _):
         sent, waiter = await stored(spool), Waiter()
-        outcomes = [(0, DELIVERED, "250 ok"), (1, PENDING, "450 4.2.1 busy")]
-        spool.partition.settle(waiter, sent.queue_id, outcomes, 99, 3)
+        spool.partition.settle(waiter, sent.queue_id, [Outcome(0, DELIVERED, "250 ok")], due=99, attempts=1)
         assert await waiter.answer == (None, None)
-        assert spool.partition.schedule() == [(sent.queue_id, 7, 99, 3)]
+        assert groups(spool) == [(sent.queue_id, 7, 7, 0, "")], "the other one is due as before"
+        later = [Outcome(1, PENDING, "450 4.2.1 busy")]
+        spool.partition.settle(None, sent.queue_id, later, due=100, attempts=2, next_hop="smtp://hop:25")
         _, found = await read(spool, sent.queue_id)
-        assert found.recipients == [("x@b.test", DELIVERED, "250 ok"), ("y@b.test", PENDING, "450 4.2.1 busy")]
-        spool.partition.settle(None, sent.queue_id, [], 100, 4)
-        await read(spool, sent.queue_id)
-        assert spool.partition.schedule() == [(sent.queue_id, 7, 100, 4)]
+        assert groups(spool) == [(sent.queue_id, 7, 100, 2, "smtp://hop:25")]
+        assert fates(found) == [
+            ("x@b.test", DELIVERED, "250 ok", 99, 1, "", False),
+            ("y@b.test", PENDING, "450 4.2.1 busy", 100, 2, "smtp://hop:25", True),
+        ]
 
     run(case)
 
@@ -114,7 +128,7 @@ def test_what_was_removed_is_gone(run):
         assert error
         assert found is None
         assert spool.count == 1
-        assert [queue_id for queue_id, *_ in spool.partition.schedule()] == [other.queue_id]
+        assert [group.queue_id for group in spool.partition.schedule()] == [other.queue_id]
 
     run(case)
 

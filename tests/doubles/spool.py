@@ -2,7 +2,7 @@
 
 Completions come on the loop after `seconds`, never within the call. `trouble` is the error that inserts and loads end with instead.
 What was asked of it is in `calls`, in its order: ("insert", queue id), ("load", queue id), ("settle", queue id, outcomes, due,
-attempts), ("remove", queue id).
+attempts, next hop), ("remove", queue id).
 """
 
 from __future__ import annotations
@@ -10,16 +10,42 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailmoat._native import Message
+from mailmoat._native import Message, Outcome, RecipientState
 from mailmoat.runtime.spool import Waiter
+
+
+@dataclass(frozen=True)
+class StoredRecipient:
+    address: str
+    state: RecipientState
+    reply: str
+    due: int
+    attempts: int = 0
+    next_hop: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in (RecipientState.PENDING, RecipientState.FAILED)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Recipients of a message that are open and due together."""
+
+    queue_id: str
+    arrival: int
+    due: int
+    attempts: int
+    next_hop: str
 
 
 class Stored:
     """A message as it is read back: with what has become of its recipients."""
 
-    def __init__(self, message: Message, recipients: list[tuple[str, int, str]]) -> None:
+    def __init__(self, message: Message, recipients: list[StoredRecipient]) -> None:
         self._message, self.recipients = message, recipients
 
     def __getattr__(self, name: str) -> object:
@@ -31,7 +57,6 @@ class FakePartition:
         self.tag, self.loose_dir = tag, loose_dir
         self.messages: dict[str, Stored] = {}
         self._spool = spool
-        self._due: dict[str, tuple[int, int]] = {}
 
     @property
     def count(self) -> int:
@@ -39,31 +64,43 @@ class FakePartition:
 
     def keep(self, message: Message) -> None:
         """It is on disk now, and due."""
-        self.messages[message.queue_id] = Stored(message, list(message.recipients))
-        self._due[message.queue_id] = message.arrival, 0
+        fresh = [StoredRecipient(one.address, one.state, one.reply, message.arrival) for one in message.recipients]
+        self.messages[message.queue_id] = Stored(message, fresh)
 
     def load(self, waiter: Waiter, queue_id: str) -> None:
         self._spool.calls.append(("load", queue_id))
         self._spool.complete(waiter, lambda: self._read(queue_id))
 
     def settle(
-        self, waiter: Waiter | None, queue_id: str, outcomes: list[tuple[int, int, str]], due: int, attempts: int
+        self,
+        waiter: Waiter | None,
+        queue_id: str,
+        outcomes: list[Outcome],
+        *,
+        due: int,
+        attempts: int,
+        next_hop: str = "",
     ) -> None:
-        self._spool.calls.append(("settle", queue_id, outcomes, due, attempts))
-        recipients = list(self.messages[queue_id].recipients)
-        for index, state, reply in outcomes:
-            recipients[index] = (recipients[index][0], state, reply)
-        self.messages[queue_id].recipients = recipients
-        self._due[queue_id] = due, attempts
+        self._spool.calls.append(("settle", queue_id, outcomes, due, attempts, next_hop))
+        recipients = self.messages[queue_id].recipients
+        for one in outcomes:
+            made = {"state": one.state, "reply": one.reply, "due": due, "attempts": attempts, "next_hop": next_hop}
+            recipients[one.index] = replace(recipients[one.index], **made)
         if waiter is not None:
             self._spool.complete(waiter, lambda: (None, None))
 
     def remove(self, queue_id: str) -> None:
         self._spool.calls.append(("remove", queue_id))
-        del self.messages[queue_id], self._due[queue_id]
+        del self.messages[queue_id]
 
-    def schedule(self) -> list[tuple[str, int, int, int]]:
-        return [(queue_id, self.messages[queue_id].arrival, *self._due[queue_id]) for queue_id in self.messages]
+    def schedule(self) -> list[Group]:
+        groups = {
+            Group(queue_id, message._message.arrival, one.due, one.attempts, one.next_hop): None
+            for queue_id, message in self.messages.items()
+            for one in message.recipients
+            if one.is_open
+        }
+        return list(groups)
 
     def _read(self, queue_id: str) -> tuple[str | None, Stored | None]:
         found = self.messages.get(queue_id)
