@@ -24,6 +24,8 @@ import pytest
 from tests.crash.faults import Injection
 from tests.doubles.next_hop import NextHop
 from tests.doubles.senders import LARGE, Senders
+from tests.doubles.spool import Group
+from tests.doubles.timers import StillTimers
 from tests.integration.conftest import Server, wait_for
 from tests.integration.test_budgets import BODY, Flood
 from tests.processes import assert_rests
@@ -466,45 +468,26 @@ def test_memory_limit(running, hop):
 # --- the clock ---
 
 
-class Timers:
-    """Notes what is to be waited for."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-
-    def after(self, seconds: float, owner: object) -> int:
-        self.waits.append(seconds)
-        return len(self.waits)
-
-    def cancel(self, key: int) -> None: ...
-
-
 @pytest.mark.parametrize("jump", [86_400_000, -86_400_000])
 def test_a_clock_that_jumps_a_day(monkeypatch, jump):
     """What was adopted is due at once or after a delay of the schedule, and nothing is given up before its time."""
     now = clock.wall_ms()
     monkeypatch.setattr(clock, "wall_ms", lambda: now + jump)
     settings = Settings(_env_file=None, delivery={"next_hop": "discard:", "retry": "1m, 30m"})
-    loop, timers, loaded = asyncio.new_event_loop(), Timers(), []
+    loop, timers, loaded = asyncio.new_event_loop(), StillTimers(), []
     partition = SimpleNamespace(load=lambda waiting, queue_id: loaded.append(queue_id))
     store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
     destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), settings.delivery.connections)
     router = SimpleNamespace(default=destination, destinations=(destination,))
     queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
-    groups = (("a", now, 0), ("b", now + 60_000, 1))
-    queue.adopt(
-        partition,
-        [
-            SimpleNamespace(queue_id=queue_id, arrival=now, due=due, attempts=attempts, next_hop="discard:")
-            for queue_id, due, attempts in groups
-        ],
-    )
+    queue.adopt(partition, [Group("a", now, now, 0, "discard:"), Group("b", now, now + 60_000, 1, "discard:")])
     loop.close()
     if jump > 0:
         assert loaded == ["a", "b"]
     else:
-        assert len(timers.waits) == 2
-        assert max(timers.waits) <= 1800 * 1.1
+        waits = [seconds for seconds, _ in timers.owners.values()]
+        assert len(waits) == 2
+        assert max(waits) <= 1800 * 1.1
     assert not expired(now, now + jump, settings.delivery.expire)
 
 

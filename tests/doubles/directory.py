@@ -9,15 +9,24 @@ from mailmoat.directory.directory import Presence
 
 
 class FakeDirectory:
-    """Addresses that are listed, domains of which every address exists, addresses that are excluded; `down` knows nothing."""
+    """Addresses that are listed, domains of which every address exists, addresses that are excluded, addresses of which it knows
+    nothing now; `down` knows nothing of any.
+    """
 
     def __init__(
-        self, listed: Iterable[str] = (), whole: Iterable[str] = (), excluded: Iterable[str] = (), *, down: bool = False
+        self,
+        listed: Iterable[str] = (),
+        whole: Iterable[str] = (),
+        excluded: Iterable[str] = (),
+        *,
+        unknown: Iterable[str] = (),
+        down: bool = False,
     ) -> None:
         self.down = down
         self.asked: list[str] = []
         self._addresses = {Address.parse(address).key: Presence.EXISTS for address in listed}
         self._addresses |= {Address.parse(address).key: Presence.ABSENT for address in excluded}
+        self._addresses |= {Address.parse(address).key: Presence.UNKNOWN for address in unknown}
         self._domains = dict.fromkeys(whole, Presence.EXISTS)
 
     def lookup(self, address: Address) -> Presence:

@@ -1,4 +1,4 @@
-"""What agents and pipeline are given, without a server: a view of a session, services, metrics that are counted, timers that never end."""
+"""What agents and pipeline are given, without a server: a view of a session, services, metrics that are counted."""
 
 from __future__ import annotations
 
@@ -53,25 +53,3 @@ def services(settings, directory=None, checker=None, metrics=None):
     if checker is not None:
         given.checker = checker
     return given
-
-
-class StillTimers:
-    """Timers whose owners are due when they are told so."""
-
-    def __init__(self):
-        self.owners = {}
-        self._keys = 0
-
-    def after(self, seconds, owner):
-        self._keys += 1
-        self.owners[self._keys] = seconds, owner
-        return self._keys
-
-    def cancel(self, key):
-        return self.owners.pop(key, None) is not None
-
-    def pass_all(self):
-        """All deadlines are over."""
-        owners, self.owners = self.owners, {}
-        for _, owner in owners.values():
-            owner.due()

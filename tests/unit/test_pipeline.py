@@ -6,7 +6,8 @@ import asyncio
 import inspect
 
 import pytest
-from tests.doubles.policy import Counted, StillTimers, view
+from tests.doubles.policy import Counted, view
+from tests.doubles.timers import StillTimers
 
 from mailmoat import maillog
 from mailmoat._native import Address, Stage

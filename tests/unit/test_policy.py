@@ -6,11 +6,12 @@ from ipaddress import ip_network
 from types import SimpleNamespace
 
 import pytest
-from tests.doubles.policy import Counted, StillTimers, services, view
+from tests.doubles.directory import FakeDirectory
+from tests.doubles.policy import Counted, services, view
+from tests.doubles.timers import StillTimers
 
 from mailmoat import maillog, settings
 from mailmoat._native import Address, Stage
-from mailmoat.directory.directory import Presence
 from mailmoat.net.address import Networks
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter, RecipientRule
 from mailmoat.policy.agents.relay import Relay, RelayRule
@@ -45,18 +46,8 @@ def pipeline(settings, directory=None):
     return Pipeline(agents(services(settings, directory)), StillTimers(), Counted(), 30)
 
 
-class Directory:
-    def __init__(self, **answers):
-        self.answers = {name.replace("_", "."): answer for name, answer in answers.items()}
-        self.asked = []
-
-    def lookup(self, recipient):
-        self.asked.append(str(recipient))
-        return self.answers.get(recipient.local, Presence.ABSENT)
-
-
 def test_postmaster_goes_to_whom_the_settings_name():
-    directory = Directory()
+    directory = FakeDirectory()
     redirected = recipient_filter(load(RECIPIENTS__POSTMASTER="Ann@Example.test"), directory)
     for recipient in ("postmaster@example.test", "PostMaster@bücher.test"):
         assert redirected(recipient) == Pass(redirected=address("Ann@example.test"))
@@ -114,7 +105,7 @@ def test_nobody_is_trusted_by_default():
 
 
 def test_the_directory_decides():
-    directory = Directory(alice=Presence.EXISTS, carol=Presence.UNKNOWN)
+    directory = FakeDirectory(["alice@example.test"], unknown=["carol@example.test"])
     judge = recipient_filter(load(), directory)
     assert judge("alice@example.test") is PASS
     assert judge("bob@example.test") == Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)
@@ -123,7 +114,7 @@ def test_the_directory_decides():
 
 
 def test_lookup_off_accepts_and_reports():
-    directory = Directory(alice=Presence.EXISTS, carol=Presence.UNKNOWN)
+    directory = FakeDirectory(["alice@example.test"], unknown=["carol@example.test"])
     judge = recipient_filter(load(RECIPIENTS__LOOKUP="off"), directory)
     assert judge("alice@example.test") is PASS
     assert judge("bob@example.test") == Report(USER_UNKNOWN, RecipientRule.UNKNOWN)
@@ -134,14 +125,14 @@ def test_lookup_off_accepts_and_reports():
     "recipient", ["postmaster@example.test", "POSTMASTER@bücher.test", '"Postmaster"@example.test']
 )
 def test_postmaster_is_always_there(recipient):
-    directory = Directory(postmaster=Presence.UNKNOWN)
+    directory = FakeDirectory(down=True)
     blocked = load(RECIPIENTS__BLOCKED="postmaster@example.test")
     assert recipient_filter(blocked, directory)(recipient) is PASS
     assert directory.asked == []
 
 
 def test_blocked_whatever_the_directory_says():
-    directory = Directory(all=Presence.EXISTS, enemy=Presence.UNKNOWN)
+    directory = FakeDirectory(["all@example.test"], unknown=["enemy@remote.tld"])
     judge = recipient_filter(load(RECIPIENTS__BLOCKED="All@example.test,enemy@remote.tld"), directory)
     for recipient in ("all@example.test", "ALL@example.test", '"all"@EXAMPLE.test.', "enemy@remote.tld"):
         assert judge(recipient) == Reject(USER_UNKNOWN, RecipientRule.BLOCKED)
@@ -150,7 +141,7 @@ def test_blocked_whatever_the_directory_says():
 
 def test_who_is_blocked_has_no_subaddress():
     settings = load(RECIPIENTS__BLOCKED="all@example.test")
-    judge = recipient_filter(settings, Directory(**{"all+news": Presence.EXISTS, "alls+x": Presence.EXISTS}))
+    judge = recipient_filter(settings, FakeDirectory(["all+news@example.test", "alls+x@example.test"]))
     assert judge("all+news@example.test") == Reject(USER_UNKNOWN, RecipientRule.BLOCKED)
     assert judge("alls+x@example.test") is PASS
     off = load(RECIPIENTS__BLOCKED="all@example.test").model_copy(deep=True)
@@ -159,7 +150,7 @@ def test_who_is_blocked_has_no_subaddress():
 
 
 def test_what_is_not_local_is_not_looked_up():
-    directory = Directory()
+    directory = FakeDirectory()
     assert recipient_filter(load(), directory)("bob@remote.tld") is PASS
     assert recipient_filter(load(), directory)("postmaster@remote.tld") is PASS
     assert directory.asked == []
@@ -193,7 +184,7 @@ ROUTES = (
 def test_a_way_to_another_server_is_nobody_even_where_everybody_is_welcome(local, domain):
     """At our domains and at those we relay for; with no recipient file, and with one that lists nobody of the kind."""
     settings = load(RELAY__UNFILTERED_DOMAINS="partner.test")
-    for directory in (None, Directory()):
+    for directory in (None, FakeDirectory()):
         verdict = recipient_filter(settings, directory)(f"{local}@{domain}")
         assert verdict == Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)
 
@@ -207,7 +198,7 @@ def test_a_way_to_another_server_is_reported_with_lookup_off(domain):
 
 @pytest.mark.parametrize("domain", ["example.test", "partner.test"])
 def test_an_address_that_looks_like_a_way_out_exists_when_it_is_listed(domain):
-    directory = Directory(**{"both/and": Presence.EXISTS, "down/now": Presence.UNKNOWN})
+    directory = FakeDirectory([f"both/and@{domain}"], unknown=[f"down/now@{domain}"])
     judge = recipient_filter(load(RELAY__UNFILTERED_DOMAINS="partner.test"), directory)
     assert judge(f"both/and@{domain}") is PASS
     assert isinstance(judge(f"down/now@{domain}"), Tempfail)
@@ -222,7 +213,7 @@ def test_who_may_send_anywhere_may_send_such_addresses_elsewhere_and_not_here():
 
 
 def test_relay_comes_before_the_directory():
-    directory = Directory()
+    directory = FakeDirectory()
     listed = pipeline(load(), directory)
     verdict = listed.run(Stage.RCPT, view(recipient=address("bob@remote.tld")))
     assert isinstance(verdict, Reject)
@@ -232,7 +223,7 @@ def test_relay_comes_before_the_directory():
 
 
 def test_a_directory_may_answer_later():
-    known = Directory(alice=Presence.EXISTS, carol=Presence.UNKNOWN)
+    known = FakeDirectory(["alice@example.test"], unknown=["carol@example.test"])
     judge = recipient_filter(load(), SimpleNamespace(lookup=lambda recipient: later(known.lookup(recipient))))
     assert asyncio.run(awaited(judge("alice@example.test"))) is PASS
     assert asyncio.run(awaited(judge("bob@example.test"))) == Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)

@@ -9,7 +9,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.doubles.policy import Counted, StillTimers, services, view
+from tests.doubles.policy import Counted, services, view
+from tests.doubles.timers import StillTimers
 
 from mailmoat import maillog, settings
 from mailmoat._native import Address, Stage
