@@ -145,6 +145,33 @@ def test_trouble_is_told_and_nothing_is_kept(run):
     run(case)
 
 
+def test_what_is_stored_is_announced_once_after_its_waiter(run):
+    async def case(spool, break_):
+        seen, over = [], asyncio.get_running_loop().create_future()
+
+        class First:
+            def done(self, error, message) -> None:
+                seen.append((error, message))
+
+        def announced(message) -> None:
+            seen.append(message)
+            over.set_result(None)
+
+        spool.on_stored = announced
+        sent = message(spool)
+        spool.insert(First(), sent)
+        await over
+        assert seen == [(None, sent), sent]
+        break_()
+        waiter = Waiter()
+        spool.insert(waiter, message(spool))
+        await waiter.answer
+        await asyncio.sleep(0)
+        assert len(seen) == 2
+
+    run(case)
+
+
 def test_completions_come_in_the_order_they_were_asked_for(run):
     async def case(spool, _):
         waiters = [Waiter() for _ in range(20)]

@@ -1,6 +1,7 @@
 """A spool in memory, in the place of runtime/spool.py; held to the real one by tests/conformance/test_spool_kit.py.
 
-Completions come on the loop after `seconds`, never within the call. `trouble` is the error that inserts and loads end with instead.
+Completions come on the loop after `seconds`, never within the call. `trouble` is the error that inserts end with instead, and
+`load_trouble` that of loads. What was stored is announced to `on_stored`, after its waiter.
 What was asked of it is in `calls`, in its order: ("insert", queue id), ("load", queue id), ("settle", queue id, outcomes, due,
 attempts, next hop), ("remove", queue id).
 """
@@ -67,9 +68,13 @@ class FakePartition:
         fresh = [StoredRecipient(one.address, one.state, one.reply, message.arrival) for one in message.recipients]
         self.messages[message.queue_id] = Stored(message, fresh)
 
+    def put(self, message: Stored) -> None:
+        """It is here from before, with what had become of its recipients."""
+        self.messages[message.queue_id] = Stored(message._message, list(message.recipients))
+
     def load(self, waiter: Waiter, queue_id: str) -> None:
         self._spool.calls.append(("load", queue_id))
-        self._spool.complete(waiter, lambda: self._read(queue_id))
+        self._spool.complete(waiter, lambda: self._read(queue_id), self._spool.load_trouble)
 
     def settle(
         self,
@@ -81,11 +86,12 @@ class FakePartition:
         attempts: int,
         next_hop: str = "",
     ) -> None:
-        self._spool.calls.append(("settle", queue_id, outcomes, due, attempts, next_hop))
+        made = [(one.index, one.state, one.reply) for one in outcomes]
+        self._spool.calls.append(("settle", queue_id, made, due, attempts, next_hop))
         recipients = self.messages[queue_id].recipients
         for one in outcomes:
-            made = {"state": one.state, "reply": one.reply, "due": due, "attempts": attempts, "next_hop": next_hop}
-            recipients[one.index] = replace(recipients[one.index], **made)
+            news = {"state": one.state, "reply": one.reply, "due": due, "attempts": attempts, "next_hop": next_hop}
+            recipients[one.index] = replace(recipients[one.index], **news)
         if waiter is not None:
             self._spool.complete(waiter, lambda: (None, None))
 
@@ -115,13 +121,13 @@ class FakeSpool:
         loop: asyncio.AbstractEventLoop,
         loose_dir: str | Path,
         kept: Callable[[Message], object] = lambda _: None,
-        *,
-        tag: str = "t",
     ) -> None:
         self.seconds = 0.0
         self.trouble: str | None = None
+        self.load_trouble: str | None = None
+        self.on_stored: Callable[[Message], object] = lambda _: None
         self.calls: list[tuple[object, ...]] = []
-        self.partition = FakePartition(self, tag, str(loose_dir))
+        self.partition = FakePartition(self, "t", str(loose_dir))
         self._loop, self._kept = loop, kept
         self._numbers = itertools.count(1)
 
@@ -133,18 +139,22 @@ class FakeSpool:
         return f"q{next(self._numbers)}"
 
     def insert(self, waiter: Waiter, message: Message) -> None:
-        def keep() -> tuple[str | None, Message | None]:
+        def done() -> None:
+            if self.trouble:
+                waiter.done(self.trouble, message)
+                return
             self.partition.keep(message)
             self._kept(message)
-            return None, message
+            try:
+                waiter.done(None, message)
+            finally:
+                self.on_stored(message)
 
         self.calls.append(("insert", message.queue_id))
-        self.complete(waiter, keep, message)
-
-    def complete(self, waiter: Waiter, work: Callable[[], tuple[str | None, object]], failed: object = None) -> None:
-        """Do it when the disk answers, and tell the waiter."""
-
-        def done() -> None:
-            waiter.done(*((self.trouble, failed) if self.trouble else work()))
-
         self._loop.call_later(self.seconds, done)
+
+    def complete(
+        self, waiter: Waiter, work: Callable[[], tuple[str | None, object]], trouble: str | None = None
+    ) -> None:
+        """Do it when the disk answers, and notify the waiter."""
+        self._loop.call_later(self.seconds, lambda: waiter.done(*((trouble, None) if trouble else work())))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import email
-from types import SimpleNamespace
 
 import pytest
+from tests.doubles.loop import START_MS, VirtualLoop
+from tests.doubles.spool import FakeSpool, Group, Stored, StoredRecipient
 
 from mailmoat import clock, maillog
-from mailmoat._native import Outcome, RecipientState
+from mailmoat._native import Message, Outcome, RecipientState
 from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.destination import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, Destination
 from mailmoat.delivery.queue import UNREADABLE_PAUSE, Queue
 from mailmoat.delivery.room import FULL_DESTINATIONS
 from mailmoat.metrics import FAMILIES, Metrics, share
+from mailmoat.runtime.timers import Timers
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.ndr import NdrSettings
@@ -24,66 +26,18 @@ HOUR = 3600.0
 OK, LATER, NEVER = "250 2.0.0 ok", "451 4.3.0 later", "550 5.1.1 no such user"
 
 
-class Stored:
-    """A message as the spool gives it."""
-
-    def __init__(self, queue_id, arrival, recipients, reverse_path="sender@remote.test"):
-        self.queue_id, self.arrival, self.reverse_path = queue_id, arrival, reverse_path
-        self.recipients = [recipient(*one) for one in recipients]
-        self.session_id, self.client, self.content_path = "s1", "192.0.2.7", None
-        self.size, self.smtputf8, self.eight_bit = 21, False, False
-
-    def octets(self):
-        return b"Subject: a\r\n\r\nbody\r\n\r\n"
-
-
-def recipient(address, state, reply):
-    return SimpleNamespace(address=address, state=state, reply=reply, is_open=state in (PENDING, FAILED))
+def stored(queue_id, arrival, recipients, reverse_path="sender@remote.test"):
+    """A message as the spool gives it; `recipients` are addresses, states and replies."""
+    addresses = [address for address, _, _ in recipients]
+    content = b"Subject: a\r\n\r\nbody\r\n\r\n"
+    message = Message(
+        queue_id=queue_id, arrival=arrival, reverse_path=reverse_path, recipients=addresses, content=content
+    )
+    return Stored(message, [StoredRecipient(*one, due=arrival) for one in recipients])
 
 
 def scheduled(queue_id, arrival, due, attempts=3, next_hop=""):
-    """A group of a message as the spool lists it."""
-    return SimpleNamespace(queue_id=queue_id, arrival=arrival, due=due, attempts=attempts, next_hop=next_hop)
-
-
-class Partition:
-    """A partition that answers when the world turns, and keeps a diary."""
-
-    def __init__(self, diary):
-        self.diary, self.messages, self.waiting, self.loads_fail, self.inserts_fail = diary, {}, [], None, None
-
-    def load(self, waiter, queue_id):
-        self.diary.append(("load", queue_id))
-        self.waiting.append((waiter, self.loads_fail, None if self.loads_fail else self.messages[queue_id], False))
-
-    def settle(self, waiter, queue_id, outcomes, *, due, attempts, next_hop):
-        assert waiter is None
-        written = [(outcome.index, outcome.state, outcome.reply) for outcome in outcomes]
-        self.diary.append(("settle", queue_id, written, due, attempts, next_hop))
-        recipients = self.messages[queue_id].recipients
-        for place, state, reply in written:
-            recipients[place] = recipient(recipients[place].address, state, reply)
-
-    def remove(self, queue_id):
-        self.diary.append(("remove", queue_id))
-        del self.messages[queue_id]
-
-
-class Store:
-    """The own partition as the queue sees it; the world announces what was stored."""
-
-    def __init__(self, partition):
-        self.partition, self.count = partition, 0
-
-    def next_queue_id(self):
-        self.count += 1
-        return f"r{self.count}"
-
-    def insert(self, waiter, message):
-        self.partition.diary.append(("insert", message.queue_id))
-        if not self.partition.inserts_fail:
-            self.partition.messages[message.queue_id] = message
-        self.partition.waiting.append((waiter, self.partition.inserts_fail, message, not self.partition.inserts_fail))
+    return Group(queue_id, arrival, due, attempts, next_hop)
 
 
 class Transport:
@@ -116,60 +70,42 @@ class World:
     """One queue, its time and its surroundings; `routes` are the domains that have a destination of their own."""
 
     def __init__(self, settings, routes=(), default=True):
-        self.now, self.timers, self.keys, self.soon, self.diary = 1_000_000.0, {}, 0, [], []
-        self.partition, connections = Partition(self.diary), settings.delivery.connections
-        self.destination = Destination("default", Transport(), connections) if default else None
+        self.loop = loop = VirtualLoop()
+        self.spool = FakeSpool(loop, "")
+        self.partition, self.diary = self.spool.partition, self.spool.calls
+        self.destination = Destination("default", Transport(), settings.delivery.connections) if default else None
         self.transport = self.destination and self.destination.transport
-        self.routes = {domain: Destination(domain, Transport(), connections) for domain in routes}
+        self.routes = {domain: Destination(domain, Transport(), settings.delivery.connections) for domain in routes}
         self.shared = share(1, sources=1)
-        loop = SimpleNamespace(call_soon=lambda call, *arguments: self.soon.append((call, arguments)))
+        self.timers = Timers(loop, lambda error: pytest.fail(repr(error)))
         self.queue = Queue(
             loop,
             settings,
-            spool=Store(self.partition),
-            timers=self,
+            spool=self.spool,
+            timers=self.timers,
             metrics=Metrics(self.shared, 0),
             router=Router(self.destination, self.routes),
         )
+        self.spool.on_stored = self.queue.stored
 
-    # the timers
-
-    def after(self, seconds, owner):
-        self.keys += 1
-        self.timers[self.keys] = (self.now + max(seconds, 0), owner)
-        return self.keys
-
-    def cancel(self, key):
-        return self.timers.pop(key, None) is not None
+    @property
+    def now(self):
+        return self.loop.time()
 
     def advance(self, seconds):
-        end = self.now + seconds
-        while due := sorted((at, key) for key, (at, _) in self.timers.items() if at <= end):
-            self.now, key = max(self.now, due[0][0]), due[0][1]
-            self.timers.pop(key)[1].due()
-            self.turn()
-        self.now = end
-
-    # the loop
+        self.loop.advance(self.loop.now_ms + round(seconds * 1000))
 
     def turn(self):
-        while self.soon or self.partition.waiting:
-            soon, self.soon = self.soon, []
-            for call, arguments in soon:
-                call(*arguments)
-            news, self.partition.waiting = self.partition.waiting, []
-            for waiter, error, message, stored in news:
-                waiter.done(error, message)
-                if stored:
-                    self.queue.stored(message)
+        self.loop.settle()
+        assert self.loop.faults == []
 
     # the test's side
 
     def accept(self, *queue_ids, recipients=1, age=0.0, states=None, **more):
         for queue_id in queue_ids:
             states_ = states or [(f"u{n}@b.test", PENDING, "") for n in range(recipients)]
-            message = Stored(queue_id, int((self.now - age) * 1000), list(states_), **more)
-            self.partition.messages[queue_id] = message
+            message = stored(queue_id, int((self.now - age) * 1000), list(states_), **more)
+            self.partition.put(message)
             self.queue.stored(message)
         self.turn()
 
@@ -223,10 +159,17 @@ def lines(monkeypatch):
 
 @pytest.fixture
 def world(monkeypatch, lines):
+    made = None
+
+    def now_ms():
+        return made.loop.now_ms if made else START_MS
+
     def make(*, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, routes=(), default=True, **ndr):
+        nonlocal made
+        for name, time in (("wall_ms", now_ms), ("monotonic_ms", now_ms), ("monotonic", lambda: now_ms() / 1000)):
+            monkeypatch.setattr(clock, name, time)
         delivery = DeliverySettings(connections=connections, retry=retry, expire=expire)
         made = World(Settings(hostname="mx.example.test", delivery=delivery, ndr=NdrSettings(**ndr)), routes, default)
-        monkeypatch.setattr(clock, "wall_ms", lambda: int(made.now * 1000))
         monkeypatch.setattr(clock, "random_below", lambda _: 0)
         return made
 
@@ -246,7 +189,7 @@ def test_what_was_accepted_is_tried_from_memory_and_removed(world):
     assert w.tried == ["a"]
     w.finish((DELIVERED, OK))
     assert w.diary == [("remove", "a")]
-    assert (w.active, w.waiting, w.timers) == (0, 0, {})
+    assert (w.active, w.waiting, len(w.timers)) == (0, 0, 0)
     assert w.metric("mailmoat_delivery_attempts_total", "delivered") == 1
 
 
@@ -303,12 +246,12 @@ def test_a_message_that_cannot_be_loaded_stays_and_is_tried_again(world, lines):
     w = world(retry=(60.0,))
     w.accept("a")
     w.finish((DEFERRED, LATER))
-    w.partition.loads_fail = "disk I/O error"
+    w.spool.load_trouble = "disk I/O error"
     w.advance(60)
     assert w.tried == []
     assert w.active == 0, "it keeps a place it does not use"
     assert events(lines, "message-not-loaded")[0]["queue_id"] == "a"
-    w.partition.loads_fail = None
+    w.spool.load_trouble = None
     w.advance(UNREADABLE_PAUSE)
     assert w.tried == ["a"]
 
@@ -319,10 +262,10 @@ def test_an_adopted_partition_is_taken_over_by_time(world):
     schedule = []
     for number in range(5000):
         due = now - 1 if number % 2 else now + 90_000
-        w.partition.messages[f"m{number}"] = Stored(f"m{number}", now - 1, [("u@b.test", PENDING, "")])
+        w.partition.put(stored(f"m{number}", now - 1, [("u@b.test", PENDING, "")]))
         schedule.append(scheduled(f"m{number}", now - 1, due))
     w.queue.adopt(w.partition, schedule)
-    assert len(w.soon) == 1, "all at once would stop the loop"
+    assert len(w.loop._ready) == 1, "all at once would stop the loop"
     w.turn()
     assert w.active + w.waiting == 2500
     for _ in range(2500):
@@ -368,7 +311,7 @@ def test_when_the_hop_answers_all_come_back_at_once(world):
     for _ in range(19):
         w.finish((DELIVERED, OK))
     assert w.partition.messages == {}
-    assert w.timers == {}
+    assert len(w.timers) == 0
     assert (w.active, w.waiting) == (0, 0)
 
 
@@ -397,7 +340,7 @@ def test_a_stranded_message_whose_time_comes_first_is_the_next_to_ask(world):
     w.finish((DELIVERED, OK))
     assert w.tried == ["a"]
     w.finish((DELIVERED, OK))
-    assert (w.partition.messages, w.timers) == ({}, {})
+    assert (w.partition.messages, len(w.timers)) == ({}, 0)
 
 
 def test_when_nothing_is_due_in_an_outage_the_next_hop_is_to_be_asked_with_growing_pauses(world):
@@ -443,7 +386,8 @@ def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
     w = world(connections=1)
     now = int(w.now * 1000)
     names = ("a", "b", "c")
-    w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in names}
+    for name in names:
+        w.partition.put(stored(name, now, [("u@b.test", PENDING, "")]))
     w.queue.adopt(w.partition, [scheduled(name, now, now + 60_000) for name in names])
     w.accept("new")
     w.unreachable()
@@ -456,7 +400,8 @@ def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
 def test_what_another_next_hop_deferred_is_tried_at_once(world):
     w = world(connections=1)
     now = int(w.now * 1000)
-    w.partition.messages |= {name: Stored(name, now, [("u@b.test", PENDING, "")]) for name in ("a", "b")}
+    for name in ("a", "b"):
+        w.partition.put(stored(name, now, [("u@b.test", PENDING, "")]))
     w.queue.adopt(w.partition, [scheduled("a", now, now + 90_000)])
     w.queue.adopt(w.partition, [scheduled("b", now, now + 90_000)], at_once=True)
     w.turn()
@@ -468,7 +413,7 @@ def test_while_the_hop_is_down_the_head_of_the_queue_expires(world, lines):
     w.accept(*"abcdefgh", *"ijkl")
     for _ in range(8):
         w.unreachable()
-    while w.partition.messages and w.now < 1_000_000 + 300:
+    while w.partition.messages and w.now < START_MS / 1000 + 300:
         w.advance(1)
         while w.tried:
             w.unreachable()
@@ -504,7 +449,7 @@ def test_a_next_hop_that_is_down_delays_no_recipient_of_another(world, lines):
     assert w.given(AWAY)[0].indexes == [0, 2]
     w.finish((DELIVERED, OK), (DELIVERED, OK), of=AWAY)
     assert [entry[1] for entry in w.steps("remove")] == ["b", "a"]
-    assert (w.active, w.waiting, w.timers) == (0, 0, {})
+    assert (w.active, w.waiting, len(w.timers)) == (0, 0, 0)
     attempts = [line["outcomes"] for line in events(lines, "delivery-attempt")]
     delivered = [one.recipient for outcomes in attempts for one in outcomes if one.outcome == "delivered"]
     assert sorted(delivered) == sorted([f"x@{AWAY}", f"y@{HERE}"] * 2 + [f"z@{AWAY}"])
@@ -564,24 +509,22 @@ def test_room_that_was_freed_is_given_by_turns(world):
 def test_adopted_messages_find_their_destinations(world):
     w = world(routes=(AWAY, HERE))
     now = int(w.now * 1000)
-    w.partition.messages |= {
-        "a": Stored("a", now, several("x@b.test", f"y@{HERE}", f"z@{AWAY}")),
-        "b": Stored("b", now, several(f"y@{HERE}")),
-        "c": Stored("c", now, [("x@b.test", DELIVERED, OK), (f"y@{HERE}", CLOSED, NEVER)]),
-    }
+    w.partition.put(stored("a", now, several("x@b.test", f"y@{HERE}", f"z@{AWAY}")))
+    w.partition.put(stored("b", now, several(f"y@{HERE}")))
+    w.partition.put(stored("c", now, [("x@b.test", DELIVERED, OK), (f"y@{HERE}", CLOSED, NEVER)]))
     w.queue.adopt(w.partition, [scheduled("a", now, now), scheduled("b", now, now), scheduled("c", now, now)])
     w.turn()
     assert (w.tried, w.tried_at(AWAY), w.tried_at(HERE)) == (["a"], ["a"], ["a", "b"])
     for of in ("", HERE, HERE, AWAY):
         w.finish((DELIVERED, OK), of=of)
-    assert (w.partition.messages, w.active, w.timers) == ({}, 0, {})
+    assert (w.partition.messages, w.active, len(w.timers)) == ({}, 0, 0)
     assert sorted(entry[1] for entry in w.steps("remove")) == ["a", "b", "c"]
 
 
 def test_adopted_groups_keep_their_destination_due_time_and_attempts(world, lines):
     w = world(routes=(AWAY, HERE), retry=(60.0, 600.0))
     now = int(w.now * 1000)
-    w.partition.messages["a"] = Stored("a", now, several(f"x@{AWAY}", f"y@{HERE}", f"z@{HERE}"))
+    w.partition.put(stored("a", now, several(f"x@{AWAY}", f"y@{HERE}", f"z@{HERE}")))
     groups = [
         scheduled("a", now, now + 50_000, attempts=4, next_hop=AWAY),
         scheduled("a", now, now + 30_000, attempts=1, next_hop=HERE),
@@ -605,13 +548,13 @@ def test_adopted_groups_keep_their_destination_due_time_and_attempts(world, line
 def test_recipients_whose_route_has_changed_go_to_the_new_destination(world):
     w = world(routes=(HERE,), retry=(60.0,))
     now = int(w.now * 1000)
-    w.partition.messages["a"] = Stored("a", now, several(f"x@{HERE}", f"y@{HERE}"))
+    w.partition.put(stored("a", now, several(f"x@{HERE}", f"y@{HERE}")))
     w.queue.adopt(w.partition, [scheduled("a", now, now, next_hop=name) for name in ("default", "gone")])
     w.turn()
     assert (w.tried, w.tried_at(HERE)) == ([], ["a"])
     assert w.given(HERE)[0].indexes == [0, 1]
     w.finish((DELIVERED, OK), (DELIVERED, OK), of=HERE)
-    assert (w.partition.messages, w.active, w.timers) == ({}, 0, {})
+    assert (w.partition.messages, w.active, len(w.timers)) == ({}, 0, 0)
     assert len(w.steps("remove")) == 1
 
 
@@ -626,7 +569,7 @@ def test_one_destination_fails_and_is_reported_while_another_is_tried_again(worl
     w.finish((FAILED, NEVER), of=AWAY)
     assert [line["recipients"] for line in events(lines, "bounce-made")] == [[f"y@{HERE}"], [f"x@{AWAY}"]]
     assert "a" not in w.partition.messages
-    assert w.tried == ["r1", "r2"], "reports take their own route"
+    assert w.tried == ["q1", "q2"], "reports take their own route"
 
 
 def test_what_has_no_route_waits_as_with_a_next_hop_that_is_down(world, lines):
@@ -655,7 +598,7 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     w.finish((DELIVERED, OK), (FAILED, NEVER), (DEFERRED, LATER))
     assert [entry[0] for entry in w.diary] == ["insert", "settle"]
     assert w.diary[1][2] == [(0, DELIVERED, OK), (1, CLOSED, NEVER), (2, PENDING, LATER)]
-    assert w.tried == ["r1"], "the report is tried as any message"
+    assert w.tried == ["q1"], "the report is tried as any message"
     report = w.transport.given[0].message
     (addressee,) = report.recipients
     assert (report.reverse_path, addressee.address, addressee.state) == ("", "sender@remote.test", PENDING)
@@ -676,31 +619,31 @@ def test_before_the_report_is_on_disk_nothing_is_removed(world):
     transaction = w.transport.given.pop()
     record = AttemptRecord(next_hop="h", peer="192.0.2.1:25", reused=False, seconds=0.0)
     transaction.finished([Outcome(0, FAILED, NEVER)], record)
-    assert w.diary == [("insert", "r1")]
+    assert w.diary == [("insert", "q1")]
     assert not w.queue.at_rest
     w.turn()
-    assert w.diary == [("insert", "r1"), ("remove", "a")]
+    assert w.diary == [("insert", "q1"), ("remove", "a")]
 
 
 def test_a_report_that_cannot_be_stored_stays_owed(world, lines):
     w = world(retry=(60.0,))
     w.accept("a", recipients=2)
-    w.partition.inserts_fail = "disk full"
+    w.spool.trouble = "disk full"
     w.finish((DELIVERED, OK), (FAILED, NEVER))
     assert w.diary[-1][2] == [(0, DELIVERED, OK), (1, FAILED, NEVER)]
     assert events(lines, "bounce-not-stored")[0]["about"] == "a"
     w.advance(60)
     assert w.tried == [], "nobody is left to try"
-    w.partition.inserts_fail = None
+    w.spool.trouble = None
     w.advance(61)
     assert w.diary[-1] == ("remove", "a")
     (report,) = w.tried
-    assert report.startswith("r")
+    assert report.startswith("q")
 
 
 def test_a_report_that_cannot_be_stored_is_not_made_over_and_over(world):
     w = world(retry=(60.0,))
-    w.partition.inserts_fail = "disk full"
+    w.spool.trouble = "disk full"
     w.accept("a", states=[("u@b.test", FAILED, NEVER)])  # accepted to be reported
     w.advance(59)
     assert len(w.steps("insert")) == 1
@@ -784,11 +727,11 @@ def test_after_close_what_was_loaded_meanwhile_is_not_tried(world):
     w = world()
     w.accept("a")
     w.finish((DEFERRED, LATER))
-    ((_, waiting),) = w.timers.values()
-    waiting.due()
+    w.spool.seconds = 1.0
+    w.advance(60)
     assert not w.queue.at_rest, "it is being loaded"
     w.queue.close()
-    w.turn()
+    w.advance(2)
     assert w.tried == []
     assert w.queue.at_rest
 
@@ -802,6 +745,6 @@ def test_what_runs_at_close_is_settled_and_its_report_stored(world):
     w.finish((FAILED, NEVER))
     w.finish((DEFERRED, LATER))
     assert w.queue.at_rest
-    assert [entry[:2] for entry in w.diary] == [("remove", "a"), ("insert", "r1"), ("remove", "b"), ("settle", "c")]
+    assert [entry[:2] for entry in w.diary] == [("remove", "a"), ("insert", "q1"), ("remove", "b"), ("settle", "c")]
     assert w.tried == [], "the report is left to whoever adopts the partition"
-    assert sorted(w.partition.messages) == ["c", "r1"]
+    assert sorted(w.partition.messages) == ["c", "q1"]
