@@ -1,0 +1,124 @@
+"""From schema 1 to schema 2: what the rows become, what an older owner's partition shows, what a later one's does."""
+
+from __future__ import annotations
+
+import fcntl
+import select
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.golden import spool_1
+
+from mailmoat._native import Message, Partition, RecipientState, SealedPartition, count_spool, newer_partitions
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    spool_1.copy(tmp_path)
+    return tmp_path
+
+
+def version(spool: Path) -> int:
+    with closing(sqlite3.connect(f"file:{spool_1.database(spool)}?mode=ro", uri=True)) as queue:
+        return queue.execute("PRAGMA user_version").fetchone()[0]
+
+
+def schema(database: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as queue:
+        return set(queue.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+
+
+def adopt(spool: Path) -> Partition:
+    partition = Partition.adopt(str(spool))
+    assert isinstance(partition, Partition)
+    return partition
+
+
+def load(partition: Partition, number: int) -> Message:
+    partition.load(None, f"{partition.tag}{number}")
+    assert select.select([partition.descriptor], [], [], 20)[0]
+    [(_, error, message)] = partition.completions()
+    assert error is None
+    assert message is not None
+    return message
+
+
+def test_every_message_is_there_after_the_migration(spool: Path) -> None:
+    assert spool_1.listed(spool) == spool_1.QUEUED
+    partition = adopt(spool)
+    assert spool_1.listed(spool) == spool_1.QUEUED
+    assert (version(spool), partition.count) == (2, 8)
+    groups = [(group.queue_id, group.due, group.attempts, group.next_hop) for group in partition.schedule()]
+    expected = {number: min(one[3:] for one in recipients) for number, recipients in spool_1.QUEUED.items()}
+    assert groups == [(f"{spool_1.TAG}{number}", *expected[number], "") for number in expected]
+    assert partition.next_queue_id() == f"{spool_1.TAG}9"
+    fresh = Partition.create(str(spool))
+    assert schema(spool_1.database(spool)) == schema(spool / "partitions" / fresh.tag / "queue.db")
+
+
+def test_a_migrated_message_is_the_one_that_was_stored(spool: Path) -> None:
+    partition = adopt(spool)
+    international = load(partition, 6)
+    assert international.reverse_path == "jörg@xn--bcher-kva.example"
+    assert (international.parameters, international.smtputf8) == ({"SMTPUTF8": None}, True)
+    assert (international.session_id, international.client) == ("Sinternational", "192.0.2.1")
+    assert (international.eight_bit, international.results) == (True, "")
+    assert international.octets().endswith("\r\n\r\nGrüße.\r\n".encode())
+    assert international.size == len(international.octets())
+    large = load(partition, 2)
+    assert large.content_path is not None
+    body = Path(large.content_path).read_bytes()
+    assert body == b"A line of a large message.\r\n" * 100
+    assert large.size == len(large.octets()) + len(body)
+    report = load(partition, 8)
+    assert (report.reverse_path, report.session_id, report.client, report.parameters) == ("", "", "", {})
+    states = [recipient.state for recipient in load(partition, 5).recipients]
+    assert states == [*list(RecipientState)[:1] * 2, *list(RecipientState)[1:]]
+
+
+def test_files_that_an_older_owner_was_receiving_are_deleted(spool: Path) -> None:
+    directory = spool_1.database(spool).parent
+    (directory / "loose").mkdir()
+    (directory / "loose" / "half").write_bytes(b"half")
+    adopt(spool)
+    assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == ["content", "incoming"]
+
+
+def test_the_queue_of_a_living_older_owner_is_listed_and_left_as_it_is(spool: Path) -> None:
+    database = spool_1.database(spool)
+    with closing(sqlite3.connect(database)) as owner, (database.parent / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        owner.execute("UPDATE message SET attempts=4 WHERE seq=3")
+        owner.commit()
+        before = database.read_bytes(), database.with_name("queue.db-wal").read_bytes()
+        queued = spool_1.listed(spool)
+        assert queued[3] == [(*spool_1.QUEUED[3][0][:4], 4)]
+        assert queued | {3: spool_1.QUEUED[3]} == spool_1.QUEUED
+        assert (count_spool(str(spool)), newer_partitions(str(spool))) == (8, [])
+        assert Partition.adopt(str(spool)) is None
+        assert before == (database.read_bytes(), database.with_name("queue.db-wal").read_bytes())
+    assert version(spool) == 1
+
+
+def test_a_later_schema_is_refused_by_name(spool: Path) -> None:
+    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+        queue.execute("PRAGMA user_version = 3")
+    sealed = Partition.adopt(str(spool))
+    assert isinstance(sealed, SealedPartition)
+    assert "schema version 3, this program knows 2: start the version of mailmoat that made it" in sealed.reason
+    assert newer_partitions(str(spool)) == [(spool_1.TAG, 8)]
+
+
+def test_a_migration_that_fails_leaves_schema_1(spool: Path) -> None:
+    """The tables cannot be renamed while one of the new names is taken."""
+    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+        queue.execute("CREATE TABLE recipient_1(x)")
+    with pytest.raises(OSError, match=spool_1.TAG):
+        Partition.adopt(str(spool))
+    assert version(spool) == 1
+    assert spool_1.listed(spool) == spool_1.QUEUED
+    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+        queue.execute("DROP TABLE recipient_1")
+    assert adopt(spool).count == 8
