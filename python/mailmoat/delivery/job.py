@@ -18,6 +18,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
 from mailmoat.events import Event
+from mailmoat.mailauth.stored_results import decode
 from mailmoat.metrics import BOUNCES, Family, Metrics
 from mailmoat.reports import governor
 from mailmoat.reports.dsn import Failure
@@ -157,7 +158,7 @@ class Job:
             message.reverse_path,
             enabled=settings.ndr.enabled,
             copy_to=settings.ndr.copy_to,
-            octets=message.octets(),
+            results=decode(message.results),
             domains=settings.relay.local_domains + settings.relay.unfiltered_domains,
             trusted=message.client in self._context.trusted,
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, assert_never, cast
 
-from mailmoat import clock
 from mailmoat._native import End, Session, Stage, Step
 from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
@@ -216,20 +215,12 @@ class Driver:
             self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def _commit(self) -> None:
-        receiver, session = self._receiver, self.session
-        now = clock.wall_ms()
-        stamps, _results = of_message(self._carried, session)
-        message = session.message(
-            queue_id=receiver.store.next_queue_id(),
-            arrival=now,
-            date=receiver.date(now),
-            stamps=stamps,
-            firewall=receiver.firewall(self.view.client.trust),
-        )
+        stamps, results = of_message(self._carried, self.session)
+        message = self._receiver.message(self.session, stamps, results, self.view.client.trust)
         if message is None:
-            self.run(session.committed)
+            self.run(self.session.committed)
         else:
-            receiver.store.insert(self, message)
+            self._receiver.store.insert(self, message)
 
     def _close(self) -> None:
         if not self._wire.is_closing:

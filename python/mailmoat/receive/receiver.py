@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import _native, clock
 from mailmoat._native import Stage
+from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
 from mailmoat.receive.timeouts import Timeouts
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from mailmoat.limits.limiter import Limiter
+    from mailmoat.mailauth.results import AuthResult
     from mailmoat.policy.client import Trust, TrustRules
     from mailmoat.policy.pipeline import Pipeline
     from mailmoat.receive.held import HeldSessions
@@ -111,6 +113,20 @@ class Receiver:
     def may_speak_proxy(self, peer: str) -> bool:
         """Return whether the host at this address may send a PROXY header."""
         return peer in self._proxies
+
+    def message(
+        self, session: _native.Session, stamps: bytes, results: tuple[AuthResult, ...], trust: Trust
+    ) -> _native.Message | None:
+        """The message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
+        now = clock.wall_ms()
+        return session.message(
+            queue_id=self.store.next_queue_id(),
+            arrival=now,
+            date=self.date(now),
+            stamps=stamps,
+            results=encode(results),
+            firewall=self.firewall(trust),
+        )
 
     def firewall(self, trust: Trust) -> _native.HeaderFirewall | None:
         """Return the header firewall for such a client; None for a trusted one."""
