@@ -629,7 +629,7 @@ class Partition:
     def descriptor(self) -> int:
         """An eventfd, readable while there are completions to fetch; valid as long as this object."""
     @property
-    def loose_dir(self) -> str:
+    def incoming_dir(self) -> str:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
     def healthy(self) -> bool:

@@ -49,7 +49,7 @@ impl Partition {
     }
 
     #[getter]
-    fn loose_dir(&self) -> String {
+    fn incoming_dir(&self) -> String {
         self.0.incoming().to_string_lossy().into_owned()
     }
 

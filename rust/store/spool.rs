@@ -80,7 +80,7 @@ pub struct Scheduled {
     pub next: Next,
 }
 
-/// The writer thread, which tells at its end whether the queue is empty.
+/// The writer thread, which returns at its end whether the queue is empty.
 type Running = JoinHandle<Result<bool, Error>>;
 
 /// An owned partition. `W` is what waits for an operation: kept, and given back with the news.

@@ -54,8 +54,8 @@ class Stored:
 
 
 class FakePartition:
-    def __init__(self, spool: FakeSpool, tag: str, loose_dir: str) -> None:
-        self.tag, self.loose_dir = tag, loose_dir
+    def __init__(self, spool: FakeSpool, tag: str, incoming_dir: str) -> None:
+        self.tag, self.incoming_dir = tag, incoming_dir
         self.messages: dict[str, Stored] = {}
         self._spool = spool
 
@@ -119,7 +119,7 @@ class FakeSpool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        loose_dir: str | Path,
+        incoming_dir: str | Path,
         kept: Callable[[Message], object] = lambda _: None,
     ) -> None:
         self.seconds = 0.0
@@ -127,7 +127,7 @@ class FakeSpool:
         self.load_trouble: str | None = None
         self.on_stored: Callable[[Message], object] = lambda _: None
         self.calls: list[tuple[object, ...]] = []
-        self.partition = FakePartition(self, "t", str(loose_dir))
+        self.partition = FakePartition(self, "t", str(incoming_dir))
         self._loop, self._kept = loop, kept
         self._numbers = itertools.count(1)
 

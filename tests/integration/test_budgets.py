@@ -85,7 +85,7 @@ def test_unfinished_content_costs_no_more_than_the_budget_and_memory_returns(ser
     content = LINE * 3300 if kind == "header" else b"\r\n" + BODY * 1700
     with Flood(mx.port) as flood:
         flood.add(400, content)
-        mx.until(lambda: sum(1 for _ in (mx.directory / "spool").glob("partitions/*/loose/*")) > 300, what="files")
+        mx.until(lambda: sum(1 for _ in (mx.directory / "spool").glob("partitions/*/incoming/*")) > 300, what="files")
         during = memory(pid)
         # 8 KiB for each, what a connection takes itself, and the budget; in memory whole they would take 48 and 95 MiB.
         assert during - before < (8 << 20) + 400 * 20_000, f"{(during - before) / 2**20:.0f} MiB"
@@ -105,7 +105,7 @@ def test_more_bodies_than_descriptors_drop_no_connection(server):
     with Flood(mx.port) as flood:
         flood.add(499, b"Subject: x\r\n\r\n" + BODY * 1900)
         [pid] = mx.workers()
-        mx.until(lambda: sum(1 for _ in (mx.directory / "spool").glob("partitions/*/loose/*")) == 499, what="files")
+        mx.until(lambda: sum(1 for _ in (mx.directory / "spool").glob("partitions/*/incoming/*")) == 499, what="files")
         assert len(os.listdir(f"/proc/{pid}/fd")) < 700
         replies = flood.end()
     assert {reply.code for reply in replies} == {250}, [reply for reply in replies if reply.code != 250][:5]

@@ -155,18 +155,18 @@ def test_one_that_vanishes_leaves_nothing_behind(server):
     mx = server(MAILMOAT_LIMITS__MEMORY_CONTENT="1000", MAILMOAT_WORKERS="1")
     spool = mx.directory / "spool"
 
-    def loose():
+    def incoming():
         return [
             path
             for path in spool.rglob("*")
-            if path.is_file() and path.stat().st_size >= 90_000 and "loose" in str(path)
+            if path.is_file() and path.stat().st_size >= 90_000 and "incoming" in str(path)
         ]
 
     client = data(mx, b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * 1000)
     files = {path for path in spool.rglob("*") if path.is_file()}
-    mx.until(loose, what="a content file while it is received")
+    mx.until(incoming, what="a content file while it is received")
     client.close()
-    mx.until(lambda: not loose(), what="its removal")
+    mx.until(lambda: not incoming(), what="its removal")
     mx.until(lambda: mx.metric("connections") == 0, what="end of the connection")
     assert mx.metric("messages_accepted_total") == 0
     assert mx.metric("queue_messages") == 0

@@ -39,8 +39,8 @@ OURS = (
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    loose_dir = tmp_path_factory.mktemp("loose")
-    return [config(loose_dir), config(loose_dir, memory_content=16)]
+    incoming_dir = tmp_path_factory.mktemp("incoming")
+    return [config(incoming_dir), config(incoming_dir, memory_content=16)]
 
 
 @settings(max_examples=100, deadline=None)

@@ -106,7 +106,7 @@ def publish(resolver, line):
 class Player:
     """Plays one transcript one way; `actual` is the transcript as it was."""
 
-    def __init__(self, transcript, loose_dir, way):
+    def __init__(self, transcript, incoming_dir, way):
         self._way = way
         self._shows_content = transcript.shows_content
         self._group = b""
@@ -114,7 +114,7 @@ class Player:
         self.actual = []
         self.world = world = virtual.World(
             load_settings(tuple(sorted(transcript.settings.items()))),
-            loose_dir,
+            incoming_dir,
             known=transcript.known,
             agent_lines=transcript.agents,
             peer=transcript.peer,
@@ -245,13 +245,13 @@ def align(patterns, actual):
     return aligned
 
 
-def play(text, loose_dir, ways=WAYS):
+def play(text, incoming_dir, ways=WAYS):
     """None, or a unified diff of what came against what the transcript says, in the first way that differs."""
     transcript = read(text)
     patterns = list(expected(transcript.lines))
     first = None
     for way in ways:
-        actual = Player(transcript, loose_dir, way).actual
+        actual = Player(transcript, incoming_dir, way).actual
         diff = list(difflib.unified_diff(patterns, align(patterns, actual), "transcript", f"played {way}", lineterm=""))
         if diff:
             return "\n".join(diff)

@@ -210,7 +210,7 @@ class World:
     def __init__(
         self,
         settings,
-        loose_dir,
+        incoming_dir,
         *,
         known=(),
         agent_lines=(),
@@ -226,7 +226,7 @@ class World:
         self.log = []
         self.directory = FakeDirectory(known)
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
-        self.store = FakeSpool(loop, loose_dir, self._kept)
+        self.store = FakeSpool(loop, incoming_dir, self._kept)
         self.shared = share(1, sources=64)
         metrics = Metrics(self.shared, 0)
         self._others, self._peer, self._clients = others, peer, 1

@@ -87,7 +87,7 @@ def completion(partition):
 
 def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
     partition = Partition.create(str(tmp_path))
-    limits = config(partition.loose_dir, memory_content=64)
+    limits = config(partition.incoming_dir, memory_content=64)
     message = accept(limits, HEADER + BODY, queue_id=partition.next_queue_id())
     partition.insert("insert", message)
     completion(partition)

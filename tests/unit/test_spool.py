@@ -178,14 +178,14 @@ def test_a_large_content_has_a_file_until_its_message_is_removed(spool: str) -> 
     assert not file.exists()
 
 
-def test_loose_files_of_a_dead_owner_are_cleared(spool: str) -> None:
+def test_unfinished_files_of_a_dead_owner_are_cleared(spool: str) -> None:
     partition = Partition.create(spool)
     insert(partition)
-    Path(partition.loose_dir, "half").write_bytes(b"half")
+    Path(partition.incoming_dir, "half").write_bytes(b"half")
     partition.close()
     adopted = Partition.adopt(spool)
     assert adopted is not None
-    assert list(Path(adopted.loose_dir).iterdir()) == []
+    assert list(Path(adopted.incoming_dir).iterdir()) == []
 
 
 def test_a_damaged_partition_is_set_aside_and_told(spool: str) -> None:

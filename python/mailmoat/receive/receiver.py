@@ -68,7 +68,7 @@ class Receiver:
         self.limiter = limiter
         self.trust = trust
         self.timeouts = Timeouts(settings.limits, timers)
-        self.config = session_config(settings, store.partition.loose_dir, pipeline.asked)
+        self.config = session_config(settings, store.partition.incoming_dir, pipeline.asked)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))

@@ -75,7 +75,7 @@ class SpoolStore:
     def adopt(self) -> Partition | None:
         """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread.
 
-        One of a later version is kept, so that no worker looks at it again. The same trouble again is not logged again.
+        One of a later version is kept, so that no worker looks at it again. The same error is not logged again.
         """
         try:
             while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):

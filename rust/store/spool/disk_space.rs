@@ -15,7 +15,7 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct DiskSpace {
     disk: Disk,
-    /// Octets written to the log between two checkpoints; `store.rs` tells the measurement.
+    /// Octets written to the log between two checkpoints; `store.rs` has the measurement.
     pub checkpoint: u64,
 }
 
@@ -27,7 +27,7 @@ impl DiskSpace {
         Ok(Self { disk, checkpoint })
     }
 
-    /// Octets that new messages may take in the next batch, 0 when the disk is full; `spare` tells the octets free inside the
+    /// Octets that new messages may take in the next batch, 0 when the disk is full; `spare` gives the octets free inside the
     /// database. A batch is written twice, into the log and from there into the database.
     pub fn allowance(&self, spare: impl FnOnce() -> u64) -> u64 {
         // When the disk cannot be asked, writing itself will tell.

@@ -175,7 +175,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a message and tells whether there was one.
+    /// Deletes a message, and returns whether there was one.
     pub fn remove(&self, sequence: i64) -> Result<bool, Error> {
         let removed = self.connection.prepare_cached("DELETE FROM message WHERE seq=?1")?.execute([sequence])?;
         if removed > 0 {

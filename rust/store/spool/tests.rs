@@ -399,7 +399,7 @@ fn listing_shows_owned_and_orphaned_partitions() {
 }
 
 #[test]
-fn failed_writes_fail_inserts_keep_the_rest_and_mend() {
+fn failed_writes_fail_inserts_keep_the_rest_and_recover() {
     let spool = Spool::new();
     let partition = spool.create();
     let (gone, stays, late) = (message(&partition), message(&partition), message(&partition));

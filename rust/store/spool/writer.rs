@@ -83,7 +83,7 @@ impl<W> Writer<W> {
         }
     }
 
-    /// Works until the channel is closed and all is committed; tells whether the queue is empty then.
+    /// Works until the channel is closed and all is committed; returns whether the queue is empty then.
     pub fn run(mut self) -> Result<bool, Error> {
         let mut pause = Duration::ZERO;
         let mut begun = Instant::now();
