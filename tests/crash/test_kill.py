@@ -19,10 +19,7 @@ BEFORE_KILL = 150
 
 
 def worker(server) -> None:
-    started = [line["pid"] for line in server.logged("process-started") if line["process"].startswith("worker")]
-    alive = set(server.pids())
-    pid = next(pid for pid in started if pid in alive)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(server.workers()[0], signal.SIGKILL)
 
 
 def supervisor(server) -> None:

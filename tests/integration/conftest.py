@@ -46,6 +46,15 @@ def replace(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
+def refused(port: int) -> bool:
+    """Does nobody listen there?"""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def answers(port: int) -> bool:
     """Does something greet there?"""
     try:

@@ -7,6 +7,7 @@ import struct
 import time
 
 import pytest
+from tests.integration.conftest import free_port
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 UNKNOWN = ("MAIL FROM:<>", "RCPT TO:<nobody@example.test>")
@@ -30,9 +31,7 @@ BOTH = pytest.mark.parametrize("header", [v1, v2])
 
 def proxied(server, **environment):
     """A server with a plain and a proxied listener; the port of the second."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     mx = server(start=False, MAILMOAT_LISTEN_PROXY_NETWORKS="127.0.0.0/8", **environment)
     mx.environment["MAILMOAT_LISTEN"] = f"127.0.0.1:{mx.port},proxy://127.0.0.1:{port}"
     return mx.start(), port

@@ -11,6 +11,8 @@ import subprocess
 import threading
 import time
 
+from tests.integration.conftest import free_port, refused
+
 UNKNOWN = ("MAIL FROM:<>", "RCPT TO:<nobody@example.test>")
 
 
@@ -145,9 +147,7 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
 
 def test_a_reload_moves_to_other_addresses_and_recipients(server):
     mx = server()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        other = probe.getsockname()[1]
+    other = free_port()
     del mx.environment["MAILMOAT_LISTEN"]
     mx.stop()
     mx.config.write_text(f'listen = ["127.0.0.1:{mx.port}"]\n')
@@ -162,14 +162,6 @@ def test_a_reload_moves_to_other_addresses_and_recipients(server):
         mx.config.write_text(f'listen = ["127.0.0.1:{other}", "127.0.0.1:{taken.getsockname()[1]}"]\n')
         assert "listen" in reload(mx, "reload-refused")["detail"]
     assert mx.client(port=other).ask("NOOP")[:3] == "250"
-
-
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_sigterm_lets_a_transaction_end_and_sends_idle_clients_away(server):

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import replace
+from tests.integration.conftest import refused, replace
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 PATIENCE = 60.0
@@ -162,14 +162,6 @@ def wait_for_end(*pids: int) -> None:
                 assert select.select([descriptor], [], [], PATIENCE)[0], f"{pid} lives on"
             finally:
                 os.close(descriptor)
-
-
-def refused(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 # --- start and end ---
