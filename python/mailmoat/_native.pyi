@@ -200,8 +200,8 @@ class Client:
     After each call that gives a step, write `output()`. Bad input is a step; ValueError is for a caller's mistake.
     """
 
-    def __new__(cls, hello_name: str, *, lmtp: bool = False) -> Client:
-        """Speak on a connection just made. ValueError unless `hello_name` is printable ASCII without spaces."""
+    def __new__(cls, helo_name: str, *, lmtp: bool = False) -> Client:
+        """Speak on a connection just made. ValueError unless `helo_name` is printable ASCII without spaces."""
     def receive(self, chunk: bytes) -> int:
         """Take what the socket gave; the step."""
     def output(self) -> bytes:

@@ -27,10 +27,10 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (hello_name, *, lmtp=false))]
-    fn new(hello_name: &str, lmtp: bool) -> PyResult<Self> {
+    #[pyo3(signature = (helo_name, *, lmtp=false))]
+    fn new(helo_name: &str, lmtp: bool) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-        Ok(Self(Inner::new(protocol, hello_name)?))
+        Ok(Self(Inner::new(protocol, helo_name)?))
     }
 
     fn receive(&mut self, chunk: &[u8]) -> u8 {

@@ -96,7 +96,7 @@ def test_loss_defers_and_a_refused_greeting_is_kept():
 
 
 def test_callers_mistakes():
-    with pytest.raises(ValueError, match="hello name"):
+    with pytest.raises(ValueError, match="HELO name"):
         Client("me.example\r\nRSET")
     client = Client("me.example")
     with pytest.raises(ValueError, match="not ready"):

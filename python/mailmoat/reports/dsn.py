@@ -115,8 +115,8 @@ def render(dsn: Dsn) -> bytes:
         fields.append("Content-Transfer-Encoding: 8bit")
     octets = [_block(fields), b"\r\nThis is a report about a message, in MIME format.\r\n"]
     for part in parts:
-        head = [f"--{mark}", f"Content-Type: {part.content_type}", f"Content-Transfer-Encoding: {part.encoding}"]
-        octets += [_block(head), b"\r\n", part.body, b"\r\n"]
+        opening = [f"--{mark}", f"Content-Type: {part.content_type}", f"Content-Transfer-Encoding: {part.encoding}"]
+        octets += [_block(opening), b"\r\n", part.body, b"\r\n"]
     octets.append(f"--{mark}--\r\n".encode())
     return b"".join(octets)
 

@@ -81,8 +81,8 @@ mod tests {
         Firewall::new("mx.Example.test", vec!["X-MS-Exchange-Organization-".into(), "X-Inside-".into(), String::new()])
     }
 
-    fn cleaned(head: &str) -> String {
-        String::from_utf8(firewall().clean(head.into())).unwrap()
+    fn cleaned(header: &str) -> String {
+        String::from_utf8(firewall().clean(header.into())).unwrap()
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn lets_all_others_through() {
-        for head in [
+        for header in [
             "",
             "\r\nX-Inside-A: body\r\n",
             "X-Insid: a\r\nY-X-Inside-A: b\r\nSubject: X-Inside-A: c\r\n X-Inside-A: d\r\n\r\n",
@@ -162,7 +162,7 @@ mod tests {
             "X-Authentication-Results: mx.example.test; spf=pass\r\n",
             "A: no line end",
         ] {
-            assert_eq!(cleaned(head), head);
+            assert_eq!(cleaned(header), header);
         }
     }
 

@@ -150,22 +150,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn names(head: &[u8]) -> Vec<String> {
-        fields(head).map(|field| String::from_utf8_lossy(field.name).into_owned()).collect()
+    fn names(header: &[u8]) -> Vec<String> {
+        fields(header).map(|field| String::from_utf8_lossy(field.name).into_owned()).collect()
     }
 
     #[test]
     fn reads_fields_in_order() {
-        let head = b"Received: from a\r\n\tby b\r\nSubject: x\r\n y\r\nFrom : a@b\r\n\r\nTo: body\r\n";
-        assert_eq!(names(head), ["Received", "Subject", "From"]);
-        assert_eq!(fields(head).next().unwrap().value, b" from a\r\n\tby b");
+        let header = b"Received: from a\r\n\tby b\r\nSubject: x\r\n y\r\nFrom : a@b\r\n\r\nTo: body\r\n";
+        assert_eq!(names(header), ["Received", "Subject", "From"]);
+        assert_eq!(fields(header).next().unwrap().value, b" from a\r\n\tby b");
         assert_eq!(fields(b"A: b\nC: d\r\n").map(|field| field.value).collect::<Vec<_>>(), [b" b", b" d"]);
     }
 
     #[test]
     fn ends_at_the_first_empty_line() {
-        for head in [&b""[..], b"\r\nSubject: x\r\n", b"\nSubject: x\r\n", b"\r\n"] {
-            assert!(names(head).is_empty(), "{head:?}");
+        for header in [&b""[..], b"\r\nSubject: x\r\n", b"\nSubject: x\r\n", b"\r\n"] {
+            assert!(names(header).is_empty(), "{header:?}");
         }
         assert_eq!(names(b"Subject: cut"), ["Subject"]);
         assert!(names(b"Subject\r\n\t: folded\r\n").is_empty());
@@ -216,12 +216,12 @@ mod tests {
             ("(qmail 1 invoked by uid 0); date", None),
             ("", None),
         ] {
-            let head = format!("Subject: x\r\nReceived:{}{value}\r\n", if value.is_empty() { "" } else { " " });
+            let header = format!("Subject: x\r\nReceived:{}{value}\r\n", if value.is_empty() { "" } else { " " });
             let expected = expected.map(|text| text.parse::<IpAddr>().unwrap());
-            assert_eq!(received_sources(head.as_bytes()), [expected], "{value:?}");
+            assert_eq!(received_sources(header.as_bytes()), [expected], "{value:?}");
         }
-        let head = b"Received: from a ([192.0.2.1]) by b\r\nX: y\r\nreceived : by c\r\nReceived: from d ([192.0.2.3]) by a\r\n\r\nReceived: x\r\n";
-        let sources: Vec<String> = received_sources(head).iter().map(|source| source.map_or(String::new(), |ip| ip.to_string())).collect();
+        let header = b"Received: from a ([192.0.2.1]) by b\r\nX: y\r\nreceived : by c\r\nReceived: from d ([192.0.2.3]) by a\r\n\r\nReceived: x\r\n";
+        let sources: Vec<String> = received_sources(header).iter().map(|source| source.map_or(String::new(), |ip| ip.to_string())).collect();
         assert_eq!(sources, ["192.0.2.1", "", "192.0.2.3"]);
     }
 
@@ -237,19 +237,19 @@ mod tests {
             "(",
             "Received: from x (\r\n ",
         ] {
-            let head = piece.repeat(500_000 / piece.len());
+            let header = piece.repeat(500_000 / piece.len());
             for start in ["", "Received: from x ("] {
-                received_sources([start, &head].concat().as_bytes());
+                received_sources([start, &header].concat().as_bytes());
             }
         }
     }
 
     proptest! {
         #[test]
-        fn total(head in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let read: usize = fields(&head).map(|field| field.name.len() + field.value.len() + 1).sum();
-            prop_assert!(read <= head.len());
-            received_sources(&head);
+        fn total(header in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let read: usize = fields(&header).map(|field| field.name.len() + field.value.len() + 1).sum();
+            prop_assert!(read <= header.len());
+            received_sources(&header);
         }
     }
 }

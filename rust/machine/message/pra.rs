@@ -40,13 +40,13 @@ impl<'a> Seen<'a> {
 }
 
 /// The purported responsible address of a header section; the body may follow it and is not read.
-pub fn responsible_address(head: &[u8]) -> Responsible {
+pub fn responsible_address(header: &[u8]) -> Responsible {
     let (mut resent_sender, mut resent_from) = (Seen::default(), Seen::default());
     let (mut sender, mut from) = (Seen::default(), Seen::default());
     // A trace field is below a Resent-From: what is below belongs to an older block.
     let (mut block_ended, mut of_older_block) = (false, false);
     // "Fields that contain only white space are treated as if they were not present."
-    for field in fields(head).filter(|field| !field.value.trim_ascii().is_empty()) {
+    for field in fields(header).filter(|field| !field.value.trim_ascii().is_empty()) {
         if field.is(RESENT_SENDER) {
             of_older_block |= resent_sender.count == 0 && block_ended;
             resent_sender.add(&field);
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
 
     /// `Found` as `field: address`, `Lenient` as `field ~ address`, `IllFormed` as `field?`, `Absent` as nothing.
-    fn read(head: &[u8]) -> String {
-        match responsible_address(head) {
+    fn read(header: &[u8]) -> String {
+        match responsible_address(header) {
             Responsible::Found(field, address) => format!("{field}: {address}"),
             Responsible::Lenient(field, address) => format!("{field} ~ {address}"),
             Responsible::IllFormed(field) => format!("{field}?"),
@@ -214,12 +214,12 @@ mod tests {
 
     #[test]
     fn a_cut_header_section_is_read_as_far_as_it_goes() {
-        let head = b"Received: from x\r\n\tby y\r\nFrom: Joe <a@f.test>";
-        for end in 0..head.len() {
+        let header = b"Received: from x\r\n\tby y\r\nFrom: Joe <a@f.test>";
+        for end in 0..header.len() {
             let expected = if end < b"Received: from x\r\n\tby y\r\nFrom: J".len() { "" } else { "From?" };
-            assert_eq!(read(&head[..end]), expected, "{:?}", head[..end].escape_ascii().to_string());
+            assert_eq!(read(&header[..end]), expected, "{:?}", header[..end].escape_ascii().to_string());
         }
-        assert_eq!(read(head), "From: a@f.test");
+        assert_eq!(read(header), "From: a@f.test");
     }
 
     #[test]
@@ -234,8 +234,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn total(head in any::<Vec<u8>>()) {
-            responsible_address(&head);
+        fn total(header in any::<Vec<u8>>()) {
+            responsible_address(&header);
         }
 
         /// Fields of other names, wherever they are, change nothing, nor does the case of a name.

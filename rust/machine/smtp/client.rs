@@ -105,7 +105,7 @@ impl Client {
     /// A connection just made, before its greeting. `helo_name`: a domain or address literal.
     pub fn new(protocol: Protocol, helo_name: &str) -> Result<Self, Misuse> {
         if helo_name.is_empty() || !helo_name.bytes().all(|octet| octet.is_ascii_graphic()) {
-            return Err(Misuse("the hello name must be a domain or an address literal"));
+            return Err(Misuse("the HELO name must be a domain or an address literal"));
         }
         Ok(Self {
             protocol,
