@@ -75,7 +75,11 @@ class Recipients:
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
         answer = self._directory.lookup(recipient)
-        return _later(answer) if isinstance(answer, Awaitable) else _standing(answer)
+        if isinstance(answer, Presence):
+            return STANDINGS[answer]
+        if isinstance(answer, Awaitable):
+            return _later(answer)
+        assert_never(answer)  # whatever it is, it is a 451 and never "user unknown"
 
     def _is_blocked(self, recipient: Address) -> bool:
         """Whether it is, or the address that it is a subaddress of: who is blocked has no other name."""
@@ -94,14 +98,15 @@ class RecipientFilter(Agent):
         self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
         absent = Reject if settings.lookup else Report
         self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
+        self._verdicts = {standing: self._judge(standing) for standing in Standing}
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """550 5.1.1 for a blocked or absent recipient, 451 when nobody can tell."""
         standing = self._recipients.standing(view.recipient)
-        return self._judge(standing) if isinstance(standing, Standing) else self._wait(standing)
+        return self._verdicts[standing] if isinstance(standing, Standing) else self._wait(standing)
 
     async def _wait(self, standing: Awaitable[Standing]) -> Verdict:
-        return self._judge(await standing)
+        return self._verdicts[await standing]
 
     def _judge(self, standing: Standing) -> Verdict:
         match standing:
@@ -119,7 +124,7 @@ class RecipientFilter(Agent):
 
 
 def _standing(answer: Presence) -> Standing:
-    """What an answer of the directory means. One of another kind raises, so that it is a 451 and never "user unknown"."""
+    """Return what an answer of the directory means."""
     match answer:
         case Presence.EXISTS:
             return Standing.EXISTS
@@ -130,5 +135,8 @@ def _standing(answer: Presence) -> Standing:
     assert_never(answer)
 
 
+STANDINGS: Final = {presence: _standing(presence) for presence in Presence}
+
+
 async def _later(answer: Awaitable[Presence]) -> Standing:
-    return _standing(await answer)
+    return STANDINGS[await answer]
