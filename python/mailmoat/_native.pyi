@@ -456,8 +456,8 @@ class Session:
     @property
     def refusals_left_out(self) -> int:
         """Refusals beyond those that `take_refused` gives."""
-    def exempt(self) -> None:
-        """Hold no reply from now on: the peer has authenticated."""
+    def hold_refusals(self, milliseconds: int) -> None:
+        """Hold each 5yz reply so long from now on, in place of the configuration's time; an exempt session holds none."""
     @property
     def stage(self) -> Stage:
         """The stage of the last ASK."""

@@ -159,8 +159,8 @@ impl Session {
         self.inner.tally().refused.saturating_sub(LOGGED)
     }
 
-    fn exempt(&mut self) {
-        self.inner.exempt();
+    fn hold_refusals(&mut self, milliseconds: u64) {
+        self.inner.hold_refusals(milliseconds);
     }
 
     /// The stage of the last ASK step.

@@ -10,7 +10,7 @@
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,
-                                    `discards`, `stamps Name: value`, `drops ADDRESS ...`, `redirects ADDRESS`, `mumbles` (gives no
+                                    `discards`, `stamps Name: value`, `drops ADDRESS ...`, `redirects ADDRESS`, `tarpits Ns`, `mumbles` (gives no
                                     verdict), each after `waits Ns` if wanted, or `hangs` (never answers); `agent rcpt if slow
                                     raises` does so for the recipients with that local part only
 

@@ -158,7 +158,7 @@ class ScriptedRule(Rule):
 
 def scripted(loop, services, stage, only, words):
     """An agent that does at one stage what a line says: `raises`, `waits 2s`, `hangs`, `refuses 550 5.7.1 No`, `discards`, `accepts`,
-    `stamps X: y`, `drops a@b.test`, `redirects a@b.test`, `mumbles` (gives no verdict).
+    `stamps X: y`, `drops a@b.test`, `redirects a@b.test`, `tarpits 3s`, `mumbles` (gives no verdict).
     """
 
     def judge(text):  # noqa: PLR0911 - a word, a verdict
@@ -179,6 +179,8 @@ def scripted(loop, services, stage, only, words):
             return Pass(dropped=tuple(Address.parse(address) for address in rest.split()))
         if word == "redirects":
             return Pass(redirected=Address.parse(rest) if "@" in rest else rest)
+        if word == "tarpits":
+            return Pass(tarpit=float(rest.rstrip("s")))
         if word == "mumbles":
             return rest
         if word == "passes":

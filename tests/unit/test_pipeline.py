@@ -114,11 +114,11 @@ def test_what_is_passed_is_gathered_in_order(waiting):
     says = {
         "a": Pass((b"X-a: 1\r\n",), dropped=(BOB,)),
         "b": Pass((b"X-b: 1\r\n",), (result,), (carol,)),
-        "c": Pass((), (result,), redirected=carol),
+        "c": Pass((), (result,), redirected=carol, tarpit=3),
     }
     agents = [agent(label, verdict, [], waits=label in waiting) for label, verdict in says.items()]
     verdict, waited = Bench(*agents).ask()
-    assert verdict == Pass((b"X-a: 1\r\n", b"X-b: 1\r\n"), (result, result), (BOB, carol), carol)
+    assert verdict == Pass((b"X-a: 1\r\n", b"X-b: 1\r\n"), (result, result), (BOB, carol), carol, 3)
     assert waited == bool(waiting), "agents that answer at once need no task"
 
 
@@ -307,6 +307,14 @@ def test_a_reply_fits_its_verdict_and_a_rule_is_no_free_text(verdict):
 def test_a_stamp_that_is_no_header_field_is_not_made(stamp):
     with pytest.raises(ValueError, match="not a header field"):
         Pass((stamp,))
+
+
+def test_the_longer_tarpit_counts():
+    assert Pass(tarpit=2).and_then(Pass(tarpit=5)).and_then(PASS).tarpit == 5
+    assert PASS.and_then(Pass(tarpit=0)).tarpit == 0
+    for seconds in (-1, 241, float("nan")):
+        with pytest.raises(ValueError, match="not between"):
+            Pass(tarpit=seconds)
 
 
 def test_a_stamp_may_be_folded():

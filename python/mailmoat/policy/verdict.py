@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.metrics import Family
+from mailmoat.settings.sections.tarpit import LONGEST_TIME
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
@@ -79,8 +80,13 @@ class Pass:
     learn of it. With nobody left it is a discard."""
     redirected: Address | None = None
     """At RCPT: the address that gets the message instead of the recipient, which the client sees accepted."""
+    tarpit: float | None = None
+    """Seconds that each 5xx reply of the session is held from now on, in place of `tarpit.time`; a client that is exempt is never
+    held, and `tarpit.max_session` bounds the sum."""
 
     def __post_init__(self) -> None:
+        if self.tarpit is not None and not 0 <= self.tarpit <= LONGEST_TIME:
+            raise ValueError(f"held for {self.tarpit} s: not between 0 and {LONGEST_TIME}")
         for stamp in self.stamps:
             if not _FIELD.fullmatch(stamp):
                 raise ValueError(f"not a header field: {stamp!r}")
@@ -92,6 +98,7 @@ class Pass:
             self.results + other.results,
             self.dropped + other.dropped,
             self.redirected or other.redirected,
+            other.tarpit if self.tarpit is None else max(self.tarpit, other.tarpit or 0.0),
         )
 
 

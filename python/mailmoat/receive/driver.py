@@ -99,9 +99,8 @@ class Driver:
 
     def wait_for_room(self) -> None:
         """The client takes no replies: it is idle, unless it is owed one or sends content."""
-        session = self.session
-        if not (session.is_pending or session.in_content):
-            self._receiver.stress.waits(self, in_transaction=session.in_transaction)
+        if not (self.session.is_pending or self.session.in_content):
+            self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def lost(self) -> None:
         """The connection is gone: free everything but the place of a hold, and write the session's line."""
@@ -259,6 +258,8 @@ class Driver:
     def _pass(self, passed: Pass) -> Step:
         if passed.stamps or passed.results:
             self._carried = carry(self._carried, self.session, passed)
+        if passed.tarpit is not None:
+            self.session.hold_refusals(round(passed.tarpit * 1000))
         if passed.redirected is not None:
             self._log.redirected(self.view, passed.redirected)
             return self.session.redirect(passed.redirected)

@@ -6,8 +6,10 @@ use crate::machine::smtp::reply::Reply;
 /// What one session was held for so far.
 #[derive(Debug, Default)]
 pub struct Tarpit {
-    /// From now on nothing is held.
+    /// Nothing is held.
     pub exempt: bool,
+    /// Milliseconds in place of those of the configuration.
+    pub time: Option<u64>,
     /// Replies held.
     pub holds: u32,
     /// Milliseconds of all holds.
@@ -28,7 +30,7 @@ pub enum Hold {
 impl Tarpit {
     /// Judges a reply, and counts its hold.
     pub fn hold(&mut self, config: &Config, reply: &Reply) -> Hold {
-        let (time, most) = (config.tarpit_time, config.tarpit_max_session);
+        let (time, most) = (self.time.unwrap_or(config.tarpit_time), config.tarpit_max_session);
         if reply.class() != 5 || self.exempt || time == 0 {
             return Hold::No;
         }

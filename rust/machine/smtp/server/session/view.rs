@@ -96,8 +96,8 @@ impl Session {
         &self.tarpit
     }
 
-    /// From now on no reply is held: the peer has authenticated.
-    pub fn exempt(&mut self) {
-        self.tarpit.exempt = true;
+    /// Holds each 5yz reply for these milliseconds from now on, in place of the configuration's; an exempt session never.
+    pub fn hold_refusals(&mut self, milliseconds: u64) {
+        self.tarpit.time = Some(milliseconds);
     }
 }
