@@ -33,7 +33,7 @@ C: QUIT
 
 def test_an_agent_that_stamps_earlier_does_not_hide_that_the_sender_is_forged(tmp_path):
     player = script.Player(script.read(FORGED_MESSAGE), tmp_path, "whole")
-    (message,) = player.world.messages
+    (message,) = player.world.store.partition.messages.values()
     assert message.octets().startswith(b"X-"), "our Authentication-Results is not on top"
     results = decode(message.results)
     found = [(result.method, result.identity, result.status) for result in results]
