@@ -1,6 +1,6 @@
 //! A partition of the spool: what was acknowledged is on disk.
 //!
-//! Promises: an insert is told as done only after it is durable (RFC 5321 4.5.5, 6.1: a server that answered 250 must not lose
+//! Promises: an insert is reported as done only after it is durable (RFC 5321 4.5.5, 6.1: a server that answered 250 must not lose
 //! the message); exactly one process owns a partition at any moment; a partition whose owner is gone can be adopted whole.
 //! Never: deletes a message that was not removed, or waits on a timer to fill a batch. `create`, `adopt`, `schedule` and
 //! `close` block on the disk, everything else only hands over. Must be made after
@@ -53,7 +53,7 @@ use crate::machine::message::{Message, Outcome};
 /// A partition of a later version of this program. It is owned, so that no other worker tries it again and again, and kept as it is.
 #[derive(Debug)]
 pub struct Sealed {
-    /// Messages in it, if that can be told.
+    /// The number of messages in it, if known.
     pub messages: Option<i64>,
     /// Why it is not worked on.
     pub reason: String,
@@ -203,7 +203,7 @@ impl<W: Send + 'static> Partition<W> {
         tag::queue_id(&self.tag, self.next.fetch_add(1, Relaxed))
     }
 
-    /// Stores a message; its waiter is told when it is on disk.
+    /// Stores a message; its waiter is notified when it is on disk.
     pub fn insert(&self, waiter: W, message: Arc<Message>) -> io::Result<()> {
         let sequence = self.sequence(&message.queue_id)?;
         self.ask(Op::Insert { waiter, sequence, message })

@@ -30,7 +30,7 @@ impl DiskSpace {
     /// Octets that new messages may take in the next batch, 0 when the disk is full; `spare` gives the octets free inside the
     /// database. A batch is written twice, into the log and from there into the database.
     pub fn allowance(&self, spare: impl FnOnce() -> u64) -> u64 {
-        // When the disk cannot be asked, writing itself will tell.
+        // If the disk cannot be queried, the write itself will fail.
         let Some(left) = self.disk.free() else { return u64::MAX };
         if left >= self.disk.reserve {
             return left.saturating_sub(self.disk.reserve / 2) / 2;
@@ -39,7 +39,7 @@ impl DiskSpace {
         if spare >= self.disk.reserve { (spare / 2).min(self.checkpoint) } else { 0 }
     }
 
-    /// What to tell of a message that is above the allowance.
+    /// The error for a message that is above the allowance.
     pub fn refusal(&self) -> Error {
         let kept = self.disk.reserve / 1024;
         Error::Message(format!("the disk of the spool is full: the last {kept} KiB are kept for emptying the queue"))

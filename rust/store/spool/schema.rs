@@ -58,7 +58,7 @@ impl Schema {
             1 => Ok(Self::One),
             0 => Err(Error::Damaged(format!("{} is not a queue", path.display()))),
             other => Err(Error::Newer(format!(
-                "{} has schema version {other}, this program knows {VERSION}: start the version of mailmoat that made it",
+                "{} has schema version {other}, this program supports {VERSION}: start the version of mailmoat that made it",
                 path.display()
             ))),
         }

@@ -21,7 +21,7 @@ use super::schema::{self, Schema, VERSION};
 use crate::machine::message::content::Octets;
 use crate::machine::message::{Message, Outcome, State};
 
-/// Of the connection. Checkpoints are the writer's, after the waiters have been told: see `writer.rs`; `SQLite`'s own stays as a
+/// Of the connection. Checkpoints are the writer's, after the waiters have been notified: see `writer.rs`; `SQLite`'s own stays as a
 /// backstop. The log is cut back when a reader made it grow. `secure_delete` would write every freed page.
 const SETTINGS: &str = "
 PRAGMA synchronous = FULL;
@@ -107,7 +107,7 @@ impl Store {
         Ok(self.connection.pragma_update(None, "user_version", VERSION)?)
     }
 
-    /// Moves what the log holds into the database, as far as no reader stands in the way.
+    /// Moves what the log holds into the database, as far as no reader prevents it.
     pub fn checkpoint(&self) -> Result<(), Error> {
         Ok(self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
     }

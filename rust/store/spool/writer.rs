@@ -2,13 +2,13 @@
 //!
 //! It commits all that waits when the previous commit has ended, so a batch grows with the load; after a batch of several
 //! messages it waits until `PACE` has passed since that began, so that a fast disk does not make batches small. A message that
-//! comes alone is never kept waiting. A waiter is told after the COMMIT that made its operation durable, and once a batch the
+//! comes alone is never kept waiting. A waiter is notified after the COMMIT that made its operation durable, and once a batch the
 //! descriptor is written.
 //!
 //! # When writing fails
 //! The batch is rolled back and all its inserts fail; its removes and settlements are kept. A failed fsync leaves unknown what
 //! reached the disk, so the connection is closed, and before anything else is written the sequences of the failed inserts are
-//! deleted: nobody was told that they are safe. Until that works, tried at most once a second, inserts and loads fail at once.
+//! deleted: they were never acknowledged. Until that works, tried at most once a second, inserts and loads fail at once.
 //! What is kept is bounded by the messages of the partition, what waits by the sessions that wait for it.
 #![forbid(unsafe_code)]
 
@@ -119,7 +119,7 @@ impl<W> Writer<W> {
                 for sequence in std::mem::take(&mut self.doubtful) {
                     self.content_files.discard(sequence);
                 }
-                self.look(); // before the news: who hears of what was kept finds the partition healthy
+                self.look(); // before the notifications: a notified waiter must find the partition healthy
                 let kept = std::mem::take(&mut self.kept);
                 self.batch(kept);
             }
@@ -182,7 +182,7 @@ impl<W> Writer<W> {
             };
             match answer {
                 Err(Error::Message(text)) => answers.push(Answer::Refused(text)),
-                // What cannot be read costs nobody else: nothing was written.
+                // A failed read affects no other operation: nothing was written.
                 Err(Error::Damaged(text)) if matches!(op, Op::Load { .. }) => answers.push(Answer::Refused(text)),
                 answer => answers.push(answer?),
             }
