@@ -117,7 +117,7 @@ class Receiver:
     def message(
         self, session: _native.Session, stamps: bytes, results: tuple[AuthResult, ...], trust: Trust
     ) -> _native.Message | None:
-        """The message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
+        """Return the message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
         now = clock.wall_ms()
         return session.message(
             queue_id=self.store.next_queue_id(),
