@@ -59,7 +59,7 @@ class Outcome:
     """What an attempt made of one recipient."""
 
     def __new__(cls, index: int, state: RecipientState, reply: str) -> Outcome:
-        """`index` is the place in `Message.recipients`. ValueError when `state` is none."""
+        """Make an outcome; `index` is the place in `Message.recipients`. ValueError if `state` is not one."""
     def __eq__(self, other: object, /) -> bool: ...
     @property
     def index(self) -> int: ...
@@ -89,7 +89,7 @@ class Message:
         parameters: dict[str, str | None] = ...,
         results: str = ...,
     ) -> Message:
-        """A message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
+        """Return a message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
     @property
     def queue_id(self) -> str: ...
     @property
@@ -134,7 +134,7 @@ class Address:
 
     @staticmethod
     def parse(text: str) -> Address:
-        """A mailbox without angle brackets; ValueError with a plain sentence that names what is wrong."""
+        """Return a mailbox without angle brackets; ValueError with a plain sentence that names what is wrong."""
     @property
     def local(self) -> str:
         """Unquoted, in NFC, its case kept."""
@@ -152,18 +152,18 @@ class Address:
         `@ % ! : /`, begins with `-` or `|`, or encapsulates an address (`IMCEASMTP-`).
         """
     def without_detail(self, delimiters: str) -> Address | None:
-        """The address this one is a subaddress of: its local part ends before the first of `delimiters`; None without one."""
+        """Return the address this one is a subaddress of: its local part ends before the first of `delimiters`; None without one."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 def normalise_address(text: str) -> str:
-    """The normalised form of a mailbox without angle brackets; ValueError as `Address.parse`."""
+    """Return the normalised form of a mailbox without angle brackets; ValueError as `Address.parse`."""
 
 def address_key(text: str) -> str:
-    """The directory key of a mailbox without angle brackets; ValueError as `Address.parse`."""
+    """Return the directory key of a mailbox without angle brackets; ValueError as `Address.parse`."""
 
 def normalise_domain(text: str) -> str:
-    """The normalised form of a domain or address literal; ValueError with a plain sentence."""
+    """Return the normalised form of a domain or address literal; ValueError with a plain sentence."""
 
 # --- client ---
 
@@ -224,7 +224,7 @@ class Client:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""
     @property
     def offers(self) -> tuple[bool, bool, int | None] | None:
-        """8BITMIME, SMTPUTF8 and the limit of SIZE (0 when none is told) as the next hop offers them; None before it is ready."""
+        """8BITMIME, SMTPUTF8 and the limit of SIZE (0 without a limit) as the next hop offers them; None before it is ready."""
     @property
     def replies(self) -> int:
         """Whole replies read so far: the progress that starts a time limit anew."""
@@ -245,7 +245,7 @@ class AnswerKind(IntEnum):
     UNREADABLE = 4
 
 def read_answer(octets: bytes) -> tuple[AnswerKind, int, tuple[str | tuple[int, str] | bytes, ...]]:
-    """(kind, seconds it may be kept, records) of a name server's message, whatever its octets are.
+    """Return (kind, seconds it may be cached, records) of a name server's message, whatever its octets are.
 
     A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined. Of names the first 50 are read; of
     others 500 at most, and a message with more is unreadable. It takes less than a millisecond.
@@ -263,7 +263,7 @@ class PraKind(IntEnum):
     LENIENT = 3
 
 def responsible_address(header: bytes) -> tuple[PraKind, str, Address | None]:
-    """The purported responsible address of a header section (RFC 4407 2); a body after it is not read.
+    """Return the purported responsible address of a header section (RFC 4407 2); a body after it is not read.
 
     `FOUND`, the field (`Resent-Sender`, `Resent-From`, `Sender` or `From`) and its mailbox, whose domain is never empty but may
     be an address literal. `LENIENT`, the same: the field breaks the grammar and still has one reading. `ABSENT`, empty,
@@ -272,7 +272,7 @@ def responsible_address(header: bytes) -> tuple[PraKind, str, Address | None]:
     """
 
 def received_sources(header: bytes) -> list[str | None]:
-    """Of each Received field, top first, the address its writer saw its client come from, in canonical form; None where untold."""
+    """Return for each Received field, top first, the address of the client as its writer saw it, in canonical form; None where it is missing."""
 
 @final
 class HeaderFirewall:
@@ -284,7 +284,7 @@ class HeaderFirewall:
 
     def __new__(cls, authserv_id: str, prefixes: list[str]) -> HeaderFirewall: ...
     def clean(self, header: bytes) -> bytes:
-        """A header section as it is kept."""
+        """Return a header section as it is kept."""
     def __eq__(self, other: object, /) -> bool: ...
 
 # --- session ---
@@ -384,7 +384,7 @@ class SessionConfig:
         nul_in_header: str,
         submitter: bool,
     ) -> SessionConfig:
-        """`asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
+        """Make a configuration: `asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
         `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
         `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405).
 
@@ -393,14 +393,14 @@ class SessionConfig:
 
         """
     def offering(self, *, message_size: int, eight_bit: bool, smtputf8: bool) -> SessionConfig:
-        """The same with another limit of SIZE, with or without 8BITMIME (then 8-bit content is refused) and SMTPUTF8; content of
+        """Return the same with another limit of SIZE, with or without 8BITMIME (then 8-bit content is refused) and SMTPUTF8; content of
         both is counted together.
         """
     @property
     def content_in_memory(self) -> int:
         """Octets of content in memory now, without the first 8 KiB of each."""
     def take_most_in_memory(self) -> int:
-        """The most of them since the last call."""
+        """Return the highest number since the last call."""
 
 @final
 class Session:
@@ -419,11 +419,11 @@ class Session:
     def pass_(self) -> Step: ...
     def refuse(self, code: int, enhanced: str, text: str) -> Step: ...
     def report(self, code: int, enhanced: str, text: str) -> Step:
-        """At RCPT: accept now, and report the recipient as failed with this reply afterwards."""
+        """Accept at RCPT, and report the recipient as failed with this reply afterwards."""
     def redirect(self, address: Address) -> Step:
-        """At RCPT: accept the recipient as given; the message goes to this address instead."""
+        """Accept the recipient at RCPT as given; the message goes to this address instead."""
     def discard(self) -> Step:
-        """At content stages: tell the peer 250 and keep nothing."""
+        """Reply 250 at content stages and discard the message."""
     def release(self) -> Step: ...
     def message(
         self,
@@ -435,11 +435,11 @@ class Session:
         firewall: HeaderFirewall | None,
         results: str = ...,
     ) -> Message | None:
-        """The message with its Received field (RFC 5321 4.4); None when policy discards it. What was sent goes through the
+        """Return the message with its Received field (RFC 5321 4.4); None if policy discards it. The content goes through the
         firewall, the stamps do not. `results` is kept with it and never read here.
         """
     def drop_recipients(self, recipients: list[str]) -> None:
-        """At END_OF_HEADERS or END_OF_DATA, before `pass_`: take these out of the transaction, the message goes to the
+        """Take these out of the transaction, at END_OF_HEADERS or END_OF_DATA before `pass_`; the message goes to the
         rest. With nobody left it is discarded.
         """
     def committed(self) -> Step: ...
@@ -449,7 +449,7 @@ class Session:
     def output(self) -> bytes:
         """Take the replies to be written."""
     def take_refused(self) -> list[Refusal]:
-        """What was refused since the last call, each once, at most 100 of a session."""
+        """Return the refusals since the last call, each once, at most 100 per session."""
     @property
     def has_refused(self) -> bool:
         """`take_refused` has something to give."""
@@ -503,7 +503,7 @@ class Session:
         """Counts of replies by the first digit of the code."""
     @property
     def refusals(self) -> list[str]:
-        """The last 4yz and 5yz replies."""
+        """The last 4xx and 5xx replies."""
     @property
     def holds(self) -> int: ...
     @property
@@ -535,31 +535,31 @@ class Shared:
     def size(self) -> int:
         """Octets mapped; what nobody touched takes no memory."""
     def add(self, slot: int, index: int, n: int = 1) -> None:
-        """Adds to a metric; `n` may be negative for a gauge."""
+        """Add to a metric; `n` may be negative for a gauge."""
     def set(self, slot: int, index: int, value: int) -> None: ...
     def sum(self, index: int) -> int:
-        """The metric summed over the slots."""
+        """Return the metric summed over the slots."""
     def row(self, slot: int) -> list[int]: ...
     def reset_gauges(self, slot: int) -> None:
-        """For a dead worker: gauges, oldest held session and shed requests to 0; counters stay."""
+        """Reset gauges, oldest held session and eviction requests of a dead worker to 0; counters stay."""
     def set_oldest_held(self, slot: int, since_ms: int) -> None:
-        """Monotonic milliseconds since when the slot's longest-held session is held; 0 when it holds none."""
+        """Set since when the slot's longest-held session is held, in monotonic milliseconds; 0 if it holds none."""
     def oldest_held(self) -> int | None:
-        """The slot that has the host's longest-held session."""
+        """Return the slot that has the host's longest-held session."""
     def request_shed(self, slot: int) -> None:
-        """Asks the slot to shed its longest-held session; waking its worker is the caller's."""
+        """Ask the slot to close its longest-held session; the caller wakes its worker."""
     def take_shed_requests(self, slot: int) -> int:
-        """Sheddings asked since the last call."""
+        """Return the number of evictions requested since the last call."""
     def source_enter(self, slot: int, source: bytes) -> int:
-        """Counts a connection from a packed address (an IPv6 source is its /64; IPv4-mapped is IPv4; ValueError: neither 4 nor 16 octets).
+        """Count a connection from a packed address (an IPv6 source is its /64; IPv4-mapped is IPv4; ValueError: neither 4 nor 16 octets).
 
         Gives the connections of that source on all slots, this one included. 0: the table has no place, nothing was counted and
         `source_leave` must not be called. Only the slot's own worker may call it.
         """
     def source_leave(self, slot: int, source: bytes) -> None:
-        """Takes back one `source_enter`; an unknown source changes nothing."""
+        """Take back one `source_enter`; an unknown source changes nothing."""
     def source_clear(self, slot: int) -> None:
-        """Forgets the sources of a dead worker."""
+        """Forget the sources of a dead worker."""
 
 # --- snapshot ---
 
@@ -569,11 +569,11 @@ class Directory:
 
     def __new__(cls, path: str) -> Directory: ...
     def lookup(self, key: str, domain: str) -> int:
-        """Of the address with this `Address.key` and `Address.domain`: 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded
+        """Look up the address with this `Address.key` and `Address.domain`: 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded
         by `!address`, 4 the snapshot is damaged and nothing is known.
         """
     def line(self, key: str, domain: str) -> int:
-        """The line of the source file that decided; 0 for none."""
+        """Return the line of the source file that decided; 0 for none."""
     @property
     def entries(self) -> int:
         """Different entries."""
@@ -583,7 +583,7 @@ class Directory:
     def is_for(
         self, source_path: str, default_domain: str, local_domains: Sequence[str], unfiltered_domains: Sequence[str]
     ) -> bool:
-        """Whether it was compiled from this file with these arguments."""
+        """Return whether it was compiled from this file with these arguments."""
 
 def compile_directory(
     source_path: str,
@@ -592,7 +592,7 @@ def compile_directory(
     local_domains: Sequence[str],
     unfiltered_domains: Sequence[str],
 ) -> tuple[int, list[str], list[str]]:
-    """Compiles a recipient file: (different entries, problems, warnings).
+    """Compile a recipient file; return (different entries, problems, warnings).
 
     `default_domain` is appended to entries without a domain. Entries outside both kinds of domains are warned about, and a file
     without any at a local one is a problem, unless no local domain is named. With problems (at most 20 and a count of the
@@ -604,7 +604,7 @@ def compile_directory(
 
 @final
 class Partition:
-    """A partition of the spool, owned by this process: what it has told as stored is on disk (RFC 5321 4.5.5, 6.1).
+    """A partition of the spool, owned by this process: what it has reported as stored is on disk (RFC 5321 4.5.5, 6.1).
 
     Make it after fork, and close it before the process ends. `create`, `adopt`, `schedule` and `close` block on the disk, without
     the GIL; everything else only hands over to the writer thread. A method given a queue id raises ValueError when that is not of
@@ -613,10 +613,10 @@ class Partition:
 
     @staticmethod
     def create(spool_dir: str) -> Partition:
-        """A fresh partition below a spool directory that is there. Raises OSError."""
+        """Return a fresh partition below a spool directory that is there. Raises OSError."""
     @staticmethod
     def adopt(spool_dir: str) -> Partition | SealedPartition | None:
-        """One whose owner is gone, or None. The whole database is checked first.
+        """Return a partition whose owner is gone, or None. The whole database is checked first.
 
         Raises OSError naming a partition that cannot be used. A damaged one has then been moved to `damaged` below the spool
         directory: log it and call again for the next. An orphan that `list_spool` looks at in that instant may be missed: call
@@ -644,7 +644,7 @@ class Partition:
     def count(self) -> int:
         """Messages in it."""
     def next_queue_id(self) -> str:
-        """A queue id never given before; spent by one insert, also by one that fails."""
+        """Return a queue id never given before; spent by one insert, also by one that fails."""
     def insert(self, waiter: object, message: Message) -> None:
         """Store; completed when it is on disk. A content file is linked: the message's own path stays good while it lives."""
     def settle(
@@ -660,16 +660,16 @@ class Partition:
         """Store what an attempt made of a group of recipients, when they are due next (milliseconds since the epoch), their
         attempts and the key of their destination. Recipients without an outcome stay as they are.
 
-        Kept and tried again while the disk fails; a waiter is told when it is on disk.
+        Kept and tried again while the disk fails; a waiter is notified when it is on disk.
         """
     def remove(self, queue_id: str) -> None:
         """Delete with the next commit; kept and tried again while the disk fails."""
     def load(self, waiter: object, queue_id: str) -> None:
         """Read; completed with the message."""
     def completions(self) -> list[tuple[object, str | None, Message | None]]:
-        """What was completed since the last call, in that order: (waiter, error text for the log or None, message of a load)."""
+        """Return what was completed since the last call, in that order: (waiter, error text for the log or None, message of a load)."""
     def schedule(self) -> list[Scheduled]:
-        """Every group of recipients that are pending or failed, by messages, oldest first. Raises OSError.
+        """Return every group of recipients that are pending or failed, by messages, oldest first. Raises OSError.
 
         A message that has none is there once: it is to be removed.
         """
@@ -707,7 +707,7 @@ class SealedPartition:
         """Its name."""
     @property
     def count(self) -> int | None:
-        """Messages in it, if that can be told."""
+        """The number of messages in it, if known."""
     @property
     def reason(self) -> str:
         """Why it is not worked on, for the log."""
@@ -728,16 +728,16 @@ def trim_heap() -> bool:
     """Give unused memory of the C library's heap back to the system, where that has to be asked for; whether there was any."""
 
 def list_spool(spool_dir: str) -> list[SpoolEntry]:
-    """Every message of every partition, also those of a running server; reads only. Raises OSError.
+    """Return every message of every partition, also those of a running server; reads only. Raises OSError.
 
     Partitions of a later version are left out: `newer_partitions` has them.
     """
 
 def newer_partitions(spool_dir: str) -> list[tuple[str, int | None]]:
-    """Tag and messages (None: not to be told) of each partition of a later version of mailmoat; reads only. Raises OSError."""
+    """Return tag and number of messages (None: unknown) of each partition of a later version of mailmoat; reads only. Raises OSError."""
 
 def count_spool(spool_dir: str) -> int:
-    """Number of messages in all partitions; reads only. Raises OSError."""
+    """Return the number of messages in all partitions; reads only. Raises OSError."""
 
 # --- wheel ---
 
@@ -747,11 +747,11 @@ class Wheel:
 
     def __new__(cls, now_ms: int) -> Wheel: ...
     def schedule(self, deadline_ms: int, owner: object) -> int:
-        """Keeps the owner; the key is never 0 and never used twice. A deadline that has passed counts at the next advance."""
+        """Keep the owner; the key is never 0 and never used twice. A deadline that has passed counts at the next advance."""
     def cancel(self, key: int) -> bool:
-        """Whether the owner still waited."""
+        """Return whether the owner still waited."""
     def advance(self, now_ms: int) -> list[object]:
-        """Every owner with a deadline at or before `now_ms`, by deadline, then by order of scheduling. Time never goes back."""
+        """Return every owner with a deadline at or before `now_ms`, by deadline, then by order of scheduling. Time never goes back."""
     def next_deadline(self) -> int | None:
-        """When to advance next: the earliest deadline, or somewhat before it after a cancel; then advancing gives nothing."""
+        """Return when to advance next: the earliest deadline, or somewhat before it after a cancel; then advancing gives nothing."""
     def __len__(self) -> int: ...

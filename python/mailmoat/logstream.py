@@ -1,8 +1,8 @@
-"""Lines of the log on their way out: encoding, gathering, and a stream that is never waited for.
+"""The output of the log: encoding, gathering, and a stream that nothing waits for.
 
 Promises: no line is longer than `MAX_LINE`, and whole lines go out in pieces of at most PIPE_BUF octets where that makes a write
-whole or nothing (pipe, terminal, socket), so that processes sharing the stream do not cut into each other's lines; a stream
-that cannot take more is asked again when it can; at most `MAX_WAITING` octets wait; lines that are lost are counted and told. The mode of the stream as others see it (a shell, a parent) is not changed
+whole or nothing (pipe, terminal, socket), so that the lines of processes on one stream are not mixed; a stream
+that is full is written again when it has room; at most `MAX_WAITING` octets wait; lost lines are counted and reported. The mode of the stream as others see it (a shell, a parent) is not changed
 where the system lets us have a description of our own.
 """
 
@@ -91,7 +91,7 @@ class LogStream:
         self._count = count
 
     def forget(self) -> None:
-        """In a forked child: the parent's loop and the lines that wait are the parent's, the lost ones too."""
+        """Forget, in a forked child, the parent's loop, its waiting lines and its count of lost lines."""
         self._loop = None
         self._scheduled = False
         self._waiting.clear()
@@ -144,7 +144,7 @@ class LogStream:
             except BlockingIOError:
                 self._waiting.appendleft(piece)
                 return
-            except OSError:  # the reader is gone or the disk is full: nobody to tell but the next line
+            except OSError:  # the reader is gone or the disk is full: the next line reports it
                 self._lose(piece.count(b"\n") + sum(line.count(b"\n") for line in self._waiting))
                 self._waiting.clear()
                 self._waiting_octets = 0
@@ -154,7 +154,7 @@ class LogStream:
                 self._waiting.appendleft(piece[written:])
 
     def tell_lost(self) -> None:
-        """Say how many lines were lost, unless it was said; a stream that takes nothing is told later."""
+        """Say how many lines were lost, unless that was logged; if the stream is full, later."""
         if self._loop is None:
             self.flush()
         if self._fd < 0 or self._waiting or self._lost == self._told:
@@ -246,7 +246,7 @@ class LogStream:
 
 
 def timestamp(ms: int) -> str:
-    """`ms` since the epoch in the log's form (RFC 3339, UTC, milliseconds)."""
+    """Return `ms` since the epoch in the format of the log (RFC 3339, UTC, milliseconds)."""
     second, rest = divmod(ms, 1000)
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
@@ -261,7 +261,7 @@ def _own_description(stream_fd: int) -> int:
 
 
 def _shown(value: object) -> str:
-    """A value for a terminal: controls, line ends and what could pass for another field are quoted and escaped."""
+    """Return a value for a terminal: controls, line ends and what could pass for another field are quoted and escaped."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, dict):

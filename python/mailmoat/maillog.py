@@ -2,7 +2,7 @@
 
 Promises: a line is one JSON object (or, on a terminal, one readable line) of at most 4,000 octets, and no value from a peer can
 break or forge one; a session's lines are gathered and written once per turn of the loop; the process never waits for
-the reader of the log. When that hangs, lines beyond a bound are dropped and counted, and the next line that fits says as
+the reader of the log. If the reader hangs, lines beyond a limit are dropped and counted, and the next line that fits says as
 `lines_lost` how many the process has lost so far. Never raises for a value it is given, and never decides anything.
 
 Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`; `Event` has the fields of each event. A field that is None or
@@ -159,7 +159,7 @@ def session_ended(
 def message_accepted(
     *, session: str, client: str, helo: str, mail_from: str, recipients: Sequence[str], queue_id: str, octets: int
 ) -> None:
-    """Log that a message is on disk and its client was told 250; a long list of recipients is named by its ends and `count`."""
+    """Log that a message is on disk and its client gets 250; a long list of recipients is named by its ends and `count`."""
     if _RANK["info"] < _threshold:
         return
     count = len(recipients)
@@ -210,7 +210,7 @@ def sender_unchecked(*, session: str, client: str, reason: str) -> None:
 
 
 def message_dropped(*, session: str, mail_from: str, recipients: Sequence[str], reason: str, detail: str) -> None:
-    """Log that these recipients do not get a message whose client was told that it was taken; all of them, in several lines."""
+    """Log the recipients that do not get a message although its client got 250; all of them, in several lines."""
     for some in _portions(recipients, len):
         event(
             Event.MESSAGE_DROPPED, session=session, mail_from=mail_from, recipients=some, reason=reason, detail=detail
@@ -254,7 +254,7 @@ def delivery_attempt(
 
 
 def _portions(values: Sequence[_Value], size: Callable[[_Value], int]) -> Iterator[Sequence[_Value]]:
-    """The values in runs of which each fits into a line; one run without values when there are none."""
+    """Yield the values in runs of which each fits into a line; one run without values when there are none."""
     start = octets = 0
     for at, value in enumerate(values):
         more = size(value)
@@ -296,5 +296,5 @@ def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage
 
 
 def describe(error: BaseException) -> str:
-    """Type and text of an exception, for the operator; total, even when its text cannot be made."""
+    """Return type and text of an exception, for the administrator; also if its text cannot be made."""
     return traceback.format_exception_only(error)[-1].strip()

@@ -58,7 +58,7 @@ class Family(Generic[Label]):
         FAMILIES[name] = self
 
     def __getitem__(self, label: Label | tuple[Label, ...]) -> int:
-        """The row of the value with this label; KeyError when there is none."""
+        """Return the row of the value with this label; KeyError when there is none."""
         return self._rows[label]
 
     @property

@@ -2,10 +2,10 @@
 
 Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers
 but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
-partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, lets transactions and
-held replies come to their end, tells idle clients 421, and after `drain_time` everybody.
+partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
+delayed replies are completed, idle clients get 421, and after `drain_time` all clients do.
 
-Before it accepts, it asks the next hop what that takes, for `PROBE_TIME` at most, so that the first client is offered no more.
+Before it accepts connections, it asks the next hop for its offers, for `PROBE_TIME` at most, so that even the first client is not offered more.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ TICK: Final = 1.0
 """Seconds between two looks at what changes slowly."""
 DRAIN_TICK: Final = 0.1
 PROBE_TIME: Final = 2.0
-"""Seconds a worker waits, before it accepts, to hear what the next hop offers."""
+"""Seconds a worker waits for the offers of the next hop before it accepts connections."""
 
 
 def run(context: WorkerContext) -> None:
-    """Serve until told to end, and drain."""
+    """Serve until a signal ends the worker, then drain."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
@@ -116,7 +116,7 @@ class Worker:
         self._ending = asyncio.Event()
 
     async def serve(self) -> None:
-        """Accept until told to end; then drain and give everything up."""
+        """Accept until a signal ends the worker; then drain and release everything."""
         loop = self._loop
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
         loop.add_reader(self._context.lifeline, self._orphaned)
@@ -133,7 +133,7 @@ class Worker:
         self._timers.close()
 
     def due(self) -> None:
-        """A second has passed."""
+        """Work once a second."""
         if self._ending.is_set():
             return
         self._timers.after(TICK, self)

@@ -2,7 +2,7 @@
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
 //! last, for the supervisor. Promises: everything is an atomic cell, so no process waits for another and none can leave a lock
-//! behind when it dies; every access is checked against the bounds; a dead worker's share can be given back by whoever outlives it.
+//! behind when it dies; every access is checked against the bounds; a dead worker's share can be given back by a living process.
 //!
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 

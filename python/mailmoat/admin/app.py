@@ -1,9 +1,9 @@
 """The HTTP side of the admin process: `GET /metrics` and `GET /healthz`; anything else is 404 or 405.
 
-A request for another host is refused (421, RFC 9110 15.5.20): a web page that makes a browser ask us under a name of its own (DNS
-rebinding) learns nothing. Such a name has a dot; addresses and names without one cannot be anybody's on the internet.
+A request for another host is refused (421, RFC 9110 15.5.20), as a protection against DNS rebinding: a web page makes a browser
+send requests here under a name of its own. Such a name has a dot; addresses and names without one are not names on the internet.
 
-It reads the shared memory and nothing else, so an answer says what is, however the workers fare.
+It reads only the shared memory, so it answers whatever the state of the workers is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FRESH: Final = {"Cache-Control": "no-store"}
 
 
 def application(shared: Shared, hosts: Collection[str] = ()) -> Starlette:
-    """The application over one server's shared memory, which may be asked for under the names `hosts`."""
+    """Return the application over one server's shared memory, which answers to the names `hosts`."""
     known = frozenset(hosts)
 
     async def show_metrics(request: Request) -> Response:
@@ -47,7 +47,7 @@ def application(shared: Shared, hosts: Collection[str] = ()) -> Starlette:
 
 
 def _is_ours(request: Request, hosts: frozenset[str]) -> bool:
-    """Whether the request's `Host` names this server."""
+    """Return whether the request's `Host` names this server."""
     written = request.headers.get("host", "").strip().lower()
     host = written[1:].partition("]")[0] if written.startswith("[") else written.partition(":")[0]
     host = host.rstrip(".")

@@ -1,6 +1,6 @@
 """Whether the server does its work, decided from the shared memory alone; pure, never fails.
 
-A worker counts once it has said that it accepts connections; when it dies its metrics are given back and it counts no more.
+A worker counts from the moment it accepts connections. When it dies, its gauges are reset and it does not count any more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Health(NamedTuple):
 
 
 def judge(shared: Shared) -> Health:
-    """The health of the server now."""
+    """Return the health of the server now."""
     rows = [shared.row(slot) for slot in range(shared.slots)]
     wanted = sum(row[WORKERS_WANTED] for row in rows)
     ready = [row for row in rows if row[WORKERS_READY]]

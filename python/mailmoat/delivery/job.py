@@ -112,7 +112,7 @@ class Job:
         group: Sequence[int],
         attempts: int,
     ) -> None:
-        """`recipients` are the message's; `group` is the indexes of those that are open and that this job is for."""
+        """Make a job; `recipients` are the message's, `group` has the indexes of the open ones that this job is for."""
         self._context = context
         self._recipients = recipients
         self.message = message

@@ -32,7 +32,7 @@ STALE: Final = 60.0
 
 
 class Offers(msgspec.Struct, frozen=True):
-    """Extensions that decide whether a message can be handed on; the default is a next hop that takes everything."""
+    """Extensions that decide whether a message can be delivered; the default is a next hop that accepts everything."""
 
     eight_bit: bool = True
     smtputf8: bool = True
@@ -40,7 +40,7 @@ class Offers(msgspec.Struct, frozen=True):
     """Octets of the largest message; 0 when no limit is given. The standard has twenty digits for it (RFC 1870 3)."""
 
     def __post_init__(self) -> None:
-        """ValueError for what no next hop can have said."""
+        """Raise ValueError for offers that no next hop can make."""
         if not 0 <= self.size < 1 << 64:
             raise ValueError(f"a size of {self.size} octets")
 

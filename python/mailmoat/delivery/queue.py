@@ -130,21 +130,21 @@ class Queue:
             self._loop.call_soon(partial(self._adopt, messages, at_once=at_once))
 
     def put(self, entry: QueueEntry) -> None:
-        """An entry is due."""
+        """Add an entry that is due."""
         entry.destination.add(entry)
         self._room.fill(entry.destination)
 
     # --- outages ---
 
     def reached(self, destination: Destination) -> None:
-        """The next hop answers: bring back what its absence deferred."""
+        """Try the messages again that were deferred while the next hop was away."""
         if destination.away:
             # One whose timer cannot be cancelled comes due in this very turn.
             destination.add_first([entry for entry, key in destination.reached().items() if self._timers.cancel(key)])
             self._room.fill(destination)
 
     def unreachable(self, destination: Destination) -> None:
-        """The next hop cannot be reached: let it rest for a while, unless it rests already."""
+        """Pause a destination that cannot be reached, unless it is paused already."""
         if self._room.closed or not (pause := destination.unreachable()):
             return
         self._timers.after(pause, _Rest(self, destination))
@@ -158,7 +158,7 @@ class Queue:
             self._room.load_next(destination)
 
     def rested(self, destination: Destination) -> None:
-        """The rest of a destination is over: try with one message."""
+        """End the pause of a destination: try with one message."""
         destination.rested()
         self._room.fill(destination)
 
@@ -177,7 +177,7 @@ class Queue:
     # --- what becomes of an entry that is in memory ---
 
     def loaded(self, entry: QueueEntry, error: str | None, message: Message | None) -> None:
-        """A message was loaded from the spool, or could not be: then it stays and is tried again later."""
+        """Take the message that was loaded from the spool; if that failed, it stays and is tried again later."""
         if message is None or self._room.closed:
             if error is not None:
                 maillog.event(Event.MESSAGE_NOT_LOADED, queue_id=entry.queue_id, detail=error)
@@ -191,7 +191,7 @@ class Queue:
         self._begin(entry, message, recipients, group)
 
     def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
-        """An attempt has ended."""
+        """Take the end of an attempt."""
         if record.peer:
             self.reached(entry.destination)
         elif self._room.closed:
@@ -213,7 +213,7 @@ class Queue:
             self.put(twin)
 
     def _release(self, entry: QueueEntry) -> None:
-        """An entry needs its room in memory no longer."""
+        """Free the room of an entry in memory."""
         entry.job = None
         self._room.release(entry.destination)
 

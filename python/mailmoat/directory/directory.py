@@ -1,9 +1,9 @@
-"""Who exists at the local domains: exists, absent or unknown.
+"""Which recipients exist at the local domains: exists, absent or unknown.
 
 Contract of every directory: it answers for one normalised address that has a domain (the caller appends the default one), it
-never refuses anybody (that, and `postmaster`, is policy), and trouble of its own is UNKNOWN, which is 451 4.3.0, never
-"user unknown". It raises nothing for that reason. An address that `may_route` exists only when it is listed itself: what is said of
-a whole domain does not hold for it. A subaddress (`alice+tag`) that is not listed itself is what its address is.
+never refuses anybody (that, and `postmaster`, is policy), and an error of its own is UNKNOWN, which is 451 4.3.0, never
+"user unknown". It does not raise for it. An address that `may_route` exists only when it is listed itself: an entry for
+a whole domain does not include it. A subaddress (`alice+tag`) that is not listed itself exists if its address exists.
 """
 
 from __future__ import annotations

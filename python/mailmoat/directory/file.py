@@ -1,6 +1,6 @@
 """The recipient file as a directory: answers from the compiled snapshot that all workers map.
 
-Promises: a lookup is a look into shared memory, without a system call; a snapshot that is missing, unreadable or damaged is
+Promises: a lookup reads shared memory, without a system call; a snapshot that is missing, unreadable or damaged is
 UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. Never compiles on behalf of the server
 (`directory.snapshot` does). A worker calls `refresh` now and then, every second or so.
 """
@@ -109,7 +109,7 @@ class FileDirectory:
         return f"{address}: {_ANSWERS[found].value} ({why if entry == address else f'as {entry}, {why}'})"
 
     def _find(self, snapshot: Snapshot, address: Address) -> tuple[_Found, Address]:
-        """What is known of `address`, and by which address: its own, or the one it is a subaddress of."""
+        """Return what is known of `address`, and by which address: its own, or the one it is a subaddress of."""
         found = _Found(snapshot.lookup(address.key, address.domain))
         if found in _OWN:
             return found, address
@@ -129,7 +129,7 @@ def publish(directory: FileDirectory | None, metrics: Metrics) -> None:
 
 
 def file_directory(settings: Settings) -> FileDirectory | None:
-    """The compiled recipient file; None when none is set."""
+    """Return the compiled recipient file; None when none is set."""
     recipients = settings.recipients
     return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
 
@@ -137,7 +137,7 @@ def file_directory(settings: Settings) -> FileDirectory | None:
 def open_directory(settings: Settings) -> FileDirectory | None:
     """Open the configured directory for a command that runs beside the server or without one; None when none is configured.
 
-    The server's snapshot is used while it is that of the file as it stands; else one is compiled for this command alone, which
+    The server's snapshot is used while it belongs to the current file; otherwise one is compiled for this command alone, which
     lives as long as it is mapped. ConfigError with a sentence for each mistake in the file.
     """
     source = settings.recipients.file

@@ -56,7 +56,7 @@ class Pipeline:
         return sum(1 << stage for stage in Stage if self.listens(stage) and stage is not Stage.DISCONNECT)
 
     def listens(self, stage: Stage) -> bool:
-        """Whether some agent listens to this stage."""
+        """Return whether some agent listens to this stage."""
         return bool(self._stages[stage])
 
     def run(self, stage: Stage, view: SessionView) -> Conclusion | Awaitable[Conclusion]:
@@ -84,7 +84,7 @@ class Pipeline:
     def _after(
         self, name: str, verdict: Verdict | Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
     ) -> Conclusion | Awaitable[Conclusion]:
-        """What follows from one answer: the next agent, or the end of the asking."""
+        """Return what follows from one answer: the next agent, or the end of the stage."""
         match verdict:
             case Pass():
                 return self._next(agents, view, passed.and_then(verdict))
@@ -142,7 +142,7 @@ class _Deadline:
         self._task.cancel()
 
     def ends_this(self) -> bool:
-        """Whether it has passed and nobody else cancels the task; its own cancelling is undone."""
+        """Return whether the deadline has passed and nothing else cancels the task; its own cancellation is undone."""
         return self._passed and self._task.uncancel() == 0
 
 
@@ -151,7 +151,7 @@ def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:
 
 
 def _no_verdict(answer: Never) -> TypeError:
-    """What is wrong with an answer of a kind that is none of the verdicts."""
+    """Return what is wrong with an answer that is not a verdict."""
     return TypeError(f"answered with {type(answer).__name__}, which is no verdict")
 
 

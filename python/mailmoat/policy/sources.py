@@ -1,9 +1,9 @@
-"""Which address a message is judged by: that of the host that brought it into our house, or why there is none to judge.
+"""The source address of a message: that of the host that sent it into our network, or why there is none to check.
 
-Not judged is mail of clients in `relay.networks`. A peer in `senderid.internal_servers` is looked behind: the source is the first
-address in its Received fields that is none of them. A field that names no address ends the search, since what lies below it was
-written by nobody we know. Loopback and link-local addresses are this host's and its own wire's: no domain can name them in a
-record, so a status would say nothing (RFC 7208 5.6). Private ones are judged or not by `senderid.private_networks`.
+Mail of clients in `relay.networks` is not checked. For a peer in `senderid.internal_servers`, the source is the first
+address in its Received fields that is none of them. A field that names no address ends the search, because unknown servers
+wrote the fields below it. Loopback and link-local addresses belong to this host and its link: no record can contain
+them, so a status would mean nothing (RFC 7208 5.6). Private ones are judged or not by `senderid.private_networks`.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Sources:
         self._skips_private = settings.senderid.private_networks == "skip"
 
     def of_client(self, client: Client) -> Source:
-        """As far as the connection tells; behind a server of ours nothing is known yet."""
+        """Return the source as far as the connection shows it; behind a server of ours it is not known yet."""
         if client.trust.internal:
             return INSIDE
         return NO_ADDRESS if client.trust.front_server else self._outside(client.address)
 
     def of_message(self, client: Client, header: bytes) -> Source:
-        """By the header section as well."""
+        """Return the source by the header section as well."""
         if client.trust.internal or not client.trust.front_server:
             return self.of_client(client)
         for address in _native.received_sources(header):

@@ -73,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
         driver.receive(octets)
 
     def eof_received(self) -> bool:
-        """The peer will say nothing more: it still gets the replies to all that it has said, and then the connection is closed."""
+        """Keep the connection of a peer that has closed its sending side until it has the replies to all its input."""
         driver = self._driver
         if driver is None:
             return False
@@ -92,23 +92,23 @@ class Connection(asyncio.BufferedProtocol):
             driver.lost()
 
     def pause_writing(self) -> None:
-        """The peer does not read its replies: read nothing more from it."""
+        """Stop reading from a peer that does not read its replies."""
         self._intake.stop(CLOGGED)
 
     def resume_writing(self) -> None:
-        """The peer reads again: go on where its session was left."""
+        """Continue the session of a peer that reads again."""
         self._intake.go_on(CLOGGED)
         self.take_turns()
 
     # The worker's side.
 
     def due(self) -> None:
-        """The PROXY header did not come, or the last reply was not taken."""
+        """Close the connection: the PROXY header did not arrive, or the last reply was not read."""
         self._timer = 0
         self._transport.abort()
 
     def drain(self, *, at_once: bool) -> None:
-        """The worker is ending: end the session between transactions, or `at_once` wherever it is."""
+        """End the session because the worker ends: between transactions, or `at_once` at any point."""
         if self._driver is None:
             self._transport.abort()
         else:

@@ -98,12 +98,12 @@ class Driver:
         self._close()
 
     def wait_for_room(self) -> None:
-        """The client takes no replies: it is idle, unless it is owed one or sends content."""
+        """Count a client that does not read its replies as idle, unless a reply is pending or it sends content."""
         if not (self.session.is_pending or self.session.in_content):
             self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def lost(self) -> None:
-        """The connection is gone: free everything but the place of a hold, and write the session's line."""
+        """Free everything except the place of a hold after the connection is closed, and log the session."""
         receiver, hold = self._receiver, self._hold
         if self._asked is not None:
             self._asked.cancel()
@@ -120,7 +120,7 @@ class Driver:
             hold.abandoned(partial(receiver.give_back, self._source))
 
     def due(self) -> None:
-        """A hold is over, or it is time to look for silence."""
+        """Handle a deadline: a hold is over, or a timeout may have passed."""
         if self._wire.is_closing:
             self._leave_hold()
         elif self._hold is not None and not self._watch.lasted:
@@ -132,23 +132,23 @@ class Driver:
             self._look_for_silence()
 
     def shed(self) -> None:
-        """The host holds too many sessions and this one the longest."""
+        """Close this session, held longest of too many."""
         self.stop(End.EVICTED, "4.7.0", "Too many sessions are held; closing")
 
     def make_way(self) -> None:
-        """There are nearly too many connections, and this one is idle."""
+        """Close this idle connection because there are nearly too many."""
         self.stop(End.IDLE_CLOSED, "4.3.2", "Too many connections; closing idle ones")
         if self._wire.is_clogged:
             self._wire.abort()  # it takes no reply, and would keep its place until that is plain
 
     def drain(self, *, at_once: bool) -> None:
-        """The worker is ending: say so between transactions, or `at_once` wherever the session is."""
+        """Send 421 because the worker ends: between transactions, or `at_once` at any point."""
         session = self.session
         if at_once or not (session.is_pending or session.in_transaction or self._watch.idle < 1):
             self.stop(End.SHUTDOWN, "4.3.2", "Service shutting down; try again later")
 
     def done(self, error: str | None, message: Message | None) -> None:
-        """The store's word on the message of this session: on disk, or why not."""
+        """Reply to the end of data: the message is on disk, or `error` says why not."""
         self._watch.touch()
         if error is None and message is not None:
             self._log.accepted(self.session, message, self._receiver.metrics)
@@ -201,7 +201,7 @@ class Driver:
         return bool(output)
 
     def _await_input(self, *, answered: bool) -> None:
-        """The session needs more; one whose client has closed its sending side is at its end."""
+        """Wait for more input; end the session if its client has closed its sending side."""
         if self._wire.ended:
             self._close()
             return

@@ -1,8 +1,8 @@
-"""The held sessions of this worker, and the bound on those of the whole host (behaviours 1).
+"""The held sessions of this worker, and the limit on those of the whole host.
 
-A hold is a place that is taken for all of its time: a client that hangs up while it is held frees its session, its memory and its
-descriptor at once, but its place among the held, among its source's connections and among the host's only when the hold would have
-ended. So guessing addresses by hanging up is no faster than by waiting.
+A hold keeps its place until its end: a client that disconnects while it is held frees its session, its memory and its
+descriptor at once, but it counts for the held sessions, for the connections of its source and of the host until the hold would have
+ended. So guessing addresses by disconnecting is no faster than by waiting.
 
 Above `max_held` the host's longest hold is shed: its client is answered 421 4.7.0 and closed, if it is still there. Each worker
 publishes in shared memory how many it holds and since when its oldest waits; the worker that goes over the bound finds the slot with
@@ -27,7 +27,7 @@ class Holdable(Protocol):
     """A connection whose reply is held."""
 
     def due(self) -> None:
-        """The hold is over."""
+        """End the hold."""
 
     def shed(self) -> None:
         """Answer 421, close, and leave."""
@@ -44,19 +44,19 @@ class Hold:
         self._sessions = sessions
 
     def abandoned(self, give_back: Callable[[], None]) -> None:
-        """Its client is gone: call `give_back` when the hold would have ended, or is shed."""
+        """Continue without the client: call `give_back` when the hold would have ended, or is evicted."""
         self._connection = None
         self._give_back = give_back
 
     def due(self) -> None:
-        """The deadline has come."""
+        """Handle the deadline."""
         if self._connection is not None:
             self._connection.due()
         else:
             self._end()
 
     def shed(self) -> None:
-        """The host holds too many and this one the longest."""
+        """End the hold early: it is the longest of too many."""
         if self._connection is not None:
             self._connection.shed()
         else:
@@ -84,7 +84,7 @@ class HeldSessions:
         return len(self._held)
 
     def enter(self, hold: Hold) -> None:
-        """A reply is held from now on; may shed the host's longest hold."""
+        """Begin a hold; this may end the longest hold of the host."""
         self._held[hold] = clock.monotonic_ms()
         self._publish()
         if self._max_held and self._shared.sum(HELD_SESSIONS) > self._max_held:
@@ -96,12 +96,12 @@ class HeldSessions:
                 os.eventfd_write(self._wakers[slot], 1)
 
     def leave(self, hold: Hold) -> None:
-        """The hold is over."""
+        """End the hold."""
         if self._held.pop(hold, None) is not None:
             self._publish()
 
     def requested(self) -> None:
-        """Another worker rang: shed as many as were asked for."""
+        """End as many holds as another worker requested."""
         os.eventfd_read(self._wakers[self._slot])
         for _ in range(self._shared.take_shed_requests(self._slot)):
             self._shed()

@@ -87,7 +87,7 @@ class SessionLog:
             self._reasons = (*self._reasons, rule)
 
     def judged(self, session: Session, recipient: Address, conclusion: Conclusion) -> None:
-        """Policy has concluded about a recipient of the running transaction."""
+        """Record the verdict on a recipient of the current transaction."""
         code = 250
         if isinstance(conclusion, (Reject, Tempfail)):
             code = conclusion.reply.code
@@ -121,7 +121,7 @@ class SessionLog:
             reason = detail = ""
 
     def accepted(self, session: Session, message: Message, metrics: Metrics) -> None:
-        """The transaction's message is on disk: write its line, and count it."""
+        """Log and count the message of the transaction, which is on disk."""
         self._octets += message.size
         self._end(message.queue_id, message.size)
         maillog.message_accepted(
@@ -137,16 +137,16 @@ class SessionLog:
         metrics.add(BYTES_ACCEPTED, message.size)
 
     def redirected(self, view: View, to: Address) -> None:
-        """Another address gets the message of a recipient."""
+        """Log that another address gets the message of a recipient."""
         recipient = str(view.recipient)
         maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=str(to))
 
     def not_stored(self, view: View, detail: str) -> None:
-        """The transaction's message could not be put on disk."""
+        """Log that the message of the transaction could not be stored."""
         maillog.event(Event.MESSAGE_NOT_STORED, session=view.session_id, detail=detail)
 
     def failed(self, view: View, error: Exception) -> None:
-        """Something of ours raised: the session ends."""
+        """Log an exception of our own code, which ends the session."""
         maillog.event(
             Event.SESSION_FAILED,
             session=view.session_id,

@@ -1,9 +1,9 @@
-"""Room for new clients when there is little of it: idle ones make way, so that they cannot lock the others out.
+"""Room for new clients when there is little of it: idle ones are closed, so that they cannot block others.
 
 A worker is under stress from nine tenths of the connections its descriptors allow, or from nine tenths of `limits.connections` on the
 host, until both are below three quarters again. Then each further connection closes the one that has been idle longest, 421 4.3.2: first
 of those without a transaction, then of those within one; never one in DATA, one whose reply is owed, or one idle for less than a
-second. And the time for a command shrinks to ten seconds; counted to its end, so that a trickle of octets is no command.
+second. And the time for a command shrinks to ten seconds; for the complete command, so that slow octets do not extend it.
 
 Idle connections are kept in the order they became idle, so nothing is ever searched. Of `limits.connections` each worker knows its own
 idle ones only.
@@ -55,17 +55,17 @@ class Stress:
         self._stressed = False
 
     def waits(self, connection: Idle, *, in_transaction: bool) -> None:
-        """It has been answered and may send its next command."""
+        """Record that the client has its reply and may send its next command."""
         self.leaves(connection)
         (self._within if in_transaction else self._between)[connection] = clock.monotonic()
 
     def leaves(self, connection: Idle) -> None:
-        """It is idle no longer, or gone."""
+        """Remove a connection that is no longer idle, or closed."""
         if self._between.pop(connection, None) is None:
             self._within.pop(connection, None)
 
     def opened(self, connections: int) -> None:
-        """A client came, and these many are open."""
+        """Count a new connection; this many are open."""
         if connections > self._own.near:
             self._begin(connections)
             self.make_room()
@@ -75,7 +75,7 @@ class Stress:
         return self._close_oldest(self._between, PATIENCE_SECONDS) or self._close_oldest(self._within, PATIENCE_SECONDS)
 
     def tick(self, connections: int) -> None:
-        """A second has passed, and these many are open."""
+        """Check once a second; this many connections are open."""
         host = self._metrics.shared.sum(CONNECTIONS) if self._host.most else 0
         if connections > self._own.near or host > self._host.near:
             self._begin(connections)

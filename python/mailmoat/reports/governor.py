@@ -53,7 +53,7 @@ def judge(
     domains: Container[str] = (),
     trusted: bool = False,
 ) -> Allowed | Suppressed:
-    """What becomes of the failed recipients of a message from `reverse_path` (no brackets, empty when null).
+    """Return what happens for the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
     `results` are those of the authentication of the message, from its envelope; `trusted`: a client of ours brought it. `enabled`
     and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
@@ -83,12 +83,12 @@ def _may_route(reverse_path: str, domains: Container[str]) -> bool:
 
 
 def forged(results: tuple[AuthResult, ...]) -> bool:
-    """Whether the domain of the reverse-path does not permit where the message came from, by whichever method."""
+    """Return whether the domain of the reverse-path does not permit where the message came from, by whichever method."""
     return any(result.status is Status.FAIL and result.identity == _MAIL_FROM for result in results)
 
 
 def vouched(results: tuple[AuthResult, ...]) -> bool:
-    """Whether the domain of MAIL FROM permits where the message came from (RFC 7208 8.3)."""
+    """Return whether the domain of MAIL FROM permits where the message came from (RFC 7208 8.3)."""
     return any(
         result.method is Method.SPF and result.status is Status.PASS and result.identity == _MAIL_FROM
         for result in results

@@ -1,6 +1,6 @@
 """The name servers of the system: resolv.conf(5), read again when it changes, as a new network or a container's start writes it.
 
-A file that cannot be read or names no server changes nothing: it may be half written, and the servers that were there may well answer.
+A file that cannot be read or names no server changes nothing: it may be half written, and the previous servers may still answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOK: Final = 1.0
 
 
 def named_in(path: Path) -> tuple[Endpoint, ...]:
-    """The servers of the file; OSError: it cannot be read."""
+    """Return the servers of the file; OSError: it cannot be read."""
     servers = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         match line.split():
@@ -44,7 +44,7 @@ class ResolvConf:
             self.servers = named_in(path) or self.servers
 
     def changed(self) -> bool:
-        """Whether `servers` are others than before. Looks once a second at most."""
+        """Return whether `servers` have changed. Looks once a second at most."""
         now = clock.monotonic()
         if now < self._next_look:
             return False
@@ -53,7 +53,7 @@ class ResolvConf:
         return self._seen != seen and self._read()
 
     def _state(self) -> tuple[int, int, int] | None:
-        """Different after each change; None when there is no file."""
+        """Return a value that differs after each change; None if there is no file."""
         try:
             found = self._path.stat()
         except OSError:

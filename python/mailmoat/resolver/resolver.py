@@ -2,7 +2,7 @@
 
 Made after the fork and inside the running loop, by the worker and by commands; keeps no thread, and no socket between questions.
 Promises what `Resolver` does. An answer is kept as long as its TTL allows (RFC 1035 3.2.1, RFC 2308 5), a failure a second (RFC 9520
-3.2). Names are asked as they stand: no search list, ever.
+3.2). Names are queried as given, never with a search list.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DnsResolver:
         await self._zones.close()
 
     def _known(self, key: Key) -> Answer | None:
-        """What the cache says, or why this is not asked; None when it is."""
+        """Return the answer from the cache, or why this is not queried; None if it has to be."""
         answer = self._cache.get(key, clock.monotonic())
         if answer is not None:
             self._count(DNS_CACHE_HITS)
@@ -125,7 +125,7 @@ class DnsResolver:
             self._metrics.add(metric)
 
     def _servers_changed(self, silent: bool) -> None:  # noqa: FBT001 - it is all there is to notify
-        """What dead servers did not answer says nothing about the zones that were asked for."""
+        """Reset the zones when the servers fail or return: queries to dead servers say nothing about zones."""
         self._zones.clear()
         if self._metrics:
             self._metrics.set(WORKERS_DNS_SILENT, int(silent))

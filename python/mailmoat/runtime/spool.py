@@ -27,7 +27,7 @@ class Waiter(Protocol):
     """Who asked the spool for something."""
 
     def done(self, error: str | None, message: Message | None) -> None:
-        """It is done, or `error` says why not."""
+        """Take the result: done, or `error` says why not."""
 
 
 class SpoolStore:

@@ -70,11 +70,11 @@ class Children:
         self._evict = tuple(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(slots))
 
     def room_for(self, spec: ChildSpec) -> bool:
-        """Whether a process for this spec can be started now; else an old worker must end first."""
+        """Return whether a process for this spec can be started now; else an old worker must end first."""
         return spec.kind == "admin" or bool(self._free)
 
     def is_ready(self, spec: ChildSpec) -> bool:
-        """Whether the process of this spec runs and is ready."""
+        """Return whether the process of this spec runs and is ready."""
         return bool(spec.pid) and self.alive[spec.pid].ready_at < inf
 
     def start(self, generation: Generation, spec: ChildSpec, detach: Callable[[], None]) -> None:

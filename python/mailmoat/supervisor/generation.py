@@ -1,6 +1,6 @@
 """A generation: one tree of settings and all that serves it: listening sockets, its processes, the recipient snapshot.
 
-The supervisor has one generation in force and, while it reloads, a second one beside it, which either takes over whole or is discarded.
+The supervisor has one generation in force and, while it reloads, a second one beside it, which either takes over completely or is discarded.
 Sockets of addresses that both name are shared. `make` may fail: ConfigError, with one sentence for each address it could not
 bind, or where the next hop is one of them; nothing of it is left behind then.
 """

@@ -1,4 +1,4 @@
-"""One forked process: how it comes to life, what it tells its parent, how it ends.
+"""One forked process: its start, its messages to its parent, its end.
 
 `start` forks from a single-threaded parent. The child has default signals, dies with its parent (it gets SIGTERM), and never returns
 into the parent's code: it does its work and leaves by `os._exit`, with 1 after an exception, which is logged and reported. The

@@ -1,4 +1,4 @@
-"""Keeps the recipient snapshot up to date from the supervisor, whose own memory and time a compile must not take.
+"""Keeps the recipient snapshot up to date, without using memory and time of the supervisor itself.
 
 Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
 until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
@@ -66,7 +66,7 @@ class Refresh:
 
     @property
     def wake_at(self) -> float:
-        """When `turn` wants to be called at the latest, in monotonic seconds."""
+        """Return when `turn` must be called at the latest, in monotonic seconds."""
         return self._deadline if self._child else self._next_check
 
     def turn(self, detach: Callable[[], None], counts: Metrics | None = None) -> None:
@@ -122,7 +122,7 @@ class Refresh:
             self._child.close()
 
     def _due(self, now: float) -> bool:
-        """Ask the keeper; but it never hears of a child's failure, so what failed is tried again when it changed, or after a while."""
+        """Ask the keeper. A failure of the child is not reported to it, so the compile is tried again after a change or after a while."""
         if not self._keeper.due():
             self._waits_for = ""
             if self.problems:  # it was out of reach, and is back as it was

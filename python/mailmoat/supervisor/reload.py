@@ -1,4 +1,4 @@
-"""A reload: settings are read anew and the next generation starts beside the one in force, whole or not at all.
+"""A reload: the settings are read again and the next generation starts beside the one in force, completely or not at all.
 
 One reload at a time; one that is requested meanwhile follows it. Whatever is wrong (a setting, an address, the recipient file, a process
 that ends or is late) is logged, ends the reload and leaves the generation in force as it was. `advance` takes the steps that can be
@@ -111,7 +111,7 @@ class Reload:
                 self.next.refresh.turn(self._owner.detach)
 
     def _compiled(self, generation: Generation, in_force: Generation) -> bool:
-        """Whether the snapshot is there that new workers will read; only when the settings name another file must it be of this very one."""
+        """Return whether new workers will find a snapshot; it must be of the named file only if the settings name another file than before."""
         refresh = generation.refresh
         if refresh is None or any(spec.pid for spec in generation.specs):
             return True

@@ -1,4 +1,4 @@
-"""The first process: binds, drops root, forks, watches, reloads. It serves nobody itself and has no threads and no event loop.
+"""The first process: binds, drops root, forks, watches, reloads. It serves no client itself and has no threads and no event loop.
 
 `run` promises:
 
@@ -11,9 +11,9 @@
   sockets, and only when the last is ready the old ones are notified to drain: no connection is refused, and there is never half a
   reload. SIGHUP during a reload is done afterwards, one during the start when it is over.
 * The recipient file is compiled before a generation's first process starts; signals are obeyed meanwhile.
-* When this process dies, by whatever, each of its processes sees the lifeline end and gets SIGTERM; a new supervisor can bind beside
+* When this process dies for any reason, each of its processes notices the end of the lifeline and gets SIGTERM; a new supervisor can bind beside
   those that still drain.
-* It waits in one `poll`, for signals, reports and deadlines; it never polls for anything but a changed recipient file.
+* It waits in one `poll`, for signals, reports and deadlines; it polls only for a changed recipient file.
 
 `user` and `spool_dir` are those of the start until the next one. It owns the log and the signals of the process from then on. Raises
 nothing that a setting or the system can cause: such an error at start is logged, exit 1.
@@ -62,7 +62,7 @@ def run(
     worker: Callable[[WorkerContext], None],
     admin: AdminProcess = admin_process.run,
 ) -> int:
-    """Serve until told to end; return the exit status. `worker` and `admin` are what the forked processes do."""
+    """Serve until a signal ends the server; return the exit status. `worker` and `admin` are what the forked processes do."""
     maillog.configure(settings.log.format, settings.log.level)
     try:
         supervisor = Supervisor(settings, reload, worker, admin)
@@ -117,7 +117,7 @@ class Supervisor:
         self._status = 0
 
     def run(self) -> int:
-        """Serve until told to end; return the exit status."""
+        """Serve until a signal ends the server; return the exit status."""
         while self._children.alive or not self._stopping:
             self._turn()
         maillog.event(Event.STOPPED, status=self._status)
@@ -168,7 +168,7 @@ class Supervisor:
         return True
 
     def _write_state(self) -> None:
-        """Write down what the kernel does not know of us; a disk that is full or gone is the workers' to complain of."""
+        """Write the state that the kernel does not have; workers report a disk that is full or missing."""
         generation = self._in_force
         state = State(
             version=__version__,

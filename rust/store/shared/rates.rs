@@ -1,5 +1,5 @@
 //! Connections per source. Each worker has an open-addressing table of its own and only it writes there. A source is an IPv4
-//! address or an IPv6 /64. Places are found by a keyed hash (nobody outside can choose sources that collide) and linear probing
+//! address or an IPv6 /64. Places are found by a keyed hash (a client cannot choose sources that collide) and linear probing
 //! over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a place whose count fell to 0 is
 //! taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::region::{OutOfRange, Shared};
 
-/// How far from its first place an entry may lie; at three quarters full one in a thousand would want more.
+/// How far from its first place an entry may be; at three quarters full, one in a thousand would need more.
 pub const PROBES: usize = 256;
 
 impl Shared {
@@ -71,7 +71,7 @@ impl Shared {
         tables.filter_map(|table| self.find(table, source, first)).map(|(_, count)| count.load(Relaxed)).sum()
     }
 
-    /// Empties the places at the end of a run that nobody counts on any more, from `place` backwards.
+    /// Empties the unused places at the end of a run, from `place` backwards.
     fn trim(&self, table: &[AtomicU64], mut place: usize) {
         let mask = self.sources - 1;
         for _ in 0..self.sources {

@@ -37,7 +37,7 @@ impl Shared {
             .ok_or_else(too_large)?;
         let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
         file.set_len(octets as u64)?;
-        // SAFETY: the file has no name and its only descriptor is closed below, so nobody can truncate it under the mapping.
+        // SAFETY: the file has no name and its only descriptor is closed below, so it cannot be truncated under the mapping.
         // Only this module touches the octets, and only as atomics.
         let memory = unsafe { MmapMut::map_mut(&file)? };
         Ok(Self { memory, slots, metrics, gauges, sources, hasher: RandomState::new() })
@@ -48,7 +48,7 @@ impl Shared {
         self.slots
     }
 
-    /// Octets mapped. Pages nobody touched take no memory.
+    /// Octets mapped. Untouched pages take no memory.
     pub fn size(&self) -> usize {
         self.memory.len()
     }

@@ -1,8 +1,8 @@
-"""Judge whether a host may send in a domain's name: the one entrance to Sender ID and SPF checks (RFC 4406 4, RFC 7208 4).
+"""Check whether a host may send for a domain: the single entry point of Sender ID and SPF checks (RFC 4406 4, RFC 7208 4).
 
-Promises: one `Result` for every request, whatever is asked and whatever records and name servers say; at once, without a task,
+Promises: one `Result` for every request, whatever the records and the name servers contain; at once, without a task,
 when the resolver's cache has all the answers; else an awaitable that never raises and takes 20 seconds at most. Never blocks the
-loop on anything but some milliseconds of work, never uses a thread, never looks up what it need not know. Reads no
+loop on anything but some milliseconds of work, never uses a thread, never makes a lookup that it does not need. Reads no
 message.
 """
 
@@ -108,6 +108,6 @@ def _told(result: Result, trace: list[Step] | None) -> Result:
 
 
 def _is_domain(name: str) -> bool:
-    """Several labels, each of fitting length (RFC 7208 4.3); an address literal is none."""
+    """Return whether it has several labels, each of valid length (RFC 7208 4.3); an address literal has not."""
     labels = name.split(".")
     return len(labels) > 1 and not name.startswith("[") and all(0 < len(label) < 64 for label in labels)  # noqa: PLR2004 - RFC 1035 2.3.4

@@ -1,12 +1,12 @@
-"""Refuse recipients this organisation does not have, before any content is sent (behaviours 2; RFC 5321 3.3, 4.5.1, 7.9).
+"""Refuse recipients this organisation does not have, before any content is sent (RFC 5321 3.3, 4.5.1, 7.9).
 
 Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and
 delivered to `recipients.postmaster` where that is set. A directory that
-cannot answer never turns into "user unknown": it costs a 451. With lookup off an absent recipient is accepted and reported
-later, so that the dialogue tells a harvester nothing.
+cannot answer never turns into "user unknown": it causes a 451. With lookup off an absent recipient is accepted and reported
+later, so that a harvester learns nothing from the dialogue.
 
 A local part that a server behind us may read as an address elsewhere (`victim%remote.tld`) is a recipient only when exactly that
-address is listed: nothing else could tell it from a way through us to anybody. The same holds at domains we relay for, where no
+address is listed: nothing else could distinguish it from a route to another server. The same holds at domains we relay for, where no
 other recipient is looked up.
 """
 
@@ -50,7 +50,7 @@ class Standing(Enum):
     UNLISTED = "absent, as another server may take it for a route and nothing lists it"
     EXISTS = "the directory has it"
     ABSENT = "the directory does not have it"
-    UNKNOWN = "the directory cannot tell"
+    UNKNOWN = "the directory cannot be read"
 
 
 class Recipients:
@@ -64,7 +64,7 @@ class Recipients:
         self._directory = directory
 
     def standing(self, recipient: Address) -> Standing | Awaitable[Standing]:
-        """Of a normalised recipient that has a domain; an awaitable when the directory gives one."""
+        """Classify a normalised recipient that has a domain; an awaitable if the directory returns one."""
         local = recipient.domain in self._local
         if local and recipient.local.lower() == "postmaster":
             return Standing.POSTMASTER
@@ -82,7 +82,7 @@ class Recipients:
         assert_never(answer)  # whatever it is, it is a 451 and never "user unknown"
 
     def _is_blocked(self, recipient: Address) -> bool:
-        """Whether it is, or the address that it is a subaddress of: who is blocked has no other name."""
+        """Return whether it is blocked, or the address that it is a subaddress of."""
         user = recipient.without_detail(self._delimiter)
         return recipient.key in self._blocked or (user is not None and user.key in self._blocked)
 
@@ -101,7 +101,7 @@ class RecipientFilter(Agent):
         self._verdicts = {standing: self._judge(standing) for standing in Standing}
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
-        """550 5.1.1 for a blocked or absent recipient, 451 when nobody can tell."""
+        """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""
         standing = self._recipients.standing(view.recipient)
         return self._verdicts[standing] if isinstance(standing, Standing) else self._wait(standing)
 

@@ -33,7 +33,7 @@ class Relay(Agent):
         self._domains = frozenset(relay.local_domains) | frozenset(relay.unfiltered_domains)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
-        """550 5.7.1 unless the domain is ours or the client may relay."""
+        """Refuse with 550 5.7.1 unless the domain is ours or the client may relay."""
         recipient = view.recipient
         if recipient.domain in self._domains or view.client.trust.internal:
             return PASS

@@ -1,17 +1,17 @@
-"""Judge at the end of the header section whether a host may send in the name its message bears (RFC 4406, RFC 7208).
+"""Check at the end of the header section whether a host may send for the domains its message names (RFC 4406, RFC 7208).
 
 Only mail from outside is judged, by the address that `sources` finds. Without one there is no status: the message goes on, and the
 log says so.
 
 The identities are checked one after another, the purported responsible address first, so that a stranger's own domains cannot
-spend the budget of the check he fears. Whatever the results, they are stamped. Only Fail and TempError can do more:
+use up the budget of the check that would fail. Whatever the results, they are stamped. Only Fail and TempError can do more:
 
-* A domain in `senderid.bypassed_sender_domains` is not asked about; the domains are compared whole, as Exchange does, so a
+* A domain in `senderid.bypassed_sender_domains` is not checked; complete domains are compared, as Exchange does, so a
   subdomain is listed by itself. It is each identity's own domain that counts.
 * Recipients in `senderid.bypassed_recipients` get their message whatever is found. When a Fail stops it for others only, these are
   taken out of the transaction, each of them logged, be the action Reject or Delete: a reply to the end of data is one for all. A
-  TempError with bypassed recipients stops nobody: a legitimate message must not be lost because DNS was ill.
-* A client that gave SUBMITTER hears of a Fail in the words of RFC 4405 4.2.
+  TempError with bypassed recipients refuses nothing: a legitimate message must not be lost because of a DNS failure.
+* A client that gave SUBMITTER gets the reply of RFC 4405 4.2 on a Fail.
 
 Asks `senderid.evaluate`, decides by settings alone, never raises for what a message holds. The replies: RFC 4406 5, RFC 7372 3.
 """
@@ -106,11 +106,11 @@ class SenderId(Agent):
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
-        """Where senders are checked."""
+        """Return whether senders are checked."""
         return settings.senderid.enabled
 
     def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
-        """Stamps, and what the settings make of Fail and TempError."""
+        """Return the stamps, and the action of the settings for Fail and TempError."""
         client, header = view.client, view.header
         found = self._sources.of_message(client, header)
         source = found.address
@@ -178,7 +178,7 @@ class SenderId(Agent):
         return Pass(marks, results, tuple(judged)) if spared else ruling
 
     def _ruling(self, case: Case) -> Ruling | None:
-        """What the settings make of the findings: a Fail before a TempError, the responsible address before the envelope."""
+        """Return the verdict of the settings on the findings: a Fail before a TempError, the responsible address before the envelope."""
         for finding in case.findings:
             action = self._action(finding)
             if finding.result.status is Status.FAIL and action == "Reject":
@@ -214,7 +214,7 @@ class SenderId(Agent):
 
 
 def refusal(finding: Finding) -> Reply:
-    """The reply to a Fail. A stranger's explanation is shown as the domain's own (RFC 7208 6.2, 11.3)."""
+    """Return the reply to a Fail. A stranger's explanation is shown as the domain's own (RFC 7208 6.2, 11.3)."""
     identity, result = finding.identity, finding.result
     if not identity.mailbox:
         return NO_PRA
@@ -226,7 +226,7 @@ def refusal(finding: Finding) -> Reply:
 
 
 def auth_result(finding: Finding) -> AuthResult:
-    """The value that goes with the message in its envelope."""
+    """Return the value that goes with the message in its envelope."""
     identity, result = finding.identity, finding.result
     method = Method.SENDER_ID if identity.kind is IdentityKind.PRA else Method.SPF
     return AuthResult(method, result.status, identity.place, identity.domain, result.reason)

@@ -2,8 +2,8 @@
 
 Its domain is tested at MAIL, before the content is sent, when `senderid.spoofed_domain_action` is Reject; the other actions need
 the message, and so do bypassed recipients: then the test is that of the responsible address at the end of the header section, which
-is the same address. A TempError decides nothing here. Be the client a stranger or inside, the header must say
-the same. The replies are the standard's own words.
+is the same address. A TempError decides nothing here. For every client, trusted or not, the header section must name
+the same address. The replies are those of the standard.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Submitter(Agent):
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
-        """Where SUBMITTER is offered."""
+        """Return whether SUBMITTER is offered."""
         return settings.senderid.enabled and settings.senderid.submitter
 
     def on_mail(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
@@ -90,7 +90,7 @@ class Submitter(Agent):
         return self._judge(view, source, identity, await awaited)
 
     def _judge(self, view: SessionView, source: str, identity: Identity, result: Result) -> Verdict:
-        """Only what is refused is counted: the rest is judged again with the message, and told then."""
+        """Count refusals only: the others are checked and logged again with the message."""
         if result.status is not Status.FAIL:
             return PASS
         self._count(SENDERID_RESULTS[identity.kind, result.status])
