@@ -23,7 +23,7 @@ from mailmoat import clock, maillog
 from mailmoat.delivery.destination import open_destination
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
-from mailmoat.delivery.router import SingleRouter
+from mailmoat.delivery.router import make_router
 from mailmoat.directory.file import file_directory, publish
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
@@ -89,7 +89,7 @@ class Worker:
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         open_ = partial(open_destination, loop, settings=settings, timers=timers, offered=self._offer)
-        router = SingleRouter(settings.delivery.next_hop, open_)
+        router = make_router(settings.delivery, open_)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
         self._prober = Prober(loop, router, self._queue)
         store.on_stored = self._queue.stored

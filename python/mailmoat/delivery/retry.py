@@ -1,7 +1,7 @@
 """When a message is tried again, and when it is given up: pure arithmetic over the retry schedule.
 
 Promises: an attempt is never due before the schedule says, and at most a tenth later; a later `now` never gives an earlier due
-time. Never reads a clock nor makes a random number: the scheduler hands both in. RFC 5321 4.5.4.1.
+time. Never reads a clock nor makes a random number: both are arguments. RFC 5321 4.5.4.1.
 """
 
 from __future__ import annotations

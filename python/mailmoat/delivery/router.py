@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.destination import Destination
     from mailmoat.settings import NextHop
+    from mailmoat.settings.sections.delivery import DeliverySettings
 
 
 class Router(Protocol):
@@ -41,3 +42,8 @@ class SingleRouter:
     def __call__(self, recipient: str) -> Destination | None:  # noqa: ARG002 - the question, though one answer fits all
         """Return the destination of the one next hop; None when none is configured."""
         return self.default
+
+
+def make_router(settings: DeliverySettings, open_: Callable[[NextHop], Destination]) -> Router:
+    """Return the router that the settings ask for; it calls `open_` once for each next hop."""
+    return SingleRouter(settings.next_hop, open_)
