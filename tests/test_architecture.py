@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -293,3 +294,26 @@ def test_every_exception_to_a_rule_names_a_file_that_is_there():
     files = {*JOINTS, *ENVIRONMENT, *CLOCKS, *LONG_FILES, *(label.partition(":")[0] for label in LONG_FUNCTIONS)}
     known = {name(path) for path in PYTHON + RUST}
     assert sorted(files - known) == []
+
+
+def defined(scope):
+    """Names that a module or class defines and that nobody outside calls by themselves: no overrides, nothing registered by a decorator."""
+    for node in ast.walk(scope):
+        if not isinstance(node, (ast.Module, ast.ClassDef)) or getattr(node, "bases", ()):
+            continue
+        for inner in node.body:
+            match inner:
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if not inner.decorator_list:
+                    yield inner.name
+                case ast.Assign(targets=[ast.Name(id=found)]) | ast.AnnAssign(target=ast.Name(id=found)):
+                    yield found
+
+
+def test_no_name_is_without_use():
+    """A word that occurs only where it is defined, in package, tests and load test, is dead code."""
+    sources = [path for place in ("python", "tests", "loadtest") for path in (ROOT / place).rglob("*.py")]
+    words = Counter(word for path in sources for word in re.findall(r"\w+", path.read_text()))
+    checked = [path for path in sources if "loadtest" not in path.parts]
+    definitions = Counter(name for path in checked for name in defined(ast.parse(path.read_text())))
+    unused = {name for name, count in definitions.items() if words[name] <= count}
+    assert {name for name in unused if not name.lower().startswith(("test", "__"))} == set()
