@@ -25,9 +25,6 @@ ALLOWED = {
 }
 """Word -> the names that may contain it, and why."""
 
-RENAMED_SOON = {"shed"}
-"""Words that names of today still contain."""
-
 
 def replaced() -> set[str]:
     """The words of the last column."""
@@ -74,7 +71,7 @@ def test_no_name_contains_a_word_that_the_glossary_replaces():
     forbidden = replaced()
     found = {(word, name) for name in names() for word in forbidden if f"_{word}_" in words(name)}
     allowed = {(word, name) for word, (allowed_names, _) in ALLOWED.items() for name in allowed_names.split()}
-    assert sorted(pair for pair in found - allowed if pair[0] not in RENAMED_SOON) == []
+    assert sorted(found - allowed) == []
     assert sorted(allowed - found) == [], "exceptions that no name needs any more"
 
 

@@ -546,9 +546,9 @@ class Shared:
         """Set since when the slot's longest-held session is held, in monotonic milliseconds; 0 if it holds none."""
     def oldest_held(self) -> int | None:
         """Return the slot that has the host's longest-held session."""
-    def request_shed(self, slot: int) -> None:
+    def request_eviction(self, slot: int) -> None:
         """Ask the slot to close its longest-held session; the caller wakes its worker."""
-    def take_shed_requests(self, slot: int) -> int:
+    def take_eviction_requests(self, slot: int) -> int:
         """Return the number of evictions requested since the last call."""
     def source_enter(self, slot: int, source: bytes) -> int:
         """Count a connection from a packed address (an IPv6 source is its /64; IPv4-mapped is IPv4; ValueError: neither 4 nor 16 octets).

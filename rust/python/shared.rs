@@ -84,12 +84,12 @@ impl Shared {
         self.inner.oldest_held()
     }
 
-    fn request_shed(&self, slot: Index) -> PyResult<()> {
-        Ok(self.inner.request_shed(slot.0)?)
+    fn request_eviction(&self, slot: Index) -> PyResult<()> {
+        Ok(self.inner.request_eviction(slot.0)?)
     }
 
-    fn take_shed_requests(&self, slot: Index) -> PyResult<u64> {
-        Ok(self.inner.take_shed_requests(slot.0)?)
+    fn take_eviction_requests(&self, slot: Index) -> PyResult<u64> {
+        Ok(self.inner.take_eviction_requests(slot.0)?)
     }
 
     fn source_enter(&self, slot: Index, source: &[u8]) -> PyResult<u64> {

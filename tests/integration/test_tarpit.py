@@ -169,7 +169,7 @@ def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
     for count in range(1, 13):
         clients.append(hold(mx))
         held(mx, min(count, 8))
-        mx.until(lambda count=count: mx.metric("tarpit_evictions_total") == max(0, count - 8), what="shed count")
+        mx.until(lambda count=count: mx.metric("tarpit_evictions_total") == max(0, count - 8), what="evictions")
     for client in clients[:4]:
         assert client.reply().startswith("421 4.7.0")
         assert client.reply() == ""

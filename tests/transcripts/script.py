@@ -184,7 +184,7 @@ class Player:
             "disk ok": lambda: setattr(world.store, "trouble", None),
             "shutdown": lambda: world.connection.drain(at_once=False),
             "shutdown at once": lambda: world.connection.drain(at_once=True),
-            "shed": world.held._shed,
+            "evict": world.held._evict,
         }
         if text.startswith("disk ") and text.endswith("s"):
             world.store.seconds = float(text[5:-1])

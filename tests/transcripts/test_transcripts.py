@@ -26,7 +26,7 @@
     S| Subject: x                   its lines, when a transcript has any such line; `\\xff`, `\\r`, `\\n` as they are
     @ +4.9s                         time passes; whatever the server says meanwhile must be written below
     ! disk full                     the world changes: `disk ok`, `disk 0.3s` (to commit), `directory down`, `directory up`,
-                                    `shutdown`, `shutdown at once`, `shed` (the longest held session)
+                                    `shutdown`, `shutdown at once`, `evict` (the longest held session)
 
 Client lines that follow each other are one pipelined group: sent in one piece, line by line, octet by octet. In client lines
 `\\r \\n \\t \\0 \\\\ \\xff` are octets and `{x*500}` is 500 times x; other text is UTF-8. At the end the client vanishes, and nothing

@@ -33,14 +33,14 @@ def test_what_a_child_counts_the_parent_sees():
         shared.set(1, 2, 7)
         shared.add(1, 2, -2)
         shared.set_oldest_held(1, 1234)
-        shared.request_shed(0)
+        shared.request_eviction(0)
         assert shared.source_enter(0, packed("192.0.2.1")) == 1
 
     in_child(work)
     assert shared.row(0) == [0, 5, 0]
     assert (shared.sum(1), shared.sum(2)) == (5, 5)
     assert shared.oldest_held() == 1
-    assert (shared.take_shed_requests(0), shared.take_shed_requests(0)) == (1, 0)
+    assert (shared.take_eviction_requests(0), shared.take_eviction_requests(0)) == (1, 0)
     assert shared.source_enter(1, packed("::ffff:192.0.2.1")) == 2
     # The child is dead: its share is given back, its counters stay.
     shared.reset_gauges(1)
@@ -106,8 +106,8 @@ def test_a_full_table_counts_nobody():
         lambda shared: shared.sum(1),
         lambda shared: shared.row(2),
         lambda shared: shared.reset_gauges(2),
-        lambda shared: shared.request_shed(2),
-        lambda shared: shared.take_shed_requests(2),
+        lambda shared: shared.request_eviction(2),
+        lambda shared: shared.take_eviction_requests(2),
         lambda shared: shared.set_oldest_held(2, 1),
         lambda shared: shared.source_enter(2, bytes(4)),
         lambda shared: shared.source_clear(2),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Message, Recipient
     from mailmoat.delivery.attempt import AttemptRecord
-    from mailmoat.net.address import Networks
+    from mailmoat.policy.client import TrustRules
     from mailmoat.settings import Settings
 
 
@@ -83,8 +83,8 @@ class JobContext(msgspec.Struct, frozen=True):
 
     settings: Settings
     metrics: Metrics
-    trusted: Networks
-    """Clients whose messages go back to them whole."""
+    trust: TrustRules
+    """An internal client's messages go back to it whole."""
 
 
 class Job:
@@ -160,7 +160,7 @@ class Job:
             copy_to=settings.ndr.copy_to,
             results=decode(message.results),
             domains=settings.relay.local_domains + settings.relay.unfiltered_domains,
-            trusted=message.client in self._context.trusted,
+            trusted=self._context.trust.of(message.client).internal,
         )
         if isinstance(verdict, governor.Suppressed):
             addresses = [self._recipients[outcome.index].address for outcome in failed]

@@ -24,7 +24,7 @@ from mailmoat.delivery.job import Ended, Job, JobContext, ReportFirst, RetryAt
 from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import FULL_DESTINATIONS, Room
 from mailmoat.events import Event
-from mailmoat.net.address import Networks
+from mailmoat.policy.client import TrustRules
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,7 +63,7 @@ class Queue:
         self._spool = spool
         self._timers = timers
         self._router = router
-        self._context = JobContext(settings, metrics, Networks(settings.relay.networks))
+        self._context = JobContext(settings, metrics, TrustRules(settings))
         self._reporter = Reporter(spool, settings)
         self._unrouted = no_destination(loop, settings.delivery.connections)
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._load)

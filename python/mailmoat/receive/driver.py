@@ -131,7 +131,7 @@ class Driver:
         else:
             self._look_for_silence()
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """Close this session, held longest of too many."""
         self.stop(End.EVICTED, "4.7.0", "Too many sessions are held; closing")
 

@@ -4,7 +4,7 @@ A hold keeps its place until its end: a client that disconnects while it is held
 descriptor at once, but it counts for the held sessions, for the connections of its source and of the host until the hold would have
 ended. So guessing addresses by disconnecting is no faster than by waiting.
 
-Above `max_held` the host's longest hold is shed: its client is answered 421 4.7.0 and closed, if it is still there. Each worker
+Above `max_held` the host's longest hold is evicted: its client is answered 421 4.7.0 and closed, if it is still there. Each worker
 publishes in shared memory how many it holds and since when its oldest waits; the worker that goes over the bound finds the slot with
 the oldest, and asks that worker through shared memory and its eventfd when it is another one.
 """
@@ -29,7 +29,7 @@ class Holdable(Protocol):
     def due(self) -> None:
         """End the hold."""
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """Answer 421, close, and leave."""
 
 
@@ -55,16 +55,16 @@ class Hold:
         else:
             self._end()
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """End the hold early: it is the longest of too many."""
         if self._connection is not None:
-            self._connection.shed()
+            self._connection.evict()
         else:
             self._end()
 
     def _end(self) -> None:
         give_back, self._give_back = self._give_back, None
-        if give_back is not None:  # its deadline still comes when it was shed
+        if give_back is not None:  # its deadline still comes when it was evicted
             self._sessions.leave(self)
             give_back()
 
@@ -90,9 +90,9 @@ class HeldSessions:
         if self._max_held and self._shared.sum(HELD_SESSIONS) > self._max_held:
             slot = self._shared.oldest_held()
             if slot is None or slot == self._slot:
-                self._shed()
+                self._evict()
             else:
-                self._shared.request_shed(slot)
+                self._shared.request_eviction(slot)
                 os.eventfd_write(self._wakers[slot], 1)
 
     def leave(self, hold: Hold) -> None:
@@ -103,14 +103,14 @@ class HeldSessions:
     def requested(self) -> None:
         """End as many holds as another worker requested."""
         os.eventfd_read(self._wakers[self._slot])
-        for _ in range(self._shared.take_shed_requests(self._slot)):
-            self._shed()
+        for _ in range(self._shared.take_eviction_requests(self._slot)):
+            self._evict()
 
-    def _shed(self) -> None:
+    def _evict(self) -> None:
         oldest = next(iter(self._held), None)
         if oldest is not None:
             self._metrics.add(TARPIT_EVICTIONS)
-            oldest.shed()
+            oldest.evict()
 
     def _publish(self) -> None:
         oldest = next(iter(self._held.values()), 0)

@@ -6,7 +6,7 @@ use super::region::{OutOfRange, Shared};
 
 // Cells of a slot beside its row of metrics.
 const OLDEST_HELD: usize = 0;
-const SHED_REQUESTS: usize = 1;
+const EVICTION_REQUESTS: usize = 1;
 
 impl Shared {
     /// Notes since when the longest-held session of a slot is held; 0 when none is.
@@ -21,21 +21,21 @@ impl Shared {
         (0..self.slots).map(|slot| (since(slot), slot)).filter(|(since, _)| *since != 0).min().map(|(_, slot)| slot)
     }
 
-    /// Asks a slot to shed its longest-held session.
-    pub fn request_shed(&self, slot: usize) -> Result<(), OutOfRange> {
-        self.own(slot, SHED_REQUESTS)?.fetch_add(1, Relaxed);
+    /// Asks a slot to evict its longest-held session.
+    pub fn request_eviction(&self, slot: usize) -> Result<(), OutOfRange> {
+        self.own(slot, EVICTION_REQUESTS)?.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// How many sheddings were asked of a slot since it last took them.
-    pub fn take_shed_requests(&self, slot: usize) -> Result<u64, OutOfRange> {
-        Ok(self.own(slot, SHED_REQUESTS)?.swap(0, Relaxed))
+    /// How many evictions were asked of a slot since it last took them.
+    pub fn take_eviction_requests(&self, slot: usize) -> Result<u64, OutOfRange> {
+        Ok(self.own(slot, EVICTION_REQUESTS)?.swap(0, Relaxed))
     }
 
     /// Forgets the held sessions of a slot.
     pub(super) fn reset_holds(&self, slot: usize) -> Result<(), OutOfRange> {
         self.own(slot, OLDEST_HELD)?.store(0, Relaxed);
-        self.own(slot, SHED_REQUESTS)?.store(0, Relaxed);
+        self.own(slot, EVICTION_REQUESTS)?.store(0, Relaxed);
         Ok(())
     }
 }

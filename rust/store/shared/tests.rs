@@ -24,11 +24,11 @@ fn metrics_are_summed_and_gauges_given_back() {
     assert_eq!(shared.row(1), Ok(vec![0, 0, 0, 0, 7]));
     shared.add(1, 2, 1).unwrap();
     shared.set_oldest_held(1, 77).unwrap();
-    shared.request_shed(1).unwrap();
+    shared.request_eviction(1).unwrap();
     shared.reset_gauges(1).unwrap();
     assert_eq!(shared.row(1), Ok(vec![0, 0, 1, 0, 0]));
     assert_eq!(shared.oldest_held(), None);
-    assert_eq!(shared.take_shed_requests(1), Ok(0));
+    assert_eq!(shared.take_eviction_requests(1), Ok(0));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn what_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn the_longest_held_is_found_and_its_shedding_asked_once() {
+fn the_longest_held_is_found_and_its_eviction_asked_once() {
     let shared = Shared::new(3, 0, vec![], 1).unwrap();
     assert_eq!(shared.oldest_held(), None);
     shared.set_oldest_held(0, 500).unwrap();
@@ -53,10 +53,10 @@ fn the_longest_held_is_found_and_its_shedding_asked_once() {
     assert_eq!(shared.oldest_held(), Some(2));
     shared.set_oldest_held(2, 0).unwrap();
     assert_eq!(shared.oldest_held(), Some(0));
-    shared.request_shed(0).unwrap();
-    shared.request_shed(0).unwrap();
-    assert_eq!(shared.take_shed_requests(0), Ok(2));
-    assert_eq!(shared.take_shed_requests(0), Ok(0));
+    shared.request_eviction(0).unwrap();
+    shared.request_eviction(0).unwrap();
+    assert_eq!(shared.take_eviction_requests(0), Ok(2));
+    assert_eq!(shared.take_eviction_requests(0), Ok(0));
 }
 
 #[test]
