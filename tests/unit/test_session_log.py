@@ -63,7 +63,7 @@ def test_the_record_of_the_longest_session_is_below_8_kib(written):
         longest = Address.parse(f"{'m' * 64}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
         for recipient in range(100):
             address = Address.parse(f"{'r' * 60}{recipient:04}@{'d' * 60}.{'d' * 60}.{'d' * 50}.tld")
-            record.judged(session(number, longest), address, NO)
+            record.judged(session(number, longest), view(recipient=address), NO)
     for number in range(1000):
         record.decided(RULES[number % len(RULES)], Counted())
     assert octets_of(record) <= 6 << 10  # the session machine keeps four replies of 512 octets
@@ -78,10 +78,10 @@ def test_the_record_of_the_longest_session_is_below_8_kib(written):
 
 def test_a_short_session_is_kept_whole(written):
     record = SessionLog()
-    record.judged(session(1), "a@x.test", PASS)
-    record.judged(session(1), "b@x.test", NO)
+    record.judged(session(1), view(recipient="a@x.test"), PASS)
+    record.judged(session(1), view(recipient="b@x.test"), NO)
     record.accepted(session(1), message("q1", 10), Counted())
-    record.judged(session(2), "c@x.test", PASS)
+    record.judged(session(2), view(recipient="c@x.test"), PASS)
     record.write(session(2), view(), 0, Counted())
     [line] = written
     assert [(one.mail_from, one.recipients, one.queue_id, one.octets) for one in line["transactions"]] == [

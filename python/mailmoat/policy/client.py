@@ -59,7 +59,9 @@ class TrustRules:
         self._front_servers = Networks(settings.senderid.internal_servers)
         self._exempt = Networks(settings.tarpit.exempt_networks)
         self.of = lru_cache(KEPT)(self._look)
+        self._kinds: dict[Trust, Trust] = {}
 
     def _look(self, address: str) -> Trust:
         """Return the trust of an address in text form without port."""
-        return Trust(address in self._internal, address in self._front_servers, address in self._exempt)
+        trust = Trust(address in self._internal, address in self._front_servers, address in self._exempt)
+        return self._kinds.setdefault(trust, trust)  # clients that are trusted alike share the value

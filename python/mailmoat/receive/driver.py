@@ -238,7 +238,8 @@ class Driver:
         """Give the session what policy concluded; the step that follows."""
         session = self.session
         if session.stage is RCPT:
-            self._log.judged(session, self.view.recipient, conclusion)
+            self._log.judged(session, self.view, conclusion)
+            del self.view.recipient  # else a session that is held keeps it
         match conclusion:
             case Pass():
                 return session.pass_() if conclusion is PASS else self._pass(conclusion)
@@ -261,7 +262,6 @@ class Driver:
         if passed.tarpit is not None:
             self.session.hold_refusals(round(passed.tarpit * 1000))
         if passed.redirected is not None:
-            self._log.redirected(self.view, passed.redirected)
             return self.session.redirect(passed.redirected)
         if passed.dropped:
             self.session.drop_recipients([str(dropped) for dropped in passed.dropped])

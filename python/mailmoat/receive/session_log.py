@@ -13,10 +13,10 @@ from mailmoat import maillog
 from mailmoat._native import End
 from mailmoat.events import Event
 from mailmoat.metrics import BYTES_ACCEPTED, MESSAGES_ACCEPTED, Family
-from mailmoat.policy.verdict import POLICY_REFUSALS, Reject, Tempfail
+from mailmoat.policy.verdict import POLICY_REFUSALS, Pass, Reject, Tempfail
 
 if TYPE_CHECKING:
-    from mailmoat._native import Address, Message, Session
+    from mailmoat._native import Message, Session
     from mailmoat.metrics import Metrics
     from mailmoat.policy.verdict import Conclusion, Rule
     from mailmoat.receive.view import View
@@ -86,8 +86,8 @@ class SessionLog:
         if rule not in self._reasons and len(self._reasons) < REASONS:
             self._reasons = (*self._reasons, rule)
 
-    def judged(self, session: Session, recipient: Address, conclusion: Conclusion) -> None:
-        """Record the verdict on a recipient of the current transaction."""
+    def judged(self, session: Session, view: View, conclusion: Conclusion) -> None:
+        """Record the verdict on the recipient of this view."""
         code = 250
         if isinstance(conclusion, (Reject, Tempfail)):
             code = conclusion.reply.code
@@ -100,7 +100,11 @@ class SessionLog:
         elif len(kept) == 2 * RECIPIENTS:
             kept = kept[:RECIPIENTS] + kept[RECIPIENTS + 1 :]
             self._uncounted += 1
-        self._judged = (*kept, (str(recipient)[:CHARACTERS], code))
+        recipient = str(view.recipient)
+        self._judged = (*kept, (recipient[:CHARACTERS], code))
+        if isinstance(conclusion, Pass) and conclusion.redirected is not None:
+            redirected = str(conclusion.redirected)
+            maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=redirected)
 
     def refused(self, session: Session, view: View, reason: str = "", detail: str = "") -> None:
         """Write a line for each refusal since the last call; `reason` and `detail` are those of the first."""
@@ -135,11 +139,6 @@ class SessionLog:
         )
         metrics.add(MESSAGES_ACCEPTED)
         metrics.add(BYTES_ACCEPTED, message.size)
-
-    def redirected(self, view: View, to: Address) -> None:
-        """Log that another address gets the message of a recipient."""
-        recipient = str(view.recipient)
-        maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=str(to))
 
     def not_stored(self, view: View, detail: str) -> None:
         """Log that the message of the transaction could not be stored."""
