@@ -167,17 +167,22 @@ def normalise_domain(text: str) -> str:
 
 # --- client ---
 
-CLIENT_WAIT: int
-"""Wait for input, at most as long as `time_limit` says."""
-CLIENT_READY: int
-"""The connection is set up: a transaction may begin."""
-CLIENT_DONE: int
-"""The transaction has ended: take the outcomes. The next may begin."""
-CLIENT_CLOSED: int
-"""Write what `output` gives and close. Outcomes are there if a transaction was running."""
-CLIENT_MORE: int
-"""Content from a file: call `output` again whenever the transport has room."""
+@final
+class ClientStep(IntEnum):
+    """What a client needs next."""
 
+    WAIT = 0
+    """Input, at most as long as `time_limit` says."""
+    READY = 1
+    """The connection is set up: a transaction may begin."""
+    DONE = 2
+    """The transaction has ended: take the outcomes. The next may begin."""
+    CLOSED = 3
+    """Write what `output` gives and close. Outcomes are there if a transaction was running."""
+    MORE = 4
+    """Content from a file: call `output` again whenever the transport has room."""
+
+@final
 class TimeLimit(IntEnum):
     """What a next hop is waited for (RFC 5321 4.5.3.2)."""
 
@@ -202,20 +207,20 @@ class Client:
 
     def __new__(cls, helo_name: str, *, lmtp: bool = False) -> Client:
         """Speak on a connection just made. ValueError unless `helo_name` is printable ASCII without spaces."""
-    def receive(self, chunk: bytes) -> int:
+    def receive(self, chunk: bytes) -> ClientStep:
         """Take what the socket gave; the step."""
     def output(self) -> bytes:
-        """Take what is to be written; may turn the step from CLIENT_MORE to CLIENT_WAIT or CLIENT_CLOSED."""
-    def begin(self, message: Message, recipient_indexes: list[int]) -> int:
-        """Begin a transaction; ValueError unless the step is CLIENT_READY or CLIENT_DONE. Reads no file beyond its header section."""
-    def quit(self) -> int:
-        """End an idle connection: QUIT is written, its reply gives CLIENT_CLOSED."""
-    def end(self, cause: str) -> int:
-        """Close, the connection being lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLIENT_CLOSED."""
+        """Take what is to be written; may turn the step from MORE to WAIT or CLOSED."""
+    def begin(self, message: Message, recipient_indexes: list[int]) -> ClientStep:
+        """Begin a transaction; ValueError unless the step is READY or DONE. Reads no file beyond its header section."""
+    def quit(self) -> ClientStep:
+        """End an idle connection: QUIT is written, its reply gives CLOSED."""
+    def end(self, cause: str) -> ClientStep:
+        """Close, the connection being lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLOSED."""
     def outcomes(self) -> list[Outcome]:
         """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each index begun with."""
     @property
-    def step(self) -> int: ...
+    def step(self) -> ClientStep: ...
     @property
     def time_limit(self) -> TimeLimit:
         """The one that applies now."""

@@ -8,11 +8,14 @@ use super::int_enum::IntEnum;
 use super::message::Message;
 use super::recipient::{Outcome, RecipientState};
 use crate::machine::message;
-use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol, Step};
+use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol};
 
 /// By the numbers of [`crate::machine::smtp::client::Timeout`].
 static TIME_LIMIT: IntEnum =
     IntEnum::new("TimeLimit", &["GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE"]);
+
+/// By the numbers of `Step`.
+static CLIENT_STEP: IntEnum = IntEnum::new("ClientStep", &["WAIT", "READY", "DONE", "CLOSED", "MORE"]);
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -33,8 +36,8 @@ impl Client {
         Ok(Self(Inner::new(protocol, helo_name)?))
     }
 
-    fn receive(&mut self, chunk: &[u8]) -> u8 {
-        self.0.receive(chunk) as u8
+    fn receive(&mut self, py: Python<'_>, chunk: &[u8]) -> Py<PyAny> {
+        CLIENT_STEP.member(py, self.0.receive(chunk) as u8)
     }
 
     fn output<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -42,16 +45,21 @@ impl Client {
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    fn begin(&mut self, message: &Bound<'_, Message>, recipient_indexes: Vec<usize>) -> PyResult<u8> {
-        Ok(self.0.begin(message.get().0.clone(), &recipient_indexes)? as u8)
+    fn begin(
+        &mut self,
+        py: Python<'_>,
+        message: &Bound<'_, Message>,
+        recipient_indexes: Vec<usize>,
+    ) -> PyResult<Py<PyAny>> {
+        Ok(CLIENT_STEP.member(py, self.0.begin(message.get().0.clone(), &recipient_indexes)? as u8))
     }
 
-    fn quit(&mut self) -> u8 {
-        self.0.quit() as u8
+    fn quit(&mut self, py: Python<'_>) -> Py<PyAny> {
+        CLIENT_STEP.member(py, self.0.quit() as u8)
     }
 
-    fn end(&mut self, cause: &str) -> u8 {
-        self.0.end(cause) as u8
+    fn end(&mut self, py: Python<'_>, cause: &str) -> Py<PyAny> {
+        CLIENT_STEP.member(py, self.0.end(cause) as u8)
     }
 
     fn outcomes(&mut self) -> Vec<Outcome> {
@@ -64,8 +72,8 @@ impl Client {
     }
 
     #[getter]
-    fn step(&self) -> u8 {
-        self.0.step() as u8
+    fn step(&self, py: Python<'_>) -> Py<PyAny> {
+        CLIENT_STEP.member(py, self.0.step() as u8)
     }
 
     #[getter]
@@ -96,11 +104,7 @@ impl Client {
 
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("CLIENT_WAIT", Step::Wait as u8)?;
-    module.add("CLIENT_READY", Step::Ready as u8)?;
-    module.add("CLIENT_DONE", Step::Done as u8)?;
-    module.add("CLIENT_CLOSED", Step::Closed as u8)?;
-    module.add("CLIENT_MORE", Step::More as u8)?;
+    CLIENT_STEP.register(module)?;
     TIME_LIMIT.register(module)?;
     module.add_class::<Client>()
 }

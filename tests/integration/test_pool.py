@@ -15,7 +15,7 @@ from tests.receiving import accept, config
 from tests.smtp_sink import SmtpSink
 
 from mailmoat import clock
-from mailmoat._native import CLIENT_CLOSED, CLIENT_MORE, CLIENT_WAIT, Message, TimeLimit
+from mailmoat._native import ClientStep, Message, TimeLimit
 from mailmoat.delivery import pool as pools
 from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.offers import Offers
@@ -461,25 +461,25 @@ async def test_content_arrives_unchanged_through_a_slow_reader():
 class LargeContent:
     """Stands for the machine while it sends a content file in chunks; tells how much lay in the transport's buffer."""
 
-    step, time_limit, refusal, untouched, replies = CLIENT_WAIT, TimeLimit.BLOCK, None, False, 0
+    step, time_limit, refusal, untouched, replies = ClientStep.WAIT, TimeLimit.BLOCK, None, False, 0
     chunks = 100
     most = 0
 
     def receive(self, chunk):
-        self.step = CLIENT_CLOSED if chunk == b"250 ok\r\n" else CLIENT_MORE
+        self.step = ClientStep.CLOSED if chunk == b"250 ok\r\n" else ClientStep.MORE
         return self.step
 
     def output(self):
-        if self.step != CLIENT_MORE:
+        if self.step != ClientStep.MORE:
             return b""
         self.most = max(self.most, self.connection._transport.get_write_buffer_size())
         self.chunks -= 1
         if not self.chunks:
-            self.step = CLIENT_WAIT
+            self.step = ClientStep.WAIT
         return b"x" * 131072
 
     def end(self, cause):
-        self.step = CLIENT_CLOSED
+        self.step = ClientStep.CLOSED
 
 
 @run

@@ -2,18 +2,7 @@
 
 import pytest
 
-from mailmoat._native import (
-    CLIENT_CLOSED,
-    CLIENT_DONE,
-    CLIENT_MORE,
-    CLIENT_READY,
-    CLIENT_WAIT,
-    Client,
-    Message,
-    Outcome,
-    RecipientState,
-    TimeLimit,
-)
+from mailmoat._native import Client, ClientStep, Message, Outcome, RecipientState, TimeLimit
 
 OFFERS = b"250-hop\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 
@@ -32,31 +21,31 @@ def message(content=b"Subject: a\r\n\r\n.b\r\n", recipients=("x@b.example", "y@b
 
 def ready(offers=OFFERS, *, lmtp=False):
     client = Client("me.example", lmtp=lmtp)
-    assert (client.step, client.time_limit) == (CLIENT_WAIT, TimeLimit.GREETING)
-    assert client.receive(b"220 hop\r\n") == CLIENT_WAIT
+    assert (client.step, client.time_limit) == (ClientStep.WAIT, TimeLimit.GREETING)
+    assert client.receive(b"220 hop\r\n") is ClientStep.WAIT
     assert client.output() == (b"LHLO me.example\r\n" if lmtp else b"EHLO me.example\r\n")
-    assert client.receive(offers) == CLIENT_READY
+    assert client.receive(offers) is ClientStep.READY
     return client
 
 
 def test_steps_are_distinct():
-    assert [CLIENT_WAIT, CLIENT_READY, CLIENT_DONE, CLIENT_CLOSED, CLIENT_MORE] == [0, 1, 2, 3, 4]
+    assert [ClientStep.WAIT, ClientStep.READY, ClientStep.DONE, ClientStep.CLOSED, ClientStep.MORE] == [0, 1, 2, 3, 4]
 
 
 def test_a_transaction():
     client = ready()
-    assert client.begin(message(), [1]) == CLIENT_WAIT
+    assert client.begin(message(), [1]) is ClientStep.WAIT
     assert client.output() == b"MAIL FROM:<s@a.example> SIZE=31\r\nRCPT TO:<y@b.example>\r\nDATA\r\n"
     assert client.time_limit == TimeLimit.MAIL
-    assert client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n") == CLIENT_WAIT
+    assert client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n") is ClientStep.WAIT
     assert client.output() == b"Received: x\r\nSubject: a\r\n\r\n..b\r\n.\r\n"
     assert client.time_limit == TimeLimit.END_OF_DATA
-    assert client.receive(b"250 2.0.0 queued\r\n") == CLIENT_DONE
+    assert client.receive(b"250 2.0.0 queued\r\n") is ClientStep.DONE
     assert client.outcomes() == [Outcome(1, RecipientState.DELIVERED, "250 2.0.0 queued")]
     assert client.outcomes() == []
-    assert client.quit() == CLIENT_WAIT
+    assert client.quit() is ClientStep.WAIT
     assert client.output() == b"QUIT\r\n"
-    assert client.receive(b"221 bye\r\n") == CLIENT_CLOSED
+    assert client.receive(b"221 bye\r\n") is ClientStep.CLOSED
 
 
 def test_lmtp():
@@ -65,7 +54,7 @@ def test_lmtp():
     client.output()
     client.receive(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
     client.output()
-    assert client.receive(b"250 in\r\n552 full\r\n") == CLIENT_DONE
+    assert client.receive(b"250 in\r\n552 full\r\n") is ClientStep.DONE
     assert client.outcomes() == [
         Outcome(0, RecipientState.DELIVERED, "250 in"),
         Outcome(1, RecipientState.FAILED, "552 full"),
@@ -74,7 +63,7 @@ def test_lmtp():
 
 def test_what_cannot_be_sent_is_told_at_once():
     client = ready(b"250 hop\r\n")
-    assert client.begin(message("ä\r\n".encode()), [0]) == CLIENT_DONE
+    assert client.begin(message("ä\r\n".encode()), [0]) is ClientStep.DONE
     [outcome] = client.outcomes()
     assert (outcome.index, outcome.state, outcome.reply[:10]) == (0, RecipientState.FAILED, "550 5.6.3 ")
     assert client.output() == b""
@@ -83,14 +72,14 @@ def test_what_cannot_be_sent_is_told_at_once():
 def test_loss_defers_and_a_refused_greeting_is_kept():
     client = ready()
     client.begin(message(), [0])
-    assert client.end("Timed out") == CLIENT_CLOSED
+    assert client.end("Timed out") is ClientStep.CLOSED
     assert client.untouched
     assert client.outcomes() == [
         Outcome(0, RecipientState.PENDING, "421 4.4.2 Timed out waiting for the reply to MAIL")
     ]
     assert client.refusal is None
     client = Client("me.example")
-    assert client.receive(b"554 no service\r\n") == CLIENT_CLOSED
+    assert client.receive(b"554 no service\r\n") is ClientStep.CLOSED
     assert client.refusal == (RecipientState.PENDING, "554 no service")
     assert client.output() == b"QUIT\r\n"
 
@@ -104,4 +93,4 @@ def test_callers_mistakes():
     client = ready()
     with pytest.raises(ValueError, match="no such recipient"):
         client.begin(message(), [2])
-    assert client.begin(message(), [0]) == CLIENT_WAIT
+    assert client.begin(message(), [0]) is ClientStep.WAIT

@@ -29,7 +29,7 @@ def test_a_limit_has_the_name_of_its_setting():
 
 def test_a_member_of_an_enum_is_one_object(tmp_path):
     """What the machine hands out is the member that its class has."""
-    for enum in (_native.Step, _native.Stage, _native.AnswerKind, _native.PraKind):
+    for enum in (_native.Step, _native.Stage, _native.AnswerKind, _native.PraKind, _native.ClientStep):
         assert [enum(number) for number in range(len(enum))] == list(enum)
     session = _native.Session(config(tmp_path, asked=1 << _native.Stage.HELO), "s1", "192.0.2.1", False)
     assert session.connect() is _native.Step.NEED_INPUT

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from mailmoat import clock
-from mailmoat._native import CLIENT_CLOSED, CLIENT_DONE, CLIENT_MORE, CLIENT_READY, Client
+from mailmoat._native import Client, ClientStep
 from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.offers import Offers
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LAST_WORDS: Final = 4096
 """Octets read of a connection that was reset."""
+# Here, since a member is slow to reach through its class.
+READY, DONE, CLOSED, MORE = ClientStep.READY, ClientStep.DONE, ClientStep.CLOSED, ClientStep.MORE
 _WRITE_BUFFER: Final = 256 * 1024
 """Octets in a transport's buffer above which no more of a content file is read."""
 
@@ -81,7 +83,7 @@ class OutboundConnection(asyncio.Protocol):
     @property
     def ready(self) -> bool:
         """An attempt may begin."""
-        return self._client.step in (CLIENT_READY, CLIENT_DONE)
+        return self._client.step in (READY, DONE)
 
     @property
     def offers(self) -> Offers | None:
@@ -93,7 +95,7 @@ class OutboundConnection(asyncio.Protocol):
         """Begin an attempt; return False when it is over already because nothing of it can be sent."""
         self._attempt = attempt
         self._started = clock.monotonic()
-        if self._client.begin(attempt.message, attempt.indexes) == CLIENT_DONE:
+        if self._client.begin(attempt.message, attempt.indexes) is DONE:
             self._finish()
             return False
         self._write()
@@ -124,18 +126,18 @@ class OutboundConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass what was received to the machine and follow its step."""
-        sending = self._client.step == CLIENT_MORE
+        sending = self._client.step is MORE
         step = self._client.receive(data)
-        if step == CLIENT_DONE:
+        if step is DONE:
             self._done()
             return
-        if not (sending and step == CLIENT_MORE):
+        if not (sending and step is MORE):
             self._write()
-        if step == CLIENT_READY:
+        if step is READY:
             self._open(None)
-        elif step == CLIENT_MORE and not sending:
+        elif step is MORE and not sending:
             self._loop.call_soon(self._pump)
-        elif step == CLIENT_CLOSED:
+        elif step is CLOSED:
             self._close()
             return
         if self._client.replies != self._replies:
@@ -145,7 +147,7 @@ class OutboundConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Settle what was running and notify the pool."""
-        if self._client.step != CLIENT_CLOSED:
+        if self._client.step is not CLOSED:
             if exc is not None and self._attempt is not None:
                 self._client.receive(self._last_words())
             self._client.end("Connection lost")
@@ -162,7 +164,7 @@ class OutboundConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on with the content file."""
         self._paused = False
-        if self._client.step == CLIENT_MORE:
+        if self._client.step is MORE:
             self._pump()
 
     # --- steps of the machine ---
@@ -174,13 +176,13 @@ class OutboundConnection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Write one chunk of a content file; others get their turn before the next."""
-        if self._paused or self._client.step != CLIENT_MORE:
+        if self._paused or self._client.step is not MORE:
             return
         self._write()
         step = self._client.step
-        if step == CLIENT_MORE:
+        if step is MORE:
             self._loop.call_soon(self._pump)
-        elif step == CLIENT_CLOSED:
+        elif step is CLOSED:
             self._close()
             return
         self._watch()
