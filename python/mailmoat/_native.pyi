@@ -462,7 +462,7 @@ class Session:
     def refusals_left_out(self) -> int:
         """Refusals beyond those that `take_refused` gives."""
     def hold_refusals(self, milliseconds: int) -> None:
-        """Hold each 5yz reply so long from now on, in place of the configuration's time; an exempt session holds none."""
+        """Delay each 5xx reply by this time from now on, in place of the configuration's time; an exempt session delays none."""
     @property
     def stage(self) -> Stage:
         """The stage of the last ASK."""

@@ -124,7 +124,7 @@ class Event(StrEnum):
     )
     STARTED = "started", "info", "the server has started", "pid:number workers:number"
     SERVING = "serving", "info", "all workers accept connections", "listen:list"
-    STOPPING = "stopping", "info", "the server was told to end", ""
+    STOPPING = "stopping", "info", "the server was asked to end", ""
     STOPPED = "stopped", "info", "the server has ended", "status:number"
     START_REFUSED = "start-refused", "error", "why the server does not start", "detail"
     GAVE_UP = "gave-up", "error", "no worker could be started", "detail"
@@ -156,7 +156,7 @@ class Event(StrEnum):
     PROCESS_ENDED = (
         "process-ended",
         "info",
-        "a process ended; `warning` when it was not told to",
+        "a process ended; `warning` if unexpected",
         "process pid:number status",
     )
     PROCESS_RESTART = (

@@ -161,7 +161,7 @@ def test_a_session_that_has_used_up_its_delay_is_closed(server):
     assert [reply[:9] for reply in hold(unbounded, *[UNKNOWN] * 6).replies(6)] == ["550 5.1.1"] * 6
 
 
-def test_above_max_held_the_longest_held_of_the_host_is_shed(server):
+def test_above_max_held_the_longest_held_of_the_host_is_evicted(server):
     mx = server(
         MAILMOAT_TARPIT__TIME="120", MAILMOAT_TARPIT__MAX_HELD="8", MAILMOAT_WORKERS="2", MAILMOAT_DRAIN_TIME="1"
     )

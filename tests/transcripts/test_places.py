@@ -81,7 +81,7 @@ def test_hanging_up_guesses_no_faster_than_waiting(make):
         world.end()
 
 
-def test_places_of_those_who_left_are_shed_with_the_others_oldest_first(make):
+def test_places_of_those_who_left_are_evicted_with_the_others_oldest_first(make):
     world = make(tarpit__max_held="3")
     with world.running():
         clients = []

@@ -228,12 +228,12 @@ def _plain(entry: Entry, settings: Settings) -> object:
 
 def _tell(spool_dir: Path) -> str:
     """Make the running server read its settings again; a sentence that says what came of it."""
-    from mailmoat.cli.status import find, tell
+    from mailmoat.cli.status import find, request_reload
 
     pid = find(spool_dir)
     if not pid:
         return f"No server was found running on {spool_dir}: send SIGHUP to one that is."
-    outcome = tell(spool_dir, pid, RELOAD_TIME)
+    outcome = request_reload(spool_dir, pid, RELOAD_TIME)
     if outcome is None:
         return f"The running server (pid {pid}) was asked to read its settings again; its log says whether it did."
     if outcome.refused:

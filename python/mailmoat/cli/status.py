@@ -55,7 +55,7 @@ def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
     pid = find(spool_dir)
     if not pid:
         fail(f"no server runs on {spool_dir}")
-    outcome = tell(spool_dir, pid, wait)
+    outcome = request_reload(spool_dir, pid, wait)
     if outcome is None:
         fail(f"the server (pid {pid}) did not say within {wait:g} s whether it accepted its settings: see its log")
     for reason in outcome.refused:
@@ -77,7 +77,7 @@ def find(spool_dir: Path) -> int | None:
         fail(f"{error.filename}: {error.strerror}; run this as root or as the server's account")
 
 
-def tell(spool_dir: Path, pid: int, wait: float) -> ReloadResult | None:
+def request_reload(spool_dir: Path, pid: int, wait: float) -> ReloadResult | None:
     """Send SIGHUP and wait for the end of a reload that began after it; None when none ended in time."""
     import select
 

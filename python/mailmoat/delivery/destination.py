@@ -121,7 +121,7 @@ Siblings: TypeAlias = "dict[Destination, QueueEntry | None]"
 
 
 def join(entries: list[QueueEntry]) -> None:
-    """Make the entries of one message know each other, if they are several."""
+    """Connect the entries of one message, if there are several."""
     if len(entries) > 1:
         siblings: Siblings = {entry.destination: entry for entry in entries}
         for entry in entries:

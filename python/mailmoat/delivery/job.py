@@ -3,7 +3,7 @@
 Promises: no recipient ends before its outcome is known and, where a report is owed, that is in the spool. A crash may deliver or
 report twice, never not at all.
 
-A job does nothing to the queue: each of its steps returns what follows (`Follows`), and whoever asked carries it out. It logs and
+A job does nothing to the queue: each of its steps returns what follows (`Follows`), and the caller carries it out. It logs and
 counts what happened. Never raises for what a peer said.
 """
 

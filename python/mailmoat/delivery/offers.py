@@ -4,7 +4,7 @@ It is learned from each connection and kept in a file in the spool directory, fr
 and a later start reads what was true last, for a next hop that is away then. Until anything is known of a next hop it is taken to offer
 everything.
 
-Never waits for the network. What the file system refuses is logged; then only a later start knows less.
+Never waits for the network. An error of the file system is logged; then only a later start has less to begin with.
 RFC 5321 2.2.1, RFC 1870, RFC 6152, RFC 6531.
 """
 
@@ -64,7 +64,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Learned:
-    """What one worker knows of one next hop, given in its written form; `changed` is called with whatever is new."""
+    """The offers of one next hop as known to one worker; the next hop is given in its written form; `changed` is called with each new value."""
 
     def __init__(self, spool_dir: Path, next_hop: str, changed: Callable[[Offers], None]) -> None:
         self._file = spool_dir / FILE_NAME

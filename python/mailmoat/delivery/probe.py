@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """The queue, as far as it is told what a probe found."""
+    """The queue, as far as a probe notifies it."""
 
     def reached(self, destination: Destination) -> None:
         """Record that the next hop answers."""

@@ -1,6 +1,6 @@
 """Puts the reports that jobs ask for into the spool, where they become messages like any other.
 
-Promises: whoever asks is called exactly once with what follows, when the report is on disk or could not be stored. Whatever goes wrong
+Promises: the caller is called back exactly once with what follows, when the report is on disk or could not be stored. Whatever goes wrong
 here leaves the report owed and costs its message an attempt.
 """
 

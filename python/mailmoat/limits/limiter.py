@@ -21,7 +21,7 @@ class Limit(StrEnum):
 
     @property
     def text(self) -> str:
-        """What a client is told that it refuses."""
+        """The reply to a client that is over the limit."""
         match self:
             case Limit.SERVER:
                 return "Too many connections; try again later"

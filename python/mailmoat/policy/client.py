@@ -26,7 +26,7 @@ class Trust:
     internal: bool = False
     """In `relay.networks`: it may send to any domain, and what it sends is not judged."""
     front_server: bool = False
-    """In `senderid.internal_servers`: one of our own servers in front of this one, which hands on what others sent."""
+    """In `senderid.internal_servers`: one of our own servers in front of this one, which forwards messages of others."""
     exempt: bool = False
     """In `tarpit.exempt_networks`: its replies are never held."""
 

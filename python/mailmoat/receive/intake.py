@@ -1,7 +1,7 @@
 """Reading from one peer: not while there is a reason against it, and not after the peer has closed its sending side.
 
 A transport that does not read does not notice the end of its peer: meanwhile the state of the socket is checked every second, and a connection that was
-reset is aborted. One that only the peer has closed (CLOSE_WAIT) may still want its replies.
+reset is aborted. One that only the peer has closed (CLOSE_WAIT) may still read its replies.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ host, until both are below three quarters again. Then each further connection cl
 of those without a transaction, then of those within one; never one in DATA, one whose reply is owed, or one idle for less than a
 second. And the time for a command shrinks to ten seconds; for the complete command, so that slow octets do not extend it.
 
-Idle connections are kept in the order they became idle, so nothing is ever searched. Of `limits.connections` each worker knows its own
+Idle connections are kept in the order they became idle, so nothing is ever searched. For `limits.connections` each worker has its own
 idle ones only.
 """
 

@@ -1,7 +1,7 @@
 """What an agent sees of a session: values to read, and nothing to act with.
 
 Each property is read from the session machine when it is asked for, so it is what holds at that stage. Before the first command and
-outside a transaction names are empty and addresses None. Never writes, never moves the session; knows no connection.
+outside a transaction names are empty and addresses None. Never writes, never moves the session; has no connection.
 """
 
 from __future__ import annotations

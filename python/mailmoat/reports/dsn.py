@@ -1,6 +1,6 @@
 """Delivery status notifications about failed recipients: one multipart/report as bytes, written from a template.
 
-Promises: equal notifications give equal octets; every line ends in CRLF and has at most 998 octets; no value, whoever wrote it, can
+Promises: equal notifications give equal octets; every line ends in CRLF and has at most 998 octets; no value, whatever its source, can
 add a header field, a status field or a part; the boundary does not occur in the parts; all is 7-bit, so that a next hop without
 8BITMIME takes it, unless an address or a whole original message is not. Each part has the plainest type that holds it: UTF-8 in
 addresses makes message/global-delivery-status, UTF-8 in the original's header makes message/global or message/global-headers.

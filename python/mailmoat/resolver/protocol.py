@@ -50,5 +50,5 @@ class Resolver(Protocol):
         ...
 
     async def close(self) -> None:
-        """Answer whoever still waits with `Failed`, and let go of all sockets."""
+        """Answer all waiting queries with `Failed`, and close all sockets."""
         ...

@@ -87,7 +87,7 @@ class DnsResolver:
         return self._closed or self._upstream.refuses() or self._zones.refuses(name)
 
     async def _ask(self, key: Key) -> Answer:
-        """Ask the servers; what they say, or do not say, is kept, whoever still waits for it."""
+        """Ask the servers; the answer, or its absence, is kept, whether or not a caller still waits for it."""
         name, kind = key
         if self._refuses(name):  # since it waits for room, or for its turn
             return Failed(Failure.BROKEN)

@@ -1,8 +1,8 @@
 """The spool on the loop: stores messages, notifies each waiter when its operation is done, and announces what was stored.
 
 The partition's writer thread signals an eventfd once a batch; the loop then takes all completions at once. Adopted partitions
-are listened to in the same way. Promises: every message that is on disk is announced once, whoever stored it and whatever its waiter
-does: delivery listens, so whoever stores a message has nothing to remember. Raises OSError when a partition cannot be made.
+are listened to in the same way. Promises: every message that is on disk is announced once, whatever stored it and whatever its waiter
+does: delivery listens, so the code that stores a message has nothing else to do. Raises OSError when a partition cannot be made.
 """
 
 from __future__ import annotations
@@ -160,4 +160,4 @@ def _notify(waiter: Waiter, error: str | None, message: Message | None) -> None:
 
 
 def _nobody_listens(_message: Message) -> None:
-    """Leave a message to whoever adopts the partition."""
+    """Leave a message to the next owner of the partition."""

@@ -138,7 +138,7 @@ class Settings(BaseSettings):
 
     @field_validator("listen_proxy_networks")
     @classmethod
-    def _somebody_may_speak_proxy(cls, value: tuple[object, ...], others: ValidationInfo) -> tuple[object, ...]:
+    def _proxy_networks_are_listed(cls, value: tuple[object, ...], others: ValidationInfo) -> tuple[object, ...]:
         if not value and any(each.proxy for each in others.data.get("listen", ())):
             raise ValueError("listen has a proxy:// address, and nobody may speak the PROXY protocol there")
         return value
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         """Return the same tree with the origins of its values.
 
         `origins`: key -> file or environment name; `file`: the settings file; `ignored`: names in the environment that look like
-        ours and are somebody else's.
+        ours and belong to another program.
         """
         self._origins, self._file, self._ignored = dict(origins), file, ignored
         return self

@@ -46,19 +46,19 @@ class Report:
 class Process:
     """The parent's view: `descriptor` becomes readable when the child reports, and -1 when its report is over."""
 
-    __slots__ = ("_heard", "descriptor", "pid")
+    __slots__ = ("_received", "descriptor", "pid")
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid, self.descriptor = pid, descriptor
-        self._heard = b""
+        self._received = b""
 
     def listen(self) -> None:
         """Take what was reported; never waits."""
         with suppress(BlockingIOError):
             while self.descriptor >= 0:
-                heard = os.read(self.descriptor, 65536)
-                self._heard += heard
-                if not heard:
+                octets = os.read(self.descriptor, 65536)
+                self._received += octets
+                if not octets:
                     self.close()
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Process:
     @property
     def report(self) -> str:
         """The whole report; empty as long as it is not over."""
-        return "" if self.descriptor >= 0 else self._heard.decode(errors="replace")
+        return "" if self.descriptor >= 0 else self._received.decode(errors="replace")
 
 
 def start(name: str, detach: Callable[[], None], work: Callable[[Report], None]) -> Process:

@@ -27,7 +27,7 @@ impl Shared {
         Ok(())
     }
 
-    /// How many evictions were asked of a slot since it last took them.
+    /// How many evictions were requested of a slot since it last took them.
     pub fn take_eviction_requests(&self, slot: usize) -> Result<u64, OutOfRange> {
         Ok(self.own(slot, EVICTION_REQUESTS)?.swap(0, Relaxed))
     }

@@ -168,11 +168,11 @@ def warn(published: Published, chosen: Choices, reaches: dict[str, Reach]) -> li
     if chosen.policy == "+all":
         warnings.append("`+all` lets everybody send in your name: it is worse than no record.")
     warnings += _warn_of_present(published)
-    told: dict[str, list[str]] = {}
+    merged: dict[str, list[str]] = {}
     for record, reach in reaches.items():
         for sentence in _warn_of_record(record, reach):
-            told.setdefault(sentence, []).append(record.partition(" ")[0])
-    return warnings + [f"{', '.join(versions)}: {sentence}" for sentence, versions in told.items()]
+            merged.setdefault(sentence, []).append(record.partition(" ")[0])
+    return warnings + [f"{', '.join(versions)}: {sentence}" for sentence, versions in merged.items()]
 
 
 def _warn_of_record(record: str, reach: Reach) -> list[str]:

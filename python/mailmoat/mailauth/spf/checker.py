@@ -53,7 +53,7 @@ class Checker:
     def check(
         self, request: CheckRequest, budget: Budget, trace: list[Step] | None = None
     ) -> Result | Awaitable[Result]:
-        """Answer the request; what the cache does not know is taken off `budget`. `trace` gets the steps as they are taken."""
+        """Answer the request; what is not in the cache is charged to `budget`. `trace` gets the steps as they are taken."""
         domain = request.mailbox.rpartition("@")[2].removesuffix(".").lower()
         if not _is_domain(domain):
             return _told(Result(Status.NONE, "Malformed Domain", domain=one_line(domain)), trace)

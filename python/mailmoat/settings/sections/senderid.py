@@ -19,7 +19,7 @@ Action = Annotated[
 
 
 def action_without_delete(value: object) -> str:
-    """Read what is done when nobody can tell: never Delete, which would lose legitimate messages whenever DNS fails."""
+    """Parse the action for TempError: never Delete, which would lose legitimate messages whenever DNS fails."""
     if isinstance(value, str) and value.strip().lower() == "delete":
         raise ValueError("would silently lose legitimate messages whenever DNS does not answer")
     return values.one_of("StampStatus", "Reject")(value)
