@@ -107,7 +107,7 @@ def test_a_later_schema_is_refused_by_name(spool: Path) -> None:
         queue.execute("PRAGMA user_version = 3")
     sealed = Partition.adopt(str(spool))
     assert isinstance(sealed, SealedPartition)
-    assert "schema version 3, this program knows 2: start the version of mailmoat that made it" in sealed.reason
+    assert "schema version 3, this program supports 2: start the version of mailmoat that made it" in sealed.reason
     assert newer_partitions(str(spool)) == [(spool_1.TAG, 8)]
 
 
