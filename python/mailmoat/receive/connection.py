@@ -19,7 +19,7 @@ from mailmoat.net.proxy import BadProxyHeader, ProxyHeader
 from mailmoat.policy.client import Client
 from mailmoat.receive import timeouts
 from mailmoat.receive.driver import Driver
-from mailmoat.receive.intake import AHEAD, CLOGGED, TURN, Intake
+from mailmoat.receive.intake import CLOGGED, TURN, Intake
 
 if TYPE_CHECKING:
     from mailmoat.receive.receiver import Receiver
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Connection(asyncio.BufferedProtocol):
     """One TCP connection of a worker, made to one of its listeners."""
 
-    __slots__ = ("_driver", "_intake", "_listener", "_proxy", "_receiver", "_started", "_timer", "_transport")
+    __slots__ = ("_driver", "_listener", "_proxy", "_receiver", "_started", "_timer", "_transport", "intake")
 
     def __init__(self, receiver: Receiver, listener: Listener) -> None:
         self._receiver = receiver
@@ -44,7 +44,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the session, or wait for the PROXY header first."""
         self._transport = cast("asyncio.Transport", transport)
-        self._intake = Intake(self._transport, self._receiver.timers)
+        self.intake = Intake(self._transport, self._receiver.timers)
         self._started = clock.monotonic()
         peer = self._peer()
         self._receiver.opened(self)
@@ -68,7 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         if driver is None:
             self._read_proxy(octets)
             return
-        if nbytes == len(self._receiver.input) and self._intake.filled():
+        if nbytes == len(self._receiver.input) and self.intake.filled():
             self.take_turns()  # what there is more waits in the kernel until the others had their turn
         driver.receive(octets)
 
@@ -77,7 +77,7 @@ class Connection(asyncio.BufferedProtocol):
         driver = self._driver
         if driver is None:
             return False
-        self._intake.end()
+        self.intake.end()
         driver.run(driver.session.proceed)
         return True
 
@@ -93,11 +93,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read its replies."""
-        self._intake.stop(CLOGGED)
+        self.intake.stop(CLOGGED)
 
     def resume_writing(self) -> None:
         """Continue the session of a peer that reads again."""
-        self._intake.go_on(CLOGGED)
+        self.intake.go_on(CLOGGED)
         self.take_turns()
 
     # The worker's side.
@@ -117,36 +117,18 @@ class Connection(asyncio.BufferedProtocol):
     # The driver's side.
 
     @property
-    def ended(self) -> bool:
-        """The peer has closed its sending side."""
-        return self._intake.ended
-
-    @property
     def is_closing(self) -> bool:
         """Nothing is read or written any more."""
         return self._transport.is_closing()
-
-    @property
-    def is_clogged(self) -> bool:
-        """The peer does not take its replies."""
-        return self._intake.stops_for(CLOGGED)
 
     def write(self, octets: bytes) -> None:
         """Send octets."""
         self._transport.write(octets)
 
-    def read_on(self) -> None:
-        """Read again what was left because it was far ahead of a reply."""
-        self._intake.go_on(AHEAD)
-
-    def stop_ahead(self) -> None:
-        """Read nothing while the peer is far ahead of the reply that is owed to it."""
-        self._intake.stop(AHEAD)
-
     def take_turns(self) -> None:
         """Let the other connections have their turn before this one has another."""
-        if not self._intake.stops_for(TURN):
-            self._intake.stop(TURN)
+        if not self.intake.stops_for(TURN):
+            self.intake.stop(TURN)
             self._receiver.loop.call_soon(self._take_turn)
 
     def close(self) -> None:
@@ -187,11 +169,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_turn(self) -> None:
         """Go on with what the session has kept; one whose peer does not take its replies waits for that."""
-        self._intake.go_on(TURN)
+        self.intake.go_on(TURN)
         driver = self._driver
         if driver is None or self._transport.is_closing():
             return
-        if self._intake.stops_for(CLOGGED):
+        if self.intake.stops_for(CLOGGED):
             driver.wait_for_room()
         else:
             driver.proceed()

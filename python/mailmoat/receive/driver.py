@@ -16,6 +16,7 @@ from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
 from mailmoat.receive.carried import carry, of_message
 from mailmoat.receive.held import Hold
+from mailmoat.receive.intake import AHEAD, CLOGGED
 from mailmoat.receive.session_log import SessionLog
 from mailmoat.receive.timeouts import BUSY, Watch
 from mailmoat.receive.view import View
@@ -138,7 +139,7 @@ class Driver:
     def make_way(self) -> None:
         """Close this idle connection because there are nearly too many."""
         self.stop(End.IDLE_CLOSED, "4.3.2", "Too many connections; closing idle ones")
-        if self._wire.is_clogged:
+        if self._wire.intake.stops_for(CLOGGED):
             self._wire.abort()  # it takes no reply, and would keep its place until that is plain
 
     def drain(self, *, at_once: bool) -> None:
@@ -191,7 +192,7 @@ class Driver:
             if step is HOLD:
                 self._begin_hold()
             if session.buffered > receiver.held_input:
-                self._wire.stop_ahead()
+                self._wire.intake.stop(AHEAD)
 
     def _flush(self) -> bool:
         """Write the replies there are; whether there was one."""
@@ -202,10 +203,10 @@ class Driver:
 
     def _await_input(self, *, answered: bool) -> None:
         """Wait for more input; end the session if its client has closed its sending side."""
-        if self._wire.ended:
+        if self._wire.intake.ended:
             self._close()
             return
-        self._wire.read_on()
+        self._wire.intake.go_on(AHEAD)
         if not answered:
             return  # an unfinished line changes nothing, nor does a piece of content
         if self.session.in_content:
@@ -243,17 +244,17 @@ class Driver:
         match conclusion:
             case Pass():
                 return session.pass_() if conclusion is PASS else self._pass(conclusion)
-            case Discard():
-                self._log.decided(conclusion.rule, self._receiver.metrics)
-                return session.discard()
-            case Report(reply, rule):
-                self._log.decided(rule, self._receiver.metrics)
-                return session.report(reply.code, reply.enhanced, reply.text)
             case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
                 self._log.decided(rule, self._receiver.metrics)
                 step = session.refuse(reply.code, reply.enhanced, reply.text)
                 self._log.refused(session, self.view, rule, detail)
                 return step
+            case Report(reply, rule):
+                self._log.decided(rule, self._receiver.metrics)
+                return session.report(reply.code, reply.enhanced, reply.text)
+            case Discard():
+                self._log.decided(conclusion.rule, self._receiver.metrics)
+                return session.discard()
         assert_never(conclusion)
 
     def _pass(self, passed: Pass) -> Step:
