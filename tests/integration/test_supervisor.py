@@ -230,7 +230,7 @@ def test_who_does_not_end_is_killed(directory: Path) -> None:
     with serving(directory, hostname="stubborn.test", drain_time=0.2) as server:
         workers = server.processes()
         assert server.end() == 0
-        server.event("process-killed", reason="did not end in time")
+        server.event("process-killed", detail="did not end in time")
         wait_for_end(*workers)
 
 
