@@ -230,7 +230,7 @@ def test_one_that_leaves_behind_a_full_window_is_noticed_when_its_hold_ends(serv
 
 def test_held_input_is_bounded_and_nothing_of_it_is_lost(server):
     mx = server(
-        MAILMOAT_TARPIT__TIME="12",
+        MAILMOAT_TARPIT__TIME="20",
         MAILMOAT_WORKERS="1",
         MAILMOAT_LIMITS__IDLE_COMMANDS="0",
         MAILMOAT_TARPIT__MAX_SESSION="0",
