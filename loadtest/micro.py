@@ -360,7 +360,7 @@ def evaluation(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa:
 
 def remembered(scale: int, directory: Path, stack: ExitStack) -> Bench:  # noqa: ARG001 - benches are made alike
     """Check Sender ID for one host."""
-    return _evaluation(scale, stack, "the same check, its result remembered", 1)
+    return _evaluation(scale, stack, "the same check, its result cached", 1)
 
 
 BENCHES = {

@@ -73,7 +73,7 @@ def run(context: WorkerContext) -> None:
 
 
 class Worker:
-    """One worker's parts and its life."""
+    """The parts of one worker, from start to end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: WorkerContext) -> None:
         settings = context.settings

@@ -1,6 +1,6 @@
 """What admits clients: a limiter counts each session's source from its beginning until its place is given back.
 
-Contract of every limiter: it answers at once and never raises; trouble of its own admits the client, for a limit must not close the
+Contract of every limiter: it answers at once and never raises; an error of its own admits the client, for a limit must not close the
 server. Each admission, one that refuses among them, is given back exactly once.
 """
 

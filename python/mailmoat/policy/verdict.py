@@ -156,7 +156,7 @@ class Discard:
 
 
 Decision = Report | Reject | Tempfail | Discard
-"""What ends the asking at a stage."""
+"""What ends the calls of agents at a stage."""
 Conclusion = Pass | Decision
 """What all agents of a stage say together."""
 Verdict = Pass | Accept | Decision

@@ -57,7 +57,9 @@ def parse_maildir_path(written: str) -> Path:
     """Give the path as written; ValueError names what looks like a mark and is none."""
     for mark in _MARK_LIKE.findall(written):
         if mark not in MARKS:
-            raise ValueError(f"{mark} stands for nothing in the path of a Maildir; the marks are {' and '.join(MARKS)}")
+            raise ValueError(
+                f"{mark} is not a placeholder in the path of a Maildir; the placeholders are {' and '.join(MARKS)}"
+            )
     return Path(written)
 
 

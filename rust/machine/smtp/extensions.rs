@@ -56,7 +56,7 @@ pub static EXTENSIONS: [Extension; 9] = [
     // RFC 1870 3
     Extension {
         argument: Some(|config| config.content.message_size.to_string()),
-        // Of this hop alone: the next one is told the size of what is sent to it.
+        // Of this hop alone: the next one gets the size of what is sent to it.
         mail: &[Parameter { keyword: "SIZE", read: MailParameters::read_size, kept: |_| Kept::Nothing }],
         mail_line: 26,
         ..Extension::new("SIZE", ALWAYS)

@@ -13,7 +13,7 @@ use up the budget of the check that would fail. Whatever the results, they are s
   TempError with bypassed recipients refuses nothing: a legitimate message must not be lost because of a DNS failure.
 * A client that gave SUBMITTER gets the reply of RFC 4405 4.2 on a Fail.
 
-Asks `senderid.evaluate`, decides by settings alone, never raises for what a message holds. The replies: RFC 4406 5, RFC 7372 3.
+Asks `mailauth.spf.checker`, decides by settings alone, never raises for what a message holds. The replies: RFC 4406 5, RFC 7372 3.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 use crate::machine::smtp::reply::Reply;
 
-/// Refusals remembered for the session's line in the log, the last ones.
+/// The last refusals, kept for the session's line in the log.
 const REFUSALS: usize = 4;
 /// Refusals of one session that get a line of their own.
 pub const LOGGED: u32 = 100;
