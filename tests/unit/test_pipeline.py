@@ -309,6 +309,23 @@ def test_a_stamp_that_is_no_header_field_is_not_made(stamp):
         Pass((stamp,))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Pass(stamps=[b"X: 1\r\n"]),
+        lambda: Pass(stamps=("X: 1\r\n",)),
+        lambda: Pass(results=("spf=pass",)),
+        lambda: Pass(dropped=[BOB]),
+        lambda: Pass(dropped="bob@b.test"),
+        lambda: Accept(None),
+        lambda: Discard("no"),
+    ],
+)
+def test_a_verdict_that_could_not_be_carried_out_is_not_made(make):
+    with pytest.raises(TypeError):
+        make()
+
+
 def test_the_longer_tarpit_counts():
     assert Pass(tarpit=2).and_then(Pass(tarpit=5)).and_then(PASS).tarpit == 5
     assert PASS.and_then(Pass(tarpit=0)).tarpit == 0

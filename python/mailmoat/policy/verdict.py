@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from mailmoat._native import Address
+from mailmoat.mailauth.results import AuthResult
 from mailmoat.metrics import Family
 from mailmoat.settings.sections.tarpit import LONGEST_TIME
-
-if TYPE_CHECKING:
-    from mailmoat._native import Address
-    from mailmoat.mailauth.results import AuthResult
 
 LINE: Final = 510
 """Octets of a reply line without its CRLF (RFC 5321 4.5.3.1.5)."""
@@ -87,6 +85,9 @@ class Pass:
     def __post_init__(self) -> None:
         if self.tarpit is not None and not 0 <= self.tarpit <= LONGEST_TIME:
             raise ValueError(f"held for {self.tarpit} s: not between 0 and {LONGEST_TIME}")
+        _check_values("stamps", self.stamps, bytes)
+        _check_values("results", self.results, AuthResult)
+        _check_values("dropped", self.dropped, Address)
         for stamp in self.stamps:
             if not _FIELD.fullmatch(stamp):
                 raise ValueError(f"not a header field: {stamp!r}")
@@ -102,6 +103,11 @@ class Pass:
         )
 
 
+def _check_values(name: str, values: object, kind: type) -> None:
+    if not isinstance(values, tuple) or not all(isinstance(value, kind) for value in values):
+        raise TypeError(f"{name} is {values!r}, not a tuple of {kind.__name__}")
+
+
 PASS: Final = Pass()
 
 
@@ -110,6 +116,10 @@ class Accept:
     """Pass, and ask none of the agents that come later at this stage."""
 
     carried: Pass = PASS
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.carried, Pass):
+            raise TypeError(f"Accept with {self.carried!r} for a Pass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,9 @@ class Discard:
     rule: Rule
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        _check_rule(self)
+
 
 Decision = Report | Reject | Tempfail | Discard
 """What ends the calls of agents at a stage."""
@@ -166,5 +179,9 @@ Verdict = Pass | Accept | Decision
 def _fits(verdict: Report | Reject | Tempfail, first_digit: int) -> None:
     if verdict.reply.code // 100 != first_digit:
         raise ValueError(f"{type(verdict).__name__} with the reply {verdict.reply}")
+    _check_rule(verdict)
+
+
+def _check_rule(verdict: Decision) -> None:
     if not isinstance(verdict.rule, Rule):
         raise TypeError(f"{type(verdict).__name__} with {verdict.rule!r} for a rule")
