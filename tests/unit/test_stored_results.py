@@ -22,7 +22,26 @@ def test_what_is_written_is_read():
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1]", "null", '[{"method":"spf"}]', encode(RESULTS).replace("Pass", "Certain"), "spf=pass", "\x00"]
+    "text",
+    [
+        "{",
+        "[1]",
+        "null",
+        '[{"method":"spf"}]',
+        encode(RESULTS).replace("Pass", "Certain"),
+        "spf=pass",
+        "\x00",
+        '[{"later":' + "[" * 100_000,
+    ],
 )
 def test_what_cannot_be_read_is_no_result(text):
     assert decode(text) == ()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("dkim", Status.FAIL, "", ""), (Method.SPF, "Certain", "", ""), (Method.SPF, Status.FAIL, "", "\udc80.test")],
+)
+def test_what_could_not_be_read_again_is_no_result_to_begin_with(parts):
+    with pytest.raises((TypeError, ValueError)):
+        AuthResult(*parts)

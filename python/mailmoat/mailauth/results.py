@@ -90,6 +90,13 @@ class AuthResult:
     reason: str = ""
     """As `Result.reason`."""
 
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for what the spool could not give back: it would take the results of others with it."""
+        if not (isinstance(self.method, Method) and isinstance(self.status, Status)):
+            raise TypeError(f"not a method and a status: {self.method!r}, {self.status!r}")
+        for text in (self.identity, self.domain, self.reason):
+            text.encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

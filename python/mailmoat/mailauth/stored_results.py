@@ -24,5 +24,5 @@ def decode(text: str) -> tuple[AuthResult, ...]:
     """Return the results in a text of `encode`."""
     try:
         return _DECODER.decode(text) if text else ()
-    except msgspec.DecodeError:  # a ValidationError is one
+    except (msgspec.DecodeError, RecursionError):  # a ValidationError is one
         return ()
