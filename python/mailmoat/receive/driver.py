@@ -83,8 +83,7 @@ class Driver:
         try:
             self._follow(move(*arguments))
         except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this client its session, nobody else
-            self._log.failed(self.view, error)
-            self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
+            self._failed(error)
 
     def stop(self, end: End, enhanced: str, text: str) -> None:
         """Say 421 and close, wherever the session is."""
@@ -228,8 +227,16 @@ class Driver:
             self._watch.cancel()
             self._wire.close()
 
+    def _failed(self, error: Exception) -> None:
+        self._log.failed(self.view, error)
+        self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
+
     async def _wait(self, awaited: Awaitable[Conclusion]) -> None:
-        conclusion = await awaited
+        try:
+            conclusion = await awaited
+        except Exception as error:  # noqa: BLE001 - the same joint
+            self._failed(error)
+            return
         self._asked = None
         if not self._wire.is_closing:
             self._watch.touch()
