@@ -217,7 +217,7 @@ class Driver:
         stamps, results = of_message(self._carried, self.session)
         message = self._receiver.message(self.session, stamps, results, self.view.client.trust)
         if message is None:
-            self.run(self.session.committed)
+            self._receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
         else:
             self._receiver.store.insert(self, message)
 
