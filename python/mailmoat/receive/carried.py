@@ -31,7 +31,7 @@ def carry(carried: Carried, session: Session, passed: Pass) -> Carried:
     }
     number = numbers.get(session.stage, session.transactions)
     kept = (one for one in carried if one[0] == SESSION or (one[0] == HELO) != (number == one[0]))
-    return (*kept, (number, passed))
+    return (*kept, (number, passed)) if passed.stamps or passed.results else tuple(kept)
 
 
 def of_message(carried: Carried, session: Session) -> tuple[bytes, tuple[AuthResult, ...]]:

@@ -250,7 +250,7 @@ class Driver:
             del self.view.recipient  # else a session that is held keeps it
         match conclusion:
             case Pass():
-                return session.pass_() if conclusion is PASS else self._pass(conclusion)
+                return session.pass_() if conclusion is PASS and not self._carried else self._pass(conclusion)
             case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
                 self._log.decided(rule, self._receiver.metrics)
                 step = session.refuse(reply.code, reply.enhanced, reply.text)
@@ -265,7 +265,7 @@ class Driver:
         assert_never(conclusion)
 
     def _pass(self, passed: Pass) -> Step:
-        if passed.stamps or passed.results:
+        if passed.stamps or passed.results or self._carried:
             self._carried = carry(self._carried, self.session, passed)
         if passed.tarpit is not None:
             self.session.hold_refusals(round(passed.tarpit * 1000))
