@@ -506,6 +506,18 @@ def test_room_that_was_freed_is_given_by_turns(world):
     assert all(abs(here - away) <= 1 for here, away in found)
 
 
+def test_a_destination_that_ends_a_message_lets_those_that_wait_go_first(world):
+    slow = tuple(f"slow{number}.test" for number in range(FULL_DESTINATIONS))
+    w = world(connections=1, routes=(*slow, HERE))
+    for domain in slow:
+        w.accept(*[f"{domain}-{number}" for number in range(5 * ACTIVE_PER_CONNECTION)], states=several(f"x@{domain}"))
+    w.accept(*[f"{HERE}-{number}" for number in range(20)], states=several(f"x@{HERE}"))
+    for domain in slow:
+        for _ in range(2):
+            w.finish((DELIVERED, OK), of=domain)
+    assert len(w.given(HERE)) > 1, "it waits for a turn while the others take again what they free"
+
+
 def test_adopted_messages_find_their_destinations(world):
     w = world(routes=(AWAY, HERE))
     now = int(w.now * 1000)

@@ -42,9 +42,9 @@ class Room:
         """Count one less, and load what finds room now."""
         self.taken -= 1
         destination.active -= 1
-        self.fill(destination)
         if self._crowded:
-            self._share()
+            self._share()  # before its own: it had its turn
+        self.fill(destination)
 
     def fill(self, destination: Destination) -> None:
         """Load what is due for a destination, as far as there is room."""
