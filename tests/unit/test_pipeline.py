@@ -166,6 +166,25 @@ def test_one_that_gives_no_verdict_is_one_that_fails(failures, answer, waits):
     assert (verdict.reply.code, failures[0]["agent"]) == (451, "odd")
 
 
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("verdict", "stages"),
+    [
+        (Report(Reply(550, "5.1.1", "No"), No.NO), ["rcpt"]),
+        (Discard(No.NO), ["rcpt", "data", "end_of_headers", "end_of_data"]),
+    ],
+)
+def test_a_verdict_of_another_stage_is_no_pass(failures, verdict, stages, waits):
+    taken = []
+    for stage in list(Stage)[:-1]:
+        name = stage.name.lower()
+        found, _ = Bench(agent("odd", verdict, [], stage=name, waits=waits)).ask(stage)
+        assert found is verdict or found.rule is PipelineRule.AGENT_FAILED
+        taken += [name] if found is verdict else []
+    assert taken == stages
+    assert {line["agent"] for line in failures} == {"odd"}
+
+
 # --- deadlines ---
 
 

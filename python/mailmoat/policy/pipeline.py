@@ -2,7 +2,8 @@
 
 A stage whose agents all answer at once is answered at once, without a task and without a timer; otherwise `run` returns an awaitable.
 Each wait for one agent has a deadline on the worker's timers: then its awaitable is cancelled. An agent that raises, answers with
-something else than a verdict, or is late is `451 4.3.0` and a line in the log with its name: exception text never reaches the wire.
+something else than a verdict of the stage, or is late is `451 4.3.0` and a line in the log with its name: exception text never
+reaches the wire.
 Cancelling what `run` returned cancels the agent. Never raises for what an agent does.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Never, cast
+from typing import TYPE_CHECKING, NamedTuple, Never, TypeAlias, cast
 
 from mailmoat import maillog
 from mailmoat._native import Stage
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.verdict import Conclusion, Verdict
     from mailmoat.runtime.timers import Timers
 
-    Ask = Callable[[SessionView], Verdict | Awaitable[Verdict]]
-    Agents = Iterator[tuple[str, Ask]]
+    Agents: TypeAlias = "Iterator[AgentMethod]"
 
 
 class PipelineRule(Rule):
@@ -38,6 +38,14 @@ class PipelineRule(Rule):
     AGENT_TIMED_OUT = "agent-timed-out"
 
 
+class AgentMethod(NamedTuple):
+    """The method of an agent for one stage."""
+
+    name: str
+    ask: Callable[[SessionView], Verdict | Awaitable[Verdict]]
+    stage: Stage
+
+
 class Pipeline:
     """The agents of one worker, by stage; each has `agent_time` seconds for an answer it does not give at once."""
 
@@ -45,9 +53,9 @@ class Pipeline:
         self._timers = timers
         self._metrics = metrics
         self._agent_time = agent_time
-        self._stages: tuple[tuple[tuple[str, Ask], ...], ...] = tuple(
-            tuple((agent.name, getattr(agent, method)) for agent in agents if _overrides(agent, method))
-            for method in (f"on_{stage.name.lower()}" for stage in Stage)
+        self._stages = tuple(
+            tuple(AgentMethod(agent.name, getattr(agent, name), stage) for agent in agents if _overrides(agent, name))
+            for stage, name in ((stage, f"on_{stage.name.lower()}") for stage in Stage)
         )
 
     @property
@@ -65,40 +73,48 @@ class Pipeline:
 
     def disconnected(self, view: SessionView) -> None:
         """Notify the agents that listen to it that the connection is closed."""
-        for name, notify in self._stages[Stage.DISCONNECT]:
+        for method in self._stages[Stage.DISCONNECT]:
             try:
-                notify(view)
+                method.ask(view)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
-                self._failed(name, error, view)
+                self._failed(method.name, error, view)
 
     def _next(self, agents: Agents, view: SessionView, passed: Pass) -> Conclusion | Awaitable[Conclusion]:
-        for name, ask in agents:
+        for method in agents:
             try:
-                verdict = ask(view)
+                verdict = method.ask(view)
             except Exception as error:  # noqa: BLE001 - the same joint
-                return self._failed(name, error, view)
+                return self._failed(method.name, error, view)
             if verdict is not PASS:
-                return self._after(name, verdict, agents, view, passed)
+                return self._after(method, verdict, agents, view, passed)
         return passed
 
     def _after(
-        self, name: str, verdict: Verdict | Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
+        self,
+        method: AgentMethod,
+        verdict: Verdict | Awaitable[Verdict],
+        agents: Agents,
+        view: SessionView,
+        passed: Pass,
     ) -> Conclusion | Awaitable[Conclusion]:
         """Return what follows from one answer: the next agent, or the end of the stage."""
         match verdict:
             case Pass():
                 return self._next(agents, view, passed.and_then(verdict))
+            case Report() | Discard() if not _fits(verdict, method.stage):
+                return self._failed(method.name, _of_another_stage(verdict, method.stage), view)
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict
             case Accept(carried):
                 return passed.and_then(carried)
             case Awaitable():
-                return self._wait(name, verdict, agents, view, passed)
-        return self._failed(name, _no_verdict(verdict), view)
+                return self._wait(method, verdict, agents, view, passed)
+        return self._failed(method.name, _no_verdict(verdict), view)
 
     async def _wait(
-        self, name: str, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
+        self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
     ) -> Conclusion:
+        name = method.name
         deadline = _Deadline(cast("asyncio.Task[object]", asyncio.current_task()))
         key = self._timers.after(self._agent_time, deadline)
         try:
@@ -113,7 +129,7 @@ class Pipeline:
             self._timers.cancel(key)
         if deadline.ends_this():
             return self._timed_out(name, view)
-        rest = self._after(name, verdict, agents, view, passed)
+        rest = self._after(method, verdict, agents, view, passed)
         return rest if isinstance(rest, (Pass, Report, Reject, Tempfail, Discard)) else await rest
 
     def _failed(self, name: str, error: Exception, view: SessionView) -> Tempfail:
@@ -153,6 +169,15 @@ def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:
 def _no_verdict(answer: Never) -> TypeError:
     """Return what is wrong with an answer that is not a verdict."""
     return TypeError(f"answered with {type(answer).__name__}, which is no verdict")
+
+
+def _fits(verdict: Report | Discard, stage: Stage) -> bool:
+    """Return whether the session can do it at this stage: it would take it for a Pass."""
+    return stage is Stage.RCPT if isinstance(verdict, Report) else stage >= Stage.RCPT
+
+
+def _of_another_stage(verdict: Report | Discard, stage: Stage) -> TypeError:
+    return TypeError(f"answered with {type(verdict).__name__} at {stage.name}, where it means nothing")
 
 
 def _overrides(agent: Agent, method: str) -> bool:

@@ -159,7 +159,7 @@ class Tempfail:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Reply to the client as if its message was accepted, and keep nothing. `detail` says more than the rule, for the log."""
+    """From RCPT on: reply to the client as if its message was accepted, and keep nothing. `detail` says more than the rule, for the log."""
 
     rule: Rule
     detail: str = ""
