@@ -64,7 +64,7 @@ conformance: $(VENV)/.tested ## Write docs/conformance.md from its tests
 lint: $(VENV)/.tested ## Check style, types and layering alone
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	$(BIN)/python -m pytest tests/test_architecture.py
+	$(BIN)/python -m pytest tests/test_*.py
 
 streams: ## A million random SMTP streams against the session machine, each cut four ways
 	MAILMOAT_STREAMS=1000000 cargo test --release --no-default-features cuts_change_no_step -- --nocapture
