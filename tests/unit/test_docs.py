@@ -207,6 +207,8 @@ def test_every_check_of_a_decision_exists():
 
 def test_each_decision_has_its_six_lines():
     text = (ROOT / "docs/decisions.md").read_text().partition("\n## Where the code differs")[0]
+    titles = re.findall(r"^## (.+)", text, re.MULTILINE)
+    assert [title for title in titles if titles.count(title) > 1] == [], "a decision is written down twice"
     for decision in text.split("\n## ")[1:]:
         kinds = re.findall(r"^\* (\w+):", decision, re.MULTILINE)
         assert kinds == ["Context", "Choice", "Rejected", "Cost", "Check"], decision.splitlines()[0]
