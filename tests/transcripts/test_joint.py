@@ -1,5 +1,6 @@
 """Whatever goes wrong between a verdict and the wire ends the session with a 421 and a line in the log, however late it is."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -39,6 +40,17 @@ class LateStamper(Agent):
 
     async def on_mail(self, view):
         return STAMP
+
+
+class Sharer(Agent):
+    """Waits at MAIL for work that is cancelled, as by another session that waited for it."""
+
+    name = "sharer"
+
+    async def on_mail(self, view):
+        work = asyncio.get_running_loop().create_future()
+        work.cancel()
+        return await work
 
 
 class Discarder(Agent):
@@ -82,3 +94,9 @@ def test_messages_that_are_discarded_may_be_many_in_one_buffer(play):
     mail = b"MAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n.\r\n"
     said, failed = play(Discarder, b"HELO c.test\r\n" + 1000 * mail + b"QUIT\r\n")
     assert (failed, said[-2][:3], len(said)) == ([], "221", 2 + 4 * 1000 + 2)
+
+
+def test_work_of_an_agent_that_was_cancelled_leaves_no_session_open(play):
+    said, failed = play(Sharer, b"HELO c.test\r\nMAIL FROM:<a@c.test>\r\nQUIT\r\n")
+    assert said[2] == "451 4.3.0 Local error in processing; session t-1"
+    assert (failed, said[3][:3]) == ([], "221")

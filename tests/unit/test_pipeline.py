@@ -152,6 +152,29 @@ def test_one_that_raises_costs_a_451_and_is_named_in_the_log(failures, waits):
     assert "secret of the house" in line["error"]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_one_whose_own_work_was_cancelled_is_one_that_fails(failures, waits):
+    """As when two sessions wait for one task of an agent, and the first is over."""
+
+    class Shares(Agent):
+        name = "shares"
+
+        def on_rcpt(self, view):
+            work = asyncio.Future(loop=asyncio.new_event_loop())
+            work.cancel()
+            return self.later() if waits else work.result()
+
+        async def later(self):
+            work = asyncio.get_running_loop().create_task(asyncio.sleep(0))
+            work.cancel()
+            return await work
+
+    bench = Bench(Shares(None), agent("after", NO, []))
+    verdict, _ = bench.ask()
+    assert (verdict.rule, verdict.detail, bench.counted) == (PipelineRule.AGENT_FAILED, "shares", [AGENT_ERRORS])
+    assert bench.timers.owners == {}
+
+
 def test_one_that_raises_after_another_was_waited_for(failures):
     bench = Bench(agent("waits", PASS, [], waits=True), agent("broken", KeyError("x"), []))
     verdict, waited = bench.ask()

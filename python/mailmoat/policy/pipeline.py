@@ -83,7 +83,7 @@ class Pipeline:
         for method in agents:
             try:
                 verdict = method.ask(view)
-            except Exception as error:  # noqa: BLE001 - the same joint
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the same joint; the agent's own work was cancelled
                 return self._failed(method.name, error, view)
             if verdict is not PASS:
                 return self._after(method, verdict, agents, view, passed)
@@ -114,15 +114,17 @@ class Pipeline:
     async def _wait(
         self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
     ) -> Conclusion:
-        name = method.name
-        deadline = _Deadline(cast("asyncio.Task[object]", asyncio.current_task()))
+        name, task = method.name, cast("asyncio.Task[object]", asyncio.current_task())
+        deadline = _Deadline(task)
         key = self._timers.after(self._agent_time, deadline)
         try:
             verdict = await awaited
-        except asyncio.CancelledError:
-            if not deadline.ends_this():
+        except asyncio.CancelledError as error:
+            if deadline.ends_this():
+                return self._timed_out(name, view)
+            if task.cancelling():
                 raise  # the session is over
-            return self._timed_out(name, view)
+            return self._failed(name, error, view)  # its own work was cancelled, by whomever
         except Exception as error:  # noqa: BLE001 - the same joint
             return self._timed_out(name, view) if deadline.ends_this() else self._failed(name, error, view)
         finally:
@@ -132,7 +134,7 @@ class Pipeline:
         rest = self._after(method, verdict, agents, view, passed)
         return rest if isinstance(rest, (Pass, Report, Reject, Tempfail, Discard)) else await rest
 
-    def _failed(self, name: str, error: Exception, view: SessionView) -> Tempfail:
+    def _failed(self, name: str, error: BaseException, view: SessionView) -> Tempfail:
         maillog.agent_failed(name, error, session_id=view.session_id)
         self._metrics.add(AGENT_ERRORS)
         return _not_now(PipelineRule.AGENT_FAILED, name, view)
