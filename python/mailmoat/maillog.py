@@ -280,7 +280,7 @@ def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Seq
     event(Event.MESSAGE_EXPIRED, queue_id=queue_id, age=round(age), attempts=attempts, recipients=recipients)
 
 
-def agent_failed(name: str, error: BaseException, *, session_id: str = "", stage: str = "") -> None:
+def agent_failed(name: str, error: BaseException, *, session_id: str, stage: str) -> None:
     """Log that an agent raised; its client got 451 4.3.0."""
     raised_by = [
         f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)[-5:]

@@ -149,6 +149,7 @@ def test_one_that_raises_costs_a_451_and_is_named_in_the_log(failures, waits):
     assert bench.counted == [AGENT_ERRORS]
     (line,) = failures
     assert (line["event"], line["agent"], line["session"], line["level"]) == ("agent-failed", "broken", "t-1", "error")
+    assert line["stage"] == "rcpt"
     assert "secret of the house" in line["error"]
 
 

@@ -77,14 +77,14 @@ class Pipeline:
             try:
                 method.ask(view)
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
-                self._failed(method.name, error, view)
+                self._failed(method, error, view)
 
     def _next(self, agents: Agents, view: SessionView, passed: Pass) -> Conclusion | Awaitable[Conclusion]:
         for method in agents:
             try:
                 verdict = method.ask(view)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the same joint; the agent's own work was cancelled
-                return self._failed(method.name, error, view)
+                return self._failed(method, error, view)
             if verdict is not PASS:
                 return self._after(method, verdict, agents, view, passed)
         return passed
@@ -102,14 +102,14 @@ class Pipeline:
             case Pass():
                 return self._next(agents, view, passed.and_then(verdict))
             case Report() | Discard() if not _fits(verdict, method.stage):
-                return self._failed(method.name, _of_another_stage(verdict, method.stage), view)
+                return self._failed(method, _of_another_stage(verdict, method.stage), view)
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict
             case Accept(carried):
                 return passed.and_then(carried)
             case Awaitable():
                 return self._wait(method, verdict, agents, view, passed)
-        return self._failed(method.name, _no_verdict(verdict), view)
+        return self._failed(method, _no_verdict(verdict), view)
 
     async def _wait(
         self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
@@ -124,9 +124,9 @@ class Pipeline:
                 return self._timed_out(name, view)
             if task.cancelling():
                 raise  # the session is over
-            return self._failed(name, error, view)  # its own work was cancelled, by whomever
+            return self._failed(method, error, view)  # its own work was cancelled, by whomever
         except Exception as error:  # noqa: BLE001 - the same joint
-            return self._timed_out(name, view) if deadline.ends_this() else self._failed(name, error, view)
+            return self._timed_out(name, view) if deadline.ends_this() else self._failed(method, error, view)
         finally:
             self._timers.cancel(key)
         if deadline.ends_this():
@@ -134,10 +134,10 @@ class Pipeline:
         rest = self._after(method, verdict, agents, view, passed)
         return rest if isinstance(rest, (Pass, Report, Reject, Tempfail, Discard)) else await rest
 
-    def _failed(self, name: str, error: BaseException, view: SessionView) -> Tempfail:
-        maillog.agent_failed(name, error, session_id=view.session_id)
+    def _failed(self, method: AgentMethod, error: BaseException, view: SessionView) -> Tempfail:
+        maillog.agent_failed(method.name, error, session_id=view.session_id, stage=method.stage.name.lower())
         self._metrics.add(AGENT_ERRORS)
-        return _not_now(PipelineRule.AGENT_FAILED, name, view)
+        return _not_now(PipelineRule.AGENT_FAILED, method.name, view)
 
     def _timed_out(self, name: str, view: SessionView) -> Tempfail:
         maillog.event(Event.AGENT_TIMED_OUT, agent=name, session=view.session_id, seconds=self._agent_time)
