@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import Server, free_port, wait_for
 
+from mailmoat.errors import ConfigError
 from mailmoat.settings import load
 from mailmoat.supervisor import instance, preflight
 
@@ -149,6 +150,18 @@ def test_a_spool_that_root_has_left_is_named_with_the_fix(server, public):
     assert f"{public / 'spool' / 'partitions'} belongs to root, and the server runs as nobody; " in reason
     assert f"chown -R nobody {public / 'spool'}" in reason
     shutil.rmtree(public / "spool")
+
+
+@ROOT
+def test_a_spool_that_root_has_used_is_named_although_the_account_cannot_enter_it(public):
+    spool = public / "spool"
+    spool.mkdir(mode=0o700)
+    settings = load(None, {"MAILMOAT_SPOOL_DIR": str(spool), "MAILMOAT_USER": "nobody"})
+    preflight.check(settings)
+    (spool / "partitions").mkdir(mode=0o700)
+    with pytest.raises(ConfigError) as refused:
+        preflight.check(settings)
+    assert f"{spool / 'partitions'} belongs to root, and the server runs as nobody; " in str(refused.value)
 
 
 # --- accounts and files ---

@@ -48,7 +48,10 @@ def _mistakes(settings: Settings) -> list[str]:
         return []
     made_by_root_for = account if os.geteuid() == 0 else None
     with acting_as(account):
-        return [*_spool(settings.spool_dir, made_by_root_for), *_recipients(settings)]
+        spool, recipients = list(_spool(settings.spool_dir, made_by_root_for)), list(_recipients(settings))
+    if not spool:  # as root again: the account may not be able to enter a directory of root
+        spool = list(_contents(settings.spool_dir, account.uid if account else os.geteuid()))
+    return [*spool, *recipients]
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -121,8 +124,6 @@ def _spool(path: Path, account: Account | None) -> Iterator[str]:
         yield f"{where}: {os.strerror(errno.EROFS)}; mount it for writing, or name another directory"
     elif not account and not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         yield f"{where}: {_name(uid)} cannot write to it; chown {_name(uid)} {path}"
-    else:
-        yield from _contents(where, path, uid)
 
 
 def _parent(where: str, path: Path) -> Iterator[str]:
@@ -137,13 +138,13 @@ def _parent(where: str, path: Path) -> Iterator[str]:
         yield f"{where}: cannot be created: {who} cannot write to {above}; create it as root and chown {who} {path}"
 
 
-def _contents(where: str, path: Path, uid: int) -> Iterator[str]:
+def _contents(path: Path, uid: int) -> Iterator[str]:
     """Yield the files of other accounts there, for example of root before `user` was set: they could be neither read nor removed."""
     for entry in _entries(path) if uid else ():  # root can do all
         owner = entry.lstat().st_uid
         if owner != uid:
             yield (
-                f"{where}: {entry} belongs to {_name(owner)}, and the server runs as {_name(uid)}; "
+                f"spool_dir = {path}: {entry} belongs to {_name(owner)}, and the server runs as {_name(uid)}; "
                 f"stop the server and chown -R {_name(uid)} {path}"
             )
             return
