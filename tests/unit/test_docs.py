@@ -15,6 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from mailmoat.cli import application
+from mailmoat.events import Event
 from mailmoat.settings import entries, load
 from mailmoat.settings.sources import CONFIG
 
@@ -159,7 +160,9 @@ def test_the_manual_shows_settings_as_they_are_printed(tmp_path, monkeypatch):
 def test_every_log_line_shown_is_one(page):
     for body in blocks(page, "json"):
         for line in body.splitlines():
-            assert {"time", "level", "event"} <= json.loads(line).keys(), page
+            shown = json.loads(line)
+            assert {"time", "level", "event"} <= shown.keys(), page
+            assert shown.keys() <= {"time", "level", "event", *Event(shown["event"]).fields}, line
 
 
 def test_the_manual_describes_every_metric():
