@@ -116,6 +116,7 @@ def mistakes(act):
         ("class Ours: name = 'ours'", "Ours", "is no agent; name a class that is derived from mailmoat.policy.agent.Agent"),
         ("ours = 1", "ours", "1 is no agent"),
         (AGENT, "Plain", "its class has the name 'plain'; give it the name of its entry point"),
+        (AGENT.replace("def __init__", "def on_male(self, view): ...\n    def __init__"), "Ours", "its method on_male is never called; name it after a stage: on_connect, on_helo, on_mail, "),
         (AGENT.replace("default=3, ", ""), "Ours", "its setting most has no default; give it one"),
         (AGENT.replace("most: Count", "most: int"), "Ours", "its setting most needs a type of mailmoat.settings.fields"),
         (AGENT.replace('description="How many."', ""), "Ours", "its setting most needs a type of mailmoat.settings.fields and a description"),
@@ -126,6 +127,16 @@ def test_what_is_wrong_with_an_agent_is_a_mistake_in_the_settings(put, text, kin
     [mistake] = mistakes(lambda: load(POLICY__AGENTS="ours"))
     assert mistake.startswith('MAILMOAT_POLICY__AGENTS = "ours": ours: ')
     assert wrong in mistake
+
+
+def test_the_settings_of_an_agent_that_cannot_be_loaded_are_no_mistake_of_their_own(put, tmp_path):
+    put("import nowhere_to_be_found", ours="Ours")
+    file = tmp_path / "mailmoat.toml"
+    file.write_text('tarpit.max = 1\n[policy]\nagents = ["ours", "tarpit"]\n[ours]\nmost = 5\n')
+    ours, tarpit, unknown = mistakes(lambda: settings.load(file, {"MAILMOAT_OURS__MOST": "7"}))
+    assert "ours: agents_of_ours" in ours
+    assert "tarpit: no agent of this name is installed" in tarpit
+    assert "tarpit.max = 1: no such setting" in unknown
 
 
 def test_names_that_are_taken_unknown_or_listed_twice(put, tmp_path):

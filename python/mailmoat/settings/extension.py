@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import ValidationError, create_model
 
+from mailmoat._native import Stage
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
 from mailmoat.settings.tree import Settings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 GROUP: Final = "mailmoat.agents"
 """The group of entry points that agents are found in."""
+METHODS: Final = tuple(f"on_{stage.name.lower()}" for stage in Stage)
+"""What an agent overrides."""
 
 
 def find(names: Sequence[str]) -> tuple[tuple[type[Extension], ...], list[str]]:
@@ -75,6 +78,8 @@ def _mistakes(name: str, kind: object, others: Sequence[type[Extension]]) -> Ite
         yield "it is listed twice; remove one"
     elif name in Settings.model_fields:
         yield "a setting has this name; give the agent another one"
+    elif unknown := sorted(name for name in dir(kind) if name.startswith("on_") and name not in METHODS):
+        yield f"its method {unknown[0]} is never called; name it after a stage: {', '.join(METHODS)}"
     elif kind.section is not None:
         yield from _mistakes_of_section(kind.section)
 

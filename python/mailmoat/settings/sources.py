@@ -59,7 +59,9 @@ def load(
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX) and value}
     ignored = tuple(sorted(filter(PLATFORM.fullmatch, ours)))
     table = _table(config, mistakes) if config else {}
-    tree = _tree(table, ours, config, mistakes)
+    tree, lost = _tree(table, ours, config, mistakes)
+    table = {name: value for name, value in table.items() if name not in lost}
+    ours = {name: value for name, value in ours.items() if _section_of(name) not in lost}
     known = entries(tree)
     from_file = dict(_leaves(table, tree, str(config), (base or config.parent).absolute(), mistakes)) if config else {}
     from_environment = _environment({name: ours[name] for name in ours.keys() - set(ignored)}, tree, mistakes)
@@ -89,8 +91,11 @@ def settings_file(config: Path | None = None, environment: Mapping[str, str] | N
 
 def _tree(
     table: Mapping[str, object], ours: Mapping[str, str], config: Path | None, mistakes: list[str]
-) -> type[Settings]:
-    """Return the tree with the sections of the agents that `policy.agents` lists, which is looked at before all else."""
+) -> tuple[type[Settings], set[str]]:
+    """Return the tree with the sections of the agents that `policy.agents` lists, and the names of those that cannot be used.
+
+    It is looked at before all else. The settings of an agent that cannot be used are no mistakes of their own.
+    """
     policy = table.get("policy")
     written: object = policy.get("agents", ()) if isinstance(policy, dict) else ()
     where = f"{config}: {AGENTS}"
@@ -100,10 +105,15 @@ def _tree(
     try:
         names = [values.name(name) for name in values.items(written)]
     except ValueError:
-        return Settings  # the tree says what is wrong with it
+        return Settings, set()  # the tree says what is wrong with it
     kinds, problems = find(names)
     mistakes += [f"{where} = {notation.written(written)}: {problem}" for problem in problems]
-    return extended(kinds)
+    return extended(kinds), set(names) - {kind.name for kind in kinds} - Settings.model_fields.keys()
+
+
+def _section_of(variable: str) -> str:
+    """Return the section of a variable in the environment, in small letters."""
+    return variable.upper().removeprefix(PREFIX).partition("__")[0].lower()
 
 
 class _Environment(EnvSettingsSource):
