@@ -36,8 +36,8 @@ INTRODUCTION = """\
 A setting is taken from the environment, else from the file named by `--config` or `MAILMOAT_CONFIG` (without either it is
 `/etc/mailmoat/mailmoat.toml`, if it exists), else it has the default below. An empty variable counts as not set. In the file (TOML) `tarpit.time` is `time` below `[tarpit]`. Durations are seconds, or a number with `s`, `m`, `h` or `d`; sizes are octets, or a
 number with `KiB`, `MiB` or `GiB`; a list is an array in the file and has commas in the environment. A relative path in the file counts
-from the file's directory, in the environment from the working directory. `mailmoat settings` prints the values in force and their origin
-from; `mailmoat check-config` finds mistakes.
+from the file's directory, in the environment from the working directory. `mailmoat settings` prints the values in force and their
+origin; `mailmoat check-config` finds mistakes.
 
 | Name | Environment | Default | Meaning |
 | --- | --- | --- | --- |
