@@ -131,7 +131,7 @@ def test_the_other_events(log):
     try:
         raise KeyError("boom\nforged")  # noqa: TRY301
     except KeyError as error:
-        maillog.agent_failed("Relay", error, session_id="s1")
+        maillog.agent_failed("Relay", error, session_id="s1", stage="rcpt")
     started, made, suppressed, expired, failed = log()
     assert {**started, "time": ""} == {
         "time": "",
