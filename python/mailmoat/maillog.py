@@ -130,7 +130,7 @@ def session_ended(
     `transactions`: the first and the last; `transactions_left_out` are those between. `replies`: how many of each class
     (`5xx`). `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
     because there were so many. `reasons`: why, in the words of agents. `messages`, `octets`: accepted. `holds`,
-    `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `command-time`.
+    `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `timeout`.
     """
     if _RANK["info"] < _threshold:
         return
