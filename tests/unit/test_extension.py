@@ -155,3 +155,9 @@ def test_names_that_are_taken_unknown_or_listed_twice(put, tmp_path):
     assert mistakes(lambda: settings.load(file, {})) == [
         f"{file}: policy.agents = 7: not a name of small letters, digits and _; write names such as helo_address, separated by commas"
     ]
+
+
+def test_two_agents_have_two_sections(put):
+    put(AGENT + 'class Other(Ours):\n    name = "other"\n', ours="Ours", other="Other")
+    [shared] = mistakes(lambda: load(POLICY__AGENTS="ours,other"))
+    assert "other: its section OursSettings is that of ours; derive a class of its own" in shared

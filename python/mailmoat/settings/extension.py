@@ -81,6 +81,9 @@ def _mistakes(name: str, kind: object, others: Sequence[type[Extension]]) -> Ite
     elif unknown := sorted(name for name in dir(kind) if name.startswith("on_") and name not in METHODS):
         yield f"its method {unknown[0]} is never called; name it after a stage: {', '.join(METHODS)}"
     elif kind.section is not None:
+        for other in others:
+            if other.section is kind.section:  # an agent is given its section by this class
+                yield f"its section {kind.section.__name__} is that of {other.name}; derive a class of its own"
         yield from _mistakes_of_section(kind.section)
 
 
