@@ -29,13 +29,14 @@ def page():
 @pytest.fixture
 def serve(server, page, tmp_path):
     """A server whose settings file is the page's, in an environment that has the page's package."""
-    [agent], [project, settings] = page["python"], page["toml"]
+    [agent, waiting], [project, settings] = page["python"], page["toml"]
     package = tomllib.loads(project)
     [module] = package["tool"]["setuptools"]["py-modules"]
     installed = tmp_path / "site-packages"
     installed.mkdir()
     points = package["project"]["entry-points"]["mailmoat.agents"]
     install(installed, {module: agent}, points, package["project"]["name"])
+    install(installed, {"own_senders": waiting}, {"own_senders": "own_senders:OwnSenders"})
     path = os.pathsep.join([str(installed), str(Path(mailmoat.__file__).parents[1])])
     return lambda **environment: server(settings, PYTHONPATH=path, **environment)
 
@@ -47,7 +48,7 @@ def say(mx, *commands):
 
 
 def test_the_agent_is_short(page):
-    [agent] = page["python"]
+    [agent, _] = page["python"]
     assert len([line for line in agent.splitlines() if line.strip()]) <= 25
 
 
@@ -78,6 +79,16 @@ def test_its_setting_is_one_like_any_other(serve):
     [setting] = [one for one in shown if one["name"] == "helo_address.refuse"]
     assert (setting["value"], setting["origin"]) == (False, "MAILMOAT_HELO_ADDRESS__REFUSE")
     assert mx.cli("check-config").returncode == 0
+
+
+def test_the_agent_that_waits(serve):
+    mx = serve(MAILMOAT_POLICY__AGENTS="own_senders")
+    said = say(
+        mx, "EHLO client.remote.tld", *(f"MAIL FROM:<{path}>" for path in ("ghost@example.test", "alice@example.test"))
+    )
+    assert said[2] == "550 5.1.8 This sender does not exist here"
+    assert said[3].startswith("250 2.1.0 ")
+    assert mx.metric('policy_refusals_total{reason="own-sender-unknown"}') == 1
 
 
 def test_what_is_wrong_with_the_list_is_said_and_a_reload_does_not_change_it(serve, server):
