@@ -250,5 +250,5 @@ def test_a_partition_of_a_later_version_is_told_once_and_counted(server):
     assert health(made) == (200, ["1 partition of a later version not worked on"])
     listed = made.cli("queue", "list", check=True)
     assert f"partition {tag}: 3 messages of a later version of mailmoat" in listed.stderr
-    assert listed.stdout == "The spool is empty.\n"
+    assert listed.stdout == "No other message is in the spool.\n"
     assert made.count() == 3

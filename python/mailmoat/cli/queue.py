@@ -47,8 +47,10 @@ def list_messages(config: ConfigOption = None, *, as_json: JsonOption = False) -
     for message in messages:
         for line in _lines(message, clock.wall_ms()):
             typer.echo(line)
-    many = f"{len(messages)} {'message' if len(messages) == 1 else 'messages'}"
-    typer.echo(f"\n{many}" if messages else "The spool is empty.")
+    if messages:
+        typer.echo(f"\n{len(messages)} {'message' if len(messages) == 1 else 'messages'}")
+    else:
+        typer.echo("No other message is in the spool." if newer else "The spool is empty.")
 
 
 def _document(message: SpoolEntry) -> dict[str, object]:
