@@ -120,6 +120,21 @@ def test_a_next_hop_that_comes_back_when_nothing_is_due_gets_everything_all_the_
     assert len(made.logged("delivery-attempt")) == 4, "asking counts as no attempt"
 
 
+def test_after_a_restart_in_an_outage_its_end_brings_everything_back(server):
+    """What is adopted waits for an hour, and nothing else makes the new worker notice that the next hop is back."""
+    hop = NextHop(free_port(), start=False)
+    made = server(MAILMOAT_WORKERS="1", **to(hop, retry="1h"))
+    with made.client() as client:
+        client.submit("m0", ALICE)
+    wait_for(lambda: made.logged("delivery-attempt"), 40, "an attempt")
+    made.stop()
+    made.start()
+    made.until(lambda: made.metric("queue_messages") == 1, what="the message, adopted")
+    with hop.start():
+        wait_for(made.empty, 60, "empty spool: the retry time of one hour was waited for")
+    assert hop.ids() == {"m0": 1}
+
+
 def test_a_next_hop_that_dies_in_the_midst_and_comes_back(server):
     """Before it dies some messages are taken and acknowledged, some taken only: these may come twice (RFC 5321 6.1)."""
     with NextHop() as hop:

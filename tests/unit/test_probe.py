@@ -53,7 +53,6 @@ class World:
     def strand(self, destination):
         """Nothing is due at a next hop that is away, and something waits for it."""
         destination.unreachable()
-        destination.rested()
         destination.stranded[object()] = 1
 
     async def turn(self):
@@ -86,13 +85,25 @@ async def test_at_a_start_every_next_hop_is_asked_and_none_is_waited_for_too_lon
 
 
 @run
+async def test_one_that_cannot_be_reached_at_a_start_is_asked_again_when_something_waits_for_it():
+    """What is adopted after the start was deferred by an outage that lasts: its end is noticed before the messages are due."""
+    w = World()
+    start = asyncio.create_task(w.prober.start(1.0))
+    await w.turn()
+    for destination in w.destinations:
+        destination.transport.asked[0].set_result(False)
+    await start
+    assert w.told == [("unreachable", "one"), ("unreachable", "other")]
+
+
+@run
 async def test_only_what_is_away_or_not_asked_for_long_is_asked_and_by_one_question_at_a_time():
     w = World()
     w.prober.tick()
     await w.turn()
     assert w.asked == [0, 0]
     w.strand(w.one)
-    w.other.learned.is_stale = True
+    w.other.learned.is_stale, w.other.active = True, 1
     for _ in range(3):
         w.prober.tick()
         await w.turn()
@@ -100,7 +111,7 @@ async def test_only_what_is_away_or_not_asked_for_long_is_asked_and_by_one_quest
     w.one.transport.asked[0].set_result(False)
     w.other.transport.asked[0].set_result(False)
     await w.turn()
-    assert w.told == [("unreachable", "one")], "nothing waits for the other"
+    assert w.told == [("unreachable", "one")], "the other is in use"
     w.prober.tick()
     await w.turn()
     assert w.asked == [2, 2]

@@ -367,6 +367,24 @@ def test_when_nothing_is_due_in_an_outage_the_next_hop_is_to_be_asked_with_growi
     assert not w.destination.unasked
 
 
+def test_a_next_hop_that_answers_during_a_pause_is_used_at_once(world):
+    w = world(connections=2, retry=(10 * HOUR,))
+    w.accept("a", "b", "c")
+    for _ in range(3):
+        w.unreachable()
+    w.advance(FIRST_PAUSE)
+    for _ in range(4):
+        w.queue.unreachable(w.destination)
+        w.advance(LONGEST_PAUSE)
+    w.queue.unreachable(w.destination)
+    w.queue.reached(w.destination)
+    w.turn()
+    assert set(w.tried) == {"a", "b", "c"}, "they wait for the end of the pause"
+    w.unreachable()
+    w.advance(FIRST_PAUSE / 2)
+    assert w.destination.rest, "the pause that was cut short ends no other"
+
+
 def test_one_that_was_interrupted_comes_back_with_the_next_hop(world):
     w = world(retry=(10 * HOUR,))
     w.accept("interrupted", "refused")

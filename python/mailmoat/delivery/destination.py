@@ -145,13 +145,14 @@ class Destination:
         """Messages for it in memory at the same time."""
         self.active = 0
         """Messages being loaded, tried or settled."""
+        self.rest = 0
+        """The key of the timer that ends its pause; 0 when it is not paused."""
         self._pause = 0.0
-        self._resting = False
 
     @property
     def has_room(self) -> bool:
         """Another message may be loaded: one while it is not known whether the next hop is back, none while it rests."""
-        return not self._resting and self.active < (1 if self._pause else self.most)
+        return not self.rest and self.active < (1 if self._pause else self.most)
 
     @property
     def away(self) -> bool:
@@ -161,7 +162,7 @@ class Destination:
     @property
     def unasked(self) -> bool:
         """The next hop is away, some wait for it, and none of them is due: it has to be asked without a message."""
-        return bool(self._pause and self.stranded) and not (self._resting or self.ready or self.active)
+        return bool(self._pause and self.stranded) and not (self.rest or self.ready or self.active)
 
     def add(self, entry: QueueEntry) -> None:
         """Put an entry that is due behind the others; one that was stranded in front, where the oldest are given up for age."""
@@ -181,16 +182,9 @@ class Destination:
         return stranded
 
     def unreachable(self) -> float:
-        """Begin a pause because the next hop cannot be reached; return its seconds, after which call `rested`; 0 if it is paused already."""
-        if self._resting:
-            return 0.0
+        """Return the seconds of the pause that begins because the next hop cannot be reached."""
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-        self._resting = True
         return self._pause
-
-    def rested(self) -> None:
-        """End the pause: one message may be tried."""
-        self._resting = False
 
 
 def open_destination(

@@ -63,5 +63,5 @@ class Prober:
     async def _ask(self, destination: Destination) -> None:
         if await destination.transport.probe():
             self._queue.reached(destination)
-        elif destination.unasked:
+        elif not destination.active:
             self._queue.unreachable(destination)

@@ -139,15 +139,17 @@ class Queue:
     def reached(self, destination: Destination) -> None:
         """Try the messages again that were deferred while the next hop was away."""
         if destination.away:
+            self._timers.cancel(destination.rest)
+            destination.rest = 0
             # One whose timer cannot be cancelled comes due in this very turn.
             destination.add_first([entry for entry, key in destination.reached().items() if self._timers.cancel(key)])
             self._room.fill(destination)
 
     def unreachable(self, destination: Destination) -> None:
         """Pause a destination that cannot be reached, unless it is paused already."""
-        if self._room.closed or not (pause := destination.unreachable()):
+        if self._room.closed or destination.rest:
             return
-        self._timers.after(pause, _Rest(self, destination))
+        destination.rest = self._timers.after(destination.unreachable(), _Rest(self, destination))
         # Give up those at the head that are too old.
         now, expire = clock.wall_ms(), self._settings.delivery.expire
         while (
@@ -159,7 +161,7 @@ class Queue:
 
     def rested(self, destination: Destination) -> None:
         """End the pause of a destination: try with one message."""
-        destination.rested()
+        destination.rest = 0
         self._room.fill(destination)
 
     def close(self) -> None:
