@@ -1,4 +1,4 @@
-"""`mailmoat serve`: the server in the foreground; `--demo` for trying it out, `--check` for not starting it."""
+"""`mailmoat serve`: the server in the foreground; `--demo` for trying it out."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from mailmoat.cli.options import ConfigOption, complain, fail
 DemoOption = Annotated[
     bool, typer.Option("--demo", help="Try it out with sample settings and recipients; all files are in ./var.")
 ]
-CheckOption = Annotated[bool, typer.Option("--check", help="Check the settings and end without starting.")]
 
 
-def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: CheckOption = False) -> None:
+def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
     """Run the server until SIGTERM; SIGHUP reads the settings again."""
     if demo and config:
         raise typer.BadParameter("--demo brings its own settings file: leave one of the two out", param_hint="--config")
     from mailmoat import demo as sample
-    from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
     from mailmoat.settings import Settings, load, warnings
-    from mailmoat.supervisor import preflight
 
     def read() -> Settings:
         return load(sample.settings_file(), base=Path.cwd()) if demo else load(config)
@@ -32,18 +29,12 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False, check: Check
         settings = read()
         if demo:
             sample.lay_out(settings)
-        if check:
-            preflight.check(settings)
-        entries = examine(settings) if check else []
     except ConfigError as error:
         complain(error)
     except OSError as error:
         fail(f"the sample recipients cannot be written: {error.filename}: {error.strerror}")
-    for warning in (*warnings(settings), *entries):
+    for warning in warnings(settings):
         typer.echo(f"warning: {warning}", err=True)
-    if check:
-        typer.echo("The settings can be used.")
-        return
     from mailmoat import maillog, worker
     from mailmoat.admin import process
     from mailmoat.supervisor import supervisor
