@@ -16,7 +16,11 @@ from mailmoat.settings import entries
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "mailmoat"
 PYTHON = sorted(PACKAGE.rglob("*.py*"))
-RUST = sorted(path for path in (ROOT / "rust").rglob("*.rs") if not path.stem.endswith("tests"))
+RUST = sorted(
+    path
+    for path in (ROOT / "rust").rglob("*.rs")
+    if not path.stem.endswith("tests") and ROOT / "rust/fuzz/target" not in path.parents
+)
 
 ALLOWED = {
     "claim": ("claim", "a partition is claimed by its lock: a verb, not an identity"),

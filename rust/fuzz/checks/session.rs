@@ -9,6 +9,7 @@ use mailmoat_native::machine::message::address::Limits;
 use mailmoat_native::machine::message::content::Octets;
 use mailmoat_native::machine::message::firewall::Firewall;
 use mailmoat_native::machine::message::header::fields;
+use mailmoat_native::machine::smtp::extensions::Offers;
 use mailmoat_native::machine::smtp::reply::Reply;
 use mailmoat_native::machine::smtp::server::config::Config;
 use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
@@ -19,8 +20,8 @@ use mailmoat_native::store::content::ContentStorage;
 
 const COMMAND_LINE: usize = 128;
 const MEMORY: usize = 256;
-/// Octets of input that may wait for the rest of their line: a command line with room for the parameters of MAIL.
-const KEPT: usize = COMMAND_LINE + 64 + 773;
+/// The path that a command line of the usual length has room for (RFC 5321 4.5.3.1.3).
+const PATH: usize = 256;
 
 pub fn check(input: &[u8]) {
     let ([choices, asked, seed, verdicts], stream) = super::split::<4>(input);
@@ -73,7 +74,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
     let mut pieces = pieces.iter();
     loop {
         take_output(&mut session, &mut record);
-        bounded(&session, step, given);
+        bounded(&session, step, given, kept(config));
         if late && !matches!(step, Step::NeedInput | Step::Yield | Step::Close) {
             if let Some(piece) = pieces.next() {
                 given += piece.len();
@@ -133,10 +134,15 @@ fn take_output(session: &mut Session, record: &mut String) {
     }
 }
 
-fn bounded(session: &Session, step: Step, given: usize) {
+/// Octets of input that may wait for the rest of their line: a command line with room for a long path and the parameters of MAIL.
+fn kept(config: &Config) -> usize {
+    COMMAND_LINE + config.addresses.path.saturating_sub(PATH) + Offers::of(config).mail_line()
+}
+
+fn bounded(session: &Session, step: Step, given: usize, kept: usize) {
     assert!(session.buffered() <= given);
     if step == Step::NeedInput {
-        assert!(session.buffered() <= KEPT, "{} octets wait", session.buffered());
+        assert!(session.buffered() <= kept, "{} octets wait", session.buffered());
     }
     assert!(session.header().len() <= 400);
     assert!(session.tally().refusals.len() <= 4);
