@@ -11,8 +11,9 @@
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,
                                     `discards`, `stamps Name: value`, `drops ADDRESS ...`, `redirects ADDRESS`, `tarpits Ns`, `mumbles` (gives no
-                                    verdict), each after `waits Ns` if wanted, or `hangs` (never answers); `agent rcpt if slow
-                                    raises` does so for the recipients with that local part only
+                                    verdict), `cancels` (raises CancelledError), `exits` (raises SystemExit),
+                                    each after `waits Ns` if wanted, or `hangs` (never answers), `goes on` (the same, also when it is
+                                    cancelled); `agent rcpt if slow raises` does so for the recipients with that local part only
 
     C: EHLO client.test             the client sends a line; CRLF is added
     C> data\\r\\n                     the client sends these octets and nothing more

@@ -8,8 +8,9 @@ that hold for all: its form and length (RFC 5321 4.2, 4.5.3.1.5), ASCII (RFC 653
 
 from __future__ import annotations
 
+import asyncio
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from unittest import mock
 
@@ -158,13 +159,18 @@ class ScriptedRule(Rule):
 
 def scripted(loop, services, stage, only, words):
     """An agent that does at one stage what a line says: `raises`, `waits 2s`, `hangs`, `refuses 550 5.7.1 No`, `discards`, `accepts`,
-    `stamps X: y`, `drops a@b.test`, `redirects a@b.test`, `tarpits 3s`, `mumbles` (gives no verdict).
+    `stamps X: y`, `drops a@b.test`, `redirects a@b.test`, `tarpits 3s`, `mumbles` (gives no verdict), `cancels`, `exits`,
+    `goes on` (though it is cancelled).
     """
 
     def judge(text):  # noqa: PLR0911 - a word, a verdict
         word, _, rest = text.partition(" ")
         if word == "raises":
             raise RuntimeError("secret")
+        if word == "cancels":
+            raise asyncio.CancelledError("secret")
+        if word == "exits":
+            raise SystemExit("secret")
         if word == "refuses":
             code, enhanced, sentence = rest.split(" ", 2)
             reply = Reply(int(code), enhanced, sentence)
@@ -193,11 +199,18 @@ def scripted(loop, services, stage, only, words):
         await passed
         return judge(text)
 
+    async def go_on():
+        for _ in range(5):
+            with suppress(asyncio.CancelledError):
+                await loop.create_future()
+
     def asked(_agent, view):
         if only and view.recipient.local != only:
             return PASS
         if words == "hangs":
             return loop.create_future()
+        if words == "goes on":
+            return go_on()
         if words.startswith("waits "):
             _, seconds, *then = words.split(" ", 2)
             return judge_later(float(seconds.rstrip("s")), *then or ["passes"])

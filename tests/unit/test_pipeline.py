@@ -209,6 +209,11 @@ def test_a_verdict_of_another_stage_is_no_pass(failures, verdict, stages, waits)
     assert {line["agent"] for line in failures} == {"odd"}
 
 
+def test_nothing_waits_for_an_agent_that_is_notified(failures):
+    Bench(agent("odd", None, [], stage="disconnect", waits=True)).pipeline.disconnected(SESSION)
+    assert failures[0]["agent"] == "odd"
+
+
 # --- deadlines ---
 
 

@@ -10,7 +10,7 @@ Cancelling what `run` returned cancels the agent. Never raises for what an agent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, NamedTuple, Never, TypeAlias, cast
 
 from mailmoat import maillog
@@ -75,7 +75,10 @@ class Pipeline:
         """Notify the agents that listen to it that the connection is closed."""
         for method in self._stages[Stage.DISCONNECT]:
             try:
-                method.ask(view)
+                answer = method.ask(view)
+                if isinstance(answer, Coroutine):
+                    answer.close()
+                    raise TypeError("on_disconnect cannot be async: nothing waits for it")  # noqa: TRY301 - as if it had raised
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
                 self._failed(method, error, view)
 
@@ -83,7 +86,7 @@ class Pipeline:
         for method in agents:
             try:
                 verdict = method.ask(view)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the same joint; the agent's own work was cancelled
+            except BaseException as error:  # noqa: BLE001 - the same joint: not even `sys.exit` of an agent ends others' sessions
                 return self._failed(method, error, view)
             if verdict is not PASS:
                 return self._after(method, verdict, agents, view, passed)
@@ -125,7 +128,9 @@ class Pipeline:
             if task.cancelling():
                 raise  # the session is over
             return self._failed(method, error, view)  # its own work was cancelled, by whomever
-        except Exception as error:  # noqa: BLE001 - the same joint
+        except GeneratorExit:
+            raise  # this coroutine is closed
+        except BaseException as error:  # noqa: BLE001 - the same joint
             return self._timed_out(name, view) if deadline.ends_this() else self._failed(method, error, view)
         finally:
             self._timers.cancel(key)

@@ -46,16 +46,14 @@ class Driver:
 
     def __init__(self, receiver: Receiver, wire: Wire, client: Client, started: float) -> None:
         session_id = receiver.next_session_id()
-        self._receiver = receiver
-        self._wire = wire
+        self._receiver, self._wire = receiver, wire
         self._asked: asyncio.Task[None] | None = None
         self._carried: Carried = ()
         self._hold: Hold | None = None
-        self._source = b""
+        self._source, self._log = b"", SessionLog()
         self._watch = Watch(receiver.timeouts, started)
         self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
         self.view = View(self.session, session_id, client, receiver.firewall(client.trust))
-        self._log = SessionLog()
 
     def begin(self) -> None:
         """Greet the client, or refuse it."""
@@ -63,8 +61,7 @@ class Driver:
         self._source = admission.source
         self._watch.arm(self)
         if admission.refused:
-            # A greeting: no enhanced status code (RFC 2034 4).
-            self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)
+            self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)  # a greeting has no such code (RFC 2034 4)
         else:
             self.run(self.session.connect)
 
@@ -107,6 +104,7 @@ class Driver:
         receiver, hold = self._receiver, self._hold
         if self._asked is not None:
             self._asked.cancel()
+            self._asked = None
         self._log.write(self.session, self.view, self._watch.age, receiver.metrics)
         if receiver.asks_disconnect:
             receiver.pipeline.disconnected(self.view)
@@ -195,8 +193,7 @@ class Driver:
 
     def _flush(self) -> bool:
         """Write the replies there are; whether there was one."""
-        output = self.session.output()
-        if output:
+        if output := self.session.output():
             self._wire.write(output)
         return bool(output)
 
@@ -227,15 +224,16 @@ class Driver:
             self._watch.cancel()
             self._wire.close()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._log.failed(self.view, error)
         self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
 
     async def _wait(self, awaited: Awaitable[Conclusion]) -> None:
         try:
             conclusion = await awaited
-        except Exception as error:  # noqa: BLE001 - the same joint
-            self._failed(error)
+        except BaseException as error:  # noqa: BLE001 - the same joint: else the client waits for ever
+            if self._asked is not None:  # else the session is over
+                self._failed(error)
             return
         self._asked = None
         if not self._wire.is_closing:
@@ -292,6 +290,8 @@ class Driver:
         session = self.session
         if self._watch.lasted and (self._hold is not None or not session.is_pending):
             self.stop(End.SESSION_TIME, "4.4.2", "Session lasted too long; closing")
+        elif self._asked is not None and self._asked.cancelling() and self._watch.silent(in_content=False):
+            self._failed(TimeoutError("an agent goes on though it is cancelled"))
         elif session.is_pending:
             self._watch.wake_after(BUSY, self)
         elif self._watch.silent(in_content=session.in_content):

@@ -144,7 +144,7 @@ class SessionLog:
         """Log that the message of the transaction could not be stored."""
         maillog.event(Event.MESSAGE_NOT_STORED, session=view.session_id, detail=detail)
 
-    def failed(self, view: View, error: Exception) -> None:
+    def failed(self, view: View, error: BaseException) -> None:
         """Log an exception of our own code, which ends the session."""
         maillog.event(
             Event.SESSION_FAILED,
