@@ -102,10 +102,10 @@ class Pipeline:
     ) -> Conclusion | Awaitable[Conclusion]:
         """Return what follows from one answer: the next agent, or the end of the stage."""
         match verdict:
+            case Pass() | Accept() | Report() | Discard() if not _fits(verdict, method.stage):
+                return self._failed(method, _of_another_stage(verdict, method.stage), view)
             case Pass():
                 return self._next(agents, view, passed.and_then(verdict))
-            case Report() | Discard() if not _fits(verdict, method.stage):
-                return self._failed(method, _of_another_stage(verdict, method.stage), view)
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict
             case Accept(carried):
@@ -178,13 +178,21 @@ def _no_verdict(answer: Never) -> TypeError:
     return TypeError(f"answered with {type(answer).__name__}, which is no verdict")
 
 
-def _fits(verdict: Report | Discard, stage: Stage) -> bool:
-    """Return whether the session can do it at this stage: it would take it for a Pass."""
-    return stage is Stage.RCPT if isinstance(verdict, Report) else stage >= Stage.RCPT
+def _fits(verdict: Pass | Accept | Report | Discard, stage: Stage) -> bool:
+    """Return whether the session can do all of it at this stage: it would ignore the rest."""
+    match verdict:
+        case Pass(redirected=redirected, dropped=dropped):
+            return (redirected is None or stage is Stage.RCPT) and (not dropped or stage > Stage.DATA)
+        case Accept(carried):
+            return _fits(carried, stage)
+        case Report():
+            return stage is Stage.RCPT
+        case Discard():
+            return stage >= Stage.RCPT
 
 
-def _of_another_stage(verdict: Report | Discard, stage: Stage) -> TypeError:
-    return TypeError(f"answered with {type(verdict).__name__} at {stage.name}, where it means nothing")
+def _of_another_stage(verdict: Pass | Accept | Report | Discard, stage: Stage) -> TypeError:
+    return TypeError(f"answered with {verdict} at {stage.name}, where it means nothing")
 
 
 def _overrides(agent: Agent, method: str) -> bool:
