@@ -111,6 +111,7 @@ def mistakes(act):
     ("text", "kind", "wrong"),
     [
         ("raise RuntimeError('no licence')", "Ours", "cannot be loaded: RuntimeError: no licence; repair it, or remove the name"),
+        ("import sys; sys.exit('no licence')", "Ours", "cannot be loaded: SystemExit: no licence; repair it, or remove the name"),
         ("import nowhere_to_be_found", "Ours", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         (AGENT, "Missing", "has no attribute 'Missing'"),
         ("class Ours: name = 'ours'", "Ours", "is no agent; name a class that is derived from mailmoat.policy.agent.Agent"),

@@ -64,7 +64,7 @@ def _load(name: str) -> object:
         return f"several packages have an agent of this name ({', '.join(point.value for point in points)}); remove one"
     try:
         return points[0].load()
-    except Exception as error:  # noqa: BLE001 - the joint between us and the code of an administrator
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the joint between us and the code of an administrator
         why = format_exception_only(error)[-1].strip()
         return f"{points[0].value} cannot be loaded: {why}; repair it, or remove the name"
 
