@@ -151,12 +151,8 @@ class Queue:
             return
         destination.rest = self._timers.after(destination.unreachable(), _Rest(self, destination))
         # Give up those at the head that are too old.
-        now, expire = clock.wall_ms(), self._settings.delivery.expire
-        while (
-            destination.ready
-            and destination.active < destination.most
-            and retry.expired(destination.ready[0].arrival, now, expire)
-        ):
+        now, expire, ready = clock.wall_ms(), self._settings.delivery.expire, destination.ready
+        while ready and destination.active < destination.most and retry.expired(ready[0].arrival, now, expire):
             self._room.load_next(destination)
 
     def rested(self, destination: Destination) -> None:
