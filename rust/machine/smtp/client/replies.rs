@@ -7,6 +7,7 @@ use crate::machine::message::State;
 use crate::machine::smtp::reply::greeting;
 
 /// Why nothing is sent to a host that greets as we do.
+const BROKEN: &str = "451 4.5.0 The next hop broke the protocol: ";
 const OURSELVES: &str = "451 4.4.6 The next hop is this server itself";
 
 impl Client {
@@ -87,7 +88,10 @@ impl Client {
             }
             None if reply.code != 354 => self.violate(&reply.text()),
             None if transaction.has_accepted() => self.send_content(),
-            None if transaction.last || self.protocol == Protocol::Lmtp => self.violate("354 without a recipient"),
+            // No reply is out of its place: a server may say 354 after it has refused everybody (RFC 2920 3.2).
+            None if transaction.last || self.protocol == Protocol::Lmtp => {
+                self.close(&format!("{BROKEN}354 without a recipient"));
+            }
             None => self.send(b".\r\n", Awaited::LoneDot),
         }
     }
@@ -121,8 +125,12 @@ impl Client {
         }
     }
 
+    /// Defers all that is not delivered: after one reply too many, each later one was taken for the recipient before its own.
     pub(super) fn violate(&mut self, what: &str) {
-        self.close(&format!("451 4.5.0 The next hop broke the protocol: {what}"));
+        if let Some(transaction) = &mut self.transaction {
+            transaction.reopen_failed();
+        }
+        self.close(&format!("{BROKEN}{what}"));
     }
 
     fn refuse(&mut self, state: State, reply: &str) {

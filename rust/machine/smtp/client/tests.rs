@@ -411,6 +411,17 @@ fn unsolicited_and_injected_replies_close() {
 }
 
 #[test]
+fn nobody_fails_by_a_reply_that_was_meant_for_another() {
+    let mut dialogue = Dialogue::smtp(PIPELINING);
+    dialogue.begin(&message(b"a\r\n", &["x@b.example", "y@b.example"]));
+    // One reply to MAIL too many: x gets it, y gets the refusal of x, and DATA that of y.
+    dialogue.hear("250 ok\r\n250 once more\r\n550 5.1.1 No x\r\n250 y\r\n");
+    let broken = "451 4.5.0 The next hop broke the protocol: 250 y";
+    assert_eq!(dialogue.client.step(), Step::Closed);
+    assert_eq!(dialogue.outcomes(), [outcome(0, State::Pending, broken), outcome(1, State::Pending, broken)]);
+}
+
+#[test]
 fn many_lines() {
     let lines = |count: usize| format!("{}250 x\r\n", "250-x\r\n".repeat(count - 1));
     let mut client = Client::new(Protocol::Smtp, "me.example").unwrap();

@@ -207,6 +207,15 @@ impl Transaction {
         }
     }
 
+    /// Makes the failed recipients undecided.
+    pub fn reopen_failed(&mut self) {
+        for (_, fate) in &mut self.recipients {
+            if matches!(fate, Fate::Settled(State::Failed, _)) {
+                *fate = Fate::Waiting;
+            }
+        }
+    }
+
     /// The outcomes; an undecided recipient is deferred, so that none is ever lost.
     pub fn into_outcomes(self) -> Vec<Outcome> {
         let outcome = |(index, fate)| match fate {
