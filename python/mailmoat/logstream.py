@@ -56,7 +56,7 @@ class LogStream:
         self._waiting: deque[bytes] = deque()
         self._waiting_octets = 0
         self._lost = 0
-        self._told = 0
+        self._lost_logged = 0
         self._count: Callable[[int], None] | None = None
         self._second = -1
         self._second_text = ""
@@ -95,7 +95,7 @@ class LogStream:
         self._loop = None
         self._scheduled = False
         self._waiting.clear()
-        self._waiting_octets = self._lost = self._told = 0
+        self._waiting_octets = self._lost = self._lost_logged = 0
 
     def close(self) -> None:
         """Write what waits, for at most a second, and let go of the loop."""
@@ -124,8 +124,8 @@ class LogStream:
             self._lose(1)
             return
         kept = {key: value for key, value in fields.items() if value or value == 0}
-        if self._lost != self._told:
-            kept["lines_lost"] = self._told = self._lost
+        if self._lost != self._lost_logged:
+            kept["lines_lost"] = self._lost_logged = self._lost
         line = self._line(name, level, kept)
         self._waiting.append(line)
         self._waiting_octets += len(line)
@@ -157,12 +157,12 @@ class LogStream:
         """Say how many lines were lost, unless that was logged; if the stream is full, later."""
         if self._loop is None:
             self.flush()
-        if self._fd < 0 or self._waiting or self._lost == self._told:
+        if self._fd < 0 or self._waiting or self._lost == self._lost_logged:
             return
         line = self._line(Event.LOG_LINES_LOST, Event.LOG_LINES_LOST.level, {"lines_lost": self._lost})
         with suppress(OSError):
             rest = line[self._write(line) :]
-            self._told = self._lost
+            self._lost_logged = self._lost
             if rest:
                 self._waiting.append(rest)
                 self._waiting_octets += len(rest)

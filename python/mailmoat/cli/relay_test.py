@@ -150,21 +150,21 @@ def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[J
 def summarise(judged: Sequence[Judged], seconds: float) -> list[str]:
     """Give the result in plain sentences."""
     failed = [one for one in judged if one.result is Result.FAIL]
-    untold = [one for one in judged if one.result is Result.INCONCLUSIVE]
-    passed = len(judged) - len(failed) - len(untold)
+    inconclusive = [one for one in judged if one.result is Result.INCONCLUSIVE]
+    passed = len(judged) - len(failed) - len(inconclusive)
     sentences = [f"\n{passed} of {len(judged)} tests passed in {seconds:.1f} s."]
     if failed:
         sentences.append(f"Failed: {_names(failed)}.")
         sentences.append(
             "Strangers can send mail through this server to anybody: it will be used for spam and listed for it."
         )
-    accepted = [one for one in untold if one.note == ACCEPTED_NOTE]
+    accepted = [one for one in inconclusive if one.note == ACCEPTED_NOTE]
     if accepted:
         sentences.append(
             f"Inconclusive: {_names(accepted)}. These were accepted, which does not show what becomes of them: send a message to one "
             "of them and look whether a report comes back or the message arrives."
         )
-    unanswered = [one for one in untold if one.note != ACCEPTED_NOTE]
+    unanswered = [one for one in inconclusive if one.note != ACCEPTED_NOTE]
     if unanswered:
         sentences.append(
             f"Inconclusive: {_names(unanswered)}. Nothing is proved about these: run the test again, or with a longer --timeout."

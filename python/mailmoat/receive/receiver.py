@@ -1,6 +1,6 @@
 """What the connections of one worker share: settings, the session machines' configuration, policy, store, timers, metrics.
 
-Knows the open connections as far as a worker that ends needs them, and counts.
+Has the set of open connections, which a worker that ends drains. Counts sessions and connections. Decides nothing.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Checker:
         """Answer the request; what is not in the cache is charged to `budget`. `trace` gets the steps as they are taken."""
         domain = request.mailbox.rpartition("@")[2].removesuffix(".").lower()
         if not _is_domain(domain):
-            return _told(Result(Status.NONE, "Malformed Domain", domain=one_line(domain)), trace)
+            return _traced(Result(Status.NONE, "Malformed Domain", domain=one_line(domain)), trace)
         known = None if trace is not None else self._results.get(request, domain, self._resolver)
         if known is not None:
             return known
@@ -75,7 +75,7 @@ class Checker:
         except Exception as error:  # noqa: BLE001 - a stranger's record ends here, whatever pyspf makes of it
             maillog.event(Event.SPF_CHECK_FAILED, domain=shown, ip=request.ip, error=maillog.describe(error))
             result = Result(Status.PERM_ERROR, _REASONS[Status.PERM_ERROR], domain=shown)
-        return _told(result, trace)
+        return _traced(result, trace)
 
 
 def _conclude(check: SpfCheck) -> Result:
@@ -97,10 +97,10 @@ async def _wait(pending: Awaitable[Result], domain: str, trace: list[Step] | Non
         return await pending
     except TimeoutError:
         problem = f"not done within {MAX_TIME:.0f} s"
-        return _told(Result(Status.TEMP_ERROR, "Time Is Up", domain=one_line(domain), problem=problem), trace)
+        return _traced(Result(Status.TEMP_ERROR, "Time Is Up", domain=one_line(domain), problem=problem), trace)
 
 
-def _told(result: Result, trace: list[Step] | None) -> Result:
+def _traced(result: Result, trace: list[Step] | None) -> Result:
     if trace is not None:
         outcome = f"{result.status}: {result.problem or result.reason}"
         trace.append(Step(0, "result", result.domain, outcome))
