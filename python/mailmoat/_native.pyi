@@ -310,6 +310,9 @@ class Step(IntEnum):
     CLOSE = 4
     WAIT = 5
     YIELD = 6
+    START_TLS = 7
+    SECURED = 8
+    AUTHENTICATE = 9
 
 @final
 class Stage(IntEnum):
@@ -408,12 +411,53 @@ class SessionConfig:
         """Return the highest number since the last call."""
 
 @final
+class TlsFacts:
+    """What is known of a TLS connection once its handshake is done."""
+
+    @property
+    def version(self) -> str:
+        """`TLSv1.2` or `TLSv1.3`."""
+    @property
+    def cipher_suite(self) -> str:
+        """By its name in the registry of IANA."""
+    @property
+    def group(self) -> str:
+        """Of the key exchange; empty when it is not known."""
+    @property
+    def server_name(self) -> str:
+        """What the client asked for (SNI); empty when it did not."""
+    @property
+    def resumed(self) -> bool: ...
+    @property
+    def peer_fingerprint(self) -> str:
+        """SHA-256 of the peer's certificate in lower-case hexadecimal; empty without one."""
+    @property
+    def peer_subject(self) -> str: ...
+    @property
+    def peer_names(self) -> list[str]:
+        """Host names in the peer's certificate."""
+    @property
+    def verified(self) -> bool:
+        """The peer's certificate was verified, chain and, for a server, name."""
+    @property
+    def verdict(self) -> str:
+        """Why it was not; empty when it was, and when nobody asked."""
+    @property
+    def exporter(self) -> bytes:
+        """`tls-exporter` (RFC 9266): 32 octets with TLS 1.3, else none."""
+    @property
+    def end_point(self) -> bytes:
+        """`tls-server-end-point` (RFC 5929 4): the hash of the server's certificate."""
+
+@final
 class Session:
     """An SMTP server session (RFC 5321): octets in, steps out. Each method that moves it returns a step.
 
     After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
     COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
     After YIELD let the other sessions have their turn, then call `proceed`.
+    After START_TLS write the output, then call `start_tls`; SECURED comes when the handshake is done: then call `proceed`,
+    or `connect` where the session has not begun. After AUTHENTICATE call `challenge`, `authenticated` or `not_authenticated`.
     """
 
     def __new__(cls, config: SessionConfig, id: str, peer: str, exempt: bool) -> Session: ...

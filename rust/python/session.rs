@@ -40,6 +40,9 @@ impl Session {
             Step::Close => 4,
             Step::Wait => 5,
             Step::Yield => 6,
+            Step::StartTls => 7,
+            Step::Secured => 8,
+            Step::Authenticate => 9,
         };
         STEP.member(py, number)
     }

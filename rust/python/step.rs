@@ -5,7 +5,10 @@ use pyo3::prelude::*;
 use super::int_enum::IntEnum;
 
 /// By the order of `Session::step` in `session`.
-pub static STEP: IntEnum = IntEnum::new("Step", &["NEED_INPUT", "ASK", "HOLD", "COMMIT", "CLOSE", "WAIT", "YIELD"]);
+pub static STEP: IntEnum = IntEnum::new(
+    "Step",
+    &["NEED_INPUT", "ASK", "HOLD", "COMMIT", "CLOSE", "WAIT", "YIELD", "START_TLS", "SECURED", "AUTHENTICATE"],
+);
 /// The stages of the machine, and one that only agents know: the connection is gone.
 pub static STAGE: IntEnum =
     IntEnum::new("Stage", &["CONNECT", "HELO", "MAIL", "RCPT", "DATA", "END_OF_HEADERS", "END_OF_DATA", "DISCONNECT"]);

@@ -296,7 +296,7 @@ TIMES = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", 
         ("LIMITS__MESSAGE_SIZE", "36MB", "not a size"),
         ("SMTP__BARE_NEWLINE", "allow", "not one of the choices; write refuse or normalise"),
         ("ADMIN__LISTEN", "8025", "the port is missing"),
-        ("ADMIN__LISTEN", "proxy://127.0.0.1:8025", "does not speak the PROXY protocol"),
+        ("ADMIN__LISTEN", "proxy://127.0.0.1:8025", "takes no scheme"),
         ("LOG__LEVEL", "loud", "not one of the choices; write debug, info, warning or error"),
     ],
 )
@@ -511,9 +511,9 @@ def test_a_retry_schedule_survives_being_shown(waits):
     assert retry_waits(notation.show_retry(waits)) == waits
 
 
-@given(st.ip_addresses(), st.integers(0, 65535), st.booleans())
-def test_a_listener_survives_being_shown(address, port, proxy):
-    listener = Listener(canonical(str(address)), port, proxy)
+@given(st.ip_addresses(), st.integers(0, 65535), st.booleans(), st.booleans(), st.booleans())
+def test_a_listener_survives_being_shown(address, port, proxy, implicit_tls, submission):
+    listener = Listener(canonical(str(address)), port, proxy, implicit_tls, submission)
     assert parse_listener(str(listener)) == listener
 
 

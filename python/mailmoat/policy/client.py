@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.net.address import Networks
 
 if TYPE_CHECKING:
+    from mailmoat._native import TlsFacts
+    from mailmoat.auth.authenticator import Identity
     from mailmoat.settings import Listener, Settings
 
 KEPT: Final = 4096
@@ -49,6 +51,12 @@ class Client:
     listener: Listener
     """The address of ours it connected to."""
     trust: Trust
+    name: str = ""
+    """Its name, which its address has and which has that address; empty while none is known."""
+    tls: TlsFacts | None = None
+    """What is known of its TLS connection; None in clear."""
+    identity: Identity | None = None
+    """Who it has authenticated as; None for a stranger."""
 
 
 class TrustRules:

@@ -8,7 +8,6 @@ description of a field is its line in the operator's manual: a field without one
 import os
 import socket  # noqa: TID251 - asks for this machine's name, opens nothing
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -17,7 +16,6 @@ from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, Valida
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mailmoat.net.endpoint import Endpoint
 from mailmoat.settings import notation, values
 from mailmoat.settings.fields import Count, Directory, Domain, Duration, Networks
 from mailmoat.settings.listener import Listener, parse_listener
@@ -42,7 +40,10 @@ DEFAULT = "default"
 Listeners = Annotated[
     tuple[Annotated[Listener, PlainValidator(parse_listener)], ...],
     BeforeValidator(values.items),
-    Form("addresses with ports such as 0.0.0.0:25, [::]:25 or proxy://10.0.0.1:25, comma between", notation.show),
+    Form(
+        "addresses with ports such as 0.0.0.0:25, [::]:25, submissions://0.0.0.0:465 or proxy://10.0.0.1:25, comma between",
+        notation.show,
+    ),
 ]
 
 
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     )
     listen: Listeners = Field(
         default=(Listener("0.0.0.0", 25), Listener("::", 25)),
-        description="Addresses and ports for SMTP. At a `proxy://` address a PROXY protocol header (v1 or v2) comes first.",
+        description="Addresses and ports for SMTP. The scheme says what is spoken: `smtp://` (the default), `smtps://` (TLS from the first octet on), `submission://` and `submissions://` (the same two, and clients must authenticate). After `proxy://`, or `proxy+` before another scheme, a PROXY protocol header (v1 or v2) comes first.",
     )
     listen_proxy_networks: Networks = Field(
         default=(),
@@ -119,17 +120,16 @@ class Settings(BaseSettings):
     def _listens_somewhere(cls, value: tuple[Listener, ...]) -> tuple[Listener, ...]:
         if not value:
             raise ValueError("nothing to listen on")
-        places = Counter((each.host, each.port) for each in value if each.port)
-        for (host, port), times in places.items():
+        for place, times in Counter(each.place for each in value if each.port).items():
             if times > 1:
-                raise ValueError(f"{Endpoint(host, port)} is listed {times} times; each address can be listed once")
+                raise ValueError(f"{place} is listed {times} times; each address can be listed once")
         return value
 
     @field_validator("admin")
     @classmethod
     def _admin_has_its_own_address(cls, value: AdminSettings, others: ValidationInfo) -> AdminSettings:
-        places = {replace(each, proxy=False) for each in others.data.get("listen", ()) if each.port}
-        if value.listen and parse_listener(value.listen) in places:
+        places = {each.place for each in others.data.get("listen", ()) if each.port}
+        if value.listen and parse_listener(value.listen).place in places:
             error = "it is in listen, too, and SMTP is spoken there"
             raise PydanticCustomError(
                 "taken", "{error}", {"error": error, "key": "admin.listen", "value": value.listen}

@@ -119,6 +119,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
             }
             Step::Yield => session.proceed(),
             Step::Wait => panic!("nothing is owed"),
+            Step::StartTls | Step::Secured | Step::Authenticate => panic!("not offered"),
         };
     }
 }

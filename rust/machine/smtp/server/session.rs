@@ -232,9 +232,12 @@ impl Session {
         let received = Received {
             helo_name: &self.helo_name,
             peer: &self.peer,
+            peer_name: "",
             hostname: &self.config.hostname,
             extended: self.dialect == Dialect::Esmtp,
             smtputf8: transaction.parameters.smtputf8,
+            authenticated: false,
+            cipher_suite: None,
             queue_id,
             recipient: transaction.only_recipient(),
             date,

@@ -30,9 +30,6 @@ impl Stage {
 }
 
 /// What the session needs next.
-///
-/// A TLS layer joins as a step of its own: 220 is in the output, all input that came before it is thrown away, and nothing is read
-/// as a command until the caller says that the handshake is done (RFC 3207 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// More input.
@@ -49,6 +46,12 @@ pub enum Step {
     Wait,
     /// A turn of the others, then [`super::session::Session::proceed`]: there is more input than one turn takes.
     Yield,
+    /// The output written, then a TLS handshake: what was received in clear is thrown away (RFC 3207 4.2).
+    StartTls,
+    /// Nothing: the TLS handshake is done. With implicit TLS the session begins now.
+    Secured,
+    /// An answer to what the client says in a SASL exchange (RFC 4954 4).
+    Authenticate,
 }
 
 /// What policy says at a stage.

@@ -10,12 +10,18 @@ pub struct Received<'a> {
     pub helo_name: &'a str,
     /// IP address of the client.
     pub peer: &'a str,
+    /// Name of the client that its address has, and that has the address; empty when there is none.
+    pub peer_name: &'a str,
     /// The server's name.
     pub hostname: &'a str,
     /// EHLO was said.
     pub extended: bool,
     /// MAIL carried SMTPUTF8.
     pub smtputf8: bool,
+    /// The client has authenticated.
+    pub authenticated: bool,
+    /// Cipher suite by its name in the registry; None without TLS.
+    pub cipher_suite: Option<&'a str>,
     /// Queue id of the message.
     pub queue_id: &'a str,
     /// The recipient if there is only one: no recipient learns of another one.
@@ -27,19 +33,32 @@ pub struct Received<'a> {
 impl Received<'_> {
     /// Appends the field.
     pub fn write(&self, trace: &mut Vec<u8>) {
-        // RFC 6531 4.3 for UTF8SMTP.
-        let with = match (self.extended, self.smtputf8) {
-            (_, true) => "UTF8SMTP",
-            (true, false) => "ESMTP",
-            (false, false) => "SMTP",
-        };
+        let with = self.with();
         let tag = if self.peer.contains(':') { "IPv6:" } else { "" };
         let recipient = self.recipient.as_ref().map_or_else(String::new, |only| format!("\r\n\tfor <{only}>"));
-        let Self { helo_name, peer, hostname, queue_id, date, .. } = self;
+        let space = if self.peer_name.is_empty() { "" } else { " " };
+        // RFC 8314 4.3
+        let tls = self.cipher_suite.map_or_else(String::new, |suite| format!(" tls {suite}"));
+        let Self { helo_name, peer, peer_name, hostname, queue_id, date, .. } = self;
         let field = format!(
-            "Received: from {helo_name} ([{tag}{peer}])\r\n\tby {hostname} with {with} id {queue_id}{recipient};\r\n\t{date}\r\n"
+            "Received: from {helo_name} ({peer_name}{space}[{tag}{peer}])\r\n\tby {hostname} with {with} id {queue_id}{tls}{recipient};\r\n\t{date}\r\n"
         );
         trace.extend_from_slice(field.as_bytes());
+    }
+
+    /// The protocol, as it is registered (RFC 3848, RFC 6531 4.3).
+    fn with(&self) -> &'static str {
+        match (self.extended, self.smtputf8, self.cipher_suite.is_some(), self.authenticated) {
+            (false, ..) => "SMTP",
+            (true, false, false, false) => "ESMTP",
+            (true, false, true, false) => "ESMTPS",
+            (true, false, false, true) => "ESMTPA",
+            (true, false, true, true) => "ESMTPSA",
+            (true, true, false, false) => "UTF8SMTP",
+            (true, true, true, false) => "UTF8SMTPS",
+            (true, true, false, true) => "UTF8SMTPA",
+            (true, true, true, true) => "UTF8SMTPSA",
+        }
     }
 }
 

@@ -113,6 +113,7 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
             }
             Step::Yield => session.proceed(),
             Step::Close => return record + "<close>",
+            Step::StartTls | Step::Secured | Step::Authenticate => unreachable!("not offered"),
         };
     }
 }
