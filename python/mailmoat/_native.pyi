@@ -566,6 +566,14 @@ class Session:
 # --- shared ---
 
 @final
+class Incident(IntEnum):
+    """What went wrong with a source."""
+
+    NO_COMMON_TLS = 0
+    """A TLS handshake found no version or cipher suite that both sides have."""
+    AUTH_FAILURE = 1
+
+@final
 class Shared:
     """Memory shared by all processes of a server; made before fork. Slots `0..workers-1` are the workers', the last is the supervisor's.
 
@@ -609,6 +617,13 @@ class Shared:
         """Take back one `source_enter`; an unknown source changes nothing."""
     def source_clear(self, slot: int) -> None:
         """Forget the sources of a dead worker."""
+    def incident_add(self, kind: Incident, source: bytes, now: int, seconds: int) -> int:
+        """Count an incident of a source (as in `source_enter`) at this monotonic second, for all slots; return the count, at most 4095.
+
+        A count begins with its first incident, and ends `seconds` later. The table is bounded: the count that ends first makes room.
+        """
+    def incidents(self, kind: Incident, source: bytes, now: int) -> int:
+        """Return the incidents of this kind and source that still count."""
 
 # --- snapshot ---
 

@@ -3,7 +3,11 @@
 use pyo3::exceptions::{PyIndexError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::store::shared::{OutOfRange, Shared as Inner, Source};
+use super::int_enum::IntEnum;
+use crate::store::shared::{Incident, OutOfRange, Shared as Inner, Source};
+
+/// By the numbers of `Incident`.
+static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "AUTH_FAILURE"]);
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {
@@ -27,6 +31,14 @@ impl<'py> FromPyObject<'_, 'py> for Index {
 
 fn source_of(packed: &[u8]) -> PyResult<Source> {
     Source::from_packed(packed).ok_or_else(|| PyValueError::new_err("a packed address has 4 or 16 octets"))
+}
+
+fn incident_of(kind: u8) -> PyResult<Incident> {
+    match kind {
+        0 => Ok(Incident::NoCommonTls),
+        1 => Ok(Incident::AuthFailure),
+        _ => Err(PyValueError::new_err("no such incident")),
+    }
 }
 
 /// See `_native.pyi`.
@@ -103,9 +115,18 @@ impl Shared {
     fn source_clear(&self, slot: Index) -> PyResult<()> {
         Ok(self.inner.source_clear(slot.0)?)
     }
+
+    fn incident_add(&self, kind: u8, source: &[u8], now: u64, seconds: u64) -> PyResult<u64> {
+        Ok(self.inner.incident_add(incident_of(kind)?, source_of(source)?, now, seconds))
+    }
+
+    fn incidents(&self, kind: u8, source: &[u8], now: u64) -> PyResult<u64> {
+        Ok(self.inner.incidents(incident_of(kind)?, source_of(source)?, now))
+    }
 }
 
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    INCIDENT.register(module)?;
     module.add_class::<Shared>()
 }

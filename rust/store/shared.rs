@@ -1,4 +1,4 @@
-//! The memory all processes of one server share: metrics, held sessions, connections per source.
+//! The memory all processes of one server share: metrics, held sessions, connections per source, incidents.
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
 //! last, for the supervisor. Promises: everything is an atomic cell, so no process waits for another and none can leave a lock
@@ -7,6 +7,7 @@
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 
 mod holds;
+mod incidents;
 mod metrics;
 mod rates;
 #[allow(unsafe_code)] // memory shared between processes
@@ -14,5 +15,6 @@ mod region;
 #[cfg(test)]
 mod tests;
 
+pub use incidents::Incident;
 pub use rates::{PROBES, Source};
 pub use region::{OutOfRange, Shared};

@@ -8,13 +8,16 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::incidents::ENTRIES;
+
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
-/// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count).
+/// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count). Behind the
+/// slots: the table of incidents.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -33,7 +36,7 @@ impl Shared {
         let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
         let slots = workers.checked_add(1).ok_or_else(too_large)?;
         let octets = Self::stride(metrics, sources)
-            .and_then(|cells| cells.checked_mul(slots)?.checked_mul(8))
+            .and_then(|cells| cells.checked_mul(slots)?.checked_add(ENTRIES)?.checked_mul(8))
             .ok_or_else(too_large)?;
         let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
         file.set_len(octets as u64)?;
@@ -69,9 +72,17 @@ impl Shared {
     }
 
     fn slot(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        if slot >= self.slots {
+            return Err(OutOfRange);
+        }
         let stride = Self::stride(self.metrics, self.sources).ok_or(OutOfRange)?;
         let start = slot.checked_mul(stride).ok_or(OutOfRange)?;
         self.cells().get(start..).and_then(|cells| cells.get(..stride)).ok_or(OutOfRange)
+    }
+
+    pub(super) fn incident_cells(&self) -> &[AtomicU64] {
+        let cells = self.cells();
+        cells.get(cells.len().saturating_sub(ENTRIES)..).unwrap_or_default()
     }
 
     pub(super) fn own(&self, slot: usize, cell: usize) -> Result<&AtomicU64, OutOfRange> {

@@ -121,3 +121,33 @@ proptest! {
         prop_assert!((0..2).all(|slot| shared.table(slot).unwrap().iter().all(|cell| cell.load(Relaxed) == 0)));
     }
 }
+
+#[test]
+fn incidents_count_for_a_time_and_are_shared_by_kind_and_source() {
+    let shared = Shared::new(2, 1, vec![], 1).unwrap();
+    let (one, other) = (v4(1), v4(2));
+    for count in 1..=3 {
+        assert_eq!(shared.incident_add(Incident::AuthFailure, one, 100, 60), count);
+    }
+    assert_eq!(shared.incidents(Incident::AuthFailure, one, 159), 3);
+    assert_eq!(shared.incidents(Incident::NoCommonTls, one, 100), 0);
+    assert_eq!(shared.incidents(Incident::AuthFailure, other, 100), 0);
+    assert_eq!(shared.incidents(Incident::AuthFailure, one, 160), 0);
+    assert_eq!(shared.incident_add(Incident::AuthFailure, one, 160, 60), 1);
+}
+
+#[test]
+fn a_count_of_incidents_is_bounded_and_a_flood_of_sources_only_shortens_memory() {
+    let shared = Shared::new(1, 1, vec![], 1).unwrap();
+    for _ in 0..5000 {
+        shared.incident_add(Incident::NoCommonTls, v4(1), 1, 1000);
+    }
+    assert_eq!(shared.incidents(Incident::NoCommonTls, v4(1), 1), 4095);
+    // Those that end sooner never displace the one that ends last.
+    for source in 2..=u16::MAX {
+        shared.incident_add(Incident::AuthFailure, v4(source), 1, 10);
+    }
+    assert_eq!(shared.incidents(Incident::NoCommonTls, v4(1), 1), 4095);
+    let known = (2..=u16::MAX).filter(|&source| shared.incidents(Incident::AuthFailure, v4(source), 1) > 0).count();
+    assert!((12_000..=16_384).contains(&known), "{known}");
+}
