@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.snapshot import NONE, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
+from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 
 if TYPE_CHECKING:

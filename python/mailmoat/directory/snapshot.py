@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat._native import compile_directory
+from mailmoat.file_changes import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,21 +25,6 @@ SNAPSHOT_NAME: Final = "directory.snapshot"
 
 RETRY_TIME: Final = 60.0
 """Seconds after which a compile is due again that failed because of disk or permissions, not because of a mistake in the source."""
-
-
-class Stamp(NamedTuple):
-    """The state of a file: equal stamps mean an unchanged one, zeros that there is none."""
-
-    mtime_ns: int
-    """Time of its last write, nanoseconds since the epoch."""
-    size: int
-    """Octets."""
-    inode: int
-    ctime_ns: int
-    """Time of the last change of anything about it, who may read it among that."""
-
-
-NONE: Final = Stamp(0, 0, 0, 0)
 
 
 class Scope(NamedTuple):
@@ -116,12 +102,3 @@ class SnapshotKeeper:
 
     def _named(self, sentences: list[str]) -> tuple[str, ...]:
         return tuple(f"{self._source}: {sentence}" for sentence in sentences)
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Return the stamp of a file as it is."""
-    try:
-        status = path.stat()
-    except OSError:
-        return NONE
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)

@@ -2,7 +2,7 @@
 
 Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
 until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
-quiet (`directory.quiet`). Raises nothing.
+quiet (`file_changes`). Raises nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, maillog
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.quiet import QUIET_TIME, Quiet
-from mailmoat.directory.snapshot import NONE, RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper, stamp_of
+from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.events import Event
+from mailmoat.file_changes import NONE, QUIET_TIME, Quiet, stamp_of
 from mailmoat.supervisor import process
 
 if TYPE_CHECKING:

@@ -1,23 +1,37 @@
-"""Whether a changed recipient file can be read, or may be unfinished.
+"""Changes of a file that an administrator writes: how they are seen, and whether a changed file may be unfinished.
 
 A file that was just written, or that is less than half as large as the one in force, waits until it has not changed
-for `QUIET_TIME`: half a list refuses the other half of the recipients. Reads clocks, touches no file, never fails.
+for `QUIET_TIME`: half a list refuses the other half. Reads clocks and asks for the state of a file, opens none, never fails.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat import clock
-from mailmoat.directory.snapshot import NONE
 
 if TYPE_CHECKING:
-    from mailmoat.directory.snapshot import Stamp
+    from pathlib import Path
 
 QUIET_TIME: Final = 10.0
 """Seconds without a change after which whatever is there is meant."""
 FRESH_TIME: Final = 2.0
 """Seconds after its last write in which a file may not be finished."""
+
+
+class Stamp(NamedTuple):
+    """The state of a file: equal stamps mean an unchanged one, zeros that there is none."""
+
+    mtime_ns: int
+    """Time of its last write, nanoseconds since the epoch."""
+    size: int
+    """Octets."""
+    inode: int
+    ctime_ns: int
+    """Time of the last change of anything about it, who may read it among that."""
+
+
+NONE: Final = Stamp(0, 0, 0, 0)
 
 
 class Quiet:
@@ -44,3 +58,12 @@ def _suspicion(stamp: Stamp, in_force: Stamp) -> str:
     if stamp.mtime_ns != in_force.mtime_ns and clock.wall_ms() - stamp.mtime_ns // 1_000_000 < FRESH_TIME * 1000:
         return "it was written just now"
     return ""
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return the stamp of a file as it is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return NONE
+    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
