@@ -41,6 +41,12 @@ DEFAULTS = {
     "recipients.postmaster": None,
     "recipients.blocked": (),
     "recipients.lookup": True,
+    "auth.file": None,
+    "auth.dovecot": None,
+    "auth.mechanisms": (),
+    "auth.senders": None,
+    "auth.relay": True,
+    "auth.hashing_queue": 64,
     "senderid.enabled": False,
     "senderid.spoofed_domain_action": "StampStatus",
     "senderid.temp_error_action": "StampStatus",
@@ -297,6 +303,8 @@ TIMES = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", 
         ("SMTP__BARE_NEWLINE", "allow", "not one of the choices; write refuse or normalise"),
         ("ADMIN__LISTEN", "8025", "the port is missing"),
         ("ADMIN__LISTEN", "proxy://127.0.0.1:8025", "takes no scheme"),
+        ("AUTH__HASHING_QUEUE", "0", "1 or more"),
+        ("AUTH__MECHANISMS", "PLAIN, SCRAM SHA", "not a SASL mechanism; write SASL mechanisms such as SCRAM-SHA-256"),
         ("LOG__LEVEL", "loud", "not one of the choices; write debug, info, warning or error"),
     ],
 )
@@ -389,6 +397,19 @@ def test_the_admin_address_is_not_one_of_smtp(listen, toml):
     file = toml('[admin]\nlisten = "127.0.0.1:25"\n')
     (found,) = mistakes(file, MAILMOAT_LISTEN=listen.replace("8025", "25"), **networks)
     assert found.startswith(f'{file}: admin.listen = "127.0.0.1:25": it is in listen, too, ')
+
+
+def test_accounts_come_from_one_source(toml):
+    file = toml('[auth]\nfile = "accounts"\ndovecot = "auth"\n')
+    (found,) = mistakes(file)
+    assert found.endswith(
+        ": auth.file is set as well, and accounts come from one source; write the path of a socket, and no auth.file"
+    )
+    settings = load(
+        None, {"MAILMOAT_AUTH__DOVECOT": "/run/dovecot/auth", "MAILMOAT_AUTH__MECHANISMS": "plain,Scram-SHA-256"}
+    )
+    assert settings.auth.dovecot == Path("/run/dovecot/auth")
+    assert settings.auth.mechanisms == ("PLAIN", "SCRAM-SHA-256")
 
 
 def test_free_ports_and_one_port_of_several_addresses_are_no_mistake():

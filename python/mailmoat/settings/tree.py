@@ -22,6 +22,7 @@ from mailmoat.settings.listener import Listener, parse_listener
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
 from mailmoat.settings.sections.admin import AdminSettings
+from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.limits import LimitsSettings
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     tarpit: TarpitSettings = TarpitSettings()
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
+    auth: AuthSettings = AuthSettings()
     senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
