@@ -104,6 +104,23 @@ DEFAULTS = {
     "limits.memory_content": 131_072,
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",
+    "tls.certificate": (),
+    "tls.key": (),
+    "tls.minimum": "1.2",
+    "tls.offer": True,
+    "tls.client_ca": None,
+    "tls.client_certificates": "off",
+    "tls.client_subjects": (),
+    "tls.client_fingerprints": (),
+    "tls.tickets": 2,
+    "tls.ticket_rotation": 43_200.0,
+    "tls.handshake_time": 30.0,
+    "tls.handshakes": 1000,
+    "tls.handshakes_per_source": 50,
+    "tls.withhold": 3600.0,
+    "tls.withhold_networks": (),
+    "tls.required_networks": (),
+    "tls.required_domains": (),
     "policy.agents": (),
     "policy.agent_time": 30.0,
     "admin.listen": "127.0.0.1:8025",
@@ -208,6 +225,13 @@ def test_addresses_and_domains_are_normalised():
     assert settings.delivery.next_hop == NextHop("smtp", "hub.example.test", 25, None, "smtp://hub.example.test:25")
 
 
+def test_a_fingerprint_is_written_with_or_without_colons():
+    digits = "0123456789abcdef" * 4
+    colons = ":".join(digits[at : at + 2].upper() for at in range(0, 64, 2))
+    settings = Settings(tls={"client_certificates": "record", "client_fingerprints": [digits, colons]})
+    assert settings.tls.client_fingerprints == (digits, digits)
+
+
 def test_the_default_domain_is_the_first_local_one():
     assert Settings(relay={"local_domains": "a.test,b.test"}).relay.default_domain == "a.test"
     assert (
@@ -225,6 +249,11 @@ def test_relative_paths_count_from_the_file_or_the_working_directory(toml, tmp_p
     assert settings.recipients.file == elsewhere / "here.txt"
     assert settings.delivery.next_hop.path == tmp_path / "var/maildir"
     assert load(file, {}, base=Path("/srv")).spool_dir == Path("/srv/spool")
+    file = toml('[tls]\ncertificate = ["a.pem", "/b.pem"]\nkey = "a.key, /b.key"\nclient_ca = "ca.pem"\n')
+    tls = load(file, {}).tls
+    assert tls.certificate == (tmp_path / "a.pem", Path("/b.pem"))
+    assert tls.key == (tmp_path / "a.key", Path("/b.key"))
+    assert tls.client_ca == tmp_path / "ca.pem"
     assert load(None, {"MAILMOAT_SPOOL_DIR": "/abs"}).spool_dir == Path("/abs")
 
 
@@ -305,6 +334,12 @@ TIMES = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", 
         ("ADMIN__LISTEN", "proxy://127.0.0.1:8025", "takes no scheme"),
         ("AUTH__HASHING_QUEUE", "0", "1 or more"),
         ("AUTH__MECHANISMS", "PLAIN, SCRAM SHA", "not a SASL mechanism; write SASL mechanisms such as SCRAM-SHA-256"),
+        ("TLS__KEY", "key.pem", "not one for each of tls.certificate: 1 for 0"),
+        ("TLS__MINIMUM", "1.1", "not one of the choices; write 1.2 or 1.3"),
+        ("TLS__CLIENT_CERTIFICATES", "verify", "nothing can be verified without tls.client_ca"),
+        ("TLS__CLIENT_FINGERPRINTS", "ab:cd", "not a SHA-256 fingerprint"),
+        ("TLS__TICKET_ROTATION", "9m", "below 10m"),
+        ("TLS__HANDSHAKE_TIME", "0", "must be above 0"),
         ("LOG__LEVEL", "loud", "not one of the choices; write debug, info, warning or error"),
     ],
 )
@@ -596,6 +631,24 @@ QUIET = {
         ({"delivery": {"next_hop": "lmtp://h.test"}, "recipients": {"file": __file__, "postmaster": "a@b.test"}}, None),
         ({"delivery": {"next_hop": "maildir:/var/mail/{domain}/{local}"}}, None),
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
+        ({"tls": {"client_certificates": "record", "client_fingerprints": "ab" * 32}}, None),
+        ({"tls": {"client_fingerprints": "ab" * 32}}, "tls.client_fingerprints has no effect"),
+        (
+            {"tls": {"client_certificates": "record", "client_subjects": "a.test"}},
+            "tls.client_subjects has no effect: tls.client_certificates is record",
+        ),
+        ({"tls": {"client_certificates": "verify", "client_ca": __file__, "client_subjects": "a.test"}}, None),
+        ({"tls": {"client_certificates": "require", "client_ca": __file__}}, "strangers, who have no certificate"),
+        (
+            {"tls": {"client_certificates": "require", "client_ca": __file__}, "listen": "submission://0.0.0.0:587"},
+            None,
+        ),
+        ({"tls": {"offer": False, "required_domains": "a.test"}}, "cannot send mail without TLS"),
+        (
+            {"tls": {"required_networks": "10.0.0.0/8", "withhold_networks": "10.1.0.0/16, ::1"}},
+            "tls.withhold_networks takes TLS from it",
+        ),
+        ({"tls": {"minimum": "1.3"}}, "TLS 1.2 only"),
         ({"relay": {}}, "relay.local_domains is empty"),
         ({"relay": {"local_domains": "a.test", "default_domain": "b.test"}}, "b.test is not a local domain"),
         ({"relay": {"local_domains": "a.test", "unfiltered_domains": "b.test"}}, None),

@@ -48,3 +48,11 @@ Names = Annotated[
     Form("names such as helo_address, separated by commas", notation.show),
 ]
 Directory = Annotated[Path, PlainValidator(values.path), Form("a directory", notation.show, notation.below)]
+OptionalPath = Annotated[
+    Path | None, PlainValidator(values.optional(values.path)), Form("a path", notation.show, notation.below)
+]
+Paths = Annotated[
+    tuple[Annotated[Path, PlainValidator(values.path)], ...],
+    BeforeValidator(values.items),
+    Form("paths, separated by commas", notation.show, notation.each_below),
+]

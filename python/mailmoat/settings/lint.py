@@ -25,6 +25,7 @@ def warnings(settings: Settings) -> list[str]:
         *_senderid(settings),
         *_policy(settings),
         *_delivery(settings),
+        *_tls(settings),
     ]
 
 
@@ -107,3 +108,21 @@ def _delivery(settings: Settings) -> Iterator[str]:
         )
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"
+
+
+def _tls(settings: Settings) -> Iterator[str]:
+    tls = settings.tls
+    asked = tls.client_certificates
+    if asked == "require" and any(not each.submission for each in settings.listen):
+        yield "tls.client_certificates is require: strangers, who have no certificate of yours, cannot send mail with TLS"
+    if tls.client_subjects and asked not in {"verify", "require"}:
+        yield f"tls.client_subjects has no effect: tls.client_certificates is {asked}, so no certificate is verified"
+    if tls.client_fingerprints and asked == "off":
+        yield "tls.client_fingerprints has no effect: tls.client_certificates is off, so no client is asked for a certificate"
+    if not tls.offer and (tls.required_networks or tls.required_domains):
+        yield "tls.offer is off, and tls.required_networks or tls.required_domains name clients that cannot send mail without TLS"
+    for network in tls.required_networks:
+        if any(network.version == other.version and network.overlaps(other) for other in tls.withhold_networks):
+            yield f"tls.required_networks has {network}, and tls.withhold_networks takes TLS from it: its clients cannot send mail"
+    if tls.minimum == "1.3":
+        yield "tls.minimum is 1.3: senders that have TLS 1.2 only, about one in ten, send in clear text or not at all"

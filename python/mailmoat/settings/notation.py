@@ -29,6 +29,11 @@ def below(written: str, directory: Path) -> str:
     return str(directory / written) if written else written
 
 
+def each_below(written: str, directory: Path) -> str:
+    """Return each relative path of a comma list below a directory; absolute ones as they are."""
+    return ", ".join(below(path.strip(), directory) for path in written.split(","))
+
+
 def show(value: object) -> str:
     """Return any value as an administrator writes it in the environment."""
     if isinstance(value, bool):

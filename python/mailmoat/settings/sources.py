@@ -25,7 +25,7 @@ from mailmoat.settings.reference import PREFIX, entries
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -175,8 +175,7 @@ def _leaves(
     for name, value in table.items():
         key = above + name
         if key in known:
-            rebase = known[key].form.rebase
-            yield key, rebase(value, directory) if rebase and isinstance(value, str) else value
+            yield key, _rebased(value, known[key].form.rebase, directory)
         elif key not in sections:
             meant = _meant(key, known.keys() | sections) or "remove it"
             mistakes.append(f"{where}: {key} = {notation.written(value)}: no such setting; {meant}")
@@ -186,6 +185,15 @@ def _leaves(
             mistakes.append(
                 f"{where}: {key} = {notation.written(value)}: is a group of settings; write [{key}] and the settings below it"
             )
+
+
+def _rebased(value: object, rebase: Callable[[str, Path], str] | None, directory: Path) -> object:
+    """Return a value with its relative paths below `directory`, those in an array as well."""
+    if rebase and isinstance(value, str):
+        return rebase(value, directory)
+    if rebase and isinstance(value, list):
+        return [_rebased(item, rebase, directory) for item in value]
+    return value
 
 
 def _meant(name: str, known: set[str]) -> str:

@@ -34,6 +34,7 @@ from mailmoat.settings.sections.relay import RelaySettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
 from mailmoat.settings.sections.smtp import SmtpSettings
 from mailmoat.settings.sections.tarpit import TarpitSettings
+from mailmoat.settings.sections.tls import TlsSettings
 
 DEFAULT = "default"
 """The origin of a value that nobody set."""
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     dns: DnsSettings = DnsSettings()
     limits: LimitsSettings = LimitsSettings()
     smtp: SmtpSettings = SmtpSettings()
+    tls: TlsSettings = TlsSettings()
     policy: PolicySettings = PolicySettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

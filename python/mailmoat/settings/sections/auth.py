@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Positive, Switch
+from mailmoat.settings.fields import OptionalPath, Positive, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -23,9 +23,6 @@ def mechanism(value: object) -> str:
     return written
 
 
-OptionalFile = Annotated[
-    Path | None, PlainValidator(values.optional(values.path)), Form("a path", notation.show, notation.below)
-]
 Mechanisms = Annotated[
     tuple[Annotated[str, PlainValidator(mechanism)], ...],
     BeforeValidator(values.items),
@@ -36,7 +33,7 @@ Mechanisms = Annotated[
 class AuthSettings(Section):
     """Who may authenticate, and what an account may do."""
 
-    file: OptionalFile = Field(
+    file: OptionalPath = Field(
         default=None,
         description="File of accounts. Read again when it changes. AUTH is offered over TLS only.",
     )
@@ -52,7 +49,7 @@ class AuthSettings(Section):
     mechanisms: Mechanisms = Field(
         default=(), description="SASL mechanisms that may be used. Empty = all that the backend has."
     )
-    senders: OptionalFile = Field(
+    senders: OptionalPath = Field(
         default=None,
         description="File of the sender addresses that each account may use. Without one, an account may use any.",
     )

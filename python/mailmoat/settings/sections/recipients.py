@@ -1,12 +1,11 @@
 """`[recipients]`: which recipients exist."""
 
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Recipients, Switch
+from mailmoat.settings.fields import OptionalPath, Recipients, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -29,9 +28,7 @@ Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as +
 class RecipientsSettings(Section):
     """Which recipients exist."""
 
-    file: Annotated[
-        Path | None, PlainValidator(values.optional(values.path)), Form("a path", notation.show, notation.below)
-    ] = Field(
+    file: OptionalPath = Field(
         default=None,
         description="File of the recipients that exist: an address, `@domain` or `!address` per line. Read again when it changes.",
     )
