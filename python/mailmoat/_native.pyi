@@ -199,14 +199,29 @@ class TimeLimit(IntEnum):
     """Nothing, between two transactions; and the reply to QUIT."""
 
 @final
+class Credentials:
+    """Name and password of an account at a next hop. Nothing gives the password back."""
+
+    def __new__(cls, name: str, password: str) -> Credentials:
+        """Make credentials. ValueError unless both have 1 to 255 octets and no control character."""
+    @property
+    def name(self) -> str: ...
+
+@final
 class Client:
     """One connection to a next hop, in SMTP or LMTP (RFC 5321, RFC 2033, RFC 2920): no socket, no clock.
 
     After each call that gives a step, write `output()`. Bad input is a step; ValueError is for a caller's mistake.
     """
 
-    def __new__(cls, helo_name: str, *, lmtp: bool = False) -> Client:
-        """Speak on a connection just made. ValueError unless `helo_name` is printable ASCII without spaces."""
+    def __new__(cls, helo_name: str, *, lmtp: bool = False, credentials: Credentials | None = None) -> Client:
+        """Speak on a connection just made; with credentials authenticate before anything is sent (RFC 4954).
+
+        Raises:
+            ValueError: `helo_name` is not printable ASCII without spaces.
+            OSError: the system gives no random octets.
+
+        """
     def receive(self, chunk: bytes) -> ClientStep:
         """Take what the socket gave; the step."""
     def output(self) -> bytes:
@@ -227,6 +242,9 @@ class Client:
     @property
     def refusal(self) -> tuple[RecipientState, str] | None:
         """Why the connection closed before it was ready: (state 0 or 2, reply)."""
+    @property
+    def authentication_refused(self) -> bool:
+        """That it closed because authentication failed, or none was possible."""
     @property
     def offers(self) -> tuple[bool, bool, int | None] | None:
         """8BITMIME, SMTPUTF8 and the limit of SIZE (0 without a limit) as the next hop offers them; None before it is ready."""

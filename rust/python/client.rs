@@ -1,6 +1,9 @@
 //! Binding of `crate::machine::smtp::client`.
 
-use pyo3::exceptions::PyValueError;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -8,7 +11,7 @@ use super::int_enum::IntEnum;
 use super::message::Message;
 use super::recipient::{Outcome, RecipientState};
 use crate::machine::message;
-use crate::machine::smtp::client::{Client as Inner, Misuse, Protocol};
+use crate::machine::smtp::client::{Client as Inner, Credentials as InnerCredentials, Misuse, Protocol};
 
 /// By the numbers of [`crate::machine::smtp::client::Timeout`].
 static TIME_LIMIT: IntEnum =
@@ -30,10 +33,14 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (helo_name, *, lmtp=false))]
-    fn new(helo_name: &str, lmtp: bool) -> PyResult<Self> {
+    #[pyo3(signature = (helo_name, *, lmtp=false, credentials=None))]
+    fn new(helo_name: &str, lmtp: bool, credentials: Option<&Credentials>) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-        Ok(Self(Inner::new(protocol, helo_name)?))
+        let client = Inner::new(protocol, helo_name)?;
+        Ok(Self(match credentials {
+            Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),
+            None => client,
+        }))
     }
 
     fn receive(&mut self, py: Python<'_>, chunk: &[u8]) -> Py<PyAny> {
@@ -87,6 +94,11 @@ impl Client {
     }
 
     #[getter]
+    fn authentication_refused(&self) -> bool {
+        self.0.authentication_refused()
+    }
+
+    #[getter]
     fn offers(&self) -> Option<(bool, bool, Option<u64>)> {
         self.0.offers().map(|offers| (offers.eight_bit, offers.smtputf8, offers.size))
     }
@@ -102,9 +114,38 @@ impl Client {
     }
 }
 
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct Credentials(Arc<InnerCredentials>);
+
+#[pymethods]
+impl Credentials {
+    #[new]
+    fn new(name: &str, password: &str) -> PyResult<Self> {
+        Ok(Self(Arc::new(InnerCredentials::new(name, password)?)))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Credentials({:?})", self.0.name())
+    }
+}
+
+/// 128 random bits in hexadecimal digits.
+fn nonce() -> PyResult<String> {
+    let mut octets = [0; 16];
+    rand::fill(&mut octets).map_err(|_| PyOSError::new_err("no random octets"))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(octets)))
+}
+
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     CLIENT_STEP.register(module)?;
     TIME_LIMIT.register(module)?;
+    module.add_class::<Credentials>()?;
     module.add_class::<Client>()
 }

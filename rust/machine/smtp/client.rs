@@ -9,8 +9,9 @@
 //! | awaited   | 2xx                        | 354                     | 4xx                | 5xx                         |
 //! |-----------|----------------------------|-------------------------|--------------------|-----------------------------|
 //! | Greeting  | EHLO / LHLO                | x                       | refuse, deferred   | refuse (a)                  |
-//! | Extended  | offers read, **Ready**     | x                       | refuse, deferred   | HELO; LMTP: refuse, deferred|
-//! | Plain     | **Ready**                  | x                       | refuse, deferred   | refuse, deferred            |
+//! | Extended  | offers read, AUTH (f)      | x                       | refuse, deferred   | HELO; LMTP: refuse, deferred|
+//! | Plain     | AUTH (f)                   | x                       | refuse, deferred   | refuse, deferred            |
+//! | Auth      | **Ready**                  | x; 334: next response   | refuse, deferred   | refuse, deferred            |
 //! | Mail      | RCPT (b)                   | x                       | all deferred, RSET | all failed, RSET            |
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
 //! | Data      | x                          | content, or lone dot (d)| accepted deferred, RSET | accepted failed, RSET  |
@@ -35,15 +36,20 @@
 //! * (e) 4xx and 5xx while the content is still being sent: the host refuses the rest of it. The reply counts as the one to the end of
 //!   data, which is then never sent; over LMTP it speaks for one recipient, and the content goes on for those left. The connection is
 //!   closed. 2xx is never accepted there.
+//! * (f) With credentials; without them **Ready**. What cannot be authenticated is never sent: it would be refused for good.
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
 //!
 //! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
 
+mod authentication;
+mod awaited;
 mod commands;
+mod credentials;
 mod replies;
 mod reply;
+mod scram;
 mod step;
 mod stuffing;
 #[cfg(test)]
@@ -55,6 +61,10 @@ use std::sync::Arc;
 
 use crate::machine::message::{Message, State};
 
+use authentication::Authentication;
+pub use authentication::Channel;
+use awaited::Awaited;
+pub use credentials::Credentials;
 use replies::refused;
 use reply::Reader;
 pub use step::{Misuse, Protocol, Step, Timeout};
@@ -65,22 +75,6 @@ pub use transaction::{Offers, Outcome};
 /// Most lines of a reply; to EHLO more, each of them being an extension.
 const MAX_LINES: usize = 100;
 const MAX_EXTENSIONS: usize = 200;
-
-/// The command whose reply is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    Greeting,
-    Extended,
-    Plain,
-    Mail,
-    Rcpt(usize),
-    Data,
-    /// End of data; the slot over LMTP, where each accepted recipient gets a reply.
-    Dot(Option<usize>),
-    LoneDot,
-    Reset,
-    Quit,
-}
 
 /// One connection.
 #[derive(Debug)]
@@ -96,6 +90,7 @@ pub struct Client {
     outcomes: Vec<Outcome>,
     opened: bool,
     refusal: Option<(State, String)>,
+    authentication: Option<Box<Authentication>>,
     untouched: bool,
     replies: u64,
     step: Step,
@@ -119,10 +114,18 @@ impl Client {
             outcomes: Vec::new(),
             opened: false,
             refusal: None,
+            authentication: None,
             untouched: false,
             replies: 0,
             step: Step::Wait,
         })
+    }
+
+    /// Authenticates before anything is sent (RFC 4954). `nonce`: printable, without a comma, never used before.
+    #[must_use]
+    pub fn authenticating(mut self, credentials: Arc<Credentials>, nonce: &str) -> Self {
+        self.authentication = Some(Box::new(Authentication::new(credentials, nonce)));
+        self
     }
 
     /// What is to be done now.
@@ -135,19 +138,17 @@ impl Client {
         if self.stream.is_some() {
             return Timeout::Block;
         }
-        match self.awaited.front() {
-            Some(Awaited::Greeting | Awaited::Extended | Awaited::Plain) => Timeout::Greeting,
-            Some(Awaited::Mail | Awaited::Reset) => Timeout::Mail,
-            Some(Awaited::Rcpt(_)) => Timeout::Rcpt,
-            Some(Awaited::Data) => Timeout::Data,
-            Some(Awaited::Dot(_) | Awaited::LoneDot) => Timeout::EndOfData,
-            Some(Awaited::Quit) | None => Timeout::Idle,
-        }
+        self.awaited.front().map_or(Timeout::Idle, |awaited| awaited.timeout())
     }
 
     /// Why a connection closed before it was ever ready: state for every message that waits for it, and the reply.
     pub fn refusal(&self) -> Option<&(State, String)> {
         self.refusal.as_ref()
+    }
+
+    /// The connection closed because authentication failed, or none was possible.
+    pub fn authentication_refused(&self) -> bool {
+        self.authentication.as_ref().is_some_and(|authentication| authentication.refused)
     }
 
     /// What the next hop offers; None before the connection is set up.
@@ -264,13 +265,7 @@ impl Client {
         if self.step != Step::Closed {
             let place = match (&self.stream, self.awaited.front()) {
                 (Some(_), _) => "while the content was sent",
-                (_, Some(Awaited::Greeting)) => "waiting for the greeting",
-                (_, Some(Awaited::Extended | Awaited::Plain)) => "waiting for the reply to EHLO",
-                (_, Some(Awaited::Mail)) => "waiting for the reply to MAIL",
-                (_, Some(Awaited::Rcpt(_))) => "waiting for the reply to RCPT",
-                (_, Some(Awaited::Data)) => "waiting for the reply to DATA",
-                (_, Some(Awaited::Dot(_))) => "waiting for the reply to the end of data (it may be delivered twice)",
-                _ => "between transactions",
+                (None, awaited) => awaited.map_or("between transactions", |awaited| awaited.place()),
             };
             self.close(&format!("421 4.4.2 {cause} {place}"));
         }

@@ -20,6 +20,7 @@ impl Client {
         }
         match awaited {
             Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),
+            Awaited::Auth => self.on_auth(reply),
             Awaited::Mail => self.on_mail(reply),
             Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
             Awaited::Data => self.on_data(reply),
@@ -43,9 +44,9 @@ impl Client {
             (_, 2) => {
                 if awaited == Awaited::Extended {
                     self.offers = Offers::read(reply);
+                    self.offer_mechanisms(reply);
                 }
-                self.opened = true;
-                self.step = Step::Ready;
+                self.authenticate();
             }
             _ => self.refuse(State::Pending, &reply.text()),
         }
@@ -133,7 +134,13 @@ impl Client {
         self.close(&format!("{BROKEN}{what}"));
     }
 
-    fn refuse(&mut self, state: State, reply: &str) {
+    /// A transaction may begin.
+    pub(super) fn open(&mut self) {
+        self.opened = true;
+        self.step = Step::Ready;
+    }
+
+    pub(super) fn refuse(&mut self, state: State, reply: &str) {
         self.refusal = Some((state, reply.to_owned()));
         self.close("");
         // The host is alive and waits for it (RFC 5321 3.1).
