@@ -6,4 +6,5 @@ pub mod base64;
 pub mod dns;
 pub mod message;
 pub mod smtp;
+pub mod tls;
 pub mod wheel;

@@ -310,6 +310,56 @@ class HeaderFirewall:
         """Return a header section as it is kept."""
     def __eq__(self, other: object, /) -> bool: ...
 
+# --- certificate ---
+
+@final
+class Certificate:
+    """What a certificate says (RFC 5280 4.1). Whoever made it chose the texts: each is one line of bounded length."""
+
+    def __new__(cls, der: bytes) -> Certificate:
+        """Read one in DER; ValueError when the octets are not exactly that."""
+    def covers(self, name: str) -> bool:
+        """Return whether it is for this host: a name, or an address as text; a wildcard is for one label (RFC 6125 6.4.3)."""
+    @property
+    def subject(self) -> str:
+        """As `CN=mx.example.com, O=Example`."""
+    @property
+    def issuer(self) -> str:
+        """The same of who signed it."""
+    @property
+    def names(self) -> list[str]:
+        """Host names and addresses it is for, lower case; the common name only where there are none."""
+    @property
+    def not_before(self) -> int:
+        """Seconds since the epoch from which it is valid."""
+    @property
+    def not_after(self) -> int:
+        """Seconds since the epoch until which it is valid."""
+    @property
+    def key_kind(self) -> str:
+        """As `ECDSA P-256` or `RSA 2048`."""
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate in lower-case hexadecimal."""
+    @property
+    def self_signed(self) -> bool:
+        """Subject and issuer are the same."""
+
+@final
+class TlsIdentity:
+    """A certificate chain with the private key of its first certificate. Nothing shows the key."""
+
+    def __new__(cls, chain: bytes, key: bytes) -> TlsIdentity:
+        """Read both from PEM, which may be the same file; ValueError with a sentence that completes "FILE: "."""
+    @staticmethod
+    def self_signed(names: list[str], days: int, now: int) -> tuple[bytes, bytes]:
+        """Make a certificate that signs itself, with a new ECDSA P-256 key: chain and key in PEM, valid from an hour before `now`
+        (seconds since the epoch) for `days`. ValueError for a name that cannot be in a certificate.
+        """
+    @property
+    def chain(self) -> list[Certificate]:
+        """The certificates, the server's own first."""
+
 # --- session ---
 
 OPEN_CONTENT_FILES: Final = 64

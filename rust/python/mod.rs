@@ -18,6 +18,7 @@ mod shared;
 mod snapshot;
 mod spool;
 mod step;
+mod tls_identity;
 mod wheel;
 
 /// The extension module `mailmoat._native`; its typed contract is `python/mailmoat/_native.pyi`.
@@ -36,5 +37,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     snapshot::register(module)?;
     spool::register(module)?;
     step::register(module)?;
+    tls_identity::register(module)?;
     wheel::register(module)
 }

@@ -1,0 +1,3 @@
+//! TLS between a socket and a machine. No socket, no clock, no policy.
+
+pub mod certificate;
