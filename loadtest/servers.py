@@ -131,6 +131,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         "MAILMOAT_LIMITS__ERRORS": "0",
         "MAILMOAT_LIMITS__IDLE_COMMANDS": "0",
         "MAILMOAT_LOG__FORMAT": "json",
+        "MAILMOAT_DNS__REVERSE_TIME": "0",
         **({"MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{setup.next_hop}"} if setup.next_hop else {}),
         **(extra or {}),
     }

@@ -575,6 +575,8 @@ class Session:
         """Refusals beyond those that `take_refused` gives."""
     def hold_refusals(self, milliseconds: int) -> None:
         """Delay each 5xx reply by this time from now on, in place of the configuration's time; an exempt session delays none."""
+    def peer_name(self, name: str) -> None:
+        """Name the peer in the messages that follow: a host name that its address has, and that has the address."""
     @property
     def stage(self) -> Stage:
         """The stage of the last ASK."""

@@ -111,6 +111,7 @@ def session_ended(
     session: str,
     client: str,
     duration: float,
+    client_name: str = "",
     helo: str = "",
     transactions: Sequence[Transaction] = (),
     transactions_left_out: int = 0,
@@ -137,6 +138,7 @@ def session_ended(
     fields = {
         "session": session,
         "client": client,
+        "client_name": client_name,
         "helo": helo,
         "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id],
         "transactions": transactions,
@@ -157,7 +159,15 @@ def session_ended(
 
 
 def message_accepted(
-    *, session: str, client: str, helo: str, mail_from: str, recipients: Sequence[str], queue_id: str, octets: int
+    *,
+    session: str,
+    client: str,
+    client_name: str = "",
+    helo: str,
+    mail_from: str,
+    recipients: Sequence[str],
+    queue_id: str,
+    octets: int,
 ) -> None:
     """Log that a message is on disk and its client gets 250; a long list of recipients is named by its ends and `count`."""
     if _RANK["info"] < _threshold:
@@ -166,6 +176,7 @@ def message_accepted(
     fields = {
         "session": session,
         "client": client,
+        "client_name": client_name,
         "helo": helo,
         "queue_id": queue_id,
         "mail_from": mail_from,

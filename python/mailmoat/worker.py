@@ -86,6 +86,7 @@ class Worker:
         self._directory = file_directory(settings)
         self._resolver: DnsResolver | None = None
         services = Services(settings, metrics, self._directory, self._make_resolver)
+        self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         open_ = partial(open_destination, loop, settings=settings, timers=timers, offered=self._offer)
@@ -105,6 +106,7 @@ class Worker:
             stress=stress,
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             trust=services.trust,
+            names=self._names,
             metrics=metrics,
         )
         self._acceptors = [
@@ -236,6 +238,8 @@ class Worker:
                 if clock.monotonic() >= deadline + 1:
                     break
             await self._tick()
+        if self._names is not None:
+            await self._names.close()
         if self._resolver is not None:
             await self._resolver.close()
 

@@ -166,6 +166,10 @@ impl Session {
         self.inner.hold_refusals(milliseconds);
     }
 
+    fn peer_name(&mut self, name: &str) {
+        self.inner.set_peer_name(name);
+    }
+
     /// The stage of the last ASK step.
     #[getter]
     fn stage(&self, py: Python<'_>) -> Py<PyAny> {

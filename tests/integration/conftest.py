@@ -88,6 +88,7 @@ class Server:
             "MAILMOAT_RECIPIENTS__FILE": str(self.recipients),
             "MAILMOAT_DELIVERY__NEXT_HOP": f"maildir:{directory / 'maildir'}",
             "MAILMOAT_LOG__FORMAT": "json",
+            "MAILMOAT_DNS__REVERSE_TIME": "0",
             "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
             **environment,
         }

@@ -12,7 +12,7 @@ import virtual
 from mailmoat import settings as tree
 
 WAYS = ("whole", "by line", "by byte")
-DEFAULTS = {"hostname": "mx.example.test", "relay.local_domains": "example.test"}
+DEFAULTS = {"hostname": "mx.example.test", "relay.local_domains": "example.test", "dns.reverse_time": "0"}
 KNOWN = ("alice@example.test", "bob@example.test", "localuser@example.test")
 SLACK_MS = 8  # a deadline is rounded up to the next millisecond, each time
 ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[rnt0\\])|\{((?:[^{}\\]|\\.)+?)\*([0-9]+)\}")

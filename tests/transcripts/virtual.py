@@ -275,6 +275,7 @@ class World:
                 stress=stress,
                 limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
                 trust=services.trust,
+                names=services.reverse_names,
                 metrics=metrics,
             )
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))

@@ -80,7 +80,7 @@ def test_a_short_session_is_kept_whole(written):
     record = SessionLog()
     record.judged(session(1), view(recipient="a@x.test"), PASS)
     record.judged(session(1), view(recipient="b@x.test"), NO)
-    record.accepted(session(1), message("q1", 10), Counted())
+    record.accepted(session(1), view(), message("q1", 10), Counted())
     record.judged(session(2), view(recipient="c@x.test"), PASS)
     record.write(session(2), view(), 0, Counted())
     [line] = written

@@ -83,6 +83,7 @@ DEFAULTS = {
     "dns.negative_time": 3600.0,
     "dns.failures": 5,
     "dns.open_time": 30.0,
+    "dns.reverse_time": 5.0,
     "limits.local_part": 256,
     "limits.domain": 255,
     "limits.path": 514,

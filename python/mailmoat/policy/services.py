@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
+from mailmoat.resolver.reverse_names import ReverseNames
 from mailmoat.settings.section import Section
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Services:
     def resolver(self) -> Resolver:
         """The worker's resolver."""
         return self._make_resolver()
+
+    @cached_property
+    def reverse_names(self) -> ReverseNames | None:
+        """The verified names of clients; None when they are not looked up."""
+        return ReverseNames(self.resolver, self.settings.dns) if self.settings.dns.reverse_time else None
 
     @cached_property
     def checker(self) -> Checker:

@@ -9,11 +9,12 @@ from the store. Never reads or writes a socket: that is its `Wire` (RFC 5321 3, 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import TYPE_CHECKING, cast
 
 from mailmoat._native import End, Session, Stage, Step
 from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
+from mailmoat.receive import client_name, conclusions
 from mailmoat.receive.carried import carry, of_message
 from mailmoat.receive.held import Hold
 from mailmoat.receive.intake import AHEAD, CLOGGED
@@ -149,7 +150,7 @@ class Driver:
         """Reply to the end of data: the message is on disk, or `error` says why not."""
         self._watch.touch()
         if error is None and message is not None:
-            self._log.accepted(self.session, message, self._receiver.metrics)
+            self._log.accepted(self.session, self.view, message, self._receiver.metrics)
         if self._wire.is_closing:
             return  # It is delivered all the same; the client may send it again (RFC 5321 6.1).
         if error is None:
@@ -162,17 +163,10 @@ class Driver:
         """Take the step, and those that follow at once."""
         session, receiver = self.session, self._receiver
         while step is ASK:
-            self._log.refused(session, self.view)  # by the machine alone, before policy is asked
-            stage = session.stage
-            if stage is RCPT:
-                self.view.recipient = cast("Address", session.recipient)
-            conclusion = receiver.pipeline.run(stage, self.view)
-            if not isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
-                self._flush()
-                receiver.stress.leaves(self)
-                self._asked = receiver.loop.create_task(self._wait(conclusion))
+            decided = self._ask()
+            if decided is None:
                 return
-            step = self._answer(conclusion)
+            step = decided
         self._log.refused(session, self.view)
         answered = self._flush()
         if step is NEED_INPUT:
@@ -190,6 +184,23 @@ class Driver:
                 self._begin_hold()
             if session.buffered > receiver.held_input:
                 self._wire.intake.stop(AHEAD)
+
+    def _ask(self) -> Step | None:
+        """Ask policy; the step that follows, None when it decides later."""
+        session, receiver, view = self.session, self._receiver, self.view
+        self._log.refused(session, view)  # by the machine alone, before policy is asked
+        if receiver.names is not None and not view.client.name:
+            client_name.learn(receiver.names, view, session, receiver.loop)
+        stage = session.stage
+        if stage is RCPT:
+            view.recipient = cast("Address", session.recipient)
+        conclusion = receiver.pipeline.run(stage, view)
+        if isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
+            return self._answer(conclusion)
+        self._flush()
+        receiver.stress.leaves(self)
+        self._asked = receiver.loop.create_task(self._wait(conclusion))
+        return None
 
     def _flush(self) -> bool:
         """Write the replies there are; whether there was one."""
@@ -211,12 +222,15 @@ class Driver:
             self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def _commit(self) -> None:
-        stamps, results = of_message(self._carried, self.session)
-        message = self._receiver.message(self.session, stamps, results, self.view.client.trust)
+        receiver, session = self._receiver, self.session
+        if receiver.names is not None and not self.view.client.name:
+            client_name.learn(receiver.names, self.view, session, receiver.loop)
+        stamps, results = of_message(self._carried, session)
+        message = receiver.message(session, stamps, results, self.view.client.trust)
         if message is None:
-            self._receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
+            receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
         else:
-            self._receiver.store.insert(self, message)
+            receiver.store.insert(self, message)
 
     def _close(self) -> None:
         if not self._wire.is_closing:
@@ -246,32 +260,13 @@ class Driver:
         if session.stage is RCPT:
             self._log.judged(session, self.view, conclusion)
             del self.view.recipient  # else a session that is held keeps it
-        match conclusion:
-            case Pass():
-                return session.pass_() if conclusion is PASS and not self._carried else self._pass(conclusion)
-            case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
-                self._log.decided(rule, self._receiver.metrics)
-                step = session.refuse(reply.code, reply.enhanced, reply.text)
-                self._log.refused(session, self.view, rule, detail)
-                return step
-            case Report(reply, rule):
-                self._log.decided(rule, self._receiver.metrics)
-                return session.report(reply.code, reply.enhanced, reply.text)
-            case Discard():
-                self._log.decided(conclusion.rule, self._receiver.metrics)
-                return session.discard()
-        assert_never(conclusion)
-
-    def _pass(self, passed: Pass) -> Step:
-        if passed.stamps or passed.results or self._carried:
-            self._carried = carry(self._carried, self.session, passed)
-        if passed.tarpit is not None:
-            self.session.hold_refusals(round(passed.tarpit * 1000))
-        if passed.redirected is not None:
-            return self.session.redirect(passed.redirected)
-        if passed.dropped:
-            self.session.drop_recipients([str(dropped) for dropped in passed.dropped])
-        return self.session.pass_()
+        if not isinstance(conclusion, Pass):
+            return conclusions.stop(conclusion, session, self.view, self._log, self._receiver.metrics)
+        if conclusion is PASS and not self._carried:
+            return session.pass_()
+        if conclusion.stamps or conclusion.results or self._carried:
+            self._carried = carry(self._carried, session, conclusion)
+        return conclusions.go_on(conclusion, session)
 
     def _begin_hold(self) -> None:
         receiver, hold = self._receiver, self.session.hold

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.pipeline import Pipeline
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
+    from mailmoat.resolver.reverse_names import ReverseNames
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import Settings
@@ -53,6 +54,7 @@ class Receiver:
         timers: Timers,
         limiter: Limiter,
         trust: TrustRules,
+        names: ReverseNames | None,
         held: HeldSessions,
         stress: Stress,
         metrics: Metrics,
@@ -67,8 +69,10 @@ class Receiver:
         self.metrics = metrics
         self.limiter = limiter
         self.trust = trust
+        self.names = names
         self.timeouts = Timeouts(settings.limits, timers)
-        self.config = session_config(settings, store.partition.incoming_dir, pipeline.asked)
+        asked = pipeline.asked | (1 << Stage.HELO if names else 0)  # the name of a client is looked up from there on
+        self.config = session_config(settings, store.partition.incoming_dir, asked)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))

@@ -124,13 +124,14 @@ class SessionLog:
             )
             reason = detail = ""
 
-    def accepted(self, session: Session, message: Message, metrics: Metrics) -> None:
+    def accepted(self, session: Session, view: View, message: Message, metrics: Metrics) -> None:
         """Log and count the message of the transaction, which is on disk."""
         self._octets += message.size
         self._end(message.queue_id, message.size)
         maillog.message_accepted(
             session=message.session_id,
             client=message.client,
+            client_name=view.client.name,
             helo=session.helo_name,
             mail_from=message.reverse_path,
             recipients=[recipient.address for recipient in message.recipients],
@@ -166,6 +167,7 @@ class SessionLog:
             client=view.client.address,
             reason="" if end is SessionEnd.QUIT else end,
             duration=duration,
+            client_name=view.client.name,
             helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,

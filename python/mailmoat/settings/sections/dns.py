@@ -63,3 +63,7 @@ class DnsSettings(Section):
     open_time: Duration = Field(
         default=30.0, description="How long they are not queried, in seconds; then one query tests them."
     )
+    reverse_time: Duration = Field(
+        default=5.0,
+        description="Time for finding the verified name of a client by reverse DNS, in seconds. No reply waits for it. 0 = names are not looked up.",
+    )

@@ -75,6 +75,8 @@ pub struct Session {
     offers: Offers,
     id: Box<str>,
     peer: Box<str>,
+    /// Verified name of the peer; empty while none is known.
+    peer_name: Box<str>,
     phase: Phase,
     helo_name: Box<str>,
     dialect: Dialect,
@@ -102,6 +104,7 @@ impl Session {
             config,
             id: id.into(),
             peer: peer.into(),
+            peer_name: "".into(),
             phase: Phase::Fresh,
             helo_name: "".into(),
             dialect: Dialect::Smtp,
@@ -232,7 +235,7 @@ impl Session {
         let received = Received {
             helo_name: &self.helo_name,
             peer: &self.peer,
-            peer_name: "",
+            peer_name: &self.peer_name,
             hostname: &self.config.hostname,
             extended: self.dialect == Dialect::Esmtp,
             smtputf8: transaction.parameters.smtputf8,

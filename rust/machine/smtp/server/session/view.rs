@@ -100,4 +100,9 @@ impl Session {
     pub fn hold_refusals(&mut self, milliseconds: u64) {
         self.tarpit.time = Some(milliseconds);
     }
+
+    /// Names the peer in the messages that follow: a name that its address has, and that has the address.
+    pub fn set_peer_name(&mut self, name: &str) {
+        self.peer_name = name.into();
+    }
 }
