@@ -122,6 +122,12 @@ class Event(StrEnum):
         "what the next hop offers cannot be written to the spool directory",
         "path detail",
     )
+    NEXT_HOP_NOT_AUTHENTICATED = (
+        "next-hop-not-authenticated",
+        "error",
+        "`delivery.auth_name` cannot be used at the next hop, and messages wait; logged once until it can",
+        "next_hop detail",
+    )
     STARTED = "started", "info", "the server has started", "pid:number workers:number"
     SERVING = "serving", "info", "all workers accept connections", "listen:list"
     STOPPING = "stopping", "info", "the server was asked to end", ""

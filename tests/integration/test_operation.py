@@ -185,6 +185,27 @@ def test_check_config_finds_what_the_account_lacks(server, public):
     assert not (public / "spool").exists(), "it looks and changes nothing"
 
 
+def test_check_config_says_what_is_wrong_with_the_password_for_the_next_hop(server, tmp_path):
+    password = tmp_path / "password"
+    made = server(
+        start=False,
+        MAILMOAT_DELIVERY__AUTH_NAME="edge",
+        MAILMOAT_DELIVERY__AUTH_PASSWORD_FILE=str(password),
+    )
+    said = made.cli("check-config").stderr
+    assert f"delivery.auth_password_file = {password}: {password} cannot be read: No such file" in said
+    password.write_text("open sesame\n")
+    password.chmod(0o644)
+    checked = made.cli("check-config")
+    assert checked.returncode == 0, checked.stderr
+    assert f"warning: {password}: every account can read it; chmod o= {password}" in checked.stdout
+    password.chmod(0o600)
+    assert "every account" not in made.cli("check-config").stdout
+    shown = made.cli("settings")
+    assert "delivery.auth_password_file" in shown.stdout
+    assert "sesame" not in shown.stdout + checked.stdout
+
+
 def test_a_python_that_the_account_cannot_read_is_warned_of(monkeypatch):
     monkeypatch.setattr(preflight, "_kept_from_us", lambda file: file == Path(os.__file__))
     (warning,) = preflight.warnings(load(None, {}))

@@ -17,9 +17,11 @@ from tests.smtp_sink import SmtpSink
 from mailmoat import clock
 from mailmoat._native import ClientStep, Message, TimeLimit
 from mailmoat.delivery import pool as pools
+from mailmoat.delivery.account import Account
 from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.pool import Pool
+from mailmoat.delivery.security import Security
 from mailmoat.runtime.timers import Timers
 
 DELIVERED, DEFERRED, FAILED = 1, 0, 2
@@ -353,10 +355,29 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
 
 @run
 async def test_a_connection_lost_after_ehlo_does_not_tell_that_the_next_hop_is_back(monkeypatch):
-    monkeypatch.setattr(pools.OutboundConnection, "ready", property(lambda _: False))
+    monkeypatch.setattr(OutboundConnection, "ready", property(lambda _: False))
     async with hop_that() as hop, pool_to(hop) as pool:
         assert not await pool.probe()
         assert hop.accepted == 1
+
+
+@run
+async def test_what_cannot_be_authenticated_waits(tmp_path):
+    (tmp_path / "password").write_text("secret")
+    account = Account("edge", tmp_path / "password")
+    refused = "250-hop\r\n250 AUTH SCRAM-SHA-256"
+    async with hop_that(EHLO=["250 hop", refused], AUTH="535 5.7.8 No") as hop:
+        security = Security("smtp://hub.test:25", account)
+        pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
+        [[first]], [[second]] = await send(pool), await send(pool)
+        assert first == (DEFERRED, "454 4.7.8 Not authenticated: the next hop offers no mechanism that is usable here")
+        assert second == (DEFERRED, "454 4.7.8 Not authenticated as edge: 535 5.7.8 No")
+        (tmp_path / "password").unlink()
+        [[(state, reply)]] = await send(pool)
+        assert (state, reply[:30]) == (DEFERRED, "454 4.7.8 Not authenticated: /")
+        await until(lambda: not pool.connections)
+        assert hop.accepted == 2
+        assert not [line for line in hop.commands if line.startswith("MAIL")]
 
 
 @run

@@ -71,6 +71,14 @@ DEFAULTS = {
     "delivery.end_of_data_time": 600.0,
     "delivery.idle_time": 5.0,
     "delivery.return_size": 50_000,
+    "delivery.tls": "may",
+    "delivery.tls_names": (),
+    "delivery.tls_ca": None,
+    "delivery.tls_certificate": None,
+    "delivery.tls_key": None,
+    "delivery.auth_name": None,
+    "delivery.auth_password_file": None,
+    "delivery.xclient": False,
     "ndr.enabled": True,
     "ndr.copy_to": None,
     "dns.servers": (),
@@ -226,6 +234,27 @@ def test_addresses_and_domains_are_normalised():
     assert settings.delivery.next_hop == NextHop("smtp", "hub.example.test", 25, None, "smtp://hub.example.test:25")
 
 
+@pytest.mark.parametrize(
+    ("delivery", "wrong"),
+    [
+        ({"NEXT_HOP": "smtps://hub.test", "TLS": "none"}, "at smtps:// there is nothing but TLS"),
+        ({"NEXT_HOP": "smtp://192.0.2.1", "TLS": "verify"}, "the next hop has no name, only an address"),
+        ({"NEXT_HOP": "smtp://[2001:db8::1]", "TLS": "verify"}, "the next hop has no name, only an address"),
+        ({"AUTH_NAME": "edge"}, "delivery.auth_name is set, without a password"),
+    ],
+)
+def test_settings_of_the_next_hop_that_contradict_each_other(delivery, wrong):
+    (found,) = mistakes(**{f"MAILMOAT_DELIVERY__{name}": value for name, value in delivery.items()})
+    assert wrong in found
+    assert "; write " in found
+
+
+def test_a_next_hop_by_its_address_is_verified_by_a_name():
+    names = {"NEXT_HOP": "smtps://192.0.2.1", "TLS": "verify", "TLS_NAMES": "Hub.test., other.test"}
+    delivery = load(None, {f"MAILMOAT_DELIVERY__{name}": value for name, value in names.items()}).delivery
+    assert (str(delivery.next_hop), delivery.tls_names) == ("smtps://192.0.2.1:465", ("hub.test", "other.test"))
+
+
 def test_a_fingerprint_is_written_with_or_without_colons():
     digits = "0123456789abcdef" * 4
     colons = ":".join(digits[at : at + 2].upper() for at in range(0, 64, 2))
@@ -323,6 +352,10 @@ TIMES = ("CONNECT", "GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", 
         ("DELIVERY__NEXT_HOP", "maildir:/srv/{local", "{ is not a placeholder"),
         *((f"DELIVERY__{name}_TIME", "0", "must be above 0") for name in TIMES),
         ("DELIVERY__RETURN_SIZE", "129KiB", "more than a report can hold; write octets, up to 128KiB"),
+        ("DELIVERY__TLS", "must", "not one of the choices; write none, may, encrypt or verify"),
+        ("DELIVERY__TLS_NAMES", "hub test", "not a host name"),
+        ("DELIVERY__TLS_KEY", "/etc/key.pem", "a key without delivery.tls_certificate"),
+        ("DELIVERY__AUTH_PASSWORD_FILE", "/etc/password", "delivery.auth_name is not set"),
         ("RECIPIENTS__POSTMASTER", "admin", "an address without a domain"),
         ("RECIPIENTS__POSTMASTER", "j\u00fcrgen@example.com", "the local part is not ASCII"),
         ("DELIVERY__CONNECTIONS", "0", "1 or more"),
@@ -540,6 +573,7 @@ def test_size(written, octets):
     [
         ("smtp://hub.test:2525", ("smtp", "hub.test", 2525, None, "smtp://hub.test:2525")),
         ("smtp://192.0.2.1", ("smtp", "192.0.2.1", 25, None, "smtp://192.0.2.1:25")),
+        ("smtps://hub.test", ("smtps", "hub.test", 465, None, "smtps://hub.test:465")),
         ("lmtp://[2001:DB8::1]", ("lmtp", "2001:db8::1", 24, None, "lmtp://[2001:db8::1]:24")),
         ("maildir:/var/mail/x", ("maildir", "", 0, Path("/var/mail/x"), "maildir:/var/mail/x")),
         ("discard:", ("discard", "", 0, None, "discard:")),
@@ -631,6 +665,10 @@ QUIET = {
         ({"delivery": {"next_hop": "smtp://192.0.2.1"}}, "recipients.postmaster is not set"),
         ({"delivery": {"next_hop": "lmtp://h.test"}, "recipients": {"file": __file__, "postmaster": "a@b.test"}}, None),
         ({"delivery": {"next_hop": "maildir:/var/mail/{domain}/{local}"}}, None),
+        (
+            {"delivery": {"next_hop": "discard:", "auth_name": "edge", "auth_password_file": "/etc/password"}},
+            "messages wait unless the next hop offers SCRAM-SHA-256",
+        ),
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
         ({"tls": {"client_certificates": "record", "client_fingerprints": "ab" * 32}}, None),
         ({"tls": {"client_fingerprints": "ab" * 32}}, "tls.client_fingerprints has no effect"),

@@ -14,6 +14,7 @@ from mailmoat.delivery.discard import DiscardTransport, UnroutedTransport
 from mailmoat.delivery.maildir import MaildirTransport
 from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.pool import Pool
+from mailmoat.delivery.security import security_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -202,7 +203,10 @@ def open_destination(
         transport = DiscardTransport(loop)
     else:
         learned = Learned(settings.spool_dir, str(next_hop), offered)
-        transport = Pool(loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn)
+        security = security_of(str(next_hop), settings.delivery)
+        transport = Pool(
+            loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn, security=security
+        )
     return Destination(str(next_hop), transport, settings.delivery.connections, learned)
 
 

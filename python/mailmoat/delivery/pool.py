@@ -6,57 +6,36 @@ there, everything that waits is deferred, so a next hop that is down gets few at
 that is refused while others work, delays nothing: another is tried a little later. Attempts wait here without bound: the queue
 bounds them.
 
-RFC 5321 4.5.4.1, 5.1 (all addresses of a host are tried).
+RFC 5321 4.5.4.1.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import partial
-from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat._native import Client, RecipientState
+from mailmoat._native import RecipientState
 from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
-from mailmoat.delivery.connection import OutboundConnection
-from mailmoat.delivery.time_limits import time_limits
-from mailmoat.net.address import canonical
-from mailmoat.net.endpoint import Endpoint
+from mailmoat.delivery.dialler import Dialler
+from mailmoat.delivery.security import Security
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.delivery.attempt import Attempt
+    from mailmoat.delivery.connection import OutboundConnection
+    from mailmoat.delivery.dialler import Hop, Refusal
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
-
-Refusal: TypeAlias = tuple[RecipientState, str]
-"""(PENDING or FAILED, reply) for everything that waits for a connection."""
 
 PATIENCE: Final = 5.0
 """Seconds that what waits leaves to a connection being opened before another is tried beside it; the next are left more."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds until the next connection is opened after one was refused while other connections work."""
-
-
-class Hop(Protocol):
-    """Where to."""
-
-    @property
-    def kind(self) -> str:
-        """`smtp` or `lmtp`."""
-
-    @property
-    def host(self) -> str:
-        """A name or a numeric address."""
-
-    @property
-    def port(self) -> int:
-        """TCP port."""
 
 
 class Pool:
@@ -71,18 +50,15 @@ class Pool:
         timers: Timers,
         *,
         learned: Callable[[Offers], None] = lambda _: None,
+        security: Security | None = None,
     ) -> None:
         """Create the pool; `learned` is called with the offers of each new connection. ValueError if `helo_name` is not valid."""
         self._loop = loop
-        Client(helo_name)  # raises at start, not with the first message
-        self._hop = next_hop
-        self._helo_name = helo_name
         self._timers = timers
         self._learned = learned
         self._limit = settings.connections
-        self._connect_time = settings.connect_time
-        self._limits = time_limits(settings)
-        self._name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
+        security = security or Security(next_hop.host)
+        self._dialler = Dialler(loop, next_hop, settings, helo_name, timers=timers, security=security)
         self._waiting: deque[Attempt] = deque()
         self._idle: list[OutboundConnection] = []
         self._connections: set[OutboundConnection] = set()
@@ -188,7 +164,7 @@ class Pool:
 
     def _begin_opening(self) -> asyncio.Task[OutboundConnection | Refusal]:
         patience = PATIENCE * (1 + len(self._openings))
-        opening = self._loop.create_task(self._open())
+        opening = self._loop.create_task(self._dialler.dial(self))
         self._openings[opening] = clock.monotonic() + patience
         opening.add_done_callback(self._opened)
         self._timers.after(patience, self)
@@ -225,46 +201,6 @@ class Pool:
         self._not_before = clock.monotonic() + self._pause
         self._timers.after(self._pause, self)
 
-    async def _open(self) -> OutboundConnection | Refusal:
-        """Give a ready connection to the first of the next hop's addresses that serves, or what the last said."""
-        # The loop's timers, not the wheel: they end what only the loop can end, once a connection.
-        try:
-            async with asyncio.timeout(self._connect_time):
-                addresses = await self._addresses()
-        except (OSError, UnicodeError) as error:
-            return RecipientState.PENDING, f"421 4.4.3 No address of {self._hop.host}: {_reason(error)}"
-        refusal: Refusal = RecipientState.PENDING, f"421 4.4.3 No address of {self._hop.host}"
-        for address in addresses:
-            connection = self._connection(str(Endpoint(address, self._hop.port)))
-            try:
-                async with asyncio.timeout(self._connect_time):
-                    await self._loop.create_connection(partial(_same, connection), address, self._hop.port)
-            except OSError as error:
-                refusal = RecipientState.PENDING, f"421 4.4.1 No connection to {connection.peer}: {_reason(error)}"
-                continue
-            try:
-                refused = await connection.opened
-            except asyncio.CancelledError:
-                connection.end("Shutting down")
-                raise
-            if refused is None:
-                return connection
-            refusal = refused
-        return refusal
-
-    def _connection(self, peer: str) -> OutboundConnection:
-        client = Client(self._helo_name, lmtp=self._hop.kind == "lmtp")
-        return OutboundConnection(
-            self._loop, self, client=client, next_hop=self._name, peer=peer, limits=self._limits, timers=self._timers
-        )
-
-    async def _addresses(self) -> list[str]:
-        try:
-            return [canonical(self._hop.host)]
-        except ValueError:
-            found = await self._loop.getaddrinfo(self._hop.host, self._hop.port, type=SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
     # --- settling without a connection ---
 
     def _defer_waiting(self, state: RecipientState, reply: str) -> None:
@@ -273,16 +209,5 @@ class Pool:
             self._defer(attempt, reply, state)
 
     def _defer(self, attempt: Attempt, reply: str, state: RecipientState = RecipientState.PENDING) -> None:
-        record = AttemptRecord(next_hop=self._name, peer="", reused=False, seconds=0.0)
+        record = AttemptRecord(next_hop=self._dialler.name, peer="", reused=False, seconds=0.0)
         self._loop.call_soon(attempt.finished, outcome_of_all(attempt, state, reply), record)
-
-
-def _same(connection: OutboundConnection) -> OutboundConnection:
-    return connection
-
-
-def _reason(error: OSError | UnicodeError) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    text = str(getattr(error, "strerror", None) or error)
-    return text.encode("ascii", "replace").decode("ascii")

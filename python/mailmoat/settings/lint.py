@@ -106,6 +106,11 @@ def _delivery(settings: Settings) -> Iterator[str]:
             "recipients.postmaster is not set: mail for postmaster at each local domain is accepted (RFC 5321 4.5.1). "
             "Name the address that reads it, or make sure that the next hop accepts postmaster at each domain"
         )
+    if settings.delivery.auth_name is not None and settings.delivery.tls != "verify":
+        yield (
+            "delivery.auth_name is set and delivery.tls is not verify: messages wait unless the next hop offers SCRAM-SHA-256, "
+            "because a password is not sent to a server that was not verified"
+        )
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"
 

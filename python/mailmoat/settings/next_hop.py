@@ -18,14 +18,14 @@ from mailmoat.settings.notation import Form
 
 MARKS: Final = ("{local}", "{domain}")
 _MARK_LIKE: Final = re.compile(r"%?\{[^{}]*\}|[{}]|%\w")
-_PORTS: Final = {"smtp": 25, "lmtp": 24}
+_PORTS: Final = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
     """Where accepted messages go: a server (host, port), a Maildir (path), or nowhere. `text` is the written form."""
 
-    kind: Literal["smtp", "lmtp", "maildir", "discard"]
+    kind: Literal["smtp", "smtps", "lmtp", "maildir", "discard"]
     host: str
     port: int
     path: Path | None
@@ -36,13 +36,13 @@ class NextHop:
 
 
 def parse_next_hop(value: object) -> NextHop:
-    """Read `smtp://host:port`, `lmtp://host:port`, `maildir:PATH` or `discard:`."""
+    """Read `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `maildir:PATH` or `discard:`."""
     if isinstance(value, NextHop):
         return value
     written = values.text(value)
     kind, _, rest = written.partition(":")
     match kind:
-        case "smtp" | "lmtp" if rest.startswith("//"):
+        case "smtp" | "smtps" | "lmtp" if rest.startswith("//"):
             server = endpoint.to_connect(rest[2:].rstrip("/"), _PORTS[kind])
             host = _host(server.host)
             return NextHop(kind, host, server.port, None, f"{kind}://{endpoint.bracketed(host)}:{server.port}")
@@ -79,5 +79,5 @@ def _host(written: str) -> str:
 OptionalNextHop = Annotated[
     NextHop | None,
     PlainValidator(values.optional(parse_next_hop)),
-    Form("smtp://host:port, lmtp://host:port, maildir:PATH or discard:", notation.show, below),
+    Form("smtp://host:port, smtps://host:port, lmtp://host:port, maildir:PATH or discard:", notation.show, below),
 ]

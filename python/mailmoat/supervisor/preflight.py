@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
@@ -48,10 +49,13 @@ def _mistakes(settings: Settings) -> list[str]:
         return []
     made_by_root_for = account if os.geteuid() == 0 else None
     with acting_as(account):
-        spool, recipients = list(_spool(settings.spool_dir, made_by_root_for)), list(_recipients(settings))
+        spool, files = (
+            list(_spool(settings.spool_dir, made_by_root_for)),
+            [*_recipients(settings), *_password(settings)],
+        )
     if not spool:  # as root again: the account may not be able to enter a directory of root
         spool = list(_contents(settings.spool_dir, account.uid if account else os.geteuid()))
-    return [*spool, *recipients]
+    return [*spool, *files]
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -60,7 +64,7 @@ def warnings(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
-        return list(_unreadable(settings))
+        return [*_unreadable(settings), *_exposed(settings)]
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
@@ -161,6 +165,23 @@ def _recipients(settings: Settings) -> Iterator[str]:
     if file is not None and _kept_from_us(file):
         who = _name(os.geteuid())
         yield f"recipients.file = {file}: {who} cannot read it; let that account read it and enter its directories"
+
+
+def _password(settings: Settings) -> Iterator[str]:
+    """Yield a sentence if the password for the next hop cannot be used."""
+    ours = account_of(settings.delivery)
+    try:
+        if ours is not None:
+            ours.credentials()
+    except AccountError as error:
+        yield f"delivery.auth_password_file = {settings.delivery.auth_password_file}: {error}; write the password alone into that file"
+
+
+def _exposed(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for a file with a secret that every account can read."""
+    for file in (settings.delivery.auth_password_file, settings.delivery.tls_key):
+        if file is not None and stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH:
+            yield f"{file}: every account can read it; chmod o= {file}"
 
 
 def _kept_from_us(file: Path) -> bool:

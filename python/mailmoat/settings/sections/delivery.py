@@ -1,11 +1,13 @@
 """`[delivery]`: how accepted messages are delivered."""
 
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
+from mailmoat.net import address
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Duration, Positive, Wait
+from mailmoat.settings.fields import Duration, OptionalPath, Positive, Switch, Wait
 from mailmoat.settings.next_hop import OptionalNextHop
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
@@ -34,6 +36,15 @@ def retry_waits(value: object) -> tuple[float, ...]:
     if not waits:
         raise ValueError("no wait in it")
     return tuple(waits)
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is given by its address."""
+    try:
+        address.parse(host)
+    except ValueError:
+        return False
+    return True
 
 
 class DeliverySettings(Section):
@@ -75,3 +86,76 @@ class DeliverySettings(Section):
         default=50_000,
         description="Octets up to which a bounce to a verified sender contains the complete message; otherwise it contains the header section.",
     )
+    tls: Annotated[
+        Literal["none", "may", "encrypt", "verify"],
+        PlainValidator(values.one_of("none", "may", "encrypt", "verify")),
+        Form("none, may, encrypt or verify", notation.show),
+    ] = Field(
+        default="may",
+        validate_default=True,
+        description="TLS to the next hop. `may`: where it is offered and works; `encrypt`: never without; `verify`: and only with a certificate that `tls_ca` signed for the name of the next hop.",
+    )
+    tls_names: Annotated[
+        tuple[Annotated[str, PlainValidator(values.host_name)], ...],
+        BeforeValidator(values.items),
+        Form("names such as hub.example.com, separated by commas", notation.show),
+    ] = Field(
+        default=(),
+        validate_default=True,
+        description="Names of which the next hop's certificate must have one. Empty = the host in `next_hop`.",
+    )
+    tls_ca: OptionalPath = Field(
+        default=None,
+        description="File with the CA certificates (PEM) by which the next hop is verified. Empty = those of the system.",
+    )
+    tls_certificate: OptionalPath = Field(
+        default=None, description="File with the certificate (PEM) that the next hop gets when it asks for one."
+    )
+    tls_key: OptionalPath = Field(
+        default=None, description="File with its private key (PEM). Empty = it is in `tls_certificate`."
+    )
+    auth_name: Annotated[
+        str | None, PlainValidator(values.optional(values.text)), Form("the name of an account", notation.show)
+    ] = Field(
+        default=None,
+        description='Account of this server at the next hop (SCRAM-SHA-256; PLAIN and LOGIN only with `tls = "verify"`).',
+    )
+    auth_password_file: OptionalPath = Field(
+        default=None, validate_default=True, description="File with its password alone. Read again when it changes."
+    )
+    xclient: Switch = Field(
+        default=False,
+        description="Pass the client's address and name to a next hop that offers XCLIENT or XFORWARD.",
+    )
+
+    @field_validator("tls")
+    @classmethod
+    def _smtps_is_tls(cls, value: str, others: ValidationInfo) -> str:
+        hop = others.data.get("next_hop")
+        if hop is not None and hop.kind == "smtps" and value == "none":
+            raise ValueError("at smtps:// there is nothing but TLS")
+        return value
+
+    @field_validator("tls_names")
+    @classmethod
+    def _there_is_a_name_to_verify(cls, value: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        hop = others.data.get("next_hop")
+        if not value and others.data.get("tls") == "verify" and hop is not None and hop.host and is_address(hop.host):
+            raise ValueError("delivery.tls is verify and the next hop has no name, only an address")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _key_of_a_certificate(cls, value: Path | None, others: ValidationInfo) -> Path | None:
+        if value is not None and others.data.get("tls_certificate") is None:
+            raise ValueError("a key without delivery.tls_certificate")
+        return value
+
+    @field_validator("auth_password_file")
+    @classmethod
+    def _name_and_password(cls, value: Path | None, others: ValidationInfo) -> Path | None:
+        if "auth_name" in others.data and (value is None) != (others.data["auth_name"] is None):
+            raise ValueError(
+                "delivery.auth_name is set, without a password" if value is None else "delivery.auth_name is not set"
+            )
+        return value
