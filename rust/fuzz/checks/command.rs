@@ -2,14 +2,14 @@
 
 use mailmoat_native::machine::message::address::{Address, Limits, Path};
 use mailmoat_native::machine::smtp::command::{Command, parse};
-use mailmoat_native::machine::smtp::extensions::Offers;
+use mailmoat_native::machine::smtp::extensions::{Offers, Standing};
 
 use super::address::{is_normal, is_sentence};
 
 pub fn check(input: &[u8]) {
     let ([choices], stream) = super::split::<1>(input);
     let limits = if choices & 4 == 0 { Limits::default() } else { Limits { local_part: 0, domain: 0, path: 0 } };
-    let offers = Offers::of(&super::session::config(64, 0));
+    let offers = Offers::of(&super::session::config(64, 0), Standing::default());
     for line in stream.split(|&octet| octet == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let plain = parse(line, &limits, Offers::NONE);

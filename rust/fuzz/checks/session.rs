@@ -9,8 +9,9 @@ use mailmoat_native::machine::message::address::Limits;
 use mailmoat_native::machine::message::content::Octets;
 use mailmoat_native::machine::message::firewall::Firewall;
 use mailmoat_native::machine::message::header::fields;
-use mailmoat_native::machine::smtp::extensions::Offers;
+use mailmoat_native::machine::smtp::extensions::{Offers, Standing};
 use mailmoat_native::machine::smtp::reply::Reply;
+use mailmoat_native::machine::smtp::server::auth::LINE;
 use mailmoat_native::machine::smtp::server::config::Config;
 use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
 use mailmoat_native::machine::smtp::server::session::Session;
@@ -59,6 +60,8 @@ pub fn config(choices: u8, asked: u8) -> Config {
         errors: if on(8) { 6 } else { 0 },
         idle_commands: if on(16) { 30 } else { 0 },
         tarpit_time: if on(32) { 5 } else { 0 },
+        auth_time: if on(32) { 7 } else { 0 },
+        auth_failures: if on(8) { 2 } else { 0 },
         tarpit_max_session: if on(64) { 21 } else { 0 },
         submitter: on(64),
         smtputf8: asked & 0x80 == 0,
@@ -70,11 +73,14 @@ pub fn config(choices: u8, asked: u8) -> Config {
 fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> String {
     let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
     let (mut record, mut given) = (String::new(), 0_usize);
+    if verdicts & 8 != 0 {
+        session.offer_auth(&["SCRAM-SHA-256".into(), "X".into()]);
+    }
     let mut step = session.connect();
     let mut pieces = pieces.iter();
     loop {
         take_output(&mut session, &mut record);
-        bounded(&session, step, given, kept(config));
+        bounded(&session, step, given, kept(config, verdicts));
         if late && !matches!(step, Step::NeedInput | Step::Yield | Step::Close) {
             if let Some(piece) = pieces.next() {
                 given += piece.len();
@@ -98,7 +104,7 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
                 session.answer(verdict)
             }
             Step::Hold(hold) => {
-                assert!(session.is_held() && hold == config.tarpit_time);
+                assert!(session.is_held() && (hold == config.tarpit_time || hold == config.auth_time));
                 record += &format!("<hold {hold}>\n");
                 session.release()
             }
@@ -118,8 +124,9 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
                 return end(session, record + "<close>");
             }
             Step::Yield => session.proceed(),
+            Step::Authenticate => authenticate(&mut session, &mut record, verdicts),
             Step::Wait => panic!("nothing is owed"),
-            Step::StartTls | Step::Secured | Step::Authenticate => panic!("not offered"),
+            Step::StartTls | Step::Secured => panic!("not offered"),
         };
     }
 }
@@ -135,9 +142,13 @@ fn take_output(session: &mut Session, record: &mut String) {
     }
 }
 
-/// Octets of input that may wait for the rest of their line: a command line with room for a long path and the parameters of MAIL.
-fn kept(config: &Config) -> usize {
-    COMMAND_LINE + config.addresses.path.saturating_sub(PATH) + Offers::of(config).mail_line()
+/// Octets of input that may wait for the rest of their line: a command line with room for a long path and the parameters of MAIL, or
+/// one of an exchange.
+fn kept(config: &Config, verdicts: u8) -> usize {
+    if verdicts & 8 != 0 {
+        return LINE;
+    }
+    COMMAND_LINE + config.addresses.path.saturating_sub(PATH) + Offers::of(config, Standing::default()).mail_line()
 }
 
 fn bounded(session: &Session, step: Step, given: usize, kept: usize) {
@@ -161,6 +172,20 @@ fn decide(session: &Session, stage: Stage, verdicts: u8) -> Verdict {
         (2, Stage::Rcpt) => Verdict::Report(Reply::fixed(550, "5.1.1", "Unknown")),
         (3, Stage::EndOfHeaders | Stage::EndOfData) => Verdict::Discard,
         _ => Verdict::Pass,
+    }
+}
+
+/// Answers the client's part of an exchange, always the same way.
+fn authenticate(session: &mut Session, record: &mut String, verdicts: u8) -> Step {
+    let exchange = session.exchange().unwrap();
+    let response = exchange.response.as_ref().map(|response| response.octets().to_vec());
+    *record += &format!("<{} {} {response:?}>\n", exchange.mechanism, exchange.begins);
+    let fate = response.iter().flatten().fold(verdicts, |sum, octet| sum ^ octet);
+    match fate % 4 {
+        0 => session.authenticated(),
+        1 => session.not_authenticated(Reply::fixed(535, "5.7.8", "No")),
+        2 => session.not_authenticated(Reply::fixed(454, "4.7.0", "Later")),
+        _ => session.challenge(&response.unwrap_or_default()),
     }
 }
 

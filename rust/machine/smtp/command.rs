@@ -32,8 +32,17 @@ pub enum Command<'a> {
     Vrfy,
     Expn,
     Help,
+    /// What follows the verb: a mechanism, and maybe a response that is a secret.
+    Auth(&'a [u8]),
     /// A verb of the standards that this server does not have: 502 5.5.1.
     NotImplemented(&'static str),
+}
+
+impl Command<'_> {
+    /// What a server that asks for authentication refuses before it (RFC 4954 6).
+    pub fn needs_authentication(&self) -> bool {
+        matches!(self, Self::Mail { .. } | Self::Rcpt { .. } | Self::Data | Self::Vrfy | Self::Expn)
+    }
 }
 
 /// Whose address is meant.
@@ -108,6 +117,7 @@ static VERBS: &[(&str, Verb)] = &[
     ("VRFY", Verb::Reads(|argument| argument.required(Command::Vrfy))),
     ("EXPN", Verb::Reads(|argument| argument.required(Command::Expn))),
     ("HELP", Verb::Reads(|argument| argument.ignored(Command::Help))),
+    ("AUTH", Verb::Reads(|argument| Ok(Command::Auth(argument.octets)))),
     ("ETRN", Verb::NotImplemented), // RFC 1985
     ("TURN", Verb::NotImplemented), // RFC 5321 appendix F.1: never to be switched on
     ("SEND", Verb::NotImplemented), // RFC 5321 appendix F.6
@@ -218,11 +228,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::machine::smtp::extensions::Standing;
     use crate::machine::smtp::parameters::Body;
     use crate::machine::smtp::server::config::Config;
 
     fn read(line: &[u8]) -> Result<Command<'_>, Malformed> {
-        parse(line, &Limits::default(), Offers::of(&Config::example()))
+        parse(line, &Limits::default(), Offers::of(&Config::example(), Standing::default()))
     }
 
     fn address(text: &str) -> Address {
@@ -258,7 +269,8 @@ mod tests {
             (b"VRFY jos\xc3\xa9 SMTPUTF8", Command::Vrfy),
             (b"EXPN list", Command::Expn),
             (b"starttls", Command::NotImplemented("STARTTLS")),
-            (b"AUTH PLAIN AGEAYg==", Command::NotImplemented("AUTH")),
+            (b"auth PLAIN AGEAYg==", Command::Auth(b"PLAIN AGEAYg==")),
+            (b"AUTH", Command::Auth(b"")),
             (b"BDAT 10 LAST", Command::NotImplemented("BDAT")),
             (b"TURN", Command::NotImplemented("TURN")),
             (b"SAML FROM:<a@b>", Command::NotImplemented("SAML")),
@@ -358,8 +370,9 @@ mod tests {
         let (_, named) = help.text.split_once(": ").unwrap();
         let mut named: Vec<&str> = named.split(' ').collect();
         let reads = |(name, verb): &(&'static str, Verb)| matches!(verb, Verb::Reads(_)).then_some(*name);
-        // EXPN is read, and answered with 502.
-        let mut done: Vec<&str> = VERBS.iter().filter_map(reads).filter(|name| *name != "EXPN").collect();
+        // EXPN is read, and answered with 502; EHLO lists the extensions.
+        let is_named = |name: &&str| *name != "EXPN" && extensions::verb(name.as_bytes()).is_none();
+        let mut done: Vec<&str> = VERBS.iter().filter_map(reads).filter(is_named).collect();
         named.sort_unstable();
         done.sort_unstable();
         assert_eq!(named, done);
@@ -390,7 +403,7 @@ mod tests {
     fn a_submitter_is_a_mailbox_in_xtext() {
         let submitter = |value: &str| {
             let line = format!("MAIL FROM:<> SUBMITTER={value}");
-            let offers = Offers::of(&Config { submitter: true, ..Config::example() });
+            let offers = Offers::of(&Config { submitter: true, ..Config::example() }, Standing::default());
             match parse(line.as_bytes(), &Limits::default(), offers) {
                 Ok(Command::Mail { parameters, .. }) => Ok(parameters.submitter.unwrap().to_string()),
                 other => Err(format!("{other:?}")),

@@ -6,8 +6,8 @@
 //! What joins where, when an extension needs more than a parameter:
 //! * a verb: its reader joins the table of verbs in `command`, its row the table of phases in `server/phase`;
 //! * parameters of RCPT (DSN): a field `rcpt` beside `mail`, taken in `command` as those of MAIL are;
-//! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
-//! * an offer that depends on the session (STARTTLS, AUTH): [`Offers::of`] is asked at each EHLO.
+//! * input that is no line (BDAT): a variant of `Mode` in `server/mode`;
+//! * an offer that depends on the session (STARTTLS): a field of [`Standing`].
 
 use super::parameters::{Kept, MailParameters, Parameter};
 use super::server::config::Config;
@@ -20,27 +20,49 @@ pub struct Extension {
     /// In the reply to EHLO.
     pub keyword: &'static str,
     /// What follows the keyword there.
-    pub argument: Option<fn(&Config) -> String>,
+    pub argument: Argument,
     /// A verb that it adds.
     pub verb: Option<&'static str>,
     /// Parameters that it adds to MAIL.
     pub mail: &'static [Parameter<MailParameters>],
     /// Octets that these parameters may add to a MAIL line (RFC 5321 4.5.3.1.4).
     pub mail_line: u16,
-    /// Whether a listener offers it.
-    pub offered: fn(&Config) -> bool,
+    /// Whether a session offers it.
+    pub offered: Offered,
 }
 
-const ALWAYS: fn(&Config) -> bool = |_| true;
+/// What follows a keyword in the reply to EHLO.
+#[derive(Debug)]
+pub enum Argument {
+    /// Nothing.
+    None,
+    /// What follows from the configuration.
+    Config(fn(&Config) -> String),
+    /// The mechanisms that the client may choose from (RFC 4954 3).
+    Mechanisms,
+}
+
+/// What the offers of a session follow from, beside its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// There are mechanisms to authenticate by.
+    pub auth: bool,
+    /// TLS is on.
+    pub secured: bool,
+}
+
+type Offered = fn(&Config, Standing) -> bool;
+
+const ALWAYS: Offered = |_, _| true;
 /// Known, so that its verb is answered with 502 and not with 500 (RFC 5321 4.2.4).
-const NOT_YET: fn(&Config) -> bool = |_| false;
+const NOT_YET: Offered = |_, _| false;
 
 impl Extension {
-    const fn new(keyword: &'static str, offered: fn(&Config) -> bool) -> Self {
-        Self { keyword, argument: None, verb: None, mail: &[], mail_line: 0, offered }
+    const fn new(keyword: &'static str, offered: Offered) -> Self {
+        Self { keyword, argument: Argument::None, verb: None, mail: &[], mail_line: 0, offered }
     }
 
-    const fn verb(keyword: &'static str, verb: &'static str, offered: fn(&Config) -> bool) -> Self {
+    const fn verb(keyword: &'static str, verb: &'static str, offered: Offered) -> Self {
         Self { verb: Some(verb), ..Self::new(keyword, offered) }
     }
 }
@@ -55,7 +77,7 @@ pub static EXTENSIONS: [Extension; 9] = [
     Extension::new("PIPELINING", ALWAYS), // RFC 2920
     // RFC 1870 3
     Extension {
-        argument: Some(|config| config.content.message_size.to_string()),
+        argument: Argument::Config(|config| config.content.message_size.to_string()),
         // Of this hop alone: the next one gets the size of what is sent to it.
         mail: &[Parameter { keyword: "SIZE", read: MailParameters::read_size, kept: |_| Kept::Nothing }],
         mail_line: 26,
@@ -65,7 +87,7 @@ pub static EXTENSIONS: [Extension; 9] = [
     Extension {
         mail: &[Parameter { keyword: "BODY", read: MailParameters::read_body, kept: MailParameters::keep_body }],
         mail_line: 17,
-        ..Extension::new("8BITMIME", |config| config.content.eight_bit)
+        ..Extension::new("8BITMIME", |config, _| config.content.eight_bit)
     },
     Extension::new("ENHANCEDSTATUSCODES", ALWAYS), // RFC 2034
     // RFC 4405 4
@@ -76,7 +98,7 @@ pub static EXTENSIONS: [Extension; 9] = [
             kept: MailParameters::keep_submitter,
         }],
         mail_line: SUBMITTER_LINE,
-        ..Extension::new("SUBMITTER", |config| config.submitter)
+        ..Extension::new("SUBMITTER", |config, _| config.submitter)
     },
     // RFC 6531 3.1
     Extension {
@@ -86,11 +108,12 @@ pub static EXTENSIONS: [Extension; 9] = [
             kept: MailParameters::keep_smtputf8,
         }],
         mail_line: 10,
-        ..Extension::new("SMTPUTF8", |config| config.smtputf8)
+        ..Extension::new("SMTPUTF8", |config, _| config.smtputf8)
     },
     Extension::verb("STARTTLS", "STARTTLS", NOT_YET), // RFC 3207
-    Extension::verb("AUTH", "AUTH", NOT_YET),         // RFC 4954
-    Extension::verb("CHUNKING", "BDAT", NOT_YET),     // RFC 3030
+    // RFC 4954 3
+    Extension { argument: Argument::Mechanisms, ..Extension::verb("AUTH", "AUTH", |_, standing| standing.auth) },
+    Extension::verb("CHUNKING", "BDAT", NOT_YET), // RFC 3030
 ];
 
 /// A set of extensions: those that a session may use.
@@ -105,10 +128,10 @@ impl Offers {
     /// Before EHLO, and after HELO.
     pub const NONE: Self = Self { rows: 0, mail_line: 0 };
 
-    /// What a listener with this configuration offers.
-    pub fn of(config: &Config) -> Self {
+    /// What a session of a listener with this configuration offers.
+    pub fn of(config: &Config, standing: Standing) -> Self {
         let mut offers = Self::NONE;
-        for (index, row) in EXTENSIONS.iter().enumerate().filter(|(_, row)| (row.offered)(config)) {
+        for (index, row) in EXTENSIONS.iter().enumerate().filter(|(_, row)| (row.offered)(config, standing)) {
             offers.rows |= 1 << index;
             offers.mail_line += row.mail_line;
         }
@@ -197,8 +220,11 @@ mod tests {
             let reply = said(&config, "EHLO c\r\n");
             let lines: Vec<&str> = reply.lines().skip(1).map(|line| &line[4..]).collect();
             let keywords: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-            let offered: Vec<&str> =
-                EXTENSIONS.iter().filter(|row| (row.offered)(&config)).map(|row| row.keyword).collect();
+            let offered: Vec<&str> = EXTENSIONS
+                .iter()
+                .filter(|row| (row.offered)(&config, Standing::default()))
+                .map(|row| row.keyword)
+                .collect();
             assert_eq!(keywords, offered);
             assert_eq!(lines.contains(&"SIZE 2000"), offered.contains(&"SIZE"));
         }
@@ -210,7 +236,7 @@ mod tests {
             for row in &EXTENSIONS {
                 for parameter in row.mail {
                     let reply = mail(&config, &example(parameter.keyword));
-                    let expected = if (row.offered)(&config) { "250 2.1.0" } else { "555 5.5.4" };
+                    let expected = if (row.offered)(&config, Standing::default()) { "250 2.1.0" } else { "555 5.5.4" };
                     assert!(reply.starts_with(expected), "{}: {reply}", parameter.keyword);
                 }
             }
@@ -228,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_verb_of_an_extension_that_is_not_offered_is_not_implemented() {
-        for row in EXTENSIONS.iter().filter(|row| !(row.offered)(&Config::example())) {
+        for row in EXTENSIONS.iter().filter(|row| !(row.offered)(&Config::example(), Standing::default())) {
             if let Some(verb) = row.verb {
                 assert!(
                     said(&Config::example(), &format!("EHLO c\r\n{verb} x\r\n")).contains("\n502 5.5.1 "),
@@ -241,8 +267,11 @@ mod tests {
     #[test]
     fn a_mail_line_has_the_room_that_the_table_gives_it() {
         for config in listeners() {
-            let extra: usize =
-                EXTENSIONS.iter().filter(|row| (row.offered)(&config)).map(|row| usize::from(row.mail_line)).sum();
+            let extra: usize = EXTENSIONS
+                .iter()
+                .filter(|row| (row.offered)(&config, Standing::default()))
+                .map(|row| usize::from(row.mail_line))
+                .sum();
             let limit = config.command_line + config.addresses.path - 256 + extra;
             for (octets, code) in [(limit, "555"), (limit + 1, "500")] {
                 let start = "MAIL FROM:<a@b.test> X=";

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::machine::ascii::is_printable;
+use crate::machine::base64;
 use crate::machine::message::address::{Address, AddressError};
 
 /// The longest reply line with its CRLF (RFC 5321 4.5.3.1.5).
@@ -145,6 +146,35 @@ pub const TOO_MANY_ERRORS: Reply = Reply::fixed(421, "4.7.0", "Too many errors; 
 pub const NO_PROGRESS: Reply = Reply::fixed(421, "4.7.0", "Too many commands without a message; closing");
 /// The session's sum of delays is spent.
 pub const DELAYS_SPENT: Reply = Reply::fixed(421, "4.7.0", "Too many refused commands; closing");
+
+/// The client is who it says (RFC 4954 6).
+pub const AUTHENTICATED: Reply = Reply::fixed(235, "2.7.0", "Authentication successful");
+/// AUTH after a successful one (RFC 4954 4).
+pub const AUTHENTICATED_BEFORE: Reply = Reply::fixed(503, "5.5.1", "Already authenticated");
+/// AUTH inside a transaction (RFC 4954 4).
+pub const AUTH_IN_TRANSACTION: Reply = Reply::fixed(503, "5.5.1", "AUTH is not permitted during a mail transaction");
+/// AUTH with a mechanism that is not offered (RFC 4954 4).
+pub const UNKNOWN_MECHANISM: Reply = Reply::fixed(504, "5.5.4", "Authentication mechanism is not supported");
+/// AUTH with a mechanism that is offered under TLS alone (RFC 4954 6).
+pub const TLS_FOR_MECHANISM: Reply =
+    Reply::fixed(538, "5.7.11", "Encryption required for requested authentication mechanism");
+/// A response that is not base64 (RFC 4954 4).
+pub const BAD_BASE64: Reply = Reply::fixed(501, "5.5.2", "The response is not base64");
+/// A response over the limit (RFC 4954 4).
+pub const LONG_RESPONSE: Reply = Reply::fixed(500, "5.5.6", "Authentication exchange line is too long");
+/// The client does not go on with its exchange (RFC 4954 4).
+pub const AUTH_CANCELLED: Reply = Reply::fixed(501, "5.7.0", "Authentication cancelled");
+/// A command that needs AUTH first (RFC 4954 6).
+pub const AUTH_REQUIRED: Reply = Reply::fixed(530, "5.7.0", "Authentication required");
+/// The same where AUTH is possible under TLS alone (RFC 3207 4).
+pub const TLS_FIRST: Reply = Reply::fixed(530, "5.7.0", "Must issue a STARTTLS command first");
+/// The limit of failed authentications is reached.
+pub const TOO_MANY_FAILURES: Reply = Reply::fixed(421, "4.7.0", "Too many failed authentications; closing");
+
+/// What a mechanism says to the client (RFC 4954 4). It may be longer than a reply: [`Reply::write_lines`] writes it whole.
+pub fn challenge(octets: &[u8]) -> Reply {
+    Reply::new(334, "", base64::encode(octets))
+}
 
 /// What a connection is greeted with (RFC 5321 4.2).
 pub fn greeting(hostname: &str) -> Reply {

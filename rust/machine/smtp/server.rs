@@ -1,5 +1,6 @@
 //! The server's side of SMTP: `session` is the machine, every other file one concept of it.
 
+pub mod auth;
 pub mod config;
 pub mod data;
 mod mode;

@@ -33,6 +33,10 @@ pub struct Config {
     pub tarpit_time: u64,
     /// Milliseconds all holds of one session may sum up to.
     pub tarpit_max_session: u64,
+    /// Milliseconds by which a 5xx reply to a failed authentication is delayed at least.
+    pub auth_time: u64,
+    /// Failed authentications before the session is closed.
+    pub auth_failures: u32,
     /// SUBMITTER is offered (RFC 4405).
     pub submitter: bool,
     /// SMTPUTF8 is offered (RFC 6531); 8BITMIME where [`ContentRules::eight_bit`] says so.
@@ -69,6 +73,8 @@ impl Config {
             idle_commands: 0,
             tarpit_time: 0,
             tarpit_max_session: 0,
+            auth_time: 0,
+            auth_failures: 0,
             submitter: false,
             smtputf8: true,
             asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,

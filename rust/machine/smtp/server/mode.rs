@@ -1,8 +1,9 @@
 //! How the octets that come are read.
 //!
 //! A session reads command lines until a command changes that. BDAT joins as a mode that counts octets and feeds the same store of
-//! contents (RFC 3030 2), the lines of a SASL exchange as one that gives a line to the mechanism (RFC 4954 4): both begin with a
-//! command and end in [`Mode::Line`].
+//! contents (RFC 3030 2): like the others it begins with a command and ends in [`Mode::Line`].
+
+use std::hint::black_box;
 
 use super::data::Decoder;
 
@@ -13,6 +14,8 @@ pub enum Mode {
     Line(LineState),
     /// A content, up to its end of data.
     Data(Box<Decoder>),
+    /// A line of a SASL exchange (RFC 4954 4).
+    Sasl(LineState),
 }
 
 impl Default for Mode {
@@ -22,12 +25,53 @@ impl Default for Mode {
 }
 
 /// What has to be known of the lines before.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineState {
     /// A command line over the limit is being thrown away up to its end.
     pub overlong: bool,
+    /// That line is an AUTH.
+    pub of_auth: bool,
     /// A bare LF stood before what comes next: that is still the same line (RFC 5321 2.3.8) and no command.
     pub broken: bool,
+}
+
+/// What stands at the front of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// A line without its end; it may be over the limit already, and then these octets of it are of no use.
+    Part { useless: usize, after: LineState },
+    /// A line of this length, which takes so many octets with its end.
+    Line { length: usize, taken: usize, fault: Option<Fault>, after: LineState },
+}
+
+/// What is wrong with a line, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is over the limit.
+    TooLong,
+    /// It ends in a bare LF, or a bare LF was before it.
+    Broken,
+}
+
+impl LineState {
+    /// Looks for the end of the line, which may have `limit` octets with its CRLF. `refuses_bare`: LF alone is no end.
+    pub fn cut(self, rest: &[u8], limit: usize, refuses_bare: bool) -> Cut {
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            let overlong = self.overlong || rest.len() > limit;
+            // The last octet may be the CR of the line's end.
+            let useless = if overlong { rest.len().saturating_sub(1) } else { 0 };
+            return Cut::Part { useless, after: Self { overlong, ..self } };
+        };
+        let line = rest.get(..end).unwrap_or_default();
+        let (length, bare) = line.strip_suffix(b"\r").map_or((end, true), |line| (line.len(), false));
+        let refused = bare && refuses_bare;
+        let fault = if self.overlong || length + 2 > limit {
+            Some(Fault::TooLong)
+        } else {
+            (refused || self.broken).then_some(Fault::Broken)
+        };
+        Cut::Line { length, taken: end + 1, fault, after: Self { broken: refused, ..Self::default() } }
+    }
 }
 
 /// Octets received and not yet worked on.
@@ -54,6 +98,14 @@ impl Input {
     /// Marks octets at the front as done with.
     pub fn take(&mut self, octets: usize) {
         self.taken += octets;
+    }
+
+    /// The same, and overwrites them.
+    pub fn wipe(&mut self, octets: usize) {
+        let used = self.octets.get_mut(self.taken..self.taken + octets).unwrap_or_default();
+        used.fill(0);
+        black_box(used); // else nobody would read the zeros, and they need not be written
+        self.take(octets);
     }
 
     /// Lets a used buffer go, for idle sessions are many.

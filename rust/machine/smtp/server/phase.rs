@@ -29,6 +29,7 @@ pub enum Verb {
     Mail,
     Rcpt,
     Data,
+    Auth,
     Any,
     Quit,
 }
@@ -40,6 +41,7 @@ impl Verb {
             Command::Mail { .. } => Self::Mail,
             Command::Rcpt { .. } => Self::Rcpt,
             Command::Data => Self::Data,
+            Command::Auth(_) => Self::Auth,
             Command::Quit => Self::Quit,
             _ => Self::Any,
         }
@@ -55,7 +57,7 @@ type Row = [Option<Reply>; 5];
 const DO: Option<Reply> = None;
 
 /// For each verb and phase the reply that refuses it; None: it is done. Refused, Fresh, Ready, Mail, Rcpt.
-static TABLE: [(Verb, Row); 6] = [
+static TABLE: [(Verb, Row); 7] = [
     (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
     (
         Verb::Mail,
@@ -65,6 +67,16 @@ static TABLE: [(Verb, Row); 6] = [
     (
         Verb::Data,
         [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), Some(reply::NO_RECIPIENT), DO],
+    ),
+    (
+        Verb::Auth,
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::HELLO_FIRST),
+            DO,
+            Some(reply::AUTH_IN_TRANSACTION),
+            Some(reply::AUTH_IN_TRANSACTION),
+        ],
     ),
     (Verb::Any, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
     (Verb::Quit, [DO, DO, DO, DO, DO]),

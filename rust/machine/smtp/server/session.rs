@@ -18,6 +18,7 @@
 
 use std::sync::Arc;
 
+use super::auth::Authentication;
 use super::config::Config;
 use super::mode::{Input, Mode};
 use super::phase::Phase;
@@ -29,13 +30,14 @@ use super::transaction::Transaction;
 use crate::machine::message::Message;
 use crate::machine::message::content::Taken;
 use crate::machine::message::firewall::Firewall;
-use crate::machine::smtp::extensions::Offers;
+use crate::machine::smtp::extensions::{Offers, Standing};
 use crate::machine::smtp::reply::{self, Reply};
 
 mod commands;
 mod content;
 mod policy;
 mod replies;
+mod sasl;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -59,6 +61,7 @@ enum Pending {
     Answer(Question),
     Release(Reply),
     Commit,
+    Authenticate,
 }
 
 /// Go on with the input, or stop with a step.
@@ -71,8 +74,9 @@ enum Flow {
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    /// What the listener offers.
+    /// What the session offers, and what that follows from beside the configuration.
     offers: Offers,
+    standing: Standing,
     id: Box<str>,
     peer: Box<str>,
     /// Verified name of the peer; empty while none is known.
@@ -90,6 +94,7 @@ pub struct Session {
     idle: u32,
     errors: u32,
     tarpit: Tarpit,
+    auth: Authentication,
     tally: Tally,
     /// Refused since the last call of [`Session::take_refused`].
     refused: Vec<Refusal>,
@@ -100,7 +105,8 @@ impl Session {
     /// A session with the peer at this address, `exempt` from the tarpit or not. Begin with [`Session::connect`].
     pub fn new(config: Arc<Config>, id: &str, peer: &str, exempt: bool) -> Self {
         Self {
-            offers: Offers::of(&config),
+            offers: Offers::of(&config, Standing::default()),
+            standing: Standing::default(),
             config,
             id: id.into(),
             peer: peer.into(),
@@ -117,6 +123,7 @@ impl Session {
             idle: 0,
             errors: 0,
             tarpit: Tarpit { exempt, ..Tarpit::default() },
+            auth: Authentication::default(),
             tally: Tally::default(),
             refused: Vec::new(),
             queue_id: "".into(),
@@ -239,7 +246,7 @@ impl Session {
             hostname: &self.config.hostname,
             extended: self.dialect == Dialect::Esmtp,
             smtputf8: transaction.parameters.smtputf8,
-            authenticated: false,
+            authenticated: self.auth.done,
             cipher_suite: None,
             queue_id,
             recipient: transaction.only_recipient(),
@@ -273,6 +280,7 @@ impl Session {
             let next = match self.mode {
                 Mode::Line(state) => self.line(state, &mut input),
                 Mode::Data(_) => self.content(&mut input),
+                Mode::Sasl(state) => self.sasl(state, &mut input),
             };
             if self.phase != Phase::Closed {
                 self.input = input;

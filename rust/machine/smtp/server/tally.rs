@@ -58,10 +58,12 @@ pub enum End {
     Shutdown,
     /// Something of ours failed.
     Fault,
+    /// The limit of failed authentications is reached.
+    AuthFailures,
 }
 
 impl End {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Quit,
         Self::NotSmtp,
         Self::TooManyErrors,
@@ -75,6 +77,7 @@ impl End {
         Self::IdleClosed,
         Self::Shutdown,
         Self::Fault,
+        Self::AuthFailures,
     ];
 
     /// By its number; `Fault` for one that there is not.

@@ -28,9 +28,9 @@ pub enum Hold {
 }
 
 impl Tarpit {
-    /// Judges a reply, and counts its hold.
-    pub fn hold(&mut self, config: &Config, reply: &Reply) -> Hold {
-        let (time, most) = (self.time.unwrap_or(config.tarpit_time), config.tarpit_max_session);
+    /// Judges a reply, and counts its hold, which lasts `least` milliseconds at least.
+    pub fn hold(&mut self, config: &Config, reply: &Reply, least: u64) -> Hold {
+        let (time, most) = (self.time.unwrap_or(config.tarpit_time).max(least), config.tarpit_max_session);
         if reply.class() != 5 || self.exempt || time == 0 {
             return Hold::No;
         }

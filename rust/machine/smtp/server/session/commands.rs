@@ -1,14 +1,17 @@
 //! Command lines: cut, measured, parsed, and done as the table of phases says.
 
+use std::borrow::Cow;
+
 use super::policy::Question;
 use super::{Dialect, Flow, Session};
 use crate::machine::message::address::{Address, Path};
 use crate::machine::smtp::command::{self, Command, Malformed};
-use crate::machine::smtp::extensions::Offers;
+use crate::machine::smtp::extensions::{Argument, Offers};
 use crate::machine::smtp::parameters::MailParameters;
 use crate::machine::smtp::reply;
+use crate::machine::smtp::server::auth;
 use crate::machine::smtp::server::data::BareNewline;
-use crate::machine::smtp::server::mode::{Input, LineState, Mode};
+use crate::machine::smtp::server::mode::{Cut, Fault, Input, LineState, Mode};
 use crate::machine::smtp::server::phase::{Phase, Verb, refusal};
 use crate::machine::smtp::server::step::Step;
 use crate::machine::smtp::server::tally::End;
@@ -28,34 +31,47 @@ impl Session {
         if !state.overlong && rest.starts_with(TLS_HELLO) {
             return Some(self.close(&reply::NOT_SMTP, End::NotSmtp)); // It may never send a line end.
         }
-        let Some(end) = memchr::memchr(b'\n', rest) else {
-            if state.overlong || rest.len() > self.command_line() + self.path_extra() + self.offers.mail_line() {
-                self.mode = Mode::Line(LineState { overlong: true, ..state });
-                // Keep the last octet: it may be the CR of the line's end.
-                input.take(rest.len().saturating_sub(1));
+        let limit = self.command_line() + self.extra(rest);
+        let (length, taken, fault, after) = match state.cut(rest, limit, self.refuses_bare()) {
+            Cut::Part { useless, after } => {
+                let of_auth = after.overlong && if state.overlong { state.of_auth } else { is_auth(rest) };
+                self.mode = Mode::Line(LineState { of_auth, ..after });
+                input.take(useless);
+                return None;
             }
-            return None;
+            Cut::Line { .. } if self.turn == 0 => return Some(Flow::Stop(Step::Yield)),
+            Cut::Line { length, taken, fault, after } => (length, taken, fault, after),
         };
-        if self.turn == 0 {
-            return Some(Flow::Stop(Step::Yield));
-        }
         self.turn -= 1;
         self.tally.commands += 1;
-        let line = rest.get(..end).unwrap_or_default();
-        let (line, bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
-        let refused = bare && self.config.content.bare_newline == BareNewline::Refuse;
-        self.mode = Mode::Line(LineState { overlong: false, broken: refused });
+        self.mode = Mode::Line(after);
+        let line = rest.get(..length).unwrap_or_default();
         let known = self.refused.len();
-        let flow = if state.overlong || line.len() + 2 > self.command_line() + self.extra(line) {
-            self.say(reply::LONG_COMMAND)
-        } else if refused || state.broken {
-            self.say(reply::BARE_COMMAND)
-        } else {
-            self.parse(line)
+        let of_auth = state.of_auth || !state.overlong && is_auth(line);
+        let flow = match fault {
+            Some(Fault::TooLong) => self.say(if of_auth { reply::LONG_RESPONSE } else { reply::LONG_COMMAND }),
+            Some(Fault::Broken) => self.say(reply::BARE_COMMAND),
+            None => self.parse(line),
         };
-        self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.name(line));
-        input.take(end + 1);
+        self.auth.failed_last |= of_auth && fault.is_some();
+        let secret = of_auth || self.auth.failed_last;
+        if self.refused.len() > known {
+            // Of a line over the limit only its end may be left.
+            let line = if fault == Some(Fault::TooLong) && secret { &[] } else { line };
+            let shown = if secret { Cow::Owned(self.shown(line, of_auth)) } else { Cow::Borrowed(line) };
+            self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.name(&shown));
+        }
+        if secret {
+            input.wipe(taken)
+        } else {
+            input.take(taken)
+        }
         Some(flow)
+    }
+
+    /// Whether a line has to end in CRLF.
+    pub(super) fn refuses_bare(&self) -> bool {
+        self.config.content.bare_newline == BareNewline::Refuse
     }
 
     /// Octets that a command line may have, with its CRLF.
@@ -68,6 +84,10 @@ impl Session {
         match line.get(..4) {
             Some(verb) if verb.eq_ignore_ascii_case(b"MAIL") => self.path_extra() + self.offers.mail_line(),
             Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => self.path_extra(),
+            // RFC 4954 4 keeps AUTH within the line of RFC 5321, but tokens are longer, and clients send them so.
+            Some(verb) if verb.eq_ignore_ascii_case(b"AUTH") && self.auth.mechanisms.is_some() => {
+                auth::LINE.saturating_sub(self.command_line())
+            }
             _ => 0,
         }
     }
@@ -80,9 +100,11 @@ impl Session {
     fn parse(&mut self, line: &[u8]) -> Flow {
         let offers = if self.dialect == Dialect::Esmtp { self.offers } else { Offers::NONE };
         match command::parse(line, &self.config.addresses, offers) {
+            Ok(Command::Auth(_)) if self.auth.mechanisms.is_none() => self.command(Command::NotImplemented("AUTH")),
             Ok(command) => self.command(command),
             Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP, End::NotSmtp),
             Err(malformed) => {
+                self.auth.failed_last &= malformed == Malformed::UnknownCommand;
                 let refused = self.phase == Phase::Refused;
                 let reply = if refused { reply::NO_SERVICE } else { malformed.reply() };
                 self.say(if is_hello(line) { reply.plain() } else { reply })
@@ -92,9 +114,13 @@ impl Session {
 
     fn command(&mut self, command: Command<'_>) -> Flow {
         let verb = Verb::of(&command);
+        self.auth.failed_last = false;
         self.idle += u32::from(verb.may_be_idle());
         if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
             return self.close(&reply::NO_PROGRESS, End::NoProgress);
+        }
+        if self.phase == Phase::Ready && self.auth.is_lacking() && command.needs_authentication() {
+            return self.say(self.auth.required_reply(self.standing.secured));
         }
         if let Some(refusal) = refusal(verb, self.phase) {
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
@@ -105,6 +131,7 @@ impl Session {
             Command::Mail { path, parameters } => self.mail(path, parameters),
             Command::Rcpt(address) => self.rcpt(address),
             Command::Data => self.ask(Question::Data),
+            Command::Auth(argument) => self.auth(argument),
             Command::Rset => {
                 self.reset();
                 self.say(reply::RESET)
@@ -164,12 +191,20 @@ impl Session {
         }
         self.tally.count(&hello);
         let lines = self.offers.iter().map(|extension| match extension.argument {
-            Some(argument) => format!("{} {}", extension.keyword, argument(&self.config)),
-            None => extension.keyword.to_owned(),
+            Argument::None => extension.keyword.to_owned(),
+            Argument::Config(argument) => format!("{} {}", extension.keyword, argument(&self.config)),
+            Argument::Mechanisms => {
+                format!("{} {}", extension.keyword, self.auth.mechanisms.as_deref().unwrap_or_default())
+            }
         });
         hello.write_lines(lines, &mut self.output);
         Flow::Next
     }
+}
+
+/// The line is an AUTH, however wrong.
+fn is_auth(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
 }
 
 /// The line is a HELO or EHLO, however wrong.

@@ -13,7 +13,13 @@ impl Session {
         if reply.class() >= 4 {
             self.note(&reply);
         }
-        match self.tarpit.hold(&self.config, &reply) {
+        self.hold(reply, 0)
+    }
+
+    /// Sends a reply; the tarpit holds a 5xx reply to a client that has not authenticated, for `least` milliseconds at least.
+    pub(super) fn hold(&mut self, reply: Reply, least: u64) -> Flow {
+        let hold = if self.auth.done { Hold::No } else { self.tarpit.hold(&self.config, &reply, least) };
+        match hold {
             Hold::No => self.send(&reply),
             Hold::Spent => self.close(&reply::DELAYS_SPENT, End::TarpitLimit),
             Hold::For(time) => {
@@ -38,6 +44,9 @@ impl Session {
         self.errors += u32::from(reply.class() == 5);
         if self.config.errors > 0 && self.errors >= self.config.errors {
             return self.close(&reply::TOO_MANY_ERRORS, End::TooManyErrors);
+        }
+        if self.config.auth_failures > 0 && self.auth.failures >= self.config.auth_failures {
+            return self.close(&reply::TOO_MANY_FAILURES, End::AuthFailures);
         }
         Flow::Next
     }

@@ -81,6 +81,9 @@ fn refusals_beyond_a_hundred_are_counted_and_not_noted() {
 /// With `late`, what a step asks for is given only after the next piece has come.
 fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
     let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
+    if config.auth_failures > 0 {
+        session.offer_auth(&["PLAIN".into(), "X".into()]);
+    }
     let mut record = String::new();
     let mut step = session.connect();
     let mut pieces = pieces.iter();
@@ -113,7 +116,17 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
             }
             Step::Yield => session.proceed(),
             Step::Close => return record + "<close>",
-            Step::StartTls | Step::Secured | Step::Authenticate => unreachable!("not offered"),
+            Step::Authenticate => {
+                let exchange = session.exchange().unwrap();
+                let response = exchange.response.as_ref().map(|response| response.octets().to_vec());
+                record += &format!("<{} {response:?}>", exchange.mechanism);
+                match response.as_deref() {
+                    Some(b"right") => session.authenticated(),
+                    Some(b"wrong") => session.not_authenticated(Reply::fixed(535, "5.7.8", "No")),
+                    _ => session.challenge(b"more"),
+                }
+            }
+            Step::StartTls | Step::Secured => unreachable!("not offered"),
         };
     }
 }
@@ -415,7 +428,13 @@ impl Stir {
     }
 
     fn stream(&mut self) -> Vec<u8> {
-        const PARTS: [&[u8]; 26] = [
+        const PARTS: [&[u8]; 32] = [
+            b"AUTH PLAIN\r\n",
+            b"AUTH X cmlnaHQ=\r\n",
+            b"auth x d3Jvbmc=\r\n",
+            b"cmlnaHQ=\r\n",
+            b"d3Jvbmc=\r\n",
+            b"*\r\n",
             b"EHLO c.test\r\n",
             b"HELO c.test\r\n",
             b"MAIL FROM:<a@b.test>\r\n",
@@ -471,7 +490,7 @@ fn cuts_change_no_step() {
     let count: u64 = std::env::var("MAILMOAT_STREAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
     let normalise = ContentRules { bare_newline: BareNewline::Normalise, ..config().content };
     let configs = [
-        Arc::new(config()),
+        Arc::new(Config { auth_failures: 3, ..config() }),
         Arc::new(Config {
             tarpit_time: 5,
             tarpit_max_session: 21,

@@ -82,7 +82,7 @@ impl Session {
     pub fn header(&self) -> &[u8] {
         match &self.mode {
             Mode::Data(decoder) => decoder.header(),
-            Mode::Line(_) => &[],
+            Mode::Line(_) | Mode::Sasl(_) => &[],
         }
     }
 
