@@ -183,6 +183,15 @@ class Event(StrEnum):
         "source detail quiet:seconds",
     )
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
+    ACCOUNTS_READ = "accounts-read", "info", "the accounts of `auth.file` are in force", "source accounts:number"
+    ACCOUNTS_REFUSED = "accounts-refused", "error", "why `auth.file` is not in force; what was stays", "detail"
+    ACCOUNTS_WAIT = (
+        "accounts-wait",
+        "warning",
+        "`auth.file` may not be finished: it is read when it has not changed for `quiet` seconds",
+        "source detail quiet:seconds",
+    )
+    ACCOUNTS_EXPOSED = "accounts-exposed", "warning", "others can read or change `auth.file`", "source detail"
     PARTITION_ADOPTED = (
         "partition-adopted",
         "info",

@@ -47,6 +47,7 @@ DEFAULTS = {
     "auth.senders": None,
     "auth.relay": True,
     "auth.hashing_queue": 64,
+    "auth.cache_time": 300.0,
     "senderid.enabled": False,
     "senderid.spoofed_domain_action": "StampStatus",
     "senderid.temp_error_action": "StampStatus",

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable
 
 
@@ -106,3 +107,17 @@ class Authenticator(Protocol):
 
     def begin(self, mechanism: str, channel: Channel) -> Exchange | None:
         """Begin an exchange; None for a mechanism that is not offered on this channel."""
+
+
+class Backend(Authenticator, Protocol):
+    """An authenticator with what a worker does for it."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether clients can authenticate now."""
+
+    def tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what is due; to be called once a second. Never waits."""
+
+    def close(self) -> None:
+        """Take no more, without waiting; exchanges that begin now fail as temporary."""

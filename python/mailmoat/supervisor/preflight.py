@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mailmoat.supervisor.privileges import Account
 
 OURS: Final = (
-    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, "damaged", "partitions", "partitions/*", "partitions/*/*"
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, SECRET_NAME, "damaged", "partitions", "partitions/*", "partitions/*/*"
 )  # fmt: skip
 """What a server makes below its spool directory."""
 

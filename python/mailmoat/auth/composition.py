@@ -1,0 +1,22 @@
+"""From the settings to one backend. What a backend needs is imported only where one is configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mailmoat.auth.authenticator import Backend
+    from mailmoat.settings import Settings
+
+SECRET_NAME: Final = "auth.secret"  # noqa: S105 - a file name
+"""Of the file in the spool directory that the salts of names without an account are made of (`decoys`)."""
+
+
+def open_backend(settings: Settings) -> Backend | None:
+    """Return the source of accounts that the settings name; None without one. Never raises: one that cannot be used now says so by itself."""
+    auth = settings.auth
+    if auth.file is not None:
+        from mailmoat.auth.file import FileAuthenticator
+
+        return FileAuthenticator(auth.file, settings.spool_dir / SECRET_NAME, auth)
+    return None
