@@ -8,3 +8,4 @@ pub mod message;
 pub mod smtp;
 pub mod tls;
 pub mod wheel;
+pub mod wire;

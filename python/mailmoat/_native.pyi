@@ -181,13 +181,15 @@ class ClientStep(IntEnum):
     """Write what `output` gives and close. Outcomes are there if a transaction was running."""
     MORE = 4
     """Content from a file: call `output` again whenever the transport has room."""
+    START_TLS = 5
+    """Write what `output` gives, then call `start_tls`."""
 
 @final
 class TimeLimit(IntEnum):
     """What a next hop is waited for (RFC 5321 4.5.3.2)."""
 
     GREETING = 0
-    """The greeting, and the reply to EHLO, HELO or LHLO."""
+    """The greeting, the reply to EHLO, HELO, LHLO or STARTTLS, and the TLS handshake."""
     MAIL = 1
     """The reply to MAIL or RSET."""
     RCPT = 2
@@ -214,14 +216,38 @@ class Client:
     After each call that gives a step, write `output()`. Bad input is a step; ValueError is for a caller's mistake.
     """
 
-    def __new__(cls, helo_name: str, *, lmtp: bool = False, credentials: Credentials | None = None) -> Client:
+    def __new__(
+        cls, helo_name: str, *, lmtp: bool = False, tls: str = "none", credentials: Credentials | None = None
+    ) -> Client:
         """Speak on a connection just made; with credentials authenticate before anything is sent (RFC 4954).
 
+        `tls`: `none`; `may`: STARTTLS where it is offered; `encrypt`, `verify`: nothing is sent without TLS, and what waits
+        because of that is deferred with 4.7.0 or 4.7.5 (RFC 3207). What is verified is what the `TlsClient` of `start_tls` asks for.
+
         Raises:
-            ValueError: `helo_name` is not printable ASCII without spaces.
+            ValueError: `helo_name` is not printable ASCII without spaces, or `tls` is none of these.
             OSError: the system gives no random octets.
 
         """
+    def start_tls(self, policy: TlsClient, host: str) -> ClientStep:
+        """Begin the TLS handshake with this host: after START_TLS, or before anything was received (implicit TLS).
+
+        From now on `receive` takes and `output` gives ciphertext. The handshake is done when `tls` is no longer None; a failed one is
+        CLOSED, with the reason in `refusal` and `tls_fault`.
+
+        Raises:
+            ValueError: it is not the time for it, or `host` is neither a host name nor an address.
+
+        """
+    @property
+    def tls(self) -> TlsFacts | None:
+        """What is known of TLS once the handshake is done."""
+    @property
+    def tls_fault(self) -> str | None:
+        """Why TLS failed, such as `no suite in common` or `alert 48 unknown_ca`."""
+    @property
+    def retry_in_clear(self) -> bool:
+        """It closed because TLS, asked for with `may`, failed: another connection without TLS may be tried at once."""
     def receive(self, chunk: bytes) -> ClientStep:
         """Take what the socket gave; the step."""
     def output(self) -> bytes:
@@ -428,6 +454,8 @@ class End(IntEnum):
     IDLE_CLOSED = 10
     SHUTDOWN = 11
     FAULT = 12
+    TLS_FAILED = 13
+    """The session's own: the handshake failed, or the client broke TLS."""
 
 @final
 class SessionConfig:
@@ -479,6 +507,68 @@ class SessionConfig:
         """Return the highest number since the last call."""
 
 @final
+class TlsClock:
+    """The time by which TLS judges certificates and tickets, seconds since the epoch: set it at least every few seconds."""
+
+    def __new__(cls, seconds: int) -> TlsClock: ...
+    def set(self, seconds: int) -> None: ...
+
+@final
+class TlsServer:
+    """What all TLS connections of a listener share; never changed, replaced whole."""
+
+    def __new__(
+        cls,
+        identities: list[TlsIdentity],
+        *,
+        clock: TlsClock,
+        minimum: str,
+        client_certificates: str,
+        client_ca: bytes,
+        tickets: int,
+        ticket_secret: bytes,
+        ticket_rotation: int,
+        ticket_epoch: int,
+    ) -> TlsServer:
+        """Serve these identities, the first one where the client names none of theirs.
+
+        `minimum`: `1.2` or `1.3`. `client_certificates`: `off`; `record`: any is taken and judged for the record; `verify`: one that cannot
+        be verified ends the handshake; `require`: one is needed. `client_ca`: PEM. `tickets` for each full handshake (0: no
+        resumption; none where client certificates are asked for).
+
+        Ticket keys: time is cut into epochs of `ticket_rotation` seconds, numbered from 1970 on. `ticket_secret` (32 octets) is that of
+        `ticket_epoch`; that of the next epoch is HMAC-SHA-256 of it over `next`. Tickets of the current epoch and the one
+        before are valid in every process that began with the same secret: hand over that of the epoch before the current one.
+
+        Raises:
+            ValueError: no identity, or a rule that is none of these, or no CA where one is needed.
+
+        """
+
+@final
+class TlsClient:
+    """A TLS policy of the sending side, and the sessions that its destinations can resume; never changed."""
+
+    def __new__(
+        cls,
+        *,
+        clock: TlsClock,
+        verify: bool,
+        ca: bytes,
+        identity: TlsIdentity | None,
+        minimum: str,
+        maximum: str = "1.3",
+    ) -> TlsClient:
+        """Ask this of servers: with `verify` a certificate of one of the CAs (PEM) for the host; without, anything.
+
+        With a CA and without `verify` the verdict is for the record alone. `identity` is shown to a server that asks for a certificate.
+
+        Raises:
+            ValueError: no CA where one is needed, or a version that is neither `1.2` nor `1.3`.
+
+        """
+
+@final
 class TlsFacts:
     """What is known of a TLS connection once its handshake is done."""
 
@@ -505,6 +595,9 @@ class TlsFacts:
     def peer_names(self) -> list[str]:
         """Host names in the peer's certificate."""
     @property
+    def peer_chain(self) -> list[bytes]:
+        """The certificates that the peer has shown, DER, its own first."""
+    @property
     def verified(self) -> bool:
         """The peer's certificate was verified, chain and, for a server, name."""
     @property
@@ -524,12 +617,44 @@ class Session:
     After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
     COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
     After YIELD let the other sessions have their turn, then call `proceed`.
-    After START_TLS write the output, then call `start_tls`; SECURED comes when the handshake is done: then call `proceed`,
+    After START_TLS write the output, then call `start_tls` and write its output, the 220, or call `refuse_tls`; SECURED comes when the handshake is done: then call `proceed`,
     or `connect` where the session has not begun. After AUTHENTICATE call `challenge`, `authenticated` or `not_authenticated`.
     """
 
     def __new__(cls, config: SessionConfig, id: str, peer: str, exempt: bool) -> Session: ...
     def connect(self) -> Step: ...
+    def start_tls(self, setup: TlsServer) -> Step:
+        """Begin the TLS handshake: NEED_INPUT, or WAIT when it is not the time for it.
+
+        After START_TLS: the 220 is in `output`, the last that leaves in clear, and input behind the command is dropped (RFC 3207).
+        Before `connect`: implicit TLS (RFC 8314 3). From now on `receive` takes and `output` gives ciphertext.
+        """
+    def refuse_tls(self) -> Step:
+        """After START_TLS: say 454 4.7.0, and go on in clear."""
+    def offer_tls(self, offered: bool) -> None:
+        """Offer STARTTLS from the next EHLO on, or not; at first it is not offered."""
+    def require_tls(self) -> None:
+        """Refuse all commands but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on (RFC 3207 4)."""
+    def set_exempt(self) -> None:
+        """Hold no reply from now on."""
+    @property
+    def tls(self) -> TlsFacts | None:
+        """What is known of TLS once the handshake is done."""
+    @property
+    def handshaking(self) -> bool:
+        """A TLS handshake has begun, and is neither done nor failed."""
+    @property
+    def tls_fault(self) -> str | None:
+        """Why TLS failed, such as `no suite in common` or `alert 48 unknown_ca`."""
+    @property
+    def tls_nothing_in_common(self) -> bool:
+        """It failed because client and server have no version, suite, group or signature scheme in common."""
+    @property
+    def tls_closed(self) -> bool:
+        """The client has closed its side of TLS: nothing follows."""
+    @property
+    def injected(self) -> int:
+        """Octets behind STARTTLS that were thrown away (RFC 3207 6)."""
     def receive(self, octets: bytes) -> Step: ...
     def proceed(self) -> Step:
         """Work on what is kept of the input, for one turn."""

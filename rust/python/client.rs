@@ -6,23 +6,26 @@ use aws_lc_rs::rand;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustls::pki_types::ServerName;
 
 use super::int_enum::IntEnum;
 use super::message::Message;
 use super::recipient::{Outcome, RecipientState};
+use super::tls::{TlsClient, TlsFacts};
 use crate::machine::message;
-use crate::machine::smtp::client::{Client as Inner, Credentials as InnerCredentials, Misuse, Protocol};
+use crate::machine::smtp::client::{Client as Inner, Credentials as InnerCredentials, Misuse, Protocol, Tls};
+use crate::machine::wire::Wire;
 
 /// By the numbers of [`crate::machine::smtp::client::Timeout`].
 static TIME_LIMIT: IntEnum =
     IntEnum::new("TimeLimit", &["GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE"]);
 
 /// By the numbers of `Step`.
-static CLIENT_STEP: IntEnum = IntEnum::new("ClientStep", &["WAIT", "READY", "DONE", "CLOSED", "MORE"]);
+static CLIENT_STEP: IntEnum = IntEnum::new("ClientStep", &["WAIT", "READY", "DONE", "CLOSED", "MORE", "START_TLS"]);
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
-pub struct Client(Inner);
+pub struct Client(Wire<Inner>);
 
 impl From<Misuse> for PyErr {
     fn from(misuse: Misuse) -> Self {
@@ -33,14 +36,42 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (helo_name, *, lmtp=false, credentials=None))]
-    fn new(helo_name: &str, lmtp: bool, credentials: Option<&Credentials>) -> PyResult<Self> {
+    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None))]
+    fn new(helo_name: &str, lmtp: bool, tls: &str, credentials: Option<&Credentials>) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-        let client = Inner::new(protocol, helo_name)?;
-        Ok(Self(match credentials {
+        let tls = match tls {
+            "none" => Tls::None,
+            "may" => Tls::May,
+            "encrypt" => Tls::Encrypt,
+            "verify" => Tls::Verify,
+            other => return Err(PyValueError::new_err(format!("tls is none, may, encrypt or verify, not {other:?}"))),
+        };
+        let client = Inner::new(protocol, helo_name)?.asking(tls);
+        Ok(Self(Wire::new(match credentials {
             Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),
             None => client,
-        }))
+        })))
+    }
+
+    fn start_tls(&mut self, py: Python<'_>, policy: &TlsClient, host: &str) -> PyResult<Py<PyAny>> {
+        let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|_| PyValueError::new_err("not the name of a host"))?;
+        Ok(CLIENT_STEP.member(py, self.0.start_tls(Arc::clone(&policy.0), name)? as u8))
+    }
+
+    #[getter]
+    fn tls(&self) -> Option<TlsFacts> {
+        self.0.facts().map(|facts| TlsFacts::of(facts, self.0.peer_chain()))
+    }
+
+    #[getter]
+    fn tls_fault(&self) -> Option<String> {
+        self.0.fault().map(|fault| fault.to_string())
+    }
+
+    #[getter]
+    fn retry_in_clear(&self) -> bool {
+        self.0.retry_in_clear()
     }
 
     fn receive(&mut self, py: Python<'_>, chunk: &[u8]) -> Py<PyAny> {

@@ -18,6 +18,7 @@ mod shared;
 mod snapshot;
 mod spool;
 mod step;
+mod tls;
 mod tls_identity;
 mod wheel;
 
@@ -37,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     snapshot::register(module)?;
     spool::register(module)?;
     step::register(module)?;
+    tls::register(module)?;
     tls_identity::register(module)?;
     wheel::register(module)
 }

@@ -10,15 +10,18 @@ use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
 use super::step::{END, Refusal, STAGE, STEP};
+use super::tls::{TlsFacts, TlsServer};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::session::Session as Inner;
 use crate::machine::smtp::server::step::{Step, Verdict};
 use crate::machine::smtp::server::tally::{self, End, LOGGED};
+use crate::machine::tls::Fault;
+use crate::machine::wire::Wire;
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
 pub struct Session {
-    inner: Inner,
+    inner: Wire<Inner>,
     stage: u8,
     hold: u64,
 }
@@ -57,7 +60,8 @@ impl Session {
 impl Session {
     #[new]
     fn new(config: &SessionConfig, id: &str, peer: &str, exempt: bool) -> Self {
-        Self { inner: Inner::new(config.config.clone(), id, peer, exempt), stage: 0, hold: 0 }
+        let session = Inner::new(config.config.clone(), id, peer, exempt);
+        Self { inner: Wire::new(session), stage: 0, hold: 0 }
     }
 
     fn connect(&mut self, py: Python<'_>) -> Py<PyAny> {
@@ -68,6 +72,58 @@ impl Session {
     fn receive(&mut self, py: Python<'_>, octets: &[u8]) -> Py<PyAny> {
         let step = self.inner.receive(octets);
         self.step(py, step)
+    }
+
+    fn start_tls(&mut self, py: Python<'_>, setup: &TlsServer) -> Py<PyAny> {
+        let step = self.inner.start_tls(Arc::clone(&setup.0));
+        self.step(py, step)
+    }
+
+    fn refuse_tls(&mut self, py: Python<'_>) -> Py<PyAny> {
+        let step = self.inner.refuse_tls();
+        self.step(py, step)
+    }
+
+    fn offer_tls(&mut self, offered: bool) {
+        self.inner.offer_tls(offered);
+    }
+
+    fn require_tls(&mut self) {
+        self.inner.require_tls();
+    }
+
+    fn set_exempt(&mut self) {
+        self.inner.set_exempt();
+    }
+
+    #[getter]
+    fn tls(&self) -> Option<TlsFacts> {
+        self.inner.facts().map(|facts| TlsFacts::of(facts, self.inner.peer_chain()))
+    }
+
+    #[getter]
+    fn handshaking(&self) -> bool {
+        self.inner.is_handshaking()
+    }
+
+    #[getter]
+    fn tls_fault(&self) -> Option<String> {
+        self.inner.fault().map(|fault| fault.to_string())
+    }
+
+    #[getter]
+    fn tls_nothing_in_common(&self) -> bool {
+        matches!(self.inner.fault(), Some(Fault::NothingInCommon(_)))
+    }
+
+    #[getter]
+    fn tls_closed(&self) -> bool {
+        self.inner.peer_closed()
+    }
+
+    #[getter]
+    fn injected(&self) -> usize {
+        self.inner.tally().injected
     }
 
     fn proceed(&mut self, py: Python<'_>) -> Py<PyAny> {

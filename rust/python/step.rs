@@ -30,6 +30,7 @@ pub static END: IntEnum = IntEnum::new(
         "IDLE_CLOSED",
         "SHUTDOWN",
         "FAULT",
+        "TLS_FAILED",
     ],
 );
 

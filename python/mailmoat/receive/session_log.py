@@ -55,6 +55,7 @@ class SessionEnd(StrEnum):
     IDLE_CLOSED = "idle-closed"
     SHUTDOWN = "shutdown"
     FAULT = "fault"
+    TLS_FAILED = "tls-failed"
 
 
 REPLIES: Final = Family("mailmoat_replies_total", "Replies sent, by class.", {"class": ReplyClass})

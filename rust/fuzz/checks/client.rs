@@ -58,6 +58,7 @@ impl Talk {
             match client.step() {
                 Step::More => {}
                 Step::Wait => return,
+                Step::StartTls => panic!("not asked for"),
                 Step::Ready | Step::Done if self.begun < TRANSACTIONS => {
                     self.settle(client, record);
                     (self.begun, self.running) = (self.begun + 1, true);

@@ -9,8 +9,9 @@
 //! | awaited   | 2xx                        | 354                     | 4xx                | 5xx                         |
 //! |-----------|----------------------------|-------------------------|--------------------|-----------------------------|
 //! | Greeting  | EHLO / LHLO                | x                       | refuse, deferred   | refuse (a)                  |
-//! | Extended  | offers read, AUTH (f)      | x                       | refuse, deferred   | HELO; LMTP: refuse, deferred|
+//! | Extended  | offers read, STARTTLS (g), AUTH (f)      | x                       | refuse, deferred   | HELO; LMTP: refuse, deferred|
 //! | Plain     | AUTH (f)                   | x                       | refuse, deferred   | refuse, deferred            |
+//! | `StartTls`| **`StartTls`** (h)         | x                       | in clear, or refuse (g) | in clear, or refuse (g) |
 //! | Auth      | **Ready**                  | x; 334: next response   | refuse, deferred   | refuse, deferred            |
 //! | Mail      | RCPT (b)                   | x                       | all deferred, RSET | all failed, RSET            |
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
@@ -37,6 +38,11 @@
 //!   data, which is then never sent; over LMTP it speaks for one recipient, and the content goes on for those left. The connection is
 //!   closed. 2xx is never accepted there.
 //! * (f) With credentials; without them **Ready**. What cannot be authenticated is never sent: it would be refused for good.
+//! * (g) [`Tls`]: STARTTLS is said after the first reply to EHLO that offers it, unless TLS is not asked for. Where TLS is needed and not
+//!   to be had, the connection is refused, deferred. Where it is not needed, the connection goes on in clear; a handshake that
+//!   fails ends it, and [`Client::retry_in_clear`] says that another one without TLS may be tried at once.
+//! * (h) The TLS handshake follows. Octets behind this reply close the connection: they came in clear and would be taken for what was
+//!   said within TLS. Afterwards EHLO is said again, and the offers from before are forgotten (RFC 3207 4.2).
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
 //! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
@@ -50,6 +56,7 @@ mod credentials;
 mod replies;
 mod reply;
 mod scram;
+mod security;
 mod step;
 mod stuffing;
 #[cfg(test)]
@@ -67,6 +74,8 @@ use awaited::Awaited;
 pub use credentials::Credentials;
 use replies::refused;
 use reply::Reader;
+use security::Security;
+pub use security::Tls;
 pub use step::{Misuse, Protocol, Step, Timeout};
 use stuffing::Stream;
 use transaction::{Fate, Transaction};
@@ -92,6 +101,9 @@ pub struct Client {
     refusal: Option<(State, String)>,
     authentication: Option<Box<Authentication>>,
     untouched: bool,
+    tls: Tls,
+    security: Security,
+    retry_in_clear: bool,
     replies: u64,
     step: Step,
 }
@@ -116,6 +128,9 @@ impl Client {
             refusal: None,
             authentication: None,
             untouched: false,
+            tls: Tls::None,
+            security: Security::Clear,
+            retry_in_clear: false,
             replies: 0,
             step: Step::Wait,
         })
@@ -138,7 +153,10 @@ impl Client {
         if self.stream.is_some() {
             return Timeout::Block;
         }
-        self.awaited.front().map_or(Timeout::Idle, |awaited| awaited.timeout())
+        match self.awaited.front() {
+            _ if self.security.is_handshaking() => Timeout::Greeting,
+            awaited => awaited.map_or(Timeout::Idle, |awaited| awaited.timeout()),
+        }
     }
 
     /// Why a connection closed before it was ever ready: state for every message that waits for it, and the reply.
@@ -265,6 +283,7 @@ impl Client {
         if self.step != Step::Closed {
             let place = match (&self.stream, self.awaited.front()) {
                 (Some(_), _) => "while the content was sent",
+                _ if self.security.is_handshaking() => "during the TLS handshake",
                 (None, awaited) => awaited.map_or("between transactions", |awaited| awaited.place()),
             };
             self.close(&format!("421 4.4.2 {cause} {place}"));

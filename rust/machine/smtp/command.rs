@@ -26,6 +26,7 @@ pub enum Command<'a> {
     },
     Rcpt(Address),
     Data,
+    StartTls,
     Rset,
     Noop,
     Quit,
@@ -104,7 +105,7 @@ enum Verb {
     Http,
 }
 
-/// Every verb but those of extensions, the frequent ones first.
+/// Every verb but those of extensions that are known by name alone, the frequent ones first.
 static VERBS: &[(&str, Verb)] = &[
     ("RCPT", Verb::Reads(|argument| argument.rcpt())),
     ("MAIL", Verb::Reads(|argument| argument.mail())),
@@ -116,6 +117,7 @@ static VERBS: &[(&str, Verb)] = &[
     ("NOOP", Verb::Reads(|argument| argument.ignored(Command::Noop))),
     ("VRFY", Verb::Reads(|argument| argument.required(Command::Vrfy))),
     ("EXPN", Verb::Reads(|argument| argument.required(Command::Expn))),
+    (extensions::STARTTLS, Verb::Reads(|argument| argument.none(Command::StartTls))),
     ("HELP", Verb::Reads(|argument| argument.ignored(Command::Help))),
     ("AUTH", Verb::Reads(|argument| Ok(Command::Auth(argument.octets)))),
     ("ETRN", Verb::NotImplemented), // RFC 1985
@@ -268,7 +270,7 @@ mod tests {
             (b"HELP MAIL", Command::Help),
             (b"VRFY jos\xc3\xa9 SMTPUTF8", Command::Vrfy),
             (b"EXPN list", Command::Expn),
-            (b"starttls", Command::NotImplemented("STARTTLS")),
+            (b"starttls", Command::StartTls),
             (b"auth PLAIN AGEAYg==", Command::Auth(b"PLAIN AGEAYg==")),
             (b"AUTH", Command::Auth(b"")),
             (b"BDAT 10 LAST", Command::NotImplemented("BDAT")),

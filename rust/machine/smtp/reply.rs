@@ -90,8 +90,15 @@ pub const RESET: Reply = Reply::fixed(250, "2.0.0", "Resetting");
 pub const OK: Reply = Reply::fixed(250, "2.0.0", "OK");
 /// QUIT (RFC 5321 4.1.1.10).
 pub const BYE: Reply = Reply::fixed(221, "2.0.0", "Service closing transmission channel");
+/// STARTTLS: the handshake may begin (RFC 3207 4).
+pub const START_TLS: Reply = Reply::fixed(220, "2.0.0", "Ready to start TLS");
+/// STARTTLS for which there is no room now (RFC 3207 4).
+pub const NO_TLS: Reply = Reply::fixed(454, "4.7.0", "TLS not available due to temporary reason");
+/// STARTTLS within TLS.
+pub const SECURED: Reply = Reply::fixed(503, "5.5.1", "TLS is on already");
 /// HELP (RFC 5321 4.1.1.8).
-pub const HELP: Reply = Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
+pub const HELP: Reply =
+    Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
 /// VRFY, the same for every address (RFC 5321 3.5.3, 7.3).
 pub const VRFY: Reply = Reply::fixed(252, "2.1.5", "Cannot VRFY user; try RCPT to attempt delivery");
 /// DATA may come (RFC 5321 4.1.1.4).

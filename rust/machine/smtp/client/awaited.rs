@@ -8,6 +8,7 @@ pub enum Awaited {
     Greeting,
     Extended,
     Plain,
+    StartTls,
     Auth,
     Mail,
     Rcpt(usize),
@@ -23,7 +24,7 @@ impl Awaited {
     /// The time limit of the reply.
     pub fn timeout(self) -> Timeout {
         match self {
-            Self::Greeting | Self::Extended | Self::Plain | Self::Auth => Timeout::Greeting,
+            Self::Greeting | Self::Extended | Self::Plain | Self::StartTls | Self::Auth => Timeout::Greeting,
             Self::Mail | Self::Reset => Timeout::Mail,
             Self::Rcpt(_) => Timeout::Rcpt,
             Self::Data => Timeout::Data,
@@ -37,6 +38,7 @@ impl Awaited {
         match self {
             Self::Greeting => "waiting for the greeting",
             Self::Extended | Self::Plain => "waiting for the reply to EHLO",
+            Self::StartTls => "waiting for the reply to STARTTLS",
             Self::Auth => "waiting for the reply to AUTH",
             Self::Mail => "waiting for the reply to MAIL",
             Self::Rcpt(_) => "waiting for the reply to RCPT",

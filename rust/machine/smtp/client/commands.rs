@@ -18,6 +18,11 @@ impl Client {
         self.send(command.as_bytes(), awaited);
     }
 
+    pub(super) fn send_extended_hello(&mut self) {
+        let verb = if self.protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
+        self.send_hello(verb, Awaited::Extended);
+    }
+
     pub(super) fn send_mail(&mut self, eight_bit: bool, smtputf8: bool) {
         let Some(transaction) = &self.transaction else { return };
         let message = &transaction.message;

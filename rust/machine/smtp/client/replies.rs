@@ -20,6 +20,7 @@ impl Client {
         }
         match awaited {
             Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),
+            Awaited::StartTls => self.on_start_tls(reply),
             Awaited::Auth => self.on_auth(reply),
             Awaited::Mail => self.on_mail(reply),
             Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
@@ -37,8 +38,7 @@ impl Client {
             (Awaited::Greeting, 2) if reply.text() == greeting(&self.helo_name).to_string() => {
                 self.refuse(State::Pending, OURSELVES);
             }
-            (Awaited::Greeting, 2) if self.protocol == Protocol::Lmtp => self.send_hello("LHLO", Awaited::Extended),
-            (Awaited::Greeting, 2) => self.send_hello("EHLO", Awaited::Extended),
+            (Awaited::Greeting, 2) => self.send_extended_hello(),
             (Awaited::Greeting, 5) if matches!(reply.code, 521 | 556) => self.refuse(State::Failed, &reply.text()),
             (Awaited::Extended, 5) if self.protocol == Protocol::Smtp => self.send_hello("HELO", Awaited::Plain),
             (_, 2) => {
@@ -46,7 +46,7 @@ impl Client {
                     self.offers = Offers::read(reply);
                     self.offer_mechanisms(reply);
                 }
-                self.authenticate();
+                self.greeted();
             }
             _ => self.refuse(State::Pending, &reply.text()),
         }
@@ -158,6 +158,7 @@ impl Client {
         if !self.opened && self.refusal.is_none() {
             self.refusal = Some((State::Pending, reply.to_owned()));
         }
+        self.retry_in_clear |= self.may_be_in_clear();
         self.output.clear();
         self.awaited.clear();
         self.stream = None;

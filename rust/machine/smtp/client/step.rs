@@ -23,13 +23,15 @@ pub enum Step {
     Closed = 3,
     /// Content from a file: take the output again whenever the transport has room.
     More = 4,
+    /// The TLS handshake: [`crate::machine::wire::Wire::start_tls`].
+    StartTls = 5,
 }
 
 /// Which time limit applies (RFC 5321 4.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Timeout {
-    /// Greeting and the reply to EHLO, HELO, LHLO.
+    /// Greeting and the reply to EHLO, HELO, LHLO, STARTTLS; the TLS handshake.
     Greeting = 0,
     /// Reply to MAIL or RSET.
     Mail = 1,

@@ -571,6 +571,7 @@ fn run(protocol: Protocol, flights: &[Vec<u8>], cut: usize) -> (Vec<Step>, Vec<V
                 break;
             }
             Step::Wait | Step::More => {}
+            Step::StartTls => unreachable!("not asked for"),
         }
     }
     (steps, outcomes, written)

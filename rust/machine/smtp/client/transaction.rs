@@ -13,6 +13,7 @@ use super::reply::Reply;
 pub type Outcome = (usize, State, String);
 
 /// What the next hop said in its reply to EHLO or LHLO.
+#[allow(clippy::struct_excessive_bools)] // one for each keyword
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Offers {
     /// RFC 2920.
@@ -21,6 +22,8 @@ pub struct Offers {
     pub eight_bit: bool,
     /// RFC 6531.
     pub smtputf8: bool,
+    /// RFC 3207.
+    pub start_tls: bool,
     /// RFC 1870; the limit is 0 when none is given.
     pub size: Option<u64>,
 }
@@ -35,6 +38,7 @@ impl Offers {
                 b"PIPELINING" => offers.pipelining = true,
                 b"8BITMIME" => offers.eight_bit = true,
                 b"SMTPUTF8" => offers.smtputf8 = true,
+                b"STARTTLS" => offers.start_tls = true,
                 b"SIZE" => {
                     let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
                     offers.size = Some(limit.unwrap_or(0));

@@ -88,6 +88,11 @@ impl Authentication {
         self.mechanisms.as_deref().is_some_and(|mechanisms| !mechanisms.is_empty())
     }
 
+    /// Forgets what the client said: TLS is on, and nothing from before counts (RFC 3207 4.2).
+    pub fn forget(&mut self) {
+        (self.done, self.by_auth, self.failed_last, self.exchange) = (false, false, false, None);
+    }
+
     /// Whether the client has to authenticate before it may go on.
     pub fn is_lacking(&self) -> bool {
         self.required && !self.done

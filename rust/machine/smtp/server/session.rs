@@ -38,6 +38,7 @@ mod content;
 mod policy;
 mod replies;
 mod sasl;
+mod start_tls;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -62,6 +63,12 @@ enum Pending {
     Release(Reply),
     Commit,
     Authenticate,
+    /// The word that TLS may begin, or may not.
+    StartTls,
+    /// The end of the TLS handshake.
+    Handshake,
+    /// A turn: TLS is on.
+    Secured,
 }
 
 /// Go on with the input, or stop with a step.
@@ -99,6 +106,10 @@ pub struct Session {
     /// Refused since the last call of [`Session::take_refused`].
     refused: Vec<Refusal>,
     queue_id: Box<str>,
+    /// Of TLS, once it is on.
+    cipher_suite: Option<&'static str>,
+    /// Nothing is done before TLS is on.
+    demands_tls: bool,
 }
 
 impl Session {
@@ -127,11 +138,14 @@ impl Session {
             tally: Tally::default(),
             refused: Vec::new(),
             queue_id: "".into(),
+            cipher_suite: None,
+            demands_tls: false,
         }
     }
 
     /// The connection is there: asks policy or greets.
     pub fn connect(&mut self) -> Step {
+        self.pending = Pending::Nothing;
         let flow = self.ask(Question::Connect);
         self.drive(flow)
     }
@@ -155,6 +169,9 @@ impl Session {
     /// Begins a turn with the input that is there.
     pub fn proceed(&mut self) -> Step {
         self.turn = TURN_COMMANDS;
+        if matches!(self.pending, Pending::Secured) {
+            self.pending = Pending::Nothing;
+        }
         self.go_on()
     }
 
@@ -247,7 +264,7 @@ impl Session {
             extended: self.dialect == Dialect::Esmtp,
             smtputf8: transaction.parameters.smtputf8,
             authenticated: self.auth.done,
-            cipher_suite: None,
+            cipher_suite: self.cipher_suite,
             queue_id,
             recipient: transaction.only_recipient(),
             date,

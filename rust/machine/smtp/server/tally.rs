@@ -24,6 +24,8 @@ pub struct Tally {
     pub transactions: u32,
     /// Messages accepted.
     pub messages: u32,
+    /// Octets behind STARTTLS that were thrown away (RFC 3207 6).
+    pub injected: usize,
     /// Why the session was closed; `None` while it is open.
     pub end: Option<End>,
 }
@@ -58,12 +60,14 @@ pub enum End {
     Shutdown,
     /// Something of ours failed.
     Fault,
+    /// The TLS handshake failed, or the client broke TLS later.
+    TlsFailed,
     /// The limit of failed authentications is reached.
     AuthFailures,
 }
 
 impl End {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Quit,
         Self::NotSmtp,
         Self::TooManyErrors,
@@ -77,6 +81,7 @@ impl End {
         Self::IdleClosed,
         Self::Shutdown,
         Self::Fault,
+        Self::TlsFailed,
         Self::AuthFailures,
     ];
 

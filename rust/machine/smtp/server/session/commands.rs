@@ -119,6 +119,9 @@ impl Session {
         if self.config.idle_commands > 0 && self.idle > self.config.idle_commands {
             return self.close(&reply::NO_PROGRESS, End::NoProgress);
         }
+        if let Some(refusal) = self.in_clear(&command) {
+            return self.say(refusal);
+        }
         if self.phase == Phase::Ready && self.auth.is_lacking() && command.needs_authentication() {
             return self.say(self.auth.required_reply(self.standing.secured));
         }
@@ -132,6 +135,7 @@ impl Session {
             Command::Rcpt(address) => self.rcpt(address),
             Command::Data => self.ask(Question::Data),
             Command::Auth(argument) => self.auth(argument),
+            Command::StartTls => self.start_tls(),
             Command::Rset => {
                 self.reset();
                 self.say(reply::RESET)
