@@ -17,7 +17,7 @@ def config(incoming_dir, **changes):
         0,
     )  # fmt: skip
     names = {"hostname": "mx.example.test", "default_domain": "", "incoming_dir": str(incoming_dir)}
-    rules = {"bare_newline": "refuse", "nul_in_header": "refuse", "submitter": False}
+    rules = {"bare_newline": "refuse", "nul_in_header": "refuse", "submitter": False, "chunking": True}
     return _native.SessionConfig(**(names | limits | rules | changes))
 
 

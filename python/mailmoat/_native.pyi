@@ -443,18 +443,19 @@ class End(IntEnum):
 
     QUIT = 0
     NOT_SMTP = 1
-    TOO_MANY_ERRORS = 2
-    NO_PROGRESS = 3
-    TARPIT_LIMIT = 4
-    REFUSED = 5
-    TOO_MANY_CONNECTIONS = 6
-    TIMEOUT = 7
-    SESSION_TIME = 8
-    EVICTED = 9
-    IDLE_CLOSED = 10
-    SHUTDOWN = 11
-    FAULT = 12
-    TLS_FAILED = 13
+    BAD_CHUNK = 2
+    TOO_MANY_ERRORS = 3
+    NO_PROGRESS = 4
+    TARPIT_LIMIT = 5
+    REFUSED = 6
+    TOO_MANY_CONNECTIONS = 7
+    TIMEOUT = 8
+    SESSION_TIME = 9
+    EVICTED = 10
+    IDLE_CLOSED = 11
+    SHUTDOWN = 12
+    FAULT = 13
+    TLS_FAILED = 14
     """The session's own: the handshake failed, or the client broke TLS."""
 
 @final
@@ -487,18 +488,19 @@ class SessionConfig:
         bare_newline: str,
         nul_in_header: str,
         submitter: bool,
+        chunking: bool,
     ) -> SessionConfig:
         """Make a configuration: `asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
         `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
-        `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405).
+        `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405), `chunking` CHUNKING (RFC 3030).
 
         Raises:
             ValueError: `bare_newline` is neither `refuse` nor `normalise`, or `nul_in_header` neither `refuse` nor `accept`.
 
         """
-    def offering(self, *, message_size: int, eight_bit: bool, smtputf8: bool) -> SessionConfig:
-        """Return the same with another limit of SIZE, with or without 8BITMIME (then 8-bit content is refused) and SMTPUTF8; content of
-        both is counted together.
+    def offering(self, *, message_size: int, eight_bit: bool, smtputf8: bool, binary: bool) -> SessionConfig:
+        """Return the same with another limit of SIZE, with or without 8BITMIME (then 8-bit content is refused), SMTPUTF8 and
+        BINARYMIME (which needs 8BITMIME and CHUNKING); content of both is counted together.
         """
     @property
     def content_in_memory(self) -> int:

@@ -108,7 +108,7 @@ class Event(StrEnum):
         "next-hop-offers",
         "info",
         "the next hop offers something else than before; `size` 0: no limit",
-        "next_hop eight_bit:flag smtputf8:flag size:number",
+        "next_hop eight_bit:flag smtputf8:flag size:number binary:flag",
     )
     NEXT_HOP_NOT_READ = (
         "next-hop-not-read",

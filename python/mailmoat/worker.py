@@ -157,6 +157,7 @@ class Worker:
             message_size=offers.room(self._settings.limits.message_size),
             eight_bit=offers.eight_bit,
             smtputf8=offers.smtputf8,
+            binary=offers.binary,
         )
 
     def _make_resolver(self) -> DnsResolver:

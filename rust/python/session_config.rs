@@ -7,8 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::machine::message::address::Limits;
-use crate::machine::smtp::server::config::Config;
-use crate::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
+use crate::machine::smtp::server::config::{Chunking, Config};
+use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules, NulInHeader};
 use crate::store::budget::{ALWAYS, Budget, OPEN_FILES};
 use crate::store::content::ContentStorage;
 use crate::store::disk::Disk;
@@ -26,7 +26,7 @@ impl SessionConfig {
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, local_part, domain, path,
         command_line, text_line, recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
-        bare_newline, nul_in_header, submitter))]
+        bare_newline, nul_in_header, submitter, chunking))]
     fn new(
         hostname: String,
         default_domain: String,
@@ -51,6 +51,7 @@ impl SessionConfig {
         bare_newline: &str,
         nul_in_header: &str,
         submitter: bool,
+        chunking: bool,
     ) -> PyResult<Self> {
         let bare = match bare_newline {
             "refuse" => BareNewline::Refuse,
@@ -87,17 +88,21 @@ impl SessionConfig {
             tarpit_max_session,
             submitter,
             smtputf8: true,
+            chunking: if chunking { Chunking::Text } else { Chunking::Off },
             asked,
         };
         Ok(Self { config: Arc::new(config), budget })
     }
 
-    #[pyo3(signature = (*, message_size, eight_bit, smtputf8))]
-    fn offering(&self, message_size: u64, eight_bit: bool, smtputf8: bool) -> Self {
+    #[pyo3(signature = (*, message_size, eight_bit, smtputf8, binary))]
+    fn offering(&self, message_size: u64, eight_bit: bool, smtputf8: bool, binary: bool) -> Self {
         let mut config = Config::clone(&self.config);
         config.content.message_size = message_size;
         config.content.eight_bit = eight_bit;
         config.smtputf8 = smtputf8;
+        if config.chunking != Chunking::Off {
+            config.chunking = if binary { Chunking::Binary } else { Chunking::Text };
+        }
         Self { config: Arc::new(config), budget: Arc::clone(&self.budget) }
     }
 

@@ -19,6 +19,7 @@ pub static END: IntEnum = IntEnum::new(
     &[
         "QUIT",
         "NOT_SMTP",
+        "BAD_CHUNK",
         "TOO_MANY_ERRORS",
         "NO_PROGRESS",
         "TARPIT_LIMIT",

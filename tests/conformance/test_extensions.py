@@ -176,7 +176,7 @@ def test_pipe_05_early_talkers(plain, someone, hello):
 
 
 EVERYTHING = (
-    "NOOP", "HELP", "RSET", "VRFY x", "EXPN x", "FOO", "STARTTLS", "AUTH PLAIN", "BDAT 3", "MAIL FROM:<", "MAIL FROM:<a@b.test> X=1",
+    "NOOP", "HELP", "RSET", "VRFY x", "EXPN x", "FOO", "STARTTLS", "AUTH PLAIN", "BDAT 0", "MAIL FROM:<", "MAIL FROM:<a@b.test> X=1",
     "MAIL FROM:<a@b.test> SIZE=x", "MAIL FROM:<é@b.test>", "MAIL FROM:<a@b.test> SIZE=999999999999", "RCPT TO:<a@b.test>", "DATA", "DATA x",
     "NOOP " + "x" * 600, "MAIL FROM:<a@b.test>", "MAIL FROM:<a@b.test>", "DATA", "RCPT TO:<>", "RCPT TO:<nobody@example.test>",
     "RCPT TO:<x@remote.test>", "RCPT TO:<é@example.test>", "RCPT TO:<alice@example.test>", "DATA", "bare\nlf\r\n.", "NOOP\nNOOP",

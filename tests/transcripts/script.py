@@ -51,6 +51,7 @@ class Transcript:
     peer: str = "192.0.2.1"
     proxy: bool = False
     others: int = 0
+    binary: bool = False
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -83,6 +84,8 @@ def read(text):
             transcript.peer = rest
         elif word == "others":
             transcript.others = int(rest)
+        elif word == "binary":
+            transcript.binary = True
         elif word == "proxy":
             transcript.proxy = True
         elif LINE.fullmatch(line) or word in ("@", "!"):
@@ -120,6 +123,7 @@ class Player:
             peer=transcript.peer,
             proxy=transcript.proxy,
             others=transcript.others,
+            binary=transcript.binary,
         )
         for line in transcript.names:
             publish(world.resolver, line)

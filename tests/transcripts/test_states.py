@@ -32,6 +32,7 @@ PROOFS = {
     "ready": "C: DATA\nS: 503 5.5.1 Need MAIL...\nC: MAIL FROM:<p@client.test>\nS: 250 2.1.0 p@client.test...\n",
     "mail": "C: DATA\nS: 554 5.5.1 ...\nC: MAIL FROM:<p@client.test>\nS: 503 5.5.1 Sender already specified\n",
     "rcpt": "C: DATA\nS: 354 ...\nC: .\nS: (keeps ...\nS: 250 2.6.0 ...\n",
+    "chunks": "C: DATA\nS: 503 5.5.1 The content has begun...\nC: BDAT 0 LAST\nS: (keeps ...\nS: 250 2.6.0 ...\n",
     "content": "C: .\nS: (keeps ...\nS: 250 2.6.0 ...\n",
     "closed": "S: (closes)\n",
 }
@@ -52,6 +53,8 @@ MAIL_FIRST, HELLO_FIRST = "503 5.5.1 Need MAIL command first", "503 5.5.1 Send h
 NESTED, NO_RECIPIENT = "503 5.5.1 Sender already specified", "554 5.5.1 No valid recipients"
 EHLO_REPLY = "250-...\nS: 250 SMTPUTF8"
 STRANGER = "421 4.7.0 mx.example.test This is an SMTP server; closing|closed"
+NOBODY = "503 5.5.1 Need an accepted recipient first|ready"
+LOST = "501 5.5.4 BDAT needs ...\nS: 421 4.5.0 mx.example.test Cannot tell ...|closed"
 BYE = "221 2.0.0 mx.example.test Service closing transmission channel|closed"
 NO_SERVICE = "503 5.5.1 No service here; send QUIT"
 RCPT_REPLY = "250 2.1.5 alice@example.test|rcpt"
@@ -101,7 +104,10 @@ TABLE = {
     "HELP DATA": everywhere("214 2.0.0 ..."),
     "STARTTLS": everywhere(ABSENT),
     "AUTH PLAIN AGEAYg==": everywhere(ABSENT),
-    "BDAT 10 LAST": everywhere(ABSENT),
+    "BDAT 0 LAST": between(NOBODY, fresh=MAIL_FIRST, outside=MAIL_FIRST)
+    | {"rcpt": "(keeps ...\nS: 250 2.6.0 ...|ready"},
+    "BDAT 0": between(NOBODY, fresh=MAIL_FIRST, outside=MAIL_FIRST) | {"rcpt": "250 2.0.0 0 octets received|chunks"},
+    "BDAT": everywhere(LOST),
     "ETRN example.test": everywhere(ABSENT),
     "TURN": everywhere(ABSENT),
     "SEND FROM:<b@client.test>": everywhere(ABSENT),
@@ -148,7 +154,7 @@ def test_while_held(command, tmp_path):
     reply, _, after = TABLE[command]["rcpt"].partition("|")
     at = "S+10.0s" if reply[0] == "5" else "S+5.0s"
     lines = "".join(f"{at}: {line.removeprefix('S: ')}\n" for line in reply.split("\n"))
-    closes = "S+5.0s: (closes)\n" if after == "closed" else ""
+    closes = f"{at}: (closes)\n" if after == "closed" else ""
     text = f"C: XYZZY\n@ +4.9s\nS+5.0s: {UNKNOWN}\n"
     late = f"C: XYZZY\nC: {command}\n@ +4.9s\nS+5.0s: {UNKNOWN}\n{lines}{closes}"
     check("config tarpit.time=5\n" + RCPT + text + late, tmp_path)

@@ -7,6 +7,7 @@
                                     `dns a.test takes 2s` (for each question) say how they answer
     peer 198.51.100.7               the client's address (else 192.0.2.1)
     proxy                           the listener expects a PROXY header
+    binary                          the next hop offers BINARYMIME
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,

@@ -233,6 +233,7 @@ class World:
         peer="192.0.2.1",
         proxy=False,
         others=0,
+        binary=False,
         most=1000,
     ):
         self.loop = loop = VirtualLoop()
@@ -278,6 +279,9 @@ class World:
                 names=services.reverse_names,
                 metrics=metrics,
             )
+            if binary:
+                size = settings.limits.message_size
+                self.receiver.offer(message_size=size, eight_bit=True, smtputf8=True, binary=True)
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
             self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy))
             self.transport.open(self.connection)

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from mailmoat import clock, maillog
-from mailmoat.delivery.offers import EVERYTHING, FILE_NAME, STALE, TRACE_ROOM, Learned, Offers
+from mailmoat.delivery.offers import ANY_TEXT, FILE_NAME, STALE, TRACE_ROOM, Learned, Offers
 
 HOP = "smtp://192.0.2.1:25"
 NARROW = Offers(eight_bit=False, smtputf8=False, size=100_000)
@@ -42,7 +42,7 @@ def test_what_one_worker_learns_the_others_and_the_next_start_know(tmp_path, eve
     one = Learned(tmp_path, HOP, lambda _: None)
     other = Learned(tmp_path, HOP, heard.append)
     other.refresh()
-    assert other.offers == EVERYTHING
+    assert other.offers == ANY_TEXT
     one.learn(NARROW)
     one.learn(NARROW)
     other.refresh()
@@ -50,9 +50,9 @@ def test_what_one_worker_learns_the_others_and_the_next_start_know(tmp_path, eve
     Learned(tmp_path, HOP, later.append).refresh()
     assert heard == later == [NARROW]
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
-    one.learn(EVERYTHING)
+    one.learn(ANY_TEXT)
     other.refresh()
-    assert other.offers == EVERYTHING
+    assert other.offers == ANY_TEXT
     assert set(events) == {"next-hop-offers"}
 
 
@@ -61,7 +61,7 @@ def test_what_is_known_of_one_next_hop_says_nothing_of_another(tmp_path, events,
     Learned(tmp_path, HOP, lambda _: None).learn(NARROW)
     other = Learned(tmp_path, hop, lambda _: pytest.fail("taken over"))
     other.refresh()
-    assert other.offers == EVERYTHING
+    assert other.offers == ANY_TEXT
 
 
 def sized(size):

@@ -112,6 +112,7 @@ DEFAULTS = {
     "limits.held_input": 16_384,
     "limits.content_memory": 16_777_216,
     "limits.memory_content": 131_072,
+    "smtp.chunking": True,
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",
     "tls.certificate": (),

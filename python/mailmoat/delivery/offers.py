@@ -2,10 +2,10 @@
 
 It is learned from each connection and kept in a file in the spool directory, from which the other workers read it within a second,
 and a later start reads what was true last, for a next hop that is away then. Until anything is known of a next hop it is taken to offer
-everything.
+everything but BINARYMIME.
 
 Never waits for the network. An error of the file system is logged; then only a later start has less to begin with.
-RFC 5321 2.2.1, RFC 1870, RFC 6152, RFC 6531.
+RFC 5321 2.2.1, RFC 1870, RFC 3030, RFC 6152, RFC 6531.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ TRACE_ROOM: Final = 8192
 LONGEST_FILE: Final = 4096
 """Octets of the file; what is longer is not ours."""
 STALE: Final = 60.0
-"""Seconds after which a next hop that does not take everything is asked again: perhaps nothing it takes is sent any more."""
+"""Seconds after which a next hop that does not take every text is asked again: perhaps nothing it takes is sent any more."""
 
 
 class Offers(msgspec.Struct, frozen=True):
-    """Extensions that decide whether a message can be delivered; the default is a next hop that accepts everything."""
+    """Extensions that decide whether a message can be delivered; the default is a next hop that accepts every text."""
 
     eight_bit: bool = True
     smtputf8: bool = True
     size: int = 0
     """Octets of the largest message; 0 when no limit is given. The standard has twenty digits for it (RFC 1870 3)."""
+    binary: bool = False
+    """BINARYMIME with CHUNKING: few next hops offer it, and a binary message for one that does not is lost (RFC 3030 3)."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for offers that no next hop can make."""
@@ -53,7 +55,8 @@ class Offers(msgspec.Struct, frozen=True):
         return min(limit, most) if limit else most
 
 
-EVERYTHING: Final = Offers()
+ANY_TEXT: Final = Offers()
+"""A next hop that accepts every message that is not binary; this is assumed until it is known better."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -72,12 +75,12 @@ class Learned:
         self._changed = changed
         self._stamp = (0, 0)
         self._at = clock.monotonic()
-        self.offers = EVERYTHING
+        self.offers = ANY_TEXT
 
     def stale(self) -> bool:
-        """Return whether to ask the next hop again: it does not take everything, and a while has passed. True once a while."""
+        """Return whether to ask the next hop again: it does not take every text, and a while has passed. True once a while."""
         now = clock.monotonic()
-        if self.offers == EVERYTHING or now - self._at < STALE:
+        if msgspec.structs.replace(self.offers, binary=False) == ANY_TEXT or now - self._at < STALE:
             return False
         self._at = now
         return True
@@ -116,6 +119,7 @@ class Learned:
             eight_bit=offers.eight_bit,
             smtputf8=offers.smtputf8,
             size=offers.size,
+            binary=offers.binary,
         )
         self._changed(offers)
 

@@ -82,9 +82,11 @@ class Receiver:
         self._sessions = 0
         self._date = (0, "")
 
-    def offer(self, *, message_size: int, eight_bit: bool, smtputf8: bool) -> None:
+    def offer(self, *, message_size: int, eight_bit: bool, smtputf8: bool, binary: bool) -> None:
         """Offer what the next hop accepts to new sessions; one that has begun keeps its offers."""
-        self.config = self.config.offering(message_size=message_size, eight_bit=eight_bit, smtputf8=smtputf8)
+        self.config = self.config.offering(
+            message_size=message_size, eight_bit=eight_bit, smtputf8=smtputf8, binary=binary
+        )
 
     def next_session_id(self) -> str:
         """Return a session ID that is unique on the host for ever: the partition's tag and a number."""
@@ -164,4 +166,5 @@ def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native
         bare_newline=settings.smtp.bare_newline,
         nul_in_header=settings.smtp.nul_in_header,
         submitter=settings.senderid.enabled and settings.senderid.submitter,
+        chunking=settings.smtp.chunking,
     )

@@ -44,6 +44,7 @@ class SessionEnd(StrEnum):
     QUIT = "quit"
     DISCONNECTED = "disconnected"
     NOT_SMTP = "not-smtp"
+    BAD_CHUNK = "bad-chunk"
     TOO_MANY_ERRORS = "too-many-errors"
     NO_PROGRESS = "no-progress"
     TARPIT_LIMIT = "tarpit-limit"

@@ -5,7 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use mailmoat_native::machine::message::content::Octets;
-use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, Decoder, Fault, NulInHeader};
+use mailmoat_native::machine::smtp::server::content_rules::{BareNewline, ContentRules, Fault, NulInHeader};
+use mailmoat_native::machine::smtp::server::data::Decoder;
 use mailmoat_native::store::budget::Budget;
 use mailmoat_native::store::content::ContentStorage;
 
@@ -54,15 +55,15 @@ fn decode(rules: &ContentRules, storage: &ContentStorage, pieces: &[&[u8]]) -> D
         let took = decoder.feed(rules, piece);
         taken += took;
         if rules.header_size > 0 {
-            assert!(decoder.header().len() <= rules.header_size + INSERTED);
+            assert!(decoder.content().header().len() <= rules.header_size + INSERTED);
         }
         if took < piece.len() {
             break;
         }
     }
     let done = decoder.is_done();
-    let header = decoder.header().to_vec();
-    let content = decoder.finish().map(|taken| {
+    let header = decoder.content().header().to_vec();
+    let content = decoder.into_content().finish().map(|taken| {
         let rest = match &taken.content.octets {
             Octets::Memory(octets) => {
                 assert!(taken.header.is_empty());

@@ -12,8 +12,8 @@ use mailmoat_native::machine::message::header::fields;
 use mailmoat_native::machine::smtp::extensions::{Offers, Standing};
 use mailmoat_native::machine::smtp::reply::Reply;
 use mailmoat_native::machine::smtp::server::auth::LINE;
-use mailmoat_native::machine::smtp::server::config::Config;
-use mailmoat_native::machine::smtp::server::data::{BareNewline, ContentRules, NulInHeader};
+use mailmoat_native::machine::smtp::server::config::{Chunking, Config};
+use mailmoat_native::machine::smtp::server::content_rules::{BareNewline, ContentRules, NulInHeader};
 use mailmoat_native::machine::smtp::server::session::Session;
 use mailmoat_native::machine::smtp::server::step::{Stage, Step, Verdict};
 use mailmoat_native::machine::smtp::server::tally::End;
@@ -65,6 +65,11 @@ pub fn config(choices: u8, asked: u8) -> Config {
         tarpit_max_session: if on(64) { 21 } else { 0 },
         submitter: on(64),
         smtputf8: asked & 0x80 == 0,
+        chunking: match choices & 0x28 {
+            0x28 => Chunking::Off,
+            0x20 => Chunking::Binary,
+            _ => Chunking::Text,
+        },
         asked: asked & 0x7F,
     }
 }

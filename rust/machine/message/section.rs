@@ -91,6 +91,15 @@ impl Section {
         None
     }
 
+    /// Reads the end of the content: what began like a name and is no field is behind the section.
+    pub fn end(&mut self) -> Option<Insertion> {
+        let begun = !self.is_ended() && self.line > 0;
+        begun.then(|| {
+            self.at = At::End;
+            Insertion { at: self.octets, text: EMPTY_LINE }
+        })
+    }
+
     /// Octets of the section so far, its empty line included: those of which it is known that they belong to it.
     pub fn octets(&self) -> usize {
         self.octets

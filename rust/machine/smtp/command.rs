@@ -6,6 +6,7 @@
 //! Expects a line without its CRLF, its length already checked.
 //! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
 
+use super::chunk_size::ChunkSize;
 use super::extensions::{self, Offers};
 use super::parameters::{self, BadParameter, MailParameters, Parameter};
 use super::reply::{self, Reply};
@@ -27,6 +28,7 @@ pub enum Command<'a> {
     Rcpt(Address),
     Data,
     StartTls,
+    Bdat(ChunkSize),
     Rset,
     Noop,
     Quit,
@@ -68,6 +70,8 @@ pub enum Malformed {
     BadArgument(&'static str),
     /// HELO or EHLO with something that is neither domain nor literal.
     BadHelo,
+    /// BDAT without a number: nobody can say where its octets end.
+    BadChunk,
     /// The path is no address.
     BadAddress(Party, AddressError),
     /// A parameter that cannot be taken.
@@ -82,6 +86,7 @@ impl Malformed {
             Self::HttpOrTls => reply::NOT_SMTP,
             Self::NoArgument => reply::NO_ARGUMENT,
             Self::BadHelo => reply::BAD_HELO,
+            Self::BadChunk => reply::BAD_CHUNK,
             Self::BadArgument(sentence) | Self::BadParameter(BadParameter::Value(sentence)) => {
                 reply::bad_argument(sentence)
             }
@@ -110,6 +115,7 @@ static VERBS: &[(&str, Verb)] = &[
     ("RCPT", Verb::Reads(|argument| argument.rcpt())),
     ("MAIL", Verb::Reads(|argument| argument.mail())),
     ("DATA", Verb::Reads(|argument| argument.none(Command::Data))),
+    (extensions::BDAT, Verb::Reads(|argument| argument.chunk())),
     ("EHLO", Verb::Reads(|argument| argument.name(Command::Ehlo))),
     ("QUIT", Verb::Reads(|argument| argument.none(Command::Quit))),
     ("RSET", Verb::Reads(|argument| argument.none(Command::Rset))),
@@ -206,6 +212,10 @@ impl<'a> Argument<'a, '_> {
         Ok(Command::Rcpt(address))
     }
 
+    fn chunk(&self) -> Result<Command<'a>, Malformed> {
+        ChunkSize::read(self.octets).map(Command::Bdat).ok_or(Malformed::BadChunk)
+    }
+
     /// What is behind `keyword` and any spaces.
     fn after(&self, keyword: &[u8], sentence: &'static str) -> Result<&'a [u8], Malformed> {
         match self.octets.split_at_checked(keyword.len()) {
@@ -273,7 +283,7 @@ mod tests {
             (b"starttls", Command::StartTls),
             (b"auth PLAIN AGEAYg==", Command::Auth(b"PLAIN AGEAYg==")),
             (b"AUTH", Command::Auth(b"")),
-            (b"BDAT 10 LAST", Command::NotImplemented("BDAT")),
+            (b"BDAT 10 LAST", Command::Bdat(ChunkSize { octets: 10, is_last: true })),
             (b"TURN", Command::NotImplemented("TURN")),
             (b"SAML FROM:<a@b>", Command::NotImplemented("SAML")),
         ] {
@@ -359,7 +369,7 @@ mod tests {
         refused(501, "5.5.4", &[
             b"MAIL FROM:<a@b> <c@d>", b"MAIL FROM:<a@b> SIZE", b"MAIL FROM:<a@b> SIZE=", b"MAIL FROM:<a@b> SIZE=+1",
             b"MAIL FROM:<a@b> SIZE=1k", b"MAIL FROM:<a@b> SIZE=-1", b"MAIL FROM:<a@b> SIZE=000000000000000000001",
-            b"MAIL FROM:<a@b> SIZE=1=2", b"MAIL FROM:<a@b> SIZE = 1", b"MAIL FROM:<a@b> BODY=BINARYMIME", b"MAIL FROM:<a@b> BODY",
+            b"MAIL FROM:<a@b> SIZE=1=2", b"MAIL FROM:<a@b> SIZE = 1", b"MAIL FROM:<a@b> BODY",
             b"MAIL FROM:<a@b> SMTPUTF8=1", b"MAIL FROM:<a@b> =x", b"MAIL FROM:<a@b> -A", b"MAIL FROM:<a@b> SIZE=1 SIZE=1",
             b"MAIL FROM:<a@b> SMTPUTF8 smtputf8", b"MAIL FROM:<a@b> X=\xc3\xa9", b"MAIL FROM:<a@b> X\xc3\xa9", b"MAIL FROM:<a@b> X=\0",
             b"MAIL FROM:<a@b> SIZE=1\tBODY=7BIT", b"RCPT TO:<a@b> ?",

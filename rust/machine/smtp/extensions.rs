@@ -6,11 +6,11 @@
 //! What joins where, when an extension needs more than a parameter:
 //! * a verb: its reader joins the table of verbs in `command`, its row the table of phases in `server/phase`;
 //! * parameters of RCPT (DSN): a field `rcpt` beside `mail`, taken in `command` as those of MAIL are;
-//! * input that is no line (BDAT): a variant of `Mode` in `server/mode`;
+//! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
 //! * an offer that depends on the session (STARTTLS, AUTH): a field of [`Standing`].
 
 use super::parameters::{Kept, MailParameters, Parameter};
-use super::server::config::Config;
+use super::server::config::{Chunking, Config};
 use crate::machine::message::Parameters;
 use crate::machine::message::address::Limits;
 
@@ -55,6 +55,8 @@ pub struct Standing {
 
 /// The verb that begins TLS.
 pub const STARTTLS: &str = "STARTTLS";
+/// The verb of CHUNKING.
+pub const BDAT: &str = "BDAT";
 
 type Offered = fn(&Config, Standing) -> bool;
 
@@ -78,7 +80,7 @@ impl Extension {
 const SUBMITTER_LINE: u16 = (" SUBMITTER=".len() + 3 * (Limits::USUAL.path - "<>".len())) as u16;
 
 /// All of them, in the order of the reply to EHLO.
-pub static EXTENSIONS: [Extension; 9] = [
+pub static EXTENSIONS: [Extension; 10] = [
     Extension::new("PIPELINING", ALWAYS), // RFC 2920
     // RFC 1870 3
     Extension {
@@ -105,6 +107,9 @@ pub static EXTENSIONS: [Extension; 9] = [
         mail_line: SUBMITTER_LINE,
         ..Extension::new("SUBMITTER", |config, _| config.submitter)
     },
+    Extension::verb("CHUNKING", BDAT, |config, _| config.chunking != Chunking::Off), // RFC 3030 2
+    // RFC 3030 3: BODY takes one more value.
+    Extension { mail_line: 16, ..Extension::new("BINARYMIME", |config, _| config.offers_binary()) },
     // RFC 6531 3.1
     Extension {
         mail: &[Parameter {
@@ -119,7 +124,6 @@ pub static EXTENSIONS: [Extension; 9] = [
     Extension::verb("STARTTLS", STARTTLS, |_, standing| standing.start_tls && !standing.secured),
     // RFC 4954 3
     Extension { argument: Argument::Mechanisms, ..Extension::verb("AUTH", "AUTH", |_, standing| standing.auth) },
-    Extension::verb("CHUNKING", "BDAT", NOT_YET), // RFC 3030
 ];
 
 /// A set of extensions: those that a session may use.

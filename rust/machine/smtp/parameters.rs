@@ -12,6 +12,9 @@ use crate::machine::message::address::{Address, Limits};
 /// Longest piece of a keyword that a reply repeats.
 const ECHO: usize = 40;
 
+/// What BODY takes where BINARYMIME is not offered.
+pub const BAD_BODY: &str = "BODY must be 7BIT or 8BITMIME";
+
 /// Declared kind of content (RFC 6152 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
@@ -19,6 +22,8 @@ pub enum Body {
     SevenBit,
     /// `8BITMIME`
     EightBitMime,
+    /// `BINARYMIME` (RFC 3030 3)
+    Binary,
 }
 
 /// Parameters of MAIL.
@@ -116,12 +121,13 @@ impl MailParameters {
         Ok(())
     }
 
-    /// BINARYMIME is refused with the rest: it needs CHUNKING (RFC 3030 3).
+    /// Whether BINARYMIME is offered is for the session to say (RFC 3030 3).
     pub(super) fn read_body(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
         self.body = Some(match value {
             Some(value) if value.eq_ignore_ascii_case(b"7BIT") => Body::SevenBit,
             Some(value) if value.eq_ignore_ascii_case(b"8BITMIME") => Body::EightBitMime,
-            _ => return Err("BODY must be 7BIT or 8BITMIME"),
+            Some(value) if value.eq_ignore_ascii_case(b"BINARYMIME") => Body::Binary,
+            _ => return Err(BAD_BODY),
         });
         Ok(())
     }
@@ -131,6 +137,7 @@ impl MailParameters {
             None => Kept::Nothing,
             Some(Body::SevenBit) => Kept::Value("7BIT".into()),
             Some(Body::EightBitMime) => Kept::Value("8BITMIME".into()),
+            Some(Body::Binary) => Kept::Value("BINARYMIME".into()),
         }
     }
 

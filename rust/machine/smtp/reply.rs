@@ -113,6 +113,16 @@ pub const MAIL_FIRST: Reply = Reply::fixed(503, "5.5.1", "Need MAIL command firs
 pub const NESTED_MAIL: Reply = Reply::fixed(503, "5.5.1", "Sender already specified");
 /// DATA without one accepted recipient (RFC 5321 3.3).
 pub const NO_RECIPIENT: Reply = Reply::fixed(554, "5.5.1", "No valid recipients");
+/// BDAT without one accepted recipient (RFC 3030 2).
+pub const CHUNK_FOR_NOBODY: Reply = Reply::fixed(503, "5.5.1", "Need an accepted recipient first");
+/// RCPT or DATA after a BDAT of the same transaction (RFC 3030 2).
+pub const CHUNKS_BEGUN: Reply = Reply::fixed(503, "5.5.1", "The content has begun; send BDAT or RSET");
+/// DATA for a content that was declared to be binary (RFC 3030 3).
+pub const BINARY_BY_DATA: Reply = Reply::fixed(503, "5.5.1", "BINARYMIME needs BDAT");
+/// BDAT without a number of octets (RFC 3030 2).
+pub const BAD_CHUNK: Reply = Reply::fixed(501, "5.5.4", "BDAT needs a number of octets, then LAST or nothing");
+/// After that: what follows can be octets of the chunk, or commands.
+pub const LOST: Reply = Reply::fixed(421, "4.5.0", "Cannot tell the octets of a chunk from commands; closing");
 /// Anything but QUIT after a refusing greeting (RFC 5321 3.1).
 pub const NO_SERVICE: Reply = Reply::fixed(503, "5.5.1", "No service here; send QUIT");
 /// One recipient too many (RFC 5321 4.5.3.1.10).
@@ -207,6 +217,11 @@ pub fn recipient_accepted(recipient: &Address) -> Reply {
 /// The end of data: the message is on disk.
 pub fn queued(queue_id: &str) -> Reply {
     Reply::new(250, "2.6.0", format!("{queue_id} Queued mail for delivery"))
+}
+
+/// BDAT: the chunk is there, others follow (RFC 3030 2).
+pub fn chunk_received(octets: u64) -> Reply {
+    Reply::new(250, "2.0.0", format!("{octets} octets received"))
 }
 
 /// The argument or the value of a parameter is not what the command takes; a plain sentence.

@@ -1,7 +1,10 @@
 //! The server's side of SMTP: `session` is the machine, every other file one concept of it.
 
 pub mod auth;
+pub mod checked_content;
+pub mod chunk;
 pub mod config;
+pub mod content_rules;
 pub mod data;
 mod mode;
 mod phase;

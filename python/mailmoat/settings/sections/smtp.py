@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
+from mailmoat.settings.fields import Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -12,6 +13,9 @@ from mailmoat.settings.section import Section
 class SmtpSettings(Section):
     """The dialogue."""
 
+    chunking: Switch = Field(
+        default=True, description="Offer CHUNKING and take BDAT; with it BINARYMIME, if the next hop offers that."
+    )
     bare_newline: Annotated[
         Literal["refuse", "normalise"],
         PlainValidator(values.one_of("refuse", "normalise")),

@@ -2,9 +2,20 @@
 
 use std::sync::Arc;
 
-use super::data::ContentRules;
+use super::content_rules::ContentRules;
 use crate::machine::message::address::Limits;
 use crate::machine::message::content::Storage;
+
+/// What is taken by BDAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunking {
+    /// Nothing.
+    Off,
+    /// Text: CHUNKING is offered (RFC 3030 2).
+    Text,
+    /// Anything, because the next hop takes it: BINARYMIME is offered with CHUNKING (RFC 3030 3).
+    Binary,
+}
 
 /// The configuration of a listener. Zero switches a limit off. Limits have the names of their settings.
 #[derive(Debug, Clone)]
@@ -41,15 +52,24 @@ pub struct Config {
     pub submitter: bool,
     /// SMTPUTF8 is offered (RFC 6531); 8BITMIME where [`ContentRules::eight_bit`] says so.
     pub smtputf8: bool,
+    /// What is taken by BDAT.
+    pub chunking: Chunking,
     /// Stages at which policy is asked: a set of [`super::step::Stage`] bits.
     pub asked: u8,
+}
+
+impl Config {
+    /// BINARYMIME is offered: where text with octets above 127 is taken, too.
+    pub fn offers_binary(&self) -> bool {
+        self.chunking == Chunking::Binary && self.content.eight_bit
+    }
 }
 
 #[cfg(test)]
 impl Config {
     /// A small one that offers all but SUBMITTER and asks at RCPT and at the end of data.
     pub fn example() -> Self {
-        use super::data::{BareNewline, NulInHeader};
+        use super::content_rules::{BareNewline, NulInHeader};
         use super::step::Stage;
         use crate::store::content::ContentStorage;
 
@@ -77,6 +97,7 @@ impl Config {
             auth_failures: 0,
             submitter: false,
             smtputf8: true,
+            chunking: Chunking::Binary,
             asked: 1 << Stage::Rcpt as u8 | 1 << Stage::EndOfData as u8,
         }
     }

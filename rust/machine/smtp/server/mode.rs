@@ -1,10 +1,13 @@
 //! How the octets that come are read.
 //!
-//! A session reads command lines until a command changes that. BDAT joins as a mode that counts octets and feeds the same store of
-//! contents (RFC 3030 2): like the others it begins with a command and ends in [`Mode::Line`].
+//! A session reads command lines until a command changes that: DATA and BDAT begin a content or a piece of one (RFC 3030 2), AUTH the
+//! lines of an exchange (RFC 4954 4). Each begins with a command and ends in [`Mode::Line`].
 
 use std::hint::black_box;
 
+use super::checked_content::CheckedContent;
+use super::chunk::Chunk;
+use super::content_rules::ContentRules;
 use super::data::Decoder;
 
 /// What comes next.
@@ -16,6 +19,39 @@ pub enum Mode {
     Data(Box<Decoder>),
     /// A line of a SASL exchange (RFC 4954 4).
     Sasl(LineState),
+    /// A chunk of a content, as many octets as were announced.
+    Chunk(Box<Chunk>),
+    /// Nobody can say: after a BDAT without a number, octets and commands cannot be told apart.
+    Lost,
+}
+
+impl Mode {
+    /// Takes octets of a content without a copy, and returns how many; none when command lines come next.
+    pub fn feed(&mut self, rules: &ContentRules, octets: &[u8]) -> usize {
+        match self {
+            Self::Data(decoder) => decoder.feed(rules, octets),
+            Self::Chunk(chunk) => chunk.feed(rules, octets),
+            Self::Line(_) | Self::Sasl(_) | Self::Lost => 0,
+        }
+    }
+
+    /// The content that is being received, or has just been.
+    pub fn content(&self) -> Option<&CheckedContent> {
+        match self {
+            Self::Data(decoder) => Some(decoder.content()),
+            Self::Chunk(chunk) => chunk.content(),
+            Self::Line(_) | Self::Sasl(_) | Self::Lost => None,
+        }
+    }
+
+    /// The same, to be finished.
+    pub fn into_content(self) -> Option<CheckedContent> {
+        match self {
+            Self::Data(decoder) => Some(decoder.into_content()),
+            Self::Chunk(chunk) => chunk.into_content(),
+            Self::Line(_) | Self::Sasl(_) | Self::Lost => None,
+        }
+    }
 }
 
 impl Default for Mode {

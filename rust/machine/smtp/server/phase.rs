@@ -16,10 +16,12 @@ pub enum Phase {
     Mail = 3,
     /// At least one recipient was accepted.
     Rcpt = 4,
+    /// The first chunk of a content was accepted, the last one has not come.
+    Chunks = 5,
     /// After 354.
-    Content = 5,
+    Content = 6,
     /// The last reply is said.
-    Closed = 6,
+    Closed = 7,
 }
 
 /// Verbs with a row of their own.
@@ -30,6 +32,7 @@ pub enum Verb {
     Rcpt,
     Data,
     Auth,
+    Bdat,
     Any,
     Quit,
 }
@@ -42,31 +45,49 @@ impl Verb {
             Command::Rcpt { .. } => Self::Rcpt,
             Command::Data => Self::Data,
             Command::Auth(_) => Self::Auth,
+            Command::Bdat(_) => Self::Bdat,
             Command::Quit => Self::Quit,
             _ => Self::Any,
         }
     }
 
-    /// A recipient brings a message nearer, or is refused and counts as an error; there may be more of them than the limit.
+    /// A recipient or a chunk brings a message nearer, or is refused and counts as an error; there may be more of them than the limit.
     pub fn may_be_idle(self) -> bool {
-        !matches!(self, Self::Rcpt | Self::Quit)
+        !matches!(self, Self::Rcpt | Self::Bdat | Self::Quit)
     }
 }
 
-type Row = [Option<Reply>; 5];
+type Row = [Option<Reply>; 6];
 const DO: Option<Reply> = None;
 
-/// For each verb and phase the reply that refuses it; None: it is done. Refused, Fresh, Ready, Mail, Rcpt.
-static TABLE: [(Verb, Row); 7] = [
-    (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
+/// For each verb and phase the reply that refuses it; None: it is done. Refused, Fresh, Ready, Mail, Rcpt, Chunks.
+static TABLE: [(Verb, Row); 8] = [
+    (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO, DO]),
     (
         Verb::Mail,
-        [Some(reply::NO_SERVICE), Some(reply::HELLO_FIRST), DO, Some(reply::NESTED_MAIL), Some(reply::NESTED_MAIL)],
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::HELLO_FIRST),
+            DO,
+            Some(reply::NESTED_MAIL),
+            Some(reply::NESTED_MAIL),
+            Some(reply::NESTED_MAIL),
+        ],
     ),
-    (Verb::Rcpt, [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), DO, DO]),
+    (
+        Verb::Rcpt,
+        [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), DO, DO, Some(reply::CHUNKS_BEGUN)],
+    ),
     (
         Verb::Data,
-        [Some(reply::NO_SERVICE), Some(reply::MAIL_FIRST), Some(reply::MAIL_FIRST), Some(reply::NO_RECIPIENT), DO],
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::MAIL_FIRST),
+            Some(reply::MAIL_FIRST),
+            Some(reply::NO_RECIPIENT),
+            DO,
+            Some(reply::CHUNKS_BEGUN),
+        ],
     ),
     (
         Verb::Auth,
@@ -76,10 +97,22 @@ static TABLE: [(Verb, Row); 7] = [
             DO,
             Some(reply::AUTH_IN_TRANSACTION),
             Some(reply::AUTH_IN_TRANSACTION),
+            Some(reply::AUTH_IN_TRANSACTION),
         ],
     ),
-    (Verb::Any, [Some(reply::NO_SERVICE), DO, DO, DO, DO]),
-    (Verb::Quit, [DO, DO, DO, DO, DO]),
+    (
+        Verb::Bdat,
+        [
+            Some(reply::NO_SERVICE),
+            Some(reply::MAIL_FIRST),
+            Some(reply::MAIL_FIRST),
+            Some(reply::CHUNK_FOR_NOBODY),
+            DO,
+            DO,
+        ],
+    ),
+    (Verb::Any, [Some(reply::NO_SERVICE), DO, DO, DO, DO, DO]),
+    (Verb::Quit, [DO, DO, DO, DO, DO, DO]),
 ];
 
 /// The reply that refuses this verb in this phase.

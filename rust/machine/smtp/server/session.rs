@@ -7,7 +7,7 @@
 //!
 //! * A session is in one [`Phase`], whose table says for each verb whether it is done or which reply refuses it; what needs no
 //!   policy is answered here, so garbage costs its sender's session nothing but time.
-//! * It reads octets in one [`Mode`]: command lines or a content.
+//! * It reads octets in one [`Mode`]: command lines, a content, or a chunk of one.
 //! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
 //! * Every 5xx reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
 //!   earlier are in the output already and leave first. 2xx, 3xx, 4xx and 421 are never held.
@@ -33,6 +33,9 @@ use crate::machine::message::firewall::Firewall;
 use crate::machine::smtp::extensions::{Offers, Standing};
 use crate::machine::smtp::reply::{self, Reply};
 
+#[cfg(test)]
+mod chunk_tests;
+mod chunks;
 mod commands;
 mod content;
 mod policy;
@@ -157,9 +160,9 @@ impl Session {
         if self.phase == Phase::Closed {
             return Step::Close;
         }
-        if let (Mode::Data(decoder), Pending::Nothing, []) = (&mut self.mode, &self.pending, self.input.rest()) {
-            // The bulk of a content goes to the decoder without a copy.
-            let taken = decoder.feed(&self.config.content, octets);
+        if let (Pending::Nothing, []) = (&self.pending, self.input.rest()) {
+            // The bulk of a content goes to the store without a copy.
+            let taken = self.mode.feed(&self.config.content, octets);
             octets = octets.get(taken..).unwrap_or_default();
         }
         self.input.push(octets);
@@ -249,8 +252,7 @@ impl Session {
             return None;
         }
         let transaction = self.transaction.take()?;
-        let Mode::Data(decoder) = std::mem::take(&mut self.mode) else { return None };
-        let taken = decoder.finish().ok()?;
+        let taken = std::mem::take(&mut self.mode).into_content()?.finish().ok()?;
         self.queue_id = queue_id.into();
         if transaction.discard {
             return None;
@@ -298,6 +300,8 @@ impl Session {
                 Mode::Line(state) => self.line(state, &mut input),
                 Mode::Data(_) => self.content(&mut input),
                 Mode::Sasl(state) => self.sasl(state, &mut input),
+                Mode::Chunk(_) => self.chunk(&mut input),
+                Mode::Lost => Some(self.close(&reply::LOST, End::BadChunk)),
             };
             if self.phase != Phase::Closed {
                 self.input = input;
@@ -315,7 +319,7 @@ impl Session {
     fn reset(&mut self) {
         self.transaction = None;
         self.mode = Mode::default();
-        if matches!(self.phase, Phase::Mail | Phase::Rcpt) {
+        if matches!(self.phase, Phase::Mail | Phase::Rcpt | Phase::Chunks) {
             self.phase = Phase::Ready;
         }
     }

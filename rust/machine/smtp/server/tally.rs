@@ -38,6 +38,8 @@ pub enum End {
     Quit,
     /// A browser or a TLS client.
     NotSmtp,
+    /// A BDAT without a number of octets.
+    BadChunk,
     /// The limit of errors is reached.
     TooManyErrors,
     /// The limit of commands that achieve nothing is reached.
@@ -67,9 +69,10 @@ pub enum End {
 }
 
 impl End {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Quit,
         Self::NotSmtp,
+        Self::BadChunk,
         Self::TooManyErrors,
         Self::NoProgress,
         Self::TarpitLimit,

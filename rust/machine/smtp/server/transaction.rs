@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::chunk::ChunkedContent;
 use crate::machine::message::address::Address;
 use crate::machine::message::{Envelope, Recipient, State};
 use crate::machine::smtp::extensions;
@@ -21,6 +22,8 @@ pub struct Transaction {
     pub recipients: Vec<(Address, Option<Reply>)>,
     /// Parameters of MAIL.
     pub parameters: MailParameters,
+    /// What its chunks have brought so far; None without any, and while the next one comes.
+    pub chunks: Option<Box<ChunkedContent>>,
     /// The message is accepted and not kept.
     pub discard: bool,
     /// Recipients refused because there are enough.
@@ -30,7 +33,7 @@ pub struct Transaction {
 impl Transaction {
     /// Of an accepted MAIL.
     pub fn new(reverse_path: Option<Address>, parameters: MailParameters) -> Self {
-        Self { reverse_path, recipients: Vec::new(), parameters, discard: false, excess: 0 }
+        Self { reverse_path, recipients: Vec::new(), parameters, chunks: None, discard: false, excess: 0 }
     }
 
     /// The reverse-path without angle brackets; empty for the null reverse-path.

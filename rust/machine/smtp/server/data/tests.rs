@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::message::content::Octets;
+use crate::machine::message::content::{Octets, Taken};
+use crate::machine::message::section::Section;
+use crate::machine::smtp::server::content_rules::{BareNewline, Fault, NulInHeader};
 use crate::store::budget::{Budget, Memory};
 use crate::store::content::ContentStorage;
 
@@ -63,8 +65,8 @@ fn decode(rules: &Rules, pieces: &[&[u8]]) -> (Result<Vec<u8>, Fault>, usize, bo
         taken += decoder.feed(&rules.content(), piece);
     }
     let done = decoder.is_done();
-    let header = decoder.header().to_vec();
-    let content = decoder.finish().map(|taken| {
+    let header = decoder.content().header().to_vec();
+    let content = decoder.into_content().finish().map(|taken| {
         let rest = match &taken.content.octets {
             Octets::Memory(octets) => octets.clone(),
             Octets::File(file) => {
@@ -174,9 +176,9 @@ fn a_header_line_without_end_is_not_kept() {
     let mut decoder = tight.decoder();
     for number in 0..10_000 {
         decoder.feed(&tight.content(), b"x: yyyyyyy");
-        assert!(number < 100 || decoder.fault().is_some());
+        assert!(number < 100 || decoder.content().fault().is_some());
     }
-    assert_eq!(decoder.fault(), Some(Fault::HeaderTooLarge));
+    assert_eq!(decoder.content().fault(), Some(Fault::HeaderTooLarge));
 }
 
 #[test]
@@ -184,8 +186,8 @@ fn the_body_of_large_content_goes_to_a_file_that_is_removed_unless_kept() {
     let rules = Rules { memory: 4, ..rules() };
     let mut decoder = rules.decoder();
     decoder.feed(&rules.content(), b"a: \xfc\r\n\r\ndef\r\n.\r\n");
-    assert_eq!(decoder.header(), b"a: \xfc\r\n\r\n");
-    let Taken { header, content, .. } = decoder.finish().unwrap();
+    assert_eq!(decoder.content().header(), b"a: \xfc\r\n\r\n");
+    let Taken { header, content, .. } = decoder.into_content().finish().unwrap();
     let Octets::File(file) = &content.octets else { panic!("in memory") };
     let path = file.path().to_owned();
     assert_eq!((header.as_slice(), fs::read(&path).unwrap().as_slice()), (&b"a: \xfc\r\n\r\n"[..], &b"def\r\n"[..]));
@@ -210,8 +212,8 @@ fn without_memory_the_header_section_waits_in_a_file_and_is_whole_at_the_end() {
             assert_eq!(budget.in_memory(), 15_000, "pieces of {piece}");
             drop(other);
             assert_eq!(decoder.feed(&rules.content(), end), 1);
-            assert_eq!(decoder.header(), header.as_bytes());
-            let Taken { header: kept, content, share } = decoder.finish().unwrap();
+            assert_eq!(decoder.content().header(), header.as_bytes());
+            let Taken { header: kept, content, share } = decoder.into_content().finish().unwrap();
             assert_eq!(budget.in_memory(), header.len() - 8192);
             let whole = match &content.octets {
                 Octets::Memory(octets) => octets.clone(),
@@ -281,8 +283,11 @@ fn what_is_all_header_section_stays_in_memory() {
             for piece in input.chunks(size) {
                 decoder.feed(&rules.content(), piece);
             }
-            assert_eq!(decoder.header(), &input[..input.len() - 3]);
-            assert!(matches!(decoder.finish().unwrap().content.octets, Octets::Memory(_)), "pieces of {size}");
+            assert_eq!(decoder.content().header(), &input[..input.len() - 3]);
+            assert!(
+                matches!(decoder.into_content().finish().unwrap().content.octets, Octets::Memory(_)),
+                "pieces of {size}"
+            );
         }
     }
 }
@@ -295,7 +300,7 @@ fn the_header_is_the_header_section_however_it_is_cut() {
         for piece in b"a: b\r\nc: d\r\n\r\ne\r\n\r\nf\r\n.\r\n".chunks(size) {
             decoder.feed(&rules.content(), piece);
         }
-        assert_eq!(decoder.header(), b"a: b\r\nc: d\r\n\r\n", "pieces of {size}");
+        assert_eq!(decoder.content().header(), b"a: b\r\nc: d\r\n\r\n", "pieces of {size}");
     }
 }
 
@@ -316,7 +321,7 @@ fn content_whose_first_line_is_no_field_gets_an_empty_line_in_front() {
                 for piece in input.chunks(size) {
                     decoder.feed(&rules.content(), piece);
                 }
-                assert_eq!(decoder.header(), &kept[..header], "pieces of {size}");
+                assert_eq!(decoder.content().header(), &kept[..header], "pieces of {size}");
                 let pieces: Vec<&[u8]> = input.chunks(size).collect();
                 assert_eq!(decode(&rules, &pieces).0.as_deref(), Ok(kept), "pieces of {size}");
             }

@@ -6,11 +6,12 @@ use super::policy::Question;
 use super::{Dialect, Flow, Session};
 use crate::machine::message::address::{Address, Path};
 use crate::machine::smtp::command::{self, Command, Malformed};
-use crate::machine::smtp::extensions::{Argument, Offers};
-use crate::machine::smtp::parameters::MailParameters;
+use crate::machine::smtp::extensions::{Argument, BDAT, Offers};
+use crate::machine::smtp::parameters::{BAD_BODY, Body, MailParameters};
 use crate::machine::smtp::reply;
 use crate::machine::smtp::server::auth;
-use crate::machine::smtp::server::data::BareNewline;
+use crate::machine::smtp::server::config::Chunking;
+use crate::machine::smtp::server::content_rules::BareNewline;
 use crate::machine::smtp::server::mode::{Cut, Fault, Input, LineState, Mode};
 use crate::machine::smtp::server::phase::{Phase, Verb, refusal};
 use crate::machine::smtp::server::step::Step;
@@ -102,6 +103,8 @@ impl Session {
         match command::parse(line, &self.config.addresses, offers) {
             Ok(Command::Auth(_)) if self.auth.mechanisms.is_none() => self.command(Command::NotImplemented("AUTH")),
             Ok(command) => self.command(command),
+            Err(Malformed::BadChunk) if self.config.chunking != Chunking::Off => self.bad_chunk(),
+            Err(Malformed::BadChunk) => self.say(reply::NOT_IMPLEMENTED),
             Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP, End::NotSmtp),
             Err(malformed) => {
                 self.auth.failed_last &= malformed == Malformed::UnknownCommand;
@@ -113,6 +116,9 @@ impl Session {
     }
 
     fn command(&mut self, command: Command<'_>) -> Flow {
+        if matches!(command, Command::Bdat(_)) && self.config.chunking == Chunking::Off {
+            return self.command(Command::NotImplemented(BDAT));
+        }
         let verb = Verb::of(&command);
         self.auth.failed_last = false;
         self.idle += u32::from(verb.may_be_idle());
@@ -126,6 +132,9 @@ impl Session {
             return self.say(self.auth.required_reply(self.standing.secured));
         }
         if let Some(refusal) = refusal(verb, self.phase) {
+            if let Command::Bdat(size) = command {
+                return self.drop_chunk(refusal.clone(), size);
+            }
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
         match command {
@@ -133,9 +142,11 @@ impl Session {
             Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Esmtp }),
             Command::Mail { path, parameters } => self.mail(path, parameters),
             Command::Rcpt(address) => self.rcpt(address),
+            Command::Data if self.is_binary() => self.say(reply::BINARY_BY_DATA),
             Command::Data => self.ask(Question::Data),
             Command::Auth(argument) => self.auth(argument),
             Command::StartTls => self.start_tls(),
+            Command::Bdat(size) => self.bdat(size),
             Command::Rset => {
                 self.reset();
                 self.say(reply::RESET)
@@ -156,6 +167,9 @@ impl Session {
         let mut addresses = reverse_path.iter().chain(&parameters.submitter);
         if addresses.any(Address::needs_smtputf8) && !parameters.smtputf8 {
             return self.say(reply::NEEDS_SMTPUTF8);
+        }
+        if parameters.body == Some(Body::Binary) && !self.config.offers_binary() {
+            return self.say(reply::bad_argument(BAD_BODY));
         }
         if let Some(size) = parameters.size {
             let limit = self.config.content.message_size;

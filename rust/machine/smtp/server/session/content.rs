@@ -4,7 +4,7 @@ use super::policy::Question;
 use super::{Flow, Session};
 use crate::machine::message::header;
 use crate::machine::smtp::reply::{self, Reply};
-use crate::machine::smtp::server::data::Fault;
+use crate::machine::smtp::server::content_rules::Fault;
 use crate::machine::smtp::server::mode::{Input, Mode};
 use crate::machine::smtp::server::phase::Phase;
 
@@ -13,19 +13,23 @@ impl Session {
     pub(super) fn content(&mut self, input: &mut Input) -> Option<Flow> {
         let Mode::Data(decoder) = &mut self.mode else { return None };
         input.take(decoder.feed(&self.config.content, input.rest()));
-        if !decoder.is_done() {
-            return None;
-        }
+        decoder.is_done().then(|| self.judge_content())
+    }
+
+    /// All of the content is there.
+    pub(super) fn judge_content(&mut self) -> Flow {
         self.phase = Phase::Ready;
-        let hops = header::fields(decoder.header()).filter(|field| field.is("Received")).count();
-        let refusal = match decoder.fault() {
+        let (fault, header) =
+            self.mode.content().map_or((None, &[][..]), |content| (content.fault(), content.header()));
+        let hops = header::fields(header).filter(|field| field.is("Received")).count();
+        let refusal = match fault {
             Some(fault) => Some(refusal(fault)),
             None => (self.config.hops > 0 && hops >= self.config.hops).then_some(reply::LOOP),
         };
-        Some(match refusal {
+        match refusal {
             Some(reply) => self.refuse_content(reply),
             None => self.ask(Question::EndOfHeaders),
-        })
+        }
     }
 
     pub(super) fn refuse_content(&mut self, reply: Reply) -> Flow {
@@ -35,7 +39,8 @@ impl Session {
     }
 }
 
-fn refusal(fault: Fault) -> Reply {
+/// The reply to a content with this fault.
+pub(super) fn refusal(fault: Fault) -> Reply {
     match fault {
         Fault::TooLarge => reply::TOO_LARGE,
         Fault::BareNewline => reply::BARE_CONTENT,

@@ -2,6 +2,7 @@
 
 use super::{Dialect, Flow, Pending, Session};
 use crate::machine::message::address::Address;
+use crate::machine::smtp::chunk_size::ChunkSize;
 use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::data::Decoder;
 use crate::machine::smtp::server::mode::Mode;
@@ -18,6 +19,7 @@ pub enum Question {
     Mail(Box<Transaction>),
     Rcpt(Address),
     Data,
+    FirstChunk(ChunkSize),
     EndOfHeaders,
     EndOfData,
 }
@@ -29,7 +31,7 @@ impl Question {
             Self::Hello { .. } => Stage::Helo,
             Self::Mail(_) => Stage::Mail,
             Self::Rcpt(_) => Stage::Rcpt,
-            Self::Data => Stage::Data,
+            Self::Data | Self::FirstChunk(_) => Stage::Data,
             Self::EndOfHeaders => Stage::EndOfHeaders,
             Self::EndOfData => Stage::EndOfData,
         }
@@ -44,7 +46,8 @@ impl Question {
             Self::Mail(transaction) => refusal.command = format!("MAIL FROM:<{}>", transaction.sender()),
             Self::Rcpt(address) => (refusal.recipient, refusal.command) = (address.to_string(), String::new()),
             Self::Data => "DATA".clone_into(&mut refusal.command),
-            Self::EndOfHeaders | Self::EndOfData => {}
+            // Noted when its octets are there.
+            Self::FirstChunk(_) | Self::EndOfHeaders | Self::EndOfData => {}
         }
     }
 }
@@ -94,6 +97,7 @@ impl Session {
                 self.mode = Mode::Data(Box::new(Decoder::new(&*self.config.storage, &self.peer)));
                 self.say(reply::START)
             }
+            Question::FirstChunk(size) => self.begin_chunks(size),
             Question::EndOfHeaders => self.ask(Question::EndOfData),
             Question::EndOfData => {
                 self.pending = Pending::Commit;
@@ -122,6 +126,7 @@ impl Session {
             }
             Question::Connect => self.close(&reply.plain(), End::Refused),
             Question::Hello { .. } => self.say(reply.plain()),
+            Question::FirstChunk(size) => self.drop_chunk(reply, *size),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),
             _ => self.say(reply),
         };

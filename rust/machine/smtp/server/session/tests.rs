@@ -5,7 +5,7 @@
 use super::*;
 use crate::machine::message::address::{Address, Limits};
 use crate::machine::message::content::Octets;
-use crate::machine::smtp::server::data::{BareNewline, ContentRules};
+use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules};
 use crate::machine::smtp::server::step::Stage;
 use crate::store::content::ContentStorage;
 
@@ -79,7 +79,7 @@ fn refusals_beyond_a_hundred_are_counted_and_not_noted() {
 
 /// Plays a stream to a session, with a policy that takes recipients at example.test alone, and writes down all that comes.
 /// With `late`, what a step asks for is given only after the next piece has come.
-fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
+pub(super) fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
     let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
     if config.auth_failures > 0 {
         session.offer_auth(&["PLAIN".into(), "X".into()]);
@@ -131,7 +131,7 @@ fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String {
     }
 }
 
-fn say(config: Config, stream: &str) -> String {
+pub(super) fn say(config: Config, stream: &str) -> String {
     play(&Arc::new(config), &[stream.as_bytes()], false)
 }
 
@@ -256,7 +256,7 @@ fn what_the_next_hop_does_not_take_is_not_offered_and_refused_at_once() {
     let narrow = config();
     let content = ContentRules { eight_bit: false, message_size: 100, ..narrow.content };
     let said = say(Config { smtputf8: false, content, ..narrow }, stream);
-    assert!(said.contains("250-PIPELINING\r\n250-SIZE 100\r\n250 ENHANCEDSTATUSCODES\r\n"), "{said}");
+    assert!(said.contains("250-PIPELINING\r\n250-SIZE 100\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n"), "{said}");
     for refusal in [
         "555 5.5.4 Parameter SMTPUTF8 is not supported\r\n555 5.5.4 Parameter BODY is not supported\r\n552 5.3.4 ",
         "554 5.6.3 Message has 8-bit content, and 8BITMIME is not offered here\r\n",
@@ -428,7 +428,7 @@ impl Stir {
     }
 
     fn stream(&mut self) -> Vec<u8> {
-        const PARTS: [&[u8]; 32] = [
+        const PARTS: [&[u8]; 39] = [
             b"AUTH PLAIN\r\n",
             b"AUTH X cmlnaHQ=\r\n",
             b"auth x d3Jvbmc=\r\n",
@@ -444,6 +444,13 @@ impl Stir {
             b"RCPT TO:<x@far.test>\r\n",
             b"RCPT TO:<@r.test:\"a b\"@example.test>\r\n",
             b"DATA\r\n",
+            b"MAIL FROM:<> BODY=BINARYMIME\r\n",
+            b"BDAT 12\r\nSubject: s\r\n",
+            b"BDAT 5\r\n\r\na\n\r",
+            b"BDAT 7 LAST\r\n\r\n.\r\n\r\n",
+            b"BDAT 0 LAST\r\n",
+            b"BDAT 300\r\n",
+            b"BDAT x\r\n",
             b"Received: by x\r\n",
             b"Subject: s\r\n\r\n",
             b"body\r\n",
@@ -464,7 +471,8 @@ impl Stir {
         ];
         let mut stream = b"EHLO c.test\r\n".to_vec();
         if self.below(2) == 0 {
-            stream.extend_from_slice(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n");
+            stream.extend_from_slice(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.test>\r\n");
+            stream.extend_from_slice([&b"DATA\r\n"[..], b"BDAT 12\r\nSubject: s\r\n"][self.below(2)]);
         }
         for _ in 0..self.below(12) {
             let part = PARTS[self.below(PARTS.len())];

@@ -3,6 +3,7 @@
 use super::policy::Question;
 use super::{Pending, Session};
 use crate::machine::message::address::Address;
+use crate::machine::smtp::server::checked_content::CheckedContent;
 use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::tally::{Refusal, Tally};
@@ -49,9 +50,9 @@ impl Session {
         !matches!(self.pending, Pending::Nothing)
     }
 
-    /// Content is being received.
+    /// Content is being received, or its next chunk is awaited.
     pub fn in_content(&self) -> bool {
-        self.phase == Phase::Content
+        matches!(self.phase, Phase::Content | Phase::Chunks) || matches!(self.mode, Mode::Chunk(_))
     }
 
     /// Name given with HELO or EHLO; empty before. At that stage the one that policy is asked about.
@@ -80,10 +81,7 @@ impl Session {
 
     /// The header section of the content, once it is there.
     pub fn header(&self) -> &[u8] {
-        match &self.mode {
-            Mode::Data(decoder) => decoder.header(),
-            Mode::Line(_) | Mode::Sasl(_) => &[],
-        }
+        self.mode.content().map_or(&[], CheckedContent::header)
     }
 
     /// Counts so far.
