@@ -16,7 +16,14 @@ import pytest
 
 PEERS_DIRECTORY = Path(__file__).parents[1] / "target" / "peers"
 """Where `.ci/run` unpacks peers that cannot be installed beside the others."""
-PEERS = {"smtp-source": "postfix", "smtp-sink": "postfix", "postfix": "postfix", "swaks": "swaks", "strace": "strace"}
+PEERS = {
+    "smtp-source": "postfix",
+    "smtp-sink": "postfix",
+    "postfix": "postfix",
+    "swaks": "swaks",
+    "strace": "strace",
+    "dovecot": "dovecot-core",
+}
 UNPACKED = {"exim4": "exim4-daemon-light"}
 
 

@@ -192,6 +192,13 @@ class Event(StrEnum):
         "source detail quiet:seconds",
     )
     ACCOUNTS_EXPOSED = "accounts-exposed", "warning", "others can read or change `auth.file`", "source detail"
+    AUTH_SERVICE_READY = (
+        "auth-service-ready",
+        "info",
+        "there is a connection to `auth.dovecot`, with these mechanisms",
+        "path mechanisms:list",
+    )
+    AUTH_SERVICE_LOST = "auth-service-lost", "warning", "there is no connection to `auth.dovecot`", "path detail"
     PARTITION_ADOPTED = (
         "partition-adopted",
         "info",

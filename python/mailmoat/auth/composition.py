@@ -19,4 +19,8 @@ def open_backend(settings: Settings) -> Backend | None:
         from mailmoat.auth.file import FileAuthenticator
 
         return FileAuthenticator(auth.file, settings.spool_dir / SECRET_NAME, auth)
+    if auth.dovecot is not None:
+        from mailmoat.auth.dovecot import DovecotAuthenticator
+
+        return DovecotAuthenticator(auth.dovecot, auth)
     return None
