@@ -214,6 +214,24 @@ class Event(StrEnum):
     PARTITION_NOT_CLOSED = "partition-not-closed", "error", "a partition could not be removed", "partition detail"
     SPOOL_UNHEALTHY = "spool-unhealthy", "error", "a worker cannot store messages", "partition detail"
     SPOOL_HEALTHY = "spool-healthy", "info", "it can store messages again", "partition"
+    CERTIFICATE_MADE = (
+        "certificate-made",
+        "info",
+        "a self-signed certificate is written, since `tls.certificate` is not set",
+        "path names:list days:number",
+    )
+    CERTIFICATE_REPLACED = (
+        "certificate-replaced",
+        "info",
+        "a worker serves another certificate, whose file has changed; `days` until it expires",
+        "path names:list days:number fingerprint pid:number",
+    )
+    CERTIFICATE_REFUSED = (
+        "certificate-refused",
+        "error",
+        "a certificate file has changed and cannot be used: the old certificate stays in force",
+        "detail pid:number",
+    )
     ACCEPT_PAUSED = (
         "accept-paused",
         "warning",

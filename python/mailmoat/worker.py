@@ -2,7 +2,7 @@
 
 Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers
 but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
-partition whose owner is gone. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
+partition whose owner is gone; every minute it looks for new certificates. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
 delayed replies are completed, idle clients get 421, and after `drain_time` all clients do.
 
 Before it accepts connections, it asks the next hop for its offers, for `PROBE_TIME` at most, so that even the first client is not offered more.
@@ -41,6 +41,7 @@ from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
+from mailmoat.tls.material import TlsMaterial
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled
@@ -84,6 +85,8 @@ class Worker:
         self._timers = timers = Timers(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
+        certificates = context.certificates
+        self._tls = TlsMaterial(settings, certificates, metrics) if certificates else None
         self._resolver: DnsResolver | None = None
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names
@@ -141,6 +144,8 @@ class Worker:
         self._timers.after(TICK, self)
         if self._directory is not None:
             self._directory.refresh()
+        if self._tls is not None:
+            self._tls.tick()
         self._prober.tick()
         self._publish()
         self._heap.tick(self._receiver.config, len(self._receiver.connections))

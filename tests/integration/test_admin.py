@@ -24,6 +24,7 @@ from mailmoat.metrics import (
     render,
     share,
 )
+from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE
 
 
 class Admin:
@@ -108,6 +109,7 @@ def test_health_says_what_is_wrong(admin, shared):
         "workers_wanted": 2,
         "workers_ready": 0,
         "directory": {},
+        "tls": {},
     }
     assert health() == (503, failing)
     for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
@@ -116,7 +118,7 @@ def test_health_says_what_is_wrong(admin, shared):
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
     for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
         shared.set(1, metric, 1)
-    well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}}
+    well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}, "tls": {}}
     assert health() == (200, well)
     shared.set(0, DIRECTORY_ENTRIES, 7)
     shared.set(1, DIRECTORY_AGE, 90)
@@ -128,6 +130,18 @@ def test_health_says_what_is_wrong(admin, shared):
     assert (status, answer["status"]) == (200, "degraded")
     assert answer["reasons"] == ["recipient file refused, an older one is in force"]
     assert answer["directory"]["state"] == "refused"
+    shared.set(2, DIRECTORY_STATE["refused"], 0)
+    shared.set(0, CERTIFICATE_LEFT, 86_400 * 40 - 1)
+    shared.set(0, CERTIFICATE_STATE["self-signed"], 1)
+    status, answer = health()
+    assert (answer["status"], answer["tls"]) == ("ok", {"state": "self-signed", "days_left": 39})
+    shared.set(1, CERTIFICATE_STATE["expiring"], 1)
+    assert health()[1]["reasons"] == ["TLS certificate expires soon"]
+    shared.set(1, CERTIFICATE_STATE["refused"], 1)
+    assert health()[1]["reasons"] == ["TLS certificate refused, an older one is in force"]
+    shared.set(0, CERTIFICATE_STATE["expired"], 1)
+    status, answer = health()
+    assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["TLS certificate expired"])
     shared.set(1, WORKERS_SPOOL_HEALTHY, 0)
     shared.set(0, WORKERS_DIRECTORY_OK, 0)
     status, answer = health()

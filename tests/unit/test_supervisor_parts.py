@@ -80,7 +80,7 @@ def test_a_taken_port_is_an_error_and_leaves_nothing() -> None:
         assert descriptors() == before
 
 
-def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
+def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch, tmp_path) -> None:
     class WithoutIpv6(sockets.ListenAddress):
         def __init__(self, host, port, most, owner) -> None:
             if ":" in host:
@@ -88,12 +88,12 @@ def test_a_machine_without_ipv6_listens_on_what_it_has(monkeypatch) -> None:
             super().__init__(host, port, most, owner)
 
     monkeypatch.setattr(generation, "ListenAddress", WithoutIpv6)
-    made = generation.make(0, Settings(listen="127.0.0.1:0, [::]:0", workers=1), None, 2, None)
+    made = generation.make(0, Settings(listen="127.0.0.1:0, [::]:0", workers=1, spool_dir=tmp_path), None, 2, None)
     assert [listener.host for listener in made.addresses] == ["127.0.0.1"]
     made.close()
     for nothing_left in ("[::]:0", "127.0.0.1:0, [::1]:0"):
         with pytest.raises(ConfigError):
-            generation.make(0, Settings(listen=nothing_left, workers=1), None, 2, None)
+            generation.make(0, Settings(listen=nothing_left, workers=1, spool_dir=tmp_path), None, 2, None)
 
 
 def descriptors() -> int:

@@ -5,7 +5,7 @@ A worker counts from the moment it accepts connections. When it dies, its gauges
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.metrics import (
@@ -18,22 +18,33 @@ from mailmoat.metrics import (
     WORKERS_STRESSED,
     WORKERS_WANTED,
 )
+from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateState
 
 if TYPE_CHECKING:
     from mailmoat._native import Shared
+
+
+TLS_REASONS: Final[dict[object, str]] = {
+    CertificateState.EXPIRED: "TLS certificate expired",
+    CertificateState.REFUSED: "TLS certificate refused, an older one is in force",
+    CertificateState.EXPIRING: "TLS certificate expires soon",
+}
+"""What is wrong with the certificates, in the states in which something is."""
 
 
 class Health(NamedTuple):
     """What `/healthz` says."""
 
     status: str
-    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections, an old directory or messages it cannot
-    deliver; `failing`: mail is not taken or not all of it."""
+    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections, an old directory or certificate, or
+    messages it cannot deliver; `failing`: mail is not taken or not all of it."""
     reasons: list[str]
     workers_wanted: int
     workers_ready: int
     directory: dict[str, str | int]
     """Of the recipient file: `state`, `entries` and `age` in seconds; empty when none is watched."""
+    tls: dict[str, str | int]
+    """Of the certificates: `state` and `days_left` of the first to expire; empty when TLS is not used."""
 
 
 def judge(shared: Shared) -> Health:
@@ -48,9 +59,9 @@ def judge(shared: Shared) -> Health:
         reasons.append("spool unhealthy")
     if any(not row[WORKERS_DIRECTORY_OK] for row in ready):
         reasons.append("recipient directory not available")
-    directory = _directory(rows)
+    directory, tls = _directory(rows), _tls(rows)
     if reasons:
-        return Health("failing", reasons, wanted, len(ready), directory)
+        return Health("failing", reasons, wanted, len(ready), directory, tls)
     if len(ready) < wanted:
         reasons.append(f"{wanted - len(ready)} of {wanted} workers not ready")
     stressed = sum(row[WORKERS_STRESSED] for row in ready)
@@ -58,20 +69,28 @@ def judge(shared: Shared) -> Health:
         reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
     if directory.get("state") is SourceState.REFUSED:
         reasons.append("recipient file refused, an older one is in force")
+    if reason := TLS_REASONS.get(tls.get("state")):
+        reasons.append(reason)
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         reasons.append(f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on")
-    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory)
+    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory, tls)
 
 
 def _directory(rows: list[list[int]]) -> dict[str, str | int]:
-    def greatest(index: int) -> int:
-        return max(row[index] for row in rows)
-
-    states = [state for state in SourceState if greatest(DIRECTORY_STATE[state])]
+    states = [state for state in SourceState if _greatest(rows, DIRECTORY_STATE[state])]
     if not states:
         return {}
     return {
         "state": states[0],
-        "entries": greatest(DIRECTORY_ENTRIES),
-        "age": greatest(DIRECTORY_AGE),
+        "entries": _greatest(rows, DIRECTORY_ENTRIES),
+        "age": _greatest(rows, DIRECTORY_AGE),
     }
+
+
+def _tls(rows: list[list[int]]) -> dict[str, str | int]:
+    states = [state for state in CertificateState if _greatest(rows, CERTIFICATE_STATE[state])]
+    return {"state": states[0], "days_left": _greatest(rows, CERTIFICATE_LEFT) // 86_400} if states else {}
+
+
+def _greatest(rows: list[list[int]], index: int) -> int:
+    return max(row[index] for row in rows)

@@ -155,6 +155,9 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     health = found["health"]
     if health and "workers_ready" in health:
         lines.append(("workers", f"{health['workers_ready']} of {health['workers_wanted']} ready"))
+    tls = health.get("tls") if health else None
+    if tls:
+        lines.append(("tls", f"certificate {tls['state']}, {tls['days_left']} days left"))
     messages = found["messages"]
     lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
     if health:

@@ -80,6 +80,7 @@ class Children:
     def start(self, generation: Generation, spec: ChildSpec, detach: Callable[[], None]) -> None:
         """Start a process; it calls `detach` first, to close what is not its own."""
         slot = heapq.heappop(self._free) if spec.kind == "worker" else -1
+        generation.ticket_secret.step(clock.wall_ms() // 1000)
         try:
             started = process.start(str(spec), detach, lambda report: self._live(generation, spec, slot, report))
         except OSError:
@@ -154,6 +155,8 @@ class Children:
             self._lifeline,
             ready,
             self._evict,
+            generation.certificates,
+            generation.ticket_secret,
             generation.new_next_hop,
         )
         self._worker(context)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Shared
     from mailmoat.settings import Listener, Settings
+    from mailmoat.tls.certificates import Certificates
+    from mailmoat.tls.ticket_secret import TicketSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class WorkerContext:
     """To be called once, when connections are accepted."""
     evict: tuple[int, ...]
     """One non-blocking eventfd per slot: an addition asks the worker of that slot to evict its longest-held session."""
+    certificates: Certificates | None
+    """As read before the fork; None when TLS is not used."""
+    ticket_secret: TicketSecret
+    """That of the epoch of the fork."""
     new_next_hop: bool = False
     """What waits in the spool was deferred by another next hop: it is tried at once."""
 

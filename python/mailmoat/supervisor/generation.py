@@ -1,8 +1,8 @@
-"""A generation: one tree of settings and all that serves it: listening sockets, its processes, the recipient snapshot.
+"""A generation: one tree of settings and all that serves it: listening sockets, its processes, the recipient snapshot, certificates.
 
 The supervisor has one generation in force and, while it reloads, a second one beside it, which either takes over completely or is discarded.
 Sockets of addresses that both name are shared. `make` may fail: ConfigError, with one sentence for each address it could not
-bind, or where the next hop is one of them; nothing of it is left behind then.
+bind or certificate it could not read, or where the next hop is one of its addresses; nothing of it is left behind then.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from mailmoat import maillog
+from mailmoat import clock, maillog
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
 from mailmoat.settings import notation
 from mailmoat.settings.listener import parse_listener
-from mailmoat.supervisor import own_address, sockets
+from mailmoat.supervisor import own_address, preflight, sockets
 from mailmoat.supervisor.backoff import Backoff
 from mailmoat.supervisor.refresh import Refresh
 from mailmoat.supervisor.sockets import ListenAddress
+from mailmoat.tls import certificates
+from mailmoat.tls.ticket_secret import TicketSecret
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; supervisor/sockets.py binds
     from collections.abc import Iterator
 
     from mailmoat.settings import Listener, Settings
+    from mailmoat.supervisor.privileges import Account
+    from mailmoat.tls.certificates import Certificates
 
 
 FIXES = {
@@ -61,12 +65,15 @@ class Generation:
     number: int
     settings: Settings
     workers: int
+    ticket_secret: TicketSecret
+    """Shared with the generation before, so that its tickets stay good."""
     new_next_hop: bool = False
     """The generation before had another next hop, by which all that waits was deferred."""
     addresses: dict[Listener, ListenAddress] = field(default_factory=dict)
     admin: ListenAddress | None = None
     specs: list[ChildSpec] = field(default_factory=list)
     refresh: Refresh | None = None
+    certificates: Certificates | None = None
     _bound: list[ListenAddress] = field(default_factory=list)
     _opened: list[socket.socket] = field(default_factory=list)
     _served: set[int] = field(default_factory=set)
@@ -102,6 +109,15 @@ class Generation:
                 address.close()
         if self.refresh is not None:
             self.refresh.close()
+
+    def load(self, account: Account | None) -> list[str]:
+        """Read the certificates with the rights of `account`; return one sentence for each that cannot be used."""
+        try:
+            with preflight.acting_as(account):
+                self.certificates = certificates.load(self.settings)
+        except ConfigError as error:
+            return error.mistakes
+        return []
 
     def bind(self, before: Generation | None, most: int, owner: int | None) -> list[str]:
         """Bind, or take over, every address; return one sentence for each that cannot be had."""
@@ -156,14 +172,15 @@ class Generation:
         return address
 
 
-def make(number: int, settings: Settings, before: Generation | None, most: int, owner: int | None) -> Generation:
-    """Make the generation for these settings, with at most `most` workers, beside the generation in force; `owner` is the uid of new sockets."""
+def make(number: int, settings: Settings, before: Generation | None, most: int, account: Account | None) -> Generation:
+    """Make the generation for these settings, with at most `most` workers, beside the generation in force, for the account to run as."""
     workers = settings.worker_count
     if workers > most:
         maillog.event(Event.WORKERS_CAPPED, wanted=workers, workers=most, detail="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
-    generation = Generation(number, settings, min(workers, most), new_next_hop)
-    mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.bind(before, most, owner)
+    generation = Generation(number, settings, min(workers, most), _ticket_secret(settings, before), new_next_hop)
+    mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.load(account)
+    mistakes = mistakes or generation.bind(before, most, account.uid if account else None)
     if mistakes:
         generation.discard()
         raise ConfigError(mistakes)
@@ -171,6 +188,14 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     if settings.recipients.file is not None:
         generation.refresh = Refresh(settings.recipients.file, settings)
     return generation
+
+
+def _ticket_secret(settings: Settings, before: Generation | None) -> TicketSecret:
+    """Return the secret of the generation before; another one when there is none or its epochs have another length."""
+    rotation = int(settings.tls.ticket_rotation)
+    if before is not None and before.ticket_secret.rotation == rotation:
+        return before.ticket_secret
+    return TicketSecret(rotation, clock.wall_ms() // 1000)
 
 
 def _changed_agents(settings: Settings, before: Generation | None) -> list[str]:

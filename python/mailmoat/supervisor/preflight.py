@@ -20,6 +20,7 @@ from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
 from mailmoat.supervisor import instance, own_address, privileges
+from mailmoat.tls.self_signed import FILE_NAME as CERTIFICATE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from mailmoat.supervisor.privileges import Account
 
 OURS: Final = (
-    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, SECRET_NAME, "damaged", "partitions", "partitions/*", "partitions/*/*"
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
+    "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""
 

@@ -97,7 +97,7 @@ class Supervisor:
         owner = account.uid if account else None
         preflight.own_directory(settings.spool_dir, account)
         self._lock = instance.lock(settings.spool_dir, owner)
-        self._in_force = generations.make(0, settings, None, most, owner)
+        self._in_force = generations.make(0, settings, None, most, account)
         slots = 2 * most
         self._shared = share(slots)
         self._metrics = Metrics(self._shared, slots)
@@ -109,7 +109,7 @@ class Supervisor:
         elif settings.user is not None:
             maillog.event(Event.USER_IGNORED, user=settings.user, detail="only root can change the account")
         self._notify = Notifier()
-        make = partial(generations.make, most=most, owner=owner)
+        make = partial(generations.make, most=most, account=account)
         self._reload = Reload(self, reload, make, self._children)
         self._last_reload: ReloadResult | None = None
         self._started = clock.wall_ms()
