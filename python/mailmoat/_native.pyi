@@ -217,12 +217,19 @@ class Client:
     """
 
     def __new__(
-        cls, helo_name: str, *, lmtp: bool = False, tls: str = "none", credentials: Credentials | None = None
+        cls,
+        helo_name: str,
+        *,
+        lmtp: bool = False,
+        tls: str = "none",
+        credentials: Credentials | None = None,
+        xclient: bool = False,
     ) -> Client:
         """Speak on a connection just made; with credentials authenticate before anything is sent (RFC 4954).
 
         `tls`: `none`; `may`: STARTTLS where it is offered; `encrypt`, `verify`: nothing is sent without TLS, and what waits
         because of that is deferred with 4.7.0 or 4.7.5 (RFC 3207). What is verified is what the `TlsClient` of `start_tls` asks for.
+        `xclient`: say who brought each message where XCLIENT or XFORWARD is offered.
 
         Raises:
             ValueError: `helo_name` is not printable ASCII without spaces, or `tls` is none of these.

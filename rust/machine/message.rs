@@ -16,7 +16,7 @@ mod recipient;
 pub mod section;
 mod token;
 
-pub use envelope::Envelope;
+pub use envelope::{Envelope, Origin};
 pub use parameters::Parameters;
 pub use recipient::{Outcome, Recipient, State};
 

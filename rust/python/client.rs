@@ -36,8 +36,8 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None))]
-    fn new(helo_name: &str, lmtp: bool, tls: &str, credentials: Option<&Credentials>) -> PyResult<Self> {
+    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None, xclient=false))]
+    fn new(helo_name: &str, lmtp: bool, tls: &str, credentials: Option<&Credentials>, xclient: bool) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
         let tls = match tls {
             "none" => Tls::None,
@@ -47,6 +47,7 @@ impl Client {
             other => return Err(PyValueError::new_err(format!("tls is none, may, encrypt or verify, not {other:?}"))),
         };
         let client = Inner::new(protocol, helo_name)?.asking(tls);
+        let client = if xclient { client.announcing() } else { client };
         Ok(Self(Wire::new(match credentials {
             Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),
             None => client,

@@ -69,7 +69,7 @@ def test_an_account_that_cannot_be_used_is_logged_once_until_it_can(file, monkey
     security = Security("smtp://hub.test:25", Account("edge", file))
 
     def dialled(*replies: bytes) -> Client:
-        client = security.client("me.example", lmtp=False)
+        client = security.client("me.example")
         for reply in (b"220 hub\r\n", b"250-hub\r\n250 AUTH SCRAM-SHA-256\r\n", *replies):
             client.receive(reply)
             client.output()
@@ -84,7 +84,7 @@ def test_an_account_that_cannot_be_used_is_logged_once_until_it_can(file, monkey
     file.unlink()
     for _ in range(2):
         with pytest.raises(AccountError):
-            security.client("me.example", lmtp=False)
+            security.client("me.example")
     assert [detail for _, detail in logged[1:]] == [f"{file} cannot be read: {os.strerror(2)}"]
 
 

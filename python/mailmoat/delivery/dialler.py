@@ -65,6 +65,7 @@ class Dialler:
         self._timers = timers
         self._security = security
         self._connect_time = settings.connect_time
+        self._xclient = settings.xclient
         self._limits = time_limits(settings)
         self.name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
         """The next hop in its written form."""
@@ -88,7 +89,7 @@ class Dialler:
     async def _dial(self, owner: Owner, address: str) -> OutboundConnection | Refusal:
         """Give a ready connection to one address, or why there is none."""
         try:
-            client = self._security.client(self._helo_name, lmtp=self._hop.kind == "lmtp")
+            client = self._security.client(self._helo_name, lmtp=self._hop.kind == "lmtp", xclient=self._xclient)
         except AccountError as error:
             return RecipientState.PENDING, f"454 4.7.8 Not authenticated: {_ascii(str(error))}"
         peer = str(Endpoint(address, self._hop.port))

@@ -26,12 +26,11 @@ class Security:
         self._account = account
         self._refused = ""
 
-    def client(self, helo_name: str, *, lmtp: bool) -> Client:
+    def client(self, helo_name: str, *, lmtp: bool = False, xclient: bool = False) -> Client:
         """Return the machine for a connection just made. Raises AccountError."""
-        if self._account is None:
-            return Client(helo_name, lmtp=lmtp)
         try:
-            return Client(helo_name, lmtp=lmtp, credentials=self._account.credentials())
+            credentials = self._account.credentials() if self._account is not None else None
+            return Client(helo_name, lmtp=lmtp, credentials=credentials, xclient=xclient)
         except AccountError as error:
             self._log(str(error))
             raise

@@ -31,6 +31,8 @@ class PoolSettings(Protocol):
     def end_of_data_time(self) -> float: ...  # noqa: D102 - the setting of this name
     @property
     def idle_time(self) -> float: ...  # noqa: D102 - the setting of this name
+    @property
+    def xclient(self) -> bool: ...  # noqa: D102 - the setting of this name
 
 
 def time_limits(settings: PoolSettings) -> TimeLimits:

@@ -6,6 +6,24 @@ use super::recipient::Recipient;
 const SMTPUTF8: &str = "SMTPUTF8";
 const SESSION: &str = "SESSION";
 const CLIENT: &str = "CLIENT";
+const NAME: &str = "NAME";
+const HELO: &str = "HELO";
+const PROTO: &str = "PROTO";
+
+/// Facts about the session that brought a message; each is empty where it is not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// Its id, for the logs.
+    pub session_id: &'a str,
+    /// Address of the client.
+    pub client: &'a str,
+    /// Name that this address has, and that has the address.
+    pub client_name: &'a str,
+    /// Name given with HELO or EHLO.
+    pub helo_name: &'a str,
+    /// `SMTP` or `ESMTP`.
+    pub protocol: &'static str,
+}
 
 /// Who sent it, to whom, and how it came here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,10 +41,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Facts about a session: its id, for the logs, and the address of its client.
-    pub fn origin(session_id: &str, client: &str) -> Parameters {
+    /// Facts about a session, as an envelope keeps them; what the notation cannot hold counts as not known.
+    pub fn origin(facts: &Origin<'_>) -> Parameters {
         let mut origin = Parameters::default();
-        for (keyword, value) in [(SESSION, session_id), (CLIENT, client)] {
+        let facts = [
+            (SESSION, facts.session_id),
+            (CLIENT, facts.client),
+            (NAME, facts.client_name),
+            (HELO, facts.helo_name),
+            (PROTO, facts.protocol),
+        ];
+        for (keyword, value) in facts {
             origin.push(keyword, Some(value));
         }
         origin
@@ -46,6 +71,21 @@ impl Envelope {
     pub fn client(&self) -> &str {
         self.origin.value(CLIENT).unwrap_or_default()
     }
+
+    /// Name of the client that its address has, and that has the address; empty when none is known.
+    pub fn client_name(&self) -> &str {
+        self.origin.value(NAME).unwrap_or_default()
+    }
+
+    /// Name that the client gave with HELO or EHLO; empty when none is known.
+    pub fn helo_name(&self) -> &str {
+        self.origin.value(HELO).unwrap_or_default()
+    }
+
+    /// `SMTP` or `ESMTP`; empty when it is not known.
+    pub fn protocol(&self) -> &str {
+        self.origin.value(PROTO).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -53,10 +93,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_origin_names_session_and_client() {
-        let brought = Envelope { origin: Envelope::origin("s1", "2001:db8::1"), ..Envelope::default() };
-        assert_eq!((brought.session_id(), brought.client()), ("s1", "2001:db8::1"));
-        assert_eq!(brought.origin.as_str(), "SESSION=s1 CLIENT=2001:db8::1");
+    fn the_origin_has_what_is_known_of_the_session() {
+        let facts = Origin {
+            session_id: "s1",
+            client: "2001:db8::1",
+            client_name: "c.example",
+            helo_name: "[192.0.2.1]",
+            protocol: "ESMTP",
+        };
+        let brought = Envelope { origin: Envelope::origin(&facts), ..Envelope::default() };
+        assert_eq!((brought.session_id(), brought.client(), brought.client_name()), ("s1", "2001:db8::1", "c.example"));
+        assert_eq!((brought.helo_name(), brought.protocol()), ("[192.0.2.1]", "ESMTP"));
+        assert_eq!(
+            brought.origin.as_str(),
+            "SESSION=s1 CLIENT=2001:db8::1 NAME=c.example HELO=[192.0.2.1] PROTO=ESMTP"
+        );
+        let bare = Envelope::origin(&Origin { session_id: "s1", helo_name: "a=b", ..Origin::default() });
+        assert_eq!(bare.as_str(), "SESSION=s1");
         let made = Envelope::default();
         assert_eq!((made.session_id(), made.client(), made.smtputf8()), ("", "", false));
     }

@@ -13,6 +13,8 @@
 //! | Plain     | AUTH (f)                   | x                       | refuse, deferred   | refuse, deferred            |
 //! | `StartTls`| **`StartTls`** (h)         | x                       | in clear, or refuse (g) | in clear, or refuse (g) |
 //! | Auth      | **Ready**                  | x; 334: next response   | refuse, deferred   | refuse, deferred            |
+//! | `XClient` | EHLO / LHLO                | x                       | all deferred, close| all deferred, close         |
+//! | `XForward`| go on                      | x                       | go on              | go on                       |
 //! | Mail      | RCPT (b)                   | x                       | all deferred, RSET | all failed, RSET            |
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
 //! | Data      | x                          | content, or lone dot (d)| accepted deferred, RSET | accepted failed, RSET  |
@@ -49,6 +51,7 @@
 //!
 //! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
 
+mod announcement;
 mod authentication;
 mod awaited;
 mod commands;
@@ -68,6 +71,7 @@ use std::sync::Arc;
 
 use crate::machine::message::{Message, State};
 
+use announcement::Announcement;
 use authentication::Authentication;
 pub use authentication::Channel;
 use awaited::Awaited;
@@ -78,7 +82,7 @@ use security::Security;
 pub use security::Tls;
 pub use step::{Misuse, Protocol, Step, Timeout};
 use stuffing::Stream;
-use transaction::{Fate, Transaction};
+use transaction::Transaction;
 pub use transaction::{Offers, Outcome};
 
 /// Most lines of a reply; to EHLO more, each of them being an extension.
@@ -100,6 +104,7 @@ pub struct Client {
     opened: bool,
     refusal: Option<(State, String)>,
     authentication: Option<Box<Authentication>>,
+    announcement: Announcement,
     untouched: bool,
     tls: Tls,
     security: Security,
@@ -127,6 +132,7 @@ impl Client {
             opened: false,
             refusal: None,
             authentication: None,
+            announcement: Announcement::Nothing,
             untouched: false,
             tls: Tls::None,
             security: Security::Clear,
@@ -250,22 +256,11 @@ impl Client {
             return Err(Misuse("the connection is not ready for a transaction"));
         }
         let mut transaction = Transaction::new(message, indexes).ok_or(Misuse("no such recipient"))?;
+        // Nothing is said of a message that cannot be sent.
         transaction.check(&self.offers);
-        let slots = transaction.slots(&Fate::Waiting);
-        let (eight_bit, smtputf8) = (transaction.eight_bit(), self.offers.smtputf8 && transaction.wants_smtputf8());
         self.transaction = Some(transaction);
-        if slots.is_empty() {
-            self.finish();
-            return Ok(self.step);
-        }
         self.step = Step::Wait;
-        self.send_mail(eight_bit, smtputf8);
-        if self.offers.pipelining {
-            for slot in slots {
-                self.send_rcpt(slot);
-            }
-            self.send(b"DATA\r\n", Awaited::Data);
-        }
+        self.announce();
         Ok(self.step)
     }
 

@@ -165,7 +165,7 @@ impl MailParameters {
 }
 
 /// A text as `xtext` (RFC 3461 4).
-fn encode_xtext(text: &str) -> String {
+pub fn encode_xtext(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for octet in text.bytes() {
         match octet {

@@ -97,8 +97,7 @@ pub const NO_TLS: Reply = Reply::fixed(454, "4.7.0", "TLS not available due to t
 /// STARTTLS within TLS.
 pub const SECURED: Reply = Reply::fixed(503, "5.5.1", "TLS is on already");
 /// HELP (RFC 5321 4.1.1.8).
-pub const HELP: Reply =
-    Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
+pub const HELP: Reply = Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
 /// VRFY, the same for every address (RFC 5321 3.5.3, 7.3).
 pub const VRFY: Reply = Reply::fixed(252, "2.1.5", "Cannot VRFY user; try RCPT to attempt delivery");
 /// DATA may come (RFC 5321 4.1.1.4).

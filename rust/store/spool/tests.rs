@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::machine::message::content::{Content, Octets};
-use crate::machine::message::{Envelope, Parameters, Recipient, State};
+use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State};
 use crate::store::content::ContentFile;
 
 /// A spool directory that goes with the test.
@@ -68,7 +68,7 @@ fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
             reverse_path: "sender@there.test".to_owned(),
             recipients: recipients.into(),
             parameters: parameters("SMTPUTF8 RET=HDRS"),
-            origin: Envelope::origin("s1", "192.0.2.1"),
+            origin: Envelope::origin(&Origin { session_id: "s1", client: "192.0.2.1", ..Origin::default() }),
             results: "spf=pass".to_owned(),
         },
         trace: b"Received: here\r\n".to_vec(),

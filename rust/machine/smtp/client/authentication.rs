@@ -95,6 +95,18 @@ impl Authentication {
         }
     }
 
+    /// The session began anew.
+    pub fn forget(&mut self) {
+        self.done = false;
+        // No nonce is used twice.
+        self.nonce.push('0');
+    }
+
+    #[cfg(test)]
+    pub fn succeed(&mut self) {
+        self.done = true;
+    }
+
     /// The first line. Without it, why there is none.
     fn begin(&mut self) -> Result<String, &'static str> {
         let usable = |mechanism: &Mechanism| match mechanism {

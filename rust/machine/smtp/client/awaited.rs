@@ -10,6 +10,8 @@ pub enum Awaited {
     Plain,
     StartTls,
     Auth,
+    XClient,
+    XForward,
     Mail,
     Rcpt(usize),
     Data,
@@ -24,8 +26,10 @@ impl Awaited {
     /// The time limit of the reply.
     pub fn timeout(self) -> Timeout {
         match self {
-            Self::Greeting | Self::Extended | Self::Plain | Self::StartTls | Self::Auth => Timeout::Greeting,
-            Self::Mail | Self::Reset => Timeout::Mail,
+            Self::Greeting | Self::Extended | Self::Plain | Self::StartTls | Self::Auth | Self::XClient => {
+                Timeout::Greeting
+            }
+            Self::XForward | Self::Mail | Self::Reset => Timeout::Mail,
             Self::Rcpt(_) => Timeout::Rcpt,
             Self::Data => Timeout::Data,
             Self::Dot(_) | Self::LoneDot => Timeout::EndOfData,
@@ -40,7 +44,8 @@ impl Awaited {
             Self::Extended | Self::Plain => "waiting for the reply to EHLO",
             Self::StartTls => "waiting for the reply to STARTTLS",
             Self::Auth => "waiting for the reply to AUTH",
-            Self::Mail => "waiting for the reply to MAIL",
+            Self::XClient => "waiting for the reply to XCLIENT",
+            Self::XForward | Self::Mail => "waiting for the reply to MAIL",
             Self::Rcpt(_) => "waiting for the reply to RCPT",
             Self::Data => "waiting for the reply to DATA",
             Self::Dot(_) => "waiting for the reply to the end of data (it may be delivered twice)",

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::stuffing::{Stream, Stuffer};
 use super::transaction::Fate;
-use super::{Awaited, Client, Protocol, Step};
+use super::{Announcement, Awaited, Client, Protocol, Step};
 use crate::machine::message::content::Octets;
 
 impl Client {
@@ -21,6 +21,28 @@ impl Client {
     pub(super) fn send_extended_hello(&mut self) {
         let verb = if self.protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
         self.send_hello(verb, Awaited::Extended);
+    }
+
+    /// Says what a transaction begins with, or ends it where nothing of it can be sent.
+    pub(super) fn start(&mut self) {
+        let Some(transaction) = &mut self.transaction else { return };
+        if self.announcement == Announcement::Made {
+            transaction.last = true;
+            transaction.check(&self.offers);
+        }
+        let slots = transaction.slots(&Fate::Waiting);
+        if slots.is_empty() {
+            return self.finish();
+        }
+        let (eight_bit, smtputf8) = (transaction.eight_bit(), self.offers.smtputf8 && transaction.wants_smtputf8());
+        self.send_xforward();
+        self.send_mail(eight_bit, smtputf8);
+        if self.offers.pipelining {
+            for slot in slots {
+                self.send_rcpt(slot);
+            }
+            self.send(b"DATA\r\n", Awaited::Data);
+        }
     }
 
     pub(super) fn send_mail(&mut self, eight_bit: bool, smtputf8: bool) {

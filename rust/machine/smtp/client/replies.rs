@@ -22,6 +22,8 @@ impl Client {
             Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),
             Awaited::StartTls => self.on_start_tls(reply),
             Awaited::Auth => self.on_auth(reply),
+            Awaited::XClient => self.on_xclient(reply),
+            Awaited::XForward => self.on_xforward(reply),
             Awaited::Mail => self.on_mail(reply),
             Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
             Awaited::Data => self.on_data(reply),
@@ -134,15 +136,20 @@ impl Client {
         self.close(&format!("{BROKEN}{what}"));
     }
 
-    /// A transaction may begin.
+    /// A transaction may begin, or the one that waited for XCLIENT does.
     pub(super) fn open(&mut self) {
         self.opened = true;
+        if self.transaction.is_some() {
+            return self.start();
+        }
         self.step = Step::Ready;
     }
 
     pub(super) fn refuse(&mut self, state: State, reply: &str) {
-        self.refusal = Some((state, reply.to_owned()));
-        self.close("");
+        if !self.opened {
+            self.refusal = Some((state, reply.to_owned()));
+        }
+        self.close(reply);
         // The host is alive and waits for it (RFC 5321 3.1).
         self.output.extend_from_slice(b"QUIT\r\n");
     }

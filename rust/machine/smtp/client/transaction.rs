@@ -7,6 +7,7 @@ use crate::machine::message::content::{Octets, Reader};
 use crate::machine::message::section::Section;
 use crate::machine::message::{Message, State};
 
+use super::announcement::Attributes;
 use super::reply::Reply;
 
 /// `(recipient index, state, reply in one line)`.
@@ -26,6 +27,10 @@ pub struct Offers {
     pub start_tls: bool,
     /// RFC 1870; the limit is 0 when none is given.
     pub size: Option<u64>,
+    /// What it takes with XCLIENT.
+    pub xclient: Attributes,
+    /// What it takes with XFORWARD.
+    pub xforward: Attributes,
 }
 
 impl Offers {
@@ -43,6 +48,8 @@ impl Offers {
                     let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
                     offers.size = Some(limit.unwrap_or(0));
                 }
+                b"XCLIENT" => offers.xclient = Attributes::read(words),
+                b"XFORWARD" => offers.xforward = Attributes::read(words),
                 _ => {}
             }
         }

@@ -277,7 +277,7 @@ impl Session {
             None => taken,
         };
         trace.extend_from_slice(&header);
-        let envelope = transaction.into_envelope(&self.id, &self.peer, arrival);
+        let envelope = transaction.into_envelope(&self.id, &received, arrival);
         Some(Message { queue_id: queue_id.to_owned(), arrival, envelope, trace, content, share })
     }
 

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use super::chunk::ChunkedContent;
 use crate::machine::message::address::Address;
-use crate::machine::message::{Envelope, Recipient, State};
+use crate::machine::message::{Envelope, Origin, Recipient, State};
 use crate::machine::smtp::extensions;
 use crate::machine::smtp::parameters::MailParameters;
 use crate::machine::smtp::reply::Reply;
+use crate::machine::smtp::server::trace::Received;
 
 /// Recipients of one transaction refused because it has enough of them (RFC 5321 4.5.3.1.10: 452, and the client may send the
 /// rest later) before each further one counts as an error.
@@ -72,7 +73,7 @@ impl Transaction {
     }
 
     /// The envelope of the message, which came at `arrival`, milliseconds since the epoch.
-    pub fn into_envelope(self, session_id: &str, client: &str, arrival: i64) -> Envelope {
+    pub fn into_envelope(self, session_id: &str, received: &Received<'_>, arrival: i64) -> Envelope {
         let reverse_path = self.sender();
         let recipients = self.recipients.into_iter().map(|(address, report)| Recipient {
             state: if report.is_some() { State::Failed } else { State::Pending },
@@ -83,7 +84,13 @@ impl Transaction {
             reverse_path,
             parameters: extensions::kept(&self.parameters),
             recipients: recipients.collect(),
-            origin: Envelope::origin(session_id, client),
+            origin: Envelope::origin(&Origin {
+                session_id,
+                client: received.peer,
+                client_name: received.peer_name,
+                helo_name: received.helo_name,
+                protocol: if received.extended { "ESMTP" } else { "SMTP" },
+            }),
             results: String::new(),
         }
     }
