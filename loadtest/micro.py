@@ -85,6 +85,8 @@ def session(directory: Path) -> _native.Session:
         asked=0,
         tarpit_time=0,
         tarpit_max_session=0,
+        auth_time=0,
+        auth_failures=0,
         local_part=64,
         domain=255,
         path=256,

@@ -464,6 +464,7 @@ class End(IntEnum):
     FAULT = 13
     TLS_FAILED = 14
     """The session's own: the handshake failed, or the client broke TLS."""
+    AUTH_FAILURES = 15
 
 @final
 class SessionConfig:
@@ -478,6 +479,8 @@ class SessionConfig:
         asked: int,
         tarpit_time: int,
         tarpit_max_session: int,
+        auth_time: int,
+        auth_failures: int,
         local_part: int,
         domain: int,
         path: int,
@@ -498,7 +501,8 @@ class SessionConfig:
         chunking: bool,
     ) -> SessionConfig:
         """Make a configuration: `asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
-        `memory_content` what one content may have in memory, `content_memory` what all of this worker may;
+        `auth_time` is the least delay of a failed AUTH; `memory_content` what one content may have in memory, `content_memory` what all of this
+        worker may;
         `workers` share the disk; `submitter` offers SUBMITTER (RFC 4405), `chunking` CHUNKING (RFC 3030).
 
         Raises:
@@ -676,6 +680,21 @@ class Session:
     def discard(self) -> Step:
         """Reply 250 at content stages and discard the message."""
     def release(self) -> Step: ...
+    def offer_auth(self, mechanisms: list[str]) -> None:
+        """List these mechanisms from the next EHLO on; without any, AUTH is known and waits for TLS. To be called again when TLS is on."""
+    def require_auth(self) -> None:
+        """Accept no mail from a client that has not authenticated (RFC 6409 4.3)."""
+    def identify(self) -> None:
+        """Count the client as authenticated, though not by AUTH."""
+    @property
+    def sasl(self) -> tuple[str, bytes | None, bool] | None:
+        """After AUTHENTICATE: the mechanism in capital letters, what the client said (None: nothing yet), and whether the exchange begins."""
+    def challenge(self, octets: bytes) -> Step:
+        """Go on with the exchange: the client is to answer this."""
+    def authenticated(self) -> Step:
+        """End the exchange: the client is who it says, and nothing is held from now on."""
+    def not_authenticated(self, code: int, enhanced: str, text: str) -> Step:
+        """End the exchange with this reply; a 5xx one is held for `auth_time` at least. There is no `Refusal` of it."""
     def message(
         self,
         *,

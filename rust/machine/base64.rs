@@ -22,7 +22,7 @@ pub fn encode(octets: &[u8]) -> String {
 
 /// The octets that a text encodes; None when it is no base64. The bits that padding leaves over may be anything (RFC 4648 3.5).
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let padding = text.iter().rev().take(2).take_while(|letter| **letter == PAD).count();

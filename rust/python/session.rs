@@ -156,6 +156,41 @@ impl Session {
         self.step(py, step)
     }
 
+    #[allow(clippy::needless_pass_by_value)] // PyO3 makes the list anew in any case
+    fn offer_auth(&mut self, mechanisms: Vec<String>) {
+        self.inner.offer_auth(&mechanisms);
+    }
+
+    fn require_auth(&mut self) {
+        self.inner.require_auth();
+    }
+
+    fn identify(&mut self) {
+        self.inner.identify();
+    }
+
+    #[getter]
+    fn sasl<'py>(&self, py: Python<'py>) -> Option<(&str, Option<Bound<'py, PyBytes>>, bool)> {
+        let exchange = self.inner.exchange()?;
+        let response = exchange.response.as_ref().map(|response| PyBytes::new(py, response.octets()));
+        Some((&exchange.mechanism, response, exchange.begins))
+    }
+
+    fn challenge(&mut self, py: Python<'_>, octets: &[u8]) -> Py<PyAny> {
+        let step = self.inner.challenge(octets);
+        self.step(py, step)
+    }
+
+    fn authenticated(&mut self, py: Python<'_>) -> Py<PyAny> {
+        let step = self.inner.authenticated();
+        self.step(py, step)
+    }
+
+    fn not_authenticated(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
+        let step = self.inner.not_authenticated(Reply::new(code, enhanced, text));
+        self.step(py, step)
+    }
+
     #[pyo3(signature = (*, queue_id, arrival, date, stamps, firewall, results=String::new()))]
     fn message(
         &mut self,

@@ -24,7 +24,7 @@ pub struct SessionConfig {
 impl SessionConfig {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
-    #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, local_part, domain, path,
+    #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, auth_time, auth_failures, local_part, domain, path,
         command_line, text_line, recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
         bare_newline, nul_in_header, submitter, chunking))]
     fn new(
@@ -34,6 +34,8 @@ impl SessionConfig {
         asked: u8,
         tarpit_time: u64,
         tarpit_max_session: u64,
+        auth_time: u64,
+        auth_failures: u32,
         local_part: usize,
         domain: usize,
         path: usize,
@@ -86,6 +88,8 @@ impl SessionConfig {
             idle_commands,
             tarpit_time,
             tarpit_max_session,
+            auth_time,
+            auth_failures,
             submitter,
             smtputf8: true,
             chunking: if chunking { Chunking::Text } else { Chunking::Off },

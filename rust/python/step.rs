@@ -32,6 +32,7 @@ pub static END: IntEnum = IntEnum::new(
         "SHUTDOWN",
         "FAULT",
         "TLS_FAILED",
+        "AUTH_FAILURES",
     ],
 );
 

@@ -13,8 +13,9 @@ from mailmoat.settings.tree import LimitsSettings, SmtpSettings
 STUB = Path(_native.__file__).with_name("_native.pyi")
 OTHERS = {
     "hostname", "default_domain", "incoming_dir", "asked", "workers", "submitter", "tarpit_time", "tarpit_max_session",
+    "auth_time",
 }  # fmt: skip
-"""What is no limit and no rule of the dialogue; the last two are `tarpit.time` and `tarpit.max_session`."""
+"""What is no limit and no rule of the dialogue; the last three are `tarpit.time`, `tarpit.max_session` and `tarpit.auth_time`."""
 
 
 def test_a_limit_has_the_name_of_its_setting():

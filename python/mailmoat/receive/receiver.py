@@ -149,6 +149,8 @@ def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native
         asked=asked,
         tarpit_time=round(settings.tarpit.time * 1000),
         tarpit_max_session=round(settings.tarpit.max_session * 1000),
+        auth_time=round(settings.tarpit.auth_time * 1000),
+        auth_failures=limits.auth_failures,
         local_part=limits.local_part,
         domain=limits.domain,
         path=limits.path,

@@ -57,6 +57,7 @@ class SessionEnd(StrEnum):
     SHUTDOWN = "shutdown"
     FAULT = "fault"
     TLS_FAILED = "tls-failed"
+    AUTH_FAILURES = "auth-failures"
 
 
 REPLIES: Final = Family("mailmoat_replies_total", "Replies sent, by class.", {"class": ReplyClass})

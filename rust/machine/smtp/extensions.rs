@@ -61,8 +61,6 @@ pub const BDAT: &str = "BDAT";
 type Offered = fn(&Config, Standing) -> bool;
 
 const ALWAYS: Offered = |_, _| true;
-/// Known, so that its verb is answered with 502 and not with 500 (RFC 5321 4.2.4).
-const NOT_YET: Offered = |_, _| false;
 
 impl Extension {
     const fn new(keyword: &'static str, offered: Offered) -> Self {

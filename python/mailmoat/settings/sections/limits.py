@@ -31,6 +31,9 @@ class LimitsSettings(Section):
         default=20,
         description="5xx replies in one session, and recipients far beyond `recipients`; then 421 and close. 0 = off.",
     )
+    auth_failures: Count = Field(
+        default=5, description="Failed AUTH commands (535) in one session; then 421 and close. 0 = off."
+    )
     idle_commands: Count = Field(
         default=100,
         description="Commands in a row that do not advance a message (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",

@@ -21,16 +21,23 @@ def tarpit_time(value: object) -> float:
     return seconds
 
 
+TarpitTime = Annotated[
+    float,
+    PlainValidator(tarpit_time),
+    Form(f"a duration up to {LONGEST_TIME} s, such as 5 or 2.5s", notation.show_duration),
+]
+
+
 class TarpitSettings(Section):
     """Holding 5xx replies back, so that harvesting addresses does not pay."""
 
-    time: Annotated[
-        float,
-        PlainValidator(tarpit_time),
-        Form(f"a duration up to {LONGEST_TIME} s, such as 5 or 2.5s", notation.show_duration),
-    ] = Field(
+    time: TarpitTime = Field(
         default=0.0,
         description="How long each 5xx reply to an unauthenticated client is held, in seconds. 0 = off; 5 is usual.",
+    )
+    auth_time: TarpitTime = Field(
+        default=5.0,
+        description="How long the 535 reply to a failed AUTH is held at least, in seconds. 0 = as `tarpit.time`.",
     )
     exempt_networks: Networks = Field(default=(), description="Networks whose clients are never held.")
     max_held: Count = Field(

@@ -63,6 +63,18 @@ pub struct Exchange {
     pub begins: bool,
 }
 
+/// By what a client is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Known {
+    /// It is a stranger.
+    #[default]
+    Not,
+    /// By something else than AUTH, such as a certificate.
+    Otherwise,
+    /// By AUTH, which cannot be said again (RFC 4954 4).
+    ByAuth,
+}
+
 /// What a session knows of the client's authentication.
 #[derive(Debug, Default)]
 pub struct Authentication {
@@ -70,10 +82,8 @@ pub struct Authentication {
     pub mechanisms: Option<Box<str>>,
     /// Nothing is accepted from a client that has not authenticated (RFC 6409 4.3).
     pub required: bool,
-    /// The client has authenticated, by AUTH or otherwise.
-    pub done: bool,
-    /// It was by AUTH: it cannot be said again (RFC 4954 4).
-    pub by_auth: bool,
+    /// Whether the client is known, and by what.
+    pub known: Known,
     /// Failures so far.
     pub failures: u32,
     /// An AUTH came to nothing: the next lines may be the rest of what its client wanted to say.
@@ -90,12 +100,17 @@ impl Authentication {
 
     /// Forgets what the client said: TLS is on, and nothing from before counts (RFC 3207 4.2).
     pub fn forget(&mut self) {
-        (self.done, self.by_auth, self.failed_last, self.exchange) = (false, false, false, None);
+        (self.known, self.failed_last, self.exchange) = (Known::Not, false, None);
+    }
+
+    /// Whether the client has authenticated.
+    pub fn is_done(&self) -> bool {
+        self.known != Known::Not
     }
 
     /// Whether the client has to authenticate before it may go on.
     pub fn is_lacking(&self) -> bool {
-        self.required && !self.done
+        self.required && !self.is_done()
     }
 
     /// The reply to a client that has to authenticate; `secured`: TLS is on.
@@ -106,7 +121,7 @@ impl Authentication {
 
     /// The exchange that an AUTH command with this argument begins, or the reply that refuses it; `secured`: TLS is on.
     pub fn begin(&self, argument: &[u8], secured: bool) -> Result<Exchange, Reply> {
-        if self.by_auth {
+        if self.known == Known::ByAuth {
             return Err(reply::AUTHENTICATED_BEFORE);
         }
         let (name, response) = split(argument);
@@ -231,7 +246,7 @@ mod tests {
             required: true,
             ..Authentication::default()
         };
-        assert!(!Authentication { done: true, ..required(Some("PLAIN")) }.is_lacking());
+        assert!(!Authentication { known: Known::Otherwise, ..required(Some("PLAIN")) }.is_lacking());
         assert!(required(Some("PLAIN")).is_lacking());
         assert!(!Authentication::default().is_lacking());
         assert_eq!(required(Some("")).required_reply(false), reply::TLS_FIRST);

@@ -3,11 +3,12 @@
 //! # Theory of operation
 //! [`Session::receive`] takes what the peer sent and works through it until something outside is needed, which it names as a
 //! [`Step`]. The caller writes [`Session::take_output`], does the step, and gives the result: [`Session::answer`] after `Ask`,
-//! [`Session::release`] after `Hold`, [`Session::committed`] after `Commit`. Until then more input is only kept (`Wait`).
+//! [`Session::release`] after `Hold`, [`Session::committed`] after `Commit`, [`Session::challenge`] and others after
+//! `Authenticate`. Until then more input is only kept (`Wait`).
 //!
 //! * A session is in one [`Phase`], whose table says for each verb whether it is done or which reply refuses it; what needs no
 //!   policy is answered here, so garbage costs its sender's session nothing but time.
-//! * It reads octets in one [`Mode`]: command lines, a content, or a chunk of one.
+//! * It reads octets in one [`Mode`]: command lines, a content, a chunk of one, or the lines of a SASL exchange.
 //! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
 //! * Every 5xx reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
 //!   earlier are in the output already and leave first. 2xx, 3xx, 4xx and 421 are never held.
@@ -224,19 +225,6 @@ impl Session {
         self.drive(flow)
     }
 
-    /// Ends the session from outside with a 421: time-out, shutdown, eviction. A held reply is dropped.
-    pub fn stop(&mut self, reply: &Reply, end: End) -> Step {
-        self.pending = Pending::Nothing;
-        self.mode = Mode::default();
-        self.transaction = None;
-        self.input = Input::default();
-        self.tally.count(reply);
-        reply.clone().named(&self.config.hostname).write(&mut self.output);
-        self.tally.end = Some(end);
-        self.phase = Phase::Closed;
-        Step::Close
-    }
-
     /// The message of the transaction, with a `Received` field on top (RFC 5321 4.4). After `Commit` only; `None` when policy
     /// chose to discard it. `arrival` is in milliseconds since the epoch, `date` the same as RFC 5322 3.3 writes it; `stamps`
     /// are whole header fields to go above `Received`; `firewall` is for a stranger's message.
@@ -265,7 +253,7 @@ impl Session {
             hostname: &self.config.hostname,
             extended: self.dialect == Dialect::Esmtp,
             smtputf8: transaction.parameters.smtputf8,
-            authenticated: self.auth.done,
+            authenticated: self.auth.is_done(),
             cipher_suite: self.cipher_suite,
             queue_id,
             recipient: transaction.only_recipient(),

@@ -63,9 +63,9 @@ impl Session {
             self.refused.get_mut(known..).unwrap_or_default().iter_mut().for_each(|refusal| refusal.name(&shown));
         }
         if secret {
-            input.wipe(taken)
+            input.wipe(taken);
         } else {
-            input.take(taken)
+            input.take(taken);
         }
         Some(flow)
     }

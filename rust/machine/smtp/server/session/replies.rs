@@ -2,6 +2,8 @@
 
 use super::{Flow, Pending, Session};
 use crate::machine::smtp::reply::{self, Reply};
+use crate::machine::smtp::server::mode::{Input, Mode};
+use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::step::Step;
 use crate::machine::smtp::server::tally::{End, LOGGED, Refusal};
 use crate::machine::smtp::server::tarpit::Hold;
@@ -18,7 +20,7 @@ impl Session {
 
     /// Sends a reply; the tarpit holds a 5xx reply to a client that has not authenticated, for `least` milliseconds at least.
     pub(super) fn hold(&mut self, reply: Reply, least: u64) -> Flow {
-        let hold = if self.auth.done { Hold::No } else { self.tarpit.hold(&self.config, &reply, least) };
+        let hold = if self.auth.is_done() { Hold::No } else { self.tarpit.hold(&self.config, &reply, least) };
         match hold {
             Hold::No => self.send(&reply),
             Hold::Spent => self.close(&reply::DELAYS_SPENT, End::TarpitLimit),
@@ -49,6 +51,20 @@ impl Session {
             return self.close(&reply::TOO_MANY_FAILURES, End::AuthFailures);
         }
         Flow::Next
+    }
+
+    /// Ends the session from outside with a 421: time-out, shutdown, eviction. A held reply is dropped.
+    pub fn stop(&mut self, reply: &Reply, end: End) -> Step {
+        self.pending = Pending::Nothing;
+        self.mode = Mode::default();
+        self.auth.exchange = None;
+        self.transaction = None;
+        self.input = Input::default();
+        self.tally.count(reply);
+        reply.clone().named(&self.config.hostname).write(&mut self.output);
+        self.tally.end = Some(end);
+        self.phase = Phase::Closed;
+        Step::Close
     }
 
     pub(super) fn close(&mut self, reply: &Reply, end: End) -> Flow {

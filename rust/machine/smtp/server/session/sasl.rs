@@ -3,7 +3,7 @@
 use super::{Flow, Pending, Session};
 use crate::machine::smtp::extensions::Offers;
 use crate::machine::smtp::reply::{self, Reply};
-use crate::machine::smtp::server::auth::{self, Exchange};
+use crate::machine::smtp::server::auth::{self, Exchange, Known};
 use crate::machine::smtp::server::mode::{Cut, Fault, Input, LineState, Mode};
 use crate::machine::smtp::server::step::Step;
 use crate::machine::smtp::server::tally::End;
@@ -31,7 +31,7 @@ impl Session {
 
     /// The client is known otherwise than by AUTH: it is authenticated from now on, and may still say AUTH.
     pub fn identify(&mut self) {
-        self.auth.done = true;
+        self.auth.known = Known::Otherwise;
     }
 
     /// What the exchange is at, while an answer to it is awaited.
@@ -57,7 +57,7 @@ impl Session {
             return Step::Wait;
         }
         self.end_exchange();
-        (self.auth.done, self.auth.by_auth, self.auth.failed_last) = (true, true, false);
+        (self.auth.known, self.auth.failed_last) = (Known::ByAuth, false);
         let flow = self.say(reply::AUTHENTICATED);
         self.drive(flow)
     }
@@ -123,8 +123,9 @@ impl Session {
         self.end_exchange();
         let known = self.refused.len();
         let flow = self.say(reply);
-        let refused = self.refused.get_mut(known..).unwrap_or_default();
-        refused.iter_mut().for_each(|refusal| refusal.command = format!("{VERB} {mechanism}"));
+        for refusal in self.refused.get_mut(known..).unwrap_or_default() {
+            refusal.command = format!("{VERB} {mechanism}");
+        }
         flow
     }
 
@@ -351,12 +352,12 @@ mod tests {
         assert_eq!(session.challenge(b"x"), Step::Wait);
         assert_eq!(session.authenticated(), Step::Wait);
         assert_eq!(session.not_authenticated(NO), Step::Wait);
-        assert!(said(&mut session).is_empty() && !session.auth.done);
+        assert!(said(&mut session).is_empty() && !session.auth.is_done());
         session.receive(b"AUTH PLAIN AGEAYg==\r\n");
         assert_eq!(session.receive(b"NOOP\r\n"), Step::Wait);
         session.stop(&Reply::fixed(421, "4.4.2", "Timeout"), End::Timeout);
         assert_eq!(session.authenticated(), Step::Wait);
-        assert!(session.exchange().is_none() && !session.auth.done);
+        assert!(session.exchange().is_none() && !session.auth.is_done());
     }
 
     #[test]
