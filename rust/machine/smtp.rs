@@ -7,3 +7,4 @@ pub mod extensions;
 pub mod parameters;
 pub mod reply;
 pub mod server;
+pub mod xtext;

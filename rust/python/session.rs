@@ -321,7 +321,7 @@ impl Session {
     #[getter]
     fn recipients(&self) -> Vec<Address> {
         self.inner.transaction().map_or_else(Vec::new, |transaction| {
-            transaction.recipients.iter().map(|(address, _)| Address(address.clone())).collect()
+            transaction.recipients.iter().map(|recipient| Address(recipient.address.clone())).collect()
         })
     }
 

@@ -137,7 +137,7 @@ def test_5321_07_the_minimum_is_implemented(plain):
         ({502}, ["STARTTLS", "AUTH PLAIN", "TURN", "ETRN x.test", "SEND FROM:<a@b.test>", "SOML FROM:<a@b.test>", "SAML FROM:<a@b.test>"]),
         ({503}, ["RCPT TO:<alice@example.test>", "DATA"]),
         ({501}, ["EHLO", "HELO a b", "MAIL", "MAIL FROM", "MAIL FROM:", "MAIL TO:<a@b.test>", "MAIL FROM:<a@b", "VRFY", "DATA now", "QUIT x"]),
-        ({555}, ["MAIL FROM:<a@b.test> NOSUCH", "MAIL FROM:<a@b.test> NOSUCH=1", "MAIL FROM:<a@b.test> RET=FULL"]),
+        ({555}, ["MAIL FROM:<a@b.test> NOSUCH", "MAIL FROM:<a@b.test> NOSUCH=1", "MAIL FROM:<a@b.test> NOTIFY=NEVER"]),
         ({501, 504, 555}, ["MAIL FROM:<a@b.test> SIZE=x", "MAIL FROM:<a@b.test> SIZE", "MAIL FROM:<a@b.test> BODY=9BIT"]),
     ],
 )  # fmt: skip
@@ -370,8 +370,8 @@ def test_5321_21_sizes_that_must_be_taken(plain):
     labels = ".".join(["d" * 63] * 4)
     assert len(labels) == 255
     assert wire.ask(f"EHLO {labels}").code == 250
-    noop = "NOOP " + "x" * (512 - len("NOOP \r\n"))
-    assert wire.ask(noop).code == 250
+    for octets in (512, 2048):
+        assert wire.ask("NOOP " + "x" * (octets - len("NOOP \r\n"))).code == 250
     local = "L" * 64
     domain = labels[: 256 - len(f"<{local}@>")]
     sender = f"<{local}@{domain}>"
@@ -400,7 +400,7 @@ def test_5321_21_longer_local_parts_are_taken(plain):
 
 
 @row("5321-22")
-@pytest.mark.parametrize("size", [1000, 1024, 4096, 65_536, 300_000])
+@pytest.mark.parametrize("size", [3000, 3072, 4096, 65_536, 300_000])
 def test_5321_22_longer_commands_are_one_refusal_each(plain, size):
     wire = plain.connect()
     for start in ("NOOP ", "MAIL FROM:<a@remote.test> ", "RCPT TO:<", "", "QUIT "):

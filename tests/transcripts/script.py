@@ -59,6 +59,10 @@ class Transcript:
     def shows_content(self):
         return any(line.startswith("S|") for line in self.lines)
 
+    @property
+    def shows_parameters(self):
+        return any(line.startswith(("S: (with", "S: (for")) for line in self.lines)
+
 
 def read(text):
     """The transcript in `text`."""
@@ -112,6 +116,7 @@ class Player:
     def __init__(self, transcript, incoming_dir, way):
         self._way = way
         self._shows_content = transcript.shows_content
+        self._shows_parameters = transcript.shows_parameters
         self._group = b""
         self._seen = 0
         self.actual = []
@@ -202,6 +207,8 @@ class Player:
             if line.startswith("| "):
                 if self._shows_content:
                     self.actual.append("S" + line.rstrip())
+                continue
+            if line.startswith(("(with", "(for")) and not self._shows_parameters:
                 continue
             self.actual.append(f"S{stamp((at_ms - self._base_ms) / 1000)}: {line}")
         self._seen = len(self.world.said)

@@ -96,7 +96,7 @@ TABLE = {
     "noop with words": everywhere("250 2.0.0 OK"),
     "QUIT": everywhere(BYE),
     "QUIT now": everywhere(SYNTAX),
-    "VRFY alice": everywhere("252 2.1.5 Cannot VRFY user; try RCPT to attempt delivery"),
+    "VRFY alice": everywhere("252 2.5.0 Cannot VRFY user; try RCPT to attempt delivery"),
     "VRFY": everywhere(ARGUMENT),
     "EXPN staff": everywhere(ABSENT),
     "EXPN": everywhere(ARGUMENT),
@@ -117,7 +117,7 @@ TABLE = {
     " ": everywhere(UNKNOWN),
     "\\xff\\xfe": everywhere(UNKNOWN),
     "NOOP \\0": everywhere(SYNTAX),
-    "{x*2000}": everywhere("500 5.5.2 Command line too long"),
+    "{x*2100}": everywhere("500 5.5.2 Command line too long"),
     "GET / HTTP/1.1": everywhere(STRANGER),
     "\\x16\\x03\\x01\\x02\\0\\x01": everywhere(STRANGER),
 }
@@ -142,7 +142,7 @@ def test_in_content(command, tmp_path):
     """It is content and nothing else; only the lone dot is the end."""
     if command == ".":
         return
-    refused = "500 5.6.0 A line of the message is too long" if command == "{x*2000}" else None
+    refused = "500 5.6.0 A line of the message is too long" if command == "{x*2100}" else None
     end = f"S: {refused}\n" if refused else "S: (keeps ...\nS: 250 2.6.0 ...\n"
     text = RCPT + f"C: DATA\nS: 354 ...\nC:\nC: {command}\n@ +5s\nC: .\n{end}"
     check(text + PROOFS["ready"], tmp_path)
@@ -166,7 +166,7 @@ def test_after_a_refusing_greeting(command, tmp_path):
     reply, _, after = TABLE[command]["fresh"].partition("|")
     if command[:4] in ("HELO", "EHLO"):
         reply = "503 No service here; send QUIT"  # RFC 2034 4
-    elif after != "closed" and command != "{x*2000}":
+    elif after != "closed" and command != "{x*2100}":
         reply = NO_SERVICE
     text = f"agent connect refuses 554 5.7.1 No service\nS: 554 mx.example.test No service\nC: {command}\nS: {reply}\n"
     check(text + (PROOFS["closed"] if after == "closed" else "C: QUIT\nS: 221 ...\nS: (closes)\n"), tmp_path)

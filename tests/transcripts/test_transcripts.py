@@ -25,6 +25,7 @@
     S+5.0s: 550 5.1.1 User unknown  the server says this 5.00 s after the client's last act, not sooner and not later
     S: (closes)                     the server closes the connection; `(aborts)` without waiting for the client to read
     S: (keeps q1 from <a@b> to <c>) the message is on disk; it stands before the reply that says so
+    S: (with RET=HDRS)              its parameters of MAIL, `S: (for <c> NOTIFY=NEVER)` those of a recipient, when a transcript has such lines
     S| Subject: x                   its lines, when a transcript has any such line; `\\xff`, `\\r`, `\\n` as they are
     @ +4.9s                         time passes; whatever the server says meanwhile must be written below
     ! disk full                     the world changes: `disk ok`, `disk 0.3s` (to commit), `directory down`, `directory up`,

@@ -219,6 +219,11 @@ def scripted(loop, services, stage, only, words):
     return type("Scripted", (Agent,), {"name": "scripted", f"on_{stage}": asked})(services)
 
 
+def parameters(of):
+    """Those of MAIL or RCPT as they are kept, each after a space."""
+    return "".join(f" {keyword}" + (f"={value}" if value else "") for keyword, value in sorted(of.parameters.items()))
+
+
 class World:
     """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
 
@@ -322,6 +327,9 @@ class World:
             for one in message.recipients
         )
         self._say(f"(keeps {message.queue_id} from <{message.reverse_path}> to {recipients})")
+        self._say(f"(with{parameters(message)})")
+        for one in message.recipients:
+            self._say(f"(for <{one.address}>{parameters(one)})")
         for line in message.octets().split(b"\r\n")[:-1]:
             self._say("| " + line.decode("ascii", "backslashreplace").replace("\r", "\\r").replace("\n", "\\n"))
 

@@ -97,7 +97,7 @@ DEFAULTS = {
     "limits.local_part": 256,
     "limits.domain": 255,
     "limits.path": 514,
-    "limits.command_line": 512,
+    "limits.command_line": 2048,
     "limits.text_line": 1000,
     "limits.recipients": 100,
     "limits.message_size": 37_748_736,

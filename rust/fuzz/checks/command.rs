@@ -2,7 +2,7 @@
 
 use mailmoat_native::machine::message::address::{Address, Limits, Path};
 use mailmoat_native::machine::smtp::command::{Command, parse};
-use mailmoat_native::machine::smtp::extensions::{Offers, Standing};
+use mailmoat_native::machine::smtp::extensions::{Offers, Standing, kept_of_rcpt};
 
 use super::address::{is_normal, is_sentence};
 
@@ -29,7 +29,15 @@ pub fn check(input: &[u8]) {
                         is_normal(&submitter, &Limits::default());
                     }
                 }
-                Ok(Command::Rcpt(address)) => round(&address, "RCPT TO", &limits),
+                Ok(Command::Rcpt { address, parameters }) => {
+                    round(&address, "RCPT TO", &limits);
+                    let kept = kept_of_rcpt(&parameters);
+                    let line = format!("RCPT TO:<a@b> {}", kept.as_str());
+                    match parse(line.as_bytes(), &limits, offers) {
+                        Ok(Command::Rcpt { parameters: again, .. }) => assert_eq!(again, parameters),
+                        other => panic!("{line:?} became {other:?}"),
+                    }
+                }
                 Ok(Command::Helo(name) | Command::Ehlo(name)) => is_sentence(name),
                 Ok(_) => {}
                 Err(malformed) => {
@@ -46,7 +54,9 @@ fn round(address: &Address, verb: &str, limits: &Limits) {
     is_normal(address, limits);
     let line = format!("{verb}:<{address}>");
     match parse(line.as_bytes(), limits, Offers::NONE) {
-        Ok(Command::Mail { path: Path::Mailbox(again), .. } | Command::Rcpt(again)) => assert_eq!(&again, address),
+        Ok(Command::Mail { path: Path::Mailbox(again), .. } | Command::Rcpt { address: again, .. }) => {
+            assert_eq!(&again, address)
+        }
         other => panic!("{line:?} became {other:?}"),
     }
 }

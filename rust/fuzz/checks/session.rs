@@ -147,13 +147,14 @@ fn take_output(session: &mut Session, record: &mut String) {
     }
 }
 
-/// Octets of input that may wait for the rest of their line: a command line with room for a long path and the parameters of MAIL, or
-/// one of an exchange.
+/// Octets of input that may wait for the rest of their line: a command line with room for a long path and for parameters, or one of an
+/// exchange.
 fn kept(config: &Config, verdicts: u8) -> usize {
     if verdicts & 8 != 0 {
         return LINE;
     }
-    COMMAND_LINE + config.addresses.path.saturating_sub(PATH) + Offers::of(config, Standing::default()).mail_line()
+    let offers = Offers::of(config, Standing::default());
+    COMMAND_LINE + config.addresses.path.saturating_sub(PATH) + offers.mail_line().max(offers.rcpt_line())
 }
 
 fn bounded(session: &Session, step: Step, given: usize, kept: usize) {

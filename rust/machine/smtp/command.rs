@@ -4,11 +4,11 @@
 //! argument of the verbs that take any. Order of commands and policy are the session machine's business.
 //! Never panics, never echoes an octet of the peer but the letters, digits and hyphens of a parameter's keyword.
 //! Expects a line without its CRLF, its length already checked.
-//! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
+//! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 3461 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
 
 use super::chunk_size::ChunkSize;
 use super::extensions::{self, Offers};
-use super::parameters::{self, BadParameter, MailParameters, Parameter};
+use super::parameters::{self, BadParameter, MailParameters, RcptParameters};
 use super::reply::{self, Reply};
 use crate::machine::ascii::is_printable;
 use crate::machine::message::address::{Address, AddressError, Limits, Path, is_helo_name};
@@ -25,7 +25,10 @@ pub enum Command<'a> {
         path: Path,
         parameters: MailParameters,
     },
-    Rcpt(Address),
+    Rcpt {
+        address: Address,
+        parameters: RcptParameters,
+    },
     Data,
     StartTls,
     Bdat(ChunkSize),
@@ -176,10 +179,14 @@ impl<'a> Argument<'a, '_> {
         }
     }
 
-    /// The argument may be an address of RFC 6531 3.7.4, so UTF-8 is let through, though nothing reads it.
+    /// The argument may be an address with the parameter of RFC 6531 3.7.4.2, so UTF-8 is let through, though nothing reads it.
     fn required(&self, command: Command<'a>) -> Result<Command<'a>, Malformed> {
+        let last = self.octets.rsplit(|&octet| octet == b' ').next().unwrap_or_default();
         match str::from_utf8(self.octets) {
             Ok("") => Err(Malformed::NoArgument),
+            Ok(_) if last.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"SMTPUTF8=")) => {
+                Err(Malformed::BadArgument("SMTPUTF8 takes no value"))
+            }
             Ok(text) if !text.contains(char::is_control) => Ok(command),
             _ => Err(Malformed::BadArgument("The argument is not printable text")),
         }
@@ -208,8 +215,7 @@ impl<'a> Argument<'a, '_> {
             Err(error) => Err(error),
         }
         .map_err(|error| Malformed::BadAddress(Party::Recipient, error))?;
-        parameters::read(rest, &std::iter::empty::<&Parameter<()>>())?;
-        Ok(Command::Rcpt(address))
+        Ok(Command::Rcpt { address, parameters: parameters::read(rest, &self.offers.rcpt())? })
     }
 
     fn chunk(&self) -> Result<Command<'a>, Malformed> {
@@ -240,9 +246,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::machine::smtp::extensions::Standing;
-    use crate::machine::smtp::parameters::Body;
+    use crate::machine::smtp::extensions::{Standing, kept_of_mail, kept_of_rcpt};
+    use crate::machine::smtp::parameters::{Body, Return};
     use crate::machine::smtp::server::config::Config;
+    use crate::machine::smtp::xtext;
 
     fn read(line: &[u8]) -> Result<Command<'_>, Malformed> {
         parse(line, &Limits::default(), Offers::of(&Config::example(), Standing::default()))
@@ -261,7 +268,7 @@ mod tests {
     }
 
     fn rcpt(text: &str) -> Command<'static> {
-        Command::Rcpt(address(text))
+        Command::Rcpt { address: address(text), parameters: RcptParameters::default() }
     }
 
     #[test]
@@ -320,8 +327,12 @@ mod tests {
             Ok(Command::Mail { parameters, .. }) => parameters,
             other => panic!("{}: {other:?}", line.escape_ascii()),
         };
-        let expected =
-            MailParameters { size: Some(1000), body: Some(Body::EightBitMime), smtputf8: true, submitter: None };
+        let expected = MailParameters {
+            size: Some(1000),
+            body: Some(Body::EightBitMime),
+            smtputf8: true,
+            ..MailParameters::default()
+        };
         assert_eq!(parameters(b"MAIL FROM:<a@b> SIZE=1000 BODY=8BITMIME SMTPUTF8"), expected);
         assert_eq!(parameters(b"mail from:<> smtputf8  body=8bitmime size=01000 "), expected);
         assert_eq!(parameters(b"MAIL FROM:a@b SIZE=3").size, Some(3));
@@ -363,15 +374,16 @@ mod tests {
             b"RCPT TO:<a@b>,<c@d>", b"RCPT TO:<\"a\"b@c>", b"RCPT TO:<@a:b>", b"RCPT TO:a@b>c", b"RCPT TO:Joe<a@b>",
         ]);
         refused(555, "5.5.4", &[
-            b"MAIL FROM:<a@b> RET=HDRS", b"MAIL FROM:<a@b> AUTH=<>", b"MAIL FROM:<a@b> REQUIRETLS", b"MAIL FROM:<a@b> garbage",
-            b"RCPT TO:<a@b> NOTIFY=NEVER", b"RCPT TO:<a@b> SIZE=3", b"RCPT TO:<a@b> X-A", b"RCPT TO:a b",
+            b"MAIL FROM:<a@b> NOTIFY=NEVER", b"MAIL FROM:<a@b> AUTH=<>", b"MAIL FROM:<a@b> REQUIRETLS", b"MAIL FROM:<a@b> garbage",
+            b"RCPT TO:<a@b> RET=HDRS", b"RCPT TO:<a@b> SIZE=3", b"RCPT TO:<a@b> X-A", b"RCPT TO:a b", b"MAIL FROM:<a@b> X=\xc3\xa9",
         ]);
         refused(501, "5.5.4", &[
             b"MAIL FROM:<a@b> <c@d>", b"MAIL FROM:<a@b> SIZE", b"MAIL FROM:<a@b> SIZE=", b"MAIL FROM:<a@b> SIZE=+1",
             b"MAIL FROM:<a@b> SIZE=1k", b"MAIL FROM:<a@b> SIZE=-1", b"MAIL FROM:<a@b> SIZE=000000000000000000001",
             b"MAIL FROM:<a@b> SIZE=1=2", b"MAIL FROM:<a@b> SIZE = 1", b"MAIL FROM:<a@b> BODY",
             b"MAIL FROM:<a@b> SMTPUTF8=1", b"MAIL FROM:<a@b> =x", b"MAIL FROM:<a@b> -A", b"MAIL FROM:<a@b> SIZE=1 SIZE=1",
-            b"MAIL FROM:<a@b> SMTPUTF8 smtputf8", b"MAIL FROM:<a@b> X=\xc3\xa9", b"MAIL FROM:<a@b> X\xc3\xa9", b"MAIL FROM:<a@b> X=\0",
+            b"MAIL FROM:<a@b> SMTPUTF8 smtputf8", b"MAIL FROM:<a@b> X=\xe9", b"MAIL FROM:<a@b> X\xc3\xa9", b"MAIL FROM:<a@b> X=\0",
+            b"MAIL FROM:<a@b> X=\xc2\x85",
             b"MAIL FROM:<a@b> SIZE=1\tBODY=7BIT", b"RCPT TO:<a@b> ?",
         ]);
     }
@@ -393,11 +405,83 @@ mod tests {
     #[test]
     fn what_it_names() {
         assert_eq!(read(b"MAIL FROM:<a@b> size=1 Size=2"), Err(BadParameter::Repeated("SIZE").into()));
-        assert_eq!(read(b"RCPT TO:<a@b> orcpt=x"), Err(BadParameter::Unknown("orcpt".into()).into()));
+        assert_eq!(read(b"RCPT TO:<a@b> orcp=x"), Err(BadParameter::Unknown("orcp".into()).into()));
         assert_eq!(read(b"HEAD / HTTP/1.0"), Err(Malformed::HttpOrTls));
         assert_eq!(read(b"RCPT TO:<>"), Err(Malformed::BadAddress(Party::Recipient, AddressError::Empty)));
         let long = [b"RCPT TO:<a@b> ", &[b'x'; 400][..]].concat();
         assert_eq!(read(&long), Err(BadParameter::Unknown("x".repeat(40)).into()));
+    }
+
+    #[test]
+    fn parameters_of_reports() {
+        let mail = |value: &str| match read(format!("MAIL FROM:<a@b> {value}").as_bytes()) {
+            Ok(Command::Mail { parameters, .. }) => Ok(kept_of_mail(&parameters).as_str().to_owned()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.reply().code),
+        };
+        let rcpt = |value: &str| match read(format!("RCPT TO:<a@b> {value}").as_bytes()) {
+            Ok(Command::Rcpt { parameters, .. }) => Ok(kept_of_rcpt(&parameters).as_str().to_owned()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.reply().code),
+        };
+        let long = |octets: usize| "x".repeat(octets);
+        for value in ["RET=FULL", "RET=HDRS", "ENVID=QQ314159", "ENVID=a+20b", "RET=HDRS ENVID=+7E"] {
+            assert_eq!(mail(value).as_deref(), Ok(value));
+        }
+        assert_eq!(mail("ret=hdrs envid=q").as_deref(), Ok("RET=HDRS ENVID=q"));
+        let envid = format!("ENVID={}", long(100));
+        assert_eq!(mail(&envid).as_deref(), Ok(&*envid));
+        for value in
+            ["RET", "RET=", "RET=BODY", "ENVID", "ENVID=", "ENVID=a+", "ENVID=+0D+0A", "ENVID=+C3+A9", "ENVID=\u{e9}"]
+        {
+            assert_eq!(mail(value), Err(501), "{value}");
+        }
+        for value in ["RET=FULL RET=FULL", "ENVID=a ENVID=b", &format!("ENVID={}", long(101))] {
+            assert_eq!(mail(value), Err(501), "{value}");
+        }
+        for value in [
+            "NOTIFY=NEVER",
+            "NOTIFY=never",
+            "NOTIFY=SUCCESS,FAILURE,DELAY",
+            "NOTIFY=delay,Success",
+            "ORCPT=rfc822;a@b",
+            "ORCPT=X400;/C=",
+            "ORCPT=rfc822;a+2Bb+3Dc@d",
+            "ORCPT=utf-8;j\u{f6}rg@b",
+            r"ORCPT=UTF-8;j\x{F6}rg@b",
+            "ORCPT=utf-8;+",
+            "NOTIFY=DELAY ORCPT=x;y",
+        ] {
+            let expected = if value.contains("C=") { Err(501) } else { Ok(value) };
+            assert_eq!(rcpt(value).as_deref(), expected.as_ref().map(|value| *value), "{value}");
+        }
+        let orcpt = format!("ORCPT=x;{}", long(498));
+        assert_eq!(rcpt(&orcpt).as_deref(), Ok(&*orcpt));
+        for value in [
+            "NOTIFY",
+            "NOTIFY=",
+            "NOTIFY=NEVER,FAILURE",
+            "NOTIFY=FAILURE,NEVER",
+            "NOTIFY=ALWAYS",
+            "NOTIFY=SUCCESS,",
+            "NOTIFY=,",
+            "NOTIFY=SUCCESS;DELAY",
+            "NOTIFY=DELAY,DELAY,DELAY,DELAY,DELAY",
+            "NOTIFY=NEVER NOTIFY=NEVER",
+            "ORCPT",
+            "ORCPT=",
+            "ORCPT=a@b",
+            "ORCPT=;a@b",
+            "ORCPT=rfc822;",
+            "ORCPT=rfc822;a+b",
+            "ORCPT=rfc822;+0A",
+            "ORCPT=rfc822;\u{e9}",
+            "ORCPT=rfc(822);a",
+            "ORCPT=x;y ORCPT=x;y",
+            &format!("ORCPT=x;{}", long(499)),
+        ] {
+            assert_eq!(rcpt(value), Err(501), "{value}");
+        }
     }
 
     #[test]
@@ -465,6 +549,27 @@ mod tests {
             let line = format!("MAIL FROM:<{address}>{parameter}");
             let parameters = MailParameters { size, ..MailParameters::default() };
             prop_assert_eq!(read(line.as_bytes()), Ok(Command::Mail { path: Path::Mailbox(address), parameters }));
+        }
+
+        #[test]
+        fn parameters_of_reports_read_back_as_they_are_kept(
+            ret in prop::option::of(prop::sample::select(vec!["FULL", "HDRS"])), envid in prop::option::of("[ -~]{1,30}"),
+            notify in prop::option::of(prop::sample::subsequence(vec!["SUCCESS", "failure", "DELAY"], 1..=3)),
+            original in prop::option::of(("[A-Za-z0-9-]{1,9}", "[ -~]{1,60}"))
+        ) {
+            let mail = MailParameters {
+                ret: ret.map(|ret| if ret == "FULL" { Return::Full } else { Return::Header }),
+                envid: envid.map(|text| xtext::encode(&text).into()),
+                ..MailParameters::default()
+            };
+            let line = format!("MAIL FROM:<> {}", kept_of_mail(&mail).as_str());
+            prop_assert_eq!(read(line.as_bytes()), Ok(Command::Mail { path: Path::Null, parameters: mail }));
+            let rcpt = RcptParameters {
+                notify: notify.map(|events| events.join(",").into()),
+                original: original.map(|(kind, text)| format!("{kind};{}", xtext::encode(&text)).into()),
+            };
+            let line = format!("RCPT TO:<a@b> {}", kept_of_rcpt(&rcpt).as_str());
+            prop_assert_eq!(read(line.as_bytes()), Ok(Command::Rcpt { address: address("a@b"), parameters: rcpt }));
         }
     }
 }

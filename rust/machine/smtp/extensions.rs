@@ -1,15 +1,14 @@
 //! The SMTP service extensions of the server, in one table.
 //!
-//! From it come the lines of the reply to EHLO, the parameters that MAIL takes and those that an envelope keeps, the octets by which
-//! they lengthen a MAIL line, and the verbs that are answered with 502. An extension is added by its row: nothing else lists keywords.
+//! From it come the lines of the reply to EHLO, the parameters that MAIL and RCPT take and those that an envelope keeps, the octets
+//! by which they lengthen a line, and the verbs that are answered with 502. An extension is added by its row: nothing else lists keywords.
 //!
 //! What joins where, when an extension needs more than a parameter:
 //! * a verb: its reader joins the table of verbs in `command`, its row the table of phases in `server/phase`;
-//! * parameters of RCPT (DSN): a field `rcpt` beside `mail`, taken in `command` as those of MAIL are;
 //! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
 //! * an offer that depends on the session (STARTTLS, AUTH): a field of [`Standing`].
 
-use super::parameters::{Kept, MailParameters, Parameter};
+use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters};
 use super::server::config::{Chunking, Config};
 use crate::machine::message::Parameters;
 use crate::machine::message::address::Limits;
@@ -27,6 +26,10 @@ pub struct Extension {
     pub mail: &'static [Parameter<MailParameters>],
     /// Octets that these parameters may add to a MAIL line (RFC 5321 4.5.3.1.4).
     pub mail_line: u16,
+    /// Parameters that it adds to RCPT.
+    pub rcpt: &'static [Parameter<RcptParameters>],
+    /// Octets that these parameters may add to an RCPT line.
+    pub rcpt_line: u16,
     /// Whether a session offers it.
     pub offered: Offered,
 }
@@ -64,7 +67,16 @@ const ALWAYS: Offered = |_, _| true;
 
 impl Extension {
     const fn new(keyword: &'static str, offered: Offered) -> Self {
-        Self { keyword, argument: Argument::None, verb: None, mail: &[], mail_line: 0, offered }
+        Self {
+            keyword,
+            argument: Argument::None,
+            verb: None,
+            mail: &[],
+            mail_line: 0,
+            rcpt: &[],
+            rcpt_line: 0,
+            offered,
+        }
     }
 
     const fn verb(keyword: &'static str, verb: &'static str, offered: Offered) -> Self {
@@ -77,8 +89,16 @@ impl Extension {
 #[allow(clippy::cast_possible_truncation)] // 1547
 const SUBMITTER_LINE: u16 = (" SUBMITTER=".len() + 3 * (Limits::USUAL.path - "<>".len())) as u16;
 
+/// The greatest value of a limit: six digits (RFC 9422 4).
+const LIMIT: usize = 999_999;
+
+#[allow(clippy::cast_possible_truncation)] // 116
+const DSN_MAIL_LINE: u16 = (" RET=FULL".len() + " ENVID=".len() + ENVID) as u16;
+#[allow(clippy::cast_possible_truncation)] // 536
+const DSN_RCPT_LINE: u16 = (" NOTIFY=".len() + NOTIFY + " ORCPT=".len() + ORCPT) as u16;
+
 /// All of them, in the order of the reply to EHLO.
-pub static EXTENSIONS: [Extension; 10] = [
+pub static EXTENSIONS: [Extension; 12] = [
     Extension::new("PIPELINING", ALWAYS), // RFC 2920
     // RFC 1870 3
     Extension {
@@ -108,6 +128,25 @@ pub static EXTENSIONS: [Extension; 10] = [
     Extension::verb("CHUNKING", BDAT, |config, _| config.chunking != Chunking::Off), // RFC 3030 2
     // RFC 3030 3: BODY takes one more value.
     Extension { mail_line: 16, ..Extension::new("BINARYMIME", |config, _| config.offers_binary()) },
+    // RFC 3461 2
+    Extension {
+        mail: &[
+            Parameter { keyword: "RET", read: MailParameters::read_ret, kept: MailParameters::keep_ret },
+            Parameter { keyword: "ENVID", read: MailParameters::read_envid, kept: MailParameters::keep_envid },
+        ],
+        mail_line: DSN_MAIL_LINE,
+        rcpt: &[
+            Parameter { keyword: "NOTIFY", read: RcptParameters::read_notify, kept: RcptParameters::keep_notify },
+            Parameter { keyword: "ORCPT", read: RcptParameters::read_orcpt, kept: RcptParameters::keep_orcpt },
+        ],
+        rcpt_line: DSN_RCPT_LINE,
+        ..Extension::new("DSN", ALWAYS)
+    },
+    // RFC 9422 3
+    Extension {
+        argument: Argument::Config(|config| format!("RCPTMAX={}", config.recipients)),
+        ..Extension::new("LIMITS", |config, _| (1..=LIMIT).contains(&config.recipients))
+    },
     // RFC 6531 3.1
     Extension {
         mail: &[Parameter {
@@ -116,7 +155,8 @@ pub static EXTENSIONS: [Extension; 10] = [
             kept: MailParameters::keep_smtputf8,
         }],
         mail_line: 10,
-        ..Extension::new("SMTPUTF8", |config, _| config.smtputf8)
+        // Only with 8BITMIME (RFC 6531 3.1).
+        ..Extension::new("SMTPUTF8", |config, _| config.smtputf8 && config.content.eight_bit)
     },
     // RFC 3207 4.2: not offered any more once TLS is on.
     Extension::verb("STARTTLS", STARTTLS, |_, standing| standing.start_tls && !standing.secured),
@@ -130,11 +170,12 @@ pub struct Offers {
     /// One bit a row of the table.
     rows: u16,
     mail_line: u16,
+    rcpt_line: u16,
 }
 
 impl Offers {
     /// Before EHLO, and after HELO.
-    pub const NONE: Self = Self { rows: 0, mail_line: 0 };
+    pub const NONE: Self = Self { rows: 0, mail_line: 0, rcpt_line: 0 };
 
     /// What a session of a listener with this configuration offers.
     pub fn of(config: &Config, standing: Standing) -> Self {
@@ -142,6 +183,7 @@ impl Offers {
         for (index, row) in EXTENSIONS.iter().enumerate().filter(|(_, row)| (row.offered)(config, standing)) {
             offers.rows |= 1 << index;
             offers.mail_line += row.mail_line;
+            offers.rcpt_line += row.rcpt_line;
         }
         offers
     }
@@ -156,16 +198,35 @@ impl Offers {
         self.iter().flat_map(|extension| extension.mail)
     }
 
+    /// The parameters that RCPT takes.
+    pub fn rcpt(self) -> impl Iterator<Item = &'static Parameter<RcptParameters>> + Clone {
+        self.iter().flat_map(|extension| extension.rcpt)
+    }
+
     /// Octets that a MAIL line may have above the limit of a command line.
     pub fn mail_line(self) -> usize {
         self.mail_line.into()
     }
+
+    /// Octets that an RCPT line may have above it.
+    pub fn rcpt_line(self) -> usize {
+        self.rcpt_line.into()
+    }
 }
 
 /// The parameters of MAIL that go with the message into its envelope.
-pub fn kept(given: &MailParameters) -> Parameters {
+pub fn kept_of_mail(given: &MailParameters) -> Parameters {
+    kept(EXTENSIONS.iter().flat_map(|extension| extension.mail), given)
+}
+
+/// The parameters of RCPT that go with the message, for the recipient.
+pub fn kept_of_rcpt(given: &RcptParameters) -> Parameters {
+    kept(EXTENSIONS.iter().flat_map(|extension| extension.rcpt), given)
+}
+
+fn kept<P: 'static>(known: impl Iterator<Item = &'static Parameter<P>>, given: &P) -> Parameters {
     let mut kept = Parameters::default();
-    for parameter in EXTENSIONS.iter().flat_map(|extension| extension.mail) {
+    for parameter in known {
         match (parameter.kept)(given) {
             Kept::Nothing => {}
             Kept::Keyword => _ = kept.push(parameter.keyword, None),
@@ -189,13 +250,13 @@ mod tests {
 
     use super::*;
     use crate::machine::message::address::Address;
-    use crate::machine::smtp::parameters::Body;
+    use crate::machine::smtp::parameters::{Body, Return};
     use crate::machine::smtp::server::session::Session;
 
     /// Listeners that offer everything, nothing that can be off, and what the settings say.
     fn listeners() -> [Config; 3] {
         let all = Config { submitter: true, ..Config::example() };
-        let mut none = Config { smtputf8: false, ..Config::example() };
+        let mut none = Config { smtputf8: false, recipients: 0, ..Config::example() };
         none.content.eight_bit = false;
         [all, none, Config::example()]
     }
@@ -218,6 +279,10 @@ mod tests {
             "SIZE" => "SIZE=1".into(),
             "BODY" => "BODY=8BITMIME".into(),
             "SUBMITTER" => "SUBMITTER=a@b.test".into(),
+            "RET" => "RET=full".into(),
+            "ENVID" => "ENVID=a+20b".into(),
+            "NOTIFY" => "NOTIFY=DELAY,success".into(),
+            "ORCPT" => "ORCPT=rfc822;a+2Bb@c.test".into(),
             other => other.into(),
         }
     }
@@ -235,6 +300,7 @@ mod tests {
                 .collect();
             assert_eq!(keywords, offered);
             assert_eq!(lines.contains(&"SIZE 2000"), offered.contains(&"SIZE"));
+            assert_eq!(lines.contains(&"LIMITS RCPTMAX=3"), offered.contains(&"LIMITS"));
         }
     }
 
@@ -252,12 +318,48 @@ mod tests {
     }
 
     #[test]
+    fn rcpt_takes_the_parameters_of_what_is_offered_and_no_others() {
+        for parameter in EXTENSIONS.iter().flat_map(|row| row.rcpt) {
+            let said = |hello: &str| {
+                let rcpt = format!("RCPT TO:<a@example.test> {}", example(parameter.keyword));
+                let input = format!("{hello} c\r\nMAIL FROM:<>\r\n{rcpt}\r\n");
+                said(&Config { asked: 0, ..Config::example() }, &input).lines().last().unwrap().to_owned()
+            };
+            assert!(said("EHLO").starts_with("250 2.1.5"), "{}", said("EHLO"));
+            assert!(said("HELO").starts_with("555 5.5.4"), "{}", said("HELO"));
+        }
+    }
+
+    #[test]
+    fn smtputf8_is_offered_with_8bitmime_alone() {
+        let mut config = Config::example();
+        config.content.eight_bit = false;
+        assert!(!said(&config, "EHLO c\r\n").contains("SMTPUTF8"));
+    }
+
+    #[test]
+    fn a_limit_of_more_than_six_digits_is_not_announced() {
+        let said = |recipients| said(&Config { recipients, ..Config::example() }, "EHLO c\r\n");
+        assert!(said(999_999).contains("-LIMITS RCPTMAX=999999\r\n"));
+        assert!(!said(1_000_000).contains("LIMITS"));
+    }
+
+    #[test]
     fn an_envelope_keeps_all_but_the_size() {
         let submitter = Address::parse(b"a+x=y@c.test", &Limits::default());
-        let given =
-            MailParameters { size: Some(7), body: Some(Body::EightBitMime), smtputf8: true, submitter: submitter.ok() };
-        assert_eq!(kept(&given).as_str(), "BODY=8BITMIME SUBMITTER=a+2Bx+3Dy@c.test SMTPUTF8");
-        assert_eq!(kept(&MailParameters::default()), Parameters::default());
+        let given = MailParameters {
+            size: Some(7),
+            body: Some(Body::EightBitMime),
+            smtputf8: true,
+            submitter: submitter.ok(),
+            ret: Some(Return::Header),
+            envid: Some("q+20x".into()),
+        };
+        let kept = "BODY=8BITMIME SUBMITTER=a+2Bx+3Dy@c.test RET=HDRS ENVID=q+20x SMTPUTF8";
+        assert_eq!(kept_of_mail(&given).as_str(), kept);
+        assert_eq!(kept_of_mail(&MailParameters::default()), Parameters::default());
+        let given = RcptParameters { notify: Some("delay".into()), original: Some("X;y".into()) };
+        assert_eq!(kept_of_rcpt(&given).as_str(), "NOTIFY=delay ORCPT=X;y");
     }
 
     #[test]
@@ -270,18 +372,21 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_line_has_the_room_that_the_table_gives_it() {
+    fn a_line_has_the_room_that_the_table_gives_it() {
         for config in listeners() {
-            let extra: usize = EXTENSIONS
-                .iter()
-                .filter(|row| (row.offered)(&config, Standing::default()))
-                .map(|row| usize::from(row.mail_line))
-                .sum();
-            let limit = config.command_line + config.addresses.path - 256 + extra;
-            for (octets, code) in [(limit, "555"), (limit + 1, "500")] {
-                let start = "MAIL FROM:<a@b.test> X=";
-                let line = format!("EHLO c\r\n{start}{}\r\n", "x".repeat(octets - start.len() - 2));
-                assert!(said(&config, &line).lines().last().unwrap().starts_with(code), "{octets}");
+            let sum = |room: fn(&Extension) -> u16| -> usize {
+                let offered = EXTENSIONS.iter().filter(|row| (row.offered)(&config, Standing::default()));
+                offered.map(|row| usize::from(room(row))).sum()
+            };
+            for (start, extra) in [
+                ("MAIL FROM:<a@b.test> X=", sum(|row| row.mail_line)),
+                ("RCPT TO:<a@b.test> X=", sum(|row| row.rcpt_line)),
+            ] {
+                let limit = config.command_line + config.addresses.path - 256 + extra;
+                for (octets, code) in [(limit, "555"), (limit + 1, "500")] {
+                    let line = format!("EHLO c\r\n{start}{}\r\n", "x".repeat(octets - start.len() - 2));
+                    assert!(said(&config, &line).lines().last().unwrap().starts_with(code), "{start} {octets}");
+                }
             }
         }
     }
@@ -290,17 +395,17 @@ mod tests {
     fn the_table_says_everything_once() {
         let keywords: BTreeSet<&str> = EXTENSIONS.iter().map(|row| row.keyword).collect();
         assert_eq!(keywords.len(), EXTENSIONS.len());
-        let parameters: Vec<&str> = EXTENSIONS.iter().flat_map(|row| row.mail).map(|row| row.keyword).collect();
+        let mail = EXTENSIONS.iter().flat_map(|row| row.mail).map(|row| row.keyword);
+        let parameters: Vec<&str> =
+            mail.chain(EXTENSIONS.iter().flat_map(|row| row.rcpt).map(|row| row.keyword)).collect();
         assert_eq!(parameters.iter().collect::<BTreeSet<_>>().len(), parameters.len());
         // A row of the set has a bit.
         assert!(EXTENSIONS.len() <= 16);
         // A parameter lengthens the line at least by itself.
         for row in &EXTENSIONS {
-            assert!(
-                usize::from(row.mail_line) >= row.mail.iter().map(|row| row.keyword.len() + 1).sum::<usize>(),
-                "{}",
-                row.keyword
-            );
+            let mail: usize = row.mail.iter().map(|row| row.keyword.len() + 1).sum();
+            let rcpt: usize = row.rcpt.iter().map(|row| row.keyword.len() + 1).sum();
+            assert!(usize::from(row.mail_line) >= mail && usize::from(row.rcpt_line) >= rcpt, "{}", row.keyword);
         }
     }
 

@@ -1,13 +1,20 @@
-//! Parameters of MAIL: what an extension adds to a transaction (RFC 5321 4.1.2).
+//! Parameters of MAIL and RCPT: what an extension adds to a transaction (RFC 5321 4.1.2).
 //!
 //! Total: a parameter that cannot be read is a [`BadParameter`] value. Which parameters there are says
 //! [`crate::machine::smtp::extensions`].
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
+use super::xtext;
 use crate::machine::message::Parameters;
 use crate::machine::message::address::{Address, Limits};
+
+mod rcpt;
+
+pub use rcpt::{NOTIFY, ORCPT, RcptParameters};
+
+/// The longest value of ENVID (RFC 3461 5.4).
+pub const ENVID: usize = 100;
 
 /// Longest piece of a keyword that a reply repeats.
 const ECHO: usize = 40;
@@ -26,6 +33,15 @@ pub enum Body {
     Binary,
 }
 
+/// How much of a message a report about it gives back (RFC 3461 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// `FULL`
+    Full,
+    /// `HDRS`
+    Header,
+}
+
 /// Parameters of MAIL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailParameters {
@@ -37,6 +53,10 @@ pub struct MailParameters {
     pub smtputf8: bool,
     /// Who says to be responsible for sending the message (RFC 4405 4); its domain is never empty.
     pub submitter: Option<Address>,
+    /// What reports give back.
+    pub ret: Option<Return>,
+    /// What reports name the transaction by, as given: in `xtext` (RFC 3461 4.4).
+    pub envid: Option<Box<str>>,
 }
 
 /// Why parameters cannot be read.
@@ -100,8 +120,10 @@ fn split(parameter: &[u8]) -> Result<(&str, Option<&[u8]>), BadParameter> {
     let mut parts = parameter.splitn(2, |&octet| octet == b'=');
     let keyword = parts.next().and_then(|keyword| str::from_utf8(keyword).ok()).unwrap_or_default();
     let value = parts.next();
-    let value_is_good = value
-        .is_none_or(|value| !value.is_empty() && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b'='));
+    // Octets above 127 are UTF-8 (RFC 6531 3.3).
+    let is_value =
+        |value: &str| !value.is_empty() && !value.contains(|letter: char| letter == '=' || letter.is_control());
+    let value_is_good = value.is_none_or(|value| str::from_utf8(value).is_ok_and(is_value));
     if Parameters::is_keyword(keyword) && value_is_good {
         Ok((keyword, value))
     } else {
@@ -153,46 +175,45 @@ impl MailParameters {
 
     /// A mailbox in xtext (RFC 4405 4). It has the usual limits, whatever those of a path are.
     pub(super) fn read_submitter(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
-        let mailbox = value.and_then(decode_xtext).and_then(|text| Address::parse(&text, &Limits::default()).ok());
+        let mailbox = value.and_then(xtext::decode).and_then(|text| Address::parse(&text, &Limits::default()).ok());
         self.submitter = mailbox.filter(|address| !address.domain().is_empty());
         if self.submitter.is_some() { Ok(()) } else { Err("SUBMITTER needs a mailbox with a domain") }
     }
 
     pub(super) fn keep_submitter(&self) -> Kept {
-        let encoded = |address: &Address| Kept::Value(encode_xtext(&address.to_string()).into());
+        let encoded = |address: &Address| Kept::Value(xtext::encode(&address.to_string()).into());
         self.submitter.as_ref().map_or(Kept::Nothing, encoded)
     }
-}
 
-/// A text as `xtext` (RFC 3461 4).
-pub fn encode_xtext(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for octet in text.bytes() {
-        match octet {
-            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => encoded.push(char::from(octet)),
-            // Writing to a String cannot fail.
-            _ => _ = write!(encoded, "+{octet:02X}"),
+    pub(super) fn read_ret(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
+        self.ret = Some(match value {
+            Some(value) if value.eq_ignore_ascii_case(b"FULL") => Return::Full,
+            Some(value) if value.eq_ignore_ascii_case(b"HDRS") => Return::Header,
+            _ => return Err("RET must be FULL or HDRS"),
+        });
+        Ok(())
+    }
+
+    pub(super) fn keep_ret(&self) -> Kept {
+        match self.ret {
+            None => Kept::Nothing,
+            Some(Return::Full) => Kept::Value("FULL".into()),
+            Some(Return::Header) => Kept::Value("HDRS".into()),
         }
     }
-    encoded
+
+    pub(super) fn read_envid(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
+        let value = value.filter(|value| value.len() <= ENVID && xtext::decode_printable(value).is_some());
+        self.envid = value.and_then(|value| str::from_utf8(value).ok()).map(Box::from);
+        if self.envid.is_some() { Ok(()) } else { Err("ENVID needs up to 100 characters of printable text in xtext") }
+    }
+
+    pub(super) fn keep_envid(&self) -> Kept {
+        keep(self.envid.as_deref())
+    }
 }
 
-/// What an `xtext` encodes (RFC 3461 4); None when a `+` is not followed by two hexadecimal digits.
-fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (mut octets, mut rest) = (Vec::new(), text);
-    loop {
-        rest = match rest {
-            [] => return Some(octets),
-            [b'+', high, low, rest @ ..] => {
-                octets.push(digit(*high)? << 4 | digit(*low)?);
-                rest
-            }
-            [b'+', ..] => return None,
-            [octet, rest @ ..] => {
-                octets.push(*octet);
-                rest
-            }
-        };
-    }
+/// A value as it was given.
+fn keep(value: Option<&str>) -> Kept {
+    value.map_or(Kept::Nothing, |value| Kept::Value(value.to_owned().into()))
 }

@@ -98,8 +98,8 @@ pub const NO_TLS: Reply = Reply::fixed(454, "4.7.0", "TLS not available due to t
 pub const SECURED: Reply = Reply::fixed(503, "5.5.1", "TLS is on already");
 /// HELP (RFC 5321 4.1.1.8).
 pub const HELP: Reply = Reply::fixed(214, "2.0.0", "Commands: HELO EHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP");
-/// VRFY, the same for every address (RFC 5321 3.5.3, 7.3).
-pub const VRFY: Reply = Reply::fixed(252, "2.1.5", "Cannot VRFY user; try RCPT to attempt delivery");
+/// VRFY, the same for every address (RFC 5321 3.5.3, 7.3), whose validity it does not say (RFC 5248 3).
+pub const VRFY: Reply = Reply::fixed(252, "2.5.0", "Cannot VRFY user; try RCPT to attempt delivery");
 /// DATA may come (RFC 5321 4.1.1.4).
 pub const START: Reply = Reply::fixed(354, "", "Start mail input; end with <CRLF>.<CRLF>");
 /// A verb that is known and not offered (RFC 5321 4.2.4).
@@ -126,8 +126,10 @@ pub const LOST: Reply = Reply::fixed(421, "4.5.0", "Cannot tell the octets of a 
 pub const NO_SERVICE: Reply = Reply::fixed(503, "5.5.1", "No service here; send QUIT");
 /// One recipient too many (RFC 5321 4.5.3.1.10).
 pub const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, "4.5.3", "Too many recipients");
-/// MAIL or RCPT with an address that needs SMTPUTF8, without that parameter (RFC 6531 3.5).
-pub const NEEDS_SMTPUTF8: Reply = Reply::fixed(553, "5.6.7", "Address needs the SMTPUTF8 parameter");
+/// MAIL with an address that needs SMTPUTF8, without that parameter (RFC 6531 3.5).
+pub const SENDER_NEEDS_SMTPUTF8: Reply = Reply::fixed(550, "5.6.7", "Address needs the SMTPUTF8 parameter");
+/// RCPT with one, in a transaction without that parameter (RFC 6531 3.5).
+pub const RECIPIENT_NEEDS_SMTPUTF8: Reply = Reply::fixed(553, "5.6.7", "Address needs the SMTPUTF8 parameter of MAIL");
 /// Not a verb of SMTP (RFC 5321 4.2.4).
 pub const UNKNOWN_COMMAND: Reply = Reply::fixed(500, "5.5.1", "Unrecognized command");
 /// A verb without the argument it needs.

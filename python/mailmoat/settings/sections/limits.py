@@ -13,8 +13,9 @@ class LimitsSettings(Section):
     domain: Count = Field(default=255, description="Octets of a domain. 0 = off.")
     path: Count = Field(default=514, description="Octets of a path with its brackets. 0 = off.")
     command_line: Count = Field(
-        default=512,
-        description="Octets of a command line with CRLF; MAIL and RCPT may have as many more as `limits.path` is above 256. 0 = off.",
+        default=2048,
+        description="Octets of a command line with CRLF; MAIL and RCPT may have as many more as `limits.path` is above 256, and as their "
+        "parameters need. 0 = off.",
     )
     text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
     recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")

@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::transaction::Fate;
 use super::{Awaited, Client};
 use crate::machine::message::{Message, State};
-use crate::machine::smtp::parameters::encode_xtext;
+use crate::machine::smtp::xtext;
 
 /// Longest command, CRLF included, and longest value.
 const MAX_LINE: usize = 512;
@@ -61,7 +61,7 @@ impl Attribute {
             Self::Source if envelope.client().is_empty() => "LOCAL",
             Self::Source => "REMOTE",
         };
-        if known.is_empty() || known.len() > MAX_VALUE { UNAVAILABLE.to_owned() } else { encode_xtext(known) }
+        if known.is_empty() || known.len() > MAX_VALUE { UNAVAILABLE.to_owned() } else { xtext::encode(known) }
     }
 }
 

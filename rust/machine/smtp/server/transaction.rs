@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::chunk::ChunkedContent;
 use crate::machine::message::address::Address;
-use crate::machine::message::{Envelope, Origin, Recipient, State};
+use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State};
 use crate::machine::smtp::extensions;
 use crate::machine::smtp::parameters::MailParameters;
 use crate::machine::smtp::reply::Reply;
@@ -14,13 +14,24 @@ use crate::machine::smtp::server::trace::Received;
 /// rest later) before each further one counts as an error.
 const RECIPIENTS_OVERSHOOT: u32 = 1000;
 
+/// A recipient that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Who gets the message.
+    pub address: Address,
+    /// Parameters of RCPT.
+    pub parameters: Parameters,
+    /// The reply to report, for one that was accepted only to be reported.
+    pub report: Option<Reply>,
+}
+
 /// What a transaction consists of so far.
 #[derive(Debug)]
 pub struct Transaction {
     /// None is the null reverse-path.
     pub reverse_path: Option<Address>,
-    /// Accepted recipients, each once, with the reply to report for those accepted only to be reported.
-    pub recipients: Vec<(Address, Option<Reply>)>,
+    /// Each once.
+    pub recipients: Vec<Accepted>,
     /// Parameters of MAIL.
     pub parameters: MailParameters,
     /// What its chunks have brought so far; None without any, and while the next one comes.
@@ -43,10 +54,10 @@ impl Transaction {
     }
 
     /// Adds a recipient, and returns whether it is a new one.
-    pub fn add(&mut self, address: Address, report: Option<Reply>) -> bool {
-        let is_new = !self.recipients.iter().any(|(known, _)| known.is_same_mailbox(&address));
+    pub fn add(&mut self, recipient: Accepted) -> bool {
+        let is_new = !self.recipients.iter().any(|known| known.address.is_same_mailbox(&recipient.address));
         if is_new {
-            self.recipients.push((address, report));
+            self.recipients.push(recipient);
         }
         is_new
     }
@@ -60,14 +71,14 @@ impl Transaction {
     /// Takes these recipients out, as they are rendered. Without any recipient left, the message is discarded.
     pub fn drop_recipients(&mut self, dropped: &[String]) {
         let dropped: HashSet<&str> = dropped.iter().map(String::as_str).collect();
-        self.recipients.retain(|(address, _)| !dropped.contains(address.to_string().as_str()));
+        self.recipients.retain(|recipient| !dropped.contains(recipient.address.to_string().as_str()));
         self.discard |= self.recipients.is_empty();
     }
 
     /// The recipient, where there is one alone.
     pub fn only_recipient(&self) -> Option<String> {
         match self.recipients.as_slice() {
-            [(only, _)] => Some(only.to_string()),
+            [only] => Some(only.address.to_string()),
             _ => None,
         }
     }
@@ -75,14 +86,15 @@ impl Transaction {
     /// The envelope of the message, which came at `arrival`, milliseconds since the epoch.
     pub fn into_envelope(self, session_id: &str, received: &Received<'_>, arrival: i64) -> Envelope {
         let reverse_path = self.sender();
-        let recipients = self.recipients.into_iter().map(|(address, report)| Recipient {
+        let recipients = self.recipients.into_iter().map(|Accepted { address, parameters, report }| Recipient {
+            parameters,
             state: if report.is_some() { State::Failed } else { State::Pending },
             reply: report.map_or_else(String::new, |reply| reply.to_string()),
             ..Recipient::new(address.to_string(), arrival)
         });
         Envelope {
             reverse_path,
-            parameters: extensions::kept(&self.parameters),
+            parameters: extensions::kept_of_mail(&self.parameters),
             recipients: recipients.collect(),
             origin: Envelope::origin(&Origin {
                 session_id,

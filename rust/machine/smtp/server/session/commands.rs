@@ -6,8 +6,8 @@ use super::policy::Question;
 use super::{Dialect, Flow, Session};
 use crate::machine::message::address::{Address, Path};
 use crate::machine::smtp::command::{self, Command, Malformed};
-use crate::machine::smtp::extensions::{Argument, BDAT, Offers};
-use crate::machine::smtp::parameters::{BAD_BODY, Body, MailParameters};
+use crate::machine::smtp::extensions::{Argument, BDAT, Offers, kept_of_rcpt};
+use crate::machine::smtp::parameters::{BAD_BODY, Body, MailParameters, RcptParameters};
 use crate::machine::smtp::reply;
 use crate::machine::smtp::server::auth;
 use crate::machine::smtp::server::config::Chunking;
@@ -84,7 +84,7 @@ impl Session {
     fn extra(&self, line: &[u8]) -> usize {
         match line.get(..4) {
             Some(verb) if verb.eq_ignore_ascii_case(b"MAIL") => self.path_extra() + self.offers.mail_line(),
-            Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => self.path_extra(),
+            Some(verb) if verb.eq_ignore_ascii_case(b"RCPT") => self.path_extra() + self.offers.rcpt_line(),
             // RFC 4954 4 keeps AUTH within the line of RFC 5321, but tokens are longer, and clients send them so.
             Some(verb) if verb.eq_ignore_ascii_case(b"AUTH") && self.auth.mechanisms.is_some() => {
                 auth::LINE.saturating_sub(self.command_line())
@@ -141,7 +141,7 @@ impl Session {
             Command::Helo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Smtp }),
             Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Esmtp }),
             Command::Mail { path, parameters } => self.mail(path, parameters),
-            Command::Rcpt(address) => self.rcpt(address),
+            Command::Rcpt { address, parameters } => self.rcpt(address, &parameters),
             Command::Data if self.is_binary() => self.say(reply::BINARY_BY_DATA),
             Command::Data => self.ask(Question::Data),
             Command::Auth(argument) => self.auth(argument),
@@ -166,7 +166,7 @@ impl Session {
         };
         let mut addresses = reverse_path.iter().chain(&parameters.submitter);
         if addresses.any(Address::needs_smtputf8) && !parameters.smtputf8 {
-            return self.say(reply::NEEDS_SMTPUTF8);
+            return self.say(reply::SENDER_NEEDS_SMTPUTF8);
         }
         if parameters.body == Some(Body::Binary) && !self.config.offers_binary() {
             return self.say(reply::bad_argument(BAD_BODY));
@@ -183,18 +183,18 @@ impl Session {
         self.ask(Question::Mail(Box::new(Transaction::new(reverse_path, parameters))))
     }
 
-    fn rcpt(&mut self, address: Address) -> Flow {
+    fn rcpt(&mut self, address: Address, parameters: &RcptParameters) -> Flow {
         let address = address.with_default_domain(&self.config.default_domain);
         let Some(transaction) = &mut self.transaction else { return self.say(reply::MAIL_FIRST) };
         if address.needs_smtputf8() && !transaction.parameters.smtputf8 {
-            return self.say(reply::NEEDS_SMTPUTF8);
+            return self.say(reply::RECIPIENT_NEEDS_SMTPUTF8);
         }
         let most = self.config.recipients;
         if most > 0 && transaction.recipients.len() >= most {
             self.errors += u32::from(transaction.exceed());
             return self.say(reply::TOO_MANY_RECIPIENTS);
         }
-        self.ask(Question::Rcpt(address))
+        self.ask(Question::Rcpt { address, parameters: kept_of_rcpt(parameters) })
     }
 
     /// Answers HELO or EHLO.

@@ -1,6 +1,7 @@
 //! What policy is asked, and what follows from its verdict.
 
 use super::{Dialect, Flow, Pending, Session};
+use crate::machine::message::Parameters;
 use crate::machine::message::address::Address;
 use crate::machine::smtp::chunk_size::ChunkSize;
 use crate::machine::smtp::reply::{self, Reply};
@@ -9,7 +10,7 @@ use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::step::{Stage, Step, Verdict};
 use crate::machine::smtp::server::tally::{End, Refusal};
-use crate::machine::smtp::server::transaction::Transaction;
+use crate::machine::smtp::server::transaction::{Accepted, Transaction};
 
 /// What policy is asked about.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub enum Question {
     Connect,
     Hello { name: Box<str>, dialect: Dialect },
     Mail(Box<Transaction>),
-    Rcpt(Address),
+    Rcpt { address: Address, parameters: Parameters },
     Data,
     FirstChunk(ChunkSize),
     EndOfHeaders,
@@ -30,7 +31,7 @@ impl Question {
             Self::Connect => Stage::Connect,
             Self::Hello { .. } => Stage::Helo,
             Self::Mail(_) => Stage::Mail,
-            Self::Rcpt(_) => Stage::Rcpt,
+            Self::Rcpt { .. } => Stage::Rcpt,
             Self::Data | Self::FirstChunk(_) => Stage::Data,
             Self::EndOfHeaders => Stage::EndOfHeaders,
             Self::EndOfData => Stage::EndOfData,
@@ -44,7 +45,7 @@ impl Question {
             Self::Hello { name, dialect: Dialect::Smtp } => refusal.command = format!("HELO {name}"),
             Self::Hello { name, dialect: Dialect::Esmtp } => refusal.command = format!("EHLO {name}"),
             Self::Mail(transaction) => refusal.command = format!("MAIL FROM:<{}>", transaction.sender()),
-            Self::Rcpt(address) => (refusal.recipient, refusal.command) = (address.to_string(), String::new()),
+            Self::Rcpt { address, .. } => (refusal.recipient, refusal.command) = (address.to_string(), String::new()),
             Self::Data => "DATA".clone_into(&mut refusal.command),
             // Noted when its octets are there.
             Self::FirstChunk(_) | Self::EndOfHeaders | Self::EndOfData => {}
@@ -66,8 +67,10 @@ impl Session {
         match (verdict, question) {
             (Verdict::Refuse(reply), question) => self.refused(&question, reply),
             (Verdict::Report(reply), question) => self.passed(question, Some(reply)),
-            (Verdict::Redirect(target), Question::Rcpt(address)) => {
-                self.add_recipient(reply::recipient_accepted(&address), target, None)
+            // What was asked for about the one stays so for the other (RFC 3461 5.2.7.2).
+            (Verdict::Redirect(target), Question::Rcpt { address, parameters }) => {
+                let accepted = Accepted { address: target, parameters, report: None };
+                self.add_recipient(reply::recipient_accepted(&address), accepted)
             }
             (Verdict::Redirect(_) | Verdict::Pass, question) => self.passed(question, None),
             (Verdict::Discard, question) => {
@@ -91,7 +94,9 @@ impl Session {
                 self.phase = Phase::Mail;
                 self.say(accepted)
             }
-            Question::Rcpt(address) => self.add_recipient(reply::recipient_accepted(&address), address, report),
+            Question::Rcpt { address, parameters } => {
+                self.add_recipient(reply::recipient_accepted(&address), Accepted { address, parameters, report })
+            }
             Question::Data => {
                 self.phase = Phase::Content;
                 self.mode = Mode::Data(Box::new(Decoder::new(&*self.config.storage, &self.peer)));
@@ -106,11 +111,11 @@ impl Session {
         }
     }
 
-    /// Accepts a recipient with `reply`, and keeps the address that the message goes to.
-    fn add_recipient(&mut self, reply: Reply, target: Address, report: Option<Reply>) -> Flow {
+    /// Accepts a recipient with `reply`, and keeps the one that the message goes to.
+    fn add_recipient(&mut self, reply: Reply, accepted: Accepted) -> Flow {
         if let Some(transaction) = &mut self.transaction {
             // One that is known brings no message nearer.
-            self.idle += u32::from(!transaction.add(target, report));
+            self.idle += u32::from(!transaction.add(accepted));
         }
         self.phase = Phase::Rcpt;
         self.say(reply)

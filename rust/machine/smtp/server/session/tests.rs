@@ -242,7 +242,7 @@ fn submitter_is_offered_and_taken_only_when_on() {
     );
     let on = say(Config { submitter: true, command_line: 64, ..config() }, &stream);
     assert!(on.contains("250-SUBMITTER\r\n") && on.contains("\r\n250 2.1.0 <>....Sender OK\r\n"), "{on}");
-    assert!(on.ends_with("\r\n553 5.6.7 Address needs the SMTPUTF8 parameter\r\n"), "{on}");
+    assert!(on.ends_with("\r\n550 5.6.7 Address needs the SMTPUTF8 parameter\r\n"), "{on}");
     let mut session = Session::new(Arc::new(Config { submitter: true, ..config() }), "s1", "192.0.2.1", false);
     session.connect();
     session.receive(b"EHLO c\r\nMAIL FROM:<a@b> SUBMITTER=x+2By@Z.test\r\n");
@@ -257,7 +257,8 @@ fn what_the_next_hop_does_not_take_is_not_offered_and_refused_at_once() {
     let narrow = config();
     let content = ContentRules { eight_bit: false, message_size: 100, ..narrow.content };
     let said = say(Config { smtputf8: false, content, ..narrow }, stream);
-    assert!(said.contains("250-PIPELINING\r\n250-SIZE 100\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n"), "{said}");
+    let offers = "250-PIPELINING\r\n250-SIZE 100\r\n250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-DSN\r\n250 LIMITS RCPTMAX=3\r\n";
+    assert!(said.contains(offers), "{said}");
     for refusal in [
         "555 5.5.4 Parameter SMTPUTF8 is not supported\r\n555 5.5.4 Parameter BODY is not supported\r\n552 5.3.4 ",
         "554 5.6.3 Message has 8-bit content, and 8BITMIME is not offered here\r\n",
@@ -276,7 +277,8 @@ fn a_redirected_recipient_is_told_as_asked_and_kept_once() {
     session.answer(Verdict::Redirect(ann.clone()));
     session.answer(Verdict::Pass);
     assert_eq!(session.take_output(), b"250 2.1.5 postmaster@example.test\r\n250 2.1.5 ann@example.test\r\n");
-    assert_eq!(session.transaction().unwrap().recipients, [(ann, None)]);
+    let recipients = &session.transaction().unwrap().recipients;
+    assert!(recipients.len() == 1 && recipients[0].address == ann && recipients[0].report.is_none());
 }
 
 #[test]
@@ -345,7 +347,7 @@ fn bounds_a_command_line() {
     session.connect();
     for _ in 0..10_000 {
         session.receive(&[b'x'; 100]);
-        assert!(session.buffered() < 1000);
+        assert!(session.buffered() < 1500);
     }
 }
 

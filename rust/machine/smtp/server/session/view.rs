@@ -74,7 +74,7 @@ impl Session {
     /// The recipient policy is asked about.
     pub fn recipient(&self) -> Option<&Address> {
         match &self.pending {
-            Pending::Answer(Question::Rcpt(address)) => Some(address),
+            Pending::Answer(Question::Rcpt { address, .. }) => Some(address),
             _ => None,
         }
     }
