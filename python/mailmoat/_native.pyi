@@ -54,6 +54,12 @@ class Recipient:
     def next_hop(self) -> str:
         """Key of the destination of the last attempt, as it was given to `Partition.settle`; empty before the first."""
 
+def decode_xtext(text: str) -> str:
+    """Return the printable text that a parameter encodes (RFC 3461 4); what is no such encoding as it is."""
+
+def decode_unitext(text: str) -> str:
+    """Return the text that an address of the type utf-8 encodes (RFC 6533 3); what is no such encoding as it is."""
+
 @final
 class Outcome:
     """What an attempt made of one recipient."""
@@ -260,13 +266,16 @@ class Client:
     def output(self) -> bytes:
         """Take what is to be written; may turn the step from MORE to WAIT or CLOSED."""
     def begin(self, message: Message, recipient_indexes: list[int]) -> ClientStep:
-        """Begin a transaction; ValueError unless the step is READY or DONE. Reads no file beyond its header section."""
+        """Begin a transaction; ValueError unless the step is READY or DONE. Reads no file beyond its header section.
+
+        It takes the first of the recipients, as many as the next hop's limits permit (RFC 9422); CLOSED where none fits this session.
+        """
     def quit(self) -> ClientStep:
         """End an idle connection: QUIT is written, its reply gives CLOSED."""
     def end(self, cause: str) -> ClientStep:
         """Close, the connection being lost or given up: undecided recipients are deferred with `421 4.4.2 {cause} {place}`; CLOSED."""
     def outcomes(self) -> list[Outcome]:
-        """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each index begun with."""
+        """Take (recipient index, state 0 deferred, 1 delivered, 2 failed, reply in one ASCII line), one for each recipient of the transaction."""
     @property
     def step(self) -> ClientStep: ...
     @property

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::int_enum::IntEnum;
 use crate::machine::message::{Outcome as InnerOutcome, Parameters, Recipient as Inner, State};
+use crate::machine::smtp::xtext;
 
 /// By the numbers of [`State`].
 static RECIPIENT_STATE: IntEnum = IntEnum::new("RecipientState", &["PENDING", "DELIVERED", "FAILED", "CLOSED"]);
@@ -118,6 +119,18 @@ impl Outcome {
     }
 }
 
+/// See `_native.pyi`.
+#[pyfunction]
+fn decode_xtext(text: &str) -> String {
+    xtext::decode_printable(text.as_bytes()).unwrap_or_else(|| text.to_owned())
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn decode_unitext(text: &str) -> String {
+    xtext::decode_unitext(text).unwrap_or_else(|| text.to_owned())
+}
+
 /// Parameters as Python has them.
 pub fn given(parameters: &Parameters) -> BTreeMap<String, Option<String>> {
     parameters.iter().map(|(keyword, value)| (keyword.to_owned(), value.map(str::to_owned))).collect()
@@ -138,5 +151,7 @@ pub fn taken(parameters: &BTreeMap<String, Option<String>>) -> PyResult<Paramete
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     RECIPIENT_STATE.register(module)?;
     module.add_class::<Recipient>()?;
-    module.add_class::<Outcome>()
+    module.add_class::<Outcome>()?;
+    module.add_function(wrap_pyfunction!(decode_xtext, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_unitext, module)?)
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.doubles.next_hop import OFFERS
 
 row = pytest.mark.row
 
@@ -74,6 +75,105 @@ def test_dsn_02_xtext_and_the_type_of_an_address(plain):
         assert wire.ask(f"RCPT TO:<alice@example.test> ORCPT={value}").code == 501, value
     for value in ("rfc822;a+2Bb@c.test", "utf-8;jörg@b.test", "UTF-8;j\\x{F6}rg@b.test", "X400;+2FC+3Dde"):
         assert wire.ask(f"RCPT TO:<alice@example.test> ORCPT={value}").code == 250, value
+
+
+WITH_DSN = OFFERS.replace("250-SMTPUTF8", "250-DSN\n250-SMTPUTF8")
+
+
+@row("dsn-03")
+def test_dsn_03_parameters_go_on_unchanged(plain, someone):
+    one, two, three, later = someone(), someone(), someone(), someone()
+    with plain.offered(WITH_DSN, later):
+        wire = plain.connect()
+        assert wire.ask("MAIL FROM:<a@remote.test> SMTPUTF8 RET=FULL ENVID=Q+20q").code == 250
+        asked = {
+            one: " NOTIFY=delay,SUCCESS ORCPT=rfc822;Bob+2Btag@Example.Test",
+            two: "",
+            three: " NOTIFY=NEVER ORCPT=utf-8;jörg@b.test",
+        }
+        for recipient, parameters in asked.items():
+            assert wire.ask(f"RCPT TO:<{recipient}>{parameters}").code == 250
+        assert wire.content(b"\r\n").code == 250
+        handed = plain.hop.handed(one)
+        assert "RET=FULL ENVID=Q+20q" in handed.mail
+        for recipient, parameters in asked.items():
+            assert f"RCPT TO:<{recipient}>{parameters}" in plain.hop.commands
+        assert not [message for message in plain.hop.messages if message.recipients == ["a@remote.test"]], "no report"
+
+
+@row("dsn-03")
+def test_dsn_03_nothing_goes_to_a_host_without_it(plain, someone):
+    recipient = someone()
+    wire = plain.connect()
+    assert (
+        wire.ask("MAIL FROM:<a@remote.test> RET=HDRS ENVID=q", f"RCPT TO:<{recipient}> NOTIFY=NEVER ORCPT=x;y").code
+        == 250
+    )
+    assert wire.content(b"\r\n").code == 250
+    handed = plain.hop.handed(recipient)
+    assert not {"RET", "ENVID"} & {word.partition("=")[0] for word in handed.mail.split()}
+    assert f"RCPT TO:<{recipient}>" in plain.hop.commands
+
+
+def open_transaction(wire, sender: str, recipients: list[str]) -> None:
+    assert wire.ask(f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients)).code == 250
+
+
+def limited(offers: str) -> str:
+    return OFFERS.replace("250-SMTPUTF8", f"250-LIMITS {offers}\n250-SMTPUTF8")
+
+
+@row("lim-02")
+def test_lim_02_no_more_recipients_than_announced(plain, someone):
+    recipients, later = [someone() for _ in range(5)], someone()
+    with plain.offered(limited("RCPTMAX=2"), later):
+        wire = plain.connect()
+        open_transaction(wire, someone(), recipients)
+        assert wire.content(b"Subject: x\r\n\r\nx\r\n").code == 250
+        handed = [plain.hop.handed(recipient) for recipient in recipients]
+        assert [message.recipients for message in handed[::2]] == [recipients[:2], recipients[2:4], recipients[4:]]
+        assert len({message.connection for message in handed}) == 1
+
+
+@row("lim-02")
+@pytest.mark.parametrize("limits", ["MAILMAX=1 RCPTMAX=2", "RCPTDOMAINMAX=1"])
+def test_lim_02_another_session_for_what_does_not_fit(plain, someone, limits):
+    name, later, sender = someone().partition("@")[0], someone(), someone()
+    recipients = [f"{name}@{domain}" for domain in ("all.example.test", "relayed.test", "all.example.test")]
+    recipients[2] = f"x{recipients[2]}"
+    with plain.offered(limited(limits), later):
+        wire = plain.connect()
+        open_transaction(wire, sender, recipients)
+        assert wire.content(b"Subject: x\r\n\r\nx\r\n").code == 250
+        handed = [plain.hop.handed(recipient) for recipient in recipients]
+        assert handed[0].connection != handed[2].connection
+        assert [len(plain.hop.to(recipient)) for recipient in recipients] == [1, 1, 1]
+        for message in handed:
+            assert len(message.recipients) <= 2
+            if "DOMAIN" in limits:
+                assert len({recipient.partition("@")[2] for recipient in message.recipients}) == 1
+    assert not plain.hop.to(sender), "nobody failed"
+
+
+@row("lim-02")
+def test_lim_02_each_recipient_keeps_its_outcome(plain, someone):
+    recipients, later, sender = [someone() for _ in range(3)], someone(), someone()
+    refused = recipients[1]
+    with plain.hop.script(
+        EHLO=limited("MAILMAX=1 RCPTMAX=1"),
+        RCPT=lambda line: "550 5.1.1 no" if refused in line else "250 2.1.5 ok",
+    ):
+        wire = plain.connect()
+        open_transaction(wire, sender, recipients)
+        assert wire.content(b"Subject: x\r\n\r\nx\r\n").code == 250
+        assert plain.hop.handed(recipients[0])
+        assert plain.hop.handed(recipients[2])
+        text = plain.hop.handed(sender).content
+    assert refused.encode() in text
+    assert recipients[0].encode() not in text.partition(b"\r\n\r\n")[2].partition(b"rfc822-headers")[0]
+    with plain.hop.script():
+        assert plain.connect().deliver(later).code == 250
+        plain.hop.handed(later)
 
 
 @row("lim-01")

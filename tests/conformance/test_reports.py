@@ -59,6 +59,7 @@ def returned(plain, someone):
         recipients=1,
         reply=REFUSAL,
         parameters="",
+        rcpt="",
         source="",
         hello="EHLO client.test",
     ):
@@ -68,7 +69,7 @@ def returned(plain, someone):
             wire = plain.proxied(source) if source else plain.wire()
             wire.reply()
             wire.ask(hello)
-            for line in (f"MAIL FROM:<{to}>{parameters}", *(f"RCPT TO:<{each}>" for each in lost)):
+            for line in (f"MAIL FROM:<{to}>{parameters}", *(f"RCPT TO:<{each}>{rcpt}" for each in lost)):
                 assert wire.ask(line).code == 250, line
             assert wire.content(content).code == 250
             return lost, to, Returned(plain.hop.handed(to))
@@ -84,6 +85,65 @@ def test_dsn_04_05_the_envelope_of_a_report(plain, returned):
     assert "NOTIFY" not in " ".join(line for line in plain.hop.commands if sender in line)
     assert [each["Final-Recipient"] for each in report.recipients] == [f"rfc822; {each}" for each in lost]
     assert len(plain.hop.to(sender)) == 1, "one for all three"
+
+
+@row("dsn-04")
+@pytest.mark.parametrize("notify", ["NEVER", "SUCCESS", "delay,success"])
+def test_dsn_04_no_report_of_a_failure_that_is_not_asked_for(plain, someone, notify):
+    silent, told, later, sender = someone(), someone(), someone(), someone()
+    with plain.hop.script(RCPT=lambda line: REFUSAL if silent in line or told in line else "250 2.1.5 ok"):
+        wire = plain.connect()
+        assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{silent}> NOTIFY={notify}").code == 250
+        assert wire.content(b"Subject: silent\r\n\r\n").code == 250
+        plain.hop.heard(f"RCPT TO:<{silent}>")
+        assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{silent}> NOTIFY={notify}").code == 250
+        assert wire.ask(f"RCPT TO:<{told}> NOTIFY=failure,DELAY", f"RCPT TO:<{later}> NOTIFY=NEVER").code == 250
+        assert wire.content(b"Subject: told\r\n\r\n").code == 250
+        [fields] = Returned(plain.hop.handed(sender)).recipients
+        assert fields["Final-Recipient"] == f"rfc822; {told}"
+        plain.hop.handed(later)
+    assert len(plain.hop.to(sender)) == 1
+
+
+@row("dsn-06")
+@pytest.mark.parametrize(("asked", "kind"), [("FULL", "message/rfc822"), ("HDRS", "text/rfc822-headers")])
+def test_dsn_06_as_much_of_the_message_as_is_asked_for(returned, asked, kind):
+    report = returned(b"Subject: sent\r\n\r\nthe body\r\n", source=OURS, parameters=f" RET={asked}")[2]
+    assert report.parts[2].get_content_type() == kind
+    assert (b"the body" in report.octets) == (asked == "FULL")
+    assert not [word for word in report.handed.mail.split() if word.startswith(("RET", "ENVID"))]
+
+
+@row("dsn-07")
+def test_dsn_07_the_envelope_id_decoded(returned):
+    report = returned(parameters=" ENVID=QQ+2B314+20x")[2]
+    assert report.about["Original-Envelope-Id"] == "QQ+314 x"
+    assert report.about["Reporting-MTA"]
+
+
+@row("dsn-08")
+@pytest.mark.parametrize(
+    ("orcpt", "shown"),
+    [
+        ("rfc822;Bob+2Btag@Example.Test", "rfc822; Bob+tag@Example.Test"),
+        ("X400;/C+3Dde/", "X400; /C=de/"),
+        ("utf-8;jörg@b.test", "utf-8; j\\x{F6}rg@b.test"),
+        ("utf-8;j\\x{F6}rg@b.test", "utf-8; j\\x{F6}rg@b.test"),
+    ],
+)
+def test_dsn_08_the_recipient_that_the_sender_meant(returned, orcpt, shown):
+    lost, _, report = returned(rcpt=f" ORCPT={orcpt}")
+    [fields] = report.recipients
+    assert (fields["Original-Recipient"], fields["Final-Recipient"]) == (shown, f"rfc822; {lost[0]}")
+    assert next(iter(fields)) == "Original-Recipient"
+
+
+@row("dsn-11")
+def test_dsn_11_the_original_recipient_in_utf8(returned):
+    lost = ["zażółć@all.example.test"]
+    for orcpt in ("utf-8;jörg@b.test", "utf-8;j\\x{F6}rg@b.test"):
+        report = returned(recipients=lost, parameters=" SMTPUTF8", rcpt=f" ORCPT={orcpt}")[2]
+        assert report.recipients[0]["Original-Recipient"] == "utf-8; jörg@b.test"
 
 
 @row("dsn-05")

@@ -35,6 +35,7 @@ def report(*failures, **changes):
         "client": "192.0.2.7",
         "octets": ORIGINAL,
         "whole": True,
+        "envelope_id": "",
     }
     about |= {name: changes.pop(name) for name in tuple(changes) if name in about}
     fields = {
@@ -191,6 +192,13 @@ def test_status_comes_from_the_enhanced_code_else_from_the_code(reply, expected)
     assert status(Failure("a@example.test", reply)) == expected
 
 
+def test_what_the_sender_gave_for_reports_stands_first():
+    octets = report(Failure("a@b", "550 5.1.1 no", original="rfc822;A+2Bc@b"), envelope_id="q 1")
+    message, recipient = status_blocks(octets)
+    assert (message.keys()[0], message["Original-Envelope-Id"]) == ("Original-Envelope-Id", "q 1")
+    assert (recipient.keys()[0], recipient["Original-Recipient"]) == ("Original-Recipient", "rfc822; A+c@b")
+
+
 def test_several_recipients_have_a_block_each():
     blocks = status_blocks(report(UNKNOWN, Failure("b@example.test", "552 Full")))
     assert [block["Final-Recipient"] for block in blocks[1:]] == [
@@ -289,6 +297,8 @@ hostile = st.one_of(
         ["a\r\nBcc: x@y", "a\r\n\r\n--=_q8--\r\n", "x" * 3000, "é" * 3000, " " * 3000, "550 5.1.1\r\nAction: delivered"]
     ),
 )
+parameter_values = hostile.map(lambda text: text.encode(errors="replace").decode())
+"""The spool holds text that is UTF-8."""
 originals = st.one_of(
     st.binary(max_size=400),
     st.text(st.sampled_from("\r\n :aé-=_q8."), max_size=300).map(str.encode),
@@ -296,13 +306,16 @@ originals = st.one_of(
 )
 
 
-@given(hostile, hostile.filter(bool), hostile, hostile, hostile, originals, st.booleans())
-def test_no_value_of_a_stranger_can_bend_the_report(reverse_path, address, reply, remote, client, original, whole):
+@given(hostile, hostile.filter(bool), hostile, hostile, hostile, parameter_values, originals, st.booleans())
+def test_no_value_of_a_stranger_can_bend_the_report(
+    reverse_path, address, reply, remote, client, given_with, original, whole
+):
     octets = report(
-        Failure(address, reply, remote, ATTEMPT),
+        Failure(address, reply, remote, ATTEMPT, original=f"x;{given_with}"),
         UNKNOWN,
         reverse_path=reverse_path,
         client=client,
+        envelope_id=given_with,
         octets=original,
         whole=whole,
     )
@@ -321,8 +334,9 @@ def test_no_value_of_a_stranger_can_bend_the_report(reverse_path, address, reply
     assert len(blocks) == 3
     for block in blocks[1:]:
         names = [line.partition(b":")[0] for line in block.split(b"\r\n") if not line.startswith(b" ")]
-        assert names[:3] == [b"Final-Recipient", b"Action", b"Status"]
-        assert set(names[3:]) <= {b"Remote-MTA", b"Diagnostic-Code", b"Last-Attempt-Date"}
+        first = int(names[0] == b"Original-Recipient")
+        assert names[first : first + 3] == [b"Final-Recipient", b"Action", b"Status"]
+        assert set(names[first + 3 :]) <= {b"Remote-MTA", b"Diagnostic-Code", b"Last-Attempt-Date"}
         assert len(names) == len(set(names))
         assert b"\r\nAction: failed\r\n" in block
     assert not octets.isascii() or b"8bit" not in octets.partition(b"\r\n\r\n")[0]

@@ -47,6 +47,31 @@ class Attempt(Protocol):
         """Take one outcome for each index, PENDING where it is deferred; called once, by the loop."""
 
 
+class Rest:
+    """The recipients of an attempt that a limit of the next hop left out (RFC 9422): they are an attempt of their own.
+
+    What became of the others is given on with theirs, so that the attempt as a whole is finished once.
+    """
+
+    __slots__ = ("_attempt", "_outcomes", "_record", "indexes")
+
+    def __init__(self, attempt: Attempt, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        tried = {outcome.index for outcome in outcomes}
+        self.indexes = [index for index in attempt.indexes if index not in tried]
+        self._attempt = attempt
+        self._outcomes = outcomes
+        self._record = record
+
+    @property
+    def message(self) -> Message:
+        """The message."""
+        return self._attempt.message
+
+    def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
+        """Take the outcomes of the rest; where no server was reached for it, the record is that of the others."""
+        self._attempt.finished(self._outcomes + outcomes, record if record.peer else self._record)
+
+
 def outcome_of_all(attempt: Attempt, state: RecipientState, reply: str) -> list[Outcome]:
     """Return the same outcome for all recipients of an attempt."""
     return [Outcome(index, state, reply) for index in attempt.indexes]

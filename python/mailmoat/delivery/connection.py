@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from mailmoat import clock
 from mailmoat._native import Client, ClientStep
-from mailmoat.delivery.attempt import AttemptRecord
+from mailmoat.delivery.attempt import AttemptRecord, Rest
 from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Owner(Protocol):
         """Take back the connection after an attempt: it can be used for the next."""
 
     def again(self, attempt: Attempt) -> None:
-        """Repeat an attempt: a kept connection was closed before the next hop replied."""
+        """Take back an attempt to begin it anew: a kept connection was closed before the next hop replied, or this is a rest."""
 
     def lost(self, connection: OutboundConnection) -> None:
         """Remove a closed connection."""
@@ -95,11 +95,15 @@ class OutboundConnection(asyncio.Protocol):
         """Begin an attempt; return False when it is over already because nothing of it can be sent."""
         self._attempt = attempt
         self._started = clock.monotonic()
-        if self._client.begin(attempt.message, attempt.indexes) is DONE:
+        step = self._client.begin(attempt.message, attempt.indexes)
+        if step is DONE:
             self._finish()
             return False
         self._write()
-        self._watch()
+        if step is CLOSED:
+            self._close()  # the session has had as many domains as it may
+        else:
+            self._watch()
         return True
 
     def quit(self) -> None:
@@ -217,8 +221,12 @@ class OutboundConnection(asyncio.Protocol):
         seconds = clock.monotonic() - self._started
         record = AttemptRecord(next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds)
         self._used = True
+        outcomes = self._client.outcomes()
+        if len(outcomes) < len(attempt.indexes):
+            self._owner.again(Rest(attempt, outcomes, record))
+            return
         # Through the loop: what the receiver does cannot break or reorder what happens here.
-        self._loop.call_soon(attempt.finished, self._client.outcomes(), record)
+        self._loop.call_soon(attempt.finished, outcomes, record)
 
     def _open(self, refusal: tuple[RecipientState, str] | None) -> None:
         # It may be done (ready before) or cancelled (nobody waits any more).

@@ -22,6 +22,7 @@ from mailmoat.mailauth.stored_results import decode
 from mailmoat.metrics import BOUNCES, Family, Metrics
 from mailmoat.reports import governor
 from mailmoat.reports.dsn import Failure
+from mailmoat.reports.requests import original_recipient, wants_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +152,10 @@ class Job:
     def settle(self) -> Follows:
         """Return what follows from the outcomes there are: a report of what failed, where one is allowed, or the end."""
         failed = [outcome for outcome in self._outcomes if outcome.state is RecipientState.FAILED]
+        unwanted = [outcome for outcome in failed if not wants_failure(self._recipients[outcome.index])]
+        if unwanted:
+            self._suppress(unwanted, governor.Suppressed.NOT_REQUESTED)
+            failed = [outcome for outcome in failed if outcome not in unwanted]
         if not failed:
             return self._conclude(RecipientState.CLOSED)
         message, settings = self.message, self._context.settings
@@ -163,10 +168,13 @@ class Job:
             trusted=self._context.trust.of(message.client).internal,
         )
         if isinstance(verdict, governor.Suppressed):
-            addresses = [self._recipients[outcome.index].address for outcome in failed]
-            maillog.bounce_suppressed(about=message.queue_id, reason=verdict, recipients=addresses)
+            self._suppress(failed, verdict)
             return self._conclude(RecipientState.CLOSED)
         return ReportFirst([self._failure(outcome.index, outcome.reply) for outcome in failed], verdict)
+
+    def _suppress(self, failed: list[Outcome], reason: governor.Suppressed) -> None:
+        addresses = [self._recipients[outcome.index].address for outcome in failed]
+        maillog.bounce_suppressed(about=self.message.queue_id, reason=reason, recipients=addresses)
 
     def reported(self, made: Message, failures: list[Failure]) -> Follows:
         """Return what follows when the report is in the spool."""
@@ -204,6 +212,7 @@ class Job:
         expired = index in self._expired or (not tried and reply[:1] == "4")
         return Failure(
             address=self._recipients[index].address,
+            original=original_recipient(self._recipients[index]),
             reply=reply,
             remote_mta=self._remote if tried else "",
             last_attempt_ms=clock.wall_ms() if tried else None,

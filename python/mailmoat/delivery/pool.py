@@ -130,7 +130,7 @@ class Pool:
             self._idle.append(connection)
 
     def again(self, attempt: Attempt) -> None:
-        """Put an attempt back in front; it is served when the dead connection is gone."""
+        """Put an attempt back in front; it is served when its connection is free again or gone."""
         if self._closing:
             self._defer(attempt, "421 4.3.2 Shutting down")
         else:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailmoat import clock
+from mailmoat._native import decode_unitext, decode_xtext
 from mailmoat.net.address import literal
 from mailmoat.reports.original import WHOLE, Part, encoding_of, header_section, original_part
 
@@ -49,6 +50,8 @@ class Original:
     """Without brackets; never empty."""
     client: str = ""
     """IP address, or name, of who brought it; empty when unknown."""
+    envelope_id: str = ""
+    """Given with ENVID, decoded; empty when it was not."""
     octets: bytes = b""
     """The message with CRLF line ends, or at least its header section, which alone is attached unless `whole`."""
     whole: bool = False
@@ -66,6 +69,8 @@ class Failure:
     last_attempt_ms: int | None = None
     expired_after_s: float | None = None
     """Set when it was given up for age."""
+    original: str = ""
+    """Given with ORCPT: type, `;`, encoded address; empty when it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +228,15 @@ def _delivery_status(line: _Line, dsn: Dsn) -> Part:
         f"Arrival-Date: {clock.rfc5322_date(original.arrival_ms)}",
         f"X-Mailmoat-Queue-ID: {line.address(original.queue_id)}",
     ]
+    if original.envelope_id:
+        fields.insert(0, f"Original-Envelope-Id: {line.address(original.envelope_id)}")
     if original.client:
-        fields.insert(1, f"Received-From-MTA: dns; {line.address(_mta_name(original.client))}")
+        fields.insert(-2, f"Received-From-MTA: dns; {line.address(_mta_name(original.client))}")
     for failure in dsn.failures:
         kind = "rfc822" if failure.address.isascii() else "utf-8"
         fields += [
             "",
+            *_original_recipient(line, failure.original),
             f"Final-Recipient: {kind}; {line.address(failure.address)}",
             "Action: failed",
             f"Status: {status(failure)}",
@@ -242,6 +250,17 @@ def _delivery_status(line: _Line, dsn: Dsn) -> Part:
             fields.append(f"Last-Attempt-Date: {clock.rfc5322_date(failure.last_attempt_ms)}")
     body = _block(fields)
     return Part("message/global-delivery-status" if line.utf8 else "message/delivery-status", encoding_of(body), body)
+
+
+def _original_recipient(line: _Line, original: str) -> list[str]:
+    """Return the field for ORCPT, decoded (RFC 3461 6.3); an address of the type utf-8 stays encoded in a part of ASCII (RFC 6533 3)."""
+    kind, _, encoded = original.partition(";")
+    if not encoded:
+        return []
+    is_utf8 = kind.lower() == "utf-8"
+    decode = decode_unitext if is_utf8 else decode_xtext
+    address = encoded if is_utf8 and not line.utf8 else decode(encoded)
+    return [f"Original-Recipient: {line.address(kind)}; {line.address(address)}"]
 
 
 def _mta_name(client: str) -> str:

@@ -38,6 +38,7 @@ class Suppressed(StrEnum):
     DISABLED = "ndr-disabled"
     FORGED = "forged-sender"
     ROUTE = "sender-may-be-a-route"
+    NOT_REQUESTED = "not-requested"
 
 
 _MAIL_FROM: Final = "smtp.mailfrom"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mailmoat import _native, clock
 from mailmoat.reports.dsn import Dsn, Original, render
 from mailmoat.reports.original import MAX_HEADER
+from mailmoat.reports.requests import envelope_id, header_alone
 
 if TYPE_CHECKING:
     from mailmoat._native import Message
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: str, settings: Settings) -> Message:
     """Return the report about `message` for those that `allowed` names, under a queue id of its own."""
-    whole = allowed.whole and _may_attach_whole(message, settings.delivery.return_size)
+    wanted = message.parameters
+    whole = allowed.whole and not header_alone(wanted) and _may_attach_whole(message, settings.delivery.return_size)
     octets = _octets(message, message.size if whole else MAX_HEADER)
     now = clock.wall_ms()
     domain = settings.relay.default_domain or settings.hostname
@@ -31,6 +33,7 @@ def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: 
         arrival_ms=message.arrival,
         reverse_path=message.reverse_path,
         client=message.client,
+        envelope_id=envelope_id(message),
         octets=octets,
         whole=whole and len(octets) == message.size,
     )
@@ -49,8 +52,14 @@ def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: 
         reverse_path="",
         recipients=list(allowed.recipients),
         content=render(dsn),
-        parameters={} if all(address.isascii() for address in allowed.recipients) else {"SMTPUTF8": None},
+        parameters=_parameters(allowed.recipients, wanted),
     )
+
+
+def _parameters(recipients: tuple[str, ...], original: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the parameters of MAIL: a report is protected as the message that it is about was to be (RFC 8689 5)."""
+    wanted = {"SMTPUTF8": not all(address.isascii() for address in recipients), "REQUIRETLS": "REQUIRETLS" in original}
+    return {keyword: None for keyword, is_wanted in wanted.items() if is_wanted}
 
 
 def _may_attach_whole(message: Message, most: int) -> bool:

@@ -47,15 +47,18 @@
 //!   said within TLS. Afterwards EHLO is said again, and the offers from before are forgotten (RFC 3207 4.2).
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
-//! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once.
+//! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once. When the host has
+//! announced for how many transactions (MAILMAX), QUIT follows the last of them at once, and the connection is closed.
 //!
-//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 6152; RFC 6531.
+//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 3461 5.2; RFC 6152;
+//! RFC 6531; RFC 9422.
 
 mod announcement;
 mod authentication;
 mod awaited;
 mod commands;
 mod credentials;
+mod limits;
 mod replies;
 mod reply;
 mod scram;
@@ -76,6 +79,7 @@ use authentication::Authentication;
 pub use authentication::Channel;
 use awaited::Awaited;
 pub use credentials::Credentials;
+use limits::Used;
 use replies::refused;
 use reply::Reader;
 use security::Security;
@@ -98,6 +102,7 @@ pub struct Client {
     output: Vec<u8>,
     awaited: VecDeque<Awaited>,
     offers: Offers,
+    used: Used,
     transaction: Option<Transaction>,
     stream: Option<Stream>,
     outcomes: Vec<Outcome>,
@@ -126,6 +131,7 @@ impl Client {
             output: Vec::new(),
             awaited: VecDeque::from([Awaited::Greeting]),
             offers: Offers::default(),
+            used: Used::default(),
             transaction: None,
             stream: None,
             outcomes: Vec::new(),
@@ -191,7 +197,7 @@ impl Client {
         self.replies
     }
 
-    /// Takes the outcomes of the transaction that ended: one for each index it was begun with.
+    /// Takes the outcomes of the transaction that ended: one for each recipient that it had.
     pub fn outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
     }
@@ -250,12 +256,19 @@ impl Client {
         self.output.is_empty() && self.stream.is_none()
     }
 
-    /// Begins a transaction for these recipients of the message; only after Ready or Done.
+    /// Begins a transaction for the first of these recipients of the message, as many as the announced limits permit (RFC 9422); only
+    /// after Ready or Done. Where nobody fits, the session ends with QUIT, untouched.
     pub fn begin(&mut self, message: Arc<Message>, indexes: &[usize]) -> Result<Step, Misuse> {
         if !matches!(self.step, Step::Ready | Step::Done) {
             return Err(Misuse("the connection is not ready for a transaction"));
         }
-        let mut transaction = Transaction::new(message, indexes).ok_or(Misuse("no such recipient"))?;
+        let (fitting, left) = indexes.split_at(self.fitting(&message, indexes));
+        if fitting.is_empty() && !left.is_empty() {
+            self.leave();
+            self.untouched = true;
+            return Ok(self.step);
+        }
+        let mut transaction = Transaction::new(message, fitting).ok_or(Misuse("no such recipient"))?;
         // Nothing is said of a message that cannot be sent.
         transaction.check(&self.offers);
         self.transaction = Some(transaction);

@@ -1,11 +1,15 @@
 //! What the client writes: commands and the content.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::stuffing::{Stream, Stuffer};
 use super::transaction::Fate;
 use super::{Announcement, Awaited, Client, Protocol, Step};
+use crate::machine::message::Parameters;
 use crate::machine::message::content::Octets;
+use crate::machine::smtp::parameters::ORCPT;
+use crate::machine::smtp::xtext;
 
 impl Client {
     pub(super) fn send(&mut self, command: &[u8], awaited: Awaited) {
@@ -34,9 +38,8 @@ impl Client {
         if slots.is_empty() {
             return self.finish();
         }
-        let (eight_bit, smtputf8) = (transaction.eight_bit(), self.offers.smtputf8 && transaction.wants_smtputf8());
         self.send_xforward();
-        self.send_mail(eight_bit, smtputf8);
+        self.send_mail();
         if self.offers.pipelining {
             for slot in slots {
                 self.send_rcpt(slot);
@@ -45,7 +48,7 @@ impl Client {
         }
     }
 
-    pub(super) fn send_mail(&mut self, eight_bit: bool, smtputf8: bool) {
+    pub(super) fn send_mail(&mut self) {
         let Some(transaction) = &self.transaction else { return };
         let message = &transaction.message;
         let mut command = format!("MAIL FROM:<{}>", message.envelope.reverse_path).into_bytes();
@@ -53,22 +56,34 @@ impl Client {
             // Writing to a Vec cannot fail.
             let _ = write!(command, " SIZE={}", message.size());
         }
-        if eight_bit {
+        if transaction.eight_bit() {
             command.extend_from_slice(b" BODY=8BITMIME");
         }
-        if smtputf8 {
+        if transaction.smtputf8 {
             command.extend_from_slice(b" SMTPUTF8");
         }
+        if self.authentication.is_some() {
+            // Whoever submitted the message did not prove it to us (RFC 4954 5).
+            command.extend_from_slice(b" AUTH=<>");
+        }
+        if self.offers.dsn {
+            hand_on(&message.envelope.parameters, &["RET", "ENVID"], transaction.smtputf8, &mut command);
+        }
         command.extend_from_slice(b"\r\n");
+        self.used.transactions += 1;
         self.send(&command, Awaited::Mail);
     }
 
     pub(super) fn send_rcpt(&mut self, slot: usize) {
         let Some(transaction) = &self.transaction else { return };
         let address = transaction.address(slot);
-        for part in [b"RCPT TO:<".as_slice(), address.as_bytes(), b">\r\n"] {
+        for part in [b"RCPT TO:<".as_slice(), address.as_bytes(), b">"] {
             self.output.extend_from_slice(part);
         }
+        if let Some(parameters) = transaction.parameters(slot).filter(|_| self.offers.dsn) {
+            hand_on(parameters, &["NOTIFY", "ORCPT"], transaction.smtputf8, &mut self.output);
+        }
+        self.output.extend_from_slice(b"\r\n");
         self.awaited.push_back(Awaited::Rcpt(slot));
     }
 
@@ -112,6 +127,19 @@ impl Client {
                 stuffer.finish(&mut self.output);
             }
             (Octets::File(_), None) => self.close("451 4.3.0 The stored content was not opened"),
+        }
+    }
+}
+
+/// Appends those of the parameters that have one of these keywords, as they came (RFC 3461 5.2.1). What is beyond ASCII is encoded
+/// where the transaction has no SMTPUTF8 (RFC 6533 3); a value that becomes longer than it may be is left out.
+fn hand_on(parameters: &Parameters, keywords: &[&str], utf8: bool, output: &mut Vec<u8>) {
+    let wanted = parameters.iter().filter(|(keyword, _)| keywords.contains(keyword));
+    for (keyword, value) in wanted.filter_map(|(keyword, value)| Some((keyword, value?))) {
+        let value = if utf8 || value.is_ascii() { Cow::Borrowed(value) } else { Cow::Owned(xtext::to_ascii(value)) };
+        if value.len() <= ORCPT {
+            // Writing to a Vec cannot fail.
+            let _ = write!(output, " {keyword}={value}");
         }
     }
 }

@@ -125,6 +125,9 @@ impl Client {
         if let Some(transaction) = self.transaction.take() {
             self.step = if transaction.last { Step::Closed } else { Step::Done };
             self.outcomes = transaction.into_outcomes();
+            if self.step == Step::Done && self.is_spent() {
+                self.leave();
+            }
         }
     }
 

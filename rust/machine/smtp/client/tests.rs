@@ -636,3 +636,91 @@ proptest! {
         prop_assert_eq!(client.step(), Step::Closed);
     }
 }
+
+/// A message with these parameters of MAIL, and recipients with theirs of RCPT.
+fn asked(mail: &str, recipients: &[(&str, &str)]) -> Arc<Message> {
+    let mut message = Arc::into_inner(message(b"x\r\n", &[])).unwrap();
+    message.envelope.parameters = Parameters::parse(mail).unwrap();
+    message.envelope.recipients = recipients
+        .iter()
+        .map(|(address, rcpt)| Recipient {
+            parameters: Parameters::parse(rcpt).unwrap(),
+            ..Recipient::new((*address).to_owned(), 0)
+        })
+        .collect();
+    Arc::new(message)
+}
+
+#[test]
+fn parameters_for_reports_go_on_as_they_came() {
+    let message = asked(
+        "BODY=7BIT SUBMITTER=s@a.example RET=HDRS ENVID=q+20X",
+        &[
+            ("x@b.example", "NOTIFY=success,DELAY ORCPT=rfc822;X+2By@B.example"),
+            ("y@b.example", ""),
+            ("z@b.example", "ORCPT=utf-8;j\u{f6}rg@b.example"),
+        ],
+    );
+    let said = |offers: &str, reply: &str| {
+        let mut dialogue = Dialogue::smtp(offers);
+        dialogue.begin(&message);
+        dialogue.hear(reply);
+        dialogue.written.concat()
+    };
+    let ok = "250 ok\r\n".repeat(4) + "354 go\r\n";
+    assert_eq!(
+        said("250-hop\r\n250-PIPELINING\r\n250 DSN\r\n", &ok),
+        "MAIL FROM:<s@a.example> RET=HDRS ENVID=q+20X\r\n\
+         RCPT TO:<x@b.example> NOTIFY=success,DELAY ORCPT=rfc822;X+2By@B.example\r\n\
+         RCPT TO:<y@b.example>\r\n\
+         RCPT TO:<z@b.example> ORCPT=utf-8;j\\x{F6}rg@b.example\r\n\
+         DATA\r\nReceived: x\r\nx\r\n.\r\n"
+    );
+    assert!(!said(PIPELINING, &ok).contains('='), "nothing to a host without DSN");
+    let widened = asked("", &[("x@b.example", &format!("ORCPT=utf-8;{}", "\u{f6}".repeat(200)))]);
+    let mut dialogue = Dialogue::smtp("250-hop\r\n250-PIPELINING\r\n250 DSN\r\n");
+    dialogue.begin(&widened);
+    assert!(dialogue.written.concat().contains("\r\nRCPT TO:<x@b.example>\r\n"), "it would be too long");
+    let mut dialogue = Dialogue::smtp("250-hop\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-PIPELINING\r\n250 DSN\r\n");
+    dialogue.begin(&asked("SMTPUTF8", &[("x@b.example", "ORCPT=utf-8;j\u{f6}rg@b.example")]));
+    assert!(dialogue.written.concat().contains(" SMTPUTF8\r\n"));
+    assert!(dialogue.written.concat().contains("> ORCPT=utf-8;j\u{f6}rg@b.example\r\n"));
+}
+
+#[test]
+fn a_transaction_has_no_more_recipients_than_announced() {
+    let mut dialogue = Dialogue::smtp("250-hop\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
+    let three = message(b"x\r\n", &["x@b.example", "y@b.example", "z@b.example"]);
+    dialogue.begin(&three);
+    dialogue.hear("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n");
+    assert_eq!(dialogue.hear("250 taken\r\n"), Step::Done);
+    assert_eq!(
+        dialogue.outcomes(),
+        [outcome(0, State::Delivered, "250 taken"), outcome(1, State::Delivered, "250 taken")]
+    );
+    assert_eq!(dialogue.client.begin(three, &[2]), Ok(Step::Wait));
+}
+
+#[test]
+fn a_session_has_no_more_transactions_than_announced() {
+    let mut dialogue = Dialogue::smtp("250-hop\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=2\r\n");
+    for end in [Step::Done, Step::Closed] {
+        dialogue.begin(&message(b"x\r\n", &["x@b.example"]));
+        dialogue.hear("250 ok\r\n250 ok\r\n354 go\r\n");
+        assert_eq!(dialogue.hear("250 taken\r\n"), end);
+        assert_eq!(dialogue.outcomes(), [outcome(0, State::Delivered, "250 taken")]);
+    }
+    assert_eq!((dialogue.written.last().map(String::as_str), dialogue.client.untouched()), (Some("QUIT\r\n"), false));
+}
+
+#[test]
+fn a_session_has_no_more_domains_than_announced() {
+    let mut dialogue = Dialogue::smtp("250-hop\r\n250-PIPELINING\r\n250 LIMITS RCPTDOMAINMAX=1\r\n");
+    dialogue.begin(&message(b"x\r\n", &["x@b.example", "y@b.example", "z@c.example", "w@b.example"]));
+    dialogue.hear("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n");
+    assert_eq!(dialogue.hear("250 taken\r\n"), Step::Done);
+    assert_eq!(dialogue.outcomes().len(), 2);
+    assert_eq!(dialogue.begin(&message(b"x\r\n", &["z@c.example"])), Step::Closed);
+    assert_eq!((dialogue.written.last().map(String::as_str), dialogue.client.untouched()), (Some("QUIT\r\n"), true));
+    assert_eq!(dialogue.outcomes(), []);
+}

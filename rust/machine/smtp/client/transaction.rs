@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::machine::message::content::{Octets, Reader};
 use crate::machine::message::section::Section;
-use crate::machine::message::{Message, State};
+use crate::machine::message::{Message, Parameters, State};
 
 use super::announcement::Attributes;
+use super::limits::Limits;
 use super::reply::Reply;
 
 /// `(recipient index, state, reply in one line)`.
@@ -31,6 +32,10 @@ pub struct Offers {
     pub xclient: Attributes,
     /// What it takes with XFORWARD.
     pub xforward: Attributes,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 9422.
+    pub limits: Limits,
 }
 
 impl Offers {
@@ -44,6 +49,8 @@ impl Offers {
                 b"8BITMIME" => offers.eight_bit = true,
                 b"SMTPUTF8" => offers.smtputf8 = true,
                 b"STARTTLS" => offers.start_tls = true,
+                b"DSN" => offers.dsn = true,
+                b"LIMITS" => offers.limits = Limits::read(words),
                 b"SIZE" => {
                     let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
                     offers.size = Some(limit.unwrap_or(0));
@@ -77,6 +84,8 @@ pub struct Transaction {
     pub recipients: Vec<(usize, Fate)>,
     /// The content file, opened before the first command so that a missing one costs no transaction.
     pub file: Option<Box<dyn Reader>>,
+    /// MAIL carries SMTPUTF8.
+    pub smtputf8: bool,
     /// A reply to one of its commands was read.
     pub replied: bool,
     /// MAIL was refused: whatever a recipient is answered does not count.
@@ -91,11 +100,12 @@ impl Transaction {
         let count = message.envelope.recipients.len();
         let recipients =
             indexes.iter().map(|&index| (index < count).then_some((index, Fate::Waiting))).collect::<Option<_>>()?;
-        Some(Self { message, recipients, file: None, replied: false, refused: false, last: false })
+        Some(Self { message, recipients, file: None, smtputf8: false, replied: false, refused: false, last: false })
     }
 
     /// Settles what must not or cannot be sent to a next hop with these offers.
     pub fn check(&mut self, offers: &Offers) {
+        self.smtputf8 = offers.smtputf8 && self.wants_smtputf8();
         if let Octets::File(file) = &self.message.content.octets {
             match file.open() {
                 Ok(open) => self.file = Some(open),
@@ -142,7 +152,7 @@ impl Transaction {
     }
 
     /// MAIL is to carry SMTPUTF8, when it is offered.
-    pub fn wants_smtputf8(&self) -> bool {
+    fn wants_smtputf8(&self) -> bool {
         let envelope = &self.message.envelope;
         envelope.smtputf8()
             || !envelope.reverse_path.is_ascii()
@@ -185,6 +195,12 @@ impl Transaction {
             .get(slot)
             .and_then(|(index, _)| recipients.get(*index))
             .map_or("", |recipient| &recipient.address)
+    }
+
+    /// Parameters of RCPT of the recipient in `slot`.
+    pub fn parameters(&self, slot: usize) -> Option<&Parameters> {
+        let (index, _) = self.recipients.get(slot)?;
+        Some(&self.message.envelope.recipients.get(*index)?.parameters)
     }
 
     /// Slots of recipients with this fate.

@@ -1,0 +1,36 @@
+"""What the sender asked of reports, by the parameters of MAIL and RCPT (RFC 3461 4).
+
+Pure. A value that no client can have given (it was checked when it came) counts as none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmoat._native import decode_xtext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mailmoat._native import Message, Recipient
+
+
+def wants_failure(recipient: Recipient) -> bool:
+    """Return whether a report is wanted when the message cannot be delivered to this recipient: without NOTIFY it is (RFC 3461 5.2.6)."""
+    notify = recipient.parameters.get("NOTIFY")
+    return notify is None or "FAILURE" in notify.upper().split(",")
+
+
+def original_recipient(recipient: Recipient) -> str:
+    """Return the recipient that the sender meant, as ORCPT has it: type, `;`, encoded address; empty when it was not given."""
+    return recipient.parameters.get("ORCPT") or ""
+
+
+def envelope_id(message: Message) -> str:
+    """Return what ENVID encodes: text that the sender knows the transaction by; empty when it was not given."""
+    return decode_xtext(message.parameters.get("ENVID") or "")
+
+
+def header_alone(parameters: Mapping[str, str | None]) -> bool:
+    """Return whether a report may not give back the body: for RET=HDRS, and under REQUIRETLS (RFC 8689 5)."""
+    return (parameters.get("RET") or "").upper() == "HDRS" or "REQUIRETLS" in parameters
