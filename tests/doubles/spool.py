@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mailmoat._native import Message, Outcome, RecipientState
@@ -26,6 +26,7 @@ class StoredRecipient:
     due: int
     attempts: int = 0
     next_hop: str = ""
+    parameters: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:

@@ -262,12 +262,7 @@ impl Client {
         if !matches!(self.step, Step::Ready | Step::Done) {
             return Err(Misuse("the connection is not ready for a transaction"));
         }
-        let (fitting, left) = indexes.split_at(self.fitting(&message, indexes));
-        if fitting.is_empty() && !left.is_empty() {
-            self.leave();
-            self.untouched = true;
-            return Ok(self.step);
-        }
+        let Some(fitting) = self.fitting(&message, indexes) else { return Ok(self.step) };
         let mut transaction = Transaction::new(message, fitting).ok_or(Misuse("no such recipient"))?;
         // Nothing is said of a message that cannot be sent.
         transaction.check(&self.offers);

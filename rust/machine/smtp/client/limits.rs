@@ -53,8 +53,19 @@ pub struct Used {
 }
 
 impl Client {
-    /// How many of these recipients, from the first, the next transaction takes.
-    pub(super) fn fitting(&mut self, message: &Message, indexes: &[usize]) -> usize {
+    /// The first of these recipients, as many as the next transaction takes; where the session takes none of them, it is left, and
+    /// None.
+    pub(super) fn fitting<'a>(&mut self, message: &Message, indexes: &'a [usize]) -> Option<&'a [usize]> {
+        let (fitting, left) = indexes.split_at(self.count_fitting(message, indexes));
+        if fitting.is_empty() && !left.is_empty() {
+            self.leave();
+            self.untouched = true;
+            return None;
+        }
+        Some(fitting)
+    }
+
+    fn count_fitting(&mut self, message: &Message, indexes: &[usize]) -> usize {
         let Limits { recipients, domains, .. } = self.offers.limits;
         let most = recipients.unwrap_or(usize::MAX).min(indexes.len());
         let Some(domains) = domains else { return most };
