@@ -86,7 +86,7 @@ class Worker:
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
         certificates = context.certificates
-        self._tls = TlsMaterial(settings, certificates, metrics) if certificates else None
+        self._tls = TlsMaterial(settings, certificates, context.ticket_secret, metrics) if certificates else None
         self._resolver: DnsResolver | None = None
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names

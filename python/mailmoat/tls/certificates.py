@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mailmoat import clock
+from mailmoat._native import TlsClient, TlsClock
 from mailmoat.errors import ConfigError
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.tls import self_signed
@@ -136,4 +137,9 @@ def _renewed(old: LoadedCertificate, hostname: str, *, made: bool) -> LoadedCert
 
 def _authorities(path: Path) -> Authorities:
     stamp = stamp_of(path)
-    return Authorities(path, stamp, read_file("tls.client_ca", path))
+    pem = read_file("tls.client_ca", path)
+    try:
+        TlsClient(clock=TlsClock(0), verify=True, ca=pem, identity=None, minimum="1.2")  # reads them
+    except ValueError as error:
+        raise CertificateError(f"tls.client_ca = {path}: {error}") from None
+    return Authorities(path, stamp, pem)
