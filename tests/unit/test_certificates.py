@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -18,6 +21,7 @@ from mailmoat.supervisor import privileges
 from mailmoat.supervisor.preflight import acting_as
 from mailmoat.tls import certificates, self_signed
 from mailmoat.tls.certificate_file import LARGEST, CertificateError, Source, date, read
+from mailmoat.tls.findings import examine
 from mailmoat.tls.state import CertificateState, expires_early, state_of
 
 HOST = "mx.example.test"
@@ -383,3 +387,95 @@ def test_every_time_has_a_date(seconds):
 
 def test_a_date_is_a_day_of_utc():
     assert date(1_800_000_000) == "2027-01-15"
+
+
+# --- what check-config says ---
+
+
+def said(tmp_path, *signed, **tls) -> list[str]:
+    settings = tree(tmp_path, certificate=[each.chain for each in signed], key=[each.key for each in signed], **tls)
+    return [sentence.replace(str(signed[0].chain) if signed else "?", "PEM") for sentence in examine(settings)]
+
+
+def test_a_good_certificate_needs_no_word(authority, tmp_path):
+    assert said(tmp_path, authority.sign(HOST, file="good")) == []
+    assert said(tmp_path, authority.sign("*.example.test", file="wild"), authority.sign("b.test", file="b")) == []
+
+
+def test_without_one_the_self_signed_one_is_named(tmp_path):
+    (sentence,) = said(tmp_path)
+    assert sentence.startswith(
+        f"tls.certificate is not set: a self-signed certificate is used ({tmp_path}/spool/self-signed.pem)"
+    )
+    assert not (tmp_path / "spool").exists(), "it changes nothing"
+    assert examine(tree(tmp_path, offer=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "later", "expected"),
+    [
+        ("p256", 91, r"PEM: the certificate has expired on \d{4}-\d\d-\d\d; renew it"),
+        ("p256", -1, r"PEM: the certificate is not valid before \d{4}-\d\d-\d\d; check the clock of this machine"),
+        ("p256", 70, r"PEM: the certificate expires in (19|20) days, on \d{4}-\d\d-\d\d; renew it"),
+        ("rsa4096", 0, r"PEM: the key is RSA of 4096 bits: each handshake keeps a worker busy for milliseconds; .*"),
+        ("ed25519", 0, r"PEM: the key is Ed25519, which many mail servers cannot verify; use ECDSA P-256 or RSA 2048"),
+        ("rsa2048", 60, None),
+    ],
+)
+def test_dates_and_kinds_of_keys(authority, tmp_path, monkeypatch, kind, later, expected):
+    signed = authority.sign(HOST, kind=kind, file=f"{kind}-{later}")
+    moment = clock.wall_ms() + later * 86_400_000
+    monkeypatch.setattr(clock, "wall_ms", lambda: moment)
+    found = said(tmp_path, signed)
+    if expected is None:
+        assert found == []
+    else:
+        (sentence,) = found
+        assert re.fullmatch(f"tls.certificate = {expected}", sentence), sentence
+
+
+def test_a_chain_without_its_ca_or_in_disorder_is_noticed(authority, tmp_path):
+    signed = authority.sign(HOST, file="lone")
+    both = signed.chain.read_bytes()
+    leaf = openssl("x509", "-in", signed.chain)
+    signed.chain.write_bytes(leaf)
+    (sentence,) = said(tmp_path, signed)
+    assert (
+        "it contains no certificate of a CA: unless CN=Test CA is a root, peers cannot verify it; name the file"
+        in sentence
+    )
+    signed.chain.write_bytes(leaf + authority.sign("x.test", file="x").chain.read_bytes())
+    (sentence,) = said(tmp_path, signed)
+    assert "certificate 1 is not signed by certificate 2" in sentence
+    signed.chain.write_bytes(both)
+    assert said(tmp_path, signed) == []
+
+
+def test_a_certificate_for_other_hosts_is_noticed(authority, tmp_path):
+    (sentence,) = said(tmp_path, authority.sign("a.test", "b.test", file="ab"))
+    assert sentence.startswith(
+        f"tls.certificate: no certificate is for {HOST}, the hostname (they are for a.test, b.test)"
+    )
+
+
+def test_a_key_that_others_can_read_is_noticed(authority):
+    """Unless a directory above keeps them out."""
+    with TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        source = Source(place / "chain.pem", place / "key.pem")
+        put(authority.sign(HOST, file="open"), source)
+        settings = Settings(hostname=HOST, tls={"certificate": [source.certificate], "key": [source.key]})
+        source.key.chmod(0o644)
+        assert examine(settings) == [], "the directory is private"
+        place.chmod(0o755)
+        assert examine(settings) == [f"{source.key}: every account can read this private key; chmod o= {source.key}"]
+        source.key.chmod(0o640)
+        assert examine(settings) == []
+
+
+def test_check_config_refuses_what_cannot_be_used(authority, tmp_path):
+    a, b = authority.sign(HOST, file="a"), authority.sign("b.test", file="b2")
+    with pytest.raises(ConfigError, match="the private key does not belong to the certificate"):
+        examine(tree(tmp_path, certificate=[a.chain], key=[b.key]))
+    with pytest.raises(ConfigError, match="there is no certificate of a CA"):
+        examine(tree(tmp_path, certificate=[a.chain], key=[a.key], client_ca=a.key))

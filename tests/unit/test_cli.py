@@ -80,13 +80,15 @@ def test_help_imports_nothing_heavy():
 # --- check-config ---
 
 
-def test_check_config():
+def test_check_config(tmp_path):
+    made = tmp_path / "spool/self-signed.pem"
     result = run("check-config", RELAY__LOCAL_DOMAINS="a.test", TARPIT__TIME="31")
     assert result.stdout.splitlines() == [
         "warning: the tarpit is on without a recipient filter (recipients.file is not set): there is little for it to delay",
         "warning: tarpit.time is 31 s: above 30 s legitimate senders with a mistyped recipient wait long, too",
         "warning: delivery.next_hop is not set: accepted messages stay in the spool until they expire",
-        "The settings can be used; 3 warnings.",
+        f"warning: tls.certificate is not set: a self-signed certificate is used ({made}), which peers that verify do not accept",
+        "The settings can be used; 4 warnings.",
     ]
 
 
@@ -133,7 +135,10 @@ def test_entries_elsewhere_are_warned_about_and_only_such_entries_refused(recipi
 def test_check_config_as_json():
     document = json.loads(run("check-config", "--json", RELAY__LOCAL_DOMAINS="a.test").stdout)
     assert document["ok"] is True
-    assert len(document["warnings"]) == 1
+    assert [warning.partition(" is not set")[0] for warning in document["warnings"]] == [
+        "delivery.next_hop",
+        "tls.certificate",
+    ]
 
 
 # --- settings ---

@@ -1,7 +1,7 @@
 """`mailmoat check-config`: every mistake in the settings with its fix, and warnings about what is valid but unwise.
 
-What prevents a start is a mistake as well: a broken recipient file, an account that does not exist, a spool directory that
-cannot be created.
+What prevents a start is a mistake as well: a broken recipient file, a key of another certificate, an account that does not exist, a
+spool directory that cannot be created.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     try:
         settings = load(config)
         preflight.check(settings)
-        entries = examine(settings)
+        entries = [*examine(settings), *preflight.certificates(settings)]
     except ConfigError as error:
         if not as_json:
             complain(error)

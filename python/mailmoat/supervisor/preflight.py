@@ -20,6 +20,7 @@ from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
 from mailmoat.supervisor import instance, own_address, privileges
+from mailmoat.tls.findings import examine as examine_certificates
 from mailmoat.tls.self_signed import FILE_NAME as CERTIFICATE_NAME
 
 if TYPE_CHECKING:
@@ -68,6 +69,15 @@ def warnings(settings: Settings) -> list[str]:
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
         return [*_unreadable(settings), *_exposed(settings)]
+
+
+def certificates(settings: Settings) -> list[str]:
+    """Return one sentence for each thing about the certificates that is valid but unwise. ConfigError for what cannot be used."""
+    account = privileges.find(settings.user) if settings.user else None
+    if account is not None and not _can_act_as(account):
+        return []
+    with acting_as(account):
+        return examine_certificates(settings)
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
