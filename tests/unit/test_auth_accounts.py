@@ -102,6 +102,20 @@ def test_the_keys_of_rfc_7677():
     assert not keys.matches(b"Pencil")
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$Ezw0kIogUXUbhljhd0Q0rg$5eqz97aJ0PFHQaH+iJNB3444GfYnfzXOlcLrWzIYSzI",
+        "{SCRAM-SHA-256}4096,QU45w2JaYbUiwlORUOSQLw==,GuyjiZ3j6ZSWx6ynNARoQNkURFH0Gr46HMmeqXusYUQ=,gNJGZ7y4zLXqKmR0POHkJlpNBHaQO1kZn0EjYG9TbLM=",
+    ],
+)
+def test_what_doveadm_pw_prints_is_read(written):
+    """Of Dovecot 2.3.19, for the password `secret`."""
+    (account,) = read(f"alice {written}\n".encode()).by_key.values()
+    assert account.verifier.matches(b"secret")
+    assert not account.verifier.matches(b"Secret")
+
+
 def test_what_dovecot_writes_is_read():
     keys = parse(RFC_7677)
     dovecot = "{SCRAM-SHA-256}" + RFC_7677.removeprefix("SCRAM-SHA-256$").replace("$", ",").replace(":", ",")

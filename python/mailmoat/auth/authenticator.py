@@ -116,6 +116,9 @@ class Backend(Authenticator, Protocol):
     def usable(self) -> bool:
         """Whether clients can authenticate now."""
 
+    async def start(self) -> None:
+        """Get ready, within a few seconds; where that fails, `tick` tries again. Never raises."""
+
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what is due; to be called once a second. Never waits."""
 

@@ -11,6 +11,7 @@ import hmac
 import os
 import secrets
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,12 @@ class Decoys:
     """The keys that names without an account get."""
 
     def __init__(self, secret: Path) -> None:
-        self._secret = _kept(secret)
+        self._path = secret
+
+    @cached_property
+    def _secret(self) -> bytes:
+        """Read when it is needed: who only checks a password makes no file."""
+        return _kept(self._path)
 
     def keys(self, key: str, accounts: Accounts) -> ScramKeys:
         """Return keys that look like most of these accounts'; `key` is that of the name (`account_key`)."""

@@ -65,6 +65,11 @@ class DovecotAuthenticator:
         """Begin an exchange; None for a mechanism that is not offered on this channel."""
         return DovecotExchange(self, mechanism, channel) if mechanism in self.mechanisms(channel) else None
 
+    async def start(self) -> None:
+        """Connect."""
+        with suppress(LostError):
+            await self.connection()
+
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Connect if there is no connection."""
         if self._connection is None and self._connecting is None and not self._closed:

@@ -30,7 +30,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import queue, recipients, senderid, spf
+    from mailmoat.cli import accounts, queue, recipients, senderid, spf
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -49,6 +49,7 @@ def application() -> typer.Typer:
     app.command("status")(status)
     app.command("reload")(reload)
     app.command("settings")(settings)
+    app.add_typer(accounts.app, name="user")
     app.add_typer(queue.app, name="queue")
     app.add_typer(recipients.app, name="recipients")
     app.add_typer(senderid.app, name="senderid")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
@@ -55,7 +56,7 @@ def _mistakes(settings: Settings) -> list[str]:
     with acting_as(account):
         spool, files = (
             list(_spool(settings.spool_dir, made_by_root_for)),
-            [*_recipients(settings), *_password(settings)],
+            [*_recipients(settings), *_password(settings), *checks.mistakes(settings)],
         )
     if not spool:  # as root again: the account may not be able to enter a directory of root
         spool = list(_contents(settings.spool_dir, account.uid if account else os.geteuid()))
@@ -68,7 +69,7 @@ def warnings(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
-        return [*_unreadable(settings), *_exposed(settings)]
+        return [*_unreadable(settings), *_exposed(settings), *checks.warnings(settings)]
 
 
 def certificates(settings: Settings) -> list[str]:

@@ -35,7 +35,7 @@ class AuthSettings(Section):
 
     file: OptionalPath = Field(
         default=None,
-        description="File of accounts. Read again when it changes. AUTH is offered over TLS only.",
+        description="File of accounts, changed by `mailmoat user`. Read again when it changes. AUTH is offered over TLS only.",
     )
     dovecot: Annotated[
         Path | None,
