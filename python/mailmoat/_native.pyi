@@ -652,7 +652,7 @@ class Session:
         Before `connect`: implicit TLS (RFC 8314 3). From now on `receive` takes and `output` gives ciphertext.
         """
     def refuse_tls(self) -> Step:
-        """After START_TLS: say 454 4.7.0, and go on in clear."""
+        """Say 454 4.7.0 after START_TLS, and go on in clear."""
     def offer_tls(self, offered: bool) -> None:
         """Offer STARTTLS from the next EHLO on, or not; at first it is not offered."""
     def require_tls(self) -> None:

@@ -46,7 +46,7 @@ impl Client {
             "verify" => Tls::Verify,
             other => return Err(PyValueError::new_err(format!("tls is none, may, encrypt or verify, not {other:?}"))),
         };
-        let client = Inner::new(protocol, helo_name)?.asking(tls);
+        let client = Inner::new(protocol, helo_name)?.with_tls(tls);
         let client = if xclient { client.announcing() } else { client };
         Ok(Self(Wire::new(match credentials {
             Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),

@@ -10,25 +10,23 @@ use super::header::HeaderFirewall;
 use super::message::Message;
 use super::session_config::SessionConfig;
 use super::step::{END, Refusal, STAGE, STEP};
-use super::tls::{TlsFacts, TlsServer};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::session::Session as Inner;
 use crate::machine::smtp::server::step::{Step, Verdict};
 use crate::machine::smtp::server::tally::{self, End, LOGGED};
-use crate::machine::tls::Fault;
 use crate::machine::wire::Wire;
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
 pub struct Session {
-    inner: Wire<Inner>,
+    pub(super) inner: Wire<Inner>,
     stage: u8,
     hold: u64,
 }
 
 impl Session {
     /// A step as its member; what goes with it is kept for the getters.
-    fn step(&mut self, py: Python<'_>, step: Step) -> Py<PyAny> {
+    pub(super) fn step(&mut self, py: Python<'_>, step: Step) -> Py<PyAny> {
         let number = match step {
             Step::NeedInput => 0,
             Step::Ask(stage) => {
@@ -74,58 +72,6 @@ impl Session {
         self.step(py, step)
     }
 
-    fn start_tls(&mut self, py: Python<'_>, setup: &TlsServer) -> Py<PyAny> {
-        let step = self.inner.start_tls(Arc::clone(&setup.0));
-        self.step(py, step)
-    }
-
-    fn refuse_tls(&mut self, py: Python<'_>) -> Py<PyAny> {
-        let step = self.inner.refuse_tls();
-        self.step(py, step)
-    }
-
-    fn offer_tls(&mut self, offered: bool) {
-        self.inner.offer_tls(offered);
-    }
-
-    fn require_tls(&mut self) {
-        self.inner.require_tls();
-    }
-
-    fn set_exempt(&mut self) {
-        self.inner.set_exempt();
-    }
-
-    #[getter]
-    fn tls(&self) -> Option<TlsFacts> {
-        self.inner.facts().map(|facts| TlsFacts::of(facts, self.inner.peer_chain()))
-    }
-
-    #[getter]
-    fn handshaking(&self) -> bool {
-        self.inner.is_handshaking()
-    }
-
-    #[getter]
-    fn tls_fault(&self) -> Option<String> {
-        self.inner.fault().map(|fault| fault.to_string())
-    }
-
-    #[getter]
-    fn tls_nothing_in_common(&self) -> bool {
-        matches!(self.inner.fault(), Some(Fault::NothingInCommon(_)))
-    }
-
-    #[getter]
-    fn tls_closed(&self) -> bool {
-        self.inner.peer_closed()
-    }
-
-    #[getter]
-    fn injected(&self) -> usize {
-        self.inner.tally().injected
-    }
-
     fn proceed(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.proceed();
         self.step(py, step)
@@ -153,41 +99,6 @@ impl Session {
 
     fn release(&mut self, py: Python<'_>) -> Py<PyAny> {
         let step = self.inner.release();
-        self.step(py, step)
-    }
-
-    #[allow(clippy::needless_pass_by_value)] // PyO3 makes the list anew in any case
-    fn offer_auth(&mut self, mechanisms: Vec<String>) {
-        self.inner.offer_auth(&mechanisms);
-    }
-
-    fn require_auth(&mut self) {
-        self.inner.require_auth();
-    }
-
-    fn identify(&mut self) {
-        self.inner.identify();
-    }
-
-    #[getter]
-    fn sasl<'py>(&self, py: Python<'py>) -> Option<(&str, Option<Bound<'py, PyBytes>>, bool)> {
-        let exchange = self.inner.exchange()?;
-        let response = exchange.response.as_ref().map(|response| PyBytes::new(py, response.octets()));
-        Some((&exchange.mechanism, response, exchange.begins))
-    }
-
-    fn challenge(&mut self, py: Python<'_>, octets: &[u8]) -> Py<PyAny> {
-        let step = self.inner.challenge(octets);
-        self.step(py, step)
-    }
-
-    fn authenticated(&mut self, py: Python<'_>) -> Py<PyAny> {
-        let step = self.inner.authenticated();
-        self.step(py, step)
-    }
-
-    fn not_authenticated(&mut self, py: Python<'_>, code: u16, enhanced: String, text: String) -> Py<PyAny> {
-        let step = self.inner.not_authenticated(Reply::new(code, enhanced, text));
         self.step(py, step)
     }
 

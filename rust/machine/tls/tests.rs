@@ -201,6 +201,8 @@ fn clear_text_in_place_of_a_hello_ends_the_handshake_with_an_alert() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn cuts_and_sizes_change_nothing(
         newest: bool,
@@ -275,4 +277,108 @@ fn what_cannot_be_set_up_is_said() {
     let client = TlsClient::new(clock(), &ClientRules { verify: true, ..asked() });
     assert_eq!(client.map(|_| ()), Err(Unusable("there is no certificate of a CA".into())));
     assert!(Version::numbered("1.1").is_err() && ClientCertificates::named("some").is_err());
+}
+
+/// One handshake after the other with one policy, each with a server made anew; whether it was resumed.
+fn resumed(policy: &Arc<TlsClient>, setup: &Arc<TlsServer>) -> bool {
+    let mut pair = Pair::shaken(setup, policy, HOST);
+    pair.server.say(b"250 for the tickets\r\n");
+    pair.carry(usize::MAX);
+    assert_eq!(pair.server.facts().resumed, pair.client.facts().resumed);
+    assert_eq!(pair.server.facts().end_point, pair.client.facts().end_point);
+    pair.client.facts().resumed
+}
+
+#[test]
+fn a_ticket_of_one_worker_is_good_at_another_for_one_epoch_more() {
+    const HOUR: u64 = 3600;
+    for maximum in [Version::Tls12, Version::Tls13] {
+        let worker = |clock: &Arc<Clock>, rules: &ServerRules<'_>| {
+            Arc::new(TlsServer::new(&[Arc::clone(&authority().ecdsa)], Arc::clone(clock), rules).unwrap())
+        };
+        let time = clock();
+        // All are forked with the same secret, and step on by themselves.
+        let (first, second) = (worker(&time, &rules()), worker(&time, &rules()));
+        let policy = Arc::new(TlsClient::new(Arc::clone(&time), &ClientRules { maximum, ..asked() }).unwrap());
+        assert!(!resumed(&policy, &first));
+        assert!(resumed(&policy, &second));
+        time.set(NOW + HOUR);
+        assert!(resumed(&policy, &first));
+        // One that is made later begins with the secret of the epoch before.
+        let late = TicketSecret { epoch: NOW / HOUR, ..rules().ticket_secret };
+        assert!(resumed(&policy, &worker(&time, &ServerRules { ticket_secret: late, ..rules() })));
+        time.set(NOW + 4 * HOUR);
+        assert!(!resumed(&policy, &second));
+        assert!(resumed(&policy, &first));
+        // Never where it would keep an identity unchecked, under other rules, with another secret, or switched off.
+        let record = ServerRules { client_certificates: ClientCertificates::Record, ..rules() };
+        let foreign = TicketSecret { secret: [8; 32], ..rules().ticket_secret };
+        for other in [record, ServerRules { ticket_secret: foreign, ..rules() }, ServerRules { tickets: 0, ..rules() }]
+        {
+            assert!(resumed(&policy, &first));
+            assert!(!resumed(&policy, &worker(&time, &other)));
+            resumed(&policy, &first);
+        }
+    }
+}
+
+#[test]
+fn policies_do_not_share_tickets() {
+    let policy = client(&asked());
+    assert!(!resumed(&policy, &server(&[&authority().ecdsa], &rules())));
+    let strict = ServerRules { minimum: Version::Tls13, ..rules() };
+    assert!(!resumed(&policy, &server(&[&authority().ecdsa], &strict)));
+}
+
+#[test]
+fn what_a_client_may_send_before_its_handshake_is_done_is_bounded() {
+    // A hello in good faith but for its length: one record after the other of a message of 60,000 octets.
+    let mut endless = vec![22, 3, 1, 0x40, 0, 1, 0, 0xea, 0x60];
+    endless.resize(5 + 0x4000, 3);
+    let record = ServerRules { client_certificates: ClientCertificates::Record, ..rules() };
+    for (rules, limit) in [(rules(), 16 * 1024), (record, 32 * 1024)] {
+        let mut end = Pair::new(&server(&[&authority().ecdsa], &rules), &client(&asked()), HOST).server;
+        let mut sent = 0;
+        while end.progress.is_ok() {
+            let piece = &endless[sent % endless.len()..][..1];
+            end.take(piece, 1);
+            sent += 1;
+            assert!(sent <= limit + 1);
+        }
+        assert_eq!((end.progress, sent), (Err(Fault::TooLong), limit + 1));
+    }
+}
+
+#[test]
+fn alerts_and_faults_have_their_names() {
+    let made = authority();
+    let verify = ClientRules { verify: true, ca: made.pem.as_bytes(), ..asked() };
+    let pair = Pair::shaken(&server(&[&made.stray], &rules()), &client(&verify), "stray.test");
+    assert_eq!(pair.client.progress.unwrap_err().to_string(), "certificate not verified: unknown issuer");
+    assert_eq!(pair.server.progress.unwrap_err().to_string(), "alert 48 unknown_ca");
+    let pair = Pair::shaken(&server(&[&made.ecdsa], &rules()), &client(&verify), "other.test");
+    assert_eq!(pair.client.progress, Err(Fault::Unverified(Why::Name)));
+    // A hello of TLS 1.0, as an old client sends it: no supported_versions, suites of CBC.
+    let hello: &[u8] = &[
+        22, 3, 1, 0, 47, 1, 0, 0, 43, 3, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 0, 0, 4, 0xc0, 0x0a, 0, 0x35, 1, 0,
+    ];
+    let mut end = Pair::new(&server(&[&made.ecdsa], &rules()), &client(&asked()), HOST).server;
+    end.take(hello, usize::MAX);
+    assert!(matches!(end.progress, Err(Fault::NothingInCommon(_))), "{:?}", end.progress);
+    assert_eq!(end.output.first(), Some(&21));
+}
+
+#[test]
+fn with_a_ca_and_without_demand_the_verdict_is_for_the_record() {
+    let made = authority();
+    let verdict = |ca: &[u8], served: &Arc<Identity>, host| {
+        let policy = client(&ClientRules { ca, ..asked() });
+        Pair::shaken(&server(&[served], &rules()), &policy, host).client.facts().verdict
+    };
+    let ca = made.pem.as_bytes();
+    assert_eq!(verdict(b"", &made.ecdsa, HOST), None);
+    assert_eq!(verdict(ca, &made.rsa, HOST), Some(Ok(())));
+    assert_eq!(verdict(ca, &made.ecdsa, "x.test"), Some(Err(Why::Name)));
+    assert_eq!(verdict(ca, &made.stray, "stray.test"), Some(Err(Why::UnknownIssuer)));
 }

@@ -33,7 +33,7 @@ fn theirs(verify: bool) -> Arc<TlsClient> {
 }
 
 fn dialling(tls: Asked) -> Wire<Client> {
-    Wire::new(Client::new(Protocol::Smtp, "c.test").unwrap().asking(tls))
+    Wire::new(Client::new(Protocol::Smtp, "c.test").unwrap().with_tls(tls))
 }
 
 fn text(octets: &[u8]) -> String {

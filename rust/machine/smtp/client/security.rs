@@ -43,7 +43,7 @@ impl Security {
 impl Client {
     /// The same connection, asking this of TLS.
     #[must_use]
-    pub fn asking(self, tls: Tls) -> Self {
+    pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
     }
 

@@ -3,8 +3,10 @@
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::cast_possible_truncation)]
 
 use super::*;
+use crate::machine::message::Message;
 use crate::machine::message::address::{Address, Limits};
 use crate::machine::message::content::Octets;
+use crate::machine::message::firewall::Firewall;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules};
 use crate::machine::smtp::server::step::Stage;
 use crate::machine::smtp::server::tally::End;
