@@ -28,7 +28,7 @@ pub use connection::{Progress, TlsLayer};
 pub use facts::Facts;
 pub use fault::{Fault, What, Why};
 pub use server::{ClientCertificates, ServerRules, TlsServer};
-pub use tickets::TicketSecret;
+pub use tickets::{TicketSecret, Tickets};
 
 /// A protocol version that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

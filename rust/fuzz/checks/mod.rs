@@ -6,8 +6,8 @@
 //! `cargo test` replays the corpus and its neighbours (`../replay.rs`). The PROXY header is Python's: `tests/fuzz/`.
 //!
 //! An input begins with octets that choose settings and cuts; the lowest bit of the first says whether the rest is taken as it
-//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases. A DNS message is its
-//! own octets and no more.
+//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases. A DNS message, a ticket
+//! and what comes in TLS are their own octets and no more.
 
 // A check may break: that is its news. Records are written as they read best.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::format_push_string)]
@@ -19,13 +19,15 @@ mod content;
 mod dns;
 mod header;
 mod session;
+mod tickets;
+mod tls;
 mod wheel;
 
 /// Panics where something does not hold.
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("address", address::check),
     ("client", client::check),
     ("command", command::check),
@@ -33,6 +35,8 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("dns", dns::check),
     ("header", header::check),
     ("session", session::check),
+    ("tickets", tickets::check),
+    ("tls", tls::check),
     ("wheel", wheel::check),
 ];
 

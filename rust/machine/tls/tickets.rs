@@ -143,16 +143,9 @@ impl Tickets {
     }
 }
 
-impl ProducesTickets for Tickets {
-    fn enabled(&self) -> bool {
-        true
-    }
-
-    fn lifetime(&self) -> u32 {
-        u32::try_from(self.rotation.min(LIFETIME)).unwrap_or_default()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+impl Tickets {
+    /// Makes a ticket of what is to be kept; None when it is too long.
+    pub fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         if plain.len() > LONGEST {
             return None;
         }
@@ -165,7 +158,8 @@ impl ProducesTickets for Tickets {
         Some([&epoch[..], &nonce, &sealed].concat())
     }
 
-    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+    /// What a ticket holds; None when it is none of ours, or its time is over.
+    pub fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         if ticket.len() > LONGEST + PREFIX + AES_256_GCM.tag_len() {
             return None;
         }
@@ -176,6 +170,24 @@ impl ProducesTickets for Tickets {
         let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*epoch), &mut octets).ok()?.len();
         octets.truncate(plain);
         Some(octets)
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::try_from(self.rotation.min(LIFETIME)).unwrap_or_default()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.seal(plain)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.open(ticket)
     }
 }
 
