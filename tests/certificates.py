@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.needs import find_peer
+
 KINDS = {
     "p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
     "p384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
@@ -53,4 +55,6 @@ class Authority:
 
 def openssl(*arguments: str | Path, given: bytes = b"") -> bytes:
     """Run it; its standard output."""
-    return subprocess.run(["openssl", *map(str, arguments)], input=given, check=True, capture_output=True).stdout
+    return subprocess.run(
+        [find_peer("openssl"), *map(str, arguments)], input=given, check=True, capture_output=True
+    ).stdout

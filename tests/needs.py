@@ -21,6 +21,7 @@ PEERS = {
     "smtp-sink": "postfix",
     "postfix": "postfix",
     "swaks": "swaks",
+    "openssl": "openssl",
     "strace": "strace",
     "dovecot": "dovecot-core",
 }

@@ -41,7 +41,7 @@ from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
-from mailmoat.tls.material import TlsMaterial
+from mailmoat.tls.material import open_material
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled
@@ -85,8 +85,7 @@ class Worker:
         self._timers = timers = Timers(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
-        certificates = context.certificates
-        self._tls = TlsMaterial(settings, certificates, context.ticket_secret, metrics) if certificates else None
+        self._tls = open_material(settings, context.certificates, context.ticket_secret, metrics)
         self._resolver: DnsResolver | None = None
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names

@@ -30,7 +30,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import accounts, queue, recipients, senderid, spf
+    from mailmoat.cli import accounts, queue, recipients, senderid, spf, tls
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -55,6 +55,7 @@ def application() -> typer.Typer:
     app.add_typer(senderid.app, name="senderid")
     app.command("relay-test")(relay_test)
     app.add_typer(spf.app, name="spf")
+    app.add_typer(tls.app, name="tls")
     return app
 
 

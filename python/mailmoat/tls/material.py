@@ -24,6 +24,13 @@ LOOK_TIME: Final = 60.0
 """Seconds between two looks at the files."""
 
 
+def open_material(
+    settings: Settings, in_force: Certificates | None, secret: TicketSecret, metrics: Metrics
+) -> TlsMaterial | None:
+    """Return what the connections of a worker share; None when TLS is not used."""
+    return TlsMaterial(settings, in_force, secret, metrics) if in_force is not None else None
+
+
 class TlsMaterial:
     """What the connections of one worker share."""
 
