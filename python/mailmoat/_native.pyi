@@ -288,8 +288,8 @@ class Client:
     def authentication_refused(self) -> bool:
         """That it closed because authentication failed, or none was possible."""
     @property
-    def offers(self) -> tuple[bool, bool, int | None] | None:
-        """8BITMIME, SMTPUTF8 and the limit of SIZE (0 without a limit) as the next hop offers them; None before it is ready."""
+    def offers(self) -> tuple[bool, bool, int | None, bool] | None:
+        """8BITMIME, SMTPUTF8, the limit of SIZE (0 without a limit) and BINARYMIME as the next hop offers them; None before it is ready."""
     @property
     def replies(self) -> int:
         """Whole replies read so far: the progress that starts a time limit anew."""

@@ -13,7 +13,8 @@ use super::message::Message;
 use super::recipient::{Outcome, RecipientState};
 use super::tls::{TlsClient, TlsFacts};
 use crate::machine::message;
-use crate::machine::smtp::client::{Client as Inner, Credentials as InnerCredentials, Misuse, Protocol, Tls};
+use crate::machine::smtp::chunking::Chunking;
+use crate::machine::smtp::client::{Client as Inner, Credentials as InnerCredentials, Misuse, Offers, Protocol, Tls};
 use crate::machine::wire::Wire;
 
 /// By the numbers of [`crate::machine::smtp::client::Timeout`].
@@ -131,8 +132,9 @@ impl Client {
     }
 
     #[getter]
-    fn offers(&self) -> Option<(bool, bool, Option<u64>)> {
-        self.0.offers().map(|offers| (offers.eight_bit, offers.smtputf8, offers.size))
+    fn offers(&self) -> Option<(bool, bool, Option<u64>, bool)> {
+        let binary = |offers: &Offers| offers.chunking == Chunking::Binary;
+        self.0.offers().map(|offers| (offers.eight_bit, offers.smtputf8, offers.size, binary(offers)))
     }
 
     #[getter]

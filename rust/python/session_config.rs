@@ -7,7 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::machine::message::address::Limits;
-use crate::machine::smtp::server::config::{Chunking, Config};
+use crate::machine::smtp::chunking::Chunking;
+use crate::machine::smtp::server::config::Config;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules, NulInHeader};
 use crate::store::budget::{ALWAYS, Budget, OPEN_FILES};
 use crate::store::content::ContentStorage;

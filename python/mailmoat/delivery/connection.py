@@ -89,7 +89,7 @@ class OutboundConnection(asyncio.Protocol):
     def offers(self) -> Offers | None:
         """What the next hop offers; None before it has said so."""
         offered = self._client.offers
-        return None if offered is None else Offers(offered[0], offered[1], offered[2] or 0)
+        return None if offered is None else Offers(offered[0], offered[1], offered[2] or 0, offered[3])
 
     def begin(self, attempt: Attempt) -> bool:
         """Begin an attempt; return False when it is over already because nothing of it can be sent."""

@@ -1,4 +1,4 @@
-//! Whatever a next hop says: one outcome a recipient, delivered only after the final dot, never a word out of turn, the same
+//! Whatever a next hop says: one outcome a recipient, delivered only after the final dot or the last chunk, never a word out of turn, the same
 //! whether a line comes whole or by octet.
 
 use std::fs;
@@ -99,8 +99,9 @@ impl Talk {
             State::Pending => {}
             State::Delivered => {
                 assert!(text.starts_with('2'), "{text:?}");
-                assert!(memchr::memmem::find(&self.written, b"\r\nDATA\r\n").is_some());
-                assert!(self.written.windows(5).any(|octets| octets == b"\r\n.\r\n"));
+                let has = |octets: &[u8]| memchr::memmem::find(&self.written, octets).is_some();
+                assert!(has(b" LAST\r\n") || (has(b"\r\nDATA\r\n") && has(b"\r\n.\r\n")));
+                assert_eq!(has(b"\r\nBDAT "), has(b" LAST\r\n"));
             }
             State::Failed => assert!(text.starts_with('5'), "{text:?}"),
             State::Closed => panic!("not the client's to say"),

@@ -4,6 +4,8 @@ use super::parameters::Parameters;
 use super::recipient::Recipient;
 
 const SMTPUTF8: &str = "SMTPUTF8";
+const BODY: &str = "BODY";
+const BINARY: &str = "BINARYMIME";
 const SESSION: &str = "SESSION";
 const CLIENT: &str = "CLIENT";
 const NAME: &str = "NAME";
@@ -60,6 +62,11 @@ impl Envelope {
     /// Whether MAIL carried SMTPUTF8 (RFC 6531).
     pub fn smtputf8(&self) -> bool {
         self.parameters.has(SMTPUTF8)
+    }
+
+    /// Whether the content is not lines, but any octets below its header section (RFC 3030 3).
+    pub fn is_binary(&self) -> bool {
+        self.parameters.value(BODY).is_some_and(|body| body.eq_ignore_ascii_case(BINARY))
     }
 
     /// Session that brought it; empty for a report made here.

@@ -18,6 +18,7 @@
 //! | Mail      | RCPT (b)                   | x                       | all deferred, RSET | all failed, RSET            |
 //! | Rcpt      | accepted; next RCPT (b)    | x                       | deferred           | failed; 552: deferred (c)   |
 //! | Data      | x                          | content, or lone dot (d)| accepted deferred, RSET | accepted failed, RSET  |
+//! | Chunk     | next chunk                 | x                       | deferred, RSET (i) | failed, RSET (i)            |
 //! | Dot       | delivered, **Done**        | x                       | deferred, **Done** | failed, **Done**            |
 //! | `LoneDot` | **Done**                   | **Done**                | **Done**           | **Done**                    |
 //! | Reset     | **Done**                   | close                   | close              | close                       |
@@ -32,38 +33,48 @@
 //!   deferred, so that an operator's slip does not bounce a queue. So is a greeting that is word for word our own: the next hop
 //!   is this server.
 //! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write; their replies only sort the recipients. Without
-//!   it the next command is written here.
+//!   it the next command is written here. With CHUNKING the content follows the last reply to RCPT by BDAT (RFC 3030 2), and no DATA;
+//!   without an accepted recipient RSET follows.
 //! * (c) RFC 5321 4.5.3.1.10: 552 was once the code for too many recipients.
 //! * (d) 354 without an accepted recipient can only follow a pipelined DATA: a lone dot ends it (RFC 2920 3.1). Should the host have
 //!   refused MAIL and yet accepted a recipient, or speak LMTP (no reply is defined then), the connection is closed instead.
 //! * (e) 4xx and 5xx while the content is still being sent: the host refuses the rest of it. The reply counts as the one to the end of
 //!   data, which is then never sent; over LMTP it speaks for one recipient, and the content goes on for those left. The connection is
-//!   closed. 2xx is never accepted there.
+//!   closed. 2xx is never accepted there, but to a chunk of which all octets have left.
 //! * (f) With credentials; without them **Ready**. What cannot be authenticated is never sent: it would be refused for good.
 //! * (g) [`Tls`]: STARTTLS is said after the first reply to EHLO that offers it, unless TLS is not asked for. Where TLS is needed and not
 //!   to be had, the connection is refused, deferred. Where it is not needed, the connection goes on in clear; a handshake that
 //!   fails ends it, and [`Client::retry_in_clear`] says that another one without TLS may be tried at once.
 //! * (h) The TLS handshake follows. Octets behind this reply close the connection: they came in clear and would be taken for what was
 //!   said within TLS. Afterwards EHLO is said again, and the offers from before are forgotten (RFC 3207 4.2).
+//! * (i) With CHUNKING, also where `Dot` is the reply to the last chunk: RFC 3030 2 asks for RSET. Chunks are pipelined: where more of them
+//!   have left, their replies are read first; where not all has left, (e) applies. Over LMTP, where nobody can say how many replies
+//!   still come, the connection is closed.
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
-//! RSET is sent only when a transaction ended before the end of data; after [`Step::Done`] the next may begin at once. When the host has
-//! announced for how many transactions (MAILMAX), QUIT follows the last of them at once, and the connection is closed.
+//! RSET is sent only when a transaction ended before the end of data, or a chunk was refused; after [`Step::Done`] the next may begin at
+//! once. When the host has announced for how many transactions (MAILMAX), QUIT follows the last of them at once, and the connection is
+//! closed.
 //!
-//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 3461 5.2; RFC 6152;
+//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 3030; RFC 3461 5.2; RFC 6152;
 //! RFC 6531; RFC 9422.
 
 mod announcement;
 mod authentication;
 mod awaited;
+#[cfg(test)]
+mod chunk_tests;
 mod commands;
 mod credentials;
+mod due;
 mod limits;
+mod offers;
 mod replies;
 mod reply;
 mod scram;
 mod security;
 mod step;
+mod stream;
 mod stuffing;
 #[cfg(test)]
 mod tests;
@@ -80,14 +91,15 @@ pub use authentication::Channel;
 use awaited::Awaited;
 pub use credentials::Credentials;
 use limits::Used;
+pub use offers::Offers;
 use replies::refused;
 use reply::Reader;
 use security::Security;
 pub use security::Tls;
 pub use step::{Misuse, Protocol, Step, Timeout};
-use stuffing::Stream;
+use stream::Stream;
+pub use transaction::Outcome;
 use transaction::Transaction;
-pub use transaction::{Offers, Outcome};
 
 /// Most lines of a reply; to EHLO more, each of them being an extension.
 const MAX_LINES: usize = 100;
@@ -223,7 +235,7 @@ impl Client {
             let limit = if self.awaited.front() == Some(&Awaited::Extended) { MAX_EXTENSIONS } else { MAX_LINES };
             match self.reader.next(limit) {
                 _ if self.awaited.is_empty() => self.violate("a reply without a command"),
-                Ok(Some(reply)) if self.is_sent() || (self.sends_content() && refused(&reply).is_some()) => {
+                Ok(Some(reply)) if self.is_due() || (self.sends_content() && refused(&reply).is_some()) => {
                     self.on_reply(&reply);
                 }
                 Ok(Some(reply)) => self.violate(&format!("replied before its turn: {}", reply.text())),
@@ -231,29 +243,12 @@ impl Client {
                     self.distrust();
                     break;
                 }
-                _ if !self.is_sent() => self.violate("a reply before its command"),
+                _ if !self.is_due() => self.violate("a reply before its command"),
                 Ok(None) => break,
                 Err(garbage) => self.violate(garbage),
             }
         }
         self.step
-    }
-
-    /// Not all of a content has left: a refusal may come all the same, see (e).
-    fn sends_content(&self) -> bool {
-        matches!(self.awaited.front(), Some(Awaited::Dot(_))) && !self.is_sent()
-    }
-
-    /// After the running transaction nothing can be relied on: the connection closes.
-    fn distrust(&mut self) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.last = true;
-        }
-    }
-
-    /// Everything written so far has left: a reply now cannot be older than its command.
-    fn is_sent(&self) -> bool {
-        self.output.is_empty() && self.stream.is_none()
     }
 
     /// Begins a transaction for the first of these recipients of the message, as many as the announced limits permit (RFC 9422); only

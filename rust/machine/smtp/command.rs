@@ -6,7 +6,7 @@
 //! Expects a line without its CRLF, its length already checked.
 //! RFC 5321 4.1.1 and 4.1.2, RFC 1870 4, RFC 3461 4, RFC 6152 2, RFC 6531 3.4, RFC 4405 4.
 
-use super::chunk_size::ChunkSize;
+use super::chunking::ChunkSize;
 use super::extensions::{self, Offers};
 use super::parameters::{self, BadParameter, MailParameters, RcptParameters};
 use super::reply::{self, Reply};

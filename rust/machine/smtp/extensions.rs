@@ -8,8 +8,9 @@
 //! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
 //! * an offer that depends on the session (STARTTLS, AUTH): a field of [`Standing`].
 
+use super::chunking::Chunking;
 use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters};
-use super::server::config::{Chunking, Config};
+use super::server::config::Config;
 use crate::machine::message::Parameters;
 use crate::machine::message::address::Limits;
 

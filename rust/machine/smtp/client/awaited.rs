@@ -15,7 +15,9 @@ pub enum Awaited {
     Mail,
     Rcpt(usize),
     Data,
-    /// End of data; the slot over LMTP, where each accepted recipient gets a reply.
+    /// A chunk that is not the last one.
+    Chunk,
+    /// End of data, or the last chunk; the slot over LMTP, where each accepted recipient gets a reply.
     Dot(Option<usize>),
     LoneDot,
     Reset,
@@ -32,7 +34,7 @@ impl Awaited {
             Self::XForward | Self::Mail | Self::Reset => Timeout::Mail,
             Self::Rcpt(_) => Timeout::Rcpt,
             Self::Data => Timeout::Data,
-            Self::Dot(_) | Self::LoneDot => Timeout::EndOfData,
+            Self::Chunk | Self::Dot(_) | Self::LoneDot => Timeout::EndOfData,
             Self::Quit => Timeout::Idle,
         }
     }
@@ -48,6 +50,7 @@ impl Awaited {
             Self::XForward | Self::Mail => "waiting for the reply to MAIL",
             Self::Rcpt(_) => "waiting for the reply to RCPT",
             Self::Data => "waiting for the reply to DATA",
+            Self::Chunk => "waiting for the reply to a chunk",
             Self::Dot(_) => "waiting for the reply to the end of data (it may be delivered twice)",
             Self::LoneDot | Self::Reset | Self::Quit => "between transactions",
         }

@@ -8,6 +8,7 @@ use super::tests::{Dialogue, message, message_of, outcome};
 use super::*;
 use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Parameters};
+use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::client::stream::{CHUNK, PIECE};
 use crate::machine::smtp::server::config::Config;
 use crate::machine::smtp::server::session::Session;

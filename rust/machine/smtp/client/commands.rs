@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use super::stuffing::{Stream, Stuffer};
+use super::stream::{CHUNK, Framing, Stream};
+use super::stuffing::Stuffer;
 use super::transaction::Fate;
 use super::{Announcement, Awaited, Client, Protocol, Step};
 use crate::machine::message::Parameters;
 use crate::machine::message::content::Octets;
+use crate::machine::smtp::chunking::{ChunkSize, Chunking};
 use crate::machine::smtp::parameters::ORCPT;
 use crate::machine::smtp::xtext;
+
+const NOT_OPENED: &str = "451 4.3.0 The stored content was not opened";
 
 impl Client {
     pub(super) fn send(&mut self, command: &[u8], awaited: Awaited) {
@@ -44,7 +48,9 @@ impl Client {
             for slot in slots {
                 self.send_rcpt(slot);
             }
-            self.send(b"DATA\r\n", Awaited::Data);
+            if self.offers.chunking == Chunking::Off {
+                self.send(b"DATA\r\n", Awaited::Data);
+            }
         }
     }
 
@@ -56,8 +62,8 @@ impl Client {
             // Writing to a Vec cannot fail.
             let _ = write!(command, " SIZE={}", message.size());
         }
-        if transaction.eight_bit() {
-            command.extend_from_slice(b" BODY=8BITMIME");
+        if let Some(body) = transaction.body() {
+            let _ = write!(command, " BODY={body}");
         }
         if transaction.smtputf8 {
             command.extend_from_slice(b" SMTPUTF8");
@@ -91,42 +97,79 @@ impl Client {
         self.send(b"RSET\r\n", Awaited::Reset);
     }
 
-    /// Without PIPELINING: the command after the reply just read.
+    /// The command after the reply just read, unless it was pipelined.
     pub(super) fn send_next(&mut self) {
         let Some(transaction) = &self.transaction else { return };
-        if self.offers.pipelining {
+        if self.offers.pipelining && (self.offers.chunking == Chunking::Off || !self.awaited.is_empty()) {
             return;
         }
         if let Some(&slot) = transaction.slots(&Fate::Waiting).first() {
             self.send_rcpt(slot);
         } else if transaction.has_accepted() {
-            self.send(b"DATA\r\n", Awaited::Data);
+            match self.offers.chunking {
+                Chunking::Off => self.send(b"DATA\r\n", Awaited::Data),
+                Chunking::Text | Chunking::Binary => self.send_chunks(),
+            }
         } else {
             self.send_reset();
         }
     }
 
+    /// After 354.
     pub(super) fn send_content(&mut self) {
+        self.await_end();
         let Some(transaction) = &mut self.transaction else { return };
-        match self.protocol {
-            Protocol::Smtp => self.awaited.push_back(Awaited::Dot(None)),
-            Protocol::Lmtp => {
-                let slots = transaction.slots(&Fate::Accepted);
-                self.awaited.extend(slots.into_iter().map(|slot| Awaited::Dot(Some(slot))));
-            }
-        }
         let mut stuffer = Stuffer::default();
         stuffer.push(&transaction.message.trace, &mut self.output);
         match (&transaction.message.content.octets, transaction.file.take()) {
             (Octets::File(content), Some(file)) => {
-                self.stream = Some(Stream::new(file, content.size(), stuffer));
+                self.stream = Some(Stream::new(file, content.size(), Framing::Dot(stuffer)));
                 self.step = Step::More;
             }
             (Octets::Memory(octets), _) => {
                 stuffer.push(octets, &mut self.output);
                 stuffer.finish(&mut self.output);
             }
-            (Octets::File(_), None) => self.close("451 4.3.0 The stored content was not opened"),
+            (Octets::File(_), None) => self.close(NOT_OPENED),
+        }
+    }
+
+    /// In place of DATA: content in memory is one chunk, that of a file one or more (RFC 3030 2). Without PIPELINING each would have
+    /// to wait for the reply to the one before, so there is one.
+    fn send_chunks(&mut self) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let trace = &transaction.message.trace;
+        match (&transaction.message.content.octets, transaction.file.take()) {
+            (Octets::File(content), Some(file)) => {
+                let (size, most) = (content.size(), if self.offers.pipelining { CHUNK } else { u64::MAX });
+                let octets = trace.len() as u64 + size.min(most);
+                ChunkSize { octets, is_last: size <= most }.write(&mut self.output);
+                self.output.extend_from_slice(trace);
+                let stream = Stream::new(file, size, Framing::Chunks(most));
+                self.awaited.extend((1..stream.chunks_left()).map(|_| Awaited::Chunk));
+                self.stream = Some(stream);
+                self.step = Step::More;
+            }
+            (Octets::Memory(octets), _) => {
+                ChunkSize { octets: transaction.message.size(), is_last: true }.write(&mut self.output);
+                self.output.reserve_exact(trace.len() + octets.len());
+                self.output.extend_from_slice(trace);
+                self.output.extend_from_slice(octets);
+            }
+            (Octets::File(_), None) => return self.close(NOT_OPENED),
+        }
+        self.await_end();
+    }
+
+    /// The reply to the end of the content: one, or over LMTP one for each accepted recipient (RFC 2033 4.2, 4.3).
+    fn await_end(&mut self) {
+        let Some(transaction) = &self.transaction else { return };
+        match self.protocol {
+            Protocol::Smtp => self.awaited.push_back(Awaited::Dot(None)),
+            Protocol::Lmtp => {
+                let slots = transaction.slots(&Fate::Accepted);
+                self.awaited.extend(slots.into_iter().map(|slot| Awaited::Dot(Some(slot))));
+            }
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What each reply means, by the table in `client`.
 
+use super::offers::Offers;
 use super::reply::{MAX_TEXT, Reply};
-use super::transaction::{Fate, Offers};
+use super::transaction::{Fate, Setback};
 use super::{Awaited, Client, Protocol, Step};
 use crate::machine::message::State;
+use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::reply::greeting;
 
 /// Why nothing is sent to a host that greets as we do.
@@ -27,6 +29,7 @@ impl Client {
             Awaited::Mail => self.on_mail(reply),
             Awaited::Rcpt(slot) => self.on_rcpt(slot, reply),
             Awaited::Data => self.on_data(reply),
+            Awaited::Chunk => self.on_chunk(reply),
             Awaited::Dot(slot) => self.on_dot(slot, reply),
             Awaited::LoneDot => self.finish(),
             Awaited::Reset if reply.class() == 2 => self.finish(),
@@ -60,7 +63,7 @@ impl Client {
         match refused(reply) {
             _ if reply.class() == 2 => self.send_next(),
             Some(state) => {
-                transaction.refused = true;
+                transaction.setback = Some(Setback::Mail);
                 transaction.settle_open(state, &reply.text());
                 self.send_next();
             }
@@ -72,9 +75,9 @@ impl Client {
         let Some(transaction) = &mut self.transaction else { return };
         match refused(reply) {
             // An acceptance without a transaction: see (d).
-            _ if reply.class() == 2 && transaction.refused => transaction.last = true,
+            _ if reply.class() == 2 && transaction.setback.is_some() => transaction.last = true,
             _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
-            Some(_) if transaction.refused => {}
+            Some(_) if transaction.setback.is_some() => {}
             Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),
             Some(state) => transaction.settle(slot, state, reply.text()),
             None => return self.violate(&reply.text()),
@@ -99,6 +102,26 @@ impl Client {
         }
     }
 
+    fn on_chunk(&mut self, reply: &Reply) {
+        let is_sent = self.is_sent();
+        let Some(transaction) = &mut self.transaction else { return };
+        let Some(state) = refused(reply) else {
+            if reply.class() != 2 {
+                self.violate(&reply.text());
+            }
+            return;
+        };
+        transaction.setback = Some(Setback::Chunk);
+        transaction.settle_open(state, &reply.text());
+        if is_sent && self.protocol == Protocol::Smtp {
+            return; // What was sent behind it is refused, too.
+        }
+        // How many replies still come over LMTP nobody can say.
+        transaction.last = true;
+        self.awaited.clear();
+        self.end_content();
+    }
+
     fn on_dot(&mut self, slot: Option<usize>, reply: &Reply) {
         if !self.is_sent() {
             self.distrust();
@@ -108,14 +131,29 @@ impl Client {
             return self.violate(&reply.text());
         };
         transaction.last |= reply.code == 421;
+        if self.offers.chunking != Chunking::Off && state != State::Delivered {
+            transaction.setback = Some(Setback::Chunk);
+        }
         match slot {
             Some(slot) => transaction.settle(slot, state, reply.text()),
             None => transaction.settle_open(state, &reply.text()),
         }
         if self.awaited.is_empty() {
-            // What has not left, the final dot at least, must not: this content is not needed any more.
-            self.output.clear();
-            self.stream = None;
+            self.end_content();
+        }
+    }
+
+    /// All replies to the content are read. What has not left, its end at least, must not: it is not needed any more.
+    fn end_content(&mut self) {
+        self.output.clear();
+        self.stream = None;
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.setback == Some(Setback::Chunk) && !transaction.last)
+        {
+            self.send_reset();
+        } else {
             self.finish();
         }
     }

@@ -3,14 +3,7 @@
 //! Octets are otherwise unchanged. A dot is doubled after *any* line feed: should a bare one ever be inside, no receiver can
 //! read an end of data out of it (SMTP smuggling).
 
-use std::io;
-
 use memchr::memmem;
-
-use crate::machine::message::content::Reader;
-
-/// Octets read from a content file at a time: the memory one large message costs.
-pub const CHUNK: usize = 128 * 1024;
 
 /// Stuffs pieces of one content, cut anywhere.
 #[derive(Debug)]
@@ -53,35 +46,6 @@ impl Stuffer {
             [_, b'\r'] => b"\n.\r\n",
             _ => b"\r\n.\r\n",
         });
-    }
-}
-
-/// A content file being sent.
-#[derive(Debug)]
-pub struct Stream {
-    file: Box<dyn Reader>,
-    left: u64,
-    stuffer: Stuffer,
-}
-
-impl Stream {
-    /// `stuffer` has already seen what goes in front of the file.
-    pub fn new(file: Box<dyn Reader>, size: u64, stuffer: Stuffer) -> Self {
-        Self { file, left: size, stuffer }
-    }
-
-    /// Adds the next chunk to `output`; gives itself back while there is more. A file that ends early is an error: half a
-    /// message is never ended by a dot.
-    pub fn advance(mut self, output: &mut Vec<u8>) -> io::Result<Option<Self>> {
-        let mut chunk = vec![0; usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK))];
-        self.file.read_exact(&mut chunk)?;
-        self.left -= chunk.len() as u64;
-        self.stuffer.push(&chunk, output);
-        if self.left > 0 {
-            return Ok(Some(self));
-        }
-        self.stuffer.finish(output);
-        Ok(None)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::content::ContentFile;
 
 const TRACE: &[u8] = b"Received: x\r\n";
 
-fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: bool) -> Arc<Message> {
+pub(super) fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: bool) -> Arc<Message> {
     let recipient = |address: &&str| Recipient::new((*address).to_owned(), 0);
     let parameters = Parameters::parse(if smtputf8 { "SMTPUTF8" } else { "" }).unwrap();
     Arc::new(Message {
@@ -29,20 +29,20 @@ fn message_of(content: Content, sender: &str, recipients: &[&str], smtputf8: boo
     })
 }
 
-fn message(content: &[u8], recipients: &[&str]) -> Arc<Message> {
+pub(super) fn message(content: &[u8], recipients: &[&str]) -> Arc<Message> {
     let content = Content { octets: Octets::Memory(content.to_vec()), eight_bit: !content.is_ascii() };
     message_of(content, "s@a.example", recipients, false)
 }
 
 /// One dialogue: `said` holds what came back for each flight of ours.
-struct Dialogue {
-    client: Client,
-    written: Vec<String>,
+pub(super) struct Dialogue {
+    pub(super) client: Client,
+    pub(super) written: Vec<String>,
     steps: Vec<Step>,
 }
 
 impl Dialogue {
-    fn new(protocol: Protocol, offers: &str) -> Self {
+    pub(super) fn new(protocol: Protocol, offers: &str) -> Self {
         let mut dialogue =
             Self { client: Client::new(protocol, "me.example").unwrap(), written: Vec::new(), steps: Vec::new() };
         dialogue.hear("220 hello\r\n");
@@ -52,37 +52,37 @@ impl Dialogue {
         dialogue
     }
 
-    fn smtp(offers: &str) -> Self {
+    pub(super) fn smtp(offers: &str) -> Self {
         Self::new(Protocol::Smtp, offers)
     }
 
-    fn take(&mut self) {
+    pub(super) fn take(&mut self) {
         let output = self.client.output();
         if !output.is_empty() {
             self.written.push(String::from_utf8_lossy(&output).into_owned());
         }
     }
 
-    fn hear(&mut self, said: &str) -> Step {
+    pub(super) fn hear(&mut self, said: &str) -> Step {
         let step = self.client.receive(said.as_bytes());
         self.steps.push(step);
         self.take();
         step
     }
 
-    fn begin(&mut self, message: &Arc<Message>) -> Step {
+    pub(super) fn begin(&mut self, message: &Arc<Message>) -> Step {
         let indexes: Vec<usize> = (0..message.envelope.recipients.len()).collect();
         let step = self.client.begin(message.clone(), &indexes).unwrap();
         self.take();
         step
     }
 
-    fn outcomes(&mut self) -> Vec<(usize, u8, String)> {
+    pub(super) fn outcomes(&mut self) -> Vec<(usize, u8, String)> {
         self.client.outcomes().into_iter().map(|(index, state, reply)| (index, state as u8, reply)).collect()
     }
 }
 
-fn outcome(index: usize, state: State, reply: &str) -> (usize, u8, String) {
+pub(super) fn outcome(index: usize, state: State, reply: &str) -> (usize, u8, String) {
     (index, state as u8, reply.to_owned())
 }
 
@@ -453,7 +453,7 @@ fn content_file_in_chunks() {
     while dialogue.client.step() == Step::More {
         assert_eq!(dialogue.client.timeout(), Timeout::Block);
         let chunk = dialogue.client.output();
-        assert!(!chunk.is_empty() && chunk.len() < 2 * stuffing::CHUNK);
+        assert!(!chunk.is_empty() && chunk.len() < 2 * stream::PIECE);
         wire.extend_from_slice(&chunk);
     }
     let expected = [b"Received: x\r\n".as_slice(), &content].concat();

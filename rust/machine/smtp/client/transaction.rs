@@ -6,63 +6,12 @@ use std::sync::Arc;
 use crate::machine::message::content::{Octets, Reader};
 use crate::machine::message::section::Section;
 use crate::machine::message::{Message, Parameters, State};
+use crate::machine::smtp::chunking::Chunking;
 
-use super::announcement::Attributes;
-use super::limits::Limits;
-use super::reply::Reply;
+use super::offers::Offers;
 
 /// `(recipient index, state, reply in one line)`.
 pub type Outcome = (usize, State, String);
-
-/// What the next hop said in its reply to EHLO or LHLO.
-#[allow(clippy::struct_excessive_bools)] // one for each keyword
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Offers {
-    /// RFC 2920.
-    pub pipelining: bool,
-    /// RFC 6152.
-    pub eight_bit: bool,
-    /// RFC 6531.
-    pub smtputf8: bool,
-    /// RFC 3207.
-    pub start_tls: bool,
-    /// RFC 1870; the limit is 0 when none is given.
-    pub size: Option<u64>,
-    /// What it takes with XCLIENT.
-    pub xclient: Attributes,
-    /// What it takes with XFORWARD.
-    pub xforward: Attributes,
-    /// RFC 3461.
-    pub dsn: bool,
-    /// RFC 9422.
-    pub limits: Limits,
-}
-
-impl Offers {
-    /// Reads the keywords after the greeting line.
-    pub fn read(reply: &Reply) -> Self {
-        let mut offers = Self::default();
-        for line in reply.texts().skip(1) {
-            let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-            match words.next().unwrap_or_default().to_ascii_uppercase().as_slice() {
-                b"PIPELINING" => offers.pipelining = true,
-                b"8BITMIME" => offers.eight_bit = true,
-                b"SMTPUTF8" => offers.smtputf8 = true,
-                b"STARTTLS" => offers.start_tls = true,
-                b"DSN" => offers.dsn = true,
-                b"LIMITS" => offers.limits = Limits::read(words),
-                b"SIZE" => {
-                    let limit = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
-                    offers.size = Some(limit.unwrap_or(0));
-                }
-                b"XCLIENT" => offers.xclient = Attributes::read(words),
-                b"XFORWARD" => offers.xforward = Attributes::read(words),
-                _ => {}
-            }
-        }
-        offers
-    }
-}
 
 /// What became of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +22,15 @@ pub enum Fate {
     Accepted,
     /// Decided.
     Settled(State, String),
+}
+
+/// What a next hop refuses to all recipients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setback {
+    /// MAIL: whatever a recipient is answered does not count.
+    Mail,
+    /// A chunk: RSET has to follow (RFC 3030 2).
+    Chunk,
 }
 
 /// One transaction.
@@ -88,8 +46,8 @@ pub struct Transaction {
     pub smtputf8: bool,
     /// A reply to one of its commands was read.
     pub replied: bool,
-    /// MAIL was refused: whatever a recipient is answered does not count.
-    pub refused: bool,
+    /// What was refused to all recipients together.
+    pub setback: Option<Setback>,
     /// The connection ends with this transaction.
     pub last: bool,
 }
@@ -100,7 +58,7 @@ impl Transaction {
         let count = message.envelope.recipients.len();
         let recipients =
             indexes.iter().map(|&index| (index < count).then_some((index, Fate::Waiting))).collect::<Option<_>>()?;
-        Some(Self { message, recipients, file: None, smtputf8: false, replied: false, refused: false, last: false })
+        Some(Self { message, recipients, file: None, smtputf8: false, replied: false, setback: None, last: false })
     }
 
     /// Settles what must not or cannot be sent to a next hop with these offers.
@@ -128,9 +86,13 @@ impl Transaction {
                 Err(error) => return self.settle_open(State::Pending, &unreadable(&error)),
             }
         }
-        if self.eight_bit() && !offers.eight_bit {
-            return self
-                .settle_open(State::Failed, "550 5.6.3 The next hop does not offer 8BITMIME and the message needs it");
+        let lacking = match self.body() {
+            Some(BINARY) if offers.chunking != Chunking::Binary => Some(NO_BINARY),
+            Some(EIGHT_BIT) if !offers.eight_bit => Some(NO_EIGHT_BIT),
+            _ => None,
+        };
+        if let Some(reason) = lacking {
+            return self.settle_open(State::Failed, reason);
         }
         self.check_recipients(offers);
     }
@@ -146,9 +108,14 @@ impl Transaction {
         }
     }
 
-    /// The content as sent has an octet above 127.
-    pub fn eight_bit(&self) -> bool {
-        self.message.content.eight_bit || !self.message.trace.is_ascii()
+    /// What MAIL has to say of the content; None of one with lines of ASCII. A binary one is never sent as anything else
+    /// (RFC 3030 3).
+    pub fn body(&self) -> Option<&'static str> {
+        let message = &self.message;
+        if message.envelope.is_binary() {
+            return Some(BINARY);
+        }
+        (message.content.eight_bit || !message.trace.is_ascii()).then_some(EIGHT_BIT)
     }
 
     /// MAIL is to carry SMTPUTF8, when it is offered.
@@ -253,6 +220,10 @@ impl Transaction {
     }
 }
 
+const BINARY: &str = "BINARYMIME";
+const EIGHT_BIT: &str = "8BITMIME";
+const NO_BINARY: &str = "550 5.6.3 The next hop does not offer BINARYMIME and the message needs it";
+const NO_EIGHT_BIT: &str = "550 5.6.3 The next hop does not offer 8BITMIME and the message needs it";
 const NO_SMTPUTF8: &str = "550 5.6.7 The next hop does not offer SMTPUTF8 and the message needs it";
 
 /// The reason for a content file that cannot be read: ours to fix, so temporary.

@@ -6,7 +6,7 @@
 use super::checked_content::CheckedContent;
 use super::content_rules::{ContentRules, Fault};
 use crate::machine::message::content::Storage;
-use crate::machine::smtp::chunk_size::ChunkSize;
+use crate::machine::smtp::chunking::ChunkSize;
 use crate::machine::smtp::parameters::Body;
 use crate::machine::smtp::reply::Reply;
 

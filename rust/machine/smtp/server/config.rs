@@ -5,17 +5,7 @@ use std::sync::Arc;
 use super::content_rules::ContentRules;
 use crate::machine::message::address::Limits;
 use crate::machine::message::content::Storage;
-
-/// What is taken by BDAT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunking {
-    /// Nothing.
-    Off,
-    /// Text: CHUNKING is offered (RFC 3030 2).
-    Text,
-    /// Anything, because the next hop takes it: BINARYMIME is offered with CHUNKING (RFC 3030 3).
-    Binary,
-}
+use crate::machine::smtp::chunking::Chunking;
 
 /// The configuration of a listener. Zero switches a limit off. Limits have the names of their settings.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::tests::{play, say};
 use super::*;
 use crate::machine::message::content::Octets;
+use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::server::checked_content::CheckedContent;
-use crate::machine::smtp::server::config::Chunking;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules, Fault};
 use crate::machine::smtp::server::step::Stage;
 

@@ -6,7 +6,7 @@
 use super::content::refusal;
 use super::policy::Question;
 use super::{Flow, Session};
-use crate::machine::smtp::chunk_size::ChunkSize;
+use crate::machine::smtp::chunking::ChunkSize;
 use crate::machine::smtp::extensions::BDAT;
 use crate::machine::smtp::parameters::Body;
 use crate::machine::smtp::reply::{self, Reply};

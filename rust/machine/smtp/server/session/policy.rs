@@ -3,7 +3,7 @@
 use super::{Dialect, Flow, Pending, Session};
 use crate::machine::message::Parameters;
 use crate::machine::message::address::Address;
-use crate::machine::smtp::chunk_size::ChunkSize;
+use crate::machine::smtp::chunking::ChunkSize;
 use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::data::Decoder;
 use crate::machine::smtp::server::mode::Mode;

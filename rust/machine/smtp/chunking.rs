@@ -1,9 +1,21 @@
-//! The argument of BDAT: how many octets follow, and whether they are the last (RFC 3030 2).
+//! CHUNKING (RFC 3030): what may be sent by BDAT, and how a chunk is announced.
 //!
 //! Total. Where the number cannot be read, nobody can say which octets are commands: there is no recovery on that connection.
 
 /// Digits of the longest number; more would be leading zeros or too much in any case (RFC 1870 3 has as many).
 const DIGITS: usize = 20;
+
+/// What may be sent by BDAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chunking {
+    /// Nothing: it is not offered.
+    #[default]
+    Off,
+    /// Text: CHUNKING is offered (RFC 3030 2).
+    Text,
+    /// Anything: BINARYMIME is offered with it (RFC 3030 3).
+    Binary,
+}
 
 /// A chunk as it is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +37,12 @@ impl ChunkSize {
             Some(_) => return None,
         };
         words.next().is_none().then_some(Self { octets, is_last })
+    }
+
+    /// Appends the command for it.
+    pub fn write(self, output: &mut Vec<u8>) {
+        let end = if self.is_last { " LAST" } else { "" };
+        output.extend_from_slice(format!("BDAT {}{end}\r\n", self.octets).as_bytes());
     }
 }
 
@@ -84,9 +102,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(octets: u64, last: bool) {
-            let argument = format!("{octets}{}", if last { " LAST" } else { "" });
-            prop_assert_eq!(read(&argument), Some((octets, last)));
+        fn what_is_written_is_read(octets: u64, is_last: bool) {
+            let (size, mut command) = (ChunkSize { octets, is_last }, Vec::new());
+            size.write(&mut command);
+            let argument = command.strip_prefix(b"BDAT ").and_then(|rest| rest.strip_suffix(b"\r\n"));
+            prop_assert_eq!(argument.and_then(ChunkSize::read), Some(size));
         }
     }
 }
