@@ -32,6 +32,7 @@ JOINTS = {
     "delivery/reporting.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",
+    "receive/authentication.py": "a backend that raises costs its client a 454",
     "receive/driver.py": "a session that raises costs its client the session",
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
     "runtime/spool.py": "a waiter or listener that raises costs the others none of their completions",

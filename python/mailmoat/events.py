@@ -48,6 +48,18 @@ class Event(StrEnum):
         "a command, a message or a connection is refused",
         "session client helo mail_from reply reason detail command",
     )
+    AUTH_FAILED = (
+        "auth-failed",
+        "info",
+        "an AUTH command failed; `login` is the name that the client gave, cut",
+        "session client client_name helo login mechanism reason reply",
+    )
+    AUTH_BACKEND_FAILED = (
+        "auth-backend-failed",
+        "error",
+        "the backend of `auth` failed, and its client gets 454: please report it unless the backend was stopped",
+        "session mechanism error",
+    )
     SESSION_ENDED = (
         "session-ended",
         "info",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog
+from mailmoat.auth.composition import open_backend
 from mailmoat.delivery.destination import open_destination
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
@@ -87,6 +88,7 @@ class Worker:
         self._directory = file_directory(settings)
         self._tls = open_material(settings, context.certificates, context.ticket_secret, metrics)
         self._resolver: DnsResolver | None = None
+        self._backend = open_backend(settings)
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
@@ -108,6 +110,7 @@ class Worker:
             stress=stress,
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             trust=services.trust,
+            authenticator=self._backend,
             names=self._names,
             metrics=metrics,
         )
@@ -149,6 +152,8 @@ class Worker:
         self._publish()
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
+        if self._backend is not None:
+            self._backend.tick(self._loop)
         self._store.drop_empty()
         self._receiver.stress.tick(len(self._receiver.connections))
         if self._adopting is None:
@@ -245,6 +250,8 @@ class Worker:
             await self._tick()
         if self._names is not None:
             await self._names.close()
+        if self._backend is not None:
+            self._backend.close()
         if self._resolver is not None:
             await self._resolver.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import virtual
+from tests.doubles.authenticator import FakeAuthenticator
 
 from mailmoat import settings as tree
 
@@ -52,6 +53,8 @@ class Transcript:
     proxy: bool = False
     others: int = 0
     binary: bool = False
+    auth: str = ""
+    submission: bool = False
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -92,6 +95,10 @@ def read(text):
             transcript.binary = True
         elif word == "proxy":
             transcript.proxy = True
+        elif word == "auth":
+            transcript.auth = rest
+        elif word == "submission":
+            transcript.submission = True
         elif LINE.fullmatch(line) or word in ("@", "!"):
             transcript.lines.append(line)
         else:
@@ -129,6 +136,8 @@ class Player:
             proxy=transcript.proxy,
             others=transcript.others,
             binary=transcript.binary,
+            authenticator=FakeAuthenticator(in_clear=transcript.auth == "in clear") if transcript.auth else None,
+            submission=transcript.submission,
         )
         for line in transcript.names:
             publish(world.resolver, line)

@@ -8,6 +8,8 @@
     peer 198.51.100.7               the client's address (else 192.0.2.1)
     proxy                           the listener expects a PROXY header
     binary                          the next hop offers BINARYMIME
+    auth in clear                   clients can authenticate (tests/doubles/authenticator.py) here, or `auth under tls`
+    submission                      the listener is one for submission
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,

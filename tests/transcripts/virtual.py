@@ -240,6 +240,8 @@ class World:
         others=0,
         binary=False,
         most=1000,
+        authenticator=None,
+        submission=False,
     ):
         self.loop = loop = VirtualLoop()
         self.said = []
@@ -283,12 +285,13 @@ class World:
                 trust=services.trust,
                 names=services.reverse_names,
                 metrics=metrics,
+                authenticator=authenticator,
             )
             if binary:
                 size = settings.limits.message_size
                 self.receiver.offer(message_size=size, eight_bit=True, smtputf8=True, binary=True)
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
-            self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy))
+            self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy, submission=submission))
             self.transport.open(self.connection)
             loop.settle()
 

@@ -108,6 +108,7 @@ DEFAULTS = {
     "limits.session_time": 3600.0,
     "limits.errors": 20,
     "limits.auth_failures": 5,
+    "limits.auth_failures_per_source": 30,
     "limits.idle_commands": 100,
     "limits.connections": 0,
     "limits.connections_per_source": 100,

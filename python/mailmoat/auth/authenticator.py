@@ -59,11 +59,13 @@ class Cause(StrEnum):
     """Too many exchanges wait for their turn; temporary."""
     UNAVAILABLE = "unavailable"
     """The backend does not answer; temporary."""
+    TOO_MANY = "too-many-failures"
+    """Too many failures of its source lately: nobody was asked; temporary."""
 
     @property
     def temporary(self) -> bool:
         """Whether the client may try again with the same secret."""
-        return self in {Cause.BUSY, Cause.UNAVAILABLE}
+        return self in {Cause.BUSY, Cause.UNAVAILABLE, Cause.TOO_MANY}
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Method(StrEnum):
 
     SENDER_ID = "sender-id"
     SPF = "spf"
+    AUTH = "auth"
 
 
 @dataclass(frozen=True, slots=True)

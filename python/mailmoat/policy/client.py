@@ -1,12 +1,13 @@
 """The client of a session: its address, the listener it came to, and how far it is trusted.
 
 Trust is computed here and nowhere else: relay control, the tarpit, the header firewall, Sender ID and reports ask it. It follows
-from the address alone, by the settings in force; an address that is not known (the peer is gone already) is a stranger's.
+from the address, by the settings in force, and from the identity once the client has authenticated; an address that is not known
+(the peer is gone already) is a stranger's. The header fields of an account are not believed: it is a person's, not a server's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -23,14 +24,23 @@ KEPT: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the settings grant to an address."""
+    """What the settings grant to an address, and to an account that a client there has authenticated as."""
 
     internal: bool = False
-    """In `relay.networks`: it may send to any domain, and what it sends is not judged."""
+    """In `relay.networks`."""
     front_server: bool = False
     """In `senderid.internal_servers`: one of our own servers in front of this one, which forwards messages of others."""
     exempt: bool = False
     """In `tarpit.exempt_networks`: its replies are never held."""
+    authenticated: bool = False
+    """It has authenticated: its replies are not held, and what it sends is not judged."""
+    may_relay: bool = False
+    """It may send to any domain."""
+
+    @property
+    def inside(self) -> bool:
+        """Whether what it sends is not judged by its sender."""
+        return self.internal or self.authenticated
 
     @property
     def believed(self) -> bool:
@@ -66,10 +76,18 @@ class TrustRules:
         self._internal = Networks(settings.relay.networks)
         self._front_servers = Networks(settings.senderid.internal_servers)
         self._exempt = Networks(settings.tarpit.exempt_networks)
+        self._accounts_relay = settings.auth.relay
         self.of = lru_cache(KEPT)(self._look)
         self._kinds: dict[Trust, Trust] = {}
 
     def _look(self, address: str) -> Trust:
         """Return the trust of an address in text form without port."""
-        trust = Trust(address in self._internal, address in self._front_servers, address in self._exempt)
+        internal = address in self._internal
+        trust = Trust(internal, address in self._front_servers, address in self._exempt, may_relay=internal)
         return self._kinds.setdefault(trust, trust)  # clients that are trusted alike share the value
+
+    def authenticated(self, trust: Trust, identity: Identity) -> Trust:
+        """Return the trust of a client of this trust that has authenticated."""
+        may_relay = trust.may_relay or (identity.may_relay and self._accounts_relay)
+        known = replace(trust, authenticated=True, may_relay=may_relay)
+        return self._kinds.setdefault(known, known)

@@ -19,6 +19,7 @@ from mailmoat.events import Event
 from mailmoat.metrics import AGENT_ERRORS, AGENT_TIMEOUTS
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Report, Rule, Tempfail
+from mailmoat.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,7 @@ class Pipeline:
         self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
     ) -> Conclusion:
         name, task = method.name, cast("asyncio.Task[object]", asyncio.current_task())
-        deadline = _Deadline(task)
+        deadline = Deadline(task)
         key = self._timers.after(self._agent_time, deadline)
         try:
             verdict = await awaited
@@ -148,25 +149,6 @@ class Pipeline:
         maillog.event(Event.AGENT_TIMED_OUT, agent=name, session=view.session_id, seconds=self._agent_time)
         self._metrics.add(AGENT_TIMEOUTS)
         return _not_now(PipelineRule.AGENT_TIMED_OUT, name, view)
-
-
-class _Deadline:
-    """The end of the time that one agent has, waiting in one task."""
-
-    __slots__ = ("_passed", "_task")
-
-    def __init__(self, task: asyncio.Task[object]) -> None:
-        self._task = task
-        self._passed = False
-
-    def due(self) -> None:
-        """Cancel what is awaited."""
-        self._passed = True
-        self._task.cancel()
-
-    def ends_this(self) -> bool:
-        """Return whether the deadline has passed and nothing else cancels the task; its own cancellation is undone."""
-        return self._passed and self._task.uncancel() == 0
 
 
 def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:

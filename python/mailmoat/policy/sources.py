@@ -1,6 +1,6 @@
 """The source address of a message: that of the host that sent it into our network, or why there is none to check.
 
-Mail of clients in `relay.networks` is not checked. For a peer in `senderid.internal_servers`, the source is the first
+Mail of clients in `relay.networks`, and of those that have authenticated, is not checked. For a peer in `senderid.internal_servers`, the source is the first
 address in its Received fields that is none of them. A field that names no address ends the search, because unknown servers
 wrote the fields below it. Loopback and link-local addresses belong to this host and its link: no record can contain
 them, so a status would mean nothing (RFC 7208 5.6). Private ones are judged or not by `senderid.private_networks`.
@@ -61,13 +61,13 @@ class Sources:
 
     def of_client(self, client: Client) -> Source:
         """Return the source as far as the connection shows it; behind a server of ours it is not known yet."""
-        if client.trust.internal:
+        if client.trust.inside:
             return INSIDE
         return NO_ADDRESS if client.trust.front_server else self._outside(client.address)
 
     def of_message(self, client: Client, header: bytes) -> Source:
         """Return the source by the header section as well."""
-        if client.trust.internal or not client.trust.front_server:
+        if client.trust.inside or not client.trust.front_server:
             return self.of_client(client)
         for address in _native.received_sources(header):
             if address is None or not self._trust.of(address).front_server:

@@ -1,20 +1,19 @@
 """The driver of a session: takes the steps of its session machine, asks policy, and gives the machine what policy says.
 
-Promises: replies leave in order; whatever goes wrong between a verdict and the wire ends the session with a 421 and a line in the log,
-and costs no other session anything; a session ends when its client is silent, or the session is open, for too long; a hold is a place
-that is taken for all of its time, also when the client is gone. Never decides anything: verdicts come from the pipeline, durability
-from the store. Never reads or writes a socket: that is its `Wire` (RFC 5321 3, 4.5.3.2).
+Promises: replies leave in order; whatever goes wrong between a verdict and the wire ends the session with a 421 and a line in the log, and costs no
+other session anything; a session ends when its client is silent, or the session is open, for too long; a hold is a place that is taken for all of its
+time, also when the client is gone. Never decides anything: verdicts come from the pipeline, identities from the backend of `auth`, durability from the
+store. Never reads or writes a socket: that is its `Wire` (RFC 5321 3, 4.5.3.2).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mailmoat._native import End, Session, Stage, Step
-from mailmoat.metrics import TARPIT_DISCONNECTED, TARPIT_HOLDS, TARPIT_TIME
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
-from mailmoat.receive import client_name, conclusions
+from mailmoat.receive import authentication, client_name, conclusions
 from mailmoat.receive.carried import carry, of_message
 from mailmoat.receive.held import Hold
 from mailmoat.receive.intake import AHEAD, CLOGGED
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address, Message
     from mailmoat.policy.client import Client
     from mailmoat.policy.verdict import Conclusion
+    from mailmoat.receive.authentication import Authentication
     from mailmoat.receive.carried import Carried
     from mailmoat.receive.receiver import Receiver
     from mailmoat.receive.wire import Wire
@@ -42,13 +42,14 @@ class Driver:
     """One session from its greeting to its end; `started` is when its connection was made, on the monotonic clock."""
 
     __slots__ = (
-        "_asked", "_carried", "_hold", "_log", "_receiver", "_source", "_watch", "_wire", "session", "view",
+        "_asked", "_authentication", "_carried", "_hold", "_log", "_receiver", "_source", "_watch", "_wire", "session", "view",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, wire: Wire, client: Client, started: float) -> None:
         session_id = receiver.next_session_id()
         self._receiver, self._wire = receiver, wire
         self._asked: asyncio.Task[None] | None = None
+        self._authentication: Authentication | None = None
         self._carried: Carried = ()
         self._hold: Hold | None = None
         self._source, self._log = b"", SessionLog()
@@ -64,6 +65,7 @@ class Driver:
         if admission.refused:
             self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)  # a greeting has no such code (RFC 2034 4)
         else:
+            self._authentication = authentication.offer(self._receiver, self.session, self.view)
             self.run(self.session.connect)
 
     def receive(self, octets: bytes) -> None:
@@ -115,7 +117,6 @@ class Driver:
             receiver.give_back(self._source)
         else:
             self._hold = None
-            receiver.metrics.add(TARPIT_DISCONNECTED)
             hold.abandoned(partial(receiver.give_back, self._source))
 
     def due(self) -> None:
@@ -177,6 +178,8 @@ class Driver:
             self._wire.take_turns()
         elif step is COMMIT:
             self._commit()
+        elif step is Step.AUTHENTICATE:
+            self._authenticate()
         elif step is CLOSE:
             self._close()
         else:  # HOLD or WAIT
@@ -199,8 +202,16 @@ class Driver:
             return self._answer(conclusion)
         self._flush()
         receiver.stress.leaves(self)
-        self._asked = receiver.loop.create_task(self._wait(conclusion))
+        self._asked = receiver.loop.create_task(self._wait(conclusion, self._answer))
         return None
+
+    def _authenticate(self) -> None:
+        """Ask the backend of the exchange."""
+        exchange = cast("Authentication", self._authentication)
+        if isinstance(asked := exchange.ask(), Step):
+            self._follow(asked)
+        else:
+            self._asked = self._receiver.loop.create_task(self._wait(asked, exchange.answered))
 
     def _flush(self) -> bool:
         """Write the replies there are; whether there was one."""
@@ -222,15 +233,12 @@ class Driver:
             self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
 
     def _commit(self) -> None:
-        receiver, session = self._receiver, self.session
-        if receiver.names is not None and not self.view.client.name:
-            client_name.learn(receiver.names, self.view, session, receiver.loop)
-        stamps, results = of_message(self._carried, session)
-        message = receiver.message(session, stamps, results, self.view.client.trust)
+        stamps, results = of_message(self._carried, self.session)
+        message = self._receiver.message(self.session, self.view, stamps, results)
         if message is None:
-            receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
+            self._receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
         else:
-            receiver.store.insert(self, message)
+            self._receiver.store.insert(self, message)
 
     def _close(self) -> None:
         if not self._wire.is_closing:
@@ -242,9 +250,9 @@ class Driver:
         self._log.failed(self.view, error)
         self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
 
-    async def _wait(self, awaited: Awaitable[Conclusion]) -> None:
+    async def _wait(self, awaited: Awaitable[Any], answer: Callable[[Any], Step]) -> None:
         try:
-            conclusion = await awaited
+            answered = await awaited
         except BaseException as error:  # noqa: BLE001 - the same joint: else the client waits for ever
             if self._asked is not None:  # else the session is over
                 self._failed(error)
@@ -252,7 +260,7 @@ class Driver:
         self._asked = None
         if not self._wire.is_closing:
             self._watch.touch()
-            self.run(self._answer, conclusion)
+            self.run(answer, answered)
 
     def _answer(self, conclusion: Conclusion) -> Step:
         """Give the session what policy concluded; the step that follows."""
@@ -269,12 +277,9 @@ class Driver:
         return conclusions.go_on(conclusion, session)
 
     def _begin_hold(self) -> None:
-        receiver, hold = self._receiver, self.session.hold
-        receiver.metrics.add(TARPIT_HOLDS)
-        receiver.metrics.add(TARPIT_TIME, hold)
-        self._hold = Hold(self, receiver.held)
-        self._watch.wake_after(hold / 1000, self._hold)
-        receiver.held.enter(self._hold)
+        hold = self._hold = Hold(self, self._receiver.held)
+        self._watch.wake_after(self.session.hold / 1000, hold)
+        self._receiver.held.enter(hold, self.session.hold)
 
     def _leave_hold(self) -> None:
         if self._hold is not None:

@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock
-from mailmoat.metrics import HELD_SESSIONS, TARPIT_EVICTIONS, Metrics
+from mailmoat.metrics import HELD_SESSIONS, TARPIT_DISCONNECTED, TARPIT_EVICTIONS, TARPIT_HOLDS, TARPIT_TIME, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,7 @@ class Hold:
         """Continue without the client: call `give_back` when the hold would have ended, or is evicted."""
         self._connection = None
         self._give_back = give_back
+        self._sessions.metrics.add(TARPIT_DISCONNECTED)
 
     def due(self) -> None:
         """Handle the deadline."""
@@ -77,14 +78,16 @@ class HeldSessions:
         self._slot = slot
         self._max_held = max_held
         self._wakers = wakers
-        self._metrics = metrics
+        self.metrics = metrics
         self._held: dict[Hold, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def enter(self, hold: Hold) -> None:
-        """Begin a hold; this may end the longest hold of the host."""
+    def enter(self, hold: Hold, milliseconds: int) -> None:
+        """Begin a hold of this length; it may end the longest hold of the host."""
+        self.metrics.add(TARPIT_HOLDS)
+        self.metrics.add(TARPIT_TIME, milliseconds)
         self._held[hold] = clock.monotonic_ms()
         self._publish()
         if self._max_held and self._shared.sum(HELD_SESSIONS) > self._max_held:
@@ -109,10 +112,10 @@ class HeldSessions:
     def _evict(self) -> None:
         oldest = next(iter(self._held), None)
         if oldest is not None:
-            self._metrics.add(TARPIT_EVICTIONS)
+            self.metrics.add(TARPIT_EVICTIONS)
             oldest.evict()
 
     def _publish(self) -> None:
         oldest = next(iter(self._held.values()), 0)
-        self._metrics.set(HELD_SESSIONS, len(self._held))
+        self.metrics.set(HELD_SESSIONS, len(self._held))
         self._shared.set_oldest_held(self._slot, oldest)

@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import _native, clock
 from mailmoat._native import Stage
+from mailmoat.limits.failures import AuthFailures
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
+from mailmoat.receive import authentication, client_name
 from mailmoat.receive.timeouts import Timeouts
 
 if TYPE_CHECKING:
     import asyncio
 
+    from mailmoat.auth.authenticator import Authenticator
     from mailmoat.limits.limiter import Limiter
     from mailmoat.mailauth.results import AuthResult
     from mailmoat.policy.client import Trust, TrustRules
     from mailmoat.policy.pipeline import Pipeline
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
+    from mailmoat.receive.view import View
     from mailmoat.resolver.reverse_names import ReverseNames
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.runtime.timers import Timers
@@ -58,6 +62,7 @@ class Receiver:
         held: HeldSessions,
         stress: Stress,
         metrics: Metrics,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.loop = loop
         self.settings = settings
@@ -69,6 +74,8 @@ class Receiver:
         self.metrics = metrics
         self.limiter = limiter
         self.trust = trust
+        self.authenticator = authenticator
+        self.auth_failures = AuthFailures(settings.limits, metrics.shared)
         self.names = names
         self.timeouts = Timeouts(settings.limits, timers)
         asked = pipeline.asked | (1 << Stage.HELO if names else 0)  # the name of a client is looked up from there on
@@ -121,17 +128,19 @@ class Receiver:
         return peer in self._proxies
 
     def message(
-        self, session: _native.Session, stamps: bytes, results: tuple[AuthResult, ...], trust: Trust
+        self, session: _native.Session, view: View, stamps: bytes, results: tuple[AuthResult, ...]
     ) -> _native.Message | None:
         """Return the message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
         now = clock.wall_ms()
+        if self.names is not None and not view.client.name:
+            client_name.learn(self.names, view, session, self.loop)
         return session.message(
             queue_id=self.store.next_queue_id(),
             arrival=now,
             date=self.date(now),
             stamps=stamps,
-            results=encode(results),
-            firewall=self.firewall(trust),
+            results=encode(results + authentication.results(view.client)),
+            firewall=self.firewall(view.client.trust),
         )
 
     def firewall(self, trust: Trust) -> _native.HeaderFirewall | None:

@@ -89,8 +89,9 @@ def forged(results: tuple[AuthResult, ...]) -> bool:
 
 
 def vouched(results: tuple[AuthResult, ...]) -> bool:
-    """Return whether the domain of MAIL FROM permits where the message came from (RFC 7208 8.3)."""
+    """Return whether its client has authenticated, or the domain of MAIL FROM permits where it came from (RFC 7208 8.3)."""
+    passed = [result for result in results if result.status is Status.PASS]
     return any(
-        result.method is Method.SPF and result.status is Status.PASS and result.identity == _MAIL_FROM
-        for result in results
+        result.method is Method.AUTH or (result.method is Method.SPF and result.identity == _MAIL_FROM)
+        for result in passed
     )

@@ -35,6 +35,6 @@ class Relay(Agent):
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.7.1 unless the domain is ours or the client may relay."""
         recipient = view.recipient
-        if recipient.domain in self._domains or view.client.trust.internal:
+        if recipient.domain in self._domains or view.client.trust.may_relay:
             return PASS
         return Reject(Reply.showing(550, "5.7.1", f"Unable to relay for {recipient}"), RelayRule.ELSEWHERE)

@@ -35,6 +35,10 @@ class LimitsSettings(Section):
     auth_failures: Count = Field(
         default=5, description="Failed AUTH commands (535) in one session; then 421 and close. 0 = off."
     )
+    auth_failures_per_source: Count = Field(
+        default=30,
+        description="Failed AUTH commands of one IPv4 address or IPv6 /64 in ten minutes; then AUTH gets 454 without a check. 0 = off.",
+    )
     idle_commands: Count = Field(
         default=100,
         description="Commands in a row that do not advance a message (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
