@@ -23,7 +23,7 @@ use super::auth::Authentication;
 use super::config::Config;
 use super::mode::{Input, Mode};
 use super::phase::Phase;
-use super::step::{Step, Verdict};
+use super::step::Step;
 use super::tally::{End, Refusal, Tally};
 use super::tarpit::Tarpit;
 use super::transaction::Transaction;
@@ -174,35 +174,6 @@ impl Session {
             self.pending = Pending::Nothing;
         }
         self.go_on()
-    }
-
-    /// Policy's verdict at the stage that was asked.
-    pub fn answer(&mut self, verdict: Verdict) -> Step {
-        match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Answer(question) => {
-                let flow = self.decided(question, verdict);
-                self.drive(flow)
-            }
-            pending => {
-                self.pending = pending;
-                Step::Wait
-            }
-        }
-    }
-
-    /// The hold is over: a turn begins.
-    pub fn release(&mut self) -> Step {
-        self.turn = TURN_COMMANDS;
-        match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Release(reply) => {
-                let flow = self.send(&reply);
-                self.drive(flow)
-            }
-            pending => {
-                self.pending = pending;
-                Step::Wait
-            }
-        }
     }
 
     /// The message is on disk, or could not be put there and `refused` is the reply to the peer: a turn begins.

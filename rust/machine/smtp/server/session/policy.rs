@@ -54,6 +54,20 @@ impl Question {
 }
 
 impl Session {
+    /// Policy's verdict at the stage that was asked.
+    pub fn answer(&mut self, verdict: Verdict) -> Step {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Answer(question) => {
+                let flow = self.decided(question, verdict);
+                self.drive(flow)
+            }
+            pending => {
+                self.pending = pending;
+                Step::Wait
+            }
+        }
+    }
+
     pub(super) fn ask(&mut self, question: Question) -> Flow {
         let stage = question.stage();
         if self.config.asked & (1 << stage as u8) == 0 {

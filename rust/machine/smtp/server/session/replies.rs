@@ -1,6 +1,6 @@
 //! Replies on their way out: noted for the log, held by the tarpit, counted, written.
 
-use super::{Flow, Pending, Session};
+use super::{Flow, Pending, Session, TURN_COMMANDS};
 use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::mode::{Input, Mode};
 use crate::machine::smtp::server::phase::Phase;
@@ -10,6 +10,21 @@ use crate::machine::smtp::server::tarpit::Hold;
 use crate::machine::smtp::server::transaction::Transaction;
 
 impl Session {
+    /// The hold is over: a turn begins.
+    pub fn release(&mut self) -> Step {
+        self.turn = TURN_COMMANDS;
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Release(reply) => {
+                let flow = self.send(&reply);
+                self.drive(flow)
+            }
+            pending => {
+                self.pending = pending;
+                Step::Wait
+            }
+        }
+    }
+
     /// Sends a reply, through the tarpit where it belongs there.
     pub(super) fn say(&mut self, reply: Reply) -> Flow {
         if reply.class() >= 4 {

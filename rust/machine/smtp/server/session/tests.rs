@@ -8,7 +8,7 @@ use crate::machine::message::address::{Address, Limits};
 use crate::machine::message::content::Octets;
 use crate::machine::message::firewall::Firewall;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules};
-use crate::machine::smtp::server::step::Stage;
+use crate::machine::smtp::server::step::{Stage, Verdict};
 use crate::machine::smtp::server::tally::End;
 use crate::store::content::ContentStorage;
 
