@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Backend
     from mailmoat.settings import Settings
 
-SECRET_NAME: Final = "auth.secret"  # noqa: S105 - a file name
+SECRET_NAME: Final = "scram.secret"  # noqa: S105 - a file name
 """Of the file in the spool directory that the salts of names without an account are made of (`decoys`)."""
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.auth.account_file import AccountFile
+from mailmoat.auth.accounts import Account
 from mailmoat.auth.authenticator import Cause
 from mailmoat.auth.decoys import Decoys
 from mailmoat.auth.hashing import HashingThread
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mailmoat.auth.accounts import Account
     from mailmoat.auth.authenticator import Channel, Exchange
     from mailmoat.auth.verifiers import Cost, ScramKeys, Verifier
     from mailmoat.settings.sections.auth import AuthSettings
 
 MECHANISMS: Final = (SCRAM_PLUS, SCRAM, PLAIN, LOGIN)
 """The strongest first."""
+_NOBODY: Final = Account("")
 
 
 class FileAuthenticator:
@@ -96,10 +97,11 @@ class FileAuthenticator:
         key, accounts = account_key(name), self._file.accounts
         if accounts is None:
             return None
-        account, decoy = accounts.by_key.get(key), self._decoys.keys(key, accounts)
-        if account is None or account.scram is None or not account.enabled:
+        account, decoy = accounts.by_key.get(key, _NOBODY), self._decoys.keys(key, accounts)
+        owner = self._verified(account)  # made in any case: it takes as long as half a look-up
+        if account.scram is None or not account.enabled:
             return None, decoy
-        return self._verified(account), account.scram
+        return owner, account.scram
 
     async def start(self) -> None:
         """Do nothing: the file has been read."""
@@ -120,10 +122,10 @@ class FileAuthenticator:
 
 
 def _matches(verifier: Verifier | None, password: bytes, costs: Iterable[Cost]) -> bool:
-    """Return whether the password is right; if not, after the time that any failure takes."""
-    if verifier is not None and verifier.matches(password):
-        return True
+    """Return whether the password is right; if not, after each of the costs, always in this order."""
     for cost in costs:
         if verifier is None or cost != verifier.cost:
             cost.spend(password)
+        elif verifier.matches(password):
+            return True
     return False
