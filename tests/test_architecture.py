@@ -33,7 +33,7 @@ JOINTS = {
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",
     "receive/authentication.py": "a backend that raises costs its client a 454",
-    "receive/driver.py": "a session that raises costs its client the session",
+    "receive/steps.py": "a session that raises costs its client the session",
     "runtime/timers.py": "an owner that raises when it is due costs the others nothing",
     "runtime/spool.py": "a waiter or listener that raises costs the others none of their completions",
     "settings/extension.py": "an agent of an administrator that raises when it is imported is a mistake in the settings",

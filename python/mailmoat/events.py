@@ -70,6 +70,12 @@ class Event(StrEnum):
             "octets:number holds:number held:seconds"
         ),
     )
+    TLS_FAILED = (
+        "tls-failed",
+        "info",
+        "a TLS handshake was not done; for `withheld` seconds the client's address is not offered STARTTLS",
+        "session client reason detail withheld:number",
+    )
     RECIPIENT_REDIRECTED = (
         "recipient-redirected",
         "info",

@@ -35,6 +35,7 @@ from mailmoat.policy.services import Services
 from mailmoat.receive import descriptors
 from mailmoat.receive.acceptor import Acceptor
 from mailmoat.receive.connection import Connection
+from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
@@ -45,7 +46,7 @@ from mailmoat.runtime.timers import Timers
 from mailmoat.tls.material import open_material
 
 if TYPE_CHECKING:
-    from mailmoat._native import Partition, Scheduled
+    from mailmoat._native import Partition, Scheduled, TlsServer
     from mailmoat.delivery.offers import Offers
     from mailmoat.settings import Listener
     from mailmoat.supervisor.context import WorkerContext
@@ -108,6 +109,7 @@ class Worker:
             timers=timers,
             held=self._held,
             stress=stress,
+            handshakes=Handshakes(settings, metrics, services.trust, self._tls_server),
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             trust=services.trust,
             authenticator=self._backend,
@@ -168,6 +170,9 @@ class Worker:
             smtputf8=offers.smtputf8,
             binary=offers.binary,
         )
+
+    def _tls_server(self) -> TlsServer | None:
+        return None if self._tls is None else self._tls.server
 
     def _make_resolver(self) -> DnsResolver:
         questions = descriptors.most_questions()
@@ -248,6 +253,9 @@ class Worker:
                 if clock.monotonic() >= deadline + 1:
                     break
             await self._tick()
+        await self._close_lookups()
+
+    async def _close_lookups(self) -> None:
         if self._names is not None:
             await self._names.close()
         if self._backend is not None:

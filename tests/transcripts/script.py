@@ -11,9 +11,15 @@ import virtual
 from tests.doubles.authenticator import FakeAuthenticator
 
 from mailmoat import settings as tree
+from mailmoat.settings.listener import parse_listener
 
 WAYS = ("whole", "by line", "by byte")
-DEFAULTS = {"hostname": "mx.example.test", "relay.local_domains": "example.test", "dns.reverse_time": "0"}
+DEFAULTS = {
+    "hostname": "mx.example.test",
+    "relay.local_domains": "example.test",
+    "dns.reverse_time": "0",
+    "tls.offer": "off",
+}
 KNOWN = ("alice@example.test", "bob@example.test", "localuser@example.test")
 SLACK_MS = 8  # a deadline is rounded up to the next millisecond, each time
 ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[rnt0\\])|\{((?:[^{}\\]|\\.)+?)\*([0-9]+)\}")
@@ -50,11 +56,10 @@ class Transcript:
     agents: list = field(default_factory=list)
     known: list[str] = field(default_factory=lambda: list(KNOWN))
     peer: str = "192.0.2.1"
-    proxy: bool = False
+    listener: str = "192.0.2.25:25"
     others: int = 0
     binary: bool = False
     auth: str = ""
-    submission: bool = False
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -93,12 +98,10 @@ def read(text):
             transcript.others = int(rest)
         elif word == "binary":
             transcript.binary = True
-        elif word == "proxy":
-            transcript.proxy = True
         elif word == "auth":
             transcript.auth = rest
-        elif word == "submission":
-            transcript.submission = True
+        elif word == "listener":
+            transcript.listener = rest
         elif LINE.fullmatch(line) or word in ("@", "!"):
             transcript.lines.append(line)
         else:
@@ -133,11 +136,10 @@ class Player:
             known=transcript.known,
             agent_lines=transcript.agents,
             peer=transcript.peer,
-            proxy=transcript.proxy,
+            listener=parse_listener(transcript.listener),
             others=transcript.others,
             binary=transcript.binary,
             authenticator=FakeAuthenticator(in_clear=transcript.auth == "in clear") if transcript.auth else None,
-            submission=transcript.submission,
         )
         for line in transcript.names:
             publish(world.resolver, line)
@@ -186,7 +188,7 @@ class Player:
         else:
             pieces = [group[at : at + 1] for at in range(len(group))]
         for piece in pieces:
-            self.world.transport.send(piece)
+            self.world.send(piece)
         self._collect()
 
     def _act(self, text):
@@ -200,6 +202,8 @@ class Player:
             "directory up": lambda: setattr(world.directory, "down", False),
             "disk full": lambda: setattr(world.store, "trouble", "No space left on device"),
             "disk ok": lambda: setattr(world.store, "trouble", None),
+            "TLS": world.start_tls,
+            "closes TLS": lambda: world.tls.close(),  # noqa: PLW0108 - it is made later
             "shutdown": lambda: world.connection.drain(at_once=False),
             "shutdown at once": lambda: world.connection.drain(at_once=True),
             "evict": world.held._evict,

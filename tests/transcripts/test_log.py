@@ -9,6 +9,8 @@ import pytest
 import script
 import virtual
 
+from mailmoat.settings.listener import parse_listener
+
 MAIL = b"HELO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n.\r\nQUIT\r\n"
 
 
@@ -30,6 +32,8 @@ def test_a_check_of_the_balancer_is_no_stranger_that_speaks_the_proxy_protocol(t
     """One that is reset at once has no address any more."""
     pairs = {**script.DEFAULTS, "listen": "proxy://127.0.0.1:2525", "listen_proxy_networks": "127.0.0.0/8"}
     settings = script.load_settings(tuple(sorted(pairs.items())))
-    world = virtual.World(settings, tmp_path, known=script.KNOWN, peer=peer, proxy=True)
+    world = virtual.World(
+        settings, tmp_path, known=script.KNOWN, peer=peer, listener=parse_listener("proxy://192.0.2.25:25")
+    )
     assert world.transport.is_closing()
     assert [name for name, _ in world.log] == lines

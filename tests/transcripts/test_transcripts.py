@@ -6,10 +6,9 @@
     dns a.test TXT v=spf1 -all      one more record that the name servers have; `dns a.test fails` (SERVFAIL, with all below it) and
                                     `dns a.test takes 2s` (for each question) say how they answer
     peer 198.51.100.7               the client's address (else 192.0.2.1)
-    proxy                           the listener expects a PROXY header
     binary                          the next hop offers BINARYMIME
     auth in clear                   clients can authenticate (tests/doubles/authenticator.py) here, or `auth under tls`
-    submission                      the listener is one for submission
+    listener proxy://192.0.2.25:25  the listener, with its scheme (else 192.0.2.25:25)
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,
@@ -22,10 +21,14 @@
     C> data\\r\\n                     the client sends these octets and nothing more
     C*3: RCPT TO:<u{n}@x.test>      three lines, {n} counts from 1
     C! vanishes                     the connection is lost; also `ends input`, `stops reading`, `reads again`
+    C! TLS                          the client begins a TLS handshake (OpenSSL); from then on it speaks in TLS. STARTTLS is offered
+                                    with `config tls.offer=on`
+    C! closes TLS                   the client sends close_notify
     S: 250 2.0.0 OK                 the server says this at once; a `...` at the end stands for any text, in `250-...` for lines
     S*3: 250 2.1.5 u{n}@x.test      three such lines
     S+5.0s: 550 5.1.1 User unknown  the server says this 5.00 s after the client's last act, not sooner and not later
     S: (closes)                     the server closes the connection; `(aborts)` without waiting for the client to read
+    S: (TLSv1.3)                    the handshake is done
     S: (keeps q1 from <a@b> to <c>) the message is on disk; it stands before the reply that says so
     S: (with RET=HDRS)              its parameters of MAIL, `S: (for <c> NOTIFY=NEVER)` those of a recipient, when a transcript has such lines
     S| Subject: x                   its lines, when a transcript has any such line; `\\xff`, `\\r`, `\\n` as they are

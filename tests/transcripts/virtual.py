@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import contextmanager, suppress
+from functools import cache
 from ipaddress import ip_address
 from unittest import mock
 
@@ -18,9 +19,10 @@ from tests.doubles.directory import FakeDirectory
 from tests.doubles.loop import START_MS, VirtualLoop
 from tests.doubles.resolver import FakeResolver
 from tests.doubles.spool import FakeSpool
+from tests.doubles.tls_client import TlsClient
 
 from mailmoat import clock, maillog
-from mailmoat._native import Address, RecipientState
+from mailmoat._native import Address, RecipientState, TlsClock, TlsIdentity, TlsServer
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, Metrics, share
 from mailmoat.policy.agent import Agent
@@ -29,12 +31,14 @@ from mailmoat.policy.registry import agents as built_in
 from mailmoat.policy.services import Services
 from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Rule, Tempfail
 from mailmoat.receive.connection import Connection
+from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.runtime.timers import Timers
 from mailmoat.settings import Listener
 
+LISTENER = Listener("192.0.2.25", 25)
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
 REPLY = re.compile(rb"[2-5][0-9]{2}[ -][\t\x20-\x7e]*\r\n")
 ENHANCED = re.compile(r"([245])(?:[0-9]{2})[ -]([0-9])\.[0-9]{1,3}\.[0-9]{1,3} ")
@@ -224,6 +228,29 @@ def parameters(of):
     return "".join(f" {keyword}" + (f"={value}" if value else "") for keyword, value in sorted(of.parameters.items()))
 
 
+@cache
+def identity():
+    """A certificate for mx.example.test in virtual time."""
+    chain, key = TlsIdentity.self_signed(["mx.example.test"], 30, START_MS // 1000)
+    return TlsIdentity(chain, key)
+
+
+def tls_server(settings, epoch=0):
+    """What the TLS connections of a listener share."""
+    tls = settings.tls
+    return TlsServer(
+        [identity()],
+        clock=TlsClock(START_MS // 1000),
+        minimum=tls.minimum,
+        client_certificates=tls.client_certificates,
+        client_ca=b"",
+        tickets=tls.tickets,
+        ticket_secret=bytes(32),
+        ticket_rotation=round(tls.ticket_rotation),
+        ticket_epoch=epoch,
+    )
+
+
 class World:
     """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
 
@@ -236,12 +263,11 @@ class World:
         agent_lines=(),
         agents=(),
         peer="192.0.2.1",
-        proxy=False,
+        listener=LISTENER,
         others=0,
         binary=False,
         most=1000,
         authenticator=None,
-        submission=False,
     ):
         self.loop = loop = VirtualLoop()
         self.said = []
@@ -251,6 +277,8 @@ class World:
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
         self.store = FakeSpool(loop, incoming_dir, self._kept)
         self.shared = share(1, sources=64)
+        self.tls_server = tls_server(settings) if settings.tls.offer or listener.implicit_tls else None
+        self.tls = None
         metrics = Metrics(self.shared, 0)
         self._others, self._peer, self._clients = others, peer, 1
         for _ in range(others):
@@ -281,6 +309,7 @@ class World:
                 timers=self.timers,
                 held=self.held,
                 stress=stress,
+                handshakes=Handshakes(settings, metrics, services.trust, lambda: self.tls_server),
                 limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
                 trust=services.trust,
                 names=services.reverse_names,
@@ -291,7 +320,7 @@ class World:
                 size = settings.limits.message_size
                 self.receiver.offer(message_size=size, eight_bit=True, smtputf8=True, binary=True)
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
-            self.connection = Connection(self.receiver, Listener("192.0.2.25", 25, proxy=proxy, submission=submission))
+            self.connection = Connection(self.receiver, listener)
             self.transport.open(self.connection)
             loop.settle()
 
@@ -311,10 +340,30 @@ class World:
         self.loop.settle()
         return transport, heard
 
+    def start_tls(self, **wants):
+        """The peer begins a handshake."""
+        self.tls = TlsClient(self.transport.send, self._heard_lines, **wants)
+        self.tls.begin()
+        self.loop.settle()
+        self._say(f"({self.tls.tls.version()})" if self.tls.open else f"(TLS fails: {self.tls.fault})")
+
+    def send(self, octets):
+        """The peer sends, in TLS once it is on."""
+        if self.tls is None:
+            self.transport.send(octets)
+        else:
+            self.tls.say(octets)
+
     def _say(self, line):
         self.said.append((self.loop.now_ms, line))
 
     def _heard(self, octets):
+        if self.tls is None:
+            self._heard_lines(octets)
+        else:
+            self.tls.receive(octets)
+
+    def _heard_lines(self, octets):
         assert octets.endswith(b"\r\n")
         for line in octets.splitlines(keepends=True):
             assert REPLY.fullmatch(line), f"not a reply line: {line!r}"

@@ -67,6 +67,11 @@ def site(text: str) -> str:
     )
 
 
+def packed(text: str) -> bytes:
+    """Return the octets of an address, 4 or 16. ValueError: it is none."""
+    return without_zone(text).packed
+
+
 class Networks:
     """A set of networks; the results for the last few thousand addresses are kept."""
 

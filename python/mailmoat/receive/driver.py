@@ -1,61 +1,23 @@
-"""The driver of a session: takes the steps of its session machine, asks policy, and gives the machine what policy says.
+"""The driver of a session: its life from the greeting to the end, and its time limits.
 
-Promises: replies leave in order; whatever goes wrong between a verdict and the wire ends the session with a 421 and a line in the log, and costs no
-other session anything; a session ends when its client is silent, or the session is open, for too long; a hold is a place that is taken for all of its
-time, also when the client is gone. Never decides anything: verdicts come from the pipeline, identities from the backend of `auth`, durability from the
-store. Never reads or writes a socket: that is its `Wire` (RFC 5321 3, 4.5.3.2).
+Promises: a session ends when its client is silent, or the session is open, for too long; a handshake has its own time; a hold is a
+place that is taken for all of its time, also when the client is gone. What follows from a step is in steps.py (RFC 5321 4.5.3.2).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
-from mailmoat._native import End, Session, Stage, Step
-from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
-from mailmoat.receive import authentication, client_name, conclusions
-from mailmoat.receive.carried import carry, of_message
-from mailmoat.receive.held import Hold
-from mailmoat.receive.intake import AHEAD, CLOGGED
-from mailmoat.receive.session_log import SessionLog
-from mailmoat.receive.timeouts import BUSY, Watch
-from mailmoat.receive.view import View
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
-
-    from mailmoat._native import Address, Message
-    from mailmoat.policy.client import Client
-    from mailmoat.policy.verdict import Conclusion
-    from mailmoat.receive.authentication import Authentication
-    from mailmoat.receive.carried import Carried
-    from mailmoat.receive.receiver import Receiver
-    from mailmoat.receive.wire import Wire
-
-# Here, since a member is slow to reach through its class.
-NEED_INPUT, ASK, HOLD, COMMIT, CLOSE, YIELD = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT, Step.CLOSE, Step.YIELD
-RCPT = Stage.RCPT
+from mailmoat._native import End
+from mailmoat.receive.intake import CLOGGED
+from mailmoat.receive.steps import Steps
+from mailmoat.receive.timeouts import BUSY
 
 
-class Driver:
-    """One session from its greeting to its end; `started` is when its connection was made, on the monotonic clock."""
+class Driver(Steps):
+    """One session from its greeting to its end."""
 
-    __slots__ = (
-        "_asked", "_authentication", "_carried", "_hold", "_log", "_receiver", "_source", "_watch", "_wire", "session", "view",
-    )  # fmt: skip
-
-    def __init__(self, receiver: Receiver, wire: Wire, client: Client, started: float) -> None:
-        session_id = receiver.next_session_id()
-        self._receiver, self._wire = receiver, wire
-        self._asked: asyncio.Task[None] | None = None
-        self._authentication: Authentication | None = None
-        self._carried: Carried = ()
-        self._hold: Hold | None = None
-        self._source, self._log = b"", SessionLog()
-        self._watch = Watch(receiver.timeouts, started)
-        self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
-        self.view = View(self.session, session_id, client, receiver.firewall(client.trust))
+    __slots__ = ()
 
     def begin(self) -> None:
         """Greet the client, or refuse it."""
@@ -64,9 +26,10 @@ class Driver:
         self._watch.arm(self)
         if admission.refused:
             self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)  # a greeting has no such code (RFC 2034 4)
+        elif self.view.client.listener.implicit_tls:
+            self.run(self._start_tls)
         else:
-            self._authentication = authentication.offer(self._receiver, self.session, self.view)
-            self.run(self.session.connect)
+            self.run(self._greet)
 
     def receive(self, octets: bytes) -> None:
         """Take what the client has sent."""
@@ -77,25 +40,6 @@ class Driver:
         """Go on with what the session has kept of it."""
         self._watch.touch()
         self.run(self.session.proceed)
-
-    def run(self, move: Callable[..., Step], *arguments: object) -> None:
-        """Move the session and follow its steps, as far as it goes by itself."""
-        try:
-            self._follow(move(*arguments))
-        except Exception as error:  # noqa: BLE001 - the joint: whatever is wrong here costs this client its session, nobody else
-            self._failed(error)
-
-    def stop(self, end: End, enhanced: str, text: str) -> None:
-        """Say 421 and close, wherever the session is."""
-        if self._wire.is_closing:
-            return
-        self._leave_hold()
-        if self._asked is not None:
-            self._asked.cancel()
-            self._asked = None
-        self.session.stop(end, enhanced, text)
-        self._flush()
-        self._close()
 
     def wait_for_room(self) -> None:
         """Count a client that does not read its replies as idle, unless a reply is pending or it sends content."""
@@ -112,6 +56,7 @@ class Driver:
         if receiver.asks_disconnect:
             receiver.pipeline.disconnected(self.view)
         receiver.stress.leaves(self)
+        self._leave_handshake()
         if hold is None:
             self._watch.cancel()
             receiver.give_back(self._source)
@@ -123,6 +68,9 @@ class Driver:
         """Handle a deadline: a hold is over, or a timeout may have passed."""
         if self._wire.is_closing:
             self._leave_hold()
+        elif self._handshaking:
+            self._leave_handshake(timeout=True)
+            self._wire.abort()
         elif self._hold is not None and not self._watch.lasted:
             self._leave_hold()
             self._watch.touch()
@@ -146,145 +94,6 @@ class Driver:
         session = self.session
         if at_once or not (session.is_pending or session.in_transaction or self._watch.idle < 1):
             self.stop(End.SHUTDOWN, "4.3.2", "Service shutting down; try again later")
-
-    def done(self, error: str | None, message: Message | None) -> None:
-        """Reply to the end of data: the message is on disk, or `error` says why not."""
-        self._watch.touch()
-        if error is None and message is not None:
-            self._log.accepted(self.session, self.view, message, self._receiver.metrics)
-        if self._wire.is_closing:
-            return  # It is delivered all the same; the client may send it again (RFC 5321 6.1).
-        if error is None:
-            self.run(self.session.committed)
-        else:
-            self._log.not_stored(self.view, error)
-            self.run(self.session.not_committed, 452, "4.3.1", "Insufficient system storage; try again later")
-
-    def _follow(self, step: Step) -> None:
-        """Take the step, and those that follow at once."""
-        session, receiver = self.session, self._receiver
-        while step is ASK:
-            decided = self._ask()
-            if decided is None:
-                return
-            step = decided
-        self._log.refused(session, self.view)
-        answered = self._flush()
-        if step is NEED_INPUT:
-            self._await_input(answered=answered)
-            return
-        receiver.stress.leaves(self)
-        if step is YIELD:
-            self._wire.take_turns()
-        elif step is COMMIT:
-            self._commit()
-        elif step is Step.AUTHENTICATE:
-            self._authenticate()
-        elif step is CLOSE:
-            self._close()
-        else:  # HOLD or WAIT
-            if step is HOLD:
-                self._begin_hold()
-            if session.buffered > receiver.held_input:
-                self._wire.intake.stop(AHEAD)
-
-    def _ask(self) -> Step | None:
-        """Ask policy; the step that follows, None when it decides later."""
-        session, receiver, view = self.session, self._receiver, self.view
-        self._log.refused(session, view)  # by the machine alone, before policy is asked
-        if receiver.names is not None and not view.client.name:
-            client_name.learn(receiver.names, view, session, receiver.loop)
-        stage = session.stage
-        if stage is RCPT:
-            view.recipient = cast("Address", session.recipient)
-        conclusion = receiver.pipeline.run(stage, view)
-        if isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
-            return self._answer(conclusion)
-        self._flush()
-        receiver.stress.leaves(self)
-        self._asked = receiver.loop.create_task(self._wait(conclusion, self._answer))
-        return None
-
-    def _authenticate(self) -> None:
-        """Ask the backend of the exchange."""
-        exchange = cast("Authentication", self._authentication)
-        if isinstance(asked := exchange.ask(), Step):
-            self._follow(asked)
-        else:
-            self._asked = self._receiver.loop.create_task(self._wait(asked, exchange.answered))
-
-    def _flush(self) -> bool:
-        """Write the replies there are; whether there was one."""
-        if output := self.session.output():
-            self._wire.write(output)
-        return bool(output)
-
-    def _await_input(self, *, answered: bool) -> None:
-        """Wait for more input; end the session if its client has closed its sending side."""
-        if self._wire.intake.ended:
-            self._close()
-            return
-        self._wire.intake.go_on(AHEAD)
-        if not answered:
-            return  # an unfinished line changes nothing, nor does a piece of content
-        if self.session.in_content:
-            self._receiver.stress.leaves(self)
-        else:
-            self._receiver.stress.waits(self, in_transaction=self.session.in_transaction)
-
-    def _commit(self) -> None:
-        stamps, results = of_message(self._carried, self.session)
-        message = self._receiver.message(self.session, self.view, stamps, results)
-        if message is None:
-            self._receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
-        else:
-            self._receiver.store.insert(self, message)
-
-    def _close(self) -> None:
-        if not self._wire.is_closing:
-            self._receiver.stress.leaves(self)
-            self._watch.cancel()
-            self._wire.close()
-
-    def _failed(self, error: BaseException) -> None:
-        self._log.failed(self.view, error)
-        self.stop(End.FAULT, "4.3.0", f"Local error in processing; session {self.view.session_id}")
-
-    async def _wait(self, awaited: Awaitable[Any], answer: Callable[[Any], Step]) -> None:
-        try:
-            answered = await awaited
-        except BaseException as error:  # noqa: BLE001 - the same joint: else the client waits for ever
-            if self._asked is not None:  # else the session is over
-                self._failed(error)
-            return
-        self._asked = None
-        if not self._wire.is_closing:
-            self._watch.touch()
-            self.run(answer, answered)
-
-    def _answer(self, conclusion: Conclusion) -> Step:
-        """Give the session what policy concluded; the step that follows."""
-        session = self.session
-        if session.stage is RCPT:
-            self._log.judged(session, self.view, conclusion)
-            del self.view.recipient  # else a session that is held keeps it
-        if not isinstance(conclusion, Pass):
-            return conclusions.stop(conclusion, session, self.view, self._log, self._receiver.metrics)
-        if conclusion is PASS and not self._carried:
-            return session.pass_()
-        if conclusion.stamps or conclusion.results or self._carried:
-            self._carried = carry(self._carried, session, conclusion)
-        return conclusions.go_on(conclusion, session)
-
-    def _begin_hold(self) -> None:
-        hold = self._hold = Hold(self, self._receiver.held)
-        self._watch.wake_after(self.session.hold / 1000, hold)
-        self._receiver.held.enter(hold, self.session.hold)
-
-    def _leave_hold(self) -> None:
-        if self._hold is not None:
-            self._receiver.held.leave(self._hold)
-            self._hold = None
 
     def _look_for_silence(self) -> None:
         session = self.session

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Authenticator
     from mailmoat.limits.limiter import Limiter
     from mailmoat.mailauth.results import AuthResult
-    from mailmoat.policy.client import Trust, TrustRules
+    from mailmoat.policy.client import TrustRules
     from mailmoat.policy.pipeline import Pipeline
+    from mailmoat.receive.handshakes import Handshakes
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
     from mailmoat.receive.view import View
@@ -61,6 +62,7 @@ class Receiver:
         names: ReverseNames | None,
         held: HeldSessions,
         stress: Stress,
+        handshakes: Handshakes,
         metrics: Metrics,
         authenticator: Authenticator | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Receiver:
         self.timers = timers
         self.held = held
         self.stress = stress
+        self.handshakes = handshakes
         self.metrics = metrics
         self.limiter = limiter
         self.trust = trust
@@ -85,7 +88,7 @@ class Receiver:
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.connections: set[Drainable] = set()
         self._proxies = Networks(settings.listen_proxy_networks)
-        self._firewall = _native.HeaderFirewall(settings.hostname, OURS)
+        self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
         self._sessions = 0
         self._date = (0, "")
 
@@ -140,12 +143,8 @@ class Receiver:
             date=self.date(now),
             stamps=stamps,
             results=encode(results + authentication.results(view.client)),
-            firewall=self.firewall(view.client.trust),
+            firewall=None if view.client.trust.believed else self.firewall,
         )
-
-    def firewall(self, trust: Trust) -> _native.HeaderFirewall | None:
-        """Return the header firewall for such a client; None for a trusted one."""
-        return None if trust.believed else self._firewall
 
 
 def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native.SessionConfig:

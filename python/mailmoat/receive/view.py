@@ -19,7 +19,7 @@ class View:
 
     __slots__ = ("_firewall", "_session", "client", "recipient", "session_id")
 
-    def __init__(self, session: Session, session_id: str, client: Client, firewall: HeaderFirewall | None) -> None:
+    def __init__(self, session: Session, session_id: str, client: Client, firewall: HeaderFirewall) -> None:
         self._session = session
         self._firewall = firewall
         self.session_id = session_id
@@ -50,7 +50,7 @@ class View:
     def header(self) -> bytes:
         """The header section as it will be kept."""
         header = self._session.header
-        return header if self._firewall is None else self._firewall.clean(header)
+        return header if self.client.trust.believed else self._firewall.clean(header)
 
     @property
     def received_header(self) -> bytes:

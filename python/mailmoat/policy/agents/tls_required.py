@@ -1,0 +1,42 @@
+"""Refuse mail in clear from senders at the domains in `tls.required_domains` (RFC 3207 4, RFC 5248 for 5.7.10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmoat.policy.agent import Agent
+from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
+
+if TYPE_CHECKING:
+    from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
+    from mailmoat.settings import Settings
+
+
+class TlsRule(Rule):
+    """Why a sender is refused."""
+
+    TLS_REQUIRED = "tls-required"
+
+
+class TlsRequired(Agent):
+    """Judges the sender's domain where TLS is not on."""
+
+    name = "tls-required"
+
+    def __init__(self, services: Services) -> None:
+        self._domains = frozenset(services.settings.tls.required_domains)
+
+    @classmethod
+    def is_on(cls, settings: Settings) -> bool:
+        """Return whether a domain requires TLS."""
+        return bool(settings.tls.required_domains)
+
+    def on_mail(self, view: SessionView) -> Verdict:
+        """Refuse with 550 5.7.10 in clear."""
+        sender = view.reverse_path
+        if view.client.tls is not None or sender is None or sender.domain not in self._domains:
+            return PASS
+        reply = Reply.showing(550, "5.7.10", f"Mail from {sender.domain} is accepted only with TLS; use STARTTLS")
+        return Reject(reply, TlsRule.TLS_REQUIRED)

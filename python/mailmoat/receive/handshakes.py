@@ -1,0 +1,156 @@
+"""The TLS handshakes of one worker's clients: to whom TLS is offered, how many may be open, and what became of each.
+
+A source whose client had no version or cipher suite in common with this server is not offered STARTTLS for a while, at whatever
+worker it comes again: many senders never fall back to clear text by themselves, and their messages would be lost. Nothing else
+withholds the offer: an alert or a lost connection proves nothing. What is offered, and what a handshake may cost, never depends on what
+a client says. RFC 3207, RFC 8314 3.3.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, cast
+
+from mailmoat import clock, maillog
+from mailmoat._native import Incident, Step
+from mailmoat.auth.authenticator import Identity
+from mailmoat.events import Event
+from mailmoat.metrics import Family, single
+from mailmoat.net import address
+from mailmoat.net.address import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat._native import Session, TlsFacts, TlsServer
+    from mailmoat.metrics import Metrics
+    from mailmoat.policy.client import Client, TrustRules
+    from mailmoat.receive.view import View
+    from mailmoat.settings import Settings
+
+
+class HandshakeEnd(StrEnum):
+    """What became of a handshake: the label in the metrics, and the reason in the log."""
+
+    DONE = "done"
+    RESUMED = "resumed"
+    NOTHING_IN_COMMON = "nothing-in-common"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    DISCONNECTED = "disconnected"
+    TOO_MANY = "too-many"
+
+
+HANDSHAKES: Final = Family(
+    "mailmoat_tls_handshakes_total", "TLS handshakes of clients, by what became of them.", {"outcome": HandshakeEnd}
+)
+HANDSHAKES_OPEN: Final = single("mailmoat_tls_handshakes", "TLS handshakes of clients that are not done yet.")
+WITHHELD: Final = single(
+    "mailmoat_tls_withheld_total", "Sessions that were not offered STARTTLS because of an earlier failed handshake."
+)
+
+
+class Handshakes:
+    """The handshakes of one worker; `server` gives what TLS connections share now, None where there is no TLS."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, trust: TrustRules, server: Callable[[], TlsServer | None]
+    ) -> None:
+        tls = settings.tls
+        self.seconds = tls.handshake_time
+        self._metrics = metrics
+        self._trust = trust
+        self._server = server
+        self._offer = tls.offer
+        self._required = Networks(tls.required_networks)
+        self._never = Networks(tls.withhold_networks)
+        self._withhold = round(tls.withhold)
+        self._most = tls.handshakes
+        self._most_per_source = tls.handshakes_per_source
+        self._open: Counter[str] = Counter()
+        self._subjects = frozenset(tls.client_subjects)
+        self._fingerprints = frozenset(tls.client_fingerprints)
+
+    def prepare(self, session: Session, client: Client) -> None:
+        """Offer STARTTLS to the client of a new session, and demand it, where the settings say so."""
+        listener = client.listener
+        if listener.implicit_tls or self._server() is None:
+            return
+        if client.address in self._required:
+            session.require_tls()
+            session.offer_tls(True)
+        elif (self._offer or listener.submission) and not self._is_withheld(client):
+            session.offer_tls(True)
+
+    def begin(self, session: Session, view: View) -> Step:
+        """Begin a handshake and count it. Where there are too many, the client stays in clear; with implicit TLS it is closed."""
+        client, server = view.client, self._server()
+        source = address.site(client.address)
+        crowded = self._most and self._open.total() >= self._most
+        if server is None or crowded or (self._most_per_source and self._open[source] >= self._most_per_source):
+            self._metrics.add(HANDSHAKES[HandshakeEnd.TOO_MANY])
+            return Step.CLOSE if client.listener.implicit_tls else session.refuse_tls()
+        self._open[source] += 1
+        self._metrics.add(HANDSHAKES_OPEN)
+        return session.start_tls(server)
+
+    def done(self, session: Session, view: View) -> None:
+        """Count a handshake that is done, and put what is known of the client now into the view."""
+        client, facts = view.client, cast("TlsFacts", session.tls)
+        self._leave(client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
+        identity = self._identity(facts)
+        trust = client.trust if identity is None else self._trust.authenticated(client.trust, identity)
+        view.client = replace(client, tls=facts, identity=identity, trust=trust)
+        if identity is not None:
+            session.identify()
+
+    def failed(self, session: Session, view: View, *, timeout: bool = False) -> None:
+        """Count and log a handshake that will never be done, and withhold the next offer where that helps."""
+        client, end = view.client, HandshakeEnd.TIMEOUT if timeout else _end(session)
+        self._leave(client, end)
+        withheld = end is HandshakeEnd.NOTHING_IN_COMMON and self._withhold and client.address
+        if withheld:
+            source, now = address.packed(client.address), int(clock.monotonic())
+            self._metrics.shared.incident_add(Incident.NO_COMMON_TLS, source, now, self._withhold)
+        maillog.event(
+            Event.TLS_FAILED,
+            session=view.session_id,
+            client=client.address,
+            reason=end,
+            detail=session.tls_fault or "",
+            withheld=self._withhold if withheld else 0,
+        )
+
+    def _is_withheld(self, client: Client) -> bool:
+        if client.address in self._never:
+            return True
+        if not self._withhold or not client.address or client.listener.submission:
+            return False
+        source, now = address.packed(client.address), int(clock.monotonic())
+        withheld = bool(self._metrics.shared.incidents(Incident.NO_COMMON_TLS, source, now))
+        if withheld:
+            self._metrics.add(WITHHELD)
+        return withheld
+
+    def _identity(self, facts: TlsFacts) -> Identity | None:
+        """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""
+        if facts.peer_fingerprint in self._fingerprints:
+            return Identity(facts.peer_subject or facts.peer_fingerprint, "EXTERNAL")
+        named = next((name for name in (facts.peer_subject, *facts.peer_names) if name in self._subjects), None)
+        return Identity(named, "EXTERNAL") if named and facts.verified else None
+
+    def _leave(self, client: Client, end: HandshakeEnd) -> None:
+        self._metrics.add(HANDSHAKES[end])
+        self._metrics.add(HANDSHAKES_OPEN, -1)
+        source = address.site(client.address)
+        self._open[source] -= 1
+        if not self._open[source]:
+            del self._open[source]
+
+
+def _end(session: Session) -> HandshakeEnd:
+    if session.tls_nothing_in_common:
+        return HandshakeEnd.NOTHING_IN_COMMON
+    return HandshakeEnd.FAILED if session.tls_fault else HandshakeEnd.DISCONNECTED
