@@ -580,8 +580,10 @@ class TlsClient:
         identity: TlsIdentity | None,
         minimum: str,
         maximum: str = "1.3",
+        names: list[str] | None = None,
     ) -> TlsClient:
-        """Ask this of servers: with `verify` a certificate of one of the CAs (PEM) for the host; without, anything.
+        """Ask this of servers: with `verify` a certificate of one of the CAs (PEM) for one of the names, or for the host where there is
+        none; without, anything.
 
         With a CA and without `verify` the verdict is for the record alone. `identity` is shown to a server that asks for a certificate.
 

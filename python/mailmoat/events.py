@@ -104,7 +104,7 @@ class Event(StrEnum):
         "delivery-attempt",
         "info",
         "an attempt to deliver a message; `warning` when a recipient failed",
-        "queue_id session attempt:number next_hop mail_from outcomes:list octets:number duration:seconds next_attempt",
+        "queue_id session attempt:number next_hop tls verified:flag mail_from outcomes:list octets:number duration:seconds next_attempt",
     )
     MESSAGE_EXPIRED = (
         "message-expired",
@@ -140,12 +140,13 @@ class Event(StrEnum):
         "what the next hop offers cannot be written to the spool directory",
         "path detail",
     )
-    NEXT_HOP_NOT_AUTHENTICATED = (
-        "next-hop-not-authenticated",
+    NEXT_HOP_NOT_SECURE = (
+        "next-hop-not-secure",
         "error",
-        "`delivery.auth_name` cannot be used at the next hop, and messages wait; logged once until it can",
-        "next_hop detail",
+        "messages wait for TLS or authentication at the next hop; once for each detail",
+        "next_hop reason detail",
     )
+    NEXT_HOP_IN_CLEAR = "next-hop-in-clear", "warning", "TLS failed; in clear for an hour", "next_hop peer detail"
     STARTED = "started", "info", "the server has started", "pid:number workers:number"
     SERVING = "serving", "info", "all workers accept connections", "listen:list"
     STOPPING = "stopping", "info", "the server was asked to end", ""

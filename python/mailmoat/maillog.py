@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mailmoat._native import TlsFacts
     from mailmoat.events import Level
     from mailmoat.logstream import Format
 
@@ -239,6 +240,7 @@ def delivery_attempt(
     mail_from: str = "",
     octets: int = 0,
     next_attempt_ms: int | None = None,
+    tls: TlsFacts | None = None,
 ) -> None:
     """Log one attempt to hand a message to a next hop; in several lines when the outcomes are many, so that each is named.
 
@@ -253,6 +255,8 @@ def delivery_attempt(
         "session": session,
         "attempt": attempt,
         "next_hop": next_hop,
+        "tls": f"{tls.version} {tls.cipher_suite}" if tls is not None else "",
+        "verified": tls is not None and tls.verified,
         "mail_from": mail_from,
         "outcomes": outcomes,
         "octets": octets,

@@ -94,7 +94,7 @@ class Worker:
         self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
-        open_ = partial(open_destination, loop, settings=settings, timers=timers, offered=self._offer)
+        open_ = partial(open_destination, loop, settings=settings, timers=timers, metrics=metrics, offered=self._offer)
         router = make_router(settings.delivery, open_)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
         self._prober = Prober(loop, router, self._queue)

@@ -74,7 +74,7 @@ pub struct TlsClient(pub Arc<tls::TlsClient>);
 #[pymethods]
 impl TlsClient {
     #[new]
-    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3"))]
+    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3", names=None))]
     fn new(
         clock: &TlsClock,
         verify: bool,
@@ -82,9 +82,11 @@ impl TlsClient {
         identity: Option<&TlsIdentity>,
         minimum: &str,
         maximum: &str,
+        names: Option<Vec<String>>,
     ) -> PyResult<Self> {
         let asked = ClientRules {
             verify,
+            names: &names.unwrap_or_default(),
             ca,
             identity: identity.map(|identity| Arc::clone(&identity.0)),
             minimum: Version::numbered(minimum)?,

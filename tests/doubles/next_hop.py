@@ -9,6 +9,9 @@ CRLF or LF; "" to drop the connection; None to say nothing more; a list of rules
 gives any of these for the command line. For DATA and `end` that line is `<sender> to recipient,recipient`; under LMTP `end` is asked
 once for each recipient, with the recipient as the line. Where no rule is given, commands out of order are refused (RFC 5321 4.1.4).
 
+With `tls`, a function that makes a TLS connection of a socket (`SSLContext.wrap_socket`), it offers STARTTLS, whose rule is `STAR`; with
+`implicit` it begins with the handshake.
+
 It listens from the start unless told not to, in threads of its own, and never more than the test lasts.
 """
 
@@ -34,6 +37,7 @@ RULES: dict[str, Rule] = {
     "RCPT": "250 2.1.5 ok",
     "DATA": "354 go",
     "end": "250 2.0.0 taken",
+    "STAR": "220 2.0.0 go",
     "RSET": "250 2.0.0 ok",
     "NOOP": "250 2.0.0 ok",
     "QUIT": "221 2.0.0 bye",
@@ -90,8 +94,20 @@ class NextHop:
 
     host = "127.0.0.1"
 
-    def __init__(self, port: int = 0, *, lmtp: bool = False, start: bool = True, **rules: Rule) -> None:
-        self.port, self.kind = port, "lmtp" if lmtp else "smtp"
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        lmtp: bool = False,
+        start: bool = True,
+        tls: Callable[[socket.socket], socket.socket] | None = None,
+        implicit: bool = False,
+        **rules: Rule,
+    ) -> None:
+        self.port, self.kind = port, "lmtp" if lmtp else "smtps" if implicit else "smtp"
+        self.tls, self.implicit = tls, implicit
+        self.handshakes: list[socket.socket] = []
+        """The TLS connections, in the order they were made."""
         self._usual = RULES | {"LHLO" if lmtp else "EHLO": OFFERS} | rules
         self.rules = dict(self._usual)
         self.commands: list[str] = []
@@ -184,22 +200,42 @@ class NextHop:
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError, EOFError), connection, connection.makefile("rb") as lines:
-            self._converse(connection, lines, number)
+        with suppress(OSError, EOFError), connection:
+            if self.implicit:
+                with self._secure(connection) as secured, secured.makefile("rb") as lines:
+                    self._converse(secured, lines, number, secured=True)
+            else:
+                with connection.makefile("rb") as lines:
+                    self._converse(connection, lines, number)
         with self._changed:
             self._open.discard(connection)
             self._changed.notify_all()
 
-    def _converse(self, connection: socket.socket, lines: BinaryIO, number: int) -> None:
-        verb, line, message = "greeting", "", Message("", number)
+    def _secure(self, connection: socket.socket) -> socket.socket:
+        made = self.tls(connection)
+        with self._changed:
+            self.handshakes.append(made)
+            self._changed.notify_all()
+        return made
+
+    def _converse(self, connection: socket.socket, lines: BinaryIO, number: int, *, secured: bool = False) -> None:
+        verb, line, message = ("EHLO" if secured and not self.implicit else "greeting"), "", Message("", number)
+        if verb == "EHLO":
+            verb, line = self._next(lines)
         while True:
             reply = self._refusal(verb, message) or self._reply(verb, line)
+            if verb in ("EHLO", "LHLO") and self.tls and not secured and reply and reply.startswith("250"):
+                reply = offering_tls(reply)
             if reply is None:
                 lines.read()
             if not reply:
                 return
             connection.sendall(wire(reply))
             if verb == "QUIT":
+                return
+            if verb == "STAR" and self.tls and reply.startswith("220"):
+                with self._secure(connection) as made, made.makefile("rb") as decrypted:
+                    self._converse(made, decrypted, number, secured=True)
                 return
             good = reply.startswith("2")
             if verb == "MAIL" and good:
@@ -211,13 +247,17 @@ class NextHop:
                 message = Message("", number)
             elif verb in ("RSET", "HELO", "EHLO", "LHLO"):
                 message = Message("", number)
-            line = read(lines).decode(errors="surrogateescape")
-            verb = line[:4].upper()
-            with self._changed:
-                self.commands.append(line)
-                self._changed.notify_all()
+            verb, line = self._next(lines)
             if verb == "DATA":
                 line = f"<{message.sender}> to {','.join(message.recipients)}"
+
+    def _next(self, lines: BinaryIO) -> tuple[str, str]:
+        """The verb of the next command, and the command."""
+        line = read(lines).decode(errors="surrogateescape")
+        with self._changed:
+            self.commands.append(line)
+            self._changed.notify_all()
+        return line[:4].upper(), line
 
     def _refusal(self, verb: str, message: Message) -> str:
         """What a command out of order is told, unless the test has a rule for it."""
@@ -256,6 +296,12 @@ class NextHop:
         if not all(replies):
             raise EOFError
         connection.sendall(b"".join(wire(reply) for reply in replies if reply))
+
+
+def offering_tls(reply: str) -> str:
+    """A reply to EHLO with one more line."""
+    *lines, last = reply.replace("\r\n", "\n").split("\n")
+    return "\n".join([*lines, f"250-{last[4:]}", "250 STARTTLS"])
 
 
 def read(lines: BinaryIO) -> bytes:

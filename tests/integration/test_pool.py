@@ -21,7 +21,7 @@ from mailmoat.delivery.account import Account
 from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.pool import Pool
-from mailmoat.delivery.security import Security
+from mailmoat.delivery.security import Secured, Security
 from mailmoat.runtime.timers import Timers
 
 DELIVERED, DEFERRED, FAILED = 1, 0, 2
@@ -367,7 +367,7 @@ async def test_what_cannot_be_authenticated_waits(tmp_path):
     account = Account("edge", tmp_path / "password")
     refused = "250-hop\r\n250 AUTH SCRAM-SHA-256"
     async with hop_that(EHLO=["250 hop", refused], AUTH="535 5.7.8 No") as hop:
-        security = Security("smtp://hub.test:25", account)
+        security = Security("smtp://hub.test:25", account=account)
         pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
         [[first]], [[second]] = await send(pool), await send(pool)
         assert first == (DEFERRED, "454 4.7.8 Not authenticated: the next hop offers no mechanism that is usable here")
@@ -523,7 +523,13 @@ async def test_a_large_content_is_read_no_faster_than_it_leaves():
         owner = SimpleNamespace(lost=gone.set_result)
         client = LargeContent()
         client.connection = OutboundConnection(
-            loop, owner, client=client, next_hop="", peer="", limits=(10.0,) * len(TimeLimit), timers=timers()
+            loop,
+            owner,
+            secured=Secured(client, None, False),
+            next_hop="",
+            peer="",
+            limits=(10.0,) * len(TimeLimit),
+            timers=timers(),
         )
         await loop.create_connection(lambda: client.connection, host, port)
         await gone

@@ -7,8 +7,7 @@ import pytest
 from mailmoat._native import Client, Credentials
 from mailmoat.delivery import security as securities
 from mailmoat.delivery.account import Account, AccountError
-from mailmoat.delivery.security import Security
-from mailmoat.events import Event
+from mailmoat.delivery.security import Insecurity, Security
 
 SECRET = "correct horse"
 
@@ -65,26 +64,29 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_an_account_that_cannot_be_used_is_logged_once_until_it_can(file, monkeypatch):
     logged = []
-    monkeypatch.setattr(securities.maillog, "event", lambda event, **fields: logged.append((event, fields["detail"])))
-    security = Security("smtp://hub.test:25", Account("edge", file))
+    monkeypatch.setattr(
+        securities.maillog, "event", lambda event, **fields: logged.append((fields["reason"], fields["detail"]))
+    )
+    security = Security("smtp://hub.test:25", account=Account("edge", file))
 
     def dialled(*replies: bytes) -> Client:
-        client = security.client("me.example")
+        client = security.prepare("192.0.2.1:25", "me.example").client
         for reply in (b"220 hub\r\n", b"250-hub\r\n250 AUTH SCRAM-SHA-256\r\n", *replies):
             client.receive(reply)
             client.output()
-        security.opened(client)
+        assert not security.opened("192.0.2.1:25", client)
         return client
 
     for _ in range(3):
         dialled(b"535 5.7.8 No\r\n")
-    assert logged == [(Event.NEXT_HOP_NOT_AUTHENTICATED, "454 4.7.8 Not authenticated as edge: 535 5.7.8 No")]
+    assert logged == [(Insecurity.ACCOUNT, "454 4.7.8 Not authenticated as edge: 535 5.7.8 No")]
     # Something else went wrong: it says nothing of the account.
     dialled(b"421 4.3.2 Bye\r\n")
     file.unlink()
     for _ in range(2):
-        with pytest.raises(AccountError):
-            security.client("me.example")
+        with pytest.raises(AccountError) as raised:
+            security.prepare("192.0.2.1:25", "me.example")
+        assert security.unusable(raised.value) == f"454 4.7.8 Not authenticated: {raised.value}"
     assert [detail for _, detail in logged[1:]] == [f"{file} cannot be read: {os.strerror(2)}"]
 
 

@@ -12,7 +12,7 @@ import msgspec
 from mailmoat._native import Outcome
 
 if TYPE_CHECKING:
-    from mailmoat._native import Message, RecipientState
+    from mailmoat._native import Message, RecipientState, TlsFacts
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
@@ -25,6 +25,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """The connection had carried an attempt before."""
     seconds: float
     """From its beginning on the connection to its outcome; 0 when none could be reached."""
+    tls: TlsFacts | None = None
+    """What is known of TLS; None in clear."""
 
     @property
     def remote_mta(self) -> str:

@@ -12,13 +12,14 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from mailmoat import clock
-from mailmoat._native import Client, ClientStep
+from mailmoat._native import ClientStep
 from mailmoat.delivery.attempt import AttemptRecord, Rest
 from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
-    from mailmoat._native import RecipientState
+    from mailmoat._native import RecipientState, TlsFacts
     from mailmoat.delivery.attempt import Attempt
+    from mailmoat.delivery.security import Secured
     from mailmoat.delivery.time_limits import TimeLimits
     from mailmoat.runtime.timers import Timers
 
@@ -26,6 +27,7 @@ LAST_WORDS: Final = 4096
 """Octets read of a connection that was reset."""
 # Here, since a member is slow to reach through its class.
 READY, DONE, CLOSED, MORE = ClientStep.READY, ClientStep.DONE, ClientStep.CLOSED, ClientStep.MORE
+START_TLS = ClientStep.START_TLS
 _WRITE_BUFFER: Final = 256 * 1024
 """Octets in a transport's buffer above which no more of a content file is read."""
 
@@ -47,8 +49,8 @@ class OutboundConnection(asyncio.Protocol):
     """One connection; `opened` gives None when it is ready, or (PENDING or FAILED, reply) when it was refused or lost before."""
 
     __slots__ = (
-        "_attempt", "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_started", "_timer",
-        "_timer_at", "_timers", "_transport", "_used", "opened", "peer",
+        "_attempt", "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_secured", "_started",
+        "_timer", "_timer_at", "_timers", "_tls", "_transport", "_used", "opened", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +58,7 @@ class OutboundConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         owner: Owner,
         *,
-        client: Client,
+        secured: Secured,
         next_hop: str,
         peer: str,
         limits: TimeLimits,
@@ -66,13 +68,15 @@ class OutboundConnection(asyncio.Protocol):
         self.peer = peer
         self._loop = loop
         self._owner = owner
-        self._client = client
+        self._secured = secured
+        self._client = secured.client
         self._next_hop = next_hop
         self._limits = limits
         self._timers = timers
         self._transport: asyncio.Transport | None = None
         self._attempt: Attempt | None = None
         self._started = 0.0
+        self._tls: TlsFacts | None = None
         self._used = False
         self._paused = False
         self._replies = 0
@@ -123,9 +127,11 @@ class OutboundConnection(asyncio.Protocol):
     # --- calls of the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; the next hop speaks first."""
+        """Keep the transport; the next hop speaks first, unless a TLS handshake does."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        if self._secured.implicit:
+            self._start_tls()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +144,10 @@ class OutboundConnection(asyncio.Protocol):
         if not (sending and step is MORE):
             self._write()
         if step is READY:
+            self._tls = self._client.tls
             self._open(None)
+        elif step is START_TLS:
+            self._start_tls()
         elif step is MORE and not sending:
             self._loop.call_soon(self._pump)
         elif step is CLOSED:
@@ -177,6 +186,11 @@ class OutboundConnection(asyncio.Protocol):
         output = self._client.output()
         if output and self._transport is not None:
             self._transport.write(output)
+
+    def _start_tls(self) -> None:
+        if self._secured.handshakes is not None:
+            self._secured.handshakes.begin(self._client)
+            self._write()
 
     def _pump(self) -> None:
         """Write one chunk of a content file; others get their turn before the next."""
@@ -219,7 +233,9 @@ class OutboundConnection(asyncio.Protocol):
         if attempt is None:
             return
         seconds = clock.monotonic() - self._started
-        record = AttemptRecord(next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds)
+        record = AttemptRecord(
+            next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds, tls=self._tls
+        )
         self._used = True
         outcomes = self._client.outcomes()
         if len(outcomes) < len(attempt.indexes):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mailmoat.delivery.job import Job
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.transport import Transport
+    from mailmoat.metrics import Metrics
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import NextHop, Settings
 
@@ -192,7 +193,9 @@ def open_destination(
     loop: asyncio.AbstractEventLoop,
     next_hop: NextHop,
     settings: Settings,
+    *,
     timers: Timers,
+    metrics: Metrics,
     offered: Callable[[Offers], None],
 ) -> Destination:
     """Return the destination for a next hop of any kind; `offered` is called with whatever is new in what it offers."""
@@ -203,7 +206,7 @@ def open_destination(
         transport = DiscardTransport(loop)
     else:
         learned = Learned(settings.spool_dir, str(next_hop), offered)
-        security = security_of(str(next_hop), settings.delivery)
+        security = security_of(next_hop, settings.delivery, metrics)
         transport = Pool(
             loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn, security=security
         )

@@ -17,10 +17,11 @@ from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.time_limits import time_limits
 from mailmoat.net.address import canonical
 from mailmoat.net.endpoint import Endpoint
+from mailmoat.tls.certificate_file import CertificateError
 
 if TYPE_CHECKING:
     from mailmoat.delivery.connection import Owner
-    from mailmoat.delivery.security import Security
+    from mailmoat.delivery.security import Secured, Security
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
 
@@ -88,13 +89,21 @@ class Dialler:
 
     async def _dial(self, owner: Owner, address: str) -> OutboundConnection | Refusal:
         """Give a ready connection to one address, or why there is none."""
-        try:
-            client = self._security.client(self._helo_name, lmtp=self._hop.kind == "lmtp", xclient=self._xclient)
-        except AccountError as error:
-            return RecipientState.PENDING, f"454 4.7.8 Not authenticated: {_ascii(str(error))}"
         peer = str(Endpoint(address, self._hop.port))
+        while True:
+            try:
+                secured = self._security.prepare(
+                    peer, self._helo_name, lmtp=self._hop.kind == "lmtp", xclient=self._xclient
+                )
+            except (AccountError, CertificateError) as error:
+                return RecipientState.PENDING, _ascii(self._security.unusable(error))
+            result = await self._connect(owner, address, peer, secured)
+            if not self._security.opened(peer, secured.client):
+                return result
+
+    async def _connect(self, owner: Owner, address: str, peer: str, secured: Secured) -> OutboundConnection | Refusal:
         connection = OutboundConnection(
-            self._loop, owner, client=client, next_hop=self.name, peer=peer, limits=self._limits, timers=self._timers
+            self._loop, owner, secured=secured, next_hop=self.name, peer=peer, limits=self._limits, timers=self._timers
         )
         try:
             async with asyncio.timeout(self._connect_time):
@@ -106,7 +115,6 @@ class Dialler:
         except asyncio.CancelledError:
             connection.end("Shutting down")
             raise
-        self._security.opened(client)
         return connection if refused is None else refused
 
     async def _addresses(self) -> list[str]:

@@ -243,6 +243,7 @@ class Job:
             session=message.session_id,
             attempt=self.attempts,
             next_hop=record.peer or record.next_hop,
+            tls=record.tls,
             mail_from=message.reverse_path,
             outcomes=[
                 maillog.Outcome(recipients[one.index].address, OUTCOMES[one.state], one.reply)  # type: ignore[arg-type]

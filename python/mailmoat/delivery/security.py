@@ -1,54 +1,157 @@
 """How the connections to one next hop are secured, and who we are there.
 
-A connection whose account cannot be used is not made: what waits is deferred, and never sent without it. That the account does not
-work is logged once, until it does.
+A connection whose account or certificate cannot be used is not made: what waits is deferred, and never sent without it. Where TLS is not
+required and fails, the address is spoken to in clear for an hour. Each state that an administrator has to know of is logged once, until
+it ends. Counts the connections by what became of TLS.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat import maillog
+from mailmoat import clock, maillog
 from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
+from mailmoat.delivery.handshake import Handshakes
+from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy, tls_policy
 from mailmoat.events import Event
+from mailmoat.metrics import Family
 
 if TYPE_CHECKING:
     from mailmoat.delivery.account import Account
+    from mailmoat.metrics import Metrics
+    from mailmoat.settings import NextHop
     from mailmoat.settings.sections.delivery import DeliverySettings
+    from mailmoat.tls.certificate_file import CertificateError
+
+IN_CLEAR: Final = 3600.0
+"""Seconds for which an address with which TLS failed is spoken to in clear."""
+REMEMBERED: Final = 1000
+"""Addresses of which that is remembered."""
+NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
+"""How a refusal begins for want of TLS."""
+
+
+class TlsOutcome(StrEnum):
+    """What became of TLS on a connection to a next hop."""
+
+    CLEAR = "clear"
+    """It was not offered, or not asked for."""
+    ENCRYPTED = "encrypted"
+    VERIFIED = "verified"
+    FAILED = "failed"
+
+
+class Insecurity(StrEnum):
+    """Why messages wait: the reason in the log."""
+
+    ACCOUNT = "account"
+    """`delivery.auth_name` cannot be used."""
+    TLS = "tls"
+    """TLS is required and does not come about."""
+    CERTIFICATE = "certificate"
+    """`delivery.tls_certificate`, `tls_key` or `tls_ca` cannot be used; those read before stay in force."""
+
+
+CONNECTIONS: Final = Family(
+    "mailmoat_next_hop_connections_total", "Connections to next hops, by what became of TLS.", {"tls": TlsOutcome}
+)
+
+
+class Secured(NamedTuple):
+    """What a connection is made with."""
+
+    client: Client
+    handshakes: Handshakes | None
+    """None where there is no TLS."""
+    implicit: bool
+    """The handshake comes first."""
 
 
 class Security:
     """Of the connections of one destination; the next hop is given in its written form, for the log."""
 
-    def __init__(self, next_hop: str, account: Account | None = None) -> None:
+    def __init__(
+        self,
+        next_hop: str,
+        *,
+        policy: TlsPolicy | None = None,
+        account: Account | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._next_hop = next_hop
+        self._policy = policy or TlsPolicy()
+        self._handshakes = None if self._policy.level is TlsLevel.NONE else Handshakes(self._policy)
         self._account = account
-        self._refused = ""
+        self._metrics = metrics
+        self._in_clear: dict[str, float] = {}
+        self._logged: dict[Insecurity, str] = {}
 
-    def client(self, helo_name: str, *, lmtp: bool = False, xclient: bool = False) -> Client:
-        """Return the machine for a connection just made. Raises AccountError."""
-        try:
-            credentials = self._account.credentials() if self._account is not None else None
-            return Client(helo_name, lmtp=lmtp, credentials=credentials, xclient=xclient)
-        except AccountError as error:
-            self._log(str(error))
-            raise
+    def prepare(self, peer: str, helo_name: str, *, lmtp: bool = False, xclient: bool = False) -> Secured:
+        """Return what a connection to this address is made with. Raises AccountError and CertificateError."""
+        handshakes, level = self._handshakes, self._policy.level
+        if handshakes is None or self._in_clear.get(peer, 0.0) > clock.monotonic():
+            handshakes, level = None, TlsLevel.NONE
+        else:
+            handshakes.prepare()
+            self._log(Insecurity.CERTIFICATE, handshakes.refused)
+        credentials = self._account.credentials() if self._account is not None else None
+        client = Client(helo_name, lmtp=lmtp, tls=level, credentials=credentials, xclient=xclient)
+        return Secured(client, handshakes, self._policy.implicit)
 
-    def opened(self, client: Client) -> None:
-        """Take the end of a connection's setup."""
-        refusal = client.refusal
+    def unusable(self, error: AccountError | CertificateError) -> str:
+        """Take why nothing could be prepared; return the reply for what waits."""
+        if isinstance(error, AccountError):
+            self._log(Insecurity.ACCOUNT, str(error))
+            return f"454 4.7.8 Not authenticated: {error}"
+        self._log(Insecurity.CERTIFICATE, str(error))
+        return f"454 4.7.5 TLS cannot be begun: {error}"
+
+    def opened(self, peer: str, client: Client) -> bool:
+        """Take the end of a connection's setup; return whether another one in clear is to be tried at once."""
+        refusal, facts = client.refusal, client.tls
         if refusal is None:
-            self._refused = ""
+            self._log(Insecurity.ACCOUNT, "")
+            self._log(Insecurity.TLS, "")
         elif client.authentication_refused:
-            self._log(refusal[1])
+            self._log(Insecurity.ACCOUNT, refusal[1])
+        elif client.retry_in_clear:
+            self._remember(peer)
+            maillog.event(Event.NEXT_HOP_IN_CLEAR, next_hop=self._next_hop, peer=peer, detail=refusal[1])
+        elif facts is None and (client.tls_fault is not None or refusal[1].startswith(NO_TLS)):
+            self._log(Insecurity.TLS, refusal[1])
+        self._count(client)
+        return client.retry_in_clear
 
-    def _log(self, reason: str) -> None:
-        if reason != self._refused:
-            self._refused = reason
-            maillog.event(Event.NEXT_HOP_NOT_AUTHENTICATED, next_hop=self._next_hop, detail=reason)
+    def _count(self, client: Client) -> None:
+        if self._metrics is None:
+            return
+        if client.tls is not None:
+            outcome = TlsOutcome.VERIFIED if client.tls.verified else TlsOutcome.ENCRYPTED
+        elif client.tls_fault is not None or client.retry_in_clear:
+            outcome = TlsOutcome.FAILED
+        elif client.refusal is None:
+            outcome = TlsOutcome.CLEAR
+        else:
+            return
+        self._metrics.add(CONNECTIONS[outcome])
+
+    def _remember(self, peer: str) -> None:
+        self._in_clear.pop(peer, None)
+        if len(self._in_clear) >= REMEMBERED:
+            del self._in_clear[next(iter(self._in_clear))]
+        self._in_clear[peer] = clock.monotonic() + IN_CLEAR
+
+    def _log(self, reason: Insecurity, detail: str) -> None:
+        """Log a detail once; an empty one ends the state."""
+        before = self._logged.get(reason, "")
+        self._logged[reason] = detail
+        if detail not in {"", before}:
+            maillog.event(Event.NEXT_HOP_NOT_SECURE, next_hop=self._next_hop, reason=reason, detail=detail)
 
 
-def security_of(next_hop: str, settings: DeliverySettings) -> Security:
+def security_of(next_hop: NextHop, settings: DeliverySettings, metrics: Metrics) -> Security:
     """Return what the settings say of a next hop."""
-    return Security(next_hop, account_of(settings))
+    policy = tls_policy(next_hop, settings)
+    return Security(str(next_hop), policy=policy, account=account_of(settings), metrics=metrics)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 
@@ -23,6 +23,8 @@ const TICKETS: usize = 256;
 pub struct ClientRules<'a> {
     /// A server whose certificate cannot be verified, chain and name, ends the handshake.
     pub verify: bool,
+    /// Names of which the certificate must have one; none: the host that is asked for.
+    pub names: &'a [String],
     /// PEM of the CAs; without `verify` they may be missing, and serve the record alone.
     pub ca: &'a [u8],
     /// Shown to a server that asks for a certificate.
@@ -39,17 +41,20 @@ pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     clock: Arc<Clock>,
     verify: bool,
-    judge: Option<Arc<WebPkiServerVerifier>>,
+    judge: Option<Arc<dyn ServerCertVerifier>>,
 }
 
 impl TlsClient {
     /// A policy.
     pub fn new(clock: Arc<Clock>, asked: &ClientRules<'_>) -> Result<Self, Unusable> {
         let provider = provider();
-        let judge =
-            if asked.verify || !asked.ca.is_empty() { Some(verifiers::of_servers(asked.ca, &provider)?) } else { None };
+        let judge = if asked.verify || !asked.ca.is_empty() {
+            Some(verifiers::of_servers(asked.ca, asked.names, &provider)?)
+        } else {
+            None
+        };
         let verifier: Arc<dyn ServerCertVerifier> = match &judge {
-            Some(judge) if asked.verify => Arc::clone(judge) as _,
+            Some(judge) if asked.verify => Arc::clone(judge),
             _ => Arc::new(verifiers::AnyServer(provider.signature_verification_algorithms)),
         };
         let builder = ClientConfig::builder_with_details(provider, Arc::clone(&clock) as _)

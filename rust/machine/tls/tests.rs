@@ -64,7 +64,7 @@ pub fn rules() -> ServerRules<'static> {
 }
 
 pub fn asked() -> ClientRules<'static> {
-    ClientRules { verify: false, ca: b"", identity: None, minimum: Version::Tls12, maximum: Version::Tls13 }
+    ClientRules { verify: false, names: &[], ca: b"", identity: None, minimum: Version::Tls12, maximum: Version::Tls13 }
 }
 
 pub fn server(identities: &[&Arc<Identity>], rules: &ServerRules<'_>) -> Arc<TlsServer> {
@@ -164,6 +164,21 @@ fn both_versions_carry_text_both_ways_and_know_their_facts() {
         assert_eq!(theirs.peer.as_ref().unwrap().names, [HOST]);
         assert_eq!(pair.client.layer.peer_chain().len(), 2);
     }
+}
+
+#[test]
+fn one_of_the_names_asked_for_is_enough() {
+    let setup = server(&[&authority().ecdsa], &rules());
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let good = names(&["other.test", HOST]);
+    let verify = ClientRules { verify: true, ca: authority().pem.as_bytes(), names: &good, ..asked() };
+    assert!(Pair::shaken(&setup, &client(&verify), "elsewhere.test").client.facts().verified());
+    let bad = names(&["other.test"]);
+    let mut pair = Pair::new(&setup, &client(&ClientRules { names: &bad, ..verify }), HOST);
+    pair.carry(usize::MAX);
+    assert_eq!(pair.client.progress, Err(Fault::Unverified(Why::Name)));
+    let odd = names(&["no name"]);
+    assert!(TlsClient::new(clock(), &ClientRules { names: &odd, verify: true, ..asked() }).is_err());
 }
 
 #[test]

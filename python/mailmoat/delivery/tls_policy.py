@@ -1,0 +1,60 @@
+"""What is asked of TLS at one destination, as a value: each destination has its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmoat.settings import NextHop
+    from mailmoat.settings.sections.delivery import DeliverySettings
+
+
+class TlsLevel(StrEnum):
+    """How much of it."""
+
+    NONE = "none"
+    """No TLS."""
+    MAY = "may"
+    """Where it is offered and works; else in clear (RFC 7435)."""
+    ENCRYPT = "encrypt"
+    """Nothing without it; any certificate will do."""
+    VERIFY = "verify"
+    """Nothing without it and a certificate of a known CA for one of the names."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """The policy of one destination."""
+
+    level: TlsLevel = TlsLevel.NONE
+    implicit: bool = False
+    """TLS begins with the first octet (RFC 8314 3)."""
+    names: tuple[str, ...] = ()
+    """Names of which the certificate has to have one; the first is the one that is asked for (SNI)."""
+    ca: Path | None = None
+    """File of the CAs; None for those of the system."""
+    certificate: Path | None = None
+    """File of the certificate that is shown to a server that asks for one."""
+    key: Path | None = None
+    """File of its key; None where it is in the same file."""
+
+    @property
+    def required(self) -> bool:
+        """Nothing is sent without TLS."""
+        return self.level in {TlsLevel.ENCRYPT, TlsLevel.VERIFY}
+
+
+def tls_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
+    """Return what the settings ask for at a next hop."""
+    return TlsPolicy(
+        level=TlsLevel(settings.tls),
+        implicit=next_hop.kind == "smtps",
+        names=settings.tls_names or (next_hop.host,),
+        ca=settings.tls_ca,
+        certificate=settings.tls_certificate,
+        key=settings.tls_key,
+    )

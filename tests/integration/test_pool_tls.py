@@ -1,0 +1,363 @@
+"""The pool against scripted next hops that speak TLS, well and badly."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from functools import partial
+
+import pytest
+from tests.certificates import Authority
+from tests.doubles.next_hop import NextHop
+from tests.integration.test_pool import (
+    DEFERRED,
+    DELIVERED,
+    EHLO,
+    QUEUED,
+    Sent,
+    beside,
+    message,
+    run,
+    settings,
+    timers,
+    until,
+)
+
+from mailmoat.delivery import security as securities
+from mailmoat.delivery.account import Account
+from mailmoat.delivery.pool import Pool
+from mailmoat.delivery.security import CONNECTIONS, Insecurity, Security, TlsOutcome
+from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
+
+NONE, MAY, ENCRYPT, VERIFY = TlsLevel
+NAME = "hub.test"
+EVERY = [b"\x15\x03\x01\x00\x02\x02\x28", b"HTTP/1.0 400 Bad\r\n\r\n", b""]
+"""What a server that speaks no TLS may say to a ClientHello: an alert, something else, nothing."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def signed(authority):
+    """Makes TLS servers: `signed(names, ...)` is the function that a next hop needs."""
+
+    def make(*names: str, **more):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        files = authority.sign(*(names or (NAME,)), **more)
+        context.load_cert_chain(files.chain, files.key)
+        return serving(context)
+
+    return make
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What the security of a destination logs: event and fields."""
+    lines = []
+    monkeypatch.setattr(securities.maillog, "event", lambda event, **fields: lines.append((event.value, fields)))
+    return lines
+
+
+def serving(context):
+    return partial(context.wrap_socket, server_side=True, suppress_ragged_eofs=True)
+
+
+def saying(octets: bytes):
+    """A server that reads a ClientHello and says this."""
+
+    def accept(connection: socket.socket) -> socket.socket:
+        connection.recv(65536)
+        connection.sendall(octets)
+        raise EOFError
+
+    return accept
+
+
+def hop_with(tls, **rules):
+    return beside(NextHop(tls=tls, **{"EHLO": EHLO, "end": QUEUED} | rules))
+
+
+def policy(level, authority=None, *, names=(NAME,), **more):
+    return TlsPolicy(level, names=names, ca=authority and authority.certificate, **more)
+
+
+class Counted:
+    """Metrics of which the families asked for are counted."""
+
+    def __init__(self):
+        self.counts = dict.fromkeys(TlsOutcome, 0)
+
+    def add(self, index, value=1):
+        for outcome in TlsOutcome:
+            if CONNECTIONS[outcome] == index:
+                self.counts[outcome] += value
+
+    def said(self):
+        return {outcome.value: count for outcome, count in self.counts.items() if count}
+
+
+@contextlib.asynccontextmanager
+async def pool_to(hop, asked, account=None):
+    counted = Counted()
+    security = Security("smtp://hub.test:25", policy=asked, account=account, metrics=counted)
+    pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
+    pool.counted = counted.said
+    yield pool
+    pool.abort()
+    await until(lambda: not pool.connections)
+
+
+async def send(pool):
+    sent = Sent(message())
+    pool.submit(sent)
+    ((state, reply),) = await asyncio.wait_for(sent.result, 20)
+    return state, reply, sent.record
+
+
+def refused(reply: str, code: str) -> bool:
+    return reply.startswith(code)
+
+
+# --- each level with a server that does all well ---
+
+
+@pytest.mark.parametrize("level", list(TlsLevel))
+@run
+async def test_each_level_with_a_server_that_is_right(signed, authority, level, logged):
+    async with hop_with(signed()) as hop, pool_to(hop, policy(level, authority)) as pool:
+        state, reply, record = await send(pool)
+        assert (state, reply) == (DELIVERED, QUEUED)
+        hellos = [line for line in hop.commands if line.startswith("EHLO")]
+        if level is NONE:
+            assert (record.tls, hop.handshakes, len(hellos)) == (None, [], 1)
+        else:
+            assert record.tls.version == "TLSv1.3"
+            assert record.tls.verified is (level is VERIFY)
+            assert len(hellos) == 2
+            assert hop.commands.index("STARTTLS") == 1
+        expected = {NONE: "clear", VERIFY: "verified"}.get(level, "encrypted")
+        assert pool.counted() == {expected: 1}
+    assert logged == []
+
+
+@pytest.mark.parametrize("level", [MAY, ENCRYPT, VERIFY])
+@run
+async def test_implicit_tls(signed, authority, level):
+    async with (
+        hop_with(signed(), implicit=True) as hop,
+        pool_to(hop, policy(level, authority, implicit=True)) as pool,
+    ):
+        state, _, record = await send(pool)
+        assert (state, record.tls.verified) == (DELIVERED, level is VERIFY)
+        assert record.next_hop == f"smtps://127.0.0.1:{hop.port}"
+        assert "STARTTLS" not in hop.commands
+
+
+@run
+async def test_the_second_connection_resumes(signed, authority):
+    async with hop_with(signed()) as hop, pool_to(hop, policy(VERIFY, authority)) as pool:
+        for resumed in (False, True):
+            state, _, record = await send(pool)
+            assert (state, record.tls.resumed, record.tls.verified) == (DELIVERED, resumed, True)
+            pool._idle[0].quit()
+            await until(lambda: not pool.connections)
+
+
+@run
+async def test_one_of_several_names_is_enough(signed, authority):
+    for names, state in ((("other.test", "hub.test"), DELIVERED), (("other.test", "third.test"), DEFERRED)):
+        async with hop_with(signed()) as hop, pool_to(hop, policy(VERIFY, authority, names=names)) as pool:
+            assert (await send(pool))[0] == state
+
+
+@run
+async def test_our_certificate_is_shown_to_a_server_that_asks_for_one(authority, signed):
+    ours, theirs = authority.sign("edge.test"), authority.sign(NAME)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.chain, theirs.key)
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    shown = policy(ENCRYPT, certificate=ours.chain, key=ours.key)
+    async with hop_with(serving(context)) as hop, pool_to(hop, shown) as pool:
+        assert (await send(pool))[0] == DELIVERED
+        assert dict(hop.handshakes[0].getpeercert()["subjectAltName"]) == {"DNS": "edge.test"}
+    async with hop_with(serving(context)) as hop, pool_to(hop, policy(ENCRYPT)) as pool:
+        state, _, _ = await send(pool)
+        assert state == DEFERRED
+
+
+# --- servers that are not right ---
+
+
+@pytest.mark.parametrize(
+    ("level", "names", "days", "wrong"),
+    [
+        (VERIFY, ("other.test",), 90, "not for this name"),
+        (VERIFY, (NAME,), -1, "expired"),
+        (ENCRYPT, ("other.test",), -1, None),
+        (MAY, ("other.test",), -1, None),
+    ],
+)
+@run
+async def test_certificates_that_are_not_right(signed, authority, level, names, days, wrong, logged):
+    async with hop_with(signed(*names, days=days, file="wrong")) as hop, pool_to(hop, policy(level, authority)) as pool:
+        for _ in range(2):
+            state, reply, record = await send(pool)
+            if wrong is None:
+                assert (state, record.tls.verified) == (DELIVERED, False)
+            else:
+                assert (state, reply) == (
+                    DEFERRED,
+                    f"451 4.7.5 The TLS handshake failed: certificate not verified: {wrong}",
+                )
+                assert not [line for line in hop.commands if line.startswith("MAIL")]
+    if wrong is not None:
+        ((event, fields),) = logged
+        assert (event, fields["reason"]) == ("next-hop-not-secure", Insecurity.TLS)
+        assert wrong in fields["detail"]
+
+
+@run
+async def test_a_certificate_of_an_unknown_authority(signed, tmp_path):
+    other = Authority(tmp_path / "other", "Other CA")
+    async with hop_with(signed()) as hop, pool_to(hop, policy(VERIFY, other)) as pool:
+        state, reply, _ = await send(pool)
+        assert (state, reply) == (
+            DEFERRED,
+            "451 4.7.5 The TLS handshake failed: certificate not verified: unknown issuer",
+        )
+
+
+@pytest.mark.parametrize(("level", "code"), [(ENCRYPT, "451 4.7.0 "), (VERIFY, "451 4.7.5 ")])
+@pytest.mark.parametrize("said", ["", "454 4.7.0 not now"])
+@run
+async def test_where_tls_is_required_nothing_goes_without_it(authority, level, code, said, logged):
+    tls = (lambda _: None) if said else None
+    async with hop_with(tls, **{"STAR": said} if said else {}) as hop, pool_to(hop, policy(level, authority)) as pool:
+        for _ in range(2):
+            state, reply, _ = await send(pool)
+            assert (state, reply[:10]) == (DEFERRED, code)
+        assert not [line for line in hop.commands if line.startswith("MAIL")]
+    assert len(logged) == 1, "once"
+
+
+@run
+async def test_where_tls_may_be_a_refused_starttls_goes_on_in_clear():
+    async with hop_with(lambda _: None, STAR="454 4.7.0 not now") as hop, pool_to(hop, policy(MAY)) as pool:
+        state, _, record = await send(pool)
+        assert (state, record.tls, hop.accepted) == (DELIVERED, None, 1)
+        assert pool.counted() == {"clear": 1}
+
+
+@pytest.mark.parametrize("said", EVERY)
+@run
+async def test_where_tls_may_be_a_failed_handshake_is_repeated_in_clear_at_once(said, logged):
+    async with hop_with(saying(said)) as hop, pool_to(hop, policy(MAY)) as pool:
+        state, _, record = await send(pool)
+        assert (state, record.tls, hop.accepted) == (DELIVERED, None, 2)
+        assert pool.counted() == {"failed": 1, "clear": 1}
+        # For an hour nothing else is tried.
+        pool._idle[0].quit()
+        await until(lambda: not pool.connections)
+        assert (await send(pool))[0] == DELIVERED
+        assert (hop.accepted, hop.commands.count("STARTTLS")) == (3, 1)
+    ((event, fields),) = logged
+    assert (event, fields["peer"]) == ("next-hop-in-clear", f"127.0.0.1:{hop.port}")
+
+
+@run
+async def test_after_the_hour_tls_is_tried_again(monkeypatch):
+    monkeypatch.setattr(securities, "IN_CLEAR", 0.0)
+    async with hop_with(saying(b"")) as hop, pool_to(hop, policy(MAY)) as pool:
+        sent = Sent(message())
+        pool.submit(sent)
+        await until(lambda: hop.commands.count("STARTTLS") >= 3)
+
+
+@pytest.mark.parametrize("level", [ENCRYPT, VERIFY])
+@pytest.mark.parametrize("said", EVERY)
+@run
+async def test_where_tls_is_required_a_failed_handshake_defers(authority, level, said):
+    async with hop_with(saying(said)) as hop, pool_to(hop, policy(level, authority)) as pool:
+        state, _, _ = await send(pool)
+        assert (state, hop.accepted) == (DEFERRED, 1)
+        assert not [line for line in hop.commands if line.startswith("MAIL")]
+
+
+@pytest.mark.parametrize("level", [MAY, ENCRYPT])
+@run
+async def test_replies_behind_the_220_are_never_taken_for_the_servers(signed, level):
+    """CVE-2011-0411 in the other direction: whoever is between could write them."""
+    injected = "220 go\r\n250-hop\r\n250 AUTH LOGIN"
+    async with hop_with(signed(), STAR=injected) as hop, pool_to(hop, policy(level)) as pool:
+        state, reply, record = await send(pool)
+        if level is MAY:
+            assert (state, record.tls) == (DELIVERED, None)
+        else:
+            assert (state, reply) == (
+                DEFERRED,
+                "451 4.5.0 The next hop broke the protocol: octets behind the reply to STARTTLS",
+            )
+        assert not [one for one in hop.handshakes if one.version()]
+
+
+@run
+async def test_a_file_that_is_missing_or_wrong_defers_and_one_that_becomes_wrong_changes_nothing(
+    signed, authority, tmp_path, logged
+):
+    ca = tmp_path / "ca.pem"
+    asked = TlsPolicy(VERIFY, names=(NAME,), ca=ca)
+    async with hop_with(signed()) as hop, pool_to(hop, asked) as pool:
+        state, reply, _ = await send(pool)
+        assert (state, reply) == (
+            DEFERRED,
+            f"454 4.7.5 TLS cannot be begun: delivery.tls_ca = {ca}: cannot be read: No such file or directory; name another file",
+        )
+        assert hop.accepted == 0
+        ca.write_bytes(authority.certificate.read_bytes())
+        assert (await send(pool))[0] == DELIVERED
+        pool._idle[0].quit()
+        await until(lambda: not pool.connections)
+        ca.write_text("nonsense")
+        for _ in range(2):
+            assert (await send(pool))[0] == DELIVERED
+            pool._idle[0].quit()
+            await until(lambda: not pool.connections)
+    assert [fields["reason"] for _, fields in logged] == [Insecurity.CERTIFICATE] * 2
+
+
+# --- authentication ---
+
+
+@pytest.fixture
+def account(tmp_path):
+    (tmp_path / "password").write_text("pencil\n")
+    return Account("user", tmp_path / "password")
+
+
+@run
+async def test_the_password_goes_to_a_verified_server(signed, authority, account):
+    offers = f"{EHLO}\r\n250 AUTH PLAIN LOGIN".replace("250 8BIT", "250-8BIT")
+    async with (
+        hop_with(signed(), EHLO=offers, AUTH="235 2.7.0 in") as hop,
+        pool_to(hop, policy(VERIFY, authority), account) as pool,
+    ):
+        assert (await send(pool))[0] == DELIVERED
+        assert hop.commands[3] == "AUTH PLAIN AHVzZXIAcGVuY2ls"
+
+
+@pytest.mark.parametrize("level", [NONE, MAY, ENCRYPT])
+@run
+async def test_the_password_goes_to_no_other(signed, authority, account, level):
+    """Nor where the certificate happens to be right: nothing has shown that the server has its key."""
+    offers = f"{EHLO}\r\n250 AUTH PLAIN LOGIN".replace("250 8BIT", "250-8BIT")
+    async with (
+        hop_with(signed(), EHLO=offers, AUTH="235 2.7.0 in") as hop,
+        pool_to(hop, policy(level, authority), account) as pool,
+    ):
+        state, reply, _ = await send(pool)
+        assert (state, reply[:28]) == (DEFERRED, "454 4.7.8 Not authenticated:")
+        assert not [line for line in hop.commands if line.startswith(("AUTH", "MAIL"))]
