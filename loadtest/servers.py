@@ -38,6 +38,9 @@ class Setup:
     proxied: int = 0
     """A second port, at which clients name their address by the PROXY protocol; 0 for none. mailmoat alone has it."""
 
+    certificate: Path | None = None
+    """Directory with `chain.pem` and `key.pem`: STARTTLS is offered with them, and bounds on handshakes are off. None: no TLS."""
+
     def addresses(self) -> list[str]:
         """Return all known recipients."""
         return [KNOWN, *(f"r{number}@{DOMAIN}" for number in range(self.recipients - 1))]
@@ -132,6 +135,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         "MAILMOAT_LIMITS__IDLE_COMMANDS": "0",
         "MAILMOAT_LOG__FORMAT": "json",
         "MAILMOAT_DNS__REVERSE_TIME": "0",
+        **_tls(setup.certificate),
         **({"MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{setup.next_hop}"} if setup.next_hop else {}),
         **(extra or {}),
     }
@@ -144,6 +148,18 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         return int(metric(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
 
     return Running(process, port, log, queued, setup.proxied).await_greeting()
+
+
+def _tls(certificate: Path | None) -> dict[str, str]:
+    if certificate is None:
+        return {"MAILMOAT_TLS__OFFER": "off"}
+    return {
+        "MAILMOAT_TLS__CERTIFICATE": str(certificate / "chain.pem"),
+        "MAILMOAT_TLS__KEY": str(certificate / "key.pem"),
+        "MAILMOAT_TLS__HANDSHAKES": "0",
+        "MAILMOAT_TLS__HANDSHAKES_PER_SOURCE": "0",
+        "MAILMOAT_TLS__HANDSHAKE_TIME": "120",
+    }
 
 
 def metric(admin: int, name: str) -> float:

@@ -214,6 +214,8 @@ def brief(sample: dict[str, Any]) -> str:
         return ", ".join(f"{each['queued']:,}: {each['cpu_us']:,.0f} µs" for each in sample["levels"])
     if "points" in sample:
         return f"{sample['octets_each']:.1f} octets a session"
+    if "left_share" in sample:
+        return f"{sample['sessions']:,} stay, {sample['rss_kib']:.1f} KiB each, {sample['left_share']:.0%} left behind"
     return f"{sample['sessions']:,} held, {sample['rss_kib']:.1f} KiB each, p99 late {sample['loaded_ms'].get('p99', 0):.1f} ms"
 
 

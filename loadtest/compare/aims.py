@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from loadtest.compare import tls
 from loadtest.quota import SHARE
 from loadtest.report import Range, ratios, table
 
@@ -103,6 +104,36 @@ def _beside_waiting(results: Results) -> Values:
     return _there(column(case, "on, name server dead", lambda each: each["beside"]))
 
 
+def _tls(label: str) -> Callable[[Results], Values]:
+    def values(results: Results) -> Values:
+        case = results["cases"].get("tls", {"samples": {}})
+        return ratios(_tls_cpu(case, f"mailmoat: {label}"), _tls_cpu(case, f"postfix: {label}"))
+
+    return values
+
+
+def _tls_cpu(case: Results, label: str) -> list[float | None]:
+    return column(case, label, lambda sample: sample.get("cpu_us"))
+
+
+def _tls_adds(results: Results) -> Values:
+    samples = results["cases"].get("tls", {"samples": {}})["samples"]
+    return ratios(tls.differences(samples, "mailmoat", "4 KiB"), tls.differences(samples, "postfix", "4 KiB"))
+
+
+def _tls_adds_us(results: Results) -> Values:
+    samples = results["cases"].get("tls", {"samples": {}})["samples"]
+    return _there(tls.differences(samples, "mailmoat", "4 KiB"))
+
+
+def _tls_memory(label: str, key: str) -> Callable[[Results], Values]:
+    def values(results: Results) -> Values:
+        case = results["cases"].get("tls", {"samples": {}})
+        return _there(column(case, f"mailmoat: {label}", lambda sample: sample.get(key)))
+
+    return values
+
+
 def _there(values: Iterable[float | None]) -> Values:
     return [value for value in values if value is not None]
 
@@ -160,6 +191,35 @@ AIMS = (
         _beside_waiting,
         digits=2,
         at_least=True,
+    ),
+    Aim(
+        "STARTTLS connection, full handshake, P-256: of Postfix's CPU",
+        0.5,
+        0.38,
+        _tls("full handshake, P-256"),
+        digits=2,
+    ),
+    Aim(
+        "STARTTLS connection, full handshake, RSA-2048: of Postfix's CPU",
+        0.6,
+        0.48,
+        _tls("full handshake, RSA-2048"),
+        digits=2,
+    ),
+    Aim("STARTTLS connection, resumed: of Postfix's CPU", 0.5, 0.38, _tls("resumed, P-256"), digits=2),
+    Aim("What TLS adds to 4 KiB: of what it adds to Postfix's CPU", 0.5, 0.3, _tls_adds, digits=2),
+    Aim("What TLS adds to 4 KiB, CPU µs", 25, 12, _tls_adds_us),
+    Aim("4 KiB in TLS: of Postfix's CPU", 0.17, 0.1, _tls("4 KiB, TLS"), digits=2),
+    Aim("1 MiB in TLS: of Postfix's CPU", 0.17, 0.1, _tls("1 MiB, TLS"), digits=2),
+    Aim("Idle session in TLS, KiB RSS", 12, 7, _tls_memory("idle session", "rss_kib")),
+    Aim("Half-open handshake, KiB RSS", 12, 10, _tls_memory("half-open handshake", "rss_kib")),
+    Aim("Unfinished ClientHello, KiB RSS", 24, 18, _tls_memory("unfinished ClientHello", "rss_kib")),
+    Aim(
+        "Memory of idle sessions in TLS that is kept when they are gone",
+        0.1,
+        0.05,
+        _tls_memory("idle session", "left_share"),
+        digits=2,
     ),
     Aim("CPU a message with a longer queue, of that with the shortest", 1.15, 1.15, _queued, digits=2, every=True),
     Aim("Memory that a session held and released leaves behind, octets", 1, 0, _leak, digits=2),

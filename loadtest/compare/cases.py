@@ -22,7 +22,7 @@ from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
 from loadtest import quota, report
-from loadtest.compare import sender_id
+from loadtest.compare import sender_id, tls
 from loadtest.processes import ROOT, Trouble, free_port, growth
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
@@ -407,6 +407,11 @@ def _sender_id_jobs(peers: list[Peer], options: Options) -> list[Job]:
     return [Job(label, peer, partial(sample, count, measured)) for peer in _own(peers) for label, sample in kinds]
 
 
+def _tls_jobs(peers: list[Peer], options: Options) -> list[Job]:
+    work = tls.jobs(peers, options.messages, min(options.held, 10_000), serving, measured)
+    return [Job(label, peer, sample, peer.missing()) for label, peer, sample in work]
+
+
 def _leak_jobs(peers: list[Peer], options: Options) -> list[Job]:
     return [Job(peer.name, peer, partial(leak, peer, options)) for peer in _own(peers)]
 
@@ -448,6 +453,7 @@ CASES = (
         MAIL,
         _sender_id_jobs,
     ),
+    Case("tls", "TLS: handshakes, messages, memory", "connection or message", _tls_jobs),
     Case("queued", "mailmoat, messages of 1 KiB, next hop down: cost as the queue grows", MAIL, _queued_jobs, rounds=1),
     Case("leak", "mailmoat: memory over sessions held and released", "session", _leak_jobs, rounds=1),
 )

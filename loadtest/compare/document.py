@@ -10,6 +10,7 @@ from collections import Counter
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from loadtest.compare import tls
 from loadtest.compare.aims import Results, column, cpu, verdicts
 from loadtest.processes import growth
 from loadtest.report import Range, ratios, table
@@ -97,7 +98,9 @@ def _machine(results: Results) -> str:
 
 
 def _section(name: str, case: dict[str, Any]) -> str:
-    body = {"held": _held, "queued": _queued, "leak": _leak, "senderid": _sender_id}.get(name, _plain)(case)
+    body = {"held": _held, "queued": _queued, "leak": _leak, "senderid": _sender_id, "tls": _tls}.get(name, _plain)(
+        case
+    )
     notes = [f"* {label}: {reason}" for label, reason in case["missing"].items()]
     for label, samples in case["samples"].items():
         failed = Counter(IDS.sub("...", sample["failed"]) for sample in samples if "failed" in sample)
@@ -172,6 +175,36 @@ def _sender_id(case: dict[str, Any]) -> str:
             rows.append([label, cost.text(), against.text(2), rate.text(), late, asked.text() if asked else "-"])
     late = "NOOP beside it, ms: least / p50 / p99 / most"
     return table(["Sender ID", "CPU µs a message", "times without", "a second", late, "DNS questions"], rows)
+
+
+def _tls(case: dict[str, Any]) -> str:
+    whole, memory = [], []
+    labels = [label.removeprefix("mailmoat: ") for label in case["samples"] if label.startswith("mailmoat: ")]
+    for label in labels:
+        ours, theirs = (f"{peer}: {label}" for peer in ("mailmoat", "postfix"))
+        own, other = _present(cpu_there(case, ours)), _present(cpu_there(case, theirs))
+        if own:
+            ratio = Range.of(ratios(cpu_there(case, ours), cpu_there(case, theirs)))
+            whole.append([label, own.text(), other.text() if other else "-", ratio.text(2) if ratio else "-"])
+            continue
+        row = [label]
+        for peer in (ours, theirs):
+            for key, digits in (("sessions", 0), ("rss_kib", 1), ("left_share", 2)):
+                found = _present(column(case, peer, itemgetter(key)))
+                row.append(found.text(digits) if found else "-")
+        memory.append(row)
+    for label, *_ in tls.MESSAGES:
+        added = [_present(tls.differences(case["samples"], peer, label)) for peer in ("mailmoat", "postfix")]
+        if all(added):
+            whole.append([f"{label}: what TLS adds", *(each.text() for each in added if each), "-"])
+    heads = ["sessions", "KiB RSS each", "left when they are gone"]
+    costs = table(["work", "mailmoat, CPU µs", "Postfix, CPU µs", "of Postfix's"], whole)
+    return costs + "\n" + table(["connection that stays", *heads, *(f"Postfix: {head}" for head in heads)], memory)
+
+
+def cpu_there(case: dict[str, Any], label: str) -> list[float | None]:
+    """Return the CPU microseconds of each sample; None where memory was measured."""
+    return column(case, label, lambda sample: sample.get("cpu_us"))
 
 
 def _queued(case: dict[str, Any]) -> str:

@@ -128,6 +128,7 @@ error     unix  - - n -   - error
 retry     unix  - - n -   - error
 discard   unix  - - n -   - discard
 anvil     unix  - - n -   1 anvil
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 scache    unix  - - n -   1 scache
 postlog   unix-dgram n - n - 1 postlogd
 """
@@ -163,6 +164,14 @@ def _main_cf(directory: Path, setup: Setup) -> str:
         "relay_destination_concurrency_limit": "20",
         "biff": "no",
     }
+    if setup.certificate:
+        settings |= {
+            "smtpd_tls_security_level": "may",
+            "smtpd_tls_cert_file": setup.certificate / "chain.pem",
+            "smtpd_tls_key_file": setup.certificate / "key.pem",
+            "tls_random_source": "dev:/dev/urandom",
+            "smtpd_starttls_timeout": "120s",
+        }
     if setup.next_hop:
         settings["relay_transport"] = f"relay:[127.0.0.1]:{setup.next_hop}"
     else:
