@@ -69,7 +69,7 @@ class Accounts:
 
     by_key: dict[str, Account] = field(default_factory=dict, repr=False)
     costs: tuple[Cost, ...] = ()
-    """What checks cost, each once: a failed check spends all of them."""
+    """What checks cost, each once, the most usual first: a failed check spends all of them."""
     scram_cost: ScramCost = _USUAL_COST
     """That of most accounts."""
     salt_size: int = SALT_SIZE
@@ -81,8 +81,9 @@ class Accounts:
         by_key = {account_key(account.name): account for account in accounts}
         shapes = Counter((each.scram.cost, len(each.scram.salt)) for each in by_key.values() if each.scram is not None)
         (scram_cost, salt_size), _ = next(iter(shapes.most_common(1)), ((_USUAL_COST, SALT_SIZE), 0))
-        costs = dict.fromkeys(each.verifier.cost for each in by_key.values() if each.verifier is not None)
-        return cls(by_key, tuple(costs) or (verifiers.Argon2Cost(),), scram_cost, salt_size)
+        costs = Counter(each.verifier.cost for each in by_key.values() if each.verifier is not None)
+        usual_first = tuple(cost for cost, _ in costs.most_common())
+        return cls(by_key, usual_first or (verifiers.Argon2Cost(),), scram_cost, salt_size)
 
     def find(self, name: str) -> Account | None:
         """Return the account of this name in any spelling; None if there is none."""
