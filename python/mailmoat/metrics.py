@@ -157,6 +157,9 @@ WORKERS_SPOOL_HEALTHY: Final = single("mailmoat_workers_spool_healthy", "Workers
 WORKERS_DIRECTORY_OK: Final = single(
     "mailmoat_workers_directory_ok", "Workers that can look recipients up, or do not need to."
 )
+WORKERS_ACCOUNTS_OK: Final = single(
+    "mailmoat_workers_accounts_ok", "Workers that can check the passwords of accounts, or do not need to."
+)
 WORKERS_DNS_SILENT: Final = single(
     "mailmoat_workers_dns_silent", "Workers whose name servers did not answer when last asked."
 )

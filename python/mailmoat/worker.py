@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from mailmoat import clock, maillog
-from mailmoat.auth.composition import open_backend
+from mailmoat.auth import composition as accounts
 from mailmoat.delivery.destination import open_destination
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
@@ -89,7 +89,7 @@ class Worker:
         self._directory = file_directory(settings)
         self._tls = open_material(settings, context.certificates, context.ticket_secret, metrics)
         self._resolver: DnsResolver | None = None
-        self._backend = open_backend(settings)
+        self._backend = accounts.open_backend(settings)
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
@@ -132,6 +132,8 @@ class Worker:
         loop.add_reader(self._context.evict[self._context.slot], self._held.requested)
         self._publish()
         await self._prober.start(PROBE_TIME)
+        if self._backend is not None:
+            await self._backend.start()
         await self._accept()
         self._metrics.set(WORKERS_READY, 1)
         self._context.ready()
@@ -227,6 +229,7 @@ class Worker:
     def _publish(self) -> None:
         self._store.publish()
         publish(self._directory, self._metrics)
+        accounts.publish(self._backend, self._metrics)
 
     def _orphaned(self) -> None:
         self._loop.remove_reader(self._context.lifeline)
@@ -253,13 +256,14 @@ class Worker:
                 if clock.monotonic() >= deadline + 1:
                     break
             await self._tick()
-        await self._close_lookups()
+        await self._release()
 
-    async def _close_lookups(self) -> None:
-        if self._names is not None:
-            await self._names.close()
+    async def _release(self) -> None:
+        """Let go of those who were asked about clients: accounts, names, name servers."""
         if self._backend is not None:
             self._backend.close()
+        if self._names is not None:
+            await self._names.close()
         if self._resolver is not None:
             await self._resolver.close()
 

@@ -16,6 +16,7 @@ from mailmoat.metrics import (
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
     SESSIONS,
+    WORKERS_ACCOUNTS_OK,
     WORKERS_DIRECTORY_OK,
     WORKERS_READY,
     WORKERS_SPOOL_HEALTHY,
@@ -112,11 +113,11 @@ def test_health_says_what_is_wrong(admin, shared):
         "tls": {},
     }
     assert health() == (503, failing)
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     status, answer = health()
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
         shared.set(1, metric, 1)
     well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}, "tls": {}}
     assert health() == (200, well)
@@ -142,6 +143,8 @@ def test_health_says_what_is_wrong(admin, shared):
     shared.set(0, CERTIFICATE_STATE["expired"], 1)
     status, answer = health()
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["TLS certificate expired"])
+    shared.set(1, WORKERS_ACCOUNTS_OK, 0)
+    assert health()[1]["reasons"][0] == "accounts not available, so clients cannot authenticate"
     shared.set(1, WORKERS_SPOOL_HEALTHY, 0)
     shared.set(0, WORKERS_DIRECTORY_OK, 0)
     status, answer = health()
@@ -177,7 +180,7 @@ def test_the_end_of_the_lifeline_ends_it(admin):
 
 
 def test_requests_that_are_never_finished_keep_nobody_out(admin, shared):
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     with contextlib.ExitStack() as stack:
         for _ in range(300):

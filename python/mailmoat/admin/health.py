@@ -12,6 +12,7 @@ from mailmoat.metrics import (
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
     PARTITIONS_NEWER,
+    WORKERS_ACCOUNTS_OK,
     WORKERS_DIRECTORY_OK,
     WORKERS_READY,
     WORKERS_SPOOL_HEALTHY,
@@ -21,6 +22,8 @@ from mailmoat.metrics import (
 from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmoat._native import Shared
 
 
@@ -52,28 +55,36 @@ def judge(shared: Shared) -> Health:
     rows = [shared.row(slot) for slot in range(shared.slots)]
     wanted = sum(row[WORKERS_WANTED] for row in rows)
     ready = [row for row in rows if row[WORKERS_READY]]
-    reasons = []
-    if not ready:
-        reasons.append("no worker ready")
-    if any(not row[WORKERS_SPOOL_HEALTHY] for row in ready):
-        reasons.append("spool unhealthy")
-    if any(not row[WORKERS_DIRECTORY_OK] for row in ready):
-        reasons.append("recipient directory not available")
     directory, tls = _directory(rows), _tls(rows)
-    if reasons:
-        return Health("failing", reasons, wanted, len(ready), directory, tls)
-    if len(ready) < wanted:
-        reasons.append(f"{wanted - len(ready)} of {wanted} workers not ready")
-    stressed = sum(row[WORKERS_STRESSED] for row in ready)
-    if stressed:
-        reasons.append(f"{stressed} of {len(ready)} workers near their limit of connections")
+    if failing := list(_failing(ready)):
+        return Health("failing", failing, wanted, len(ready), directory, tls)
+    degraded = [f"{wanted - len(ready)} of {wanted} workers not ready"] * (len(ready) < wanted)
+    degraded += [*_degraded(ready)]
     if directory.get("state") is SourceState.REFUSED:
-        reasons.append("recipient file refused, an older one is in force")
+        degraded.append("recipient file refused, an older one is in force")
     if reason := TLS_REASONS.get(tls.get("state")):
-        reasons.append(reason)
+        degraded.append(reason)
+    return Health("degraded" if degraded else "ok", degraded, wanted, len(ready), directory, tls)
+
+
+def _failing(ready: list[list[int]]) -> Iterator[str]:
+    """Yield why mail is not taken, or not all of it."""
+    if not ready:
+        yield "no worker ready"
+    if any(not row[WORKERS_SPOOL_HEALTHY] for row in ready):
+        yield "spool unhealthy"
+    if any(not row[WORKERS_DIRECTORY_OK] for row in ready):
+        yield "recipient directory not available"
+
+
+def _degraded(ready: list[list[int]]) -> Iterator[str]:
+    """Yield what a worker that takes mail cannot do."""
+    if stressed := sum(row[WORKERS_STRESSED] for row in ready):
+        yield f"{stressed} of {len(ready)} workers near their limit of connections"
+    if any(not row[WORKERS_ACCOUNTS_OK] for row in ready):
+        yield "accounts not available, so clients cannot authenticate"
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
-        reasons.append(f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on")
-    return Health("degraded" if reasons else "ok", reasons, wanted, len(ready), directory, tls)
+        yield f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on"
 
 
 def _directory(rows: list[list[int]]) -> dict[str, str | int]:

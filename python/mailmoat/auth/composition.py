@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.metrics import WORKERS_ACCOUNTS_OK
+
 if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Backend
+    from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
 
 SECRET_NAME: Final = "scram.secret"  # noqa: S105 - a file name
@@ -24,3 +27,8 @@ def open_backend(settings: Settings) -> Backend | None:
 
         return DovecotAuthenticator(auth.dovecot, auth)
     return None
+
+
+def publish(backend: Backend | None, metrics: Metrics) -> None:
+    """Set a worker's gauge of its accounts; None when none are configured."""
+    metrics.set(WORKERS_ACCOUNTS_OK, int(backend is None or backend.usable))
