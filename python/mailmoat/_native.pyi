@@ -423,6 +423,7 @@ class Step(IntEnum):
     START_TLS = 7
     SECURED = 8
     AUTHENTICATE = 9
+    REPLACE_CLIENT = 10
 
 @final
 class Stage(IntEnum):
@@ -436,6 +437,30 @@ class Stage(IntEnum):
     END_OF_HEADERS = 5
     END_OF_DATA = 6
     DISCONNECT = 7
+
+@final
+class NextClient:
+    """What XCLIENT says of a client. What is not said is None; what is not known there is empty."""
+
+    @property
+    def address(self) -> str | None:
+        """In its one spelling."""
+    @property
+    def port(self) -> str | None: ...
+    @property
+    def name(self) -> str | None:
+        """A host name in lower case."""
+    @property
+    def helo_name(self) -> str | None:
+        """What HELO or EHLO takes."""
+    @property
+    def login(self) -> str | None:
+        """The account that the client has authenticated as."""
+    @property
+    def destination(self) -> str | None:
+        """The address that the client connected to."""
+    @property
+    def destination_port(self) -> str | None: ...
 
 @final
 class Refusal:
@@ -739,6 +764,16 @@ class Session:
         """Refusals beyond those that `take_refused` gives."""
     def hold_refusals(self, milliseconds: int) -> None:
         """Delay each 5xx reply by this time from now on, in place of the configuration's time; an exempt session delays none."""
+    def offer_proxied(self, xclient: bool, xforward: bool) -> None:
+        """Offer XCLIENT and XFORWARD, or one of them, to a server in front of us; before `connect`."""
+    @property
+    def next_client(self) -> NextClient | None:
+        """What XCLIENT says of the client that replaces this one, after REPLACE_CLIENT."""
+    def replace_client(self, address: str, exempt: bool) -> Step:
+        """Make the session that of the client at this address, exempt from the tarpit or not, and greet it, after REPLACE_CLIENT."""
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where a server in front says that the message comes from (XFORWARD); empty without that."""
     def peer_name(self, name: str) -> None:
         """Name the peer in the messages that follow: a host name that its address has, and that has the address."""
     @property

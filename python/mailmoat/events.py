@@ -34,7 +34,7 @@ class Event(StrEnum):
         "message-accepted",
         "info",
         "a message is on disk and its client gets 250",
-        "session client client_name helo queue_id mail_from recipients:list octets:number",
+        "session client client_name helo queue_id mail_from recipients:list octets:number origin:object",
     )
     RECIPIENT_REFUSED = (
         "recipient-refused",
@@ -75,6 +75,12 @@ class Event(StrEnum):
         "info",
         "a TLS handshake was not done; for `withheld` seconds the client's address is not offered STARTTLS",
         "session client reason detail withheld:number",
+    )
+    CLIENT_REPLACED = (
+        "client-replaced",
+        "info",
+        "a server in front says by XCLIENT who its client is; `login` is the account it names",
+        "session front_server client client_name port helo login",
     )
     RECIPIENT_REDIRECTED = (
         "recipient-redirected",

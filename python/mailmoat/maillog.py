@@ -169,8 +169,12 @@ def message_accepted(
     recipients: Sequence[str],
     queue_id: str,
     octets: int,
+    origin: Mapping[str, str] = {},
 ) -> None:
-    """Log that a message is on disk and its client gets 250; a long list of recipients is named by its ends and `count`."""
+    """Log that a message is on disk and its client gets 250; a long list of recipients is named by its ends and `count`.
+
+    `origin`: where a server in front says that it comes from (XFORWARD).
+    """
     if _RANK["info"] < _threshold:
         return
     count = len(recipients)
@@ -183,6 +187,7 @@ def message_accepted(
         "mail_from": mail_from,
         "recipients": recipients,
         "octets": octets,
+        "origin": origin,
     }
     if count > LISTED:
         fields["recipients"] = [*recipients[: LISTED // 2], *recipients[-LISTED // 2 :]]

@@ -4,6 +4,7 @@ pub mod chunking;
 pub mod client;
 pub mod command;
 pub mod extensions;
+pub mod forwarded;
 pub mod parameters;
 pub mod reply;
 pub mod server;

@@ -11,6 +11,7 @@ mod header;
 mod heap;
 mod int_enum;
 mod message;
+mod next_client;
 mod recipient;
 mod session;
 mod session_auth;
@@ -33,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     header::register(module)?;
     heap::register(module)?;
     message::register(module)?;
+    next_client::register(module)?;
     recipient::register(module)?;
     session::register(module)?;
     session_config::register(module)?;

@@ -1,5 +1,6 @@
 //! Binding of `crate::machine::smtp::server::session`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -8,6 +9,7 @@ use pyo3::types::PyBytes;
 use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
+use super::next_client::NextClient;
 use super::session_config::SessionConfig;
 use super::step::{END, Refusal, STAGE, STEP};
 use crate::machine::smtp::reply::Reply;
@@ -44,6 +46,7 @@ impl Session {
             Step::StartTls => 7,
             Step::Secured => 8,
             Step::Authenticate => 9,
+            Step::ReplaceClient => 10,
         };
         STEP.member(py, number)
     }
@@ -166,6 +169,25 @@ impl Session {
 
     fn hold_refusals(&mut self, milliseconds: u64) {
         self.inner.hold_refusals(milliseconds);
+    }
+
+    fn offer_proxied(&mut self, xclient: bool, xforward: bool) {
+        self.inner.offer_proxied(xclient, xforward);
+    }
+
+    #[getter]
+    fn next_client(&self) -> Option<NextClient> {
+        self.inner.next_client().map(NextClient::from)
+    }
+
+    fn replace_client(&mut self, py: Python<'_>, address: &str, exempt: bool) -> Py<PyAny> {
+        let step = self.inner.replace_client(address, exempt);
+        self.step(py, step)
+    }
+
+    #[getter]
+    fn origin(&self) -> BTreeMap<&'static str, &str> {
+        self.inner.origin().collect()
     }
 
     fn peer_name(&mut self, name: &str) {

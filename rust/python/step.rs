@@ -7,7 +7,19 @@ use super::int_enum::IntEnum;
 /// By the order of `Session::step` in `session`.
 pub static STEP: IntEnum = IntEnum::new(
     "Step",
-    &["NEED_INPUT", "ASK", "HOLD", "COMMIT", "CLOSE", "WAIT", "YIELD", "START_TLS", "SECURED", "AUTHENTICATE"],
+    &[
+        "NEED_INPUT",
+        "ASK",
+        "HOLD",
+        "COMMIT",
+        "CLOSE",
+        "WAIT",
+        "YIELD",
+        "START_TLS",
+        "SECURED",
+        "AUTHENTICATE",
+        "REPLACE_CLIENT",
+    ],
 );
 /// The stages of the machine, and one that only agents know: the connection is gone.
 pub static STAGE: IntEnum =

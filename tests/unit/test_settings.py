@@ -118,6 +118,8 @@ DEFAULTS = {
     "smtp.chunking": True,
     "smtp.bare_newline": "refuse",
     "smtp.nul_in_header": "refuse",
+    "smtp.xclient_networks": (),
+    "smtp.xforward_networks": (),
     "tls.certificate": (),
     "tls.key": (),
     "tls.minimum": "1.2",

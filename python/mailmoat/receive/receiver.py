@@ -14,6 +14,7 @@ from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
 from mailmoat.receive import authentication, client_name
+from mailmoat.receive.front_servers import FrontServers
 from mailmoat.receive.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Receiver:
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.connections: set[Drainable] = set()
+        self.front_servers = FrontServers(settings.smtp)
         self._proxies = Networks(settings.listen_proxy_networks)
         self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
         self._sessions = 0

@@ -140,6 +140,7 @@ class SessionLog:
             recipients=[recipient.address for recipient in message.recipients],
             queue_id=message.queue_id,
             octets=message.size,
+            origin=session.origin,
         )
         metrics.add(MESSAGES_ACCEPTED)
         metrics.add(BYTES_ACCEPTED, message.size)

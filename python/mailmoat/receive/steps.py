@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mailmoat._native import End, Session, Stage, Step
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
-from mailmoat.receive import authentication, client_name, conclusions
+from mailmoat.receive import authentication, client_name, conclusions, xclient
 from mailmoat.receive.carried import carry, of_message
 from mailmoat.receive.held import Hold
 from mailmoat.receive.intake import AHEAD
@@ -57,6 +57,7 @@ class Steps:
         self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
         self.view = View(self.session, session_id, client, receiver.firewall)
         receiver.handshakes.prepare(self.session, client)
+        receiver.front_servers.offer(self.session, client.address)
 
     def run(self, move: Callable[..., Step], *arguments: object) -> None:
         """Move the session and follow its steps, as far as it goes by itself."""
@@ -135,6 +136,8 @@ class Steps:
                 self._follow(self._secured())
             case Step.AUTHENTICATE:
                 self._authenticate()
+            case Step.REPLACE_CLIENT:
+                self._follow(self._replace_client())
             case Step.CLOSE:
                 self._close()
 
@@ -192,6 +195,12 @@ class Steps:
     def _greet(self) -> Step:
         self._authentication = authentication.offer(self._receiver, self.session, self.view)
         return self.session.connect()
+
+    def _replace_client(self) -> Step:
+        """Make the session that of the client which a server in front names."""
+        self._carried = ()
+        self._source, step = xclient.replace_client(self._receiver, self.view, self.session, self._source)
+        return step
 
     def _start_tls(self) -> Step:
         step = self._receiver.handshakes.begin(self.session, self.view)

@@ -22,6 +22,7 @@ def warnings(settings: Settings) -> list[str]:
         *_hostname(settings),
         *_tarpit(settings),
         *_relay(settings),
+        *_front_servers(settings),
         *_senderid(settings),
         *_policy(settings),
         *_delivery(settings),
@@ -71,6 +72,13 @@ def _relay(settings: Settings) -> Iterator[str]:
         widest = WIDEST[network.version]
         if network.prefixlen < widest:
             yield f"relay.networks has {network}, wider than /{widest}: this is an open relay"
+
+
+def _front_servers(settings: Settings) -> Iterator[str]:
+    for network in settings.smtp.xclient_networks:
+        widest = WIDEST[network.version]
+        if network.prefixlen < widest:
+            yield f"smtp.xclient_networks has {network}, wider than /{widest}: strangers can claim to be any client"
 
 
 def _senderid(settings: Settings) -> Iterator[str]:

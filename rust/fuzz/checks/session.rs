@@ -78,6 +78,7 @@ pub fn config(choices: u8, asked: u8) -> Config {
 /// What the peer saw and the server was asked, with policy of any kind but always the same for the same question.
 fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> String {
     let mut session = Session::new(config.clone(), "s1", "192.0.2.1", false);
+    session.offer_proxied(verdicts & 8 != 0, verdicts & 16 != 0);
     let (mut record, mut given) = (String::new(), 0_usize);
     if verdicts & 8 != 0 {
         session.offer_auth(&["SCRAM-SHA-256".into(), "X".into()]);
@@ -132,6 +133,11 @@ fn play(config: &Arc<Config>, verdicts: u8, pieces: &[&[u8]], late: bool) -> Str
             Step::Yield => session.proceed(),
             Step::Authenticate => authenticate(&mut session, &mut record, verdicts),
             Step::Wait => panic!("nothing is owed"),
+            Step::ReplaceClient => {
+                let client = session.next_client().unwrap().clone();
+                record += &format!("<client {client:?}>\n");
+                session.replace_client(client.address.as_deref().unwrap_or("192.0.2.1"), verdicts & 32 != 0)
+            }
             Step::StartTls | Step::Secured => panic!("not offered"),
         };
     }
@@ -219,7 +225,8 @@ fn tell(message: &Message) -> String {
 
 /// Ends it as a time-out does, wherever it is.
 fn end(mut session: Session, mut record: String) -> String {
-    record += &format!("{:?} {:?} {:?}", session.tally(), session.tarpit(), session.helo_name());
+    let origin: Vec<_> = session.origin().collect();
+    record += &format!("{:?} {:?} {:?} {origin:?}", session.tally(), session.tarpit(), session.helo_name());
     session.stop(&Reply::fixed(421, "4.4.2", "Timeout"), End::Timeout);
     assert_eq!(session.buffered(), 0);
     record

@@ -40,6 +40,10 @@ pub enum Command<'a> {
     Help,
     /// What follows the verb: a mechanism, and maybe a response that is a secret.
     Auth(&'a [u8]),
+    /// The attributes, unread: they are for servers in front of us alone.
+    Xclient(&'a [u8]),
+    /// As of XCLIENT.
+    Xforward(&'a [u8]),
     /// A verb of the standards that this server does not have: 502 5.5.1.
     NotImplemented(&'static str),
 }
@@ -129,6 +133,8 @@ static VERBS: &[(&str, Verb)] = &[
     (extensions::STARTTLS, Verb::Reads(|argument| argument.none(Command::StartTls))),
     ("HELP", Verb::Reads(|argument| argument.ignored(Command::Help))),
     ("AUTH", Verb::Reads(|argument| Ok(Command::Auth(argument.octets)))),
+    ("XCLIENT", Verb::Reads(|argument| Ok(Command::Xclient(argument.octets)))),
+    ("XFORWARD", Verb::Reads(|argument| Ok(Command::Xforward(argument.octets)))),
     ("ETRN", Verb::NotImplemented), // RFC 1985
     ("TURN", Verb::NotImplemented), // RFC 5321 appendix F.1: never to be switched on
     ("SEND", Verb::NotImplemented), // RFC 5321 appendix F.6

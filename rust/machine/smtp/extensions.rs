@@ -9,6 +9,7 @@
 //! * an offer that depends on the session (STARTTLS, AUTH): a field of [`Standing`].
 
 use super::chunking::Chunking;
+use super::forwarded;
 use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters};
 use super::server::config::Config;
 use crate::machine::message::Parameters;
@@ -55,6 +56,17 @@ pub struct Standing {
     pub start_tls: bool,
     /// TLS is on.
     pub secured: bool,
+    /// The peer is a server in front of us.
+    pub front: Front,
+}
+
+/// What a server in front of us may say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Front {
+    /// That it speaks for another client.
+    pub xclient: bool,
+    /// Where its messages come from.
+    pub xforward: bool,
 }
 
 /// The verb that begins TLS.
@@ -99,7 +111,7 @@ const DSN_MAIL_LINE: u16 = (" RET=FULL".len() + " ENVID=".len() + ENVID) as u16;
 const DSN_RCPT_LINE: u16 = (" NOTIFY=".len() + NOTIFY + " ORCPT=".len() + ORCPT) as u16;
 
 /// All of them, in the order of the reply to EHLO.
-pub static EXTENSIONS: [Extension; 12] = [
+pub static EXTENSIONS: [Extension; 14] = [
     Extension::new("PIPELINING", ALWAYS), // RFC 2920
     // RFC 1870 3
     Extension {
@@ -116,6 +128,14 @@ pub static EXTENSIONS: [Extension; 12] = [
         ..Extension::new("8BITMIME", |config, _| config.content.eight_bit)
     },
     Extension::new("ENHANCEDSTATUSCODES", ALWAYS), // RFC 2034
+    Extension {
+        argument: Argument::Config(|_| forwarded::XCLIENT.to_owned()),
+        ..Extension::verb("XCLIENT", "XCLIENT", |_, standing| standing.front.xclient)
+    },
+    Extension {
+        argument: Argument::Config(|_| forwarded::XFORWARD.to_owned()),
+        ..Extension::verb("XFORWARD", "XFORWARD", |_, standing| standing.front.xforward)
+    },
     // RFC 4405 4
     Extension {
         mail: &[Parameter {
@@ -367,7 +387,10 @@ mod tests {
     fn a_verb_of_an_extension_that_is_not_offered_is_not_implemented() {
         for row in EXTENSIONS.iter().filter(|row| !(row.offered)(&Config::example(), Standing::default())) {
             if let Some(verb) = row.verb {
-                assert!(said(&Config::example(), &format!("EHLO c\r\n{verb}\r\n")).contains("\n502 5.5.1 "), "{verb}");
+                // These two are there, and not for everybody.
+                let refusal = if ["XCLIENT", "XFORWARD"].contains(&verb) { "550 5.7.0" } else { "502 5.5.1" };
+                let reply = said(&Config::example(), &format!("EHLO c\r\n{verb}\r\n"));
+                assert!(reply.contains(&format!("\n{refusal} ")), "{reply}");
             }
         }
     }

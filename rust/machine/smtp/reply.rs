@@ -104,6 +104,10 @@ pub const VRFY: Reply = Reply::fixed(252, "2.5.0", "Cannot VRFY user; try RCPT t
 pub const START: Reply = Reply::fixed(354, "", "Start mail input; end with <CRLF>.<CRLF>");
 /// A verb that is known and not offered (RFC 5321 4.2.4).
 pub const NOT_IMPLEMENTED: Reply = Reply::fixed(502, "5.5.1", "Command not implemented");
+/// XCLIENT or XFORWARD of a client that may not say who others are.
+pub const NOT_AUTHORIZED: Reply = Reply::fixed(550, "5.7.0", "Insufficient authorization");
+/// XCLIENT or XFORWARD in a transaction.
+pub const IN_TRANSACTION: Reply = Reply::fixed(503, "5.5.1", "Mail transaction in progress");
 /// MAIL before HELO or EHLO.
 pub const HELLO_FIRST: Reply = Reply::fixed(503, "5.5.1", "Send hello first");
 /// RCPT or DATA before MAIL.
@@ -201,6 +205,7 @@ pub fn greeting(hostname: &str) -> Reply {
 
 /// HELO, and the first line of the reply to EHLO (RFC 5321 4.1.1.1).
 pub fn hello(hostname: &str, peer: &str) -> Reply {
+    let peer = if peer.is_empty() { "unknown" } else { peer };
     Reply::new(250, "", format!("{hostname} Hello [{peer}]"))
 }
 

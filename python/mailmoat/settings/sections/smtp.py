@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Switch
+from mailmoat.settings.fields import Networks, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -31,4 +31,12 @@ class SmtpSettings(Section):
     ] = Field(
         default="refuse",
         description="What happens to a NUL in a header field: refuse the content, or pass it on as it is.",
+    )
+    xclient_networks: Networks = Field(
+        default=(),
+        description="Networks of servers in front of this one that say by XCLIENT who their client is. They can claim any client.",
+    )
+    xforward_networks: Networks = Field(
+        default=(),
+        description="Networks of servers that say by XFORWARD where a message comes from. It is logged, and has no other effect.",
     )

@@ -33,6 +33,7 @@ pub enum Verb {
     Data,
     Auth,
     Bdat,
+    Proxied,
     Any,
     Quit,
 }
@@ -46,6 +47,7 @@ impl Verb {
             Command::Data => Self::Data,
             Command::Auth(_) => Self::Auth,
             Command::Bdat(_) => Self::Bdat,
+            Command::Xclient(_) | Command::Xforward(_) => Self::Proxied,
             Command::Quit => Self::Quit,
             _ => Self::Any,
         }
@@ -61,7 +63,7 @@ type Row = [Option<Reply>; 6];
 const DO: Option<Reply> = None;
 
 /// For each verb and phase the reply that refuses it; None: it is done. Refused, Fresh, Ready, Mail, Rcpt, Chunks.
-static TABLE: [(Verb, Row); 8] = [
+static TABLE: [(Verb, Row); 9] = [
     (Verb::Hello, [Some(reply::NO_SERVICE), DO, DO, DO, DO, DO]),
     (
         Verb::Mail,
@@ -98,6 +100,17 @@ static TABLE: [(Verb, Row); 8] = [
             Some(reply::AUTH_IN_TRANSACTION),
             Some(reply::AUTH_IN_TRANSACTION),
             Some(reply::AUTH_IN_TRANSACTION),
+        ],
+    ),
+    (
+        Verb::Proxied,
+        [
+            Some(reply::NO_SERVICE),
+            DO,
+            DO,
+            Some(reply::IN_TRANSACTION),
+            Some(reply::IN_TRANSACTION),
+            Some(reply::IN_TRANSACTION),
         ],
     ),
     (

@@ -28,6 +28,7 @@ use super::tally::{End, Refusal, Tally};
 use super::tarpit::Tarpit;
 use super::transaction::Transaction;
 use crate::machine::smtp::extensions::{Offers, Standing};
+use crate::machine::smtp::forwarded::Client;
 use crate::machine::smtp::reply::{self, Reply};
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod commands;
 mod content;
 mod message;
 mod policy;
+mod proxied;
 mod replies;
 mod sasl;
 mod start_tls;
@@ -45,6 +47,7 @@ mod tests;
 mod view;
 
 use policy::Question;
+use proxied::Proxied;
 
 /// Commands worked on before the other sessions have their turn. Ordinary mail pipelines fewer (RFC 2920 3.1).
 pub const TURN_COMMANDS: u32 = 16;
@@ -70,6 +73,7 @@ enum Pending {
     Handshake,
     /// A turn: TLS is on.
     Secured,
+    Client(Box<Client>),
 }
 
 /// Go on with the input, or stop with a step.
@@ -111,6 +115,8 @@ pub struct Session {
     cipher_suite: Option<&'static str>,
     /// Nothing is done before TLS is on.
     demands_tls: bool,
+    /// What servers in front of us have said.
+    proxied: Option<Box<Proxied>>,
 }
 
 impl Session {
@@ -134,13 +140,14 @@ impl Session {
             turn: TURN_COMMANDS,
             idle: 0,
             errors: 0,
-            tarpit: Tarpit { exempt, ..Tarpit::default() },
+            tarpit: Tarpit::new(exempt),
             auth: Authentication::default(),
             tally: Tally::default(),
             refused: Vec::new(),
             queue_id: "".into(),
             cipher_suite: None,
             demands_tls: false,
+            proxied: None,
         }
     }
 
@@ -231,6 +238,7 @@ impl Session {
     fn reset(&mut self) {
         self.transaction = None;
         self.mode = Mode::default();
+        self.forget_origin();
         if matches!(self.phase, Phase::Mail | Phase::Rcpt | Phase::Chunks) {
             self.phase = Phase::Ready;
         }

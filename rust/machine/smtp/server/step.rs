@@ -52,6 +52,9 @@ pub enum Step {
     Secured,
     /// An answer to what the client says in a SASL exchange (RFC 4954 4).
     Authenticate,
+    /// Another client in place of this one: [`super::session::Session::next_client`], then
+    /// [`super::session::Session::replace_client`].
+    ReplaceClient,
 }
 
 /// What policy says at a stage.

@@ -14,6 +14,8 @@ pub struct Tarpit {
     pub holds: u32,
     /// Milliseconds of all holds.
     pub held: u64,
+    /// Those of the clients before, where a server in front of us names one after the other.
+    before: u64,
 }
 
 /// What becomes of a reply.
@@ -28,13 +30,23 @@ pub enum Hold {
 }
 
 impl Tarpit {
+    /// Of a session without a hold so far.
+    pub fn new(exempt: bool) -> Self {
+        Self { exempt, ..Self::default() }
+    }
+
+    /// Forgets the client, but for the counts.
+    pub fn begin_anew(&mut self, exempt: bool) {
+        *self = Self { exempt, time: None, before: self.held, ..*self };
+    }
+
     /// Judges a reply, and counts its hold, which lasts `least` milliseconds at least.
     pub fn hold(&mut self, config: &Config, reply: &Reply, least: u64) -> Hold {
         let (time, most) = (self.time.unwrap_or(config.tarpit_time).max(least), config.tarpit_max_session);
         if reply.class() != 5 || self.exempt || time == 0 {
             return Hold::No;
         }
-        if most > 0 && self.held + time > most {
+        if most > 0 && self.held - self.before + time > most {
             return Hold::Spent;
         }
         self.holds += 1;

@@ -34,14 +34,19 @@ impl Received<'_> {
     /// Appends the field.
     pub fn write(&self, trace: &mut Vec<u8>) {
         let with = self.with();
-        let tag = if self.peer.contains(':') { "IPv6:" } else { "" };
+        // RFC 5321 4.1.3; a server in front of us may not know the address.
+        let peer = match self.peer {
+            "" => "unknown".to_owned(),
+            v6 if v6.contains(':') => format!("[IPv6:{v6}]"),
+            v4 => format!("[{v4}]"),
+        };
         let recipient = self.recipient.as_ref().map_or_else(String::new, |only| format!("\r\n\tfor <{only}>"));
         let space = if self.peer_name.is_empty() { "" } else { " " };
         // RFC 8314 4.3
         let tls = self.cipher_suite.map_or_else(String::new, |suite| format!(" tls {suite}"));
-        let Self { helo_name, peer, peer_name, hostname, queue_id, date, .. } = self;
+        let Self { helo_name, peer_name, hostname, queue_id, date, .. } = self;
         let field = format!(
-            "Received: from {helo_name} ({peer_name}{space}[{tag}{peer}])\r\n\tby {hostname} with {with} id {queue_id}{tls}{recipient};\r\n\t{date}\r\n"
+            "Received: from {helo_name} ({peer_name}{space}{peer})\r\n\tby {hostname} with {with} id {queue_id}{tls}{recipient};\r\n\t{date}\r\n"
         );
         trace.extend_from_slice(field.as_bytes());
     }

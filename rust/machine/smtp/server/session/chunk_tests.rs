@@ -8,7 +8,7 @@ use crate::machine::message::content::Octets;
 use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::server::checked_content::CheckedContent;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules, Fault};
-use crate::machine::smtp::server::step::Stage;
+use crate::machine::smtp::server::step::{Stage, Verdict};
 
 const ENVELOPE: &str = "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@example.test>\r\n";
 const BINARY: &str = "EHLO c\r\nMAIL FROM:<a@b.test> BODY=BINARYMIME\r\nRCPT TO:<x@example.test>\r\n";

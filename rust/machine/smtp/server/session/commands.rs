@@ -138,8 +138,12 @@ impl Session {
             return self.say(if verb == Verb::Hello { refusal.clone().plain() } else { refusal.clone() });
         }
         match command {
-            Command::Helo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Smtp }),
-            Command::Ehlo(name) => self.ask(Question::Hello { name: name.into(), dialect: Dialect::Esmtp }),
+            Command::Helo(name) => {
+                self.ask(Question::Hello { name: self.claimed(name).into(), dialect: Dialect::Smtp })
+            }
+            Command::Ehlo(name) => {
+                self.ask(Question::Hello { name: self.claimed(name).into(), dialect: Dialect::Esmtp })
+            }
             Command::Mail { path, parameters } => self.mail(path, parameters),
             Command::Rcpt { address, parameters } => self.rcpt(address, &parameters),
             Command::Data if self.is_binary() => self.say(reply::BINARY_BY_DATA),
@@ -155,6 +159,8 @@ impl Session {
             Command::Help => self.say(reply::HELP),
             Command::Vrfy => self.say(reply::VRFY),
             Command::Expn | Command::NotImplemented(_) => self.say(reply::NOT_IMPLEMENTED),
+            Command::Xclient(argument) => self.xclient(argument),
+            Command::Xforward(argument) => self.xforward(argument),
             Command::Quit => self.close(&reply::BYE, End::Quit),
         }
     }

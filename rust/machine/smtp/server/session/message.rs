@@ -1,6 +1,6 @@
 //! The message of a transaction whose content is whole, with its trace field.
 
-use super::{Dialect, Pending, Session};
+use super::{Pending, Session};
 use crate::machine::message::Message;
 use crate::machine::message::content::Taken;
 use crate::machine::message::firewall::Firewall;
@@ -33,7 +33,7 @@ impl Session {
             peer: &self.peer,
             peer_name: &self.peer_name,
             hostname: &self.config.hostname,
-            extended: self.dialect == Dialect::Esmtp,
+            extended: self.extended(),
             smtputf8: transaction.parameters.smtputf8,
             authenticated: self.auth.is_done(),
             cipher_suite: self.cipher_suite,

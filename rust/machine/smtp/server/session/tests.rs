@@ -129,7 +129,7 @@ pub(super) fn play(config: &Arc<Config>, pieces: &[&[u8]], late: bool) -> String
                     _ => session.challenge(b"more"),
                 }
             }
-            Step::StartTls | Step::Secured => unreachable!("not offered"),
+            Step::StartTls | Step::Secured | Step::ReplaceClient => unreachable!("not offered"),
         };
     }
 }
