@@ -59,7 +59,7 @@ impl<M: Machine> Wire<M> {
         if let Some(fault) = tls.fault {
             return self.machine.broken(fault);
         }
-        let mut plaintext = Vec::new();
+        let mut plaintext = Vec::with_capacity(if tls.layer.facts().is_some() { octets.len() } else { 0 });
         let progress = tls.layer.receive_ciphertext(octets, &mut plaintext, &mut tls.output);
         match (progress, tls.layer.facts()) {
             (Ok(Progress::Established), Some(facts)) => self.machine.established(facts, &plaintext),

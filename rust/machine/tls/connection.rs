@@ -2,7 +2,8 @@
 //!
 //! # Notes on rustls 0.23
 //! * Its input buffer grows to 20 KiB with content and stays so. A read that finds nothing to read (`WouldBlock`, never an empty one:
-//!   that is the end of the file) makes it shrink to 4 KiB: done when the handshake is over and after each larger input.
+//!   that is the end of the file) makes it shrink to 4 KiB, unless a part of a record is in it: done after each input, for a large one
+//!   may leave such a part.
 //! * A read takes what the buffer has room for: it is repeated until the input is used up. What is to be sent is taken out after each,
 //!   also without plaintext: answers to key updates, session tickets, and the alert after an error.
 //! * The limit of its output is switched off, for the output is taken at once; with a limit a long write takes a part only.
@@ -23,8 +24,6 @@ use super::server::TlsServer;
 
 /// The label of `tls-exporter` (RFC 9266 2).
 const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
-/// Octets of input after which the buffer may have grown.
-const SMALL: usize = 4096;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +92,7 @@ impl TlsLayer {
             return Err(fault);
         }
         let is_established = self.facts.is_some();
-        if is_established && (!was_established || octets.len() > SMALL) {
+        if is_established {
             self.stage.shrink();
         }
         Ok(match (was_established, is_established) {
@@ -138,6 +137,15 @@ impl TlsLayer {
     /// The peer has closed its side.
     pub fn peer_closed(&self) -> bool {
         self.peer_closed
+    }
+
+    /// Changes our keys, and asks the peer to change its own (RFC 8446 4.6.3).
+    #[cfg(test)]
+    pub fn update_keys(&mut self, output: &mut Vec<u8>) {
+        if let Stage::Open(connection) = &mut self.stage {
+            connection.refresh_traffic_keys().unwrap();
+            drain(connection, output);
+        }
     }
 
     fn take(&mut self, octets: &[u8], plaintext: &mut Vec<u8>, output: &mut Vec<u8>) -> Result<(), Fault> {

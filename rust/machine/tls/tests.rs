@@ -194,8 +194,10 @@ fn the_end_of_a_handshake_is_said_once() {
     pair.client.say(b"EHLO c\r\n");
     // Finished and the first command in one write.
     let finished = std::mem::take(&mut pair.client.output);
+    assert!(pair.server.output.is_empty()); // session tickets wait for Finished: senders have lost mail over earlier ones
     pair.server.take(&finished, usize::MAX);
     assert_eq!((pair.server.progress, &*pair.server.plaintext), (Ok(Progress::Established), &b"EHLO c\r\n"[..]));
+    assert!(!pair.server.output.is_empty());
     pair.carry(usize::MAX);
     pair.client.say(b"NOOP\r\n");
     pair.client.layer.close(&mut pair.client.output);
@@ -396,4 +398,49 @@ fn with_a_ca_and_without_demand_the_verdict_is_for_the_record() {
     assert_eq!(verdict(ca, &made.rsa, HOST), Some(Ok(())));
     assert_eq!(verdict(ca, &made.ecdsa, "x.test"), Some(Err(Why::Name)));
     assert_eq!(verdict(ca, &made.stray, "stray.test"), Some(Err(Why::UnknownIssuer)));
+}
+
+#[test]
+fn keys_are_changed_when_either_side_asks() {
+    let mut pair = Pair::shaken(&server(&[&authority().ecdsa], &rules()), &client(&asked()), HOST);
+    for _ in 0..3 {
+        pair.client.layer.update_keys(&mut pair.client.output);
+        pair.carry(usize::MAX);
+        pair.server.layer.update_keys(&mut pair.server.output);
+        pair.carry(usize::MAX);
+        pair.client.say(b"a");
+        pair.server.say(b"b");
+        pair.carry(usize::MAX);
+    }
+    assert_eq!((&*pair.server.plaintext, &*pair.client.plaintext), (&b"aaa"[..], &b"bbb"[..]));
+}
+
+#[test]
+fn a_long_output_is_written_whole() {
+    let mut pair = Pair::shaken(&server(&[&authority().ecdsa], &rules()), &client(&asked()), HOST);
+    let long: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    pair.client.say(&long);
+    assert!(pair.client.output.len() > long.len());
+    pair.carry(usize::MAX);
+    assert!(pair.server.plaintext == long);
+}
+
+/// Newer clients name raw public keys beside X.509 (RFC 7250), and get X.509.
+#[test]
+fn a_client_that_also_takes_raw_public_keys_is_not_refused() {
+    let mut pair = Pair::new(&server(&[&authority().ecdsa], &rules()), &client(&asked()), HOST);
+    let mut hello = std::mem::take(&mut pair.client.output);
+    // Record 5, message 4, version and random 34, session id, suites, compression; then the extensions, whose length is written anew.
+    let mut at = 5 + 4 + 34;
+    at += 1 + usize::from(hello[at]);
+    at += 2 + usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
+    at += 1 + usize::from(hello[at]);
+    let extension = [0, 20, 0, 3, 2, 2, 0];
+    hello.splice(at + 2..at + 2, extension);
+    for place in [at, 3, 7] {
+        let length = u16::from_be_bytes([hello[place], hello[place + 1]]) + 7;
+        hello[place..place + 2].copy_from_slice(&length.to_be_bytes());
+    }
+    pair.server.take(&hello, usize::MAX);
+    assert_eq!((pair.server.progress, pair.server.output.first()), (Ok(Progress::Handshaking), Some(&22)));
 }
