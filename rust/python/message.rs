@@ -80,6 +80,16 @@ impl Message {
     }
 
     #[getter]
+    fn requires_tls(&self) -> bool {
+        self.0.envelope.requires_tls()
+    }
+
+    #[getter]
+    fn is_tls_optional(&self) -> bool {
+        self.0.envelope.is_tls_optional()
+    }
+
+    #[getter]
     fn eight_bit(&self) -> bool {
         self.0.content.eight_bit || !self.0.trace.is_ascii()
     }

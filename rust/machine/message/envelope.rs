@@ -6,6 +6,8 @@ use super::recipient::Recipient;
 const SMTPUTF8: &str = "SMTPUTF8";
 const BODY: &str = "BODY";
 const BINARY: &str = "BINARYMIME";
+const REQUIRETLS: &str = "REQUIRETLS";
+const TLS_OPTIONAL: &str = "TLS-OPTIONAL";
 const SESSION: &str = "SESSION";
 const CLIENT: &str = "CLIENT";
 const NAME: &str = "NAME";
@@ -25,6 +27,8 @@ pub struct Origin<'a> {
     pub helo_name: &'a str,
     /// `SMTP` or `ESMTP`.
     pub protocol: &'static str,
+    /// The message has `TLS-Required: No` in its header section, and MAIL had no REQUIRETLS (RFC 8689 4.1).
+    pub tls_optional: bool,
 }
 
 /// Who sent it, to whom, and how it came here.
@@ -46,6 +50,7 @@ impl Envelope {
     /// Facts about a session, as an envelope keeps them; what the notation cannot hold counts as not known.
     pub fn origin(facts: &Origin<'_>) -> Parameters {
         let mut origin = Parameters::default();
+        let tls_optional = facts.tls_optional;
         let facts = [
             (SESSION, facts.session_id),
             (CLIENT, facts.client),
@@ -55,6 +60,9 @@ impl Envelope {
         ];
         for (keyword, value) in facts {
             origin.push(keyword, Some(value));
+        }
+        if tls_optional {
+            origin.push(TLS_OPTIONAL, None);
         }
         origin
     }
@@ -67,6 +75,16 @@ impl Envelope {
     /// Whether the content is not lines, but any octets below its header section (RFC 3030 3).
     pub fn is_binary(&self) -> bool {
         self.parameters.value(BODY).is_some_and(|body| body.eq_ignore_ascii_case(BINARY))
+    }
+
+    /// Whether it may be sent over verified TLS alone (RFC 8689 4.2.1).
+    pub fn requires_tls(&self) -> bool {
+        self.parameters.has(REQUIRETLS)
+    }
+
+    /// Whether policy about TLS does not apply to it (RFC 8689 4.2.2).
+    pub fn is_tls_optional(&self) -> bool {
+        self.origin.has(TLS_OPTIONAL)
     }
 
     /// Session that brought it; empty for a report made here.
@@ -107,14 +125,16 @@ mod tests {
             client_name: "c.example",
             helo_name: "[192.0.2.1]",
             protocol: "ESMTP",
+            tls_optional: true,
         };
         let brought = Envelope { origin: Envelope::origin(&facts), ..Envelope::default() };
         assert_eq!((brought.session_id(), brought.client(), brought.client_name()), ("s1", "2001:db8::1", "c.example"));
         assert_eq!((brought.helo_name(), brought.protocol()), ("[192.0.2.1]", "ESMTP"));
         assert_eq!(
             brought.origin.as_str(),
-            "SESSION=s1 CLIENT=2001:db8::1 NAME=c.example HELO=[192.0.2.1] PROTO=ESMTP"
+            "SESSION=s1 CLIENT=2001:db8::1 NAME=c.example HELO=[192.0.2.1] PROTO=ESMTP TLS-OPTIONAL"
         );
+        assert!(brought.is_tls_optional() && !brought.requires_tls());
         let bare = Envelope::origin(&Origin { session_id: "s1", helo_name: "a=b", ..Origin::default() });
         assert_eq!(bare.as_str(), "SESSION=s1");
         let made = Envelope::default();

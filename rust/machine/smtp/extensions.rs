@@ -10,7 +10,7 @@
 
 use super::chunking::Chunking;
 use super::forwarded;
-use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters};
+use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters, check_auth};
 use super::server::config::Config;
 use crate::machine::message::Parameters;
 use crate::machine::message::address::Limits;
@@ -69,6 +69,9 @@ pub struct Front {
     pub xforward: bool,
 }
 
+/// The parameter of what may be sent over TLS alone.
+pub const REQUIRETLS: &str = "REQUIRETLS";
+
 /// The verb that begins TLS.
 pub const STARTTLS: &str = "STARTTLS";
 /// The verb of CHUNKING.
@@ -111,7 +114,7 @@ const DSN_MAIL_LINE: u16 = (" RET=FULL".len() + " ENVID=".len() + ENVID) as u16;
 const DSN_RCPT_LINE: u16 = (" NOTIFY=".len() + NOTIFY + " ORCPT=".len() + ORCPT) as u16;
 
 /// All of them, in the order of the reply to EHLO.
-pub static EXTENSIONS: [Extension; 14] = [
+pub static EXTENSIONS: [Extension; 15] = [
     Extension::new("PIPELINING", ALWAYS), // RFC 2920
     // RFC 1870 3
     Extension {
@@ -168,6 +171,16 @@ pub static EXTENSIONS: [Extension; 14] = [
         argument: Argument::Config(|config| format!("RCPTMAX={}", config.recipients)),
         ..Extension::new("LIMITS", |config, _| (1..=LIMIT).contains(&config.recipients))
     },
+    // RFC 8689 2
+    Extension {
+        mail: &[Parameter {
+            keyword: REQUIRETLS,
+            read: MailParameters::read_requiretls,
+            kept: MailParameters::keep_requiretls,
+        }],
+        mail_line: 11,
+        ..Extension::new(REQUIRETLS, |_, standing| standing.secured)
+    },
     // RFC 6531 3.1
     Extension {
         mail: &[Parameter {
@@ -182,7 +195,12 @@ pub static EXTENSIONS: [Extension; 14] = [
     // RFC 3207 4.2: not offered any more once TLS is on.
     Extension::verb("STARTTLS", STARTTLS, |_, standing| standing.start_tls && !standing.secured),
     // RFC 4954 3
-    Extension { argument: Argument::Mechanisms, ..Extension::verb("AUTH", "AUTH", |_, standing| standing.auth) },
+    Extension {
+        argument: Argument::Mechanisms,
+        mail: &[Parameter { keyword: "AUTH", read: |_, value| check_auth(value), kept: |_| Kept::Nothing }],
+        mail_line: 500,
+        ..Extension::verb("AUTH", "AUTH", |_, standing| standing.auth)
+    },
 ];
 
 /// A set of extensions: those that a session may use.
@@ -300,6 +318,7 @@ mod tests {
             "SIZE" => "SIZE=1".into(),
             "BODY" => "BODY=8BITMIME".into(),
             "SUBMITTER" => "SUBMITTER=a@b.test".into(),
+            "AUTH" => "AUTH=<>".into(),
             "RET" => "RET=full".into(),
             "ENVID" => "ENVID=a+20b".into(),
             "NOTIFY" => "NOTIFY=DELAY,success".into(),
@@ -373,10 +392,11 @@ mod tests {
             body: Some(Body::EightBitMime),
             smtputf8: true,
             submitter: submitter.ok(),
+            require_tls: true,
             ret: Some(Return::Header),
             envid: Some("q+20x".into()),
         };
-        let kept = "BODY=8BITMIME SUBMITTER=a+2Bx+3Dy@c.test RET=HDRS ENVID=q+20x SMTPUTF8";
+        let kept = "BODY=8BITMIME SUBMITTER=a+2Bx+3Dy@c.test RET=HDRS ENVID=q+20x REQUIRETLS SMTPUTF8";
         assert_eq!(kept_of_mail(&given).as_str(), kept);
         assert_eq!(kept_of_mail(&MailParameters::default()), Parameters::default());
         let given = RcptParameters { notify: Some("delay".into()), original: Some("X;y".into()) };

@@ -53,6 +53,8 @@ pub struct MailParameters {
     pub smtputf8: bool,
     /// Who says to be responsible for sending the message (RFC 4405 4); its domain is never empty.
     pub submitter: Option<Address>,
+    /// The message may be sent over verified TLS alone (RFC 8689 2).
+    pub require_tls: bool,
     /// What reports give back.
     pub ret: Option<Return>,
     /// What reports name the transaction by, as given: in `xtext` (RFC 3461 4.4).
@@ -173,6 +175,15 @@ impl MailParameters {
         if self.smtputf8 { Kept::Keyword } else { Kept::Nothing }
     }
 
+    pub(super) fn read_requiretls(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
+        self.require_tls = true;
+        if value.is_none() { Ok(()) } else { Err("REQUIRETLS takes no value") }
+    }
+
+    pub(super) fn keep_requiretls(&self) -> Kept {
+        if self.require_tls { Kept::Keyword } else { Kept::Nothing }
+    }
+
     /// A mailbox in xtext (RFC 4405 4). It has the usual limits, whatever those of a path are.
     pub(super) fn read_submitter(&mut self, value: Option<&[u8]>) -> Result<(), &'static str> {
         let mailbox = value.and_then(xtext::decode).and_then(|text| Address::parse(&text, &Limits::default()).ok());
@@ -211,6 +222,13 @@ impl MailParameters {
     pub(super) fn keep_envid(&self) -> Kept {
         keep(self.envid.as_deref())
     }
+}
+
+/// Checks the value of AUTH, which nobody is trusted to give: whatever it says counts as `<>` (RFC 4954 5).
+pub(super) fn check_auth(value: Option<&[u8]>) -> Result<(), &'static str> {
+    let mailbox = value.and_then(xtext::decode);
+    let is_good = mailbox.is_some_and(|text| text == b"<>" || Address::parse(&text, &Limits::default()).is_ok());
+    if is_good { Ok(()) } else { Err("AUTH needs <> or a mailbox in xtext") }
 }
 
 /// A value as it was given.

@@ -134,6 +134,8 @@ pub const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, "4.5.3", "Too many reci
 pub const SENDER_NEEDS_SMTPUTF8: Reply = Reply::fixed(550, "5.6.7", "Address needs the SMTPUTF8 parameter");
 /// RCPT with one, in a transaction without that parameter (RFC 6531 3.5).
 pub const RECIPIENT_NEEDS_SMTPUTF8: Reply = Reply::fixed(553, "5.6.7", "Address needs the SMTPUTF8 parameter of MAIL");
+/// MAIL with REQUIRETLS where TLS could be on and is not (RFC 8689 2, RFC 5248 3).
+pub const REQUIRETLS_IN_CLEAR: Reply = Reply::fixed(530, "5.7.10", "REQUIRETLS needs TLS: issue STARTTLS first");
 /// Not a verb of SMTP (RFC 5321 4.2.4).
 pub const UNKNOWN_COMMAND: Reply = Reply::fixed(500, "5.5.1", "Unrecognized command");
 /// A verb without the argument it needs.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use super::offers::RequireTls;
 use super::stream::{CHUNK, Framing, Stream};
 use super::stuffing::Stuffer;
 use super::transaction::Fate;
@@ -71,6 +72,9 @@ impl Client {
         if self.authentication.is_some() {
             // Whoever submitted the message did not prove it to us (RFC 4954 5).
             command.extend_from_slice(b" AUTH=<>");
+        }
+        if self.offers.require_tls == RequireTls::Offered && message.envelope.requires_tls() {
+            command.extend_from_slice(b" REQUIRETLS");
         }
         if self.offers.dsn {
             hand_on(&message.envelope.parameters, &["RET", "ENVID"], transaction.smtputf8, &mut command);

@@ -5,6 +5,18 @@ use super::limits::Limits;
 use super::reply::Reply;
 use crate::machine::smtp::chunking::Chunking;
 
+/// Whether it can be given what requires TLS (RFC 8689 4.2.1).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum RequireTls {
+    /// No: what it says may be somebody else's words.
+    #[default]
+    Unverified,
+    /// No: its certificate is verified, and it does not offer REQUIRETLS.
+    NotOffered,
+    /// Yes.
+    Offered,
+}
+
 /// The extensions that it offers.
 #[allow(clippy::struct_excessive_bools)] // one for each keyword
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +39,19 @@ pub struct Offers {
     pub xforward: Attributes,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 8689.
+    pub require_tls: RequireTls,
     /// RFC 9422.
     pub limits: Limits,
 }
 
 impl Offers {
-    /// Reads the keywords after the greeting line.
-    pub fn read(reply: &Reply) -> Self {
+    /// Reads the keywords after the greeting line, of a host whose certificate is `verified` or not.
+    pub fn read(reply: &Reply, verified: bool) -> Self {
         let (mut offers, mut binary) = (Self::default(), false);
+        if verified {
+            offers.require_tls = RequireTls::NotOffered;
+        }
         for line in reply.texts().skip(1) {
             let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
             match words.next().unwrap_or_default().to_ascii_uppercase().as_slice() {
@@ -43,6 +60,7 @@ impl Offers {
                 b"SMTPUTF8" => offers.smtputf8 = true,
                 b"STARTTLS" => offers.start_tls = true,
                 b"DSN" => offers.dsn = true,
+                b"REQUIRETLS" if verified => offers.require_tls = RequireTls::Offered,
                 b"LIMITS" => offers.limits = Limits::read(words),
                 b"CHUNKING" => offers.chunking = Chunking::Text,
                 b"BINARYMIME" => binary = true,

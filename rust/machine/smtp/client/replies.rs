@@ -48,7 +48,7 @@ impl Client {
             (Awaited::Extended, 5) if self.protocol == Protocol::Smtp => self.send_hello("HELO", Awaited::Plain),
             (_, 2) => {
                 if awaited == Awaited::Extended {
-                    self.offers = Offers::read(reply);
+                    self.offers = Offers::read(reply, self.is_verified());
                     self.offer_mechanisms(reply);
                 }
                 self.greeted();

@@ -92,6 +92,11 @@ impl Client {
         }
     }
 
+    /// TLS is on, and the certificate is that of the host.
+    pub(super) fn is_verified(&self) -> bool {
+        self.tls == Tls::Verify && self.security == Security::On
+    }
+
     /// TLS was begun, has not come about and is not needed.
     pub(super) fn may_be_in_clear(&self) -> bool {
         self.tls == Tls::May && matches!(self.security, Security::Asked | Security::Handshake)

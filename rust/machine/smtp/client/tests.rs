@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::machine::message::content::{Content, Octets, StoredOctets};
 use crate::machine::message::{Envelope, Parameters, Recipient};
+use crate::machine::smtp::client::offers::RequireTls;
 use crate::store::content::ContentFile;
 
 const TRACE: &[u8] = b"Received: x\r\n";
@@ -723,4 +724,28 @@ fn a_session_has_no_more_domains_than_announced() {
     assert_eq!(dialogue.begin(&message(b"x\r\n", &["z@c.example"])), Step::Closed);
     assert_eq!((dialogue.written.last().map(String::as_str), dialogue.client.untouched()), (Some("QUIT\r\n"), true));
     assert_eq!(dialogue.outcomes(), []);
+}
+
+#[test]
+fn what_requires_tls_goes_where_it_is_promised() {
+    let offers = "250-hop\r\n250-PIPELINING\r\n250 REQUIRETLS\r\n";
+    let message = asked("REQUIRETLS", &[("x@b.example", "")]);
+    let mut clear = Dialogue::smtp(offers);
+    assert_eq!(clear.begin(&message), Step::Done);
+    let unverified = "550 5.7.10 Encryption needed: the next hop's certificate was not verified";
+    assert_eq!(clear.outcomes(), [outcome(0, State::Failed, unverified)]);
+    for (offered, said) in [(RequireTls::Offered, " REQUIRETLS\r\n"), (RequireTls::NotOffered, "")] {
+        let mut dialogue = Dialogue::smtp(offers);
+        dialogue.client.offers.require_tls = offered;
+        dialogue.begin(&message);
+        assert_eq!(dialogue.written.concat().contains("MAIL FROM:<s@a.example> REQUIRETLS\r\n"), !said.is_empty());
+        if said.is_empty() {
+            assert_eq!(dialogue.outcomes(), [outcome(0, State::Failed, "550 5.7.30 REQUIRETLS support required")]);
+        }
+    }
+    // A report goes on all the same.
+    let mut report = Arc::into_inner(message).unwrap();
+    report.envelope.reverse_path.clear();
+    clear.begin(&Arc::new(report));
+    assert!(clear.written.concat().starts_with("MAIL FROM:<>\r\n"));
 }

@@ -8,7 +8,7 @@ use crate::machine::message::section::Section;
 use crate::machine::message::{Message, Parameters, State};
 use crate::machine::smtp::chunking::Chunking;
 
-use super::offers::Offers;
+use super::offers::{Offers, RequireTls};
 
 /// `(recipient index, state, reply in one line)`.
 pub type Outcome = (usize, State, String);
@@ -73,6 +73,9 @@ impl Transaction {
         if has_control(&self.message.envelope.reverse_path) {
             return self.settle_open(State::Failed, "553 5.1.7 Control character in the sender's address");
         }
+        if let Some(reason) = self.untrusted(offers.require_tls) {
+            return self.settle_open(State::Failed, reason);
+        }
         let limit = offers.size.filter(|&limit| limit > 0).unwrap_or(u64::MAX);
         if self.message.size() > limit {
             let reason =
@@ -95,6 +98,17 @@ impl Transaction {
             return self.settle_open(State::Failed, reason);
         }
         self.check_recipients(offers);
+    }
+
+    /// Why a message that requires TLS cannot go to such a next hop; a report is not lost over it (RFC 8689 4.2.1, 5).
+    fn untrusted(&self, next_hop: RequireTls) -> Option<&'static str> {
+        let envelope = &self.message.envelope;
+        match next_hop {
+            _ if envelope.reverse_path.is_empty() || !envelope.requires_tls() => None,
+            RequireTls::Offered => None,
+            RequireTls::NotOffered => Some("550 5.7.30 REQUIRETLS support required"),
+            RequireTls::Unverified => Some("550 5.7.10 Encryption needed: the next hop's certificate was not verified"),
+        }
     }
 
     fn check_recipients(&mut self, offers: &Offers) {

@@ -38,6 +38,8 @@ pub struct Transaction {
     pub chunks: Option<Box<ChunkedContent>>,
     /// The message is accepted and not kept.
     pub discard: bool,
+    /// `TLS-Required: No` is in the header section.
+    pub tls_optional: bool,
     /// Recipients refused because there are enough.
     excess: u32,
 }
@@ -45,7 +47,15 @@ pub struct Transaction {
 impl Transaction {
     /// Of an accepted MAIL.
     pub fn new(reverse_path: Option<Address>, parameters: MailParameters) -> Self {
-        Self { reverse_path, recipients: Vec::new(), parameters, chunks: None, discard: false, excess: 0 }
+        Self {
+            reverse_path,
+            recipients: Vec::new(),
+            parameters,
+            chunks: None,
+            discard: false,
+            tls_optional: false,
+            excess: 0,
+        }
     }
 
     /// The reverse-path without angle brackets; empty for the null reverse-path.
@@ -102,6 +112,8 @@ impl Transaction {
                 client_name: received.peer_name,
                 helo_name: received.helo_name,
                 protocol: if received.extended { "ESMTP" } else { "SMTP" },
+                // The parameter outweighs the field (RFC 8689 4.1).
+                tls_optional: self.tls_optional && !self.parameters.require_tls,
             }),
             results: String::new(),
         }

@@ -33,6 +33,7 @@ fn brought() -> Arc<Message> {
         client_name: "c.example",
         helo_name: "h+1.example",
         protocol: "ESMTP",
+        ..Origin::default()
     })
 }
 

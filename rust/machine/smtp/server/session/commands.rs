@@ -7,8 +7,8 @@ use super::{Dialect, Flow, Session};
 use crate::machine::message::address::{Address, Path};
 use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::command::{self, Command, Malformed};
-use crate::machine::smtp::extensions::{Argument, BDAT, Offers, kept_of_rcpt};
-use crate::machine::smtp::parameters::{BAD_BODY, Body, MailParameters, RcptParameters};
+use crate::machine::smtp::extensions::{Argument, BDAT, Offers, REQUIRETLS, kept_of_rcpt};
+use crate::machine::smtp::parameters::{BAD_BODY, BadParameter, Body, MailParameters, RcptParameters};
 use crate::machine::smtp::reply;
 use crate::machine::smtp::server::auth;
 use crate::machine::smtp::server::content_rules::BareNewline;
@@ -108,8 +108,17 @@ impl Session {
             Err(Malformed::HttpOrTls) => self.close(&reply::NOT_SMTP, End::NotSmtp),
             Err(malformed) => {
                 self.auth.failed_last &= malformed == Malformed::UnknownCommand;
-                let refused = self.phase == Phase::Refused;
-                let reply = if refused { reply::NO_SERVICE } else { malformed.reply() };
+                let reply = match &malformed {
+                    _ if self.phase == Phase::Refused => reply::NO_SERVICE,
+                    Malformed::BadParameter(BadParameter::Unknown(keyword))
+                        if self.standing.start_tls
+                            && keyword.eq_ignore_ascii_case(REQUIRETLS)
+                            && !self.standing.secured =>
+                    {
+                        reply::REQUIRETLS_IN_CLEAR
+                    }
+                    malformed => malformed.reply(),
+                };
                 self.say(if is_hello(line) { reply.plain() } else { reply })
             }
         }

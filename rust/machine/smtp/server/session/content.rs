@@ -21,7 +21,16 @@ impl Session {
         self.phase = Phase::Ready;
         let (fault, header) =
             self.mode.content().map_or((None, &[][..]), |content| (content.fault(), content.header()));
-        let hops = header::fields(header).filter(|field| field.is("Received")).count();
+        let (mut hops, mut tls) = (0, Vec::new());
+        for field in header::fields(header) {
+            hops += usize::from(field.is("Received"));
+            if field.is("TLS-Required") {
+                tls.push(field.value.trim_ascii().eq_ignore_ascii_case(b"no"));
+            }
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.tls_optional = tls == [true]; // one such field at most (RFC 8689 3)
+        }
         let refusal = match fault {
             Some(fault) => Some(refusal(fault)),
             None => (self.config.hops > 0 && hops >= self.config.hops).then_some(reply::LOOP),

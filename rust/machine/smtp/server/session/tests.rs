@@ -7,6 +7,7 @@ use crate::machine::message::Message;
 use crate::machine::message::address::{Address, Limits};
 use crate::machine::message::content::Octets;
 use crate::machine::message::firewall::Firewall;
+use crate::machine::smtp::extensions::Standing;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules};
 use crate::machine::smtp::server::step::{Stage, Verdict};
 use crate::machine::smtp::server::tally::End;
@@ -530,4 +531,72 @@ fn cuts_change_no_step() {
         assert_eq!(play(config, &pieces, false), whole, "seed {seed} cut");
         assert_eq!(play(config, &pieces, true), whole, "seed {seed} late");
     }
+}
+
+/// A session that has, or could have, TLS or mechanisms to authenticate by, after EHLO.
+fn standing(standing: Standing) -> Session {
+    let mut session = Session::new(Arc::new(Config { asked: 0, ..config() }), "s1", "192.0.2.1", false);
+    session.standing = standing;
+    session.offers = Offers::of(&session.config, standing);
+    session.connect();
+    session.receive(b"EHLO c\r\n");
+    session
+}
+
+fn answer_to(session: &mut Session, line: &str) -> String {
+    session.take_output();
+    session.receive(format!("{line}\r\n").as_bytes());
+    String::from_utf8(session.take_output()).unwrap()
+}
+
+#[test]
+fn requiretls_is_offered_and_taken_within_tls_alone() {
+    let mut session = standing(Standing { secured: true, ..Standing::default() });
+    assert!(String::from_utf8(session.take_output()).unwrap().contains("250-REQUIRETLS\r\n"));
+    assert_eq!(answer_to(&mut session, "MAIL FROM:<a@b> REQUIRETLS=1"), "501 5.5.4 REQUIRETLS takes no value\r\n");
+    answer_to(&mut session, "MAIL FROM:<a@b> requiretls");
+    answer_to(&mut session, "RCPT TO:<x@example.test>\r\nDATA\r\nTLS-Required: No\r\n\r\n.");
+    let message = session.message("q1", 0, "DATE", b"", None).unwrap();
+    assert_eq!(message.envelope.parameters.as_str(), "REQUIRETLS");
+    assert!(message.envelope.requires_tls() && !message.envelope.is_tls_optional());
+    let mut clear = standing(Standing { start_tls: true, ..Standing::default() });
+    assert!(!String::from_utf8(clear.take_output()).unwrap().contains("REQUIRETLS"));
+    let mail = "MAIL FROM:<a@b> REQUIRETLS";
+    assert_eq!(answer_to(&mut clear, mail), "530 5.7.10 REQUIRETLS needs TLS: issue STARTTLS first\r\n");
+    assert!(answer_to(&mut standing(Standing::default()), mail).starts_with("555 5.5.4 "));
+}
+
+#[test]
+fn a_header_field_makes_tls_optional() {
+    for (header, expected) in [
+        ("TLS-Required: No\r\n", true),
+        ("a: b\r\ntls-required:\r\n no \r\n", true),
+        ("TLS-Required: Yes\r\n", false),
+        ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
+        ("a: b\r\n\r\nTLS-Required: No\r\n", false),
+        ("", false),
+    ] {
+        let mut session = standing(Standing::default());
+        let stream = format!("MAIL FROM:<a@b>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n{header}.");
+        answer_to(&mut session, &stream);
+        let envelope = session.message("q1", 0, "DATE", b"", None).unwrap().envelope;
+        assert_eq!(envelope.is_tls_optional(), expected, "{header:?}");
+    }
+}
+
+#[test]
+fn whoever_auth_names_on_mail_nobody_is_believed() {
+    let mut session = standing(Standing { auth: true, ..Standing::default() });
+    for value in ["<>", "e+3Dmc2@example.com", "a@b", "user"] {
+        let said = answer_to(&mut session, &format!("MAIL FROM:<a@b> AUTH={value}"));
+        assert_eq!(said, "250 2.1.0 a@b....Sender OK\r\n", "{value}");
+        answer_to(&mut session, "RCPT TO:<x@example.test>\r\nDATA\r\n.");
+        assert_eq!(session.message("q1", 0, "DATE", b"", None).unwrap().envelope.parameters.as_str(), "");
+        session.committed(None);
+    }
+    for value in ["", "a+", "a@b@c", "+3C@", "+3C+3E+0D+0A", "a b"] {
+        let said = answer_to(&mut session, &format!("MAIL FROM:<a@b> AUTH={value}"));
+        assert!(said.starts_with("501 5.5.4 ") || said.starts_with("555 5.5.4 "), "{value}: {said}");
+    }
+    answer_to(&mut session, "MAIL FROM:<a@b>");
 }
