@@ -55,7 +55,7 @@ fn round(address: &Address, verb: &str, limits: &Limits) {
     let line = format!("{verb}:<{address}>");
     match parse(line.as_bytes(), limits, Offers::NONE) {
         Ok(Command::Mail { path: Path::Mailbox(again), .. } | Command::Rcpt { address: again, .. }) => {
-            assert_eq!(&again, address)
+            assert_eq!(&again, address);
         }
         other => panic!("{line:?} became {other:?}"),
     }
