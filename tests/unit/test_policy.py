@@ -12,6 +12,7 @@ from tests.doubles.timers import StillTimers
 
 from mailmoat import maillog, settings
 from mailmoat._native import Address, Stage
+from mailmoat.auth.authenticator import Identity
 from mailmoat.net.address import Networks
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter, RecipientRule
 from mailmoat.policy.agents.relay import Relay, RelayRule
@@ -251,15 +252,33 @@ def test_trust_follows_from_the_address():
         )
     )
     assert (
-        rules.of("192.0.2.255") == rules.of("::ffff:192.0.2.1") == rules.of("2001:db8:ffff::1") == Trust(internal=True)
+        rules.of("192.0.2.255")
+        == rules.of("::ffff:192.0.2.1")
+        == rules.of("2001:db8:ffff::1")
+        == Trust(internal=True, may_relay=True)
     )
-    assert rules.of("192.0.2.7") == Trust(internal=True, exempt=True)
+    assert rules.of("192.0.2.7") == Trust(internal=True, exempt=True, may_relay=True)
     assert rules.of("203.0.113.1") == Trust(front_server=True)
     assert rules.of("198.51.100.200") == Trust(exempt=True)
     assert rules.of("203.0.113.2") == rules.of("") == rules.of("::1") == STRANGER
     assert [trust.believed for trust in map(rules.of, ("192.0.2.1", "203.0.113.1", "198.51.100.1"))] == [
         True, True, False,
     ]  # fmt: skip
+
+
+def test_who_has_authenticated_may_what_its_account_may():
+    def trust(address, *, may_relay=True, **settings):
+        rules = TrustRules(load(TARPIT__EXEMPT_NETWORKS="198.51.100.1", RELAY__NETWORKS="192.0.2.0/24", **settings))
+        return rules.authenticated(rules.of(address), Identity("a", "PLAIN", may_relay=may_relay))
+
+    assert trust("203.0.113.1") == Trust(authenticated=True, may_relay=True)
+    assert trust("203.0.113.1", may_relay=False) == trust("203.0.113.1", AUTH__RELAY="no") == Trust(authenticated=True)
+    assert trust("198.51.100.1") == Trust(exempt=True, authenticated=True, may_relay=True)
+    # An address keeps what it has.
+    assert trust("192.0.2.1", may_relay=False) == Trust(internal=True, authenticated=True, may_relay=True)
+    # What an account sends is not judged, and its header fields are not believed: they are not a server's.
+    assert trust("203.0.113.1").inside
+    assert not trust("203.0.113.1").believed
 
 
 def test_nobody_is_trusted_unless_the_settings_say_so():
