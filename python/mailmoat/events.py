@@ -210,6 +210,12 @@ class Event(StrEnum):
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
     ACCOUNTS_READ = "accounts-read", "info", "the accounts of `auth.file` are in force", "source accounts:number"
     ACCOUNTS_REFUSED = "accounts-refused", "error", "why `auth.file` is not in force; what was stays", "detail"
+    SENDERS_REFUSED = (
+        "senders-refused",
+        "error",
+        "why `auth.senders` cannot be used: who has authenticated gets 451",
+        "detail",
+    )
     ACCOUNTS_WAIT = (
         "accounts-wait",
         "warning",

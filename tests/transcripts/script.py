@@ -60,6 +60,7 @@ class Transcript:
     others: int = 0
     binary: bool = False
     auth: str = ""
+    senders: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -102,6 +103,8 @@ def read(text):
             transcript.auth = rest
         elif word == "listener":
             transcript.listener = rest
+        elif word == "senders":
+            transcript.senders.append(rest)
         elif LINE.fullmatch(line) or word in ("@", "!"):
             transcript.lines.append(line)
         else:
@@ -130,8 +133,12 @@ class Player:
         self._group = b""
         self._seen = 0
         self.actual = []
+        settings = dict(transcript.settings)
+        if transcript.senders:
+            settings["auth.senders"] = str(incoming_dir / "senders")
+            (incoming_dir / "senders").write_text("\n".join(transcript.senders))
         self.world = world = virtual.World(
-            load_settings(tuple(sorted(transcript.settings.items()))),
+            load_settings(tuple(sorted(settings.items()))),
             incoming_dir,
             known=transcript.known,
             agent_lines=transcript.agents,

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 def mistakes(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each thing because of which nobody could authenticate, now and later."""
     auth = settings.auth
+    if auth.senders is not None:
+        from mailmoat.auth import senders
+
+        try:
+            senders.read_file(auth.senders, settings.recipients.delimiter)
+        except ConfigError as error:
+            yield from (f"auth.senders = {auth.senders}: {mistake}" for mistake in error.mistakes)
     if auth.file is not None:
         from mailmoat.auth.account_file import read_file
 
