@@ -23,7 +23,7 @@ from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mailmoat._native import TlsFacts
     from mailmoat.events import Level
@@ -109,23 +109,12 @@ def event(name: Event, *, level: Level | None = None, **fields: object) -> None:
 
 def session_ended(
     *,
-    session: str,
-    client: str,
     duration: float,
-    client_name: str = "",
-    helo: str = "",
+    held: float = 0.0,
     transactions: Sequence[Transaction] = (),
     transactions_left_out: int = 0,
-    replies: Mapping[str, int] = {},
-    refusals: Sequence[str] = (),
     refusals_left_out: int = 0,
-    reasons: Sequence[str] = (),
-    commands: int = 0,
-    messages: int = 0,
-    octets: int = 0,
-    holds: int = 0,
-    held: float = 0.0,
-    reason: str = "",
+    **fields: object,
 ) -> None:
     """Log one SMTP session when it is over; its messages and refusals have had lines of their own.
 
@@ -133,27 +122,16 @@ def session_ended(
     (`5xx`). `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
     because there were so many. `reasons`: why, in the words of agents. `messages`, `octets`: accepted. `holds`,
     `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `timeout`.
+    `authenticated`, `mechanism`: the account, and by what.
     """
     if _RANK["info"] < _threshold:
         return
-    fields = {
-        "session": session,
-        "client": client,
-        "client_name": client_name,
-        "helo": helo,
+    fields |= {
         "queue_ids": [transaction.queue_id for transaction in transactions if transaction.queue_id],
         "transactions": transactions,
         "transactions_left_out": transactions_left_out or None,
-        "replies": replies,
-        "refusals": refusals,
         "refusals_left_out": refusals_left_out or None,
-        "reasons": reasons,
-        "commands": commands,
-        "messages": messages,
-        "octets": octets,
-        "holds": holds,
         "held": round(held, 3),
-        "reason": reason,
         "duration": round(duration, 3),
     }
     _stream.write(Event.SESSION_ENDED, "info", fields)
@@ -164,6 +142,7 @@ def message_accepted(
     session: str,
     client: str,
     client_name: str = "",
+    authenticated: str = "",
     helo: str,
     mail_from: str,
     recipients: Sequence[str],
@@ -182,6 +161,7 @@ def message_accepted(
         "session": session,
         "client": client,
         "client_name": client_name,
+        "authenticated": authenticated,
         "helo": helo,
         "queue_id": queue_id,
         "mail_from": mail_from,

@@ -135,6 +135,7 @@ class SessionLog:
             session=message.session_id,
             client=message.client,
             client_name=view.client.name,
+            authenticated=view.client.identity.name if view.client.identity else "",
             helo=session.helo_name,
             mail_from=message.reverse_path,
             recipients=[recipient.address for recipient in message.recipients],
@@ -164,7 +165,7 @@ class SessionLog:
         replies = {each: count for each in ReplyClass if (count := session.replies[int(each[0])])}
         for each, count in replies.items():
             metrics.add(REPLIES[each], count)
-        end = _ENDS[session.end]
+        end, identity = _ENDS[session.end], view.client.identity
         metrics.add(SESSIONS_ENDED[end])
         maillog.session_ended(
             session=view.session_id,
@@ -172,6 +173,8 @@ class SessionLog:
             reason="" if end is SessionEnd.QUIT else end,
             duration=duration,
             client_name=view.client.name,
+            authenticated=identity.name if identity else "",
+            mechanism=identity.mechanism if identity else "",
             helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,

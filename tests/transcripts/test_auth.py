@@ -1,0 +1,138 @@
+"""What authentication leaves in log and metrics, and never: a secret."""
+
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from tests.doubles.authenticator import FakeAuthenticator
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import script
+import virtual
+
+from mailmoat.auth.authenticator import Cause, Identity
+from mailmoat.policy.client import Trust
+from mailmoat.receive.authentication import AUTH_FAILURES, AUTHENTICATED, Mechanism, label
+
+HELLO = b"EHLO client.test\r\n"
+
+
+def plain(name, password):
+    return b"AUTH PLAIN " + b64encode(f"\0{name}\0{password}".encode()) + b"\r\n"
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make(*, authenticator=None, submission=False, **settings):
+        pairs = {**script.DEFAULTS, "tarpit.auth_time": "0", "limits.auth_failures": "0", "limits.errors": "0"}
+        pairs |= {key.replace("__", "."): value for key, value in settings.items()}
+        world = virtual.World(
+            script.load_settings(tuple(sorted(pairs.items()))), tmp_path, known=script.KNOWN,
+            authenticator=authenticator or FakeAuthenticator(), submission=submission,
+        )  # fmt: skip
+        context = world.running()
+        context.__enter__()
+        made.append((world, context))
+        return world
+
+    yield make
+    for world, context in made:
+        world.end()
+        context.__exit__(None, None, None)
+
+
+def lines(world, event):
+    return [fields for name, fields in world.log if name == event]
+
+
+def test_each_failure_is_one_line_with_its_cause(make):
+    world = make()
+    world.transport.send(HELLO + plain("alice", "wrong") + plain("busy", "wrong") + plain("x" * 500, "wrong"))
+    world.transport.send(b"AUTH PLAIN " + b64encode(b"nonsense") + b"\r\n")
+    failed = lines(world, "auth-failed")
+    assert [(one["login"], one["mechanism"], one["reason"], one["reply"][:3]) for one in failed] == [
+        ("alice", "PLAIN", "credentials", "535"),
+        ("busy", "PLAIN", "busy", "454"),
+        ("x" * 64, "PLAIN", "credentials", "535"),
+        ("", "PLAIN", "malformed", "501"),
+    ]
+    assert {one["client"] for one in failed} == {"192.0.2.1"}
+    assert lines(world, "command-refused") == []
+    counted = {cause: world.shared.sum(AUTH_FAILURES[Mechanism.PLAIN, cause]) for cause in Cause}
+    assert {cause: count for cause, count in counted.items() if count} == {
+        Cause.CREDENTIALS: 2, Cause.BUSY: 1, Cause.MALFORMED: 1,
+    }  # fmt: skip
+
+
+def test_message_and_session_say_who_it_was(make):
+    world = make()
+    world.transport.send(HELLO + plain("alice", "secret"))
+    assert world.shared.sum(AUTHENTICATED[Mechanism.PLAIN]) == 1
+    world.transport.send(b"MAIL FROM:<a@client.test>\r\nRCPT TO:<x@remote.test>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n")
+    world.transport.vanish()
+    world.loop.settle()
+    assert [one["authenticated"] for one in lines(world, "message-accepted")] == ["alice"]
+    [ended] = lines(world, "session-ended")
+    assert (ended["authenticated"], ended["mechanism"]) == ("alice", "PLAIN")
+
+
+@pytest.mark.parametrize(("in_clear", "failed"), [(False, []), (True, ["RuntimeError", "RuntimeError"])])
+def test_a_secret_is_in_no_line_of_the_log(make, in_clear, failed):
+    world = make(authenticator=FakeAuthenticator(in_clear=in_clear))
+    secret = "s3cr3t-of-alice"
+    octets = b64encode(secret.encode())
+    world.transport.send(HELLO + plain("alice", secret) + octets + b"\r\n" + b"AUTH " + octets + b"\r\n")
+    world.transport.send(b"AUTH LOGIN\r\n" + b64encode(b"raises") + b"\r\n" + octets + b"\r\n" + octets + b"\r\n")
+    world.transport.send(b"AUTH X " + octets + b" x\r\n" + octets * 1000 + b"\r\n" + plain("raises", secret))
+    world.transport.vanish()
+    world.loop.settle()
+    said = repr(world.log) + repr(world.said)
+    assert said.count("session-ended") == 1
+    for form in (secret, octets.decode(), b64encode(f"\0alice\0{secret}".encode()).decode()):
+        assert form not in said
+    assert [one["error"] for one in lines(world, "auth-backend-failed")] == failed
+
+
+def test_the_view_has_identity_and_trust_from_success_on(make):
+    world = make()
+    view = world.connection._driver.view
+    world.transport.send(HELLO + plain("alice", "wrong"))
+    assert (view.client.identity, view.client.trust) == (None, Trust())
+    world.transport.send(plain("local", "secret"))
+    assert view.client.identity == Identity("local", "PLAIN", may_relay=False)
+    assert view.client.trust == Trust(authenticated=True)
+
+
+def test_failures_count_for_the_source_over_connections(make):
+    world = make(limits__auth_failures_per_source="3")
+    backend = world.receiver.authenticator
+    for _ in range(3):
+        transport, heard = world.connect("198.51.100.7")
+        transport.send(HELLO + plain("alice", "wrong") + plain("busy", "x"))
+        assert heard[-2][:3] + heard[-1][:3] == "535454"
+        transport.vanish()
+    asked = len(backend.asked)
+    transport, heard = world.connect("198.51.100.7")
+    transport.send(HELLO + plain("alice", "secret"))
+    assert heard[-1].startswith("454 4.7.0 Too many failed")
+    assert len(backend.asked) == asked
+    other, heard_by_other = world.connect("198.51.100.8")
+    other.send(HELLO + plain("alice", "secret"))
+    assert heard_by_other[-1].startswith("235 ")
+    transport.vanish()
+    other.vanish()
+
+
+def test_what_was_offered_and_is_gone_is_a_failure_for_now(make):
+    world = make()
+    world.receiver.authenticator.begin = lambda mechanism, channel: None
+    world.transport.send(HELLO + plain("alice", "secret"))
+    assert world.said[-1][1].startswith("454 4.7.0 ")
+
+
+def test_a_mechanism_without_a_label_of_its_own_is_another():
+    assert [label(name) for name in ("PLAIN", "X", "")] == [Mechanism.PLAIN, Mechanism.OTHER, Mechanism.OTHER]
