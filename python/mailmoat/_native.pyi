@@ -737,6 +737,8 @@ class Session:
         """End the exchange: the client is who it says, and nothing is held from now on."""
     def not_authenticated(self, code: int, enhanced: str, text: str) -> Step:
         """End the exchange with this reply; a 5xx one is held for `auth_time` at least. There is no `Refusal` of it."""
+    def add_fields(self, fields: bytes) -> None:
+        """Put whole header fields below our Received, on top of the client's; after COMMIT, before `message`."""
     def message(
         self,
         *,

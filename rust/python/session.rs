@@ -105,6 +105,10 @@ impl Session {
         self.step(py, step)
     }
 
+    fn add_fields(&mut self, fields: &[u8]) {
+        self.inner.add_fields(fields);
+    }
+
     #[pyo3(signature = (*, queue_id, arrival, date, stamps, firewall, results=String::new()))]
     fn message(
         &mut self,

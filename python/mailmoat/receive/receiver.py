@@ -13,7 +13,7 @@ from mailmoat.limits.failures import AuthFailures
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
-from mailmoat.receive import authentication, client_name
+from mailmoat.receive import authentication, client_name, submission
 from mailmoat.receive.front_servers import FrontServers
 from mailmoat.receive.timeouts import Timeouts
 
@@ -139,10 +139,14 @@ class Receiver:
         now = clock.wall_ms()
         if self.names is not None and not view.client.name:
             client_name.learn(self.names, view, session, self.loop)
+        queue_id, date = self.store.next_queue_id(), self.date(now)
+        if submission.is_submission(view.client):
+            message_id = f"{queue_id}@{self.settings.hostname}"
+            session.add_fields(submission.missing_fields(session.header, date=date, message_id=message_id))
         return session.message(
-            queue_id=self.store.next_queue_id(),
+            queue_id=queue_id,
             arrival=now,
-            date=self.date(now),
+            date=date,
             stamps=stamps,
             results=encode(results + authentication.results(view.client)),
             firewall=None if view.client.trust.believed else self.firewall,

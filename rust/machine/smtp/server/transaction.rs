@@ -36,6 +36,8 @@ pub struct Transaction {
     pub parameters: MailParameters,
     /// What its chunks have brought so far; None without any, and while the next one comes.
     pub chunks: Option<Box<ChunkedContent>>,
+    /// Whole header fields that are added to those of the content.
+    pub added: Vec<u8>,
     /// The message is accepted and not kept.
     pub discard: bool,
     /// `TLS-Required: No` is in the header section.
@@ -52,6 +54,7 @@ impl Transaction {
             recipients: Vec::new(),
             parameters,
             chunks: None,
+            added: Vec::new(),
             discard: false,
             tls_optional: false,
             excess: 0,

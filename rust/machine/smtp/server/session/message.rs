@@ -7,6 +7,14 @@ use crate::machine::message::firewall::Firewall;
 use crate::machine::smtp::server::trace::{Received, cleaned};
 
 impl Session {
+    /// Puts these whole header fields on top of the header section, below `Received`: what the client of a submission left out
+    /// (RFC 6409 8). After `Commit`, before [`Self::message`].
+    pub fn add_fields(&mut self, fields: &[u8]) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.added = fields.to_vec();
+        }
+    }
+
     /// The message of the transaction, with a `Received` field on top (RFC 5321 4.4). After `Commit` only; `None` when policy
     /// chose to discard it. `arrival` is in milliseconds since the epoch, `date` the same as RFC 5322 3.3 writes it; `stamps`
     /// are whole header fields to go above `Received`; `firewall` is for a stranger's message.
@@ -46,6 +54,7 @@ impl Session {
             Some(firewall) => cleaned(taken, firewall),
             None => taken,
         };
+        trace.extend_from_slice(&transaction.added);
         trace.extend_from_slice(&header);
         let envelope = transaction.into_envelope(&self.id, &received, arrival);
         Some(Message { queue_id: queue_id.to_owned(), arrival, envelope, trace, content, share })
