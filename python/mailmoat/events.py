@@ -34,7 +34,7 @@ class Event(StrEnum):
         "message-accepted",
         "info",
         "a message is on disk and its client gets 250",
-        "session client client_name authenticated helo queue_id mail_from recipients:list octets:number origin:object",
+        "session client client_name authenticated tls helo queue_id mail_from recipients:list octets:number origin:object",
     )
     RECIPIENT_REFUSED = (
         "recipient-refused",
@@ -65,7 +65,7 @@ class Event(StrEnum):
         "info",
         "a session is over",
         (
-            "session client client_name authenticated mechanism helo reason duration:seconds queue_ids:list transactions:list transactions_left_out:number "
+            "session client client_name authenticated mechanism tls server_name resumed:flag certificate verified:flag helo reason duration:seconds queue_ids:list transactions:list transactions_left_out:number "
             "replies:object refusals:list refusals_left_out:number reasons:list commands:number messages:number "
             "octets:number holds:number held:seconds"
         ),

@@ -122,7 +122,8 @@ def session_ended(
     (`5xx`). `refusals`: the last 4xx and 5xx replies; `refusals_left_out` had no line of their own,
     because there were so many. `reasons`: why, in the words of agents. `messages`, `octets`: accepted. `holds`,
     `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `timeout`.
-    `authenticated`, `mechanism`: the account, and by what.
+    `authenticated`, `mechanism`: the account, and by what. `tls`: version and cipher suite; `server_name` that the client asked for;
+    `resumed`: by a ticket; `certificate`: fingerprint of the client's, which was `verified` or not.
     """
     if _RANK["info"] < _threshold:
         return
@@ -137,38 +138,15 @@ def session_ended(
     _stream.write(Event.SESSION_ENDED, "info", fields)
 
 
-def message_accepted(
-    *,
-    session: str,
-    client: str,
-    client_name: str = "",
-    authenticated: str = "",
-    helo: str,
-    mail_from: str,
-    recipients: Sequence[str],
-    queue_id: str,
-    octets: int,
-    origin: Mapping[str, str] = {},
-) -> None:
+def message_accepted(*, recipients: Sequence[str], **fields: object) -> None:
     """Log that a message is on disk and its client gets 250; a long list of recipients is named by its ends and `count`.
 
-    `origin`: where a server in front says that it comes from (XFORWARD).
+    `origin`: where a server in front says that it comes from (XFORWARD). `tls`: version and cipher suite.
     """
     if _RANK["info"] < _threshold:
         return
+    fields["recipients"] = recipients
     count = len(recipients)
-    fields = {
-        "session": session,
-        "client": client,
-        "client_name": client_name,
-        "authenticated": authenticated,
-        "helo": helo,
-        "queue_id": queue_id,
-        "mail_from": mail_from,
-        "recipients": recipients,
-        "octets": octets,
-        "origin": origin,
-    }
     if count > LISTED:
         fields["recipients"] = [*recipients[: LISTED // 2], *recipients[-LISTED // 2 :]]
         fields["left_out"] = {"recipients": count - LISTED}

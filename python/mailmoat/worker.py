@@ -100,13 +100,24 @@ class Worker:
         self._prober = Prober(loop, router, self._queue)
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
+        self._receiver = self._make_receiver(services, pipeline)
+        self._acceptors = [
+            Acceptor(loop, listener, partial(self._connection, address)) for listener, address in context.listeners
+        ]
+        self._heap = Heap()
+        self._accepting = False
+        self._adopting: asyncio.Future[None] | None = None
+        self._ending = asyncio.Event()
+
+    def _make_receiver(self, services: Services, pipeline: Pipeline) -> Receiver:
+        settings, metrics = self._settings, self._metrics
         stress = Stress(self._most, settings.limits, metrics)
-        self._receiver = Receiver(
-            loop=loop,
+        return Receiver(
+            loop=self._loop,
             settings=settings,
             pipeline=pipeline,
-            store=store,
-            timers=timers,
+            store=self._store,
+            timers=self._timers,
             held=self._held,
             stress=stress,
             handshakes=Handshakes(settings, metrics, services.trust, self._tls_server),
@@ -116,13 +127,6 @@ class Worker:
             names=self._names,
             metrics=metrics,
         )
-        self._acceptors = [
-            Acceptor(loop, listener, partial(self._connection, address)) for listener, address in context.listeners
-        ]
-        self._heap = Heap()
-        self._accepting = False
-        self._adopting: asyncio.Future[None] | None = None
-        self._ending = asyncio.Event()
 
     async def serve(self) -> None:
         """Accept until a signal ends the worker; then drain and release everything."""

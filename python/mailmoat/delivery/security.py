@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 IN_CLEAR: Final = 3600.0
 """Seconds for which an address with which TLS failed is spoken to in clear."""
-REMEMBERED: Final = 1000
+MOST_IN_CLEAR: Final = 1000
 """Addresses of which that is remembered."""
 NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
 """How a refusal begins for want of TLS."""
@@ -139,7 +139,7 @@ class Security:
 
     def _remember(self, peer: str) -> None:
         self._in_clear.pop(peer, None)
-        if len(self._in_clear) >= REMEMBERED:
+        if len(self._in_clear) >= MOST_IN_CLEAR:
             del self._in_clear[next(iter(self._in_clear))]
         self._in_clear[peer] = clock.monotonic() + IN_CLEAR
 

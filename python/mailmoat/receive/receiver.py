@@ -13,7 +13,7 @@ from mailmoat.limits.failures import AuthFailures
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
-from mailmoat.receive import authentication, client_name, submission
+from mailmoat.receive import client_name, submission
 from mailmoat.receive.front_servers import FrontServers
 from mailmoat.receive.timeouts import Timeouts
 
@@ -148,7 +148,7 @@ class Receiver:
             arrival=now,
             date=date,
             stamps=stamps,
-            results=encode(results + authentication.results(view.client)),
+            results=encode(results),
             firewall=None if view.client.trust.believed else self.firewall,
         )
 

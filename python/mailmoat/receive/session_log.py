@@ -16,7 +16,7 @@ from mailmoat.metrics import BYTES_ACCEPTED, MESSAGES_ACCEPTED, Family
 from mailmoat.policy.verdict import POLICY_REFUSALS, Pass, Reject, Tempfail
 
 if TYPE_CHECKING:
-    from mailmoat._native import Message, Session
+    from mailmoat._native import Message, Session, TlsFacts
     from mailmoat.metrics import Metrics
     from mailmoat.policy.verdict import Conclusion, Rule
     from mailmoat.receive.view import View
@@ -136,6 +136,7 @@ class SessionLog:
             client=message.client,
             client_name=view.client.name,
             authenticated=view.client.identity.name if view.client.identity else "",
+            tls=f"{view.client.tls.version} {view.client.tls.cipher_suite}" if view.client.tls else "",
             helo=session.helo_name,
             mail_from=message.reverse_path,
             recipients=[recipient.address for recipient in message.recipients],
@@ -175,6 +176,7 @@ class SessionLog:
             client_name=view.client.name,
             authenticated=identity.name if identity else "",
             mechanism=identity.mechanism if identity else "",
+            **_tls(view.client.tls),
             helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,
@@ -200,3 +202,17 @@ class SessionLog:
         self._transactions = (*kept, ended)
         self._judged = ()
         self._uncounted = 0
+
+
+def _tls(facts: TlsFacts | None) -> dict[str, object]:
+    """Return the fields about TLS; a certificate only where the client has shown one."""
+    if facts is None:
+        return {}
+    fields: dict[str, object] = {
+        "tls": f"{facts.version} {facts.cipher_suite}",
+        "server_name": facts.server_name,
+        "resumed": facts.resumed,
+    }
+    if facts.peer_fingerprint:
+        fields |= {"certificate": facts.peer_fingerprint, "verified": facts.verified}
+    return fields

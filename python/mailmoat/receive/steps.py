@@ -255,6 +255,7 @@ class Steps:
 
     def _commit(self) -> None:
         stamps, results = of_message(self._carried, self.session)
+        results += authentication.results(self.view.client)
         message = self._receiver.message(self.session, self.view, stamps, results)
         if message is None:
             self._receiver.loop.call_soon(self.done, None, None)  # not at once: each message would be a call deeper
