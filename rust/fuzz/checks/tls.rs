@@ -34,7 +34,7 @@ fn setup() -> &'static Setup {
         let clock = Arc::new(Clock::new(NOW));
         let client = |maximum| {
             let identity = Some(Arc::clone(&identity));
-            let asked = ClientRules { verify: false, ca: b"", identity, minimum: Version::Tls12, maximum };
+            let asked = ClientRules { verify: false, ca: b"", names: &[], identity, minimum: Version::Tls12, maximum };
             Arc::new(TlsClient::new(Arc::clone(&clock), &asked).unwrap())
         };
         let server = Arc::new(TlsServer::new(&[Arc::clone(&identity)], Arc::clone(&clock), &rules).unwrap());

@@ -141,7 +141,7 @@ impl TlsLayer {
 
     /// Changes our keys, and asks the peer to change its own (RFC 8446 4.6.3).
     #[cfg(test)]
-    pub fn update_keys(&mut self, output: &mut Vec<u8>) {
+    pub(super) fn update_keys(&mut self, output: &mut Vec<u8>) {
         if let Stage::Open(connection) = &mut self.stage {
             connection.refresh_traffic_keys().unwrap();
             drain(connection, output);

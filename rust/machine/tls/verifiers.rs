@@ -28,8 +28,8 @@ pub fn of_servers(
 ) -> Result<Arc<dyn ServerCertVerifier>, Unusable> {
     let builder = WebPkiServerVerifier::builder_with_provider(roots(pem)?, Arc::clone(provider));
     let judge = builder.build().map_err(|error| Unusable(format!("the CA cannot be used: {error}")))?;
-    let named = |name: &String| ServerName::try_from(name.clone());
-    let names: Result<Vec<_>, _> = names.iter().map(named).collect();
+    let read = |name: &String| ServerName::try_from(name.clone());
+    let names: Result<Vec<_>, _> = names.iter().map(read).collect();
     match names.map_err(|_| Unusable("what is no host name cannot be verified".into()))? {
         names if names.is_empty() => Ok(judge),
         names => Ok(Arc::new(OneOf { judge, names })),
