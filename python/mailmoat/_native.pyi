@@ -390,6 +390,9 @@ class Certificate:
     def fingerprint(self) -> str:
         """SHA-256 of the certificate in lower-case hexadecimal."""
     @property
+    def public_key_digest(self) -> str:
+        """SHA-256 of its public key in lower-case hexadecimal, as a TLSA record `3 1 1` has it (RFC 6698 2.1)."""
+    @property
     def self_signed(self) -> bool:
         """Subject and issuer are the same."""
 

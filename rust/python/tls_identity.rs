@@ -66,6 +66,11 @@ impl Certificate {
     }
 
     #[getter]
+    fn public_key_digest(&self) -> String {
+        self.0.public_key_digest()
+    }
+
+    #[getter]
     fn self_signed(&self) -> bool {
         self.0.self_signed
     }

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,15 +27,6 @@ def reasons(made: Server) -> list[str]:
     assert made.process.wait(60) == 1
     assert "Traceback" not in made.log.read_text()
     return [line["detail"] for line in made.logged("start-refused")]
-
-
-@pytest.fixture
-def public():
-    """A directory that every account can pass."""
-    made = Path(tempfile.mkdtemp(prefix="mailmoat-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 # --- one server on a spool ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -82,6 +83,8 @@ def test_what_openssl_made_is_read(authority, kind, named):
     assert (leaf.key_kind, leaf.self_signed, ca.self_signed) == (named, False, True)
     printed = openssl("x509", "-in", signed.chain, "-noout", "-fingerprint", "-sha256").decode().strip()
     assert leaf.fingerprint == printed.partition("=")[2].replace(":", "").lower()
+    key = openssl("pkey", "-in", signed.key, "-pubout", "-outform", "DER")
+    assert leaf.public_key_digest == hashlib.sha256(key).hexdigest()
     assert 89 <= found.days_left(now()) <= 90
     assert found.is_in_time(now())
     assert leaf.covers("a.example.org")

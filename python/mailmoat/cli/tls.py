@@ -179,6 +179,7 @@ def _certificate_lines(leaf: Certificate, now: int) -> Iterator[tuple[str, str]]
     yield "valid", f"{date(leaf.not_before)} to {date(leaf.not_after)}, {rest}"
     yield "key", leaf.key_kind
     yield "SHA-256", leaf.fingerprint
+    yield "TLSA 3 1 1", leaf.public_key_digest
 
 
 def _chain_lines(chain: list[Certificate]) -> Iterator[tuple[str, str]]:
@@ -224,5 +225,7 @@ def _file_document(one: LoadedCertificate, now: int) -> dict[str, object]:
 
 
 def _certificate_document(one: Certificate) -> dict[str, object]:
-    names = ("subject", "issuer", "names", "not_before", "not_after", "key_kind", "fingerprint", "self_signed")
+    names = (
+        "subject", "issuer", "names", "not_before", "not_after", "key_kind", "fingerprint", "public_key_digest", "self_signed"
+    )  # fmt: skip
     return {name: getattr(one, name) for name in names}

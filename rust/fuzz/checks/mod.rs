@@ -6,13 +6,14 @@
 //! `cargo test` replays the corpus and its neighbours (`../replay.rs`). The PROXY header is Python's: `tests/fuzz/`.
 //!
 //! An input begins with octets that choose settings and cuts; the lowest bit of the first says whether the rest is taken as it
-//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases. A DNS message, a ticket
-//! and what comes in TLS are their own octets and no more.
+//! is or mapped to the SMTP alphabet: lower half to the octets that SMTP speaks in, upper half to its phrases. A DNS message, a ticket,
+//! a certificate and what comes in TLS are their own octets and no more.
 
 // A check may break: that is its news. Records are written as they read best.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::format_push_string)]
 
 mod address;
+mod certificate;
 mod client;
 mod command;
 mod content;
@@ -27,8 +28,9 @@ mod wheel;
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("address", address::check),
+    ("certificate", certificate::check),
     ("client", client::check),
     ("command", command::check),
     ("content", content::check),

@@ -63,6 +63,11 @@ impl CertificateFacts {
         })
     }
 
+    /// SHA-256 of the public key, lower-case hexadecimal: what a TLSA record `3 1 1` has (RFC 6698 2.1).
+    pub fn public_key_digest(&self) -> String {
+        hexadecimal(digest::digest(&digest::SHA256, &self.public_key).as_ref())
+    }
+
     /// Whether it is for this host: a name or an address as text. A wildcard is for one label (RFC 6125 6.4.3).
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
