@@ -6,27 +6,22 @@ changed: what was read before stays in force. A message of `CertificateError` na
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import TlsClient, TlsClock, TlsIdentity
 from mailmoat.delivery.tls_policy import TlsLevel
 from mailmoat.file_changes import NONE, stamp_of
+from mailmoat.tls.authorities import system_file
 from mailmoat.tls.certificate_file import CertificateError, read_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mailmoat._native import Client
     from mailmoat.delivery.tls_policy import TlsPolicy
     from mailmoat.file_changes import Stamp
 
-SYSTEM_CAS: Final = (
-    Path("/etc/ssl/certs/ca-certificates.crt"),
-    Path("/etc/pki/tls/certs/ca-bundle.crt"),
-    Path("/etc/ssl/ca-bundle.pem"),
-    Path("/etc/ssl/cert.pem"),
-)
-"""Where systems keep the CAs they trust: Debian, Red Hat, SUSE, Alpine."""
 MINIMUM: Final = "1.2"
 
 
@@ -93,4 +88,4 @@ class Handshakes:
         """Return the file of the CAs, which only a policy that verifies needs."""
         if self._policy.level is not TlsLevel.VERIFY:
             return None
-        return self._policy.ca or next((file for file in SYSTEM_CAS if file.exists()), None)
+        return self._policy.ca or system_file()
