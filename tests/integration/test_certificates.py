@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import shutil
@@ -50,6 +51,24 @@ def test_a_server_without_a_certificate_makes_one_and_keeps_it(server):
     mx.start()
     assert made.read_bytes() == before
     assert len(mx.logged("certificate-made")) == 1
+
+
+def test_check_connects_to_this_server_as_a_peer_does(server, authority):
+    ecdsa, rsa = authority.sign(HOST, file="ecdsa"), authority.sign(HOST, kind="rsa2048", file="rsa")
+    mx = server(MAILMOAT_TLS__CERTIFICATE=f"{ecdsa.chain},{rsa.chain}", MAILMOAT_TLS__KEY=f"{ecdsa.key},{rsa.key}")
+    found = json.loads(mx.cli("tls", "check", "--ca", str(authority.certificate), "--json", check=True).stdout)
+    assert (found["version"], found["verified"], found["name"]) == ("TLSv1.3", True, HOST)
+    assert found["versions"] == {"TLSv1.3": None, "TLSv1.2": None}
+    assert found["chain"][0]["key_kind"] == "ECDSA P-256"
+    unknown = mx.cli("tls", "check")
+    assert unknown.returncode == 1
+    assert "  verified      no: " in unknown.stdout
+    sessions = mx.until(lambda: len(ended := checks(mx)) == 4 and ended, what="ends of the sessions")
+    assert [line.get("reason", "quit") for line in sessions] == ["quit"] * 4
+
+
+def checks(mx) -> list[dict]:
+    return [line for line in mx.logged("session-ended") if line.get("helo") == "[127.0.0.1]"]
 
 
 def test_a_start_is_refused_with_the_file_and_the_fix(server, authority):

@@ -159,6 +159,11 @@ def test_check_says_what_is_no_tls(authority):
     assert result.stderr == f"mailmoat: {place}: cannot connect: Connection refused\n"
     assert "0 is not a port to connect to" in run("check", "mx.test:0", status=2).stderr
     assert "cannot be read: No such file or directory" in run("check", place, "--ca", "none.pem", status=1).stderr
+    assert (
+        "a b is not the name of a host; write one after --name" in run("check", place, "--name", "a b", status=1).stderr
+    )
+    no_ca = authority.sign(HOST, file="no-ca").key
+    assert "the file of CAs cannot be used: there is no" in run("check", place, "--ca", no_ca, status=1).stderr
     only = {"LISTEN": "proxy://127.0.0.1:25", "LISTEN_PROXY_NETWORKS": "127.0.0.1"}
     assert "takes a connection without a PROXY protocol header" in run("check", status=1, **only).stderr
 

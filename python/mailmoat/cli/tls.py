@@ -61,7 +61,7 @@ def check(  # noqa: PLR0917 - typer calls it, by name
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[HOST[:PORT]]", help="The server; port 25 unless given. Default: this server, by its settings."
+            metavar="HOST[:PORT]", help="The server; port 25 unless given. Default: this server, by its settings."
         ),
     ] = None,
     implicit: Annotated[
@@ -132,7 +132,7 @@ def _target(
     except CertificateError as error:
         fail(str(error))
     by_port = place.port == IMPLICIT_PORT
-    return Target(place, by_port if implicit is None else implicit, name or place.host, pem, settings.hostname, timeout)
+    return Target(place, by_port if implicit is None else implicit, name or place.host, pem, timeout)
 
 
 def _own(settings: Settings) -> Listener:

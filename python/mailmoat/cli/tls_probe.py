@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock
 from mailmoat._native import Client, ClientStep, TlsClient, TlsClock
 from mailmoat.errors import MailmoatError
+from mailmoat.net.address import literal
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class Target:
     """Sent to the server, and looked for in its certificate."""
     authorities: bytes
     """PEM; empty when nothing can be verified."""
-    helo_name: str
     patience: float
     """Seconds for connection and dialogue."""
 
@@ -67,6 +67,7 @@ class Result:
 
 def examine(target: Target) -> Result:
     """Make the handshakes. ProbeError when the usual one fails."""
+    _prepare(target)
     usual = asyncio.run(_shake(target, "1.2", "1.3"))
     versions = dict.fromkeys(VERSIONS, "")
     for version, number in VERSIONS.items():
@@ -78,8 +79,20 @@ def examine(target: Target) -> Result:
     return Result(usual, versions)
 
 
-async def _shake(target: Target, minimum: str, maximum: str) -> Seen:
-    policy = TlsClient(
+def _prepare(target: Target) -> None:
+    """Make a key once: the first one of a process sets up the cryptography, which is no part of a handshake."""
+    try:
+        policy = _policy(target, "1.2", "1.3")
+    except ValueError as error:
+        raise ProbeError(f"the file of CAs cannot be used: {error}") from None
+    try:
+        Client("localhost", tls="encrypt").start_tls(policy, target.name)
+    except ValueError:
+        raise ProbeError(f"{target.name} is not the name of a host; write one after --name") from None
+
+
+def _policy(target: Target, minimum: str, maximum: str) -> TlsClient:
+    return TlsClient(
         clock=TlsClock(clock.wall_ms() // 1000),
         verify=False,
         ca=target.authorities,
@@ -87,6 +100,10 @@ async def _shake(target: Target, minimum: str, maximum: str) -> Seen:
         minimum=minimum,
         maximum=maximum,
     )
+
+
+async def _shake(target: Target, minimum: str, maximum: str) -> Seen:
+    policy = _policy(target, minimum, maximum)
     try:
         async with asyncio.timeout(target.patience):
             reader, writer = await asyncio.open_connection(target.place.host, target.place.port)
@@ -106,7 +123,8 @@ async def _shake(target: Target, minimum: str, maximum: str) -> Seen:
 async def _handshake(
     target: Target, policy: TlsClient, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> tuple[Client, Seen]:
-    client = Client(target.helo_name, tls="encrypt")
+    # Not our own name: at this very server that would be a loop.
+    client = Client(literal(writer.get_extra_info("sockname")[0]), tls="encrypt")
     begun = clock.monotonic()
     step = client.start_tls(policy, target.name) if target.implicit else client.step
     while client.tls is None:
