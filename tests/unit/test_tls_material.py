@@ -18,6 +18,7 @@ from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateS
 from mailmoat.tls.ticket_secret import TicketSecret
 
 HOST = "mx.example.test"
+ROTATION = 43_200
 
 
 class Time:
@@ -54,10 +55,12 @@ def events(monkeypatch):
 class Connection:
     """A client of OpenSSL at a session with TLS from the first octet on."""
 
-    def __init__(self, tmp_path, server, authority):
-        context = ssl.create_default_context(cafile=authority.certificate)
+    def __init__(self, tmp_path, server, authority, before=None):
+        """`before` is an earlier connection, whose session is resumed."""
+        self._context = before._context if before else ssl.create_default_context(cafile=authority.certificate)
         self._from, self._to = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.client = context.wrap_bio(self._from, self._to, server_hostname=HOST)
+        session = before.client.session if before else None
+        self.client = self._context.wrap_bio(self._from, self._to, server_hostname=HOST, session=session)
         self.session = _native.Session(config(tmp_path), "s1", "192.0.2.1", False)
         self.session.start_tls(server)
         self._until(self.client.do_handshake)
@@ -88,11 +91,11 @@ class Connection:
         return [name for _, name in self.client.getpeercert()["subjectAltName"]]
 
 
-def material(tmp_path, metrics, signed) -> TlsMaterial:
+def material(tmp_path, metrics, signed, secret=None) -> TlsMaterial:
     tls = {"certificate": [tmp_path / "chain.pem"], "key": [tmp_path / "key.pem"]}
     put(tmp_path, signed)
     settings = Settings(hostname=HOST, spool_dir=tmp_path, tls=tls)
-    secret = TicketSecret(43_200, clock.wall_ms() // 1000)
+    secret = secret or TicketSecret(ROTATION, clock.wall_ms() // 1000)
     return TlsMaterial(settings, certificates.load(settings), secret, metrics)
 
 
@@ -159,3 +162,36 @@ def test_the_metrics_follow_the_clock(tmp_path, authority, metrics, time):
     time.passed = 91 * 86_400
     made.tick()
     assert (metrics.shared.row(0)[CERTIFICATE_LEFT], state(metrics)) == (0, CertificateState.EXPIRED)
+
+
+def test_a_session_is_resumed_at_any_worker_and_after_a_reload_for_two_epochs(tmp_path, authority, metrics, time):
+    """A worker steps by itself, and one that begins later has what the supervisor has stepped to."""
+    signed = authority.sign(HOST, file="resumed")
+    begun = clock.wall_ms() // 1000
+    of_supervisor = TicketSecret(ROTATION, begun)
+    worker = material(tmp_path, metrics, signed, copy(of_supervisor))
+    first = Connection(tmp_path, worker.server, authority)
+    assert not first.client.session_reused
+    beside = material(tmp_path, metrics, signed, copy(of_supervisor))
+    assert Connection(tmp_path, beside.server, authority, first).client.session_reused
+    for epochs, resumed in ((1, True), (2, False)):
+        time.passed = (begun // ROTATION + epochs) * ROTATION - begun
+        of_supervisor.step(clock.wall_ms() // 1000)
+        later = material(tmp_path, metrics, signed, copy(of_supervisor))
+        for made in (worker, beside, later):
+            made.tick()
+            assert Connection(tmp_path, made.server, authority, first).client.session_reused is resumed, epochs
+
+
+def test_another_secret_resumes_nothing(tmp_path, authority, metrics):
+    signed = authority.sign(HOST, file="other-secret")
+    first = Connection(tmp_path, material(tmp_path, metrics, signed).server, authority)
+    other = Connection(tmp_path, material(tmp_path, metrics, signed).server, authority, first)
+    assert not other.client.session_reused
+
+
+def copy(secret: TicketSecret) -> TicketSecret:
+    """As a fork makes it."""
+    made = TicketSecret(secret.rotation, secret.epoch * secret.rotation)
+    made._octets[:] = secret.octets
+    return made
