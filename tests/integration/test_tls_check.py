@@ -61,7 +61,7 @@ def test_starttls_at_postfix():
 
 def test_a_postfix_without_starttls_and_one_with_a_single_version():
     with postfix(level="none"):
-        assert check(status=1).stderr.startswith(f"mailmoat: 127.0.0.1:{PORT}: ")
+        assert check(status=1).stderr == f"mailmoat: 127.0.0.1:{PORT}: it does not offer STARTTLS\n"
     with postfix(protocols=">=TLSv1.3") as authority:
         found = json.loads(check("--name", HOST, "--ca", authority.certificate, "--json").stdout)
         assert found["versions"]["TLSv1.3"] is None

@@ -90,7 +90,8 @@ def test_show_prints_each_certificate(authority):
 
 
 def test_show_prints_the_self_signed_one(tmp_path):
-    assert "There is no certificate" in run("show").stdout
+    assert "and the server makes one when it starts." in run("show").stdout
+    assert "and tls.offer is off." in run("show", TLS__OFFER="false").stdout
     (tmp_path / "spool").mkdir()
     self_signed.ensure(tmp_path / "spool", load().hostname)
     assert lines(run("show"))["issuer"] == "itself"

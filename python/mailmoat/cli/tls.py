@@ -39,6 +39,7 @@ def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Print the certificates of the settings: exit 0 if all can be used, 1 if one cannot."""
     from mailmoat import clock
     from mailmoat.errors import ConfigError
+    from mailmoat.tls.certificates import used_by
 
     settings = settings_in_force(config)
     now = clock.wall_ms() // 1000
@@ -50,7 +51,8 @@ def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         print_json([_file_document(one, now) for one in loaded])
         return
     if not loaded:
-        typer.echo("There is no certificate: tls.certificate is not set, and the server makes one when it starts.")
+        why = "the server makes one when it starts" if used_by(settings) else "tls.offer is off"
+        typer.echo(f"There is no certificate: tls.certificate is not set, and {why}.")
     for number, one in enumerate(loaded):
         typer.echo("\n" * bool(number) + f"{one.source.certificate}")
         _print([*_certificate_lines(one.leaf, now), *_chain_lines(one.identity.chain)])

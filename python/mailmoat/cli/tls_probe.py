@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK: Final = 64 * 1024
 POLITENESS: Final = 2.0
 """Seconds that the rest of the session may take when the handshake is done."""
+OWN_WORDS: Final = " The next hop "
 VERSIONS: Final = {"TLSv1.3": "1.3", "TLSv1.2": "1.2"}
 """As facts and as policies name them."""
 
@@ -159,4 +160,8 @@ def _why(client: Client) -> str:
     """Return why the connection closed before the handshake was done."""
     if client.tls_fault:
         return f"the handshake failed: {client.tls_fault}"
-    return printable(client.refusal[1]) if client.refusal else "the server closed the connection"
+    if client.refusal is None:
+        return "the server closed the connection"
+    reply = client.refusal[1]
+    # The machine's own sentences are about a next hop, which this server need not be.
+    return f"it {reply.partition(OWN_WORDS)[2]}" if OWN_WORDS in reply else f"it answers {printable(reply)}"
