@@ -16,6 +16,7 @@ from mailmoat.auth.accounts import Account
 from mailmoat.auth.authenticator import Backend, Cause, Challenge, Channel, Failure, Success
 from mailmoat.auth.composition import SECRET_NAME, open_backend
 from mailmoat.auth.verifiers import Argon2Cost, Argon2Hash, ScramCost, ScramKeys
+from mailmoat.errors import ConfigError
 from mailmoat.events import Event
 from mailmoat.settings import Settings
 
@@ -329,6 +330,30 @@ def test_a_mistake_is_said_once_and_changes_nothing(backend, file, log):
     assert event is Event.ACCOUNTS_REFUSED
     assert fields["detail"].startswith(f"{file}: line 5: a word after the name")
     assert "secret" not in fields["detail"]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(backend, file, log, now, monkeypatch):
+    real = account_file.read_file
+
+    def broken(_):
+        raise ConfigError(["it cannot be read: Input/output error"])
+
+    accounts = backend()
+    log.clear()
+    monkeypatch.setattr(account_file, "read_file", broken)
+    file.write_text(file.read_text() + "# \n")
+    age(file)
+    seen(accounts)
+    for _ in range(3):
+        now[0] += 61
+        seen(accounts)
+    assert [event for event, _ in log] == [Event.ACCOUNTS_REFUSED]
+    monkeypatch.setattr(account_file, "read_file", real)
+    seen(accounts)
+    assert len(log) == 1
+    now[0] += 61
+    seen(accounts, 2)
+    assert [event for event, _ in log] == [Event.ACCOUNTS_REFUSED, Event.ACCOUNTS_READ]
 
 
 def test_a_file_that_may_be_unfinished_waits(backend, file, log, now):

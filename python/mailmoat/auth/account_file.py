@@ -8,9 +8,9 @@ there are no accounts, and authentication is a temporary failure.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mailmoat import maillog
+from mailmoat import clock, maillog
 from mailmoat.auth import accounts
 from mailmoat.auth.accounts import LARGEST_FILE, Accounts
 from mailmoat.errors import ConfigError
@@ -20,6 +20,9 @@ from mailmoat.file_changes import NONE, QUIET_TIME, Quiet, Stamp, stamp_of
 if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
+
+RETRY_TIME: Final = 60.0
+"""Seconds after which a file that could not be used is tried again although it has not changed: a disk may have failed, or descriptors."""
 
 
 class AccountFile:
@@ -32,13 +35,15 @@ class AccountFile:
         self._tried = NONE
         self._waits_for = ""
         self._reading = False
+        self._mistakes: list[str] = []
+        self._again = 0.0
         self.accounts: Accounts | None = None
         self._take(stamp_of(path), self._read())
 
     def refresh(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the file read if it has changed; else this costs one `stat`."""
         stamp = stamp_of(self._path)
-        if self._reading or stamp == self._tried:
+        if self._reading or (stamp == self._tried and not self._due_again()):
             return
         self._wait_for(self._quiet.reason_to_wait(stamp, self._in_force) if self.accounts else "")
         if self._waits_for:
@@ -53,11 +58,16 @@ class AccountFile:
         except ConfigError as error:
             return error
 
+    def _due_again(self) -> bool:
+        return bool(self._mistakes) and clock.monotonic() >= self._again
+
     def _take(self, stamp: Stamp, found: Accounts | ConfigError) -> None:
         self._reading, self._tried = False, stamp
+        mistakes = found.mistakes if isinstance(found, ConfigError) else []
+        for mistake in mistakes if mistakes != self._mistakes else ():
+            maillog.event(Event.ACCOUNTS_REFUSED, detail=f"{self._path}: {mistake}")
+        self._mistakes, self._again = mistakes, clock.monotonic() + RETRY_TIME
         if isinstance(found, ConfigError):
-            for mistake in found.mistakes:
-                maillog.event(Event.ACCOUNTS_REFUSED, detail=f"{self._path}: {mistake}")
             return
         self.accounts, self._in_force = found, stamp
         maillog.event(Event.ACCOUNTS_READ, source=str(self._path), accounts=len(found.by_key))
