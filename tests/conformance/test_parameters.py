@@ -1,6 +1,11 @@
-"""Parameters of MAIL and RCPT, and announced limits: RFC 3461, 6533, 9422."""
+"""Parameters of MAIL and RCPT, and announced limits: RFC 3461, 4954, 6533, 8689, 9422."""
 
 from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
 
 import pytest
 from tests.doubles.next_hop import OFFERS
@@ -189,3 +194,49 @@ def test_lim_01_what_is_announced_is_enforced(site):
     assert wire.ask("RSET", "MAIL FROM:<a@remote.test>", "RCPT TO:<r7@all.example.test>").code == 250
     unlimited = site(limits__recipients="0").connect(hello="")
     assert not [line for line in unlimited.ask("EHLO client.test").lines if line.startswith("LIMITS")]
+
+
+def secure(wire) -> tuple[str, ...]:
+    """Begin TLS; what is offered then."""
+    assert wire.ask("STARTTLS").code == 220
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    wire.socket = context.wrap_socket(wire.socket)
+    return wire.ask("EHLO client.test").lines
+
+
+@row("rtls-01")
+def test_rtls_01_requiretls_within_tls_alone(site, someone):
+    server, recipient, sender = site(tls__offer="on"), someone(), someone()
+    wire = server.connect(hello="")
+    assert "REQUIRETLS" not in wire.ask("EHLO client.test").lines
+    reply = wire.ask("MAIL FROM:<a@remote.test> REQUIRETLS")
+    assert (reply.code, reply.enhanced) == (530, "5.7.10")
+    assert "REQUIRETLS" in secure(wire)
+    assert wire.ask("MAIL FROM:<a@remote.test> REQUIRETLS=1").code == 501
+    assert wire.ask(f"MAIL FROM:<{sender}> REQUIRETLS RET=FULL", f"RCPT TO:<{recipient}>").code == 250
+    assert wire.content(b"Subject: secret\r\n\r\nthe body\r\n").code == 250
+    report = server.hop.handed(sender)
+    assert b"5.7.10" in report.content, "the next hop is no verified one"
+    assert b"the body" not in report.content, "as with RET=HDRS"
+    assert not server.hop.to(recipient)
+
+
+@row("auth-05")
+def test_auth_05_whoever_it_names_nobody_is_believed(fresh, someone, tmp_path):
+    accounts, recipient = tmp_path / "accounts", someone()
+    environment = os.environ | {"MAILMOAT_AUTH__FILE": str(accounts)}
+    command = [sys.executable, "-m", "mailmoat", "user", "add", "ann", "--password-stdin"]
+    subprocess.run(command, input=b"secret\n", env=environment, check=True)
+    site = fresh(auth__file=str(accounts), tls__offer="on")
+    wire = site.connect()
+    assert wire.ask("MAIL FROM:<a@remote.test> AUTH=<>").code == 555, "AUTH is not offered in clear"
+    assert any(line.startswith("AUTH ") for line in secure(wire))
+    for value in ("a+", "a@b@c", "+3C@", "+3C+3E+0D+0A"):
+        reply = wire.ask(f"MAIL FROM:<a@remote.test> AUTH={value}")
+        assert (reply.code, reply.enhanced) == (501, "5.5.4"), value
+    for value in ("<>", "e+3Dmc2@example.com"):
+        assert wire.ask(f"MAIL FROM:<a@remote.test> AUTH={value}", "RSET").code == 250, value
+    assert wire.ask("MAIL FROM:<a@remote.test> AUTH=ann@example.test", f"RCPT TO:<{recipient}>").code == 250
+    assert wire.content(b"\r\n").code == 250
+    assert "AUTH" not in site.hop.handed(recipient).mail, "we have not authenticated there"
