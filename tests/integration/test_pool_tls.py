@@ -13,6 +13,7 @@ from tests.integration.test_pool import (
     DEFERRED,
     DELIVERED,
     EHLO,
+    FAILED,
     QUEUED,
     Sent,
     beside,
@@ -23,6 +24,7 @@ from tests.integration.test_pool import (
     until,
 )
 
+from mailmoat._native import Message
 from mailmoat.delivery import security as securities
 from mailmoat.delivery.account import Account
 from mailmoat.delivery.pool import Pool
@@ -110,15 +112,11 @@ async def pool_to(hop, asked, account=None):
     await until(lambda: not pool.connections)
 
 
-async def send(pool):
-    sent = Sent(message())
+async def send(pool, given=None):
+    sent = Sent(given or message())
     pool.submit(sent)
     ((state, reply),) = await asyncio.wait_for(sent.result, 20)
     return state, reply, sent.record
-
-
-def refused(reply: str, code: str) -> bool:
-    return reply.startswith(code)
 
 
 # --- each level with a server that does all well ---
@@ -327,6 +325,59 @@ async def test_a_file_that_is_missing_or_wrong_defers_and_one_that_becomes_wrong
             pool._idle[0].quit()
             await until(lambda: not pool.connections)
     assert [fields["reason"] for _, fields in logged] == [Insecurity.CERTIFICATE] * 2
+
+
+# --- REQUIRETLS (RFC 8689) ---
+
+SUPPORTED = EHLO.replace("250 8BITMIME", "250-8BITMIME\r\n250 REQUIRETLS")
+
+
+def requiring(sender="s@a.test"):
+    return Message(
+        queue_id="a1",
+        arrival=0,
+        reverse_path=sender,
+        recipients=["x@b.example"],
+        content=b"Subject: a\r\n\r\nb\r\n",
+        parameters={"REQUIRETLS": None},
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "offers", "status"),
+    [
+        (VERIFY, SUPPORTED, ""),
+        (VERIFY, EHLO, "550 5.7.30 REQUIRETLS support required"),
+        (ENCRYPT, SUPPORTED, "550 5.7.10 Encryption needed"),
+        (MAY, SUPPORTED, "550 5.7.10 Encryption needed"),
+        (NONE, SUPPORTED, "550 5.7.10 Encryption needed"),
+    ],
+)
+@run
+async def test_a_message_that_requires_tls_goes_over_verified_tls_to_a_hop_that_promises_the_same(
+    signed, authority, level, offers, status
+):
+    async with hop_with(signed(), EHLO=offers) as hop, pool_to(hop, policy(level, authority)) as pool:
+        state, reply, _ = await send(pool, requiring())
+        mails = [line for line in hop.commands if line.startswith("MAIL")]
+        if status:
+            assert (state, mails) == (FAILED, [])
+            assert reply.startswith(status)
+        else:
+            assert (state, mails) == (DELIVERED, ["MAIL FROM:<s@a.test> REQUIRETLS"])
+        # Any other message goes on, over the same connection.
+        assert (await send(pool))[0] == DELIVERED
+        assert len(hop.handshakes) <= 1
+
+
+@pytest.mark.parametrize("offers", [SUPPORTED, EHLO])
+@run
+async def test_a_report_about_such_a_message_is_not_lost_for_it(signed, authority, offers):
+    """RFC 8689 5."""
+    async with hop_with(signed(), EHLO=offers) as hop, pool_to(hop, policy(VERIFY, authority)) as pool:
+        assert (await send(pool, requiring("")))[0] == DELIVERED
+        (mail,) = [line for line in hop.commands if line.startswith("MAIL")]
+        assert mail.endswith(" REQUIRETLS") is (offers is SUPPORTED)
 
 
 # --- authentication ---
