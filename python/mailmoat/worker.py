@@ -22,6 +22,7 @@ import uvloop
 from mailmoat import clock, maillog
 from mailmoat.auth import composition as accounts
 from mailmoat.delivery.destination import open_destination
+from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
 from mailmoat.delivery.router import make_router
@@ -47,7 +48,6 @@ from mailmoat.tls.material import open_material
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled, TlsServer
-    from mailmoat.delivery.offers import Offers
     from mailmoat.settings import Listener
     from mailmoat.supervisor.context import WorkerContext
 
@@ -135,6 +135,8 @@ class Worker:
         loop.add_reader(self._context.lifeline, self._orphaned)
         loop.add_reader(self._context.evict[self._context.slot], self._held.requested)
         self._publish()
+        if self._settings.delivery.next_hop is not None and self._settings.delivery.next_hop.is_local:
+            self._offer(Offers(binary=True))  # nothing is lost where nothing is sent on
         await self._prober.start(PROBE_TIME)
         if self._backend is not None:
             await self._backend.start()

@@ -1,12 +1,15 @@
-"""CHUNKING (RFC 3030)."""
+"""CHUNKING and BINARYMIME (RFC 3030)."""
 
 from __future__ import annotations
 
 import pytest
+from tests.doubles.next_hop import OFFERS
 
 row = pytest.mark.row
 
 CONTENT = b"Subject: x\r\n\r\n.\r\n..\r\n\x00QUIT\r\n" + bytes(range(128, 256)) + b"\r\n" + b"text\r\n" * 500
+TEXT = OFFERS.replace("250-8BITMIME", "250-8BITMIME\n250-CHUNKING")
+BINARY = TEXT.replace("250-CHUNKING", "250-CHUNKING\n250-BINARYMIME")
 MAIL_FIRST = "503 5.5.1 Need MAIL command first"
 
 
@@ -131,3 +134,57 @@ def test_bdat_06_octets_are_no_commands_however_they_are_cut(plain, someone, pie
     handed = plain.hop.handed(recipient)
     assert (handed.sender, handed.original) == ("a@remote.test", content)
     assert wire.ask("QUIT").code == 221
+
+
+@row("bdat-05")
+def test_bdat_05_binary_only_by_bdat_and_only_where_the_next_hop_takes_it(plain, someone):
+    first, recipient, later = someone(), someone(), someone()
+    content = b"A: b\r\n\r\n" + bytes(range(256)) * 5 + b"\r\n.\r\n\n\r"
+    with plain.offered(BINARY, later):
+        assert plain.connect().deliver(first).code == 250
+        plain.hop.handed(first)
+        wire = plain.connect(hello="")
+        assert {"CHUNKING", "BINARYMIME"} <= set(wire.ask("EHLO client.test").lines)
+        wire.envelope(recipient, parameters=" BODY=BINARYMIME")
+        assert wire.ask("DATA").code == 503
+        stream, sent = chunks(content, 7)
+        wire.raw(stream)
+        assert wire.codes(sent) == [250] * sent
+        handed = plain.hop.handed(recipient)
+        assert "BODY=BINARYMIME" in handed.mail
+        assert handed.original == content
+    # It does not say so any more.
+    wire = plain.connect(hello="")
+    assert "BINARYMIME" not in wire.ask("EHLO client.test").lines
+    assert wire.ask("MAIL FROM:<a@remote.test> BODY=BINARYMIME").code == 501
+
+
+@row("bdat-05")
+def test_bdat_05_what_was_accepted_and_cannot_go_on_is_returned(plain, someone):
+    first, sender, recipient = someone(), someone(), someone()
+    with plain.offered(BINARY, someone()):
+        assert plain.connect().deliver(first).code == 250
+        plain.hop.handed(first)
+        wire = plain.connect()
+        wire.envelope(recipient, sender=sender, parameters=" BODY=BINARYMIME")
+        with plain.hop.script(EHLO=TEXT):
+            stream, sent = chunks(b"A: b\r\n\r\n\0\n", 1)
+            wire.raw(stream)
+            assert wire.codes(sent) == [250]
+            assert b"5.6.3" in plain.hop.handed(sender).content
+    assert not plain.hop.to(recipient)
+
+
+@row("bdat-05")
+def test_bdat_05_text_goes_on_by_bdat_where_it_is_offered(plain, someone):
+    small, large = someone(), someone()
+    wire = plain.connect()
+    with plain.offered(TEXT, someone()):
+        for recipient, octets in ((small, b"A: b\r\n\r\n.\r\n"), (large, b"A: b\r\n\r\n" + b".\r\n" * 700_000)):
+            wire.envelope(recipient)
+            stream, sent = chunks(octets, 1)
+            wire.raw(stream)
+            assert wire.codes(sent) == [250]
+            handed = plain.hop.handed(recipient)
+            assert handed.original == octets
+            assert len(handed.chunks) == -(-(len(octets) - 8) // (1 << 20))

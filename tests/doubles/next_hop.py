@@ -6,7 +6,8 @@
 
 Rules are kept by the first four letters of a command, `greeting` and `end` (of data). A rule is a reply, whose lines are joined by
 CRLF or LF; "" to drop the connection; None to say nothing more; a list of rules by turn, of which the last stays; or a function that
-gives any of these for the command line. For DATA and `end` that line is `<sender> to recipient,recipient`; under LMTP `end` is asked
+gives any of these for the command line. For DATA and `end` (also of the last chunk by BDAT, which it takes
+whether it is offered or not) that line is `<sender> to recipient,recipient`; under LMTP `end` is asked
 once for each recipient, with the recipient as the line. Where no rule is given, commands out of order are refused (RFC 5321 4.1.4).
 
 With `tls`, a function that makes a TLS connection of a socket (`SSLContext.wrap_socket`), it offers STARTTLS, whose rule is `STAR`; with
@@ -36,6 +37,7 @@ RULES: dict[str, Rule] = {
     "MAIL": "250 2.1.0 ok",
     "RCPT": "250 2.1.5 ok",
     "DATA": "354 go",
+    "BDAT": "250 2.0.0 chunk",
     "end": "250 2.0.0 taken",
     "STAR": "220 2.0.0 go",
     "RSET": "250 2.0.0 ok",
@@ -43,7 +45,7 @@ RULES: dict[str, Rule] = {
     "QUIT": "221 2.0.0 bye",
 }
 UNKNOWN = "500 5.5.1 unknown command"
-NEEDS = {"RCPT": "503 5.5.1 MAIL first", "DATA": "503 5.5.1 no recipients"}
+NEEDS = {"RCPT": "503 5.5.1 MAIL first", "DATA": "503 5.5.1 no recipients", "BDAT": "503 5.5.1 no recipients"}
 MESSAGE_ID = re.compile(rb"(?mi)^message-id: <([^@>]+)")
 
 
@@ -59,6 +61,8 @@ class Message:
     """Paths of the accepted RCPT, without brackets; under LMTP of those whose reply to the end of data was positive."""
     stuffed: bytes = b""
     """The content as it came, without the final dot."""
+    chunks: list[bytes] = field(default_factory=list)
+    """The octets of each BDAT."""
     taken: bool = False
     """The reply to its end was positive, for one recipient at least."""
 
@@ -223,6 +227,10 @@ class NextHop:
         if verb == "EHLO":
             verb, line = self._next(lines)
         while True:
+            if verb == "BDAT" and self._chunk(connection, lines, line, message):
+                message = Message("", number)
+                verb, line = self._next(lines)
+                continue
             reply = self._refusal(verb, message) or self._reply(verb, line)
             if verb in ("EHLO", "LHLO") and self.tls and not secured and reply and reply.startswith("250"):
                 reply = offering_tls(reply)
@@ -245,7 +253,7 @@ class NextHop:
             elif verb == "DATA" and reply.startswith("354"):
                 self._take(connection, lines, message)
                 message = Message("", number)
-            elif verb in ("RSET", "HELO", "EHLO", "LHLO"):
+            elif verb in ("RSET", "HELO", "EHLO", "LHLO") or (verb == "BDAT" and not good):
                 message = Message("", number)
             verb, line = self._next(lines)
             if verb == "DATA":
@@ -261,7 +269,7 @@ class NextHop:
 
     def _refusal(self, verb: str, message: Message) -> str:
         """What a command out of order is told, unless the test has a rule for it."""
-        missing = (verb == "RCPT" and not message.mail) or (verb == "DATA" and not message.recipients)
+        missing = (verb == "RCPT" and not message.mail) or (verb in ("DATA", "BDAT") and not message.recipients)
         return NEEDS[verb] if missing and self.rules[verb] is RULES[verb] else ""
 
     def _reply(self, verb: str, line: str) -> str | None:
@@ -274,12 +282,25 @@ class NextHop:
                     rule = rule.pop(0) if len(rule) > 1 else rule[0]
         return rule
 
+    def _chunk(self, connection: socket.socket, lines: BinaryIO, line: str, message: Message) -> bool:
+        """The octets of a chunk; whether it was the last one, which has then been answered."""
+        message.chunks.append(lines.read(int(line.split()[1])))
+        if not line.endswith(" LAST") or self._refusal("BDAT", message):
+            return False
+        message.stuffed = stuffed(b"".join(message.chunks))
+        self._end(connection, lines, message)
+        return True
+
     def _take(self, connection: socket.socket, lines: BinaryIO, message: Message) -> None:
-        """The content, and the reply or replies to its end."""
+        """The content after 354, and what follows."""
         content = []
         while (octets := read(lines)) != b".":
             content.append(octets + b"\r\n")
         message.stuffed = b"".join(content)
+        self._end(connection, lines, message)
+
+    def _end(self, connection: socket.socket, lines: BinaryIO, message: Message) -> None:
+        """The reply or replies to the end of a content."""
         whole = f"<{message.sender}> to {','.join(message.recipients)}"
         asked = message.recipients if self.kind == "lmtp" else [whole]
         replies = [self._reply("end", each) for each in asked]
@@ -313,6 +334,12 @@ def read(lines: BinaryIO) -> bytes:
             raise EOFError
         octets += more
     return octets[:-2]
+
+
+def stuffed(content: bytes) -> bytes:
+    """A content as DATA would have brought it."""
+    lines = content.split(b"\r\n")
+    return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines)
 
 
 def wire(reply: str) -> bytes:

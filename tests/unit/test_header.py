@@ -114,6 +114,8 @@ def test_a_message_stored_by_the_older_form_is_read_the_same(tmp_path):
     original = []
     for front in (trace, trace + HEADER):
         path.write_bytes((trace + HEADER + BODY).removeprefix(front))
-        message = SimpleNamespace(octets=lambda front=front: front, content_path=str(path), reverse_path="")
+        message = SimpleNamespace(
+            octets=lambda front=front: front, content_path=str(path), reverse_path="", parameters={}
+        )
         original.append((make._octets(message), b"".join(_local_form(message, ["x@example.test"]))))
     assert original[0] == original[1]

@@ -19,7 +19,7 @@ TRACE = b"Received: from client.example by mx.example.test id q7\r\n"
 CONTENT = b"Subject: Hello\r\n\r\nOne\r\n.\r\n\r\nTwo\r\n"
 
 
-def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue_id="q7"):
+def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue_id="q7", body="8BITMIME"):
     octets = TRACE if path else TRACE + content
     if path:
         path.write_bytes(content)
@@ -27,6 +27,7 @@ def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue
         queue_id=queue_id,
         arrival=ARRIVAL,
         reverse_path=reverse_path,
+        parameters={"BODY": body},
         content_path=str(path) if path else None,
         octets=lambda: octets,
     )
@@ -50,6 +51,17 @@ def test_the_file_has_the_delivery_fields_the_trace_and_unix_lines(tmp_path):
     assert re.fullmatch(r"1790000000\.Qq7R[0-9a-f]{12}\.mx\.example\.test", final.name)
     assert names(tmp_path / "deep" / "Maildir" / "tmp") == []
     assert final.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("filed", [False, True])
+def test_a_binary_message_keeps_each_octet(tmp_path, filed):
+    content = b"A: b\r\n\r\n\0\r\n\n\r\r\n\xff\r"
+    path = tmp_path / "content" if filed else None
+    final = Path(put(tmp_path / "box", message(content, path=path, body="BINARYMIME")))
+    top = b"Return-Path: <ann@example.org>\r\nDelivered-To: bob@example.test\r\n"
+    assert final.read_bytes() == top + TRACE + content
+    (found,) = mailbox.Maildir(tmp_path / "box", create=False)
+    assert (found["Delivered-To"], found["A"]) == ("bob@example.test", "b")
 
 
 def test_a_maildir_reader_finds_it(tmp_path):
@@ -93,7 +105,12 @@ def test_a_delivery_repeated_after_a_crash_finds_the_first(tmp_path):
 
 def test_a_half_written_file_is_never_seen_and_not_left_behind(tmp_path):
     missing = SimpleNamespace(
-        queue_id="q7", arrival=ARRIVAL, reverse_path="", content_path=str(tmp_path / "gone"), octets=lambda: TRACE
+        queue_id="q7",
+        arrival=ARRIVAL,
+        reverse_path="",
+        parameters={},
+        content_path=str(tmp_path / "gone"),
+        octets=lambda: TRACE,
     )
     with pytest.raises(FileNotFoundError):
         put(tmp_path / "box", missing)

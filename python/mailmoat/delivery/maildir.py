@@ -137,23 +137,35 @@ def _unique_name(message: Message, recipients: Sequence[str], hostname: str) -> 
 
 
 def _local_form(message: Message, recipients: Sequence[str]) -> Iterator[bytes]:
-    """Yield the message as files hold it: delivery fields on top, lines ended by LF alone."""
+    """Yield the message as files hold it: delivery fields on top, lines ended by LF alone; a binary one as it is (RFC 3030 3)."""
     fields = [f"Return-Path: <{message.reverse_path}>", *(f"Delivered-To: {recipient}" for recipient in recipients)]
-    yield "".join(f"{_one_line(field)}\n" for field in fields).encode(errors="surrogateescape")
-    yield message.octets().replace(b"\r\n", b"\n")
-    if message.content_path is not None:
-        yield from _file_lines(Path(message.content_path))
+    top = "".join(f"{_one_line(field)}\n" for field in fields).encode(errors="surrogateescape")
+    path = None if message.content_path is None else Path(message.content_path)
+    if message.parameters.get("BODY") == "BINARYMIME":
+        yield top.replace(b"\n", b"\r\n") + message.octets()
+        if path is not None:
+            yield from _pieces(path)
+        return
+    yield top + message.octets().replace(b"\r\n", b"\n")
+    if path is not None:
+        yield from _file_lines(path)
 
 
 def _file_lines(path: Path) -> Iterator[bytes]:
     """Yield a content file in pieces with LF line ends; a CR at the end of a piece waits for its LF."""
     held = b""
+    for chunk in _pieces(path):
+        piece = held + chunk
+        held = b"\r" if piece.endswith(b"\r") else b""
+        yield piece.removesuffix(held).replace(b"\r\n", b"\n")
+    yield held
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield a content file as it is."""
     with path.open("rb", buffering=0) as content:
         while chunk := content.read(CHUNK):
-            piece = held + chunk
-            held = b"\r" if piece.endswith(b"\r") else b""
-            yield piece.removesuffix(held).replace(b"\r\n", b"\n")
-    yield held
+            yield chunk
 
 
 def _one_line(field: str) -> str:

@@ -31,6 +31,11 @@ class NextHop:
     path: Path | None
     text: str
 
+    @property
+    def is_local(self) -> bool:
+        """Messages end here: in a Maildir, or nowhere."""
+        return not self.host
+
     def __str__(self) -> str:
         return self.text
 
