@@ -129,6 +129,24 @@ def test_each_message_of_a_real_exim_arrives_once(server, exim, kept):
 
 
 @pytest.mark.peer("exim4")
+@pytest.mark.parametrize("chunking", [True, False])
+def test_a_real_exim_sends_by_bdat_where_it_is_offered(server, exim, chunking):
+    """Exim logs a K for each message that went by BDAT."""
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_SMTP__CHUNKING=str(chunking).lower())
+    sender = exim(mx.port, kept=20)
+    large = batch(1).replace(".. x\n", ".. x\n" * 300_000)
+    sender.run("-odq", "-bS", stdin=batch(3) + large)
+    sender.run("-qq")
+    assert sender.queue() == 0, sender.log()
+    delivered = [line for line in sender.log().splitlines() if "=> " in line]
+    assert [" K " in line for line in delivered] == [chunking] * 4
+    mx.until(lambda: len(mx.delivered()) == 4, what="4 messages")
+    contents = sorted((path.read_bytes() for path in mx.delivered()), key=len)
+    assert contents[0].endswith(b"\n\n. x\n")
+    assert contents[3].endswith(b"\n\n" + b". x\n" * 300_000)
+
+
+@pytest.mark.peer("exim4")
 def test_a_real_exim_reports_a_refused_recipient_once_it_was_held(server, exim):
     mx = server(MAILMOAT_WORKERS="1", MAILMOAT_TARPIT__TIME="1")
     sender = exim(mx.port)
