@@ -295,6 +295,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_that_ends_with_the_content_is_a_field_or_behind_the_section() {
+        for (content, octets, at) in [
+            ("", 0, None),
+            ("A: b", 4, None),
+            ("A: b\r\n c", 8, None),
+            ("A: b\r\n", 6, None),
+            ("A: b\r\n\r\n", 8, None),
+            ("A", 0, Some(0)),
+            ("From ", 0, Some(0)),
+            ("A: b\r\nC ", 6, Some(6)),
+            ("A: b\r\n\r", 6, Some(6)),
+        ] {
+            for size in [1, 2, 3, 1000] {
+                let (_, mut section) = separated(content.as_bytes(), size);
+                let insertion = section.end().map(|insertion| (insertion.at, insertion.text));
+                assert_eq!((section.octets(), insertion), (octets, at.map(|at| (at, EMPTY_LINE))), "{content:?}");
+            }
+        }
+    }
+
     proptest! {
         /// What was separated needs no second separation, its section is as long, and nothing of it is lost.
         #[test]
