@@ -27,12 +27,12 @@ def plain(name, password):
 def make(tmp_path):
     made = []
 
-    def make(*, authenticator=None, submission=False, **settings):
+    def make(*, authenticator=None, **settings):
         pairs = {**script.DEFAULTS, "tarpit.auth_time": "0", "limits.auth_failures": "0", "limits.errors": "0"}
         pairs |= {key.replace("__", "."): value for key, value in settings.items()}
         world = virtual.World(
             script.load_settings(tuple(sorted(pairs.items()))), tmp_path, known=script.KNOWN,
-            authenticator=authenticator or FakeAuthenticator(), submission=submission,
+            authenticator=authenticator or FakeAuthenticator(),
         )  # fmt: skip
         context = world.running()
         context.__enter__()
