@@ -21,6 +21,8 @@ PEERS = {
     "smtp-sink": "postfix",
     "postfix": "postfix",
     "swaks": "swaks",
+    "curl": "curl",
+    "msmtp": "msmtp",
     "openssl": "openssl",
     "strace": "strace",
     "dovecot": "dovecot-core",
