@@ -90,3 +90,11 @@ def test_a_copy_goes_to_the_named_mailbox_once():
         ("a@example.org", "b@example.test")
     )
     assert judge("a@example.org", enabled=True, copy_to="A@Example.org") == Allowed(("a@example.org",))
+
+
+def test_who_has_authenticated_is_vouched_for():
+    """Its bounce has the whole message: the address is the account's, or that of somebody it speaks for."""
+    results = (AuthResult(Method.AUTH, Status.PASS, "smtp.auth", ""),)
+    assert vouched(results)
+    assert not forged(results)
+    assert judge("user@remote.tld", enabled=True, copy_to=None, results=results).whole

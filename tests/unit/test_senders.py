@@ -5,6 +5,7 @@ from tests.doubles.policy import client, services, view
 
 from mailmoat import settings
 from mailmoat._native import Address
+from mailmoat.auth import checks
 from mailmoat.auth.authenticator import Identity
 from mailmoat.auth.senders import read
 from mailmoat.errors import ConfigError
@@ -101,3 +102,16 @@ def test_a_list_that_cannot_be_used_is_for_now(tmp_path):
     made = agent(tmp_path, "alice\n")
     assert judge(made, "alice@example.test") == Tempfail(UNKNOWN, LoginRule.UNREADABLE)
     assert judge(made, "alice@example.test", account="") is PASS
+
+
+def test_check_config_names_the_line(tmp_path):
+    file = tmp_path / "senders"
+    loaded = settings.load(environment={"MAILMOAT_AUTH__SENDERS": str(file)})
+    assert list(checks.mistakes(loaded)) == [f"auth.senders = {file}: it cannot be read: No such file or directory"]
+    file.write_bytes(b"alice @x.test\nbob\n")
+    [mistake] = checks.mistakes(loaded)
+    assert mistake.startswith(f"auth.senders = {file}: line 2: there is no sender behind the account")
+    file.write_bytes(b"\xff")
+    assert list(checks.mistakes(loaded)) == [f"auth.senders = {file}: it is not UTF-8"]
+    file.write_bytes(b"alice @x.test\n")
+    assert list(checks.mistakes(loaded)) == []
