@@ -12,6 +12,7 @@ from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
 from mailmoat.policy.agents.sender_id import SenderId
 from mailmoat.policy.agents.sender_login import SenderLogin
+from mailmoat.policy.agents.submission import Submission
 from mailmoat.policy.agents.submitter import Submitter
 from mailmoat.policy.agents.tls_required import TlsRequired
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.agent import Agent
     from mailmoat.policy.services import Services
 
-FIRST: Final[tuple[type[Agent], ...]] = (TlsRequired, SenderLogin, Relay, RecipientFilter)
+FIRST: Final[tuple[type[Agent], ...]] = (TlsRequired, Submission, SenderLogin, Relay, RecipientFilter)
 """Relay control first: a recipient elsewhere is never looked up in our directory."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""
