@@ -12,6 +12,7 @@ from hashlib import sha256
 import pytest
 from scramp import ScramClient
 from tests import dovecot
+from tests.doubles.scram import Client
 from tests.integration.conftest import Server, replace, wait_for
 from tests.needs import find_peer, missing
 
@@ -183,6 +184,67 @@ def test_scram_is_bound_to_the_tls_connection(tmp_path):
                 assert scram_plus(client, (change + seen)[:32], password) == code
         assert [line["reason"] for line in mx.logged("auth-failed")] == ["channel-binding", "credentials"]
     finally:
+        assert mx.stop() == 0
+
+
+class OpenSsl:
+    """A client that knows the keying material of its TLS connection, which Python's ssl does not export."""
+
+    def __init__(self, port: int) -> None:
+        words = [
+            find_peer("openssl"),
+            "s_client",
+            "-starttls",
+            "smtp",
+            "-connect",
+            f"127.0.0.1:{port}",
+            "-tls1_3",
+            "-crlf",
+        ]
+        words += ["-keymatexport", "EXPORTER-Channel-Binding", "-keymatexportlen", "32"]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.exporter = bytes.fromhex(self.line("Keying material: ").strip())
+
+    def line(self, beginning: str) -> str:
+        """The rest of the next line that begins so, after blanks."""
+        while read := self._process.stdout.readline():
+            text = read.decode().strip()
+            if text.startswith(beginning):
+                return text.removeprefix(beginning)
+        raise EOFError(beginning)
+
+    def say(self, words: str, beginning: str) -> str:
+        """Say a line; the rest of the answer that begins so."""
+        self._process.stdin.write(f"{words}\n".encode())
+        self._process.stdin.flush()
+        return self.line(beginning)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.mark.peer("openssl")
+@pytest.mark.parametrize(("change", "code"), [(b"", "235"), (b"x", "535")])
+def test_scram_is_bound_to_the_keys_of_the_connection(tmp_path, change, code):
+    """`tls-exporter` (RFC 9266): what OpenSSL exports is what our side compares."""
+    (tmp_path / "accounts").write_text(accounts((ALICE, PASSWORD)))
+    mx = Server(tmp_path, MAILMOAT_WORKERS="1", MAILMOAT_AUTH__FILE=str(tmp_path / "accounts")).start()
+    tls = OpenSsl(mx.port)
+    try:
+        client = Client(ALICE, PASSWORD, "p=tls-exporter,,", (change + tls.exporter)[:32])
+        tls.say("EHLO client.test", "250 ")
+        first = b64encode(client.first).decode()
+        challenge = b64decode(tls.say(f"AUTH SCRAM-SHA-256-PLUS {first}", "334 "))
+        final = b64encode(client.final(challenge)).decode()
+        if code == "235":
+            assert b64decode(tls.say(final, "334 ")) == b"v=" + b64encode(client.server_signature)
+            final = ""
+        assert tls.say(final, f"{code} ")
+    finally:
+        tls.close()
         assert mx.stop() == 0
 
 

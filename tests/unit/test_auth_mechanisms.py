@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from base64 import b64decode, b64encode
-from hashlib import pbkdf2_hmac, sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.scram import Client
 
 from mailmoat.auth import scram
 from mailmoat.auth.authenticator import Cause, Challenge, Channel, Failure, Identity, Success
@@ -151,26 +150,6 @@ def test_the_example_of_rfc_7677_3(monkeypatch):
     )
     assert answer(exchange, final) == Challenge(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
     assert answer(exchange, b"") == Success(Identity("user", "SCRAM-SHA-256", may_relay=False))
-
-
-class Client:
-    """A client of SCRAM that can lie. `header` is its GS2 header, `data` what it takes for the channel binding."""
-
-    def __init__(self, name="user", password="pencil", header="n,,", data=b"", extension=""):
-        self.password, self.header, self.data = password, header, data
-        self.bare = f"n={name},r=fyko+d2lbbFgONRv9qkxdawL{extension}"
-        self.first = (header + self.bare).encode()
-
-    def final(self, challenge, *, nonce=None, extension="", proof=None):
-        parts = dict(part.split("=", 1) for part in challenge.decode().split(","))
-        salted = pbkdf2_hmac("sha256", self.password.encode(), b64decode(parts["s"]), int(parts["i"]))
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        bare = f"c={b64encode(self.header.encode() + self.data).decode()},r={nonce or parts['r']}{extension}"
-        message = f"{self.bare},{challenge.decode()},{bare}".encode()
-        self.server_signature = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
-        signature = hmac.digest(sha256(key).digest(), message, "sha256")
-        proved = bytes(one ^ other for one, other in zip(key, signature, strict=True))
-        return f"{bare},p={b64encode(proved if proof is None else proof).decode()}".encode()
 
 
 def exchanged(client, *, plus=False, bound=None, source=None, **changes):
