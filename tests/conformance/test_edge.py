@@ -94,7 +94,7 @@ def test_proxy_01_policy_goes_by_the_given_address(tarpit):
 
 @row("edge-01")
 @pytest.mark.parametrize(
-    "line", [UNKNOWN, "RCPT TO:<x@remote.test>", "FOO", "MAIL FROM:<", "STARTTLS", "DATA", "MAIL FROM:<a@b.test> X=1"]
+    "line", [UNKNOWN, "RCPT TO:<x@remote.test>", "FOO", "MAIL FROM:<", "STARTTLS x", "DATA", "MAIL FROM:<a@b.test> X=1"]
 )
 def test_edge_01_each_refusal_waits(tarpit, line):
     wire = tarpit.connect()

@@ -176,7 +176,7 @@ def test_pipe_05_early_talkers(plain, someone, hello):
 
 
 EVERYTHING = (
-    "NOOP", "HELP", "RSET", "VRFY x", "EXPN x", "FOO", "STARTTLS", "AUTH PLAIN", "BDAT 0", "MAIL FROM:<", "MAIL FROM:<a@b.test> X=1",
+    "NOOP", "HELP", "RSET", "VRFY x", "EXPN x", "FOO", "STARTTLS x", "AUTH PLAIN", "BDAT 0", "MAIL FROM:<", "MAIL FROM:<a@b.test> X=1",
     "MAIL FROM:<a@b.test> SIZE=x", "MAIL FROM:<é@b.test>", "MAIL FROM:<a@b.test> SIZE=999999999999", "RCPT TO:<a@b.test>", "DATA", "DATA x",
     "NOOP " + "x" * 2100, "MAIL FROM:<a@b.test>", "MAIL FROM:<a@b.test>", "DATA", "RCPT TO:<>", "RCPT TO:<nobody@example.test>",
     "RCPT TO:<x@remote.test>", "RCPT TO:<é@example.test>", "RCPT TO:<alice@example.test>", "DATA", "bare\nlf\r\n.", "NOOP\nNOOP",
@@ -218,7 +218,7 @@ def test_enh_01_a_refusing_greeting_has_none(tight):
         ({"5.1.7"}, ["MAIL FROM:<a@b"]),
         ({"5.3.4"}, ["MAIL FROM:<a@b.test> SIZE=99999999999"]),
         ({"5.5.1"}, ["DATA"]),
-        ({"5.5.1"}, ["STARTTLS"]),
+        ({"5.5.4"}, ["STARTTLS x"]),
         ({"5.5.1", "5.5.2"}, ["FOO"]),
         ({"5.5.2"}, ["NOOP " + "x" * 2100]),
         ({"5.5.4"}, ["MAIL FROM:<a@b.test> X=1"]),

@@ -423,6 +423,24 @@ def test_a_real_postfix_takes_contents_by_bdat(server, postfix):
     assert " data=" not in log.read_text()
 
 
+def test_a_real_postfix_reports_what_the_sender_has_asked_for(server, postfix):
+    port, box = postfix
+    made = server(**to(port))
+    with made.client() as client:
+        client.expect(f"MAIL FROM:<{ALICE}> RET=HDRS ENVID=QQ+2B1", 250)
+        client.expect(f"RCPT TO:<{ALICE}> NOTIFY=SUCCESS ORCPT=rfc822;Alice+2Btag@Example.Test", 250)
+        assert client.content(b"Subject: asked\r\n\r\nthe body\r\n").code == 250
+    found = wait_for(lambda: len(files := list((box / "new").glob("*"))) == 2 and files, what="message and report")
+    [report] = [octets for path in found if b"report-type=delivery-status" in (octets := path.read_bytes())]
+    for field in (
+        b"Original-Envelope-Id: QQ+1",
+        b"Original-Recipient: rfc822;Alice+tag@Example.Test",
+        b"Action: delivered",
+    ):
+        assert re.search(field.replace(b"+", rb"\+"), report, re.IGNORECASE), field
+    assert b"the body" not in report, "RET=HDRS"
+
+
 # --- what the next hop takes ---
 
 OFFERS = "250-hop.test\r\n250-PIPELINING\r\n"
