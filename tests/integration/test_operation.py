@@ -196,6 +196,26 @@ def test_check_config_says_what_is_wrong_with_the_password_for_the_next_hop(serv
     assert "sesame" not in shown.stdout + checked.stdout
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("TLS_CA", "delivery.tls_ca = {}: there is no certificate of a CA; name a PEM file of CAs"),
+        ("TLS_CERTIFICATE", "delivery.tls_certificate = {}: "),
+    ],
+)
+def test_check_config_says_what_is_wrong_with_tls_to_the_next_hop(server, tmp_path, setting, said):
+    file = tmp_path / "file.pem"
+    made = server(
+        start=False,
+        MAILMOAT_DELIVERY__NEXT_HOP="smtp://hub.test",
+        MAILMOAT_DELIVERY__TLS="verify",
+        **{f"MAILMOAT_DELIVERY__{setting}": str(file)},
+    )
+    assert f"delivery.{setting.lower()} = {file}: cannot be read: No such file" in made.cli("check-config").stderr
+    file.write_text("nonsense")
+    assert said.format(file) in made.cli("check-config").stderr
+
+
 def test_a_python_that_the_account_cannot_read_is_warned_of(monkeypatch):
     monkeypatch.setattr(preflight, "_kept_from_us", lambda file: file == Path(os.__file__))
     (warning,) = preflight.warnings(load(None, {}))

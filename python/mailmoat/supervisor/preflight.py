@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.delivery.account import AccountError, account_of
+from mailmoat.delivery.handshake import Handshakes
 from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
+from mailmoat.delivery.tls_policy import tls_policy
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
 from mailmoat.supervisor import instance, own_address, privileges
+from mailmoat.tls.certificate_file import CertificateError
 from mailmoat.tls.findings import examine as examine_certificates
 from mailmoat.tls.self_signed import FILE_NAME as CERTIFICATE_NAME
 
@@ -56,7 +59,7 @@ def _mistakes(settings: Settings) -> list[str]:
     with acting_as(account):
         spool, files = (
             list(_spool(settings.spool_dir, made_by_root_for)),
-            [*_recipients(settings), *_password(settings), *checks.mistakes(settings)],
+            [*_recipients(settings), *_next_hop(settings), *checks.mistakes(settings)],
         )
     if not spool:  # as root again: the account may not be able to enter a directory of root
         spool = list(_contents(settings.spool_dir, account.uid if account else os.geteuid()))
@@ -181,14 +184,19 @@ def _recipients(settings: Settings) -> Iterator[str]:
         yield f"recipients.file = {file}: {who} cannot read it; let that account read it and enter its directories"
 
 
-def _password(settings: Settings) -> Iterator[str]:
-    """Yield a sentence if the password for the next hop cannot be used."""
-    ours = account_of(settings.delivery)
+def _next_hop(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for what the connections to the next hop need and cannot have: password, certificate, CAs."""
+    delivery, hop = settings.delivery, settings.delivery.next_hop
     try:
-        if ours is not None:
+        if (ours := account_of(delivery)) is not None:
             ours.credentials()
     except AccountError as error:
-        yield f"delivery.auth_password_file = {settings.delivery.auth_password_file}: {error}; write the password alone into that file"
+        yield f"delivery.auth_password_file = {delivery.auth_password_file}: {error}; write the password alone into that file"
+    try:
+        if hop is not None and hop.host and delivery.tls != "none":
+            Handshakes(tls_policy(hop, delivery)).prepare()
+    except CertificateError as error:
+        yield str(error)
 
 
 def _exposed(settings: Settings) -> Iterator[str]:
