@@ -261,7 +261,7 @@ class Worker:
                 self._queue.abort()
                 if clock.monotonic() >= deadline + 1:
                     break
-            await self._tick()
+            await self._timers.wait(DRAIN_TICK)
         await self._release()
 
     async def _release(self) -> None:
@@ -272,24 +272,6 @@ class Worker:
             await self._names.close()
         if self._resolver is not None:
             await self._resolver.close()
-
-    async def _tick(self) -> None:
-        passed = self._loop.create_future()
-        self._timers.after(DRAIN_TICK, _Tick(passed))
-        await passed
-
-
-class _Tick:
-    """Ends a wait when its time has come."""
-
-    __slots__ = ("_passed",)
-
-    def __init__(self, passed: asyncio.Future[None]) -> None:
-        self._passed = passed
-
-    def due(self) -> None:
-        if not self._passed.done():
-            self._passed.set_result(None)
 
 
 def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

@@ -55,6 +55,12 @@ class Timers:
             self._arm(deadline_ms)
         return key
 
+    async def wait(self, seconds: float) -> None:
+        """Return after at least `seconds`."""
+        passed: asyncio.Future[None] = self._loop.create_future()
+        self.after(seconds, _Passed(passed))
+        await passed
+
     def cancel(self, key: int) -> bool:
         """Return whether the owner still waited; the loop's timer stays and finds nothing."""
         return self._wheel.cancel(key)
@@ -98,3 +104,16 @@ class Timers:
             owner.due()
         except Exception as error:  # noqa: BLE001 - one owner's fault must not cost the others their deadlines
             self._on_error(error)
+
+
+class _Passed:
+    """Ends a wait when its time has come."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def due(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
