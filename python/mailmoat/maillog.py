@@ -23,7 +23,7 @@ from mailmoat.logstream import LogStream, timestamp
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mailmoat._native import TlsFacts
     from mailmoat.events import Level
