@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from functools import partial
 
 import pytest
@@ -24,7 +25,7 @@ from tests.integration.test_pool import (
     until,
 )
 
-from mailmoat._native import Message
+from mailmoat._native import Message, TlsIdentity
 from mailmoat.delivery import security as securities
 from mailmoat.delivery.account import Account
 from mailmoat.delivery.pool import Pool
@@ -169,6 +170,18 @@ async def test_one_of_several_names_is_enough(signed, authority):
     for names, state in ((("other.test", "hub.test"), DELIVERED), (("other.test", "third.test"), DEFERRED)):
         async with hop_with(signed()) as hop, pool_to(hop, policy(VERIFY, authority, names=names)) as pool:
             assert (await send(pool))[0] == state
+
+
+@run
+async def test_a_self_signed_certificate_is_verified_by_itself(tmp_path):
+    chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
+    for file, octets in zip((chain, key), TlsIdentity.self_signed([NAME], 30, int(time.time())), strict=True):
+        file.write_bytes(octets)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    async with hop_with(serving(context)) as hop, pool_to(hop, TlsPolicy(VERIFY, names=(NAME,), ca=chain)) as pool:
+        state, _, record = await send(pool)
+        assert (state, record.tls.verified) == (DELIVERED, True)
 
 
 @run
