@@ -16,6 +16,7 @@ mod recipient;
 mod session;
 mod session_auth;
 mod session_config;
+mod session_proxied;
 mod session_tls;
 mod shared;
 mod snapshot;

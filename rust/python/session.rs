@@ -9,7 +9,6 @@ use pyo3::types::PyBytes;
 use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
-use super::next_client::NextClient;
 use super::session_config::SessionConfig;
 use super::step::{END, Refusal, STAGE, STEP};
 use crate::machine::smtp::reply::Reply;
@@ -173,20 +172,6 @@ impl Session {
 
     fn hold_refusals(&mut self, milliseconds: u64) {
         self.inner.hold_refusals(milliseconds);
-    }
-
-    fn offer_proxied(&mut self, xclient: bool, xforward: bool) {
-        self.inner.offer_proxied(xclient, xforward);
-    }
-
-    #[getter]
-    fn next_client(&self) -> Option<NextClient> {
-        self.inner.next_client().map(NextClient::from)
-    }
-
-    fn replace_client(&mut self, py: Python<'_>, address: &str, exempt: bool) -> Py<PyAny> {
-        let step = self.inner.replace_client(address, exempt);
-        self.step(py, step)
     }
 
     #[getter]
