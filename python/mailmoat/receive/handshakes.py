@@ -46,7 +46,7 @@ class HandshakeEnd(StrEnum):
 HANDSHAKES: Final = Family(
     "mailmoat_tls_handshakes_total", "TLS handshakes of clients, by what became of them.", {"outcome": HandshakeEnd}
 )
-HANDSHAKES_OPEN: Final = single("mailmoat_tls_handshakes", "TLS handshakes of clients that are not done yet.")
+HANDSHAKES_OPEN: Final = single("mailmoat_tls_handshakes_open", "TLS handshakes of clients that are not done yet.")
 WITHHELD: Final = single(
     "mailmoat_tls_withheld_total", "Sessions that were not offered STARTTLS because of an earlier failed handshake."
 )
