@@ -56,7 +56,6 @@ MAX_LINES = 300
 LONG_FILES = {
     "events.py": "one table, that of the log",
     "rust/machine/wheel.rs": "one algorithm and the explanation it needs",
-    "rust/python/session.rs": "PyO3 has all methods of a class in one block",
 }
 
 MAX_FUNCTION = 40
