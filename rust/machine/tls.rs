@@ -16,6 +16,7 @@ mod clock;
 mod connection;
 mod facts;
 mod fault;
+mod named_servers;
 mod server;
 #[cfg(test)]
 pub(super) mod tests;

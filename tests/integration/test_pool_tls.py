@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import pytest
-from tests.certificates import Authority
+from tests.certificates import KINDS, Authority, openssl
 from tests.doubles.next_hop import NextHop
 from tests.integration.test_pool import (
     DEFERRED,
@@ -172,16 +172,38 @@ async def test_one_of_several_names_is_enough(signed, authority):
             assert (await send(pool))[0] == state
 
 
+@pytest.mark.parametrize("says_it_is_a_ca", [False, True])
 @run
-async def test_a_self_signed_certificate_is_verified_by_itself(tmp_path):
+async def test_a_self_signed_certificate_is_verified_by_itself(tmp_path, says_it_is_a_ca):
+    """As ours are made, and as `openssl req -x509` makes them."""
     chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
-    for file, octets in zip((chain, key), TlsIdentity.self_signed([NAME], 30, int(time.time())), strict=True):
+    if says_it_is_a_ca:
+        subject = ("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}")
+        openssl("req", "-x509", "-nodes", *KINDS["p256"], "-days", "30", *subject, "-keyout", key, "-out", chain)
+    else:
+        for file, octets in zip((chain, key), TlsIdentity.self_signed([NAME], 30, int(time.time())), strict=True):
+            file.write_bytes(octets)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    for name, expected in ((NAME, DELIVERED), ("other.test", DEFERRED)):
+        asked = TlsPolicy(VERIFY, names=(name,), ca=chain)
+        async with hop_with(serving(context)) as hop, pool_to(hop, asked) as pool:
+            state, _, record = await send(pool)
+            assert state == expected
+            assert (record.tls is not None and record.tls.verified) is (expected == DELIVERED)
+
+
+@run
+async def test_a_self_signed_certificate_that_is_over_is_not_verified(tmp_path):
+    chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
+    made = TlsIdentity.self_signed([NAME], 1, int(time.time()) - 10 * 86_400)
+    for file, octets in zip((chain, key), made, strict=True):
         file.write_bytes(octets)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     async with hop_with(serving(context)) as hop, pool_to(hop, TlsPolicy(VERIFY, names=(NAME,), ca=chain)) as pool:
-        state, _, record = await send(pool)
-        assert (state, record.tls.verified) == (DELIVERED, True)
+        state, reply, _ = await send(pool)
+        assert (state, reply[-8:]) == (DEFERRED, " expired")
 
 
 @run

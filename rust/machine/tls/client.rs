@@ -11,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use super::certificate::Identity;
 use super::clock::Clock;
 use super::fault::Why;
+use super::named_servers::NamedServers;
 use super::{Unusable, Version, provider, verifiers};
 
 /// Octets of a handshake, the certificates of the server among them.
@@ -41,7 +42,7 @@ pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     clock: Arc<Clock>,
     verify: bool,
-    judge: Option<Arc<dyn ServerCertVerifier>>,
+    judge: Option<Arc<NamedServers>>,
 }
 
 impl TlsClient {
@@ -49,12 +50,12 @@ impl TlsClient {
     pub fn new(clock: Arc<Clock>, asked: &ClientRules<'_>) -> Result<Self, Unusable> {
         let provider = provider();
         let judge = if asked.verify || !asked.ca.is_empty() {
-            Some(verifiers::of_servers(asked.ca, asked.names, &provider)?)
+            Some(Arc::new(NamedServers::new(asked.ca, asked.names, &provider)?))
         } else {
             None
         };
         let verifier: Arc<dyn ServerCertVerifier> = match &judge {
-            Some(judge) if asked.verify => Arc::clone(judge),
+            Some(judge) if asked.verify => Arc::clone(judge) as _,
             _ => Arc::new(verifiers::AnyServer(provider.signature_verification_algorithms)),
         };
         let builder = ClientConfig::builder_with_details(provider, Arc::clone(&clock) as _)

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -18,72 +17,6 @@ pub fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, Unusable> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
     if roots.is_empty() { Err(Unusable("there is no certificate of a CA".into())) } else { Ok(Arc::new(roots)) }
-}
-
-/// Judges certificates of servers, chain and name: one of these names, or where there is none the host's.
-pub fn of_servers(
-    pem: &[u8],
-    names: &[String],
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, Unusable> {
-    let builder = WebPkiServerVerifier::builder_with_provider(roots(pem)?, Arc::clone(provider));
-    let judge = builder.build().map_err(|error| Unusable(format!("the CA cannot be used: {error}")))?;
-    let read = |name: &String| ServerName::try_from(name.clone());
-    let names: Result<Vec<_>, _> = names.iter().map(read).collect();
-    match names.map_err(|_| Unusable("what is no host name cannot be verified".into()))? {
-        names if names.is_empty() => Ok(judge),
-        names => Ok(Arc::new(OneOf { judge, names })),
-    }
-}
-
-/// Asks for one of several names.
-#[derive(Debug)]
-struct OneOf {
-    judge: Arc<WebPkiServerVerifier>,
-    names: Vec<ServerName<'static>>,
-}
-
-impl ServerCertVerifier for OneOf {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let judge = |name| self.judge.verify_server_cert(leaf, intermediates, name, ocsp, now);
-        let mut judged = Err(Error::NoCertificatesPresented);
-        for name in &self.names {
-            judged = judge(name);
-            if judged.is_ok() {
-                break;
-            }
-        }
-        judged
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.judge.supported_verify_schemes()
-    }
 }
 
 /// Judges certificates of clients. None of the CAs is named to the client: some choose no certificate then.
