@@ -13,8 +13,8 @@ import script
 import virtual
 
 from mailmoat.auth.authenticator import Cause, Identity
+from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, Mechanism, label
 from mailmoat.policy.client import Trust
-from mailmoat.receive.authentication import AUTH_FAILURES, AUTHENTICATED, Mechanism, label
 
 HELLO = b"EHLO client.test\r\n"
 

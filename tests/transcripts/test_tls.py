@@ -9,7 +9,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import script
 import virtual
+from tests.doubles.loop import START_MS
 
+from mailmoat._native import TlsIdentity
+from mailmoat.auth.mechanism import AUTHENTICATED, Mechanism
 from mailmoat.metrics import FAMILIES
 from mailmoat.receive.handshakes import HANDSHAKES_OPEN, HandshakeEnd
 from mailmoat.settings.listener import parse_listener
@@ -158,3 +161,30 @@ def test_close_notify_ends_the_session_like_the_end_of_input(make):
         world.tls.close()
         world.loop.settle()
     assert lines(world)[-1] == "(closes)"
+
+
+def certificate(tmp_path):
+    """A client's certificate, and its fingerprint."""
+    chain, key = TlsIdentity.self_signed(["client.test"], 30, START_MS // 1000)
+    (tmp_path / "client.pem").write_bytes(chain + key)
+    return (str(tmp_path / "client.pem"),), TlsIdentity(chain, key).chain[0].fingerprint
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_listed_certificate_authenticates_its_client(make, tmp_path, listed):
+    """It may relay and is never held; one that is not listed is a stranger's."""
+    shown, fingerprint = certificate(tmp_path)
+    listed_one = fingerprint if listed else "0" * 64
+    world = make(tls__client_certificates="record", tls__client_fingerprints=listed_one, tarpit__time="5")
+    with world.running():
+        world.send(CLEAR)
+        world.start_tls(certificate=shown)
+        world.send(b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<someone@remote.tld>\r\n")
+        world.loop.advance(world.loop.now_ms + 5_100)
+        expected = "250 2.1.5" if listed else "550 5.7.1"
+        assert lines(world)[-1].startswith(expected)
+        assert world.connection._driver.session.holds == (0 if listed else 1)
+        assert world.connection._driver.view.client.tls.peer_fingerprint == fingerprint
+        client = world.connection._driver.view.client
+        assert (client.identity and client.identity.mechanism) == ("EXTERNAL" if listed else None)
+        assert world.shared.sum(AUTHENTICATED[Mechanism.EXTERNAL]) == listed

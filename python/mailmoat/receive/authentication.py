@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from mailmoat import maillog
 from mailmoat.auth.authenticator import Cause, Challenge, Channel, Failure, Success
+from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, label
 from mailmoat.events import Event
 from mailmoat.mailauth.results import AuthResult, Method, Status
-from mailmoat.metrics import Family
 from mailmoat.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -46,34 +45,6 @@ REPLIES: Final = {
     Cause.TOO_MANY: TOO_MANY,
 }
 """RFC 4954 6. A client that may not learn whether a password is right gets one reply."""
-
-
-class Mechanism(StrEnum):
-    """By what a client has authenticated, or tried to: the label in the metrics."""
-
-    PLAIN = "PLAIN"
-    LOGIN = "LOGIN"
-    SCRAM_SHA_256 = "SCRAM-SHA-256"
-    SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS"
-    OAUTHBEARER = "OAUTHBEARER"
-    XOAUTH2 = "XOAUTH2"
-    EXTERNAL = "EXTERNAL"
-    OTHER = "other"
-
-
-AUTHENTICATED: Final = Family(
-    "mailmoat_authenticated_total", "Clients that authenticated, by mechanism.", {"mechanism": Mechanism}
-)
-AUTH_FAILURES: Final = Family[StrEnum](
-    "mailmoat_auth_failures_total",
-    "Failed authentications, by mechanism and reason.",
-    {"mechanism": Mechanism, "reason": Cause},
-)
-
-
-def label(mechanism: str) -> Mechanism:
-    """Return the label of a mechanism."""
-    return Mechanism(mechanism) if mechanism in set(Mechanism) else Mechanism.OTHER
 
 
 def channel(client: Client) -> Channel:

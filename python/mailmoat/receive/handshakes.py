@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from mailmoat import clock, maillog
 from mailmoat._native import Incident, Step
 from mailmoat.auth.authenticator import Identity
+from mailmoat.auth.mechanism import AUTHENTICATED, Mechanism
 from mailmoat.events import Event
 from mailmoat.metrics import Family, single
 from mailmoat.net import address
@@ -104,6 +105,7 @@ class Handshakes:
         trust = client.trust if identity is None else self._trust.authenticated(client.trust, identity)
         view.client = replace(client, tls=facts, identity=identity, trust=trust)
         if identity is not None:
+            self._metrics.add(AUTHENTICATED[Mechanism.EXTERNAL])
             session.identify()
 
     def failed(self, session: Session, view: View, *, timeout: bool = False) -> None:
@@ -137,9 +139,9 @@ class Handshakes:
     def _identity(self, facts: TlsFacts) -> Identity | None:
         """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""
         if facts.peer_fingerprint in self._fingerprints:
-            return Identity(facts.peer_subject or facts.peer_fingerprint, "EXTERNAL")
+            return Identity(facts.peer_subject or facts.peer_fingerprint, Mechanism.EXTERNAL)
         named = next((name for name in (facts.peer_subject, *facts.peer_names) if name in self._subjects), None)
-        return Identity(named, "EXTERNAL") if named and facts.verified else None
+        return Identity(named, Mechanism.EXTERNAL) if named and facts.verified else None
 
     def _leave(self, client: Client, end: HandshakeEnd) -> None:
         self._metrics.add(HANDSHAKES[end])
