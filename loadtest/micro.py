@@ -104,6 +104,7 @@ def session(directory: Path) -> _native.Session:
         bare_newline="refuse",
         nul_in_header="refuse",
         submitter=False,
+        chunking=False,
     )
     made = _native.Session(config, "micro-1", "192.0.2.1", False)
     made.connect()
