@@ -19,9 +19,10 @@ from mailmoat._native import ClientStep, Message, TimeLimit
 from mailmoat.delivery import pool as pools
 from mailmoat.delivery.account import Account
 from mailmoat.delivery.connection import OutboundConnection
+from mailmoat.delivery.handshake import Secured
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.pool import Pool
-from mailmoat.delivery.security import Secured, Security
+from mailmoat.delivery.security import Security
 from mailmoat.runtime.timers import Timers
 
 DELIVERED, DEFERRED, FAILED = 1, 0, 2

@@ -19,7 +19,7 @@ from mailmoat.delivery.offers import Offers
 if TYPE_CHECKING:
     from mailmoat._native import RecipientState, TlsFacts
     from mailmoat.delivery.attempt import Attempt
-    from mailmoat.delivery.security import Secured
+    from mailmoat.delivery.handshake import Secured
     from mailmoat.delivery.time_limits import TimeLimits
     from mailmoat.runtime.timers import Timers
 

@@ -21,7 +21,8 @@ from mailmoat.tls.certificate_file import CertificateError
 
 if TYPE_CHECKING:
     from mailmoat.delivery.connection import Owner
-    from mailmoat.delivery.security import Secured, Security
+    from mailmoat.delivery.handshake import Secured
+    from mailmoat.delivery.security import Security
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
 

@@ -6,7 +6,7 @@ changed: what was read before stays in force. A message of `CertificateError` na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat import clock
 from mailmoat._native import TlsClient, TlsClock, TlsIdentity
@@ -89,3 +89,13 @@ class Handshakes:
         if self._policy.level is not TlsLevel.VERIFY:
             return None
         return self._policy.ca or system_file()
+
+
+class Secured(NamedTuple):
+    """What a connection is made with."""
+
+    client: Client
+    handshakes: Handshakes | None
+    """None where there is no TLS."""
+    implicit: bool
+    """The handshake comes first."""

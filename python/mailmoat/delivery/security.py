@@ -8,12 +8,12 @@ it ends. Counts the connections by what became of TLS.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
 from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
-from mailmoat.delivery.handshake import Handshakes
+from mailmoat.delivery.handshake import Handshakes, Secured
 from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy, tls_policy
 from mailmoat.events import Event
 from mailmoat.metrics import Family
@@ -57,16 +57,6 @@ class Insecurity(StrEnum):
 CONNECTIONS: Final = Family(
     "mailmoat_next_hop_connections_total", "Connections to next hops, by what became of TLS.", {"tls": TlsOutcome}
 )
-
-
-class Secured(NamedTuple):
-    """What a connection is made with."""
-
-    client: Client
-    handshakes: Handshakes | None
-    """None where there is no TLS."""
-    implicit: bool
-    """The handshake comes first."""
 
 
 class Security:
