@@ -98,11 +98,13 @@ class Handshakes:
         return session.start_tls(server)
 
     def done(self, session: Session, view: View) -> None:
-        """Count a handshake that is done, and put what is known of the client now into the view."""
+        """Count a handshake that is done, and put what is known of the client now into the view (RFC 3207 4.2)."""
         client, facts = view.client, cast("TlsFacts", session.tls)
         self._leave(client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
         identity = self._identity(facts)
-        trust = client.trust if identity is None else self._trust.authenticated(client.trust, identity)
+        trust = self._trust.of(client.address)
+        if identity is not None:
+            trust = self._trust.authenticated(trust, identity)
         view.client = replace(client, tls=facts, identity=identity, trust=trust)
         if identity is not None:
             self._metrics.add(AUTHENTICATED[Mechanism.EXTERNAL])
