@@ -285,6 +285,19 @@ async def test_where_tls_may_be_a_refused_starttls_goes_on_in_clear():
         assert pool.counted() == {"clear": 1}
 
 
+@run
+async def test_a_host_that_is_not_there_says_nothing_of_tls(authority, logged):
+    async with hop_with(None) as hop, pool_to(hop, policy(VERIFY, authority)) as pool:
+        assert (await send(pool))[0] == DEFERRED
+        there, hop.port = hop.port, 1
+        state, reply, _ = await send(pool)
+        assert (state, reply[:19]) == (DEFERRED, "421 4.4.1 No connec")
+        hop.port = there
+        assert (await send(pool))[0] == DEFERRED
+        assert pool.counted() == {}
+    assert len(logged) == 1, "the state has not ended in between"
+
+
 @pytest.mark.parametrize("said", EVERY)
 @run
 async def test_where_tls_may_be_a_failed_handshake_is_repeated_in_clear_at_once(said, logged):

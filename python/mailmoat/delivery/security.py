@@ -99,8 +99,13 @@ class Security:
         return f"454 4.7.5 TLS cannot be begun: {error}"
 
     def opened(self, peer: str, client: Client) -> bool:
-        """Take the end of a connection's setup; return whether another one in clear is to be tried at once."""
+        """Take the end of a connection's setup; return whether another one in clear is to be tried at once.
+
+        A client that was neither refused nor set up has had no connection: that says nothing of TLS.
+        """
         refusal, facts = client.refusal, client.tls
+        if refusal is None and client.offers is None:
+            return False
         if refusal is None:
             self._log(Insecurity.ACCOUNT, "")
             self._log(Insecurity.TLS, "")
