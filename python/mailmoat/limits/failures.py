@@ -6,11 +6,11 @@ A source is an IPv4 address or an IPv6 /64. Its count begins with a failure and 
 
 from __future__ import annotations
 
-import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import Incident
+from mailmoat.net.address import packed
 
 if TYPE_CHECKING:
     from mailmoat._native import Shared
@@ -31,13 +31,9 @@ class AuthFailures:
         """Return whether this address (text form without port) has had so many failures that nobody is asked any more."""
         if not self._most or not address:
             return False
-        return self._shared.incidents(Incident.AUTH_FAILURE, _packed(address), int(clock.monotonic())) >= self._most
+        return self._shared.incidents(Incident.AUTH_FAILURE, packed(address), int(clock.monotonic())) >= self._most
 
     def add(self, address: str) -> None:
         """Count a failure."""
         if self._most and address:
-            self._shared.incident_add(Incident.AUTH_FAILURE, _packed(address), int(clock.monotonic()), WINDOW)
-
-
-def _packed(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+            self._shared.incident_add(Incident.AUTH_FAILURE, packed(address), int(clock.monotonic()), WINDOW)

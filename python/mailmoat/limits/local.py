@@ -5,11 +5,11 @@ A source is an IPv4 address or an IPv6 /64. When its table is full, a source is 
 
 from __future__ import annotations
 
-import socket  # noqa: TID251 - packs addresses, opens nothing
 from typing import TYPE_CHECKING
 
 from mailmoat.limits.limiter import CONNECTIONS_REFUSED, UNCOUNTED, Admission, Limit
 from mailmoat.metrics import CONNECTIONS, SOURCES_UNCOUNTED
+from mailmoat.net.address import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class LocalLimiter:
             return self._refuse(b"", Limit.SERVER)
         if not self._per_source or not address:
             return UNCOUNTED
-        source = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+        source = packed(address)
         count = shared.source_enter(self._metrics.slot, source)
         if count == 0:
             self._metrics.add(SOURCES_UNCOUNTED)
