@@ -24,6 +24,7 @@ PEERS = {
     "curl": "curl",
     "msmtp": "msmtp",
     "openssl": "openssl",
+    "sslscan": "sslscan",
     "strace": "strace",
     "dovecot": "dovecot-core",
 }

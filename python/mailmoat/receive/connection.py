@@ -78,7 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         if driver is None:
             return False
         self.intake.end()
-        driver.run(driver.session.proceed)
+        driver.input_ended()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature

@@ -41,6 +41,13 @@ class Driver(Steps):
         self._watch.touch()
         self.run(self.session.proceed)
 
+    def input_ended(self) -> None:
+        """Answer what the client has sent before it closed its sending side; without that no handshake comes to its end."""
+        if self._handshaking:
+            self._wire.abort()
+        else:
+            self.run(self.session.proceed)
+
     def wait_for_room(self) -> None:
         """Count a client that does not read its replies as idle, unless a reply is pending or it sends content."""
         if not (self.session.is_pending or self.session.in_content):
