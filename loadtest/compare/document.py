@@ -183,16 +183,11 @@ def _tls(case: dict[str, Any]) -> str:
     for label in labels:
         ours, theirs = (f"{peer}: {label}" for peer in ("mailmoat", "postfix"))
         own, other = _present(cpu_there(case, ours)), _present(cpu_there(case, theirs))
-        if own:
+        if label in {stays for stays, *_ in tls.STAYING}:
+            memory.append([label, *_staying(case, ours), *_staying(case, theirs)])
+        elif own:
             ratio = Range.of(ratios(cpu_there(case, ours), cpu_there(case, theirs)))
             whole.append([label, own.text(), other.text() if other else "-", ratio.text(2) if ratio else "-"])
-            continue
-        row = [label]
-        for peer in (ours, theirs):
-            for key, digits in (("sessions", 0), ("rss_kib", 1), ("left_share", 2)):
-                found = _present(column(case, peer, itemgetter(key)))
-                row.append(found.text(digits) if found else "-")
-        memory.append(row)
     for label, *_ in tls.MESSAGES:
         added = [_present(tls.differences(case["samples"], peer, label)) for peer in ("mailmoat", "postfix")]
         if all(added):
@@ -200,6 +195,12 @@ def _tls(case: dict[str, Any]) -> str:
     heads = ["sessions", "KiB RSS each", "left when they are gone"]
     costs = table(["work", "mailmoat, CPU µs", "Postfix, CPU µs", "of Postfix's"], whole)
     return costs + "\n" + table(["connection that stays", *heads, *(f"Postfix: {head}" for head in heads)], memory)
+
+
+def _staying(case: dict[str, Any], label: str) -> list[str]:
+    columns = (("sessions", 0), ("rss_kib", 1), ("left_share", 2))
+    found = [(_present(column(case, label, itemgetter(key))), digits) for key, digits in columns]
+    return [each.text(digits) if each else "-" for each, digits in found]
 
 
 def cpu_there(case: dict[str, Any], label: str) -> list[float | None]:
