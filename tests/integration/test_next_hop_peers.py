@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ import pytest
 from tests import dovecot
 from tests.certificates import Authority
 from tests.doubles.next_hop import NextHop
-from tests.integration.conftest import answers, free_port, wait_for
+from tests.integration.conftest import Server, answers, free_port, wait_for
 from tests.integration.test_proxy_protocol import proxied, v1
 from tests.integration.test_sending_mtas import Exim
 from tests.namespace import alone
@@ -396,3 +397,37 @@ def test_servers_with_nothing_in_common(server, public, authority, options, tls)
         else:
             assert deferral(mx).startswith("451 4.7.0 The TLS handshake failed: ")
             assert hop.messages == []
+
+
+# --- mailmoat ---
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN"])
+def test_another_mailmoat_with_an_account(server, public, authority, mechanism):
+    files, home = readable(authority.sign(NAME)), public / "hub"
+    home.mkdir()
+    settings = {
+        "TLS__CERTIFICATE": files.chain, "TLS__KEY": files.key, "AUTH__FILE": home / "accounts", "AUTH__MECHANISMS": mechanism,
+        "HOSTNAME": NAME, "WORKERS": 1,
+    }  # fmt: skip
+    hub = Server(home, **{f"MAILMOAT_{name}": str(value) for name, value in settings.items()})
+    hub.environment["MAILMOAT_LISTEN"] = f"submission://127.0.0.1:{hub.port}"
+    added = subprocess.run(
+        [sys.executable, "-m", "mailmoat", "user", "add", "--password-stdin", ACCOUNT],
+        input=f"{SECRET}\n", env=hub.environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    hub.start()
+    try:
+        mx = server(**delivering(hub.port, authority, "verify", **account(public)))
+        submit(mx)
+        wait_for(hub.delivered, 60, "the message")
+        mx.until(mx.empty, what="empty spool")
+        (accepted,) = hub.logged("message-accepted")
+        assert accepted["authenticated"] == ACCOUNT
+        assert " with ESMTPSA id" in hub.delivered()[0].read_text()
+        ended = mx.stop(), hub.stop()
+        assert ended == (0, 0)
+        assert hub.logged("session-ended")[-1]["mechanism"] == mechanism
+    finally:
+        hub.stop()
