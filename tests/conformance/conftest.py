@@ -30,7 +30,7 @@ class Site:
 
     wires: ClassVar[list[Client]] = []
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, more_listeners: str = "", **settings: str) -> None:
         self.hop = NextHop()
         (directory / "recipients.txt").write_text(RECIPIENTS)
         self.proxy_port = free_port()
@@ -46,7 +46,7 @@ class Site:
             "MAILMOAT_DRAIN_TIME": "1",
         } | {f"MAILMOAT_{name.upper()}": value for name, value in settings.items()}
         self.server = Server(directory, **environment)
-        listen = f"127.0.0.1:{self.server.port},proxy://127.0.0.1:{self.proxy_port}"
+        listen = f"127.0.0.1:{self.server.port},proxy://127.0.0.1:{self.proxy_port},{more_listeners}"
         self.server.environment["MAILMOAT_LISTEN"] = listen
         self.server.start()
 
