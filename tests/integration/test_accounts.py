@@ -8,13 +8,17 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from scramp import ScramClient
 from tests import dovecot
 from tests.doubles.scram import Client
 from tests.integration.conftest import Server, replace, wait_for
+from tests.namespace import alone
 from tests.needs import find_peer, missing
+from tests.postfix import Postfix
 
 from mailmoat.auth.accounts import Account
 from mailmoat.auth.verifiers import Argon2Hash, ScramKeys
@@ -295,4 +299,38 @@ def test_without_dovecot_mail_is_taken_and_health_says_so(tmp_path):
             assert "auth" not in client.esmtp_features
             assert client.sendmail("x@elsewhere.test", ["alice@example.test"], MESSAGE) == {}
     finally:
+        assert mx.stop() == 0
+
+
+SMARTHOST = f"""
+myhostname = client.test
+mydestination =
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+relayhost = [127.0.0.1]:{{port}}
+smtp_tls_security_level = encrypt
+smtp_sasl_auth_enable = yes
+smtp_sasl_security_options = noanonymous
+smtp_sasl_mechanism_filter = scram-sha-256
+smtp_sasl_password_maps = inline:{{{{ {{{{ [127.0.0.1]:{{port}} = {ALICE}:{PASSWORD} }}}} }}}}
+"""
+
+
+def test_postfix_authenticates_by_scram(tmp_path):
+    """Cyrus SASL computes 65,536 iterations and no more."""
+    if not list(Path("/usr/lib").glob("**/sasl2/libscram.so")):
+        missing("install libsasl2-modules")
+    (tmp_path / "accounts").write_text(accounts((ALICE, PASSWORD)))
+    with TemporaryDirectory(prefix="postfix-") as directory, alone():
+        mx = Server(tmp_path, MAILMOAT_WORKERS="1", MAILMOAT_AUTH__FILE=str(tmp_path / "accounts")).start()
+        with Postfix(
+            Path(directory), SMARTHOST.format(port=mx.port), "127.0.0.1:10027 inet n - n - - smtpd\n"
+        ) as postfix:
+            postfix.wait(10027)
+            with smtplib.SMTP("127.0.0.1", 10027, timeout=30) as client:
+                client.sendmail(ALICE, ["somebody@elsewhere.test"], MESSAGE)
+            [ended] = wait_for(
+                lambda: [line for line in mx.logged("session-ended") if "tls" in line], what="session of Postfix"
+            )
+        assert (ended.get("mechanism"), ended["messages"]) == ("SCRAM-SHA-256", 1), postfix.log.read_text()
         assert mx.stop() == 0

@@ -1,9 +1,9 @@
 """The accounts of `auth.file`: one a line, with what is kept of its password and what it may do.
 
     # comment
-    alice@example.com  $argon2id$v=19$m=19456,t=2,p=1$...  SCRAM-SHA-256$100000:...
+    alice@example.com  $argon2id$v=19$m=19456,t=2,p=1$...  SCRAM-SHA-256$65536:...
     scanner            $argon2id$v=19$m=19456,t=2,p=1$...  no-relay
-    former             SCRAM-SHA-256$100000:...            disabled
+    former             SCRAM-SHA-256$65536:...            disabled
 
 Pure: takes the octets of the file, and gives the accounts or each mistake with its line. No secret is in a mistake or a repr. A file
 that is too large, or whose checks have so many different costs that they would show which names exist, is a mistake as well.
