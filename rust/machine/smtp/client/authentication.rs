@@ -64,7 +64,8 @@ impl Mechanism {
 /// How far an exchange is.
 #[derive(Debug)]
 enum Exchange {
-    Scram(Scram),
+    /// With the first message, while that is still to be said.
+    Scram(Scram, Option<String>),
     /// What is still to be said.
     Saying(Vec<String>),
 }
@@ -123,7 +124,7 @@ impl Authentication {
             Mechanism::ScramPlus | Mechanism::Scram => {
                 let scram = Scram::new(&self.credentials, self.binding(mechanism), &self.nonce);
                 let first = scram.begin();
-                self.exchange = Some(Exchange::Scram(scram));
+                self.exchange = Some(Exchange::Scram(scram, Some(first.clone())));
                 first
             }
             Mechanism::Plain => {
@@ -141,8 +142,10 @@ impl Authentication {
         if line.len() + 2 > MAX_LINE {
             return Ok(command);
         }
-        if let Some(Exchange::Saying(rest)) = &mut self.exchange {
-            rest.clear();
+        match &mut self.exchange {
+            Some(Exchange::Saying(rest)) => rest.clear(),
+            Some(Exchange::Scram(_, first)) => *first = None,
+            None => {}
         }
         Ok(line)
     }
@@ -158,10 +161,14 @@ impl Authentication {
     /// The answer to a challenge; a plain sentence when there is none.
     fn answer(&mut self, challenge: &[u8]) -> Result<String, &'static str> {
         match &mut self.exchange {
-            Some(Exchange::Scram(scram)) => {
+            Some(Exchange::Scram(scram, first)) => {
                 let challenge = base64::decode(challenge.trim_ascii()).ok_or("it is not base64")?;
-                // Empty: the first message was too long for the line with the mechanism's name.
-                if challenge.is_empty() { Ok(scram.begin()) } else { scram.answer(&challenge, &self.credentials) }
+                // Empty: the first message was too long for the line with the mechanism's name. Asked for it again and again, the
+                // exchange would never end.
+                if challenge.is_empty() {
+                    return first.take().ok_or("it asks again for the first message");
+                }
+                scram.answer(&challenge, &self.credentials)
             }
             // Whatever it asks in: `Username:` has been seen in clear, too.
             Some(Exchange::Saying(rest)) => rest.pop().ok_or("it asks for more than the mechanism has"),
@@ -183,7 +190,7 @@ impl Authentication {
     /// Whether 235 is believed.
     fn succeeds(&mut self) -> bool {
         match self.exchange.take() {
-            Some(Exchange::Scram(scram)) => scram.finish(),
+            Some(Exchange::Scram(scram, _)) => scram.finish(),
             Some(Exchange::Saying(rest)) => rest.is_empty(),
             None => false,
         }

@@ -68,6 +68,15 @@ fn a_success_without_proof_is_none() {
 }
 
 #[test]
+fn the_first_message_is_said_once() {
+    let mut client = offered("AUTH SCRAM-SHA-256", None, "pencil");
+    client.output();
+    assert_eq!(challenge(&mut client, ""), Step::Closed);
+    assert!(refusal(&client).ends_with("it asks again for the first message"));
+    assert_eq!(written(&mut client), "*\r\n");
+}
+
+#[test]
 fn the_exchange_is_bound_to_the_connection_where_that_is_offered() {
     for (mechanisms, channel, first) in [
         ("AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN", Some(verified()), "AUTH SCRAM-SHA-256-PLUS p=tls-exporter,,"),
