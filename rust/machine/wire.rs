@@ -14,23 +14,9 @@ use super::smtp::server::session::Session;
 use super::smtp::server::step::Step;
 use super::tls::{Facts, Fault, Progress, TlsClient, TlsLayer, TlsServer};
 
-/// What a machine is told of the layer under it.
-pub trait Machine {
-    /// What it asks of its caller.
-    type Step;
-    /// Takes plaintext.
-    fn receive(&mut self, plaintext: &[u8]) -> Self::Step;
-    /// Takes what is to be written.
-    fn take_output(&mut self) -> Vec<u8>;
-    /// The handshake goes on: nothing is asked, unless the machine is over.
-    fn handshaking(&self) -> Self::Step;
-    /// The handshake is done; the plaintext came with its end.
-    fn established(&mut self, facts: &Facts, plaintext: &[u8]) -> Self::Step;
-    /// The handshake has failed, or the peer has broken TLS.
-    fn broken(&mut self, fault: Fault) -> Self::Step;
-    /// Its last output has been made.
-    fn is_over(&self) -> bool;
-}
+pub mod machine;
+
+use machine::Machine;
 
 /// A machine with its layer.
 #[derive(Debug)]

@@ -60,6 +60,7 @@
 //! RFC 6531; RFC 9422.
 
 mod announcement;
+mod attributes;
 mod authentication;
 mod awaited;
 #[cfg(test)]
@@ -67,6 +68,7 @@ mod chunk_tests;
 mod commands;
 mod credentials;
 mod due;
+mod keys;
 mod limits;
 mod offers;
 mod replies;

@@ -8,10 +8,8 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::rates::Source;
-use super::region::Shared;
+use super::region::{INCIDENTS, Shared};
 
-/// Entries of the table, a power of two.
-pub const ENTRIES: usize = 16_384;
 /// Places an entry may have: one cache line of them.
 const WAYS: usize = 8;
 
@@ -86,7 +84,7 @@ impl Shared {
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
     fn places_of(&self, kind: Incident, source: Source) -> (u64, &[AtomicU64]) {
         let hash = self.hasher.hash_one((kind, source));
-        let first = hash as usize % (ENTRIES / WAYS) * WAYS;
+        let first = hash as usize % (INCIDENTS / WAYS) * WAYS;
         let tag = (hash >> (COUNT_BITS + UNTIL_BITS)).max(1);
         (tag, self.incident_cells().get(first..first + WAYS).unwrap_or_default())
     }

@@ -8,10 +8,11 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::incidents::ENTRIES;
-
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
+/// Entries of the table of incidents, a power of two.
+pub const INCIDENTS: usize = 16_384;
+
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
@@ -36,7 +37,7 @@ impl Shared {
         let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
         let slots = workers.checked_add(1).ok_or_else(too_large)?;
         let octets = Self::stride(metrics, sources)
-            .and_then(|cells| cells.checked_mul(slots)?.checked_add(ENTRIES)?.checked_mul(8))
+            .and_then(|cells| cells.checked_mul(slots)?.checked_add(INCIDENTS)?.checked_mul(8))
             .ok_or_else(too_large)?;
         let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
         file.set_len(octets as u64)?;
@@ -82,7 +83,7 @@ impl Shared {
 
     pub(super) fn incident_cells(&self) -> &[AtomicU64] {
         let cells = self.cells();
-        cells.get(cells.len().saturating_sub(ENTRIES)..).unwrap_or_default()
+        cells.get(cells.len().saturating_sub(INCIDENTS)..).unwrap_or_default()
     }
 
     pub(super) fn own(&self, slot: usize, cell: usize) -> Result<&AtomicU64, OutOfRange> {

@@ -7,96 +7,11 @@
 #[cfg(test)]
 mod tests;
 
+use super::attributes::{Attribute, Attributes};
 use super::reply::Reply;
 use super::transaction::Fate;
 use super::{Awaited, Client};
-use crate::machine::message::{Message, State};
-use crate::machine::smtp::xtext;
-
-/// Longest command, CRLF included, and longest value.
-const MAX_LINE: usize = 512;
-const MAX_VALUE: usize = 255;
-/// Not known, and not to be known.
-const UNAVAILABLE: &str = "[UNAVAILABLE]";
-
-/// A fact about a client or its message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Attribute {
-    Name = 1,
-    Addr = 2,
-    Port = 4,
-    Proto = 8,
-    Helo = 16,
-    Ident = 32,
-    Source = 64,
-}
-
-impl Attribute {
-    const ALL: [Self; 7] = [Self::Name, Self::Addr, Self::Port, Self::Proto, Self::Helo, Self::Ident, Self::Source];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Name => "NAME",
-            Self::Addr => "ADDR",
-            Self::Port => "PORT",
-            Self::Proto => "PROTO",
-            Self::Helo => "HELO",
-            Self::Ident => "IDENT",
-            Self::Source => "SOURCE",
-        }
-    }
-
-    /// The fact as it is written; of one that is not known, that it is not.
-    fn value(self, message: &Message) -> String {
-        let envelope = &message.envelope;
-        let known = match self {
-            Self::Name => envelope.client_name(),
-            Self::Addr if envelope.client().contains(':') => return format!("IPV6:{}", envelope.client()),
-            Self::Addr => envelope.client(),
-            Self::Port => "",
-            Self::Proto => envelope.protocol(),
-            Self::Helo => envelope.helo_name(),
-            Self::Ident => &message.queue_id,
-            Self::Source if envelope.client().is_empty() => "LOCAL",
-            Self::Source => "REMOTE",
-        };
-        if known.is_empty() || known.len() > MAX_VALUE { UNAVAILABLE.to_owned() } else { xtext::encode(known) }
-    }
-}
-
-/// The attributes that a host takes.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes(u8);
-
-impl Attributes {
-    /// Reads what stands behind the keyword.
-    pub fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut taken = 0;
-        for word in words {
-            let known = Attribute::ALL.into_iter().find(|known| word.eq_ignore_ascii_case(known.name().as_bytes()));
-            taken |= known.map_or(0, |known| known as u8);
-        }
-        Self(taken)
-    }
-
-    fn takes(self, attribute: Attribute) -> bool {
-        self.0 & attribute as u8 != 0
-    }
-
-    /// The facts in as few commands as their length allows.
-    fn commands(self, verb: &str, message: &Message) -> Vec<String> {
-        let mut commands: Vec<String> = Vec::new();
-        for attribute in Attribute::ALL.into_iter().filter(|&attribute| self.takes(attribute)) {
-            let fact = format!(" {}={}", attribute.name(), attribute.value(message));
-            match commands.last_mut() {
-                Some(command) if command.len() + fact.len() + 2 <= MAX_LINE => command.push_str(&fact),
-                _ => commands.push(format!("{verb}{fact}")),
-            }
-        }
-        commands
-    }
-}
+use crate::machine::message::State;
 
 /// What a connection says of the clients whose messages it carries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::scram::Keys;
+use super::keys::Keys;
 use super::step::Misuse;
 
 /// Most octets of a name and of a password.

@@ -1,6 +1,6 @@
 //! What the next hop said in its reply to EHLO or LHLO.
 
-use super::announcement::Attributes;
+use super::attributes::Attributes;
 use super::limits::Limits;
 use super::reply::Reply;
 use crate::machine::smtp::chunking::Chunking;

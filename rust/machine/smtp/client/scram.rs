@@ -5,9 +5,10 @@
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::{digest, hmac, pbkdf2};
+use aws_lc_rs::digest;
 
 use super::credentials::Credentials;
+use super::keys::sign;
 use crate::machine::base64;
 
 /// Fewest iterations taken (RFC 7677 4): below it a server that is not the right one could search for the password cheaply.
@@ -42,22 +43,6 @@ impl Binding {
             input.extend_from_slice(octets);
         }
         base64::encode(&input)
-    }
-}
-
-/// What is derived from the password for one salt and number of iterations.
-#[derive(Clone, PartialEq)]
-pub struct Keys {
-    client: [u8; digest::SHA256_OUTPUT_LEN],
-    server: [u8; digest::SHA256_OUTPUT_LEN],
-}
-
-impl Keys {
-    /// The keys of a password, prepared (RFC 4013).
-    pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
-        let mut salted = [0; digest::SHA256_OUTPUT_LEN];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
-        Self { client: sign(&salted, b"Client Key"), server: sign(&salted, b"Server Key") }
     }
 }
 
@@ -130,13 +115,6 @@ impl Scram {
         self.signature = Some(sign(&keys.server, authenticated.as_bytes()));
         Ok(format!("{bare},p={}", base64::encode(&proof)))
     }
-}
-
-fn sign(key: &[u8], text: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text);
-    let mut octets = [0; digest::SHA256_OUTPUT_LEN];
-    octets.copy_from_slice(tag.as_ref());
-    octets
 }
 
 #[cfg(test)]

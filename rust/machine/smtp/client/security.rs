@@ -4,7 +4,7 @@ use super::reply::Reply;
 use super::{Awaited, Channel, Client, Misuse, Offers, Step};
 use crate::machine::message::State;
 use crate::machine::tls::{Facts, Fault};
-use crate::machine::wire::Machine;
+use crate::machine::wire::machine::Machine;
 
 /// What a connection asks of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::super::attributes::MAX_LINE;
 use super::super::{Credentials, Protocol, Step};
 use super::*;
 use crate::machine::message::content::{Content, Octets};
-use crate::machine::message::{Envelope, Origin, Recipient};
+use crate::machine::message::{Envelope, Message, Origin, Recipient};
 
 const XFORWARD: &str = "250-hop\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT\r\n";
 const XCLIENT: &str = "250-hop\r\n250-PIPELINING\r\n250 xclient NAME ADDR PROTO HELO LOGIN DESTADDR\r\n";

@@ -10,7 +10,7 @@ use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::mode::Input;
 use crate::machine::smtp::server::tally::End;
 use crate::machine::tls::{Facts, Fault};
-use crate::machine::wire::Machine;
+use crate::machine::wire::machine::Machine;
 
 impl Session {
     /// Offers STARTTLS from the next EHLO on, or not.
