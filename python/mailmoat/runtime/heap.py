@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FREED: Final = 8 << 20
 """Octets given back by content and connections since the last time, from which on trimming pays."""
+FREED_OF_MOST: Final = 512 << 10
+"""The same where half of all or more was given back: else what is left of a flood would stay for ever."""
 CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
 """What a connection takes at most, roughly, beside the budget for content."""
 
@@ -24,6 +26,7 @@ class Heap:
     def __init__(self) -> None:
         self._most_connections = 0
         self._octets = 0
+        self._again = False
 
     def opened(self, connections: int) -> None:
         """Count a new connection; this many are open."""
@@ -35,6 +38,9 @@ class Heap:
         most = config.take_most_in_memory() + self._most_connections * CONNECTION_OCTETS
         self._octets = max(self._octets, most, octets)
         self._most_connections = connections
-        if self._octets - octets >= FREED:
+        freed = self._octets - octets
+        again, self._again = self._again, freed >= FREED or (freed >= FREED_OF_MOST and freed >= octets)
+        if self._again:
             self._octets = octets
+        if self._again or again:  # a connection that is closed gives back a part of its memory a moment later only
             _native.trim_heap()

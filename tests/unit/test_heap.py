@@ -1,0 +1,58 @@
+"""When a worker gives memory back to the system."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from mailmoat import _native
+from mailmoat.runtime import heap
+from mailmoat.runtime.heap import CONNECTION_OCTETS, FREED, FREED_OF_MOST, Heap
+
+
+class Worker:
+    """A worker in which nothing but connections takes memory."""
+
+    def __init__(self):
+        self.heap = Heap()
+        self.config = SimpleNamespace(content_in_memory=0, take_most_in_memory=lambda: 0)
+
+    def tick(self, connections):
+        self.heap.tick(self.config, connections)
+
+
+@pytest.fixture
+def trims(monkeypatch):
+    made = []
+    monkeypatch.setattr(heap, "_native", SimpleNamespace(trim_heap=lambda: made.append(1)))
+    return made
+
+
+MANY = 2 * FREED // CONNECTION_OCTETS
+FEW = 2 * FREED_OF_MOST // CONNECTION_OCTETS
+
+
+def test_memory_of_a_flood_is_given_back_and_what_is_freed_after_it_a_tick_later(trims):
+    worker = Worker()
+    for connections, so_far in ((MANY, 0), (0, 1), (0, 2), (0, 2), (MANY, 2), (MANY, 2)):
+        worker.tick(connections)
+        assert len(trims) == so_far
+
+
+def test_what_is_left_of_a_flood_is_given_back_too(trims):
+    worker = Worker()
+    for connections, so_far in ((FEW, 0), (FEW * 2 // 3, 0), (FEW // 3, 1), (FEW // 3, 2), (FEW // 3, 2), (0, 2)):
+        worker.tick(connections)
+        assert len(trims) == so_far
+
+
+def test_a_flood_within_a_tick_counts(trims):
+    worker = Worker()
+    worker.heap.opened(MANY)
+    worker.tick(0)
+    assert len(trims) == 1
+
+
+def test_trimming_says_whether_memory_was_given_back():
+    assert _native.trim_heap() in {True, False}
