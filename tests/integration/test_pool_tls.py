@@ -350,6 +350,35 @@ async def test_replies_behind_the_220_are_never_taken_for_the_servers(signed, le
         assert not [one for one in hop.handshakes if one.version()]
 
 
+ACCEPTANCE = b"250-hop\r\n250 AUTH LOGIN\r\n250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n221 bye\r\n"
+
+
+@pytest.mark.parametrize("level", [MAY, ENCRYPT])
+@pytest.mark.parametrize("injected", [ACCEPTANCE, b"2", b"\r\n", b"\x15\x03\x03\x00\x02\x02\x28"])
+@pytest.mark.parametrize("after_the_hello", [False, True])
+@run
+async def test_what_is_put_in_clear_between_220_and_the_handshake_takes_no_message(
+    signed, level, injected, after_the_hello
+):
+    """In a segment of its own: a message is delivered once, where it may go in clear, else it waits."""
+    wrap = signed()
+
+    def injecting(connection: socket.socket) -> socket.socket:
+        if after_the_hello:
+            connection.recv(1, socket.MSG_PEEK)
+        connection.sendall(injected)
+        return wrap(connection)
+
+    async with hop_with(injecting) as hop, pool_to(hop, policy(level)) as pool:
+        state, reply, record = await send(pool)
+        assert record.tls is None
+        if level is MAY:
+            assert (state, reply) == (DELIVERED, QUEUED)
+            assert [content.taken for content in hop.contents] == [True]
+        else:
+            assert (state, reply[:3], hop.contents) == (DEFERRED, "451", [])
+
+
 @run
 async def test_a_file_that_is_missing_or_wrong_defers_and_one_that_becomes_wrong_changes_nothing(
     signed, authority, tmp_path, logged
