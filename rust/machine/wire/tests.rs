@@ -116,7 +116,9 @@ fn received_says_that_the_message_came_by_tls() {
     assert_eq!(speaker.carry(&mut wire), Step::Commit);
     let message = wire.message("q1", 0, "DATE", b"", None).unwrap();
     let trace = text(&message.trace);
-    assert!(trace.contains("\r\n\tby mx.example.test with ESMTPS id q1 tls TLS_AES_256_GCM_SHA384"), "{trace}");
+    // The order of RFC 5321 4.4: clauses that were added to the standard come last.
+    let clauses = "with ESMTPS id q1\r\n\tfor <x@y.test>\r\n\ttls TLS_AES_256_GCM_SHA384;\r\n\tDATE\r\n";
+    assert!(trace.contains(clauses), "{trace}");
 }
 
 #[test]

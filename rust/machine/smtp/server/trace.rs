@@ -42,11 +42,11 @@ impl Received<'_> {
         };
         let recipient = self.recipient.as_ref().map_or_else(String::new, |only| format!("\r\n\tfor <{only}>"));
         let space = if self.peer_name.is_empty() { "" } else { " " };
-        // RFC 8314 4.3
-        let tls = self.cipher_suite.map_or_else(String::new, |suite| format!(" tls {suite}"));
+        // RFC 8314 4.3; RFC 5321 4.4 has such clauses behind `for`.
+        let tls = self.cipher_suite.map_or_else(String::new, |suite| format!("\r\n\ttls {suite}"));
         let Self { helo_name, peer_name, hostname, queue_id, date, .. } = self;
         let field = format!(
-            "Received: from {helo_name} ({peer_name}{space}{peer})\r\n\tby {hostname} with {with} id {queue_id}{tls}{recipient};\r\n\t{date}\r\n"
+            "Received: from {helo_name} ({peer_name}{space}{peer})\r\n\tby {hostname} with {with} id {queue_id}{recipient}{tls};\r\n\t{date}\r\n"
         );
         trace.extend_from_slice(field.as_bytes());
     }
