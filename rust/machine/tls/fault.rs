@@ -66,7 +66,7 @@ impl fmt::Display for Fault {
             Self::PeerAlert(number) => write!(f, "alert {number} {}", alert(*number)),
             Self::Unverified(why) => write!(f, "certificate not verified: {why}"),
             Self::TooLong => f.write_str("too long"),
-            Self::Garbled => f.write_str("garbled"),
+            Self::Garbled => f.write_str("not TLS, or garbled"),
         }
     }
 }
