@@ -136,6 +136,20 @@ def test_nothing_is_withheld_after_any_other_fault(make):
         again.vanish()
 
 
+@pytest.mark.parametrize("listener", [SMTPS, parse_listener("submission://192.0.2.25:587")], ids=str)
+def test_nothing_is_withheld_for_an_old_client_at_another_port(make, listener):
+    """A scan of port 465, or an old telephone, does not send the mail of its whole network in clear."""
+    world = make(listener, tls__minimum="1.3", tls__withhold="1h")
+    with world.running():
+        if not listener.implicit_tls:
+            world.send(CLEAR)
+        world.start_tls(version=ssl.TLSVersion.TLSv1_2)
+        assert count(world, HandshakeEnd.NOTHING_IN_COMMON) == 1
+        failed = next(fields for name, fields in world.log if name == "tls-failed")
+        assert failed["withheld"] == 0
+        world.transport.vanish()
+
+
 def test_handshakes_are_bounded_for_the_worker_and_for_a_source(make):
     world = make(tls__handshakes="3", tls__handshakes_per_source="2")
     with world.running():

@@ -2,7 +2,7 @@
 
 A source whose client had no version or cipher suite in common with this server is not offered STARTTLS for a while, at whatever
 worker it comes again: many senders never fall back to clear text by themselves, and their messages would be lost. Nothing else
-withholds the offer: an alert or a lost connection proves nothing. What is offered, and what a handshake may cost, never depends on what
+withholds the offer: an alert or a lost connection proves nothing, and where people submit mail it is always made. What is offered, and what a handshake may cost, never depends on what
 a client says. RFC 3207, RFC 8314 3.3.
 """
 
@@ -114,7 +114,8 @@ class Handshakes:
         """Count and log a handshake that will never be done, and withhold the next offer where that helps."""
         client, end = view.client, HandshakeEnd.TIMEOUT if timeout else _end(session)
         self._leave(client, end)
-        withheld = end is HandshakeEnd.NOTHING_IN_COMMON and self._withhold and client.address
+        offered = client.address and not (client.listener.implicit_tls or client.listener.submission)
+        withheld = end is HandshakeEnd.NOTHING_IN_COMMON and self._withhold and offered
         if withheld:
             source, now = address.packed(client.address), int(clock.monotonic())
             self._metrics.shared.incident_add(Incident.NO_COMMON_TLS, source, now, self._withhold)
