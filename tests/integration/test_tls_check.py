@@ -66,3 +66,14 @@ def test_a_postfix_without_starttls_and_one_with_a_single_version():
         found = json.loads(check("--name", HOST, "--ca", authority.certificate, "--json").stdout)
         assert found["versions"]["TLSv1.3"] is None
         assert "protocol_version" in found["versions"]["TLSv1.2"]
+
+
+def test_a_check_of_this_server_does_not_try_what_it_refuses(server):
+    """It would not be offered STARTTLS for an hour."""
+    mx = server(MAILMOAT_TLS__MINIMUM="1.3")
+    for _ in range(2):
+        arguments = ["tls", "check", "--json", "--config", str(mx.config)]
+        result = CliRunner().invoke(application(), arguments, env=mx.environment)
+        versions = json.loads(result.stdout)["versions"]
+        assert versions == {"TLSv1.3": None, "TLSv1.2": "tls.minimum is 1.3"}
+    assert mx.logged("tls-failed") == []

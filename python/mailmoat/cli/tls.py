@@ -119,8 +119,9 @@ def _target(
     from mailmoat.tls import authorities
     from mailmoat.tls.certificate_file import CertificateError, read_file
 
+    minimum = "1.2"
     if written is None:
-        own = _own(settings)
+        minimum, own = settings.tls.minimum, _own(settings)
         place, name = Endpoint(ANY.get(own.host, own.host), own.port), name or settings.hostname
         implicit = own.implicit_tls if implicit is None else implicit
     else:
@@ -134,7 +135,7 @@ def _target(
     except CertificateError as error:
         fail(str(error))
     by_port = place.port == IMPLICIT_PORT
-    return Target(place, by_port if implicit is None else implicit, name or place.host, pem, timeout)
+    return Target(place, by_port if implicit is None else implicit, name or place.host, pem, timeout, minimum)
 
 
 def _own(settings: Settings) -> Listener:

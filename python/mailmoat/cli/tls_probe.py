@@ -46,6 +46,8 @@ class Target:
     """PEM; empty when nothing can be verified."""
     patience: float
     """Seconds for connection and dialogue."""
+    minimum: str = "1.2"
+    """The oldest version to try, as policies name it: a server withholds STARTTLS from who tries a version it does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ def examine(target: Target) -> Result:
     usual = asyncio.run(_shake(target, "1.2", "1.3"))
     versions = dict.fromkeys(VERSIONS, "")
     for version, number in VERSIONS.items():
-        if version != usual.facts.version:
+        if number < target.minimum:
+            versions[version] = f"tls.minimum is {target.minimum}"
+        elif version != usual.facts.version:
             try:
                 asyncio.run(_shake(target, number, number))
             except ProbeError as error:
