@@ -149,6 +149,11 @@ def test_what_cannot_be_done(file, words, password, said):
     assert [path.name for path in file.parent.iterdir() if path.name.startswith("accounts")] == ["accounts"]
 
 
+def test_set_without_a_change_is_a_wrong_command_line(file):
+    file.write_text(f"alice {PLAIN.written()}\n")
+    assert "name what to change" in user("set", "alice", status=2).stderr
+
+
 def test_a_file_with_a_mistake_is_not_changed(file):
     file.write_text("alice not-a-hash\n")
     for words in (("add", "bob"), ("passwd", "alice"), ("list",), ("remove", "alice")):

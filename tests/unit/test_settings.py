@@ -256,6 +256,11 @@ def test_settings_of_the_next_hop_that_contradict_each_other(delivery, wrong):
     assert "; write " in found
 
 
+def test_a_setting_that_is_missing_is_called_so():
+    (found,) = mistakes(MAILMOAT_DELIVERY__AUTH_NAME="edge")
+    assert found.startswith("delivery.auth_password_file is not set: delivery.auth_name is set")
+
+
 def test_a_next_hop_by_its_address_is_verified_by_a_name():
     names = {"NEXT_HOP": "smtps://192.0.2.1", "TLS": "verify", "TLS_NAMES": "Hub.test., other.test"}
     delivery = load(None, {f"MAILMOAT_DELIVERY__{name}": value for name, value in names.items()}).delivery

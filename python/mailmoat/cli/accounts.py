@@ -137,6 +137,8 @@ def set_(
 
     from mailmoat.auth import account_edit
 
+    if relay is None and enabled is None:
+        raise typer.BadParameter("name what to change", param_hint="--relay, --no-relay, --enable, --disable")
     file = _file(settings_in_force(config))
 
     def change(there: Account) -> Account:

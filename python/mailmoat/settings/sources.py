@@ -219,8 +219,10 @@ def _mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[
     key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
     entry, origin = known[key], origins.get(key)
     wrong = str(about.get("error", detail["msg"]))
-    value = notation.written(about.get("value", detail["input"]))
-    where = f"{key} = {value}" if origin != entry.environment else f"{origin} = {value}"
+    value = about.get("value", detail["input"])
+    where = f"{origin if origin == entry.environment else key} = {notation.written(value)}"
+    if origin is None and not value:
+        where = f"{key} is not set"
     if origin and origin != entry.environment:
         where = f"{origin}: {where}"
     return f"{where}: {wrong}; write {entry.form.write}"
