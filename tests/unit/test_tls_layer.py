@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 
 import pytest
@@ -43,6 +44,20 @@ def session(tmp_path):
     made.offer_tls(True)
     made.connect()
     return made
+
+
+class Allocated(ctypes.Structure):
+    """What mallinfo2(3) gives."""
+
+    _fields_ = tuple((f"field_{number}", ctypes.c_size_t) for number in range(10))
+
+
+def allocated():
+    """Octets that malloc has given out: Rust takes all its memory there, Python only what is large."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = Allocated
+    found = ask()
+    return found.field_4 + found.field_7  # hblkhd and uordblks
 
 
 def play(served, client, *, setup=None, asked=None, host=HOST):
@@ -168,3 +183,24 @@ def test_a_caller_s_mistake_is_a_value_error():
     client.receive(b"220 hi\r\n")
     with pytest.raises(ValueError, match="not ready for a TLS handshake"):
         client.start_tls(policy(), HOST)
+
+
+@pytest.mark.parametrize(("asked", "room"), [("off", 20), ("record", 36)])
+def test_a_hello_without_end_takes_little_memory(tmp_path, asked, room):
+    """KiB each, also in pieces as large as a network has them: the buffers of rustls double when they grow."""
+    served = [session(tmp_path) for _ in range(100)]
+    setup = server(client_certificates=asked)
+    for each in served:
+        each.receive(b"EHLO c.test\r\nSTARTTLS\r\n")
+        each.start_tls(setup)
+        each.output()
+    hello = b"\x16\x03\x01\x40\x00\x01\x00\xea\x60" + bytes(0x4000 - 4)
+    hello += b"\x16\x03\x01\x40\x00" + bytes(0x4000)
+    before = allocated()
+    most = 0
+    for piece in (hello[at : at + 1400] for at in range(0, len(hello), 1400)):
+        for each in served:
+            each.receive(piece)
+        most = max(most, allocated() - before)
+    assert {each.tls_fault for each in served} == {"too long"}
+    assert most / len(served) <= room * 1024

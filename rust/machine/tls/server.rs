@@ -17,10 +17,11 @@ use super::fault::Why;
 use super::tickets::{TicketSecret, Tickets};
 use super::{Unusable, Version, provider, verifiers};
 
-/// Octets of a handshake: no client's first message is longer in good faith. One that never ends takes 24 KiB so, with its session.
-const HANDSHAKE: usize = 14 * 1024;
-/// The same where clients may send certificates.
-const HANDSHAKE_WITH_CERTIFICATES: usize = 32 * 1024;
+/// Octets of a handshake: no client's first message is longer in good faith. rustls reads 4 KiB at a time into a buffer whose room
+/// doubles: up to here it has 16 KiB, and one octet more would double it.
+const HANDSHAKE: usize = 12 * 1024;
+/// The same where clients may send certificates: 32 KiB of room.
+const HANDSHAKE_WITH_CERTIFICATES: usize = 28 * 1024;
 
 /// What is done about certificates of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

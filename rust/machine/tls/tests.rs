@@ -353,7 +353,7 @@ fn what_a_client_may_send_before_its_handshake_is_done_is_bounded() {
     let mut endless = vec![22, 3, 1, 0x40, 0, 1, 0, 0xea, 0x60];
     endless.resize(5 + 0x4000, 3);
     let record = ServerRules { client_certificates: ClientCertificates::Record, ..rules() };
-    for (rules, limit) in [(rules(), 14 * 1024), (record, 32 * 1024)] {
+    for (rules, limit) in [(rules(), 12 * 1024), (record, 28 * 1024)] {
         let mut end = Pair::new(&server(&[&authority().ecdsa], &rules), &client(&asked()), HOST).server;
         let mut sent = 0;
         while end.progress.is_ok() {
