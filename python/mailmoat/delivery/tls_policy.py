@@ -53,7 +53,7 @@ def tls_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
     return TlsPolicy(
         level=TlsLevel(settings.tls),
         implicit=next_hop.kind == "smtps",
-        names=settings.tls_names or (next_hop.host,),
+        names=settings.tls_names or (next_hop.host.partition("%")[0],),  # without its zone, if it is an address
         ca=settings.tls_ca,
         certificate=settings.tls_certificate,
         key=settings.tls_key,

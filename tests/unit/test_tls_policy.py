@@ -1,0 +1,23 @@
+"""What is asked of TLS at a destination, by the settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailmoat._native import Client
+from mailmoat.delivery.handshake import Handshakes
+from mailmoat.delivery.tls_policy import tls_policy
+from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.tree import DeliverySettings
+
+
+@pytest.mark.parametrize(
+    "host", ["hub.test", "mail_hub", "bücher.test", "192.0.2.1", "[2001:db8::1]", "[fe80::1%eth0]"]
+)
+def test_a_handshake_can_begin_with_whatever_can_be_a_next_hop(host):
+    """The zone of an address means something to this machine alone (RFC 4007 11)."""
+    handshakes = Handshakes(tls_policy(parse_next_hop(f"smtp://{host}:25"), DeliverySettings()))
+    handshakes.prepare()
+    client = Client("c.test", tls="may")
+    handshakes.begin(client)
+    assert client.output()[:1] == b"\x16"
