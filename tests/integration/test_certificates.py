@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import ssl
 import stat
 
 import pytest
@@ -131,3 +132,23 @@ def test_the_key_is_read_with_the_rights_of_the_account(public):
     assert "may not be read" not in mx.cli("check-config").stderr
     mx.start()
     assert mx.stop() == 0
+
+
+def test_a_verified_certificate_for_a_listed_name_authenticates_its_client(server, authority):
+    """Names of hosts have no case (RFC 4343 3)."""
+    shown = {name: authority.sign(name) for name in ("relay.test", "other.test")}
+    mx = server(
+        MAILMOAT_TLS__CLIENT_CERTIFICATES="verify",
+        MAILMOAT_TLS__CLIENT_CA=str(authority.certificate),
+        MAILMOAT_TLS__CLIENT_SUBJECTS="Relay.TEST, test",
+    )
+    for name, code in (("relay.test", 250), ("other.test", 550), (None, 550)):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if name is not None:
+            context.load_cert_chain(shown[name].chain, shown[name].key)
+        wire = mx.client()
+        wire.expect("STARTTLS", 220)
+        wire.socket = context.wrap_socket(wire.socket)
+        wire.ask("EHLO client.test", "MAIL FROM:<a@client.test>")
+        assert wire.ask("RCPT TO:<someone@elsewhere.test>").code == code, name

@@ -71,7 +71,7 @@ class Handshakes:
         self._most = tls.handshakes
         self._most_per_source = tls.handshakes_per_source
         self._open: Counter[str] = Counter()
-        self._subjects = frozenset(tls.client_subjects)
+        self._subjects = frozenset(name.lower() for name in tls.client_subjects)
         self._fingerprints = frozenset(tls.client_fingerprints)
 
     def prepare(self, session: Session, client: Client) -> None:
@@ -143,7 +143,7 @@ class Handshakes:
         """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""
         if facts.peer_fingerprint in self._fingerprints:
             return Identity(facts.peer_subject or facts.peer_fingerprint, Mechanism.EXTERNAL)
-        named = next((name for name in (facts.peer_subject, *facts.peer_names) if name in self._subjects), None)
+        named = next((name for name in (facts.peer_subject, *facts.peer_names) if name.lower() in self._subjects), None)
         return Identity(named, Mechanism.EXTERNAL) if named and facts.verified else None
 
     def _leave(self, client: Client, end: HandshakeEnd) -> None:
