@@ -693,8 +693,6 @@ class Session:
         """Offer STARTTLS from the next EHLO on, or not; at first it is not offered."""
     def require_tls(self) -> None:
         """Refuse all commands but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on (RFC 3207 4)."""
-    def set_exempt(self) -> None:
-        """Hold no reply from now on."""
     @property
     def tls(self) -> TlsFacts | None:
         """What is known of TLS once the handshake is done."""

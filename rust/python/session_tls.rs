@@ -28,10 +28,6 @@ impl Session {
         self.inner.require_tls();
     }
 
-    fn set_exempt(&mut self) {
-        self.inner.set_exempt();
-    }
-
     #[getter]
     fn tls(&self) -> Option<TlsFacts> {
         self.inner.facts().map(|facts| TlsFacts::of(facts, self.inner.peer_chain()))

@@ -94,11 +94,6 @@ impl Session {
         &self.tarpit
     }
 
-    /// Holds no reply from now on.
-    pub fn set_exempt(&mut self) {
-        self.tarpit.exempt = true;
-    }
-
     /// Holds each 5yz reply for these milliseconds from now on, in place of the configuration's; an exempt session never.
     pub fn hold_refusals(&mut self, milliseconds: u64) {
         self.tarpit.time = Some(milliseconds);
