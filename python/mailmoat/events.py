@@ -65,7 +65,7 @@ class Event(StrEnum):
         "info",
         "a session is over",
         (
-            "session client client_name authenticated mechanism tls server_name resumed:flag certificate verified:flag helo reason duration:seconds queue_ids:list transactions:list transactions_left_out:number "
+            "session client client_name authenticated mechanism tls server_name resumed:flag certificate verified:flag injected:number helo reason duration:seconds queue_ids:list transactions:list transactions_left_out:number "
             "replies:object refusals:list refusals_left_out:number reasons:list commands:number messages:number "
             "octets:number holds:number held:seconds"
         ),

@@ -123,7 +123,8 @@ def session_ended(
     because there were so many. `reasons`: why, in the words of agents. `messages`, `octets`: accepted. `holds`,
     `held`: tarpit delays and their sum in seconds. `reason`: how it ended when not by QUIT, such as `disconnected` or `timeout`.
     `authenticated`, `mechanism`: the account, and by what. `tls`: version and cipher suite; `server_name` that the client asked for;
-    `resumed`: by a ticket; `certificate`: fingerprint of the client's, which was `verified` or not.
+    `resumed`: by a ticket; `certificate`: fingerprint of the client's, which was `verified` or not. `injected`: octets behind STARTTLS
+    that were thrown away: an attack, or a client with a mistake (RFC 3207 6).
     """
     if _RANK["info"] < _threshold:
         return

@@ -60,6 +60,9 @@ def test_what_stands_behind_starttls_in_its_segment_is_dropped(make):
         world.start_tls()
         world.send(b"RCPT TO:<alice@example.test>\r\n")
     assert lines(world)[-2:] == ["(TLSv1.3)", "503 5.5.1 Need MAIL command first"]
+    with world.running():
+        world.transport.vanish()
+    assert dict(world.log)["session-ended"]["injected"] == len(EVIL)
 
 
 @pytest.mark.parametrize("rest", [EVIL, b"\r\n", b"x", bytes(range(256))])

@@ -22,7 +22,7 @@ def session(number, reverse_path="s@remote.tld"):
     """What the record asks of a session machine."""
     return types.SimpleNamespace(
         transactions=number, reverse_path=reverse_path, end=End.QUIT, helo_name="c", replies=[0] * 6, refusals=[],
-        origin={}, refusals_left_out=0, commands=1, messages=0, holds=0, held=0,
+        origin={}, refusals_left_out=0, injected=0, commands=1, messages=0, holds=0, held=0,
     )  # fmt: skip
 
 

@@ -177,6 +177,7 @@ class SessionLog:
             authenticated=identity.name if identity else "",
             mechanism=identity.mechanism if identity else "",
             **_tls(view.client.tls),
+            injected=session.injected or None,
             helo=session.helo_name,
             transactions=self._transactions,
             transactions_left_out=self._left_out,
