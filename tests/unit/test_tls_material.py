@@ -99,6 +99,15 @@ def material(tmp_path, metrics, signed, secret=None) -> TlsMaterial:
     return TlsMaterial(settings, certificates.load(settings), secret, metrics)
 
 
+def test_a_worker_begins_with_what_is_there(tmp_path, authority, metrics, time, events):
+    """It may take the place of another one long after the certificates were read last: the old one may be over."""
+    first = material(tmp_path, metrics, authority.sign(HOST))
+    in_force = first._in_force
+    put(tmp_path, authority.sign(HOST, "new.test", file="new"))
+    second = TlsMaterial(first._settings, in_force, TicketSecret(ROTATION, clock.wall_ms() // 1000), metrics)
+    assert Connection(tmp_path, second.server, authority).names == [HOST, "new.test"]
+
+
 def put(tmp_path, signed):
     (tmp_path / "chain.pem").write_bytes(signed.chain.read_bytes())
     (tmp_path / "key.pem").write_bytes(signed.key.read_bytes())

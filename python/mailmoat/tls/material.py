@@ -41,9 +41,10 @@ class TlsMaterial:
         self._metrics = metrics
         self._clock = TlsClock(clock.wall_ms() // 1000)
         self._refused: set[str] = set()
-        self._next_look = 0.0
+        self._next_look = clock.monotonic() + LOOK_TIME
         self.server = self._make()
         """For the connections that begin from now on."""
+        self._look()  # a worker that takes the place of another gets what was read at the last reload
 
     def tick(self) -> None:
         """Work once a second."""
