@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from tests.certificates import Authority
 from tests.doubles.client import Client
-from tests.integration.conftest import free_port
+from tests.integration.conftest import free_port, wait_for
 from tests.needs import find_peer
 
 row = pytest.mark.row
@@ -168,6 +168,17 @@ def test_tls_06_454_where_no_handshake_can_begin_now(site, settings):
     assert second.deliver("alice@example.test").code == 250
     handshake(first)
     assert second.ask("STARTTLS").code == 220
+
+
+@row("tls-06")
+def test_tls_06_a_handshake_that_does_not_go_on_keeps_nobody_out(site, settings):
+    crowded = site(**settings, tls__handshakes="1", limits__idle_commands="0")
+    first, second = crowded.connect(), crowded.connect()
+    first.expect("STARTTLS", 220)
+    wait_for(lambda: second.ask("STARTTLS").code == 220, what="room for another handshake")
+    assert handshake(second).ask("EHLO client.test").code == 250
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        handshake(first)
 
 
 @row("tls-07")

@@ -76,8 +76,7 @@ class Driver(Steps):
         if self._wire.is_closing:
             self._leave_hold()
         elif self._handshaking:
-            self._leave_handshake(timeout=True)
-            self._wire.abort()
+            self._give_up_handshake()
         elif self._hold is not None and not self._watch.lasted:
             self._leave_hold()
             self._watch.touch()

@@ -53,6 +53,10 @@ WITHHELD: Final = single(
 )
 
 
+PATIENCE: Final = 2.0
+"""Seconds after which a handshake gives way to another where there are too many: those of clients that mean it take less."""
+
+
 class Handshakes:
     """The handshakes of one worker; `server` gives what TLS connections share now, None where there is no TLS."""
 
@@ -71,6 +75,7 @@ class Handshakes:
         self._most = tls.handshakes
         self._most_per_source = tls.handshakes_per_source
         self._open: Counter[str] = Counter()
+        self._oldest_first: dict[Session, tuple[float, Callable[[], None]]] = {}
         self._subjects = frozenset(name.lower() for name in tls.client_subjects)
         self._fingerprints = frozenset(tls.client_fingerprints)
 
@@ -85,22 +90,26 @@ class Handshakes:
         elif (self._offer or listener.submission) and not self._is_withheld(client):
             session.offer_tls(True)
 
-    def begin(self, session: Session, view: View) -> Step:
-        """Begin a handshake and count it. Where there are too many, the client stays in clear; with implicit TLS it is closed."""
+    def begin(self, session: Session, view: View, give_way: Callable[[], None]) -> Step:
+        """Begin a handshake and count it; `give_way` ends it for another.
+
+        Where there are too many, the client stays in clear; with implicit TLS it is closed.
+        """
         client, server = view.client, self._server()
         source = address.site(client.address)
-        crowded = self._most and self._open.total() >= self._most
-        if server is None or crowded or (self._most_per_source and self._open[source] >= self._most_per_source):
+        crowded = self._most_per_source and self._open[source] >= self._most_per_source
+        if server is None or crowded or not self._has_room():
             self._metrics.add(HANDSHAKES[HandshakeEnd.TOO_MANY])
             return Step.CLOSE if client.listener.implicit_tls else session.refuse_tls()
         self._open[source] += 1
+        self._oldest_first[session] = clock.monotonic(), give_way
         self._metrics.add(HANDSHAKES_OPEN)
         return session.start_tls(server)
 
     def done(self, session: Session, view: View) -> None:
         """Count a handshake that is done, and put what is known of the client now into the view (RFC 3207 4.2)."""
         client, facts = view.client, cast("TlsFacts", session.tls)
-        self._leave(client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
+        self._leave(session, client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
         identity = self._identity(facts)
         trust = self._trust.of(client.address)
         if identity is not None:
@@ -113,7 +122,7 @@ class Handshakes:
     def failed(self, session: Session, view: View, *, timeout: bool = False) -> None:
         """Count and log a handshake that will never be done, and withhold the next offer where that helps."""
         client, end = view.client, HandshakeEnd.TIMEOUT if timeout else _end(session)
-        self._leave(client, end)
+        self._leave(session, client, end)
         offered = client.address and not (client.listener.implicit_tls or client.listener.submission)
         withheld = end is HandshakeEnd.NOTHING_IN_COMMON and self._withhold and offered
         if withheld:
@@ -146,7 +155,18 @@ class Handshakes:
         named = next((name for name in (facts.peer_subject, *facts.peer_names) if name.lower() in self._subjects), None)
         return Identity(named, Mechanism.EXTERNAL) if named and facts.verified else None
 
-    def _leave(self, client: Client, end: HandshakeEnd) -> None:
+    def _has_room(self) -> bool:
+        """Return whether another handshake may begin. The oldest gives way: half-open ones from many sources would keep all others out."""
+        if not self._most or len(self._oldest_first) < self._most:
+            return True
+        began, give_way = next(iter(self._oldest_first.values()))
+        if clock.monotonic() - began < PATIENCE:
+            return False
+        give_way()
+        return True
+
+    def _leave(self, session: Session, client: Client, end: HandshakeEnd) -> None:
+        del self._oldest_first[session]
         self._metrics.add(HANDSHAKES[end])
         self._metrics.add(HANDSHAKES_OPEN, -1)
         source = address.site(client.address)

@@ -203,7 +203,7 @@ class Steps:
         return step
 
     def _start_tls(self) -> Step:
-        step = self._receiver.handshakes.begin(self.session, self.view)
+        step = self._receiver.handshakes.begin(self.session, self.view, self._give_up_handshake)
         self._handshaking = self.session.handshaking
         if self._handshaking:
             self._watch.wake_after(self._receiver.handshakes.seconds, self)
@@ -223,6 +223,10 @@ class Steps:
         if self._handshaking:
             self._handshaking = False
             self._receiver.handshakes.failed(self.session, self.view, timeout=timeout)
+
+    def _give_up_handshake(self) -> None:
+        self._leave_handshake(timeout=True)
+        self._wire.abort()
 
     def _begin_hold(self) -> None:
         hold = self._hold = Hold(self, self._receiver.held)

@@ -96,7 +96,8 @@ class TlsSettings(Section):
     handshake_time: Wait = Field(default=30.0, description="Wait for the end of a TLS handshake, in seconds.")
     handshakes: Count = Field(
         default=1000,
-        description="TLS handshakes at the same time in a worker; beyond it STARTTLS gets 454 4.7.0. 0 = off.",
+        description="TLS handshakes at the same time in a worker; beyond it the oldest is closed, or if none has lasted for 2 s, "
+        "STARTTLS gets 454 4.7.0. 0 = off.",
     )
     handshakes_per_source: Count = Field(
         default=50,
