@@ -44,7 +44,7 @@ def test_a_server_without_a_certificate_makes_one_and_keeps_it(server):
     assert (names, path) == ([HOST], str(made))
     tls = mx.until(lambda: mx.health()["tls"], what="metrics of the certificate")
     assert tls["state"] == "self-signed"
-    assert mx.health()["status"] == "ok"
+    mx.until(lambda: mx.health()["status"] == "ok", what="health without a reason")
     assert "certificate self-signed, " in mx.cli("status", check=True).stdout
     assert mx.cli("tls", "show", check=True).stdout.splitlines()[0] == str(made)
     before = made.read_bytes()
