@@ -452,7 +452,7 @@ def test_a_proxy_address_wants_to_know_who_may_speak(toml):
     file = toml('listen = ["proxy://127.0.0.1:25"]\nworkers = "x"')
     found = mistakes(file)
     assert len(found) == 2
-    assert found[1].startswith("listen_proxy_networks = []: listen has a proxy:// address, and nobody may speak")
+    assert found[1].startswith("listen_proxy_networks is not set: listen has a proxy:// address, and nobody may speak")
     assert load(file, {"MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8", "MAILMOAT_WORKERS": "1"}).listen[0].proxy
 
 
