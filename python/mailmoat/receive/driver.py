@@ -98,7 +98,8 @@ class Driver(Steps):
     def drain(self, *, at_once: bool) -> None:
         """Send 421 because the worker ends: between transactions, or `at_once` at any point."""
         session = self.session
-        if at_once or not (session.is_pending or session.in_transaction or self._watch.idle < 1):
+        needed = session.in_transaction or (session.is_pending and not self._handshaking)
+        if at_once or not (needed or self._watch.idle < 1):
             self.stop(End.SHUTDOWN, "4.3.2", "Service shutting down; try again later")
 
     def _look_for_silence(self) -> None:
