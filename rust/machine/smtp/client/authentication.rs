@@ -9,6 +9,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use memchr::memmem;
+
 use super::credentials::Credentials;
 use super::reply::Reply;
 use super::scram::{Binding, Scram};
@@ -18,7 +20,7 @@ use crate::machine::message::State;
 
 /// Longest AUTH line with an initial response, CRLF included (RFC 4954 4).
 const MAX_LINE: usize = 512;
-/// Characters by which a repeated secret is recognised: the reply may cut it.
+/// Octets by which a repeated secret is recognised: the reply may cut it anywhere.
 const RECOGNISED: usize = 16;
 const FAILED: &str = "454 4.7.8 Not authenticated";
 const NONE_USABLE: &str = "454 4.7.8 Not authenticated: the next hop offers no mechanism that is usable here";
@@ -176,14 +178,15 @@ impl Authentication {
         }
     }
 
-    /// A text holds the beginning of what was sent: some servers repeat a line that they do not understand.
+    /// A text holds a part of what was sent: some servers repeat a line that they do not understand.
     fn is_repeated_in(&self, text: &str) -> bool {
         let (name, password) = (self.credentials.name(), self.credentials.password());
         let whole = base64::encode(format!("\0{name}\0{password}").as_bytes());
         let text = text.to_ascii_lowercase();
         [password, &base64::encode(password.as_bytes()), &whole].iter().any(|sent| {
             let sent = sent.to_ascii_lowercase();
-            text.contains(sent.get(..RECOGNISED).unwrap_or(&sent))
+            let mut parts = sent.as_bytes().windows(sent.len().min(RECOGNISED));
+            parts.any(|part| memmem::find(text.as_bytes(), part).is_some())
         })
     }
 
@@ -251,14 +254,21 @@ impl Client {
                 self.open();
             }
             200..300 => self.refuse_authentication(NOT_PROVEN),
-            300..400 => self.violate(&reply.text()),
-            code => {
-                let (name, text) = (authentication.credentials.name().escape_default(), reply.text());
-                let shown = if authentication.is_repeated_in(&text) { code.to_string() } else { text };
-                let reason = format!("{FAILED} as {name}: {shown}");
+            300..400 => self.violate(&self.shown(reply)),
+            _ => {
+                let name = authentication.credentials.name().escape_default().to_string();
+                let reason = format!("{FAILED} as {name}: {}", self.shown(reply));
                 self.refuse_authentication(&reason);
             }
         }
+    }
+
+    /// The text of a reply that may be kept: its code alone where it repeats a secret.
+    pub(super) fn shown(&self, reply: &Reply) -> String {
+        let text = reply.text();
+        let is_repeated =
+            self.authentication.as_ref().is_some_and(|authentication| authentication.is_repeated_in(&text));
+        if is_repeated { reply.code.to_string() } else { text }
     }
 
     fn refuse_authentication(&mut self, reason: &str) {

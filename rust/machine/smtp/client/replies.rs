@@ -18,7 +18,7 @@ impl Client {
         self.step = if self.stream.is_some() { Step::More } else { Step::Wait };
         self.replies += 1;
         if reply.code == 421 && !matches!(awaited, Awaited::Dot(Some(_))) {
-            return self.close(&reply.text());
+            return self.close(&self.shown(reply));
         }
         match awaited {
             Awaited::Greeting | Awaited::Extended | Awaited::Plain => self.on_setup(awaited, reply),

@@ -156,6 +156,23 @@ fn a_refusal_defers_and_repeats_no_secret() {
 }
 
 #[test]
+fn no_reply_that_repeats_a_part_of_the_password_is_kept() {
+    let password = "correct horse battery staple";
+    for (code, kept) in [
+        (535, "454 4.7.8 Not authenticated as user: 535"),
+        (421, "421"),
+        (354, "451 4.5.0 The next hop broke the protocol: 354"),
+    ] {
+        for part in [&password[8..], "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5", "ZSBiYXR0ZXJ5IHN0YXBsZQ=="] {
+            let mut client = offered("AUTH PLAIN", Some(verified()), password);
+            assert!(written(&mut client).ends_with("AHVzZXIAY29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==\r\n"));
+            assert_eq!(client.receive(format!("{code} What is {part}\r\n").as_bytes()), Step::Closed);
+            assert_eq!(client.refusal().unwrap(), &(State::Pending, kept.to_owned()), "{part}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_breaks_the_exchange_is_left() {
     for said in ["334 not base64\r\n", "334 \r\n334 \r\n", "334 cj1vdGhlcg==\r\n"] {
         let mut client = offered("AUTH SCRAM-SHA-256", None, "pencil");
