@@ -372,10 +372,10 @@ async def test_what_cannot_be_authenticated_waits(tmp_path):
         pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
         [[first]], [[second]] = await send(pool), await send(pool)
         assert first == (DEFERRED, "454 4.7.8 Not authenticated: the next hop offers no mechanism that is usable here")
-        assert second == (DEFERRED, "454 4.7.8 Not authenticated as edge: 535 5.7.8 No")
+        assert second == (DEFERRED, "454 4.7.8 Not authenticated: 535 5.7.8 No")
         (tmp_path / "password").unlink()
         [[(state, reply)]] = await send(pool)
-        assert (state, reply[:30]) == (DEFERRED, "454 4.7.8 Not authenticated: /")
+        assert (state, reply) == (DEFERRED, "454 4.7.8 Not authenticated: the account of this server cannot be used")
         await until(lambda: not pool.connections)
         assert hop.accepted == 2
         assert not [line for line in hop.commands if line.startswith("MAIL")]

@@ -97,7 +97,7 @@ class Dialler:
                     peer, self._helo_name, lmtp=self._hop.kind == "lmtp", xclient=self._xclient
                 )
             except (AccountError, CertificateError) as error:
-                return RecipientState.PENDING, _ascii(self._security.unusable(error))
+                return RecipientState.PENDING, self._security.unusable(error)
             result = await self._connect(owner, address, peer, secured)
             if not self._security.opened(peer, secured.client):
                 return result

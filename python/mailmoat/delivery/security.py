@@ -29,6 +29,9 @@ IN_CLEAR: Final = 3600.0
 """Seconds for which an address with which TLS failed is spoken to in clear."""
 MOST_IN_CLEAR: Final = 1000
 """Addresses of which that is remembered."""
+UNUSABLE_ACCOUNT: Final = "454 4.7.8 Not authenticated: the account of this server cannot be used"
+UNUSABLE_CERTIFICATE: Final = "454 4.7.5 TLS cannot be begun: a certificate file of this server cannot be used"
+"""No file is named: bounces go to anybody."""
 NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
 """How a refusal begins for want of TLS."""
 
@@ -91,12 +94,12 @@ class Security:
         return Secured(client, handshakes, self._policy.implicit)
 
     def unusable(self, error: AccountError | CertificateError) -> str:
-        """Take why nothing could be prepared; return the reply for what waits."""
+        """Take why nothing could be prepared, for the log; return the reply for what waits, which senders read in their bounces."""
         if isinstance(error, AccountError):
             self._log(Insecurity.ACCOUNT, str(error))
-            return f"454 4.7.8 Not authenticated: {error}"
+            return UNUSABLE_ACCOUNT
         self._log(Insecurity.CERTIFICATE, str(error))
-        return f"454 4.7.5 TLS cannot be begun: {error}"
+        return UNUSABLE_CERTIFICATE
 
     def opened(self, peer: str, client: Client) -> bool:
         """Take the end of a connection's setup; return whether another one in clear is to be tried at once.

@@ -1,8 +1,8 @@
 //! AUTH as a client (RFC 4954): which mechanism is used, and what is said in it.
 //!
 //! Promises: the password itself goes only to a server whose certificate was verified; a server that only has to show that it holds
-//! the keys made from it gets a proof of SCRAM. No reply of the server that repeats what was sent is kept. A refusal defers: the
-//! account is an administrator's to repair, and no sender's mistake.
+//! the keys made from it gets a proof of SCRAM. No reply of the server that repeats what was sent is kept, and no reason names the
+//! account: senders read it in their bounces. A refusal defers: the account is an administrator's to repair, and no sender's mistake.
 
 #[cfg(test)]
 mod tests;
@@ -255,11 +255,7 @@ impl Client {
             }
             200..300 => self.refuse_authentication(NOT_PROVEN),
             300..400 => self.violate(&self.shown(reply)),
-            _ => {
-                let name = authentication.credentials.name().escape_default().to_string();
-                let reason = format!("{FAILED} as {name}: {}", self.shown(reply));
-                self.refuse_authentication(&reason);
-            }
+            _ => self.refuse_authentication(&format!("{FAILED}: {}", self.shown(reply))),
         }
     }
 

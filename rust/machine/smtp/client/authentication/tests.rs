@@ -140,7 +140,7 @@ fn a_refusal_defers_and_repeats_no_secret() {
         let mut client = offered("AUTH PLAIN", Some(verified()), "pencil");
         client.output();
         assert_eq!(client.receive(format!("{reply}\r\n").as_bytes()), Step::Closed);
-        assert_eq!(refusal(&client), format!("454 4.7.8 Not authenticated as user: {shown}"));
+        assert_eq!(refusal(&client), format!("454 4.7.8 Not authenticated: {shown}"));
         assert_eq!(written(&mut client), "QUIT\r\n");
     }
     // 421 and a lost connection are what they are anywhere.
@@ -159,7 +159,7 @@ fn a_refusal_defers_and_repeats_no_secret() {
 fn no_reply_that_repeats_a_part_of_the_password_is_kept() {
     let password = "correct horse battery staple";
     for (code, kept) in [
-        (535, "454 4.7.8 Not authenticated as user: 535"),
+        (535, "454 4.7.8 Not authenticated: 535"),
         (421, "421"),
         (354, "451 4.5.0 The next hop broke the protocol: 354"),
     ] {
