@@ -246,7 +246,7 @@ def test_tls_09_received_and_log_say_tls(secure):
     }
     content = secure.hop.handed("bob@example.test").content.decode()
     assert "with ESMTPS id " in content
-    assert f" tls {suite.pop()}" in content
+    assert f"\ttls {suite.pop()};" in content
     wire.expect("QUIT", 221)
     line = next(line for line in secure.server.logged("session-ended") if line.get("server_name") == NAMES[0])
     assert line["tls"].startswith("TLSv1.3 TLS_")
