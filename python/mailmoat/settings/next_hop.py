@@ -78,7 +78,10 @@ def _host(written: str) -> str:
     try:
         return address.canonical(written)
     except ValueError:
-        return normalise_domain(written)
+        name = normalise_domain(written)
+    if name.rpartition(".")[2].isdigit():
+        raise ValueError(f"{name} is neither an address nor a name: the last part of a name is no number")
+    return name
 
 
 OptionalNextHop = Annotated[
