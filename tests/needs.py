@@ -26,6 +26,7 @@ PEERS = {
     "openssl": "openssl",
     "sslscan": "sslscan",
     "strace": "strace",
+    "testssl": "testssl.sh",
     "dovecot": "dovecot-core",
 }
 UNPACKED = {"exim4": "exim4-daemon-light"}
