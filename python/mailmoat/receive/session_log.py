@@ -18,6 +18,7 @@ from mailmoat.policy.verdict import POLICY_REFUSALS, Pass, Reject, Tempfail
 if TYPE_CHECKING:
     from mailmoat._native import Message, Session, TlsFacts
     from mailmoat.metrics import Metrics
+    from mailmoat.policy.client import Client
     from mailmoat.policy.verdict import Conclusion, Rule
     from mailmoat.receive.view import View
 
@@ -134,15 +135,12 @@ class SessionLog:
         maillog.message_accepted(
             session=message.session_id,
             client=message.client,
-            client_name=view.client.name,
-            authenticated=view.client.identity.name if view.client.identity else "",
-            tls=f"{view.client.tls.version} {view.client.tls.cipher_suite}" if view.client.tls else "",
             helo=session.helo_name,
             mail_from=message.reverse_path,
             recipients=[recipient.address for recipient in message.recipients],
             queue_id=message.queue_id,
             octets=message.size,
-            origin=session.origin,
+            **_known(view.client, session),
         )
         metrics.add(MESSAGES_ACCEPTED)
         metrics.add(BYTES_ACCEPTED, message.size)
@@ -203,6 +201,20 @@ class SessionLog:
         self._transactions = (*kept, ended)
         self._judged = ()
         self._uncounted = 0
+
+
+def _known(client: Client, session: Session) -> dict[str, object]:
+    """Return the fields that most messages do not have: an empty one costs each message its way through the log."""
+    fields: dict[str, object] = {}
+    if client.name:
+        fields["client_name"] = client.name
+    if client.identity is not None:
+        fields["authenticated"] = client.identity.name
+    if client.tls is not None:
+        fields["tls"] = f"{client.tls.version} {client.tls.cipher_suite}"
+    if origin := session.origin:
+        fields["origin"] = origin
+    return fields
 
 
 def _tls(facts: TlsFacts | None) -> dict[str, object]:

@@ -109,7 +109,8 @@ class TlsSettings(Section):
     )
     withhold_networks: Networks = Field(default=(), description="Networks that are never offered STARTTLS.")
     required_networks: Networks = Field(
-        default=(), description="Networks whose clients can send mail only with TLS: without it all commands but EHLO, NOOP, STARTTLS and QUIT get 530 5.7.0. What counts is the connection: a client that a server in front names by XCLIENT is not asked for TLS of its own."
+        default=(),
+        description="Networks whose clients can send mail only with TLS: without it all commands but EHLO, NOOP, STARTTLS and QUIT get 530 5.7.0. What counts is the connection: a client that a server in front names by XCLIENT is not asked for TLS of its own.",
     )
     required_domains: Domains = Field(
         default=(),
