@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mailmoat.receive.wire import Wire
 
 # Here, since a member is slow to reach through its class.
-NEED_INPUT, ASK = Step.NEED_INPUT, Step.ASK
+NEED_INPUT, ASK, HOLD, COMMIT = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT
 RCPT = Stage.RCPT
 
 
@@ -117,15 +117,16 @@ class Steps:
             self._await_input(answered=answered)
             return
         receiver.stress.leaves(self)
-        self._act(step)
+        if step is COMMIT:
+            self._commit()
+        elif step is HOLD:
+            self._begin_hold()
+        else:
+            self._act(step)
 
     def _act(self, step: Step) -> None:
         """Do what a step asks for, other than those that are so frequent that they have their place in `_follow`."""
         match step:
-            case Step.HOLD:
-                self._begin_hold()
-            case Step.COMMIT:
-                self._commit()
             case Step.YIELD:
                 self._wire.take_turns()
             case Step.WAIT:
