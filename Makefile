@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # The newest on the path, or that pyenv has.
 NEWER ?= $(firstword $(foreach minor,14 13 12,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null) \
   $(wildcard $(PYENV_ROOT)/versions/3.$(minor).*/bin/python3.$(minor))))
+# Most tests wait for servers: several processes, and each file in one of them, for its tests may share a server.
+PARALLEL ?= -n 4 --dist loadfile
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
@@ -47,7 +49,7 @@ run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
 test: $(VENV)/.tested ## Build and run all tests; a missing peer is shown as "skipped: install X"
 	@$(BIN)/python --version
 	cargo test --no-default-features
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # One wheel serves all versions (abi3): it is built by .venv and installed for the other Python.
 test-newer: $(VENV)/.tested ## Run the tests of single parts and of the protocol on the newest Python that is here, too
@@ -56,7 +58,7 @@ test-newer: $(VENV)/.tested ## Run the tests of single parts and of the protocol
 	  VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin build --release --quiet --out target/wheels; \
 	  $(NEWER) -m venv --clear target/newer; \
 	  target/newer/bin/python -m pip install --disable-pip-version-check --quiet "$$(echo target/wheels/*.whl)[test]"; \
-		  target/newer/bin/python -m pytest tests/unit tests/transcripts tests/property tests/conformance; }
+		  target/newer/bin/python -m pytest $(PARALLEL) tests/unit tests/transcripts tests/property tests/conformance; }
 
 conformance: $(VENV)/.tested ## Write docs/conformance.md from its tests
 	$(BIN)/python -m tests.conformance.table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,25 @@ import mailmoat
 from mailmoat import _native
 
 
+def _own_ports():
+    """Ports below those that the kernel gives to connections, others for each process of a run in several processes (pytest-xdist)."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % PROCESSES
+    first = 10_000 + number * PORTS_EACH
+    start = os.getpid() % PORTS_EACH
+    return itertools.cycle(first + (start + step) % PORTS_EACH for step in range(PORTS_EACH))
+
+
+PROCESSES, PORTS_EACH = 8, 2_500
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """A port nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody has now, and that no connection takes meanwhile."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 def wait_for(condition, seconds: float = PATIENCE, what: str = "condition"):
