@@ -229,7 +229,8 @@ def test_ok_does_not_mean_that_access_is_granted(socket, parameters):
     ],
 )  # fmt: skip
 def test_what_is_no_dovecot_is_not_used(socket, log, monkeypatch, opening):
-    monkeypatch.setattr(dovecot_connection, "CONNECT_TIME", 0.2)
+    # Only silence is judged by time: on a busy machine whatever is said may come late.
+    monkeypatch.setattr(dovecot_connection, "CONNECT_TIME", 60.0 if opening else 0.2)
 
     async def case(backend, _):
         assert not backend.usable
