@@ -34,6 +34,7 @@ class Authority:
         self.certificate, self._key = directory / "ca.pem", directory / "ca.key"
         openssl(
             *("req", "-x509", "-nodes", *KINDS["p256"], "-days", "3650", "-subj", f"/CN={name}"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", self._key, "-out", self.certificate),
         )
 
@@ -44,7 +45,9 @@ class Authority:
         request, extensions = target.with_suffix(".csr"), target.with_suffix(".ext")
         openssl("req", "-new", "-nodes", *KINDS[kind], "-subj", f"/CN={names[0]}", "-keyout", made.key, "-out", request)
         alternatives = ",".join(f"{'IP' if name[0].isdigit() else 'DNS'}:{name}" for name in names)
-        extensions.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n")
+        # RFC 5280 4.2.1.1, which Python asks for from 3.13 on.
+        identifiers = "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+        extensions.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n{identifiers}")
         openssl(
             *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
             *("-days", str(days), "-extfile", extensions, "-out", made.chain),
