@@ -1,4 +1,4 @@
-"""Changing the file of accounts: one change at a time, and whoever reads it finds the old file or the new one.
+"""Changing the file of accounts: one change at a time; a reader finds the old file or the new one.
 
 Comments, order and lines of other accounts stay as they are, and so do owner and mode of the file; a new one is for its owner alone.
 The file is locked while it is changed (flock(2)), so that of two changes at once none is lost. A file with a mistake is not changed.

@@ -42,7 +42,7 @@ class Decoys:
 
 
 def _kept(path: Path) -> bytes:
-    """Return the secret, which is made if it is not there or not whole. Whoever of several processes is first makes it."""
+    """Return the secret, which is made if it is not there or not whole. Of several processes, the first makes it."""
     if found := _read(path):
         return found
     made = secrets.token_bytes(_SECRET_SIZE)

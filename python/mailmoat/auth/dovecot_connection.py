@@ -1,7 +1,7 @@
 """One connection to Dovecot's authentication service, for all exchanges of a worker at once.
 
 Promises: at most `MOST_OPEN` requests wait, and a bounded number of octets; a line that is too long or breaks the protocol ends the
-connection, and so does a service that says nothing for `ANSWER_TIME`; whoever waits then learns that it is lost. Never blocks the loop.
+connection, and so does a service that says nothing for `ANSWER_TIME`; the requests that wait then fail. Never blocks the loop.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DovecotConnection(asyncio.Protocol):
         return self._transport is not None
 
     def close(self) -> None:
-        """End it; whoever waits learns that it is lost."""
+        """End it; the requests that wait fail."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -130,7 +130,7 @@ class DovecotConnection(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Tell whoever waits."""
+        """Fail the requests that wait."""
         self._transport = None
         for answer in self._open.values():
             if not answer.done():
