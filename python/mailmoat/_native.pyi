@@ -844,6 +844,28 @@ class Session:
 # --- shared ---
 
 @final
+class Prefix:
+    """An address cut to a length, such as `192.0.2.0/24`; an IPv4-mapped one is IPv4. Bits beyond the length are 0."""
+
+    def __new__(cls, text: str) -> Prefix:
+        """Parse an address, or an address and a length. ValueError: it is none, or has bits beyond the length."""
+    @staticmethod
+    def nested(packed: bytes) -> list[Prefix]:
+        """Return the prefixes that count for a packed address, the smallest first: IPv4 /32 and /24; IPv6 /64, /56 and /48.
+
+        ValueError: neither 4 nor 16 octets.
+        """
+    @property
+    def length(self) -> int:
+        """Up to 32 for IPv4, 128 for IPv6."""
+    @property
+    def is_ipv4(self) -> bool: ...
+    def covers(self, other: Prefix) -> bool:
+        """Return whether the other is in it, or is it."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Incident(IntEnum):
     """What went wrong with a source."""
 

@@ -12,6 +12,7 @@ mod heap;
 mod int_enum;
 mod message;
 mod next_client;
+mod prefix;
 mod recipient;
 mod session;
 mod session_auth;
@@ -36,6 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     heap::register(module)?;
     message::register(module)?;
     next_client::register(module)?;
+    prefix::register(module)?;
     recipient::register(module)?;
     session::register(module)?;
     session_config::register(module)?;

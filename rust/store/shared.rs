@@ -9,6 +9,7 @@
 mod holds;
 mod incidents;
 mod metrics;
+mod prefix;
 mod rates;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
@@ -16,5 +17,6 @@ mod region;
 mod tests;
 
 pub use incidents::Incident;
+pub use prefix::{BadPrefix, LEVELS, Prefix};
 pub use rates::{PROBES, Source};
 pub use region::{OutOfRange, Shared};
