@@ -43,6 +43,11 @@ class Trust:
         return self.internal or self.authenticated
 
     @property
+    def judged(self) -> bool:
+        """Whether filters judge it: a server of ours hands on what others sent, and would have to return what is refused."""
+        return not (self.inside or self.front_server)
+
+    @property
     def believed(self) -> bool:
         """Whether header fields that only servers inside may set are kept as it sends them (RFC 8601 5)."""
         return self.internal or self.front_server

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mailmoat.runtime.timers import Timers
     from mailmoat.settings import Settings
 
-OURS = ["X-MS-Exchange-Organization-", "X-MS-Exchange-Forest-"]
+OURS = ["X-MS-Exchange-Organization-", "X-MS-Exchange-Forest-", "X-Mailmoat-"]
 """Beginnings of the names of header fields that servers inside an organisation believe."""
 INPUT_OCTETS = 16_384
 """Read at once: a held session keeps one read beyond its bound, and there may be tens of thousands of them."""
