@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,6 +10,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_
 
 if TYPE_CHECKING:
     from mailmoat.settings import Entry, Settings
+    from mailmoat.settings.section import Section
 
 ReferenceOption = Annotated[
     bool, typer.Option("--reference", help="Print the manual's table instead (docs/settings.md).")
@@ -40,19 +41,32 @@ def settings(
         return
     for entry in shown:
         value = entry.form.show(entry.value(tree))
-        typer.echo(
-            f"{typer.style(entry.key, bold=True)} = {value}  {typer.style(f'[{tree.origin(entry.key)}]', dim=True)}"
-        )
+        origin = typer.style(f"[{tree.origin(entry.key)}]", dim=True)
+        for name, written in _rows(entry, tree) or [(entry.key, value)]:
+            typer.echo(f"{typer.style(name, bold=True)} = {written}  {origin}")
         if not changed:
             typer.echo(f"    {entry.meaning}")
 
 
+def _rows(entry: Entry, tree: Settings) -> list[tuple[str, str]]:
+    """Return the settings of the rows of an array of tables, a line each."""
+    return [
+        (f"{entry.key}[{number}].{name}", entry.row[name].form.show(getattr(row, name)))
+        for number, row in enumerate(cast("tuple[Section, ...]", entry.value(tree)) if entry.row else (), 1)
+        for name in entry.row
+    ]
+
+
 def _document(entry: Entry, tree: Settings) -> dict[str, object]:
-    value = entry.value(tree)
+    from mailmoat.settings.array import documents
+
+    value = documents(entry.value(tree)) if entry.row else entry.value(tree)
     return {
         "name": entry.key,
         "environment": entry.environment,
-        "value": value if value is None or isinstance(value, bool | int | float | str) else entry.form.show(value),
+        "value": value
+        if value is None or isinstance(value, bool | int | float | str | list)
+        else entry.form.show(value),
         "default": entry.default,
         "origin": tree.origin(entry.key),
         "meaning": entry.meaning,

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic import ValidationError, create_model
 
 from mailmoat._native import Stage
+from mailmoat.settings import array
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel
 
     from mailmoat.settings.section import Section
 
@@ -93,6 +96,13 @@ def _mistakes_of_section(section: type[Section]) -> Iterator[str]:
     except ValidationError as error:
         setting = ".".join(map(str, error.errors()[0]["loc"]))
         yield f"its setting {setting} has no default; give it one"
-    for setting, field in section.model_fields.items():
+    yield from _mistakes_of_fields(section)
+
+
+def _mistakes_of_fields(section: type[BaseModel], above: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        setting, row = above + name, array.row_of(field)
         if not any(isinstance(item, Form) for item in field.metadata) or not field.description:
             yield f"its setting {setting} needs a type of mailmoat.settings.fields and a description"
+        elif row:
+            yield from _mistakes_of_fields(row, f"{setting}[].")

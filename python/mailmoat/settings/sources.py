@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
@@ -21,15 +20,14 @@ from pydantic_settings import EnvSettingsSource
 from mailmoat.errors import ConfigError
 from mailmoat.settings import notation, values
 from mailmoat.settings.extension import extended, find
+from mailmoat.settings.leaves import Written, leaves, mistake, nested, probable
 from mailmoat.settings.reference import PREFIX, entries
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from pydantic_core import ErrorDetails
-
-    from mailmoat.settings.reference import Entry
+    from mailmoat.settings.leaves import Flat
 
 CONFIG = PREFIX + "CONFIG"
 DEFAULT_FILE = Path("/etc/mailmoat/mailmoat.toml")
@@ -41,9 +39,6 @@ PLATFORM = re.compile(
     + r"(VERSION|NAME|ENV_\w+|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 """Kubernetes' variables of a service, Docker's of a link, and the version that images are labelled with."""
-
-Flat = dict[str, object]
-"""Values as written, by key (`tarpit.time`)."""
 
 
 def load(
@@ -58,18 +53,19 @@ def load(
     mistakes: list[str] = []
     ours = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX) and value}
     ignored = tuple(sorted(filter(PLATFORM.fullmatch, ours)))
-    table = _table(config, mistakes) if config else {}
+    file = Written(str(config or ""), _text(config, mistakes) if config else "")
+    table = _table(config, file.text, mistakes) if config else {}
     tree, lost = _tree(table, ours, config, mistakes)
     table = {name: value for name, value in table.items() if name not in lost}
     ours = {name: value for name, value in ours.items() if _section_of(name) not in lost}
     known = entries(tree)
-    from_file = dict(_leaves(table, tree, str(config), (base or config.parent).absolute(), mistakes)) if config else {}
+    from_file = dict(leaves(table, tree, file, (base or config.parent).absolute(), mistakes)) if config else {}
     from_environment = _environment({name: ours[name] for name in ours.keys() - set(ignored)}, tree, mistakes)
     origins = {key: str(config) for key in from_file} | {key: known[key].environment for key in from_environment}
     try:
-        settings = tree(**_nested(from_file | from_environment))
+        settings = tree(**nested(from_file | from_environment))
     except ValidationError as error:
-        mistakes += [_mistake(detail, known, origins) for detail in error.errors()]
+        mistakes += [mistake(detail, known, origins, file) for detail in error.errors()]
     if mistakes:
         raise ConfigError(mistakes)
     return settings.came_from(origins, config, ignored)
@@ -132,19 +128,28 @@ def _environment(ours: Mapping[str, str], tree: type[Settings], mistakes: list[s
     known = {entry.environment for entry in entries(tree).values()}
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
-            meant = _meant(name.upper(), known) or "remove it from the environment"
+            meant = probable(name.upper(), known) or "remove it from the environment"
             mistakes.append(f"{name} = {notation.written(ours[name])}: no such setting; {meant}")
     source = _Environment({name: value for name, value in ours.items() if name in known}, tree)
-    return dict(_leaves(source(), tree, PREFIX, Path.cwd(), mistakes))
+    return dict(leaves(source(), tree, Written(), Path.cwd(), mistakes))
 
 
-def _table(path: Path, mistakes: list[str]) -> dict[str, object]:
-    """Return what is written in a file; one that cannot be read becomes a mistake."""
+def _text(path: Path, mistakes: list[str]) -> str:
+    """Return the text of a file; one that cannot be read becomes a mistake."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}; name a settings file that is there and readable")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        mistakes.append(not_toml(path, error))
+    return ""
+
+
+def _table(path: Path, text: str, mistakes: list[str]) -> dict[str, object]:
+    """Return what is written in a file; one that is no TOML becomes a mistake."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         mistakes.append(not_toml(path, error))
     return {}
 
@@ -155,74 +160,3 @@ def not_toml(file: Path, error: ValueError) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         return f"{file}: line {line} is not UTF-8; save the file as UTF-8"
     return f"{file}: is not TOML: {error}; correct it there (text needs quotes)"
-
-
-def _leaves(
-    table: Mapping[str, object],
-    tree: type[Settings],
-    where: str,
-    directory: Path,
-    mistakes: list[str],
-    *,
-    above: str = "",
-) -> Iterator[tuple[str, object]]:
-    """Yield the values in nested tables that are settings, by key; relative paths are below `directory`.
-
-    An unknown name becomes a mistake.
-    """
-    known = entries(tree)
-    sections = {key.partition(".")[0] for key in known if "." in key}
-    for name, value in table.items():
-        key = above + name
-        if key in known:
-            yield key, _rebased(value, known[key].form.rebase, directory)
-        elif key not in sections:
-            meant = _meant(key, known.keys() | sections) or "remove it"
-            mistakes.append(f"{where}: {key} = {notation.written(value)}: no such setting; {meant}")
-        elif isinstance(value, dict):
-            yield from _leaves(value, tree, where, directory, mistakes, above=f"{key}.")
-        else:
-            mistakes.append(
-                f"{where}: {key} = {notation.written(value)}: is a group of settings; write [{key}] and the settings below it"
-            )
-
-
-def _rebased(value: object, rebase: Callable[[str, Path], str] | None, directory: Path) -> object:
-    """Return a value with its relative paths below `directory`, those in an array as well."""
-    if rebase and isinstance(value, str):
-        return rebase(value, directory)
-    if rebase and isinstance(value, list):
-        return [_rebased(item, rebase, directory) for item in value]
-    return value
-
-
-def _meant(name: str, known: set[str]) -> str:
-    """Return the name that was probably meant, as a fix; for a key also if its section is missing or wrong."""
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    close = close or [key for key in sorted(known) if key.rpartition(".")[2] == name.rpartition(".")[2]]
-    return f"did you mean {close[0]}?" if close else ""
-
-
-def _nested(flat: Flat) -> dict[str, Any]:
-    """Return nested tables for keys with dots."""
-    tables: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, _, name = key.rpartition(".")
-        table = tables.setdefault(section, {}) if section else tables
-        table[name] = value
-    return tables
-
-
-def _mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[str, str]) -> str:
-    """Return one sentence: the place, the text, the mistake, the fix."""
-    about = detail.get("ctx", {})
-    key = about.get("key") or ".".join(part for part in detail["loc"] if isinstance(part, str))
-    entry, origin = known[key], origins.get(key)
-    wrong = str(about.get("error", detail["msg"]))
-    value = about.get("value", detail["input"])
-    where = f"{origin if origin == entry.environment else key} = {notation.written(value)}"
-    if origin is None and not value:
-        where = f"{key} is not set"
-    if origin and origin != entry.environment:
-        where = f"{origin}: {where}"
-    return f"{where}: {wrong}; write {entry.form.write}"
