@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mailmoat.directory.directory import Directory
     from mailmoat.metrics import Metrics
+    from mailmoat.reputation.evidence import Reputation
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
 
@@ -36,6 +37,8 @@ class Services:
         self.directory = directory
         """None when none is configured."""
         self.trust = TrustRules(settings)
+        self.reputation: Reputation | None = None
+        """Where to note what a source does; None when nothing is recorded."""
         self._make_resolver = make_resolver
 
     def section(self, kind: type[S]) -> S:
