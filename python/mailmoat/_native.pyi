@@ -924,6 +924,75 @@ class Shared:
         """
     def incidents(self, kind: Incident, source: bytes, now: int) -> int:
         """Return the incidents of this kind and source that still count."""
+    def reputation_note(self, kind: int, address: str, count: int, now: int) -> int | None:
+        """Record evidence of a kind (by its number, in the order of `Evidence`) at this monotonic second for the source of an address in text form.
+
+        Return the level that follows, 0 to 9; None for good evidence, which is not judged, for too few events, and for a text that
+        is no address. The table is bounded: of the sources an entry competes with, the one with the fewest events is forgotten.
+        """
+    def reputation_of(self, address: str, now: int) -> tuple[str, list[int], int, int | None] | None:
+        """Return of the source of an address: prefix, counts by kind in 1/64 of an event, seconds it is still blocked, level; None: unknown."""
+    def reputation_level(self, address: str, now: int) -> int | None:
+        """Return the level alone."""
+    def reputation_blocks(self, address: str, now: int) -> bool:
+        """Return whether the source of an address is blocked."""
+    def reputation_block(self, address: str, now: int, seconds: int) -> bool:
+        """Block the source of an address that is known; return whether it was not blocked before."""
+    def reputation_reset(self, address: str) -> bool:
+        """Forget the source of an address; return whether it was known."""
+    def reputation_list(self, now: int) -> list[tuple[str, list[int], int, int | None]]:
+        """Return all sources, each as in `reputation_of`."""
+    def reputation_dump(self, now: int) -> bytes:
+        """Return what is known of all sources, for `reputation_restore`."""
+    def reputation_restore(self, octets: bytes, age: int, now: int) -> int:
+        """Add what was dumped `age` seconds ago; return how many sources it had. ValueError: no dump."""
+    def harvest_guess(
+        self, address: str, recipient: str, domain: str, now: int, least: int
+    ) -> tuple[int | None, bool, Harvest | None] | None:
+        """Record an unknown recipient, given by `Address.key` and its domain, of the source of an address.
+
+        `least` guesses of one source in ten minutes are an attack; 0: none are. Return the level of the source, whether the guess is part
+        of an attack, and the attack that it begins, once on the host; None when the source tried the same recipient shortly before:
+        then nothing is recorded.
+        """
+    def harvest_hit(self, address: str, now: int) -> None:
+        """Count a recipient that exists as found, if the source of this address guesses."""
+    def harvests(self) -> int:
+        """Return the number of attacks that go on."""
+    def harvests_ended(self, now: int, least: int) -> list[Harvest]:
+        """Return the attacks that are over, each once on the host; it looks once a second, whoever asks."""
+
+@final
+class HarvestScope(IntEnum):
+    """What the guesses of an attack have in common."""
+
+    SOURCE = 0
+    NET = 1
+    """An IPv4 /24 or an IPv6 /48."""
+    DOMAIN = 2
+
+@final
+class Harvest:
+    """A harvest attack, since it began."""
+
+    @property
+    def scope(self) -> HarvestScope: ...
+    @property
+    def prefix(self) -> str:
+        """Of the source or the net; empty for a domain."""
+    @property
+    def domain(self) -> str:
+        """That of the recipients, or of the first one; at most 64 octets of it."""
+    @property
+    def seconds(self) -> int: ...
+    @property
+    def guesses(self) -> int: ...
+    @property
+    def found(self) -> int:
+        """Recipients that exist and were tried by its sources."""
+    @property
+    def sources(self) -> int:
+        """About; good to about 5,000."""
 
 # --- snapshot ---
 

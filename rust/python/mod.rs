@@ -14,6 +14,7 @@ mod message;
 mod next_client;
 mod prefix;
 mod recipient;
+mod reputation;
 mod session;
 mod session_auth;
 mod session_config;
@@ -39,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     next_client::register(module)?;
     prefix::register(module)?;
     recipient::register(module)?;
+    reputation::register(module)?;
     session::register(module)?;
     session_config::register(module)?;
     shared::register(module)?;

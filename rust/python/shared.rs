@@ -44,7 +44,7 @@ fn incident_of(kind: u8) -> PyResult<Incident> {
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
 pub struct Shared {
-    inner: Inner,
+    pub(super) inner: Inner,
 }
 
 #[pymethods]

@@ -1,4 +1,5 @@
-//! The memory all processes of one server share: metrics, held sessions, connections per source, incidents.
+//! The memory all processes of one server share: metrics, held sessions, connections per source, incidents, records of
+//! sources.
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
 //! last, for the supervisor. Promises: everything is an atomic cell, so no process waits for another and none can leave a lock
@@ -6,6 +7,7 @@
 //!
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 
+mod harvest;
 mod holds;
 mod incidents;
 mod metrics;
@@ -13,10 +15,15 @@ mod prefix;
 mod rates;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
+mod reputation;
+#[cfg(test)]
+mod reputation_tests;
 #[cfg(test)]
 mod tests;
 
+pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
 pub use prefix::{BadPrefix, LEVELS, Prefix};
 pub use rates::{PROBES, Source};
 pub use region::{OutOfRange, Shared};
+pub use reputation::Record;

@@ -3,8 +3,9 @@
 //! over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a place whose count fell to 0 is
 //! taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
+use std::fmt;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::region::{OutOfRange, Shared};
@@ -141,9 +142,44 @@ impl Source {
         Some(Self(u64::from_be_bytes(prefix).max(1)))
     }
 
+    /// All of it in one number, never 0.
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From its `bits`; None for 0.
+    pub(super) fn from_bits(bits: u64) -> Option<Self> {
+        (bits != 0).then_some(Self(bits))
+    }
+
+    /// The net it is in, as a source: of an IPv4 address its /24, of an IPv6 /64 its /48.
+    pub(super) fn net(self) -> Self {
+        Self(if self.is_v4() { self.0 & !0xff } else { (self.0 & !0xffff).max(1) })
+    }
+
+    /// The prefix, or that of its net, as it is written.
+    #[allow(clippy::cast_possible_truncation)] // the low 32 bits are the IPv4 address
+    pub(super) fn written(self, net: bool) -> String {
+        if self.is_v4() {
+            return format!("{}/{}", Ipv4Addr::from_bits(self.0 as u32), if net { 24 } else { 32 });
+        }
+        let bits = if self.0 == 1 { 0 } else { u128::from(self.0) << 64 };
+        format!("{}/{}", Ipv6Addr::from_bits(bits), if net { 48 } else { 64 })
+    }
+
+    fn is_v4(self) -> bool {
+        self.0 >> 32 == 0xffff
+    }
+
     /// IPv4 is in `0:ffff::/32`, which is no address of the internet.
     fn from_v4(address: [u8; 4]) -> Self {
         Self(0xffff_u64 << 32 | u64::from(u32::from_be_bytes(address)))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.written(false))
     }
 }
 

@@ -8,17 +8,21 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::{harvest, reputation};
+
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
 /// Entries of the table of incidents, a power of two.
 pub const INCIDENTS: usize = 16_384;
+/// Cells of the tables of the host, which lie behind the slots in this order.
+const TABLES: [usize; 3] = [INCIDENTS, reputation::CELLS, harvest::CELLS];
 
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
 /// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count). Behind the
-/// slots: the table of incidents.
+/// slots: the tables of the host, of incidents and of the reputation of sources.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -37,7 +41,7 @@ impl Shared {
         let sources = sources.max(1).checked_next_power_of_two().ok_or_else(too_large)?;
         let slots = workers.checked_add(1).ok_or_else(too_large)?;
         let octets = Self::stride(metrics, sources)
-            .and_then(|cells| cells.checked_mul(slots)?.checked_add(INCIDENTS)?.checked_mul(8))
+            .and_then(|cells| cells.checked_mul(slots)?.checked_add(TABLES.iter().sum())?.checked_mul(8))
             .ok_or_else(too_large)?;
         let file = File::from(memfd_create("mailmoat", MemfdFlags::CLOEXEC)?);
         file.set_len(octets as u64)?;
@@ -82,8 +86,24 @@ impl Shared {
     }
 
     pub(super) fn incident_cells(&self) -> &[AtomicU64] {
+        self.host_table(0)
+    }
+
+    pub(super) fn reputation_cells(&self) -> &[AtomicU64] {
+        self.host_table(1)
+    }
+
+    pub(super) fn harvest_cells(&self) -> &[AtomicU64] {
+        self.host_table(2)
+    }
+
+    /// The cells of a table in `TABLES`.
+    fn host_table(&self, number: usize) -> &[AtomicU64] {
+        let behind = TABLES.iter().skip(number).sum::<usize>();
         let cells = self.cells();
-        cells.get(cells.len().saturating_sub(INCIDENTS)..).unwrap_or_default()
+        let first = cells.len().saturating_sub(behind);
+        let length = TABLES.get(number).copied().unwrap_or_default();
+        cells.get(first..first + length).unwrap_or_default()
     }
 
     pub(super) fn own(&self, slot: usize, cell: usize) -> Result<&AtomicU64, OutOfRange> {

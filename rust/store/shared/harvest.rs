@@ -1,0 +1,351 @@
+//! Harvest attacks: sources that guess recipients, seen by all workers together.
+//!
+//! A guess is an unknown recipient that is none of the last eight its source tried. Guesses are counted in windows of [`WINDOW_TIME`] for three
+//! scopes: the source, its net (IPv4 /24, IPv6 /48) and the domain; for the last two only those of sources that have had more
+//! recipients refused as unknown than accepted, so that the mistakes of good sources are no attack. With `least` guesses of a source, twice as many of a
+//! net or four times as many at a domain an attack begins, once on the host; it ends with a window that has less than a quarter. A net
+//! needs several sources and a domain many, and both as many different recipients as half of their guesses: a botnet that writes to one dead address
+//! guesses nothing. An attack on a domain includes those of its nets and sources. Bounded; an attack that goes on never gives way.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::rates::Source;
+use super::region::Shared;
+use super::reputation::{Counted, HITS, RECENT, Row, WINDOW};
+use crate::machine::reputation::{EVENT, KINDS, Kind, TICK, level};
+
+/// Seconds.
+pub const WINDOW_TIME: u64 = 600;
+const SCOPES: usize = 1024;
+const WAYS: usize = 8;
+
+// Cells of a scope. The figures of an attack are those since it began.
+const KEY: usize = 0;
+const SINCE: usize = 1;
+const IN_WINDOW: usize = 2;
+const BEGAN: usize = 3;
+const GUESSES: usize = 4;
+const FOUND: usize = 5;
+const KIND: usize = 6;
+const SUBJECT: usize = 7;
+const DOMAIN: usize = 8;
+const DOMAIN_CELLS: usize = 8;
+const SOURCES: usize = DOMAIN + DOMAIN_CELLS;
+const BITMAP: usize = 16;
+const RECIPIENTS: usize = SOURCES + BITMAP;
+const ROW: usize = RECIPIENTS + BITMAP;
+/// Cells of the table: the scopes, and the second of the next look for attacks that are over.
+pub const CELLS: usize = SCOPES * ROW + 16;
+const NEXT_LOOK: usize = SCOPES * ROW;
+
+/// Which guesses are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Scope {
+    /// Those of one source.
+    Source = 0,
+    /// Those of its net.
+    Net = 1,
+    /// Those at one domain.
+    Domain = 2,
+}
+
+impl Scope {
+    /// The widest first: it includes the others.
+    const ALL: [Self; 3] = [Self::Domain, Self::Net, Self::Source];
+
+    fn least(self, of_source: u64) -> u64 {
+        of_source << (self as u64)
+    }
+
+    fn least_sources(self) -> u64 {
+        match self {
+            Self::Source => 1,
+            Self::Net => 4,
+            Self::Domain => 16,
+        }
+    }
+}
+
+/// An unknown recipient.
+#[derive(Debug, Clone, Copy)]
+pub struct Guess<'a> {
+    /// Who tried it.
+    pub source: Source,
+    /// The whole address.
+    pub recipient: &'a str,
+    /// Its domain.
+    pub domain: &'a str,
+    /// The monotonic second.
+    pub now: u64,
+    /// Guesses of one source that are an attack; 0: none are.
+    pub least: u64,
+}
+
+/// What follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Guessed {
+    /// It was none of the last ones of its source, and is recorded.
+    pub is_new: bool,
+    /// It is part of an attack.
+    pub in_attack: bool,
+    /// The level of the source.
+    pub level: Option<u8>,
+    /// The attack that begins with it.
+    pub began: Option<Harvest>,
+}
+
+/// An attack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Harvest {
+    /// What its guesses have in common.
+    pub scope: Scope,
+    /// Prefix of the source or net; empty for a domain.
+    pub prefix: String,
+    /// The domain, or that of the first guess; the first 64 octets.
+    pub domain: String,
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Unknown recipients.
+    pub guesses: u64,
+    /// Recipients that exist and were found by its sources.
+    pub found: u64,
+    /// Different sources, about.
+    pub sources: u64,
+}
+
+impl Shared {
+    /// Records an unknown recipient, for its source and as a guess.
+    pub fn harvest_guess(&self, guess: Guess<'_>) -> Guessed {
+        let (source, now) = (guess.source, guess.now);
+        let Some(row) = self.record_made(source, now) else { return Guessed::default() };
+        let hash = self.hasher.hash_one(guess.recipient);
+        if was_recent(row, hash) {
+            return Guessed::default();
+        }
+        row.add(Kind::UNKNOWN, EVENT, now / TICK);
+        let counts = row.counts(now / TICK);
+        let of_source = in_window(row, now / TICK);
+        let mut guessed = Guessed { is_new: true, ..Guessed::default() };
+        if guess.least > 0 && is_guesser(&counts) {
+            let found = row.cell(HITS).map_or(0, |cell| cell.swap(0, Relaxed));
+            self.look_for_attack(guess, of_source, hash, found, &mut guessed);
+        }
+        if guessed.in_attack {
+            row.add(Kind::HARVEST, EVENT, now / TICK);
+        }
+        guessed.level = level(&row.counts(now / TICK));
+        guessed
+    }
+
+    /// Counts a recipient that exists, where its source guesses: what it found.
+    pub fn harvest_hit(&self, source: Source, now: u64) {
+        let Some(row) = self.record_of(source) else { return };
+        if is_guesser(&row.counts(now / TICK)) {
+            row.cell(HITS).map(|cell| cell.fetch_add(1, Relaxed));
+        }
+    }
+
+    /// Attacks that go on.
+    pub fn harvests(&self) -> usize {
+        self.scopes().filter(|scope| read(scope, BEGAN) != 0).count()
+    }
+
+    /// Once a second on the host, whoever asks first: the attacks that are over.
+    pub fn harvests_ended(&self, now: u64, least: u64) -> Vec<Harvest> {
+        let Some(next) = self.harvest_cells().get(NEXT_LOOK) else { return Vec::new() };
+        let due = next.load(Relaxed);
+        if due > now || next.compare_exchange(due, now + 1, Relaxed, Relaxed).is_err() {
+            return Vec::new();
+        }
+        self.scopes().filter_map(|scope| ended(scope, now, least)).collect()
+    }
+
+    fn look_for_attack(&self, guess: Guess<'_>, of_source: u64, hash: u64, found: u64, guessed: &mut Guessed) {
+        for scope in Scope::ALL {
+            let subject = match scope {
+                Scope::Source => guess.source.bits(),
+                Scope::Net => guess.source.net().bits(),
+                Scope::Domain => self.hasher.hash_one(guess.domain),
+            };
+            // Few sources guess so often that they need a place among the scopes.
+            let is_rare = scope == Scope::Source && of_source < guess.least;
+            let known = self.scope_of(scope, subject);
+            let Some(cells) = known.or_else(|| if is_rare { None } else { self.take_scope(scope, subject, guess) })
+            else {
+                continue;
+            };
+            count(cells, self.hasher.hash_one(guess.source.bits()), hash, found, guess.now);
+            if scope == Scope::Source && read(cells, BEGAN) == 0 {
+                set(cells, IN_WINDOW, of_source);
+                set(cells, GUESSES, of_source);
+            }
+            let goes_on = read(cells, BEGAN) != 0;
+            let begins = !goes_on && are_many(cells, scope, guess.least);
+            if begins && swap(cells, BEGAN, 0, guess.now.max(1)) {
+                guessed.began = Some(harvest(cells, guess.now));
+            }
+            if goes_on || begins {
+                guessed.in_attack = true;
+                return;
+            }
+        }
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        self.harvest_cells().get(..NEXT_LOOK).unwrap_or_default().chunks_exact(ROW)
+    }
+
+    fn scope_of(&self, scope: Scope, subject: u64) -> Option<&[AtomicU64]> {
+        let (key, mut set) = self.scope_place(scope, subject);
+        set.find(|cells| read(cells, KEY) == key)
+    }
+
+    /// Cells for a new scope, those of the one that is at rest for longest; None when all it could have are in use.
+    fn take_scope(&self, scope: Scope, subject: u64, guess: Guess<'_>) -> Option<&[AtomicU64]> {
+        let (key, places) = self.scope_place(scope, subject);
+        let taken = places.filter(|cells| read(cells, BEGAN) == 0).min_by_key(|cells| read(cells, SINCE))?;
+        let before = read(taken, KEY);
+        (KEY + 1..ROW).for_each(|index| set(taken, index, 0));
+        let numbers = [(SINCE, guess.now), (KIND, scope as u64), (SUBJECT, subject)];
+        let numbers = numbers.into_iter().chain((DOMAIN..).zip(domain_cells(guess.domain)));
+        numbers.for_each(|(index, number)| set(taken, index, number));
+        swap(taken, KEY, before, key).then_some(taken)
+    }
+
+    /// The key of a scope, and the places it may have.
+    #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
+    fn scope_place(&self, scope: Scope, subject: u64) -> (u64, impl Iterator<Item = &[AtomicU64]>) {
+        let key = self.hasher.hash_one((scope, subject)).max(1);
+        let first = key as usize % (SCOPES / WAYS) * WAYS * ROW;
+        let places = self.harvest_cells().get(first..first + WAYS * ROW).unwrap_or_default();
+        (key, places.chunks_exact(ROW))
+    }
+}
+
+/// Whether a source had more recipients refused as unknown than accepted.
+fn is_guesser(counts: &[u64; KINDS]) -> bool {
+    let of = |kind: Kind| counts.get(kind.place()).copied().unwrap_or_default();
+    of(Kind::UNKNOWN) > of(Kind::ACCEPTED)
+}
+
+/// Whether a source tried this recipient among its last eight unknown ones; if not, it is one of them now.
+fn was_recent(row: Row<'_>, hash: u64) -> bool {
+    let short = (hash >> 32).max(1);
+    let halves = |cell: u64| [cell >> 32, cell & 0xffff_ffff];
+    let cells = (RECENT..RECENT + 4).filter_map(|index| row.cell(index));
+    if cells.clone().any(|cell| halves(cell.load(Relaxed)).contains(&short)) {
+        return true;
+    }
+    // Each cell pushes its older half on to the next.
+    let mut pushed = short;
+    for cell in cells {
+        let [newer, older] = halves(cell.load(Relaxed));
+        cell.store(pushed << 32 | newer, Relaxed);
+        pushed = older;
+    }
+    false
+}
+
+/// Counts a guess of a source; gives those in its window.
+fn in_window(row: Row<'_>, tick: u64) -> u64 {
+    let Some(cell) = row.cell(WINDOW) else { return 0 };
+    let next = |cell: u64| {
+        let counted = Counted(cell);
+        let lasts = counted.is_of(row.tag) && tick.saturating_sub(counted.tick()) < WINDOW_TIME / TICK;
+        let (tick, guesses) = if lasts { (counted.tick(), counted.parts()) } else { (tick, 0) };
+        Counted::new(row.tag, tick, guesses + 1)
+    };
+    let before = cell.fetch_update(Relaxed, Relaxed, |cell| Some(next(cell).0));
+    before.map_or(0, |cell| next(cell).parts())
+}
+
+fn read(cells: &[AtomicU64], index: usize) -> u64 {
+    cells.get(index).map_or(0, |cell| cell.load(Relaxed))
+}
+
+fn set(cells: &[AtomicU64], index: usize, number: u64) {
+    if let Some(cell) = cells.get(index) {
+        cell.store(number, Relaxed);
+    }
+}
+
+fn swap(cells: &[AtomicU64], index: usize, before: u64, next: u64) -> bool {
+    cells.get(index).is_some_and(|cell| cell.compare_exchange(before, next, Relaxed, Relaxed).is_ok())
+}
+
+/// Counts a guess in its scope. The window of an attack is ended by `ended`.
+fn count(cells: &[AtomicU64], source: u64, recipient: u64, found: u64, now: u64) {
+    let since = read(cells, SINCE);
+    if read(cells, BEGAN) == 0 && now >= since.saturating_add(WINDOW_TIME) && swap(cells, SINCE, since, now) {
+        let figures = [IN_WINDOW, GUESSES, FOUND].into_iter().chain(SOURCES..ROW);
+        figures.for_each(|index| set(cells, index, 0));
+    }
+    for (index, number) in [(IN_WINDOW, 1), (GUESSES, 1), (FOUND, found)] {
+        cells.get(index).map(|cell| cell.fetch_add(number, Relaxed));
+    }
+    for (bitmap, hash) in [(SOURCES, source), (RECIPIENTS, recipient)] {
+        let bit = hash % (64 * BITMAP as u64);
+        let cell = usize::try_from(bit / 64).ok().and_then(|cell| cells.get(bitmap + cell));
+        cell.map(|cell| cell.fetch_or(1 << (bit % 64), Relaxed));
+    }
+}
+
+/// Whether the guesses of a window are an attack.
+fn are_many(cells: &[AtomicU64], scope: Scope, of_source: u64) -> bool {
+    let least = scope.least(of_source);
+    let recipients_vary = scope == Scope::Source || different(cells, RECIPIENTS) >= least / 2;
+    read(cells, IN_WINDOW) >= least && different(cells, SOURCES) >= scope.least_sources() && recipients_vary
+}
+
+/// How many different ones a bitmap has seen: linear counting, good to about 5,000.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn different(cells: &[AtomicU64], bitmap: usize) -> u64 {
+    let set: u32 = (bitmap..bitmap + BITMAP).map(|index| read(cells, index).count_ones()).sum();
+    let bits = 64.0 * BITMAP as f64;
+    let free = (bits - f64::from(set)).max(1.0);
+    (-bits * (free / bits).ln()).round() as u64
+}
+
+/// Ends the window of an attack that had its time; the attack when it is over with it.
+fn ended(cells: &[AtomicU64], now: u64, of_source: u64) -> Option<Harvest> {
+    let (began, since) = (read(cells, BEGAN), read(cells, SINCE));
+    if began == 0 || now < since.saturating_add(WINDOW_TIME) {
+        return None;
+    }
+    let last = cells.get(IN_WINDOW)?.swap(0, Relaxed);
+    cells.get(SINCE)?.store(now, Relaxed);
+    let seen = harvest(cells, now);
+    let over = last * 4 < seen.scope.least(of_source).max(1) && swap(cells, BEGAN, began, 0);
+    over.then_some(seen)
+}
+
+fn harvest(cells: &[AtomicU64], now: u64) -> Harvest {
+    let scope = match read(cells, KIND) {
+        0 => Scope::Source,
+        1 => Scope::Net,
+        _ => Scope::Domain,
+    };
+    let subject = Source::from_bits(read(cells, SUBJECT)).filter(|_| scope != Scope::Domain);
+    let octets = (DOMAIN..SOURCES).flat_map(|index| read(cells, index).to_le_bytes()).take_while(|octet| *octet != 0);
+    Harvest {
+        scope,
+        prefix: subject.map_or_else(String::new, |source| source.written(scope == Scope::Net)),
+        domain: String::from_utf8_lossy(&octets.collect::<Vec<_>>()).into_owned(),
+        seconds: now.saturating_sub(read(cells, BEGAN)),
+        guesses: read(cells, GUESSES),
+        found: read(cells, FOUND),
+        sources: different(cells, SOURCES),
+    }
+}
+
+fn domain_cells(domain: &str) -> [u64; DOMAIN_CELLS] {
+    let mut cells = [0; DOMAIN_CELLS];
+    for (cell, octets) in cells.iter_mut().zip(domain.as_bytes().chunks(8)) {
+        let mut eight = [0; 8];
+        eight.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+        *cell = u64::from_le_bytes(eight);
+    }
+    cells
+}
