@@ -168,6 +168,12 @@ class Event(StrEnum):
         "new processes are started with new settings",
         "generation:number workers:number",
     )
+    FILES_REREAD = (
+        "files-reread",
+        "info",
+        "a reload found no other settings: the files that they name were read again",
+        "generation:number workers:number",
+    )
     RELOADED = "reloaded", "info", "the new settings are in force", "generation:number workers:number"
     RELOAD_REFUSED = "reload-refused", "error", "the old settings stay in force", "detail"
     SETTING_KEPT = "setting-kept", "warning", "a change of this setting needs a restart", "key value:any detail"
@@ -213,8 +219,14 @@ class Event(StrEnum):
     SENDERS_REFUSED = (
         "senders-refused",
         "error",
-        "why `auth.senders` cannot be used: who has authenticated gets 451",
+        "why `auth.senders` is not in force; what was stays, and without any who has authenticated gets 451",
         "detail",
+    )
+    SENDERS_WAIT = (
+        "senders-wait",
+        "warning",
+        "`auth.senders` may not be finished: it is read when it has not changed for `quiet` seconds",
+        "source detail quiet:seconds",
     )
     ACCOUNTS_WAIT = (
         "accounts-wait",

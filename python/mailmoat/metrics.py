@@ -148,6 +148,9 @@ DIRECTORY_AGE: Final = single(
 SPOOL_ERRORS: Final = single("mailmoat_spool_errors_total", "Operations on the spool that failed.")
 LOG_LINES_LOST: Final = single("mailmoat_log_lines_lost_total", "Log lines lost because the log was not read.")
 WORKER_RESTARTS: Final = single("mailmoat_worker_restarts_total", "Workers started again after they died.")
+FILES_REREAD: Final = single(
+    "mailmoat_files_reread_total", "Times a worker has read the files that the settings name again at a reload."
+)
 WORKERS_WANTED: Final = single("mailmoat_workers_wanted", "Workers the supervisor keeps running.")
 WORKERS_READY: Final = single("mailmoat_workers_ready", "Workers that accept connections.")
 WORKERS_STRESSED: Final = single(

@@ -2,7 +2,7 @@
 
 Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers
 but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
-partition whose owner is gone; every minute it looks for new certificates. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
+partition whose owner is gone; every minute it looks for new certificates. SIGHUP makes it read its files at once. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
 delayed replies are completed, idle clients get 421, and after `drain_time` all clients do.
 
 Before it accepts connections, it asks the next hop for its offers, for `PROBE_TIME` at most, so that even the first client is not offered more.
@@ -45,6 +45,7 @@ from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
 from mailmoat.tls.material import open_material
+from mailmoat.worker_files import WorkerFiles
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled, TlsServer
@@ -80,6 +81,7 @@ class Worker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: WorkerContext) -> None:
         settings = context.settings
+        loop.add_signal_handler(signal.SIGHUP, self._reread)  # before any file is read, so that no change is missed
         self._loop = loop
         self._context = context
         self._settings = settings
@@ -93,6 +95,7 @@ class Worker:
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
+        self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         open_ = partial(open_destination, loop, settings=settings, timers=timers, metrics=metrics, offered=self._offer)
         router = make_router(settings.delivery, open_)
@@ -156,14 +159,11 @@ class Worker:
         self._timers.after(TICK, self)
         if self._directory is not None:
             self._directory.refresh()
-        if self._tls is not None:
-            self._tls.tick()
+        self._files.tick()
         self._prober.tick()
         self._publish()
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
-        if self._backend is not None:
-            self._backend.tick(self._loop)
         self._store.drop_empty()
         self._receiver.stress.tick(len(self._receiver.connections))
         if self._adopting is None:
@@ -178,6 +178,9 @@ class Worker:
             smtputf8=offers.smtputf8,
             binary=offers.binary,
         )
+
+    def _reread(self) -> None:
+        self._loop.create_task(self._files.reread())
 
     def _tls_server(self) -> TlsServer | None:
         return None if self._tls is None else self._tls.server

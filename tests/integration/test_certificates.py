@@ -93,15 +93,45 @@ def test_a_reload_takes_new_files_at_once_and_refuses_broken_ones(server, author
     signed.key.write_bytes(b"")
     line = reload(mx, "reload-refused")
     assert line["detail"].endswith("there is no private key in it (a PEM block `BEGIN PRIVATE KEY`)")
-    assert mx.client().ask("NOOP").code == 250, "the old generation goes on"
+    refused = mx.cli("reload")
+    assert refused.returncode == 1
+    assert f"refused: {line['detail']}\n" in refused.stderr
+    assert mx.client().ask("NOOP").code == 250, "the old certificate stays in force"
     put(signed, authority.sign(HOST, days=400, file="longer"))
-    reload(mx)
+    reload(mx, "files-reread")
 
     def shown():
         tls = unless_reset(mx.health) or {"tls": {"days_left": 0}}
         return tls["tls"]["days_left"] >= 399 and tls["tls"]["state"] == "current"
 
     mx.until(shown, what="the new certificate")
+
+
+def test_a_certificate_that_is_replaced_by_a_reload_ends_no_session(server, authority):
+    signed = authority.sign(HOST, file="served")
+    mx = server(MAILMOAT_WORKERS="2", **settings(signed))
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    live = [secured(mx, context) for _ in range(20)]
+    workers, old = mx.workers(), live[0].socket.getpeercert(binary_form=True)
+    for number in range(3):
+        put(signed, authority.sign(HOST, file=f"new-{number}"))
+        mx.cli("reload", check=True)
+        fresh = secured(mx, context)
+        served = fresh.socket.getpeercert(binary_form=True)
+        assert served != old, "the command ends when all workers serve the new one"
+        old = served
+        assert [wire.deliver()[:3] for wire in (*live, fresh)] == ["250"] * 21
+    assert mx.workers() == workers
+    assert mx.logged("draining") == []
+    assert {line["generation"] for line in mx.logged("files-reread")} == {0}
+
+
+def secured(mx, context):
+    wire = mx.client()
+    wire.expect("STARTTLS", 220)
+    wire.socket = context.wrap_socket(wire.socket, server_hostname=HOST)
+    wire.ask("EHLO client.test")
+    return wire
 
 
 def test_a_worker_that_begins_during_a_renewal_serves_what_the_supervisor_has_read(server, authority):

@@ -333,14 +333,14 @@ def test_a_mistake_is_said_once_and_changes_nothing(backend, file, log):
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(backend, file, log, now, monkeypatch):
-    real = account_file.read_file
+    real = account_file.accounts.read
 
     def broken(_):
         raise ConfigError(["it cannot be read: Input/output error"])
 
     accounts = backend()
     log.clear()
-    monkeypatch.setattr(account_file, "read_file", broken)
+    monkeypatch.setattr(account_file.accounts, "read", broken)
     file.write_text(file.read_text() + "# \n")
     age(file)
     seen(accounts)
@@ -348,7 +348,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(backend, file, log, now, m
         now[0] += 61
         seen(accounts)
     assert [event for event, _ in log] == [Event.ACCOUNTS_REFUSED]
-    monkeypatch.setattr(account_file, "read_file", real)
+    monkeypatch.setattr(account_file.accounts, "read", real)
     seen(accounts)
     assert len(log) == 1
     now[0] += 61

@@ -1,5 +1,7 @@
 """The addresses that an account may send from, and the agent that holds it to them."""
 
+import asyncio
+
 import pytest
 from tests.doubles.policy import client, services, view
 
@@ -72,7 +74,8 @@ def agent(tmp_path, text=LINES):
     file.write_text(text)
     loaded = settings.load(environment={"MAILMOAT_AUTH__SENDERS": str(file)})
     assert SenderLogin.is_on(loaded)
-    return SenderLogin(services(loaded))
+    given = services(loaded)
+    return SenderLogin(given), given.watched
 
 
 def judge(agent, sender, account="alice"):
@@ -83,7 +86,7 @@ def judge(agent, sender, account="alice"):
 
 
 def test_a_sender_of_somebody_else_is_refused(tmp_path):
-    made = agent(tmp_path)
+    made, _ = agent(tmp_path)
     assert judge(made, "alice@example.test") is PASS
     refused = judge(made, "bob@example.test")
     assert isinstance(refused, Reject)
@@ -99,7 +102,7 @@ def test_without_a_list_nothing_is_judged():
 
 
 def test_a_list_that_cannot_be_used_is_for_now(tmp_path):
-    made = agent(tmp_path, "alice\n")
+    made, _ = agent(tmp_path, "alice\n")
     assert judge(made, "alice@example.test") == Tempfail(UNKNOWN, LoginRule.UNREADABLE)
     assert judge(made, "alice@example.test", account="") is PASS
 
@@ -115,3 +118,22 @@ def test_check_config_names_the_line(tmp_path):
     assert list(checks.mistakes(loaded)) == [f"auth.senders = {file}: it is not UTF-8"]
     file.write_bytes(b"alice @x.test\n")
     assert list(checks.mistakes(loaded)) == []
+
+
+def test_the_list_follows_its_file(tmp_path):
+    made, watched = agent(tmp_path)
+    file = tmp_path / "senders"
+    file.write_text("alice\n")
+    reread(*watched)
+    assert judge(made, "alice@example.test") is PASS, "what cannot be used changes nothing"
+    file.write_text("alice bob@example.test\n")
+    reread(*watched)
+    assert judge(made, "bob@example.test") is PASS
+    assert isinstance(judge(made, "alice@example.test"), Reject)
+
+
+def reread(file):
+    async def read_now():
+        await file.read_now(asyncio.get_running_loop())
+
+    asyncio.run(read_now())

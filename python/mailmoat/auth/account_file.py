@@ -1,83 +1,44 @@
-"""The file of accounts, as it is in force: read when a worker starts, and again when it changes.
+"""The file of accounts (`auth.file`): how it is read, and who else can read it.
 
-Promises: only a whole file without a mistake replaces what is in force; a file that may be unfinished waits (`file_changes`); a mistake
-is logged once, with its line and never with what is in it. It is read beside the loop. Never raises: without a file that can be used
-there are no accounts, and authentication is a temporary failure.
+A mistake is a sentence with its line and never with what is in it.
 """
 
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from mailmoat import clock, maillog
+from mailmoat import maillog
 from mailmoat.auth import accounts
 from mailmoat.auth.accounts import LARGEST_FILE, Accounts
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
-from mailmoat.file_changes import NONE, QUIET_TIME, Quiet, Stamp, stamp_of
+from mailmoat.file_changes import QUIET_TIME
+from mailmoat.watched_file import FileLog, WatchedFile
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
     from pathlib import Path
 
-RETRY_TIME: Final = 60.0
-"""Seconds after which a file that could not be used is tried again although it has not changed: a disk may have failed, or descriptors."""
+
+def watch(path: Path, changed: Callable[[], None]) -> WatchedFile[Accounts]:
+    """Keep the accounts of this file in memory; `changed` is called when others come into force."""
+
+    def taken(found: Accounts) -> None:
+        maillog.event(Event.ACCOUNTS_READ, source=str(path), accounts=len(found.by_key))
+        if problem := exposed(path):
+            maillog.event(Event.ACCOUNTS_EXPOSED, source=str(path), detail=problem)
+        changed()
+
+    return WatchedFile(path, read_file, FileLog(_refused, _waits), taken)
 
 
-class AccountFile:
-    """The accounts of the file at `path`; those in force are `accounts`, None while there are none that can be used."""
+def _refused(detail: str) -> None:
+    maillog.event(Event.ACCOUNTS_REFUSED, detail=detail)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._quiet = Quiet()
-        self._in_force = NONE
-        self._tried = NONE
-        self._waits_for = ""
-        self._reading = False
-        self._mistakes: list[str] = []
-        self._again = 0.0
-        self.accounts: Accounts | None = None
-        self._take(stamp_of(path), self._read())
 
-    def refresh(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the file read if it has changed; else this costs one `stat`."""
-        stamp = stamp_of(self._path)
-        if self._reading or (stamp == self._tried and not self._due_again()):
-            return
-        self._wait_for(self._quiet.reason_to_wait(stamp, self._in_force) if self.accounts else "")
-        if self._waits_for:
-            return
-        self._reading = True
-        future = loop.run_in_executor(None, self._read)
-        future.add_done_callback(lambda done: self._take(stamp, done.result()))
-
-    def _read(self) -> Accounts | ConfigError:
-        try:
-            return read_file(self._path)
-        except ConfigError as error:
-            return error
-
-    def _due_again(self) -> bool:
-        return bool(self._mistakes) and clock.monotonic() >= self._again
-
-    def _take(self, stamp: Stamp, found: Accounts | ConfigError) -> None:
-        self._reading, self._tried = False, stamp
-        mistakes = found.mistakes if isinstance(found, ConfigError) else []
-        for mistake in mistakes if mistakes != self._mistakes else ():
-            maillog.event(Event.ACCOUNTS_REFUSED, detail=f"{self._path}: {mistake}")
-        self._mistakes, self._again = mistakes, clock.monotonic() + RETRY_TIME
-        if isinstance(found, ConfigError):
-            return
-        self.accounts, self._in_force = found, stamp
-        maillog.event(Event.ACCOUNTS_READ, source=str(self._path), accounts=len(found.by_key))
-        if problem := exposed(self._path):
-            maillog.event(Event.ACCOUNTS_EXPOSED, source=str(self._path), detail=problem)
-
-    def _wait_for(self, reason: str) -> None:
-        if reason and reason != self._waits_for:
-            maillog.event(Event.ACCOUNTS_WAIT, source=str(self._path), detail=reason, quiet=QUIET_TIME)
-        self._waits_for = reason
+def _waits(source: str, detail: str) -> None:
+    maillog.event(Event.ACCOUNTS_WAIT, source=source, detail=detail, quiet=QUIET_TIME)
 
 
 def read_file(path: Path) -> Accounts:

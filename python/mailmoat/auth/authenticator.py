@@ -124,5 +124,8 @@ class Backend(Authenticator, Protocol):
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what is due; to be called once a second. Never waits."""
 
+    async def reread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read at once what it keeps of files, as a reload asks. Never raises."""
+
     def close(self) -> None:
         """Take no more, without waiting; exchanges that begin now fail as temporary."""

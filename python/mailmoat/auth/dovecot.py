@@ -75,6 +75,9 @@ class DovecotAuthenticator:
         if self._connection is None and self._connecting is None and not self._closed:
             self._connect(loop)
 
+    async def reread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do nothing: the accounts are Dovecot's."""
+
     def close(self) -> None:
         """Let go of the connection."""
         self._closed = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.auth.account_file import AccountFile
+from mailmoat.auth import account_file
 from mailmoat.auth.accounts import Account
 from mailmoat.auth.authenticator import Cause
 from mailmoat.auth.decoys import Decoys
@@ -39,17 +39,17 @@ class FileAuthenticator:
     """Accounts from a file; `secret` is a file that this server keeps (`decoys`)."""
 
     def __init__(self, file: Path, secret: Path, settings: AuthSettings) -> None:
-        self._file = AccountFile(file)
+        self._cache = PasswordCache(settings.cache_time)
+        self._file = account_file.watch(file, self._cache.clear)
         self._decoys = Decoys(secret)
         self._hashing = HashingThread(settings.hashing_queue)
-        self._cache = PasswordCache(settings.cache_time)
         self._may_relay = settings.relay
         self._allowed = tuple(name for name in MECHANISMS if name in (settings.mechanisms or MECHANISMS))
 
     @property
     def usable(self) -> bool:
         """Whether there are accounts in force."""
-        return self._file.accounts is not None
+        return self._file.value is not None
 
     def mechanisms(self, channel: Channel) -> tuple[str, ...]:
         """Return the mechanisms to offer on this channel, the strongest first."""
@@ -72,7 +72,7 @@ class FileAuthenticator:
 
     async def check(self, name: str, password: str) -> Verified | Cause:
         """Return whose password this is, or why it is nobody's."""
-        accounts, octets = self._file.accounts, password.encode()
+        accounts, octets = self._file.value, password.encode()
         if accounts is None:
             return Cause.UNAVAILABLE
         account = accounts.find(name)
@@ -94,7 +94,7 @@ class FileAuthenticator:
 
     def scram_keys(self, name: str) -> tuple[Verified | None, ScramKeys] | None:
         """Return who has these keys, or None with a decoy; None without accounts. ValueError for what is no name."""
-        key, accounts = account_key(name), self._file.accounts
+        key, accounts = account_key(name), self._file.value
         if accounts is None:
             return None
         account, decoy = accounts.by_key.get(key, _NOBODY), self._decoys.keys(key, accounts)
@@ -108,10 +108,11 @@ class FileAuthenticator:
 
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look for a changed file; to be called once a second."""
-        before = self._file.accounts
         self._file.refresh(loop)
-        if self._file.accounts is not before:
-            self._cache.clear()
+
+    async def reread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read the file at once."""
+        await self._file.read_now(loop)
 
     def close(self) -> None:
         """End without waiting for anything."""

@@ -61,7 +61,7 @@ def reload(config: ConfigOption = None, *, wait: WaitOption = 180.0) -> None:
     for reason in outcome.refused:
         typer.echo(f"refused: {reason}", err=True)
     if outcome.refused:
-        fail(f"the server (pid {pid}) continues with its previous settings")
+        fail(f"the server (pid {pid}) continues with what was in force before")
     for key in outcome.kept:
         typer.echo(f"warning: {key} has changed and takes effect at a restart only", err=True)
     typer.echo(f"The server (pid {pid}) has read its settings again.")

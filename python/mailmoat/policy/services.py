@@ -7,23 +7,27 @@ ask no name server has no resolver.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
 from mailmoat.resolver.reverse_names import ReverseNames
 from mailmoat.settings.section import Section
+from mailmoat.watched_file import WatchedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mailmoat.directory.directory import Directory
     from mailmoat.metrics import Metrics
     from mailmoat.reputation.evidence import Reputation
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
+    from mailmoat.watched_file import FileLog
 
 S = TypeVar("S", bound=Section)
+T = TypeVar("T")
 
 
 class Services:
@@ -39,12 +43,20 @@ class Services:
         self.trust = TrustRules(settings)
         self.reputation: Reputation | None = None
         """Where to note what a source does; None when nothing is recorded."""
+        self.watched: list[WatchedFile[Any]] = []
+        """The files that agents keep in memory."""
         self._make_resolver = make_resolver
 
     def section(self, kind: type[S]) -> S:
         """Return the section of this class of the settings; KeyError when they have none."""
         sections = {type(section): section for _, section in self.settings if isinstance(section, Section)}
         return cast("S", sections[kind])
+
+    def watch(self, path: Path, read: Callable[[Path], T], log: FileLog) -> WatchedFile[T]:
+        """Read a file now and whenever it changes: see `WatchedFile`."""
+        file = WatchedFile(path, read, log)
+        self.watched.append(file)
+        return file
 
     @cached_property
     def resolver(self) -> Resolver:

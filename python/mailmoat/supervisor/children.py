@@ -77,6 +77,10 @@ class Children:
         """Return whether the process of this spec runs and is ready."""
         return bool(spec.pid) and self.alive[spec.pid].ready_at < inf
 
+    def metric(self, child: Child, row: int) -> int:
+        """Return what a worker has counted in a row of the metrics."""
+        return self._shared.row(child.slot)[row]
+
     def start(self, generation: Generation, spec: ChildSpec, detach: Callable[[], None]) -> None:
         """Start a process; it calls `detach` first, to close what is not its own."""
         slot = heapq.heappop(self._free) if spec.kind == "worker" else -1

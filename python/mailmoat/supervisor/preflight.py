@@ -59,11 +59,16 @@ def _mistakes(settings: Settings) -> list[str]:
     with acting_as(account):
         spool, files = (
             list(_spool(settings.spool_dir, made_by_root_for)),
-            [*_recipients(settings), *_next_hop(settings), *checks.mistakes(settings)],
+            unusable_files(settings),
         )
     if not spool:  # as root again: the account may not be able to enter a directory of root
         spool = list(_contents(settings.spool_dir, account.uid if account else os.geteuid()))
     return [*spool, *files]
+
+
+def unusable_files(settings: Settings) -> list[str]:
+    """Return one sentence for each file beside the certificates that this process cannot use."""
+    return [*_recipients(settings), *_next_hop(settings), *checks.mistakes(settings)]
 
 
 def warnings(settings: Settings) -> list[str]:

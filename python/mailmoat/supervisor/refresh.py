@@ -69,6 +69,10 @@ class Refresh:
         """Return when `turn` must be called at the latest, in monotonic seconds."""
         return self._deadline if self._child else self._next_check
 
+    def look_now(self) -> None:
+        """Look at the source at the next turn, and be `settled` only after that."""
+        self._next_check = 0.0
+
     def turn(self, detach: Callable[[], None], counts: Metrics | None = None) -> None:
         """Do what is to do now, without waiting: start a compile that is due, take the result of one that is over; say how it is."""
         self._step(detach)

@@ -1,5 +1,7 @@
 """A reload: the settings are read again and the next generation starts beside the one in force, completely or not at all.
 
+Where the settings are those in force, there is no next generation: the workers read the files anew that the settings name (reread.py).
+
 One reload at a time; one that is requested meanwhile follows it. Whatever is wrong (a setting, an address, the recipient file, a process
 that ends or is late) is logged, ends the reload and leaves the generation in force as it was. `advance` takes the steps that can be
 taken now and never waits. Raises nothing.
@@ -7,13 +9,16 @@ taken now and never waits. Raises nothing.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import clock, maillog
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
+from mailmoat.supervisor import reread
 from mailmoat.supervisor.generation import keep_until_restart
 from mailmoat.supervisor.instance import ReloadResult
+from mailmoat.supervisor.reread import Reread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +61,20 @@ class Reload:
         self._number = 0
         self._begun_ms = 0
         self._kept: tuple[str, ...] = ()
+        self._reread: Reread | None = None
+
+    @property
+    def wake_at(self) -> float:
+        """When `advance` must be called at the latest, in monotonic seconds."""
+        return inf if self._reread is None else self._reread.wake_at
 
     def advance(self, in_force: Generation) -> Generation | None:
         """Take the next steps; give the new generation when all its processes are ready, and forget it: it is in force now."""
-        if self.next is None and self.requested:
+        if self.next is None and self._reread is None and self.requested:
             self.requested = False
             self._begin(in_force)
+        if self._reread is not None and self._reread.is_over():
+            self._end_reread(self._reread, in_force)
         while self.next is not None and self._compiled(self.next, in_force) and self._ready_so_far(self.next):
             spec = next((spec for spec in self.next.specs if not spec.pid), None)
             if spec is None:
@@ -98,6 +111,9 @@ class Reload:
         self._number += 1
         try:
             settings, self._kept = keep_until_restart(in_force.settings, self._read())
+            if reread.suffices(in_force, settings):
+                self._reread = Reread(in_force, self._children)
+                return
             self.next = self._make(self._number, settings, in_force)
         except ConfigError as error:
             self._refuse(error.mistakes)
@@ -109,6 +125,14 @@ class Reload:
                 in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
             if self.next.refresh is not None:
                 self.next.refresh.turn(self._owner.detach)
+
+    def _end_reread(self, over: Reread, in_force: Generation) -> None:
+        self._reread = None
+        if over.problems:
+            self._refuse(over.problems)
+            return
+        maillog.event(Event.FILES_REREAD, generation=in_force.number, workers=in_force.workers)
+        self._end(())
 
     def _compiled(self, generation: Generation, in_force: Generation) -> bool:
         """Return whether new workers will find a snapshot; it must be of the named file only if the settings name another file than before."""

@@ -88,6 +88,16 @@ def check_free(host: str, port: int) -> None:
             return
 
 
+def is_available(host: str) -> bool:
+    """Return whether the machine has this address, to a socket of any port."""
+    try:
+        with _socket(host) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return not unavailable(error)
+    return True
+
+
 def unavailable(error: OSError) -> bool:
     """Return whether the machine does not have this kind of address, for example IPv6 turned off."""
     return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -7,7 +7,7 @@
 * SIGTERM, SIGINT: every process is notified to drain and has `drain_time` and a little more for it; then it is killed. Exit 0. SIGINT
   once more ends the wait.
 * One server on a spool directory: it holds a lock there (instance.py) and writes its state there, for `mailmoat status` and `reload`.
-* SIGHUP: settings are read anew (reload.py). The new generation's processes start one by one beside the old ones, on the same
+* SIGHUP: settings are read anew (reload.py). If they are the same, the workers read anew what the settings name. Else the new generation's processes start one by one beside the old ones, on the same
   sockets, and only when the last is ready the old ones are notified to drain: no connection is refused, and there is never half a
   reload. SIGHUP during a reload is done afterwards, one during the start when it is over.
 * The recipient file is compiled before a generation's first process starts; signals are obeyed meanwhile.
@@ -194,7 +194,7 @@ class Supervisor:
         deadlines += [
             spec.retry_at for spec in self._in_force.specs if self._begun and not self._stopping and not spec.pid
         ]
-        deadlines += [refresh.wake_at] if refresh else []
+        deadlines += [self._reload.wake_at, refresh.wake_at if refresh else inf]
         first = min((deadline for deadline in deadlines if deadline > now), default=inf)
         wait.poll(None if first == inf else max(0, ceil((first - clock.monotonic()) * 1000)))
 

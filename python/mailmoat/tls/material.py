@@ -44,7 +44,7 @@ class TlsMaterial:
         self._next_look = clock.monotonic() + LOOK_TIME
         self.server = self._make()
         """For the connections that begin from now on."""
-        self._look()  # a worker that takes the place of another gets what was read at the last reload
+        self.look()  # a worker that takes the place of another gets what was read at the last reload
 
     def tick(self) -> None:
         """Work once a second."""
@@ -53,24 +53,11 @@ class TlsMaterial:
         self._secret.step(now)
         if clock.monotonic() >= self._next_look:
             self._next_look = clock.monotonic() + LOOK_TIME
-            self._look()
+            self.look()
         state.publish(self._metrics, self._in_force, now, refused=bool(self._refused))
 
-    def _make(self) -> TlsServer:
-        rules, authorities = self._settings.tls, self._in_force.authorities
-        return TlsServer(
-            [loaded.identity for loaded in self._in_force.loaded],
-            clock=self._clock,
-            minimum=rules.minimum,
-            client_certificates=rules.client_certificates,
-            client_ca=authorities.pem if authorities else b"",
-            tickets=rules.tickets,
-            ticket_secret=self._secret.octets,
-            ticket_rotation=self._secret.rotation,
-            ticket_epoch=self._secret.epoch,
-        )
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look at the files now."""
         before = self._in_force
         self._in_force, replaced, problems = certificates.look(before, self._settings.hostname)
         if self._in_force != before:
@@ -89,3 +76,17 @@ class TlsMaterial:
                 fingerprint=new.leaf.fingerprint,
                 pid=os.getpid(),
             )
+
+    def _make(self) -> TlsServer:
+        rules, authorities = self._settings.tls, self._in_force.authorities
+        return TlsServer(
+            [loaded.identity for loaded in self._in_force.loaded],
+            clock=self._clock,
+            minimum=rules.minimum,
+            client_certificates=rules.client_certificates,
+            client_ca=authorities.pem if authorities else b"",
+            tickets=rules.tickets,
+            ticket_secret=self._secret.octets,
+            ticket_rotation=self._secret.rotation,
+            ticket_epoch=self._secret.epoch,
+        )

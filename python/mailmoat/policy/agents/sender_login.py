@@ -1,24 +1,25 @@
 """Refuse a reverse-path that is not the account's own, where `auth.senders` lists who may use which (RFC 6409 6.1).
 
-The null reverse-path is everybody's (RFC 6409 3.2). A client that has not authenticated is not judged here. The file is read at the start
-and at each reload; while it cannot be used, who has authenticated gets 451.
+The null reverse-path is everybody's (RFC 6409 3.2). A client that has not authenticated is not judged here. The file is read again when
+it changes; while none could be used since the start, who has authenticated gets 451.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat import maillog
 from mailmoat.auth.senders import read_file
-from mailmoat.errors import ConfigError
 from mailmoat.events import Event
+from mailmoat.file_changes import QUIET_TIME
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Reject, Reply, Rule, Tempfail
+from mailmoat.watched_file import FileLog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmoat.auth.senders import Senders
     from mailmoat.policy.agent import SessionView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
@@ -41,9 +42,8 @@ class SenderLogin(Agent):
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
-        self._senders = (
-            None if settings.auth.senders is None else _read(settings.auth.senders, settings.recipients.delimiter)
-        )
+        file, delimiter = cast("Path", settings.auth.senders), settings.recipients.delimiter
+        self._file = services.watch(file, partial(read_file, delimiter=delimiter), FileLog(_refused, _waits))
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
@@ -55,9 +55,10 @@ class SenderLogin(Agent):
         identity, sender = view.client.identity, view.reverse_path
         if identity is None or sender is None:
             return PASS
-        if self._senders is None:
+        senders = self._file.value
+        if senders is None:
             return Tempfail(UNKNOWN, LoginRule.UNREADABLE)
-        if self._senders.may_use(identity.name, sender):
+        if senders.may_use(identity.name, sender):
             return PASS
         return Reject(
             Reply.showing(553, "5.7.1", f"{sender} is not a sender address of your account"),
@@ -66,10 +67,9 @@ class SenderLogin(Agent):
         )
 
 
-def _read(file: Path, delimiter: str) -> Senders | None:
-    try:
-        return read_file(file, delimiter)
-    except ConfigError as error:
-        for mistake in error.mistakes:
-            maillog.event(Event.SENDERS_REFUSED, detail=f"{file}: {mistake}")
-        return None
+def _refused(detail: str) -> None:
+    maillog.event(Event.SENDERS_REFUSED, detail=detail)
+
+
+def _waits(source: str, detail: str) -> None:
+    maillog.event(Event.SENDERS_WAIT, source=source, detail=detail, quiet=QUIET_TIME)
