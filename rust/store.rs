@@ -1,11 +1,13 @@
-//! What touches files, clocks and threads: the spool, content files, the recipient snapshot, memory shared between processes.
+//! What touches files, clocks and threads: the spool, content files, the recipient snapshot, lists, memory shared between processes.
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // that is what this room is for
 
 pub mod budget;
 pub mod content;
 pub mod disk;
-pub mod shared;
+pub mod lists;
 #[allow(unsafe_code)] // a mapped file
+pub mod mapped;
+pub mod shared;
 pub mod snapshot;
 pub mod spool;

@@ -49,7 +49,7 @@ ENVIRONMENT = {
 
 CLOCKS = {"clock.py": "the one owner"}
 
-UNSAFE = ["region", "snapshot"]
+UNSAFE = ["mapped", "region"]
 """Memory shared between processes, and a mapped file."""
 
 MAX_LINES = 300

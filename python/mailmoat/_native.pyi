@@ -7,6 +7,7 @@ Each member of an enum is one object: `is` compares it.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Final, TypedDict, final, type_check_only
 
 # --- message ---
@@ -1032,6 +1033,99 @@ def compile_directory(
     rest, each names line and fix) `target_path` is left as it is; else it is replaced whole. OSError, with the name of the
     file, when one cannot be read or written.
     """
+
+# --- lists ---
+
+@final
+class ListEntry:
+    """An entry of the block list or the allow list. Times are seconds since the epoch."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether it is on the allow list."""
+    @property
+    def prefix(self) -> str:
+        """Such as `192.0.2.0/24`; of one address the address alone. IPv4-mapped ones are IPv4."""
+    @property
+    def since(self) -> int:
+        """When it was made; 0 when its source does not say."""
+    @property
+    def until(self) -> int:
+        """The second in which it ends; 0 = never."""
+    @property
+    def reason(self) -> str:
+        """Why, for people; may be empty."""
+    @property
+    def source(self) -> Path:
+        """The file that it comes from."""
+
+@final
+class ListSnapshot:
+    """All lists, compiled, mapped read-only; OSError when `path` is no whole snapshot of this version."""
+
+    def __new__(cls, path: str) -> ListSnapshot: ...
+    def find(self, address: str, now: int) -> ListEntry | None:
+        """Return the entry that decides about an address at this second: the longest prefix, of equal ones the allow list's. A text
+        that is no address is on no list.
+        """
+    @property
+    def entries(self) -> tuple[int, int]:
+        """Entries of the block list and of the allow list, those that have ended since it was compiled among them."""
+    @property
+    def octets(self) -> int:
+        """Size of the snapshot."""
+    def next_end(self, now: int) -> int:
+        """Return the first second after `now` in which an entry ends; 0 when none does. Reads all entries."""
+    @property
+    def sources(self) -> list[tuple[Path, bool, tuple[int, int, int, int], int]]:
+        """What it was compiled from: path, whether it is of the allow list, stamp (as `Directory.stamp`; zeros when there was no file),
+        entries.
+        """
+    def select(self, allow: bool, now: int, within: str | None) -> list[ListEntry]:
+        """Return the entries of a list in force at this second, in their order; those inside or around a prefix. ValueError if it is none."""
+
+@final
+class EntryList:
+    """One list in memory. Prefixes that are none raise ValueError, with a sentence."""
+
+    def __new__(cls) -> EntryList: ...
+    def read(self, text: bytes, since: int = 0, until: int = 0) -> None:
+        """Take the entries of a text, or of the next whole lines of one; `since` and `until` are for those that name none."""
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the text so far, a sentence with the number of the line each; at most 20, and how many more."""
+    def add(self, written: str, since: int, until: int, reason: str) -> bool:
+        """Add a prefix or give it other terms; return whether it is new."""
+    def merge(self, other: EntryList) -> None:
+        """Add all entries of another list, which must not be this one."""
+    def remove(self, written: str) -> bool:
+        """Remove a prefix; return whether it was there."""
+    def remove_ended(self, now: int) -> int:
+        """Remove what has ended by this second; return how many."""
+    def entries(self) -> list[tuple[str, int, int, str]]:
+        """Return prefix, since, until and reason of each, in their order."""
+    def text(self) -> bytes:
+        """Return the list as text that `read` takes."""
+    def __len__(self) -> int: ...
+
+def compile_lists(
+    target: str, sources: Sequence[tuple[str, bool, bool, bool]], now: int
+) -> tuple[int, int, bool, list[tuple[Path, str]]]:
+    """Compile sources into the snapshot `target`; return (entries blocked, allowed, whether it is another snapshot, problems).
+
+    A source is its path, whether it is of the allow list, whether it may be missing, and whether it may be read now. One that has not
+    changed or may not be read is taken from the snapshot before, and so is one with problems: path and sentence each. OSError,
+    with its name, when the snapshot cannot be written. Only one process at a time may call this.
+    """
+
+def list_prefix(written: str) -> str:
+    """Return a prefix in its one spelling. ValueError with a sentence when it is none."""
+
+def list_time(written: str) -> int:
+    """Return the second that a text such as `2030-12-31` or `2030-12-31T18:00:00Z` names, UTC. ValueError when it names none."""
+
+def list_time_text(seconds: int) -> str:
+    """Return a second as `list_time` takes it."""
 
 # --- spool ---
 

@@ -10,6 +10,7 @@ mod dns;
 mod header;
 mod heap;
 mod int_enum;
+mod lists;
 mod message;
 mod next_client;
 mod prefix;
@@ -36,6 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dns::register(module)?;
     header::register(module)?;
     heap::register(module)?;
+    lists::register(module)?;
     message::register(module)?;
     next_client::register(module)?;
     prefix::register(module)?;

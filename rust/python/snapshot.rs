@@ -18,7 +18,7 @@ fn scope(default_domain: String, local_domains: Vec<String>, unfiltered_domains:
 }
 
 /// With the name of the file, as Python's own errors have it.
-fn os_error(path: &Path, error: &io::Error) -> PyErr {
+pub fn os_error(path: &Path, error: &io::Error) -> PyErr {
     // Without a number of the system's there is no `strerror`: the text is taken for it.
     let number = error.raw_os_error();
     let text = number.map_or_else(|| error.to_string(), |_| plain(error));

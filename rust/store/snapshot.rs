@@ -15,12 +15,14 @@
 //! length u16, kind u8, 0u8, octets of the key) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap};
+
+use crate::store::mapped;
 
 mod compile;
 #[cfg(test)]
@@ -87,7 +89,8 @@ impl Scope {
 }
 
 impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
+    /// Of the file with this metadata.
+    pub fn of(metadata: &fs::Metadata) -> Self {
         let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
@@ -164,10 +167,7 @@ pub struct Directory {
 impl Directory {
     /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, or cut short.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        // SAFETY: a snapshot is written under another name, never changed after its rename to this one and only ever
-        // replaced by a rename, so the mapped inode is never written or truncated. It is read through bounds-checked slices only.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = mapped::open(path)?;
         let header = Header::decode(&map).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
         map.advise(Advice::WillNeed)?;
         Ok(Self { map, header })

@@ -1,0 +1,133 @@
+//! A snapshot of all lists, mapped read-only.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Advice, Mmap};
+
+use super::prefix::Prefix;
+use super::records::{HEADER, Layout, Record, word};
+use super::source::SourceState;
+use super::table::Table;
+use super::{List, Terms, canonical};
+use crate::store::mapped;
+use crate::store::snapshot::Stamp;
+
+/// An entry as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// The list it is on.
+    pub list: List,
+    /// Its prefix.
+    pub prefix: Prefix,
+    /// What the list says of it.
+    pub terms: Terms,
+    /// Index of the source that it comes from.
+    pub source: u16,
+}
+
+/// A compiled set of lists.
+#[derive(Debug)]
+pub struct Snapshot {
+    map: Mmap,
+    layout: Layout,
+    four: Table<u32>,
+    six: Table<u128>,
+    sources: Vec<SourceState>,
+}
+
+impl Snapshot {
+    /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, cut short or damaged.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let map = mapped::open(path)?;
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let layout = Layout::open(&map).map_err(invalid)?;
+        let four = Table::open(&map, layout.four).ok_or_else(|| invalid("damaged"))?;
+        let six = Table::open(&map, layout.six).ok_or_else(|| invalid("damaged"))?;
+        let sources = read_sources(&map, layout.sources).ok_or_else(|| invalid("damaged"))?;
+        map.advise(Advice::WillNeed)?;
+        Ok(Self { map, layout, four, six, sources })
+    }
+
+    /// The entry that decides about an address at this second: the longest prefix in force, of equal ones the allow list's.
+    pub fn find(&self, address: IpAddr, now: u32) -> Option<InForce> {
+        match canonical(address) {
+            IpAddr::V4(address) => {
+                let (key, record) = self.four.find(&self.map, address.to_bits(), now)?;
+                self.in_force(Prefix::V4(key, record.length), &record)
+            }
+            IpAddr::V6(address) => {
+                let (key, record) = self.six.find(&self.map, address.to_bits(), now)?;
+                self.in_force(Prefix::V6(key, record.length), &record)
+            }
+        }
+    }
+
+    /// All entries, also those that have ended, IPv4 first, in the order of their prefixes.
+    pub fn iter(&self) -> impl Iterator<Item = InForce> {
+        let four = (0..self.four.len()).filter_map(|index| {
+            let (key, record) = self.four.get(&self.map, index)?;
+            self.in_force(Prefix::V4(key, record.length), &record)
+        });
+        let six = (0..self.six.len()).filter_map(|index| {
+            let (key, record) = self.six.get(&self.map, index)?;
+            self.in_force(Prefix::V6(key, record.length), &record)
+        });
+        four.chain(six)
+    }
+
+    /// How many entries the list has, also those that have ended.
+    pub fn entries(&self, list: List) -> usize {
+        match list {
+            List::Block => self.layout.blocked,
+            List::Allow => (self.four.len() + self.six.len()).saturating_sub(self.layout.blocked),
+        }
+    }
+
+    /// The first second after `now` in which an entry ends; `None` when none does.
+    pub fn next_end(&self, now: u32) -> Option<u32> {
+        let four = (0..self.four.len()).filter_map(|index| self.four.get(&self.map, index).map(|entry| entry.1.until));
+        let six = (0..self.six.len()).filter_map(|index| self.six.get(&self.map, index).map(|entry| entry.1.until));
+        four.chain(six).filter(|until| *until > now).min()
+    }
+
+    /// What it was compiled from.
+    pub fn sources(&self) -> &[SourceState] {
+        &self.sources
+    }
+
+    /// Octets of the snapshot.
+    pub fn octets(&self) -> usize {
+        self.map.len()
+    }
+
+    fn in_force(&self, prefix: Prefix, record: &Record) -> Option<InForce> {
+        let at = self.layout.reasons.checked_add(usize::try_from(record.reason).ok()?)?;
+        let (length, octets) = self.map.get(at..)?.split_first()?;
+        let reason = std::str::from_utf8(octets.get(..usize::from(*length))?).ok()?;
+        Some(InForce { list: record.list, prefix, terms: record.terms(reason), source: record.source })
+    }
+}
+
+fn read_sources(file: &[u8], count: usize) -> Option<Vec<SourceState>> {
+    let (mut at, mut sources) = (HEADER, Vec::new());
+    for _ in 0..count {
+        let length = usize::from(u16::from_le_bytes(*file.get(at..)?.first_chunk()?));
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(file.get(at + 2..)?.get(..length)?));
+        at += 2 + length;
+        let list = List::of(*file.get(at)?)?;
+        let stamp = Stamp {
+            mtime_ns: word(file, at + 1)?.cast_signed(),
+            size: word(file, at + 9)?,
+            inode: word(file, at + 17)?,
+            ctime_ns: word(file, at + 25)?.cast_signed(),
+        };
+        let entries = u32::from_le_bytes(*file.get(at + 33..)?.first_chunk()?);
+        at += 37;
+        sources.push(SourceState { path, list, stamp, entries });
+    }
+    Some(sources)
+}
