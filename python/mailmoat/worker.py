@@ -29,6 +29,7 @@ from mailmoat.delivery.router import make_router
 from mailmoat.directory.file import file_directory, publish
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
+from mailmoat.lists.watch import Watch
 from mailmoat.metrics import ACCEPT_PAUSES, LOG_LINES_LOST, WORKERS_READY, Metrics
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
@@ -93,6 +94,8 @@ class Worker:
         self._resolver: DnsResolver | None = None
         self._backend = accounts.open_backend(settings)
         services = Services(settings, metrics, self._directory, self._make_resolver)
+        self._lists = services.lists
+        self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
         self._names = services.reverse_names
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
@@ -147,6 +150,7 @@ class Worker:
         self._metrics.set(WORKERS_READY, 1)
         self._context.ready()
         self._timers.after(0, self)
+        self._lists_watch.due()
         await self._ending.wait()
         await self._drain()
         self._store.close()
@@ -238,6 +242,7 @@ class Worker:
     def _publish(self) -> None:
         self._store.publish()
         publish(self._directory, self._metrics)
+        self._lists.publish(self._metrics)
         accounts.publish(self._backend, self._metrics)
 
     def _orphaned(self) -> None:

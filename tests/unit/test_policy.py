@@ -11,8 +11,9 @@ from tests.doubles.policy import Counted, services, view
 from tests.doubles.timers import StillTimers
 
 from mailmoat import maillog, settings
-from mailmoat._native import Address, Stage
+from mailmoat._native import Address, Stage, compile_lists
 from mailmoat.auth.authenticator import Identity
+from mailmoat.lists.lists import Lists
 from mailmoat.net.address import Networks
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter, RecipientRule
 from mailmoat.policy.agents.relay import Relay, RelayRule
@@ -279,6 +280,29 @@ def test_who_has_authenticated_may_what_its_account_may():
     # What an account sends is not judged, and its header fields are not believed: they are not a server's.
     assert trust("203.0.113.1").inside
     assert not trust("203.0.113.1").believed
+
+
+def test_the_allow_list_spares_a_client_all_filters_and_no_front_server(tmp_path):
+    (tmp_path / "allow").write_text("198.51.100.0/24\n203.0.113.1\n")
+    (tmp_path / "block").write_text("198.51.100.7\n192.0.2.1\n")
+    target = str(tmp_path / "snapshot")
+    sources = [(str(tmp_path / name), name == "allow", False, True) for name in ("block", "allow")]
+    compile_lists(target, sources, 0)
+    lists = Lists(tmp_path / "snapshot")
+    rules = TrustRules(load(SENDERID__INTERNAL_SERVERS="203.0.113.1"), lists)
+    assert rules.of("198.51.100.1") == rules.of("::ffff:198.51.100.1") == Trust(exempt=True, allowed=True)
+    assert rules.of("198.51.100.1").inside
+    assert not rules.of("198.51.100.1").may_relay
+    assert not rules.of("198.51.100.1").believed
+    assert rules.of("198.51.100.7") == rules.of("192.0.2.1") == rules.of("") == STRANGER
+    assert rules.of("203.0.113.1") == Trust(front_server=True)
+    (tmp_path / "allow").write_text("192.0.2.0/24\n")
+    compile_lists(target, sources, 0)
+    assert lists.refresh()
+    assert rules.of("198.51.100.1").allowed
+    rules.lists_changed()
+    assert rules.of("198.51.100.1") == STRANGER
+    assert not lists.refresh()
 
 
 def test_nobody_is_trusted_unless_the_settings_say_so():

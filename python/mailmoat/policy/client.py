@@ -1,8 +1,8 @@
 """The client of a session: its address, the listener it came to, and how far it is trusted.
 
 Trust is computed here and nowhere else: relay control, the tarpit, the header firewall, Sender ID and reports ask it. It follows
-from the address, by the settings in force, and from the identity once the client has authenticated; an address that is not known
-(the peer is gone already) is a stranger's. The header fields of an account are not believed: it is a person's, not a server's.
+from the address, by the settings and the allow list in force, and from the identity once the client has authenticated; an address that
+is not known (the peer is gone already) is a stranger's. The header fields of an account are not believed: it is a person's, not a server's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mailmoat.net.address import Networks
 if TYPE_CHECKING:
     from mailmoat._native import TlsFacts
     from mailmoat.auth.authenticator import Identity
+    from mailmoat.lists.lists import Lists
     from mailmoat.settings import Listener, Settings
 
 KEPT: Final = 4096
@@ -31,16 +32,19 @@ class Trust:
     front_server: bool = False
     """In `senderid.internal_servers`: one of our own servers in front of this one, which forwards messages of others."""
     exempt: bool = False
-    """In `tarpit.exempt_networks`: its replies are never held."""
+    """In `tarpit.exempt_networks` or `allowed`: its replies are never held."""
     authenticated: bool = False
     """It has authenticated: its replies are not held, and what it sends is not judged."""
     may_relay: bool = False
     """It may send to any domain."""
+    allowed: bool = False
+    """On the allow list: no limit, tarpit or filter applies to it, but relay control and the recipient filter do. Never a front server,
+    which would give this to all that it forwards for."""
 
     @property
     def inside(self) -> bool:
         """Whether what it sends is not judged by its sender."""
-        return self.internal or self.authenticated
+        return self.internal or self.authenticated or self.allowed
 
     @property
     def judged(self) -> bool:
@@ -75,9 +79,10 @@ class Client:
 
 
 class TrustRules:
-    """The trust of addresses by the settings of one process."""
+    """The trust of addresses by the settings of one process, and by its lists; without these no address is allowed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lists: Lists | None = None) -> None:
+        self._lists = lists
         self._internal = Networks(settings.relay.networks)
         self._front_servers = Networks(settings.senderid.internal_servers)
         self._exempt = Networks(settings.tarpit.exempt_networks)
@@ -87,9 +92,16 @@ class TrustRules:
 
     def _look(self, address: str) -> Trust:
         """Return the trust of an address in text form without port."""
-        internal = address in self._internal
-        trust = Trust(internal, address in self._front_servers, address in self._exempt, may_relay=internal)
+        internal, front_server = address in self._internal, address in self._front_servers
+        listed = self._lists.find(address) if self._lists and not front_server else None
+        allowed = listed is not None and listed.allows
+        exempt = allowed or address in self._exempt
+        trust = Trust(internal, front_server, exempt, may_relay=internal, allowed=allowed)
         return self._kinds.setdefault(trust, trust)  # clients that are trusted alike share the value
+
+    def lists_changed(self) -> None:
+        """Ask the lists anew about every address. The trust of a session that has begun stays."""
+        self.of.cache_clear()
 
     def authenticated(self, trust: Trust, identity: Identity) -> Trust:
         """Return the trust of a client of this trust that has authenticated."""

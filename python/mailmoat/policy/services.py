@@ -1,4 +1,4 @@
-"""What agents can be given: settings, metrics, the directory, checks of senders, trust.
+"""What agents can be given: settings, metrics, the directory, lists of clients, checks of senders, trust.
 
 An agent takes what it needs in its constructor. What costs something is made when the first agent takes it, so a server whose agents
 ask no name server has no resolver.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from mailmoat.lists import sources
+from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
 from mailmoat.resolver.reverse_names import ReverseNames
@@ -40,7 +42,8 @@ class Services:
         self.metrics = metrics
         self.directory = directory
         """None when none is configured."""
-        self.trust = TrustRules(settings)
+        self.lists = Lists(sources.snapshot(settings))
+        self.trust = TrustRules(settings, self.lists)
         self.reputation: Reputation | None = None
         """Where to note what a source does; None when nothing is recorded."""
         self.watched: list[WatchedFile[Any]] = []

@@ -1,7 +1,7 @@
 """The source address of a message: that of the host that sent it into our network, or why there is none to check.
 
-Mail of clients in `relay.networks`, and of those that have authenticated, is not checked. For a peer in `senderid.internal_servers`, the source is the first
-address in its Received fields that is none of them. A field that names no address ends the search, because unknown servers
+Mail of clients in `relay.networks` or on the allow list, and of those that have authenticated, is not checked. For a peer in
+`senderid.internal_servers`, the source is the first address in its Received fields that is none of them. A field that names no address ends the search, because unknown servers
 wrote the fields below it. Loopback and link-local addresses belong to this host and its link: no record can contain
 them, so a status would mean nothing (RFC 7208 5.6). Private ones are judged or not by `senderid.private_networks`.
 """
@@ -77,7 +77,7 @@ class Sources:
     def _outside(self, address: str) -> Source:
         if not address:
             return NO_ADDRESS
-        if self._trust.of(address).internal:
+        if self._trust.of(address).inside:
             return INSIDE
         if address in LOCAL:
             return LOCAL_ADDRESS

@@ -26,6 +26,7 @@ from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.limits import LimitsSettings
+from mailmoat.settings.sections.lists import ListsSettings
 from mailmoat.settings.sections.log import LogSettings
 from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     ndr: NdrSettings = NdrSettings()
     dns: DnsSettings = DnsSettings()
     limits: LimitsSettings = LimitsSettings()
+    lists: ListsSettings = ListsSettings()
     smtp: SmtpSettings = SmtpSettings()
     tls: TlsSettings = TlsSettings()
     policy: PolicySettings = PolicySettings()

@@ -1,0 +1,81 @@
+"""The lists in force, as a worker asks them: from the compiled snapshot that all workers map.
+
+Promises: a lookup reads shared memory, without a system call; the most specific entry that has not ended decides, and of two entries
+for the same prefix that of the allow list. An entry ends at its second. A snapshot that is missing, unreadable or damaged leaves the
+one before in force; without any, nobody is on a list, so that mail flows. Never compiles (`lists.keeper` does). A worker calls
+`refresh` twice a second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat._native import ListSnapshot
+from mailmoat.file_changes import NONE, stamp_of
+from mailmoat.lists.sources import ListName
+from mailmoat.metrics import Family, single
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmoat._native import ListEntry
+    from mailmoat.metrics import Metrics
+
+LIST_ENTRIES: Final = Family(
+    "mailmoat_list_entries", "Entries of the block list and the allow list.", {"list": ListName}, same=True
+)
+WORKERS_LISTS_OK: Final = single(
+    "mailmoat_workers_lists_ok", "Workers that can look clients up in the lists, or do not need to."
+)
+
+
+class Lists:
+    """The lists in the snapshot at `path`, which need not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = NONE
+        self._snapshot: ListSnapshot | None = None
+        self._next_end = 0
+        self.usable = True
+        """Whether the snapshot that is there is in force; also when there is none."""
+        self.refresh()
+
+    @property
+    def entries(self) -> tuple[int, int]:
+        """Entries of the block list and the allow list."""
+        return self._snapshot.entries if self._snapshot else (0, 0)
+
+    def find(self, address: str) -> ListEntry | None:
+        """Return the entry that decides about a client's address now; None for a client that is on no list."""
+        return self._snapshot.find(address, clock.wall_ms() // 1000) if self._snapshot else None
+
+    def refresh(self) -> bool:
+        """Map the snapshot anew if it was replaced. Return whether the lists say something else than when this was last called."""
+        now = clock.wall_ms() // 1000
+        ended = 0 < self._next_end <= now
+        changed = self._map() if stamp_of(self._path) != self._stamp else False
+        if ended or changed:
+            self._next_end = self._snapshot.next_end(now) if self._snapshot else 0
+        return ended or changed
+
+    def publish(self, metrics: Metrics) -> None:
+        """Set a worker's gauges."""
+        for name, entries in zip(ListName, self.entries, strict=True):
+            metrics.set(LIST_ENTRIES[name], entries)
+        metrics.set(WORKERS_LISTS_OK, int(self.usable))
+
+    def _map(self) -> bool:
+        stamp = stamp_of(self._path)
+        if stamp == NONE:
+            return False  # it is compiled anew
+        try:
+            snapshot = ListSnapshot(str(self._path))
+        except OSError:
+            self.usable = False
+            return False
+        self.usable = True
+        self._stamp = stamp
+        self._snapshot = snapshot if any(snapshot.entries) else None
+        return True
