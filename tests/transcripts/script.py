@@ -10,6 +10,7 @@ from functools import cache
 import virtual
 from tests.doubles.authenticator import FakeAuthenticator
 
+from mailmoat import _native
 from mailmoat import settings as tree
 from mailmoat.settings.listener import parse_listener
 
@@ -61,6 +62,7 @@ class Transcript:
     binary: bool = False
     auth: str = ""
     senders: list[str] = field(default_factory=list)
+    listed: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -105,11 +107,23 @@ def read(text):
             transcript.listener = rest
         elif word == "senders":
             transcript.senders.append(rest)
+        elif word in ("block", "allow"):
+            transcript.listed.append((word, rest))
         elif LINE.fullmatch(line) or word in ("@", "!"):
             transcript.lines.append(line)
         else:
             raise TranscriptError(f"line {number}: {line}")
     return transcript
+
+
+def compile_lists(spool_dir, listed):
+    """Compile the lines of lists to where the server looks for them."""
+    directory = spool_dir / "lists"
+    directory.mkdir(exist_ok=True)
+    for name in ("block", "allow"):
+        (directory / name).write_text("".join(f"{line}\n" for which, line in listed if which == name))
+    sources = [(str(directory / name), name == "allow", False, True) for name in ("block", "allow")]
+    _native.compile_lists(str(directory / "lists.snapshot"), sources, 0)
 
 
 def publish(resolver, line):
@@ -137,6 +151,9 @@ class Player:
         if transcript.senders:
             settings["auth.senders"] = str(incoming_dir / "senders")
             (incoming_dir / "senders").write_text("\n".join(transcript.senders))
+        if transcript.listed:
+            compile_lists(incoming_dir, transcript.listed)
+            settings["spool_dir"] = str(incoming_dir)
         self.world = world = virtual.World(
             load_settings(tuple(sorted(settings.items()))),
             incoming_dir,

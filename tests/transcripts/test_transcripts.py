@@ -9,6 +9,7 @@
     binary                          the next hop offers BINARYMIME
     auth in clear                   clients can authenticate (tests/doubles/authenticator.py) here, or `auth under tls`
     listener proxy://192.0.2.25:25  the listener, with its scheme (else 192.0.2.25:25)
+    block 192.0.2.0/24 # reason     a line of the block list; `allow ...` one of the allow list
     senders alice a@example.test    a line of the file `auth.senders`
     others 3                        as many connections of the same client are open already
     agent rcpt waits 2s refuses 550 5.7.1 No

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from mailmoat.policy.agents.connection_filter import ConnectionFilter
+from mailmoat.policy.agents.connection_gate import ConnectionGate
+from mailmoat.policy.agents.forwarded_clients import ForwardedClients
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
 from mailmoat.policy.agents.sender_id import SenderId
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     from mailmoat.policy.agent import Agent
     from mailmoat.policy.services import Services
 
-FIRST: Final[tuple[type[Agent], ...]] = (TlsRequired, Submission, SenderLogin, Relay, RecipientFilter)
-"""Relay control first: a recipient elsewhere is never looked up in our directory."""
+FIRST: Final[tuple[type[Agent], ...]] = (
+    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, Relay, RecipientFilter,
+)  # fmt: skip
+"""A blocked client is refused before relay control, so it learns nothing of our domains; relay control comes before the recipient filter: a
+recipient elsewhere is never looked up in our directory."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""
 

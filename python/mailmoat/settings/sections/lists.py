@@ -64,5 +64,5 @@ class ListsSettings(Section):
     )
     open_recipients: Recipients = Field(
         default=(),
-        description="Recipients that blocked clients reach as well, as they do postmaster.",
+        description="Recipients that no filter refuses a client or a sender, beside postmaster: relay control and the recipient filter do.",
     )
