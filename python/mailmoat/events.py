@@ -70,6 +70,13 @@ class Event(StrEnum):
             "octets:number holds:number held:seconds"
         ),
     )
+    DNS_LIST_FAILED = (
+        "dns-list-failed",
+        "warning",
+        "a list in the DNS does not work, and counts for no client until it passes its test",
+        "zone reason detail",
+    )
+    DNS_LIST_IN_FORCE = ("dns-list-in-force", "info", "a list in the DNS works again", "zone")
     TLS_FAILED = (
         "tls-failed",
         "info",

@@ -96,7 +96,7 @@ class Worker:
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._lists = services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
-        self._names = services.reverse_names
+        self._names, self._dns_lists = services.reverse_names, services.dns_lists
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
@@ -165,6 +165,8 @@ class Worker:
             self._directory.refresh()
         self._files.tick()
         self._prober.tick()
+        if self._dns_lists is not None:
+            self._dns_lists.tick()
         self._publish()
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
@@ -273,11 +275,13 @@ class Worker:
         await self._release()
 
     async def _release(self) -> None:
-        """Let go of those who were asked about clients: accounts, names, name servers."""
+        """Let go of those who were asked about clients: accounts, names, lists, name servers."""
         if self._backend is not None:
             self._backend.close()
         if self._names is not None:
             await self._names.close()
+        if self._dns_lists is not None:
+            await self._dns_lists.close()
         if self._resolver is not None:
             await self._resolver.close()
 

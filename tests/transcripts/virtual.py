@@ -126,8 +126,7 @@ class Transport:
         self._loop.call_soon(self._deliver)
 
     def send(self, octets):
-        self._pending += octets
-        self._deliver()
+        self.queue(octets)
         self._loop.settle()
 
     def vanish(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
+from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
 from mailmoat.metrics import (
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
@@ -59,7 +60,7 @@ def judge(shared: Shared) -> Health:
     if failing := list(_failing(ready)):
         return Health("failing", failing, wanted, len(ready), directory, tls)
     degraded = [f"{wanted - len(ready)} of {wanted} workers not ready"] * (len(ready) < wanted)
-    degraded += [*_degraded(ready)]
+    degraded += [*_degraded(ready), *_dns_lists(ready)]
     if directory.get("state") is SourceState.REFUSED:
         degraded.append("recipient file refused, an older one is in force")
     if reason := TLS_REASONS.get(tls.get("state")):
@@ -85,6 +86,13 @@ def _degraded(ready: list[list[int]]) -> Iterator[str]:
         yield "accounts not available, so clients cannot authenticate"
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         yield f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on"
+
+
+def _dns_lists(ready: list[list[int]]) -> Iterator[str]:
+    """Yield which providers of `dns_lists` are not used."""
+    for place in Place:
+        if any(row[OUT_OF_FORCE[place]] for row in ready):
+            yield f"DNS list {place} of the settings does not work and is not used"
 
 
 def _directory(rows: list[list[int]]) -> dict[str, str | int]:

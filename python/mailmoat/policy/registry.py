@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat.policy.agents.connection_filter import ConnectionFilter
 from mailmoat.policy.agents.connection_gate import ConnectionGate
+from mailmoat.policy.agents.dns_lists import DnsLists
 from mailmoat.policy.agents.forwarded_clients import ForwardedClients
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.services import Services
 
 FIRST: Final[tuple[type[Agent], ...]] = (
-    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, Relay, RecipientFilter,
+    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists, Relay, RecipientFilter,
 )  # fmt: skip
 """A blocked client is refused before relay control, so it learns nothing of our domains; relay control comes before the recipient filter: a
 recipient elsewhere is never looked up in our directory."""

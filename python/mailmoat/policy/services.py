@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from mailmoat.dns_lists.lookups import DnsLookups
 from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
@@ -70,6 +71,18 @@ class Services:
     def reverse_names(self) -> ReverseNames | None:
         """The verified names of clients; None when they are not looked up."""
         return ReverseNames(self.resolver, self.settings.dns) if self.settings.dns.reverse_time else None
+
+    @cached_property
+    def dns_lists(self) -> DnsLookups | None:
+        """The block and allow lists in the DNS; None without any."""
+        settings = self.settings.dns_lists
+        return DnsLookups(settings, self.resolver, self.metrics) if settings.providers else None
+
+    @cached_property
+    def known_good(self) -> Callable[[str], bool] | None:
+        """Whether a client's address is on an allow list in the DNS, from the first RCPT of a session on; None without such a list."""
+        allow = any(provider.kind == "allow" for provider in self.settings.dns_lists.providers)
+        return self.dns_lists.is_allowed if allow and self.dns_lists is not None else None
 
     @cached_property
     def checker(self) -> Checker:

@@ -14,7 +14,7 @@ from mailmoat.settings import array, notation
 from mailmoat.settings.reference import entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -123,7 +123,7 @@ def nested(flat: Flat) -> dict[str, Any]:
 def mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[str, str], file: Written) -> str:
     """Return one sentence: the place, the text, the mistake, the fix."""
     about = detail.get("ctx", {})
-    path = (*about["key"].split("."), *about.get("inside", ())) if "key" in about else detail["loc"]
+    path = about["key"].split(".") if "key" in about else (*detail["loc"], about.get("name"))
     entry, inside = _entry(path, known)
     origin = origins.get(entry.key)
     wrong = str(about.get("error", detail["msg"]))
@@ -141,7 +141,7 @@ def mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[s
     return f"{where}: {wrong}; write {entry.form.write}"
 
 
-def _entry(path: tuple[int | str, ...], known: Mapping[str, Entry]) -> tuple[Entry, tuple[int | str, ...]]:
+def _entry(path: Sequence[int | str | None], known: Mapping[str, Entry]) -> tuple[Entry, Sequence[int | str | None]]:
     """Return the setting that a path of pydantic is in, and the rest of the path when it is an array of tables."""
     names: list[str] = []
     for at, part in enumerate(path, 1):
@@ -149,11 +149,11 @@ def _entry(path: tuple[int | str, ...], known: Mapping[str, Entry]) -> tuple[Ent
             names.append(part)
         entry = known.get(".".join(names))
         if entry is not None:
-            return entry, path[at:] if entry.row else ()
+            return entry, path[at : at + 2] if entry.row and path[at] is not None else ()
     raise KeyError(path)
 
 
-def _in_row(entry: Entry, inside: tuple[int | str, ...], file: Written) -> tuple[Entry, str, str]:
+def _in_row(entry: Entry, inside: Sequence[int | str | None], file: Written) -> tuple[Entry, str, str]:
     """Return the setting of a row that the rest of a path names, how it is called, and its place."""
-    number, name = int(inside[0]) + 1, str(inside[1])
+    number, name = int(inside[0] or 0) + 1, str(inside[1])
     return entry.row[name], f"{entry.key}[{number}].{name}", file.row(entry, number, name)

@@ -14,6 +14,24 @@ PATIENT = 30
 WIDEST = {4: 8, 6: 32}
 """Shortest network prefix that can still be one organisation's: the largest block ever given to one of them."""
 
+PUBLIC_RESOLVERS = frozenset(
+    [
+        "1.1.1.1",
+        "1.0.0.1",
+        "8.8.8.8",
+        "8.8.4.4",
+        "9.9.9.9",
+        "149.112.112.112",
+        "208.67.222.222",
+        "208.67.220.220",
+        "2606:4700:4700::1111",
+        "2606:4700:4700::1001",
+        "2001:4860:4860::8888",
+        "2001:4860:4860::8844",
+        "2620:fe::fe",
+    ]
+)
+
 
 def warnings(settings: Settings) -> list[str]:
     """Return one plain sentence for each setting that an administrator probably did not intend."""
@@ -25,6 +43,7 @@ def warnings(settings: Settings) -> list[str]:
         *_front_servers(settings),
         *_senderid(settings),
         *_policy(settings),
+        *_dns_lists(settings),
         *_delivery(settings),
         *_tls(settings),
     ]
@@ -103,6 +122,20 @@ def _policy(settings: Settings) -> Iterator[str]:
     budget, agent_time = settings.dns.budget_time, settings.policy.agent_time
     if settings.senderid.enabled and agent_time <= budget:
         yield f"policy.agent_time is {agent_time:g} s, not above dns.budget_time: a check of a sender that takes its time becomes a 451"
+
+
+def _dns_lists(settings: Settings) -> Iterator[str]:
+    lists, agent_time = settings.dns_lists, settings.policy.agent_time
+    if not lists.providers:
+        return
+    if agent_time <= lists.time:
+        yield f"policy.agent_time is {agent_time:g} s, not above dns_lists.time: a list that does not answer becomes a 451"
+    weights = sum(provider.weight for provider in lists.providers if provider.kind == "block")
+    if 0 < weights < lists.threshold:
+        yield f"dns_lists.threshold is {lists.threshold}, above the sum of all weights, {weights}: no client is ever listed"
+    for server in settings.dns.servers:
+        if server.host in PUBLIC_RESOLVERS:
+            yield f"dns.servers has {server.host}, a public resolver: many of dns_lists.providers do not answer it; use a name server of your own"
 
 
 def _delivery(settings: Settings) -> Iterator[str]:

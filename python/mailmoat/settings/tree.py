@@ -25,6 +25,7 @@ from mailmoat.settings.sections.admin import AdminSettings
 from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
+from mailmoat.settings.sections.dns_lists import DnsListsSettings
 from mailmoat.settings.sections.limits import LimitsSettings
 from mailmoat.settings.sections.lists import ListsSettings
 from mailmoat.settings.sections.log import LogSettings
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
     dns: DnsSettings = DnsSettings()
+    dns_lists: DnsListsSettings = DnsListsSettings()
     limits: LimitsSettings = LimitsSettings()
     lists: ListsSettings = ListsSettings()
     smtp: SmtpSettings = SmtpSettings()
