@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mailmoat import clock
 from mailmoat.errors import ConfigError
-from mailmoat.metrics import WORKER_RESTARTS, WORKERS_READY, WORKERS_WANTED
+from mailmoat.metrics import FILES_REREAD, WORKER_RESTARTS, WORKERS_READY, WORKERS_WANTED
 from mailmoat.settings import Settings
 from mailmoat.supervisor import children, supervisor
 from mailmoat.supervisor.context import WorkerContext
@@ -33,20 +33,25 @@ def read_settings() -> Settings:
 
 
 class Until:
-    """Readable when SIGTERM came or the supervisor is gone."""
+    """Readable when a signal came or the supervisor is gone; `reread` is called at SIGHUP."""
 
-    def __init__(self, lifeline: int) -> None:
+    def __init__(self, lifeline: int, reread=lambda: None) -> None:
         read, write = os.pipe2(os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reread())
         signal.set_wakeup_fd(write)
         self.descriptors = (read, lifeline)
+
+    def is_over(self, descriptor: int) -> bool:
+        """Is this the end, and not SIGHUP?"""
+        return descriptor != self.descriptors[0] or signal.SIGTERM in os.read(descriptor, 100)
 
 
 def worker(context: WorkerContext) -> None:
     name = context.settings.hostname.removesuffix(".test")
     if name == "dies" or (name == "odd-ones-die" and context.slot % 2):
         raise RuntimeError("cannot work")
-    until = Until(context.lifeline)
+    until = Until(context.lifeline, lambda: context.shared.add(context.slot, FILES_REREAD))
     if name != "hangs":
         context.shared.set(context.slot, WORKERS_READY, 1)
         context.ready()
@@ -60,6 +65,8 @@ def worker(context: WorkerContext) -> None:
     while listeners or held:
         for descriptor, _ in wait.poll():
             if descriptor in until.descriptors:
+                if not until.is_over(descriptor):
+                    continue
                 if name == "stubborn":
                     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
                     signal.pause()

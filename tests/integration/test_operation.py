@@ -248,7 +248,7 @@ def test_a_signal_while_the_program_is_loaded_does_not_end_it_and_sighup_is_kept
     assert mx.until(known, what="word about SIGHUP") == ["SigBlk"], "it is blocked before it is caught"
     mx.kill(signal.SIGUSR1)
     mx.kill(signal.SIGHUP)
-    mx.until(lambda: mx.exited() or mx.logged("reloaded"), what="the reload")
+    mx.until(lambda: mx.exited() or mx.logged("files-reread"), what="the reload")
     assert not mx.exited(), mx.log.read_text()
 
 
@@ -342,14 +342,18 @@ def test_reload_says_whether_it_was_taken_and_why_not(server):
         0,
         f"The server (pid {mx.process.pid}) has read its settings again.\n",
     )
-    assert json.loads(mx.cli("status", "--json").stdout)["generation"] == 1
-    mx.recipients.unlink()
-    (mx.directory / "other.txt").write_text("no address at all\n")
+    assert json.loads(mx.cli("status", "--json").stdout)["generation"] == 0, (
+        "with the same settings there is no other one"
+    )
     del mx.environment["MAILMOAT_RECIPIENTS__FILE"]
     with_mistake = 'listen = ["192.0.2.1:25"]\n'
     mx.config.write_text(with_mistake)
     refused = mx.cli("reload")
     assert refused.returncode == 0, "the server's own environment names the address, and wins"
+    mx.recipients.unlink()
+    missing = mx.cli("reload")
+    assert missing.returncode == 1
+    assert "refused: the recipient file is not usable\n" in missing.stderr
     mx.stop()
     none = mx.cli("reload")
     assert none.returncode == 1

@@ -426,7 +426,7 @@ def test_set_tells_the_running_server(checking, names):
     said = mx.cli("senderid", "set", "enabled", "true").stdout
     assert f"The running server (pid {mx.process.pid}) has read its settings again." in said
     assert mx.cli("senderid", "set", "SpoofedDomainAction", "reject").returncode == 0
-    mx.until(lambda: len(mx.logged("reloaded")) == 2, what="two reloads")
+    mx.until(lambda: len(mx.logged("files-reread") + mx.logged("reloaded")) == 2, what="two reloads")
     assert mx.config.read_text() == '# settings\n\n[senderid]\nenabled = true\nspoofed_domain_action = "reject"\n'
 
     def refuses():

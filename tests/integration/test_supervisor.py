@@ -444,7 +444,7 @@ def test_what_cannot_change_is_kept(directory: Path) -> None:
     with serving(directory) as server:
         server.reload(spool_dir=str(directory / "other"))
         assert server.event("setting-kept")["key"] == "spool_dir"
-        server.event("reloaded")
+        server.event("files-reread")
         server.reload(user=pwd.getpwuid(os.geteuid()).pw_name)
         assert server.event("setting-kept").get("value") is None
 
