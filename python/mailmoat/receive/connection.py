@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 class Connection(asyncio.BufferedProtocol):
     """One TCP connection of a worker, made to one of its listeners."""
 
-    __slots__ = ("_driver", "_listener", "_proxy", "_receiver", "_started", "_timer", "_transport", "intake")
+    __slots__ = ("_buffer", "_driver", "_listener", "_proxy", "_receiver", "_started", "_timer", "_transport", "intake")
 
     def __init__(self, receiver: Receiver, listener: Listener) -> None:
         self._receiver = receiver
+        self._buffer = receiver.input
         self._listener = listener
         self._proxy = ProxyHeader() if listener.proxy else None
         self._driver: Driver | None = None
@@ -58,19 +59,22 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
-        """Give the worker's one buffer: what is read is taken out of it before anything else is read."""
-        return self._receiver.input
+        """Give a buffer of the worker: what is read is taken out of it before anything else is read."""
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand octets to the session."""
-        octets = bytes(self._receiver.input[:nbytes])
-        driver = self._driver
+        buffer, driver = self._buffer, self._driver
+        octets = bytes(buffer[:nbytes])
         if driver is None:
             self._read_proxy(octets)
             return
-        if nbytes == len(self._receiver.input) and self.intake.filled():
+        is_full = nbytes == len(buffer)
+        if is_full and self.intake.filled():
             self.take_turns()  # what there is more waits in the kernel until the others had their turn
         driver.receive(octets)
+        if is_full or buffer is not self._receiver.input:
+            self._buffer = self._receiver.content_input if driver.session.in_content else self._receiver.input
 
     def eof_received(self) -> bool:
         """Keep the connection of a peer that has closed its sending side until it has the replies to all its input."""
