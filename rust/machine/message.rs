@@ -5,6 +5,7 @@
 //! stored by the spool and kept by the queue.
 
 pub mod address;
+pub mod author;
 pub mod content;
 mod envelope;
 pub mod firewall;

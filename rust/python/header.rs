@@ -5,6 +5,7 @@ use pyo3::types::PyBytes;
 
 use super::address::Address;
 use super::int_enum::IntEnum;
+use crate::machine::message::author;
 use crate::machine::message::firewall::Firewall;
 use crate::machine::message::header::{self};
 use crate::machine::message::pra::{self, Responsible};
@@ -44,10 +45,16 @@ fn received_sources(header: &[u8]) -> Vec<Option<String>> {
     header::received_sources(header).into_iter().map(|source| source.map(|address| address.to_string())).collect()
 }
 
+#[pyfunction]
+fn authors(header: &[u8]) -> Vec<Address> {
+    author::authors(header).into_iter().map(Address).collect()
+}
+
 /// Adds this module's class, enum and functions to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     PRA.register(module)?;
     module.add_class::<HeaderFirewall>()?;
     module.add_function(wrap_pyfunction!(responsible_address, module)?)?;
-    module.add_function(wrap_pyfunction!(received_sources, module)?)
+    module.add_function(wrap_pyfunction!(received_sources, module)?)?;
+    module.add_function(wrap_pyfunction!(authors, module)?)
 }

@@ -4,17 +4,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::store::snapshot::{self, Failure, Scope, Stamp};
+use crate::store::snapshot::{self, Failure, Form, Scope, Stamp};
 
 fn scope(default_domain: String, local_domains: Vec<String>, unfiltered_domains: Vec<String>) -> Scope {
     Scope {
         default_domain,
         local_domains: local_domains.into_iter().collect(),
         unfiltered_domains: unfiltered_domains.into_iter().collect(),
+        ..Scope::default()
     }
+}
+
+fn senders() -> Scope {
+    Scope { form: Form::Senders, ..Scope::default() }
 }
 
 /// With the name of the file, as Python's own errors have it.
@@ -73,6 +78,38 @@ impl Directory {
 }
 
 /// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+struct SenderTable(snapshot::Directory);
+
+#[pymethods]
+impl SenderTable {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Ok(Self(py.detach(|| snapshot::Directory::open(&path))?))
+    }
+
+    fn lookup(&self, key: &str, domain: &str) -> (u8, u32) {
+        let (found, line) = self.0.lookup_sender(key, domain);
+        (found as u8, line)
+    }
+
+    #[getter]
+    fn entries(&self) -> u64 {
+        self.0.entries()
+    }
+
+    #[getter]
+    fn stamp(&self) -> (i64, u64, u64, i64) {
+        let Stamp { mtime_ns, size, inode, ctime_ns } = self.0.stamp();
+        (mtime_ns, size, inode, ctime_ns)
+    }
+
+    fn is_for(&self, source_path: PathBuf) -> bool {
+        self.0.is_for(&source_path, &senders())
+    }
+}
+
+/// See `_native.pyi`.
 #[pyfunction]
 fn compile_directory(
     py: Python<'_>,
@@ -82,16 +119,38 @@ fn compile_directory(
     local_domains: Vec<String>,
     unfiltered_domains: Vec<String>,
 ) -> PyResult<(u64, Vec<String>, Vec<String>)> {
-    let scope = scope(default_domain, local_domains, unfiltered_domains);
-    match py.detach(|| snapshot::compile(&source_path, &target_path, &scope)) {
+    compile(py, &source_path, &target_path, &scope(default_domain, local_domains, unfiltered_domains))
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn compile_senders(
+    py: Python<'_>,
+    source_path: PathBuf,
+    target_path: PathBuf,
+) -> PyResult<(u64, Vec<String>, Vec<String>)> {
+    compile(py, &source_path, &target_path, &senders())
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn sender_entry(text: &str) -> PyResult<String> {
+    snapshot::read_sender(text).map_err(PyValueError::new_err)
+}
+
+fn compile(py: Python<'_>, source: &Path, target: &Path, scope: &Scope) -> PyResult<(u64, Vec<String>, Vec<String>)> {
+    match py.detach(|| snapshot::compile(source, target, scope)) {
         Ok(compiled) => Ok((compiled.entries, compiled.problems, compiled.warnings)),
-        Err(Failure::Source(error)) => Err(os_error(&source_path, &error)),
-        Err(Failure::Snapshot(error)) => Err(os_error(&target_path, &error)),
+        Err(Failure::Source(error)) => Err(os_error(source, &error)),
+        Err(Failure::Snapshot(error)) => Err(os_error(target, &error)),
     }
 }
 
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Directory>()?;
-    module.add_function(wrap_pyfunction!(compile_directory, module)?)
+    module.add_class::<SenderTable>()?;
+    module.add_function(wrap_pyfunction!(compile_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(compile_senders, module)?)?;
+    module.add_function(wrap_pyfunction!(sender_entry, module)?)
 }

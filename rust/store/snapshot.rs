@@ -1,4 +1,4 @@
-//! The compiled recipient directory: who exists at the local domains, in a file that all workers map.
+//! Compiled lists of addresses, in files that all workers map: who exists at the local domains, and whose mail is blocked.
 //!
 //! `compile` reads the operator's text file and writes an exact open-addressing hash table; `Directory` maps it read-only.
 //! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all; a file that is torn
@@ -9,6 +9,9 @@
 //! Source: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
 //! domain is listed); `#` begins a comment at the start of a line or after white space. Every entry goes through
 //! `crate::machine::message::address`, like every address on the wire, so no spelling walks around the table.
+//!
+//! A list of senders is written alike: `address`, `domain` or `@domain`, `.domain` (the domain and all below it), `!address` (not
+//! blocked although its domain is).
 //!
 //! Snapshot, integers little-endian, all u64 unless said: header (magic, version, length of the scope, entries, source mtime in
 //! ns, size, inode, ctime in ns, offset of the table, slots, checksum of these) · scope · records (line u32,
@@ -28,7 +31,7 @@ mod compile;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, Failure, compile};
+pub use compile::{Compiled, Failure, compile, read_sender};
 
 const MAGIC: &[u8; 8] = b"MMDIRSNP";
 const VERSION: u64 = 2;
@@ -69,9 +72,21 @@ pub struct Stamp {
     pub ctime_ns: i64,
 }
 
+/// What the lines of a source are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Recipients that exist.
+    #[default]
+    Recipients,
+    /// Senders that are blocked.
+    Senders,
+}
+
 /// What a source is read for: equal scopes and an unchanged source give the same snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
+    /// What the lines are.
+    pub form: Form,
     /// Appended to entries without a domain; may be empty.
     pub default_domain: String,
     /// Domains whose recipients are looked up; none = not known, and every entry counts.
@@ -201,6 +216,27 @@ impl Directory {
             Some(Some(found)) => found,
             Some(None) => (Found::Absent, 0),
             None => (Found::Damaged, 0),
+        }
+    }
+
+    /// The same in a list of senders, where an entry for a domain may be for those below it, too. The nearest entry decides.
+    pub fn lookup_sender(&self, key: &str, domain: &str) -> (Found, u32) {
+        let found = self.lookup(key, domain);
+        if found.0 != Found::Absent || domain.is_empty() || domain.starts_with('[') {
+            return found;
+        }
+        let below = format!(".{domain}");
+        let mut rest = below.as_str();
+        loop {
+            match self.find(true, rest.as_bytes()) {
+                None => return (Found::Damaged, 0),
+                Some(Some(found)) => return found,
+                Some(None) => {}
+            }
+            let Some(next) = rest.get(1..).and_then(|name| name.find('.')).and_then(|dot| rest.get(1 + dot..)) else {
+                return (Found::Absent, 0);
+            };
+            rest = next;
         }
     }
 

@@ -7,14 +7,16 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Found, HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Scope, Stamp, hash, read_record};
+use super::{Form, Found, HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Scope, Stamp, hash, read_record};
 use crate::machine::message::address::Limits;
 use crate::store::disk::sync_directory;
 
 mod line;
+mod sender;
 mod strangers;
 
 use line::{Entry, read_line};
+pub use sender::read_sender;
 use strangers::Strangers;
 
 /// Longest line of the source: an address has at most 320 octets, the rest is for its comment.
@@ -67,7 +69,9 @@ pub fn compile(source: &Path, target: &Path, scope: &Scope) -> Result<Compiled, 
     draft.file.flush()?;
     let (table, entries) = draft.build_table(&index, &mut problems)?;
     if problems.total == 0 {
-        if entries == 0 {
+        if scope.form == Form::Senders {
+            // An empty list blocks nobody, and every domain is somebody else's.
+        } else if entries == 0 {
             problems.add(format!(
                 "it lists no recipient, so every recipient would be refused. {FORMS}, or set no recipient file"
             ));
@@ -165,14 +169,16 @@ impl Draft {
                 Err(format!("the line is longer than {MAX_LINE} octets. Write one entry a line"))
             } else {
                 let start = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
-                read_line(start, &scope.default_domain)
+                read_line(start, scope)
             };
             match entry {
                 Ok(None) => {}
                 Ok(Some(Entry { kind, key, domain })) if index.len() < MAX_ENTRIES && self.at < OFFSET_MASK => {
                     index.push((hash(kind == Found::Domain, key.as_bytes()), self.at));
                     self.write_record(kind, number, key.as_bytes())?;
-                    strangers.see(&domain, number, scope);
+                    if scope.form == Form::Recipients {
+                        strangers.see(&domain, number, scope);
+                    }
                 }
                 Ok(Some(_)) => {
                     problems.add(format!("line {number}: more than {MAX_ENTRIES} entries. Use @domain entries"));

@@ -295,3 +295,85 @@ proptest! {
         let _ = scratch.problems(&text);
     }
 }
+
+fn senders(scratch: &Scratch, text: &[u8]) -> Compiled {
+    let scope = Scope { form: Form::Senders, ..Scope::default() };
+    compile(&scratch.source(text), &scratch.target(), &scope).unwrap()
+}
+
+fn blocks(list: &Directory, address: &str) -> (Found, u32) {
+    let address = Address::parse(address.as_bytes(), &NO_LIMITS).unwrap();
+    list.lookup_sender(&address.key(), address.domain())
+}
+
+#[test]
+fn every_form_of_a_sender_is_found_and_the_nearest_entry_decides() {
+    let scratch = Scratch::new();
+    let text = "# spam\nBad@Example.ORG.\n@one.test\nwhole.test\n.deep.test\n!friend@deep.test\n.top\nb\u{fc}cher.test\n\
+                \"a b\"@x.test\n[192.0.2.1]\nfriend@sub.deep.test";
+    assert_eq!(senders(&scratch, text.as_bytes()).problems, Vec::<String>::new());
+    let list = Directory::open(&scratch.target()).unwrap();
+    for (address, found) in [
+        ("bad@example.org", (Found::Address, 2)),
+        ("BAD@EXAMPLE.org", (Found::Address, 2)),
+        ("good@example.org", (Found::Absent, 0)),
+        ("a@one.test", (Found::Domain, 3)),
+        ("a@WHOLE.test.", (Found::Domain, 4)),
+        ("a@sub.whole.test", (Found::Absent, 0)),
+        ("a@deep.test", (Found::Domain, 5)),
+        ("a@very.very.deep.test", (Found::Domain, 5)),
+        ("a@evildeep.test", (Found::Absent, 0)),
+        ("Friend@deep.test", (Found::Excluded, 6)),
+        ("friend@other.deep.test", (Found::Domain, 5)),
+        ("friend@sub.deep.test", (Found::Address, 11)),
+        ("a@some.top", (Found::Domain, 7)),
+        ("a@top", (Found::Domain, 7)),
+        ("a@stop", (Found::Absent, 0)),
+        ("a@xn--bcher-kva.test", (Found::Domain, 8)),
+        ("\"A b\"@x.test", (Found::Address, 9)),
+        ("a@[192.0.2.1]", (Found::Domain, 10)),
+        ("a@[192.0.2.2]", (Found::Absent, 0)),
+    ] {
+        assert_eq!(blocks(&list, address), found, "{address}");
+    }
+    assert_eq!(senders(&scratch, b"# nobody\n"), Compiled { entries: 0, problems: Vec::new(), warnings: Vec::new() });
+}
+
+#[test]
+fn a_sender_that_cannot_be_read_is_named_with_what_to_write() {
+    let scratch = Scratch::new();
+    for (line, fix) in [
+        ("<>", "Set sender_filter.blank"),
+        ("*.example.org", "Write .example.org for example.org and all domains below it"),
+        ("*@example.org", "Write example.org for every address at example.org"),
+        ("spammer", "it has neither an @ nor a dot. Write user@domain, a domain, .domain"),
+        ("!example.org", "! takes an address, not a domain"),
+        ("!@example.org", "! takes an address, not a domain"),
+        ("Bad <bad@example.org>", "Write the address without them"),
+        ("a..b", "empty label"),
+        (".", "The domain is empty"),
+        ("a@", "The domain is empty"),
+    ] {
+        let problems = senders(&scratch, line.as_bytes()).problems;
+        assert!(problems.len() == 1 && problems[0].contains(fix), "{line}: {problems:?}");
+        assert!(problems[0].starts_with("line 1: "), "{problems:?}");
+    }
+    for (entry, normal) in [(" A@B.test ", "a@b.test"), ("@B.test", "b.test"), (".B.test.", ".b.test"), ("! A@b.test", "!a@b.test")] {
+        assert_eq!(read_sender(entry).as_deref(), Ok(normal));
+        assert_eq!(read_sender(normal).as_deref(), Ok(normal));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn below_a_domain_is_what_has_it_as_its_last_labels(listed in "[ab]{1,2}(\\.[ab]{1,2}){0,2}", asked in "[ab]{1,2}(\\.[ab]{1,2}){0,3}") {
+        let scratch = Scratch::new();
+        prop_assert_eq!(senders(&scratch, format!(".{listed}").as_bytes()).problems, Vec::<String>::new());
+        let list = Directory::open(&scratch.target()).unwrap();
+        let labels = |name: &str| name.rsplit('.').map(str::to_owned).collect::<Vec<_>>();
+        let below = labels(&asked).starts_with(&labels(&listed));
+        prop_assert_eq!(blocks(&list, &format!("x@{asked}")).0 == Found::Domain, below);
+    }
+}

@@ -1,9 +1,10 @@
 //! One line of the source: an entry, nothing, or what is wrong with it and what to write instead.
 #![forbid(unsafe_code)]
 
+use super::sender::sender_entry;
 use super::{FORMS, MAX_KEY, NO_LIMITS};
 use crate::machine::message::address::{Address, normalise_domain};
-use crate::store::snapshot::Found;
+use crate::store::snapshot::{Form, Found, Scope};
 
 /// What a line says.
 pub(super) struct Entry {
@@ -16,22 +17,17 @@ pub(super) struct Entry {
 }
 
 /// The entry on a line, if there is one; `Err` says what is wrong and what to write.
-pub(super) fn read_line(line: &[u8], default_domain: &str) -> Result<Option<Entry>, String> {
+pub(super) fn read_line(line: &[u8], scope: &Scope) -> Result<Option<Entry>, String> {
     let Ok(line) = std::str::from_utf8(line) else {
         return Err("it is not UTF-8. Save the file as UTF-8".to_owned());
     };
     let text = before_comment(line).trim();
-    if let Some(fix) = other_format(text) {
-        return Err(fix);
+    if text.is_empty() {
+        return Ok(None);
     }
-    let entry = match text.as_bytes() {
-        [] => return Ok(None),
-        [b'@', domain @ ..] => {
-            let domain = normalise_domain(domain).map_err(with_forms)?;
-            Entry { kind: Found::Domain, key: domain.clone(), domain }
-        }
-        [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), default_domain)?,
-        _ => read_address(Found::Address, text, default_domain)?,
+    let entry = match scope.form {
+        Form::Recipients => recipient_entry(text, &scope.default_domain)?,
+        Form::Senders => sender_entry(text)?,
     };
     if entry.key.len() > MAX_KEY {
         return Err(format!("the address is longer than {MAX_KEY} octets. Shorten or remove it"));
@@ -39,8 +35,22 @@ pub(super) fn read_line(line: &[u8], default_domain: &str) -> Result<Option<Entr
     Ok(Some(entry))
 }
 
+fn recipient_entry(text: &str, default_domain: &str) -> Result<Entry, String> {
+    if let Some(fix) = other_format(text) {
+        return Err(fix);
+    }
+    match text.as_bytes() {
+        [b'@', domain @ ..] => {
+            let domain = normalise_domain(domain).map_err(with_forms)?;
+            Ok(Entry { kind: Found::Domain, key: domain.clone(), domain })
+        }
+        [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), default_domain),
+        _ => read_address(Found::Address, text, default_domain),
+    }
+}
+
 /// What other programs write and this file does not mean; said before anything else, for some of it could be read as an address.
-fn other_format(text: &str) -> Option<String> {
+pub(super) fn other_format(text: &str) -> Option<String> {
     let bare = text.strip_prefix('!').unwrap_or(text).trim();
     let (quoted, outside) = split_quoted(bare);
     if quoted.contains('@') && !outside.starts_with('@') {
