@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from mailmoat.net import address as addresses
+from mailmoat.net.own import is_own
 
 if TYPE_CHECKING:
     from mailmoat.net.address import Address
@@ -50,15 +51,4 @@ def _is_served(listening: Address, address: Address) -> bool:
         address = IPv4Address("127.0.0.1") if address.version == 4 else IPv6Address("::1")  # noqa: PLR2004 - the version
     if listening.version != address.version:
         return False
-    return _is_ours(address) if listening.is_unspecified else listening == address
-
-
-def _is_ours(address: Address) -> bool:
-    """Return whether the machine has this address: only to its own can a socket be bound."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the version
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
-    except OSError:
-        return False
-    return True
+    return is_own(address) if listening.is_unspecified else listening == address
