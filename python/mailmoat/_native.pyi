@@ -1037,6 +1037,30 @@ def compile_directory(
     file, when one cannot be read or written.
     """
 
+@final
+class SenderTable:
+    """A compiled list of senders, mapped read-only; OSError when the file is missing, cut short or of another version."""
+
+    def __new__(cls, path: str) -> SenderTable: ...
+    def lookup(self, key: str, domain: str) -> tuple[int, int]:
+        """Return what the nearest entry says of an address (0: nothing, 1: it is listed, 2: its domain or one above it is, 3: it is
+        excluded, 4: the file is damaged), and the line of that entry, 0 without one.
+        """
+    @property
+    def entries(self) -> int:
+        """Different entries."""
+    @property
+    def stamp(self) -> tuple[int, int, int, int]:
+        """Of the source: mtime and size, inode, ctime; times in nanoseconds since the epoch."""
+    def is_for(self, source_path: str) -> bool:
+        """Return whether it was compiled from the file of this name."""
+
+def compile_senders(source_path: str, target_path: str) -> tuple[int, list[str], list[str]]:
+    """Compile a list of senders; entries, problems and warnings as `compile_directory`, and the same errors."""
+
+def sender_entry(text: str) -> str:
+    """Return the normal form of one entry: `user@domain`, `domain`, `.domain` or `!user@domain`; ValueError says what to write."""
+
 # --- lists ---
 
 @final
@@ -1129,30 +1153,6 @@ def list_time(written: str) -> int:
 
 def list_time_text(seconds: int) -> str:
     """Return a second as `list_time` takes it."""
-
-@final
-class SenderTable:
-    """A compiled list of senders, mapped read-only; OSError when the file is missing, cut short or of another version."""
-
-    def __new__(cls, path: str) -> SenderTable: ...
-    def lookup(self, key: str, domain: str) -> tuple[int, int]:
-        """Return what the nearest entry says of an address (0: nothing, 1: it is listed, 2: its domain or one above it is, 3: it is
-        excluded, 4: the file is damaged), and the line of that entry, 0 without one.
-        """
-    @property
-    def entries(self) -> int:
-        """Different entries."""
-    @property
-    def stamp(self) -> tuple[int, int, int, int]:
-        """Of the source: mtime and size, inode, ctime; times in nanoseconds since the epoch."""
-    def is_for(self, source_path: str) -> bool:
-        """Return whether it was compiled from the file of this name."""
-
-def compile_senders(source_path: str, target_path: str) -> tuple[int, list[str], list[str]]:
-    """Compile a list of senders; entries, problems and warnings as `compile_directory`, and the same errors."""
-
-def sender_entry(text: str) -> str:
-    """Return the normal form of one entry: `user@domain`, `domain`, `.domain` or `!user@domain`; ValueError says what to write."""
 
 # --- spool ---
 

@@ -101,6 +101,12 @@ class Event(StrEnum):
         "these recipients do not get a message although its client got 250",
         "session mail_from recipients:list reason detail",
     )
+    MESSAGE_STAMPED = (
+        "message-stamped",
+        "info",
+        "a filter found something and put it into the header field X-Mailmoat-Filter; the message goes on",
+        "session reason detail",
+    )
     SENDER_CHECKED = (
         "sender-checked",
         "info",
@@ -221,6 +227,24 @@ class Event(StrEnum):
         "source detail quiet:seconds",
     )
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
+    SENDER_FILE_COMPILED = (
+        "sender-file-compiled",
+        "info",
+        "the file of blocked senders is in force",
+        "source entries:number",
+    )
+    SENDER_FILE_REFUSED = (
+        "sender-file-refused",
+        "error",
+        "why the file of blocked senders is not in force; what was stays",
+        "detail",
+    )
+    SENDER_FILE_WAITS = (
+        "sender-file-waits",
+        "warning",
+        "the file of blocked senders may be unfinished and is read after `quiet` seconds without a change",
+        "source detail quiet:seconds",
+    )
     ACCOUNTS_READ = "accounts-read", "info", "the accounts of `auth.file` are in force", "source accounts:number"
     ACCOUNTS_REFUSED = "accounts-refused", "error", "why `auth.file` is not in force; what was stays", "detail"
     SENDERS_REFUSED = (

@@ -97,6 +97,7 @@ class Worker:
         self._lists = services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
         self._names, self._dns_lists = services.reverse_names, services.dns_lists
+        self._sender_file = services.sender_file
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
@@ -164,6 +165,8 @@ class Worker:
         if self._directory is not None:
             self._directory.refresh()
         self._files.tick()
+        if self._sender_file is not None:
+            self._sender_file.refresh()
         self._prober.tick()
         if self._dns_lists is not None:
             self._dns_lists.tick()
@@ -245,6 +248,8 @@ class Worker:
         self._store.publish()
         publish(self._directory, self._metrics)
         self._lists.publish(self._metrics)
+        if self._sender_file is not None:
+            self._sender_file.publish(self._metrics)
         accounts.publish(self._backend, self._metrics)
 
     def _orphaned(self) -> None:

@@ -37,6 +37,9 @@ def record(kind: str, value):
             return record(kind, value.encode())
         case bytes():
             return value
+        case str() if kind == "MX":
+            preference, host = value.split()
+            return record(kind, (int(preference), host))
         case (int(preference), str(host)):
             return preference, names.normal(host)
         case tuple():

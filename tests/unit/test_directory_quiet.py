@@ -17,6 +17,7 @@ from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.metrics import Metrics, share
 from mailmoat.supervisor import refresh as module
+from mailmoat.supervisor.compiled_files import recipient_file
 from mailmoat.supervisor.refresh import Refresh
 
 RELAY = SimpleNamespace(default_domain="local.test", local_domains=("local.test",), unfiltered_domains=())
@@ -55,7 +56,7 @@ class World:
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
         monkeypatch.setattr(module.process, "start", self._start)
         monkeypatch.setattr(module.os, "waitpid", lambda pid, options: (pid, 0))
-        self.refresh = Refresh(self.source, SimpleNamespace(spool_dir=directory, relay=RELAY))
+        self.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=directory, relay=RELAY), self.source))
 
     def _start(self, _name, _detach, work):
         said: list[str] = []
@@ -160,7 +161,7 @@ def test_a_file_that_lost_more_than_half_waits_however_old_it_looks(world, age):
 
 def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
     world.write("ann@local.test\n")
-    world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=RELAY))
+    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=RELAY), world.source))
     assert settled(world.refresh)
     assert world.has("dora")
     world.turn(12)
@@ -170,7 +171,7 @@ def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
 def test_other_settings_are_not_kept_waiting(world, tmp_path):
     world.write("ann@other.test\n")
     relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), unfiltered_domains=())
-    other = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=relay))
+    other = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=relay), world.source))
     assert settled(other)
     assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Presence.EXISTS
 
@@ -195,7 +196,7 @@ def test_a_file_that_is_back_as_it_was_is_blamed_no_more(world, tmp_path):
     (tmp_path / "etc").mkdir()
     world.source = tmp_path / "etc" / "recipients"
     world.write(FOUR, age=60)
-    world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path, relay=RELAY))
+    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=RELAY), world.source))
     assert settled(world.refresh)
     (tmp_path / "etc").rename(tmp_path / "away")
     world.turn(1)
@@ -207,7 +208,7 @@ def test_a_file_that_is_back_as_it_was_is_blamed_no_more(world, tmp_path):
 
 
 def test_a_snapshot_that_cannot_be_written_is_blamed_by_its_own_name(world, tmp_path):
-    world.refresh = Refresh(world.source, SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY))
+    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY), world.source))
     assert not settled(world.refresh)
     (line,) = world.said("directory-refused")
     assert f"{tmp_path / 'none' / SNAPSHOT_NAME} cannot be made from it: No such file or directory" in line["detail"]

@@ -30,7 +30,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import accounts, queue, recipients, senderid, spf, tls
+    from mailmoat.cli import accounts, queue, recipients, senderid, senders, spf, tls
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -52,6 +52,7 @@ def application() -> typer.Typer:
     app.add_typer(accounts.app, name="user")
     app.add_typer(queue.app, name="queue")
     app.add_typer(recipients.app, name="recipients")
+    app.add_typer(senders.app, name="senders")
     app.add_typer(senderid.app, name="senderid")
     app.command("relay-test")(relay_test)
     app.add_typer(spf.app, name="spf")

@@ -1,4 +1,4 @@
-"""The compiler of the recipient file: keeps its snapshot up to date.
+"""The compiler of a file that all workers map, the recipient file first of all: keeps its snapshot up to date.
 
 Promises: a snapshot in force is only ever replaced by a whole and correct one; a broken source is reported once and the old
 snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper, which
@@ -8,7 +8,7 @@ records what failed. A bad source or disk raises nothing: it is a problem in the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
@@ -27,6 +27,19 @@ RETRY_TIME: Final = 60.0
 """Seconds after which a compile is due again that failed because of disk or permissions, not because of a mistake in the source."""
 
 
+class Compiler(Protocol):
+    """Makes snapshots of one kind of file, and knows its own."""
+
+    def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
+        """Compile the source; return its different entries, problems and warnings. With problems the snapshot stays. OSError with the file's name."""
+
+    def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
+        """Return the stamp that the source had when this snapshot was made from it; None when there is no such snapshot."""
+
+    def entries(self, snapshot: Path) -> int | None:
+        """Return the different entries of a snapshot, whatever it was made from; None when it cannot be used."""
+
+
 class Scope(NamedTuple):
     """What the recipient file is read for: with another scope it is another directory."""
 
@@ -41,6 +54,25 @@ class Scope(NamedTuple):
         """Return the scope of these settings."""
         relay = settings.relay
         return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains)
+
+    def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
+        """See `Compiler`."""
+        return compile_directory(str(source), str(snapshot), *self)
+
+    def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
+        """See `Compiler`."""
+        try:
+            made = Snapshot(str(snapshot))
+        except OSError:
+            return None
+        return Stamp(*made.stamp) if made.is_for(str(source), *self) else None
+
+    def entries(self, snapshot: Path) -> int | None:
+        """See `Compiler`."""
+        try:
+            return Snapshot(str(snapshot)).entries
+        except OSError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +92,10 @@ class Report:
 class SnapshotKeeper:
     """Compiles `source` into `snapshot` whenever `source` has changed."""
 
-    def __init__(self, source: Path, snapshot: Path, scope: Scope) -> None:
+    def __init__(self, source: Path, snapshot: Path, compiler: Compiler) -> None:
         self._source = source
         self._snapshot = snapshot
-        self._scope = scope
+        self._compiler = compiler
         self._failed: Stamp | None = None
         self._again: float | None = None
 
@@ -76,18 +108,14 @@ class SnapshotKeeper:
 
     def in_force(self) -> Stamp | None:
         """Return the stamp of the file that the snapshot on disk was made from; None if there is no snapshot of this source for this scope."""
-        try:
-            snapshot = Snapshot(str(self._snapshot))
-        except OSError:
-            return None
-        return Stamp(*snapshot.stamp) if snapshot.is_for(str(self._source), *self._scope) else None
+        return self._compiler.made_from(self._source, self._snapshot)
 
     def compile(self) -> Report:
         """Compile now, whether due or not."""
         stamp = stamp_of(self._source)
         self._again = None
         try:
-            entries, problems, warnings = compile_directory(str(self._source), str(self._snapshot), *self._scope)
+            entries, problems, warnings = self._compiler.compile(self._source, self._snapshot)
         except OSError as error:
             self._again = clock.monotonic() + RETRY_TIME
             entries, problems, warnings = 0, [self._blame(error)], []

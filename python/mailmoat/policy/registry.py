@@ -12,8 +12,10 @@ from mailmoat.policy.agents.connection_filter import ConnectionFilter
 from mailmoat.policy.agents.connection_gate import ConnectionGate
 from mailmoat.policy.agents.dns_lists import DnsLists
 from mailmoat.policy.agents.forwarded_clients import ForwardedClients
+from mailmoat.policy.agents.helo_checks import HeloChecks
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
+from mailmoat.policy.agents.sender_filter import SenderFilter
 from mailmoat.policy.agents.sender_id import SenderId
 from mailmoat.policy.agents.sender_login import SenderLogin
 from mailmoat.policy.agents.submission import Submission
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from mailmoat.policy.services import Services
 
 FIRST: Final[tuple[type[Agent], ...]] = (
-    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists, Relay, RecipientFilter,
+    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists,
+    HeloChecks, SenderFilter, Relay, RecipientFilter,
 )  # fmt: skip
-"""A blocked client is refused before relay control, so it learns nothing of our domains; relay control comes before the recipient filter: a
+"""A client or a sender that is blocked is refused before relay control, so that it learns nothing of our domains; relay control comes before the recipient filter: a
 recipient elsewhere is never looked up in our directory."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""

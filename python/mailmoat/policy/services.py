@@ -14,6 +14,7 @@ from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
+from mailmoat.policy.sender_file import SenderFile, sender_file
 from mailmoat.resolver.reverse_names import ReverseNames
 from mailmoat.settings.section import Section
 from mailmoat.watched_file import WatchedFile
@@ -83,6 +84,11 @@ class Services:
         """Whether a client's address is on an allow list in the DNS, from the first RCPT of a session on; None without such a list."""
         allow = any(provider.kind == "allow" for provider in self.settings.dns_lists.providers)
         return self.dns_lists.is_allowed if allow and self.dns_lists is not None else None
+
+    @cached_property
+    def sender_file(self) -> SenderFile | None:
+        """The file of blocked senders; None when none is set."""
+        return sender_file(self.settings)
 
     @cached_property
     def checker(self) -> Checker:

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator
 
@@ -23,6 +23,11 @@ Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or 
 Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", notation.show)]
 Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", notation.show_size)]
 Switch = Annotated[bool, PlainValidator(values.switch), Form("true or false", notation.show)]
+FilterAction = Annotated[
+    Literal["off", "stamp", "reject"],
+    PlainValidator(values.one_of("off", "stamp", "reject")),
+    Form("off, stamp or reject", notation.show),
+]
 Domain = Annotated[str, PlainValidator(values.domain), Form("a domain such as mx.example.com", notation.show)]
 OptionalDomain = Annotated[
     str | None, PlainValidator(values.optional(values.domain)), Form("a domain such as example.com", notation.show)

@@ -41,6 +41,7 @@ def warnings(settings: Settings) -> list[str]:
         *_tarpit(settings),
         *_relay(settings),
         *_front_servers(settings),
+        *_filters(settings),
         *_senderid(settings),
         *_policy(settings),
         *_dns_lists(settings),
@@ -100,6 +101,21 @@ def _front_servers(settings: Settings) -> Iterator[str]:
             yield f"smtp.xclient_networks has {network}, wider than /{widest}: strangers can claim to be any client"
 
 
+def _filters(settings: Settings) -> Iterator[str]:
+    wanted, helo = settings.sender_filter, settings.helo
+    if wanted.blank == "reject":
+        yield "sender_filter.blank is reject: no bounce reaches you, and callers that verify your addresses refuse your mail (RFC 5321 4.5.5)"
+    if wanted.action == "drop" and (wanted.blocked or wanted.blocked_file):
+        yield "sender_filter.action is drop: a legitimate sender is not informed that its message was dropped; with reject it is"
+    if wanted.dns_failure == "defer" and wanted.unresolvable != "reject":
+        yield f"sender_filter.dns_failure has no effect: sender_filter.unresolvable is {wanted.unresolvable}"
+    for domain in sorted(set(wanted.blocked) & set(settings.relay.local_domains)):
+        yield f"sender_filter.blocked has {domain}, which is a local domain: mail from your own people outside is refused"
+    for name in ("malformed", "unqualified", "literal", "unresolvable"):
+        if getattr(helo, name) == "reject":
+            yield f"helo.{name} is reject: legitimate servers with a wrong name are refused, which RFC 5321 4.1.4 does not allow; with stamp they are not"
+
+
 def _senderid(settings: Settings) -> Iterator[str]:
     senderid = settings.senderid
     actions = ("spoofed_domain_action", "temp_error_action", "spf_mfrom_action")
@@ -120,6 +136,9 @@ def _senderid(settings: Settings) -> Iterator[str]:
 
 def _policy(settings: Settings) -> Iterator[str]:
     budget, agent_time = settings.dns.budget_time, settings.policy.agent_time
+    for key, time in (("sender_filter", settings.sender_filter), ("helo", settings.helo)):
+        if time.unresolvable != "off" and agent_time <= time.dns_time:
+            yield f"policy.agent_time is {agent_time:g} s, not above {key}.dns_time: a slow DNS becomes a 451"
     if settings.senderid.enabled and agent_time <= budget:
         yield f"policy.agent_time is {agent_time:g} s, not above dns.budget_time: a check of a sender that takes its time becomes a 451"
 

@@ -26,6 +26,7 @@ from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.dns_lists import DnsListsSettings
+from mailmoat.settings.sections.helo import HeloSettings
 from mailmoat.settings.sections.limits import LimitsSettings
 from mailmoat.settings.sections.lists import ListsSettings
 from mailmoat.settings.sections.log import LogSettings
@@ -33,6 +34,7 @@ from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
+from mailmoat.settings.sections.sender_filter import SenderFilterSettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
 from mailmoat.settings.sections.smtp import SmtpSettings
 from mailmoat.settings.sections.tarpit import TarpitSettings
@@ -98,6 +100,8 @@ class Settings(BaseSettings):
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
     auth: AuthSettings = AuthSettings()
+    helo: HeloSettings = HeloSettings()
+    sender_filter: SenderFilterSettings = SenderFilterSettings()
     senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()

@@ -18,7 +18,7 @@ from mailmoat.settings import notation
 from mailmoat.settings.listener import parse_listener
 from mailmoat.supervisor import own_address, preflight, sockets
 from mailmoat.supervisor.backoff import Backoff
-from mailmoat.supervisor.refresh import Refresh
+from mailmoat.supervisor.refreshes import Refreshes
 from mailmoat.supervisor.sockets import ListenAddress
 from mailmoat.tls import certificates
 from mailmoat.tls.ticket_secret import TicketSecret
@@ -72,7 +72,8 @@ class Generation:
     addresses: dict[Listener, ListenAddress] = field(default_factory=dict)
     admin: ListenAddress | None = None
     specs: list[ChildSpec] = field(default_factory=list)
-    refresh: Refresh | None = None
+    refreshes: Refreshes = field(kw_only=True)
+    """The files that are compiled for its workers."""
     certificates: Certificates | None = None
     _bound: list[ListenAddress] = field(default_factory=list)
     _opened: list[socket.socket] = field(default_factory=list)
@@ -89,8 +90,7 @@ class Generation:
         """Close what this process holds of it: nobody new is served."""
         for address in self.held():
             address.close()
-        if self.refresh is not None:
-            self.refresh.close()
+        self.refreshes.close()
 
     def discard(self) -> None:
         """Undo what making it did to sockets; those of the generation in force stay as they were."""
@@ -98,8 +98,7 @@ class Generation:
         sockets.silence(opened for opened in self._opened if opened not in bound)
         for address in self._bound:
             address.close()
-        if self.refresh is not None:
-            self.refresh.close()
+        self.refreshes.close()
 
     def retire(self, successor: Generation) -> None:
         """Close what the generation that took over does not need."""
@@ -107,8 +106,7 @@ class Generation:
         for address in self.held():
             if address not in needed:
                 address.close()
-        if self.refresh is not None:
-            self.refresh.close()
+        self.refreshes.close()
 
     def load(self, account: Account | None) -> list[str]:
         """Read the certificates with the rights of `account`; return one sentence for each that cannot be used."""
@@ -178,15 +176,20 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     if workers > most:
         maillog.event(Event.WORKERS_CAPPED, wanted=workers, workers=most, detail="more need a restart")
     new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
-    generation = Generation(number, settings, min(workers, most), _ticket_secret(settings, before), new_next_hop)
+    generation = Generation(
+        number,
+        settings,
+        min(workers, most),
+        _ticket_secret(settings, before),
+        new_next_hop,
+        refreshes=Refreshes(settings),
+    )
     mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.load(account)
     mistakes = mistakes or generation.bind(before, most, account.uid if account else None)
     if mistakes:
         generation.discard()
         raise ConfigError(mistakes)
     generation.assign()
-    if settings.recipients.file is not None:
-        generation.refresh = Refresh(settings.recipients.file, settings)
     return generation
 
 

@@ -22,6 +22,7 @@ from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
 from mailmoat.delivery.tls_policy import tls_policy
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
+from mailmoat.policy.sender_file import SENDERS_SNAPSHOT
 from mailmoat.supervisor import instance, own_address, privileges
 from mailmoat.tls.certificate_file import CertificateError
 from mailmoat.tls.findings import examine as examine_certificates
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mailmoat.supervisor.privileges import Account
 
 OURS: Final = (
-    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
     "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""
@@ -68,7 +69,7 @@ def _mistakes(settings: Settings) -> list[str]:
 
 def unusable_files(settings: Settings) -> list[str]:
     """Return one sentence for each file beside the certificates that this process cannot use."""
-    return [*_recipients(settings), *_next_hop(settings), *checks.mistakes(settings)]
+    return [*_lists(settings), *_next_hop(settings), *checks.mistakes(settings)]
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -181,12 +182,16 @@ def _entries(path: Path) -> Iterable[Path]:
     return (entry for name in OURS for entry in path.glob(name))
 
 
-def _recipients(settings: Settings) -> Iterator[str]:
-    """Yield a sentence if the account cannot read the recipient file, which is read without root."""
-    file = settings.recipients.file
-    if file is not None and _kept_from_us(file):
-        who = _name(os.geteuid())
-        yield f"recipients.file = {file}: {who} cannot read it; let that account read it and enter its directories"
+def _lists(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each list that the account cannot read, which is read without root."""
+    lists = {
+        "recipients.file": settings.recipients.file,
+        "sender_filter.blocked_file": settings.sender_filter.blocked_file,
+    }
+    for key, file in lists.items():
+        if file is not None and _kept_from_us(file):
+            who = _name(os.geteuid())
+            yield f"{key} = {file}: {who} cannot read it; let that account read it and enter its directories"
 
 
 def _next_hop(settings: Settings) -> Iterator[str]:

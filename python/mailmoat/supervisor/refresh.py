@@ -1,4 +1,4 @@
-"""Keeps the recipient snapshot up to date, without using memory and time of the supervisor itself.
+"""Keeps compiled files up to date, such as the recipient snapshot, without using memory and time of the supervisor itself.
 
 Each compile is the work of a short-lived child. Its problems are logged; the same ones again are not. The snapshot in force stays
 until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
@@ -14,19 +14,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
-from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
-from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper
+from mailmoat.directory.directory import SourceState
+from mailmoat.directory.snapshot import RETRY_TIME, SnapshotKeeper
 from mailmoat.events import Event
 from mailmoat.file_changes import NONE, QUIET_TIME, Quiet, stamp_of
 from mailmoat.supervisor import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from mailmoat.metrics import Metrics
-    from mailmoat.settings import Settings
+    from mailmoat.supervisor.compiled_files import CompiledFile
 
 CHECK_TIME: Final = 1.0
 """Seconds between two looks at the source."""
@@ -35,12 +33,12 @@ LONGEST_COMPILE: Final = 120.0
 
 
 class Refresh:
-    """The snapshot of one recipient file."""
+    """The snapshot of one file."""
 
-    def __init__(self, source: Path, settings: Settings) -> None:
-        self._source = source
-        self._snapshot = settings.spool_dir / SNAPSHOT_NAME
-        self._keeper = SnapshotKeeper(source, self._snapshot, Scope.of(settings))
+    def __init__(self, file: CompiledFile) -> None:
+        self.file = file
+        self._source = file.source
+        self._keeper = SnapshotKeeper(file.source, file.snapshot, file.compiler)
         self._quiet = Quiet()
         self._metrics: Metrics | None = None
         self._waits_for = ""
@@ -54,7 +52,7 @@ class Refresh:
 
     @property
     def state(self) -> SourceState:
-        """How the recipient file is: see `SourceState`."""
+        """How the file is: see `SourceState`."""
         if self.problems:
             return SourceState.REFUSED
         return SourceState.WAITING if self._waits_for else SourceState.CURRENT
@@ -82,7 +80,7 @@ class Refresh:
     def _publish(self, state: SourceState | None) -> None:
         if self._metrics is not None:
             for each in SourceState:
-                self._metrics.set(DIRECTORY_STATE[each], int(each is state))
+                self._metrics.set(self.file.state[each], int(each is state))
 
     def _step(self, detach: Callable[[], None]) -> None:
         now = clock.monotonic()
@@ -106,7 +104,10 @@ class Refresh:
     @property
     def usable(self) -> bool:
         """There is a snapshot to serve with, be it an older one."""
-        return not self.problems or FileDirectory(self._snapshot, "").usable
+        return not self.problems or self._entries() is not None
+
+    def _entries(self) -> int | None:
+        return self.file.compiler.entries(self.file.snapshot)
 
     def close(self) -> None:
         """End a running compile, and say nothing of this file any more."""
@@ -131,8 +132,7 @@ class Refresh:
             self._waits_for = ""
             if self.problems:  # it was out of reach, and is back as it was
                 self._note([])
-                entries = FileDirectory(self._snapshot, "").entries
-                maillog.event(Event.DIRECTORY_COMPILED, source=str(self._source), entries=entries)
+                self.file.compiled(source=str(self._source), entries=self._entries() or 0)
             return False
         stamp, in_force = stamp_of(self._source), self._keeper.in_force()
         self._wait_for(self._quiet.reason_to_wait(stamp, in_force) if in_force else "")
@@ -140,7 +140,7 @@ class Refresh:
 
     def _wait_for(self, reason: str) -> None:
         if reason and reason != self._waits_for:
-            maillog.event(Event.DIRECTORY_WAITS, source=str(self._source), detail=reason, quiet=QUIET_TIME)
+            self.file.waits(source=str(self._source), detail=reason, quiet=QUIET_TIME)
         self._waits_for = reason
 
     def _start(self, now: float, detach: Callable[[], None]) -> None:
@@ -165,7 +165,7 @@ class Refresh:
         for warning in compiled["warnings"]:
             maillog.event(Event.DIRECTORY_ENTRY_IDLE, detail=warning)
         if not self.problems:
-            maillog.event(Event.DIRECTORY_COMPILED, source=str(self._source), entries=compiled["entries"])
+            self.file.compiled(source=str(self._source), entries=compiled["entries"])
 
     def _let_go(self, child: process.Process) -> None:
         child.close()
@@ -175,5 +175,5 @@ class Refresh:
 
     def _note(self, problems: list[str]) -> None:
         for problem in problems if problems != self.problems else ():
-            maillog.event(Event.DIRECTORY_REFUSED, detail=problem)
+            self.file.refused(detail=problem)
         self.problems = problems

@@ -121,10 +121,8 @@ class Reload:
             self._refuse([f"{type(error).__name__}: {error}"])
         else:
             maillog.event(Event.RELOAD_STARTED, generation=self._number, workers=self.next.workers)
-            if in_force.refresh is not None:
-                in_force.refresh.close()  # it would write the same snapshot; it is due again if this comes to nothing
-            if self.next.refresh is not None:
-                self.next.refresh.turn(self._owner.detach)
+            in_force.refreshes.close()  # it would write the same snapshots; they are due again if this comes to nothing
+            self.next.refreshes.turn(self._owner.detach)
 
     def _end_reread(self, over: Reread, in_force: Generation) -> None:
         self._reread = None
@@ -135,15 +133,14 @@ class Reload:
         self._end(())
 
     def _compiled(self, generation: Generation, in_force: Generation) -> bool:
-        """Return whether new workers will find a snapshot; it must be of the named file only if the settings name another file than before."""
-        refresh = generation.refresh
-        if refresh is None or any(spec.pid for spec in generation.specs):
+        """Return whether new workers will find each snapshot; one must be of the named file only if the settings name another file than before."""
+        if any(spec.pid for spec in generation.specs):
             return True
-        if not refresh.settled:
+        if not generation.refreshes.settled:
             return False
-        other_file = in_force.settings.recipients.file != generation.settings.recipients.file
-        if not refresh.usable or (refresh.problems and other_file):
-            self.give_up("; ".join(["the recipient file is not usable", *refresh.problems]))
+        unusable = generation.refreshes.unusable(in_force.settings)
+        if unusable:
+            self.give_up("; ".join(unusable))
             return False
         return True
 

@@ -43,8 +43,7 @@ class Reread:
         self._generation, self._children = generation, children
         self._deadline = clock.monotonic() + TIME
         self.problems = [*_look(generation), *preflight.unusable_files(generation.settings)]
-        if generation.refresh is not None:
-            generation.refresh.look_now()
+        generation.refreshes.look_now()
         self._asked: dict[int, tuple[Child, int]] = {}
         for pid, child in children.alive.items():
             if child.generation is generation and child.spec.kind == "worker" and not child.stopping:
@@ -58,15 +57,14 @@ class Reread:
 
     def is_over(self) -> bool:
         """Return whether all is read; a worker that ends meanwhile is replaced by one that has read everything."""
-        refresh = self._generation.refresh
-        if refresh is not None and not refresh.settled:
+        refreshes = self._generation.refreshes
+        if not refreshes.settled:
             return False
         late = [child for child, before in self._asked.values() if self._is_busy(child, before)]
         if late and clock.monotonic() < self._deadline:
             return False
         self.problems += [f"{child.spec} has not read its files within {TIME:.0f} s; see its log" for child in late]
-        if refresh is not None and refresh.problems:
-            self.problems += ["the recipient file is not usable", *refresh.problems]
+        self.problems += refreshes.problems
         return True
 
     def _is_busy(self, child: Child, before: int) -> bool:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
     from mailmoat.supervisor.context import AdminProcess, WorkerContext
     from mailmoat.supervisor.generation import ChildSpec, Generation
-    from mailmoat.supervisor.refresh import Refresh
+    from mailmoat.supervisor.refreshes import Refreshes
 
 TRIES: Final = 3
 """Failures of one process before any worker was ever ready, after which the server gives up."""
@@ -126,8 +126,7 @@ class Supervisor:
     def _turn(self) -> None:
         now = clock.monotonic()
         if not self._stopping:
-            if self._refresh is not None:
-                self._refresh.turn(self.detach, self._metrics)
+            self._refreshes.turn(self.detach, self._metrics)
             if self._begun or self._begin():
                 self._fill(now)
                 self._advance()
@@ -145,18 +144,18 @@ class Supervisor:
             self._replace(child)
 
     @property
-    def _refresh(self) -> Refresh | None:
-        """The one that looks after the recipient file: of two generations the newer one's, for both would write the same snapshot."""
-        return (self._reload.next or self._in_force).refresh
+    def _refreshes(self) -> Refreshes:
+        """Those that look after compiled files: of two generations the newer one's, for both would write the same snapshots."""
+        return (self._reload.next or self._in_force).refreshes
 
     def _begin(self) -> bool:
-        """Start to serve, as soon as the recipient file is compiled."""
-        refresh = self._in_force.refresh
-        if refresh is not None and not refresh.settled:
+        """Start to serve, as soon as the files of its workers are compiled."""
+        refreshes = self._in_force.refreshes
+        if not refreshes.settled:
             return False
-        if refresh is not None and not refresh.usable:
-            reason = "the recipient file is not usable, and no older snapshot is there"
-            maillog.event(Event.START_REFUSED, detail=reason)
+        for unusable in refreshes.unusable():
+            maillog.event(Event.START_REFUSED, detail=f"{unusable}, and no older snapshot is there")
+        if refreshes.unusable():
             self._status = 1
             self._stop()
             return False
@@ -185,16 +184,16 @@ class Supervisor:
         """Wait for a signal, a report, or the first deadline after `now`, when this turn looked at them."""
         wait = select.poll()
         wait.register(self._signals.descriptor, select.POLLIN)
-        refresh = None if self._stopping else self._refresh
+        refreshes = None if self._stopping else self._refreshes
         reports = [child.process.descriptor for child in self._children.alive.values()]
-        for descriptor in [*reports, refresh.descriptor if refresh else -1]:
+        for descriptor in [*reports, refreshes.descriptor if refreshes else -1]:
             if descriptor >= 0:
                 wait.register(descriptor, select.POLLIN)
         deadlines = [child.deadline for child in self._children.alive.values()]
         deadlines += [
             spec.retry_at for spec in self._in_force.specs if self._begun and not self._stopping and not spec.pid
         ]
-        deadlines += [self._reload.wake_at, refresh.wake_at if refresh else inf]
+        deadlines += [self._reload.wake_at, refreshes.wake_at if refreshes else inf]
         first = min((deadline for deadline in deadlines if deadline > now), default=inf)
         wait.poll(None if first == inf else max(0, ceil((first - clock.monotonic()) * 1000)))
 
@@ -292,8 +291,7 @@ class Supervisor:
         self._signals.close()
         self._children.detach()
         for generation in filter(None, (self._in_force, self._reload.next)):
-            if generation.refresh is not None:
-                generation.refresh.detach()
+            generation.refreshes.detach()
             for address in generation.held():
                 for listener in address.sockets:
                     if listener not in own:
