@@ -368,6 +368,7 @@ def test_reload_refuses_no_connection(directory: Path) -> None:
         ({"hostname": "hangs.test"}, "killed by SIGKILL"),
         ({"user": "nobody", "listen": "192.0.2.1:25"}, "Cannot assign requested address"),
         ({"recipients": {"file": "/does/not/exist"}}, "the recipient file is not usable"),
+        ({"sender_filter": {"blocked_file": "/does/not/exist"}}, "the file of blocked senders is not usable"),
     ],
 )
 def test_a_bad_reload_changes_nothing_and_says_why(directory: Path, change: dict[str, object], reason: str) -> None:
