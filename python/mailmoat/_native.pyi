@@ -109,6 +109,9 @@ class Message:
     def recipients(self) -> list[Recipient]:
         """In the order of their RCPT commands. A new list each time."""
     @property
+    def pending(self) -> int:
+        """How many of them it is still to be delivered to."""
+    @property
     def parameters(self) -> dict[str, str | None]:
         """Of MAIL, without SIZE; the value is None where the keyword has none."""
     @property
@@ -950,6 +953,8 @@ class Shared:
         """Return what is known of all sources, for `reputation_restore`."""
     def reputation_restore(self, octets: bytes, age: int, now: int) -> int:
         """Add what was dumped `age` seconds ago; return how many sources it had. ValueError: no dump."""
+    def reputation_save_due(self, now: int, seconds: int) -> bool:
+        """Return whether the records are to be saved, which is so every so many seconds, for the process that asks first; first after one interval."""
     def harvest_guess(
         self, address: str, recipient: str, domain: str, now: int, least: int
     ) -> tuple[int | None, bool, Harvest | None] | None:

@@ -166,6 +166,36 @@ class Event(StrEnum):
         "next_hop reason detail",
     )
     NEXT_HOP_IN_CLEAR = "next-hop-in-clear", "warning", "TLS failed; in clear for an hour", "next_hop peer detail"
+    SOURCE_BLOCKED = (
+        "source-blocked",
+        "warning",
+        "the reputation of a source is bad: its mail is refused for `seconds`; `evidence` has how much of what was seen, decayed",
+        "source reputation:number seconds:number evidence:object",
+    )
+    HARVEST_BEGAN = (
+        "harvest-began",
+        "warning",
+        "recipients are guessed by a source, a net of sources, or many at one domain; `hit_share`: of the guesses that exist",
+        "scope source domain sources:number guesses:number found:number hit_share:number",
+    )
+    HARVEST_ENDED = (
+        "harvest-ended",
+        "info",
+        "a harvest attack is over; the figures are those of all of it",
+        "scope source domain sources:number guesses:number found:number hit_share:number duration:seconds",
+    )
+    REPUTATION_NOT_READ = (
+        "reputation-not-read",
+        "warning",
+        "the saved records of sources cannot be used: they are made anew",
+        "path detail",
+    )
+    REPUTATION_NOT_KEPT = (
+        "reputation-not-kept",
+        "warning",
+        "the records of sources cannot be saved; tried again a minute later",
+        "path detail",
+    )
     STARTED = "started", "info", "the server has started", "pid:number workers:number"
     SERVING = "serving", "info", "all workers accept connections", "listen:list"
     STOPPING = "stopping", "info", "the server was asked to end", ""

@@ -41,6 +41,7 @@ from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
+from mailmoat.reputation.upkeep import Upkeep
 from mailmoat.resolver.resolver import DnsResolver
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
@@ -98,6 +99,7 @@ class Worker:
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
         self._names, self._dns_lists = services.reverse_names, services.dns_lists
         self._sender_file = services.sender_file
+        self._upkeep = Upkeep(settings, metrics) if services.reputation is not None else None
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
@@ -131,6 +133,7 @@ class Worker:
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             trust=services.trust,
             authenticator=self._backend,
+            reputation=services.reputation,
             names=self._names,
             metrics=metrics,
         )
@@ -174,6 +177,8 @@ class Worker:
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
         self._store.drop_empty()
+        if self._upkeep is not None:
+            self._upkeep.tick(self._loop)
         self._receiver.stress.tick(len(self._receiver.connections))
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())

@@ -1,7 +1,7 @@
 //! The level of a source, 0 (good) to 9 (bad), from counted evidence; and how counts decay.
 //!
 //! Each event has a weight, and is bad to some tenths of it. The level is the mean of these tenths over all events, rounded down, at most
-//! 9. It needs [`ENOUGH`] events. Counts are in parts of an event (1/64) and halve every [`HALF_LIFE`] ticks, all alike: so time alone
+//! 9. It needs [`ENOUGH`] events. Counts are in parts of an event (1/64) and halve every [`HALVING`] ticks, all alike: so time alone
 //! makes a source unknown, never bad. Values only.
 
 /// What a source did, by its place in a row of counts.
@@ -11,7 +11,7 @@ pub const EVENT: u64 = 64;
 /// Seconds of a tick, in which decay is counted.
 pub const TICK: u64 = 64;
 /// Ticks in which a count halves: 12 hours.
-pub const HALF_LIFE: u64 = 12 * 3600 / TICK;
+pub const HALVING: u64 = 12 * 3600 / TICK;
 /// Events before there is a level.
 pub const ENOUGH: u64 = 20;
 /// The worst level.
@@ -79,7 +79,7 @@ pub fn level(counts: &[u64; KINDS]) -> Option<u8> {
 
 /// What is left of a count after so many ticks; never more than before, and never more than of a shorter time.
 pub fn decayed(count: u64, ticks: u64) -> u64 {
-    let (halvings, rest) = (ticks / HALF_LIFE, ticks % HALF_LIFE);
+    let (halvings, rest) = (ticks / HALVING, ticks % HALVING);
     if halvings >= 63 {
         return 0;
     }
@@ -94,14 +94,14 @@ const FACTORS: [u64; 17] = [
     32768,
 ];
 
-/// 2^(-ticks/HALF_LIFE) for less than one half-life, in 1/65536: a line between two steps of the table.
+/// 2^(-ticks/HALVING) for less than one half-life, in 1/65536: a line between two steps of the table.
 fn left(ticks: u64) -> u64 {
-    let (step, between) = (ticks * STEPS / HALF_LIFE, ticks * STEPS % HALF_LIFE);
+    let (step, between) = (ticks * STEPS / HALVING, ticks * STEPS % HALVING);
     let at = |step: u64| {
         usize::try_from(step).ok().and_then(|step| FACTORS.get(step)).copied().unwrap_or(1 << (FACTOR_BITS - 1))
     };
     let (high, low) = (at(step), at(step + 1));
-    high - (high - low) * between / HALF_LIFE
+    high - (high - low) * between / HALVING
 }
 
 #[cfg(test)]
@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn a_count_halves_every_half_life() {
-        assert_eq!(decayed(1 << 20, HALF_LIFE), 1 << 19);
-        assert_eq!(decayed(1 << 20, 3 * HALF_LIFE), 1 << 17);
-        assert_eq!(decayed(1 << 20, 100 * HALF_LIFE), 0);
+        assert_eq!(decayed(1 << 20, HALVING), 1 << 19);
+        assert_eq!(decayed(1 << 20, 3 * HALVING), 1 << 17);
+        assert_eq!(decayed(1 << 20, 100 * HALVING), 0);
         assert_eq!(decayed(6400, 0), 6400);
     }
 
@@ -147,7 +147,7 @@ mod tests {
             prop_assert!(decayed(count, ticks) <= count);
             prop_assert!(decayed(count, ticks + more) <= decayed(count, ticks));
             #[allow(clippy::cast_precision_loss)]
-            let (exact, found) = (count as f64 * 0.5_f64.powf(ticks as f64 / HALF_LIFE as f64), decayed(count, ticks) as f64);
+            let (exact, found) = (count as f64 * 0.5_f64.powf(ticks as f64 / HALVING as f64), decayed(count, ticks) as f64);
             prop_assert!((exact - found).abs() <= 1.0 + exact / 2000.0, "{exact} {found}");
         }
 

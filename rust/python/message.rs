@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 
 use super::recipient::{Recipient, given, taken};
 use crate::machine::message as inner;
+use crate::machine::message::State;
 use crate::machine::message::content::{Content, Octets};
 
 /// See `_native.pyi`.
@@ -62,6 +63,12 @@ impl Message {
     #[getter]
     fn recipients(&self) -> Vec<Recipient> {
         self.0.envelope.recipients.iter().cloned().map(Recipient).collect()
+    }
+
+    /// Recipients that it is still to be delivered to.
+    #[getter]
+    fn pending(&self) -> usize {
+        self.0.envelope.recipients.iter().filter(|recipient| recipient.state == State::Pending).count()
     }
 
     #[getter]

@@ -104,6 +104,10 @@ impl Shared {
         restored.ok_or_else(|| PyValueError::new_err("not what reputation_dump gives"))
     }
 
+    fn reputation_save_due(&self, now: u64, seconds: u64) -> bool {
+        self.inner.reputation_save_due(now, seconds)
+    }
+
     fn harvest_guess(
         &self,
         address: &str,

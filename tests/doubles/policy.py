@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from mailmoat._native import Shared
 from mailmoat.policy.client import Client, Trust, TrustRules
 from mailmoat.policy.services import Services
 from mailmoat.settings import Listener
@@ -38,6 +39,7 @@ class Counted:
 
     def __init__(self):
         self.counted = []
+        self.shared = Shared(1, 1)
 
     def add(self, metric, n=1):
         self.counted += [metric] * n

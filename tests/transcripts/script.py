@@ -60,6 +60,7 @@ class Transcript:
     listener: str = "192.0.2.25:25"
     others: int = 0
     binary: bool = False
+    seen: list[tuple[str, int]] = field(default_factory=list)
     auth: str = ""
     senders: list[str] = field(default_factory=list)
     listed: list[tuple[str, str]] = field(default_factory=list)
@@ -101,6 +102,9 @@ def read(text):
             transcript.others = int(rest)
         elif word == "binary":
             transcript.binary = True
+        elif word == "seen":
+            evidence, _, times = rest.partition(" ")
+            transcript.seen.append((evidence, int(times)))
         elif word == "auth":
             transcript.auth = rest
         elif word == "listener":
@@ -164,6 +168,7 @@ class Player:
             others=transcript.others,
             binary=transcript.binary,
             authenticator=FakeAuthenticator(in_clear=transcript.auth == "in clear") if transcript.auth else None,
+            seen=transcript.seen,
         )
         for line in transcript.names:
             publish(world.resolver, line)

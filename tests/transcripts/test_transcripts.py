@@ -12,6 +12,7 @@
     block 192.0.2.0/24 # reason     a line of the block list; `allow ...` one of the allow list
     senders alice a@example.test    a line of the file `auth.senders`
     others 3                        as many connections of the same client are open already
+    seen unknown-recipient 20       the reputation of the client begins with so much evidence
     agent rcpt waits 2s refuses 550 5.7.1 No
                                     one more agent: at a stage it `passes`, `accepts`, `raises`, `refuses CODE ENHANCED TEXT`,
                                     `discards`, `stamps Name: value`, `drops ADDRESS ...`, `redirects ADDRESS`, `tarpits Ns`, `mumbles` (gives no

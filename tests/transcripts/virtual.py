@@ -35,6 +35,7 @@ from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
+from mailmoat.reputation.evidence import Evidence
 from mailmoat.runtime.timers import Timers
 from mailmoat.settings import Listener
 
@@ -267,6 +268,7 @@ class World:
         binary=False,
         most=1000,
         authenticator=None,
+        seen=(),
     ):
         self.loop = loop = VirtualLoop()
         self.said = []
@@ -314,10 +316,13 @@ class World:
                 names=services.reverse_names,
                 metrics=metrics,
                 authenticator=authenticator,
+                reputation=services.reputation,
             )
             if binary:
                 size = settings.limits.message_size
                 self.receiver.offer(message_size=size, eight_bit=True, smtputf8=True, binary=True)
+            for evidence, times in seen:
+                services.records.note(peer, Evidence(evidence), times)
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
             self.connection = Connection(self.receiver, listener)
             self.transport.open(self.connection)

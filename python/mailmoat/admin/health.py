@@ -20,6 +20,7 @@ from mailmoat.metrics import (
     WORKERS_STRESSED,
     WORKERS_WANTED,
 )
+from mailmoat.reputation.harvests import HARVESTS
 from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateState
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Health(NamedTuple):
     """Of the recipient file: `state`, `entries` and `age` in seconds; empty when none is watched."""
     tls: dict[str, str | int]
     """Of the certificates: `state` and `days_left` of the first to expire; empty when TLS is not used."""
+    harvests: int
+    """Harvest attacks that go on. The server does its work meanwhile."""
 
 
 def judge(shared: Shared) -> Health:
@@ -56,16 +59,16 @@ def judge(shared: Shared) -> Health:
     rows = [shared.row(slot) for slot in range(shared.slots)]
     wanted = sum(row[WORKERS_WANTED] for row in rows)
     ready = [row for row in rows if row[WORKERS_READY]]
-    directory, tls = _directory(rows), _tls(rows)
+    directory, tls, harvests = _directory(rows), _tls(rows), _greatest(rows, HARVESTS)
     if failing := list(_failing(ready)):
-        return Health("failing", failing, wanted, len(ready), directory, tls)
+        return Health("failing", failing, wanted, len(ready), directory, tls, harvests)
     degraded = [f"{wanted - len(ready)} of {wanted} workers not ready"] * (len(ready) < wanted)
     degraded += [*_degraded(ready), *_dns_lists(ready)]
     if directory.get("state") is SourceState.REFUSED:
         degraded.append("recipient file refused, an older one is in force")
     if reason := TLS_REASONS.get(tls.get("state")):
         degraded.append(reason)
-    return Health("degraded" if degraded else "ok", degraded, wanted, len(ready), directory, tls)
+    return Health("degraded" if degraded else "ok", degraded, wanted, len(ready), directory, tls, harvests)
 
 
 def _failing(ready: list[list[int]]) -> Iterator[str]:

@@ -158,6 +158,13 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     tls = health.get("tls") if health else None
     if tls:
         lines.append(("tls", f"certificate {tls['state']}, {tls['days_left']} days left"))
+    if harvests := (health or {}).get("harvests"):
+        lines.append(
+            (
+                "harvests",
+                f"{harvests} {'attack goes' if harvests == 1 else 'attacks go'} on: see harvest-began in the log",
+            )
+        )
     messages = found["messages"]
     lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
     if health:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final, cast
 from mailmoat.policy.agents.connection_filter import ConnectionFilter
 from mailmoat.policy.agents.connection_gate import ConnectionGate
 from mailmoat.policy.agents.dns_lists import DnsLists
+from mailmoat.policy.agents.escalating_tarpit import EscalatingTarpit
 from mailmoat.policy.agents.forwarded_clients import ForwardedClients
 from mailmoat.policy.agents.helo_checks import HeloChecks
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
+from mailmoat.policy.agents.reputation_filter import ReputationFilter
 from mailmoat.policy.agents.sender_filter import SenderFilter
 from mailmoat.policy.agents.sender_id import SenderId
 from mailmoat.policy.agents.sender_login import SenderLogin
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from mailmoat.policy.services import Services
 
 FIRST: Final[tuple[type[Agent], ...]] = (
-    TlsRequired, Submission, SenderLogin, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists,
-    HeloChecks, SenderFilter, Relay, RecipientFilter,
+    TlsRequired, Submission, SenderLogin, EscalatingTarpit, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists,
+    HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
 )  # fmt: skip
 """A client or a sender that is blocked is refused before relay control, so that it learns nothing of our domains; relay control comes before the recipient filter: a
 recipient elsewhere is never looked up in our directory."""

@@ -15,6 +15,7 @@ from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
 from mailmoat.policy.sender_file import SenderFile, sender_file
+from mailmoat.reputation.records import Records
 from mailmoat.resolver.reverse_names import ReverseNames
 from mailmoat.settings.section import Section
 from mailmoat.watched_file import WatchedFile
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from mailmoat.directory.directory import Directory
     from mailmoat.metrics import Metrics
-    from mailmoat.reputation.evidence import Reputation
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
     from mailmoat.watched_file import FileLog
@@ -46,8 +46,6 @@ class Services:
         """None when none is configured."""
         self.lists = Lists(sources.snapshot(settings))
         self.trust = TrustRules(settings, self.lists)
-        self.reputation: Reputation | None = None
-        """Where to note what a source does; None when nothing is recorded."""
         self.watched: list[WatchedFile[Any]] = []
         """The files that agents keep in memory."""
         self._make_resolver = make_resolver
@@ -62,6 +60,18 @@ class Services:
         file = WatchedFile(path, read, log)
         self.watched.append(file)
         return file
+
+    @cached_property
+    def records(self) -> Records:
+        """What is remembered of sources."""
+        return Records(self.settings, self.metrics, lambda address: self.trust.of(address).judged)
+
+    @property
+    def reputation(self) -> Records | None:
+        """Where to note what a source does; None when nothing uses it."""
+        settings = self.settings
+        recorded = settings.reputation.action != "off" or settings.reputation.harvest or settings.tarpit.escalate
+        return self.records if recorded else None
 
     @cached_property
     def resolver(self) -> Resolver:

@@ -17,6 +17,7 @@ from mailmoat.auth.authenticator import Cause, Challenge, Channel, Failure, Succ
 from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, label
 from mailmoat.events import Event
 from mailmoat.mailauth.results import AuthResult, Method, Status
+from mailmoat.receive import conduct
 from mailmoat.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class Authentication:
         receiver, view, client = self._receiver, self._view, self._view.client
         if not cause.temporary and self._is_limited(client):
             receiver.auth_failures.add(client.address)
+        if not cause.temporary:
+            conduct.not_authenticated(receiver.reputation, client)
         receiver.metrics.add(AUTH_FAILURES[label(self._mechanism), cause])
         code, enhanced, text = REPLIES[cause]
         maillog.event(

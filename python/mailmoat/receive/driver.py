@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from mailmoat._native import End
+from mailmoat.receive import conduct
 from mailmoat.receive.intake import CLOGGED
 from mailmoat.receive.steps import Steps
 from mailmoat.receive.timeouts import BUSY
@@ -60,6 +61,8 @@ class Driver(Steps):
             self._asked.cancel()
             self._asked = None
         self._log.write(self.session, self.view, self._watch.age, receiver.metrics)
+        if receiver.reputation is not None:
+            conduct.ended(receiver.reputation, self.view.client, self.session)
         if receiver.asks_disconnect:
             receiver.pipeline.disconnected(self.view)
         receiver.stress.leaves(self)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
     from mailmoat.receive.view import View
+    from mailmoat.reputation.evidence import Reputation
     from mailmoat.resolver.reverse_names import ReverseNames
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.runtime.timers import Timers
@@ -68,6 +69,7 @@ class Receiver:
         handshakes: Handshakes,
         metrics: Metrics,
         authenticator: Authenticator | None = None,
+        reputation: Reputation | None = None,
     ) -> None:
         self.loop = loop
         self.settings = settings
@@ -81,6 +83,7 @@ class Receiver:
         self.limiter = limiter
         self.trust = trust
         self.authenticator = authenticator
+        self.reputation = reputation
         self.auth_failures = AuthFailures(settings.limits, metrics.shared)
         self.names = names
         self.timeouts = Timeouts(settings.limits, timers)

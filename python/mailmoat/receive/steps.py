@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mailmoat._native import End, Session, Stage, Step
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Report, Tempfail
-from mailmoat.receive import authentication, client_name, conclusions, xclient
+from mailmoat.receive import authentication, client_name, conclusions, conduct, xclient
 from mailmoat.receive.carried import carry, of_message
 from mailmoat.receive.held import Hold
 from mailmoat.receive.intake import AHEAD
@@ -83,6 +83,8 @@ class Steps:
         self._watch.touch()
         if error is None and message is not None:
             self._log.accepted(self.session, self.view, message, self._receiver.metrics)
+            if (reputation := self._receiver.reputation) is not None:
+                conduct.accepted(reputation, self.view.client, message)
         if self._wire.is_closing:
             return  # It is delivered all the same; the client may send it again (RFC 5321 6.1).
         if error is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mailmoat.settings.sections.tarpit import TarpitSettings
     from mailmoat.settings.tree import Settings
 
 PATIENT = 30
@@ -76,8 +77,22 @@ def _tarpit(settings: Settings) -> Iterator[str]:
         yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to delay"
     if time > PATIENT:
         yield f"tarpit.time is {time:g} s: above {PATIENT} s legitimate senders with a mistyped recipient wait long, too"
+    if settings.tarpit.escalate:
+        yield from _escalation(settings.tarpit)
     if time and settings.tarpit.max_session and settings.tarpit.max_session < time:
         yield "tarpit.max_session is below tarpit.time: the first delayed reply ends the session"
+
+
+def _escalation(tarpit: TarpitSettings) -> Iterator[str]:
+    longest = tarpit.escalate_max
+    if not tarpit.time:
+        yield "tarpit.escalate has no effect: tarpit.time is 0, and nothing doubles it"
+    elif longest <= tarpit.time:
+        yield f"tarpit.escalate has no effect: tarpit.escalate_max, {longest:g} s, is not above tarpit.time"
+    if longest > PATIENT:
+        yield f"tarpit.escalate_max is {longest:g} s: many clients give up after {PATIENT} to 60 s, and connect again"
+    if tarpit.max_session and tarpit.max_session < longest:
+        yield "tarpit.max_session is below tarpit.escalate_max: the first reply delayed so long ends the session"
 
 
 def _relay(settings: Settings) -> Iterator[str]:

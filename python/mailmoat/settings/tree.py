@@ -34,6 +34,7 @@ from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
+from mailmoat.settings.sections.reputation import ReputationSettings
 from mailmoat.settings.sections.sender_filter import SenderFilterSettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
 from mailmoat.settings.sections.smtp import SmtpSettings
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
     auth: AuthSettings = AuthSettings()
+    reputation: ReputationSettings = ReputationSettings()
     helo: HeloSettings = HeloSettings()
     sender_filter: SenderFilterSettings = SenderFilterSettings()
     senderid: SenderIdSettings = SenderIdSettings()

@@ -13,6 +13,9 @@ import resource
 from dataclasses import dataclass
 from typing import Final
 
+from mailmoat import maillog
+from mailmoat.events import Event
+
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -37,6 +40,16 @@ def find(user: str) -> Account:
     """Return the account of this name; LookupError when there is none."""
     entry = pwd.getpwnam(user)
     return Account(user, entry.pw_uid, entry.pw_gid)
+
+
+def assume(to: Account | None, user: str | None) -> None:
+    """Become the account `to`; without one, log that root stays root, or that only root could become `user`."""
+    if to is not None:
+        drop(to)
+    elif os.geteuid() == 0:
+        maillog.event(Event.RUNNING_AS_ROOT, detail="name an account in `user` to drop root after binding")
+    elif user is not None:
+        maillog.event(Event.USER_IGNORED, user=user, detail="only root can change the account")
 
 
 def drop(to: Account) -> None:

@@ -35,6 +35,7 @@ from mailmoat.admin import process as admin_process
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
 from mailmoat.metrics import WORKER_RESTARTS, WORKERS_WANTED, Metrics, share
+from mailmoat.reputation import saved
 from mailmoat.supervisor import generation as generations
 from mailmoat.supervisor import instance, preflight, privileges
 from mailmoat.supervisor.children import Child, Children
@@ -102,12 +103,8 @@ class Supervisor:
         self._shared = share(slots)
         self._metrics = Metrics(self._shared, slots)
         self._children = Children(self._shared, slots, worker, admin)
-        if account is not None:
-            privileges.drop(account)
-        elif os.geteuid() == 0:
-            maillog.event(Event.RUNNING_AS_ROOT, detail="name an account in `user` to drop root after binding")
-        elif settings.user is not None:
-            maillog.event(Event.USER_IGNORED, user=settings.user, detail="only root can change the account")
+        privileges.assume(account, settings.user)
+        saved.load(self._shared, settings.spool_dir)
         self._notify = Notifier()
         make = partial(generations.make, most=most, account=account)
         self._reload = Reload(self, reload, make, self._children)
@@ -120,6 +117,7 @@ class Supervisor:
         """Serve until a signal ends the server; return the exit status."""
         while self._children.alive or not self._stopping:
             self._turn()
+        saved.save(self._shared, self._in_force.settings.spool_dir)
         maillog.event(Event.STOPPED, status=self._status)
         return self._status
 

@@ -20,7 +20,7 @@ pub const WINDOW_TIME: u64 = 600;
 const SCOPES: usize = 1024;
 const WAYS: usize = 8;
 
-// Cells of a scope. The figures of an attack are those since it began.
+// Cells of a scope. The counts of an attack are those since it began.
 const KEY: usize = 0;
 const SINCE: usize = 1;
 const IN_WINDOW: usize = 2;
@@ -279,8 +279,8 @@ fn swap(cells: &[AtomicU64], index: usize, before: u64, next: u64) -> bool {
 fn count(cells: &[AtomicU64], source: u64, recipient: u64, found: u64, now: u64) {
     let since = read(cells, SINCE);
     if read(cells, BEGAN) == 0 && now >= since.saturating_add(WINDOW_TIME) && swap(cells, SINCE, since, now) {
-        let figures = [IN_WINDOW, GUESSES, FOUND].into_iter().chain(SOURCES..ROW);
-        figures.for_each(|index| set(cells, index, 0));
+        let counts = [IN_WINDOW, GUESSES, FOUND].into_iter().chain(SOURCES..ROW);
+        counts.for_each(|index| set(cells, index, 0));
     }
     for (index, number) in [(IN_WINDOW, 1), (GUESSES, 1), (FOUND, found)] {
         cells.get(index).map(|cell| cell.fetch_add(number, Relaxed));

@@ -17,8 +17,10 @@ pub const RECORDS: usize = 65_536;
 const WAYS: usize = 8;
 /// Cells of a record beside its key: counts, the end of a block, and what `harvest.rs` keeps of guesses.
 const ROW: usize = 16;
-/// Cells of the table.
-pub const CELLS: usize = RECORDS * (1 + ROW);
+/// Cells of the table: keys, records, and a cell of its own.
+pub const CELLS: usize = RECORDS * (1 + ROW) + 16;
+/// The second from which on the records are to be saved.
+const SAVE_AT: usize = RECORDS * (1 + ROW);
 
 const BLOCKED: usize = KINDS;
 pub(super) const HITS: usize = KINDS + 1;
@@ -192,6 +194,13 @@ impl Shared {
             self.reputation_block(source, now, blocked);
         }
         Some(octets.len() / DUMPED)
+    }
+
+    /// Whether the records are to be saved now: every so many seconds, to whoever asks first.
+    pub fn reputation_save_due(&self, now: u64, seconds: u64) -> bool {
+        let Some(cell) = self.reputation_cells().get(SAVE_AT) else { return false };
+        let due = cell.load(Relaxed);
+        due <= now && cell.compare_exchange(due, now.saturating_add(seconds), Relaxed, Relaxed).is_ok() && due > 0
     }
 
     /// The record of a source; None when there is none.

@@ -110,6 +110,15 @@ fn what_is_dumped_is_restored_and_has_aged() {
 }
 
 #[test]
+fn records_are_saved_by_whoever_asks_first() {
+    let shared = shared();
+    assert!(!shared.reputation_save_due(100, 60)); // nothing is new at the start
+    assert!(!shared.reputation_save_due(159, 60));
+    assert!(shared.reputation_save_due(160, 60));
+    assert!(!shared.reputation_save_due(160, 60));
+}
+
+#[test]
 fn a_saturated_count_stays_whole() {
     let shared = shared();
     shared.reputation_note(Kind::ACCEPTED, source(1), u64::MAX, 1);

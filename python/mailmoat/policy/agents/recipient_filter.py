@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.agent import RcptView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
+    from mailmoat.reputation.records import Records
     from mailmoat.settings import Settings
 
 USER_UNKNOWN: Final = Reply(550, "5.1.1", "User unknown")
@@ -51,6 +52,9 @@ class Standing(Enum):
     EXISTS = "the directory has it"
     ABSENT = "the directory does not have it"
     UNKNOWN = "the directory cannot be read"
+
+
+GUESSED: Final = frozenset({Standing.ABSENT, Standing.UNLISTED})
 
 
 class Recipients:
@@ -95,6 +99,7 @@ class RecipientFilter(Agent):
     def __init__(self, services: Services) -> None:
         settings = services.settings.recipients
         self._recipients = Recipients(services.settings, services.directory)
+        self._records = services.reputation
         self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
         absent = Reject if settings.lookup else Report
         self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
@@ -103,10 +108,28 @@ class RecipientFilter(Agent):
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""
         standing = self._recipients.standing(view.recipient)
-        return self._verdicts[standing] if isinstance(standing, Standing) else self._wait(standing)
+        if not isinstance(standing, Standing):
+            return self._wait(standing, view)
+        if self._records is not None:
+            self._record(standing, view, self._records)
+        return self._verdicts[standing]
 
-    async def _wait(self, standing: Awaitable[Standing]) -> Verdict:
-        return self._verdicts[await standing]
+    async def _wait(self, awaited: Awaitable[Standing], view: RcptView) -> Verdict:
+        standing = await awaited
+        if self._records is not None:
+            self._record(standing, view, self._records)
+        return self._verdicts[standing]
+
+    @staticmethod
+    def _record(standing: Standing, view: RcptView, records: Records) -> None:
+        """Note a recipient that exists or not, for the reputation of a client that is judged."""
+        client, recipient = view.client, view.recipient
+        if not client.trust.judged:
+            return
+        if standing is Standing.EXISTS:
+            records.known(client.address)
+        elif standing in GUESSED:
+            records.unknown(client.address, recipient.key, recipient.domain)
 
     def _judge(self, standing: Standing) -> Verdict:
         match standing:

@@ -30,6 +30,7 @@ from mailmoat.policy.agent import Agent
 from mailmoat.policy.agents.submitter import NOT_ALLOWED
 from mailmoat.policy.sources import Sources
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Reply, Rule, Tempfail
+from mailmoat.reputation.evidence import Evidence
 from mailmoat.resolver import Budget
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class SenderId(Agent):
         self._budget = settings.dns.budget_queries, settings.dns.budget_time
         self._receiver = settings.hostname
         self._checker = services.checker
+        self._reputation = services.reputation
         self._count = services.metrics.add
         self._sources = Sources(settings, services.trust)
         self._domains = frozenset(settings.senderid.bypassed_sender_domains)
@@ -164,6 +166,9 @@ class SenderId(Agent):
         if not judged or (spared and isinstance(ruling, Tempfail)):
             ruling = None
         self._log(case, ruling)
+        failed = any(finding.result.status is Status.FAIL for finding in case.findings)
+        if failed and self._reputation is not None:
+            self._reputation.note(case.source, Evidence.SENDER_ID_FAIL)
         if ruling is None:
             return Pass(marks, results)
         self._count(SENDERID_ACTIONS[Action.PARTLY_DROPPED if spared else ACTIONS[type(ruling)]])

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Count, Duration, Networks
+from mailmoat.settings.fields import Count, Duration, Networks, Positive, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -39,6 +39,13 @@ class TarpitSettings(Section):
         default=5.0,
         description="How long the 535 reply to a failed AUTH is held at least, in seconds. 0 = as `tarpit.time`.",
     )
+    escalate: Switch = Field(
+        default=False, description="Hold a source longer than `tarpit.time`, the more unknown recipients it tries."
+    )
+    escalate_after: Positive = Field(
+        default=10, description="Unknown recipients of a source with which its delay doubles, and doubles again."
+    )
+    escalate_max: TarpitTime = Field(default=30.0, description="The longest of these delays, in seconds.")
     exempt_networks: Networks = Field(default=(), description="Networks whose clients are never held.")
     max_held: Count = Field(
         default=50_000,

@@ -1,0 +1,68 @@
+"""Refuse or stamp mail of sources with a bad reputation (`reputation/records.py`).
+
+A source is refused while it is blocked, at RCPT, so that the log has the recipient, and before relay control, so that it learns nothing of our
+addresses. `postmaster` stays reachable: whoever is blocked by mistake can write there. A stamp marks what would count against the source; it says the level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.policy.agent import Agent
+from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
+from mailmoat.policy.open_recipients import OpenRecipients
+from mailmoat.policy.verdict import PASS, Pass, Reject, Reply
+
+if TYPE_CHECKING:
+    from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.services import Services
+    from mailmoat.policy.verdict import Verdict
+    from mailmoat.settings import Settings
+
+LEVELS: Final = 10
+
+
+class ReputationRule(FilterRule):
+    """Why a source is refused."""
+
+    BAD_REPUTATION = "bad-reputation"
+
+
+class ReputationFilter(Agent):
+    """Judges each recipient of a source that is judged."""
+
+    name = "reputation_filter"
+
+    def __init__(self, services: Services) -> None:
+        rules = services.settings.reputation
+        self._records = services.records
+        self._is_good = services.known_good
+        self._rejects = rules.action == "reject"
+        self._open = OpenRecipients(services.settings)
+        self._stamps = {
+            level: Pass((filter_stamp(ReputationRule.BAD_REPUTATION, f"level {level}"),))
+            for level in range(rules.block_level, LEVELS)
+        }
+
+    @classmethod
+    def is_on(cls, settings: Settings) -> bool:
+        """Return whether reputation has consequences."""
+        return settings.reputation.action != "off"
+
+    def on_rcpt(self, view: RcptView) -> Verdict:
+        """Refuse with 550 5.7.1 while the source is blocked; or stamp the message, once for all recipients."""
+        client = view.client
+        if not client.trust.judged or not client.address or (self._is_good and self._is_good(client.address)):
+            return PASS
+        if self._rejects:
+            return self._refuse(view) if self._records.blocks(client.address) else PASS
+        level = None if view.recipients else self._records.level(client.address)
+        return PASS if level is None else self._stamps.get(level, PASS)
+
+    def _refuse(self, view: RcptView) -> Verdict:
+        if view.recipient in self._open:
+            return PASS
+        text = (
+            f"Mail from {view.client.address} is refused for what it sent before; to object, write to postmaster here"
+        )
+        return Reject(Reply.showing(550, "5.7.1", text), ReputationRule.BAD_REPUTATION)
