@@ -14,7 +14,7 @@ from tests.doubles.resolver import FakeResolver
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.dns_lists.answers import LISTED_IPV6, NOT_LISTED_IPV6, Outcome, query_name, read
+from mailmoat.dns_lists.answers import LISTED_IPV6, NOT_LISTED_IPV6, Outcome, Reading, query_name, read
 from mailmoat.dns_lists.counted import LOOKUPS, Place
 from mailmoat.dns_lists.lookups import INCOMPLETE_TIME, KEPT, LEAST_TIME, MOST_LOOKUPS, DnsLookups
 from mailmoat.dns_lists.provider import FAILURES, RETRY_TIME, TEST_TIME, Problem
@@ -130,7 +130,8 @@ def test_what_an_answer_means(settings, answers, outcome):
 def test_an_answer_without_addresses():
     assert read(NoName(60.0), provider()).outcome is Outcome.NOT_LISTED
     assert read(NoData(60.0), provider()).outcome is Outcome.NOT_LISTED
-    assert read(Failed(Failure.TIMEOUT), provider()).outcome is Outcome.NO_ANSWER
+    for failure in (Failure.TIMEOUT, Failure.BUDGET):
+        assert read(Failed(failure), provider()) == Reading(Outcome.NO_ANSWER, "timeout")
 
 
 # --- whether a provider is in force ---

@@ -12,7 +12,7 @@ from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from mailmoat.resolver import Failed, Found
+from mailmoat.resolver import Failed, Failure, Found
 
 if TYPE_CHECKING:
     from mailmoat.resolver import Answer
@@ -62,7 +62,8 @@ def query_name(address: Address, zone: str) -> str:
 def read(answer: Answer, provider: DnsListProvider) -> Reading:
     """Return what an answer to the question for A records means."""
     if isinstance(answer, Failed):
-        return Reading(Outcome.NO_ANSWER, answer.reason)
+        late = answer.reason is Failure.BUDGET  # its time is over: there are queries enough for each list
+        return Reading(Outcome.NO_ANSWER, Failure.TIMEOUT if late else answer.reason)
     if not isinstance(answer, Found):
         return Reading(Outcome.NOT_LISTED)
     readings = [_read(str(record), provider) for record in answer.records]

@@ -99,7 +99,7 @@ class Provider:
             await asyncio.wait((test,), timeout=budget.seconds)
         if self.problem or (address.version == 6 and not self.ipv6):  # noqa: PLR2004 - the version
             self._count(Outcome.NOT_ASKED)
-            return Reading(Outcome.NOT_ASKED, self.problem or ""), 0.0 if self.problem else TEST_TIME
+            return Reading(Outcome.NOT_ASKED), 0.0 if self.problem else TEST_TIME
         began = clock.monotonic()
         answer = await self._resolver.query(query_name(address, self.settings.zone), "A", budget)
         reading = read(answer, self.settings)
