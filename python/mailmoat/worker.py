@@ -30,13 +30,12 @@ from mailmoat.directory.file import file_directory, publish
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.lists.watch import Watch
-from mailmoat.metrics import ACCEPT_PAUSES, LOG_LINES_LOST, WORKERS_READY, Metrics
+from mailmoat.metrics import LOG_LINES_LOST, WORKERS_READY, Metrics
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
 from mailmoat.policy.services import Services
 from mailmoat.receive import descriptors
-from mailmoat.receive.acceptor import Acceptor
-from mailmoat.receive.connection import Connection
+from mailmoat.receive.acceptors import Acceptors
 from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
@@ -51,7 +50,6 @@ from mailmoat.worker_files import WorkerFiles
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled, TlsServer
-    from mailmoat.settings import Listener
     from mailmoat.supervisor.context import WorkerContext
 
 TICK: Final = 1.0
@@ -110,11 +108,8 @@ class Worker:
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
-        self._acceptors = [
-            Acceptor(loop, listener, partial(self._connection, address)) for listener, address in context.listeners
-        ]
         self._heap = Heap()
-        self._accepting = False
+        self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
 
@@ -150,7 +145,7 @@ class Worker:
         await self._prober.start(PROBE_TIME)
         if self._backend is not None:
             await self._backend.start()
-        await self._accept()
+        await self._acceptors.start()
         self._metrics.set(WORKERS_READY, 1)
         self._context.ready()
         self._timers.after(0, self)
@@ -182,8 +177,7 @@ class Worker:
         self._receiver.stress.tick(len(self._receiver.connections))
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())
-        if not self._accepting and len(self._receiver.connections) < self._most:
-            self._loop.create_task(self._accept())
+        self._acceptors.tick()
 
     def _offer(self, offers: Offers) -> None:
         self._receiver.offer(
@@ -203,33 +197,6 @@ class Worker:
         questions = descriptors.most_questions()
         self._resolver = DnsResolver(self._settings.dns, self._metrics, questions)
         return self._resolver
-
-    def _connection(self, listener: Listener) -> Connection:
-        connections = len(self._receiver.connections) + 1
-        self._heap.opened(connections)
-        if connections >= self._most and self._accepting:
-            self._accepting = False
-            self._loop.call_soon(
-                self._pause, "too few descriptors"
-            )  # not at once: it would lose the one being accepted
-        return Connection(self._receiver, listener)
-
-    async def _accept(self) -> None:
-        try:
-            for acceptor in self._acceptors:
-                await acceptor.start()
-            self._accepting = True
-        except OSError as error:
-            self._pause(str(error))
-
-    def _pause(self, reason: str) -> None:
-        """Leave the next connections to the kernel's queue for a while."""
-        self._accepting = False
-        self._metrics.add(ACCEPT_PAUSES)
-        connections = len(self._receiver.connections)
-        maillog.event(Event.ACCEPT_PAUSED, connections=connections, limit=self._most, detail=reason)
-        for acceptor in self._acceptors:
-            acceptor.pause()
 
     async def _adopt(self) -> None:
         """Take over what is left of dead or replaced workers, one partition at a time."""
@@ -264,10 +231,7 @@ class Worker:
     async def _drain(self) -> None:
         """Let what runs come to its end, for `drain_time` at most."""
         self._metrics.set(WORKERS_READY, 0)
-        for acceptor in self._acceptors:
-            acceptor.pause()
-        for listener, _ in self._context.listeners:
-            listener.close()  # the kernel must not queue connections for a process that accepts none
+        self._acceptors.close()
         deadline = clock.monotonic() + self._settings.drain_time
         maillog.event(Event.DRAINING, slot=self._context.slot, connections=len(self._receiver.connections))
         if self._adopting is not None:
