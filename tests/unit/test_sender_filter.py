@@ -353,3 +353,11 @@ def test_evidence_is_noted_once_a_session_for_each_thing():
     assert noting.noted == [("192.0.2.1", "blocked-sender"), ("192.0.2.1", "helo-mismatch")] * 2
     senders.on_rcpt(view("x@evil.net", Trust(internal=True)))
     assert len(noting.noted) == 4
+
+
+def test_who_is_known_to_be_good_is_not_judged():
+    services = policy.services(settings(sender_filter={"blocked": "evil.net"}))
+    services.known_good = {"192.0.2.1"}.__contains__
+    agent = SenderFilter(services)
+    assert agent.on_rcpt(view("x@evil.net")) is PASS
+    assert isinstance(agent.on_rcpt(view("x@evil.net", address="192.0.2.2")), Reject)

@@ -59,6 +59,7 @@ class Filter(Agent):
     def __init__(self, services: Services) -> None:
         self._open = OpenRecipients(services.settings)
         self._count = services.metrics.add
+        self._known_good = services.known_good
         self._reputation = services.reputation
         self._noted: dict[tuple[str, str], None] = {}
 
@@ -67,8 +68,9 @@ class Filter(Agent):
         raise NotImplementedError
 
     def judges(self, view: SessionView) -> bool:
-        """Return whether this client is judged."""
-        return view.client.trust.judged
+        """Return whether this client is judged; from RCPT on, one that an allow list in the DNS has is not."""
+        client = view.client
+        return client.trust.judged and not (self._known_good is not None and self._known_good(client.address))
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse for the first objection whose action is that, unless anybody can reach the recipient."""
