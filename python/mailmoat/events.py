@@ -303,6 +303,19 @@ class Event(StrEnum):
         "path mechanisms:list",
     )
     AUTH_SERVICE_LOST = "auth-service-lost", "warning", "there is no connection to `auth.dovecot`", "path detail"
+    LISTS_COMPILED = "lists-compiled", "info", "the lists of clients have changed", "blocked:number allowed:number"
+    LISTS_WAIT = (
+        "lists-wait",
+        "warning",
+        "a file of `[lists]` may not be finished: it is read once it has not changed for `quiet` seconds",
+        "source detail quiet:seconds",
+    )
+    LISTS_REFUSED = (
+        "lists-refused",
+        "error",
+        "a file of the lists cannot be used: what it said before stays in force",
+        "detail",
+    )
     PARTITION_ADOPTED = (
         "partition-adopted",
         "info",

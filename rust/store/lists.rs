@@ -9,8 +9,6 @@
 //! Source: UTF-8, one entry a line: `PREFIX [since=TIME] [until=TIME] [# reason]`. A comment, after `#` or `;`, is the reason of an entry
 //! on the same line. TIME is UTC (RFC 3339), a date alone is its midnight.
 
-use std::net::IpAddr;
-
 mod compile;
 mod entry_list;
 mod line;
@@ -69,9 +67,4 @@ impl Terms {
     pub fn hold_at(&self, now: u32) -> bool {
         self.until == 0 || self.until > now
     }
-}
-
-/// An address as the tables have it: IPv4 where it is IPv4-mapped.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
+from mailmoat.lists.lists import LIST_ENTRIES, LISTS_STATE, WORKERS_LISTS_OK, ListsState
+from mailmoat.lists.sources import ListName
 from mailmoat.metrics import (
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
@@ -52,6 +54,8 @@ class Health(NamedTuple):
     """Of the certificates: `state` and `days_left` of the first to expire; empty when TLS is not used."""
     harvests: int
     """Harvest attacks that go on. The server does its work meanwhile."""
+    lists: dict[str, str | int]
+    """Of the lists of clients: `state`, entries of `block` and `allow`; empty when they are not watched."""
 
 
 def judge(shared: Shared) -> Health:
@@ -59,16 +63,19 @@ def judge(shared: Shared) -> Health:
     rows = [shared.row(slot) for slot in range(shared.slots)]
     wanted = sum(row[WORKERS_WANTED] for row in rows)
     ready = [row for row in rows if row[WORKERS_READY]]
-    directory, tls, harvests = _directory(rows), _tls(rows), _greatest(rows, HARVESTS)
+    seen = _directory(rows), _tls(rows), _greatest(rows, HARVESTS), _lists(rows)
+    directory, tls, _, lists = seen
     if failing := list(_failing(ready)):
-        return Health("failing", failing, wanted, len(ready), directory, tls, harvests)
+        return Health("failing", failing, wanted, len(ready), *seen)
     degraded = [f"{wanted - len(ready)} of {wanted} workers not ready"] * (len(ready) < wanted)
     degraded += [*_degraded(ready), *_dns_lists(ready)]
     if directory.get("state") is SourceState.REFUSED:
         degraded.append("recipient file refused, an older one is in force")
     if reason := TLS_REASONS.get(tls.get("state")):
         degraded.append(reason)
-    return Health("degraded" if degraded else "ok", degraded, wanted, len(ready), directory, tls, harvests)
+    if lists.get("state") is ListsState.REFUSED:
+        degraded.append("a file of the lists refused, what it said before is in force")
+    return Health("degraded" if degraded else "ok", degraded, wanted, len(ready), *seen)
 
 
 def _failing(ready: list[list[int]]) -> Iterator[str]:
@@ -87,6 +94,8 @@ def _degraded(ready: list[list[int]]) -> Iterator[str]:
         yield f"{stressed} of {len(ready)} workers near their limit of connections"
     if any(not row[WORKERS_ACCOUNTS_OK] for row in ready):
         yield "accounts not available, so clients cannot authenticate"
+    if any(not row[WORKERS_LISTS_OK] for row in ready):
+        yield "lists of clients damaged, older ones are in force"
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         yield f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on"
 
@@ -112,6 +121,12 @@ def _directory(rows: list[list[int]]) -> dict[str, str | int]:
 def _tls(rows: list[list[int]]) -> dict[str, str | int]:
     states = [state for state in CertificateState if _greatest(rows, CERTIFICATE_STATE[state])]
     return {"state": states[0], "days_left": _greatest(rows, CERTIFICATE_LEFT) // 86_400} if states else {}
+
+
+def _lists(rows: list[list[int]]) -> dict[str, str | int]:
+    states = [state for state in ListsState if _greatest(rows, LISTS_STATE[state])]
+    entries = {name.value: _greatest(rows, LIST_ENTRIES[name]) for name in ListName}
+    return {"state": states[0], **entries} if states else {}
 
 
 def _greatest(rows: list[list[int]], index: int) -> int:

@@ -15,6 +15,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
+    from mailmoat.lists import reading as lists
     from mailmoat.policy import sender_file
     from mailmoat.settings import load, warnings
     from mailmoat.supervisor import preflight
@@ -22,6 +23,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     try:
         settings = load(config)
         preflight.check(settings)
+        lists.examine(settings)
         entries = [*examine(settings), *preflight.certificates(settings)]
         sender_file.examine(settings)
     except ConfigError as error:

@@ -165,6 +165,9 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
                 f"{harvests} {'attack goes' if harvests == 1 else 'attacks go'} on: see harvest-began in the log",
             )
         )
+    lists = health.get("lists") if health else None
+    if lists:
+        lines.append(("lists", f"{lists['block']} blocked, {lists['allow']} allowed; {lists['state']}"))
     messages = found["messages"]
     lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
     if health:

@@ -8,6 +8,7 @@ one before in force; without any, nobody is on a list, so that mail flows. Never
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
     from mailmoat._native import ListEntry
     from mailmoat.metrics import Metrics
 
+
+class ListsState(StrEnum):
+    """How the files are that the lists are compiled from."""
+
+    CURRENT = "current"
+    """They are in force."""
+    WAITING = "waiting"
+    """One has changed and may not be finished."""
+    REFUSED = "refused"
+    """One cannot be used, and what it said before is in force."""
+
+
+LISTS_STATE: Final = Family(
+    "mailmoat_lists_state", "1 for the state of the files of the lists, else 0.", {"state": ListsState}, same=True
+)
 LIST_ENTRIES: Final = Family(
     "mailmoat_list_entries", "Entries of the block list and the allow list.", {"list": ListName}, same=True
 )

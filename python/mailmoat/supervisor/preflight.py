@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OURS: Final = (
     instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
-    "damaged", "partitions", "partitions/*", "partitions/*/*",
+    "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""
 

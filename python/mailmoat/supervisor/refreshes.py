@@ -1,11 +1,11 @@
-"""The compiled files of one generation, which one compile at a time keeps up to date. Raises nothing."""
+"""The compiled files of one generation and its lists of clients, which one compile at a time keeps up to date. Raises nothing."""
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 from mailmoat.supervisor.compiled_files import compiled_files
+from mailmoat.supervisor.lists_refresh import ListsRefresh
 from mailmoat.supervisor.refresh import Refresh
 
 if TYPE_CHECKING:
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
+    from mailmoat.supervisor.compiler import Compiler
 
 
 class Refreshes:
-    """Those of these settings; there may be none."""
+    """Those of these settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._all = tuple(map(Refresh, compiled_files(settings)))
+        self._files = tuple(map(Refresh, compiled_files(settings)))
+        self._all: tuple[Compiler, ...] = (*self._files, ListsRefresh(settings))
 
     @property
-    def _running(self) -> Refresh | None:
+    def _running(self) -> Compiler | None:
         """The one whose compile runs."""
         return next((each for each in self._all if each.descriptor >= 0), None)
 
@@ -34,9 +36,9 @@ class Refreshes:
 
     @property
     def wake_at(self) -> float:
-        """When `turn` must be called at the latest, in monotonic seconds; infinite when there is no file."""
+        """When `turn` must be called at the latest, in monotonic seconds."""
         running = self._running
-        return running.wake_at if running else min((each.wake_at for each in self._all), default=inf)
+        return running.wake_at if running else min(each.wake_at for each in self._all)
 
     @property
     def settled(self) -> bool:
@@ -50,15 +52,17 @@ class Refreshes:
             problem
             for each in self._all
             if each.problems
-            for problem in (f"the {each.file.name} is not usable", *each.problems)
+            for problem in (f"the {each.name} is not usable", *each.problems)
         ]
 
     def unusable(self, before: Settings | None = None) -> list[str]:
-        """Return why workers cannot serve with what is compiled. After settings `before`, a file that these do not name must be good itself."""
+        """Return why workers cannot serve with what is compiled. After settings `before`, a file that these do not name must be good itself. Lists of clients are
+        no reason: without one, mail flows.
+        """
         known = {file.source for file in compiled_files(before)} if before else set()
         return [
-            "; ".join([f"the {each.file.name} is not usable", *(each.problems if before else ())])
-            for each in self._all
+            "; ".join([f"the {each.name} is not usable", *(each.problems if before else ())])
+            for each in self._files
             if not each.usable or (before is not None and each.problems and each.file.source not in known)
         ]
 

@@ -12,7 +12,7 @@ use super::prefix::Prefix;
 use super::records::{HEADER, Layout, Record, word};
 use super::source::SourceState;
 use super::table::Table;
-use super::{List, Terms, canonical};
+use super::{List, Terms};
 use crate::store::mapped;
 use crate::store::snapshot::Stamp;
 
@@ -52,18 +52,29 @@ impl Snapshot {
         Ok(Self { map, layout, four, six, sources })
     }
 
-    /// The entry that decides about an address at this second: the longest prefix in force, of equal ones the allow list's.
-    pub fn find(&self, address: IpAddr, now: u32) -> Option<InForce> {
-        match canonical(address) {
+    /// The prefix and record that decide about an address at this second: the longest in force, of equal ones the allow list's.
+    fn decides(&self, address: IpAddr, now: u32) -> Option<(Prefix, Record)> {
+        match address.to_canonical() {
             IpAddr::V4(address) => {
                 let (key, record) = self.four.find(&self.map, address.to_bits(), now)?;
-                self.in_force(Prefix::V4(key, record.length), &record)
+                Some((Prefix::V4(key, record.length), record))
             }
             IpAddr::V6(address) => {
                 let (key, record) = self.six.find(&self.map, address.to_bits(), now)?;
-                self.in_force(Prefix::V6(key, record.length), &record)
+                Some((Prefix::V6(key, record.length), record))
             }
         }
+    }
+
+    /// The entry that decides about an address at this second.
+    pub fn find(&self, address: IpAddr, now: u32) -> Option<InForce> {
+        let (prefix, record) = self.decides(address, now)?;
+        self.in_force(prefix, &record)
+    }
+
+    /// The list that decides about an address at this second; `None` when it is on none.
+    pub fn list_of(&self, address: IpAddr, now: u32) -> Option<List> {
+        Some(self.decides(address, now)?.1.list)
     }
 
     /// All entries, also those that have ended, IPv4 first, in the order of their prefixes.

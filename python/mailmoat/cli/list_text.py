@@ -1,0 +1,117 @@
+"""What the commands of the lists read from their arguments and from files, and how they show an entry."""
+
+from __future__ import annotations
+
+import sys
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import typer
+
+from mailmoat.cli.options import complain, fail, plain
+
+if TYPE_CHECKING:
+    from mailmoat._native import EntryList, ListEntry
+    from mailmoat.lists.sources import ListName
+    from mailmoat.settings import Settings
+
+WIDEST: Final = {4: 8, 6: 16}
+"""Shortest prefix that is taken without a question."""
+PIECE: Final = 1 << 20
+"""Octets of a file that are read at once."""
+
+
+def prefix(written: str, *, wide: bool) -> str:
+    """Return a prefix in its one spelling, or end the command."""
+    from mailmoat._native import list_prefix
+
+    try:
+        found = list_prefix(written)
+    except ValueError as error:
+        fail(f"{written}: {error}")
+    network = ip_network(found)
+    if not wide and network.prefixlen < WIDEST[network.version]:
+        fail(f"{found} is wider than /{WIDEST[network.version]}; add --wide if it is meant")
+    return found
+
+
+def end(for_: str | None, until: str | None, now: int) -> int:
+    """Return the second in which an entry ends, 0 = never, or end the command."""
+    from mailmoat._native import list_time
+    from mailmoat.settings.values import duration
+
+    if for_ is not None and until is not None:
+        raise typer.BadParameter("give one of the two", param_hint="--for, --until")
+    try:
+        ends = now + round(duration(for_)) if for_ is not None else list_time(until) if until is not None else 0
+    except ValueError as error:
+        given = ("--for", for_) if for_ is not None else ("--until", until)
+        fail(f"{given[0]} {given[1]}: {error}")
+    if ends and not now < ends < 1 << 32:
+        fail(f"{'--for' if for_ is not None else '--until'}: the end is not in the future, or later than 2106")
+    return ends
+
+
+def ends(second: int) -> str:
+    """Say when an entry ends."""
+    from mailmoat._native import list_time_text
+
+    return f"until {list_time_text(second)}" if second else "for ever"
+
+
+def line(entry: ListEntry) -> str:
+    """Return an entry as a line for a person: prefix, end, source, reason."""
+    parts = [entry.prefix, ends(entry.until), f"in {entry.source.name}"]
+    return "  ".join([*parts, f"# {entry.reason}"] if entry.reason else parts)
+
+
+def select(settings: Settings, name: ListName, within: str | None) -> list[ListEntry]:
+    """Return the entries of a list in force, or end the command."""
+    from mailmoat import clock
+    from mailmoat.errors import ConfigError
+    from mailmoat.lists.reading import open_lists
+    from mailmoat.lists.sources import ListName
+
+    if within is not None:
+        within = prefix(within, wide=True)
+    try:
+        return open_lists(settings).select(name is ListName.ALLOW, clock.wall_ms() // 1000, within)
+    except ConfigError as error:
+        complain(error)
+    except OSError as error:
+        fail(f"{error.filename}: {plain(error)}; run this as root or as the server's account")
+
+
+def read(file: str, entries: EntryList, since: int, until: int) -> None:
+    """Read the entries of a file or, for `-`, of standard input, or end the command."""
+    try:
+        if file == "-":
+            _read(sys.stdin.buffer, entries, since, until)
+        else:
+            with open(file, "rb") as opened:  # noqa: PTH123 - a path or a pipe
+                _read(opened, entries, since, until)
+    except OSError as error:
+        fail(f"{file}: {plain(error)}")
+    if problems := entries.problems:
+        for problem in problems:
+            typer.echo(f"mistake: {file}: {problem}", err=True)
+        fail("nothing was imported")
+
+
+def say_that_it_waits() -> None:
+    """Say why nothing happens for a moment."""
+    typer.echo("mailmoat: another process changes the lists; waiting for it", err=True)
+
+
+def _read(stream: BinaryIO, entries: EntryList, since: int, until: int) -> None:
+    rest, shows = b"", sys.stderr.isatty()
+    while piece := stream.read(PIECE):
+        lines, newline, rest = (rest + piece).rpartition(b"\n")
+        entries.read(lines + newline, since, until)
+        if len(rest) > PIECE:
+            fail("a line has more than 1 MiB: this is not a list")
+        if shows:
+            typer.echo(f"\r{len(entries):,} entries read", nl=False, err=True)
+    entries.read(rest, since, until)
+    if shows:
+        typer.echo(f"\r{len(entries):,} entries read", err=True)
