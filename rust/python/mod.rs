@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 mod address;
 mod client;
+mod disk;
 mod dns;
 mod header;
 mod heap;
@@ -34,6 +35,7 @@ mod wheel;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
     client::register(module)?;
+    disk::register(module)?;
     dns::register(module)?;
     header::register(module)?;
     heap::register(module)?;

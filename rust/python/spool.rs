@@ -68,6 +68,11 @@ impl Partition {
         self.0.len()
     }
 
+    #[getter]
+    fn spare(&self) -> u64 {
+        self.0.spare()
+    }
+
     fn next_queue_id(&self) -> String {
         self.0.next_queue_id()
     }

@@ -188,6 +188,11 @@ impl<W: Send + 'static> Partition<W> {
         self.landmark.stands()
     }
 
+    /// Octets free inside its database, which the next messages take first.
+    pub fn spare(&self) -> u64 {
+        self.channel.spare.load(Relaxed)
+    }
+
     /// Messages in it.
     pub fn len(&self) -> i64 {
         self.channel.count.load(Relaxed)

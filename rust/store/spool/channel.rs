@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Channel<W> {
     pub healthy: AtomicBool,
     /// Messages in the queue.
     pub count: AtomicI64,
+    /// Octets free inside the database, as of the last batch.
+    pub spare: AtomicU64,
 }
 
 impl<W> Channel<W> {
@@ -39,6 +41,7 @@ impl<W> Channel<W> {
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             healthy: AtomicBool::new(true),
             count: AtomicI64::new(count),
+            spare: AtomicU64::new(0),
         })
     }
 

@@ -114,8 +114,8 @@ impl Store {
 
     /// Octets free inside the database.
     pub fn spare(&self) -> Result<u64, Error> {
-        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        let size: i64 = self.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let number = |pragma| self.connection.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+        let (pages, size) = (number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
         Ok(pages.saturating_mul(size).cast_unsigned())
     }
 

@@ -164,6 +164,8 @@ impl<W> Writer<W> {
             }
         }
         self.checkpoint();
+        let spare = self.store.as_ref().and_then(|store| store.spare().ok());
+        self.channel.spare.store(spare.unwrap_or_default(), Relaxed);
     }
 
     fn commit(&mut self, ops: &[Op<W>], answers: &mut Vec<Answer>) -> Result<(), Error> {
