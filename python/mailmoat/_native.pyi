@@ -515,6 +515,7 @@ class End(IntEnum):
     TLS_FAILED = 14
     """The session's own: the handshake failed, or the client broke TLS."""
     AUTH_FAILURES = 15
+    PRESSURE = 16
 
 @final
 class SessionConfig:
@@ -903,6 +904,8 @@ class Shared:
     def set(self, slot: int, index: int, value: int) -> None: ...
     def sum(self, index: int) -> int:
         """Return the metric summed over the slots."""
+    def greatest(self, index: int) -> int:
+        """Return the greatest value of a metric over the slots."""
     def row(self, slot: int) -> list[int]: ...
     def reset_gauges(self, slot: int) -> None:
         """Reset gauges, oldest held session and eviction requests of a dead worker to 0; counters stay."""
@@ -1191,6 +1194,9 @@ class Partition:
     def incoming_dir(self) -> str:
         """Directory for content files being received; what an owner before left there is deleted on adoption."""
     @property
+    def spare(self) -> int:
+        """Octets free inside the database, as of the last batch; the next messages take them first."""
+    @property
     def healthy(self) -> bool:
         """Whether messages can be taken: the last commit worked, the disk has room, the directory is in place. Costs a `stat`.
 
@@ -1282,6 +1288,18 @@ class SpoolEntry(TypedDict):
     recipients: list[Recipient]
     partition: str  # tag
     owned: bool  # a process owns the partition now
+
+@final
+class Disk:
+    """The disk that holds `path`; OSError when it cannot be asked."""
+
+    def __new__(cls, path: str) -> Disk: ...
+    def used(self, spare: int) -> float | None:
+        """Return the share that is used, 0.0 to 1.0, of room or of inodes, whichever is shorter; None when the disk cannot be asked.
+
+        At 1.0 unfinished content is refused (452). `spare` is the octets free inside the databases. Of a disk above 100 GiB no more
+        than that counts. Costs one `statvfs`.
+        """
 
 def trim_heap() -> bool:
     """Give unused memory of the C library's heap back to the system, where that has to be asked for; whether there was any."""

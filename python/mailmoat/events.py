@@ -362,6 +362,12 @@ class Event(StrEnum):
         "connections:number limit:number",
     )
     STRESS_ENDED = "stress-ended", "info", "there is room for connections again", "connections:number limit:number"
+    PRESSURE_CHANGED = (
+        "pressure-changed",
+        "warning",
+        "a resource is shorter, or less short (`info`), than before; `pressure` and `before` are normal, medium or high, `threshold` in the unit of its setting",
+        "slot:number resource pressure before reading:number threshold:number detail",
+    )
     PROXY_REFUSED = "proxy-refused", "warning", "a host that may not use the PROXY protocol connected", "client"
     PROXY_MALFORMED = "proxy-malformed", "warning", "a PROXY header that is none", "client detail"
     NAME_SERVERS_CHANGED = "name-servers-changed", "info", "`/etc/resolv.conf` names other servers", "file servers:list"

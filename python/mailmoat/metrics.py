@@ -126,6 +126,9 @@ TARPIT_EVICTIONS: Final = single(
 )
 TARPIT_DISCONNECTED: Final = single("mailmoat_tarpit_disconnected_total", "Clients that disconnected while held.")
 QUEUE_MESSAGES: Final = single("mailmoat_queue_messages", "Messages in the spool.")
+SPOOL_SPARE: Final = single(
+    "mailmoat_spool_spare_bytes", "Octets free inside the databases of the spool, which the next messages take first."
+)
 PARTITIONS_NEWER: Final = single(
     "mailmoat_partitions_newer", "Partitions written by a later version, whose messages are not delivered."
 )

@@ -126,6 +126,7 @@ class Worker:
             stress=stress,
             handshakes=Handshakes(settings, metrics, services.trust, self._tls_server),
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
+            precedences=services.precedences,
             trust=services.trust,
             authenticator=self._backend,
             reputation=services.reputation,
@@ -169,6 +170,7 @@ class Worker:
         if self._dns_lists is not None:
             self._dns_lists.tick()
         self._publish()
+        self._receiver.precedences.pressure.tick(TICK)
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
         self._store.drop_empty()

@@ -80,6 +80,10 @@ impl Shared {
         Ok(self.inner.sum(index.0)?)
     }
 
+    fn greatest(&self, index: Index) -> PyResult<i64> {
+        Ok(self.inner.greatest(index.0)?)
+    }
+
     fn row(&self, slot: Index) -> PyResult<Vec<i64>> {
         Ok(self.inner.row(slot.0)?)
     }

@@ -45,6 +45,7 @@ pub static END: IntEnum = IntEnum::new(
         "FAULT",
         "TLS_FAILED",
         "AUTH_FAILURES",
+        "PRESSURE",
     ],
 );
 

@@ -164,7 +164,7 @@ def test_files_that_cannot_grow(running, hop):
 
 def test_full_disk(running, hop, disk):
     hop.rules["greeting"] = NOT_NOW
-    server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
+    server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"), MAILMOAT_PRESSURE__DISK="off")
     senders.start()
     wait_for(lambda: len(senders.refused) > 5, what="452")
     senders.stop()
@@ -172,6 +172,20 @@ def test_full_disk(running, hop, disk):
     assert_rests(worker(server))
     hop.rules["greeting"] = READY
     all_arrive(senders, hop, 60)
+    senders.send(5)
+    all_arrive(senders, hop)
+
+
+def test_a_disk_that_fills_closes_the_door_and_opens_it_again(running, hop, disk):
+    """Pages free inside the database count as room: the file does not shrink when the queue is delivered."""
+    hop.rules["greeting"] = NOT_NOW
+    server, senders = running(MAILMOAT_SPOOL_DIR=str(disk / "spool"))
+    senders.start()
+    wait_for(lambda: any(line["pressure"] == "high" for line in events(server, "pressure-changed")), what="pressure")
+    senders.stop()
+    hop.rules["greeting"] = READY
+    all_arrive(senders, hop, 60)
+    wait_for(lambda: events(server, "pressure-changed")[-1]["pressure"] == "normal", what="the end of the pressure")
     senders.send(5)
     all_arrive(senders, hop)
 

@@ -12,6 +12,7 @@ from tests.doubles.authenticator import FakeAuthenticator
 
 from mailmoat import _native
 from mailmoat import settings as tree
+from mailmoat.limits.pressure import Level
 from mailmoat.settings.listener import parse_listener
 
 WAYS = ("whole", "by line", "by byte")
@@ -229,6 +230,9 @@ class Player:
             "reads again": transport.read_again,
             "directory down": lambda: setattr(world.directory, "down", True),
             "directory up": lambda: setattr(world.directory, "down", False),
+            "pressure medium": lambda: world.press(Level.MEDIUM),
+            "pressure high": lambda: world.press(Level.HIGH),
+            "pressure normal": lambda: world.press(Level.NORMAL),
             "disk full": lambda: setattr(world.store, "trouble", "No space left on device"),
             "disk ok": lambda: setattr(world.store, "trouble", None),
             "TLS": world.start_tls,

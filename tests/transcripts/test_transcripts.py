@@ -36,7 +36,7 @@
     S: (with RET=HDRS)              its parameters of MAIL, `S: (for <c> NOTIFY=NEVER)` those of a recipient, when a transcript has such lines
     S| Subject: x                   its lines, when a transcript has any such line; `\\xff`, `\\r`, `\\n` as they are
     @ +4.9s                         time passes; whatever the server says meanwhile must be written below
-    ! disk full                     the world changes: `disk ok`, `disk 0.3s` (to commit), `directory down`, `directory up`,
+    ! disk full                     the world changes: `pressure medium`, `pressure high`, `pressure normal`, `disk ok`, `disk 0.3s` (to commit), `directory down`, `directory up`,
                                     `shutdown`, `shutdown at once`, `evict` (the longest held session)
 
 Client lines that follow each other are one pipelined group: sent in one piece, line by line, octet by octet. In client lines

@@ -24,7 +24,7 @@ from tests.doubles.tls_client import TlsClient
 from mailmoat import clock, maillog
 from mailmoat._native import Address, RecipientState, TlsClock, TlsIdentity, TlsServer
 from mailmoat.limits.local import LocalLimiter
-from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, Metrics, share
+from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, QUEUE_MESSAGES, Metrics, share
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents as built_in
@@ -312,6 +312,7 @@ class World:
                 stress=stress,
                 handshakes=Handshakes(settings, metrics, services.trust, lambda: self.tls_server),
                 limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
+                precedences=services.precedences,
                 trust=services.trust,
                 names=services.reverse_names,
                 metrics=metrics,
@@ -343,6 +344,12 @@ class World:
         transport.open(Connection(self.receiver, Listener("192.0.2.25", 25)))
         self.loop.settle()
         return transport, heard
+
+    def press(self, level):
+        """The queue has a length at which this level begins, in the worker's next look at it."""
+        metrics, bounds = self.receiver.metrics, self.receiver.settings.pressure.queue
+        metrics.set(QUEUE_MESSAGES, (0, int(bounds.medium), int(bounds.high))[level])
+        self.receiver.precedences.pressure.tick(1.0)
 
     def start_tls(self, **wants):
         """The peer begins a handshake."""

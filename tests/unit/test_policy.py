@@ -221,7 +221,7 @@ def test_relay_comes_before_the_directory():
     assert isinstance(verdict, Reject)
     assert verdict.rule is RelayRule.ELSEWHERE
     assert directory.asked == []
-    assert listed.asked == 1 << Stage.RCPT
+    assert listed.asked == 1 << Stage.MAIL | 1 << Stage.RCPT
 
 
 def test_a_directory_may_answer_later():

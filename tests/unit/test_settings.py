@@ -18,6 +18,7 @@ from mailmoat.settings import Listener, NextHop, Settings, entries, load, notati
 from mailmoat.settings.listener import parse_listener
 from mailmoat.settings.next_hop import parse_next_hop
 from mailmoat.settings.sections.delivery import retry_waits
+from mailmoat.settings.sections.pressure import Thresholds
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,6 +171,10 @@ DEFAULTS = {
     "tls.withhold_networks": (),
     "tls.required_networks": (),
     "tls.required_domains": (),
+    "pressure.disk": Thresholds(96, 99, 97, 94),
+    "pressure.memory": Thresholds(72, 75, 73, 71),
+    "pressure.queue": None,
+    "pressure.lag": Thresholds(2, 5, 2, 1),
     "policy.agents": (),
     "policy.agent_time": 30.0,
     "admin.listen": "127.0.0.1:8025",

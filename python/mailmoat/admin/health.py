@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
 from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
+from mailmoat.limits.pressure import PRESSURE_LEVEL, PRESSURE_READING, Level, Resource
 from mailmoat.lists.lists import LIST_ENTRIES, LISTS_STATE, WORKERS_LISTS_OK, ListsState
 from mailmoat.lists.sources import ListName
 from mailmoat.metrics import (
@@ -43,7 +44,7 @@ class Health(NamedTuple):
     """What `/healthz` says."""
 
     status: str
-    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections, an old directory or certificate, or
+    """`ok`; `degraded`: it works, with fewer workers than wanted, nearly too many connections, too little of a resource, an old directory or certificate, or
     messages it cannot deliver; `failing`: mail is not taken or not all of it."""
     reasons: list[str]
     workers_wanted: int
@@ -92,6 +93,10 @@ def _degraded(ready: list[list[int]]) -> Iterator[str]:
     """Yield what a worker that takes mail cannot do."""
     if stressed := sum(row[WORKERS_STRESSED] for row in ready):
         yield f"{stressed} of {len(ready)} workers near their limit of connections"
+    for resource in Resource:
+        if level := _greatest(ready, PRESSURE_LEVEL[resource]):
+            reading = _greatest(ready, PRESSURE_READING[resource]) / PRESSURE_READING.unit
+            yield f"pressure {Level(level).label}: {resource.described(reading)}"
     if any(not row[WORKERS_ACCOUNTS_OK] for row in ready):
         yield "accounts not available, so clients cannot authenticate"
     if any(not row[WORKERS_LISTS_OK] for row in ready):

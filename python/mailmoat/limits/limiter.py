@@ -18,6 +18,7 @@ class Limit(StrEnum):
 
     SERVER = "server"
     SOURCE = "source"
+    PRESSURE = "pressure"
 
     @property
     def text(self) -> str:
@@ -27,6 +28,8 @@ class Limit(StrEnum):
                 return "Too many connections; try again later"
             case Limit.SOURCE:
                 return "Too many connections from your address; try again later"
+            case Limit.PRESSURE:
+                return "Insufficient system resources; try again later"
         assert_never(self)
 
 

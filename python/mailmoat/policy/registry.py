@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from mailmoat.policy.agents.back_pressure import BackPressure
 from mailmoat.policy.agents.connection_filter import ConnectionFilter
 from mailmoat.policy.agents.connection_gate import ConnectionGate
 from mailmoat.policy.agents.dns_lists import DnsLists
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from mailmoat.policy.services import Services
 
 FIRST: Final[tuple[type[Agent], ...]] = (
-    TlsRequired, Submission, SenderLogin, EscalatingTarpit, ConnectionGate, ConnectionFilter, ForwardedClients, DnsLists,
-    HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
+    BackPressure, TlsRequired, Submission, SenderLogin, EscalatingTarpit, ConnectionGate, ConnectionFilter,
+    ForwardedClients, DnsLists, HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
 )  # fmt: skip
-"""A client or a sender that is blocked is refused before relay control, so that it learns nothing of our domains; relay control comes before the recipient filter: a
-recipient elsewhere is never looked up in our directory."""
+"""Back pressure first, which spares all others their work. A client or a sender that is blocked is refused before relay control, so that
+it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""
 

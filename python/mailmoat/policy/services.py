@@ -10,10 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mailmoat.dns_lists.lookups import DnsLookups
+from mailmoat.limits.pressure import Pressure
 from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
+from mailmoat.policy.precedence import Precedences
 from mailmoat.policy.sender_file import SenderFile, sender_file
 from mailmoat.reputation.records import Records
 from mailmoat.resolver.reverse_names import ReverseNames
@@ -77,6 +79,13 @@ class Services:
     def resolver(self) -> Resolver:
         """The worker's resolver."""
         return self._make_resolver()
+
+    @cached_property
+    def precedences(self) -> Precedences:
+        """Who has to wait when the server is short of something."""
+        settings = self.settings
+        pressure = Pressure(settings.pressure, settings.spool_dir, self.metrics)
+        return Precedences(pressure, self.reputation, settings.reputation.block_level)
 
     @cached_property
     def reverse_names(self) -> ReverseNames | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from mailmoat._native import End
+from mailmoat.limits.limiter import Limit
 from mailmoat.receive import conduct
 from mailmoat.receive.intake import CLOGGED
 from mailmoat.receive.steps import Steps
@@ -27,6 +28,8 @@ class Driver(Steps):
         self._watch.arm(self)
         if admission.refused:
             self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)  # a greeting has no such code (RFC 2034 4)
+        elif self._receiver.turns_away(self.view.client):
+            self.stop(End.PRESSURE, "", Limit.PRESSURE.text)
         elif self.view.client.listener.implicit_tls:
             self.run(self._start_tls)
         else:

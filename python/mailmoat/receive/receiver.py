@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mailmoat import _native, clock
 from mailmoat._native import Stage
 from mailmoat.limits.failures import AuthFailures
+from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Authenticator
     from mailmoat.limits.limiter import Limiter
     from mailmoat.mailauth.results import AuthResult
-    from mailmoat.policy.client import TrustRules
+    from mailmoat.policy.client import Client, TrustRules
     from mailmoat.policy.pipeline import Pipeline
+    from mailmoat.policy.precedence import Precedences
     from mailmoat.receive.handshakes import Handshakes
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
@@ -62,6 +64,7 @@ class Receiver:
         store: SpoolStore,
         timers: Timers,
         limiter: Limiter,
+        precedences: Precedences,
         trust: TrustRules,
         names: ReverseNames | None,
         held: HeldSessions,
@@ -81,6 +84,7 @@ class Receiver:
         self.handshakes = handshakes
         self.metrics = metrics
         self.limiter = limiter
+        self.precedences = precedences
         self.trust = trust
         self.authenticator = authenticator
         self.reputation = reputation
@@ -133,6 +137,13 @@ class Receiver:
         """Free the place of a connection; `source` is that of its `Admission`."""
         self.metrics.add(CONNECTIONS, -1)
         self.limiter.give_back(source)
+
+    def turns_away(self, client: Client) -> bool:
+        """Return whether a client that has just connected has to wait until the pressure is lower, and count it."""
+        if not self.precedences.is_turned_away(client):
+            return False
+        self.metrics.add(CONNECTIONS_REFUSED[Limit.PRESSURE])
+        return True
 
     def may_speak_proxy(self, peer: str) -> bool:
         """Return whether the host at this address may send a PROXY header."""

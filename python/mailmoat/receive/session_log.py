@@ -59,6 +59,7 @@ class SessionEnd(StrEnum):
     FAULT = "fault"
     TLS_FAILED = "tls-failed"
     AUTH_FAILURES = "auth-failures"
+    PRESSURE = "pressure"
 
 
 REPLIES: Final = Family("mailmoat_replies_total", "Replies sent, by class.", {"class": ReplyClass})

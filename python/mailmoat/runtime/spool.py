@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mailmoat import maillog
 from mailmoat._native import Partition, SealedPartition
 from mailmoat.events import Event
-from mailmoat.metrics import PARTITIONS_NEWER, QUEUE_MESSAGES, SPOOL_ERRORS, WORKERS_SPOOL_HEALTHY, Metrics
+from mailmoat.metrics import (
+    PARTITIONS_NEWER,
+    QUEUE_MESSAGES,
+    SPOOL_ERRORS,
+    SPOOL_SPARE,
+    WORKERS_SPOOL_HEALTHY,
+    Metrics,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,6 +72,7 @@ class SpoolStore:
     def publish(self) -> None:
         """Set this worker's gauges of the spool."""
         self._metrics.set(QUEUE_MESSAGES, self.count)
+        self._metrics.set(SPOOL_SPARE, self.partition.spare)
         self._metrics.set(WORKERS_SPOOL_HEALTHY, int(self.healthy))
         self._metrics.set(PARTITIONS_NEWER, len(self._sealed))
 

@@ -32,6 +32,7 @@ from mailmoat.settings.sections.lists import ListsSettings
 from mailmoat.settings.sections.log import LogSettings
 from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
+from mailmoat.settings.sections.pressure import PressureSettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
 from mailmoat.settings.sections.reputation import ReputationSettings
@@ -111,6 +112,7 @@ class Settings(BaseSettings):
     dns_lists: DnsListsSettings = DnsListsSettings()
     limits: LimitsSettings = LimitsSettings()
     lists: ListsSettings = ListsSettings()
+    pressure: PressureSettings = PressureSettings()
     smtp: SmtpSettings = SmtpSettings()
     tls: TlsSettings = TlsSettings()
     policy: PolicySettings = PolicySettings()

@@ -53,6 +53,16 @@ def count(value: object) -> int:
     raise ValueError("not a whole number, 0 or more")
 
 
+def decimal(value: object) -> float:
+    """Return a number, 0 or more."""
+    number = _number(value)
+    if number is None and isinstance(value, str) and re.fullmatch(r"\d{1,15}(?:\.\d*)?", value.strip(), re.ASCII):
+        number = float(value)
+    if number is None or not math.isfinite(number) or number < 0:
+        raise ValueError("not a number, 0 or more")
+    return number
+
+
 def positive(value: object) -> int:
     """Return a whole number, 1 or more."""
     number = count(value)

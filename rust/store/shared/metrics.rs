@@ -23,6 +23,12 @@ impl Shared {
         (0..self.slots).try_fold(0, add)
     }
 
+    /// The greatest value of a metric over the slots.
+    pub fn greatest(&self, index: usize) -> Result<i64, OutOfRange> {
+        let greater = |most: i64, slot| Ok(most.max(self.metric(slot, index)?.load(Relaxed).cast_signed()));
+        (0..self.slots).try_fold(i64::MIN, greater)
+    }
+
     /// The metrics of a slot.
     pub fn row(&self, slot: usize) -> Result<Vec<i64>, OutOfRange> {
         Ok(self.metrics(slot)?.iter().map(|cell| cell.load(Relaxed).cast_signed()).collect())

@@ -66,10 +66,12 @@ pub enum End {
     TlsFailed,
     /// The limit of failed authentications is reached.
     AuthFailures,
+    /// The server is short of something.
+    Pressure,
 }
 
 impl End {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Quit,
         Self::NotSmtp,
         Self::BadChunk,
@@ -86,6 +88,7 @@ impl End {
         Self::Fault,
         Self::TlsFailed,
         Self::AuthFailures,
+        Self::Pressure,
     ];
 
     /// By its number; `Fault` for one that there is not.
