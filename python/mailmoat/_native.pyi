@@ -812,6 +812,9 @@ class Session:
     def transactions(self) -> int:
         """Transactions begun."""
     @property
+    def content_octets(self) -> int:
+        """Octets of all its contents that came, refused ones among them."""
+    @property
     def in_content(self) -> bool: ...
     @property
     def in_transaction(self) -> bool: ...

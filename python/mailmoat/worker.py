@@ -176,7 +176,7 @@ class Worker:
         self._store.drop_empty()
         if self._upkeep is not None:
             self._upkeep.tick(self._loop)
-        self._receiver.stress.tick(len(self._receiver.connections))
+        self._receiver.stress.tick(self._receiver.connections)
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())
         self._acceptors.tick()

@@ -216,6 +216,11 @@ impl Session {
     }
 
     #[getter]
+    fn content_octets(&self) -> u64 {
+        self.inner.tally().content
+    }
+
+    #[getter]
     fn in_content(&self) -> bool {
         self.inner.in_content()
     }

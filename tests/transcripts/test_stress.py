@@ -41,7 +41,7 @@ class Crowd:
         self.world.loop.advance(self.world.loop.now_ms + round(seconds * 1000))
 
     def tick(self):
-        self.world.receiver.stress.tick(len(self.world.receiver.connections))
+        self.world.receiver.stress.tick(self.world.receiver.connections)
         self.world.loop.settle()
 
     def gone(self):
@@ -140,7 +140,9 @@ def test_a_trickle_of_octets_is_no_command(crowd):
 
 def test_the_time_for_a_command_shrinks_under_stress_alone(crowd):
     crowd.fill(3, MAIL)
-    crowd.fill(10, DATA)
+    crowd.fill(4, DATA)
+    sending = list(crowd.clients.values())[3:]
+    crowd.fill(6, DATA)
     crowd.wait(60)
     crowd.tick()
     assert not crowd.gone()
@@ -152,10 +154,12 @@ def test_the_time_for_a_command_shrinks_under_stress_alone(crowd):
     crowd.world.transport.send(b"NOOP\r\n")
     crowd.tick()
     assert len(crowd.gone()) == 3
+    for transport, _ in sending:
+        transport.send(b"x" * 1100)
     crowd.wait(1.5)
     crowd.tick()
-    assert len(crowd.gone()) == 26, "those without a transaction, too"
-    assert [heard[-1][:3] for _, heard in crowd.clients.values()].count("354") == 10
+    assert len(crowd.gone()) == 32, "those without a transaction, too, and content that does not come"
+    assert [heard[-1][:3] for _, heard in crowd.clients.values()].count("354") == 4
     # Room again: no stress, the time is what it was.
     crowd.tick()
     assert crowd.metric(WORKERS_STRESSED) == 0

@@ -133,6 +133,7 @@ DEFAULTS = {
     "limits.hops": 100,
     "limits.command_time": 300.0,
     "limits.data_time": 180.0,
+    "limits.data_rate": 100,
     "limits.session_time": 3600.0,
     "limits.errors": 20,
     "limits.auth_failures": 5,

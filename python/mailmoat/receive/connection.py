@@ -111,6 +111,11 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = 0
         self._transport.abort()
 
+    def make_way_if_slow(self, window: float) -> None:
+        """Close a connection whose content has come too slowly for so many seconds."""
+        if self._driver is not None:
+            self._driver.make_way_if_slow(window)
+
     def drain(self, *, at_once: bool) -> None:
         """End the session because the worker ends: between transactions, or `at_once` at any point."""
         if self._driver is None:

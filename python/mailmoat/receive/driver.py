@@ -36,8 +36,7 @@ class Driver(Steps):
             self.run(self._greet)
 
     def receive(self, octets: bytes) -> None:
-        """Take what the client has sent."""
-        self._watch.touch()
+        """Take what the client has sent; what ends no command is no sign of work (`Steps._await_input`)."""
         self.run(self.session.receive, octets)
 
     def proceed(self) -> None:
@@ -101,12 +100,21 @@ class Driver(Steps):
         if self._wire.intake.stops_for(CLOGGED):
             self._wire.abort()  # it takes no reply, and would keep its place until that is plain
 
+    def make_way_if_slow(self, window: float) -> None:
+        """Close a connection whose content has come too slowly for so many seconds, because there are nearly too many."""
+        if self._sends_slowly(window) and not self.session.is_pending:
+            self.make_way()
+
     def drain(self, *, at_once: bool) -> None:
         """Send 421 because the worker ends: between transactions, or `at_once` at any point."""
         session = self.session
         needed = session.in_transaction or (session.is_pending and not self._handshaking)
         if at_once or not (needed or self._watch.idle < 1):
             self.stop(End.SHUTDOWN, "4.3.2", "Service shutting down; try again later")
+
+    def _sends_slowly(self, window: float | None = None) -> bool:
+        session = self.session
+        return session.in_content and self._watch.slow(session.transactions, session.content_octets, window)
 
     def _look_for_silence(self) -> None:
         session = self.session
@@ -118,5 +126,7 @@ class Driver(Steps):
             self._watch.wake_after(BUSY, self)
         elif self._watch.silent(in_content=session.in_content):
             self.stop(End.TIMEOUT, "4.4.2", "Timeout; closing")
+        elif self._sends_slowly():
+            self.stop(End.TIMEOUT, "4.4.2", "Content comes too slowly; closing")
         else:
             self._watch.arm(self)

@@ -45,8 +45,11 @@ CONTENT_OCTETS = 65_536
 """Read at once of a content after a first full read of it: a message of 1 MiB costs a third less CPU. Still larger reads save no more."""
 
 
-class Drainable(Protocol):
+class Open(Protocol):
     """An open connection."""
+
+    def make_way_if_slow(self, window: float) -> None:
+        """End if content has come too slowly for so many seconds."""
 
     def drain(self, *, at_once: bool) -> None:
         """End because the worker ends: between transactions, or `at_once`."""
@@ -97,7 +100,7 @@ class Receiver:
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.content_input = memoryview(bytearray(CONTENT_OCTETS))
-        self.connections: set[Drainable] = set()
+        self.connections: set[Open] = set()
         self.front_servers = FrontServers(settings.smtp)
         self._proxies = Networks(settings.listen_proxy_networks)
         self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
@@ -123,13 +126,13 @@ class Receiver:
             self._date = (second, clock.rfc5322_date(now_ms))
         return self._date[1]
 
-    def opened(self, connection: Drainable) -> None:
+    def opened(self, connection: Open) -> None:
         """Count a new connection."""
         self.stress.opened(len(self.connections) + 1)
         self.connections.add(connection)
         self.metrics.add(CONNECTIONS)
 
-    def closed(self, connection: Drainable) -> None:
+    def closed(self, connection: Open) -> None:
         """Remove the connection; it still counts for the limits until `give_back`."""
         self.connections.discard(connection)
 

@@ -254,7 +254,10 @@ class Steps:
             return
         self._wire.intake.go_on(AHEAD)
         if not answered:
-            return  # an unfinished line changes nothing, nor does a piece of content
+            if self.session.in_content:
+                self._watch.touch()
+            return  # an unfinished line changes nothing: a command has its time up to its last octet
+        self._watch.touch()
         if self.session.in_content:
             self._receiver.stress.leaves(self)
         else:

@@ -3,7 +3,7 @@
 A worker is under stress from nine tenths of the connections its descriptors allow, or from nine tenths of `limits.connections` on the
 host, until both are below three quarters again. Then each further connection closes the one that has been idle longest, 421 4.3.2: first
 of those without a transaction, then of those within one; never one in DATA, one whose reply is owed, or one idle for less than a
-second. And the time for a command shrinks to ten seconds; for the complete command, so that slow octets do not extend it.
+second. And the time for a command shrinks to ten seconds, and content that is slower than `limits.data_rate` for as long ends as well.
 
 Idle connections are kept in the order they became idle, so nothing is ever searched. For `limits.connections` each worker has its own
 idle ones only.
@@ -18,6 +18,8 @@ from mailmoat.events import Event
 from mailmoat.metrics import CONNECTIONS, IDLE_CLOSED, WORKERS_STRESSED, Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mailmoat.settings.sections.limits import LimitsSettings
 
 COMMAND_SECONDS: Final = 10.0
@@ -31,6 +33,13 @@ class Idle(Protocol):
 
     def make_way(self) -> None:
         """Answer 421 4.3.2 and close."""
+
+
+class Sending(Protocol):
+    """An open connection, which may send content."""
+
+    def make_way_if_slow(self, window: float) -> None:
+        """Answer 421 4.3.2 and close if content has come too slowly for so many seconds."""
 
 
 class Bound:
@@ -53,6 +62,7 @@ class Stress:
         self._between: dict[Idle, float] = {}
         self._within: dict[Idle, float] = {}
         self._stressed = False
+        self._looked = 0.0
 
     def waits(self, connection: Idle, *, in_transaction: bool) -> None:
         """Record that the client has its reply and may send its next command."""
@@ -74,19 +84,29 @@ class Stress:
         """Close the connection that has been idle longest; False when all are at work."""
         return self._close_oldest(self._between, PATIENCE_SECONDS) or self._close_oldest(self._within, PATIENCE_SECONDS)
 
-    def tick(self, connections: int) -> None:
-        """Check once a second; this many connections are open."""
+    def tick(self, sending: Collection[Sending]) -> None:
+        """Check once a second; these connections are open."""
+        connections = len(sending)
         host = self._metrics.shared.sum(CONNECTIONS) if self._host.most else 0
         if connections > self._own.near or host > self._host.near:
             self._begin(connections)
         elif self._stressed and connections <= self._own.roomy and host <= self._host.roomy:
             self._end(connections)
         if self._stressed:
+            self._end_slow_content(sending)
             for idle in (self._between, self._within):
                 while self._close_oldest(idle, self._seconds):
                     connections -= 1
             while connections > self._own.near and self.make_room():
                 connections -= 1
+
+    def _end_slow_content(self, sending: Collection[Sending]) -> None:
+        """Look at all connections, every `COMMAND_SECONDS`."""
+        now = clock.monotonic()
+        if now - self._looked >= COMMAND_SECONDS:
+            self._looked = now
+            for connection in list(sending):
+                connection.make_way_if_slow(COMMAND_SECONDS)
 
     def _close_oldest(self, idle: dict[Idle, float], seconds: float) -> bool:
         connection = next(iter(idle), None)

@@ -24,13 +24,14 @@ SOONEST: Final = 0.01
 
 
 class Timeouts:
-    """The limits `command_time`, `data_time` and `session_time` of one worker."""
+    """The limits `command_time`, `data_time`, `data_rate` and `session_time` of one worker."""
 
     def __init__(self, limits: LimitsSettings, timers: Timers) -> None:
         self.timers = timers
         self._command = limits.command_time
         self._content = limits.data_time
         self._session = limits.session_time
+        self._rate = limits.data_rate
 
     def lasted(self, age: float) -> bool:
         """Return whether a session of this age has used up its time."""
@@ -40,6 +41,15 @@ class Timeouts:
         """Return whether a client has been silent for too long."""
         limit = self._content if in_content else self._command
         return bool(limit) and idle >= limit
+
+    def slow(self, octets: int, seconds: float) -> bool:
+        """Return whether content of so many octets in this time comes too slowly."""
+        return octets < self._rate * seconds
+
+    @property
+    def window(self) -> float:
+        """Over which the rate of content is taken; 0: never."""
+        return self._content
 
     def next_look(self, idle: float, age: float) -> float | None:
         """Return when the shortest of the limits could be over, from now; None when none is on."""
@@ -53,11 +63,12 @@ class Timeouts:
 class Watch:
     """The timer of one session; `started` is when its connection was made, `touched` when its client was last at work."""
 
-    __slots__ = ("_key", "_timeouts", "started", "touched")
+    __slots__ = ("_key", "_mark", "_timeouts", "started", "touched")
 
     def __init__(self, timeouts: Timeouts, started: float) -> None:
         self._timeouts = timeouts
         self._key = 0
+        self._mark: tuple[float, int, int] | None = None
         self.started = started
         self.touched = clock.monotonic()
 
@@ -79,6 +90,21 @@ class Watch:
     def silent(self, *, in_content: bool) -> bool:
         """Return whether the client has been silent for too long."""
         return self._timeouts.silent(self.idle, in_content=in_content)
+
+    def slow(self, transactions: int, octets: int, window: float | None = None) -> bool:
+        """Return whether content comes too slowly since a look that was so long ago; to be asked again and again while it comes.
+
+        `transactions` of the session so far, and `octets` of their contents; `window` in seconds, `data_time` unless given.
+        """
+        now, mark = clock.monotonic(), self._mark
+        window = self._timeouts.window if window is None else window
+        if mark is None or mark[1] != transactions:
+            self._mark = now, transactions, octets
+            return False
+        if not window or now - mark[0] < window:
+            return False
+        self._mark = now, transactions, octets
+        return self._timeouts.slow(octets - mark[2], now - mark[0])
 
     def touch(self) -> None:
         """Note that the client is at work."""

@@ -25,8 +25,14 @@ class LimitsSettings(Section):
         description="Octets of a header section; a message with a longer one is refused with 552. 0 = off.",
     )
     hops: Count = Field(default=100, description="Received fields at which a message is refused as looping. 0 = off.")
-    command_time: Duration = Field(default=300.0, description="Wait for the next command, in seconds. 0 = off.")
+    command_time: Duration = Field(
+        default=300.0, description="Wait for the next command, up to its last octet, in seconds. 0 = off."
+    )
     data_time: Duration = Field(default=180.0, description="Wait for the next block of content, in seconds. 0 = off.")
+    data_rate: Size = Field(
+        default=100,
+        description="Octets of content that must come in a second, on average over `data_time`. 0, or without a `data_time` = off.",
+    )
     session_time: Duration = Field(default=3600.0, description="Length of a session, in seconds. 0 = off.")
     errors: Count = Field(
         default=20,

@@ -168,6 +168,7 @@ impl Session {
         if let (Pending::Nothing, []) = (&self.pending, self.input.rest()) {
             // The bulk of a content goes to the store without a copy.
             let taken = self.mode.feed(&self.config.content, octets);
+            self.tally.content += taken as u64;
             octets = octets.get(taken..).unwrap_or_default();
         }
         self.input.push(octets);

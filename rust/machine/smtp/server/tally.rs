@@ -22,6 +22,8 @@ pub struct Tally {
     pub commands: u32,
     /// Transactions begun.
     pub transactions: u32,
+    /// Octets of contents that came, refused ones among them.
+    pub content: u64,
     /// Messages accepted.
     pub messages: u32,
     /// Octets behind STARTTLS that were thrown away (RFC 3207 6).

@@ -57,7 +57,9 @@ impl Session {
     /// Feeds a chunk; at its end, answers it. None: more input is needed.
     pub(super) fn chunk(&mut self, input: &mut Input) -> Option<Flow> {
         let Mode::Chunk(chunk) = &mut self.mode else { return None };
-        input.take(chunk.feed(&self.config.content, input.rest()));
+        let taken = chunk.feed(&self.config.content, input.rest());
+        self.tally.content += taken as u64;
+        input.take(taken);
         if !chunk.is_done() {
             return None;
         }

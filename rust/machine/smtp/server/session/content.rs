@@ -12,7 +12,9 @@ impl Session {
     /// Feeds the decoder; at the end of data, judges the content. None: more input is needed.
     pub(super) fn content(&mut self, input: &mut Input) -> Option<Flow> {
         let Mode::Data(decoder) = &mut self.mode else { return None };
-        input.take(decoder.feed(&self.config.content, input.rest()));
+        let taken = decoder.feed(&self.config.content, input.rest());
+        self.tally.content += taken as u64;
+        input.take(taken);
         decoder.is_done().then(|| self.judge_content())
     }
 
