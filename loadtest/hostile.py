@@ -194,7 +194,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10.0, help="after all are open")
     parser.add_argument("--first", type=int, default=0, help="number of the first source address")
-    parser.add_argument("--pause", type=float, default=2.0, help="seconds, on average, until one that was closed comes again")
+    parser.add_argument(
+        "--pause", type=float, default=2.0, help="seconds, on average, until one that was closed comes again"
+    )
     parser.add_argument("--kind", action="append", help="one of: " + ", ".join(kind.name for kind in KINDS))
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if not options.kind or kind.name in options.kind]
