@@ -184,7 +184,6 @@ def test_one_that_stops_answering_is_out_of_force_and_comes_back(now):
 
     async def run():
         counted = Counted()
-        counted.set = lambda *_: None
         lists = lookups(names, metrics=counted)
         (tested,) = lists.providers
         assert (await listings(lists)).weight == 1

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from mailmoat.dns_lists.lookups import DnsLookups, Listings
     from mailmoat.policy.agent import RcptView, SessionView
-    from mailmoat.policy.client import Client
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -67,19 +66,22 @@ class DnsLists(Agent):
 
     def on_helo(self, view: SessionView) -> Verdict:
         """Begin to look the client up."""
-        address = view.client.address
-        if _is_judged(view.client) and self._lists.known(address) is None:
-            self._lists.look_up(address)
+        client = view.client
+        if client.trust.judged and self._lists.known(client.address) is None and _can_be_listed(client.address):
+            self._lists.look_up(client.address)
         return PASS
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a listed client, or stamp its message."""
-        if not _is_judged(view.client):
+        client = view.client
+        if not client.trust.judged:
             return PASS
-        listings = self._lists.known(view.client.address)
+        listings = self._lists.known(client.address)
+        if listings is UNLISTED:
+            return PASS
         if listings is not None:
             return self._judge(view, listings)
-        lookup = self._lists.look_up(view.client.address)
+        lookup = self._lists.look_up(client.address) if _can_be_listed(client.address) else None
         return PASS if lookup is None else self._wait(view, lookup)
 
     async def _wait(self, view: RcptView, lookup: asyncio.Task[Listings]) -> Verdict:
@@ -109,6 +111,5 @@ class DnsLists(Agent):
             self._reputation.note(address, Evidence.LISTED)
 
 
-def _is_judged(client: Client) -> bool:
-    address = client.address
-    return bool(address) and client.trust.judged and address not in LOCAL and address not in PRIVATE
+def _can_be_listed(address: str) -> bool:
+    return bool(address) and address not in LOCAL and address not in PRIVATE
