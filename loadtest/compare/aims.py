@@ -104,6 +104,11 @@ def _beside_waiting(results: Results) -> Values:
     return _there(column(case, "on, name server dead", lambda each: each["beside"]))
 
 
+def _beside_dead_list(results: Results) -> Values:
+    case = results["cases"].get("dns_lists", {"samples": {}})
+    return _there(column(case, "one of two lists dead", lambda each: each["beside"]))
+
+
 def _tls(label: str) -> Callable[[Results], Values]:
     def values(results: Results) -> Values:
         case = results["cases"].get("tls", {"samples": {}})
@@ -192,6 +197,7 @@ AIMS = (
         digits=2,
         at_least=True,
     ),
+    Aim("A list in the DNS is dead: rate of mail, of that before", 0.95, 1, _beside_dead_list, digits=2, at_least=True),
     Aim(
         "STARTTLS connection, full handshake, P-256: of Postfix's CPU",
         0.5,

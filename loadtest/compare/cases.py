@@ -22,7 +22,7 @@ from statistics import linear_regression
 from typing import TYPE_CHECKING, Any
 
 from loadtest import quota, report
-from loadtest.compare import sender_id, tls
+from loadtest.compare import dns_lists, sender_id, tls
 from loadtest.processes import ROOT, Trouble, free_port, growth
 from loadtest.servers import KNOWN, Running, Setup, program, start_sink
 
@@ -407,6 +407,16 @@ def _sender_id_jobs(peers: list[Peer], options: Options) -> list[Job]:
     return [Job(label, peer, partial(sample, count, measured)) for peer in _own(peers) for label, sample in kinds]
 
 
+def _dns_lists_jobs(peers: list[Peer], options: Options) -> list[Job]:
+    kinds = (
+        ("off", dns_lists.off),
+        ("two lists, answers in 5 ms", dns_lists.on),
+        ("one of two lists dead", dns_lists.dead),
+    )
+    count = 2 * options.messages
+    return [Job(label, peer, partial(sample, count, measured)) for peer in _own(peers) for label, sample in kinds]
+
+
 def _tls_jobs(peers: list[Peer], options: Options) -> list[Job]:
     work = tls.jobs(peers, options.messages, min(options.held, 10_000), serving, measured)
     return [Job(label, peer, sample, peer.missing()) for label, peer, sample in work]
@@ -452,6 +462,12 @@ CASES = (
         f"mailmoat, pipelined, {sender_id.DOMAINS} sender domains: Sender ID off and on",
         MAIL,
         _sender_id_jobs,
+    ),
+    Case(
+        "dns_lists",
+        "mailmoat, one message a connection, each from a new address: lists in the DNS off and on",
+        MAIL,
+        _dns_lists_jobs,
     ),
     Case("tls", "TLS: handshakes, messages, memory", "connection or message", _tls_jobs),
     Case("queued", "mailmoat, messages of 1 KiB, next hop down: cost as the queue grows", MAIL, _queued_jobs, rounds=1),

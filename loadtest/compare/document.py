@@ -98,9 +98,14 @@ def _machine(results: Results) -> str:
 
 
 def _section(name: str, case: dict[str, Any]) -> str:
-    body = {"held": _held, "queued": _queued, "leak": _leak, "senderid": _sender_id, "tls": _tls}.get(name, _plain)(
-        case
-    )
+    body = {
+        "held": _held,
+        "queued": _queued,
+        "leak": _leak,
+        "senderid": _sender_id,
+        "dns_lists": _dns_lists,
+        "tls": _tls,
+    }.get(name, _plain)(case)
     notes = [f"* {label}: {reason}" for label, reason in case["missing"].items()]
     for label, samples in case["samples"].items():
         failed = Counter(IDS.sub("...", sample["failed"]) for sample in samples if "failed" in sample)
@@ -175,6 +180,17 @@ def _sender_id(case: dict[str, Any]) -> str:
             rows.append([label, cost.text(), against.text(2), rate.text(), late, asked.text() if asked else "-"])
     late = "NOOP beside it, ms: least / p50 / p99 / most"
     return table(["Sender ID", "CPU µs a message", "times without", "a second", late, "DNS questions"], rows)
+
+
+def _dns_lists(case: dict[str, Any]) -> str:
+    rows = []
+    for label in case["samples"]:
+        cost, against = _present(cpu(case, label)), Range.of(ratios(cpu(case, label), cpu(case, "off")))
+        rate = _present(column(case, label, lambda sample: sample["per_second"]))
+        beside = _present(column(case, label, lambda sample: sample.get("beside")))
+        if cost and against and rate:
+            rows.append([label, cost.text(), against.text(2), rate.text(), beside.text(2) if beside else "-"])
+    return table(["lists", "CPU µs a message", "times without", "a second", "of the rate before a list died"], rows)
 
 
 def _tls(case: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The client for what smtp-source cannot do: pipelined mail, mail from many domains, floods of unknown recipients. Prints JSON.
 
-`python -m loadtest.compare.sender --port 2525 --mode pipelined|senders|flood --count N --sessions 50 --size 4096`
-With `senders` each message comes from the next of `--domains` domains, `d0.example` and so on, by the PROXY protocol.
+`python -m loadtest.compare.sender --port 2525 --mode pipelined|senders|strangers|flood --count N --sessions 50 --size 4096`
+With `senders` each message comes from the next of `--domains` domains, `d0.example` and so on, by the PROXY protocol. With `strangers`
+each comes over a connection of its own from the next address, counted from `--first`, by the same protocol.
 Ends with 1 and a line on standard error when a reply is not the one expected.
 """
 
@@ -12,14 +13,19 @@ import asyncio
 import json
 import sys
 import time
+from ipaddress import ip_address
 from itertools import count
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import uvloop
 
 from loadtest.content import stuffed
 from loadtest.servers import DOMAIN, KNOWN
 
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+NETWORK = int(ip_address("198.18.0.0"))
 PROXY = b"PROXY TCP4 203.0.113.9 203.0.113.25 40000 25\r\n"
 HELLO = b"EHLO client.sender.example\r\n"
 MAIL = b"MAIL FROM:<sender@sender.example>\r\n"
@@ -48,6 +54,16 @@ class Work:
         self.ended = 0
         self.done = asyncio.get_running_loop().create_future()
         self.numbers = count()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def later(self, opening: Coroutine[object, object, object]) -> None:
+        """Open one more connection, unless nothing is left."""
+        if self.begun >= self.units:
+            opening.close()
+            return
+        task = asyncio.get_running_loop().create_task(opening)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def take(self) -> bool:
         """Return whether there is another unit to begin."""
@@ -171,6 +187,40 @@ class Senders(Pipelined):
         return ENVELOPE.replace(b"sender@sender.example", sender)
 
 
+class Strangers(Client):
+    """One message over each connection, from an address of its own in 198.18.0.0/15 (RFC 2544), as given by the PROXY protocol."""
+
+    first = 0
+    content = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say who it is."""
+        super().connection_made(transport)
+        self.port = transport.get_extra_info("peername")[1]
+        if self.work.take():
+            address = ip_address(NETWORK + self.first + next(self.work.numbers))
+            self.transport.write(b"PROXY TCP4 %s 203.0.113.25 40000 25\r\n" % str(address).encode())
+        else:
+            self.leave()
+
+    def begin(self) -> None:
+        """Send the envelope."""
+        self.say(ENVELOPE, b"250", b"250", b"354")
+        self.step = self.message
+
+    def message(self) -> None:
+        """Send the content after 354."""
+        self.say(self.content, b"250")
+        self.step = self.again
+
+    def again(self) -> None:
+        """Count an accepted message, and be the next stranger."""
+        self.work.end()
+        self.leave()
+        loop = asyncio.get_running_loop()
+        self.work.later(loop.create_connection(lambda: type(self)(self.work), "127.0.0.1", self.port))
+
+
 class Flood(Client):
     """One unknown recipient after the other, each another one."""
 
@@ -193,7 +243,7 @@ class Flood(Client):
         self.guess()
 
 
-KINDS: dict[str, type[Client]] = {"pipelined": Pipelined, "senders": Senders, "flood": Flood}
+KINDS: dict[str, type[Client]] = {"pipelined": Pipelined, "senders": Senders, "strangers": Strangers, "flood": Flood}
 
 
 async def run(kind: type[Client], port: int, units: int, sessions: int) -> float:
@@ -216,8 +266,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--domains", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
-    Pipelined.content = Senders.body = stuffed(options.size)
+    Strangers.first = options.first
+    Pipelined.content = Strangers.content = Senders.body = stuffed(options.size)
     Senders.domains = options.domains
     try:
         seconds = uvloop.run(run(KINDS[options.mode], options.port, options.count, options.sessions))

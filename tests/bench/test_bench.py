@@ -55,6 +55,15 @@ def test_the_comparison_measures_tls(tmp_path):
     assert "idle session | 20 (20-20)" in done.stdout
 
 
+def test_the_comparison_measures_lists_in_the_dns(tmp_path):
+    target = tmp_path / "bench.json"
+    done = run_comparison(["--messages", "20", "--cases", "dns_lists", "--peers", "mailmoat", "--out", str(target)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = json.loads(target.read_text())["cases"]["dns_lists"]["samples"]
+    assert not {label: each for label, each in samples.items() if "failed" in each[0]}
+    assert "one of two lists dead" in done.stdout
+
+
 def test_the_text_of_the_comparison_says_which_samples_are_missing():
     costs, stays = {"cpu_us": 300.0}, {"sessions": 20, "rss_kib": 9.0, "left_share": 0.05}
     samples = {
