@@ -82,9 +82,7 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop, context: WorkerContext) -> None:
         settings = context.settings
         loop.add_signal_handler(signal.SIGHUP, self._reread)  # before any file is read, so that no change is missed
-        self._loop = loop
-        self._context = context
-        self._settings = settings
+        self._loop, self._context, self._settings = loop, context, settings
         self._metrics = metrics = Metrics(context.shared, context.slot)
         self._timers = timers = Timers(loop, _deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
@@ -96,10 +94,9 @@ class Worker:
         self._lists = services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
         self._names, self._dns_lists = services.reverse_names, services.dns_lists
-        self._sender_file = services.sender_file
         self._upkeep = Upkeep(settings, metrics) if services.reputation is not None else None
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
-        self._files = WorkerFiles(loop, metrics, self._tls, self._backend, services.watched)
+        self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         open_ = partial(open_destination, loop, settings=settings, timers=timers, metrics=metrics, offered=self._offer)
         router = make_router(settings.delivery, open_)
@@ -164,8 +161,6 @@ class Worker:
         if self._directory is not None:
             self._directory.refresh()
         self._files.tick()
-        if self._sender_file is not None:
-            self._sender_file.refresh()
         self._prober.tick()
         if self._dns_lists is not None:
             self._dns_lists.tick()
@@ -222,8 +217,6 @@ class Worker:
         self._store.publish()
         publish(self._directory, self._metrics)
         self._lists.publish(self._metrics)
-        if self._sender_file is not None:
-            self._sender_file.publish(self._metrics)
         accounts.publish(self._backend, self._metrics)
 
     def _orphaned(self) -> None:

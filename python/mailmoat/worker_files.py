@@ -1,4 +1,4 @@
-"""What a worker keeps in memory of the files that the settings name: certificates, accounts, lists of agents.
+"""What a worker keeps in memory of the files that the settings name: certificates, accounts, lists of agents, blocked senders.
 
 Each file is looked at in its own rhythm; `reread` reads all of them at once, counts that, and waits for the last. What cannot be used
 changes nothing: see `TlsMaterial`, `WatchedFile`. The files of the next hop are read by its connections. Never raises.
@@ -12,13 +12,10 @@ from mailmoat.metrics import FILES_REREAD
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
-    from typing import Any
 
     from mailmoat.auth.authenticator import Backend
-    from mailmoat.metrics import Metrics
+    from mailmoat.policy.services import Services
     from mailmoat.tls.material import TlsMaterial
-    from mailmoat.watched_file import WatchedFile
 
 
 class WorkerFiles:
@@ -27,13 +24,13 @@ class WorkerFiles:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        metrics: Metrics,
         tls: TlsMaterial | None,
         backend: Backend | None,
-        watched: Sequence[WatchedFile[Any]],
+        services: Services,
     ) -> None:
-        self._loop, self._metrics = loop, metrics
-        self._tls, self._backend, self._watched = tls, backend, watched
+        self._loop, self._metrics = loop, services.metrics
+        self._tls, self._backend = tls, backend
+        self._watched, self._senders = services.watched, services.sender_file
 
     def tick(self) -> None:
         """Work once a second."""
@@ -43,6 +40,9 @@ class WorkerFiles:
             self._backend.tick(self._loop)
         for file in self._watched:
             file.refresh(self._loop)
+        if self._senders is not None:
+            self._senders.refresh()
+            self._senders.publish(self._metrics)
 
     async def reread(self) -> None:
         """Read what has changed, and count it when all is done."""

@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from tests.doubles.name_server import NameServer
 
 from mailmoat.settings import Settings
 
@@ -155,6 +156,16 @@ def test_queue_07_11_what_is_permanent_is_reported_once(plain, someone, stage, r
         hop.handed(later)
     assert len(tried) == 1, "not tried again"
     assert len(hop.to(sender)) == 1, "one report"
+
+
+@row("queue-09")
+def test_queue_09_a_sender_who_accepts_no_mail_is_refused(fresh, someone):
+    with NameServer("null.test MX 0 .\nmx.test MX 10 mail.mx.test") as names:
+        wire = fresh(dns__servers=names.address, sender_filter__unresolvable="reject").connect()
+        wire.expect("MAIL FROM:<a@null.test>", 250)
+        assert wire.ask(f"RCPT TO:<{someone()}>").startswith("550 5.7.27 ")
+        wire.expect("RSET", 250)
+        assert wire.deliver(someone(), sender="a@mx.test").code == 250
 
 
 @row("queue-11")

@@ -43,6 +43,7 @@ FITTING = {
     (454, "7.8"): "RFC 4954 6: the credentials, of ours for now",
     (500, "6.0"): "RFC 5321 4.5.3.1.6: a line too long",
     (502, "5.1"): "RFC 3463 3.6: an invalid command",
+    (550, "1.8"): "RFC 3463 3.2: the domain of the sender is none",
     (550, "6.3"): "RFC 6152 3: the registry has 554 as an example",
     (553, "1.3"): "RFC 5321 4.2.3: the mailbox name is not allowed",
     (554, "4.6"): "RFC 3463 3.5: a loop",

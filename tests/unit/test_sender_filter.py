@@ -345,8 +345,8 @@ def test_evidence_is_noted_once_a_session_for_each_thing():
     services = policy.services(
         settings(sender_filter={"blocked": "evil.net", "action": "stamp"}, helo={"own_name": "stamp"})
     )
-    services.reputation = noting = Noting()
     senders, names = SenderFilter(services), HeloChecks(services)
+    senders._reputation = names._reputation = noting = Noting()
     for session in ("s-1", "s-1", "s-2"):
         asked = view("x@evil.net", helo="mx.a.test", session_id=session)
         assert senders.on_rcpt(asked) is names.on_rcpt(asked) is PASS

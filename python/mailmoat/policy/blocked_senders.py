@@ -1,7 +1,7 @@
 """The senders of `sender_filter.blocked` and `sender_filter.blocked_file`: whether an address is one, and by which entry.
 
-The nearest entry decides: the address, the address that it is a subaddress of, its domain, then each domain above. At the same distance
-the settings come before the file. Addresses are normalised already, entries go through the same normaliser, so no spelling avoids one. The
+The nearest entry decides: the address, the address that it is a subaddress of, its domain, then each domain above. Of an
+address the settings come before the file; of domains both block, and the settings are named first. Addresses are normalised already, entries go through the same normaliser, so no spelling avoids one. The
 file is compiled by the supervisor (`directory.snapshot`) and mapped here; without a good one nobody is blocked by it. Never waits, never raises.
 """
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from mailmoat.policy.sender_file import SenderFile
     from mailmoat.settings.sections.sender_filter import SenderFilterSettings
 
-LISTED: Final = (1, 2)
-"""The answers of a `SenderTable` that block."""
+LISTED: Final = 1
+DOMAIN: Final = 2
 EXCLUDED: Final = 3
+"""Answers of a `SenderTable`."""
+OF_ADDRESS: Final = (LISTED, EXCLUDED)
+NOTHING: Final = (0, 0)
 
 
 class BlockedSenders:
@@ -26,6 +29,7 @@ class BlockedSenders:
 
     def __init__(self, settings: SenderFilterSettings, delimiter: str, file: SenderFile | None) -> None:
         self._entries = frozenset(settings.blocked)
+        self._walks = any(entry.startswith(".") for entry in settings.blocked)
         self._delimiter = delimiter
         self._file = file
 
@@ -35,39 +39,38 @@ class BlockedSenders:
     def entry(self, address: Address) -> str:
         """Return the entry that blocks an address and where it is, in words for a log; empty when none does."""
         key, domain = address.key, address.domain
-        user = address.without_detail(self._delimiter)
-        keys = (key,) if user is None else (key, user.key)
-        for each in keys:
-            if (decided := self._by_address(each)) is not None:
-                return decided
-        if self._entries and (name := next(filter(self._entries.__contains__, _names(domain)), "")):
-            return f"{name} in sender_filter.blocked"
-        if self._file is not None:
-            found, line = self._file.lookup("", domain)
-            if found in LISTED:
-                return f"line {line} of {self._file.source.name}"
-        return ""
-
-    def _by_address(self, key: str) -> str | None:
-        """Return what the entry of an address says; None without one."""
-        if key in self._entries:
-            return f"{key} in sender_filter.blocked"
-        if f"!{key}" in self._entries:
-            return ""
-        if self._file is not None:
-            found, line = self._file.lookup(key, "")
-            if found in LISTED:
-                return f"line {line} of {self._file.source.name}"
-            if found == EXCLUDED:
+        for each in (key, *self._user(address)):
+            if each in self._entries:
+                return f"{each} in sender_filter.blocked"
+            if f"!{each}" in self._entries:
                 return ""
-        return None
+            found, line = self._file.lookup(each, domain) if self._file is not None else NOTHING
+            if found in OF_ADDRESS:
+                return self._line(line) if found == LISTED else ""
+        if self._entries and (name := self._domain_entry(domain)):
+            return f"{name} in sender_filter.blocked"
+        return self._line(line) if found == DOMAIN else ""  # the file says the same of all addresses at the domain
+
+    def _user(self, address: Address) -> tuple[str, ...]:
+        """Return the key of the address that this one is a subaddress of."""
+        local = address.local
+        for character in self._delimiter:  # most addresses have none, and asking costs an object
+            if character in local:
+                user = address.without_detail(self._delimiter)
+                return () if user is None else (user.key,)
+        return ()
+
+    def _domain_entry(self, domain: str) -> str:
+        if domain in self._entries or not self._walks or domain.startswith("["):
+            return domain if domain in self._entries else ""
+        return next(filter(self._entries.__contains__, _below(domain)), "")
+
+    def _line(self, number: int) -> str:
+        return f"line {number} of {self._file.source.name}" if self._file is not None else ""
 
 
-def _names(domain: str) -> Iterator[str]:
-    """Yield the entries that a domain can be blocked by, the nearest first."""
-    yield domain
-    if domain.startswith("["):
-        return
+def _below(domain: str) -> Iterator[str]:
+    """Yield the entries for all below a domain that this one is in, the nearest first."""
     while domain:
         yield f".{domain}"
         domain = domain.partition(".")[2]
