@@ -56,8 +56,9 @@ class Refreshes:
         ]
 
     def unusable(self, before: Settings | None = None) -> list[str]:
-        """Return why workers cannot serve with what is compiled. After settings `before`, a file that these do not name must be good itself. Lists of clients are
-        no reason: without one, mail flows.
+        """Return why workers cannot serve with what is compiled; lists of clients are no reason, because without them mail flows.
+
+        After settings `before`, a file that these do not name must be good itself.
         """
         known = {file.source for file in compiled_files(before)} if before else set()
         return [
