@@ -113,8 +113,6 @@ class SessionLog:
 
     def refused(self, session: Session, view: View, reason: str = "", detail: str = "") -> None:
         """Write a line for each refusal since the last call; `reason` and `detail` are those of the first."""
-        if not session.has_refused:
-            return
         for refusal in session.take_refused():
             maillog.refused(
                 session=view.session_id,
@@ -131,20 +129,21 @@ class SessionLog:
 
     def accepted(self, session: Session, view: View, message: Message, metrics: Metrics) -> None:
         """Log and count the message of the transaction, which is on disk."""
-        self._octets += message.size
-        self._end(message.queue_id, message.size)
+        queue_id, octets = message.queue_id, message.size
+        self._octets += octets
+        self._end(queue_id, octets)
         maillog.message_accepted(
-            session=message.session_id,
+            session=view.session_id,
             client=message.client,
             helo=session.helo_name,
             mail_from=message.reverse_path,
             recipients=[recipient.address for recipient in message.recipients],
-            queue_id=message.queue_id,
-            octets=message.size,
+            queue_id=queue_id,
+            octets=octets,
             **_known(view.client, session),
         )
         metrics.add(MESSAGES_ACCEPTED)
-        metrics.add(BYTES_ACCEPTED, message.size)
+        metrics.add(BYTES_ACCEPTED, octets)
 
     def not_stored(self, view: View, detail: str) -> None:
         """Log that the message of the transaction could not be stored."""

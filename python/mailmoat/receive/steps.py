@@ -113,7 +113,8 @@ class Steps:
             if decided is None:
                 return
             step = decided
-        self._log.refused(session, self.view)
+        if session.has_refused:
+            self._log.refused(session, self.view)
         answered = self._flush()
         if step is NEED_INPUT:
             self._await_input(answered=answered)
@@ -147,7 +148,8 @@ class Steps:
     def _ask(self) -> Step | None:
         """Ask policy; the step that follows, None when it decides later."""
         session, receiver, view = self.session, self._receiver, self.view
-        self._log.refused(session, view)  # by the machine alone, before policy is asked
+        if session.has_refused:  # by the machine alone, before policy is asked
+            self._log.refused(session, view)
         if receiver.names is not None and not view.client.name:
             client_name.learn(receiver.names, view, session, receiver.loop)
         stage = session.stage
