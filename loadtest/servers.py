@@ -37,7 +37,8 @@ class Setup:
     """Known recipients, `alice` and the rest made up."""
     proxied: int = 0
     """A second port, at which clients name their address by the PROXY protocol; 0 for none. mailmoat alone has it."""
-
+    listen: tuple[str, ...] = ()
+    """Further addresses, as `listen` of the settings has them; for mailmoat alone."""
     certificate: Path | None = None
     """Directory with `chain.pem` and `key.pem`: STARTTLS is offered with them, and bounds on handshakes are off. None: no TLS."""
 
@@ -117,11 +118,12 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
     port, admin, log = free_port(), free_port(), directory / "mailmoat.log"
     recipients = directory / "recipients.txt"
     recipients.write_text("\n".join(setup.addresses()) + "\n")
+    proxied = [f"proxy://127.0.0.1:{setup.proxied}"] if setup.proxied else []
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")])),
         "MAILMOAT_HOSTNAME": f"mx.{DOMAIN}",
-        "MAILMOAT_LISTEN": f"127.0.0.1:{port}" + (f", proxy://127.0.0.1:{setup.proxied}" if setup.proxied else ""),
+        "MAILMOAT_LISTEN": ", ".join([f"127.0.0.1:{port}", *proxied, *setup.listen]),
         "MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8",
         "MAILMOAT_ADMIN__LISTEN": f"127.0.0.1:{admin}",
         "MAILMOAT_SPOOL_DIR": str(directory / "spool"),

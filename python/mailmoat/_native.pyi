@@ -883,6 +883,10 @@ class Incident(IntEnum):
     NO_COMMON_TLS = 0
     """A TLS handshake found no version or cipher suite that both sides have."""
     AUTH_FAILURE = 1
+    TLS_DONE = 2
+    """A TLS handshake came to its end: no incident, but what excuses one."""
+    IDLE_TLS = 3
+    """A client with too many failed authentications used a TLS connection for nothing."""
 
 @final
 class Shared:

@@ -295,6 +295,12 @@ class Event(StrEnum):
         "`auth.file` may not be finished: it is read when it has not changed for `quiet` seconds",
         "source detail quiet:seconds",
     )
+    AUTH_SUSPENDED = (
+        "auth-suspended",
+        "warning",
+        "the address of `client` has reached `limits.auth_failures_per_source`: nobody is authenticated from there for a while",
+        "session client",
+    )
     ACCOUNTS_EXPOSED = "accounts-exposed", "warning", "others can read or change `auth.file`", "source detail"
     AUTH_SERVICE_READY = (
         "auth-service-ready",

@@ -36,6 +36,7 @@ from mailmoat.policy.registry import agents
 from mailmoat.policy.services import Services
 from mailmoat.receive import descriptors
 from mailmoat.receive.acceptors import Acceptors
+from mailmoat.receive.guessers import Guessers
 from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
@@ -113,6 +114,7 @@ class Worker:
     def _make_receiver(self, services: Services, pipeline: Pipeline) -> Receiver:
         settings, metrics = self._settings, self._metrics
         stress = Stress(self._most, settings.limits, metrics)
+        guessers = Guessers(services.has_guessed, metrics)
         return Receiver(
             loop=self._loop,
             settings=settings,
@@ -121,7 +123,8 @@ class Worker:
             timers=self._timers,
             held=self._held,
             stress=stress,
-            handshakes=Handshakes(settings, metrics, services.trust, self._tls_server),
+            handshakes=Handshakes(settings, metrics, services.trust, self._tls_server, guessers),
+            guessers=guessers,
             limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
             precedences=services.precedences,
             trust=services.trust,

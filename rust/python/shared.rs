@@ -7,7 +7,7 @@ use super::int_enum::IntEnum;
 use crate::store::shared::{Incident, OutOfRange, Shared as Inner, Source};
 
 /// By the numbers of `Incident`.
-static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "AUTH_FAILURE"]);
+static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "AUTH_FAILURE", "TLS_DONE", "IDLE_TLS"]);
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {
@@ -37,6 +37,8 @@ fn incident_of(kind: u8) -> PyResult<Incident> {
     match kind {
         0 => Ok(Incident::NoCommonTls),
         1 => Ok(Incident::AuthFailure),
+        2 => Ok(Incident::TlsDone),
+        3 => Ok(Incident::IdleTls),
         _ => Err(PyValueError::new_err("no such incident")),
     }
 }

@@ -14,7 +14,10 @@ import virtual
 
 from mailmoat.auth.authenticator import Cause, Identity
 from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, Mechanism, label
+from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit
+from mailmoat.metrics import CONNECTIONS
 from mailmoat.policy.client import Trust
+from mailmoat.settings.listener import parse_listener
 
 HELLO = b"EHLO client.test\r\n"
 
@@ -118,13 +121,41 @@ def test_failures_count_for_the_source_over_connections(make):
     asked = len(backend.asked)
     transport, heard = world.connect("198.51.100.7")
     transport.send(HELLO + plain("alice", "secret"))
-    assert heard[-1].startswith("454 4.7.0 Too many failed")
+    assert not any("AUTH" in line for line in heard)
+    assert heard[-1].startswith("538 5.7.11"), "as where nothing is offered in clear"
     assert len(backend.asked) == asked
+    assert [line["client"] for line in lines(world, "auth-suspended")] == ["198.51.100.7"]
     other, heard_by_other = world.connect("198.51.100.8")
     other.send(HELLO + plain("alice", "secret"))
     assert heard_by_other[-1].startswith("235 ")
     transport.vanish()
     other.vanish()
+
+
+def test_who_has_failed_too_often_is_refused_where_clients_must_authenticate(make):
+    world = make(limits__auth_failures_per_source="1", tarpit__exempt_networks="198.51.100.9")
+    for peer in ("198.51.100.7", "198.51.100.9"):
+        transport, _ = world.connect(peer)
+        transport.send(HELLO + plain("alice", "wrong"))
+        transport.vanish()
+    ended = len(lines(world, "session-ended"))
+    for peer, where, said in (
+        (
+            "198.51.100.7",
+            "submission",
+            ["421 4.7.0 Too many failed authentications from your address; try again later", "closes"],
+        ),
+        ("198.51.100.7", "submissions", ["closes"]),
+        ("198.51.100.7", "smtp", ["220 mx.example.test ESMTP mailmoat"]),
+        ("198.51.100.8", "submission", ["220 mx.example.test ESMTP mailmoat"]),
+        ("198.51.100.9", "submission", ["220 mx.example.test ESMTP mailmoat"]),
+    ):
+        transport, heard = world.connect(peer, listener=parse_listener(f"{where}://192.0.2.25:587"))
+        assert heard == said, (peer, where)
+        transport.vanish()
+    assert world.shared.sum(CONNECTIONS_REFUSED[Limit.AUTH_FAILURES]) == 2
+    assert len(lines(world, "session-ended")) == ended + 3, "a refused connection is no session"
+    assert world.shared.sum(CONNECTIONS) == 1, "the first client of the world is there"
 
 
 def test_what_was_offered_and_is_gone_is_a_failure_for_now(make):

@@ -14,6 +14,8 @@ from tests.doubles.loop import START_MS
 from mailmoat._native import TlsIdentity
 from mailmoat.auth.mechanism import AUTHENTICATED, Mechanism
 from mailmoat.metrics import FAMILIES
+from mailmoat.policy.client import Client, Trust
+from mailmoat.receive import guessers as guessers_module
 from mailmoat.receive.handshakes import HANDSHAKES_OPEN, HandshakeEnd
 from mailmoat.settings.listener import parse_listener
 
@@ -124,6 +126,52 @@ def test_a_client_with_nothing_in_common_gets_no_offer_for_a_while(make):
         later.send(b"EHLO c.test\r\n")
         assert any("STARTTLS" in line for line in heard)
         later.vanish()
+
+
+def test_a_client_that_can_speak_tls_is_offered_it_after_a_failure(make):
+    """A scan of the versions is no old sender."""
+    world = make(tls__minimum="1.3", tls__withhold="1h")
+    with world.running():
+        world.send(CLEAR)
+        world.start_tls()
+        world.transport.vanish()
+        for wants in ({"version": ssl.TLSVersion.TLSv1_2}, {}):
+            world.transport, heard = world.connect("192.0.2.1")
+            world.tls = None
+            world.send(CLEAR)
+            assert heard[-1] == "220 2.0.0 Ready to start TLS"
+            world.transport._heard = world._heard
+            world.start_tls(**wants)
+            world.transport.vanish()
+        assert count(world, HandshakeEnd.NOTHING_IN_COMMON) == 1
+        assert count(world, HandshakeEnd.DONE) == 2
+
+
+def test_a_source_that_guesses_uses_up_its_tls(make):
+    world = make()
+    guesser = Client("192.0.2.1", virtual.LISTENER, Trust())
+    with world.running():
+        world.transport.vanish()
+        failures, guessers = world.receiver.auth_failures, world.receiver.guessers
+        for _ in range(guessers_module.IDLE_TLS):
+            guessers.left(guesser, 0)
+        assert offers(world, guesser), "it has not guessed"
+        for _ in range(world.receiver.settings.limits.auth_failures_per_source):
+            failures.add(guesser.address)
+        for _ in range(guessers_module.IDLE_TLS):
+            assert offers(world, guesser)
+            guessers.left(guesser, 1)
+            guessers.left(guesser, 0)
+        assert not offers(world, guesser)
+        world.loop.advance(world.loop.now_ms + 601_000)
+        assert offers(world, guesser)
+
+
+def offers(world, client):
+    transport, heard = world.connect(client.address)
+    transport.send(b"EHLO c.test\r\n")
+    transport.vanish()
+    return any("STARTTLS" in line for line in heard)
 
 
 def test_nothing_is_withheld_after_any_other_fault(make):

@@ -31,6 +31,7 @@ from mailmoat.policy.registry import agents as built_in
 from mailmoat.policy.services import Services
 from mailmoat.policy.verdict import PASS, Accept, Discard, Pass, Reject, Reply, Rule, Tempfail
 from mailmoat.receive.connection import Connection
+from mailmoat.receive.guessers import Guessers
 from mailmoat.receive.handshakes import Handshakes
 from mailmoat.receive.held import HeldSessions
 from mailmoat.receive.receiver import Receiver
@@ -302,6 +303,7 @@ class World:
             services = Services(settings, metrics, self.directory, lambda: self.resolver)
             listed = (*built_in(services), *(scripted(loop, services, *line) for line in agent_lines), *agents)
             stress = Stress(most, settings.limits, metrics)
+            guessers = Guessers(services.has_guessed, metrics)
             self.receiver = Receiver(
                 loop=loop,
                 settings=settings,
@@ -310,7 +312,8 @@ class World:
                 timers=self.timers,
                 held=self.held,
                 stress=stress,
-                handshakes=Handshakes(settings, metrics, services.trust, lambda: self.tls_server),
+                handshakes=Handshakes(settings, metrics, services.trust, lambda: self.tls_server, guessers),
+                guessers=guessers,
                 limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
                 precedences=services.precedences,
                 trust=services.trust,
@@ -336,12 +339,12 @@ class World:
         with clocks, log:
             yield
 
-    def connect(self, peer="192.0.2.2", heard=None):
+    def connect(self, peer="192.0.2.2", heard=None, listener=LISTENER):
         """One more client of this worker: its transport, and the lines it hears, in a list of its own or in this one."""
         self._clients += 1
         heard = [] if heard is None else heard
         transport = Transport(self.loop, peer, lambda octets: heard.extend(octets.decode().splitlines()), heard.append)
-        transport.open(Connection(self.receiver, Listener("192.0.2.25", 25)))
+        transport.open(Connection(self.receiver, listener))
         self.loop.settle()
         return transport, heard
 

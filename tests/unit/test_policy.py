@@ -16,7 +16,7 @@ from mailmoat.auth.authenticator import Identity
 from mailmoat.lists.lists import Lists
 from mailmoat.net.address import Networks
 from mailmoat.policy.agents.recipient_filter import DIRECTORY_DOWN, USER_UNKNOWN, RecipientFilter, RecipientRule
-from mailmoat.policy.agents.relay import Relay, RelayRule
+from mailmoat.policy.agents.relay import SUSPENDED, Relay, RelayRule
 from mailmoat.policy.client import STRANGER, Trust, TrustRules
 from mailmoat.policy.pipeline import Pipeline
 from mailmoat.policy.registry import agents
@@ -84,6 +84,19 @@ def test_relay_judges_by_the_domain_alone(recipient, passes):
     else:
         text = f"Unable to relay for {address(recipient)}"
         assert verdict == Reject(Reply(550, "5.7.1", text), RelayRule.ELSEWHERE)
+
+
+def test_who_may_not_authenticate_now_may_relay_later():
+    """A server of ours behind the same address as a guesser must not return its mail."""
+    loaded = load(AUTH__DOVECOT="/run/dovecot/auth", TARPIT__EXEMPT_NETWORKS="192.0.2.9")
+    given = services(loaded)
+    given.has_guessed = lambda address: address != "192.0.2.8"
+    agent = Relay(given)
+    elsewhere = address("a@remote.tld")
+    judged = [agent.on_rcpt(view(f"192.0.2.{number}", loaded, recipient=elsewhere)) for number in (7, 8, 9)]
+    assert judged[0] == Tempfail(SUSPENDED, RelayRule.SUSPENDED)
+    assert [type(verdict) for verdict in judged[1:]] == [Reject, Reject]
+    assert agent.on_rcpt(view("192.0.2.7", loaded, recipient=address("a@example.test"))) is PASS
 
 
 @pytest.mark.parametrize(

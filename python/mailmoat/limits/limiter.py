@@ -19,6 +19,7 @@ class Limit(StrEnum):
     SERVER = "server"
     SOURCE = "source"
     PRESSURE = "pressure"
+    AUTH_FAILURES = "auth-failures"
 
     @property
     def text(self) -> str:
@@ -30,6 +31,8 @@ class Limit(StrEnum):
                 return "Too many connections from your address; try again later"
             case Limit.PRESSURE:
                 return "Insufficient system resources; try again later"
+            case Limit.AUTH_FAILURES:
+                return "Too many failed authentications from your address; try again later"
         assert_never(self)
 
 

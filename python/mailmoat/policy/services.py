@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mailmoat.dns_lists.lookups import DnsLookups
+from mailmoat.limits.failures import AuthFailures
 from mailmoat.limits.pressure import Pressure
 from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
@@ -51,6 +52,14 @@ class Services:
         self.watched: list[WatchedFile[Any]] = []
         """The files that agents keep in memory."""
         self._make_resolver = make_resolver
+
+    def has_guessed(self, address: str) -> bool:
+        """Return whether this address has failed to authenticate so often that it may not try now."""
+        return self._failures.reached(address)
+
+    @cached_property
+    def _failures(self) -> AuthFailures:
+        return AuthFailures(self.settings.limits, self.metrics.shared)
 
     def section(self, kind: type[S]) -> S:
         """Return the section of this class of the settings; KeyError when they have none."""

@@ -85,7 +85,10 @@ class Authentication:
 
     def offer(self) -> None:
         """Offer what the client can authenticate by now: to be called again when TLS is on."""
-        self._session.offer_auth(list(self._authenticator.mechanisms(channel(self._view.client))))
+        mechanisms = self._authenticator.mechanisms(channel(self._view.client))
+        if mechanisms and self._receiver.guessers.has(self._view.client):
+            mechanisms = ()
+        self._session.offer_auth(list(mechanisms))
 
     def ask(self) -> Step | Awaitable[Answer]:
         """Give the backend what the client said; the step that follows, or an awaitable of its answer, to be awaited in a task."""
@@ -115,7 +118,7 @@ class Authentication:
         try:
             if begins:
                 client = self._view.client
-                if self._is_limited(client) and self._receiver.auth_failures.reached(client.address):
+                if self._receiver.guessers.has(client):
                     return Failure(Cause.TOO_MANY)
                 self._exchange = self._authenticator.begin(self._mechanism, channel(client))
             if self._exchange is None:  # what was offered is not there any more
@@ -126,8 +129,10 @@ class Authentication:
 
     def _failed(self, cause: Cause, name: str) -> Step:
         receiver, view, client = self._receiver, self._view, self._view.client
-        if not cause.temporary and self._is_limited(client):
+        if not cause.temporary and not client.trust.exempt:
             receiver.auth_failures.add(client.address)
+            if receiver.guessers.has(client):
+                maillog.event(Event.AUTH_SUSPENDED, session=view.session_id, client=client.address)
         if not cause.temporary:
             conduct.not_authenticated(receiver.reputation, client)
         receiver.metrics.add(AUTH_FAILURES[label(self._mechanism), cause])
@@ -144,9 +149,6 @@ class Authentication:
             reply=f"{code} {enhanced} {text}",
         )
         return self._session.not_authenticated(code, enhanced, text)
-
-    def _is_limited(self, client: Client) -> bool:
-        return not client.trust.exempt
 
     async def _wait(self, awaited: Awaitable[Answer]) -> Answer:
         task = cast("asyncio.Task[object]", asyncio.current_task())

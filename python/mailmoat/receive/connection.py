@@ -154,9 +154,14 @@ class Connection(asyncio.BufferedProtocol):
     def _peer(self) -> str:
         return peer_address(self._transport.get_extra_info("peername"))
 
-    def _begin(self, address: str) -> Driver:
-        trust = self._receiver.trust.of(address)
-        self._driver = driver = Driver(self._receiver, self, Client(address, self._listener, trust), self._started)
+    def _begin(self, address: str) -> Driver | None:
+        """Open the session; None where its client is refused, without a session."""
+        client = Client(address, self._listener, self._receiver.trust.of(address))
+        if self._listener.submission and (refusal := self._receiver.guessers.refusal(client)) is not None:
+            self._transport.write(refusal)
+            self.close()
+            return None
+        self._driver = driver = Driver(self._receiver, self, client, self._started)
         driver.begin()
         return driver
 
@@ -173,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = 0
         self._proxy = None
         driver = self._begin(result.source[0] if result.source else self._peer())
-        if result.rest and not self._transport.is_closing():
+        if driver is not None and result.rest and not self._transport.is_closing():
             driver.receive(result.rest)
 
     def _take_turn(self) -> None:

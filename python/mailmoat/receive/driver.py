@@ -69,6 +69,8 @@ class Driver(Steps):
             receiver.pipeline.disconnected(self.view)
         receiver.stress.leaves(self)
         self._leave_handshake()
+        if self.view.client.tls is not None:
+            receiver.guessers.left(self.view.client, self.session.messages)
         if hold is None:
             self._watch.cancel()
             receiver.give_back(self._source)

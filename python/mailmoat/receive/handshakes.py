@@ -1,8 +1,9 @@
 """The TLS handshakes of one worker's clients: to whom TLS is offered, how many may be open, and what became of each.
 
-A source whose client had no version or cipher suite in common with this server is not offered STARTTLS for a while, at whatever
-worker it comes again: many senders never fall back to clear text by themselves, and their messages would be lost. Nothing else
-withholds the offer: an alert or a lost connection proves nothing, and where people submit mail it is always made. What is offered, and what a handshake may cost, never depends on what
+A source whose client had no version or cipher suite in common with this server, and which has not done a handshake lately either, is not
+offered STARTTLS for a while, at whatever worker it comes again: many senders never fall back to clear text by themselves, and their
+messages would be lost. Beside that only guesses of passwords withhold the offer (`guessers`): an alert or a lost connection proves
+nothing, and where people submit mail it is always made. What is offered, and what a handshake may cost, never depends on what
 a client says. RFC 3207, RFC 8314 3.3.
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Session, TlsFacts, TlsServer
     from mailmoat.metrics import Metrics
     from mailmoat.policy.client import Client, TrustRules
+    from mailmoat.receive.guessers import Guessers
     from mailmoat.receive.view import View
     from mailmoat.settings import Settings
 
@@ -49,7 +51,8 @@ HANDSHAKES: Final = Family(
 )
 HANDSHAKES_OPEN: Final = single("mailmoat_tls_handshakes_open", "TLS handshakes of clients that are not done yet.")
 WITHHELD: Final = single(
-    "mailmoat_tls_withheld_total", "Sessions that were not offered STARTTLS because of an earlier failed handshake."
+    "mailmoat_tls_withheld_total",
+    "Sessions that were not offered STARTTLS because of earlier handshakes of their source.",
 )
 
 
@@ -61,13 +64,19 @@ class Handshakes:
     """The handshakes of one worker; `server` gives what TLS connections share now, None where there is no TLS."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, trust: TrustRules, server: Callable[[], TlsServer | None]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        trust: TrustRules,
+        server: Callable[[], TlsServer | None],
+        guessers: Guessers,
     ) -> None:
         tls = settings.tls
         self.seconds = tls.handshake_time
         self._metrics = metrics
         self._trust = trust
         self._server = server
+        self._guessers = guessers
         self._offer = tls.offer
         self._required = Networks(tls.required_networks)
         self._never = Networks(tls.withhold_networks)
@@ -110,6 +119,9 @@ class Handshakes:
         """Count a handshake that is done, and put what is known of the client now into the view (RFC 3207 4.2)."""
         client, facts = view.client, cast("TlsFacts", session.tls)
         self._leave(session, client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
+        if self._withhold and client.address:
+            source, now = address.packed(client.address), int(clock.monotonic())
+            self._metrics.shared.incident_add(Incident.TLS_DONE, source, now, self._withhold)
         identity = self._identity(facts)
         trust = self._trust.of(client.address)
         if identity is not None:
@@ -140,13 +152,19 @@ class Handshakes:
     def _is_withheld(self, client: Client) -> bool:
         if client.address in self._never:
             return True
-        if not self._withhold or not client.address or client.listener.submission:
+        if not client.address or client.listener.submission:
             return False
         source, now = address.packed(client.address), int(clock.monotonic())
-        withheld = bool(self._metrics.shared.incidents(Incident.NO_COMMON_TLS, source, now))
+        withheld = self._has_failed(source, now) or not self._guessers.may_use_tls(source, now)
         if withheld:
             self._metrics.add(WITHHELD)
         return withheld
+
+    def _has_failed(self, source: bytes, now: int) -> bool:
+        """Return whether no handshake can be done with a source: one has failed so, and none was done."""
+        incidents = self._metrics.shared.incidents
+        failed = self._withhold and incidents(Incident.NO_COMMON_TLS, source, now)
+        return bool(failed) and not incidents(Incident.TLS_DONE, source, now)
 
     def _identity(self, facts: TlsFacts) -> Identity | None:
         """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mailmoat.policy.client import Client, TrustRules
     from mailmoat.policy.pipeline import Pipeline
     from mailmoat.policy.precedence import Precedences
+    from mailmoat.receive.guessers import Guessers
     from mailmoat.receive.handshakes import Handshakes
     from mailmoat.receive.held import HeldSessions
     from mailmoat.receive.stress import Stress
@@ -73,6 +74,7 @@ class Receiver:
         held: HeldSessions,
         stress: Stress,
         handshakes: Handshakes,
+        guessers: Guessers,
         metrics: Metrics,
         authenticator: Authenticator | None = None,
         reputation: Reputation | None = None,
@@ -92,6 +94,7 @@ class Receiver:
         self.authenticator = authenticator
         self.reputation = reputation
         self.auth_failures = AuthFailures(settings.limits, metrics.shared)
+        self.guessers = guessers
         self.names = names
         self.timeouts = Timeouts(settings.limits, timers)
         asked = pipeline.asked | (1 << Stage.HELO if names else 0)  # the name of a client is looked up from there on

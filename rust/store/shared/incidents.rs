@@ -26,6 +26,10 @@ pub enum Incident {
     NoCommonTls = 0,
     /// A client did not authenticate.
     AuthFailure = 1,
+    /// A TLS handshake came to its end: no incident, but what excuses one.
+    TlsDone = 2,
+    /// A client with too many failed authentications used a TLS connection for nothing.
+    IdleTls = 3,
 }
 
 /// What a cell holds: a tag of the hash (never 0), the count, and the second until which it counts.

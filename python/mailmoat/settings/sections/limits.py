@@ -43,7 +43,7 @@ class LimitsSettings(Section):
     )
     auth_failures_per_source: Count = Field(
         default=30,
-        description="Failed AUTH commands of one IPv4 address or IPv6 /64 in ten minutes; then AUTH gets 454 without a check. 0 = off.",
+        description="Failed AUTH commands of one IPv4 address or IPv6 /64 in ten minutes; then nobody is authenticated from there: connections for submission get 421, and AUTH is not offered. 0 = off.",
     )
     idle_commands: Count = Field(
         default=100,

@@ -105,7 +105,7 @@ class TlsSettings(Section):
     )
     withhold: Duration = Field(
         default=3600.0,
-        description="How long, in seconds, a source address is not offered STARTTLS after a handshake in which it had no version or cipher suite in common with this server. 0 = off.",
+        description="How long, in seconds, a source address is not offered STARTTLS after a handshake in which it had no version or cipher suite in common with this server, unless another one was done in that time. 0 = off.",
     )
     withhold_networks: Networks = Field(default=(), description="Networks that are never offered STARTTLS.")
     required_networks: Networks = Field(
