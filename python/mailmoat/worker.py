@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -43,6 +42,7 @@ from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.reputation.upkeep import Upkeep
 from mailmoat.resolver.resolver import DnsResolver
+from mailmoat.runtime import faults
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
@@ -66,7 +66,7 @@ def run(context: WorkerContext) -> None:
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
     maillog.count_lost(partial(Metrics(context.shared, context.slot).add, LOG_LINES_LOST))
-    loop.set_exception_handler(_loop_failed)
+    loop.set_exception_handler(faults.loop_failed)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
     try:
@@ -85,7 +85,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGHUP, self._reread)  # before any file is read, so that no change is missed
         self._loop, self._context, self._settings = loop, context, settings
         self._metrics = metrics = Metrics(context.shared, context.slot)
-        self._timers = timers = Timers(loop, _deadline_failed)
+        self._timers = timers = Timers(loop, faults.deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
         self._directory = file_directory(settings)
         self._tls = open_material(settings, context.certificates, context.ticket_secret, metrics)
@@ -95,7 +95,7 @@ class Worker:
         self._lists = services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
         self._names, self._dns_lists = services.reverse_names, services.dns_lists
-        self._upkeep = Upkeep(settings, metrics) if services.reputation is not None else None
+        self._upkeep = Upkeep(settings, metrics)
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
@@ -172,8 +172,7 @@ class Worker:
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
         self._store.drop_empty()
-        if self._upkeep is not None:
-            self._upkeep.tick(self._loop)
+        self._upkeep.tick(self._loop)
         self._receiver.stress.tick(self._receiver.connections)
         if self._adopting is None:
             self._adopting = self._loop.create_task(self._adopt())
@@ -256,13 +255,3 @@ class Worker:
             await self._dns_lists.close()
         if self._resolver is not None:
             await self._resolver.close()
-
-
-def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    error = context.get("exception")
-    reason = maillog.describe(error) if isinstance(error, BaseException) else None
-    maillog.event(Event.LOOP_FAILED, what=str(context.get("message")), error=reason, pid=os.getpid())
-
-
-def _deadline_failed(error: BaseException) -> None:
-    maillog.event(Event.DEADLINE_FAILED, error=maillog.describe(error), pid=os.getpid())

@@ -37,7 +37,7 @@ def test_a_harvester_is_blocked_and_the_others_are_not(server):
     )
     assert deliver(mx, BAD, "postmaster@example.test").startswith("250")
     assert deliver(mx).startswith("250")
-    (blocked,) = mx.logged("source-blocked")
+    (blocked,) = mx.until(lambda: mx.logged("source-blocked"))
     assert (blocked["source"], blocked["reputation"], blocked["seconds"]) == (f"{BAD}/32", 9, 86_400)
     assert blocked["evidence"] == {"unknown-recipient": 20.0}
     assert mx.metric("reputation_blocks_total") == 1
@@ -98,7 +98,7 @@ def test_a_server_in_front_has_no_reputation_and_its_client_has(server):
         client.ask("EHLO client.test")
         client.ask(MAIL)
         client.ask(f"RCPT TO:<another{number}@example.test>")
-    (blocked,) = mx.logged("source-blocked")
+    (blocked,) = mx.until(lambda: mx.logged("source-blocked"))
     assert blocked["source"] == "192.0.2.9/32"
 
 
@@ -106,7 +106,7 @@ def test_a_harvest_of_many_sources_is_one_event_of_all_workers(server):
     mx = server(MAILMOAT_WORKERS="2", MAILMOAT_REPUTATION__HARVEST="10")
     for number in range(60):
         guess(mx, 1, f"127.{number}.0.1", number)
-    (began,) = mx.logged("harvest-began")
+    (began,) = mx.until(lambda: mx.logged("harvest-began"))
     assert (began["scope"], began["domain"], began["guesses"]) == ("domain", "example.test", 40)
     assert 35 <= began["sources"] <= 45
     mx.until(lambda: mx.metric("harvests_active") == 1)

@@ -18,7 +18,7 @@ from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
 from mailmoat.policy.precedence import Precedences
 from mailmoat.policy.sender_file import SenderFile, sender_file
-from mailmoat.reputation.records import Records
+from mailmoat.reputation.records import Records, is_recorded
 from mailmoat.resolver.reverse_names import ReverseNames
 from mailmoat.settings.section import Section
 from mailmoat.watched_file import WatchedFile
@@ -80,9 +80,7 @@ class Services:
     @property
     def reputation(self) -> Records | None:
         """Where to note what a source does; None when nothing uses it."""
-        settings = self.settings
-        recorded = settings.reputation.action != "off" or settings.reputation.harvest or settings.tarpit.escalate
-        return self.records if recorded else None
+        return self.records if is_recorded(self.settings) else None
 
     @cached_property
     def resolver(self) -> Resolver:

@@ -37,6 +37,11 @@ EVIDENCE: Final = Family(
 BLOCKS: Final = single("mailmoat_reputation_blocks_total", "Sources blocked because of their reputation.")
 
 
+def is_recorded(settings: Settings) -> bool:
+    """Return whether anything uses the records."""
+    return settings.reputation.action != "off" or bool(settings.reputation.harvest) or settings.tarpit.escalate
+
+
 class Records:
     """What is remembered of sources; `judged` says whether an address is a stranger's."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailmoat import clock
 from mailmoat.reputation import harvests, saved
+from mailmoat.reputation.records import is_recorded
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,9 +25,12 @@ class Upkeep:
         self._spool_dir = settings.spool_dir
         self._least = settings.reputation.harvest
         self._metrics = metrics
+        self._is_on = is_recorded(settings)
 
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work once a second."""
+        """Work once a second, where anything is recorded."""
+        if not self._is_on:
+            return
         harvests.tick(self._metrics, self._least)
         shared = self._metrics.shared
         if shared.reputation_save_due(int(clock.monotonic()), saved.SECONDS):
