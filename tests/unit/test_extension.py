@@ -67,7 +67,14 @@ def test_a_listed_agent_has_its_section_in_the_environment_and_in_the_list_of_se
     assert (found["ours.most"].default, found["ours.most"].meaning) == ("3", "How many.")
     assert "ours.most" not in entries(), "another tree has no such setting"
     made = agents(services(tree))
-    assert [agent.name for agent in made] == ["connection_filter", "reputation_filter", "relay", "recipient_filter", "ours", "plain"]
+    assert [agent.name for agent in made] == [
+        "connection_filter",
+        "reputation_filter",
+        "relay",
+        "recipient_filter",
+        "ours",
+        "plain",
+    ]
     assert made[4].most == 7
 
 

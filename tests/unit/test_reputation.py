@@ -14,7 +14,7 @@ from tests.doubles.policy import client, services, view
 from mailmoat import clock, maillog
 from mailmoat._native import Address, Shared
 from mailmoat.metrics import Metrics, share
-from mailmoat.policy.agents.escalating_tarpit import delays
+from mailmoat.policy.agents.escalating_tarpit import escalation
 from mailmoat.policy.agents.reputation_filter import ReputationFilter
 from mailmoat.policy.verdict import PASS, Pass, Reject
 from mailmoat.reputation import harvests, saved
@@ -369,8 +369,8 @@ def test_a_client_that_is_not_judged_is_let_through(time):
 
 
 def test_delays_double_to_the_longest():
-    assert [one.tarpit for one in delays(5, 30)] == [None, 10, 20, 30]
-    assert [one.tarpit for one in delays(2.5, 20)] == [None, 5, 10, 20]
+    assert [one.tarpit for one in escalation(5, 30)] == [None, 10, 20, 30]
+    assert [one.tarpit for one in escalation(2.5, 20)] == [None, 5, 10, 20]
 
 
 def test_off_is_off():

@@ -358,7 +358,9 @@ fn a_sender_that_cannot_be_read_is_named_with_what_to_write() {
         assert!(problems.len() == 1 && problems[0].contains(fix), "{line}: {problems:?}");
         assert!(problems[0].starts_with("line 1: "), "{problems:?}");
     }
-    for (entry, normal) in [(" A@B.test ", "a@b.test"), ("@B.test", "b.test"), (".B.test.", ".b.test"), ("! A@b.test", "!a@b.test")] {
+    for (entry, normal) in
+        [(" A@B.test ", "a@b.test"), ("@B.test", "b.test"), (".B.test.", ".b.test"), ("! A@b.test", "!a@b.test")]
+    {
         assert_eq!(read_sender(entry).as_deref(), Ok(normal));
         assert_eq!(read_sender(normal).as_deref(), Ok(normal));
     }

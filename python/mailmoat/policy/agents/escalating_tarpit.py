@@ -31,7 +31,7 @@ class EscalatingTarpit(Agent):
         tarpit = services.settings.tarpit
         self._records = services.records
         self._after = tarpit.escalate_after
-        self._delays = delays(tarpit.time, tarpit.escalate_max)
+        self._passes = escalation(tarpit.time, tarpit.escalate_max)
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
@@ -46,11 +46,11 @@ class EscalatingTarpit(Agent):
         unknown, accepted = self._records.recipients(client.address)
         doublings = int(unknown // self._after)
         if not doublings or accepted * UNKNOWN_FOR_ACCEPTED >= unknown:
-            return self._delays[0]
-        return self._delays[min(doublings, len(self._delays) - 1)]
+            return self._passes[0]
+        return self._passes[min(doublings, len(self._passes) - 1)]
 
 
-def delays(base: float, most: float) -> list[Pass]:
+def escalation(base: float, most: float) -> list[Pass]:
     """Return a pass for each number of doublings; the last one has the longest delay."""
     seconds = [base]
     while seconds[-1] < most:

@@ -6,7 +6,8 @@ use super::line::{Entry, other_format};
 use crate::machine::message::address::{Address, normalise_domain};
 use crate::store::snapshot::Found;
 
-const FORMS: &str = "Write user@domain, a domain, .domain for a domain and all below it, or !user@domain for one that is not blocked";
+const FORMS: &str =
+    "Write user@domain, a domain, .domain for a domain and all below it, or !user@domain for one that is not blocked";
 
 /// An entry in its normal form: `user@domain`, `domain`, `.domain` or `!user@domain`. `Err` says what is wrong and what to write.
 pub fn read_sender(text: &str) -> Result<String, String> {
@@ -29,7 +30,9 @@ pub(super) fn sender_entry(text: &str) -> Result<Entry, String> {
     }
     if let Some(excluded) = text.strip_prefix('!') {
         if !excluded.contains('@') || excluded.trim().starts_with('@') {
-            return Err("! takes an address, not a domain. Write !user@domain, or remove the entry of the domain".to_owned());
+            return Err(
+                "! takes an address, not a domain. Write !user@domain, or remove the entry of the domain".to_owned()
+            );
         }
         return address(Found::Excluded, excluded.trim());
     }
