@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from loadtest.processes import Tree
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,18 @@ def good_mail(port: int) -> dict:
     return json.loads(run.stdout)
 
 
-def begin_crowd(port: int, first: int) -> subprocess.Popen[str]:
+@pytest.fixture
+def processes():
+    """Those to be killed if the test ends before them."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def begin_crowd(port: int, first: int, processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
     """A process of hostile clients, all of which are connected."""
     crowd = subprocess.Popen(
         command("loadtest.hostile", port, connections=EACH, first=first, pause=PAUSE, seconds=SECONDS),
@@ -45,6 +57,7 @@ def begin_crowd(port: int, first: int) -> subprocess.Popen[str]:
         text=True,
         cwd=ROOT,
     )
+    processes.append(crowd)
     assert crowd.stdout.readline() == "open\n"
     return crowd
 
@@ -58,13 +71,14 @@ def memory(tree: Tree) -> int:
     return least
 
 
-def test_good_mail_among_hostile_clients(server, capsys):
+@pytest.mark.timeout(1200 if SOAK else 300)
+def test_good_mail_among_hostile_clients(server, processes, capsys):
     mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="100", MAILMOAT_LOG__LEVEL="warning")
     tree = Tree(mx.process.pid)
     before = good_mail(mx.port)
     assert before["wrong"] == {}
     rested = memory(tree)
-    crowds = [begin_crowd(mx.port, first=number * EACH // 50) for number in range(CROWDS)]
+    crowds = [begin_crowd(mx.port, number * EACH // 50, processes) for number in range(CROWDS)]
     connections = mx.metric("connections")
     among = good_mail(mx.port)
     attacked = tree.memory().pss
