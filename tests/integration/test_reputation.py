@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -121,3 +122,23 @@ def test_guesses_at_the_wrong_door_and_broken_smtp_count(server):
     mx.until(lambda: mx.metrics()['mailmoat_reputation_evidence_total{evidence="malformed"}'] == 3)
     assert mx.client(bind=GOOD).deliver().startswith("250")
     mx.until(lambda: mx.metrics()['mailmoat_reputation_evidence_total{evidence="accepted-message"}'] == 1)
+
+
+def test_sources_are_shown_and_forgotten_while_the_server_runs_and_while_not(server):
+    mx = server(MAILMOAT_REPUTATION__ACTION="reject", MAILMOAT_WORKERS="2")
+    guess(mx, 20)
+    assert mx.client(bind=GOOD).deliver().startswith("250")
+    shown = mx.cli("reputation", "show", check=True).stdout.splitlines()
+    assert shown[0].startswith(f"{BAD}/32  level 9, blocked for 23h59m: unknown-recipient ")
+    assert shown[1] == f"{GOOD}/32  no level: accepted-message 1"
+    (one,) = json.loads(mx.cli("reputation", "show", BAD, "--json", check=True).stdout)
+    assert (one["source"], one["level"]) == (f"{BAD}/32", 9)
+    assert mx.cli("reputation", "reset", "198.51.100.0/24").returncode == 1
+    assert mx.cli("reputation", "reset", f"{BAD}/30", check=True).stdout == "1 source is forgotten.\n"
+    assert deliver(mx, BAD).startswith("250")
+    assert mx.cli("reputation", "reset").returncode == 2
+    assert mx.cli("reputation", "show", "nonsense").returncode == 2
+    assert mx.stop() == 0
+    assert mx.cli("reputation", "show", check=True).stdout == f"{GOOD}/32  no level: accepted-message 1\n"
+    assert mx.cli("reputation", "reset", "--all", check=True).stdout == "1 source is forgotten.\n"
+    assert mx.cli("reputation", "show", check=True).stdout == "Nothing is remembered.\n"

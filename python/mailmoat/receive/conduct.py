@@ -22,7 +22,7 @@ MALFORMED: Final = frozenset({End.NOT_SMTP, End.BAD_CHUNK, End.TOO_MANY_ERRORS, 
 def accepted(reputation: Reputation, client: Client, message: Message) -> None:
     """Note a message that is on disk, once for each recipient that exists."""
     if client.trust.judged:
-        reputation.note(client.address, Evidence.ACCEPTED_MESSAGE, message.pending)
+        reputation.accepted(client.address, message.pending)
 
 
 def ended(reputation: Reputation, client: Client, session: Session) -> None:

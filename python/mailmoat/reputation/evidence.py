@@ -33,6 +33,9 @@ class Evidence(StrEnum):
 class Reputation(Protocol):
     """What agents and sessions see of the records of sources. Never raises, never waits."""
 
+    def accepted(self, address: str, recipients: int) -> None:
+        """Record a message that was accepted for so many recipients from a client that is judged, as its trust says: the frequent case."""
+
     def note(self, address: str, evidence: Evidence, count: int = 1) -> None:
         """Record `count` times this evidence for the source of an address (text form without port).
 

@@ -34,6 +34,8 @@ EVIDENCE: Final = Family(
     "Evidence recorded for sources, by kind.",
     {"evidence": Evidence},
 )
+ACCEPTED: Final = NUMBERS[Evidence.ACCEPTED_MESSAGE]
+ACCEPTED_ROW: Final = EVIDENCE[Evidence.ACCEPTED_MESSAGE]
 BLOCKS: Final = single("mailmoat_reputation_blocks_total", "Sources blocked because of their reputation.")
 
 
@@ -51,9 +53,17 @@ class Records:
         self._time = round(rules.block_time)
         self._least = rules.harvest
         self._judged = judged
-        self._front = Networks([*smtp.xclient_networks, *smtp.xforward_networks, *settings.listen_proxy_networks])
+        front = [*smtp.xclient_networks, *smtp.xforward_networks, *settings.listen_proxy_networks]
+        self._front = Networks(front) if front else ()
         self._metrics = metrics
         self._shared = metrics.shared
+
+    def accepted(self, address: str, recipients: int) -> None:
+        """See `Reputation.accepted`."""
+        if not address or address in self._front:
+            return
+        self._shared.reputation_note(ACCEPTED, address, recipients, int(clock.monotonic()))
+        self._metrics.add(ACCEPTED_ROW, recipients)
 
     def note(self, address: str, evidence: Evidence, count: int = 1) -> None:
         """See `Reputation.note`."""
