@@ -94,7 +94,7 @@ class Worker:
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._lists = services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
-        self._names, self._dns_lists = services.reverse_names, services.dns_lists
+        self._services, self._names = services, services.reverse_names
         self._upkeep = Upkeep(settings, metrics)
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, self._tls, self._backend, services)
@@ -165,8 +165,7 @@ class Worker:
             self._directory.refresh()
         self._files.tick()
         self._prober.tick()
-        if self._dns_lists is not None:
-            self._dns_lists.tick()
+        self._services.tick()
         self._publish()
         self._receiver.precedences.pressure.tick(TICK)
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
@@ -249,9 +248,6 @@ class Worker:
         """Let go of those who were asked about clients: accounts, names, lists, name servers."""
         if self._backend is not None:
             self._backend.close()
-        if self._names is not None:
-            await self._names.close()
-        if self._dns_lists is not None:
-            await self._dns_lists.close()
+        await self._services.close()
         if self._resolver is not None:
             await self._resolver.close()

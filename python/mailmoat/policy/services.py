@@ -120,3 +120,14 @@ class Services:
     def checker(self) -> Checker:
         """Checks whether a host may send for a domain, by SPF and Sender ID."""
         return Checker(self.resolver, void_lookups=self.settings.senderid.void_lookups)
+
+    def tick(self) -> None:
+        """Work once a second: test the lists in the DNS when it is time."""
+        if self.dns_lists is not None:
+            self.dns_lists.tick()
+
+    async def close(self) -> None:
+        """End the lookups of clients that run."""
+        for lookups in (self.reverse_names, self.dns_lists):
+            if lookups is not None:
+                await lookups.close()
