@@ -16,7 +16,7 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.dns_lists.answers import LISTED_IPV6, NOT_LISTED_IPV6, Outcome, Reading, query_name, read
 from mailmoat.dns_lists.counted import LOOKUPS, Place
-from mailmoat.dns_lists.lookups import INCOMPLETE_TIME, KEPT, LEAST_TIME, MOST_LOOKUPS, DnsLookups
+from mailmoat.dns_lists.lookups import INCOMPLETE_TIME, KEPT, LEAST_TIME, MOST_LOOKUPS, MOST_OF_SITE, DnsLookups
 from mailmoat.dns_lists.provider import FAILURES, RETRY_TIME, TEST_TIME, Problem
 from mailmoat.errors import ConfigError
 from mailmoat.policy.agents.dns_lists import DnsLists
@@ -350,6 +350,12 @@ def test_what_is_kept_and_what_runs_is_bounded():
             assert lists.look_up(address)
         assert lists.look_up(addresses[-1]) is None
         await asyncio.gather(*lists._lookups.values())
+        assert not lists._sites
+        neighbours = [str(ip_address((0x2001_0DB8 << 96) + number)) for number in range(MOST_OF_SITE + 1)]
+        begun = [lists.look_up(address) for address in neighbours]
+        assert begun[-1] is None
+        assert lists.look_up("2001:db8:0:1::1"), "another /64 has its own share"
+        await asyncio.gather(*lists._lookups.values())
         for number in range(KEPT + 1):
             lists._keep(str(number), lists.known(addresses[0]), 60.0)
         assert len(lists._kept) == KEPT
@@ -365,8 +371,9 @@ def agent(names, *, reputation=None, rows=({"zone": "bl.test"},), **settings):
     tree = Settings(dns_lists={"providers": rows, **settings}, relay={"local_domains": "example.test"})
     given = services(tree)
     given.resolver = names
-    given.reputation = reputation
-    return DnsLists(given), given
+    made = DnsLists(given)
+    made._reputation = reputation
+    return made, given
 
 
 def rcpt(address=ADDRESS, **other):
@@ -420,6 +427,24 @@ def test_a_client_on_an_allow_list_is_known_to_be_good():
         assert isinstance(verdict, Pass)
         assert b"dnswl=pass dns.zone=wl.test dns.sec=na policy.ip=127.0.5.1" in verdict.stamps[0]
         assert given.known_good(ADDRESS)
+
+    asyncio.run(run())
+
+
+def test_who_is_known_to_be_good_is_so_until_the_next_lookup(now):
+    names = FakeResolver()
+    names.add(TEST_ENTRY, "A", "127.0.0.2")
+    names.add(NAME, "A", "127.0.0.2", ttl=60.0)
+
+    async def run():
+        lists = lookups(names, {"zone": "bl.test", "kind": "allow"})
+        await listings(lists)
+        now.seconds += 61
+        assert lists.known(ADDRESS) is None
+        assert lists.is_allowed(ADDRESS)
+        names.set("bl.test", fault="servfail")
+        await listings(lists)
+        assert not lists.is_allowed(ADDRESS)
 
     asyncio.run(run())
 

@@ -1,6 +1,6 @@
 """What the lists say of the clients of one worker: looked up once an address, before anybody asks, and kept while it holds.
 
-A lookup is started when a client says HELO, and joined at its first recipient. Promises: `dns_lists.time` bounds a lookup, `MOST_LOOKUPS` how many
+A lookup is started when a client says HELO, and joined at its first recipient. Promises: `dns_lists.time` bounds a lookup, `MOST_LOOKUPS` and `MOST_OF_SITE` how many
 run at a time, `KEPT` how many results are kept. What is not answered in time does not count: such a result is kept for `INCOMPLETE_TIME`,
 so that the next recipient does not wait again. Raises nothing but CancelledError.
 """
@@ -8,7 +8,7 @@ so that the next recipient does not wait again. Raises nothing but CancelledErro
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ from mailmoat import clock
 from mailmoat.dns_lists.answers import Outcome
 from mailmoat.dns_lists.counted import Place
 from mailmoat.dns_lists.provider import Provider
-from mailmoat.net.address import parse
+from mailmoat.net.address import parse, site
 from mailmoat.resolver import Budget
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KEPT: Final = 8192
 MOST_LOOKUPS: Final = 1000
 """Addresses looked up at a time; further ones are not judged: clients without number must not use up the resolver."""
+MOST_OF_SITE: Final = 50
+"""Of them, addresses of one IPv6 /64, whose hosts have addresses without number."""
 LEAST_TIME: Final = 60.0
 LONGEST_TIME: Final = 3600.0
 INCOMPLETE_TIME: Final = 30.0
@@ -76,6 +78,7 @@ class DnsLookups:
         )
         self._kept: OrderedDict[str, tuple[float, Listings]] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[Listings]] = {}
+        self._sites: Counter[str] = Counter()
 
     def tick(self) -> None:
         """Test the providers when it is time."""
@@ -97,20 +100,24 @@ class DnsLookups:
         return kept[1] if kept is not None and clock.monotonic() < kept[0] else None
 
     def is_allowed(self, address: str) -> bool:
-        """Return whether an allow list is known to have the address."""
-        listings = self.known(address)
-        return listings is not None and bool(listings.allowed)
+        """Return whether an allow list had the address when it was last looked up, so that the answer holds for a session."""
+        kept = self._kept.get(address)
+        return kept is not None and bool(kept[1].allowed)
 
     def look_up(self, address: str) -> asyncio.Task[Listings] | None:
         """Return the lookup of an address, begun unless it runs; None when too many run."""
         task = self._lookups.get(address)
-        if task is None and len(self._lookups) < MOST_LOOKUPS:
+        if task is None and len(self._lookups) < MOST_LOOKUPS and self._sites[site(address)] < MOST_OF_SITE:
             task = self._lookups[address] = asyncio.get_running_loop().create_task(self._look_up(address))
+            self._sites[site(address)] += 1
             task.add_done_callback(partial(self._ended, address))
         return task
 
     def _ended(self, address: str, _task: asyncio.Task[Listings]) -> None:
         del self._lookups[address]
+        self._sites[site(address)] -= 1
+        if not self._sites[site(address)]:
+            del self._sites[site(address)]
 
     async def _look_up(self, text: str) -> Listings:
         address = parse(text)
