@@ -29,7 +29,7 @@ class BlockedSenders:
 
     def __init__(self, settings: SenderFilterSettings, delimiter: str, file: SenderFile | None) -> None:
         self._entries = frozenset(settings.blocked)
-        self._walks = any(entry.startswith(".") for entry in settings.blocked)
+        self._tops = frozenset(entry.rpartition(".")[2] for entry in settings.blocked if entry.startswith("."))
         self._delimiter = delimiter
         self._file = file
 
@@ -61,8 +61,10 @@ class BlockedSenders:
         return ()
 
     def _domain_entry(self, domain: str) -> str:
-        if domain in self._entries or not self._walks or domain.startswith("["):
-            return domain if domain in self._entries else ""
+        if domain in self._entries:
+            return domain
+        if domain.rpartition(".")[2] not in self._tops or domain.startswith("["):  # most are below no entry
+            return ""
         return next(filter(self._entries.__contains__, _below(domain)), "")
 
     def _line(self, number: int) -> str:
