@@ -28,6 +28,8 @@ PEERS = {
     "strace": "strace",
     "testssl": "testssl.sh",
     "dovecot": "dovecot-core",
+    "nft": "nftables",
+    "fail2ban-regex": "fail2ban",
 }
 UNPACKED = {"exim4": "exim4-daemon-light"}
 

@@ -12,6 +12,7 @@ import pytest
 
 from mailmoat.admin import connection, process
 from mailmoat.directory.directory import DIRECTORY_STATE
+from mailmoat.lists.lists import WORKERS_LISTS_OK
 from mailmoat.metrics import (
     DIRECTORY_AGE,
     DIRECTORY_ENTRIES,
@@ -111,15 +112,26 @@ def test_health_says_what_is_wrong(admin, shared):
         "workers_ready": 0,
         "directory": {},
         "tls": {},
+        "harvests": 0,
+        "lists": {},
     }
     assert health() == (503, failing)
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_LISTS_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     status, answer = health()
     assert (status, answer["status"], answer["reasons"]) == (200, "degraded", ["1 of 2 workers not ready"])
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_LISTS_OK, WORKERS_READY):
         shared.set(1, metric, 1)
-    well = {"status": "ok", "reasons": [], "workers_wanted": 2, "workers_ready": 2, "directory": {}, "tls": {}}
+    well = {
+        "status": "ok",
+        "reasons": [],
+        "workers_wanted": 2,
+        "workers_ready": 2,
+        "directory": {},
+        "tls": {},
+        "harvests": 0,
+        "lists": {},
+    }
     assert health() == (200, well)
     shared.set(0, DIRECTORY_ENTRIES, 7)
     shared.set(1, DIRECTORY_AGE, 90)
@@ -180,7 +192,7 @@ def test_the_end_of_the_lifeline_ends_it(admin):
 
 
 def test_requests_that_are_never_finished_keep_nobody_out(admin, shared):
-    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_READY):
+    for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_LISTS_OK, WORKERS_READY):
         shared.set(0, metric, 1)
     with contextlib.ExitStack() as stack:
         for _ in range(300):

@@ -16,7 +16,7 @@ from mailmoat.directory.directory import DIRECTORY_STATE, Presence, SourceState
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.metrics import Metrics, share
-from mailmoat.supervisor import refresh as module
+from mailmoat.supervisor import compiler as module
 from mailmoat.supervisor.compiled_files import recipient_file
 from mailmoat.supervisor.refresh import Refresh
 

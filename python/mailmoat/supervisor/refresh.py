@@ -1,7 +1,7 @@
 """Keeps compiled files up to date, such as the recipient snapshot.
 
-The snapshot in force stays until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not read before it is
-quiet (`file_changes`). Raises nothing.
+The snapshot in force stays until a good one replaces it (`directory.snapshot` promises that), and a file that may not be finished is not
+read before it is quiet (`file_changes`). Raises nothing.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class ListsSettings(Section):
 
     block_files: Paths = Field(
         default=(),
-        description="Files of clients that are refused: an address or a prefix on each line, `until=2030-12-31` if it ends, a reason after `#`. Read again when they change.",
+        description="Files of clients that are refused, beside those of `mailmoat block`: an address or a prefix on each line, `until=2030-12-31` if it ends, a reason after `#`. Read again when they change.",
     )
     allow_files: Paths = Field(
         default=(),
