@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use super::prefix::Prefix;
-use super::records::{HEADER, Layout, NO_PARENT, Record};
+use super::records::{HEADER, LINE, Layout, NO_PARENT, Record};
 use super::snapshot::Snapshot;
 use super::source::{Source, SourceState};
 use super::{List, MAX_REASON, Terms};
@@ -143,10 +143,8 @@ impl Draft {
         file.extend_from_slice(&self.reasons);
         let four = self.entries.partition_point(|entry| matches!(entry.prefix, Prefix::V4(..)));
         let (of_four, of_six) = self.entries.split_at_checked(four).unwrap_or_default();
-        layout.four = (file.len(), of_four.len());
-        write_table(of_four, &mut file);
-        layout.six = (file.len(), of_six.len());
-        write_table(of_six, &mut file);
+        layout.four = (write_table(of_four, &mut file), of_four.len());
+        layout.six = (write_table(of_six, &mut file), of_six.len());
         layout.blocked = self.entries.iter().filter(|entry| entry.list == List::Block).count();
         layout.length = file.len();
         layout.seal(&mut file);
@@ -166,20 +164,23 @@ fn write_source(source: &SourceState, file: &mut Vec<u8>) {
     file.extend_from_slice(&source.entries.to_le_bytes());
 }
 
-fn write_table(entries: &[Entry], file: &mut Vec<u8>) {
+/// Adds a table; where its keys begin.
+fn write_table(entries: &[Entry], file: &mut Vec<u8>) -> usize {
+    file.resize(file.len().next_multiple_of(LINE), 0);
+    let keys = file.len();
     for entry in entries {
         match entry.prefix {
             Prefix::V4(bits, _) => file.extend_from_slice(&bits.to_le_bytes()),
             Prefix::V6(bits, _) => file.extend_from_slice(&bits.to_le_bytes()),
         }
     }
+    file.resize(file.len().next_multiple_of(LINE), 0);
     let mut around: Vec<(u32, Prefix)> = Vec::new(); // the entries that contain the one at hand, outermost first
     for (index, entry) in (0..).zip(entries) {
         while around.pop_if(|(_, outer)| !outer.contains(entry.prefix)).is_some() {}
         let record = Record {
             parent: around.last().map_or(NO_PARENT, |(parent, _)| *parent),
             until: entry.until,
-            since: entry.since,
             reason: entry.reason,
             source: entry.source,
             length: entry.prefix.length(),
@@ -188,6 +189,10 @@ fn write_table(entries: &[Entry], file: &mut Vec<u8>) {
         record.write(file);
         around.push((index, entry.prefix));
     }
+    for entry in entries {
+        file.extend_from_slice(&entry.since.to_le_bytes());
+    }
+    keys
 }
 
 /// Puts the file in the place of the one before, readable for the owner of the directory.

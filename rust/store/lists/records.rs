@@ -1,14 +1,19 @@
 //! The octets of a snapshot; integers are little-endian.
 //!
 //! Header (magic, words u64: version, length of the file, the parts below, checksum of all the rest) · sources (path length u16, path, list
-//! u8, stamp of 4 words, entries u32) · reasons (length u8, octets; the first is empty) · keys and records of IPv4 · the same of IPv6.
-//! Keys are the first addresses of prefixes in their order, u32 or u128; a record says the rest of its entry.
+//! u8, stamp of 4 words, entries u32) · reasons (length u8, octets; the first is empty) · keys, records and dates of IPv4 · the same of
+//! IPv6. Keys are the first addresses of prefixes in their order, u32 or u128; a record says the rest of its entry, but for the date when
+//! it was made, u32, which no lookup needs. Keys and records begin at a multiple of `LINE`, so that none is in two cache lines.
 #![forbid(unsafe_code)]
 
-use super::{List, Terms};
+use super::List;
 
 /// Octets of a record.
-pub const RECORD: usize = 20;
+pub const RECORD: usize = 16;
+/// Octets of the date when an entry was made.
+pub const DATE: usize = 4;
+/// Octets of a cache line.
+pub const LINE: usize = 64;
 /// The parent of an entry that is in no other.
 pub const NO_PARENT: u32 = u32::MAX;
 const MAGIC: &[u8; 8] = b"MMLISTS\0";
@@ -25,8 +30,6 @@ pub struct Record {
     pub parent: u32,
     /// See `Terms`.
     pub until: u32,
-    /// See `Terms`.
-    pub since: u32,
     /// Where its reason is among the reasons.
     pub reason: u32,
     /// Index of its source.
@@ -40,12 +43,10 @@ pub struct Record {
 impl Record {
     /// The record in the first `RECORD` octets; `None` when it is none.
     pub fn read(octets: &[u8]) -> Option<Self> {
-        let [p0, p1, p2, p3, u0, u1, u2, u3, s0, s1, s2, s3, r0, r1, r2, r3, n0, n1, length, list] =
-            *octets.first_chunk::<RECORD>()?;
+        let [p0, p1, p2, p3, u0, u1, u2, u3, r0, r1, r2, r3, n0, n1, length, list] = *octets.first_chunk::<RECORD>()?;
         Some(Self {
             parent: u32::from_le_bytes([p0, p1, p2, p3]),
             until: u32::from_le_bytes([u0, u1, u2, u3]),
-            since: u32::from_le_bytes([s0, s1, s2, s3]),
             reason: u32::from_le_bytes([r0, r1, r2, r3]),
             source: u16::from_le_bytes([n0, n1]),
             length,
@@ -55,20 +56,15 @@ impl Record {
 
     /// Adds its octets.
     pub fn write(&self, octets: &mut Vec<u8>) {
-        for number in [self.parent, self.until, self.since, self.reason] {
+        for number in [self.parent, self.until, self.reason] {
             octets.extend_from_slice(&number.to_le_bytes());
         }
         octets.extend_from_slice(&self.source.to_le_bytes());
         octets.extend_from_slice(&[self.length, self.list as u8]);
     }
-
-    /// Its terms, with this reason.
-    pub fn terms(&self, reason: &str) -> Terms {
-        Terms { since: self.since, until: self.until, reason: reason.to_owned() }
-    }
 }
 
-/// Where the parts of a snapshot begin; the keys of a family come before its records.
+/// Where the parts of a snapshot begin; the keys of a family come before its records, and these before its dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layout {
     /// Octets of the whole file.

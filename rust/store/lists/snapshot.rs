@@ -11,7 +11,7 @@ use memmap2::{Advice, Mmap};
 use super::prefix::Prefix;
 use super::records::{HEADER, Layout, Record, word};
 use super::source::SourceState;
-use super::table::Table;
+use super::table::{Entry, Table};
 use super::{List, Terms};
 use crate::store::mapped;
 use crate::store::snapshot::Stamp;
@@ -52,41 +52,18 @@ impl Snapshot {
         Ok(Self { map, layout, four, six, sources })
     }
 
-    /// The prefix and record that decide about an address at this second: the longest in force, of equal ones the allow list's.
-    fn decides(&self, address: IpAddr, now: u32) -> Option<(Prefix, Record)> {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let (key, record) = self.four.find(&self.map, address.to_bits(), now)?;
-                Some((Prefix::V4(key, record.length), record))
-            }
-            IpAddr::V6(address) => {
-                let (key, record) = self.six.find(&self.map, address.to_bits(), now)?;
-                Some((Prefix::V6(key, record.length), record))
-            }
-        }
-    }
-
-    /// The entry that decides about an address at this second.
+    /// The entry that decides about an address at this second: the longest prefix in force, of equal ones the allow list's.
     pub fn find(&self, address: IpAddr, now: u32) -> Option<InForce> {
-        let (prefix, record) = self.decides(address, now)?;
-        self.in_force(prefix, &record)
-    }
-
-    /// The list that decides about an address at this second; `None` when it is on none.
-    pub fn list_of(&self, address: IpAddr, now: u32) -> Option<List> {
-        Some(self.decides(address, now)?.1.list)
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.of_four(self.four.find(&self.map, address.to_bits(), now)?),
+            IpAddr::V6(address) => self.of_six(self.six.find(&self.map, address.to_bits(), now)?),
+        }
     }
 
     /// All entries, also those that have ended, IPv4 first, in the order of their prefixes.
     pub fn iter(&self) -> impl Iterator<Item = InForce> {
-        let four = (0..self.four.len()).filter_map(|index| {
-            let (key, record) = self.four.get(&self.map, index)?;
-            self.in_force(Prefix::V4(key, record.length), &record)
-        });
-        let six = (0..self.six.len()).filter_map(|index| {
-            let (key, record) = self.six.get(&self.map, index)?;
-            self.in_force(Prefix::V6(key, record.length), &record)
-        });
+        let four = (0..self.four.len()).filter_map(|index| self.of_four(self.four.get(&self.map, index)?));
+        let six = (0..self.six.len()).filter_map(|index| self.of_six(self.six.get(&self.map, index)?));
         four.chain(six)
     }
 
@@ -100,8 +77,10 @@ impl Snapshot {
 
     /// The first second after `now` in which an entry ends; `None` when none does.
     pub fn next_end(&self, now: u32) -> Option<u32> {
-        let four = (0..self.four.len()).filter_map(|index| self.four.get(&self.map, index).map(|entry| entry.1.until));
-        let six = (0..self.six.len()).filter_map(|index| self.six.get(&self.map, index).map(|entry| entry.1.until));
+        let four =
+            (0..self.four.len()).filter_map(|index| self.four.get(&self.map, index).map(|entry| entry.record.until));
+        let six =
+            (0..self.six.len()).filter_map(|index| self.six.get(&self.map, index).map(|entry| entry.record.until));
         four.chain(six).filter(|until| *until > now).min()
     }
 
@@ -115,11 +94,20 @@ impl Snapshot {
         self.map.len()
     }
 
-    fn in_force(&self, prefix: Prefix, record: &Record) -> Option<InForce> {
+    fn of_four(&self, Entry { index, key, record }: Entry<u32>) -> Option<InForce> {
+        self.in_force(Prefix::V4(key, record.length), &record, self.four.since(&self.map, index)?)
+    }
+
+    fn of_six(&self, Entry { index, key, record }: Entry<u128>) -> Option<InForce> {
+        self.in_force(Prefix::V6(key, record.length), &record, self.six.since(&self.map, index)?)
+    }
+
+    fn in_force(&self, prefix: Prefix, record: &Record, since: u32) -> Option<InForce> {
         let at = self.layout.reasons.checked_add(usize::try_from(record.reason).ok()?)?;
         let (length, octets) = self.map.get(at..)?.split_first()?;
-        let reason = std::str::from_utf8(octets.get(..usize::from(*length))?).ok()?;
-        Some(InForce { list: record.list, prefix, terms: record.terms(reason), source: record.source })
+        let reason = std::str::from_utf8(octets.get(..usize::from(*length))?).ok()?.to_owned();
+        let terms = Terms { since, until: record.until, reason };
+        Some(InForce { list: record.list, prefix, terms, source: record.source })
     }
 }
 

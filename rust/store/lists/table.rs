@@ -1,14 +1,14 @@
-//! The entries of one address family in a mapped snapshot: a sorted array of keys, searched through a sample of it that stays in cache.
+//! The entries of one address family in a mapped snapshot: a sorted array of keys, below levels of some of them that stay in cache.
 //!
 //! The last key that is not above an address belongs to the longest prefix that contains the address, or to one inside that prefix. So the
 //! entry that decides is this one or one of its parents.
 #![forbid(unsafe_code)]
 
 use super::prefix::{mask4, mask6};
-use super::records::{RECORD, Record};
+use super::records::{DATE, LINE, RECORD, Record};
 
-/// Every so many keys one is in the sample.
-const STEP: usize = 64;
+/// Of so many keys one is in the level above: those of IPv4 are one cache line.
+const FAN: usize = 16;
 
 /// The address of an entry, as a number.
 pub trait Key: Copy + Ord {
@@ -44,24 +44,41 @@ impl Key for u128 {
     }
 }
 
+/// An entry that was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<K> {
+    /// Its place in the table.
+    pub index: usize,
+    /// The first address of its prefix.
+    pub key: K,
+    /// The rest.
+    pub record: Record,
+}
+
 /// Where the entries of a family are.
 #[derive(Debug)]
 pub struct Table<K> {
     keys: usize,
     records: usize,
+    dates: usize,
     count: usize,
-    sample: Vec<K>,
+    /// Every `FAN`th key; above it every `FAN`th of these, until there are no more than `FAN`. The topmost first.
+    levels: Vec<Vec<K>>,
 }
 
 impl<K: Key> Table<K> {
     /// The table of `count` entries that begins at `keys`; `None` when the file ends before it does.
     pub fn open(file: &[u8], (keys, count): (usize, usize)) -> Option<Self> {
-        let records = count.checked_mul(K::OCTETS)?.checked_add(keys)?;
-        let end = count.checked_mul(RECORD)?.checked_add(records)?;
-        let octets = file.get(keys..records)?;
-        file.get(records..end)?;
-        let sample = octets.chunks(K::OCTETS).step_by(STEP).filter_map(K::read).collect();
-        Some(Self { keys, records, count, sample })
+        let records = count.checked_mul(K::OCTETS)?.checked_add(keys)?.checked_next_multiple_of(LINE)?;
+        let dates = count.checked_mul(RECORD)?.checked_add(records)?;
+        file.get(records..count.checked_mul(DATE)?.checked_add(dates)?)?;
+        let octets = file.get(keys..)?.get(..count * K::OCTETS)?;
+        let mut levels = vec![octets.chunks(K::OCTETS).step_by(FAN).filter_map(K::read).collect::<Vec<_>>()];
+        while let Some(lowest) = levels.last().filter(|level| level.len() > FAN) {
+            levels.push(lowest.iter().copied().step_by(FAN).collect());
+        }
+        levels.reverse();
+        Some(Self { keys, records, dates, count, levels })
     }
 
     /// How many entries.
@@ -70,19 +87,24 @@ impl<K: Key> Table<K> {
     }
 
     /// The entry at an index.
-    pub fn get(&self, file: &[u8], index: usize) -> Option<(K, Record)> {
-        Some((self.key(file, index)?, self.record(file, index)?))
+    pub fn get(&self, file: &[u8], index: usize) -> Option<Entry<K>> {
+        Some(Entry { index, key: self.key(file, index)?, record: self.record(file, index)? })
+    }
+
+    /// When the entry at an index was made.
+    pub fn since(&self, file: &[u8], index: usize) -> Option<u32> {
+        file.get(self.dates + index * DATE..)?.first_chunk().copied().map(u32::from_le_bytes)
     }
 
     /// The entry that decides about an address at this second.
-    pub fn find(&self, file: &[u8], address: K, now: u32) -> Option<(K, Record)> {
+    pub fn find(&self, file: &[u8], address: K, now: u32) -> Option<Entry<K>> {
         let mut index = self.last_not_above(file, address)?;
         loop {
             let record = self.record(file, index)?;
             if record.until == 0 || record.until > now {
                 let key = self.key(file, index)?;
                 if address.cut(record.length) == key {
-                    return Some((key, record));
+                    return Some(Entry { index, key, record });
                 }
             }
             let parent = usize::try_from(record.parent).ok()?;
@@ -94,18 +116,15 @@ impl<K: Key> Table<K> {
     }
 
     fn last_not_above(&self, file: &[u8], address: K) -> Option<usize> {
-        let block = self.sample.partition_point(|key| *key <= address).checked_sub(1)? * STEP;
-        let octets = file.get(self.keys + block * K::OCTETS..self.keys + self.count.min(block + STEP) * K::OCTETS)?;
-        let (mut from, mut to) = (0, octets.len() / K::OCTETS); // the first is not above it
-        while to - from > 1 {
-            let middle = usize::midpoint(from, to);
-            if K::read(octets.get(middle * K::OCTETS..)?)? <= address {
-                from = middle;
-            } else {
-                to = middle;
-            }
+        let mut at = 0;
+        for level in &self.levels {
+            let keys = level.get(at * FAN..)?.iter().take(FAN);
+            // All are compared: no branch depends on what is found.
+            at = (at * FAN + keys.filter(|key| **key <= address).count()).checked_sub(1)?;
         }
-        Some(block + from)
+        let octets = file.get(self.keys..)?.get(..self.count * K::OCTETS)?.get(at * FAN * K::OCTETS..)?;
+        let keys = octets.chunks_exact(K::OCTETS).take(FAN).filter_map(K::read);
+        (at * FAN + keys.filter(|key| *key <= address).count()).checked_sub(1)
     }
 
     fn key(&self, file: &[u8], index: usize) -> Option<K> {
@@ -113,9 +132,6 @@ impl<K: Key> Table<K> {
     }
 
     fn record(&self, file: &[u8], index: usize) -> Option<Record> {
-        if index >= self.count {
-            return None;
-        }
-        Record::read(file.get(self.records + index * RECORD..)?)
+        Record::read(file.get(self.records + index * RECORD..self.dates)?)
     }
 }
