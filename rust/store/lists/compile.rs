@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use super::prefix::Prefix;
-use super::records::{HEADER, LINE, Layout, NO_PARENT, Record};
+use super::records::{HEADER, LINE, Layout, NO_PARENT, OUTERMOST, RECORD, Record};
 use super::snapshot::Snapshot;
 use super::source::{Source, SourceState};
 use super::{List, MAX_REASON, Terms};
@@ -175,6 +175,7 @@ fn write_table(entries: &[Entry], file: &mut Vec<u8>) -> usize {
         }
     }
     file.resize(file.len().next_multiple_of(LINE), 0);
+    let mut records = Vec::with_capacity(entries.len() * RECORD);
     let mut around: Vec<(u32, Prefix)> = Vec::new(); // the entries that contain the one at hand, outermost first
     for (index, entry) in (0..).zip(entries) {
         while around.pop_if(|(_, outer)| !outer.contains(entry.prefix)).is_some() {}
@@ -186,9 +187,13 @@ fn write_table(entries: &[Entry], file: &mut Vec<u8>) -> usize {
             length: entry.prefix.length(),
             list: entry.list,
         };
-        record.write(file);
+        let outermost = if record.parent == NO_PARENT { OUTERMOST } else { 0 };
+        file.extend_from_slice(&(outermost | u16::from(record.length)).to_le_bytes());
+        record.write(&mut records);
         around.push((index, entry.prefix));
     }
+    file.resize(file.len().next_multiple_of(LINE), 0);
+    file.append(&mut records);
     for entry in entries {
         file.extend_from_slice(&entry.since.to_le_bytes());
     }

@@ -1,15 +1,21 @@
 //! The octets of a snapshot; integers are little-endian.
 //!
 //! Header (magic, words u64: version, length of the file, the parts below, checksum of all the rest) · sources (path length u16, path, list
-//! u8, stamp of 4 words, entries u32) · reasons (length u8, octets; the first is empty) · keys, records and dates of IPv4 · the same of
-//! IPv6. Keys are the first addresses of prefixes in their order, u32 or u128; a record says the rest of its entry, but for the date when
-//! it was made, u32, which no lookup needs. Keys and records begin at a multiple of `LINE`, so that none is in two cache lines.
+//! u8, stamp of 4 words, entries u32) · reasons (length u8, octets; the first is empty) · keys, extents, records and dates of IPv4 · the
+//! same of IPv6. Keys are the first addresses of prefixes in their order, u32 or u128. An extent, u16, is the length of the prefix, and
+//! whether a longer search may find more; it answers for most clients that are on no list. A record says the rest of its entry, but for
+//! the date when it was made, u32, which no lookup needs. Keys, extents and records begin at a multiple of `LINE`, so that none is in two
+//! cache lines.
 #![forbid(unsafe_code)]
 
 use super::List;
 
 /// Octets of a record.
 pub const RECORD: usize = 16;
+/// Octets of an extent.
+pub const EXTENT: usize = 2;
+/// In an extent: the prefix is in no other one.
+pub const OUTERMOST: u16 = 1 << 8;
 /// Octets of the date when an entry was made.
 pub const DATE: usize = 4;
 /// Octets of a cache line.
@@ -64,7 +70,7 @@ impl Record {
     }
 }
 
-/// Where the parts of a snapshot begin; the keys of a family come before its records, and these before its dates.
+/// Where the parts of a snapshot begin; the keys of a family come before its extents, records and dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layout {
     /// Octets of the whole file.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::prefix::{mask4, mask6};
-use super::records::{DATE, LINE, RECORD, Record};
+use super::records::{DATE, EXTENT, LINE, RECORD, Record};
 
 /// Of so many keys one is in the level above: those of IPv4 are one cache line.
 const FAN: usize = 16;
@@ -59,6 +59,7 @@ pub struct Entry<K> {
 #[derive(Debug)]
 pub struct Table<K> {
     keys: usize,
+    extents: usize,
     records: usize,
     dates: usize,
     count: usize,
@@ -69,7 +70,8 @@ pub struct Table<K> {
 impl<K: Key> Table<K> {
     /// The table of `count` entries that begins at `keys`; `None` when the file ends before it does.
     pub fn open(file: &[u8], (keys, count): (usize, usize)) -> Option<Self> {
-        let records = count.checked_mul(K::OCTETS)?.checked_add(keys)?.checked_next_multiple_of(LINE)?;
+        let extents = count.checked_mul(K::OCTETS)?.checked_add(keys)?.checked_next_multiple_of(LINE)?;
+        let records = count.checked_mul(EXTENT)?.checked_add(extents)?.checked_next_multiple_of(LINE)?;
         let dates = count.checked_mul(RECORD)?.checked_add(records)?;
         file.get(records..count.checked_mul(DATE)?.checked_add(dates)?)?;
         let octets = file.get(keys..)?.get(..count * K::OCTETS)?;
@@ -78,7 +80,7 @@ impl<K: Key> Table<K> {
             levels.push(lowest.iter().copied().step_by(FAN).collect());
         }
         levels.reverse();
-        Some(Self { keys, records, dates, count, levels })
+        Some(Self { keys, extents, records, dates, count, levels })
     }
 
     /// How many entries.
@@ -99,6 +101,10 @@ impl<K: Key> Table<K> {
     /// The entry that decides about an address at this second.
     pub fn find(&self, file: &[u8], address: K, now: u32) -> Option<Entry<K>> {
         let mut index = self.last_not_above(file, address)?;
+        let [length, outermost] = *file.get(self.extents + index * EXTENT..self.records)?.first_chunk()?;
+        if outermost != 0 && address.cut(length) != self.key(file, index)? {
+            return None; // without a look at its record, which is seldom in cache
+        }
         loop {
             let record = self.record(file, index)?;
             if record.until == 0 || record.until > now {
@@ -128,7 +134,7 @@ impl<K: Key> Table<K> {
     }
 
     fn key(&self, file: &[u8], index: usize) -> Option<K> {
-        K::read(file.get(self.keys + index * K::OCTETS..self.records)?)
+        K::read(file.get(self.keys + index * K::OCTETS..self.extents)?)
     }
 
     fn record(&self, file: &[u8], index: usize) -> Option<Record> {
