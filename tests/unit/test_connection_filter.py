@@ -1,5 +1,7 @@
 """The connection filter beside its transcripts: what the log says, and what is noted of a client."""
 
+from types import SimpleNamespace
+
 import pytest
 from tests.doubles.policy import services, view
 
@@ -28,8 +30,7 @@ def given(tmp_path):
     compile_lists(target, [(str(tmp_path / "lists" / "block"), False, False, True)], 0)
     environment = {"MAILMOAT_SPOOL_DIR": str(tmp_path), "MAILMOAT_RELAY__LOCAL_DOMAINS": "example.test"}
     made = services(tree.load(environment=environment))
-    made.reputation = Notes()
-    return made
+    return SimpleNamespace(settings=made.settings, lists=made.lists, reputation=Notes())
 
 
 def ask(agent, peer, recipient="alice@example.test", **other):
@@ -58,6 +59,6 @@ def test_a_blocked_client_is_noted_once_a_session(given):
 )
 def test_a_client_that_is_trusted_is_not_judged(given, trust):
     seen = view("198.51.100.7", recipient=Address.parse("alice@example.test"))
-    seen.client = type("Client", (), {"address": "198.51.100.7", "trust": trust})()
+    seen.client = SimpleNamespace(address="198.51.100.7", trust=trust)
     assert ConnectionFilter(given).on_rcpt(seen) is PASS
     assert given.reputation == []
