@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import socket
 import struct
 from collections import Counter
@@ -141,11 +142,14 @@ class Crowd:
         self.failed: Counter[str] = Counter()
 
     async def run(self, seconds: float) -> None:
-        """Open all, then keep them for so long."""
+        """Open all, then keep them for so long, or until SIGTERM."""
+        over = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
         tasks = [asyncio.create_task(self.keep(number)) for number in range(self.connections)]
         await self.open.wait()
         print("open", flush=True)
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

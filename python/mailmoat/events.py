@@ -83,6 +83,7 @@ class Event(StrEnum):
         "a TLS handshake was not done; for `withheld` seconds the client's address is not offered STARTTLS",
         "session client reason detail withheld:number",
     )
+    EARLY_TALKER = "early-talker", "info", "a client talked before the greeting", "session client refused:flag"
     CLIENT_REPLACED = (
         "client-replaced",
         "info",

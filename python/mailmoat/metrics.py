@@ -109,6 +109,7 @@ BYTES_ACCEPTED: Final = single("mailmoat_accepted_bytes_total", "Size of the con
 IDLE_CLOSED: Final = single(
     "mailmoat_connections_idle_closed_total", "Idle connections closed because nearly too many were open."
 )
+EARLY_TALKERS: Final = single("mailmoat_early_talkers_total", "Clients that talked before the greeting.")
 SOURCES_UNCOUNTED: Final = single(
     "mailmoat_connections_uncounted_total",
     "Connections that were not counted for their source address because the table of sources was full.",

@@ -93,7 +93,7 @@ class Worker:
         self._backend = accounts.open_backend(settings)
         services = Services(settings, metrics, self._directory, self._make_resolver)
         self._lists = services.lists
-        self._lists_watch = Watch(self._lists, timers, services.trust.lists_changed)
+        self._lists_watch = Watch(self._lists, timers, services.trust.forget)
         self._services, self._names = services, services.reverse_names
         self._upkeep = Upkeep(settings, metrics)
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
@@ -106,7 +106,7 @@ class Worker:
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
-        self._heap = Heap()
+        self._heap = Heap(services.trust.forget)
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()

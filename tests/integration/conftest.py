@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -141,6 +141,18 @@ class Server:
         """Those of them that are workers."""
         started = {line["pid"] for line in self.logged("process-started") if line["process"].startswith("worker")}
         return [pid for pid in self.pids() if pid in started]
+
+    @contextmanager
+    def stopped(self):
+        """All workers sleep in here; then they find what has come."""
+        workers = self.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)

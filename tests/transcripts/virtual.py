@@ -9,6 +9,7 @@ that hold for all: its form and length (RFC 5321 4.2, 4.5.3.1.5), ASCII (RFC 653
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -44,6 +45,8 @@ LISTENER = Listener("192.0.2.25", 25)
 ESTABLISHED, CLOSE, CLOSE_WAIT = 1, 7, 8  # tcpi_state
 REPLY = re.compile(rb"[2-5][0-9]{2}[ -][\t\x20-\x7e]*\r\n")
 ENHANCED = re.compile(r"([245])(?:[0-9]{2})[ -]([0-9])\.[0-9]{1,3}\.[0-9]{1,3} ")
+EMPTY = os.pipe()
+"""Nothing is ever written to it."""
 
 
 class Transport:
@@ -69,6 +72,10 @@ class Transport:
 
     def get_extra_info(self, name):
         return {"peername": (self._peer, 40_000), "socket": self}[name]
+
+    def fileno(self):
+        """Of something that is empty: no input was there before the connection."""
+        return EMPTY[0]
 
     def getsockopt(self, level, option, size):
         return bytes([self.state])

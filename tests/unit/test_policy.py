@@ -313,7 +313,7 @@ def test_the_allow_list_spares_a_client_all_filters_and_no_front_server(tmp_path
     compile_lists(target, sources, 0)
     assert lists.refresh()
     assert rules.of("198.51.100.1").allowed
-    rules.lists_changed()
+    rules.forget()
     assert rules.of("198.51.100.1") == STRANGER
     assert not lists.refresh()
 

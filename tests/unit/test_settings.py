@@ -152,6 +152,7 @@ DEFAULTS = {
     "lists.open_recipients": (),
     "smtp.chunking": True,
     "smtp.bare_newline": "refuse",
+    "smtp.early_talkers": "note",
     "smtp.nul_in_header": "refuse",
     "smtp.xclient_networks": (),
     "smtp.xforward_networks": (),

@@ -99,8 +99,8 @@ class TrustRules:
         trust = Trust(internal, front_server, exempt, may_relay=internal, allowed=allowed)
         return self._kinds.setdefault(trust, trust)  # clients that are trusted alike share the value
 
-    def lists_changed(self) -> None:
-        """Ask the lists anew about every address. The trust of a session that has begun stays."""
+    def forget(self) -> None:
+        """Look every address up anew, the lists among it. The trust of a session that has begun stays."""
         self.of.cache_clear()
 
     def authenticated(self, trust: Trust, identity: Identity) -> Trust:

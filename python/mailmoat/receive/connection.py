@@ -154,15 +154,16 @@ class Connection(asyncio.BufferedProtocol):
     def _peer(self) -> str:
         return peer_address(self._transport.get_extra_info("peername"))
 
-    def _begin(self, address: str) -> Driver | None:
-        """Open the session; None where its client is refused, without a session."""
+    def _begin(self, address: str, *, early: bool = False) -> Driver | None:
+        """Open the session; None where its client is refused, without a session. `early`: there is input behind the PROXY header."""
         client = Client(address, self._listener, self._receiver.trust.of(address))
         if self._listener.submission and (refusal := self._receiver.guessers.refusal(client)) is not None:
             self._transport.write(refusal)
             self.close()
             return None
+        early = early or self._receiver.early_talkers.has_talked(self._transport, client)
         self._driver = driver = Driver(self._receiver, self, client, self._started)
-        driver.begin()
+        driver.begin(early=early)
         return driver
 
     def _read_proxy(self, octets: bytes) -> None:
@@ -177,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver.timers.cancel(self._timer)
         self._timer = 0
         self._proxy = None
-        driver = self._begin(result.source[0] if result.source else self._peer())
+        driver = self._begin(result.source[0] if result.source else self._peer(), early=bool(result.rest))
         if driver is not None and result.rest and not self._transport.is_closing():
             driver.receive(result.rest)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from mailmoat._native import End
 from mailmoat.limits.limiter import Limit
-from mailmoat.receive import conduct
+from mailmoat.receive import conduct, early_talkers
 from mailmoat.receive.intake import CLOGGED
 from mailmoat.receive.steps import Steps
 from mailmoat.receive.timeouts import BUSY
@@ -21,8 +21,8 @@ class Driver(Steps):
 
     __slots__ = ()
 
-    def begin(self) -> None:
-        """Greet the client, or refuse it."""
+    def begin(self, *, early: bool) -> None:
+        """Greet the client, or refuse it; `early`: it has talked already."""
         admission = self._receiver.limiter.admit(self.view.client.address)
         self._source = admission.source
         self._watch.arm(self)
@@ -32,6 +32,8 @@ class Driver(Steps):
             self.stop(End.PRESSURE, "", Limit.PRESSURE.text)
         elif self.view.client.listener.implicit_tls:
             self.run(self._start_tls)
+        elif early and self._receiver.early_talkers.refuses(self.view.client, self.view.session_id):
+            self.stop(End.REFUSED, "", early_talkers.TEXT)
         else:
             self.run(self._greet)
 

@@ -15,6 +15,7 @@ from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
 from mailmoat.receive import client_name, submission
+from mailmoat.receive.early_talkers import EarlyTalkers
 from mailmoat.receive.front_servers import FrontServers
 from mailmoat.receive.timeouts import Timeouts
 
@@ -105,6 +106,7 @@ class Receiver:
         self.content_input = memoryview(bytearray(CONTENT_OCTETS))
         self.connections: set[Open] = set()
         self.front_servers = FrontServers(settings.smtp)
+        self.early_talkers = EarlyTalkers(settings.smtp.early_talkers, metrics, reputation)
         self._proxies = Networks(settings.listen_proxy_networks)
         self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
         self._sessions = 0

@@ -1,5 +1,8 @@
 """After a flood, the memory it took goes back to the system: the C library keeps free memory between blocks that are still in use.
 
+The interpreter does so as well, in pieces of 1 MiB, and what is kept at hand about the addresses of a flood would hold a piece each: it is
+forgotten first.
+
 Trimming reads the whole heap, so it is done only after enough memory was freed. Owned by a worker; never fails.
 """
 
@@ -10,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import _native
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailmoat._native import SessionConfig
 
 FREED: Final = 8 << 20
@@ -23,7 +28,8 @@ CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
 class Heap:
     """What one worker's connections and their content have taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
         self._most_connections = 0
         self._octets = 0
         self._again = False
@@ -43,4 +49,5 @@ class Heap:
         if self._again:
             self._octets = octets
         if self._again or again:  # a connection that is closed gives back a part of its memory a moment later only
+            self._forget()
             _native.trim_heap()

@@ -24,6 +24,14 @@ class SmtpSettings(Section):
         default="refuse",
         description="What happens to a bare CR or LF: refuse the content, or make it CRLF.",
     )
+    early_talkers: Annotated[
+        Literal["off", "note", "refuse"],
+        PlainValidator(values.one_of("off", "note", "refuse")),
+        Form("off, note or refuse", notation.show),
+    ] = Field(
+        default="note",
+        description="What happens to a client that talks before the greeting: nothing, a note in the log and for its reputation, or 421 and close.",
+    )
     nul_in_header: Annotated[
         Literal["refuse", "accept"],
         PlainValidator(values.one_of("refuse", "accept")),
