@@ -550,13 +550,13 @@ def pipeline_of(**environment):
 
 def test_off_it_is_not_there_at_all():
     names, pipeline = pipeline_of(SUBMITTER="on")
-    assert names == ["connection_filter", "reputation_filter", "relay", "recipient_filter"]
+    assert names[-2:] == ["relay", "recipient_filter"]
     assert pipeline.asked == 1 << Stage.RCPT
 
 
 def test_on_it_comes_last():
     names, pipeline = pipeline_of(ENABLED="on")
-    assert names == ["connection_filter", "reputation_filter", "relay", "recipient_filter", "sender_id"]
+    assert names[-3:] == ["relay", "recipient_filter", "sender_id"]
     assert pipeline.listens(Stage.END_OF_HEADERS)
     assert not pipeline.listens(Stage.MAIL), "no crossing for a parameter that is not offered"
     assert isinstance(pipeline.run(Stage.END_OF_HEADERS, a_session(FROM)), Pass)

@@ -28,7 +28,7 @@ PrefixArgument = Annotated[
 
 
 @dataclass(frozen=True)
-class Remembered:
+class SourceRecord:
     """A source, as it is shown."""
 
     source: str
@@ -110,12 +110,12 @@ def _records(spool_dir: Path) -> tuple[Shared, int]:
     return shared, int(clock.monotonic())
 
 
-def _sources(shared: Shared, network: Network, now: int) -> list[Remembered]:
+def _sources(shared: Shared, network: Network, now: int) -> list[SourceRecord]:
     from mailmoat.reputation import requests
     from mailmoat.reputation.records import evidence_of
 
     return [
-        Remembered(source, level, blocked, evidence_of(counts))
+        SourceRecord(source, level, blocked, evidence_of(counts))
         for source, counts, blocked, level in requests.overlapping(shared, network, now)
     ]
 
