@@ -14,6 +14,7 @@ from mailmoat.policy.agents.connection_gate import ConnectionGate
 from mailmoat.policy.agents.dns_lists import DnsLists
 from mailmoat.policy.agents.escalating_tarpit import EscalatingTarpit
 from mailmoat.policy.agents.forwarded_clients import ForwardedClients
+from mailmoat.policy.agents.forwarded_dns_lists import ForwardedDnsLists
 from mailmoat.policy.agents.helo_checks import HeloChecks
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 FIRST: Final[tuple[type[Agent], ...]] = (
     BackPressure, TlsRequired, Submission, SenderLogin, EscalatingTarpit, ConnectionGate, ConnectionFilter,
-    ForwardedClients, DnsLists, HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
+    ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
 )  # fmt: skip
 """Back pressure first, which spares all others their work. A client or a sender that is blocked is refused before relay control, so that
 it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory."""

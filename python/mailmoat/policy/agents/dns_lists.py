@@ -6,42 +6,31 @@ other filters ask `Services.known_good`. Where the weights of the block lists re
 heaviest list, so that the log says whom the message was for; or its messages are stamped. Recipients that anybody can reach are not refused.
 
 Never judged: clients that are trusted, loopback, link-local and private addresses, and servers of ours in front of this one. Those would have to return what is refused
-here to senders that may be forged; they name the client (PROXY protocol, XCLIENT), which is judged then. A list that does not work counts for nothing (`dns_lists.provider`).
+here to senders that may be forged; they name the client (PROXY protocol, XCLIENT), which is judged then, or its messages are stamped (`forwarded_dns_lists`). A list that does not work counts for nothing (`dns_lists.provider`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from mailmoat.dns_lists.lookups import UNLISTED
-from mailmoat.mailauth.header import dnswl
+from mailmoat.dns_lists.lookups import UNLISTED, Listings
 from mailmoat.policy.agent import Agent
-from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
+from mailmoat.policy.listed_clients import DnsListRule, ListedClients, zones
 from mailmoat.policy.open_recipients import OpenRecipients
-from mailmoat.policy.sources import LOCAL, PRIVATE
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply
 from mailmoat.reputation.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from mailmoat.dns_lists.lookups import DnsLookups, Listings
     from mailmoat.policy.agent import RcptView, SessionView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
 
-
 NOTED: Final = 1024
 """Sessions that are remembered as noted for the reputation of their client, which is noted once for each."""
-
-
-class DnsListRule(FilterRule):
-    """Why a client is refused or its messages stamped."""
-
-    LISTED = "dns-listed"
 
 
 class DnsLists(Agent):
@@ -51,10 +40,8 @@ class DnsLists(Agent):
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
-        self._lists = cast("DnsLookups", services.dns_lists)  # there are some, as it is on
-        self._threshold = settings.dns_lists.threshold
+        self._lists = ListedClients(services)
         self._rejects = settings.dns_lists.action == "reject"
-        self._receiver = settings.hostname
         self._open = OpenRecipients(settings)
         self._reputation = services.reputation
         self._note_session = lru_cache(NOTED)(self._note)
@@ -66,50 +53,35 @@ class DnsLists(Agent):
 
     def on_helo(self, view: SessionView) -> Verdict:
         """Begin to look the client up."""
-        client = view.client
-        if client.trust.judged and self._lists.known(client.address) is None and _can_be_listed(client.address):
-            self._lists.look_up(client.address)
+        if view.client.trust.judged:
+            self._lists.begin(view.client.address)
         return PASS
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a listed client, or stamp its message."""
-        client = view.client
-        if not client.trust.judged:
+        if not view.client.trust.judged:
             return PASS
-        listings = self._lists.known(client.address)
-        if listings is UNLISTED:
+        found = self._lists.look_up(view.client.address)
+        if found is UNLISTED:
             return PASS
-        if listings is not None:
-            return self._judge(view, listings)
-        lookup = self._lists.look_up(client.address) if _can_be_listed(client.address) else None
-        return PASS if lookup is None else self._wait(view, lookup)
+        return self._judge(view, found) if isinstance(found, Listings) else self._wait(view, found)
 
-    async def _wait(self, view: RcptView, lookup: asyncio.Task[Listings]) -> Verdict:
-        await asyncio.wait((lookup,))  # not the task itself: others wait for it, and this one may be cancelled
-        return self._judge(view, self._lists.known(view.client.address) or UNLISTED)
+    async def _wait(self, view: RcptView, lookup: Awaitable[Listings]) -> Verdict:
+        return self._judge(view, await lookup)
 
     def _judge(self, view: RcptView, listings: Listings) -> Verdict:
-        first = not view.recipients
-        if listings.allowed:
-            return (
-                Pass(tuple(dnswl(self._receiver, each.provider.zone, each.answer) for each in listings.allowed))
-                if first
-                else PASS
-            )
-        if listings.weight < self._threshold:
-            return PASS
-        self._note_session(view.session_id, view.client.address)
-        zones = ", ".join(f"{each.provider.zone} ({each.answer})" for each in listings.blocked)
-        if self._rejects and view.recipient not in self._open:
-            heaviest = max(listings.blocked, key=lambda each: each.provider.weight)
-            text = heaviest.text.replace("{address}", view.client.address)
-            return Reject(Reply.showing(550, "5.7.1", text), DnsListRule.LISTED, zones)
-        return Pass((filter_stamp(DnsListRule.LISTED, zones),)) if first else PASS
+        if self._lists.is_listed(listings):
+            self._note_session(view.session_id, view.client.address)
+            if self._rejects and view.recipient not in self._open:
+                return _refusal(listings, view.client.address)
+        return PASS if view.recipients else Pass(self._lists.stamps(listings))
 
     def _note(self, _session_id: str, address: str) -> None:
         if self._reputation is not None:
             self._reputation.note(address, Evidence.LISTED)
 
 
-def _can_be_listed(address: str) -> bool:
-    return bool(address) and address not in LOCAL and address not in PRIVATE
+def _refusal(listings: Listings, address: str) -> Reject:
+    heaviest = max(listings.blocked, key=lambda each: each.provider.weight)
+    text = heaviest.text.replace("{address}", address)
+    return Reject(Reply.showing(550, "5.7.1", text), DnsListRule.LISTED, zones(listings))
