@@ -26,6 +26,7 @@ from mailmoat.metrics import (
     render,
     share,
 )
+from mailmoat.policy.sender_file import SENDER_FILE_STATE
 from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE
 
 
@@ -144,6 +145,9 @@ def test_health_says_what_is_wrong(admin, shared):
     assert answer["reasons"] == ["recipient file refused, an older one is in force"]
     assert answer["directory"]["state"] == "refused"
     shared.set(2, DIRECTORY_STATE["refused"], 0)
+    shared.set(2, SENDER_FILE_STATE["refused"], 1)
+    assert health()[1]["reasons"] == ["file of blocked senders refused, an older one is in force"]
+    shared.set(2, SENDER_FILE_STATE["refused"], 0)
     shared.set(0, CERTIFICATE_LEFT, 86_400 * 40 - 1)
     shared.set(0, CERTIFICATE_STATE["self-signed"], 1)
     status, answer = health()

@@ -23,6 +23,7 @@ from mailmoat.metrics import (
     WORKERS_STRESSED,
     WORKERS_WANTED,
 )
+from mailmoat.policy.sender_file import SENDER_FILE_STATE
 from mailmoat.reputation.harvests import HARVESTS
 from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateState
 
@@ -72,6 +73,8 @@ def judge(shared: Shared) -> Health:
     degraded += [*_degraded(ready), *_dns_lists(ready)]
     if directory.get("state") is SourceState.REFUSED:
         degraded.append("recipient file refused, an older one is in force")
+    if _greatest(rows, SENDER_FILE_STATE[SourceState.REFUSED]):
+        degraded.append("file of blocked senders refused, an older one is in force")
     if reason := TLS_REASONS.get(tls.get("state")):
         degraded.append(reason)
     if lists.get("state") is ListsState.REFUSED:
