@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+import mailmoat.worker  # noqa: F401 - declares all metrics before their memory is made, as the supervisor does
 from mailmoat.admin import connection, process
 from mailmoat.directory.directory import DIRECTORY_STATE
 from mailmoat.lists.lists import WORKERS_LISTS_OK
