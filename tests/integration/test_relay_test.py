@@ -9,6 +9,7 @@ import time
 import pytest
 import typer
 from tests.doubles.next_hop import NextHop
+from tests.integration.conftest import free_port
 from typer.testing import CliRunner
 
 from mailmoat.cli import relay_dialogue
@@ -174,6 +175,22 @@ def test_a_server_that_wants_tls_first_proves_nothing(verb):
     replies = {"mail": refusal} if verb == "mail" else {"mail": ok, "rcpt": refusal}
     outcomes = [Outcome(probe, **replies) for probe in make_probes(GROUND)[:-1]]
     assert {one.result for one in judge(outcomes, GROUND)} == {Result.INCONCLUSIVE}
+
+
+def test_nobody_can_relay_where_authentication_is_required(server):
+    submission, submissions = free_port(), free_port()
+    mx = server(start=False, MAILMOAT_TARPIT__TIME="0")
+    mx.environment["MAILMOAT_LISTEN"] += f", submission://127.0.0.1:{submission}, submissions://127.0.0.1:{submissions}"
+    mx.start()
+    for port, options in ((submission, ()), (submissions, ("--implicit",))):
+        done = mx.cli(
+            "relay-test", f"127.0.0.1:{port}", "--local-domain", "example.test", "--json", *options, check=True
+        )
+        document = json.loads(done.stdout)
+        assert {probe["verdict"] for probe in document["probes"]} == {"pass"}
+        assert {probe["reply"] for probe in document["probes"]} == {"530 5.7.0 Authentication required"}
+    done = mx.cli("relay-test", f"127.0.0.1:{mx.port}", "--implicit")
+    assert (done.returncode, "the TLS handshake failed: " in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("code", "result"), [(550, Result.PASS), (450, Result.INCONCLUSIVE)])

@@ -1,6 +1,7 @@
 """The dialogues of `relay-test`: one connection per probe, several in parallel; never DATA, never another host.
 
-Greeting, EHLO, RSET, MAIL, RCPT, QUIT. What the server or the network does wrong is an outcome's `problem`; only `meet`, which
+Greeting, EHLO, RSET, MAIL, RCPT, QUIT. TLS comes first where the caller says so, and by STARTTLS where MAIL gets 530 without it (RFC 3207 4);
+the certificate is not verified, for nothing secret is sent. What the server or the network does wrong is an outcome's `problem`; only `meet`, which
 makes the first connection, raises: ConnectionError with a plain sentence.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +37,8 @@ LINES: Final = 100
 """Longest reply taken."""
 
 _SERVICE_CLOSING: Final = 421
+_NOT_SO: Final = 530
+"""TLS or authentication is required (RFC 3207 4, RFC 4954 6)."""
 _TROUBLES: Final = (OSError, EOFError, TimeoutError, ValueError)
 
 
@@ -47,6 +51,9 @@ class Server:
     greeting: str
     name: str
     smtputf8: bool
+    starttls: bool = False
+    implicit: bool = False
+    """TLS begins with the first octet (RFC 8314 3)."""
 
 
 class _Dialogue:
@@ -79,6 +86,15 @@ class _Dialogue:
                     return Reply(int(line[:3]), " ".join(lines), clock.monotonic() - begun), lines
         raise ValueError("the reply has no end")
 
+    async def start_tls(self) -> None:
+        """Change to TLS and say EHLO again (RFC 3207 4.2). ConnectionError if the server refuses."""
+        reply, _ = await self.command("STARTTLS")
+        if reply.code != 220:  # noqa: PLR2004
+            raise ConnectionError(f"it answers STARTTLS with {reply}")
+        async with asyncio.timeout(self._patience):
+            await self._writer.start_tls(_context())
+        await self.command(f"EHLO {literal(self.own_ip)}")
+
     async def greet(self) -> list[str]:
         """Read the greeting and send EHLO, or HELO; return the lines of the reply. ConnectionError if the server refuses."""
         greeting, _ = await self.reply()
@@ -92,9 +108,9 @@ class _Dialogue:
 
 
 @asynccontextmanager
-async def _connect(host: str, port: int, patience: float) -> AsyncIterator[_Dialogue]:
+async def _connect(host: str, port: int, patience: float, *, implicit: bool) -> AsyncIterator[_Dialogue]:
     async with asyncio.timeout(patience):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=_context() if implicit else None)
     try:
         yield _Dialogue(reader, writer, patience)
         writer.write(b"QUIT\r\n")
@@ -102,16 +118,31 @@ async def _connect(host: str, port: int, patience: float) -> AsyncIterator[_Dial
         writer.close()  # sends what is written; the reply to QUIT interests nobody
 
 
-async def meet(host: str, port: int, patience: float) -> Server:
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def meet(host: str, port: int, patience: float, *, implicit: bool = False) -> Server:
     """Connect once and learn the server's address, name and extensions; ConnectionError when it does not talk to us."""
     try:
-        async with _connect(host, port, patience) as dialogue:
+        async with _connect(host, port, patience, implicit=implicit) as dialogue:
             greeting, name, *extensions = await dialogue.greet()
     except _TROUBLES as error:
         raise ConnectionError(f"cannot talk SMTP with {host} port {port}: {_describe(error, patience)}") from error
     words = (name or greeting[4:]).split()
-    smtputf8 = any(extension.split()[:1] == ["SMTPUTF8"] for extension in extensions)
-    return Server(dialogue.peer_ip, port, greeting, words[0] if words else "", smtputf8)
+    offered = {word.upper() for extension in extensions for word in extension.split()[:1]}
+    return Server(
+        dialogue.peer_ip,
+        port,
+        greeting,
+        words[0] if words else "",
+        smtputf8="SMTPUTF8" in offered,
+        starttls="STARTTLS" in offered,
+        implicit=implicit,
+    )
 
 
 async def run_probes(
@@ -148,13 +179,16 @@ async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Out
     outcome = Outcome(probe)
     met = False
     try:
-        async with _connect(server.host, server.port, patience) as dialogue:
+        async with _connect(server.host, server.port, patience, implicit=server.implicit) as dialogue:
             await dialogue.greet()
             met = True
             await dialogue.command("RSET")
             ascii_only = probe.sender.isascii() and probe.recipient.isascii()
             parameter = " SMTPUTF8" if server.smtputf8 and not ascii_only else ""
             mail, _ = await dialogue.command(f"MAIL FROM:{probe.sender}{parameter}")
+            if mail.code == _NOT_SO and server.starttls:
+                await dialogue.start_tls()
+                mail, _ = await dialogue.command(f"MAIL FROM:{probe.sender}{parameter}")
             outcome = replace(outcome, mail=mail)
             if mail.code == 250:  # noqa: PLR2004
                 rcpt, _ = await dialogue.command(f"RCPT TO:{probe.recipient}")
@@ -170,6 +204,8 @@ async def _run_probe(server: Server, probe: Probe, patience: float) -> tuple[Out
 def _describe(error: BaseException, patience: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no reply within {patience:g} s"
+    if isinstance(error, ssl.SSLError):
+        return f"the TLS handshake failed: {(error.reason or 'no reason is given').replace('_', ' ').lower()}"
     if isinstance(error, OSError) and error.errno:
         # The text of asyncio has a tuple in it; a name that is not found has a number below 0.
         return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)

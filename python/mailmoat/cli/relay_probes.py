@@ -24,6 +24,8 @@ ACCEPTED_NOTE: Final = "accepted: it may be reported later, or sent on"
 _ACCEPTED: Final = 2
 _REFUSED_FOR_NOW: Final = 4
 _REFUSED: Final = 5
+_NOT_SO: Final = 530
+"""RFC 4954 6: authentication is required."""
 
 
 class Expect(Enum):
@@ -247,7 +249,9 @@ def _judge_one(outcome: Outcome, ground: Ground, *, filtering: bool) -> Judged:
 
 def _judge_refused(reply: Reply, *, at_rcpt: bool) -> tuple[Result, str]:
     if "starttls" in reply.text.lower():
-        return Result.INCONCLUSIVE, "it requires TLS, which this test does not support"
+        return Result.INCONCLUSIVE, "it requires TLS, and does not offer it"
+    if reply.code == _NOT_SO:
+        return Result.PASS, "nobody can send without authentication"
     if reply.kind == _REFUSED:
         return Result.PASS, "" if at_rcpt else "the sender is refused"
     if reply.kind == _REFUSED_FOR_NOW and at_rcpt:

@@ -46,6 +46,10 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
     recipient: Annotated[
         str | None, typer.Option(help="An address at the local domain that is known not to exist, to compare with.")
     ] = None,
+    implicit: Annotated[  # noqa: FBT002 - a flag
+        bool,
+        typer.Option("--implicit", help="Begin with TLS, as on port 465; else STARTTLS where the server requires it."),
+    ] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for each reply.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -60,7 +64,7 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
         local = local_domain or unknown.rpartition("@")[2]
         domains = [normalise_domain(domain) for domain in (remote_domain, sender_domain or remote_domain)]
         local = normalise_domain(local) if local else ""
-        server = asyncio.run(meet(host, port, timeout))
+        server = asyncio.run(meet(host, port, timeout, implicit=implicit))
     except (ValueError, ConnectionError) as error:
         screen.print(Text(f"relay-test: {error}"), soft_wrap=True)
         raise typer.Exit(2) from error
