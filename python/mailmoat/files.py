@@ -8,6 +8,7 @@ so that no link can wait there, and mode 0600. Blocks on the disk. Raises OSErro
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,22 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def exposed(path: Path) -> str:
+    """Return in words, with the fix, what every account can do with a file that is for ours alone; empty if nothing.
+
+    By the modes of the file and of all directories above it; one that cannot be looked at is not exposed.
+    """
+    try:
+        file = path.resolve(strict=True)
+        mode = file.stat().st_mode
+        can_enter = all(above.stat().st_mode & stat.S_IXOTH for above in file.parents)
+    except OSError:
+        return ""
+    if can_enter and mode & (stat.S_IWOTH | stat.S_IROTH):
+        return f"every account can {'change' if mode & stat.S_IWOTH else 'read'} it; chmod o= {path}"
+    return ""
 
 
 @contextmanager

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
@@ -229,15 +227,6 @@ class Server:
     def delivered(self) -> list[Path]:
         """The messages in the Maildir."""
         return sorted((self.directory / "maildir" / "new").glob("*"))
-
-
-@pytest.fixture
-def public():
-    """A directory that every account can pass."""
-    made = Path(tempfile.mkdtemp(prefix="mailmoat-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture

@@ -175,8 +175,8 @@ def test_check_config_finds_what_the_account_lacks(server, public):
     assert not (public / "spool").exists(), "it looks and changes nothing"
 
 
-def test_check_config_says_what_is_wrong_with_the_password_for_the_next_hop(server, tmp_path):
-    password = tmp_path / "password"
+def test_check_config_says_what_is_wrong_with_the_password_for_the_next_hop(server, public):
+    password = public / "password"
     made = server(
         start=False,
         MAILMOAT_DELIVERY__AUTH_NAME="edge",

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from mailmoat import clock, maillog
+from mailmoat import clock, files, maillog
 from mailmoat.auth import account_file, verifiers
 from mailmoat.auth.accounts import Account
 from mailmoat.auth.authenticator import Backend, Cause, Challenge, Channel, Failure, Success
@@ -50,8 +50,8 @@ def log(monkeypatch):
 
 
 @pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "accounts"
+def file(public):
+    path = public / "accounts"
     write(path, *ACCOUNTS)
     return path
 
@@ -392,7 +392,8 @@ def test_who_else_may_read_it_is_said(backend, file, log, mode, said):
     exposed = [fields["detail"] for event, fields in log if event is Event.ACCOUNTS_EXPOSED]
     assert len(exposed) == bool(said)
     assert said in "".join(exposed)
-    assert bool(account_file.exposed(file)) == bool(said)
+    file.parent.chmod(0o700)
+    assert files.exposed(file) == "", "nobody else enters the directory"
 
 
 def test_hundreds_of_checks_at_once_all_get_their_own_answer(backend):

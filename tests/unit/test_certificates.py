@@ -471,7 +471,7 @@ def test_a_key_that_others_can_read_is_noticed(authority):
         source.key.chmod(0o644)
         assert examine(settings) == [], "the directory is private"
         place.chmod(0o755)
-        assert examine(settings) == [f"{source.key}: every account can read this private key; chmod o= {source.key}"]
+        assert examine(settings) == [f"{source.key}, a private key: every account can read it; chmod o= {source.key}"]
         source.key.chmod(0o640)
         assert examine(settings) == []
 

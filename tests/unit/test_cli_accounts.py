@@ -30,13 +30,13 @@ PLAIN = Argon2Hash(Argon2Cost(8, 1), b"s" * 16, b"h" * 32)
 
 
 @pytest.fixture(autouse=True)
-def file(monkeypatch, tmp_path):
+def file(monkeypatch, tmp_path, public):
     for name in [name for name in os.environ if name.startswith("MAILMOAT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MAILMOAT_SPOOL_DIR", str(tmp_path / "spool"))
-    monkeypatch.setenv("MAILMOAT_AUTH__FILE", str(tmp_path / "accounts"))
+    monkeypatch.setenv("MAILMOAT_AUTH__FILE", str(public / "accounts"))
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "accounts"
+    return public / "accounts"
 
 
 def user(*words, status=0, password=None, **environment):
@@ -251,7 +251,7 @@ def test_check_config_reads_the_file(file):
     assert f"mistake: auth.file = {file}: line 1: the account has no password" in check(1)
     file.write_text("# none\n")
     said = check(MAILMOAT_AUTH__MECHANISMS="PLAIN, GSSAPI")
-    assert f"warning: auth.file = {file}: every account can read it; chmod o-r" in said
+    assert f"warning: auth.file = {file}: every account can read it; chmod o= {file}" in said
     assert "no account is in it; mailmoat user add makes one" in said
     assert "warning: auth.mechanisms has GSSAPI, which auth.file cannot do" in said
     dovecot_alone = {"MAILMOAT_AUTH__FILE": "", "MAILMOAT_AUTH__DOVECOT": str(file)}

@@ -1,14 +1,13 @@
-"""The file of accounts (`auth.file`): how it is read, and who else can read it.
+"""The file of accounts (`auth.file`): how it is read.
 
 A mistake is a sentence with its line and never with what is in it.
 """
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
-from mailmoat import maillog
+from mailmoat import files, maillog
 from mailmoat.auth import accounts
 from mailmoat.auth.accounts import LARGEST_FILE, Accounts
 from mailmoat.errors import ConfigError
@@ -26,7 +25,7 @@ def watch(path: Path, changed: Callable[[], None]) -> WatchedFile[Accounts]:
 
     def taken(found: Accounts) -> None:
         maillog.event(Event.ACCOUNTS_READ, source=str(path), accounts=len(found.by_key))
-        if problem := exposed(path):
+        if problem := files.exposed(path):
             maillog.event(Event.ACCOUNTS_EXPOSED, source=str(path), detail=problem)
         changed()
 
@@ -49,16 +48,3 @@ def read_file(path: Path) -> Accounts:
     except OSError as error:
         raise ConfigError([f"it cannot be read: {error.strerror or error}"]) from None
     return accounts.read(octets)
-
-
-def exposed(path: Path) -> str:
-    """Return in words who can read or change a file that should not; empty if there is nobody."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return ""
-    if mode & stat.S_IWOTH:
-        return "every account can change it; chmod o-w"
-    if mode & stat.S_IROTH:
-        return "every account can read it; chmod o-r"
-    return ""

@@ -9,6 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from mailmoat import files
 from mailmoat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def warnings(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each thing that is probably not meant."""
     auth = settings.auth
     if auth.file is not None:
-        from mailmoat.auth.account_file import exposed, read_file
+        from mailmoat.auth.account_file import read_file
         from mailmoat.auth.file import MECHANISMS
 
-        if problem := exposed(auth.file):
+        if problem := files.exposed(auth.file):
             yield f"auth.file = {auth.file}: {problem}"
         if not read_file(auth.file).by_key:
             yield f"auth.file = {auth.file}: no account is in it; mailmoat user add makes one"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mailmoat import files
 from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.delivery.account import AccountError, account_of
@@ -212,8 +213,8 @@ def _next_hop(settings: Settings) -> Iterator[str]:
 def _exposed(settings: Settings) -> Iterator[str]:
     """Yield a sentence for a file with a secret that every account can read."""
     for file in (settings.delivery.auth_password_file, settings.delivery.tls_key):
-        if file is not None and stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH:
-            yield f"{file}: every account can read it; chmod o= {file}"
+        if file is not None and (problem := files.exposed(file)):
+            yield f"{file}: {problem}"
 
 
 def _kept_from_us(file: Path) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import stat
-from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock
+from mailmoat import clock, files
 from mailmoat.tls import self_signed
 from mailmoat.tls.certificate_file import date
 from mailmoat.tls.certificates import given_by, used_by
@@ -15,7 +13,6 @@ from mailmoat.tls.state import expires_early
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mailmoat.settings import Settings
     from mailmoat.tls.certificate_file import LoadedCertificate
@@ -59,9 +56,8 @@ def _about(one: LoadedCertificate, now: int) -> Iterator[str]:
     if kind == "Ed25519":
         yield f"{where}: the key is Ed25519, which many mail servers cannot verify; use ECDSA P-256 or RSA 2048"
     yield from _about_chain(one, where)
-    if _others_can_read(one.source.key):
-        key = one.source.key
-        yield f"{key}: every account can read this private key; chmod o= {key}"
+    if problem := files.exposed(one.source.key):
+        yield f"{one.source.key}, a private key: {problem}"
 
 
 def _about_chain(one: LoadedCertificate, where: str) -> Iterator[str]:
@@ -78,12 +74,3 @@ def _about_chain(one: LoadedCertificate, where: str) -> Iterator[str]:
                 "put each behind the one it has signed"
             )
             return
-
-
-def _others_can_read(key: Path) -> bool:
-    """Return whether every account can, by the modes of the file and of the directories above it."""
-    with suppress(OSError):
-        file = key.resolve(strict=True)
-        enters = all(above.stat().st_mode & stat.S_IXOTH for above in file.parents)
-        return bool(enters and file.stat().st_mode & stat.S_IROTH)
-    return False
