@@ -250,5 +250,6 @@ def test_a_listed_certificate_authenticates_its_client(make, tmp_path, listed):
         assert world.connection._driver.session.holds == (0 if listed else 1)
         assert world.connection._driver.view.client.tls.peer_fingerprint == fingerprint
         client = world.connection._driver.view.client
-        assert (client.identity and client.identity.mechanism) == ("EXTERNAL" if listed else None)
+        known = client.identity and (client.identity.name, client.identity.mechanism)
+        assert known == (("client.test", "EXTERNAL") if listed else None)
         assert world.shared.sum(AUTHENTICATED[Mechanism.EXTERNAL]) == listed

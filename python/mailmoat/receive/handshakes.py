@@ -169,7 +169,8 @@ class Handshakes:
     def _identity(self, facts: TlsFacts) -> Identity | None:
         """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""
         if facts.peer_fingerprint in self._fingerprints:
-            return Identity(facts.peer_subject or facts.peer_fingerprint, Mechanism.EXTERNAL)
+            name = next(iter(facts.peer_names), facts.peer_subject) or facts.peer_fingerprint
+            return Identity(name, Mechanism.EXTERNAL)
         named = next((name for name in (facts.peer_subject, *facts.peer_names) if name.lower() in self._subjects), None)
         return Identity(named, Mechanism.EXTERNAL) if named and facts.verified else None
 
