@@ -37,8 +37,15 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None, xclient=false))]
-    fn new(helo_name: &str, lmtp: bool, tls: &str, credentials: Option<&Credentials>, xclient: bool) -> PyResult<Self> {
+    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None, xclient=false, chunking=true))]
+    fn new(
+        helo_name: &str,
+        lmtp: bool,
+        tls: &str,
+        credentials: Option<&Credentials>,
+        xclient: bool,
+        chunking: bool,
+    ) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
         let tls = match tls {
             "none" => Tls::None,
@@ -49,6 +56,7 @@ impl Client {
         };
         let client = Inner::new(protocol, helo_name)?.with_tls(tls);
         let client = if xclient { client.announcing() } else { client };
+        let client = if chunking { client } else { client.without_chunks() };
         Ok(Self(Wire::new(match credentials {
             Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),
             None => client,

@@ -64,7 +64,7 @@ def settings(**more):
     times = {
         f"{name}_time": 30.0 for name in ("connect", "greeting", "mail", "rcpt", "data", "block", "end_of_data", "idle")
     }
-    return SimpleNamespace(**({"connections": 5, "xclient": False} | times | more))
+    return SimpleNamespace(**({"connections": 5, "xclient": False, "chunking": True} | times | more))
 
 
 def message(content=b"Subject: a\r\n\r\nb\r\n", recipients=("x@b.example",)):

@@ -89,6 +89,7 @@ DEFAULTS = {
     "delivery.retry": (60.0,) * 4 + (600.0,) * 6 + (1800.0,),
     "delivery.expire": 5 * 86400.0,
     "delivery.connect_time": 30.0,
+    "delivery.chunking": True,
     "delivery.greeting_time": 300.0,
     "delivery.mail_time": 300.0,
     "delivery.rcpt_time": 300.0,

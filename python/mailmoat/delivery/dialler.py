@@ -67,7 +67,7 @@ class Dialler:
         self._timers = timers
         self._security = security
         self._connect_time = settings.connect_time
-        self._xclient = settings.xclient
+        self._xclient, self._chunking = settings.xclient, settings.chunking
         self._limits = time_limits(settings)
         self.name = f"{next_hop.kind}://{Endpoint(next_hop.host, next_hop.port)}"
         """The next hop in its written form."""
@@ -94,7 +94,11 @@ class Dialler:
         while True:
             try:
                 secured = self._security.prepare(
-                    peer, self._helo_name, lmtp=self._hop.kind == "lmtp", xclient=self._xclient
+                    peer,
+                    self._helo_name,
+                    lmtp=self._hop.kind == "lmtp",
+                    xclient=self._xclient,
+                    chunking=self._chunking,
                 )
             except (AccountError, CertificateError) as error:
                 return RecipientState.PENDING, self._security.unusable(error)

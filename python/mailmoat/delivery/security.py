@@ -81,7 +81,9 @@ class Security:
         self._in_clear: dict[str, float] = {}
         self._logged: dict[Insecurity, str] = {}
 
-    def prepare(self, peer: str, helo_name: str, *, lmtp: bool = False, xclient: bool = False) -> Secured:
+    def prepare(
+        self, peer: str, helo_name: str, *, lmtp: bool = False, xclient: bool = False, chunking: bool = True
+    ) -> Secured:
         """Return what a connection to this address is made with. Raises AccountError and CertificateError."""
         handshakes, level = self._handshakes, self._policy.level
         if handshakes is None or self._in_clear.get(peer, 0.0) > clock.monotonic():
@@ -90,7 +92,7 @@ class Security:
             handshakes.prepare()
             self._log(Insecurity.CERTIFICATE, handshakes.refused)
         credentials = self._account.credentials() if self._account is not None else None
-        client = Client(helo_name, lmtp=lmtp, tls=level, credentials=credentials, xclient=xclient)
+        client = Client(helo_name, lmtp=lmtp, tls=level, credentials=credentials, xclient=xclient, chunking=chunking)
         return Secured(client, handshakes, self._policy.implicit)
 
     def unusable(self, error: AccountError | CertificateError) -> str:

@@ -33,6 +33,8 @@ class PoolSettings(Protocol):
     def idle_time(self) -> float: ...  # noqa: D102 - the setting of this name
     @property
     def xclient(self) -> bool: ...  # noqa: D102 - the setting of this name
+    @property
+    def chunking(self) -> bool: ...  # noqa: D102 - the setting of this name
 
 
 def time_limits(settings: PoolSettings) -> TimeLimits:

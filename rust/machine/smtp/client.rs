@@ -86,6 +86,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::machine::message::{Message, State};
+use crate::machine::smtp::chunking::Chunking;
 
 use announcement::Announcement;
 use authentication::Authentication;
@@ -124,6 +125,7 @@ pub struct Client {
     refusal: Option<(State, String)>,
     authentication: Option<Box<Authentication>>,
     announcement: Announcement,
+    chunking: Chunking,
     untouched: bool,
     tls: Tls,
     security: Security,
@@ -153,6 +155,7 @@ impl Client {
             refusal: None,
             authentication: None,
             announcement: Announcement::Nothing,
+            chunking: Chunking::Binary,
             untouched: false,
             tls: Tls::None,
             security: Security::Clear,

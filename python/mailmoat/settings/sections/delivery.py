@@ -67,7 +67,10 @@ class DeliverySettings(Section):
         description="Age, in seconds, at which an undelivered message expires and its sender gets a bounce.",
     )
     connect_time: Wait = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
-    greeting_time: Wait = Field(default=300.0, description="Wait for the next hop's greeting, in seconds.")
+    greeting_time: Wait = Field(
+        default=300.0,
+        description="Wait for the next hop's greeting, for the end of the TLS handshake, and for each reply before MAIL, in seconds.",
+    )
     mail_time: Wait = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
     rcpt_time: Wait = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")
     data_time: Wait = Field(default=120.0, description="Wait for the reply to DATA, in seconds.")
@@ -122,6 +125,10 @@ class DeliverySettings(Section):
     )
     auth_password_file: OptionalPath = Field(
         default=None, validate_default=True, description="File with its password alone. Read again when it changes."
+    )
+    chunking: Switch = Field(
+        default=True,
+        description="Use BDAT (CHUNKING) with a next hop that offers it. Off: DATA always, for servers that break off in BDAT; then BINARYMIME is not offered to clients either.",
     )
     xclient: Switch = Field(
         default=False,

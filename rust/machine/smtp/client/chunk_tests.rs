@@ -64,6 +64,15 @@ fn content_is_counted_and_not_stuffed() {
 }
 
 #[test]
+fn a_client_without_chunks_sends_data_and_nothing_binary() {
+    let client = Client::new(Protocol::Smtp, "me.example").unwrap().without_chunks();
+    let mut dialogue = Dialogue::of(client, BINARY);
+    assert_eq!(dialogue.client.offers().unwrap().chunking, Chunking::Off);
+    dialogue.begin(&message(b"a\r\n", &["x@b.example"]));
+    assert!(dialogue.written[0].ends_with("DATA\r\n"), "{:?}", dialogue.written);
+}
+
+#[test]
 fn without_pipelining_the_content_follows_the_last_recipient() {
     let mut dialogue = sending(Protocol::Smtp, SLOW, &message(b"a\r\n", &["x@b.example", "y@b.example"]));
     assert_eq!(dialogue.written[3], "BDAT 16 LAST\r\nReceived: x\r\na\r\n");

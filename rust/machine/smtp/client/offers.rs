@@ -1,5 +1,6 @@
 //! What the next hop said in its reply to EHLO or LHLO.
 
+use super::Client;
 use super::attributes::Attributes;
 use super::limits::Limits;
 use super::reply::Reply;
@@ -43,6 +44,14 @@ pub struct Offers {
     pub require_tls: RequireTls,
     /// RFC 9422.
     pub limits: Limits,
+}
+
+impl Client {
+    /// The same connection, which sends content by DATA whatever is offered: some servers break off in BDAT.
+    #[must_use]
+    pub fn without_chunks(self) -> Self {
+        Self { chunking: Chunking::Off, ..self }
+    }
 }
 
 impl Offers {

@@ -49,6 +49,9 @@ impl Client {
             (_, 2) => {
                 if awaited == Awaited::Extended {
                     self.offers = Offers::read(reply, self.is_verified());
+                    if self.chunking == Chunking::Off {
+                        self.offers.chunking = Chunking::Off;
+                    }
                     self.offer_mechanisms(reply);
                 }
                 self.greeted();

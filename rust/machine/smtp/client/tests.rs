@@ -44,8 +44,11 @@ pub(super) struct Dialogue {
 
 impl Dialogue {
     pub(super) fn new(protocol: Protocol, offers: &str) -> Self {
-        let mut dialogue =
-            Self { client: Client::new(protocol, "me.example").unwrap(), written: Vec::new(), steps: Vec::new() };
+        Self::of(Client::new(protocol, "me.example").unwrap(), offers)
+    }
+
+    pub(super) fn of(client: Client, offers: &str) -> Self {
+        let mut dialogue = Self { client, written: Vec::new(), steps: Vec::new() };
         dialogue.hear("220 hello\r\n");
         dialogue.hear(offers);
         assert_eq!(dialogue.client.step(), Step::Ready);
