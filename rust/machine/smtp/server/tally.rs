@@ -48,7 +48,7 @@ pub enum End {
     NoProgress,
     /// The session's sum of delays is spent.
     TarpitLimit,
-    /// Policy refused the connection.
+    /// Policy refused the client.
     Refused,
     /// A limit of connections is reached.
     TooManyConnections,

@@ -12,6 +12,9 @@ use crate::machine::smtp::server::step::{Stage, Step, Verdict};
 use crate::machine::smtp::server::tally::{End, Refusal};
 use crate::machine::smtp::server::transaction::{Accepted, Transaction};
 
+/// The code of a reply that ends the session.
+const CLOSING: u16 = 421;
+
 /// What policy is asked about.
 #[derive(Debug)]
 pub enum Question {
@@ -144,6 +147,9 @@ impl Session {
                 self.say(reply.plain().named(&self.config.hostname))
             }
             Question::Connect => self.close(&reply.plain(), End::Refused),
+            // RFC 5321 3.8: it is said before the connection is closed.
+            Question::Hello { .. } if reply.code == CLOSING => self.send_away(&reply.plain()),
+            _ if reply.code == CLOSING => self.send_away(&reply),
             Question::Hello { .. } => self.say(reply.plain()),
             Question::FirstChunk(size) => self.drop_chunk(reply, *size),
             Question::EndOfHeaders | Question::EndOfData => self.refuse_content(reply),

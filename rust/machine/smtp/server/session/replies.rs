@@ -68,6 +68,12 @@ impl Session {
         Flow::Next
     }
 
+    /// Closes because policy refuses what the client does with a 421.
+    pub(super) fn send_away(&mut self, reply: &Reply) -> Flow {
+        self.note(reply);
+        self.close(reply, End::Refused)
+    }
+
     /// Ends the session from outside with a 421: time-out, shutdown, eviction. A held reply is dropped.
     pub fn stop(&mut self, reply: &Reply, end: End) -> Step {
         self.pending = Pending::Nothing;
