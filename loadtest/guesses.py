@@ -4,7 +4,7 @@ A client of one address (127.0.0.2) makes `--rate` connections a second, each wi
 public listener with STARTTLS, to `submission://` and to `submissions://`. Good mail comes from 127.0.0.1 at a steady rate, each message in a
 new connection in clear. The number is the ratio of the 99th percentiles of the time of a good message, from connect to 250. The guesser
 runs at the lowest priority, so that its own CPU time is not what is measured; it begins a while before, as guessers have used up
-`limits.auth_failures_per_source` for nearly all of their time. `--realtime`, for root on a busy machine: server and good mail come before
+`limits.auth_failure_rate` for nearly all of their time. `--realtime`, for root on a busy machine: server and good mail come before
 everything else on it.
 """
 

@@ -883,10 +883,9 @@ class Incident(IntEnum):
 
     NO_COMMON_TLS = 0
     """A TLS handshake found no version or cipher suite that both sides have."""
-    AUTH_FAILURE = 1
-    TLS_DONE = 2
+    TLS_DONE = 1
     """A TLS handshake came to its end: no incident, but what excuses one."""
-    IDLE_TLS = 3
+    IDLE_TLS = 2
     """A client with too many failed authentications used a TLS connection for nothing."""
 
 @final
@@ -925,18 +924,21 @@ class Shared:
         """Ask the slot to close its longest-held session; the caller wakes its worker."""
     def take_eviction_requests(self, slot: int) -> int:
         """Return the number of evictions requested since the last call."""
-    def source_enter(self, slot: int, source: bytes) -> int:
-        """Count a connection from a packed address (an IPv6 source is its /64; IPv4-mapped is IPv4; ValueError: neither 4 nor 16 octets).
+    def source_enter(self, slot: int, source: bytes) -> list[int] | None:
+        """Count a connection from a packed address, in each of its prefixes (`Prefix.nested`; ValueError: neither 4 nor 16 octets).
 
-        Gives the connections of that source on all slots, this one included. 0: the table has no place, nothing was counted and
-        `source_leave` must not be called. Only the slot's own worker may call it.
+        Gives the connections of each of the prefixes on all slots, this one included, the smallest prefix first, and 0 for a level that the
+        address does not have. None: the table has no place, nothing was counted and `source_leave` must not be called. Only the
+        slot's own worker may call it.
         """
     def source_leave(self, slot: int, source: bytes) -> None:
         """Take back one `source_enter`; an unknown source changes nothing."""
+    def source_counts(self, of: Prefix | None) -> list[tuple[str, int]]:
+        """Return prefixes and their connections on all slots: those in a prefix and around it, or all."""
     def source_clear(self, slot: int) -> None:
         """Forget the sources of a dead worker."""
     def incident_add(self, kind: Incident, source: bytes, now: int, seconds: int) -> int:
-        """Count an incident of a source (as in `source_enter`) at this monotonic second, for all slots; return the count, at most 4095.
+        """Count an incident of a packed address (an IPv6 source is its /64) at this monotonic second, for all slots; return the count, at most 4095.
 
         A count begins with its first incident, and ends `seconds` later. The table is bounded: the count that ends first makes room.
         """
@@ -1013,6 +1015,31 @@ class Harvest:
     @property
     def sources(self) -> int:
         """About; good to about 5,000."""
+
+@final
+class RateLimits:
+    """Rates of what a source may do, spent by all workers together (GCRA). Classes are numbered as the rates are given; None is off.
+
+    An address, in text form, spends in each of its prefixes (`Prefix.nested`): the smallest has the rate itself, the next three times as
+    much, the largest nine times. A text that is no address, and a class that is off, is never limited. `now` is the monotonic clock in seconds.
+    """
+
+    def __new__(cls, shared: Shared, rates: Sequence[tuple[int, float, int] | None]) -> RateLimits:
+        """Take rates as (count, seconds, burst)."""
+    def spend(self, class_: int, address: str, now: float, units: int = 1, /) -> float:
+        """Spend, and return 0; or spend nothing, and return the seconds until that is possible."""
+    def charge(self, class_: int, address: str, now: float, units: int = 1, /) -> None:
+        """Spend what has happened already, whether there is enough or not."""
+    def wait(self, class_: int, address: str, now: float, /) -> float:
+        """Return the seconds until one unit can be spent; 0 for now."""
+    def show(self, of: Prefix | None, now: float) -> list[tuple[int, str, int, int, float, float, int]]:
+        """Return who has spent something, in a prefix or around it, or everywhere.
+
+        Each: class, prefix, units used now, burst, seconds until one more can be spent, seconds until nothing is used, units spent
+        since the prefix was last forgotten.
+        """
+    def reset(self, of: Prefix | None, now: float) -> int:
+        """Forget what was spent in a prefix and in those around it, or everywhere; return how many prefixes were not at rest."""
 
 # --- snapshot ---
 

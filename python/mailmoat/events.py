@@ -299,7 +299,7 @@ class Event(StrEnum):
     AUTH_SUSPENDED = (
         "auth-suspended",
         "warning",
-        "the address of `client` has reached `limits.auth_failures_per_source`: nobody is authenticated from there for a while",
+        "the address of `client` has reached `limits.auth_failure_rate`: nobody is authenticated from there for a while",
         "session client",
     )
     ACCOUNTS_EXPOSED = "accounts-exposed", "warning", "others can read or change `auth.file`", "source detail"

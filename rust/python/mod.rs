@@ -11,6 +11,7 @@ mod dns;
 mod header;
 mod heap;
 mod int_enum;
+mod limits;
 mod lists;
 mod message;
 mod next_client;
@@ -39,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     dns::register(module)?;
     header::register(module)?;
     heap::register(module)?;
+    limits::register(module)?;
     lists::register(module)?;
     message::register(module)?;
     next_client::register(module)?;

@@ -4,10 +4,11 @@ use pyo3::exceptions::{PyIndexError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
 use super::int_enum::IntEnum;
-use crate::store::shared::{Incident, OutOfRange, Shared as Inner, Source};
+use super::prefix::Prefix;
+use crate::store::shared::{Counts, Incident, OutOfRange, Shared as Inner, Source};
 
 /// By the numbers of `Incident`.
-static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "AUTH_FAILURE", "TLS_DONE", "IDLE_TLS"]);
+static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "TLS_DONE", "IDLE_TLS"]);
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {
@@ -36,9 +37,8 @@ fn source_of(packed: &[u8]) -> PyResult<Source> {
 fn incident_of(kind: u8) -> PyResult<Incident> {
     match kind {
         0 => Ok(Incident::NoCommonTls),
-        1 => Ok(Incident::AuthFailure),
-        2 => Ok(Incident::TlsDone),
-        3 => Ok(Incident::IdleTls),
+        1 => Ok(Incident::TlsDone),
+        2 => Ok(Incident::IdleTls),
         _ => Err(PyValueError::new_err("no such incident")),
     }
 }
@@ -110,12 +110,17 @@ impl Shared {
         Ok(self.inner.take_eviction_requests(slot.0)?)
     }
 
-    fn source_enter(&self, slot: Index, source: &[u8]) -> PyResult<u64> {
-        Ok(self.inner.source_enter(slot.0, source_of(source)?)?)
+    fn source_enter(&self, slot: Index, source: &[u8]) -> PyResult<Option<Counts>> {
+        Ok(self.inner.source_enter(slot.0, Prefix::of_packed(source)?)?)
     }
 
     fn source_leave(&self, slot: Index, source: &[u8]) -> PyResult<()> {
-        Ok(self.inner.source_leave(slot.0, source_of(source)?)?)
+        Ok(self.inner.source_leave(slot.0, Prefix::of_packed(source)?)?)
+    }
+
+    fn source_counts(&self, of: Option<&Prefix>) -> Vec<(String, u64)> {
+        let counts = self.inner.source_counts(of.map(|prefix| prefix.inner));
+        counts.into_iter().map(|(prefix, count)| (prefix.to_string(), count)).collect()
     }
 
     fn source_clear(&self, slot: Index) -> PyResult<()> {

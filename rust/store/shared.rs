@@ -1,4 +1,4 @@
-//! The memory all processes of one server share: metrics, held sessions, connections per source, incidents, records of
+//! The memory all processes of one server share: metrics, held sessions, connections per source, limits, incidents, records of
 //! sources.
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
@@ -7,9 +7,12 @@
 //!
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 
+mod cells;
+mod gcra;
 mod harvest;
 mod holds;
 mod incidents;
+mod limits;
 mod metrics;
 mod prefix;
 mod rates;
@@ -21,9 +24,11 @@ mod reputation_tests;
 #[cfg(test)]
 mod tests;
 
+pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
+pub use limits::{Class, Limits, Standing};
 pub use prefix::{BadPrefix, LEVELS, Prefix};
-pub use rates::{PROBES, Source};
+pub use rates::{Counts, PROBES, Source};
 pub use region::{OutOfRange, Shared};
 pub use reputation::Record;

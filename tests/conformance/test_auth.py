@@ -56,7 +56,7 @@ def settings(tmp_path_factory):
         "tls__offer": "yes",
         "tarpit__auth_time": "0",
         "limits__auth_failures": "0",
-        "limits__auth_failures_per_source": "0",
+        "limits__auth_failure_rate": "off",
     }
 
 
@@ -158,7 +158,7 @@ def test_auth_04_a_backend_that_is_away_is_a_failure_for_now(site, settings, tmp
 def test_auth_06_failures_are_held_and_cut_off(fresh, tmp_path):
     site = fresh(
         auth__file=str(account_file(tmp_path)), tls__offer="yes", tarpit__auth_time="0.3", limits__auth_failures="2",
-        limits__auth_failures_per_source="3",
+        limits__auth_failure_rate="3/10min",
     )  # fmt: skip
     wire = secured(site)
     for _ in range(2):

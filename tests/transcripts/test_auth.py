@@ -111,7 +111,7 @@ def test_the_view_has_identity_and_trust_from_success_on(make):
 
 
 def test_failures_count_for_the_source_over_connections(make):
-    world = make(limits__auth_failures_per_source="3")
+    world = make(limits__auth_failure_rate="3/10min")
     backend = world.receiver.authenticator
     for _ in range(3):
         transport, heard = world.connect("198.51.100.7")
@@ -133,7 +133,7 @@ def test_failures_count_for_the_source_over_connections(make):
 
 
 def test_who_has_failed_too_often_is_refused_where_clients_must_authenticate(make):
-    world = make(limits__auth_failures_per_source="1", tarpit__exempt_networks="198.51.100.9")
+    world = make(limits__auth_failure_rate="1/10min", tarpit__exempt_networks="198.51.100.9")
     for peer in ("198.51.100.7", "198.51.100.9"):
         transport, _ = world.connect(peer)
         transport.send(HELLO + plain("alice", "wrong"))

@@ -13,6 +13,7 @@ from tests.doubles.loop import START_MS
 
 from mailmoat._native import TlsIdentity
 from mailmoat.auth.mechanism import AUTHENTICATED, Mechanism
+from mailmoat.limits.limiter import LimitClass
 from mailmoat.metrics import FAMILIES
 from mailmoat.policy.client import Client, Trust
 from mailmoat.receive import guessers as guessers_module
@@ -152,12 +153,12 @@ def test_a_source_that_guesses_uses_up_its_tls(make):
     guesser = Client("192.0.2.1", virtual.LISTENER, Trust())
     with world.running():
         world.transport.vanish()
-        failures, guessers = world.receiver.auth_failures, world.receiver.guessers
+        rates, guessers = world.receiver.rates, world.receiver.guessers
         for _ in range(guessers_module.IDLE_TLS):
             guessers.left(guesser, 0)
         assert offers(world, guesser), "it has not guessed"
-        for _ in range(world.receiver.settings.limits.auth_failures_per_source):
-            failures.add(guesser.address)
+        rate = world.receiver.settings.limits.auth_failure_rate
+        rates.charge(LimitClass.AUTH_FAILURES, guesser.address, rate.burst)
         for _ in range(guessers_module.IDLE_TLS):
             assert offers(world, guesser)
             guessers.left(guesser, 1)

@@ -321,7 +321,8 @@ class World:
                 stress=stress,
                 handshakes=Handshakes(settings, metrics, services.trust, lambda: self.tls_server, guessers),
                 guessers=guessers,
-                limiter=LocalLimiter(settings.limits, metrics, stress.make_room),
+                limiter=LocalLimiter(settings.limits, metrics, services.rates, stress.make_room),
+                rates=services.rates,
                 precedences=services.precedences,
                 trust=services.trust,
                 names=services.reverse_names,
@@ -416,7 +417,7 @@ class World:
         assert len(self.held) == 0
         assert self.shared.sum(CONNECTIONS) == self._others
         assert self.shared.sum(HELD_SESSIONS) == 0
-        assert self.shared.source_enter(0, ip_address(self._peer).packed) == self._others + 1, (
+        assert self.shared.source_enter(0, ip_address(self._peer).packed)[0] == self._others + 1, (
             "a source is not given back"
         )
         assert len(self.timers) == 0, "a deadline is left"

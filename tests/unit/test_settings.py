@@ -17,6 +17,7 @@ from mailmoat.net.address import canonical
 from mailmoat.settings import Listener, NextHop, Settings, entries, load, notation, reference, sources, values, warnings
 from mailmoat.settings.listener import parse_listener
 from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.rate import Rate
 from mailmoat.settings.sections.delivery import retry_waits
 from mailmoat.settings.sections.pressure import Thresholds
 
@@ -138,10 +139,17 @@ DEFAULTS = {
     "limits.session_time": 3600.0,
     "limits.errors": 20,
     "limits.auth_failures": 5,
-    "limits.auth_failures_per_source": 30,
     "limits.idle_commands": 100,
     "limits.connections": 0,
     "limits.connections_per_source": 100,
+    "limits.connections_per_source_percent": 2,
+    "limits.connection_rate": None,
+    "limits.message_rate": Rate(600, 60, 600),
+    "limits.recipient_rate": None,
+    "limits.unknown_recipient_rate": None,
+    "limits.null_sender_rate": None,
+    "limits.byte_rate": None,
+    "limits.auth_failure_rate": Rate(30, 600, 30),
     "limits.held_input": 16_384,
     "limits.content_memory": 16_777_216,
     "limits.memory_content": 131_072,

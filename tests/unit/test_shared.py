@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mailmoat._native import Shared
+from mailmoat._native import Prefix, Shared
 
 
 def in_child(work):
@@ -34,20 +34,20 @@ def test_what_a_child_counts_the_parent_sees():
         shared.add(1, 2, -2)
         shared.set_oldest_held(1, 1234)
         shared.request_eviction(0)
-        assert shared.source_enter(0, packed("192.0.2.1")) == 1
+        assert shared.source_enter(0, packed("192.0.2.1")) == [1, 1, 0]
 
     in_child(work)
     assert shared.row(0) == [0, 5, 0]
     assert (shared.sum(1), shared.sum(2)) == (5, 5)
     assert shared.oldest_held() == 1
     assert (shared.take_eviction_requests(0), shared.take_eviction_requests(0)) == (1, 0)
-    assert shared.source_enter(1, packed("::ffff:192.0.2.1")) == 2
+    assert shared.source_enter(1, packed("::ffff:192.0.2.1")) == [2, 2, 0]
     # The child is dead: its share is given back, its counters stay.
     shared.reset_gauges(1)
     shared.source_clear(0)
     assert shared.oldest_held() is None
     assert (shared.sum(1), shared.sum(2)) == (5, 0)
-    assert shared.source_enter(1, packed("192.0.2.1")) == 2
+    assert shared.source_enter(1, packed("192.0.2.1")) == [2, 2, 0]
 
 
 def test_concurrent_additions_are_all_counted():
@@ -68,7 +68,7 @@ def test_concurrent_additions_are_all_counted():
 def test_readers_beside_a_writer_never_see_a_steady_source_vanish():
     shared = Shared(2, 0, sources=64)
     steady = packed("2001:db8::1")
-    assert shared.source_enter(0, steady) == 1
+    assert shared.source_enter(0, steady) == [1, 1, 1]
     child = os.fork()
     if child == 0:
         for number in range(100_000):
@@ -77,24 +77,34 @@ def test_readers_beside_a_writer_never_see_a_steady_source_vanish():
         os._exit(0)
     seen = set()
     while os.waitpid(child, os.WNOHANG) == (0, 0):
-        seen.add(shared.source_enter(1, steady))
+        seen.add(tuple(shared.source_enter(1, steady)))
         shared.source_leave(1, steady)
-    assert seen == {2}
+    assert seen == {(2, 2, 2)}
 
 
 def test_a_prefix_of_ipv6_is_one_source():
     shared = Shared(1, 0)
-    assert shared.source_enter(0, packed("2001:db8::1")) == 1
-    assert shared.source_enter(0, packed("2001:db8::2")) == 2
-    assert shared.source_enter(0, packed("2001:db8:0:1::1")) == 1
+    assert shared.source_enter(0, packed("2001:db8::1")) == [1, 1, 1]
+    assert shared.source_enter(0, packed("2001:db8::2")) == [2, 2, 2]
+    assert shared.source_enter(0, packed("2001:db8:0:1::1")) == [1, 3, 3]
+    assert shared.source_enter(0, packed("2001:db8:0:100::1")) == [1, 1, 4]
     shared.source_leave(0, packed("2001:db8::3"))
     shared.source_leave(0, packed("::1"))
-    assert shared.source_enter(0, packed("2001:db8::1")) == 2
+    assert shared.source_enter(0, packed("2001:db8::1")) == [2, 3, 4]
+    assert shared.source_counts(Prefix("2001:db8::/64")) == [
+        ("2001:db8::/48", 4),
+        ("2001:db8::/56", 3),
+        ("2001:db8::/64", 2),
+    ]
 
 
 def test_a_full_table_counts_nobody():
-    shared = Shared(1, 0, sources=2)
-    assert [shared.source_enter(0, packed(f"192.0.2.{n}")) for n in range(3)] == [1, 1, 0]
+    shared = Shared(1, 0, sources=4)
+    places = [shared.source_enter(0, packed(f"192.0.2.{n}")) for n in range(4)]
+    assert places == [[1, 1, 0], [1, 2, 0], [1, 3, 0], None]
+    assert shared.source_enter(0, packed("192.0.2.1")) == [2, 4, 0]
+    assert shared.source_enter(0, packed("192.0.2.9")) is None
+    assert dict(shared.source_counts(None))["192.0.2.0/24"] == 4
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,6 @@ def test_a_bad_source_is_a_value_error():
 
 
 def test_memory_is_what_was_said():
-    assert Shared(2, 40).size <= 3 * ((1 << 20) + 1024) + (128 << 10) + (9 << 20)
+    assert Shared(2, 40).size <= 3 * ((1 << 20) + 1024) + (128 << 10) + (12 << 20)
     with pytest.raises(OSError, match="shared memory"):
         Shared(1 << 30, 1, sources=1 << 40)

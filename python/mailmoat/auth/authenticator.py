@@ -89,6 +89,8 @@ class Failure:
     cause: Cause
     name: str = ""
     """The name it gave, for the log; empty when it could not be read."""
+    wait: float = 0.0
+    """Seconds until it is asked again, where that is known."""
 
 
 Answer = Challenge | Success | Failure

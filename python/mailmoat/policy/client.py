@@ -48,7 +48,7 @@ class Trust:
 
     @property
     def judged(self) -> bool:
-        """Whether filters judge it: a server of ours hands on what others sent, and would have to return what is refused."""
+        """Whether filters judge it and limits hold for it: a server of ours hands on what others sent, and would have to return what is refused."""
         return not (self.inside or self.front_server)
 
     @property

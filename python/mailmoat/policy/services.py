@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mailmoat.dns_lists.lookups import DnsLookups
-from mailmoat.limits.failures import AuthFailures
+from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.pressure import Pressure
+from mailmoat.limits.rates import LocalRates
 from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
@@ -55,11 +56,7 @@ class Services:
 
     def has_guessed(self, address: str) -> bool:
         """Return whether this address has failed to authenticate so often that it may not try now."""
-        return self._failures.reached(address)
-
-    @cached_property
-    def _failures(self) -> AuthFailures:
-        return AuthFailures(self.settings.limits, self.metrics.shared)
+        return self.rates.is_spent(LimitClass.AUTH_FAILURES, address)
 
     def section(self, kind: type[S]) -> S:
         """Return the section of this class of the settings; KeyError when they have none."""
@@ -93,6 +90,11 @@ class Services:
         settings = self.settings
         pressure = Pressure(settings.pressure, settings.spool_dir, self.metrics)
         return Precedences(pressure, self.reputation, settings.reputation.block_level)
+
+    @cached_property
+    def rates(self) -> LocalRates:
+        """What clients may do in a time."""
+        return LocalRates(self.settings.limits, self.metrics)
 
     @cached_property
     def reverse_names(self) -> ReverseNames | None:

@@ -16,6 +16,7 @@ from mailmoat import maillog
 from mailmoat.auth.authenticator import Cause, Challenge, Channel, Failure, Success
 from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, label
 from mailmoat.events import Event
+from mailmoat.limits.limiter import LimitClass, words
 from mailmoat.mailauth.results import AuthResult, Method, Status
 from mailmoat.receive import conduct
 from mailmoat.runtime.deadline import Deadline
@@ -108,9 +109,9 @@ class Authentication:
                 )
                 self._receiver.metrics.add(AUTHENTICATED[label(self._mechanism)])
                 return self._session.authenticated()
-            case Failure(cause, name):
+            case Failure():
                 self._exchange = None
-                return self._failed(cause, name)
+                return self._failed(answer)
         assert_never(answer)
 
     def _answer(self) -> Answer | Awaitable[Answer]:
@@ -119,7 +120,8 @@ class Authentication:
             if begins:
                 client = self._view.client
                 if self._receiver.guessers.has(client):
-                    return Failure(Cause.TOO_MANY)
+                    wait = self._receiver.rates.wait(LimitClass.AUTH_FAILURES, client.address)
+                    return Failure(Cause.TOO_MANY, wait=wait)
                 self._exchange = self._authenticator.begin(self._mechanism, channel(client))
             if self._exchange is None:  # what was offered is not there any more
                 return Failure(Cause.UNAVAILABLE)
@@ -127,23 +129,26 @@ class Authentication:
         except Exception as error:  # noqa: BLE001 - the joint between us and a backend
             return self._broken(error)
 
-    def _failed(self, cause: Cause, name: str) -> Step:
+    def _failed(self, failure: Failure) -> Step:
+        cause = failure.cause
         receiver, view, client = self._receiver, self._view, self._view.client
         if not cause.temporary and not client.trust.exempt:
-            receiver.auth_failures.add(client.address)
+            receiver.rates.charge(LimitClass.AUTH_FAILURES, client.address)
             if receiver.guessers.has(client):
                 maillog.event(Event.AUTH_SUSPENDED, session=view.session_id, client=client.address)
         if not cause.temporary:
             conduct.not_authenticated(receiver.reputation, client)
         receiver.metrics.add(AUTH_FAILURES[label(self._mechanism), cause])
         code, enhanced, text = REPLIES[cause]
+        if failure.wait:
+            text = text.replace("later", f"in {words(failure.wait)}")
         maillog.event(
             Event.AUTH_FAILED,
             session=view.session_id,
             client=client.address,
             client_name=client.name,
             helo=self._session.helo_name,
-            login=name[:NAME],
+            login=failure.name[:NAME],
             mechanism=self._mechanism,
             reason=cause,
             reply=f"{code} {enhanced} {text}",

@@ -23,11 +23,11 @@ class Driver(Steps):
 
     def begin(self, *, early: bool) -> None:
         """Greet the client, or refuse it; `early`: it has talked already."""
-        admission = self._receiver.limiter.admit(self.view.client.address)
+        admission = self._receiver.limiter.admit(self.view.client.address, limited=self.view.client.trust.judged)
         self._source = admission.source
         self._watch.arm(self)
         if admission.refused:
-            self.stop(End.TOO_MANY_CONNECTIONS, "", admission.refused.text)  # a greeting has no such code (RFC 2034 4)
+            self.stop(End.TOO_MANY_CONNECTIONS, "", admission.text)  # a greeting has no such code (RFC 2034 4)
         elif self._receiver.turns_away(self.view.client):
             self.stop(End.PRESSURE, "", Limit.PRESSURE.text)
         elif self.view.client.listener.implicit_tls:

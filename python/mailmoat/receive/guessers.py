@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import Incident
-from mailmoat.limits.failures import WINDOW
 from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit
 from mailmoat.net.address import packed
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
     from mailmoat.policy.client import Client
 
+WINDOW: Final = 600
+"""Seconds."""
 IDLE_TLS: Final = 20
 """TLS connections without a message that such a source may have in `WINDOW` seconds."""
 REFUSAL: Final = f"421 4.7.0 {Limit.AUTH_FAILURES.text}\r\n".encode()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import _native, clock
 from mailmoat._native import Stage
-from mailmoat.limits.failures import AuthFailures
-from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit
+from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit, LimitClass
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from mailmoat.auth.authenticator import Authenticator
-    from mailmoat.limits.limiter import Limiter
+    from mailmoat.limits.limiter import Limiter, RateLimiter
     from mailmoat.mailauth.results import AuthResult
     from mailmoat.policy.client import Client, TrustRules
     from mailmoat.policy.pipeline import Pipeline
@@ -70,6 +69,7 @@ class Receiver:
         timers: Timers,
         limiter: Limiter,
         precedences: Precedences,
+        rates: RateLimiter,
         trust: TrustRules,
         names: ReverseNames | None,
         held: HeldSessions,
@@ -94,7 +94,8 @@ class Receiver:
         self.trust = trust
         self.authenticator = authenticator
         self.reputation = reputation
-        self.auth_failures = AuthFailures(settings.limits, metrics.shared)
+        self.rates = rates
+        self._weighs = rates.limits(LimitClass.BYTES)
         self.guessers = guessers
         self.names = names
         self.timeouts = Timeouts(settings.limits, timers)
@@ -168,7 +169,7 @@ class Receiver:
         if submission.is_submission(view.client):
             message_id = f"{queue_id}@{self.settings.hostname}"
             session.add_fields(submission.missing_fields(session.header, date=date, message_id=message_id))
-        return session.message(
+        message = session.message(
             queue_id=queue_id,
             arrival=now,
             date=date,
@@ -176,6 +177,9 @@ class Receiver:
             results=encode(results),
             firewall=None if view.client.trust.believed else self.firewall,
         )
+        if self._weighs and message is not None and view.client.trust.judged:
+            self.rates.charge(LimitClass.BYTES, view.client.address, message.size)
+        return message
 
 
 def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native.SessionConfig:

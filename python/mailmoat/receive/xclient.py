@@ -59,9 +59,9 @@ def replace_client(receiver: Receiver, view: View, session: Session, source: byt
         login=said.login,
     )
     if client.address != before.address:
-        admission = receiver.limiter.admit(client.address)
+        admission = receiver.limiter.admit(client.address, limited=client.trust.judged)
         receiver.limiter.give_back(source)
         source = admission.source
         if admission.refused:
-            return source, session.stop(End.TOO_MANY_CONNECTIONS, "4.7.0", admission.refused.text)
+            return source, session.stop(End.TOO_MANY_CONNECTIONS, "4.7.0", admission.text)
     return source, session.replace_client(client.address, client.trust.exempt)

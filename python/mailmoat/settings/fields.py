@@ -6,9 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PlainValidator
 
-from mailmoat.settings import notation, values
+from mailmoat.settings import notation, rate, values
 from mailmoat.settings.notation import Form
+from mailmoat.settings.rate import Rate
 
+OptionalRate = Annotated[
+    Rate | None,
+    PlainValidator(rate.rate),
+    Form("a rate such as 600/min, 600/min burst 100 or 30/10min, or off", rate.show),
+]
+OptionalByteRate = Annotated[
+    Rate | None,
+    PlainValidator(rate.byte_rate),
+    Form("octets in a time such as 1GiB/hour or 1GiB/hour burst 256MiB, or off", rate.show_bytes),
+]
 Duration = Annotated[
     float,
     PlainValidator(values.duration),
@@ -21,6 +32,7 @@ Wait = Annotated[
 ]
 Count = Annotated[int, PlainValidator(values.count), Form("a whole number, 0 or more", notation.show)]
 Positive = Annotated[int, PlainValidator(values.positive), Form("a whole number, 1 or more", notation.show)]
+Percent = Annotated[int, PlainValidator(values.percent), Form("a whole number from 0 to 100", notation.show)]
 Size = Annotated[int, PlainValidator(values.size), Form("octets, or a number with KiB, MiB or GiB", notation.show_size)]
 Switch = Annotated[bool, PlainValidator(values.switch), Form("true or false", notation.show)]
 FilterAction = Annotated[

@@ -71,6 +71,14 @@ def positive(value: object) -> int:
     return number
 
 
+def percent(value: object) -> int:
+    """Return a whole number from 0 to 100."""
+    number = count(value)
+    if number > 100:  # noqa: PLR2004 - the whole
+        raise ValueError("above 100")
+    return number
+
+
 def wait(value: object) -> float:
     """Return a duration that is not 0."""
     seconds = duration(value)

@@ -24,12 +24,10 @@ const LATEST: u64 = (1 << UNTIL_BITS) - 1;
 pub enum Incident {
     /// A TLS handshake found no version or cipher suite that both sides have.
     NoCommonTls = 0,
-    /// A client did not authenticate.
-    AuthFailure = 1,
     /// A TLS handshake came to its end: no incident, but what excuses one.
-    TlsDone = 2,
+    TlsDone = 1,
     /// A client with too many failed authentications used a TLS connection for nothing.
-    IdleTls = 3,
+    IdleTls = 2,
 }
 
 /// What a cell holds: a tag of the hash (never 0), the count, and the second until which it counts.

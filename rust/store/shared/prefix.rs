@@ -54,8 +54,12 @@ impl Prefix {
 
     /// The prefixes that count for this address, the smallest first: IPv4 /32 and /24, IPv6 /64, /56 and /48.
     pub fn nested(self) -> impl ExactSizeIterator<Item = Self> {
-        let lengths: &'static [u8] = if self.is_ipv4() { &IPV4_LENGTHS } else { &IPV6_LENGTHS };
-        lengths.iter().map(move |length| self.cut(*length))
+        self.lengths().iter().map(move |length| self.cut(*length))
+    }
+
+    /// Which of the nested prefixes it is, the smallest 0; None for one of another length.
+    pub fn level(self) -> Option<usize> {
+        self.lengths().iter().position(|length| *length == self.length)
     }
 
     /// Whether it is one of IPv4.
@@ -73,6 +77,11 @@ impl Prefix {
         self.is_ipv4() == other.is_ipv4() && self.length <= other.length && other.bits & mask(self.length) == self.bits
     }
 
+    /// Whether an address can be in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
     /// The bits, IPv4-mapped for IPv4, and how many of them count.
     pub fn parts(self) -> (u128, u8) {
         (self.bits, self.length)
@@ -81,6 +90,10 @@ impl Prefix {
     /// The prefix of these `parts`; bits beyond the length are cut.
     pub fn from_parts(bits: u128, length: u8) -> Self {
         Self { bits, length: length.min(BITS) }.cut(length)
+    }
+
+    fn lengths(self) -> &'static [u8] {
+        if self.is_ipv4() { &IPV4_LENGTHS } else { &IPV6_LENGTHS }
     }
 
     fn cut(self, length: u8) -> Self {
@@ -166,6 +179,8 @@ mod tests {
             Prefix::of(text.parse().unwrap()).nested().map(|prefix| prefix.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(nested("192.0.2.77"), ["192.0.2.77/32", "192.0.2.0/24"]);
+        let level = |text: &str| text.parse::<Prefix>().unwrap().level();
+        assert_eq!((level("192.0.2.0/24"), level("2001:db8::/48"), level("192.0.2.0/25")), (Some(1), Some(2), None));
         assert_eq!(nested("::ffff:192.0.2.77"), ["192.0.2.77/32", "192.0.2.0/24"]);
         assert_eq!(nested("2001:db8:1:203::4"), ["2001:db8:1:203::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
     }

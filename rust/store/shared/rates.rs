@@ -1,33 +1,85 @@
-//! Connections per source. Each worker has an open-addressing table of its own and only it writes there. A source is an IPv4
-//! address or an IPv6 /64. Places are found by a keyed hash (a client cannot choose sources that collide) and linear probing
+//! Connections per source, and of the networks it is in. Each worker has an open-addressing table of its own and only it writes there. A
+//! source is an IPv4 address or an IPv6 /64; it counts in each of its nested prefixes. Places are found by a keyed hash (a client cannot choose sources that collide) and linear probing
 //! over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a place whose count fell to 0 is
 //! taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::prefix::{LEVELS, Prefix};
 use super::region::{OutOfRange, Shared};
 
 /// How far from its first place an entry may be; at three quarters full, one in a thousand would need more.
 pub const PROBES: usize = 256;
 
+/// The word of a count has the level of its prefix above it.
+const LEVEL_BITS: u32 = 56;
+const MOST: u64 = (1 << LEVEL_BITS) - 1;
+
+/// Connections of an address, by the level of the prefix; 0 where it has none.
+pub type Counts = [u64; LEVELS];
+
 impl Shared {
-    /// Counts a connection from `source` and gives the number of them on all slots, this one included; 0 when the slot has no
-    /// place for it, and then it must not leave. Only the slot's own worker may call it.
-    pub fn source_enter(&self, slot: usize, source: Source) -> Result<u64, OutOfRange> {
+    /// Counts a connection from an address and gives the number of them on all slots, this one included, by prefix; None when the slot
+    /// has no place for it, and then it must not leave. Only the slot's own worker may call it.
+    pub fn source_enter(&self, slot: usize, address: Prefix) -> Result<Option<Counts>, OutOfRange> {
+        let mut counts = Counts::default();
+        for (done, (network, into)) in networks(address).zip(&mut counts).enumerate() {
+            *into = self.network_enter(slot, network)?;
+            if *into == 0 {
+                for entered in networks(address).take(done) {
+                    self.network_leave(slot, entered)?;
+                }
+                return Ok(None);
+            }
+        }
+        Ok(Some(counts))
+    }
+
+    /// Takes back what `source_enter` counted; an unknown source changes nothing. Only the slot's own worker may call it.
+    pub fn source_leave(&self, slot: usize, address: Prefix) -> Result<(), OutOfRange> {
+        for network in networks(address) {
+            if !self.network_leave(slot, network)? {
+                break; // the smallest comes first: where that is unknown, nothing was counted
+            }
+        }
+        Ok(())
+    }
+
+    /// The connections of all slots by prefix, as far as they are in this one or around it.
+    pub fn source_counts(&self, of: Option<Prefix>) -> BTreeMap<Prefix, u64> {
+        let mut counts = BTreeMap::new();
+        for table in (0..self.slots).filter_map(|slot| self.table(slot).ok()) {
+            for place in 0..self.sources {
+                let Some((key, word)) = cells(table, place) else { break };
+                let (key, word) = (key.load(Relaxed), word.load(Relaxed));
+                let Some(prefix) = Network { key, level: word >> LEVEL_BITS }.prefix().filter(|_| word & MOST > 0)
+                else {
+                    continue;
+                };
+                if of.is_none_or(|of| of.overlaps(prefix)) {
+                    *counts.entry(prefix).or_default() += word & MOST;
+                }
+            }
+        }
+        counts
+    }
+
+    fn network_enter(&self, slot: usize, network: Network) -> Result<u64, OutOfRange> {
         let table = self.table(slot)?;
         let mut vacant = None;
         let mut known = None;
-        for place in self.places(self.first_place(source)) {
+        for place in self.places(self.first_place(network)) {
             let Some((key, count)) = cells(table, place) else { break };
             let found = key.load(Relaxed);
-            if found == source.0 {
+            if network.is_at(found, count) {
                 known = Some(count);
                 break;
             }
-            if vacant.is_none() && (found == 0 || count.load(Relaxed) == 0) {
+            if vacant.is_none() && (found == 0 || count.load(Relaxed) & MOST == 0) {
                 vacant = Some((key, count));
             }
             if found == 0 {
@@ -37,25 +89,27 @@ impl Shared {
         let count = match (known, vacant) {
             (Some(count), _) => count,
             (None, Some((key, count))) => {
-                key.store(source.0, Relaxed);
+                count.store(network.level << LEVEL_BITS, Relaxed);
+                key.store(network.key, Relaxed);
                 count
             }
             (None, None) => return Ok(0),
         };
         count.fetch_add(1, Relaxed);
-        Ok(self.source_count(source).max(1))
+        Ok(self.count(network).max(1))
     }
 
-    /// Takes back what `source_enter` counted; an unknown source changes nothing. Only the slot's own worker may call it.
-    pub fn source_leave(&self, slot: usize, source: Source) -> Result<(), OutOfRange> {
+    /// False for one that is not counted in this slot.
+    fn network_leave(&self, slot: usize, network: Network) -> Result<bool, OutOfRange> {
         let table = self.table(slot)?;
-        let Some((place, count)) = self.find(table, source, self.first_place(source)) else { return Ok(()) };
-        let left = count.load(Relaxed).saturating_sub(1);
-        count.store(left, Relaxed);
-        if left == 0 {
+        let Some((place, count)) = self.find(table, network, self.first_place(network)) else { return Ok(false) };
+        if count.load(Relaxed) & MOST > 1 {
+            count.fetch_sub(1, Relaxed);
+        } else {
+            count.store(0, Relaxed);
             self.trim(table, place);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets every connection of a slot whose worker is dead.
@@ -65,11 +119,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Connections from `source` on all slots.
-    pub fn source_count(&self, source: Source) -> u64 {
-        let first = self.first_place(source);
+    /// Connections of a network on all slots.
+    fn count(&self, network: Network) -> u64 {
+        let first = self.first_place(network);
         let tables = (0..self.slots).filter_map(|slot| self.table(slot).ok());
-        tables.filter_map(|table| self.find(table, source, first)).map(|(_, count)| count.load(Relaxed)).sum()
+        tables.filter_map(|table| self.find(table, network, first)).map(|(_, count)| count.load(Relaxed) & MOST).sum()
     }
 
     /// Empties the unused places at the end of a run, from `place` backwards.
@@ -86,12 +140,12 @@ impl Shared {
         }
     }
 
-    fn find<'a>(&self, table: &'a [AtomicU64], source: Source, first: usize) -> Option<(usize, &'a AtomicU64)> {
+    fn find<'a>(&self, table: &'a [AtomicU64], network: Network, first: usize) -> Option<(usize, &'a AtomicU64)> {
         for place in self.places(first) {
             let (key, count) = cells(table, place)?;
             match key.load(Relaxed) {
                 0 => return None,
-                found if found == source.0 => return Some((place, count)),
+                found if network.is_at(found, count) => return Some((place, count)),
                 _ => {}
             }
         }
@@ -99,8 +153,8 @@ impl Shared {
     }
 
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
-    fn first_place(&self, source: Source) -> usize {
-        self.hasher.hash_one(source.0) as usize
+    fn first_place(&self, network: Network) -> usize {
+        self.hasher.hash_one((network.key, network.level)) as usize
     }
 
     /// Where an entry may lie, in order.
@@ -115,7 +169,45 @@ fn cells(table: &[AtomicU64], place: usize) -> Option<(&AtomicU64, &AtomicU64)> 
     Some((table.get(2 * place)?, table.get(2 * place + 1)?))
 }
 
-/// Where connections come from, as far as they are counted together; never 0.
+/// A prefix in a table: the upper half of IPv6, or the lower of what is IPv4-mapped, never 0; and which of the nested ones it is.
+#[derive(Debug, Clone, Copy)]
+struct Network {
+    key: u64,
+    /// From 1 on, so that a count that began is never 0 in the table.
+    level: u64,
+}
+
+impl Network {
+    #[allow(clippy::cast_possible_truncation)]
+    fn new(prefix: Prefix, level: u64) -> Self {
+        let (bits, _) = prefix.parts();
+        // ::/64, the loopback among it, takes the place of the unassigned 0:0:0:1::/64: 0 is an empty place.
+        Self { key: if prefix.is_ipv4() { bits as u64 } else { (bits >> 64) as u64 }.max(1), level }
+    }
+
+    fn is_at(self, key: u64, word: &AtomicU64) -> bool {
+        key == self.key && word.load(Relaxed) >> LEVEL_BITS == self.level
+    }
+
+    /// None for a place that is empty.
+    fn prefix(self) -> Option<Prefix> {
+        let level = usize::try_from(self.level.checked_sub(1)?).ok()?;
+        // No address of the internet begins with what is IPv4-mapped here.
+        let bits = match self.key {
+            1 => 0,
+            key if key >> 32 == 0xffff => u128::from(key),
+            key => u128::from(key) << 64,
+        };
+        Prefix::from_parts(bits, 128).nested().nth(level)
+    }
+}
+
+/// The prefixes of an address, the smallest first.
+fn networks(address: Prefix) -> impl Iterator<Item = Network> {
+    address.nested().zip(1..).map(|(prefix, level)| Network::new(prefix, level))
+}
+
+/// Where something went wrong, as far as it is counted together; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(u64);
 

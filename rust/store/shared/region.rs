@@ -8,21 +8,21 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{harvest, reputation};
+use super::{cells, harvest, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
 /// Entries of the table of incidents, a power of two.
 pub const INCIDENTS: usize = 16_384;
 /// Cells of the tables of the host, which lie behind the slots in this order.
-const TABLES: [usize; 3] = [INCIDENTS, reputation::CELLS, harvest::CELLS];
+const TABLES: [usize; 4] = [INCIDENTS, reputation::CELLS, harvest::CELLS, cells::CELLS * cells::WORDS];
 
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
 /// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count). Behind the
-/// slots: the tables of the host, of incidents and of the reputation of sources.
+/// slots: the tables of the host, of incidents, of the reputation of sources, and of limits.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -95,6 +95,10 @@ impl Shared {
 
     pub(super) fn harvest_cells(&self) -> &[AtomicU64] {
         self.host_table(2)
+    }
+
+    pub(super) fn limit_cells(&self) -> &[AtomicU64] {
+        self.host_table(3)
     }
 
     /// The cells of a table in `TABLES`.

@@ -7,9 +7,25 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod limits;
+
 fn v4(last: u16) -> Source {
     let [high, low] = last.to_be_bytes();
     Source::from_packed(&[192, 0, high, low]).unwrap()
+}
+
+fn host(last: u16) -> Prefix {
+    let [high, low] = last.to_be_bytes();
+    Prefix::from_packed(&[192, 0, high, low]).unwrap()
+}
+
+/// Enters, and gives the count of the address itself; 0 when it is not counted.
+fn enters(shared: &Shared, slot: usize, last: u16) -> u64 {
+    shared.source_enter(slot, host(last)).unwrap().map_or(0, |[own, ..]| own)
+}
+
+fn connections(shared: &Shared, last: u16) -> u64 {
+    shared.source_counts(Some(host(last))).get(&host(last)).copied().unwrap_or(0)
 }
 
 #[test]
@@ -38,7 +54,7 @@ fn what_does_not_exist_is_an_error() {
     assert_eq!(shared.add(0, 1, 1), Err(OutOfRange));
     assert_eq!(shared.row(usize::MAX), Err(OutOfRange));
     assert_eq!(shared.sum(1), Err(OutOfRange));
-    assert_eq!(shared.source_enter(9, v4(1)), Err(OutOfRange));
+    assert_eq!(shared.source_enter(9, host(1)), Err(OutOfRange));
     assert!(Shared::new(usize::MAX, 1, vec![], 1).is_err());
     assert!(Shared::new(1, 1, vec![], usize::MAX).is_err());
     assert!(Shared::new(1 << 40, 1, vec![], 1 << 40).is_err());
@@ -76,17 +92,18 @@ fn sources_are_aggregated() {
 #[test]
 fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
     let shared = Shared::new(2, 0, vec![], 8).unwrap();
-    for number in 0..8 {
-        assert_eq!(shared.source_enter(0, v4(number)), Ok(1));
+    // Seven addresses, and the network of all.
+    for number in 0..7 {
+        assert_eq!(shared.source_enter(0, host(number)), Ok(Some([1, u64::from(number) + 1, 0])));
     }
-    assert_eq!(shared.source_enter(0, v4(8)), Ok(0));
-    assert_eq!(shared.source_enter(0, v4(3)), Ok(2));
-    assert_eq!(shared.source_enter(1, v4(3)), Ok(3));
+    assert_eq!(enters(&shared, 0, 7), 0);
+    assert_eq!(shared.source_enter(0, host(3)), Ok(Some([2, 8, 0])));
+    assert_eq!(shared.source_enter(1, host(3)), Ok(Some([3, 9, 0])));
     shared.source_clear(0).unwrap();
-    assert_eq!(shared.source_count(v4(3)), 1);
+    assert_eq!(connections(&shared, 3), 1);
     for round in 0..1000 {
-        assert_eq!(shared.source_enter(0, v4(round)), Ok(if round == 3 { 2 } else { 1 }));
-        shared.source_leave(0, v4(round)).unwrap();
+        assert_eq!(enters(&shared, 0, round), if round == 3 { 2 } else { 1 });
+        shared.source_leave(0, host(round)).unwrap();
     }
     assert!(shared.table(0).unwrap().iter().all(|cell| cell.load(Relaxed) == 0));
 }
@@ -94,7 +111,7 @@ fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
 #[test]
 fn three_quarters_full_has_a_place_for_nearly_all() {
     let shared = Shared::new(1, 0, vec![], 4096).unwrap();
-    let refused = (0..3072).filter(|number| shared.source_enter(0, v4(*number)) == Ok(0)).count();
+    let refused = (0..3072).filter(|number| enters(&shared, 0, *number) == 0).count();
     assert_eq!(refused, 0);
 }
 
@@ -108,15 +125,17 @@ proptest! {
             let count = model.entry((slot, number)).or_default();
             if enter {
                 *count += 1;
-                prop_assert_eq!(shared.source_enter(slot, v4(number)), Ok(total(&model)));
+                prop_assert_eq!(enters(&shared, slot, number), total(&model));
             } else {
                 *count = count.saturating_sub(1);
-                shared.source_leave(slot, v4(number)).unwrap();
+                shared.source_leave(slot, host(number)).unwrap();
             }
-            prop_assert_eq!(shared.source_count(v4(number)), total(&model));
+            prop_assert_eq!(connections(&shared, number), total(&model));
+            let network = shared.source_counts(None).into_iter().filter(|(prefix, _)| prefix.length() == 24).map(|(_, count)| count);
+            prop_assert_eq!(network.sum::<u64>(), model.values().sum::<u64>());
         }
         for ((slot, number), count) in model {
-            (0..count).for_each(|_| shared.source_leave(slot, v4(number)).unwrap());
+            (0..count).for_each(|_| shared.source_leave(slot, host(number)).unwrap());
         }
         prop_assert!((0..2).all(|slot| shared.table(slot).unwrap().iter().all(|cell| cell.load(Relaxed) == 0)));
     }
@@ -127,13 +146,12 @@ fn incidents_count_for_a_time_and_are_shared_by_kind_and_source() {
     let shared = Shared::new(2, 1, vec![], 1).unwrap();
     let (one, other) = (v4(1), v4(2));
     for count in 1..=3 {
-        assert_eq!(shared.incident_add(Incident::AuthFailure, one, 100, 60), count);
+        assert_eq!(shared.incident_add(Incident::NoCommonTls, one, 100, 60), count);
     }
-    assert_eq!(shared.incidents(Incident::AuthFailure, one, 159), 3);
-    assert_eq!(shared.incidents(Incident::NoCommonTls, one, 100), 0);
-    assert_eq!(shared.incidents(Incident::AuthFailure, other, 100), 0);
-    assert_eq!(shared.incidents(Incident::AuthFailure, one, 160), 0);
-    assert_eq!(shared.incident_add(Incident::AuthFailure, one, 160, 60), 1);
+    assert_eq!(shared.incidents(Incident::NoCommonTls, one, 159), 3);
+    assert_eq!(shared.incidents(Incident::NoCommonTls, other, 100), 0);
+    assert_eq!(shared.incidents(Incident::NoCommonTls, one, 160), 0);
+    assert_eq!(shared.incident_add(Incident::NoCommonTls, one, 160, 60), 1);
 }
 
 #[test]
@@ -145,9 +163,9 @@ fn a_count_of_incidents_is_bounded_and_a_flood_of_sources_only_shortens_memory()
     assert_eq!(shared.incidents(Incident::NoCommonTls, v4(1), 1), 4095);
     // Those that end sooner never displace the one that ends last.
     for source in 2..=u16::MAX {
-        shared.incident_add(Incident::AuthFailure, v4(source), 1, 10);
+        shared.incident_add(Incident::NoCommonTls, v4(source), 1, 10);
     }
     assert_eq!(shared.incidents(Incident::NoCommonTls, v4(1), 1), 4095);
-    let known = (2..=u16::MAX).filter(|&source| shared.incidents(Incident::AuthFailure, v4(source), 1) > 0).count();
+    let known = (2..=u16::MAX).filter(|&source| shared.incidents(Incident::NoCommonTls, v4(source), 1) > 0).count();
     assert!((12_000..=16_384).contains(&known), "{known}");
 }

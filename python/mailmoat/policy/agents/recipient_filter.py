@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
+from mailmoat.limits.limiter import LimitClass
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply, Report, Rule, Tempfail
 
@@ -103,22 +104,24 @@ class RecipientFilter(Agent):
         self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
         absent = Reject if settings.lookup else Report
         self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
+        self._rates = services.rates if services.rates.limits(LimitClass.UNKNOWN_RECIPIENTS) else None
         self._verdicts = {standing: self._judge(standing) for standing in Standing}
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""
         standing = self._recipients.standing(view.recipient)
-        if not isinstance(standing, Standing):
-            return self._wait(standing, view)
-        if self._records is not None:
-            self._record(standing, view, self._records)
-        return self._verdicts[standing]
+        return self._found(standing, view) if isinstance(standing, Standing) else self._wait(standing, view)
 
     async def _wait(self, awaited: Awaitable[Standing], view: RcptView) -> Verdict:
-        standing = await awaited
+        return self._found(await awaited, view)
+
+    def _found(self, standing: Standing, view: RcptView) -> Verdict:
         if self._records is not None:
             self._record(standing, view, self._records)
-        return self._verdicts[standing]
+        verdict = self._verdicts[standing]
+        if verdict is self._absent and self._rates is not None and view.client.trust.judged:
+            self._rates.charge(LimitClass.UNKNOWN_RECIPIENTS, view.client.address)
+        return verdict
 
     @staticmethod
     def _record(standing: Standing, view: RcptView, records: Records) -> None:

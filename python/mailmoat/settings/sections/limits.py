@@ -1,8 +1,12 @@
-"""`[limits]`: limits for one client."""
+"""`[limits]`: limits for one client.
+
+A rate is that of one source, an IPv4 address or an IPv6 /64; the networks around it have a multiple (`FACTORS` of the shared memory).
+"""
 
 from pydantic import Field
 
-from mailmoat.settings.fields import Count, Duration, Size
+from mailmoat.settings.fields import Count, Duration, OptionalByteRate, OptionalRate, Percent, Size
+from mailmoat.settings.rate import Rate
 from mailmoat.settings.section import Section
 
 
@@ -41,10 +45,6 @@ class LimitsSettings(Section):
     auth_failures: Count = Field(
         default=5, description="Failed AUTH commands (535) in one session; then 421 and close. 0 = off."
     )
-    auth_failures_per_source: Count = Field(
-        default=30,
-        description="Failed AUTH commands of one IPv4 address or IPv6 /64 in ten minutes; then nobody is authenticated from there: connections for submission get 421, and AUTH is not offered. 0 = off.",
-    )
     idle_commands: Count = Field(
         default=100,
         description="Commands in a row that do not advance a message (NOOP, RSET, VRFY ...); then 421 and close. 0 = off.",
@@ -52,6 +52,37 @@ class LimitsSettings(Section):
     connections: Count = Field(default=0, description="Connections at the same time on this machine. 0 = off.")
     connections_per_source: Count = Field(
         default=100, description="Connections at the same time from one IPv4 address or IPv6 /64. 0 = off."
+    )
+    connections_per_source_percent: Percent = Field(
+        default=2,
+        description="Per cent of the connections that `connections` leaves free which one source may have, 10 in any case. 0 = off.",
+    )
+    connection_rate: OptionalRate = Field(
+        default=None,
+        description="New connections of one source; then 421 for a greeting. The next two networks have 3 and 9 times as many.",
+    )
+    message_rate: OptionalRate = Field(
+        default=Rate(600, 60, 600),
+        description="MAIL commands of one source; then 421 4.4.2 and close. Networks as `connection_rate`.",
+    )
+    recipient_rate: OptionalRate = Field(
+        default=None, description="RCPT commands of one source; then 452 4.5.3. Networks as `connection_rate`."
+    )
+    unknown_recipient_rate: OptionalRate = Field(
+        default=None,
+        description="Recipients of one source that do not exist; then RCPT gets 421 4.7.0 and close. Networks as `connection_rate`.",
+    )
+    null_sender_rate: OptionalRate = Field(
+        default=None,
+        description="Recipients of messages with the null reverse-path from one source; then 450 4.7.0. Networks as `connection_rate`.",
+    )
+    byte_rate: OptionalByteRate = Field(
+        default=None,
+        description="Octets of accepted messages of one source; then MAIL gets 421 4.7.0 and close. Networks as `connection_rate`.",
+    )
+    auth_failure_rate: OptionalRate = Field(
+        default=Rate(30, 600, 30),
+        description="Failed AUTH commands of one source; then AUTH gets 454 4.7.0 without a check. Networks as `connection_rate`.",
     )
     held_input: Size = Field(
         default=16 << 10, description="Octets of input kept from a held client; then reading stops. 0 = off."
