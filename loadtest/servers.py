@@ -133,6 +133,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         "MAILMOAT_TARPIT__TIME": str(setup.tarpit),
         "MAILMOAT_TARPIT__MAX_SESSION": "0",
         "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
+        "MAILMOAT_LIMITS__MESSAGE_RATE": "off",
         "MAILMOAT_LIMITS__ERRORS": "0",
         "MAILMOAT_LIMITS__IDLE_COMMANDS": "0",
         "MAILMOAT_LOG__FORMAT": "json",

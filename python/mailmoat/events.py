@@ -336,6 +336,7 @@ class Event(StrEnum):
         "detail messages:number",
     )
     PARTITION_NOT_CLOSED = "partition-not-closed", "error", "a partition could not be removed", "partition detail"
+    CONTROL_FAILED = "control-failed", "error", "a worker has no control socket: commands cannot reach it", "detail"
     SPOOL_UNHEALTHY = "spool-unhealthy", "error", "a worker cannot store messages", "partition detail"
     SPOOL_HEALTHY = "spool-healthy", "info", "it can store messages again", "partition"
     CERTIFICATE_MADE = (

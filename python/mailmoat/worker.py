@@ -14,12 +14,15 @@ import asyncio
 import gc
 import signal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
 from mailmoat import clock, maillog
 from mailmoat.auth import composition as accounts
+from mailmoat.control.commands import Context
+from mailmoat.control.server import Control
 from mailmoat.delivery.destination import open_destination
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.probe import Prober
@@ -106,6 +109,7 @@ class Worker:
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
+        self._control = Control(Context(services.rates, metrics), timers)
         self._heap = Heap(services.trust.forget)
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
@@ -149,6 +153,7 @@ class Worker:
             await self._backend.start()
         await self._acceptors.start()
         self._metrics.set(WORKERS_READY, 1)
+        await self._control.start(loop, Path(self._store.partition.incoming_dir).parent)
         self._context.ready()
         self._timers.after(0, self)
         self._lists_watch.due()
@@ -247,6 +252,7 @@ class Worker:
 
     async def _release(self) -> None:
         """Let go of those who were asked about clients: accounts, names, lists, name servers."""
+        self._control.close()
         if self._backend is not None:
             self._backend.close()
         await self._services.close()

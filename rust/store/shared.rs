@@ -12,6 +12,8 @@ mod gcra;
 mod harvest;
 mod holds;
 mod incidents;
+#[cfg(test)]
+mod limit_tests;
 mod limits;
 mod metrics;
 mod prefix;

@@ -106,6 +106,7 @@ class Server:
             "MAILMOAT_LOG__FORMAT": "json",
             "MAILMOAT_DNS__REVERSE_TIME": "0",
             "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
+            "MAILMOAT_LIMITS__MESSAGE_RATE": "off",  # the clients of a test are one source
             **environment,
         }
         self.environment = {name: value for name, value in self.environment.items() if value is not None}

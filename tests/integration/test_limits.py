@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -157,6 +158,60 @@ def test_each_time_counts_though_the_others_are_long(server):
     assert time.monotonic() - begun >= 1
 
 
+def test_rates_hold_over_workers_and_over_the_death_of_one(server):
+    """Four workers let through what one would; a worker that is killed takes nothing with it, and gives nothing back."""
+    mx = server(MAILMOAT_WORKERS="4", MAILMOAT_LIMITS__MESSAGE_RATE="40/hour", MAILMOAT_LIMITS__IDLE_COMMANDS="0")
+
+    def spend(number):
+        client, got = mx.client(), 0
+        while client.ask(MAIL, "RSET")[:3] == "250" and got < number:
+            got += 1
+        return got
+
+    assert sum(spend(2) for _ in range(10)) == 20
+    victim = mx.workers()[0]
+    os.kill(victim, signal.SIGKILL)
+    mx.until(lambda: victim not in mx.workers() and len(mx.workers()) == 4, what="another worker")
+    shown = json.loads(mx.cli("limits", "show", "127.0.0.1", "--json", check=True).stdout)
+    source = next(one for one in shown["limits"] if one["prefix"] == "127.0.0.1/32")
+    # Each client has asked for one more than it counted.
+    assert (source["class"], source["used"], source["burst"]) == ("messages", 30, 40)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(spend, [100] * 12))
+    shown = json.loads(mx.cli("limits", "show", "127.0.0.1", "--json", check=True).stdout)
+    source = next(one for one in shown["limits"] if one["prefix"] == "127.0.0.1/32")
+    assert (source["used"], source["spent"]) == (40, 40)
+    client = mx.client()
+    reply = client.ask(MAIL)
+    assert reply.startswith("421 4.4.2 mx.example.test Message submission rate for this client has exceeded")
+    assert client.reply() == ""
+    assert mx.metric('limited_total{class="messages",direction="in"}') >= 1
+    assert mx.metric('policy_refusals_total{reason="message-rate"}') >= 1
+    assert {line["reason"] for line in mx.logged("command-refused")} == {"message-rate"}
+    assert mx.cli("limits", "reset", "127.0.0.1", check=True).stdout == "2 entries reset.\n"
+    assert mx.client().deliver()[:3] == "250"
+    assert "127.0.0.1/32  1 of 40" in mx.cli("limits", "show", check=True).stdout
+
+
+def test_limits_commands_say_what_is_wrong(server):
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="5")
+    client = mx.client()
+    shown = mx.cli("limits", "show", "127.0.0.0/24", check=True).stdout
+    assert "127.0.0.1/32  1" in shown
+    assert "Nothing counts against a rate." in shown
+    assert mx.cli("limits", "reset").stderr == "mailmoat: name a PREFIX, or write --all for everybody\n"
+    wrong = mx.cli("limits", "show", "192.0.2.1/24")
+    assert (wrong.returncode, wrong.stderr) == (
+        1,
+        "mailmoat: 192.0.2.1/24 is no prefix: the address has bits beyond the length\n",
+    )
+    assert client.ask("NOOP")[:3] == "250"
+    mx.stop()
+    stopped = mx.cli("limits", "show")
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith("mailmoat: no server runs on ")
+
+
 def test_connections_of_the_host_and_of_one_source(server):
     mx = server(MAILMOAT_WORKERS="2", MAILMOAT_LIMITS__CONNECTIONS="5")
     mx.until(lambda: mx.metric("connections") == 0, what="no connection")
@@ -209,7 +264,7 @@ def test_mute_clients_do_not_lock_others_out(server):
     mute = []
     for number in range(750):
         one = socket.socket()
-        one.bind((f"127.0.0.{10 + number // 84}", 0))
+        one.bind((f"127.0.{10 + number // 84}.1", 0))
         one.connect(("127.0.0.1", mx.port))
         mute.append(one)
     mx.until(lambda: mx.metric("connections") > 600, what="mute clients")

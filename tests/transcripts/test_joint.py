@@ -68,7 +68,7 @@ class Discarder(Agent):
 @pytest.fixture
 def play(tmp_path):
     def play(agent, octets):
-        settings = script.load_settings(tuple(sorted(script.DEFAULTS.items())))
+        settings = script.load_settings(tuple(sorted({**script.DEFAULTS, "limits.message_rate": "off"}.items())))
         world = virtual.World(settings, tmp_path, known=script.KNOWN, agents=(agent(None),))
         with world.running():
             world.transport.queue(octets)

@@ -62,7 +62,7 @@ def test_a_session_has_one_place_in_the_limits_whoever_its_client_is(tmp_path):
     """The world's end looks that the source of the connection is given back."""
     pairs = {**script.DEFAULTS, "smtp.xclient_networks": "192.0.2.1", "limits.connections_per_source": "1"}
     world = virtual.World(script.load_settings(tuple(sorted(pairs.items()))), tmp_path, peer="192.0.2.1")
-    count = lambda address: world.shared.source_enter(0, ip_address(address).packed)  # noqa: E731 - with the one just added
+    count = lambda address: world.shared.source_enter(0, ip_address(address).packed)[0]  # noqa: E731 - with the one just added
     with world.running():
         world.transport.send(b"XCLIENT ADDR=198.51.100.7\r\n")
         assert (count("192.0.2.1"), count("198.51.100.7")) == (1, 2)

@@ -37,7 +37,7 @@ def make(tmp_path):
 def taken(world):
     """Connections of the host, held replies, connections of the source."""
     packed = ip_address(PEER).packed
-    count = world.shared.source_enter(0, packed) - 1
+    count = world.shared.source_enter(0, packed)[0] - 1
     world.shared.source_leave(0, packed)
     return world.shared.sum(CONNECTIONS), world.shared.sum(HELD_SESSIONS), count
 

@@ -30,7 +30,19 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import accounts, dns_lists, lists, queue, recipients, reputation, senderid, senders, spf, tls
+    from mailmoat.cli import (
+        accounts,
+        dns_lists,
+        limits,
+        lists,
+        queue,
+        recipients,
+        reputation,
+        senderid,
+        senders,
+        spf,
+        tls,
+    )
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -52,6 +64,7 @@ def application() -> typer.Typer:
     app.add_typer(accounts.app, name="user")
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
+    app.add_typer(limits.app, name="limits")
     app.add_typer(queue.app, name="queue")
     app.add_typer(recipients.app, name="recipients")
     app.add_typer(reputation.app, name="reputation")

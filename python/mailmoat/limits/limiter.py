@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 from mailmoat.metrics import Family
 
@@ -55,23 +55,18 @@ class Limit(StrEnum):
     @property
     def text(self) -> str:
         """The reply to a client that is over the limit."""
-        match self:
-            case Limit.SERVER:
-                return "Too many connections; try again later"
-            case Limit.SOURCE:
-                return "Too many connections from your address; try again later"
-            case Limit.PRESSURE:
-                return "Insufficient system resources; try again later"
-            case Limit.AUTH_FAILURES:
-                return "Too many failed authentications from your address; try again later"
-            case Limit.NETWORK:
-                return "Too many connections from your network; try again later"
-            case Limit.SHARE:
-                return "Too many connections from your address while few are left; try again later"
-            case Limit.RATE:
-                return "Too many new connections from your address; try again later"
-        assert_never(self)
+        return _TEXTS[self]
 
+
+_TEXTS: Final = {
+    Limit.SERVER: "Too many connections; try again later",
+    Limit.SOURCE: "Too many connections from your address; try again later",
+    Limit.NETWORK: "Too many connections from your network; try again later",
+    Limit.SHARE: "Too many connections from your address while few are left; try again later",
+    Limit.RATE: "Too many new connections from your address; try again later",
+    Limit.PRESSURE: "Insufficient system resources; try again later",
+    Limit.AUTH_FAILURES: "Too many failed authentications from your address; try again later",
+}
 
 CONNECTIONS_REFUSED: Final = Family(
     "mailmoat_connections_refused_total", "Connections refused because of a limit, by limit.", {"limit": Limit}

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-mod limits;
 
 fn v4(last: u16) -> Source {
     let [high, low] = last.to_be_bytes();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::*;
+use super::*;
 
 const MINUTE: u64 = 60_000_000;
 

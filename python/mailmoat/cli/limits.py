@@ -1,0 +1,110 @@
+"""`mailmoat limits`: what sources have spent of their rates, their connections, and how to forget it. Asks the running server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+app = typer.Typer(help="Show and reset what clients have spent of their limits.", no_args_is_help=True)
+
+Prefix = Annotated[
+    str | None,
+    typer.Argument(metavar="[PREFIX]", help="An address, or a network such as 192.0.2.0/24. Default: all."),
+]
+
+
+@app.callback()
+def group() -> None:
+    """Show and reset what clients have spent of their limits."""
+
+
+@app.command("show")
+def show(prefix: Prefix = None, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show what counts against the rates, and the open connections, in PREFIX and in the networks around it.
+
+    Who waits longest comes first. What has been free again is not shown.
+    """
+    found = _ask(config, "limits.show", prefix)
+    if as_json:
+        print_json(found)
+        return
+    for line in _lines(found):
+        typer.echo(line)
+
+
+@app.command("reset")
+def reset(
+    prefix: Prefix = None,
+    config: ConfigOption = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Forget it for everybody.")] = False,
+) -> None:
+    """Forget what was spent of the rates in PREFIX and in the networks around it. Connections stay open and count.
+
+    The networks around it are reset as well, because they can refuse an address that has spent little itself.
+    """
+    if everything == (prefix is not None):
+        fail("name a PREFIX, or write --all for everybody")
+    cleared = _ask(config, "limits.reset", prefix)["cleared"]
+    typer.echo(f"{cleared} {'entry' if cleared == 1 else 'entries'} reset.")
+
+
+def _ask(config: Path | None, command: str, prefix: str | None) -> dict[str, Any]:
+    from mailmoat._native import Prefix as Parsed
+    from mailmoat.control import client
+    from mailmoat.control.channel import ControlError
+
+    if prefix is not None:
+        try:
+            prefix = str(Parsed(prefix))
+        except ValueError as error:
+            fail(f"{prefix} is no prefix: {error}")
+    try:
+        return client.ask(settings_in_force(config).spool_dir, command, prefix=prefix)
+    except ControlError as error:
+        fail(str(error))
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    limits, connections = found["limits"], found["connections"]
+    if limits:
+        rows = [("CLASS", "PREFIX", "USED", "NEXT IN", "FREE IN", "SINCE REST")]
+        rows += [
+            (
+                one["class"],
+                one["prefix"],
+                f"{one['used']} of {one['burst']}",
+                _time(one["wait"]),
+                _time(one["rest"]),
+                str(one["spent"]),
+            )
+            for one in limits
+        ]
+        yield from _table(rows, found["limits_left_out"])
+    else:
+        yield "Nothing counts against a rate."
+    yield ""
+    if connections:
+        rows2 = [("PREFIX", "CONNECTIONS"), *((one["prefix"], str(one["connections"])) for one in connections)]
+        yield from _table(rows2, found["connections_left_out"])
+    else:
+        yield "No connection is counted."
+
+
+def _time(seconds: float) -> str:
+    return "now" if seconds == 0 else span(round(seconds * 1000) + 999)
+
+
+def _table(rows: Sequence[tuple[str, ...]], left_out: int) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    if left_out:
+        yield f"and {left_out} more"

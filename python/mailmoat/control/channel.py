@@ -1,0 +1,54 @@
+"""The form of what is said on a control socket: one JSON object a line, one request and one answer a connection.
+
+A request is `{"command": name, ...arguments}`; an answer is `{"ok": result}` or `{"error": text for an administrator}`. Both are bounded.
+The socket is `control` in the directory of a partition, mode 0600, so that it is for the server's account and root alone. Its path
+may be longer than an address of a socket can be, so it is reached through the descriptor of its directory.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME: Final = "control"
+MOST_REQUEST: Final = 64 << 10
+"""Octets of a request with its LF."""
+MOST_ANSWER: Final = 4 << 20
+TIME: Final = 10.0
+"""Seconds for a request and its answer."""
+
+Document = dict[str, Any]
+
+
+class ControlError(Exception):
+    """Why a command was not carried out, for an administrator."""
+
+
+def encode(document: Document) -> bytes:
+    """Return a document as a line."""
+    return msgspec.json.encode(document) + b"\n"
+
+
+def decode(line: bytes) -> Document:
+    """Return the document of a line. ControlError: it is none."""
+    try:
+        return msgspec.json.decode(line, type=Document)
+    except (msgspec.DecodeError, RecursionError):
+        raise ControlError("not a JSON object on one line") from None
+
+
+@contextmanager
+def short_path(directory: Path) -> Iterator[str]:
+    """Give the path of the socket in a directory, however long that of the directory is. OSError: the directory cannot be opened."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{NAME}"
+    finally:
+        os.close(descriptor)

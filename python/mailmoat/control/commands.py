@@ -1,0 +1,76 @@
+"""The commands of the control socket, in one tuple.
+
+A command is a function from what the worker has and the arguments of the request to a result that JSON can hold. It returns at once. What is
+wrong with its arguments is a ControlError. What it reads or changes in shared memory is that of the host, so any worker may be asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mailmoat._native import Prefix
+from mailmoat.control.channel import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat.control.channel import Document
+    from mailmoat.limits.rates import LocalRates
+    from mailmoat.metrics import Metrics
+
+MOST_SHOWN: Final = 1000
+"""Rows of one table in an answer; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What commands can use of a worker."""
+
+    rates: LocalRates
+    metrics: Metrics
+
+
+def show_limits(context: Context, arguments: Document) -> Document:
+    """Return who has spent something of a rate, and the connections that are open, in `prefix` and around it or everywhere."""
+    prefix = _prefix(arguments)
+    standings = context.rates.show(prefix)
+    connections = sorted(context.metrics.shared.source_counts(prefix), key=lambda one: (-one[1], one[0]))
+    return {
+        "limits": [
+            {
+                "class": one.kind,
+                "prefix": one.prefix,
+                "used": one.used,
+                "burst": one.burst,
+                "wait": one.wait,
+                "rest": one.rest,
+                "spent": one.spent,
+            }
+            for one in standings[:MOST_SHOWN]
+        ],
+        "limits_left_out": max(len(standings) - MOST_SHOWN, 0),
+        "connections": [{"prefix": one, "connections": count} for one, count in connections[:MOST_SHOWN]],
+        "connections_left_out": max(len(connections) - MOST_SHOWN, 0),
+    }
+
+
+def reset_limits(context: Context, arguments: Document) -> Document:
+    """Forget what was spent in `prefix` and around it; without one, everywhere."""
+    return {"cleared": context.rates.reset(_prefix(arguments))}
+
+
+def _prefix(arguments: Document) -> Prefix | None:
+    text = arguments.get("prefix")
+    if text is None:
+        return None
+    try:
+        return Prefix(text)
+    except (TypeError, ValueError) as error:
+        raise ControlError(f"{text!r} is no prefix: {error}") from None
+
+
+COMMANDS: Final[tuple[tuple[str, Callable[[Context, Document], Document]], ...]] = (
+    ("limits.show", show_limits),
+    ("limits.reset", reset_limits),
+)
