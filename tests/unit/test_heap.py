@@ -48,6 +48,16 @@ def test_what_is_left_of_a_flood_is_given_back_too(trims):
         assert len(trims) == so_far
 
 
+def test_free_objects_of_python_are_given_back_once_most_of_a_flood_has_left(trims, monkeypatch):
+    collected = []
+    monkeypatch.setattr(heap.gc, "collect", lambda: collected.append(1))
+    worker = Worker()
+    for connections, so_far in ((4 * MANY, 0), (3 * MANY, 0), (MANY, 1)):
+        worker.tick(connections)
+        assert len(collected) == so_far
+    assert trims
+
+
 def test_a_flood_within_a_tick_counts(trims):
     worker = Worker()
     worker.heap.opened(MANY)

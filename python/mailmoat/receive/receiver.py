@@ -5,6 +5,7 @@ Has the set of open connections, which a worker that ends drains. Counts session
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from mailmoat import _native, clock
@@ -110,7 +111,7 @@ class Receiver:
         self.early_talkers = EarlyTalkers(settings.smtp.early_talkers, metrics, reputation)
         self._proxies = Networks(settings.listen_proxy_networks)
         self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
-        self._sessions = 0
+        self._numbers = count(1)
         self._date = (0, "")
 
     def offer(self, *, message_size: int, eight_bit: bool, smtputf8: bool, binary: bool) -> None:
@@ -121,9 +122,8 @@ class Receiver:
 
     def next_session_id(self) -> str:
         """Return a session ID that is unique on the host for ever: the partition's tag and a number."""
-        self._sessions += 1
         self.metrics.add(SESSIONS)
-        return f"{self.store.partition.tag}-{self._sessions:x}"
+        return f"{self.store.partition.tag}-{next(self._numbers):x}"
 
     def date(self, now_ms: int) -> str:
         """Return the time in the form of a header field; made once a second."""

@@ -8,6 +8,7 @@ Trimming reads the whole heap, so it is done only after enough memory was freed.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native
@@ -50,4 +51,6 @@ class Heap:
             self._octets = octets
         if self._again or again:  # a connection that is closed gives back a part of its memory a moment later only
             self._forget()
+            if freed >= octets:
+                gc.collect()  # empties Python's lists of free objects: one left in each of its arenas keeps them all
             _native.trim_heap()
