@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -26,10 +25,10 @@ EVENTS = 100_000
 
 
 @pytest.fixture
-def now():
+def now(monkeypatch):
     at = SimpleNamespace(seconds=1000.0)
-    with mock.patch.object(clock, "monotonic", side_effect=lambda: at.seconds):
-        yield at
+    monkeypatch.setattr(clock, "monotonic", lambda: at.seconds)
+    return at
 
 
 def rates(shared=None, **settings):
