@@ -30,19 +30,7 @@ def main() -> None:
 
 def application() -> typer.Typer:
     """Put the commands together."""
-    from mailmoat.cli import (
-        accounts,
-        dns_lists,
-        limits,
-        lists,
-        queue,
-        recipients,
-        reputation,
-        senderid,
-        senders,
-        spf,
-        tls,
-    )
+    from mailmoat.cli import lists
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.serve import serve
@@ -61,20 +49,30 @@ def application() -> typer.Typer:
     app.command("status")(status)
     app.command("reload")(reload)
     app.command("settings")(settings)
-    app.add_typer(accounts.app, name="user")
+    app.command("relay-test")(relay_test)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
-    app.add_typer(limits.app, name="limits")
-    app.add_typer(queue.app, name="queue")
-    app.add_typer(recipients.app, name="recipients")
-    app.add_typer(reputation.app, name="reputation")
-    app.add_typer(senders.app, name="senders")
-    app.add_typer(senderid.app, name="senderid")
-    app.add_typer(dns_lists.app, name="dns-lists")
-    app.command("relay-test")(relay_test)
-    app.add_typer(spf.app, name="spf")
-    app.add_typer(tls.app, name="tls")
+    for name, group in _groups().items():
+        app.add_typer(group, name=name)
     return app
+
+
+def _groups() -> dict[str, typer.Typer]:
+    """Return the groups of commands that have a file each, by their names."""
+    from mailmoat.cli import accounts, dns_lists, limits, queue, recipients, reputation, senderid, senders, spf, tls
+
+    return {
+        "user": accounts.app,
+        "limits": limits.app,
+        "queue": queue.app,
+        "recipients": recipients.app,
+        "reputation": reputation.app,
+        "senders": senders.app,
+        "senderid": senderid.app,
+        "dns-lists": dns_lists.app,
+        "spf": spf.app,
+        "tls": tls.app,
+    }
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - called by typer

@@ -47,7 +47,7 @@ def decode(line: bytes) -> Document:
 @contextmanager
 def short_path(directory: Path) -> Iterator[str]:
     """Give the path of the socket in a directory, however long that of the directory is. OSError: the directory cannot be opened."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    descriptor = os.open(directory, os.O_PATH)
     try:
         yield f"/proc/self/fd/{descriptor}/{NAME}"
     finally:

@@ -13,7 +13,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
 
-use super::gcra::owed;
+use super::gcra::debt_after;
 use super::prefix::Prefix;
 use super::region::Shared;
 
@@ -153,7 +153,7 @@ impl Places<'_> {
                 if !allow(debt) {
                     return false;
                 }
-                if self.swap(way, word, owed(debt, cost)) {
+                if self.swap(way, word, debt_after(debt, cost)) {
                     self.note(way, units);
                     return true;
                 }
@@ -162,7 +162,7 @@ impl Places<'_> {
                     return false;
                 }
                 let Some((way, word)) = self.soonest_at_rest() else { return true };
-                if self.swap(way, word, owed(0, cost)) {
+                if self.swap(way, word, debt_after(0, cost)) {
                     self.sign(way, units);
                     self.find(); // another process may have claimed another place for the same key
                     return true;
@@ -216,7 +216,7 @@ impl Places<'_> {
     fn merge(&self, first: usize, second: usize, word: u64) -> Option<(usize, u64)> {
         let (kept, given) = (self.words.get(first)?, self.words.get(second)?);
         if given.compare_exchange(word, 0, SeqCst, Relaxed).is_ok() {
-            let both = |kept: u64| self.word(owed(debt_of(kept, self.now), debt_of(word, self.now)));
+            let both = |kept: u64| self.word(debt_after(debt_of(kept, self.now), debt_of(word, self.now)));
             let _ = kept.fetch_update(SeqCst, Relaxed, |kept| (kept >> TIME_BITS == self.tag).then(|| both(kept)));
         }
         self.find()

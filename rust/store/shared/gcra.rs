@@ -74,7 +74,7 @@ impl Quota {
 }
 
 /// A debt after one more cost.
-pub fn owed(debt: u64, cost: u64) -> u64 {
+pub fn debt_after(debt: u64, cost: u64) -> u64 {
     debt.saturating_add(cost).min(MOST_DEBT)
 }
 
@@ -96,7 +96,7 @@ mod tests {
         for now in arrivals {
             let debt = paid.saturating_sub(*now);
             if quota.wait(debt, quota.cost(1)) == 0 {
-                paid = now + owed(debt, quota.cost(1));
+                paid = now + debt_after(debt, quota.cost(1));
                 through.push(*now);
             }
         }

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-
 fn v4(last: u16) -> Source {
     let [high, low] = last.to_be_bytes();
     Source::from_packed(&[192, 0, high, low]).unwrap()
