@@ -52,8 +52,8 @@ def application() -> typer.Typer:
     app.command("relay-test")(relay_test)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
-    for name, group in _groups().items():
-        app.add_typer(group, name=name)
+    for words, group in _groups().items():
+        app.add_typer(group, name=words)
     return app
 
 
