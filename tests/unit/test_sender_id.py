@@ -542,8 +542,18 @@ def test_no_header_breaks_it(head, hello, peer, status):
 # --- among the agents ---
 
 
+NOTHING_ELSE = {
+    "PRESSURE__DISK": "off",
+    "PRESSURE__MEMORY": "off",
+    "PRESSURE__LAG": "off",
+    "LIMITS__MESSAGE_RATE": "off",
+}
+"""What would ask at MAIL as well."""
+
+
 def pipeline_of(**environment):
-    tree = settings.load(environment={f"MAILMOAT_SENDERID__{name}": value for name, value in environment.items()})
+    wanted = {f"SENDERID__{name}": value for name, value in environment.items()} | NOTHING_ELSE
+    tree = settings.load(environment={f"MAILMOAT_{name}": value for name, value in wanted.items()})
     listed = agents(services(tree, checker=Checker()))
     return [agent.name for agent in listed], Pipeline(listed, StillTimers(), Counted(), 30)
 
