@@ -132,6 +132,23 @@ def test_failures_count_for_the_source_over_connections(make):
     other.vanish()
 
 
+@pytest.mark.parametrize("begins", [b"", b"AUTH X\r\n" + b64encode(b"slow") + b"\r\n"], ids=["at once", "half done"])
+def test_guesses_at_once_learn_no_more_than_those_one_after_the_other(make, begins):
+    world = make(limits__auth_failure_rate="3/10min")
+    clients = [world.connect("198.51.100.7") for _ in range(8)]
+    passwords = ["wrong"] * 6 + ["secret", "wrong"]
+    for transport, _ in clients:
+        transport.send(HELLO + begins)
+    for (transport, _), password in zip(clients, passwords, strict=True):
+        transport.send(b64encode(password.encode()) + b"\r\n" if begins else plain("slow", password))
+    world.loop.advance(world.loop.now_ms + 1000)
+    assert [heard[-1][:3] for _, heard in clients] == ["535"] * 3 + ["454"] * 5
+    assert len({heard[-1] for _, heard in clients[3:]}) == 1, "who was right does not learn it"
+    assert [one["reason"] for one in lines(world, "auth-failed")] == ["credentials"] * 3 + ["too-many-failures"] * 5
+    for transport, _ in clients:
+        transport.vanish()
+
+
 def test_who_has_failed_too_often_is_refused_where_clients_must_authenticate(make):
     world = make(limits__auth_failure_rate="1/10min", tarpit__exempt_networks="198.51.100.9")
     for peer in ("198.51.100.7", "198.51.100.9"):

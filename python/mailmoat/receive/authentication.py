@@ -1,6 +1,6 @@
 """Authentication in a session (RFC 4954): carries what the client says to the backend of its exchange, and the answer to the session.
 
-Promises: a source with too many failures asks nobody; a backend that raises, or does not answer in time, is a temporary failure for its
+Promises: a source with too many failures asks nobody, and what it asked before tells it nothing, however much it asks at once; a backend that raises, or does not answer in time, is a temporary failure for its
 client, and neither its text nor what the client said reaches the log or the wire; from success on the view of the session has the
 identity and its trust. Every failure is counted, and is one line in the log. Never decides who a client is: that is the backend's.
 """
@@ -101,6 +101,8 @@ class Authentication:
         match answer:
             case Challenge(octets):
                 return self._session.challenge(octets)
+            case Success() if self._receiver.guessers.has(self._view.client):  # since it was asked: one of many at once
+                return self.answered(self._too_many())
             case Success(identity):
                 self._exchange = None
                 client, trust = self._view.client, self._receiver.trust
@@ -117,25 +119,37 @@ class Authentication:
     def _answer(self) -> Answer | Awaitable[Answer]:
         self._mechanism, response, begins = cast("tuple[str, bytes | None, bool]", self._session.sasl)
         try:
+            if self._receiver.guessers.has(self._view.client):
+                return self._too_many()
             if begins:
-                client = self._view.client
-                if self._receiver.guessers.has(client):
-                    wait = self._receiver.rates.wait(LimitClass.AUTH_FAILURES, client.address)
-                    return Failure(Cause.TOO_MANY, wait=wait)
-                self._exchange = self._authenticator.begin(self._mechanism, channel(client))
+                self._exchange = self._authenticator.begin(self._mechanism, channel(self._view.client))
             if self._exchange is None:  # what was offered is not there any more
                 return Failure(Cause.UNAVAILABLE)
             return self._exchange.respond(response)
         except Exception as error:  # noqa: BLE001 - the joint between us and a backend
             return self._broken(error)
 
-    def _failed(self, failure: Failure) -> Step:
-        cause = failure.cause
+    def _too_many(self) -> Failure:
+        return Failure(
+            Cause.TOO_MANY, wait=self._receiver.rates.wait(LimitClass.AUTH_FAILURES, self._view.client.address)
+        )
+
+    def _charged(self, failure: Failure) -> Failure:
+        """Count a failure. Of many guesses at once those that are too many learn no more than a right one would."""
         receiver, view, client = self._receiver, self._view, self._view.client
-        if not cause.temporary and not client.trust.exempt:
-            receiver.rates.charge(LimitClass.AUTH_FAILURES, client.address)
-            if receiver.guessers.has(client):
-                maillog.event(Event.AUTH_SUSPENDED, session=view.session_id, client=client.address)
+        if failure.cause.temporary or client.trust.exempt:
+            return failure
+        wait = receiver.rates.spend(LimitClass.AUTH_FAILURES, client.address)
+        if wait:
+            return replace(failure, cause=Cause.TOO_MANY, wait=wait)
+        if receiver.guessers.has(client):
+            maillog.event(Event.AUTH_SUSPENDED, session=view.session_id, client=client.address)
+        return failure
+
+    def _failed(self, failure: Failure) -> Step:
+        receiver, view, client = self._receiver, self._view, self._view.client
+        failure = self._charged(failure)
+        cause = failure.cause
         if not cause.temporary:
             conduct.not_authenticated(receiver.reputation, client)
         receiver.metrics.add(AUTH_FAILURES[label(self._mechanism), cause])
