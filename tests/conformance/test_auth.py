@@ -167,9 +167,11 @@ def test_auth_06_failures_are_held_and_cut_off(fresh, tmp_path):
         assert seconds >= 0.3
     end = wire.reply()
     assert (end.code, end.enhanced) == (421, "4.7.0")
+    open_before = secured(site)
     assert secured(site).ask(plain(password="wrong")).code == 535
-    limited = secured(site).ask(plain())
+    limited = open_before.ask(plain())
     assert (limited.code, limited.enhanced) == (454, "4.7.0")
+    assert offered(secured(site)) == []
 
 
 @row("auth-07")
