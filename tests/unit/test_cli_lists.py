@@ -110,3 +110,11 @@ def test_files_of_the_settings_are_shown_and_checked(tmp_path, monkeypatch):
 def test_without_a_spool_directory_the_reason_is_named(spool):
     spool.rmdir()
     assert f"{spool}: No such file or directory" in run("block", "add", "192.0.2.1", status=1)
+
+
+@pytest.mark.parametrize("wide", ["0.0.0.0/0", "10.0.0.0/7", "::/0", "::ffff:0:0/96", "2000::/3"])
+def test_a_file_with_a_prefix_for_half_the_world_is_not_imported(wide):
+    refused = run("block", "import", stdin=f"192.0.2.1\n{wide} ; a mistake of its provider\n", status=1)
+    assert re.search(r"is wider than /(8|16); add --wide if it is meant; nothing was imported\n$", refused)
+    assert listed() == {}
+    assert run("block", "import", "--wide", stdin=f"{wide}\n") == "1 entries imported; the list had 0 and has 1.\n"

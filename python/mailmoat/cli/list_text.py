@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import typer
@@ -29,10 +28,17 @@ def prefix(written: str, *, wide: bool) -> str:
         found = list_prefix(written)
     except ValueError as error:
         fail(f"{written}: {error}")
-    network = ip_network(found)
-    if not wide and network.prefixlen < WIDEST[network.version]:
-        fail(f"{found} is wider than /{WIDEST[network.version]}; add --wide if it is meant")
+    if not wide:
+        refuse_wide(found)
     return found
+
+
+def refuse_wide(found: str, *, otherwise: str = "") -> None:
+    """End the command for a prefix, in its one spelling, that is hardly meant."""
+    address, _, length = found.partition("/")
+    widest = WIDEST[6 if ":" in address else 4]
+    if length and int(length) < widest:
+        fail(f"{found} is wider than /{widest}; add --wide if it is meant{otherwise}")
 
 
 def end(for_: str | None, until: str | None, now: int) -> int:

@@ -35,6 +35,7 @@ ForOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Until when, UTC: 2030-12-31 or 2030-12-31T18:00:00Z.")
 ]
+WideOption = Annotated[bool, typer.Option("--wide", help="Allow prefixes shorter than /8 (IPv6: /16).")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; in the log of each refusal.")]
 
 
@@ -46,7 +47,7 @@ def add(
     for_: ForOption = None,
     until: UntilOption = None,
     reason: ReasonOption = "",
-    wide: Annotated[bool, typer.Option("--wide", help="Allow prefixes shorter than /8 (IPv6: /16).")] = False,
+    wide: WideOption = False,
 ) -> None:
     """Add prefixes, or give them another end and reason."""
     from mailmoat import clock
@@ -107,6 +108,7 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Remove all entries that are not in the file.")] = False,
     for_: ForOption = None,
     until: UntilOption = None,
+    wide: WideOption = False,
 ) -> None:
     """Add all entries of a file, or none if a line is wrong; a reason is behind # on the line of its entry."""
     from mailmoat import clock
@@ -115,6 +117,9 @@ def import_(
     now = clock.wall_ms() // 1000
     given = EntryList()
     list_text.read(file, given, now, list_text.end(for_, until, now))
+    if not wide:
+        for prefix, *_ in given.entries():
+            list_text.refuse_wide(prefix, otherwise="; nothing was imported")
 
     def change(entries: EntryList) -> tuple[int, int]:
         before = len(entries)
