@@ -212,7 +212,13 @@ fn write(target: &Path, octets: &[u8]) -> io::Result<()> {
 }
 
 fn create(new: &Path, octets: &[u8], directory: &Path) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
+    // One that a killed process left goes first: a link in its place must not lead root to another file.
+    if let Err(error) = fs::remove_file(new)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     let (owner, ours) = (fs::metadata(directory)?, file.metadata()?);
     if owner.uid() != ours.uid() {
         fchown(&file, Some(owner.uid()), Some(owner.gid()))?;

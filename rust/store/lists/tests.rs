@@ -221,6 +221,18 @@ fn a_snapshot_with_any_octet_changed_or_missing_is_refused() {
     }
 }
 
+#[test]
+fn a_link_in_the_place_of_the_new_snapshot_is_not_followed() {
+    let scratch = Scratch::new("link");
+    let other = scratch.write("other", "of root");
+    let new = scratch.target().with_extension("new");
+    std::os::unix::fs::symlink(&other, &new).unwrap();
+    let block = source(&scratch.write("block", "192.0.2.1\n"), List::Block);
+    compile(&scratch.target(), &[block], 0).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of root");
+    assert!(fs::symlink_metadata(scratch.target()).unwrap().is_file());
+}
+
 fn prefix() -> impl Strategy<Value = Prefix> {
     // Few different bits, so that prefixes nest.
     let four = (prop::bits::u32::masked(0xc0a0_8103), 0_u8..=32)
