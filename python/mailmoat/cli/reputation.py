@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Show or reset the reputation of senders.", no_args_is_help=True)
 
-PATIENCE_MS: Final = 10_000
 CHECK_TIME_MS: Final = 50
 
 PrefixArgument = Annotated[
@@ -142,7 +141,7 @@ def _ask(spool_dir: Path, request: Request) -> None:
     from mailmoat import clock
     from mailmoat.reputation import requests
 
-    asked, until = False, clock.monotonic_ms() + PATIENCE_MS
+    asked, until = False, clock.monotonic_ms() + requests.PATIENCE_MS
     try:
         while clock.monotonic_ms() < until:
             if asked and not requests.is_open(spool_dir):

@@ -1,8 +1,8 @@
 """What `mailmoat reputation` asks of a server that runs: to forget sources, and to save the records at once, so that they can be read.
 
 A request is the file `<spool_dir>/reputation.request`. The command makes it and waits until it is gone; a worker that sees it, within a second,
-renames it, so that no other takes it, does what it asks, and removes it. The work is done in a thread. A request that a crash left is removed at
-the next start. OSError on the side of the command: the spool cannot be used.
+renames it, so that no other takes it, does what it asks, and removes it. The work is done in a thread. A request that a killed process left is removed
+by the next command, once nobody can wait for it any more, or at the next start. OSError on the side of the command: the spool cannot be used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from mailmoat import clock
 from mailmoat.reputation import saved
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 NAME: Final = f"{saved.NAME}.request"
 TAKEN: Final = f"{saved.NAME}.taken"
+PATIENCE_MS: Final = 10_000
+"""How long a command waits for its request."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -72,6 +75,7 @@ def answer(shared: Shared, spool_dir: Path, now: int) -> None:
 def ask(spool_dir: Path, request: Request) -> bool:
     """Make a request; return False when another one is under way."""
     owner = spool_dir.stat()
+    _remove_left(spool_dir)
     with tempfile.NamedTemporaryFile(prefix=f"{saved.NAME}.", dir=spool_dir) as file:
         file.write(msgspec.json.encode(request))
         file.flush()
@@ -89,3 +93,12 @@ def ask(spool_dir: Path, request: Request) -> bool:
 def is_open(spool_dir: Path) -> bool:
     """Return whether a request is not answered yet."""
     return (spool_dir / NAME).exists() or (spool_dir / TAKEN).exists()
+
+
+def _remove_left(spool_dir: Path) -> None:
+    """Remove what was requested, or taken by a worker that is dead now, so long ago that nobody waits for it."""
+    for name in (NAME, TAKEN):
+        path = spool_dir / name
+        with suppress(FileNotFoundError):
+            if abs(clock.wall_ms() - path.stat().st_ctime_ns // 1_000_000) > PATIENCE_MS:
+                path.unlink()
