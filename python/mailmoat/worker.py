@@ -233,6 +233,7 @@ class Worker:
     async def _drain(self) -> None:
         """Let what runs come to its end, for `drain_time` at most."""
         self._metrics.set(WORKERS_READY, 0)
+        self._receiver.precedences.pressure.end()
         self._acceptors.close()
         deadline = clock.monotonic() + self._settings.drain_time
         maillog.event(Event.DRAINING, slot=self._context.slot, connections=len(self._receiver.connections))

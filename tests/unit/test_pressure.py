@@ -110,6 +110,20 @@ def test_a_dead_worker_presses_nobody(tmp_path):
     assert world.workers[0].level is Level.NORMAL
 
 
+def test_a_worker_that_drains_presses_nobody(tmp_path):
+    world = World(tmp_path, **ONLY_QUEUE)
+    world.tick(queue=20)
+    world.tick(queue=20)
+    drains, stays = world.workers
+    drains.end()
+    world.workers = [stays]
+    world.now = world.now[1:]
+    for _ in range(2):
+        world.tick(queue=0)
+    assert (stays.level, stays.refused_below) == (Level.NORMAL, 0)
+    assert world.shared.greatest(PRESSURE_LEVEL[Resource.QUEUE]) == Level.NORMAL
+
+
 def test_nothing_watched_is_no_pressure(tmp_path):
     off = dict.fromkeys(Resource, "off")
     world = World(tmp_path, **off)

@@ -142,6 +142,12 @@ class Pressure:
         self.refused_below = level + int(lasts)
         self.closed_below = int(Precedence.KNOWN) if level is Level.HIGH else 0
 
+    def end(self) -> None:
+        """Take back what this worker says of the host: it takes no reading any more, and its last one would hold the others."""
+        for resource in self._watched:
+            self._metrics.set(PRESSURE_LEVEL[resource], Level.NORMAL)
+            self._metrics.set(PRESSURE_READING[resource], 0)
+
     def _read(self, resource: Resource, late: float) -> float | None:
         shared = self._metrics.shared
         match resource:
