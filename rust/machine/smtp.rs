@@ -1,5 +1,6 @@
 //! SMTP: commands and replies, the server's side of a session and the client's.
 
+pub mod attribute;
 pub mod chunking;
 pub mod client;
 pub mod command;

@@ -8,8 +8,8 @@
 //! * input that is no line (BDAT, the lines of AUTH): a variant of `Mode` in `server/mode`;
 //! * an offer that depends on the session (STARTTLS, AUTH): a field of [`Standing`].
 
+use super::attribute;
 use super::chunking::Chunking;
-use super::forwarded;
 use super::parameters::{ENVID, Kept, MailParameters, NOTIFY, ORCPT, Parameter, RcptParameters, check_auth};
 use super::server::config::Config;
 use crate::machine::message::Parameters;
@@ -132,11 +132,11 @@ pub static EXTENSIONS: [Extension; 15] = [
     },
     Extension::new("ENHANCEDSTATUSCODES", ALWAYS), // RFC 2034
     Extension {
-        argument: Argument::Config(|_| forwarded::XCLIENT.to_owned()),
+        argument: Argument::Config(|_| attribute::words(&attribute::XCLIENT)),
         ..Extension::verb("XCLIENT", "XCLIENT", |_, standing| standing.front.xclient)
     },
     Extension {
-        argument: Argument::Config(|_| forwarded::XFORWARD.to_owned()),
+        argument: Argument::Config(|_| attribute::words(&attribute::XFORWARD)),
         ..Extension::verb("XFORWARD", "XFORWARD", |_, standing| standing.front.xforward)
     },
     // RFC 4405 4

@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::attribute::Attribute;
 use super::xtext;
 use crate::machine::message::address::{Limits, is_helo_name};
 
@@ -15,13 +16,8 @@ const LONGEST: usize = 255;
 /// Octets of the name of a protocol in XFORWARD.
 const LONGEST_PROTOCOL: usize = 64;
 
-/// What the reply to EHLO says of XCLIENT.
-pub const XCLIENT: &str = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
-/// What the reply to EHLO says of XFORWARD.
-pub const XFORWARD: &str = "NAME ADDR PORT PROTO HELO IDENT SOURCE";
-
 type Read = Result<String, &'static str>;
-type Row = (&'static str, &'static str, fn(&str) -> Read);
+type Row = (Attribute, &'static str, fn(&str) -> Read);
 
 /// What XCLIENT says of the client that the session is of from now on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,20 +44,20 @@ impl Client {
     /// Reads the argument of XCLIENT.
     pub fn read(argument: &[u8]) -> Result<Self, &'static str> {
         let mut client = Self::default();
-        for (name, value) in attributes(argument)? {
-            let (given, read): (&mut Option<String>, fn(&str) -> Read) = match name.as_str() {
-                "NAME" => (&mut client.name, read_name),
-                "ADDR" => (&mut client.address, read_address),
-                "PORT" => (&mut client.port, read_port),
-                "HELO" => (&mut client.helo_name, read_helo_name),
-                "LOGIN" => (&mut client.login, read_any),
-                "DESTADDR" => (&mut client.destination, read_address),
-                "DESTPORT" => (&mut client.destination_port, read_port),
-                "PROTO" if client.extended.is_none() => {
+        for (attribute, value) in attributes(argument)? {
+            let (given, read): (&mut Option<String>, fn(&str) -> Read) = match attribute {
+                Some(Attribute::Name) => (&mut client.name, read_name),
+                Some(Attribute::Addr) => (&mut client.address, read_address),
+                Some(Attribute::Port) => (&mut client.port, read_port),
+                Some(Attribute::Helo) => (&mut client.helo_name, read_helo_name),
+                Some(Attribute::Login) => (&mut client.login, read_any),
+                Some(Attribute::DestAddr) => (&mut client.destination, read_address),
+                Some(Attribute::DestPort) => (&mut client.destination_port, read_port),
+                Some(Attribute::Proto) if client.extended.is_none() => {
                     client.extended = Some(read_protocol(&value)?);
                     continue;
                 }
-                "PROTO" => return Err(REPEATED),
+                Some(Attribute::Proto) => return Err(REPEATED),
                 _ => return Err(UNKNOWN),
             };
             keep(given, &value, read)?;
@@ -70,15 +66,15 @@ impl Client {
     }
 }
 
-/// The attributes of XFORWARD: keyword, name in the log, and what reads the value.
+/// The attributes of XFORWARD: which, name in the log, and what reads the value.
 static ORIGIN: [Row; 7] = [
-    ("NAME", "name", read_any),
-    ("ADDR", "address", read_any), // which need not be of IP
-    ("PORT", "port", read_port),
-    ("PROTO", "protocol", read_protocol_name),
-    ("HELO", "helo", read_any),
-    ("IDENT", "queue_id", read_any),
-    ("SOURCE", "source", read_source),
+    (Attribute::Name, "name", read_any),
+    (Attribute::Addr, "address", read_any), // which need not be of IP
+    (Attribute::Port, "port", read_port),
+    (Attribute::Proto, "protocol", read_protocol_name),
+    (Attribute::Helo, "helo", read_any),
+    (Attribute::Ident, "queue_id", read_any),
+    (Attribute::Source, "source", read_source),
 ];
 
 /// What XFORWARD says of where the message of the next transaction comes from. It is for the log alone.
@@ -91,9 +87,9 @@ impl Origin {
     /// Takes the argument of XFORWARD; what it does not name stays. After an error nothing has changed.
     pub fn update(&mut self, argument: &[u8]) -> Result<(), &'static str> {
         let mut given = Self::default();
-        for (name, value) in attributes(argument)? {
+        for (attribute, value) in attributes(argument)? {
             let mut rows = given.values.iter_mut().zip(&ORIGIN);
-            let (place, (_, _, read)) = rows.find(|(_, (keyword, ..))| *keyword == name).ok_or(UNKNOWN)?;
+            let (place, (_, _, read)) = rows.find(|(_, (known, ..))| attribute == Some(*known)).ok_or(UNKNOWN)?;
             keep(place, &value, *read)?;
         }
         for (kept, value) in self.values.iter_mut().zip(given.values).filter(|(_, value)| value.is_some()) {
@@ -113,8 +109,8 @@ const FORM: &str = "The argument must be NAME=value ...";
 const UNKNOWN: &str = "This attribute is not known";
 const REPEATED: &str = "An attribute is given twice";
 
-/// The attributes of a command, names in capital letters and values decoded.
-fn attributes(argument: &[u8]) -> Result<Vec<(String, String)>, &'static str> {
+/// The attributes of a command, None for an unknown one, and their values, decoded.
+fn attributes(argument: &[u8]) -> Result<Vec<(Option<Attribute>, String)>, &'static str> {
     let text = str::from_utf8(argument).map_err(|_| "A value is not printable ASCII")?;
     let given: Vec<_> = text.split(' ').filter(|attribute| !attribute.is_empty()).collect();
     if given.is_empty() {
@@ -123,7 +119,7 @@ fn attributes(argument: &[u8]) -> Result<Vec<(String, String)>, &'static str> {
     given.into_iter().map(attribute).collect()
 }
 
-fn attribute(text: &str) -> Result<(String, String), &'static str> {
+fn attribute(text: &str) -> Result<(Option<Attribute>, String), &'static str> {
     let (name, encoded) = text.split_once('=').ok_or(FORM)?;
     // Before Postfix 2.3 a `+` was itself.
     let decoded = xtext::decode(encoded.as_bytes()).unwrap_or_else(|| encoded.into());
@@ -131,7 +127,7 @@ fn attribute(text: &str) -> Result<(String, String), &'static str> {
         return Err("A value is longer than 255 octets");
     }
     let value = String::from_utf8(decoded).ok().filter(|value| value.bytes().all(|octet| octet.is_ascii_graphic()));
-    Ok((name.to_ascii_uppercase(), value.ok_or("A value is not printable ASCII")?))
+    Ok((Attribute::of(name.as_bytes()), value.ok_or("A value is not printable ASCII")?))
 }
 
 fn keep(given: &mut Option<String>, value: &str, read: fn(&str) -> Read) -> Result<(), &'static str> {
@@ -204,6 +200,7 @@ fn read_source(value: &str) -> Read {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::attribute::{XCLIENT, XFORWARD};
     use super::*;
 
     fn client(argument: &str) -> Client {
@@ -231,11 +228,11 @@ mod tests {
         ];
         for (keyword, value) in examples {
             let argument = format!("{keyword}={value}");
-            let is_of = |list: &str| list.split(' ').any(|known| known == keyword);
-            assert_eq!(Client::read(argument.as_bytes()).is_ok(), is_of(XCLIENT), "XCLIENT {argument}");
-            assert_eq!(Origin::default().update(argument.as_bytes()).is_ok(), is_of(XFORWARD), "XFORWARD {argument}");
+            let is_of = |list: &[Attribute]| list.iter().any(|known| known.name() == keyword);
+            assert_eq!(Client::read(argument.as_bytes()).is_ok(), is_of(&XCLIENT), "XCLIENT {argument}");
+            assert_eq!(Origin::default().update(argument.as_bytes()).is_ok(), is_of(&XFORWARD), "XFORWARD {argument}");
         }
-        assert!(ORIGIN.iter().map(|(keyword, ..)| *keyword).eq(XFORWARD.split(' ')));
+        assert!(ORIGIN.iter().map(|(attribute, ..)| *attribute).eq(XFORWARD));
     }
 
     #[test]

@@ -7,11 +7,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::attributes::{Attribute, Attributes};
+use super::attributes::Attributes;
 use super::reply::Reply;
 use super::transaction::Fate;
 use super::{Awaited, Client};
 use crate::machine::message::State;
+use crate::machine::smtp::attribute::Attribute;
 
 /// What a connection says of the clients whose messages it carries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
