@@ -95,6 +95,7 @@ class Message:
         trace: bytes = ...,
         parameters: dict[str, str | None] = ...,
         results: str = ...,
+        tls_optional: bool = ...,
     ) -> Message:
         """Return a message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
     @property

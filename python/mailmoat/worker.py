@@ -23,7 +23,7 @@ from mailmoat import clock, maillog
 from mailmoat.auth import composition as accounts
 from mailmoat.control.commands import Context
 from mailmoat.control.server import Control
-from mailmoat.delivery.destination import open_destination
+from mailmoat.delivery.destination import open_destination, open_tls_optional
 from mailmoat.delivery.offers import Offers
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
@@ -103,7 +103,8 @@ class Worker:
         self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         open_ = partial(open_destination, loop, settings=settings, timers=timers, metrics=metrics, offered=self._offer)
-        router = make_router(settings.delivery, open_)
+        optional = partial(open_tls_optional, loop, settings=settings, timers=timers, metrics=metrics)
+        router = make_router(settings.delivery, open_, optional)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
         self._prober = Prober(loop, router, self._queue)
         store.on_stored = self._queue.stored

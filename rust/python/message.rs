@@ -20,7 +20,7 @@ impl Message {
     /// A message made here, such as a report: `content` is whole, CRLF-ended and not dot-stuffed.
     #[new]
     #[pyo3(signature = (*, queue_id, arrival, reverse_path, recipients, content, trace=Vec::new(), parameters=BTreeMap::new(),
-        results=String::new()))]
+        results=String::new(), tls_optional=false))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // keyword-only, and owned as it comes from Python
     fn new(
         queue_id: String,
@@ -31,14 +31,16 @@ impl Message {
         trace: Vec<u8>,
         parameters: BTreeMap<String, Option<String>>,
         results: String,
+        tls_optional: bool,
     ) -> PyResult<Self> {
         let eight_bit = !content.is_ascii();
         let recipients = recipients.into_iter().map(|address| inner::Recipient::new(address, arrival)).collect();
         let parameters = taken(&parameters)?;
+        let origin = inner::Envelope::origin(&inner::Origin { tls_optional, ..inner::Origin::default() });
         Ok(Self(Arc::new(inner::Message {
             queue_id,
             arrival,
-            envelope: inner::Envelope { reverse_path, parameters, recipients, results, ..inner::Envelope::default() },
+            envelope: inner::Envelope { reverse_path, parameters, recipients, origin, results },
             trace,
             content: Content { octets: Octets::Memory(content), eight_bit },
             share: None,

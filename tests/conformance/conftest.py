@@ -30,8 +30,8 @@ class Site:
 
     wires: ClassVar[list[Client]] = []
 
-    def __init__(self, directory: Path, more_listeners: str = "", **settings: str) -> None:
-        self.hop = NextHop()
+    def __init__(self, directory: Path, more_listeners: str = "", hop: NextHop | None = None, **settings: str) -> None:
+        self.hop = hop or NextHop()
         (directory / "recipients.txt").write_text(RECIPIENTS)
         self.proxy_port = free_port()
         environment = {
@@ -159,8 +159,8 @@ def fresh(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Makes sites of this test alone, to be broken."""
     made: list[Site] = []
 
-    def make(**settings: str) -> Site:
-        made.append(Site(tmp_path, **settings))
+    def make(hop: NextHop | None = None, **settings: str) -> Site:
+        made.append(Site(tmp_path, hop=hop, **settings))
         return made[-1]
 
     yield make

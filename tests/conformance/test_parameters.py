@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.doubles.next_hop import OFFERS
+from tests.certificates import Authority
+from tests.doubles.next_hop import OFFERS, NextHop
 
 row = pytest.mark.row
 
@@ -220,6 +221,96 @@ def test_rtls_01_requiretls_within_tls_alone(site, someone):
     assert b"5.7.10" in report.content, "the next hop is no verified one"
     assert b"the body" not in report.content, "as with RET=HDRS"
     assert not server.hop.to(recipient)
+
+
+WITH_REQUIRETLS = OFFERS.replace("250-SMTPUTF8", "250-REQUIRETLS\n250-SMTPUTF8")
+NAME = "hub.test"
+
+
+@pytest.fixture
+def authority(tmp_path) -> Authority:
+    return Authority(tmp_path / "ca")
+
+
+def speaking_tls(authority: Authority, **rules: str) -> NextHop:
+    """A next hop with a certificate for `NAME`."""
+    files = authority.sign(NAME)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    return NextHop(tls=lambda wire: context.wrap_socket(wire, server_side=True, suppress_ragged_eofs=True), **rules)
+
+
+@row("rtls-01")
+@pytest.mark.parametrize("offers", [WITH_REQUIRETLS, OFFERS])
+def test_rtls_01_onward_over_verified_tls_to_a_host_that_offers_it(fresh, someone, authority, offers):
+    """RFC 8689 4.2.1, 5: what cannot go on like that is returned, and what goes on says so again."""
+    hop = speaking_tls(authority, EHLO=offers)
+    ca = str(authority.certificate)
+    site = fresh(hop, tls__offer="on", delivery__tls="verify", delivery__tls_ca=ca, delivery__tls_names=NAME)
+    recipient, sender = someone(), someone()
+    wire = site.connect()
+    secure(wire)
+    # A field in the header section changes nothing for it (RFC 8689 4.1).
+    for header in (b"", b"TLS-Required: No\r\n"):
+        count = len(hop.messages)
+        assert wire.ask(f"MAIL FROM:<{sender}> REQUIRETLS", f"RCPT TO:<{recipient}>").code == 250
+        assert wire.content(header + b"Subject: secret\r\n\r\nthe body\r\n").code == 250
+        hop.wait(lambda count=count: len(hop.messages) > count, "message")
+        message = hop.messages[-1]
+        assert message.mail.endswith(" REQUIRETLS") is (offers is WITH_REQUIRETLS)
+        if offers is WITH_REQUIRETLS:
+            assert message.recipients == [recipient]
+        else:
+            assert (message.recipients, b"5.7.30" in message.content) == ([sender], True)
+            assert b"the body" not in message.content
+    assert len(hop.handshakes) == hop.accepted, "nothing in clear"
+
+
+@row("rtls-02")
+@pytest.mark.parametrize("level", ["encrypt", "verify"])
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_rtls_02_a_message_can_do_without_tls(fresh, someone, authority, level, speaks_tls):
+    """RFC 8689 4.2.2: the next hop is none that the policy takes, and yet the message goes on, over TLS where there is some."""
+    hop = speaking_tls(authority) if speaks_tls else NextHop()
+    site = fresh(hop, tls__offer="on", delivery__tls=level, delivery__tls_names="other.test", delivery__retry="1s")
+    usual, optional, required = someone(), someone(), someone()
+    wire = site.connect()
+    secure(wire)
+    for recipient, header, parameter in (
+        (usual, b"", ""),
+        (required, b"TLS-Required: No\r\n", " REQUIRETLS"),
+        (optional, b"TLS-Required: No\r\n", ""),
+    ):
+        assert wire.ask(f"MAIL FROM:<a@remote.test>{parameter}", f"RCPT TO:<{recipient}>").code == 250
+        assert wire.content(header + b"Subject: x\r\n\r\nthe certificate of your server is over\r\n").code == 250
+    message = hop.handed(optional)
+    assert b"TLS-Required: No\r\n" in message.content
+    assert bool(hop.handshakes) is speaks_tls
+    waits = site.server.queue()
+    taken_anyway = level == "encrypt" and speaks_tls
+    assert bool(hop.to(usual)) is taken_anyway or len(waits) == 2
+    assert not hop.to(required)
+
+
+@row("rtls-02")
+def test_rtls_02_a_report_about_it_can_do_without_tls_too(fresh, someone):
+    hop = NextHop(RCPT=lambda line: "550 5.1.1 no" if "all.example.test" in line else "250 2.1.5 ok")
+    site = fresh(hop, delivery__tls="encrypt")
+    wire = site.connect()
+    assert (
+        wire.deliver(someone(), b"TLS-Required: no\r\nSubject: x\r\n\r\nx\r\n", sender="bob@example.test").code == 250
+    )
+    report = hop.handed("bob@example.test")
+    assert b"\r\nTLS-Required: No\r\n" in report.content.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+
+@row("rtls-02")
+def test_rtls_02_can_be_switched_off(fresh, someone):
+    hop = NextHop()
+    site = fresh(hop, delivery__tls="encrypt", delivery__tls_optional="off")
+    assert site.connect().deliver(someone(), b"TLS-Required: No\r\n\r\nx\r\n").code == 250
+    site.server.until(lambda: [one for one in site.server.logged("next-hop-not-secure") if one["reason"] == "tls"])
+    assert not hop.messages
 
 
 @row("auth-05")

@@ -34,6 +34,7 @@
     S: (TLSv1.3)                    the handshake is done
     S: (keeps q1 from <a@b> to <c>) the message is on disk; it stands before the reply that says so
     S: (with RET=HDRS)              its parameters of MAIL, `S: (for <c> NOTIFY=NEVER)` those of a recipient, when a transcript has such lines
+    S: (TLS optional)               it has `TLS-Required: No`
     S| Subject: x                   its lines, when a transcript has any such line; `\\xff`, `\\r`, `\\n` as they are
     @ +4.9s                         time passes; whatever the server says meanwhile must be written below
     ! disk full                     the world changes: `pressure medium`, `pressure high`, `pressure normal`, `disk ok`, `disk 0.3s` (to commit), `directory down`, `directory up`,

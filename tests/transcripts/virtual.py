@@ -401,6 +401,8 @@ class World:
             for one in message.recipients
         )
         self._say(f"(keeps {message.queue_id} from <{message.reverse_path}> to {recipients})")
+        if message.is_tls_optional:
+            self._say("(TLS optional)")
         self._say(f"(with{parameters(message)})")
         for one in message.recipients:
             self._say(f"(for <{one.address}>{parameters(one)})")

@@ -62,7 +62,7 @@ class Router:
         self.default, self.routes = default, routes
         self.destinations = (*routes.values(), *(() if default is None else (default,)))
 
-    def __call__(self, recipient):
+    def __call__(self, recipient, _message):
         return self.routes.get(recipient.rpartition("@")[2], self.default)
 
 

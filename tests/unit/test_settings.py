@@ -100,6 +100,7 @@ DEFAULTS = {
     "delivery.idle_time": 5.0,
     "delivery.return_size": 50_000,
     "delivery.tls": "may",
+    "delivery.tls_optional": True,
     "delivery.tls_names": (),
     "delivery.tls_ca": None,
     "delivery.tls_certificate": None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mailmoat._native import Client
 from mailmoat.delivery.handshake import Handshakes
-from mailmoat.delivery.tls_policy import tls_policy
+from mailmoat.delivery.tls_policy import TlsLevel, tls_optional_policy, tls_policy
 from mailmoat.settings.next_hop import parse_next_hop
 from mailmoat.settings.tree import DeliverySettings
 
@@ -21,3 +23,12 @@ def test_a_handshake_can_begin_with_whatever_can_be_a_next_hop(host):
     client = Client("c.test", tls="may")
     handshakes.begin(client)
     assert client.output()[:1] == b"\x16"
+
+
+@pytest.mark.parametrize(
+    ("next_hop", "level"), [("smtp://hub.test:25", TlsLevel.MAY), ("smtps://hub.test:465", TlsLevel.ENCRYPT)]
+)
+def test_where_tls_is_optional_it_is_used_where_it_works(next_hop, level):
+    """RFC 8689 4.2.2; where TLS comes first there is nothing without it."""
+    hop, settings = parse_next_hop(next_hop), DeliverySettings(tls="verify")
+    assert tls_optional_policy(hop, settings) == replace(tls_policy(hop, settings), level=level)

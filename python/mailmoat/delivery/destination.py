@@ -15,6 +15,7 @@ from mailmoat.delivery.maildir import MaildirTransport
 from mailmoat.delivery.offers import Learned
 from mailmoat.delivery.pool import Pool
 from mailmoat.delivery.security import security_of
+from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
 
 if TYPE_CHECKING:
     import asyncio
@@ -206,11 +207,25 @@ def open_destination(
         transport = DiscardTransport(loop)
     else:
         learned = Learned(settings.spool_dir, str(next_hop), offered)
-        security = security_of(next_hop, settings.delivery, metrics)
+        security = security_of(next_hop, settings.delivery, tls_policy(next_hop, settings.delivery), metrics)
         transport = Pool(
             loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn, security=security
         )
     return Destination(str(next_hop), transport, settings.delivery.connections, learned)
+
+
+def open_tls_optional(
+    loop: asyncio.AbstractEventLoop, next_hop: NextHop, settings: Settings, *, timers: Timers, metrics: Metrics
+) -> Destination:
+    """Return the destination for messages with `TLS-Required: No` at a next hop that is spoken to.
+
+    It is one of its own, so that a next hop without TLS is away for other messages alone. Nothing is learned from it: in clear there
+    may be other offers.
+    """
+    policy = tls_optional_policy(next_hop, settings.delivery)
+    security = security_of(next_hop, settings.delivery, policy, metrics)
+    pool = Pool(loop, next_hop, settings.delivery, settings.hostname, timers, security=security)
+    return Destination(f"{next_hop} TLS optional", pool, settings.delivery.connections)
 
 
 def no_destination(loop: asyncio.AbstractEventLoop, connections: int) -> Destination:

@@ -83,7 +83,7 @@ class Queue:
     def stored(self, message: Message) -> None:
         """Take a message that has just been put into the worker's own partition; it is still in memory."""
         recipients, arrival = message.recipients, message.arrival
-        groups = self._groups(recipients)
+        groups = self._groups(message, recipients)
         made = [
             QueueEntry(
                 self,
@@ -183,7 +183,7 @@ class Queue:
             self._release(entry)
             return
         recipients = message.recipients
-        groups = self._groups(recipients)
+        groups = self._groups(message, recipients)
         group = groups.pop(entry.destination, [])
         self._part(entry, groups)
         self._begin(entry, message, recipients, group)
@@ -266,12 +266,12 @@ class Queue:
             next_hop=entry.destination.name,
         )
 
-    def _groups(self, recipients: Sequence[Recipient]) -> dict[Destination, list[int]]:
+    def _groups(self, message: Message, recipients: Sequence[Recipient]) -> dict[Destination, list[int]]:
         """Return the indexes of the recipients that are open, by destination."""
         groups: dict[Destination, list[int]] = {}
         for index, recipient in enumerate(recipients):
             if recipient.is_open:
-                groups.setdefault(self._router(recipient.address) or self._unrouted, []).append(index)
+                groups.setdefault(self._router(recipient.address, message) or self._unrouted, []).append(index)
         return groups
 
     def _wait(self, entry: QueueEntry, *, stranded: bool) -> None:

@@ -14,7 +14,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes, Secured
-from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy, tls_policy
+from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
 from mailmoat.events import Event
 from mailmoat.metrics import Family
 
@@ -151,7 +151,6 @@ class Security:
             maillog.event(Event.NEXT_HOP_NOT_SECURE, next_hop=self._next_hop, reason=reason, detail=detail)
 
 
-def security_of(next_hop: NextHop, settings: DeliverySettings, metrics: Metrics) -> Security:
-    """Return what the settings say of a next hop."""
-    policy = tls_policy(next_hop, settings)
+def security_of(next_hop: NextHop, settings: DeliverySettings, policy: TlsPolicy, metrics: Metrics) -> Security:
+    """Return how connections to a next hop are secured by this policy, with the account that the settings have."""
     return Security(str(next_hop), policy=policy, account=account_of(settings), metrics=metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class TlsPolicy:
 
 
 def tls_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
-    """Return what the settings ask for at a next hop."""
+    """Return what the settings ask for at a next hop for messages that say nothing of TLS."""
     return TlsPolicy(
         level=TlsLevel(settings.tls),
         implicit=next_hop.kind == "smtps",
@@ -58,3 +58,15 @@ def tls_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
         certificate=settings.tls_certificate,
         key=settings.tls_key,
     )
+
+
+def tls_optional_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
+    """Return what holds for messages with `TLS-Required: No`: TLS where it works (RFC 8689 4.2.2).
+
+    It is the usual policy where that asks for no more, where the settings say so, and where there is an account: its password is for a
+    verified server.
+    """
+    usual = tls_policy(next_hop, settings)
+    if not usual.required or not settings.tls_optional or settings.auth_name is not None:
+        return usual
+    return replace(usual, level=TlsLevel.ENCRYPT if usual.implicit else TlsLevel.MAY)

@@ -86,6 +86,8 @@ class Dsn:
     """With its brackets."""
     boundary: str
     """1 to 60 octets; lengthened when the parts contain it."""
+    tls_optional: bool = False
+    """TLS is not required for it, as it was not for the message (RFC 8689 3)."""
 
 
 def render(dsn: Dsn) -> bytes:
@@ -112,6 +114,7 @@ def render(dsn: Dsn) -> bytes:
         f"Date: {clock.rfc5322_date(dsn.date_ms)}",
         f"Message-ID: {line.address(dsn.message_id)}",
         *_thread(original.octets),
+        *["TLS-Required: No"] * dsn.tls_optional,
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{mark}"',

@@ -44,6 +44,7 @@ def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: 
         failures=failures,
         date_ms=now,
         message_id=f"<{queue_id}@{settings.hostname}>",
+        tls_optional=message.is_tls_optional,
         boundary=f"report.{queue_id}",
     )
     return _native.Message(
@@ -53,6 +54,7 @@ def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: 
         recipients=list(allowed.recipients),
         content=render(dsn),
         parameters=_parameters(allowed.recipients, wanted),
+        tls_optional=message.is_tls_optional,
     )
 
 

@@ -98,6 +98,10 @@ class DeliverySettings(Section):
         validate_default=True,
         description="TLS to the next hop. `may`: where it is offered and works; `encrypt`: never without; `verify`: and only with a certificate that `tls_ca` signed for the name of the next hop.",
     )
+    tls_optional: Switch = Field(
+        default=True,
+        description="A message with the header field `TLS-Required: No` (RFC 8689), and without REQUIRETLS, is sent as with `may`, whatever `tls` says. Off: the field counts for nothing.",
+    )
     tls_names: Annotated[
         tuple[Annotated[str, PlainValidator(values.host_name)], ...],
         BeforeValidator(values.items),
