@@ -268,6 +268,38 @@ def test_a_service_that_breaks_the_protocol_is_left(socket, garbage):
     run(socket, case)
 
 
+@pytest.mark.parametrize("kind", ["OK", "FAIL", "CONT"])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_an_answer_to_no_request_fails_those_that_wait_at_once(socket, log, kind, is_known):
+    """Not after `ANSWER_TIME`: the answer that they wait for has gone astray."""
+
+    async def case(backend, service):
+        assert isinstance(await plain(backend), Success)
+        number = 1 if is_known else 4711
+        service.answer = lambda words: f"{kind}\t{number}\n".encode() if words[0] == "AUTH" else None
+        assert await plain(backend) == Failure(Cause.UNAVAILABLE)
+        service.answer = accepts
+        await ready(backend)
+        assert isinstance(await plain(backend), Success)
+
+    run(socket, case)
+    lost = {"path": str(socket), "detail": "it does not keep to Dovecot's protocol 1"}
+    assert [entry for entry in log if entry[0] is Event.AUTH_SERVICE_LOST] == [(Event.AUTH_SERVICE_LOST, lost)]
+
+
+def test_an_answer_to_a_request_that_was_let_go_of_is_none_to_others(socket):
+    async def case(backend, service):
+        service.answer = lambda _: None
+        left = asyncio.ensure_future(plain(backend))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        service.answer = lambda words: b"FAIL\t1\n" + (accepts(words) or b"")
+        assert isinstance(await plain(backend), Success)
+        assert service.connections == 1
+
+    run(socket, case)
+
+
 def test_a_silent_service_is_left_and_one_slow_answer_is_not(socket, monkeypatch):
     monkeypatch.setattr(dovecot_connection, "ANSWER_TIME", 1.2)
 
@@ -320,7 +352,7 @@ def test_an_exchange_that_goes_on_no_more_is_cancelled(socket):
         await asyncio.sleep(0.05)
         assert service.lines[-1] == ["CANCEL", number]
 
-    run(socket, case, answer=lambda words: f"CONT\t{words[1]}\t{prompt}\n".encode() if words[0] != "CANCEL" else None)
+    run(socket, case, answer=lambda words: f"CONT\t{words[1]}\t{prompt}\n".encode() if words[0] == "AUTH" else None)
 
 
 def test_a_request_that_dovecot_would_close_for_is_not_made(socket):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import maillog
 from mailmoat.auth import dovecot_wire as wire
 from mailmoat.auth.authenticator import Cause, Challenge, Failure, Identity, Success
-from mailmoat.auth.dovecot_connection import DovecotConnection, FullError, LostError
+from mailmoat.auth.dovecot_connection import ANOTHER_PROTOCOL, DovecotConnection, FullError, LostError
 from mailmoat.auth.dovecot_wire import Accepted, Continued, Refused
 from mailmoat.events import Event
 
@@ -132,7 +132,7 @@ class DovecotAuthenticator:
         if connection is self._connection:
             self._connection = None
             if not self._closed:
-                self._note("the connection was closed")
+                self._note(connection.end)
 
     def _note(self, problem: str) -> None:
         if problem != self._problem:
@@ -182,11 +182,7 @@ class DovecotExchange:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer"
-    return (
-        (error.strerror or "it cannot be reached")
-        if isinstance(error, OSError)
-        else "it does not speak Dovecot's protocol 1"
-    )
+    return (error.strerror or "it cannot be reached") if isinstance(error, OSError) else ANOTHER_PROTOCOL
 
 
 def _seen(task: asyncio.Task[DovecotConnection]) -> None:

@@ -1,7 +1,8 @@
 """One connection to Dovecot's authentication service, for all exchanges of a worker at once.
 
 Promises: at most `MOST_OPEN` requests wait, and a bounded number of octets; a line that is too long or breaks the protocol ends the
-connection, and so does a service that says nothing for `ANSWER_TIME`; the requests that wait then fail. Never blocks the loop.
+connection, and so do an answer to no request, for one that waits for it would wait in vain, and a service that says nothing for
+`ANSWER_TIME`; the requests that wait then fail. Never blocks the loop.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.auth import dovecot_wire as wire
+from mailmoat.auth.dovecot_wire import Continued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,10 @@ MOST_OPEN: Final = 256
 MOST_UNSENT: Final = 1 << 20
 """Octets that the service has not taken yet."""
 MOST_MECHANISMS: Final = 64
+MOST_UNANSWERED: Final = 4096
+"""Requests without a last answer, those that were let go of among them: an answer to one of them is none to another."""
+CLOSED: Final = "the connection was closed"
+ANOTHER_PROTOCOL: Final = "it does not keep to Dovecot's protocol 1"
 
 
 class LostError(Exception):
@@ -46,6 +52,9 @@ class DovecotConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._offered: list[str] = []
         self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._unanswered: dict[int, None] = {}
+        self.end = CLOSED
+        """Why it ended, for the log."""
         self._last = 0
         self._heard = 0
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,6 +99,9 @@ class DovecotConnection(asyncio.Protocol):
             raise LostError
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
+        self._unanswered[number] = None
+        if len(self._unanswered) > MOST_UNANSWERED:
+            del self._unanswered[next(iter(self._unanswered))]
         self._transport.write(line)
         heard = self._heard
         try:
@@ -126,7 +138,8 @@ class DovecotConnection(asyncio.Protocol):
                 self._take(bytes(line))
             if len(rest) > wire.LONGEST_LINE:
                 self.close()
-        except ValueError:  # it speaks another protocol
+        except ValueError:
+            self.end = ANOTHER_PROTOCOL
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -147,6 +160,10 @@ class DovecotConnection(asyncio.Protocol):
             self._begin(words)
         elif words[0] in {"CONT", "OK", "FAIL"}:
             number, reply = wire.reply(words)
+            if number not in self._unanswered:
+                raise ValueError("an answer to no request")
+            if not isinstance(reply, Continued):
+                del self._unanswered[number]
             answer = self._open.get(number)
             if answer is not None and not answer.done():
                 answer.set_result(reply)
