@@ -138,7 +138,7 @@ def mistake(detail: ErrorDetails, known: Mapping[str, Entry], origins: Mapping[s
         where = f"{entry.key} is not set"
     if origin and origin != entry.environment:
         where = f"{origin}: {where}"
-    return f"{where}: {wrong}; write {entry.form.write}"
+    return f"{where}: {wrong}; {about.get('fix') or f'write {entry.form.write}'}"
 
 
 def _entry(path: Sequence[int | str | None], known: Mapping[str, Entry]) -> tuple[Entry, Sequence[int | str | None]]:

@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from pydantic_core import PydanticCustomError
+
 from mailmoat._native import address_key, normalise_address, normalise_domain
 from mailmoat.settings.notation import DURATION_UNITS, SIZE_UNITS
 
@@ -204,3 +206,8 @@ def host_name(value: object) -> str:
 def recipient_key(value: object) -> str:
     """Return an address with a domain, in the form the recipient directory compares."""
     return address_key(mailbox(value))
+
+
+def contradiction(wrong: str, fix: str) -> PydanticCustomError:
+    """Return the error of a value that is right by itself and does not go with that of another setting."""
+    return PydanticCustomError("contradiction", "{error}", {"error": wrong, "fix": fix})

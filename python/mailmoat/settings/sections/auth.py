@@ -10,6 +10,7 @@ from mailmoat.settings import notation, values
 from mailmoat.settings.fields import Duration, OptionalPath, Positive, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
+from mailmoat.settings.values import contradiction
 
 _MECHANISM: Final = re.compile(r"[A-Z0-9_-]{1,20}", re.ASCII)
 """RFC 4422 3.1."""
@@ -68,5 +69,5 @@ class AuthSettings(Section):
     @classmethod
     def _is_the_only_backend(cls, value: Path | None, others: ValidationInfo) -> Path | None:
         if value is not None and others.data.get("file") is not None:
-            raise ValueError("auth.file is set as well, and accounts come from one source")
+            raise contradiction("auth.file is set as well, and accounts come from one source", "remove one of them")
         return value

@@ -11,6 +11,7 @@ from mailmoat.settings.fields import Duration, OptionalPath, Positive, Switch, W
 from mailmoat.settings.next_hop import OptionalNextHop
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
+from mailmoat.settings.values import contradiction
 
 LARGEST_RETURN: Final = 128 << 10
 """Octets of a message that a report can hold: a report is made in memory and stored like any message, the message in it."""
@@ -144,7 +145,7 @@ class DeliverySettings(Section):
     def _smtps_is_tls(cls, value: str, others: ValidationInfo) -> str:
         hop = others.data.get("next_hop")
         if hop is not None and hop.kind == "smtps" and value == "none":
-            raise ValueError("at smtps:// there is nothing but TLS")
+            raise contradiction("at smtps:// there is nothing but TLS", "write may, encrypt or verify")
         return value
 
     @field_validator("tls_names")
@@ -159,14 +160,14 @@ class DeliverySettings(Section):
     @classmethod
     def _key_of_a_certificate(cls, value: Path | None, others: ValidationInfo) -> Path | None:
         if value is not None and others.data.get("tls_certificate") is None:
-            raise ValueError("a key without delivery.tls_certificate")
+            raise contradiction("a key without delivery.tls_certificate", "set that, too, or remove this")
         return value
 
     @field_validator("auth_password_file")
     @classmethod
     def _name_and_password(cls, value: Path | None, others: ValidationInfo) -> Path | None:
         if "auth_name" in others.data and (value is None) != (others.data["auth_name"] is None):
-            raise ValueError(
-                "delivery.auth_name is set, without a password" if value is None else "delivery.auth_name is not set"
-            )
+            given = value is not None
+            wrong = "delivery.auth_name is not set" if given else "delivery.auth_name is set, without a password"
+            raise contradiction(wrong, "set both or neither")
         return value

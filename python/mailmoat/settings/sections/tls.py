@@ -9,6 +9,7 @@ from mailmoat.settings import notation, values
 from mailmoat.settings.fields import Count, Domains, Duration, Networks, OptionalPath, Paths, Switch, Wait
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
+from mailmoat.settings.values import contradiction
 
 LEAST_ROTATION: Final = 600
 """Seconds a ticket key is used at least."""
@@ -122,12 +123,15 @@ class TlsSettings(Section):
     def _as_many_as_certificates(cls, value: tuple[object, ...], others: ValidationInfo) -> tuple[object, ...]:
         certificates = others.data.get("certificate", ())
         if value and len(value) != len(certificates):
-            raise ValueError(f"not one for each of tls.certificate: {len(value)} for {len(certificates)}")
+            wrong = f"not one for each of tls.certificate: {len(value)} for {len(certificates)}"
+            raise contradiction(wrong, "name as many, or none where the keys are in the certificate files")
         return value
 
     @field_validator("client_certificates")
     @classmethod
     def _there_is_a_ca_to_verify_by(cls, value: str, others: ValidationInfo) -> str:
         if value in {"verify", "require"} and others.data.get("client_ca") is None:
-            raise ValueError("nothing can be verified without tls.client_ca; name its file, too")
+            raise contradiction(
+                "nothing can be verified without tls.client_ca", "name its file, too, or write off or record"
+            )
         return value
