@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from mailmoat import maillog
 from mailmoat.auth.authenticator import Cause, Challenge, Channel, Failure, Success
-from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, label
+from mailmoat.auth.mechanism import AUTH_FAILURES, AUTHENTICATED, Mechanism, label
 from mailmoat.events import Event
 from mailmoat.limits.limiter import LimitClass, words
 from mailmoat.mailauth.results import AuthResult, Method, Status
@@ -76,16 +76,19 @@ def results(client: Client) -> tuple[AuthResult, ...]:
 class Authentication:
     """The exchanges of one session, one after the other."""
 
-    __slots__ = ("_authenticator", "_exchange", "_mechanism", "_receiver", "_session", "_view")
+    __slots__ = ("_authenticator", "_exchange", "_is_bound", "_mechanism", "_receiver", "_session", "_view")
 
     def __init__(self, receiver: Receiver, authenticator: Authenticator, session: Session, view: View) -> None:
         self._receiver, self._authenticator = receiver, authenticator
         self._session, self._view = session, view
         self._exchange: Exchange | None = None
         self._mechanism = ""
+        self._is_bound = False
+        """An exchange had the binding of this TLS connection."""
 
     def offer(self) -> None:
         """Offer what the client can authenticate by now: to be called again when TLS is on."""
+        self._is_bound = False
         mechanisms = self._authenticator.mechanisms(channel(self._view.client))
         if mechanisms and self._receiver.guessers.has(self._view.client):
             mechanisms = ()
@@ -122,12 +125,20 @@ class Authentication:
             if self._receiver.guessers.has(self._view.client):
                 return self._too_many()
             if begins:
-                self._exchange = self._authenticator.begin(self._mechanism, channel(self._view.client))
+                self._exchange = self._authenticator.begin(self._mechanism, self._channel())
             if self._exchange is None:  # what was offered is not there any more
                 return Failure(Cause.UNAVAILABLE)
             return self._exchange.respond(response)
         except Exception as error:  # noqa: BLE001 - the joint between us and a backend
             return self._broken(error)
+
+    def _channel(self) -> Channel:
+        """Return the channel for an exchange that begins. Only one of a TLS connection may have `tls-exporter` (RFC 9266 4.1)."""
+        known = channel(self._view.client)
+        if self._mechanism != Mechanism.SCRAM_SHA_256_PLUS:
+            return known
+        was_bound, self._is_bound = self._is_bound, True
+        return replace(known, exporter=b"") if was_bound else known
 
     def _too_many(self) -> Failure:
         return Failure(

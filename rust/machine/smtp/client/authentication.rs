@@ -28,6 +28,9 @@ const NOT_VERIFIED: &str =
     "454 4.7.8 Not authenticated: the next hop takes only the password itself, and its certificate was not verified";
 const NOT_PROVEN: &str = "454 4.7.8 Not authenticated: the next hop did not prove that it holds the password's keys";
 
+/// The binding that is unique to a TLS connection (RFC 9266).
+pub const EXPORTER: &str = "tls-exporter";
+
 /// What is known of the TLS connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Channel {
@@ -101,8 +104,11 @@ impl Authentication {
     /// The session began anew.
     pub fn forget(&mut self) {
         self.done = false;
-        // No nonce is used twice.
+        // No nonce is used twice, and nor is this binding (RFC 9266 4.1).
         self.nonce.push('0');
+        if let Some(channel) = &mut self.channel {
+            channel.binding.take_if(|(kind, _)| *kind == EXPORTER);
+        }
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! STARTTLS from the client's side: when it is said, and what follows when TLS is not to be had (RFC 3207).
 
+use super::authentication::EXPORTER;
 use super::reply::Reply;
 use super::{Awaited, Channel, Client, Misuse, Offers, Step};
 use crate::machine::message::State;
@@ -133,7 +134,7 @@ impl Machine for Client {
         }
         self.security = Security::On;
         let binding = match &facts.exporter {
-            Some(octets) => ("tls-exporter", octets.to_vec()),
+            Some(octets) => (EXPORTER, octets.to_vec()),
             None => ("tls-server-end-point", facts.end_point.to_vec()),
         };
         // A verdict for the record alone is given without a look at what the server signs.

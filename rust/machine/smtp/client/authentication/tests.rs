@@ -213,3 +213,16 @@ fn a_long_response_waits_for_its_challenge() {
     assert_eq!(authentication.answer(b""), Ok(format!("\0{name}\0{password}")));
     assert!(authentication.succeeds());
 }
+
+#[test]
+fn one_exchange_of_a_connection_has_its_exporter() {
+    let credentials = Arc::new(Credentials::new("user", "pencil").unwrap());
+    for (kind, again) in [(EXPORTER, "AUTH SCRAM-SHA-256 "), ("tls-server-end-point", "AUTH SCRAM-SHA-256-PLUS ")] {
+        let mut authentication = Authentication::new(Arc::clone(&credentials), "r");
+        authentication.channel = Some(Channel { verified: true, binding: Some((kind, vec![7; 32])) });
+        authentication.offered = vec![Mechanism::ScramPlus, Mechanism::Scram];
+        assert!(authentication.begin().unwrap().starts_with("AUTH SCRAM-SHA-256-PLUS "));
+        authentication.forget();
+        assert!(authentication.begin().unwrap().starts_with(again), "{kind}");
+    }
+}
