@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.mailauth.header import stamps, unchecked
+from mailmoat.mailauth.header import iprev, stamps, unchecked
 from mailmoat.mailauth.results import Result, Scope, Status
 from mailmoat.mailauth.senderid.identities import NO_PRA, NOBODY, Finding, Identity, IdentityKind
 
@@ -61,6 +61,19 @@ def test_the_whole_text():
         "X-MS-Exchange-Organization-SenderIdResult: Fail\r\n",
         "X-MS-Exchange-Organization-PRD: remote.tld\r\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "result", "name", "text"),
+    [
+        ("192.0.2.1", "pass", "a.test", "iprev=pass policy.iprev=192.0.2.1 (a.test)"),
+        ("192.0.2.1", "permerror", "", "iprev=permerror policy.iprev=192.0.2.1"),
+        ("2001:db8::7", "temperror", "", 'iprev=temperror policy.iprev="2001:db8::7"'),  # a colon is none of a token
+    ],
+)
+def test_what_reverse_dns_says(address, result, name, text):
+    expected = f"Authentication-Results: {RECEIVER};\r\n\t{text}\r\n"
+    assert iprev(RECEIVER, address, result, name) == expected.encode()
 
 
 def test_nothing_was_checked():

@@ -69,6 +69,13 @@ def dnswl(receiver: str, zone: str, answer: str) -> bytes:
     return f"Authentication-Results: {_domain(receiver)};\r\n\t{found}\r\n".encode("ascii", "replace")
 
 
+@lru_cache(2048)
+def iprev(receiver: str, address: str, result: str, name: str) -> bytes:
+    """Return the field of what reverse DNS says of the client (RFC 8601 2.7.3); `name` is the one that is verified, or empty."""
+    found = f"iprev={result} policy.iprev={_value(address)}{f' ({name})' if name else ''}"
+    return f"Authentication-Results: {_domain(receiver)};\r\n\t{found}\r\n".encode("ascii", "replace")
+
+
 def authentication_results(findings: Sequence[Finding], receiver: str) -> str:
     """Return one field with a result for each finding, `none` without any."""
     results = [f";\r\n\t{_result(finding)}" for finding in findings]

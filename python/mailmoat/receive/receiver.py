@@ -163,8 +163,10 @@ class Receiver:
     ) -> _native.Message | None:
         """Return the message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
         now = clock.wall_ms()
-        if self.names is not None and not view.client.name:
-            client_name.learn(self.names, view, session, self.loop)
+        if self.names is not None:
+            if not view.client.name:
+                client_name.learn(self.names, view, session, self.loop)
+            stamps = client_name.stamp(self.names, view.client, self.settings.hostname) + stamps
         queue_id, date = self.store.next_queue_id(), self.date(now)
         if submission.is_submission(view.client):
             message_id = f"{queue_id}@{self.settings.hostname}"
