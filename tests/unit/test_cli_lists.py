@@ -57,14 +57,25 @@ def test_each_list_is_its_own():
     assert listed("allow")["192.0.2.7"]["until"] == "2090-12-31T00:00:00Z"
 
 
+def test_the_entry_of_the_other_list_that_decides_is_named():
+    run("block", "add", "192.0.2.0/24")
+    run("allow", "add", "192.0.2.7")
+    assert run("block", "list", "192.0.2.7").splitlines() == [
+        "192.0.2.0/24  for ever  in block",
+        "but what decides about 192.0.2.7 is 192.0.2.7  for ever  in allow",
+    ]
+    assert run("allow", "list", "192.0.2.7") == "192.0.2.7  for ever  in allow\n"
+    assert run("block", "list", "192.0.2.8") == "192.0.2.0/24  for ever  in block\n"
+
+
 def test_what_is_probably_not_meant_is_refused():
     assert "Write 192.0.2.0/24" in run("block", "add", "192.0.2.1/24", status=1)
     assert "not an address" in run("block", "add", "mx.example.test", status=1)
     assert "wider than /8; add --wide" in run("block", "add", "0.0.0.0/0", status=1)
     assert "added" in run("block", "add", "::/0", "--wide")
     assert "not in the future" in run("block", "add", "192.0.2.1", "--until", "2020-01-01", status=1)
-    assert "not a time" in run("block", "add", "192.0.2.1", "--until", "tomorrow", status=1)
-    assert "not a duration" in run("block", "add", "192.0.2.1", "--for", "soon", status=1)
+    assert "not a time; write one in UTC, such as 2030-12-31" in run("block", "add", "192.0.2.1", "--until", "tomorrow", status=1)
+    assert "not a duration; write one such as 24h or 7d" in run("block", "add", "192.0.2.1", "--for", "soon", status=1)
     run("block", "add", "192.0.2.1", "--for", "1h", "--until", "2090-01-01", status=2)
 
 
@@ -73,13 +84,20 @@ def test_a_file_is_imported_whole_or_not_at_all(tmp_path):
     assert run("block", "import", "drop.txt") == "2 entries imported; the list had 0 and has 2.\n"
     assert listed()["198.51.100.0/24"]["reason"] == "SBL1"
     refused = run("block", "import", stdin="192.0.2.1\nspam\n", status=1)
-    assert 'mistake: -: line 2: "spam": not an address' in refused
+    assert 'mistake: standard input: line 2: "spam": not an address' in refused
     assert refused.endswith("nothing was imported\n")
     assert len(listed()) == 2
-    assert run("block", "import", "--for", "1h", stdin="192.0.2.1") == "1 entries imported; the list had 2 and has 3.\n"
+    assert run("block", "import", "--for", "1h", stdin="192.0.2.1") == "1 entry imported; the list had 2 and has 3.\n"
     assert run("block", "import", "-", "--replace", stdin="192.0.2.2\n").endswith("the list had 3 and has 1.\n")
     assert list(listed()) == ["192.0.2.2"]
     assert "No such file" in run("block", "import", "none.txt", status=1)
+
+
+def test_an_empty_input_does_not_empty_the_list():
+    run("block", "add", "192.0.2.1")
+    assert "the input is empty" in run("block", "import", "--replace", stdin="", status=1)
+    assert list(listed()) == ["192.0.2.1"]
+    assert run("block", "import", "--replace", stdin="# none\n") == "0 entries imported; the list had 1 and has 0.\n"
 
 
 def test_exports_are_imported_again(tmp_path):

@@ -18,6 +18,8 @@ WIDEST: Final = {4: 8, 6: 16}
 """Shortest prefix that is taken without a question."""
 PIECE: Final = 1 << 20
 """Octets of a file that are read at once."""
+FORMS: Final = {"--for": "one such as 24h or 7d", "--until": "one in UTC, such as 2030-12-31 or 2030-12-31T18:00:00Z"}
+"""What to write instead of a wrong end."""
 
 
 def prefix(written: str, *, wide: bool) -> str:
@@ -52,7 +54,7 @@ def end(for_: str | None, until: str | None, now: int) -> int:
         ends = now + round(duration(for_)) if for_ is not None else list_time(until) if until is not None else 0
     except ValueError as error:
         given = ("--for", for_) if for_ is not None else ("--until", until)
-        fail(f"{given[0]} {given[1]}: {error}")
+        fail(f"{given[0]} {given[1]}: {error}; write {FORMS[given[0]]}")
     if ends and not now < ends < 1 << 32:
         fail(f"{'--for' if for_ is not None else '--until'}: the end is not in the future, or later than 2106")
     return ends
@@ -88,20 +90,34 @@ def select(settings: Settings, name: ListName, within: str | None) -> list[ListE
         fail(f"{error.filename}: {plain(error)}; run this as root or as the server's account")
 
 
-def read(file: str, entries: EntryList, since: int, until: int) -> None:
-    """Read the entries of a file or, for `-`, of standard input, or end the command."""
+def other(settings: Settings, name: ListName, address: str) -> ListEntry | None:
+    """Return the entry of the other list that decides about an address; None where this list does, or none."""
+    from mailmoat import clock
+    from mailmoat.lists.reading import open_lists
+    from mailmoat.lists.sources import ListName
+
+    if "/" in address:
+        return None
+    entry = open_lists(settings).find(address, clock.wall_ms() // 1000)
+    return entry if entry is not None and entry.allows != (name is ListName.ALLOW) else None
+
+
+def read(file: str, entries: EntryList, since: int, until: int) -> int:
+    """Read the entries of a file or, for `-`, of standard input; return the octets it has, or end the command."""
+    name = "standard input" if file == "-" else file
     try:
         if file == "-":
-            _read(sys.stdin.buffer, entries, since, until)
+            octets = _read(sys.stdin.buffer, entries, since, until)
         else:
             with open(file, "rb") as opened:  # noqa: PTH123 - a path or a pipe
-                _read(opened, entries, since, until)
+                octets = _read(opened, entries, since, until)
     except OSError as error:
-        fail(f"{file}: {plain(error)}")
+        fail(f"{name}: {plain(error)}")
     if problems := entries.problems:
         for problem in problems:
-            typer.echo(f"mistake: {file}: {problem}", err=True)
+            typer.echo(f"mistake: {name}: {problem}", err=True)
         fail("nothing was imported")
+    return octets
 
 
 def say_that_it_waits() -> None:
@@ -109,9 +125,10 @@ def say_that_it_waits() -> None:
     typer.echo("mailmoat: another process changes the lists; waiting for it", err=True)
 
 
-def _read(stream: BinaryIO, entries: EntryList, since: int, until: int) -> None:
-    rest, shows = b"", sys.stderr.isatty()
+def _read(stream: BinaryIO, entries: EntryList, since: int, until: int) -> int:
+    rest, shows, octets = b"", sys.stderr.isatty(), 0
     while piece := stream.read(PIECE):
+        octets += len(piece)
         lines, newline, rest = (rest + piece).rpartition(b"\n")
         entries.read(lines + newline, since, until)
         if len(rest) > PIECE:
@@ -121,3 +138,4 @@ def _read(stream: BinaryIO, entries: EntryList, since: int, until: int) -> None:
     entries.read(rest, since, until)
     if shows:
         typer.echo(f"\r{len(entries):,} entries read", err=True)
+    return octets

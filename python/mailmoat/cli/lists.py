@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 Prefixes = Annotated[
-    list[str], typer.Argument(metavar="PREFIX...", help="Addresses or prefixes, such as 192.0.2.1, 192.0.2.0/24.")
+    list[str], typer.Argument(metavar="PREFIX", help="Addresses or prefixes, such as 192.0.2.1, 192.0.2.0/24.")
 ]
 Within = Annotated[str | None, typer.Argument(metavar="[PREFIX]", help="Only entries inside or around this prefix.")]
 ForOption = Annotated[
@@ -91,13 +91,16 @@ def list_(
     """Print the entries in force, those of the files of the settings among them."""
     from mailmoat.lists.export import document
 
-    entries = list_text.select(settings_in_force(config), context.obj, within)
+    settings = settings_in_force(config)
+    entries = list_text.select(settings, context.obj, within)
     wanted = [entry for entry in entries if reason.lower() in entry.reason.lower()]
     if as_json:
         print_json([document(entry) for entry in wanted])
         return
     for entry in wanted:
         typer.echo(list_text.line(entry))
+    if within is not None and (decides := list_text.other(settings, context.obj, within)) is not None:
+        typer.echo(f"but what decides about {within} is {list_text.line(decides)}", err=True)
 
 
 def import_(
@@ -116,7 +119,9 @@ def import_(
 
     now = clock.wall_ms() // 1000
     given = EntryList()
-    list_text.read(file, given, now, list_text.end(for_, until, now))
+    octets = list_text.read(file, given, now, list_text.end(for_, until, now))
+    if replace and not octets:
+        fail("nothing was imported: the input is empty, as after a failed download; a comment in it empties the list")
     if not wide:
         for prefix, *_ in given.entries():
             list_text.refuse_wide(prefix, otherwise="; nothing was imported")
@@ -130,7 +135,7 @@ def import_(
         return before, len(entries)
 
     (before, after), report = _change(context, config, change)
-    typer.echo(f"{len(given)} entries imported; the list had {before} and has {after}.")
+    typer.echo(f"{len(given)} {'entry' if len(given) == 1 else 'entries'} imported; the list had {before} and has {after}.")
     _warn(report)
 
 
