@@ -73,6 +73,8 @@ def check(
 
 
 def _case(settings: Settings, sender: str, helo: str, client: str) -> Case:
+    from mailmoat.lists import sources
+    from mailmoat.lists.lists import Lists
     from mailmoat.net import address as addresses
     from mailmoat.policy.client import Client, TrustRules
 
@@ -81,7 +83,8 @@ def _case(settings: Settings, sender: str, helo: str, client: str) -> Case:
     except ValueError as error:
         fail(str(error))
     reverse_path = None if sender in {"", "<>"} else _address(settings, sender)
-    return Case(reverse_path, Client(host, settings.listen[0], TrustRules(settings).of(host)), helo)
+    trust = TrustRules(settings, Lists(sources.snapshot(settings))).of(host)
+    return Case(reverse_path, Client(host, settings.listen[0], trust), helo)
 
 
 def _address(settings: Settings, written: str) -> Address:
