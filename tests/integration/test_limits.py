@@ -199,7 +199,9 @@ def test_limits_commands_say_what_is_wrong(server):
     shown = mx.cli("limits", "show", "127.0.0.0/24", check=True).stdout
     assert "127.0.0.1/32  1" in shown
     assert "Nothing counts against a rate." in shown
-    assert mx.cli("limits", "reset").stderr == "mailmoat: name a PREFIX, or write --all for everybody\n"
+    unclear = mx.cli("limits", "reset")
+    assert unclear.returncode == 2
+    assert "name a prefix, or --all" in unclear.stderr
     wrong = mx.cli("limits", "show", "192.0.2.1/24")
     assert (wrong.returncode, wrong.stderr) == (
         1,

@@ -16,7 +16,7 @@ app = typer.Typer(help="Show and reset what clients have spent of their limits."
 
 Prefix = Annotated[
     str | None,
-    typer.Argument(metavar="[PREFIX]", help="An address, or a network such as 192.0.2.0/24. Default: all."),
+    typer.Argument(metavar="[PREFIX]", help="An address, or a network such as 192.0.2.0/24."),
 ]
 
 
@@ -27,7 +27,7 @@ def group() -> None:
 
 @app.command("show")
 def show(prefix: Prefix = None, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Show what counts against the rates, and the open connections, in PREFIX and in the networks around it.
+    """Show what counts against the rates, and the open connections: all, or in PREFIX and in the networks around it.
 
     Who waits longest comes first. What has been free again is not shown.
     """
@@ -51,7 +51,7 @@ def reset(
     The networks around it are reset as well, because they can refuse an address that has spent little itself.
     """
     if everything == (prefix is not None):
-        fail("name a PREFIX, or write --all for everybody")
+        raise typer.BadParameter("name a prefix, or --all")
     cleared = _ask(config, "limits.reset", prefix)["cleared"]
     typer.echo(f"{cleared} {'entry' if cleared == 1 else 'entries'} reset.")
 
