@@ -114,7 +114,9 @@ def test_a_provider_that_refuses_us_is_out_of_force(lists, names):
     assert reply(mx, port, "192.0.2.2")[:3] == "250", "it is not used any more"
     (line,) = mx.logged("dns-list-failed")
     assert (line["zone"], line["reason"], line["detail"]) == ("bl.test", "refused", "127.255.255.254")
-    assert mx.health()["reasons"] == ["DNS list 1 of the settings does not work and is not used"]
+    assert mx.health()["reasons"] == [
+        "provider 1 of dns_lists.providers does not work and is not used; see mailmoat dns-lists check"
+    ]
     assert mx.metric('dns_lists_out_of_force{provider="1"}') == 1
 
 

@@ -112,7 +112,7 @@ def _dns_lists(ready: list[list[int]]) -> Iterator[str]:
     """Yield which providers of `dns_lists` are not used."""
     for place in Place:
         if any(row[OUT_OF_FORCE[place]] for row in ready):
-            yield f"DNS list {place} of the settings does not work and is not used"
+            yield f"provider {place} of dns_lists.providers does not work and is not used; see mailmoat dns-lists check"
 
 
 def _directory(rows: list[list[int]]) -> dict[str, str | int]:
