@@ -1,8 +1,8 @@
 //! Harvest attacks: sources that guess recipients, seen by all workers together.
 //!
 //! A guess is an unknown recipient that is none of the last eight its source tried. Guesses are counted in windows of [`WINDOW_TIME`] for three
-//! scopes: the source, its net (IPv4 /24, IPv6 /48) and the domain; for the last two only those of sources that have had more
-//! recipients refused as unknown than accepted, so that the mistakes of good sources are no attack. With `least` guesses of a source, twice as many of a
+//! scopes: the source, its net (IPv4 /24, IPv6 /48) and the domain; only those of sources that have had more recipients refused as
+//! unknown than accepted, so that the mistakes of good sources are no attack. With `least` guesses of a source, twice as many of a
 //! net or four times as many at a domain an attack begins, once on the host; it ends with a window that has less than a quarter. A net
 //! needs several sources and a domain many, and both as many different recipients as half of their guesses: a botnet that writes to one dead address
 //! guesses nothing. An attack on a domain includes those of its nets and sources. Bounded; an attack that goes on never gives way.
