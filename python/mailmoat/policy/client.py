@@ -7,7 +7,7 @@ is not known (the peer is gone already) is a stranger's. The header fields of an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -40,21 +40,19 @@ class Trust:
     allowed: bool = False
     """On the allow list: no limit, tarpit or filter applies to it, but relay control and the recipient filter do. Never a front server,
     which would give this to all that it forwards for."""
+    inside: bool = field(init=False, compare=False, repr=False)
+    """What it sends is not judged by its sender."""
+    judged: bool = field(init=False, compare=False, repr=False)
+    """Filters judge it and limits hold for it: a server of ours hands on what others sent, and would have to return what is refused."""
+    believed: bool = field(init=False, compare=False, repr=False)
+    """Header fields that only servers inside may set are kept as it sends them (RFC 8601 5)."""
 
-    @property
-    def inside(self) -> bool:
-        """Whether what it sends is not judged by its sender."""
-        return self.internal or self.authenticated or self.allowed
-
-    @property
-    def judged(self) -> bool:
-        """Whether filters judge it and limits hold for it: a server of ours hands on what others sent, and would have to return what is refused."""
-        return not (self.inside or self.front_server)
-
-    @property
-    def believed(self) -> bool:
-        """Whether header fields that only servers inside may set are kept as it sends them (RFC 8601 5)."""
-        return self.internal or self.front_server
+    def __post_init__(self) -> None:
+        """Decide once what each command of a session asks for."""
+        inside = self.internal or self.authenticated or self.allowed
+        object.__setattr__(self, "inside", inside)
+        object.__setattr__(self, "judged", not (inside or self.front_server))
+        object.__setattr__(self, "believed", self.internal or self.front_server)
 
 
 STRANGER: Final = Trust()
