@@ -118,6 +118,9 @@ def test_a_mistake_says_what_to_write():
 def test_the_file_is_mapped_anew_and_a_bad_one_is_not(tmp_path):
     file = by_file(tmp_path, "a@b.test\n")
     assert file.entries == 1
+    senders = blocked(file=file)
+    assert senders.entry(Address.parse("a@b.test")) == "line 1 of blocked.txt"
+    assert senders.entry(Address.parse("x@c.test")) == ""
     (tmp_path / "damaged").write_bytes(b"damaged")
     (tmp_path / "damaged").rename(tmp_path / "senders.snapshot")
     file.refresh()
@@ -125,6 +128,7 @@ def test_the_file_is_mapped_anew_and_a_bad_one_is_not(tmp_path):
     by_file(tmp_path, "b.test\nc.test\n")
     file.refresh()
     assert (file.entries, file.lookup("", "b.test")) == (2, (2, 1))
+    assert senders.entry(Address.parse("x@c.test")) == "line 2 of blocked.txt", "what was said before is forgotten"
     assert SenderFile(tmp_path / "x", tmp_path / "none").lookup("a@b.test", "b.test") == (0, 0), "nobody is blocked"
 
 

@@ -7,6 +7,7 @@ file is compiled by the supervisor (`directory.snapshot`) and mapped here; witho
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ EXCLUDED: Final = 3
 """Answers of a `SenderTable`."""
 OF_ADDRESS: Final = (LISTED, EXCLUDED)
 NOTHING: Final = (0, 0)
+KEPT: Final = 1024
+"""Addresses whose entry is kept at hand, a process: a message has the same one in its envelope and its From, and is asked about several times."""
 
 
 class BlockedSenders:
@@ -32,12 +35,20 @@ class BlockedSenders:
         self._tops = frozenset(entry.rpartition(".")[2] for entry in settings.blocked if entry.startswith("."))
         self._delimiter = delimiter
         self._file = file
+        self._in_force = file.stamp if file is not None else None
+        self._known = lru_cache(KEPT)(self._look)
 
     def __bool__(self) -> bool:
         return bool(self._entries) or self._file is not None
 
     def entry(self, address: Address) -> str:
         """Return the entry that blocks an address and where it is, in words for a log; empty when none does."""
+        if self._file is not None and self._in_force is not self._file.stamp:
+            self._known.cache_clear()
+            self._in_force = self._file.stamp
+        return self._known(address)
+
+    def _look(self, address: Address) -> str:
         key, domain = address.key, address.domain
         for each in (key, *self._user(address)):
             if each in self._entries:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat.policy.agent import RcptView, SessionView
+    from mailmoat.policy.domain_lookups import DomainLookups
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Reply, Verdict
     from mailmoat.reputation.evidence import Evidence
@@ -56,6 +57,9 @@ NONE: Objections = ()
 class Filter(Agent):
     """An agent that has objections, or none."""
 
+    _lookups: DomainLookups | None = None
+    """Answers in the DNS that objections can follow from."""
+
     def __init__(self, services: Services) -> None:
         self._open = OpenRecipients(services.settings)
         self._count = services.metrics.add
@@ -74,10 +78,14 @@ class Filter(Agent):
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse for the first objection whose action is that, unless anybody can reach the recipient."""
-        if not self.judges(view) or view.recipient in self._open:
+        if not self.judges(view):
             return PASS
+        if self._lookups is not None and view.recipient in self._open:
+            return PASS  # no lookup is waited for
         found = self.objections(view)
-        return self._refuse(view, found) if isinstance(found, tuple) else self._refuse_later(view, found)
+        if not isinstance(found, tuple):
+            return self._refuse_later(view, found)
+        return self._refuse(view, found) if found and view.recipient not in self._open else PASS
 
     def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Stamp the message, or drop it."""
@@ -94,6 +102,8 @@ class Filter(Agent):
 
     def conclude(self, view: SessionView, found: Objections) -> Verdict:
         """Return what becomes of a message with these objections."""
+        if not found:
+            return PASS
         found = tuple(each for each in found if each.lasts)
         dropped = next((each for each in found if each.action == "drop"), None)
         return self.stop(view, found, dropped) if dropped else self.stamp(view, found)

@@ -64,7 +64,8 @@ class SenderFile:
     def __init__(self, source: Path, snapshot: Path) -> None:
         self.source = source
         self._path = snapshot
-        self._stamp = NONE
+        self.stamp = NONE
+        """Of the snapshot in force: another value when it was replaced."""
         self._table: SenderTable | None = None
         self.refresh()
 
@@ -76,13 +77,13 @@ class SenderFile:
     def refresh(self) -> None:
         """Map the compiled file anew if it was replaced; else this costs one `stat`."""
         stamp = stamp_of(self._path)
-        if stamp == self._stamp:
+        if stamp == self.stamp:
             return
         try:
             self._table = SenderTable(str(self._path))
         except OSError:
             return  # what is in force stays
-        self._stamp = stamp
+        self.stamp = stamp
 
     def lookup(self, key: str, domain: str) -> tuple[int, int]:
         """Return what the nearest entry says, as `SenderTable` does, and its line."""

@@ -84,19 +84,20 @@ class HeloChecks(Filter):
 
     def objections(self, view: SessionView) -> Objections | Awaitable[Objections]:
         """Return what is wrong with the name: one thing at most."""
-        name, client = normal(view.helo_name), view.client.address
-        rule = self._find(name, client)
+        client = view.client.address
+        rule = self._find(view.helo_name, client)
         if rule is not None:
             return self._objection(rule, view.helo_name, client)
-        if self._lookups is None or not self._is_asked(name):
+        if self._lookups is None or not self._is_asked(name := normal(view.helo_name)):
             return NONE
         standing = self._lookups.standing(name, client)
         if isinstance(standing, Standing):
             return self._unresolvable(view.helo_name, client, standing)
         return self._wait(view.helo_name, client, standing)
 
-    def _look(self, name: str, client: str) -> HeloRule | None:
-        """Return the first check that is on and that the normal form of a name does not pass."""
+    def _look(self, helo_name: str, client: str) -> HeloRule | None:
+        """Return the first check that is on and that a name does not pass."""
+        name = normal(helo_name)
         given = literal_address(name)
         failed = {
             HeloRule.OWN_NAME: name in self._own or (given is not None and str(given) != client and is_own(given)),

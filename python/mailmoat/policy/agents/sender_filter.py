@@ -72,7 +72,9 @@ class SenderFilter(Filter):
         settings = services.settings
         self._settings = settings.sender_filter
         self._blocked = BlockedSenders(settings.sender_filter, settings.recipients.delimiter, services.sender_file)
+        self._reads_from = bool(self._blocked) and settings.sender_filter.header_from
         self._own = frozenset(settings.relay.local_domains) | frozenset(settings.relay.unfiltered_domains)
+        self._judges_domains = {settings.sender_filter.reserved_domains, settings.sender_filter.unresolvable} != {"off"}
         self._blank = _blank(settings.sender_filter.blank)
         self._lookups = (
             DomainLookups(services.resolver, ("MX", "A", "AAAA"), settings.sender_filter.dns_time)
@@ -89,8 +91,10 @@ class SenderFilter(Filter):
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Start to look the domain up; nothing waits for it yet."""
+        if self._lookups is None or not self.judges(view):
+            return PASS
         sender = view.reverse_path
-        if self._lookups is not None and sender is not None and self.judges(view) and self._at_once(sender) is None:
+        if sender is not None and self._at_once(sender) is None:
             self._lookups.begin(sender.domain, view.client.address)
         return PASS
 
@@ -110,7 +114,7 @@ class SenderFilter(Filter):
     def conclude(self, view: SessionView, found: Objections) -> Verdict:
         """Look at From as well: it is the sender that people see."""
         by_from = self._by_from(view)
-        if by_from is None or any(each.rule is SenderFilterRule.BLOCKED for each in found):
+        if by_from is None or (found and any(each.rule is SenderFilterRule.BLOCKED for each in found)):
             return super().conclude(view, found)
         self.note(view, (by_from,))
         found = (*(each for each in found if each.lasts), by_from)
@@ -118,7 +122,7 @@ class SenderFilter(Filter):
 
     def of_author(self, author: Address) -> Objection | None:
         """Return what is wrong with a mailbox of From."""
-        entry = self._blocked.entry(author) if self._settings.header_from else ""
+        entry = self._blocked.entry(author) if self._reads_from else ""
         if not entry:
             return None
         return self._blocked_by(SenderFilterRule.BLOCKED_FROM, f"{author}: {entry}")
@@ -127,14 +131,15 @@ class SenderFilter(Filter):
         return Objection(rule, self._settings.action, DENIED, detail, Evidence.BLOCKED_SENDER)
 
     def _by_from(self, view: SessionView) -> Objection | None:
-        authors = _native.authors(view.received_header) if self._blocked and self._settings.header_from else ()
-        return next(filter(None, map(self.of_author, authors)), None)
+        if not self._reads_from:
+            return None
+        return next(filter(None, map(self.of_author, _native.authors(view.received_header))), None)
 
     def _at_once(self, sender: Address) -> Objections | None:
         """Return what is wrong with a sender as far as no lookup is needed; None when its domain can be looked up."""
         if entry := self._blocked.entry(sender):
             return (self._blocked_by(SenderFilterRule.BLOCKED, f"{sender}: {entry}"),)
-        if not self._is_public(sender.domain):
+        if not self._judges_domains or not self._is_public(sender.domain):
             return NONE
         return self._never_public(sender.domain) or None
 
