@@ -953,6 +953,8 @@ class Shared:
         """
     def reputation_of(self, address: str, now: int) -> tuple[str, list[int], int, int | None] | None:
         """Return of the source of an address: prefix, counts by kind in 1/64 of an event, seconds it is still blocked, level; None: unknown."""
+    def reputation_recipients(self, address: str, now: int) -> tuple[int, int]:
+        """Return the unknown and the accepted recipients of the source of an address alone, in 1/64; zeros for one that is not known."""
     def reputation_level(self, address: str, now: int) -> int | None:
         """Return the level alone."""
     def reputation_blocks(self, address: str, now: int) -> bool:
@@ -1033,6 +1035,11 @@ class RateLimits:
         """Spend what has happened already, whether there is enough or not."""
     def wait(self, class_: int, address: str, now: float, /) -> float:
         """Return the seconds until one unit can be spent; 0 for now."""
+    def take(self, waits: int, spends: int, address: str, now: float) -> tuple[int, float] | None:
+        """Look at the classes of the set `waits` of bits `1 << class`, then spend one unit of each class of `spends`, in their order.
+
+        Return the first class that has to wait and its seconds: those before it are spent, those after it are not. None for no wait.
+        """
     def show(self, of: Prefix | None, now: float) -> list[tuple[int, str, int, int, float, float, int]]:
         """Return who has spent something, in a prefix or around it, or everywhere.
 

@@ -47,6 +47,13 @@ impl RateLimits {
         seconds(self.limits.wait(&self.shared.get().inner, class_, address, microseconds(now)))
     }
 
+    /// See `_native.pyi`.
+    fn take(&self, waits: u32, spends: u32, address: &str, now: f64) -> Option<(Class, f64)> {
+        let address = address.parse::<IpAddr>().ok()?;
+        let (class, wait) = self.limits.take(&self.shared.get().inner, waits, spends, address, microseconds(now))?;
+        Some((class, seconds(wait)))
+    }
+
     fn show(&self, of: Option<&Prefix>, now: f64) -> Vec<Standing> {
         let standings = self.limits.show(&self.shared.get().inner, of.map(|prefix| prefix.inner), microseconds(now));
         let plain = standings.into_iter().map(|one| {

@@ -74,6 +74,11 @@ impl Shared {
         self.inner.reputation_of(source, now).map(|record| row(source, record))
     }
 
+    fn reputation_recipients(&self, address: &str, now: u64) -> (u64, u64) {
+        let record = Source::of(address).and_then(|source| self.inner.reputation_of(source, now));
+        record.map_or((0, 0), |record| (record.of(Kind::UNKNOWN), record.of(Kind::ACCEPTED)))
+    }
+
     fn reputation_level(&self, address: &str, now: u64) -> Option<u8> {
         self.inner.reputation_of(Source::of(address)?, now)?.level()
     }

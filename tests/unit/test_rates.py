@@ -20,6 +20,7 @@ from mailmoat.settings import rate
 from mailmoat.settings.sections.limits import LimitsSettings
 
 MESSAGES = LimitClass.MESSAGES
+UNKNOWN = LimitClass.UNKNOWN_RECIPIENTS
 WORKERS = 4
 EVENTS = 100_000
 
@@ -86,6 +87,20 @@ def test_the_default_of_failed_authentications_is_thirty_in_ten_minutes(now):
         counted.charge(LimitClass.AUTH_FAILURES, "192.0.2.1")
     assert counted.wait(LimitClass.AUTH_FAILURES, "192.0.2.1") == pytest.approx(20)
     assert counted.wait(LimitClass.AUTH_FAILURES, "192.0.2.2") == 0
+
+
+def test_several_classes_are_decided_at_once_in_their_order(now):
+    counted = rates(recipient_rate="3/min", null_sender_rate="2/min", unknown_recipient_rate="2/min", message_rate=None)
+    unknown, both = counted.classes(UNKNOWN), counted.classes(MESSAGES, LimitClass.RECIPIENTS, LimitClass.NULL_SENDERS)
+    assert counted.classes(MESSAGES) == 0
+    assert [counted.take(unknown, both, "192.0.2.1") for _ in range(2)] == [None, None]
+    assert counted.take(unknown, both, "192.0.2.1") == (LimitClass.NULL_SENDERS, pytest.approx(30))
+    assert counted.spend(LimitClass.RECIPIENTS, "192.0.2.1") > 0, "what comes before the one that refuses is spent"
+    counted.charge(UNKNOWN, "192.0.2.2", 2)
+    assert counted.take(unknown, both, "192.0.2.2") == (UNKNOWN, pytest.approx(30))
+    assert counted.spend(LimitClass.RECIPIENTS, "192.0.2.2") == 0, "what comes after it is not"
+    assert counted.take(unknown, both, "") is None
+    assert counted._metrics.shared.sum(LIMITED[UNKNOWN, Direction.IN]) == 1
 
 
 def test_refusals_are_counted_by_class_and_direction(now):

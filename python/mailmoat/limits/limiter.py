@@ -126,6 +126,15 @@ class RateLimiter(Protocol):
     def wait(self, kind: LimitClass, address: str) -> float:
         """Return the seconds until more can be spent; 0 for now. A refusal is counted."""
 
+    def classes(self, *kinds: LimitClass) -> int:
+        """Return those of these classes that have a rate, as a set for `take`; 0 for none."""
+
+    def take(self, waits: int, spends: int, address: str) -> tuple[LimitClass, float] | None:
+        """Do what `wait` does for each class of one set, then what `spend` does for each of another, in the order of the classes.
+
+        Return the first that refuses, and the seconds; those before it are spent. None when all is admitted: one call decides several.
+        """
+
     def is_spent(self, kind: LimitClass, address: str) -> bool:
         """Return whether nothing more can be spent now; nothing is counted."""
 

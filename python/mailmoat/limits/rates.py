@@ -67,6 +67,18 @@ class LocalRates:
         wait = self._native.wait(_NUMBERS[kind], address, clock.monotonic())
         return self._refuse(kind, wait) if wait else 0.0
 
+    def classes(self, *kinds: LimitClass) -> int:
+        """Return those of these classes that have a rate, as a set for `take`."""
+        return sum(1 << _NUMBERS[kind] for kind in kinds if kind in self._on)
+
+    def take(self, waits: int, spends: int, address: str) -> tuple[LimitClass, float] | None:
+        """Wait for each class of one set, and spend one of each of another; return the first that refuses, and its seconds."""
+        found = self._native.take(waits, spends, address, clock.monotonic())
+        if found is None:
+            return None
+        kind = CLASSES[found[0]]
+        return kind, self._refuse(kind, found[1])
+
     def is_spent(self, kind: LimitClass, address: str) -> bool:
         """Return whether nothing more can be spent now."""
         return self._native.wait(_NUMBERS[kind], address, clock.monotonic()) > 0

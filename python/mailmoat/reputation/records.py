@@ -100,12 +100,8 @@ class Records:
 
     def recipients(self, address: str) -> tuple[float, float]:
         """Return how many unknown and how many accepted recipients the source of an address has had, decayed."""
-        found = self._shared.reputation_of(address, int(clock.monotonic())) if address else None
-        if found is None:
-            return 0.0, 0.0
-        counts = found[1]
-        unknown, accepted = NUMBERS[Evidence.UNKNOWN_RECIPIENT], NUMBERS[Evidence.ACCEPTED_MESSAGE]
-        return counts[unknown] / PARTS, counts[accepted] / PARTS
+        unknown, accepted = self._shared.reputation_recipients(address, int(clock.monotonic()))
+        return unknown / PARTS, accepted / PARTS
 
     def known(self, address: str) -> None:
         """Count a recipient that exists, for what is said of an attack."""

@@ -83,6 +83,15 @@ impl Limits {
         levels.iter().flatten().map(|(quota, places)| quota.wait(places.debt(), quota.cost(1))).max().unwrap_or(0)
     }
 
+    /// Looks at the classes of the set `waits` and spends one unit of each class of `spends` (bit `1 << class`), in their order; the first
+    /// that an address has to wait for ends it, and is given with the microseconds.
+    pub fn take(&self, shared: &Shared, waits: u32, spends: u32, address: IpAddr, now: u64) -> Option<(Class, u64)> {
+        let classes = |set: u32| (0..32).filter(move |class: &Class| set & 1 << class != 0);
+        let waiting = classes(waits).map(|class| (class, self.wait(shared, class, address, now)));
+        let spending = classes(spends).map(|class| (class, self.spend(shared, class, address, now, 1)));
+        waiting.chain(spending).find(|(_, wait)| *wait > 0)
+    }
+
     /// Who is not at rest, in this prefix or around it.
     pub fn show(&self, shared: &Shared, of: Option<Prefix>, now: u64) -> Vec<Standing> {
         let wanted = |prefix: Prefix| of.is_none_or(|of| of.overlaps(prefix));

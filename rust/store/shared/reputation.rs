@@ -76,6 +76,11 @@ impl Record {
     pub fn level(&self) -> Option<u8> {
         level(&self.counts)
     }
+
+    /// The evidence of one kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.counts.get(kind.place()).copied().unwrap_or(0)
+    }
 }
 
 /// The place of one source.

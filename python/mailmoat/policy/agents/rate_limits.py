@@ -8,7 +8,7 @@ and how long to wait; 421 ends the session, so that it is told once (RFC 5321 3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.limits.limiter import LimitClass, words
 from mailmoat.policy.agent import Agent
@@ -31,6 +31,19 @@ class RateRule(Rule):
     NULL_SENDERS = "null-sender-rate"
 
 
+REFUSALS: Final = {
+    LimitClass.MESSAGES: (
+        421, "4.4.2", "Message submission rate for this client has exceeded the configured limit", RateRule.MESSAGES,
+    ),
+    LimitClass.BYTES: (421, "4.7.0", "Too many octets from your address", RateRule.BYTES),
+    LimitClass.UNKNOWN_RECIPIENTS: (
+        421, "4.7.0", "Too many unknown recipients from your address", RateRule.UNKNOWN_RECIPIENTS,
+    ),
+    LimitClass.NULL_SENDERS: (450, "4.7.0", "Too many bounces from your address", RateRule.NULL_SENDERS),
+    LimitClass.RECIPIENTS: (452, "4.5.3", "Too many recipients from your address", RateRule.RECIPIENTS),
+}  # fmt: skip
+
+
 class MessageRate(Agent):
     """Limits messages, and octets."""
 
@@ -38,8 +51,8 @@ class MessageRate(Agent):
 
     def __init__(self, services: Services) -> None:
         self._rates = services.rates
-        self._counts = self._rates.limits(LimitClass.MESSAGES)
-        self._weighs = self._rates.limits(LimitClass.BYTES)
+        self._waits = self._rates.classes(LimitClass.BYTES)
+        self._spends = self._rates.classes(LimitClass.MESSAGES)
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
@@ -49,14 +62,8 @@ class MessageRate(Agent):
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse with 421, and close."""
         client = view.client
-        if not client.trust.judged:
-            return PASS
-        if self._weighs and (wait := self._rates.wait(LimitClass.BYTES, client.address)):
-            return _refuse(421, "4.7.0", "Too many octets from your address", RateRule.BYTES, wait)
-        if self._counts and (wait := self._rates.spend(LimitClass.MESSAGES, client.address)):
-            text = "Message submission rate for this client has exceeded the configured limit"
-            return _refuse(421, "4.4.2", text, RateRule.MESSAGES, wait)
-        return PASS
+        refused = self._rates.take(self._waits, self._spends, client.address) if client.trust.judged else None
+        return PASS if refused is None else _refusal(*refused)
 
 
 class RecipientRate(Agent):
@@ -66,9 +73,9 @@ class RecipientRate(Agent):
 
     def __init__(self, services: Services) -> None:
         self._rates = services.rates
-        self._counts = self._rates.limits(LimitClass.RECIPIENTS)
-        self._unknown = self._rates.limits(LimitClass.UNKNOWN_RECIPIENTS)
-        self._null_senders = self._rates.limits(LimitClass.NULL_SENDERS)
+        self._waits = self._rates.classes(LimitClass.UNKNOWN_RECIPIENTS)
+        self._spends = self._rates.classes(LimitClass.RECIPIENTS)
+        self._spends_of_null = self._rates.classes(LimitClass.RECIPIENTS, LimitClass.NULL_SENDERS)
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
@@ -79,19 +86,15 @@ class RecipientRate(Agent):
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 452, 450, or 421 and close: who has guessed too often learns of no further recipient."""
-        client, rates = view.client, self._rates
+        client = view.client
         if not client.trust.judged:
             return PASS
-        if self._unknown and (wait := rates.wait(LimitClass.UNKNOWN_RECIPIENTS, client.address)):
-            text = "Too many unknown recipients from your address"
-            return _refuse(421, "4.7.0", text, RateRule.UNKNOWN_RECIPIENTS, wait)
-        is_null = self._null_senders and view.reverse_path is None
-        if is_null and (wait := rates.spend(LimitClass.NULL_SENDERS, client.address)):
-            return _refuse(450, "4.7.0", "Too many bounces from your address", RateRule.NULL_SENDERS, wait)
-        if self._counts and (wait := rates.spend(LimitClass.RECIPIENTS, client.address)):
-            return _refuse(452, "4.5.3", "Too many recipients from your address", RateRule.RECIPIENTS, wait)
-        return PASS
+        is_null = self._spends_of_null != self._spends and view.reverse_path is None
+        spends = self._spends_of_null if is_null else self._spends
+        refused = self._rates.take(self._waits, spends, client.address)
+        return PASS if refused is None else _refusal(*refused)
 
 
-def _refuse(code: int, enhanced: str, text: str, rule: RateRule, wait: float) -> Tempfail:
+def _refusal(kind: LimitClass, wait: float) -> Tempfail:
+    code, enhanced, text, rule = REFUSALS[kind]
     return Tempfail(Reply(code, enhanced, f"{text}; try again in {words(wait)}"), rule)

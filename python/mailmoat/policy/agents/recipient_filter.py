@@ -55,6 +55,9 @@ class Standing(Enum):
     UNKNOWN = "the directory cannot be read"
 
 
+# Here, since a member is slow to reach through its class.
+EXISTS: Final = Standing.EXISTS
+PRESENT: Final = Presence.EXISTS
 GUESSED: Final = frozenset({Standing.ABSENT, Standing.UNLISTED})
 
 
@@ -81,7 +84,7 @@ class Recipients:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
         answer = self._directory.lookup(recipient)
         if isinstance(answer, Presence):
-            return STANDINGS[answer]
+            return EXISTS if answer is PRESENT else STANDINGS[answer]
         if isinstance(answer, Awaitable):
             return _later(answer)
         assert_never(answer)  # whatever it is, it is a 451 and never "user unknown"
@@ -116,8 +119,10 @@ class RecipientFilter(Agent):
         return self._found(await awaited, view)
 
     def _found(self, standing: Standing, view: RcptView) -> Verdict:
-        if self._records is not None:
+        if self._records is not None and view.client.trust.judged:
             self._record(standing, view, self._records)
+        if standing is EXISTS:
+            return PASS
         verdict = self._verdicts[standing]
         if verdict is self._absent and self._rates is not None and view.client.trust.judged:
             self._rates.charge(LimitClass.UNKNOWN_RECIPIENTS, view.client.address)
@@ -126,13 +131,10 @@ class RecipientFilter(Agent):
     @staticmethod
     def _record(standing: Standing, view: RcptView, records: Records) -> None:
         """Note a recipient that exists or not, for the reputation of a client that is judged."""
-        client, recipient = view.client, view.recipient
-        if not client.trust.judged:
-            return
-        if standing is Standing.EXISTS:
-            records.known(client.address)
+        if standing is EXISTS:
+            records.known(view.client.address)
         elif standing in GUESSED:
-            records.unknown(client.address, recipient.key, recipient.domain)
+            records.unknown(view.client.address, view.recipient.key, view.recipient.domain)
 
     def _judge(self, standing: Standing) -> Verdict:
         match standing:

@@ -39,7 +39,7 @@ class ReputationFilter(Agent):
         self._is_good = services.known_good
         self._rejects = rules.action == "reject"
         self._open = OpenRecipients(services.settings)
-        self._stamps = {
+        self._stamps: dict[int | None, Pass] = {
             level: Pass((filter_stamp(ReputationRule.BAD_REPUTATION, f"level {level}"),))
             for level in range(rules.block_level, LEVELS)
         }
@@ -56,8 +56,8 @@ class ReputationFilter(Agent):
             return PASS
         if self._rejects:
             return self._refuse(view) if self._records.blocks(client.address) else PASS
-        level = None if view.recipients else self._records.level(client.address)
-        return PASS if level is None else self._stamps.get(level, PASS)
+        stamp = self._stamps.get(self._records.level(client.address), PASS)
+        return PASS if stamp is PASS or view.recipients else stamp
 
     def _refuse(self, view: RcptView) -> Verdict:
         if view.recipient in self._open:
