@@ -156,6 +156,8 @@ class Steps:
         if stage is RCPT:
             view.recipient = cast("Address", session.recipient)
         conclusion = receiver.pipeline.run(stage, view)
+        if conclusion is PASS and stage is not RCPT and not self._carried:
+            return session.pass_()  # what becomes of most questions
         if isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
             return self._answer(conclusion)
         self._flush()
