@@ -35,6 +35,7 @@ class LocalLimiter:
         self._connections = limits.connections
         self._per_source = limits.connections_per_source
         self._percent = limits.connections_per_source_percent if limits.connections else 0
+        self._few = min(self._per_source or LEAST_SHARE, LEAST_SHARE)  # never too many, whatever is left
         self._metrics = metrics
         self._rates = rates if rates.limits(LimitClass.CONNECTIONS) else None
         self._make_room = make_room
@@ -66,6 +67,8 @@ class LocalLimiter:
 
     def _exceeded(self, counts: list[int], now: int) -> Limit | None:
         """Return the limit that is exceeded by a source with so many connections, when the server has `now`."""
+        if max(counts) <= self._few:
+            return None
         own, *others = counts
         if self._per_source and own > self._per_source:
             return Limit.SOURCE
