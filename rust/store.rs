@@ -4,6 +4,8 @@
 
 pub mod budget;
 pub mod content;
+#[cfg(test)]
+mod decision_times;
 pub mod disk;
 pub mod lists;
 #[allow(unsafe_code)] // a mapped file
