@@ -74,7 +74,9 @@ def test_what_is_probably_not_meant_is_refused():
     assert "wider than /8; add --wide" in run("block", "add", "0.0.0.0/0", status=1)
     assert "added" in run("block", "add", "::/0", "--wide")
     assert "not in the future" in run("block", "add", "192.0.2.1", "--until", "2020-01-01", status=1)
-    assert "not a time; write one in UTC, such as 2030-12-31" in run("block", "add", "192.0.2.1", "--until", "tomorrow", status=1)
+    assert "not a time; write one in UTC, such as 2030-12-31" in run(
+        "block", "add", "192.0.2.1", "--until", "tomorrow", status=1
+    )
     assert "not a duration; write one such as 24h or 7d" in run("block", "add", "192.0.2.1", "--for", "soon", status=1)
     run("block", "add", "192.0.2.1", "--for", "1h", "--until", "2090-01-01", status=2)
 

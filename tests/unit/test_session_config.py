@@ -17,8 +17,8 @@ OTHERS = {
 }  # fmt: skip
 """What is no limit and no rule of the dialogue; the last three are `tarpit.time`, `tarpit.max_session` and `tarpit.auth_time`."""
 
-OF_CLIENTS = {"xclient_networks", "xforward_networks"}
-"""What depends on who the client is, and not on the listener."""
+OF_CLIENTS = {"early_talkers", "xclient_networks", "xforward_networks"}
+"""What depends on the client, or on the time before a session begins, and not on the listener."""
 
 
 def test_a_limit_has_the_name_of_its_setting():

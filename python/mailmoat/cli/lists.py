@@ -135,7 +135,9 @@ def import_(
         return before, len(entries)
 
     (before, after), report = _change(context, config, change)
-    typer.echo(f"{len(given)} {'entry' if len(given) == 1 else 'entries'} imported; the list had {before} and has {after}.")
+    typer.echo(
+        f"{len(given)} {'entry' if len(given) == 1 else 'entries'} imported; the list had {before} and has {after}."
+    )
     _warn(report)
 
 

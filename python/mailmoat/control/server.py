@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket  # noqa: TID251 - the listening socket of the commands
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -33,6 +34,7 @@ class Control:
         self.timers = timers
         self.open: dict[ControlConnection, None] = {}
         self._server: asyncio.AbstractServer | None = None
+        self._directory = Path()
 
     async def start(self, loop: asyncio.AbstractEventLoop, directory: Path) -> None:
         """Listen in the directory of a partition; a worker that cannot goes on without, and says so in the log."""
@@ -41,12 +43,15 @@ class Control:
         except OSError as error:
             maillog.event(Event.CONTROL_FAILED, detail=f"{directory / NAME}: {error.strerror}")
             return
+        self._directory = directory
         self._server = await loop.create_unix_server(lambda: ControlConnection(self), sock=listener)
 
     def close(self) -> None:
-        """Listen no more, and end what is connected."""
+        """Listen no more, remove the socket, and end what is connected."""
         if self._server is not None:
             self._server.close()
+            with suppress(OSError):  # the partition may be gone
+                (self._directory / NAME).unlink(missing_ok=True)
         for connection in list(self.open):
             connection.due()
 
