@@ -934,8 +934,10 @@ class Shared:
         """
     def source_leave(self, slot: int, source: bytes) -> None:
         """Take back one `source_enter`; an unknown source changes nothing."""
-    def source_counts(self, of: Prefix | None) -> list[tuple[str, int]]:
-        """Return prefixes and their connections on all slots: those in a prefix and around it, or all."""
+    def source_counts(self, of: Prefix | None, most: int) -> tuple[list[tuple[str, int]], int]:
+        """Return prefixes and their connections on all slots, those in a prefix and around it, or all: `most` of them, with most connections
+        first; and how many more there are.
+        """
     def source_clear(self, slot: int) -> None:
         """Forget the sources of a dead worker."""
     def incident_add(self, kind: Incident, source: bytes, now: int, seconds: int) -> int:
@@ -1040,8 +1042,11 @@ class RateLimits:
 
         Return the first class that has to wait and its seconds: those before it are spent, those after it are not. None for no wait.
         """
-    def show(self, of: Prefix | None, now: float) -> list[tuple[int, str, int, int, float, float, int]]:
-        """Return who has spent something, in a prefix or around it, or everywhere.
+    def show(
+        self, of: Prefix | None, now: float, most: int
+    ) -> tuple[list[tuple[int, str, int, int, float, float, int]], int]:
+        """Return who has spent something, in a prefix or around it, or everywhere: `most` of them, who waits longest first; and how many more
+        there are.
 
         Each: class, prefix, units used now, burst, seconds until one more can be spent, seconds until nothing is used, units spent
         since the prefix was last forgotten.

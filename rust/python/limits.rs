@@ -54,12 +54,13 @@ impl RateLimits {
         Some((class, seconds(wait)))
     }
 
-    fn show(&self, of: Option<&Prefix>, now: f64) -> Vec<Standing> {
-        let standings = self.limits.show(&self.shared.get().inner, of.map(|prefix| prefix.inner), microseconds(now));
+    fn show(&self, of: Option<&Prefix>, now: f64, most: usize) -> (Vec<Standing>, usize) {
+        let (of, now) = (of.map(|prefix| prefix.inner), microseconds(now));
+        let (standings, left_out) = self.limits.show(&self.shared.get().inner, of, now, most);
         let plain = standings.into_iter().map(|one| {
             (one.class, one.prefix.to_string(), one.used, one.burst, seconds(one.wait), seconds(one.rest), one.spent)
         });
-        plain.collect()
+        (plain.collect(), left_out)
     }
 
     fn reset(&self, of: Option<&Prefix>, now: f64) -> usize {

@@ -1,11 +1,13 @@
 //! Binding of `crate::store::shared`.
 
+use std::cmp::Reverse;
+
 use pyo3::exceptions::{PyIndexError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
 use super::int_enum::IntEnum;
 use super::prefix::Prefix;
-use crate::store::shared::{Counts, Incident, OutOfRange, Shared as Inner, Source};
+use crate::store::shared::{Counts, Incident, OutOfRange, Shared as Inner, Source, first_by_key};
 
 /// By the numbers of `Incident`.
 static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "TLS_DONE", "IDLE_TLS"]);
@@ -118,9 +120,11 @@ impl Shared {
         Ok(self.inner.source_leave(slot.0, Prefix::of_packed(source)?)?)
     }
 
-    fn source_counts(&self, of: Option<&Prefix>) -> Vec<(String, u64)> {
+    fn source_counts(&self, of: Option<&Prefix>, most: usize) -> (Vec<(String, u64)>, usize) {
         let counts = self.inner.source_counts(of.map(|prefix| prefix.inner));
-        counts.into_iter().map(|(prefix, count)| (prefix.to_string(), count)).collect()
+        let order = |(prefix, count): &(_, u64)| (Reverse(*count), *prefix);
+        let (counts, left_out) = first_by_key(counts.into_iter().collect(), most, order);
+        (counts.into_iter().map(|(prefix, count)| (prefix.to_string(), count)).collect(), left_out)
     }
 
     fn source_clear(&self, slot: Index) -> PyResult<()> {

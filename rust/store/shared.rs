@@ -29,7 +29,7 @@ mod tests;
 pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
-pub use limits::{Class, Limits, Standing};
+pub use limits::{Class, Limits, Standing, first_by_key};
 pub use prefix::{BadPrefix, LEVELS, Prefix};
 pub use rates::{Counts, PROBES, Source};
 pub use region::{OutOfRange, Shared};

@@ -113,14 +113,15 @@ def test_what_is_spent_is_shown_and_reset(now):
     counted = rates(message_rate="6/min burst 2", recipient_rate="60/min")
     spent(counted, "192.0.2.1", 4)
     counted.spend(LimitClass.RECIPIENTS, "198.51.100.7")
-    first, second = counted.show(Prefix("192.0.2.0/24"))
+    (first, second), _ = counted.show(Prefix("192.0.2.0/24"), 10)
     assert first == (MESSAGES, "192.0.2.1/32", 2, 2, pytest.approx(10), pytest.approx(20), 2)
     assert second == (MESSAGES, "192.0.2.0/24", 2, 6, 0, pytest.approx(6.666668), 2)
-    assert len(counted.show(None)) == 4
+    assert [len(counted.show(None, most)[0]) for most in (10, 3)] == [4, 3]
+    assert counted.show(None, 3)[1] == 1
     assert counted.reset(Prefix("192.0.2.1")) == 2
     assert spent(counted, "192.0.2.1", 4) == 2
     now.seconds += 60
-    assert counted.show(None) == []
+    assert counted.show(None, 10) == ([], 0)
     assert counted.reset(None) == 0
 
 
@@ -179,7 +180,7 @@ def test_a_worker_that_is_killed_neither_blocks_nor_leaks(now):
         before_me = signal.signal(signal.SIGALRM, signal.SIG_DFL)
         killed, *alive = in_workers(work)
         signal.signal(signal.SIGALRM, before_me)
-        source, network = sorted(counted.show(None), key=lambda one: one.burst)
+        source, network = sorted(counted.show(None, 10)[0], key=lambda one: one.burst)
         # What the dead one spent is what is not theirs: nothing was given twice, nothing but its last one lost.
         assert source.used == 20000
         assert 19_999 <= network.used <= 20_001

@@ -91,7 +91,7 @@ def test_a_prefix_of_ipv6_is_one_source():
     shared.source_leave(0, packed("2001:db8::3"))
     shared.source_leave(0, packed("::1"))
     assert shared.source_enter(0, packed("2001:db8::1")) == [2, 3, 4]
-    assert shared.source_counts(Prefix("2001:db8::/64")) == [
+    assert shared.source_counts(Prefix("2001:db8::/64"), 100)[0] == [
         ("2001:db8::/48", 4),
         ("2001:db8::/56", 3),
         ("2001:db8::/64", 2),
@@ -104,7 +104,8 @@ def test_a_full_table_counts_nobody():
     assert places == [[1, 1, 0], [1, 2, 0], [1, 3, 0], None]
     assert shared.source_enter(0, packed("192.0.2.1")) == [2, 4, 0]
     assert shared.source_enter(0, packed("192.0.2.9")) is None
-    assert dict(shared.source_counts(None))["192.0.2.0/24"] == 4
+    assert dict(shared.source_counts(None, 100)[0])["192.0.2.0/24"] == 4
+    assert shared.source_counts(None, 2) == ([("192.0.2.0/24", 4), ("192.0.2.1/32", 2)], 2)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ class Context:
 def show_limits(context: Context, arguments: Document) -> Document:
     """Return who has spent something of a rate, and the connections that are open, in `prefix` and around it or everywhere."""
     prefix = _prefix(arguments)
-    standings = context.rates.show(prefix)
-    connections = sorted(context.metrics.shared.source_counts(prefix), key=lambda one: (-one[1], one[0]))
+    standings, limits_left_out = context.rates.show(prefix, MOST_SHOWN)
+    connections, connections_left_out = context.metrics.shared.source_counts(prefix, MOST_SHOWN)
     return {
         "limits": [
             {
@@ -47,11 +47,11 @@ def show_limits(context: Context, arguments: Document) -> Document:
                 "rest": one.rest,
                 "spent": one.spent,
             }
-            for one in standings[:MOST_SHOWN]
+            for one in standings
         ],
-        "limits_left_out": max(len(standings) - MOST_SHOWN, 0),
-        "connections": [{"prefix": one, "connections": count} for one, count in connections[:MOST_SHOWN]],
-        "connections_left_out": max(len(connections) - MOST_SHOWN, 0),
+        "limits_left_out": limits_left_out,
+        "connections": [{"prefix": one, "connections": count} for one, count in connections],
+        "connections_left_out": connections_left_out,
     }
 
 

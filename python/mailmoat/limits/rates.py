@@ -83,11 +83,13 @@ class LocalRates:
         """Return whether nothing more can be spent now."""
         return self._native.wait(_NUMBERS[kind], address, clock.monotonic()) > 0
 
-    def show(self, of: Prefix | None) -> list[Standing]:
-        """Return who has spent something in a prefix and in those around it, or everywhere; who waits longest comes first."""
-        found = self._native.show(of, clock.monotonic())
-        standings = [Standing(CLASSES[one[0]], *one[1:]) for one in found]
-        return sorted(standings, key=lambda one: (-one.wait, -one.rest, one.kind, one.prefix))
+    def show(self, of: Prefix | None, most: int) -> tuple[list[Standing], int]:
+        """Return who has spent something in a prefix and in those around it, or everywhere, and how many more than `most` there are.
+
+        Who waits longest comes first.
+        """
+        found, left_out = self._native.show(of, clock.monotonic(), most)
+        return [Standing(CLASSES[one[0]], *one[1:]) for one in found], left_out
 
     def reset(self, of: Prefix | None) -> int:
         """Forget what was spent in a prefix and in those around it, or everywhere; return for how many cells that made a difference."""

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::*;
 
 const MINUTE: u64 = 60_000_000;
+const MANY: usize = 1_000_000;
 
 fn limits(count: u64, burst: u64) -> Limits {
     Limits::new(vec![None, Some(Rate { count, period: MINUTE, burst })])
@@ -40,7 +41,7 @@ fn larger_prefixes_have_three_and_nine_times_as_much() {
     assert_eq!((0..1000).filter(|number| limits.spend(&shared, 1, six(number % 256), 7, 1) == 0).count(), 30);
     assert_eq!((0..2000).filter(|number| limits.spend(&shared, 1, six(number * 32), 7, 1) == 0).count(), 60);
     // What a prefix refuses is taken from none of the others.
-    assert_eq!(limits.show(&shared, Some("2001:db8:1:fff0::/64".parse().unwrap()), 7).len(), 1);
+    assert_eq!(limits.show(&shared, Some("2001:db8:1:fff0::/64".parse().unwrap()), 7, MANY).0.len(), 1);
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn what_is_not_at_rest_is_shown_and_cleared() {
     let limits = limits(60, 5);
     limits.charge(&shared, 1, address("192.0.2.1"), 7, 8);
     limits.charge(&shared, 1, address("198.51.100.1"), 7, 1);
-    let mut shown = limits.show(&shared, Some("192.0.2.1".parse().unwrap()), 7);
+    let mut shown = limits.show(&shared, Some("192.0.2.1".parse().unwrap()), 7, MANY).0;
     shown.sort_by_key(|standing| standing.burst);
     let [source, network] = shown.as_slice() else { panic!("{shown:?}") };
     assert_eq!((source.prefix.to_string(), source.used, source.burst), ("192.0.2.1/32".to_owned(), 8, 5));
@@ -58,9 +59,9 @@ fn what_is_not_at_rest_is_shown_and_cleared() {
     assert_eq!(network.wait, 0);
     assert_eq!(shared.clear_cells(Some("192.0.2.1".parse().unwrap()), 7), 2);
     assert_eq!(limits.wait(&shared, 1, address("192.0.2.1"), 7), 0);
-    assert_eq!(limits.show(&shared, None, 7).len(), 2);
+    assert_eq!(limits.show(&shared, None, 7, MANY).0.len(), 2);
     assert_eq!(shared.clear_cells(None, 7), 2);
-    assert!(limits.show(&shared, None, 7).is_empty());
+    assert!(limits.show(&shared, None, 7, MANY).0.is_empty());
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn a_flood_of_prefixes_only_shortens_memory() {
     }
     // Who owes most is forgotten last.
     assert!(limits.wait(&shared, 1, patient, 0) > 0);
-    let remembered = limits.show(&shared, None, 0).len();
+    let remembered = limits.show(&shared, None, 0, MANY).0.len();
     assert!((120_000..=131_072).contains(&remembered), "{remembered}");
 }
 
@@ -90,9 +91,9 @@ fn a_cell_whose_owner_died_half_way_neither_blocks_nor_leaks() {
     for set in cells.chunks_exact(24) {
         set.get(8..).into_iter().flatten().for_each(|word| word.store(0, Relaxed));
     }
-    assert!(limits.show(&shared, None, 7).is_empty());
+    assert!(limits.show(&shared, None, 7, MANY).0.is_empty());
     assert_eq!(limits.spend(&shared, 1, one, 7, 1), 0);
-    assert_eq!(limits.show(&shared, None, 7).len(), 2);
+    assert_eq!(limits.show(&shared, None, 7, MANY).0.len(), 2);
     assert_eq!(limits.spend(&shared, 1, one, 7, 1), 0);
     assert!(limits.spend(&shared, 1, one, 7, 1) > 0);
 }
@@ -111,4 +112,16 @@ fn threads_together_spend_exactly_what_there_is() {
         });
         assert_eq!(spent, 21);
     }
+}
+
+#[test]
+fn of_many_those_who_wait_longest_are_shown() {
+    let shared = Shared::new(1, 1, vec![], 1).unwrap();
+    let limits = limits(1, 1);
+    for number in 1..=20 {
+        limits.charge(&shared, 1, address(&format!("10.0.{number}.1")), 7, number);
+    }
+    let (shown, left_out) = limits.show(&shared, None, 7, 2);
+    assert_eq!(shown.iter().map(|one| one.prefix.to_string()).collect::<Vec<_>>(), ["10.0.20.1/32", "10.0.19.1/32"]);
+    assert_eq!(left_out, 38);
 }

@@ -4,6 +4,7 @@
 //! network, and many in one network do not get their number times the rate. What is refused is not spent, so a client that goes on
 //! asking waits no longer for it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use super::cells::{Cell, Key, Places};
@@ -92,11 +93,13 @@ impl Limits {
         waiting.chain(spending).find(|(_, wait)| *wait > 0)
     }
 
-    /// Who is not at rest, in this prefix or around it.
-    pub fn show(&self, shared: &Shared, of: Option<Prefix>, now: u64) -> Vec<Standing> {
+    /// Who is not at rest, in this prefix or around it: `most` of them, who waits longest first, and how many more there are.
+    pub fn show(&self, shared: &Shared, of: Option<Prefix>, now: u64, most: usize) -> (Vec<Standing>, usize) {
         let wanted = |prefix: Prefix| of.is_none_or(|of| of.overlaps(prefix));
         let cells = shared.cells_in_debt(now);
-        cells.into_iter().filter(|cell| wanted(cell.prefix)).filter_map(|cell| self.standing(cell)).collect()
+        let found = cells.into_iter().filter(|cell| wanted(cell.prefix)).filter_map(|cell| self.standing(cell));
+        let order = |one: &Standing| (Reverse((one.wait, one.rest)), one.class, one.prefix);
+        first_by_key(found.collect(), most, order)
     }
 
     fn standing(&self, cell: Cell) -> Option<Standing> {
@@ -115,6 +118,17 @@ impl Limits {
     fn of(&self, class: Class) -> Option<&[Quota; LEVELS]> {
         self.quotas.get(usize::from(class))?.as_ref()
     }
+}
+
+/// The first `most` by a key, in its order, and how many more there are: all of a full table are not worth sorting.
+pub fn first_by_key<T, K: Ord>(mut all: Vec<T>, most: usize, key: impl Fn(&T) -> K) -> (Vec<T>, usize) {
+    let left_out = all.len().saturating_sub(most);
+    if left_out > 0 {
+        all.select_nth_unstable_by_key(most, &key);
+        all.truncate(most);
+    }
+    all.sort_unstable_by_key(key);
+    (all, left_out)
 }
 
 /// The prefixes of an address, each with its quota, the smallest first.
