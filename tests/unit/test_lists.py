@@ -1,5 +1,8 @@
 """The lists as a worker asks them: in force when the snapshot is replaced, ended at their second, never half."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from mailmoat import clock
@@ -153,3 +156,10 @@ def test_prefixes_and_times_have_one_spelling():
     assert list_time_text(list_time("2030-12-31T18:00")) == "2030-12-31T18:00:00Z"
     with pytest.raises(ValueError, match="not a time"):
         list_time("tomorrow")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["fifo", "directory"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "lists.snapshot")
+    lists = Lists(tmp_path / "lists.snapshot")
+    assert (lists.usable, lists.find("192.0.2.1")) == (False, None)
