@@ -137,4 +137,4 @@ def test_a_file_with_a_prefix_for_half_the_world_is_not_imported(wide):
     refused = run("block", "import", stdin=f"192.0.2.1\n{wide} ; a mistake of its provider\n", status=1)
     assert re.search(r"is wider than /(8|16); add --wide if it is meant; nothing was imported\n$", refused)
     assert listed() == {}
-    assert run("block", "import", "--wide", stdin=f"{wide}\n") == "1 entries imported; the list had 0 and has 1.\n"
+    assert run("block", "import", "--wide", stdin=f"{wide}\n") == "1 entry imported; the list had 0 and has 1.\n"
