@@ -963,10 +963,12 @@ class Shared:
         """Return whether the source of an address is blocked."""
     def reputation_block(self, address: str, now: int, seconds: int) -> bool:
         """Block the source of an address that is known; return whether it was not blocked before."""
-    def reputation_reset(self, address: str) -> bool:
-        """Forget the source of an address; return whether it was known."""
-    def reputation_list(self, now: int) -> list[tuple[str, list[int], int, int | None]]:
-        """Return all sources, each as in `reputation_of`."""
+    def reputation_reset(self, of: Prefix | None, now: int) -> int:
+        """Forget the sources in a prefix or around it, or all; return the number of those of which something was remembered."""
+    def reputation_list(
+        self, of: Prefix | None, now: int, most: int
+    ) -> tuple[list[tuple[str, list[int], int, int | None]], int]:
+        """Return `most` sources in a prefix or around it, or of all, the worst first, each as in `reputation_of`; and how many are left out."""
     def reputation_dump(self, now: int) -> bytes:
         """Return what is known of all sources, for `reputation_restore`."""
     def reputation_restore(self, octets: bytes, age: int, now: int) -> int:

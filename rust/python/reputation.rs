@@ -1,10 +1,13 @@
 //! Binding of the records of sources and of harvest attacks in `crate::store::shared`.
 
+use std::cmp::Reverse;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::int_enum::IntEnum;
+use super::prefix::Prefix;
 use super::shared::Shared;
 use crate::machine::reputation::Kind;
 use crate::store::shared::{Guess, Harvest as Inner, Record, Source};
@@ -15,7 +18,7 @@ static SCOPE: IntEnum = IntEnum::new("HarvestScope", &["SOURCE", "NET", "DOMAIN"
 type Row = (String, [u64; 9], u64, Option<u8>);
 
 fn row(source: Source, record: Record) -> Row {
-    (source.to_string(), record.counts, record.blocked, record.level())
+    (source.prefix().to_string(), record.counts, record.blocked, record.level())
 }
 
 /// See `_native.pyi`.
@@ -91,13 +94,15 @@ impl Shared {
         Source::of(address).is_some_and(|source| self.inner.reputation_block(source, now, seconds))
     }
 
-    fn reputation_reset(&self, address: &str) -> bool {
-        Source::of(address).is_some_and(|source| self.inner.reputation_reset(source))
+    fn reputation_reset(&self, of: Option<&Prefix>, now: u64) -> usize {
+        self.inner.reputation_reset(of.map(|prefix| prefix.inner), now)
     }
 
-    fn reputation_list(&self, py: Python<'_>, now: u64) -> Vec<Row> {
-        let list = py.detach(|| self.inner.reputation_list(now));
-        list.into_iter().map(|(source, record)| row(source, record)).collect()
+    fn reputation_list(&self, of: Option<&Prefix>, now: u64, most: usize) -> (Vec<Row>, usize) {
+        let mut list = self.inner.reputation_list(of.map(|prefix| prefix.inner), now);
+        list.sort_by_cached_key(|(source, record)| (Reverse((record.blocked, record.level())), source.prefix()));
+        let left_out = list.len().saturating_sub(most);
+        (list.into_iter().take(most).map(|(source, record)| row(source, record)).collect(), left_out)
     }
 
     fn reputation_dump<'py>(&self, py: Python<'py>, now: u64) -> Bound<'py, PyBytes> {

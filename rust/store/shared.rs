@@ -8,6 +8,7 @@
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 
 mod cells;
+mod connections;
 mod gcra;
 mod harvest;
 mod holds;
@@ -17,20 +18,21 @@ mod limit_tests;
 mod limits;
 mod metrics;
 mod prefix;
-mod rates;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
 mod reputation;
 #[cfg(test)]
 mod reputation_tests;
+mod source;
 #[cfg(test)]
 mod tests;
 
+pub use connections::{Counts, PROBES};
 pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
 pub use limits::{Class, Limits, Standing, first_by_key};
 pub use prefix::{BadPrefix, LEVELS, Prefix};
-pub use rates::{Counts, PROBES, Source};
 pub use region::{OutOfRange, Shared};
 pub use reputation::Record;
+pub use source::Source;

@@ -203,10 +203,8 @@ def test_limits_commands_say_what_is_wrong(server):
     assert unclear.returncode == 2
     assert "name a prefix, or --all" in unclear.stderr
     wrong = mx.cli("limits", "show", "192.0.2.1/24")
-    assert (wrong.returncode, wrong.stderr) == (
-        1,
-        "mailmoat: 192.0.2.1/24 is no prefix: the address has bits beyond the length\n",
-    )
+    assert wrong.returncode == 2
+    assert "192.0.2.1/24 is no prefix: the address has bits beyond the length" in " ".join(wrong.stderr.split())
     assert client.ask("NOOP")[:3] == "250"
     mx.stop()
     stopped = mx.cli("limits", "show")

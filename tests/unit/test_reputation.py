@@ -17,7 +17,7 @@ from mailmoat.metrics import Metrics, share
 from mailmoat.policy.agents.escalating_tarpit import escalation
 from mailmoat.policy.agents.reputation_filter import ReputationFilter
 from mailmoat.policy.verdict import PASS, Pass, Reject
-from mailmoat.reputation import harvests, requests, saved
+from mailmoat.reputation import harvests, saved
 from mailmoat.reputation.evidence import Evidence
 from mailmoat.reputation.records import NUMBERS, Records, evidence_of
 from mailmoat.reputation.upkeep import Upkeep
@@ -138,7 +138,7 @@ def test_the_trusted_and_servers_in_front_have_no_record(time):
         found.unknown(address, "a@example.test", "example.test")
         found.known(address)
         assert found.level(address) is None
-    assert found._shared.reputation_list(0) == []
+    assert found._shared.reputation_list(None, 0, 9) == ([], 0)
 
 
 def test_an_ipv6_source_is_its_network(time):
@@ -257,7 +257,9 @@ def test_one_harvest_is_one_event_of_all_workers(time, log):
 
 
 def known(shared, time):
-    return {source: (counts, blocked) for source, counts, blocked, _ in shared.reputation_list(int(time.now))}
+    return {
+        source: (counts, blocked) for source, counts, blocked, _ in shared.reputation_list(None, int(time.now), 9)[0]
+    }
 
 
 def test_records_are_the_same_after_a_restart(time, tmp_path, log):
@@ -322,18 +324,6 @@ def test_nothing_is_written_for_nothing_and_a_full_disk_is_a_line(time, tmp_path
     shared.reputation_note(1, "192.0.2.1", 1, int(time.now))
     saved.save(shared, tmp_path / "missing")
     assert [name for name, _ in log] == ["reputation-not-kept"]
-
-
-def test_a_request_that_a_killed_worker_left_does_not_close_the_door(tmp_path):
-    request = requests.Request()
-    assert requests.ask(tmp_path, request)
-    (tmp_path / requests.NAME).rename(tmp_path / requests.TAKEN)  # by a worker, which is killed now
-    assert not requests.ask(tmp_path, request)
-    with mock.patch.object(clock, "wall_ms", return_value=clock.wall_ms() + requests.PATIENCE_MS + 1000):
-        assert requests.ask(tmp_path, request)
-    assert [path.name for path in tmp_path.iterdir()] == [requests.NAME]
-    requests.answer(Shared(1, 1, sources=1), tmp_path, 1)
-    assert not requests.is_open(tmp_path)
 
 
 def test_what_an_interrupted_save_left_is_removed(time, tmp_path):

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.cli.control import AllOption, PrefixArgument, ask, prefix_of, prefix_to_reset
+from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_in_force, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 app = typer.Typer(help="Show and reset what clients have spent of their limits.", no_args_is_help=True)
-
-Prefix = Annotated[
-    str | None,
-    typer.Argument(metavar="[PREFIX]", help="An address, or a network such as 192.0.2.0/24."),
-]
 
 
 @app.callback()
@@ -26,12 +21,12 @@ def group() -> None:
 
 
 @app.command("show")
-def show(prefix: Prefix = None, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def show(prefix: PrefixArgument = None, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show what counts against the rates, and the open connections: all, or in PREFIX and in the networks around it.
 
     Who waits longest comes first. What has been free again is not shown.
     """
-    found = _ask(config, "limits.show", prefix)
+    found = ask(settings_in_force(config).spool_dir, "limits.show", prefix_of(prefix))
     if as_json:
         print_json(found)
         return
@@ -40,36 +35,14 @@ def show(prefix: Prefix = None, config: ConfigOption = None, *, as_json: JsonOpt
 
 
 @app.command("reset")
-def reset(
-    prefix: Prefix = None,
-    config: ConfigOption = None,
-    *,
-    everything: Annotated[bool, typer.Option("--all", help="Forget it for everybody.")] = False,
-) -> None:
+def reset(prefix: PrefixArgument = None, config: ConfigOption = None, *, everything: AllOption = False) -> None:
     """Forget what was spent of the rates in PREFIX and in the networks around it. Connections stay open and count.
 
     The networks around it are reset as well, because they can refuse an address that has spent little itself.
     """
-    if everything == (prefix is not None):
-        raise typer.BadParameter("name a prefix, or --all")
-    cleared = _ask(config, "limits.reset", prefix)["cleared"]
+    of = prefix_to_reset(prefix, everything=everything)
+    cleared = ask(settings_in_force(config).spool_dir, "limits.reset", of)["cleared"]
     typer.echo(f"{cleared} {'entry' if cleared == 1 else 'entries'} reset.")
-
-
-def _ask(config: Path | None, command: str, prefix: str | None) -> dict[str, Any]:
-    from mailmoat._native import Prefix as Parsed
-    from mailmoat.control import client
-    from mailmoat.control.channel import ControlError
-
-    if prefix is not None:
-        try:
-            prefix = str(Parsed(prefix))
-        except ValueError as error:
-            fail(f"{prefix} is no prefix: {error}")
-    try:
-        return client.ask(settings_in_force(config).spool_dir, command, prefix=prefix)
-    except ControlError as error:
-        fail(str(error))
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Prefix
 from mailmoat.control.channel import ControlError
+from mailmoat.reputation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,16 @@ def reset_limits(context: Context, arguments: Document) -> Document:
     return {"cleared": context.rates.reset(_prefix(arguments))}
 
 
+def show_reputation(context: Context, arguments: Document) -> Document:
+    """Return what is remembered of the sources in `prefix` and around it, or of all."""
+    return shown.show(context.metrics.shared, _prefix(arguments), MOST_SHOWN)
+
+
+def reset_reputation(context: Context, arguments: Document) -> Document:
+    """Forget the sources in `prefix` and around it, or all."""
+    return shown.reset(context.metrics.shared, _prefix(arguments))
+
+
 def _prefix(arguments: Document) -> Prefix | None:
     text = arguments.get("prefix")
     if text is None:
@@ -73,4 +84,6 @@ def _prefix(arguments: Document) -> Prefix | None:
 COMMANDS: Final[tuple[tuple[str, Callable[[Context, Document], Document]], ...]] = (
     ("limits.show", show_limits),
     ("limits.reset", reset_limits),
+    ("reputation.show", show_reputation),
+    ("reputation.reset", reset_reputation),
 )

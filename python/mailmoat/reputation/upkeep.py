@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat import clock
-from mailmoat.reputation import harvests, requests, saved
+from mailmoat.reputation import harvests, saved
 from mailmoat.reputation.records import is_recorded
 
 if TYPE_CHECKING:
@@ -33,7 +33,5 @@ class Upkeep:
             return
         harvests.tick(self._metrics, self._least)
         shared = self._metrics.shared
-        if requests.is_there(self._spool_dir):
-            loop.run_in_executor(None, requests.answer, shared, self._spool_dir, int(clock.monotonic()))
-        elif shared.reputation_save_due(int(clock.monotonic()), saved.SECONDS):
+        if shared.reputation_save_due(int(clock.monotonic()), saved.SECONDS):
             loop.run_in_executor(None, saved.save, shared, self._spool_dir)

@@ -16,9 +16,9 @@ use attack::{BEGAN, DOMAIN, GUESSES, IN_WINDOW, KEY, KIND, ROW, SINCE, SUBJECT};
 pub use attack::{Harvest, Scope};
 use attack::{are_many, count, domain_cells, ended, harvest, read, set, swap};
 
-use super::rates::Source;
 use super::region::Shared;
 use super::reputation::{Counted, HITS, RECENT, Row, WINDOW};
+use super::source::Source;
 use crate::machine::reputation::{EVENT, KINDS, Kind, TICK, level};
 
 /// Seconds.
@@ -109,7 +109,7 @@ impl Shared {
         for scope in Scope::ALL {
             let subject = match scope {
                 Scope::Source => guess.source.bits(),
-                Scope::Net => guess.source.net().bits(),
+                Scope::Net => Source::at(guess.source.net()).bits(),
                 Scope::Domain => self.hasher.hash_one(guess.domain),
             };
             // Few sources guess so often that they need a place among the scopes.

@@ -7,8 +7,8 @@
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::rates::Source;
 use super::region::{INCIDENTS, Shared};
+use super::source::Source;
 
 /// Places an entry may have: one cache line of them.
 const WAYS: usize = 8;

@@ -8,8 +8,9 @@
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::rates::Source;
+use super::prefix::Prefix;
 use super::region::Shared;
+use super::source::Source;
 use crate::machine::reputation::{EVENT, KINDS, Kind, TICK, decayed, level};
 
 /// Sources that are remembered at most.
@@ -150,29 +151,33 @@ impl Shared {
         row.blocked(now) == 0 && seconds > 0 && cell.compare_exchange(before, next, Relaxed, Relaxed).is_ok()
     }
 
-    /// Forgets a source; whether it was known.
-    pub fn reputation_reset(&self, source: Source) -> bool {
-        let keys = self.record_keys(self.record_place(source).1);
-        let mut found = false;
-        for key in keys {
-            found |= key.compare_exchange(source.bits(), 0, Relaxed, Relaxed).is_ok();
+    /// Forgets the sources in a prefix or around it, or all; the number of them. The records are to be saved at once then.
+    pub fn reputation_reset(&self, of: Option<Prefix>, now: u64) -> usize {
+        let forget = |source: Source| {
+            let keys = self.record_keys(self.record_place(source).1);
+            keys.iter().any(|key| key.compare_exchange(source.bits(), 0, Relaxed, Relaxed).is_ok())
+        };
+        let forgotten = self.reputation_list(of, now).into_iter().filter(|(source, _)| forget(*source)).count();
+        if let Some(cell) = self.reputation_cells().get(SAVE_AT).filter(|_| forgotten > 0) {
+            cell.store(1, Relaxed); // long ago, so at once
         }
-        found
+        forgotten
     }
 
-    /// All sources of which something is remembered.
-    pub fn reputation_list(&self, now: u64) -> Vec<(Source, Record)> {
+    /// The sources of which something is remembered, in a prefix or around it, or all.
+    pub fn reputation_list(&self, of: Option<Prefix>, now: u64) -> Vec<(Source, Record)> {
         let sets = 0..RECORDS / WAYS;
-        let known = sets.flat_map(|set| self.record_keys(set)).map(|key| key.load(Relaxed)).filter(|bits| *bits != 0);
-        let found = known
-            .filter_map(|bits| Some((Source::from_bits(bits)?, self.reputation_of(Source::from_bits(bits)?, now)?)));
+        let known = sets.flat_map(|set| self.record_keys(set)).map(|key| key.load(Relaxed));
+        let sources = known.filter_map(Source::from_bits);
+        let wanted = sources.filter(|source| of.is_none_or(|of| of.overlaps(source.prefix())));
+        let found = wanted.filter_map(|source| Some((source, self.reputation_of(source, now)?)));
         found.filter(|(_, record)| record.blocked > 0 || record.counts.iter().any(|count| *count > 0)).collect()
     }
 
     /// The same as octets for `reputation_restore`: source, seconds blocked, counts; integers little-endian.
     pub fn reputation_dump(&self, now: u64) -> Vec<u8> {
         let mut octets = Vec::new();
-        for (source, record) in self.reputation_list(now) {
+        for (source, record) in self.reputation_list(None, now) {
             octets.extend_from_slice(&source.bits().to_le_bytes());
             for number in std::iter::once(record.blocked).chain(record.counts) {
                 octets.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());

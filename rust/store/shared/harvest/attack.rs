@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::super::rates::Source;
+use super::super::source::Source;
 use super::WINDOW_TIME;
 
 // Cells of a scope. The counts of an attack are those since it began.
@@ -135,11 +135,12 @@ pub(super) fn harvest(cells: &[AtomicU64], now: u64) -> Harvest {
         1 => Scope::Net,
         _ => Scope::Domain,
     };
+    let prefix = |source: Source| if scope == Scope::Net { source.net() } else { source.prefix() };
     let subject = Source::from_bits(read(cells, SUBJECT)).filter(|_| scope != Scope::Domain);
     let octets = (DOMAIN..SOURCES).flat_map(|index| read(cells, index).to_le_bytes()).take_while(|octet| *octet != 0);
     Harvest {
         scope,
-        prefix: subject.map_or_else(String::new, |source| source.written(scope == Scope::Net)),
+        prefix: subject.map_or_else(String::new, |source| prefix(source).to_string()),
         domain: String::from_utf8_lossy(&octets.collect::<Vec<_>>()).into_owned(),
         seconds: now.saturating_sub(read(cells, BEGAN)),
         guesses: read(cells, GUESSES),

@@ -1,16 +1,17 @@
-//! Connections per source, and of the networks it is in. Each worker has an open-addressing table of its own and only it writes there. A
-//! source is an IPv4 address or an IPv6 /64; it counts in each of its nested prefixes. Places are found by a keyed hash (a client cannot choose sources that collide) and linear probing
-//! over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a place whose count fell to 0 is
-//! taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
+//! Connections per source, and of the networks it is in. A source is an IPv4 address or an IPv6 /64; it counts in each of its nested
+//! prefixes.
+//!
+//! Each worker has an open-addressing table of its own and only it writes there. Places are found by a keyed hash (a client cannot choose
+//! sources that collide) and linear probing over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a
+//! place whose count fell to 0 is taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::prefix::{LEVELS, Prefix};
 use super::region::{OutOfRange, Shared};
+use super::source::Source;
 
 /// How far from its first place an entry may be; at three quarters full, one in a thousand would need more.
 pub const PROBES: usize = 256;
@@ -56,11 +57,8 @@ impl Shared {
             for place in 0..self.sources {
                 let Some((key, word)) = cells(table, place) else { break };
                 let (key, word) = (key.load(Relaxed), word.load(Relaxed));
-                let Some(prefix) = Network { key, level: word >> LEVEL_BITS }.prefix().filter(|_| word & MOST > 0)
-                else {
-                    continue;
-                };
-                if of.is_none_or(|of| of.overlaps(prefix)) {
+                let Some(prefix) = Network::read(key, word).and_then(Network::prefix) else { continue };
+                if word & MOST > 0 && of.is_none_or(|of| of.overlaps(prefix)) {
                     *counts.entry(prefix).or_default() += word & MOST;
                 }
             }
@@ -90,7 +88,7 @@ impl Shared {
             (Some(count), _) => count,
             (None, Some((key, count))) => {
                 count.store(network.level << LEVEL_BITS, Relaxed);
-                key.store(network.key, Relaxed);
+                key.store(network.source.bits(), Relaxed);
                 count
             }
             (None, None) => return Ok(0),
@@ -154,7 +152,7 @@ impl Shared {
 
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
     fn first_place(&self, network: Network) -> usize {
-        self.hasher.hash_one((network.key, network.level)) as usize
+        self.hasher.hash_one((network.source.bits(), network.level)) as usize
     }
 
     /// Where an entry may lie, in order.
@@ -169,118 +167,31 @@ fn cells(table: &[AtomicU64], place: usize) -> Option<(&AtomicU64, &AtomicU64)> 
     Some((table.get(2 * place)?, table.get(2 * place + 1)?))
 }
 
-/// A prefix in a table: the upper half of IPv6, or the lower of what is IPv4-mapped, never 0; and which of the nested ones it is.
+/// A prefix in a table: its first source, and which of the nested ones it is.
 #[derive(Debug, Clone, Copy)]
 struct Network {
-    key: u64,
+    source: Source,
     /// From 1 on, so that a count that began is never 0 in the table.
     level: u64,
 }
 
 impl Network {
-    #[allow(clippy::cast_possible_truncation)]
-    fn new(prefix: Prefix, level: u64) -> Self {
-        let (bits, _) = prefix.parts();
-        // ::/64, the loopback among it, takes the place of the unassigned 0:0:0:1::/64: 0 is an empty place.
-        Self { key: if prefix.is_ipv4() { bits as u64 } else { (bits >> 64) as u64 }.max(1), level }
-    }
-
     fn is_at(self, key: u64, word: &AtomicU64) -> bool {
-        key == self.key && word.load(Relaxed) >> LEVEL_BITS == self.level
+        key == self.source.bits() && word.load(Relaxed) >> LEVEL_BITS == self.level
     }
 
     /// None for a place that is empty.
+    fn read(key: u64, word: u64) -> Option<Self> {
+        Some(Self { source: Source::from_bits(key)?, level: word >> LEVEL_BITS })
+    }
+
     fn prefix(self) -> Option<Prefix> {
         let level = usize::try_from(self.level.checked_sub(1)?).ok()?;
-        // No address of the internet begins with what is IPv4-mapped here.
-        let bits = match self.key {
-            1 => 0,
-            key if key >> 32 == 0xffff => u128::from(key),
-            key => u128::from(key) << 64,
-        };
-        Prefix::from_parts(bits, 128).nested().nth(level)
+        self.source.prefix().nested().nth(level)
     }
 }
 
 /// The prefixes of an address, the smallest first.
 fn networks(address: Prefix) -> impl Iterator<Item = Network> {
-    address.nested().zip(1..).map(|(prefix, level)| Network::new(prefix, level))
-}
-
-/// Where something went wrong, as far as it is counted together; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source(u64);
-
-impl Source {
-    /// From an address as it is written; None when it is none.
-    pub fn of(address: &str) -> Option<Self> {
-        match address.parse().ok()? {
-            IpAddr::V4(address) => Self::from_packed(&address.octets()),
-            IpAddr::V6(address) => Self::from_packed(&address.octets()),
-        }
-    }
-
-    /// From a packed address of 4 or 16 octets; None for any other length. An IPv4-mapped address is the IPv4 address.
-    pub fn from_packed(packed: &[u8]) -> Option<Self> {
-        if let Ok(address) = <[u8; 4]>::try_from(packed) {
-            return Some(Self::from_v4(address));
-        }
-        let address = <[u8; 16]>::try_from(packed).ok()?;
-        if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, a, b, c, d] = address {
-            return Some(Self::from_v4([a, b, c, d]));
-        }
-        let [prefix @ .., _, _, _, _, _, _, _, _] = address;
-        // ::/64, the loopback among it, takes the place of the unassigned 0:0:0:1::/64: 0 is an empty place.
-        Some(Self(u64::from_be_bytes(prefix).max(1)))
-    }
-
-    /// All of it in one number, never 0.
-    pub(super) fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// From its `bits`; None for 0.
-    pub(super) fn from_bits(bits: u64) -> Option<Self> {
-        (bits != 0).then_some(Self(bits))
-    }
-
-    /// The net it is in, as a source: of an IPv4 address its /24, of an IPv6 /64 its /48.
-    pub(super) fn net(self) -> Self {
-        Self(if self.is_v4() { self.0 & !0xff } else { (self.0 & !0xffff).max(1) })
-    }
-
-    /// The prefix, or that of its net, as it is written.
-    #[allow(clippy::cast_possible_truncation)] // the low 32 bits are the IPv4 address
-    pub(super) fn written(self, net: bool) -> String {
-        if self.is_v4() {
-            return format!("{}/{}", Ipv4Addr::from_bits(self.0 as u32), if net { 24 } else { 32 });
-        }
-        let bits = if self.0 == 1 { 0 } else { u128::from(self.0) << 64 };
-        format!("{}/{}", Ipv6Addr::from_bits(bits), if net { 48 } else { 64 })
-    }
-
-    fn is_v4(self) -> bool {
-        self.0 >> 32 == 0xffff
-    }
-
-    /// IPv4 is in `0:ffff::/32`, which is no address of the internet.
-    fn from_v4(address: [u8; 4]) -> Self {
-        Self(0xffff_u64 << 32 | u64::from(u32::from_be_bytes(address)))
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.written(false))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_source_is_an_empty_place() {
-        assert!(Source::of("::1").is_some_and(|source| source.0 != 0));
-    }
+    address.nested().zip(1..).map(|(prefix, level)| Network { source: Source::at(prefix), level })
 }
