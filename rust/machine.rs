@@ -5,6 +5,7 @@ mod ascii;
 pub mod base64;
 pub mod dns;
 pub mod message;
+pub mod prefix;
 pub mod reputation;
 pub mod smtp;
 pub mod tls;

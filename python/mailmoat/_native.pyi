@@ -861,7 +861,7 @@ class Prefix:
     """An address cut to a length, such as `192.0.2.0/24`; an IPv4-mapped one is IPv4. Bits beyond the length are 0."""
 
     def __new__(cls, text: str) -> Prefix:
-        """Parse an address, or an address and a length. ValueError: it is none, or has bits beyond the length."""
+        """Parse an address, or an address and a length. ValueError with a sentence: it is none, or has bits beyond the length."""
     @staticmethod
     def nested(packed: bytes) -> list[Prefix]:
         """Return the prefixes that count for a packed address, the smallest first: IPv4 /32 and /24; IPv6 /64, /56 and /48.
@@ -873,6 +873,9 @@ class Prefix:
         """Up to 32 for IPv4, 128 for IPv6."""
     @property
     def is_ipv4(self) -> bool: ...
+    @property
+    def short(self) -> str:
+        """As a text, an address alone without its length."""
     def covers(self, other: Prefix) -> bool:
         """Return whether the other is in it, or is it."""
     def __eq__(self, other: object, /) -> bool: ...
@@ -1202,9 +1205,6 @@ def compile_lists(
     changed or may not be read is taken from the snapshot before, and so is one with problems: path and sentence each. OSError,
     with its name, when the snapshot cannot be written. Only one process at a time may call this.
     """
-
-def list_prefix(written: str) -> str:
-    """Return a prefix in its one spelling. ValueError with a sentence when it is none."""
 
 def list_time(written: str) -> int:
     """Return the second that a text such as `2030-12-31` or `2030-12-31T18:00:00Z` names, UTC. ValueError when it names none."""

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::snapshot::os_error;
-use crate::store::lists::{self, InForce, List, Prefix, Source, Terms};
+use crate::machine::prefix::Prefix;
+use crate::store::lists::{self, InForce, List, Source, Terms};
 
 /// Of (path, allow, optional, settled).
 type SourceTuple = (PathBuf, bool, bool, bool);
@@ -26,11 +27,11 @@ fn list(allow: bool) -> List {
 }
 
 fn prefix(text: &str) -> PyResult<Prefix> {
-    Prefix::from_str(text).map_err(PyValueError::new_err)
+    Ok(text.parse::<Prefix>()?)
 }
 
 fn entry(prefix: Prefix, terms: &Terms) -> EntryTuple {
-    (prefix.to_string(), terms.since, terms.until, terms.reason.clone())
+    (format!("{prefix:#}"), terms.since, terms.until, terms.reason.clone())
 }
 
 /// See `_native.pyi`.
@@ -49,7 +50,7 @@ impl ListEntry {
 
     #[getter]
     fn prefix(&self) -> String {
-        self.found.prefix.to_string()
+        format!("{:#}", self.found.prefix)
     }
 
     #[getter]
@@ -123,7 +124,7 @@ impl ListSnapshot {
     fn select(&self, allow: bool, now: u32, within: Option<&str>) -> PyResult<Vec<ListEntry>> {
         let within = within.map(prefix).transpose()?;
         let wanted = |entry: &InForce| {
-            let inside = within.is_none_or(|around| around.contains(entry.prefix) || entry.prefix.contains(around));
+            let inside = within.is_none_or(|around| around.overlaps(entry.prefix));
             entry.list == list(allow) && inside && entry.terms.hold_at(now)
         };
         Ok(self.0.iter().filter(wanted).map(|found| self.entry(found)).collect())
@@ -198,12 +199,6 @@ fn compile_lists(py: Python<'_>, target: PathBuf, sources: Vec<SourceTuple>, now
 
 /// See `_native.pyi`.
 #[pyfunction]
-fn list_prefix(written: &str) -> PyResult<String> {
-    Ok(prefix(written)?.to_string())
-}
-
-/// See `_native.pyi`.
-#[pyfunction]
 fn list_time(written: &str) -> PyResult<u32> {
     lists::read_time(written).ok_or_else(|| PyValueError::new_err("not a time"))
 }
@@ -220,7 +215,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ListSnapshot>()?;
     module.add_class::<EntryList>()?;
     module.add_function(wrap_pyfunction!(compile_lists, module)?)?;
-    module.add_function(wrap_pyfunction!(list_prefix, module)?)?;
     module.add_function(wrap_pyfunction!(list_time, module)?)?;
     module.add_function(wrap_pyfunction!(list_time_text, module)?)
 }

@@ -1,17 +1,13 @@
-//! Binding of `crate::store::shared::Prefix`.
+//! Binding of `crate::machine::prefix`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::store::shared::{BadPrefix, Prefix as Inner};
+use crate::machine::prefix::{BadPrefix, Prefix as Inner};
 
 impl From<BadPrefix> for PyErr {
     fn from(bad: BadPrefix) -> Self {
-        PyValueError::new_err(match bad {
-            BadPrefix::Address => "not an IP address",
-            BadPrefix::Length => "not a length of such an address",
-            BadPrefix::HostBits => "the address has bits beyond the length",
-        })
+        PyValueError::new_err(bad.to_string())
     }
 }
 
@@ -48,6 +44,11 @@ impl Prefix {
     #[getter]
     fn is_ipv4(&self) -> bool {
         self.inner.is_ipv4()
+    }
+
+    #[getter]
+    fn short(&self) -> String {
+        format!("{:#}", self.inner)
     }
 
     fn covers(&self, other: &Self) -> bool {

@@ -12,7 +12,6 @@
 mod compile;
 mod entry_list;
 mod line;
-mod prefix;
 mod records;
 mod snapshot;
 mod source;
@@ -23,7 +22,6 @@ mod time;
 
 pub use compile::{Compiled, compile};
 pub use entry_list::EntryList;
-pub use prefix::Prefix;
 pub use snapshot::{InForce, Snapshot};
 pub use source::{Source, SourceState};
 pub use time::{read_time, write_time};

@@ -17,7 +17,6 @@ mod incidents;
 mod limit_tests;
 mod limits;
 mod metrics;
-mod prefix;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
 mod reputation;
@@ -32,7 +31,6 @@ pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
 pub use limits::{Class, Limits, Standing, first_by_key};
-pub use prefix::{BadPrefix, LEVELS, Prefix};
 pub use region::{OutOfRange, Shared};
 pub use reputation::Record;
 pub use source::Source;

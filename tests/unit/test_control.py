@@ -104,8 +104,8 @@ def test_a_long_list_is_cut_and_counted(spool, context):
         (b"x" * channel.MOST_REQUEST, "not a JSON object"),
         (b"{}\n", "no such command"),
         (b'{"command": []}\n', "no such command"),
-        (b'{"command": "limits.show", "prefix": "x"}\n', "'x' is no prefix: not an IP address"),
-        (b'{"command": "limits.show", "prefix": {}}\n', "{} is no prefix"),
+        (b'{"command": "limits.show", "prefix": "x"}\n', "'x': not an address or a prefix"),
+        (b'{"command": "limits.show", "prefix": {}}\n', "{}: "),
     ],
 )
 def test_what_is_wrong_is_an_error_in_the_answer(spool, line, error):

@@ -21,7 +21,7 @@ def test_an_address_counts_in_nested_prefixes():
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("mail.example", "not an IP address"), ("192.0.2.0/33", "not a length"), ("192.0.2.1/24", "beyond the length")],
+    [("mail.example", "not an address"), ("192.0.2.0/33", "from 0 to 32"), ("192.0.2.1/24", "Write 192.0.2.0/24")],
 )
 def test_what_is_none_says_why(text, why):
     with pytest.raises(ValueError, match=why):
@@ -41,5 +41,7 @@ def test_it_agrees_with_the_networks_of_python(one, other):
     assert (left.length, left.is_ipv4) == (one.prefixlen, one.version == 4)
     assert Prefix(str(left)) == left
     assert ip_network(str(left)) == one
+    assert ip_network(left.short) == one
+    assert ("/" in left.short) == (one.num_addresses > 1)
     assert left.covers(right) == (one.version == other.version and one.supernet_of(other))
     assert hash(left) == hash(Prefix(str(one)))

@@ -27,7 +27,7 @@ def prefix_of(written: str | None) -> Prefix | None:
     try:
         return None if written is None else Prefix(written)
     except ValueError as error:
-        raise typer.BadParameter(f"{written} is no prefix: {error}") from None
+        raise typer.BadParameter(f"{written}: {error}") from None
 
 
 def prefix_to_reset(written: str | None, *, everything: bool) -> Prefix | None:

@@ -24,15 +24,15 @@ FORMS: Final = {"--for": "one such as 24h or 7d", "--until": "one in UTC, such a
 
 def prefix(written: str, *, wide: bool) -> str:
     """Return a prefix in its one spelling, or end the command."""
-    from mailmoat._native import list_prefix
+    from mailmoat._native import Prefix
 
     try:
-        found = list_prefix(written)
+        found = Prefix(written)
     except ValueError as error:
         fail(f"{written}: {error}")
     if not wide:
-        refuse_wide(found)
-    return found
+        refuse_wide(found.short)
+    return found.short
 
 
 def refuse_wide(found: str, *, otherwise: str = "") -> None:

@@ -78,7 +78,7 @@ def _prefix(arguments: Document) -> Prefix | None:
     try:
         return Prefix(text)
     except (TypeError, ValueError) as error:
-        raise ControlError(f"{text!r} is no prefix: {error}") from None
+        raise ControlError(f"{text!r}: {error}") from None
 
 
 COMMANDS: Final[tuple[tuple[str, Callable[[Context, Document], Document]], ...]] = (

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use super::prefix::Prefix;
 use super::records::{HEADER, LINE, Layout, NO_PARENT, OUTERMOST, RECORD, Record};
 use super::snapshot::Snapshot;
 use super::source::{Source, SourceState};
 use super::{List, MAX_REASON, Terms};
+use crate::machine::prefix::Prefix;
 use crate::store::disk::sync_directory;
 use crate::store::snapshot::Stamp;
 
@@ -141,7 +142,7 @@ impl Draft {
             self.reasons.push(0);
         }
         file.extend_from_slice(&self.reasons);
-        let four = self.entries.partition_point(|entry| matches!(entry.prefix, Prefix::V4(..)));
+        let four = self.entries.partition_point(|entry| entry.prefix.is_ipv4());
         let (of_four, of_six) = self.entries.split_at_checked(four).unwrap_or_default();
         layout.four = (write_table(of_four, &mut file), of_four.len());
         layout.six = (write_table(of_six, &mut file), of_six.len());
@@ -169,16 +170,16 @@ fn write_table(entries: &[Entry], file: &mut Vec<u8>) -> usize {
     file.resize(file.len().next_multiple_of(LINE), 0);
     let keys = file.len();
     for entry in entries {
-        match entry.prefix {
-            Prefix::V4(bits, _) => file.extend_from_slice(&bits.to_le_bytes()),
-            Prefix::V6(bits, _) => file.extend_from_slice(&bits.to_le_bytes()),
+        match entry.prefix.address() {
+            IpAddr::V4(address) => file.extend_from_slice(&address.to_bits().to_le_bytes()),
+            IpAddr::V6(address) => file.extend_from_slice(&address.to_bits().to_le_bytes()),
         }
     }
     file.resize(file.len().next_multiple_of(LINE), 0);
     let mut records = Vec::with_capacity(entries.len() * RECORD);
     let mut around: Vec<(u32, Prefix)> = Vec::new(); // the entries that contain the one at hand, outermost first
     for (index, entry) in (0..).zip(entries) {
-        while around.pop_if(|(_, outer)| !outer.contains(entry.prefix)).is_some() {}
+        while around.pop_if(|(_, outer)| !outer.covers(entry.prefix)).is_some() {}
         let record = Record {
             parent: around.last().map_or(NO_PARENT, |(parent, _)| *parent),
             until: entry.until,

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::line::{read_line, reason, write_line};
-use super::{Prefix, Terms};
+use super::Terms;
+use crate::machine::prefix::Prefix;
 
 /// Longest list: a lookup stays as fast, but memory is to be bounded.
 const MAX_ENTRIES: usize = 4_000_000;

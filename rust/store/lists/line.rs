@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use super::{MAX_REASON, Prefix, Terms, read_time, write_time};
+use super::{MAX_REASON, Terms, read_time, write_time};
+use crate::machine::prefix::{BadPrefix, Prefix};
 
 /// Longest line, in octets.
 pub const MAX_LINE: usize = 2048;
@@ -22,7 +23,7 @@ pub fn read_line(line: &[u8]) -> Result<Option<(Prefix, Terms)>, String> {
     let (entry, comment) = line.find(['#', ';']).map_or((line, ""), |at| line.split_at(at));
     let mut words = entry.split_whitespace();
     let Some(prefix) = words.next() else { return Ok(None) };
-    let prefix: Prefix = prefix.parse()?;
+    let prefix: Prefix = prefix.parse().map_err(|bad: BadPrefix| bad.to_string())?;
     let mut terms = Terms { reason: reason(comment.trim_start_matches(['#', ';'])), ..Terms::default() };
     for word in words {
         let (name, time) = word.split_once('=').unwrap_or((word, ""));
@@ -40,7 +41,7 @@ pub fn read_line(line: &[u8]) -> Result<Option<(Prefix, Terms)>, String> {
 
 /// Adds the line of an entry.
 pub fn write_line(text: &mut String, prefix: Prefix, terms: &Terms) {
-    let _ = write!(text, "{prefix}"); // writing to a string does not fail
+    let _ = write!(text, "{prefix:#}"); // writing to a string does not fail
     for (name, time) in [("since", terms.since), ("until", terms.until)] {
         if time > 0 {
             let _ = write!(text, " {name}={}", write_time(time));

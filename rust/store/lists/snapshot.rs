@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap};
 
-use super::prefix::Prefix;
 use super::records::{HEADER, Layout, Record, word};
 use super::source::SourceState;
 use super::table::{Entry, Table};
 use super::{List, Terms};
+use crate::machine::prefix::Prefix;
 use crate::store::mapped;
 use crate::store::snapshot::Stamp;
 
@@ -95,11 +95,11 @@ impl Snapshot {
     }
 
     fn of_four(&self, Entry { index, key, record }: Entry<u32>) -> Option<InForce> {
-        self.in_force(Prefix::V4(key, record.length), &record, self.four.since(&self.map, index)?)
+        self.in_force(Prefix::ipv4(key, record.length), &record, self.four.since(&self.map, index)?)
     }
 
     fn of_six(&self, Entry { index, key, record }: Entry<u128>) -> Option<InForce> {
-        self.in_force(Prefix::V6(key, record.length), &record, self.six.since(&self.map, index)?)
+        self.in_force(Prefix::from_parts(key, record.length), &record, self.six.since(&self.map, index)?)
     }
 
     fn in_force(&self, prefix: Prefix, record: &Record, since: u32) -> Option<InForce> {

@@ -4,7 +4,6 @@
 //! entry that decides is this one or one of its parents.
 #![forbid(unsafe_code)]
 
-use super::prefix::{mask4, mask6};
 use super::records::{DATE, EXTENT, LINE, RECORD, Record};
 
 /// Of so many keys one is in the level above: those of IPv4 are one cache line.
@@ -28,7 +27,7 @@ impl Key for u32 {
     }
 
     fn cut(self, length: u8) -> Self {
-        self & mask4(length)
+        self & Self::MAX.checked_shl(Self::BITS.saturating_sub(u32::from(length))).unwrap_or(0)
     }
 }
 
@@ -40,7 +39,7 @@ impl Key for u128 {
     }
 
     fn cut(self, length: u8) -> Self {
-        self & mask6(length)
+        self & Self::MAX.checked_shl(Self::BITS.saturating_sub(u32::from(length))).unwrap_or(0)
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::atomic::{
 };
 
 use super::gcra::debt_after;
-use super::prefix::Prefix;
 use super::region::Shared;
+use crate::machine::prefix::Prefix;
 
 /// Cells of the table, a power of two.
 pub const CELLS: usize = 131_072;

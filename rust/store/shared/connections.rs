@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::prefix::{LEVELS, Prefix};
 use super::region::{OutOfRange, Shared};
 use super::source::Source;
+use crate::machine::prefix::{LEVELS, Prefix};
 
 /// How far from its first place an entry may be; at three quarters full, one in a thousand would need more.
 pub const PROBES: usize = 256;

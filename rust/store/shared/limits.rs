@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use super::cells::{Cell, Key, Places};
 use super::gcra::{Quota, Rate};
-use super::prefix::{LEVELS, Prefix};
 use super::region::Shared;
+use crate::machine::prefix::{LEVELS, Prefix};
 
 /// How many times the rate of one source each larger prefix has.
 pub const FACTORS: [u64; LEVELS] = [1, 3, 9];

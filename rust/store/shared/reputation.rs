@@ -8,9 +8,9 @@
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::prefix::Prefix;
 use super::region::Shared;
 use super::source::Source;
+use crate::machine::prefix::Prefix;
 use crate::machine::reputation::{EVENT, KINDS, Kind, TICK, decayed, level};
 
 /// Sources that are remembered at most.

@@ -169,7 +169,7 @@ fn a_net_of_sources_is_one_attack() {
     let mut attack = Attack::new();
     let (guesses, began) = attack.until_one_begins(|number| source(number % 8));
     assert_eq!((guesses, began.scope, began.prefix.as_str()), (100, Scope::Net, "10.0.0.0/24"));
-    assert_eq!(began.sources, 8);
+    assert!((6..=8).contains(&began.sources), "{}", began.sources); // two in one bit of a thousand count once
     // Its sources begin none of their own.
     assert!((0..400).all(|number| attack.guess(source(number % 8)).began.is_none()));
     assert_eq!(attack.shared.harvests(), 1);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::prefix::Prefix;
 
 fn v4(last: u16) -> Source {
     let [high, low] = last.to_be_bytes();

@@ -4,6 +4,7 @@
 //! as IPv4. What one site has is nested: an IPv4 address and its /24; of an IPv6 address its /64, /56 and /48, which are what a link and
 //! a site get (RFC 6177 2).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -20,7 +21,7 @@ const IPV4_LENGTHS: [u8; 2] = [128, 120];
 const IPV6_LENGTHS: [u8; LEVELS] = [64, 56, 48];
 
 /// An address cut to a length; its bits beyond the length are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {
     bits: u128,
     length: u8,
@@ -31,10 +32,10 @@ pub struct Prefix {
 pub enum BadPrefix {
     /// No address before the slash.
     Address,
-    /// No length, or a longer one than the address has bits.
-    Length,
-    /// The address has bits beyond the length.
-    HostBits,
+    /// No length, or a longer one than the address has bits, which are these.
+    Length(u8),
+    /// The address has bits beyond the length; without them it is this.
+    HostBits(Prefix),
 }
 
 impl Prefix {
@@ -50,6 +51,17 @@ impl Prefix {
             Err(_) => u128::from_be_bytes(packed.try_into().ok()?),
         };
         Some(Self { bits, length: BITS })
+    }
+
+    /// Of IPv4, with a length up to 32; bits beyond the length are cut.
+    pub fn ipv4(bits: u32, length: u8) -> Self {
+        Self::from_parts(MAPPED | u128::from(bits), MAPPED_LENGTH + length.min(IPV4_BITS))
+    }
+
+    /// Its first address.
+    #[allow(clippy::cast_possible_truncation)] // the last 32 bits are the IPv4 address
+    pub fn address(self) -> IpAddr {
+        if self.is_ipv4() { Ipv4Addr::from_bits(self.bits as u32).into() } else { Ipv6Addr::from_bits(self.bits).into() }
     }
 
     /// The prefixes that count for this address, the smallest first: IPv4 /32 and /24, IPv6 /64, /56 and /48.
@@ -113,19 +125,46 @@ impl FromStr for Prefix {
         let Some(length) = length else { return Ok(whole) };
         let most = if address.is_ipv4() { IPV4_BITS } else { BITS };
         let digits = !length.is_empty() && length.bytes().all(|octet| octet.is_ascii_digit());
-        let length = length.parse::<u8>().ok().filter(|length| digits && *length <= most).ok_or(BadPrefix::Length)?;
+        let length = length.parse::<u8>().ok().filter(|length| digits && *length <= most);
+        let length = length.ok_or(BadPrefix::Length(most))?;
         let prefix = whole.cut(BITS - most + length);
-        if prefix.bits == whole.bits { Ok(prefix) } else { Err(BadPrefix::HostBits) }
+        if prefix.bits == whole.bits { Ok(prefix) } else { Err(BadPrefix::HostBits(prefix)) }
+    }
+}
+
+impl Ord for Prefix {
+    /// IPv4 first, then by address; what is in a prefix comes after it.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = |prefix: &Self| (!prefix.is_ipv4(), prefix.bits, prefix.length);
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for Prefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for Prefix {
-    #[allow(clippy::cast_possible_truncation)] // the last 32 bits are the IPv4 address
+    /// In the alternate form (`{:#}`), an address alone is written without its length.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_ipv4() {
-            write!(out, "{}/{}", Ipv4Addr::from(self.bits as u32), self.length())
-        } else {
-            write!(out, "{}/{}", Ipv6Addr::from(self.bits), self.length)
+        write!(out, "{}", self.address())?;
+        if out.alternate() && self.length == BITS { Ok(()) } else { write!(out, "/{}", self.length()) }
+    }
+}
+
+impl fmt::Display for BadPrefix {
+    /// What is wrong and what to write.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => {
+                out.write_str("not an address or a prefix. Write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")
+            }
+            Self::Length(most) => write!(out, "its length is not a number from 0 to {most}"),
+            Self::HostBits(meant) => {
+                write!(out, "it has bits behind its length. Write {meant}, or the address without a length")
+            }
         }
     }
 }
@@ -159,6 +198,9 @@ mod tests {
         assert_eq!(written("192.0.2.1"), "192.0.2.1/32");
         assert_eq!(written("::ffff:192.0.2.0/120"), "192.0.2.0/24");
         assert_eq!(written("2001:DB8:0::"), "2001:db8::/128");
+        let short = |text: &str| format!("{:#}", text.parse::<Prefix>().unwrap());
+        assert_eq!((short("192.0.2.1/32"), short("2001:db8::1/128")), ("192.0.2.1".to_owned(), "2001:db8::1".to_owned()));
+        assert_eq!((short("192.0.2.0/24"), short("::/0")), ("192.0.2.0/24".to_owned(), "::/0".to_owned()));
     }
 
     #[test]
@@ -166,11 +208,15 @@ mod tests {
         let bad = |text: &str| text.parse::<Prefix>().unwrap_err();
         assert_eq!(bad("mail.example.com"), BadPrefix::Address);
         assert_eq!(bad("192.0.2/24"), BadPrefix::Address);
-        assert_eq!(bad("192.0.2.0/33"), BadPrefix::Length);
-        assert_eq!(bad("192.0.2.0/"), BadPrefix::Length);
-        assert_eq!(bad("192.0.2.0/+8"), BadPrefix::Length);
-        assert_eq!(bad("2001:db8::/129"), BadPrefix::Length);
-        assert_eq!(bad("192.0.2.1/24"), BadPrefix::HostBits);
+        for text in ["", "/24", "example.com", "fe80::1%eth0"] {
+            assert_eq!(bad(text), BadPrefix::Address, "{text}");
+        }
+        for text in ["192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+8", "192.0.2.0/2 4"] {
+            assert_eq!(bad(text), BadPrefix::Length(32), "{text}");
+        }
+        assert_eq!(bad("2001:db8::/129").to_string(), "its length is not a number from 0 to 128");
+        let meant = "it has bits behind its length. Write 192.0.2.0/24, or the address without a length";
+        assert_eq!(bad("192.0.2.1/24").to_string(), meant);
     }
 
     #[test]
