@@ -61,7 +61,11 @@ impl Prefix {
     /// Its first address.
     #[allow(clippy::cast_possible_truncation)] // the last 32 bits are the IPv4 address
     pub fn address(self) -> IpAddr {
-        if self.is_ipv4() { Ipv4Addr::from_bits(self.bits as u32).into() } else { Ipv6Addr::from_bits(self.bits).into() }
+        if self.is_ipv4() {
+            Ipv4Addr::from_bits(self.bits as u32).into()
+        } else {
+            Ipv6Addr::from_bits(self.bits).into()
+        }
     }
 
     /// The prefixes that count for this address, the smallest first: IPv4 /32 and /24, IPv6 /64, /56 and /48.
@@ -199,7 +203,10 @@ mod tests {
         assert_eq!(written("::ffff:192.0.2.0/120"), "192.0.2.0/24");
         assert_eq!(written("2001:DB8:0::"), "2001:db8::/128");
         let short = |text: &str| format!("{:#}", text.parse::<Prefix>().unwrap());
-        assert_eq!((short("192.0.2.1/32"), short("2001:db8::1/128")), ("192.0.2.1".to_owned(), "2001:db8::1".to_owned()));
+        assert_eq!(
+            (short("192.0.2.1/32"), short("2001:db8::1/128")),
+            ("192.0.2.1".to_owned(), "2001:db8::1".to_owned())
+        );
         assert_eq!((short("192.0.2.0/24"), short("::/0")), ("192.0.2.0/24".to_owned(), "::/0".to_owned()));
     }
 

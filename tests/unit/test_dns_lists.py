@@ -22,6 +22,7 @@ from mailmoat.errors import ConfigError
 from mailmoat.policy.agents.dns_lists import DnsLists
 from mailmoat.policy.verdict import PASS, Pass, Reject
 from mailmoat.reputation.evidence import Evidence
+from mailmoat.reputation.once import OncePerSession
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName
 from mailmoat.settings import Settings, load, warnings
 from mailmoat.settings.sections.dns_lists import DnsListProvider, DnsListsSettings
@@ -372,7 +373,7 @@ def agent(names, *, reputation=None, rows=({"zone": "bl.test"},), **settings):
     given = services(tree)
     given.resolver = names
     made = DnsLists(given)
-    made._reputation = reputation
+    made._evidence = OncePerSession(reputation)
     return made, given
 
 

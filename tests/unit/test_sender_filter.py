@@ -24,6 +24,7 @@ from mailmoat.policy.objection import Filter, Objection
 from mailmoat.policy.reserved_domains import is_reserved
 from mailmoat.policy.sender_file import SenderFile, examine
 from mailmoat.policy.verdict import PASS, Discard, Pass, Reject, Tempfail
+from mailmoat.reputation.once import OncePerSession
 from mailmoat.resolver import Failure
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.sender_filter import SenderFilterSettings
@@ -350,7 +351,8 @@ def test_evidence_is_noted_once_a_session_for_each_thing():
         settings(sender_filter={"blocked": "evil.net", "action": "stamp"}, helo={"own_name": "stamp"})
     )
     senders, names = SenderFilter(services), HeloChecks(services)
-    senders._reputation = names._reputation = noting = Noting()
+    noting = Noting()
+    senders._evidence, names._evidence = OncePerSession(noting), OncePerSession(noting)
     for session in ("s-1", "s-1", "s-2"):
         asked = view("x@evil.net", helo="mx.a.test", session_id=session)
         assert senders.on_rcpt(asked) is names.on_rcpt(asked) is PASS

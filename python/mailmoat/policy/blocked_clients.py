@@ -6,20 +6,17 @@ judged itself. Never raises.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import Reject, Reply, Rule
 from mailmoat.reputation.evidence import Evidence
+from mailmoat.reputation.once import OncePerSession
 
 if TYPE_CHECKING:
     from mailmoat._native import ListEntry
     from mailmoat.policy.agent import SessionView
     from mailmoat.policy.services import Services
-
-NOTED: Final = 4096
-"""Sessions of which it is remembered that they are noted."""
 
 
 class ConnectionRule(Rule):
@@ -35,23 +32,17 @@ class BlockedClients:
         settings = services.settings.lists
         self.open_recipients = OpenRecipients(services.settings)
         self._lists = services.lists
-        self._reputation = services.reputation
+        self._evidence = OncePerSession(services.reputation)
         self._text = f"{settings.reply}; see {settings.url}" if settings.url else settings.reply
-        self._note_once = lru_cache(NOTED)(self._note)
 
     def refusal(self, view: SessionView, address: str, code: int) -> Reject | None:
         """Return the refusal of what this address does in a session; None for one that is not blocked."""
         entry = self._lists.find(address)
         if entry is None or entry.allows:
             return None
-        if self._reputation is not None:
-            self._note_once(view.session_id, address)
+        self._evidence.note(view.session_id, address, Evidence.LISTED)
         reply = Reply.showing(code, "5.7.1", self._text.replace("%s", address))
         return Reject(reply, ConnectionRule.BLOCKED, _detail(entry))
-
-    def _note(self, _session_id: str, address: str) -> None:
-        if self._reputation is not None:
-            self._reputation.note(address, Evidence.LISTED)
 
 
 def _detail(entry: ListEntry) -> str:

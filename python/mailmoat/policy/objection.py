@@ -8,7 +8,7 @@ filters judge (`Trust.judged`) and that no list of known good ones has are asked
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailmoat import maillog
 from mailmoat.events import Event
@@ -16,6 +16,7 @@ from mailmoat.policy.agent import Agent
 from mailmoat.policy.filter_stamp import FILTER_STAMPS, FilterRule, filter_stamp
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, PERMANENT, Discard, Pass, Reject, Tempfail
+from mailmoat.reputation.once import OncePerSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -47,9 +48,6 @@ class Objection:
         return self.reply.code // 100 == PERMANENT
 
 
-NOTED: Final = 1024
-"""Sessions and what was noted of them, a worker."""
-
 Objections = tuple[Objection, ...]
 NONE: Objections = ()
 
@@ -64,8 +62,7 @@ class Filter(Agent):
         self._open = OpenRecipients(services.settings)
         self._count = services.metrics.add
         self._known_good = services.known_good
-        self._reputation = services.reputation
-        self._noted: dict[tuple[str, str], None] = {}
+        self._evidence = OncePerSession(services.reputation)
 
     def objections(self, view: SessionView) -> Objections | Awaitable[Objections]:
         """Return what is wrong with the client, or with the sender in the envelope; an awaitable when the DNS has to answer."""
@@ -134,17 +131,10 @@ class Filter(Agent):
         return Pass(self.stamp(view, found).stamps, dropped=stopped)
 
     def note(self, view: SessionView, found: Objections) -> None:
-        """Record what speaks against the client: the same thing once a session, as far as the last `NOTED` go."""
-        if self._reputation is None:
-            return
+        """Record what speaks against the client."""
         for each in found:
-            key = view.session_id, each.detail
-            if each.evidence is None or key in self._noted:
-                continue
-            self._noted[key] = None
-            if len(self._noted) > NOTED:
-                del self._noted[next(iter(self._noted))]
-            self._reputation.note(view.client.address, each.evidence)
+            if each.evidence is not None:
+                self._evidence.note(view.session_id, view.client.address, each.evidence, each.detail)
 
     def _refuse(self, view: SessionView, found: Objections) -> Verdict:
         self.note(view, found)

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::line::{read_line, reason, write_line};
 use super::Terms;
+use super::line::{read_line, reason, write_line};
 use crate::machine::prefix::Prefix;
 
 /// Longest list: a lookup stays as fast, but memory is to be bounded.

@@ -207,11 +207,9 @@ fn a_link_in_the_place_of_the_new_snapshot_is_not_followed() {
 
 fn prefix() -> impl Strategy<Value = Prefix> {
     // Few different bits, so that prefixes nest.
-    let four = (prop::bits::u32::masked(0xc0a0_8103), 0_u8..=32)
-        .prop_map(|(bits, length)| Prefix::ipv4(bits, length));
-    let six = (prop::bits::u8::ANY, 0_u8..=128).prop_map(|(bits, length)| {
-        Prefix::from_parts(u128::from(bits) << 120 | u128::from(bits), length)
-    });
+    let four = (prop::bits::u32::masked(0xc0a0_8103), 0_u8..=32).prop_map(|(bits, length)| Prefix::ipv4(bits, length));
+    let six = (prop::bits::u8::ANY, 0_u8..=128)
+        .prop_map(|(bits, length)| Prefix::from_parts(u128::from(bits) << 120 | u128::from(bits), length));
     prop_oneof![four, six]
 }
 

@@ -1,8 +1,7 @@
 //! Who is counted together: an IPv4 address or an IPv6 /64, as one number, so that it fits a cell.
 
-use std::net::IpAddr;
 use crate::machine::prefix::Prefix;
-
+use std::net::IpAddr;
 
 /// A source; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

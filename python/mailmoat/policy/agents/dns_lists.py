@@ -11,8 +11,7 @@ here to senders that may be forged; they name the client (PROXY protocol, XCLIEN
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailmoat.dns_lists.lookups import UNLISTED, Listings
 from mailmoat.policy.agent import Agent
@@ -20,6 +19,7 @@ from mailmoat.policy.listed_clients import DnsListRule, ListedClients, zones
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply
 from mailmoat.reputation.evidence import Evidence
+from mailmoat.reputation.once import OncePerSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
-
-NOTED: Final = 1024
-"""Sessions that are remembered as noted for the reputation of their client, which is noted once for each."""
 
 
 class DnsLists(Agent):
@@ -43,8 +40,7 @@ class DnsLists(Agent):
         self._lists = ListedClients(services)
         self._rejects = settings.dns_lists.action == "reject"
         self._open = OpenRecipients(settings)
-        self._reputation = services.reputation
-        self._note_session = lru_cache(NOTED)(self._note)
+        self._evidence = OncePerSession(services.reputation)
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
@@ -71,14 +67,10 @@ class DnsLists(Agent):
 
     def _judge(self, view: RcptView, listings: Listings) -> Verdict:
         if self._lists.is_listed(listings):
-            self._note_session(view.session_id, view.client.address)
+            self._evidence.note(view.session_id, view.client.address, Evidence.LISTED)
             if self._rejects and view.recipient not in self._open:
                 return _refusal(listings, view.client.address)
         return PASS if view.recipients else Pass(self._lists.stamps(listings))
-
-    def _note(self, _session_id: str, address: str) -> None:
-        if self._reputation is not None:
-            self._reputation.note(address, Evidence.LISTED)
 
 
 def _refusal(listings: Listings, address: str) -> Reject:
