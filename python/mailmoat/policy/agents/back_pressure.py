@@ -32,7 +32,7 @@ REPLY: Final = Reply(452, "4.3.1", "Insufficient system resources; try again lat
 class BackPressure(Agent):
     """Asked at MAIL."""
 
-    name = "back-pressure"
+    name = "back_pressure"
 
     def __init__(self, services: Services) -> None:
         self._precedences = services.precedences

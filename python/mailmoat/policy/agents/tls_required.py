@@ -23,7 +23,7 @@ class TlsRule(Rule):
 class TlsRequired(Agent):
     """Judges the sender's domain where TLS is not on."""
 
-    name = "tls-required"
+    name = "tls_required"
 
     def __init__(self, services: Services) -> None:
         self._domains = frozenset(services.settings.tls.required_domains)
