@@ -18,6 +18,9 @@ QUIET_TIME: Final = 10.0
 FRESH_TIME: Final = 2.0
 """Seconds after its last write in which a file may not be finished."""
 
+RETRY_TIME: Final = 60.0
+"""Seconds after which a file that could not be used is tried again although it has not changed: a disk may have failed, or descriptors."""
+
 
 class Stamp(NamedTuple):
     """The state of a file: equal stamps mean an unchanged one, zeros that there is none."""

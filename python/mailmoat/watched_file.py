@@ -6,19 +6,16 @@ a reload; a mistake is logged once. It is read beside the loop. Never raises: `v
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from mailmoat import clock
 from mailmoat.errors import ConfigError
-from mailmoat.file_changes import NONE, Quiet, Stamp, stamp_of
+from mailmoat.file_changes import NONE, RETRY_TIME, Quiet, Stamp, stamp_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
     from pathlib import Path
-
-RETRY_TIME: Final = 60.0
-"""Seconds after which a file that could not be used is tried again although it has not changed: a disk may have failed, or descriptors."""
 
 T = TypeVar("T")
 

@@ -11,8 +11,9 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory, open_directory
-from mailmoat.directory.snapshot import RETRY_TIME, SNAPSHOT_NAME, Scope, SnapshotKeeper
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
+from mailmoat.file_changes import RETRY_TIME
 
 SCOPE = Scope("local.test")
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")

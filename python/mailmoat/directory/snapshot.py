@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat._native import compile_directory
-from mailmoat.file_changes import Stamp, stamp_of
+from mailmoat.file_changes import RETRY_TIME, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 SNAPSHOT_NAME: Final = "directory.snapshot"
 """Its name in the spool directory."""
-
-RETRY_TIME: Final = 60.0
-"""Seconds after which a compile is due again that failed because of disk or permissions, not because of a mistake in the source."""
 
 
 class Compiler(Protocol):

@@ -2,7 +2,7 @@
 
 Promises: a lookup reads shared memory, without a system call; the most specific entry that has not ended decides, and of two entries
 for the same prefix that of the allow list. An entry ends at its second. A snapshot that is missing, unreadable or damaged leaves the
-one before in force; without any, nobody is on a list, so that mail flows. Never compiles (`lists.keeper` does). A worker calls
+one before in force; without any, nobody is on a list, so that mail flows. Never compiles (`lists.compiler` does). `lists.watch` calls
 `refresh` twice a second.
 """
 

@@ -6,11 +6,11 @@ list that is missing must not stop the mail. Raises nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mailmoat import maillog
 from mailmoat.events import Event
-from mailmoat.file_changes import NONE, QUIET_TIME
+from mailmoat.file_changes import NONE, QUIET_TIME, RETRY_TIME
 from mailmoat.lists.compiler import Keeper, Wanted, compile_sources
 from mailmoat.lists.lists import LISTS_STATE, ListsState
 from mailmoat.lists.store import locked
@@ -18,9 +18,6 @@ from mailmoat.supervisor.compiler import Compiler
 
 if TYPE_CHECKING:
     from mailmoat.settings import Settings
-
-RETRY_TIME: Final = 60.0
-"""Seconds after which a compile that failed is tried again though nothing has changed."""
 
 
 class ListsRefresh(Compiler):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mailmoat import maillog
 from mailmoat.directory.directory import SourceState
-from mailmoat.directory.snapshot import RETRY_TIME, SnapshotKeeper
+from mailmoat.directory.snapshot import SnapshotKeeper
 from mailmoat.events import Event
-from mailmoat.file_changes import NONE, QUIET_TIME, Quiet, stamp_of
+from mailmoat.file_changes import NONE, QUIET_TIME, RETRY_TIME, Quiet, stamp_of
 from mailmoat.supervisor.compiler import Compiler
 
 if TYPE_CHECKING:
