@@ -142,3 +142,13 @@ def test_sources_are_shown_and_forgotten_while_the_server_runs_and_while_not(ser
     assert mx.cli("reputation", "show", check=True).stdout == f"{GOOD}/32  no level: accepted-message 1\n"
     assert mx.cli("reputation", "reset", "--all", check=True).stdout == "1 source is forgotten.\n"
     assert mx.cli("reputation", "show", check=True).stdout == "Nothing is remembered.\n"
+
+
+def test_a_stamp_is_counted_and_logged_with_the_message_that_has_it(server):
+    mx = server(MAILMOAT_WORKERS="1", MAILMOAT_REPUTATION__ACTION="stamp")
+    guess(mx, 40)
+    assert mx.logged("message-stamped") == []
+    assert mx.client(bind=BAD).deliver().startswith("250")
+    (line,) = mx.until(lambda: mx.logged("message-stamped"))
+    assert (line["reason"], line["detail"]) == ("bad-reputation", "level 9")
+    mx.until(lambda: mx.metrics()['mailmoat_filter_stamps_total{reason="bad-reputation"}'] == 1)

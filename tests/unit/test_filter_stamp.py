@@ -1,11 +1,14 @@
 """The field in which filters say what they found."""
 
 import re
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.policy import Counted
 
-from mailmoat.policy.filter_stamp import FIELD, FILTER_STAMPS, FilterRule, filter_stamp
+from mailmoat import maillog
+from mailmoat.policy.filter_stamp import FIELD, FILTER_STAMPS, FilterRule, filter_stamp, log_stamps
 from mailmoat.policy.verdict import POLICY_REFUSALS, Pass
 
 
@@ -23,6 +26,17 @@ def test_reason_and_detail_are_in_one_field():
 def test_a_rule_is_counted_as_a_refusal_and_as_a_stamp():
     assert isinstance(POLICY_REFUSALS[StampRule.FOUND], int)
     assert isinstance(FILTER_STAMPS[StampRule.FOUND], int)
+
+
+def test_stamps_of_a_message_are_counted_and_logged_and_no_other_fields():
+    metrics, lines = Counted(), []
+    stamps = b"Received-SPF: Pass\r\n" + filter_stamp(StampRule.FOUND, "a; b") + b"X-Other: found-by-a-test\r\n"
+    with mock.patch.object(maillog._stream, "write", lambda name, level, fields: lines.append((name, fields))):
+        log_stamps(stamps, "s-1", metrics)
+    assert metrics.counted == [FILTER_STAMPS[StampRule.FOUND]]
+    ((name, fields),) = lines
+    assert name == "message-stamped"
+    assert (fields["session"], fields["reason"], fields["detail"]) == ("s-1", "found-by-a-test", "a; b")
 
 
 @given(st.text(max_size=1000))

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailmoat import maillog
-from mailmoat.events import Event
 from mailmoat.policy.agent import Agent
-from mailmoat.policy.filter_stamp import FILTER_STAMPS, FilterRule, filter_stamp
+from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, PERMANENT, Discard, Pass, Reject, Tempfail
 from mailmoat.reputation.once import OncePerSession
@@ -60,7 +59,6 @@ class Filter(Agent):
 
     def __init__(self, services: Services) -> None:
         self._open = OpenRecipients(services.settings)
-        self._count = services.metrics.add
         self._known_good = services.known_good
         self._evidence = OncePerSession(services.reputation)
 
@@ -103,20 +101,18 @@ class Filter(Agent):
             return PASS
         found = tuple(each for each in found if each.lasts)
         dropped = next((each for each in found if each.action == "drop"), None)
-        return self.stop(view, found, dropped) if dropped else self.stamp(view, found)
+        return self.stop(view, found, dropped) if dropped else self.stamp(found)
 
-    def stamp(self, view: SessionView, found: Objections) -> Pass:
+    @staticmethod
+    def stamp(found: Objections) -> Pass:
         """Let the message go on with a header field for each objection."""
-        for each in found:
-            self._count(FILTER_STAMPS[each.rule])
-            maillog.event(Event.MESSAGE_STAMPED, session=view.session_id, reason=each.rule, detail=each.detail)
         return Pass(tuple(filter_stamp(each.rule, each.detail) for each in found)) if found else PASS
 
     def stop(self, view: SessionView, found: Objections, cause: Objection) -> Verdict:
         """Keep the message from all but the open recipients. With such a one among them, the reply cannot be a refusal: it is one for all."""
         stopped = tuple(recipient for recipient in view.recipients if recipient not in self._open)
         if not stopped:
-            return self.stamp(view, found)
+            return self.stamp(found)
         if len(stopped) == len(view.recipients) and cause.action == "reject":
             return Reject(cause.reply, cause.rule, cause.detail)
         maillog.message_dropped(
@@ -128,7 +124,7 @@ class Filter(Agent):
         )
         if len(stopped) == len(view.recipients):
             return Discard(cause.rule, cause.detail)
-        return Pass(self.stamp(view, found).stamps, dropped=stopped)
+        return Pass(self.stamp(found).stamps, dropped=stopped)
 
     def note(self, view: SessionView, found: Objections) -> None:
         """Record what speaks against the client."""

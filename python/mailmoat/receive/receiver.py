@@ -14,6 +14,7 @@ from mailmoat.limits.limiter import CONNECTIONS_REFUSED, Limit, LimitClass
 from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
+from mailmoat.policy.filter_stamp import log_stamps
 from mailmoat.receive import client_name, submission
 from mailmoat.receive.early_talkers import EarlyTalkers
 from mailmoat.receive.front_servers import FrontServers
@@ -163,6 +164,8 @@ class Receiver:
     ) -> _native.Message | None:
         """Return the message of a session after COMMIT, under a queue id of its own; None when policy discards it."""
         now = clock.wall_ms()
+        if stamps:
+            log_stamps(stamps, view.session_id, self.metrics)
         if self.names is not None:
             if not view.client.name:
                 client_name.learn(self.names, view, session, self.loop)

@@ -118,7 +118,7 @@ class SenderFilter(Filter):
             return super().conclude(view, found)
         self.note(view, (by_from,))
         found = (*(each for each in found if each.lasts), by_from)
-        return self.stamp(view, found) if by_from.action == "stamp" else self.stop(view, found, by_from)
+        return self.stamp(found) if by_from.action == "stamp" else self.stop(view, found, by_from)
 
     def of_author(self, author: Address) -> Objection | None:
         """Return what is wrong with a mailbox of From."""
