@@ -206,7 +206,7 @@ class TimeLimit(IntEnum):
     """What a next hop is waited for (RFC 5321 4.5.3.2)."""
 
     GREETING = 0
-    """The greeting, the reply to EHLO, HELO, LHLO or STARTTLS, and the TLS handshake."""
+    """The greeting, and the reply to EHLO, HELO, LHLO or STARTTLS."""
     MAIL = 1
     """The reply to MAIL or RSET."""
     RCPT = 2
@@ -216,6 +216,8 @@ class TimeLimit(IntEnum):
     END_OF_DATA = 5
     IDLE = 6
     """Nothing, between two transactions; and the reply to QUIT."""
+    HANDSHAKE = 7
+    """The end of the TLS handshake, which has this time as a whole."""
 
 @final
 class Credentials:

@@ -19,7 +19,7 @@ use crate::machine::wire::Wire;
 
 /// By the numbers of [`crate::machine::smtp::client::Timeout`].
 static TIME_LIMIT: IntEnum =
-    IntEnum::new("TimeLimit", &["GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE"]);
+    IntEnum::new("TimeLimit", &["GREETING", "MAIL", "RCPT", "DATA", "BLOCK", "END_OF_DATA", "IDLE", "HANDSHAKE"]);
 
 /// By the numbers of `Step`.
 static CLIENT_STEP: IntEnum = IntEnum::new("ClientStep", &["WAIT", "READY", "DONE", "CLOSED", "MORE", "START_TLS"]);

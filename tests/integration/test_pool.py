@@ -62,7 +62,8 @@ def timers():
 
 def settings(**more):
     times = {
-        f"{name}_time": 30.0 for name in ("connect", "greeting", "mail", "rcpt", "data", "block", "end_of_data", "idle")
+        f"{name}_time": 30.0
+        for name in ("connect", "greeting", "handshake", "mail", "rcpt", "data", "block", "end_of_data", "idle")
     }
     return SimpleNamespace(**({"connections": 5, "xclient": False, "chunking": True} | times | more))
 

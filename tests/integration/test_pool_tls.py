@@ -103,10 +103,10 @@ class Counted:
 
 
 @contextlib.asynccontextmanager
-async def pool_to(hop, asked, account=None):
+async def pool_to(hop, asked, account=None, **times):
     counted = Counted()
     security = Security("smtp://hub.test:25", policy=asked, account=account, metrics=counted)
-    pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
+    pool = Pool(asyncio.get_running_loop(), hop, settings(**times), "me.example", timers(), security=security)
     pool.counted = counted.said
     yield pool
     pool.abort()
@@ -312,6 +312,24 @@ async def test_where_tls_may_be_a_failed_handshake_is_repeated_in_clear_at_once(
         assert (hop.accepted, hop.commands.count("STARTTLS")) == (3, 1)
     ((event, fields),) = logged
     assert (event, fields["peer"]) == ("next-hop-in-clear", f"127.0.0.1:{hop.port}")
+
+
+def hanging(connection: socket.socket) -> socket.socket:
+    """Reads a ClientHello and says nothing."""
+    while connection.recv(65536):
+        pass
+    raise EOFError
+
+
+@pytest.mark.parametrize("level", [MAY, ENCRYPT])
+@run
+async def test_a_handshake_that_does_not_end_has_a_time_of_its_own(level):
+    async with hop_with(hanging) as hop, pool_to(hop, policy(level), handshake_time=0.2) as pool:
+        state, reply, record = await send(pool)
+        if level is MAY:
+            assert (state, record.tls, hop.accepted) == (DELIVERED, None, 2)
+        else:
+            assert (state, reply) == (DEFERRED, "421 4.4.2 Timed out during the TLS handshake")
 
 
 @run

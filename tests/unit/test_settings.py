@@ -92,6 +92,7 @@ DEFAULTS = {
     "delivery.connect_time": 30.0,
     "delivery.chunking": True,
     "delivery.greeting_time": 300.0,
+    "delivery.handshake_time": 30.0,
     "delivery.mail_time": 300.0,
     "delivery.rcpt_time": 300.0,
     "delivery.data_time": 120.0,

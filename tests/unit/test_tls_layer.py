@@ -9,7 +9,7 @@ import pytest
 from tests.receiving import config
 
 from mailmoat import _native
-from mailmoat._native import ClientStep, End, RecipientState, Step
+from mailmoat._native import ClientStep, End, RecipientState, Step, TimeLimit
 
 NOW = 1_800_000_000
 HOST = "mx.example.test"
@@ -95,6 +95,28 @@ def test_both_sides_have_the_facts(tmp_path, maximum, exporter):
     assert (theirs.peer_names, theirs.verified, theirs.verdict) == ([HOST], True, "")
     assert (ours.peer_names, ours.peer_chain, ours.verified, ours.peer_subject) == ([], [], False, "")
     assert served.helo_name == "c.test"
+
+
+def test_a_handshake_has_a_time_limit_of_its_own_and_is_progress(tmp_path):
+    """As a whole: nothing that comes before its end is progress."""
+    served, client = session(tmp_path), _native.Client("c.test", tls="verify")
+    seen = []
+    while client.step is not ClientStep.READY:
+        if client.step is ClientStep.START_TLS:
+            client.start_tls(policy(), HOST)
+            seen.append((client.time_limit, client.replies))
+        step = served.receive(client.output())
+        answered = served.output()
+        while step in {Step.START_TLS, Step.SECURED}:
+            step = served.start_tls(server()) if step is Step.START_TLS else served.proceed()
+            answered += served.output()
+        client.receive(answered[:-1])
+        client.receive(answered[-1:])
+        seen.append((client.time_limit, client.replies))
+    handshake = seen.index((TimeLimit.HANDSHAKE, 3))
+    assert seen[handshake + 1] == (TimeLimit.GREETING, 4)
+    assert {limit for limit, _ in seen} == {TimeLimit.GREETING, TimeLimit.HANDSHAKE, TimeLimit.IDLE}
+    assert client.replies == 5, "greeting, EHLO, STARTTLS, the handshake, EHLO"
 
 
 def test_the_last_word_in_clear_is_the_220(tmp_path):

@@ -20,6 +20,8 @@ class PoolSettings(Protocol):
     @property
     def greeting_time(self) -> float: ...  # noqa: D102 - the setting of this name
     @property
+    def handshake_time(self) -> float: ...  # noqa: D102 - the setting of this name
+    @property
     def mail_time(self) -> float: ...  # noqa: D102 - the setting of this name
     @property
     def rcpt_time(self) -> float: ...  # noqa: D102 - the setting of this name
@@ -47,5 +49,6 @@ def time_limits(settings: PoolSettings) -> TimeLimits:
         TimeLimit.BLOCK: settings.block_time,
         TimeLimit.END_OF_DATA: settings.end_of_data_time,
         TimeLimit.IDLE: settings.idle_time,
+        TimeLimit.HANDSHAKE: settings.handshake_time,
     }
     return tuple(limits[limit] for limit in TimeLimit)

@@ -183,7 +183,7 @@ impl Client {
             return Timeout::Block;
         }
         match self.awaited.front() {
-            _ if self.security.is_handshaking() => Timeout::Greeting,
+            _ if self.security.is_handshaking() => Timeout::Handshake,
             awaited => awaited.map_or(Timeout::Idle, |awaited| awaited.timeout()),
         }
     }
@@ -209,7 +209,7 @@ impl Client {
         self.untouched
     }
 
-    /// Whole replies read so far: only they are progress, octets of one that never ends are not.
+    /// Whole replies read so far, and one for the TLS handshake: only they are progress, octets of one that never ends are not.
     pub fn replies(&self) -> u64 {
         self.replies
     }

@@ -70,7 +70,11 @@ class DeliverySettings(Section):
     connect_time: Wait = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
     greeting_time: Wait = Field(
         default=300.0,
-        description="Wait for the next hop's greeting, for the end of the TLS handshake, and for each reply before MAIL, in seconds.",
+        description="Wait for the next hop's greeting and for each reply before MAIL, in seconds.",
+    )
+    handshake_time: Wait = Field(
+        default=30.0,
+        description='Wait for the end of the TLS handshake, in seconds. After it, a connection in clear is tried if `tls = "may"`.',
     )
     mail_time: Wait = Field(default=300.0, description="Wait for the reply to MAIL, in seconds.")
     rcpt_time: Wait = Field(default=300.0, description="Wait for the reply to RCPT, in seconds.")

@@ -133,6 +133,7 @@ impl Machine for Client {
             self.send_extended_hello();
         }
         self.security = Security::On;
+        self.replies += 1;
         let binding = match &facts.exporter {
             Some(octets) => (EXPORTER, octets.to_vec()),
             None => ("tls-server-end-point", facts.end_point.to_vec()),

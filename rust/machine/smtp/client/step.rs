@@ -31,7 +31,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Timeout {
-    /// Greeting and the reply to EHLO, HELO, LHLO, STARTTLS; the TLS handshake.
+    /// Greeting and the reply to EHLO, HELO, LHLO, STARTTLS.
     Greeting = 0,
     /// Reply to MAIL or RSET.
     Mail = 1,
@@ -45,6 +45,8 @@ pub enum Timeout {
     EndOfData = 5,
     /// Between transactions, and for the reply to QUIT.
     Idle = 6,
+    /// The TLS handshake, as a whole.
+    Handshake = 7,
 }
 
 /// A call that the state of the connection does not allow, or an argument that no caller may give.
