@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64decode, b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.doubles.scram import Client
 
@@ -279,6 +279,7 @@ MESSAGES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(MESSAGES)
 def test_no_octets_break_an_exchange(messages):
     """Whatever comes, in whatever order, the exchange answers, and nobody gets in."""
