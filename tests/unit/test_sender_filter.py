@@ -316,6 +316,34 @@ def test_a_stamp_names_whatever_a_stranger_wrote_in_one_line():
     )
 
 
+@pytest.mark.parametrize(
+    ("sender", "actions", "rules", "refusal"),
+    [
+        ("a@gone.test", {"reserved_domains": "stamp", "unresolvable": "reject"}, ["RESERVED", "ABSENT"], "550 5.1.8"),
+        ("a@broken.test", {"reserved_domains": "stamp", "unresolvable": "reject", "dns_failure": "defer"}, ["RESERVED", "UNKNOWN"], "451 4.4.3"),
+        ("a@here.test", {"reserved_domains": "stamp", "unresolvable": "reject"}, ["RESERVED"], ""),
+        ("a@workstation", {"reserved_domains": "stamp", "unresolvable": "reject"}, ["UNQUALIFIED", "ABSENT"], "550 5.1.8"),
+        ("a@gone.test", {"reserved_domains": "reject", "unresolvable": "reject"}, ["RESERVED"], "550 5.1.8"),
+        ("a@gone.test", {"reserved_domains": "stamp", "unresolvable": "stamp"}, ["RESERVED"], ""),
+        ("bad@gone.test", {"action": "stamp", "unresolvable": "reject"}, ["BLOCKED", "ABSENT"], "550 5.1.8"),
+        ("bad@gone.test", {"action": "stamp", "reserved_domains": "reject", "unresolvable": "reject"}, ["BLOCKED", "RESERVED"], "550 5.1.8"),
+        ("bad@gone.test", {"action": "drop", "unresolvable": "reject"}, ["BLOCKED"], ""),
+        ("bad@a.test", {"action": "stamp", "reserved_domains": "reject", "unresolvable": "reject"}, ["BLOCKED"], ""),
+    ],
+)  # fmt: skip
+def test_a_stamp_keeps_no_other_check_from_refusing(sender, actions, rules, refusal):
+    zones = Zones().put("here.test", "A", "192.0.2.1")
+    for kind in KINDS:
+        zones.fail("broken.test", kind)
+    wanted = settings(sender_filter={"blocked": "bad@gone.test, bad@a.test", **actions})
+    services = policy.services(wanted)
+    services.resolver = zones
+    agent = SenderFilter(services)
+    assert [each.rule for each in agent.objections(view(sender))] == [SenderFilterRule[rule] for rule in rules]
+    verdict = agent.on_rcpt(view(sender))
+    assert str(verdict.reply).startswith(refusal) if refusal else verdict is PASS
+
+
 def test_an_answer_that_did_not_come_is_451_and_no_stamp():
     class Deferring(Filter):
         name = "deferring"

@@ -74,7 +74,6 @@ class SenderFilter(Filter):
         self._blocked = BlockedSenders(settings.sender_filter, settings.recipients.delimiter, services.sender_file)
         self._reads_from = bool(self._blocked) and settings.sender_filter.header_from
         self._own = frozenset(settings.relay.local_domains) | frozenset(settings.relay.unfiltered_domains)
-        self._judges_domains = {settings.sender_filter.reserved_domains, settings.sender_filter.unresolvable} != {"off"}
         self._blank = _blank(settings.sender_filter.blank)
         self._lookups = (
             DomainLookups(services.resolver, ("MX", "A", "AAAA"), settings.sender_filter.dns_time)
@@ -94,7 +93,7 @@ class SenderFilter(Filter):
         if self._lookups is None or not self.judges(view):
             return PASS
         sender = view.reverse_path
-        if sender is not None and self._at_once(sender) is None:
+        if sender is not None and self._is_looked_up(sender, self._at_once(sender)):
             self._lookups.begin(sender.domain, view.client.address)
         return PASS
 
@@ -104,12 +103,12 @@ class SenderFilter(Filter):
         if sender is None:
             return self._blank
         found = self._at_once(sender)
-        if found is not None or self._lookups is None:
-            return found or NONE
+        if self._lookups is None or not self._is_looked_up(sender, found):
+            return found
         standing = self._lookups.standing(sender.domain, view.client.address)
         if isinstance(standing, Standing):
-            return self._unresolvable(sender.domain, standing)
-        return self._wait(sender.domain, standing)
+            return found + self._unresolvable(sender.domain, standing)
+        return self._wait(found, sender.domain, standing)
 
     def conclude(self, view: SessionView, found: Objections) -> Verdict:
         """Look at From as well: it is the sender that people see."""
@@ -135,22 +134,26 @@ class SenderFilter(Filter):
             return None
         return next(filter(None, map(self.of_author, _native.authors(view.received_header))), None)
 
-    def _at_once(self, sender: Address) -> Objections | None:
-        """Return what is wrong with a sender as far as no lookup is needed; None when its domain can be looked up."""
+    def _at_once(self, sender: Address) -> Objections:
+        """Return what is wrong with a sender as far as no lookup is needed."""
+        found = NONE
         if entry := self._blocked.entry(sender):
-            return (self._blocked_by(SenderFilterRule.BLOCKED, f"{sender}: {entry}"),)
-        if not self._judges_domains or not self._is_public(sender.domain):
-            return NONE
-        return self._never_public(sender.domain) or None
+            found = (self._blocked_by(SenderFilterRule.BLOCKED, f"{sender}: {entry}"),)
+        action = self._settings.reserved_domains
+        if action != "off" and _is_stricter(action, found) and self._is_public(sender.domain):
+            return found + self._never_public(sender.domain, action)
+        return found
+
+    def _is_looked_up(self, sender: Address, found: Objections) -> bool:
+        """Return whether the DNS is asked for the domain, after what has been found without it."""
+        return _is_stricter(self._settings.unresolvable, found) and self._is_public(sender.domain)
 
     def _is_public(self, domain: str) -> bool:
         """Return whether the rules of the public DNS are for this domain: ours may be in no public DNS, and an address literal needs none."""
         return bool(domain) and domain not in self._own and not domain.startswith("[")
 
-    def _never_public(self, domain: str) -> Objections:
-        action = self._settings.reserved_domains
-        if action == "off":
-            return NONE
+    @staticmethod
+    def _never_public(domain: str, action: str) -> Objections:
         if is_reserved(domain):
             reply = Reply.showing(
                 550, "5.1.8", f"{domain} is reserved (RFC 2606), so nobody can reply. Send from a domain of yours"
@@ -173,8 +176,13 @@ class SenderFilter(Filter):
             return (Objection(SenderFilterRule.UNKNOWN, action, reply, domain),)
         return NONE
 
-    async def _wait(self, domain: str, standing: Awaitable[Standing]) -> Objections:
-        return self._unresolvable(domain, await standing)
+    async def _wait(self, found: Objections, domain: str, standing: Awaitable[Standing]) -> Objections:
+        return found + self._unresolvable(domain, await standing)
+
+
+def _is_stricter(action: str, found: Objections) -> bool:
+    """Return whether an objection with this action would matter after these: a stamp must not keep the next check from refusing."""
+    return not found or (action == "reject" and all(each.action == "stamp" for each in found))
 
 
 def _blank(action: str) -> Objections:
