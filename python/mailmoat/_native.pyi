@@ -354,7 +354,10 @@ def received_sources(header: bytes) -> list[str | None]:
     """Return for each Received field, top first, the address of the client as its writer saw it, in canonical form; None where it is missing."""
 
 def authors(header: bytes) -> list[Address]:
-    """Return every mailbox of every `From` field of a header section, in their order, at most 256; a body after it is not read."""
+    """Return every mailbox of every `From` field of a header section, in their order, at most 256; a body after it is not read.
+
+    Of a field that breaks RFC 5322 and has more than one reading, each `local@domain` in it.
+    """
 
 @final
 class HeaderFirewall:

@@ -15,6 +15,7 @@ mod parameters;
 pub mod pra;
 mod recipient;
 pub mod section;
+mod shown;
 mod token;
 
 pub use envelope::{Envelope, Origin};

@@ -344,6 +344,32 @@ def test_a_stamp_keeps_no_other_check_from_refusing(sender, actions, rules, refu
     assert str(verdict.reply).startswith(refusal) if refusal else verdict is PASS
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "<a@spam.example", "a@spam.example>", "a@spam.example;", ";a@spam.example", "<<a@spam.example>>", "[a@spam.example]",
+        "x <ok@ok.example> <a@spam.example>", '"x <a@spam.example>', "(x <a@spam.example>", "ok@ok.example, (x, a@spam.example",
+        "Public, Ann <a@spam.example>", "a\\@spam.example", "a@@spam.example", "a @ spam . example <", "\xfc@spam.example <",
+    ],
+)  # fmt: skip
+def test_a_blocked_sender_is_found_in_a_from_that_no_grammar_reads(field):
+    agent = SenderFilter(policy.services(settings(sender_filter={"blocked": "spam.example"})))
+    header = f"Subject: x\r\nFrom: {field}\r\n\r\n".encode("latin-1")
+    seen = view("x@good.net", received_header=header, recipients=(Address.parse("alice@a.test"),))
+    refused = agent.on_end_of_headers(seen)
+    assert isinstance(refused, Reject)
+    assert refused.rule is SenderFilterRule.BLOCKED_FROM
+
+
+@pytest.mark.parametrize(
+    "field", ["[a@spam.example.net", '"a@spam.example" <ok@ok.example>', "[1] <ok@ok.example> (a@spam.example)"]
+)
+def test_an_address_that_is_shown_by_nobody_blocks_nobody(field):
+    agent = SenderFilter(policy.services(settings(sender_filter={"blocked": "spam.example"})))
+    header = f"From: {field}\r\n\r\n".encode()
+    assert agent.on_end_of_headers(view("x@good.net", received_header=header)) is PASS
+
+
 def test_an_answer_that_did_not_come_is_451_and_no_stamp():
     class Deferring(Filter):
         name = "deferring"
