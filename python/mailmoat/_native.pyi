@@ -881,6 +881,9 @@ class Prefix:
     @property
     def short(self) -> str:
         """As a text, an address alone without its length."""
+    @property
+    def too_wide(self) -> int | None:
+        """The length that it is shorter than if it is hardly meant for a list: 8 for IPv4, 16 for IPv6; None for one that may be meant."""
     def covers(self, other: Prefix) -> bool:
         """Return whether the other is in it, or is it."""
     def __eq__(self, other: object, /) -> bool: ...
@@ -1206,9 +1209,9 @@ def compile_lists(
 ) -> tuple[int, int, bool, list[tuple[Path, str]]]:
     """Compile sources into the snapshot `target`; return (entries blocked, allowed, whether it is another snapshot, problems).
 
-    A source is its path, whether it is of the allow list, whether it may be missing, and whether it may be read now. One that has not
-    changed or may not be read is taken from the snapshot before, and so is one with problems: path and sentence each. OSError,
-    with its name, when the snapshot cannot be written. Only one process at a time may call this.
+    A source is its path, whether it is of the allow list, whether it is ours (it may be missing, and have prefixes of any length), and
+    whether it may be read now. One that has not changed or may not be read is taken from the snapshot before, and so is one with
+    problems: path and sentence each. OSError, with its name, when the snapshot cannot be written. Only one process at a time may call this.
     """
 
 def list_time(written: str) -> int:

@@ -19,6 +19,9 @@ const IPV4_BITS: u8 = 32;
 pub const LEVELS: usize = 3;
 const IPV4_LENGTHS: [u8; 2] = [128, 120];
 const IPV6_LENGTHS: [u8; LEVELS] = [64, 56, 48];
+/// Shortest lengths that a list takes without a question: nobody means to refuse or to trust more of IPv4 or IPv6.
+const IPV4_WIDEST: u8 = 8;
+const IPV6_WIDEST: u8 = 16;
 
 /// An address cut to a length; its bits beyond the length are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +89,12 @@ impl Prefix {
     /// The length as it is written: up to 32 for IPv4, 128 for IPv6.
     pub fn length(self) -> u8 {
         if self.is_ipv4() { self.length - MAPPED_LENGTH } else { self.length }
+    }
+
+    /// The length that it is shorter than if it is hardly meant: 8 for IPv4, 16 for IPv6; None for one that may be meant.
+    pub fn too_wide(self) -> Option<u8> {
+        let widest = if self.is_ipv4() { IPV4_WIDEST } else { IPV6_WIDEST };
+        (self.length() < widest).then_some(widest)
     }
 
     /// Whether the other is in it, or is it. `::/0` is all of IPv6, and nothing of IPv4.

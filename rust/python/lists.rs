@@ -13,7 +13,7 @@ use super::snapshot::os_error;
 use crate::machine::prefix::Prefix;
 use crate::store::lists::{self, InForce, List, Source, Terms};
 
-/// Of (path, allow, optional, settled).
+/// Of (path, allow, ours, settled).
 type SourceTuple = (PathBuf, bool, bool, bool);
 /// Of path, whether it allows, stamp, entries.
 type SourceState = (PathBuf, bool, (i64, u64, u64, i64), u32);
@@ -186,7 +186,7 @@ impl EntryList {
 /// See `_native.pyi`.
 #[pyfunction]
 fn compile_lists(py: Python<'_>, target: PathBuf, sources: Vec<SourceTuple>, now: u32) -> PyResult<CompiledTuple> {
-    let of = |(path, allow, optional, settled)| Source { path, list: list(allow), optional, settled };
+    let of = |(path, allow, ours, settled)| Source { path, list: list(allow), ours, settled };
     let sources: Vec<Source> = sources.into_iter().map(of).collect();
     let compiled = py.detach(|| lists::compile(&target, &sources, now)).map_err(|error| os_error(&target, &error))?;
     let named = |(index, why): (usize, String)| {

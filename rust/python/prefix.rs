@@ -51,6 +51,11 @@ impl Prefix {
         format!("{:#}", self.inner)
     }
 
+    #[getter]
+    fn too_wide(&self) -> Option<u8> {
+        self.inner.too_wide()
+    }
+
     fn covers(&self, other: &Self) -> bool {
         self.inner.covers(other.inner)
     }

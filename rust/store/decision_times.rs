@@ -78,7 +78,7 @@ fn decision_times() {
         })
         .collect();
     fs::write(scratch.join("block"), lines.concat()).unwrap();
-    let blocked = ListSource { path: scratch.join("block"), list: List::Block, optional: false, settled: true };
+    let blocked = ListSource { path: scratch.join("block"), list: List::Block, ours: false, settled: true };
     compile(&scratch.join("snapshot"), &[blocked], 0).unwrap();
     let lists = Snapshot::open(&scratch.join("snapshot")).unwrap();
     show("a list of 200,000 prefixes", |turn| lists.find(four(turn), 1));

@@ -119,6 +119,25 @@ def test_a_file_with_a_mistake_keeps_what_it_said_and_is_named(settings, tmp_pat
     assert Lists(snapshot(settings)).find("198.51.100.1")
 
 
+@pytest.mark.parametrize("name", ["block", "allow"])
+def test_a_file_with_a_prefix_for_half_the_world_keeps_what_it_said_and_is_named(settings, tmp_path, name):
+    add(settings, "2000::/3")
+    compile_all(settings)
+    file = tmp_path / ("bad.txt" if name == "block" else "good.txt")
+    file.write_text("198.51.100.0/24\n0.0.0.0/0\n")
+    os.utime(file, (1, 1))
+    (problem,) = compile_all(settings).problems
+    assert problem == (
+        f'lists.{name}_files: {file}: line 2: "0.0.0.0/0": it is wider than /8. '
+        f"If it is meant, use mailmoat {name} add --wide"
+    )
+    in_force = Lists(snapshot(settings))
+    assert in_force.find("192.0.2.1") is None
+    assert in_force.find("198.51.100.1").reason == "of the file"
+    assert in_force.find("203.0.113.1").allows
+    assert in_force.find("2001:db8::1").prefix == "2000::/3", "the command was asked"
+
+
 def test_a_file_that_is_missing_from_the_beginning_is_a_problem(settings, tmp_path):
     (tmp_path / "bad.txt").unlink()
     assert compile_all(settings).problems

@@ -10,12 +10,10 @@ import typer
 from mailmoat.cli.options import complain, fail, plain
 
 if TYPE_CHECKING:
-    from mailmoat._native import EntryList, ListEntry
+    from mailmoat._native import EntryList, ListEntry, Prefix
     from mailmoat.lists.sources import ListName
     from mailmoat.settings import Settings
 
-WIDEST: Final = {4: 8, 6: 16}
-"""Shortest prefix that is taken without a question."""
 PIECE: Final = 1 << 20
 """Octets of a file that are read at once."""
 FORMS: Final = {"--for": "one such as 24h or 7d", "--until": "one in UTC, such as 2030-12-31 or 2030-12-31T18:00:00Z"}
@@ -31,16 +29,14 @@ def prefix(written: str, *, wide: bool) -> str:
     except ValueError as error:
         fail(f"{written}: {error}")
     if not wide:
-        refuse_wide(found.short)
+        refuse_wide(found)
     return found.short
 
 
-def refuse_wide(found: str, *, otherwise: str = "") -> None:
-    """End the command for a prefix, in its one spelling, that is hardly meant."""
-    address, _, length = found.partition("/")
-    widest = WIDEST[6 if ":" in address else 4]
-    if length and int(length) < widest:
-        fail(f"{found} is wider than /{widest}; add --wide if it is meant{otherwise}")
+def refuse_wide(found: Prefix, *, otherwise: str = "") -> None:
+    """End the command for a prefix that is hardly meant."""
+    if (widest := found.too_wide) is not None:
+        fail(f"{found.short} is wider than /{widest}; add --wide if it is meant{otherwise}")
 
 
 def end(for_: str | None, until: str | None, now: int) -> int:

@@ -115,7 +115,7 @@ def import_(
 ) -> None:
     """Add all entries of a file, or none if a line is wrong; a reason is behind # on the line of its entry."""
     from mailmoat import clock
-    from mailmoat._native import EntryList
+    from mailmoat._native import EntryList, Prefix
 
     now = clock.wall_ms() // 1000
     given = EntryList()
@@ -124,7 +124,7 @@ def import_(
         fail("nothing was imported: the input is empty, as after a failed download; a comment in it empties the list")
     if not wide:
         for prefix, *_ in given.entries():
-            list_text.refuse_wide(prefix, otherwise="; nothing was imported")
+            list_text.refuse_wide(Prefix(prefix), otherwise="; nothing was imported")
 
     def change(entries: EntryList) -> tuple[int, int]:
         before = len(entries)

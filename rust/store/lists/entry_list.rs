@@ -15,12 +15,19 @@ const MAX_PROBLEMS: usize = 20;
 #[derive(Debug, Clone, Default)]
 pub struct EntryList {
     entries: BTreeMap<Prefix, Terms>,
+    /// What to write instead of a prefix that is hardly meant; None where it was asked about, and is taken.
+    instead_of_wide: Option<&'static str>,
     problems: Vec<String>,
     wrong: usize,
     lines: usize,
 }
 
 impl EntryList {
+    /// An empty list that refuses the lines of prefixes that are hardly meant (`Prefix::too_wide`): `instead` is what to do if one is.
+    pub fn without_wide(instead: &'static str) -> Self {
+        Self { instead_of_wide: Some(instead), ..Self::default() }
+    }
+
     /// Takes the entries of a text, or of the next piece of one: whole lines. `since` and `until` are for those that name none. Of a
     /// prefix that comes twice the later line counts.
     pub fn read(&mut self, text: &[u8], since: u32, until: u32) {
@@ -30,7 +37,7 @@ impl EntryList {
         let count = memchr::memchr_iter(b'\n', text).count() + usize::from(ends_in_line);
         for line in lines.take(count) {
             self.lines += 1;
-            match read_line(line) {
+            match read_line(line).and_then(|entry| self.narrow(entry)) {
                 Ok(None) => {}
                 Ok(Some((prefix, mut terms))) if self.entries.len() < MAX_ENTRIES => {
                     terms.since = if terms.since == 0 { since } else { terms.since };
@@ -40,6 +47,14 @@ impl EntryList {
                 Ok(Some(_)) => self.complain(&format!("more than {MAX_ENTRIES} entries. Use shorter prefixes")),
                 Err(why) => self.complain(&format!("\"{}\": {why}", printable(line))),
             }
+        }
+    }
+
+    /// The entry, unless its prefix is one that this list refuses.
+    fn narrow(&self, entry: Option<(Prefix, Terms)>) -> Result<Option<(Prefix, Terms)>, String> {
+        match (self.instead_of_wide, entry.as_ref().and_then(|(prefix, _)| prefix.too_wide())) {
+            (Some(instead), Some(widest)) => Err(format!("it is wider than /{widest}. {instead}")),
+            _ => Ok(entry),
         }
     }
 

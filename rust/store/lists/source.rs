@@ -19,8 +19,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The list that its entries are on.
     pub list: List,
-    /// Whether it may be missing: then it has no entry.
-    pub optional: bool,
+    /// Whether our commands write it: then it may be missing, and has prefixes of any length, because they have asked.
+    pub ours: bool,
     /// Whether it may be read now; if not, what it said before stays.
     pub settled: bool,
 }
@@ -46,18 +46,26 @@ impl Source {
 
     /// The file's entries, and its state; `Err`: what is wrong with it, a sentence each.
     pub fn read(&self) -> Result<(EntryList, Stamp), Vec<String>> {
-        match read(&self.path) {
+        match read(&self.path, self.empty()) {
             Ok((list, stamp)) => match list.problems() {
                 problems if problems.is_empty() => Ok((list, stamp)),
                 problems => Err(problems),
             },
-            Err(error) if self.optional && error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
+            Err(error) if self.ours && error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
             Err(error) => Err(vec![format!("it cannot be read: {}", plain(&error))]),
+        }
+    }
+
+    fn empty(&self) -> EntryList {
+        match self.list {
+            _ if self.ours => EntryList::default(),
+            List::Block => EntryList::without_wide("If it is meant, use mailmoat block add --wide"),
+            List::Allow => EntryList::without_wide("If it is meant, use mailmoat allow add --wide"),
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<(EntryList, Stamp)> {
+fn read(path: &Path, mut list: EntryList) -> io::Result<(EntryList, Stamp)> {
     let other = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
     if !fs::metadata(path)?.is_file() {
         return Err(other("not a regular file"));
@@ -67,7 +75,7 @@ fn read(path: &Path) -> io::Result<(EntryList, Stamp)> {
     if metadata.len() > MAX_SIZE {
         return Err(other("it has more than 512 MiB"));
     }
-    let (stamp, mut list, mut text) = (Stamp::of(&metadata), EntryList::default(), Vec::new());
+    let (stamp, mut text) = (Stamp::of(&metadata), Vec::new());
     while file.by_ref().take(PIECE as u64).read_to_end(&mut text)? > 0 {
         let lines = memchr::memrchr(b'\n', &text).map_or(0, |at| at + 1);
         if let Some(lines) = text.get(..lines) {

@@ -37,7 +37,7 @@ impl Drop for Scratch {
 }
 
 fn source(path: &Path, list: List) -> Source {
-    Source { path: path.to_owned(), list, optional: false, settled: true }
+    Source { path: path.to_owned(), list, ours: false, settled: true }
 }
 
 fn address(text: &str) -> IpAddr {
@@ -47,8 +47,8 @@ fn address(text: &str) -> IpAddr {
 /// Compiles a block list and an allow list, and opens the snapshot.
 fn compiled(name: &str, blocked: &str, allowed: &str) -> (Scratch, Snapshot) {
     let scratch = Scratch::new(name);
-    let sources =
-        [source(&scratch.write("block", blocked), List::Block), source(&scratch.write("allow", allowed), List::Allow)];
+    let ours = |name, text, list| Source { ours: true, ..source(&scratch.write(name, text), list) };
+    let sources = [ours("block", blocked, List::Block), ours("allow", allowed, List::Allow)];
     let compiled = compile(&scratch.target(), &sources, 0).unwrap();
     assert_eq!(compiled.problems, []);
     let snapshot = Snapshot::open(&scratch.target()).unwrap();
@@ -161,9 +161,28 @@ fn of_a_source_with_a_mistake_nothing_is_taken_and_what_it_said_stays() {
     assert_eq!(found(&snapshot, "198.51.100.3", 1), Some((List::Block, "198.51.100.3".into())));
     fs::remove_file(&one).unwrap();
     assert!(compile(&scratch.target(), &sources, 0).unwrap().problems[0].1.contains("cannot be read"));
-    let optional = [Source { optional: true, ..sources[0].clone() }];
-    let emptied = compile(&scratch.target(), &optional, 0).unwrap();
+    let ours = [Source { ours: true, ..sources[0].clone() }];
+    let emptied = compile(&scratch.target(), &ours, 0).unwrap();
     assert_eq!((emptied.blocked, emptied.problems.len()), (0, 0));
+}
+
+#[test]
+fn a_prefix_for_half_the_world_is_a_mistake_in_a_file_that_no_command_wrote() {
+    let scratch = Scratch::new("wide");
+    let path = scratch.write("one", "192.0.2.1\n");
+    compile(&scratch.target(), &[source(&path, List::Block)], 0).unwrap();
+    for wide in ["0.0.0.0/0", "10.0.0.0/7", "::/0", "::ffff:0:0/96", "2000::/3"] {
+        scratch.write("one", &format!("192.0.2.2\n{wide} # typing error\n10.0.0.0/8\n2001::/16\n"));
+        let again = compile(&scratch.target(), &[source(&path, List::Block)], 0).unwrap();
+        let [(0, problem)] = &again.problems[..] else { panic!("{wide}: {:?}", again.problems) };
+        assert!(problem.starts_with("line 2: ") && problem.contains(&format!("{wide} # ")), "{problem}");
+        assert!(problem.ends_with(". If it is meant, use mailmoat block add --wide"), "{problem}");
+        let snapshot = Snapshot::open(&scratch.target()).unwrap();
+        assert_eq!(found(&snapshot, "192.0.2.1", 1), Some((List::Block, "192.0.2.1".into())));
+        assert_eq!((found(&snapshot, "11.0.0.1", 1), found(&snapshot, "2a00::1", 1)), (None, None));
+        let ours = compile(&scratch.0.join("ours"), &[Source { ours: true, ..source(&path, List::Block) }], 0);
+        assert_eq!(ours.unwrap().blocked, 4);
+    }
 }
 
 #[test]
