@@ -23,7 +23,7 @@ from mailmoat.policy.agents.dns_lists import DnsLists
 from mailmoat.policy.verdict import PASS, Pass, Reject
 from mailmoat.reputation.evidence import Evidence
 from mailmoat.reputation.once import OncePerSession
-from mailmoat.resolver import Failed, Failure, Found, NoData, NoName
+from mailmoat.resolver import Budget, Failed, Failure, Found, NoData, NoName, single_flight
 from mailmoat.settings import Settings, load, warnings
 from mailmoat.settings.sections.dns_lists import DnsListProvider, DnsListsSettings
 
@@ -133,6 +133,7 @@ def test_an_answer_without_addresses():
     assert read(NoData(60.0), provider()).outcome is Outcome.NOT_LISTED
     for failure in (Failure.TIMEOUT, Failure.BUDGET):
         assert read(Failed(failure), provider()) == Reading(Outcome.NO_ANSWER, "timeout")
+    assert read(Failed(Failure.NO_ROOM), provider()).outcome is Outcome.NOT_ASKED
 
 
 # --- whether a provider is in force ---
@@ -207,6 +208,41 @@ def test_one_that_stops_answering_is_out_of_force_and_comes_back(now):
         assert tested.problem is None
         names.add("51.2.0.192.bl.test", "A", "127.0.0.2")
         assert (await listings(lists, "192.0.2.51")).weight == 1
+
+    asyncio.run(run())
+
+
+def test_questions_that_find_no_room_are_no_evidence_about_a_provider(monkeypatch):
+    """Ten clients with slow zones fill the resolver: the lists are not asked, and stay in force."""
+    monkeypatch.setattr(single_flight, "MOST", 10)
+    names = zone(**{NAME: "127.0.0.2"})
+    for number in range(10):
+        names.set(f"slow{number}.test", delay=60)
+
+    async def run():
+        counted = Counted()
+        lists = lookups(names, metrics=counted, time=0.05)
+        (tested,) = lists.providers
+        await tested.tick()
+        slow = [
+            asyncio.create_task(names.query(f"slow{number}.test", "A", Budget(1, 60, f"198.51.100.{number}")))
+            for number in range(10)
+        ]
+        await asyncio.sleep(0)
+        sent = len(names.questions)
+        for number in range(FAILURES + 1):
+            assert (await listings(lists, f"192.0.2.{number}")).weight == 0
+        names._cache._kept.clear()
+        tested._next_test = 0.0
+        await tested.tick()
+        assert len(names.questions) == sent + 10, "only the slow questions were sent"
+        assert tested.problem is None
+        assert tested._next_test <= clock.monotonic() + RETRY_TIME, "a test that was not made is made again soon"
+        assert counted.counted.count(LOOKUPS[next(iter(Place)), Outcome.NOT_ASKED]) == FAILURES + 1
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
+        await names.close()
 
     asyncio.run(run())
 

@@ -146,7 +146,7 @@ def test_a_full_table_is_waited_for_as_long_as_the_message_may(server, monkeypat
             resolver.query("example.test", "A", Budget(1, seconds, "192.0.2.2")) for seconds in (0.02, 20)
         )
         assert resolver.cached("example.test", "A") is None
-        assert await hasty == Failed(Failure.BUDGET)
+        assert await hasty == Failed(Failure.NO_ROOM)
         assert len(server.questions) == 1
         assert await patient == Found(("192.0.2.1",), 300)
         await first

@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     """The answer is no address in 127.0.0.0/8."""
     NO_ANSWER = "no_answer"
     NOT_ASKED = "not_asked"
-    """The provider is out of force, or has no IPv6 addresses."""
+    """The provider is out of force or has no IPv6 addresses, or the resolver had no room for the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ def query_name(address: Address, zone: str) -> str:
 def read(answer: Answer, provider: DnsListProvider) -> Reading:
     """Return what an answer to the question for A records means."""
     if isinstance(answer, Failed):
+        if answer.reason is Failure.NO_ROOM:
+            return Reading(Outcome.NOT_ASKED, answer.reason)
         late = answer.reason is Failure.BUDGET  # its time is over: there are queries enough for each list
         return Reading(Outcome.NO_ANSWER, Failure.TIMEOUT if late else answer.reason)
     if not isinstance(answer, Found):

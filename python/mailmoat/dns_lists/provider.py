@@ -118,7 +118,12 @@ class Provider:
         return first.decode("ascii", "replace") if isinstance(first, bytes) else ""
 
     def _note(self, reading: Reading) -> None:
-        """Go out of force for an answer that is no answer, or for too many that did not come."""
+        """Go out of force for an answer that is no answer, or for too many that did not come.
+
+        A question that was not sent, or not in time, is no evidence: the resolver was short of room, which others may cause.
+        """
+        if reading.outcome is Outcome.NOT_ASKED:
+            return
         self._failures = self._failures + 1 if reading.outcome is Outcome.NO_ANSWER else 0
         problem = _PROBLEMS.get(reading.outcome)
         if problem and (problem is not Problem.NO_ANSWER or self._failures >= FAILURES):
@@ -126,21 +131,24 @@ class Provider:
             self._next_test = clock.monotonic() + RETRY_TIME
 
     async def _run_test(self) -> None:
+        pause = RETRY_TIME
         try:
-            problem, detail = await self._find_problem()
-            self._failures = 0
-            self._judge(problem, detail)
+            if (found := await self._find_problem()) is not None:
+                self._failures = 0
+                self._judge(*found)
+                pause = RETRY_TIME if self.problem else TEST_TIME
         finally:
-            self._next_test = clock.monotonic() + (RETRY_TIME if self.problem else TEST_TIME)
+            self._next_test = clock.monotonic() + pause
             self._test = None
 
-    async def _find_problem(self) -> tuple[Problem | None, str]:
-        """Ask for the test entries; the first thing that is wrong, and what was answered."""
+    async def _find_problem(self) -> tuple[Problem | None, str] | None:
+        """Ask for the test entries; the first thing that is wrong, and what was answered. None: there was no room to ask."""
         entries = (LISTED, NOT_LISTED, LISTED_IPV6, NOT_LISTED_IPV6)
         budget = Budget(len(entries), self._seconds)
-        present, absent, present_ipv6, absent_ipv6 = await asyncio.gather(
-            *(self._entry(entry, budget) for entry in entries)
-        )
+        readings = await asyncio.gather(*(self._entry(entry, budget) for entry in entries))
+        if any(reading.outcome is Outcome.NOT_ASKED for reading in readings):
+            return None
+        present, absent, present_ipv6, absent_ipv6 = readings
         for reading in (present, absent):
             if reading.outcome in _PROBLEMS and not (reading is absent and reading.outcome is Outcome.REFUSED):
                 return _PROBLEMS[reading.outcome], reading.address

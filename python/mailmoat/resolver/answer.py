@@ -29,8 +29,10 @@ class Failure(StrEnum):
     """A validating server says that the signatures are wrong (RFC 8914 codes 6 to 12)."""
     BUDGET = "budget"
     """The message has used up its questions or its time."""
+    NO_ROOM = "no_room"
+    """The time was over before there was an answer, and the question had to wait because too many were on their way."""
     BROKEN = "broken"
-    """Not asked: the zone or the servers did not answer of late, or too many questions are on their way."""
+    """Not asked: the zone or the servers did not answer of late."""
     MALFORMED = "malformed"
     """Not asked: it is no domain name (RFC 1035 2.3.4)."""
 

@@ -30,7 +30,7 @@ MOST: Final = 1000
 class _InFlight:
     """A question, from when it is asked until its answer comes."""
 
-    __slots__ = ("answer", "askers", "client", "key", "task", "zone")
+    __slots__ = ("answer", "askers", "client", "key", "task", "waited", "zone")
 
     def __init__(self, key: Key, client: str) -> None:
         self.key = key
@@ -41,6 +41,8 @@ class _InFlight:
         """Who wait for the answer. While there are any the question has its room, or a place in the line."""
         self.task: asyncio.Task[Answer] | None = None
         """None in the line."""
+        self.waited = False
+        """Whether it has been in the line."""
 
 
 class SingleFlight:
@@ -64,7 +66,10 @@ class SingleFlight:
         return len(self._in_flight)
 
     async def answer(self, key: Key, client: str, seconds: float) -> Answer:
-        """Return the answer to a question of this client, and query unless a query is running; Failed(BUDGET) after so many seconds."""
+        """Return the answer to a question of this client, and query unless a query is running.
+
+        After so many seconds it is Failed: NO_ROOM for a question that has been in the line, else BUDGET.
+        """
         flight = self._in_flight.get(key)
         if flight is None:
             flight = self._in_flight[key] = _InFlight(key, client)
@@ -75,13 +80,16 @@ class SingleFlight:
             self._start(flight)
         elif flight.task is None:
             self._line[key] = flight
+            flight.waited = True
         try:
             await asyncio.wait((flight.answer,), timeout=seconds)
         finally:
             flight.askers -= 1
             if not flight.askers and not flight.answer.done():
                 self._abandon(flight)
-        return flight.answer.result() if flight.answer.done() else Failed(Failure.BUDGET)
+        if flight.answer.done():
+            return flight.answer.result()
+        return Failed(Failure.NO_ROOM if flight.waited else Failure.BUDGET)
 
     async def close(self) -> None:
         """Give all of them up."""

@@ -27,6 +27,7 @@ WHY: Final = {
     Failure.SERVFAIL: "the name server failed",
     Failure.BOGUS: "its signatures are wrong",
     Failure.BUDGET: "no time is left",
+    Failure.NO_ROOM: "no time is left",
     Failure.MALFORMED: "it is no name",
 }
 
