@@ -1044,6 +1044,8 @@ class RateLimits:
 
     def __new__(cls, shared: Shared, rates: Sequence[tuple[int, float, int] | None]) -> RateLimits:
         """Take rates as (count, seconds, burst)."""
+    def lower_debts(self, now: float) -> None:
+        """Lower to the burst of these rates what sources have spent beyond it, as they may have at other rates."""
     def spend(self, class_: int, address: str, now: float, units: int = 1, /) -> float:
         """Spend, and return 0; or spend nothing, and return the seconds until that is possible."""
     def charge(self, class_: int, address: str, now: float, units: int = 1, /) -> None:

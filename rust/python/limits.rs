@@ -28,6 +28,11 @@ impl RateLimits {
         Self { shared, limits: Limits::new(rates.into_iter().map(|given| given.map(rate)).collect()) }
     }
 
+    /// See `_native.pyi`.
+    fn lower_debts(&self, now: f64) {
+        self.limits.lower_debts(&self.shared.get().inner, microseconds(now));
+    }
+
     #[pyo3(signature = (class_, address, now, units=1, /))]
     fn spend(&self, class_: Class, address: &str, now: f64, units: u64) -> f64 {
         let Ok(address) = address.parse::<IpAddr>() else { return 0.0 };

@@ -50,6 +50,16 @@ def test_a_source_has_its_burst_and_then_its_rate(now):
     assert spent(counted, "192.0.2.1", 5) == 3
 
 
+def test_nobody_waits_at_a_rate_that_was_corrected(now):
+    shared = share(1)
+    wrong = rates(shared, message_rate="60/hour")
+    assert spent(wrong, "192.0.2.1", 100) == 60
+    corrected = rates(shared, message_rate="600/min")
+    assert corrected.wait(MESSAGES, "192.0.2.1") == pytest.approx(0.1)
+    now.seconds += 30
+    assert spent(corrected, "192.0.2.1", 1000) == 300
+
+
 def test_networks_have_three_and_nine_times_as_much(now):
     counted = rates(message_rate="2/min")
     assert sum(spent(counted, f"192.0.2.{last}", 3) for last in range(20)) == 6

@@ -40,7 +40,7 @@ class Standing(NamedTuple):
 
 
 class LocalRates:
-    """The rates as one worker sees them."""
+    """The rates as one worker sees them. What was spent at other rates, before a reload, counts as no more than a burst of these."""
 
     def __init__(self, limits: LimitsSettings, metrics: Metrics) -> None:
         rates = [_rate(limits, kind) for kind in CLASSES]
@@ -48,6 +48,7 @@ class LocalRates:
         self._on = frozenset(kind for kind, rate in zip(CLASSES, rates, strict=True) if rate is not None)
         plain = [None if rate is None else (rate.count, float(rate.seconds), rate.burst) for rate in rates]
         self._native = RateLimits(metrics.shared, plain)
+        self._native.lower_debts(clock.monotonic())
 
     def limits(self, kind: LimitClass) -> bool:
         """Return whether there is a rate for this class."""

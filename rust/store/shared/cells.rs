@@ -117,6 +117,22 @@ impl Shared {
         cleared
     }
 
+    /// Lowers the debt of each cell to the most that it may be; None leaves it.
+    pub fn lower_debts(&self, now: u64, most: impl Fn(u8, Prefix) -> Option<u64>) {
+        for words in self.limit_cells().chunks_exact(WAYS * WORDS) {
+            for (way, word) in words.iter().take(WAYS).enumerate() {
+                let tag = word.load(Acquire) >> TIME_BITS;
+                let Some(cell) = self.cell_at(words, way, now) else { continue };
+                let Some(most) = most(cell.class, cell.prefix) else { continue };
+                let lower = |word: u64| {
+                    let is_above = word >> TIME_BITS == tag && debt_of(word, now) > most;
+                    is_above.then(|| tag << TIME_BITS | now.saturating_add(most).min(LATEST))
+                };
+                let _ = word.fetch_update(SeqCst, Relaxed, lower);
+            }
+        }
+    }
+
     fn cell_at(&self, words: &[AtomicU64], way: usize, now: u64) -> Option<Cell> {
         let word = words.get(way)?.load(Acquire);
         let debt = debt_of(word, now);

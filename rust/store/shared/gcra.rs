@@ -67,6 +67,11 @@ impl Quota {
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
+    /// The debt of one that has spent its burst.
+    pub fn tolerance(&self) -> u64 {
+        self.tolerance
+    }
+
     /// The burst.
     pub fn burst(&self) -> u64 {
         self.rate.burst

@@ -31,6 +31,27 @@ fn a_source_spends_its_burst_and_then_its_rate() {
 }
 
 #[test]
+fn a_debt_of_another_rate_is_lowered_to_the_burst() {
+    let shared = Shared::new(1, 1, vec![], 1).unwrap();
+    let slow = Limits::new(vec![None, Some(Rate { count: 60, period: 60 * MINUTE, burst: 60 })]);
+    let (one, two) = (address("192.0.2.1"), address("2001:db8::1"));
+    let spent = (0..100).filter(|_| slow.spend(&shared, 1, one, 7, 1) == 0).count();
+    assert_eq!(spent, 60);
+    slow.charge(&shared, 1, two, 7, 1000);
+    let right = limits(600, 600);
+    assert_eq!(right.wait(&shared, 1, one, 7), 59 * MINUTE + 100_000);
+    right.lower_debts(&shared, 7);
+    for source in [one, two] {
+        assert_eq!(right.wait(&shared, 1, source, 7), 100_000);
+        assert_eq!(right.spend(&shared, 1, source, 100_007, 1), 0);
+    }
+    // What a rate that is off has counted, and what is below the burst, stays.
+    Limits::new(vec![None, None]).lower_debts(&shared, 7);
+    slow.lower_debts(&shared, 7);
+    assert_eq!(right.wait(&shared, 1, one, 100_007), 100_000);
+}
+
+#[test]
 fn larger_prefixes_have_three_and_nine_times_as_much() {
     let shared = Shared::new(1, 1, vec![], 1).unwrap();
     let limits = limits(60, 10);

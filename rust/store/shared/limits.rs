@@ -50,6 +50,14 @@ impl Limits {
         Self { quotas: rates.into_iter().map(quotas).collect() }
     }
 
+    /// Lowers debts that are above the burst, as those are that were made at a lower rate, to the burst.
+    ///
+    /// Once, when a process begins to use its rates, and not at each look: what is charged after it happened may come to more than a
+    /// burst, and would otherwise be forgiven.
+    pub fn lower_debts(&self, shared: &Shared, now: u64) {
+        shared.lower_debts(now, |class, prefix| Some(self.of(class)?.get(prefix.level()?)?.tolerance()));
+    }
+
     /// Spends so many units at a monotonic microsecond, if all prefixes of the address have them; else gives the microseconds until
     /// they do, and nothing is spent.
     pub fn spend(&self, shared: &Shared, class: Class, address: IpAddr, now: u64, units: u64) -> u64 {
