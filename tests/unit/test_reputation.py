@@ -164,6 +164,24 @@ def test_a_good_source_with_typing_errors_is_never_bad(time, log):
     assert [fields["source"] for name, fields in log if name == "source-blocked"].count("192.0.2.1/32") == 0
 
 
+def test_a_source_with_more_accepted_than_unknown_recipients_takes_no_part_in_a_harvest(time):
+    """So the table of the manual has no such row: its `harvest` is never above 0 where less than half is unknown."""
+    found = records()
+    for source in range(16):
+        for number in range(13):
+            found.unknown(f"203.0.{source}.1", f"guess{source}-{number}@example.test", "example.test")
+    assert found._shared.harvests() == 1
+    found.accepted("192.0.2.1", 950)
+    for number in range(50):
+        found.unknown("192.0.2.1", f"dead{number}@example.test", "example.test")
+    counts = evidence_of(found._shared.reputation_of("192.0.2.1", int(time.now))[1])
+    assert counts == {"accepted-message": 950.0, "unknown-recipient": 50.0}
+    for example in rows("Source"):
+        assert example["harvest"] == "0" or int(example["unknown-recipient"]) >= int(example["accepted-message"]), (
+            example
+        )
+
+
 def test_a_sender_to_one_dead_address_is_never_bad(time):
     found = records()
     for _ in range(1000):
