@@ -67,7 +67,10 @@ def decimal(value: object) -> float:
 
 def positive(value: object) -> int:
     """Return a whole number, 1 or more."""
-    number = count(value)
+    try:
+        number = count(value)
+    except ValueError:
+        number = 0
     if number == 0:
         raise ValueError("not a whole number, 1 or more")
     return number
