@@ -341,7 +341,7 @@ fn a_handshake_that_fails_is_retried_in_clear_only_where_tls_is_not_needed() {
         hop.output();
     }
     hop.start_tls(theirs(false), ServerName::try_from(HOST).unwrap()).unwrap();
-    assert_eq!((hop.timeout(), hop.output().first()), (Timeout::Greeting, Some(&22)));
+    assert_eq!((hop.timeout(), hop.output().first()), (Timeout::Handshake, Some(&22)));
     hop.end("Timed out");
     assert_eq!(hop.refusal().unwrap().1, "421 4.4.2 Timed out during the TLS handshake");
     assert!(hop.retry_in_clear() && hop.output().is_empty());
