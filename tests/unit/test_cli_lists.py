@@ -129,7 +129,7 @@ def test_files_of_the_settings_are_shown_and_checked(tmp_path, monkeypatch):
 
 def test_without_a_spool_directory_the_reason_is_named(spool):
     spool.rmdir()
-    assert f"{spool}: No such file or directory" in run("block", "add", "192.0.2.1", status=1)
+    assert f"{spool}: No such file or directory; start the server once" in run("block", "add", "192.0.2.1", status=1)
 
 
 @pytest.mark.parametrize("wide", ["0.0.0.0/0", "10.0.0.0/7", "::/0", "::ffff:0:0/96", "2000::/3"])

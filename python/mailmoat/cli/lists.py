@@ -171,6 +171,8 @@ def _change(context: typer.Context, config: Path | None, change: Callable[[Entry
         return store.change(settings, context.obj, change, list_text.say_that_it_waits)
     except ConfigError as error:
         complain(error)
+    except FileNotFoundError as error:
+        fail(f"{error.filename}: {plain(error)}; start the server once, which makes the spool directory")
     except OSError as error:
         fail(
             f"{error.filename or sources.directory(settings)}: {plain(error)}; run this as root or as the server's account"
