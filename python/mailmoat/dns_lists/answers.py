@@ -55,7 +55,7 @@ class Reading:
 
 def query_name(address: Address, zone: str) -> str:
     """Return the name to ask for: the octets, or the nibbles, in reverse order, above the zone."""
-    parts = str(address).split(".") if isinstance(address, IPv4Address) else list(address.exploded.replace(":", ""))
+    parts = str(address).split(".") if isinstance(address, IPv4Address) else list(address.packed.hex())
     return ".".join((*reversed(parts), zone))
 
 
