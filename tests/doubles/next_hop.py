@@ -238,6 +238,9 @@ class NextHop:
                 lines.read()
             if not reply:
                 return
+            if verb == "QUIT":
+                with self._changed:  # before the reply: its client may connect anew as soon as it has read it
+                    self._open.discard(connection)
             connection.sendall(wire(reply))
             if verb == "QUIT":
                 return
