@@ -75,9 +75,11 @@ def _prefix(arguments: Document) -> Prefix | None:
     text = arguments.get("prefix")
     if text is None:
         return None
+    if not isinstance(text, str):
+        raise ControlError(f"{text!r}: not a text")
     try:
         return Prefix(text)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ControlError(f"{text!r}: {error}") from None
 
 
