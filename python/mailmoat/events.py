@@ -182,7 +182,7 @@ class Event(StrEnum):
     HARVEST_ENDED = (
         "harvest-ended",
         "info",
-        "a harvest attack is over; the figures are those of all of it",
+        "a harvest attack is over; the figures cover the whole attack",
         "scope source domain sources:number guesses:number found:number hit_share:number duration:seconds",
     )
     REPUTATION_NOT_READ = (

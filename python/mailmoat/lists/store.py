@@ -1,6 +1,6 @@
 """Our own files of the lists: changed under a lock by one command at a time, whether a server runs or not.
 
-Promises: a change is wholly there or not at all, also after a crash, and is on disk when `change` returns; whoever kills a process in
+Promises: a change is wholly there or not at all, also after a crash, and is on disk when `change` returns; killing a process in
 between leaves the old list or the new one, and the next change or the server compiles it. Files belong to the owner of the spool
 directory, so root may change them for the server. Blocks on the lock and on the disk. Raises ConfigError for a file with a mistake,
 OSError.

@@ -43,7 +43,7 @@ class BackPressure(Agent):
         return Pressure.is_on(settings.pressure)
 
     def on_mail(self, view: SessionView) -> Verdict:
-        """Refuse with 452 whoever has to wait."""
+        """Refuse clients that have to wait with 452."""
         if not self._precedences.waits(view.client):
             return PASS
         pressure = self._precedences.pressure

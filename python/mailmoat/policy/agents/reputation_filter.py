@@ -1,7 +1,7 @@
 """Refuse or stamp mail of sources with a bad reputation (`reputation/records.py`).
 
 A source is refused while it is blocked, at RCPT, so that the log has the recipient, and before relay control, so that it learns nothing of our
-addresses. `postmaster` stays reachable: whoever is blocked by mistake can write there. A stamp marks what would count against the source; it says the level.
+addresses. `postmaster` stays reachable: a sender that is blocked by mistake can write there. A stamp marks what would count against the source; it says the level.
 """
 
 from __future__ import annotations
