@@ -323,11 +323,14 @@ class AnswerKind(IntEnum):
     BOGUS = 3
     UNREADABLE = 4
 
-def read_answer(octets: bytes) -> tuple[AnswerKind, int, tuple[str | tuple[int, str] | bytes, ...]]:
-    """Return (kind, seconds it may be cached, records) of a name server's message, whatever its octets are.
+def read_answer(
+    octets: bytes,
+) -> tuple[AnswerKind, int, tuple[str | tuple[int, str] | tuple[int, int, int, bytes] | bytes, ...], str]:
+    """Return (kind, seconds it may be cached, records, alias) of a name server's message, whatever its octets are.
 
-    A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined. Of names the first 50 are read; of
-    others 500 at most, and a message with more is unreadable. It takes less than a millisecond.
+    A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined; TLSA: (usage, selector, matching type,
+    octets). Of names the first 50 are read; of others 500 at most, and a message with more is unreadable. The alias is the name at the end
+    of the CNAMEs, empty where there are none. It takes less than a millisecond.
     """
 
 # --- header ---

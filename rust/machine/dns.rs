@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const WORK: usize = 16_384;
 /// MX, PTR and CNAME records taken.
 pub const MOST_NAMES: usize = 50;
-/// A, AAAA and TXT records taken.
+/// A, AAAA, TXT and TLSA records taken.
 pub const MOST_RECORDS: usize = 500;
 /// CNAMEs followed one after the other.
 const MOST_ALIASES: usize = 16;
@@ -35,6 +35,7 @@ const MX: u16 = 15;
 const TXT: u16 = 16;
 const AAAA: u16 = 28;
 const OPT: u16 = 41;
+const TLSA: u16 = 52;
 
 const EXTENDED_ERROR: u16 = 15;
 /// DNSSEC Bogus to NSEC Missing (RFC 8914 4.7 to 4.13).
@@ -43,8 +44,9 @@ const BOGUS: std::ops::RangeInclusive<u16> = 6..=12;
 /// What a server says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// There are such records; none are listed of a type that is not read here.
-    Found(Vec<Record>, u32),
+    /// There are such records, true for so many seconds; none are listed of a type that is not read here. The name is the one at the end of
+    /// the CNAMEs; None where there are none.
+    Found(Vec<Record>, u32, Option<String>),
     /// NXDOMAIN, true for so many seconds.
     NoName(u32),
     /// The name has no such record, true for so many seconds; or its CNAMEs run in a circle.
@@ -67,6 +69,8 @@ pub enum Record {
     Exchange(u16, String),
     /// Of TXT: its strings, joined.
     Text(Vec<u8>),
+    /// Of TLSA: certificate usage, selector, matching type, and what is to be matched (RFC 6698 2.1).
+    Association(u8, u8, u8, Vec<u8>),
 }
 
 /// Reads a message whose question was compared with what was asked.
@@ -119,7 +123,8 @@ impl<'a> Reader<'a> {
         for _ in 0..MOST_ALIASES {
             let (taken, records) = self.records(&found, name, &mut ttl)?;
             if taken > 0 {
-                return (found.rcode == NO_ERROR).then_some(Answer::Found(records, ttl));
+                let alias = if name == HEADER { None } else { Some(self.name(name)?) };
+                return (found.rcode == NO_ERROR).then_some(Answer::Found(records, ttl, alias));
             }
             if !self.follow(&found.answers, &mut name, &mut ttl)? {
                 return self.void(&found, ttl);
@@ -240,6 +245,10 @@ impl<'a> Reader<'a> {
             CNAME | PTR => Record::Name(self.text(entry.start, entry.end)?),
             MX => Record::Exchange(self.u16(entry.start)?, self.text(entry.start + 2, entry.end)?),
             TXT => Record::Text(joined(octets)?),
+            TLSA => {
+                let (&[usage, selector, matching], rest) = octets.split_first_chunk()?;
+                Record::Association(usage, selector, matching, rest.to_vec())
+            }
             _ => return Some(()),
         };
         if !records.contains(&record) {
@@ -319,7 +328,7 @@ mod tests {
         let hosts: Vec<u8> =
             (0..300_u16).flat_map(|number| record(ASKED, MX, &[&number.to_be_bytes()[..], &name].concat())).collect();
         let (answer, work) = counted(&message(MX, 300, &hosts));
-        assert!(matches!(answer, Answer::Found(records, 9) if records.len() == MOST_NAMES));
+        assert!(matches!(answer, Answer::Found(records, 9, None) if records.len() == MOST_NAMES));
         assert!(work <= MOST_NAMES * (3 + 121), "{work}");
     }
 
@@ -330,7 +339,7 @@ mod tests {
         let (_, alone) = counted(&message(A, 1, &records));
         records.extend((0..250).flat_map(|_| record(ASKED, NS, &name)));
         let (answer, work) = counted(&message(A, 251, &records));
-        assert_eq!(answer, Answer::Found(vec![Record::Address([192, 0, 2, 1].into())], 9));
+        assert_eq!(answer, Answer::Found(vec![Record::Address([192, 0, 2, 1].into())], 9, None));
         assert_eq!(work, alone);
     }
 
@@ -363,14 +372,34 @@ mod tests {
         let texts = |count: u16| -> Vec<u8> {
             (0..count).flat_map(|n| record(ASKED, TXT, &[2, n.to_be_bytes()[0], n.to_be_bytes()[1]])).collect()
         };
-        assert!(matches!(read(&message(TXT, 500, &texts(500))), Answer::Found(records, 9) if records.len() == 500));
+        assert!(
+            matches!(read(&message(TXT, 500, &texts(500))), Answer::Found(records, 9, None) if records.len() == 500)
+        );
         assert_eq!(read(&message(TXT, 501, &texts(501))), Answer::Unreadable);
     }
 
     #[test]
     fn a_record_that_comes_twice_is_one() {
         let twice = record(ASKED, TXT, b"\x02ab\x01c").repeat(2);
-        assert_eq!(read(&message(TXT, 2, &twice)), Answer::Found(vec![Record::Text(b"abc".to_vec())], 9));
+        assert_eq!(read(&message(TXT, 2, &twice)), Answer::Found(vec![Record::Text(b"abc".to_vec())], 9, None));
+    }
+
+    #[test]
+    fn a_tlsa_record_has_three_numbers_before_what_is_matched() {
+        let association = |octets: &[u8]| read(&message(TLSA, 1, &record(ASKED, TLSA, octets)));
+        let expected = Record::Association(3, 1, 1, b"digest".to_vec());
+        assert_eq!(association(b"\x03\x01\x01digest"), Answer::Found(vec![expected], 9, None));
+        let empty = Record::Association(3, 1, 1, Vec::new());
+        assert_eq!(association(&[3, 1, 1]), Answer::Found(vec![empty], 9, None));
+        assert_eq!(association(&[3, 1]), Answer::Unreadable);
+    }
+
+    #[test]
+    fn the_name_at_the_end_of_the_aliases_is_said() {
+        let alias = record(ASKED, CNAME, b"\x01N\x04test\0");
+        let records = [alias, record(b"\x01n\xC0\x0E", A, &[192, 0, 2, 1])].concat();
+        let address = Record::Address([192, 0, 2, 1].into());
+        assert_eq!(read(&message(A, 2, &records)), Answer::Found(vec![address], 9, Some("n.test".into())));
     }
 
     fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -380,7 +409,7 @@ mod tests {
             Just(b"\x01M\x04TEST\0".to_vec()),
             prop::collection::vec(any::<u8>(), 0..6),
         ];
-        let kind = prop::sample::select(vec![A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, OPT]);
+        let kind = prop::sample::select(vec![A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, OPT, TLSA]);
         let octets = prop_oneof![
             prop::collection::vec(any::<u8>(), 0..40),
             (12_u16..400).prop_map(|to| (0xC000 | to).to_be_bytes().to_vec()),
@@ -397,13 +426,13 @@ mod tests {
 
         #[test]
         fn any_records_are_read(
-            kind in prop::sample::select(vec![A, CNAME, SOA, PTR, MX, TXT, AAAA]),
+            kind in prop::sample::select(vec![A, CNAME, SOA, PTR, MX, TXT, AAAA, TLSA]),
             pieces in prop::collection::vec(piece(), 0..30),
         ) {
             let count = u16::try_from(pieces.len()).unwrap();
             let (answer, work) = counted(&message(kind, count, &pieces.concat()));
             prop_assert!(work <= WORK);
-            if let Answer::Found(records, ttl) = answer {
+            if let Answer::Found(records, ttl, _) = answer {
                 prop_assert!(records.len() <= usize::from(count));
                 prop_assert_eq!(ttl, 9);
             }

@@ -13,6 +13,7 @@ enum Value {
     Text(String),
     Exchange(u16, String),
     Octets(Vec<u8>),
+    Association(u8, u8, u8, Vec<u8>),
 }
 
 impl From<Record> for Value {
@@ -22,20 +23,25 @@ impl From<Record> for Value {
             Record::Name(name) => Self::Text(name),
             Record::Exchange(preference, host) => Self::Exchange(preference, host),
             Record::Text(octets) => Self::Octets(octets),
+            Record::Association(usage, selector, matching, octets) => {
+                Self::Association(usage, selector, matching, octets)
+            }
         }
     }
 }
 
+type Read<'py> = (Py<PyAny>, u32, Bound<'py, PyTuple>, String);
+
 #[pyfunction]
-fn read_answer<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<(Py<PyAny>, u32, Bound<'py, PyTuple>)> {
-    let (kind, ttl, records) = match dns::read(octets) {
-        Answer::Found(records, ttl) => (0, ttl, records),
-        Answer::NoName(ttl) => (1, ttl, Vec::new()),
-        Answer::NoData(ttl) => (2, ttl, Vec::new()),
-        Answer::Bogus => (3, 0, Vec::new()),
-        Answer::Unreadable => (4, 0, Vec::new()),
+fn read_answer<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<Read<'py>> {
+    let (kind, ttl, records, alias) = match dns::read(octets) {
+        Answer::Found(records, ttl, alias) => (0, ttl, records, alias.unwrap_or_default()),
+        Answer::NoName(ttl) => (1, ttl, Vec::new(), String::new()),
+        Answer::NoData(ttl) => (2, ttl, Vec::new(), String::new()),
+        Answer::Bogus => (3, 0, Vec::new(), String::new()),
+        Answer::Unreadable => (4, 0, Vec::new(), String::new()),
     };
-    Ok((ANSWER.member(py, kind), ttl, PyTuple::new(py, records.into_iter().map(Value::from))?))
+    Ok((ANSWER.member(py, kind), ttl, PyTuple::new(py, records.into_iter().map(Value::from))?, alias))
 }
 
 /// Adds this module's function and enum to the extension module.

@@ -84,7 +84,9 @@ def world(request):
         yield World(fake, lambda: fake, run)
         return
     with NameServer(NAMES) as server:
-        settings = DnsSettings(servers=server.address, timeout=SILENCE / 2, lifetime=SILENCE, failures=1000)
+        settings = DnsSettings(
+            servers=server.address, timeout=SILENCE / 2, lifetime=SILENCE, failures=1000, trust_ad=True
+        )
         yield World(server, lambda: DnsResolver(settings), run)
 
 
@@ -107,12 +109,32 @@ def world(request):
     ],
 )
 def test_found(world, name, kind, records):
-    assert world.ask((name, kind)) == [Found(records, 300)]
+    alias = "example.test" if (name, kind) == ("alias.test", "AAAA") else ""
+    assert world.ask((name, kind)) == [Found(records, 300, alias)]
+
+
+def test_an_answer_is_authentic_where_all_of_it_is(world):
+    """Aliases of a signed zone to one that is not, and the other way round, are not (RFC 7672 2.1.3)."""
+    association = (3, 1, 1, b"\x01" * 32)
+    world.add("_25._tcp.example.test", "TLSA", association)
+    world.add("in.signed.test", "CNAME", "example.test")
+    world.add("host.signed.test", "A", "192.0.2.9")
+    world.add("out.test", "CNAME", "host.signed.test")
+    world.source.sign("signed.test")
+    asked = [("host.signed.test", "A"), ("in.signed.test", "A"), ("in.signed.test", "CNAME"), ("out.test", "A")]
+    *answers, last = world.ask(*asked, ("_25._tcp.example.test", "TLSA"))
+    assert [(answer.authentic, answer.alias) for answer in answers] == [
+        (True, ""),
+        (False, "example.test"),
+        (True, ""),
+        (False, "host.signed.test"),
+    ]
+    assert last == Found((association,), 300)
 
 
 def test_the_least_time_of_a_chain_counts(world):
     world.add("short.test", "CNAME", "example.test", ttl=7)
-    assert world.ask(("short.test", "A")) == [Found(("192.0.2.1", "192.0.2.2"), 7)]
+    assert world.ask(("short.test", "A")) == [Found(("192.0.2.1", "192.0.2.2"), 7, "example.test")]
 
 
 @pytest.mark.parametrize(

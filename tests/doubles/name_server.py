@@ -9,6 +9,7 @@
         server.add("big.test", "TXT", b"x" * 64_000, ttl=0)     # strings of 255 octets are made of it
         server.set("dead.test", fault="drop")                   # the name and all below it
         server.set("", delay=0.02)                              # all names
+        server.sign("secure.test")                              # AD is set where all records are at such names or below them
         ... server.address == "127.0.0.1:port"
         assert server.questions == [("example.test", "TXT")]    # lower case, in order of arrival, UDP and TCP
 
@@ -66,6 +67,8 @@ def records(kind: str, value: Value) -> str:
             return " ".join('"' + "".join(f"\\{octet:03d}" for octet in text) + '"' for text in strings)
         case (int(preference), str(host)):
             return f"{preference} {host.rstrip('.')}."
+        case (int(usage), int(selector), int(matching), bytes(octets)):
+            return f"{usage} {selector} {matching} {octets.hex()}"
         case str() if kind in {"PTR", "CNAME"}:
             return f"{value.rstrip('.')}."
     return str(value)
@@ -90,6 +93,7 @@ class NameServer:
         self._faults: dict[dns.name.Name, Fault | None] = {}
         self._timers: dict[dns.name.Name, float] = {}
         self._answers: dict[bytes, tuple[tuple[str, str], float, bytes | None]] = {}
+        self._signed: dict[dns.name.Name, bool] = {}
         if isinstance(zones, str):
             self._read(zones)
         else:
@@ -112,6 +116,11 @@ class NameServer:
     def clear(self, name: str) -> None:
         """Forget the name's records."""
         self._names.pop(dns.name.from_text(name).canonicalize(), None)
+        self._answers.clear()
+
+    def sign(self, *zones: str) -> None:
+        """Answer as a validating resolver would for these zones, without any signatures."""
+        self._signed.update((dns.name.from_text(zone).canonicalize(), True) for zone in zones)
         self._answers.clear()
 
     def set(self, name: str, *, fault: Fault | None = None, delay: float = 0.0) -> None:
@@ -242,6 +251,9 @@ class NameServer:
             response.authority.append(dns.rrset.from_text(name, 300, "IN", "NS", "elsewhere.test."))
         else:
             self._answer(response, name, question[1])
+            owners = [name, *(found.name for found in response.answer)]
+            if all(self._of(self._signed, owner, False) for owner in owners):
+                response.flags |= dns.flags.AD
         if fault == "bogus":
             response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.DNSSEC_BOGUS, "no good")])
         if fault == "wrong-question":

@@ -3,6 +3,7 @@
     resolver = FakeResolver({("example.test", "TXT"): Found((b"v=spf1 -all",), 300.0), ("dead.test", "A"): Failed(Failure.TIMEOUT)})
     resolver.add("example.test", "MX", (10, "mx.example.test"))     # as NameServer.add
     resolver.set("slow.test", delay=0.02)                           # the name and all below it; fault= as well
+    resolver.sign("secure.test")                                    # as a trusted validating server sees it: authentic
     resolver.questions                                              # what was asked and not known: [(name, kind), ...]
 
 A name that is not there is NoName, another kind of one that is NoData. Waits on the running loop's clock, so that virtual time will do.
@@ -42,6 +43,8 @@ def record(kind: str, value):
             return record(kind, (int(preference), host))
         case (int(preference), str(host)):
             return preference, names.normal(host)
+        case (int(), int(), int(), bytes()):
+            return value
         case tuple():
             return b"".join(text.encode() if isinstance(text, str) else text for text in value)
     return names.normal(value)
@@ -54,6 +57,7 @@ class FakeResolver:
         """Seconds until a question that nobody answers has failed."""
         self._answers: dict[str, dict[str, Answer]] = {}
         self._treatment: dict[str, tuple[str | None, float]] = {}
+        self._signed: set[str] = set()
         self._cache = Cache(1 << 20)
         self._in_flight = SingleFlight(self._ask)
         self._closed = False
@@ -68,6 +72,9 @@ class FakeResolver:
 
     def set(self, name: str, *, fault: str | None = None, delay: float = 0.0) -> None:
         self._treatment[names.normal(name)] = fault, delay
+
+    def sign(self, *zones: str) -> None:
+        self._signed.update(map(names.normal, zones))
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
         key = (names.normal(name), kind)
@@ -108,15 +115,19 @@ class FakeResolver:
             name = name.partition(".")[2]
         return self._treatment.get(name, (None, 0.0))
 
-    def _answer(self, name: str, kind: str) -> Answer:
-        least = float("inf")
+    def _is_signed(self, name: str) -> bool:
+        return any(name == zone or name.endswith(f".{zone}") for zone in self._signed)
+
+    def _answer(self, asked: str, kind: str) -> Answer:
+        name, least = asked, float("inf")
         seen = set()
         while name not in seen:
             seen.add(name)
             kinds = self._answers.get(name, {})
             match kinds.get(kind), kinds.get("CNAME"):
                 case (Found(records, ttl), _):
-                    return Found(records, min(ttl, least))
+                    authentic = all(map(self._is_signed, seen))
+                    return Found(records, min(ttl, least), "" if name == asked else name, authentic=authentic)
                 case (None, Found((str(target), *_), ttl)):
                     name, least = target, min(ttl, least)
                 case (None, None):

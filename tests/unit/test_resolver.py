@@ -112,11 +112,21 @@ def test_what_a_server_says_is_a_value():
     assert read("A", rcode=3) == NoName(0)
     assert read("A") == NoData(0)
     assert read("SOA", (name, 5, "IN", "SOA", "a. b. 1 2 3 4 5")) == Found((), 5)
-    assert read("A", (name, 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "A", "192.0.2.1")) == Found(("192.0.2.1",), 3)
+    assert read("A", (name, 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "A", "192.0.2.1")) == Found(("192.0.2.1",), 3, "b")
     assert read("A", (name, 5, "IN", "CNAME", "b."), ("c.", 3, "IN", "A", "192.0.2.1")) == NoData(0)
     assert read("A", (name, 5, "IN", "CNAME", "b."), ("b.", 3, "IN", "CNAME", name)) == NoData(3)
     assert read("A", (name, 5, "IN", "CNAME", name)) == NoData(5)
     assert read("A", ("other.test.", 5, "IN", "A", "192.0.2.1")) == NoData(0)
+    digest = "ab" * 32
+    assert read("TLSA", (name, 5, "IN", "TLSA", f"3 1 1 {digest}")) == Found(((3, 1, 1, bytes.fromhex(digest)),), 5)
+
+
+def test_what_a_server_says_of_authenticity_counts_when_it_is_trusted():
+    _, octets = reply("A", ("example.test.", 5, "IN", "A", "192.0.2.1"), flags=dns.flags.QR | dns.flags.AD)
+    assert wire.read(octets, trusted=True) == Found(("192.0.2.1",), 5, authentic=True)
+    assert wire.read(octets) == Found(("192.0.2.1",), 5)
+    _, octets = reply("A", ("example.test.", 5, "IN", "A", "192.0.2.1"))
+    assert wire.read(octets, trusted=True) == Found(("192.0.2.1",), 5)
 
 
 def test_what_is_no_answer_is_a_failure():

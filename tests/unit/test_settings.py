@@ -112,6 +112,7 @@ DEFAULTS = {
     "ndr.enabled": True,
     "ndr.copy_to": None,
     "dns.servers": (),
+    "dns.trust_ad": False,
     "dns.timeout": 2.0,
     "dns.lifetime": 5.0,
     "dns.budget_queries": 40,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "CNAME"]
+Kind = Literal["A", "AAAA", "MX", "TXT", "PTR", "CNAME", "TLSA"]
 
-Record: TypeAlias = "str | tuple[int, str] | bytes"
-"""A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined (RFC 7208 3.3)."""
+Association: TypeAlias = tuple[int, int, int, bytes]
+"""Certificate usage, selector, matching type, and what is to be matched (RFC 6698 2.1)."""
+Record: TypeAlias = "str | tuple[int, str] | bytes | Association"
+"""A, AAAA: the address; PTR, CNAME: the name; MX: (preference, name); TXT: its strings, joined (RFC 7208 3.3); TLSA: its association."""
 
 
 class Failure(StrEnum):
@@ -44,6 +46,10 @@ class Found:
     records: tuple[Record, ...]
     ttl: float
     """Seconds they may be kept from when they came: the least of the whole chain."""
+    alias: str = ""
+    """The name at the end of the CNAMEs; empty where there are none."""
+    authentic: bool = False
+    """A validating server that may be trusted (`dns.trust_ad`) has verified all signatures, those of CNAMEs among them (RFC 4035 3.2.3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Cache:
 
 def memory_of(answer: Answer) -> int:
     """Return the octets of memory that an answer takes."""
-    return memory(answer) + (memory(answer.records) if isinstance(answer, Found) else 0)
+    return memory(answer) + (memory(answer.records) + memory(answer.alias) if isinstance(answer, Found) else 0)
 
 
 def memory(value: object) -> int:

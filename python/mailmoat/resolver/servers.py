@@ -42,6 +42,7 @@ class Servers:
         self._timeout = settings.timeout
         self._lifetime = settings.lifetime
         self._rest = settings.open_time
+        self._trusted = settings.trust_ad
         self._system = None if settings.servers else ResolvConf()
         self._servers = [_Known(address) for address in (self._system.servers if self._system else settings.servers)]
 
@@ -72,7 +73,7 @@ class Servers:
                     continue
                 except (OSError, EOFError):
                     continue
-                answer = wire.read(octets)
+                answer = wire.read(octets, trusted=self._trusted)
                 if answer != wire.UNREADABLE:
                     return answer
                 failure = wire.UNREADABLE

@@ -14,7 +14,7 @@ from mailmoat import _native
 from mailmoat._native import AnswerKind
 from mailmoat.resolver.answer import Answer, Failed, Failure, Found, NoData, NoName
 
-TYPES: Final = {"A": 1, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28}
+TYPES: Final = {"A": 1, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52}
 
 _HEADER: Final = struct.Struct("!HHHHHH")
 _ASKS: Final = 0x0120
@@ -27,6 +27,8 @@ _RESPONSE: Final = 0x8000
 _OPCODE: Final = 0x7800
 _TRUNCATED: Final = 0x0200
 _RCODE: Final = 0x000F
+_AUTHENTIC: Final = 0x20
+"""AD, in the fourth octet (RFC 4035 3.2.3)."""
 
 UNREADABLE: Final = Failed(Failure.SERVFAIL)
 
@@ -63,12 +65,12 @@ def truncated(octets: bytes) -> bool:
     return bool(octets[2] & (_TRUNCATED >> 8))
 
 
-def read(octets: bytes) -> Answer:
-    """Return the answer of a server, or Failed for SERVFAIL or BOGUS."""
-    kind, ttl, records = _native.read_answer(octets)
+def read(octets: bytes, *, trusted: bool = False) -> Answer:
+    """Return the answer of a server, or Failed for SERVFAIL or BOGUS; `trusted`: what it says of authenticity counts."""
+    kind, ttl, records, alias = _native.read_answer(octets)
     match kind:
         case AnswerKind.FOUND:
-            return Found(records, ttl)
+            return Found(records, ttl, alias, authentic=trusted and bool(octets[3] & _AUTHENTIC))
         case AnswerKind.NO_NAME:
             return NoName(ttl)
         case AnswerKind.NO_DATA:

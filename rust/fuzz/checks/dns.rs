@@ -11,8 +11,9 @@ pub fn check(input: &[u8]) {
     if answer != Answer::Unreadable {
         assert_eq!(read(&followed), answer);
     }
-    let Answer::Found(records, ttl) = answer else { return };
+    let Answer::Found(records, ttl, alias) = answer else { return };
     assert!(records.len() <= MOST_RECORDS && i32::try_from(ttl).is_ok());
+    assert!(alias.is_none_or(|name| name.len() < 4 * 255 && name.bytes().all(|octet| octet.is_ascii_graphic())));
     for (at, record) in records.iter().enumerate() {
         assert!(!records[..at].contains(record), "{record:?} twice");
         match record {
@@ -21,7 +22,7 @@ pub fn check(input: &[u8]) {
                 assert!(name.len() < 4 * 255 && !name.ends_with('.'), "{name}");
                 assert!(name.bytes().all(|octet| octet.is_ascii_graphic() && !octet.is_ascii_uppercase()), "{name}");
             }
-            Record::Text(text) => assert!(text.len() < input.len()),
+            Record::Text(octets) | Record::Association(_, _, _, octets) => assert!(octets.len() < input.len()),
             Record::Address(_) => {}
         }
     }

@@ -77,8 +77,15 @@ impl<'a> Reader<'a> {
         Some(true)
     }
 
+    /// The name that is all there is up to `end`.
     pub(super) fn text(&mut self, start: usize, end: usize) -> Option<String> {
-        let mut place = Place::new(self.whole_name(start, end)?);
+        let start = self.whole_name(start, end)?;
+        self.name(start)
+    }
+
+    /// The name that begins there.
+    pub(super) fn name(&mut self, start: usize) -> Option<String> {
+        let mut place = Place::new(start);
         let mut text = String::new();
         loop {
             let label = self.label(&mut place)?;

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from mailmoat.net import address, endpoint
 from mailmoat.net.endpoint import Endpoint
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Duration, Positive, Size, Wait
+from mailmoat.settings.fields import Duration, Positive, Size, Switch, Wait
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -34,6 +34,10 @@ class DnsSettings(Section):
 
     servers: NameServers = Field(
         default=(), description="Name servers, in this order; they must be recursive resolvers. Port 53 unless given."
+    )
+    trust_ad: Switch = Field(
+        default=False,
+        description="The servers validate DNSSEC, and nobody can change their answers on the way here: they run on this host, or behind a path that is trusted. DANE needs it.",
     )
     timeout: Wait = Field(
         default=2.0,
