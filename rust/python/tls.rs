@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 
 use super::tls_identity::TlsIdentity;
 use crate::machine::tls::{
-    self, ClientCertificates, ClientRules, Clock, Facts, ServerRules, TicketSecret, Unusable, Version,
+    self, Association, ClientCertificates, ClientRules, Clock, Facts, ServerRules, TicketSecret, Unusable, Version,
 };
 
 impl From<Unusable> for PyErr {
@@ -67,14 +67,18 @@ impl TlsServer {
     }
 }
 
+/// Certificate usage, selector, matching type, octets.
+type TlsaRecord = (u8, u8, u8, Vec<u8>);
+
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
 pub struct TlsClient(pub Arc<tls::TlsClient>);
 
 #[pymethods]
 impl TlsClient {
+    #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
-    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3", names=None))]
+    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3", names=None, tlsa=None))]
     fn new(
         clock: &TlsClock,
         verify: bool,
@@ -83,9 +87,12 @@ impl TlsClient {
         minimum: &str,
         maximum: &str,
         names: Option<Vec<String>>,
+        tlsa: Option<Vec<TlsaRecord>>,
     ) -> PyResult<Self> {
+        let tlsa: Vec<_> = tlsa.unwrap_or_default().into_iter().map(Association::from).collect();
         let asked = ClientRules {
             verify,
+            tlsa: &tlsa,
             names: &names.unwrap_or_default(),
             ca,
             identity: identity.map(|identity| Arc::clone(&identity.0)),

@@ -34,7 +34,8 @@ fn setup() -> &'static Setup {
         let clock = Arc::new(Clock::new(NOW));
         let client = |maximum| {
             let identity = Some(Arc::clone(&identity));
-            let asked = ClientRules { verify: false, ca: b"", names: &[], identity, minimum: Version::Tls12, maximum };
+            let (minimum, tlsa) = (Version::Tls12, &[][..]);
+            let asked = ClientRules { verify: false, tlsa, ca: b"", names: &[], identity, minimum, maximum };
             Arc::new(TlsClient::new(Arc::clone(&clock), &asked).unwrap())
         };
         let server = Arc::new(TlsServer::new(&[Arc::clone(&identity)], Arc::clone(&clock), &rules).unwrap());

@@ -10,6 +10,7 @@ use rustls::sign::SingleCertAndKey;
 
 use super::certificate::Identity;
 use super::clock::Clock;
+use super::dane::{AssociatedServers, Association};
 use super::fault::Why;
 use super::named_servers::NamedServers;
 use super::{Unusable, Version, provider, verifiers};
@@ -24,6 +25,8 @@ const TICKETS: usize = 256;
 pub struct ClientRules<'a> {
     /// A server whose certificate cannot be verified, chain and name, ends the handshake.
     pub verify: bool,
+    /// TLSA records by which it is verified, instead of by CAs; none: by CAs.
+    pub tlsa: &'a [Association],
     /// Names of which the certificate must have one; none: the host that is asked for.
     pub names: &'a [String],
     /// PEM of the CAs; without `verify` they may be missing, and serve the record alone.
@@ -49,13 +52,15 @@ impl TlsClient {
     /// A policy.
     pub fn new(clock: Arc<Clock>, asked: &ClientRules<'_>) -> Result<Self, Unusable> {
         let provider = provider();
-        let judge = if asked.verify || !asked.ca.is_empty() {
+        let by_tlsa = asked.verify && !asked.tlsa.is_empty();
+        let judge = if !by_tlsa && (asked.verify || !asked.ca.is_empty()) {
             Some(Arc::new(NamedServers::new(asked.ca, asked.names, &provider)?))
         } else {
             None
         };
         let verifier: Arc<dyn ServerCertVerifier> = match &judge {
             Some(judge) if asked.verify => Arc::clone(judge) as _,
+            _ if by_tlsa => Arc::new(AssociatedServers::new(asked.tlsa, asked.names, &provider)),
             _ => Arc::new(verifiers::AnyServer(provider.signature_verification_algorithms)),
         };
         let builder = ClientConfig::builder_with_details(provider, Arc::clone(&clock) as _)
@@ -69,7 +74,8 @@ impl TlsClient {
             }
             None => builder.with_no_client_auth(),
         };
-        config.resumption = Resumption::in_memory_sessions(TICKETS);
+        // A resumed session is not judged again, and the records may have changed since.
+        config.resumption = if by_tlsa { Resumption::disabled() } else { Resumption::in_memory_sessions(TICKETS) };
         Ok(Self { config: Arc::new(config), clock, verify: asked.verify, judge })
     }
 

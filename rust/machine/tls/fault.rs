@@ -47,6 +47,8 @@ pub enum Why {
     NotYet,
     /// It is for other names.
     Name,
+    /// It matches no TLSA record.
+    Association,
     /// It is not for this side of a connection.
     Purpose,
     /// It was revoked.
@@ -91,6 +93,7 @@ impl fmt::Display for Why {
             Self::Expired => "expired",
             Self::NotYet => "not valid yet",
             Self::Name => "not for this name",
+            Self::Association => "matches no TLSA record",
             Self::Purpose => "not for this purpose",
             Self::Revoked => "revoked",
             Self::Signature => "bad signature",
@@ -148,6 +151,7 @@ impl From<&CertificateError> for Why {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYet,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Name,
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::Purpose,
+            CertificateError::ApplicationVerificationFailure => Self::Association,
             CertificateError::Revoked => Self::Revoked,
             CertificateError::BadSignature
             | CertificateError::UnsupportedSignatureAlgorithmContext { .. }

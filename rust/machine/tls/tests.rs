@@ -10,7 +10,7 @@ use super::certificate::Identity;
 use super::*;
 
 /// The time of the tests, in which the certificates are valid.
-const NOW: u64 = 1_800_000_000;
+pub const NOW: u64 = 1_800_000_000;
 
 /// A CA, and what it has signed.
 pub struct Authority {
@@ -64,7 +64,15 @@ pub fn rules() -> ServerRules<'static> {
 }
 
 pub fn asked() -> ClientRules<'static> {
-    ClientRules { verify: false, names: &[], ca: b"", identity: None, minimum: Version::Tls12, maximum: Version::Tls13 }
+    ClientRules {
+        verify: false,
+        tlsa: &[],
+        names: &[],
+        ca: b"",
+        identity: None,
+        minimum: Version::Tls12,
+        maximum: Version::Tls13,
+    }
 }
 
 pub fn server(identities: &[&Arc<Identity>], rules: &ServerRules<'_>) -> Arc<TlsServer> {
@@ -179,6 +187,24 @@ fn one_of_the_names_asked_for_is_enough() {
     assert_eq!(pair.client.progress, Err(Fault::Unverified(Why::Name)));
     let odd = names(&["no name"]);
     assert!(TlsClient::new(clock(), &ClientRules { names: &odd, verify: true, ..asked() }).is_err());
+}
+
+#[test]
+fn tlsa_records_take_the_place_of_the_ca_and_no_session_is_resumed() {
+    let setup = server(&[&authority().stray], &rules());
+    let leaf = authority().stray.certified_key().cert[0].to_vec();
+    let good = [Association { usage: 3, selector: 0, matching: 0, octets: leaf }];
+    let policy = client(&ClientRules { verify: true, tlsa: &good, ca: b"no CA", ..asked() });
+    for _ in 0..2 {
+        let mut pair = Pair::shaken(&setup, &policy, HOST);
+        pair.server.say(b"220 hello\r\n");
+        pair.carry(usize::MAX);
+        let facts = pair.client.facts();
+        assert!(facts.verified() && !facts.resumed);
+    }
+    let mut pair = Pair::new(&server(&[&authority().ecdsa], &rules()), &policy, HOST);
+    pair.carry(usize::MAX);
+    assert_eq!(pair.client.progress, Err(Fault::Unverified(Why::Association)));
 }
 
 #[test]
