@@ -14,7 +14,6 @@ import asyncio
 import gc
 import signal
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -110,7 +109,7 @@ class Worker:
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
-        self._control = Control(Context(services.rates, metrics), timers)
+        self._control = Control(loop, Context(services.rates, metrics), timers)
         self._heap = Heap(services.trust.forget)
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
@@ -154,7 +153,7 @@ class Worker:
             await self._backend.start()
         await self._acceptors.start()
         self._metrics.set(WORKERS_READY, 1)
-        await self._control.start(loop, Path(self._store.partition.incoming_dir).parent)
+        await self._control.follow(self._store.directories)
         self._context.ready()
         self._timers.after(0, self)
         self._lists_watch.due()
@@ -178,6 +177,7 @@ class Worker:
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
         maillog.tell_lost()
         self._store.drop_empty()
+        self._control.tick(self._store.directories)
         self._upkeep.tick(self._loop)
         self._receiver.stress.tick(self._receiver.connections)
         if self._adopting is None:

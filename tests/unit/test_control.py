@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -39,8 +40,8 @@ def spool(tmp_path, context):
 
     async def serve():
         timers = Timers(loop, lambda error: None)
-        control = server.Control(context, timers)
-        await control.start(loop, directory)
+        control = server.Control(loop, context, timers)
+        await control.follow([directory])
         ready.set()
         await ending.wait()
         control.close()
@@ -145,3 +146,89 @@ def test_without_a_server_the_command_says_so(tmp_path):
     (tmp_path / "partitions").mkdir()
     with pytest.raises(ControlError, match="no server runs on"):
         client.ask(tmp_path, "limits.show")
+
+
+def scenario(context, steps):
+    """Runs what awaits on a loop of its own, with a control that listens nowhere yet."""
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        timers = Timers(loop, lambda error: None)
+        control = server.Control(loop, context, timers)
+        try:
+            await steps(control)
+        finally:
+            control.close()
+            timers.close()
+
+    asyncio.run(run())
+
+
+def partition(spool_dir, tag):
+    directory = spool_dir / "partitions" / tag
+    directory.mkdir(parents=True)
+    return directory
+
+
+def test_it_listens_in_the_partitions_that_are_there(tmp_path, context):
+    one, two, three = (partition(tmp_path, tag) for tag in ("one", "two", "three"))
+
+    async def steps(control):
+        def ask(tag):
+            return asyncio.to_thread(client.ask_owner, tmp_path, tag, "limits.show", prefix=None)
+
+        await control.follow([one, two])
+        assert (await ask("one"))["limits"] == (await ask("two"))["limits"] == []
+        assert await ask("three") is None
+        control.tick([one, three])
+        while not (three / channel.NAME).exists() or (two / channel.NAME).exists():  # noqa: ASYNC110 - a file is no event
+            await asyncio.sleep(0)
+        assert (await ask("three"))["limits"] == []
+        assert await ask("two") is None
+        shutil.rmtree(three)
+        await control.follow([one])
+        control.tick([one])
+        assert (await ask("one"))["limits"] == []
+
+    scenario(context, steps)
+    assert not (one / channel.NAME).exists()
+
+
+def test_where_it_cannot_listen_it_goes_on_without(tmp_path, context):
+    one = partition(tmp_path, "one")
+
+    async def steps(control):
+        await control.follow([one, tmp_path / "partitions" / "gone"])
+        found = await asyncio.to_thread(client.ask_owner, tmp_path, "one", "limits.show", prefix=None)
+        assert found["limits"] == []
+
+    scenario(context, steps)
+
+
+def test_a_command_may_answer_later(tmp_path, context, monkeypatch):
+    one = partition(tmp_path, "one")
+    ended = asyncio.Event()
+
+    async def later(_context, arguments):
+        await ended.wait()
+        if arguments["fails"]:
+            raise ControlError("it failed in the end")
+        return {"said": arguments["what"]}
+
+    monkeypatch.setitem(server._COMMANDS, "later", later)
+
+    async def steps(control):
+        def ask(command, **arguments):
+            return asyncio.ensure_future(asyncio.to_thread(client.ask_owner, tmp_path, "one", command, **arguments))
+
+        await control.follow([one])
+        waits = ask("later", what="so", fails=False), ask("later", what="no", fails=True)
+        while len(control._running) < 2:  # noqa: ASYNC110 - nor is a request
+            await asyncio.sleep(0)
+        assert (await ask("limits.show", prefix=None))["limits"] == [], "others do not wait for it"
+        ended.set()
+        assert await waits[0] == {"said": "so"}
+        with pytest.raises(ControlError, match="it failed in the end"):
+            await waits[1]
+
+    scenario(context, steps)

@@ -1,4 +1,4 @@
-"""The command's side of the control socket: ask a running server.
+"""The command's side of the control socket: ask a running server, or the worker that owns one partition.
 
 Workers come and go, and one that was killed leaves its socket behind until another adopts its partition. So the sockets below the spool
 directory are tried one after the other, until one answers. Raises ControlError with a sentence for an administrator.
@@ -26,6 +26,12 @@ def ask(spool_dir: Path, command: str, **arguments: object) -> Document:
         if answer is not None:
             return _result(answer)
     raise ControlError(f"no server runs on {spool_dir}, or none of its workers accepts mail yet")
+
+
+def ask_owner(spool_dir: Path, tag: str, command: str, **arguments: object) -> Document | None:
+    """Return the result of a command on the worker that owns a partition; None when none listens there."""
+    answer = _ask(spool_dir / "partitions" / tag, encode({"command": command, **arguments}))
+    return None if answer is None else _result(answer)
 
 
 def _directories(spool_dir: Path) -> list[Path]:

@@ -1,20 +1,20 @@
 """The commands of the control socket, in one tuple.
 
-A command is a function from what the worker has and the arguments of the request to a result that JSON can hold. It returns at once. What is
-wrong with its arguments is a ControlError. What it reads or changes in shared memory is that of the host, so any worker may be asked.
+A command is a function from what the worker has and the arguments of the request to a result that JSON can hold, or to an awaitable of one.
+What is wrong with its arguments is a ControlError. What it reads or changes in shared memory is that of the host, so any worker may be asked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mailmoat._native import Prefix
 from mailmoat.control.channel import ControlError
 from mailmoat.reputation import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mailmoat.control.channel import Document
     from mailmoat.limits.rates import LocalRates
@@ -83,7 +83,9 @@ def _prefix(arguments: Document) -> Prefix | None:
         raise ControlError(f"{text!r}: {error}") from None
 
 
-COMMANDS: Final[tuple[tuple[str, Callable[[Context, Document], Document]], ...]] = (
+Command: TypeAlias = "Callable[[Context, Document], Document | Awaitable[Document]]"
+
+COMMANDS: Final[tuple[tuple[str, Command], ...]] = (
     ("limits.show", show_limits),
     ("limits.reset", reset_limits),
     ("reputation.show", show_reputation),

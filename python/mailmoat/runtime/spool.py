@@ -8,6 +8,7 @@ does: delivery listens, so the code that stores a message has nothing else to do
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mailmoat import maillog
@@ -25,7 +26,6 @@ from mailmoat.metrics import (
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from pathlib import Path
 
     from mailmoat._native import Message
 
@@ -68,6 +68,11 @@ class SpoolStore:
         """Messages in all partitions."""
         sealed = sum(partition.count or 0 for partition in self._sealed)
         return self.partition.count + sum(partition.count for partition in self._adopted) + sealed
+
+    @property
+    def directories(self) -> list[Path]:
+        """Where its partitions are, its own first."""
+        return [Path(one.incoming_dir).parent for one in (self.partition, *self._adopted)]
 
     def publish(self) -> None:
         """Set this worker's gauges of the spool."""
