@@ -22,7 +22,13 @@ class RecipientState(IntEnum):
     FAILED = 2
     """It failed for good and is to be reported."""
     CLOSED = 3
-    """It failed for good and nothing more is to be done: it was reported, or no report is allowed."""
+    """Nothing more is to be done: it failed for good and was reported, or no report is allowed; or others took its place."""
+    RELAYED = 4
+    """The next hop took it and reports no success; its sender asked for a report, which is to be made."""
+    PLACED = 5
+    """It is in its mailbox; its sender asked for a report, which is to be made."""
+    EXPANDED = 6
+    """Several others took its place; its sender asked for a report, which is to be made."""
 
 @final
 class Recipient:

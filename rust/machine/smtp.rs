@@ -7,6 +7,7 @@ pub mod command;
 pub mod extensions;
 pub mod forwarded;
 pub mod parameters;
+mod redirected;
 pub mod reply;
 pub mod server;
 pub mod xtext;

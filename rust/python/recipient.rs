@@ -10,7 +10,8 @@ use crate::machine::message::{Outcome as InnerOutcome, Parameters, Recipient as 
 use crate::machine::smtp::xtext;
 
 /// By the numbers of [`State`].
-static RECIPIENT_STATE: IntEnum = IntEnum::new("RecipientState", &["PENDING", "DELIVERED", "FAILED", "CLOSED"]);
+static RECIPIENT_STATE: IntEnum =
+    IntEnum::new("RecipientState", &["PENDING", "DELIVERED", "FAILED", "CLOSED", "RELAYED", "PLACED", "EXPANDED"]);
 
 /// A state that crosses as a member of `_native.RecipientState`.
 #[derive(Clone, Copy)]

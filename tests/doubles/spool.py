@@ -30,7 +30,7 @@ class StoredRecipient:
 
     @property
     def is_open(self) -> bool:
-        return self.state in (RecipientState.PENDING, RecipientState.FAILED)
+        return self.state not in (RecipientState.DELIVERED, RecipientState.CLOSED)
 
 
 @dataclass(frozen=True)

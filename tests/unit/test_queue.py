@@ -20,7 +20,7 @@ from mailmoat.settings import Settings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.ndr import NdrSettings
 
-PENDING, DELIVERED, FAILED, CLOSED = RecipientState
+PENDING, DELIVERED, FAILED, CLOSED, RELAYED, PLACED, EXPANDED = RecipientState
 DEFERRED = PENDING
 HOUR = 3600.0
 OK, LATER, NEVER = "250 2.0.0 ok", "451 4.3.0 later", "550 5.1.1 no such user"

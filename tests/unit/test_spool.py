@@ -143,7 +143,7 @@ def test_mistakes_of_the_caller_are_errors(spool: str) -> None:
     with pytest.raises(ValueError, match="not of partition"):
         partition.remove("elsewhere1")
     with pytest.raises(ValueError, match="RecipientState"):
-        Outcome(0, 4, "")  # type: ignore[arg-type]
+        Outcome(0, 7, "")  # type: ignore[arg-type]
     partition.load("absent", partition.next_queue_id())
     [(_, error, loaded)] = completions(partition)
     assert (error, loaded) == ("no such message in this partition", None)

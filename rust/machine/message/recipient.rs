@@ -15,13 +15,22 @@ pub enum State {
     Delivered = 1,
     /// It failed for good and is to be reported.
     Failed = 2,
-    /// It failed for good and nothing more is to be done: it was reported, or no report is allowed.
+    /// Nothing more is to be done: it failed for good and was reported, or no report is allowed; or others took its place.
     Closed = 3,
+    /// The next hop took it and reports no success; its sender asked for a report, which is to be made.
+    Relayed = 4,
+    /// It is in its mailbox; its sender asked for a report, which is to be made.
+    Placed = 5,
+    /// Several others took its place; its sender asked for a report, which is to be made.
+    Expanded = 6,
 }
 
 impl State {
     /// All of them, by their numbers.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Failed, Self::Closed];
+    pub const ALL: [Self; 7] =
+        [Self::Pending, Self::Delivered, Self::Failed, Self::Closed, Self::Relayed, Self::Placed, Self::Expanded];
+    /// Those in which something is still to be done for the recipient.
+    pub const OPEN: [Self; 5] = [Self::Pending, Self::Failed, Self::Relayed, Self::Placed, Self::Expanded];
 
     /// The state with this number.
     pub fn numbered(number: i64) -> Option<Self> {
@@ -30,7 +39,7 @@ impl State {
 
     /// Whether something is still to be done for the recipient.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Failed)
+        Self::OPEN.contains(&self)
     }
 }
 
@@ -66,6 +75,12 @@ impl Recipient {
             next_hop: String::new(),
         }
     }
+
+    /// Whether its sender asked to be told when it is delivered (RFC 3461 4.1).
+    pub fn reports_success(&self) -> bool {
+        let asked = self.parameters.value("NOTIFY").unwrap_or_default();
+        asked.split(',').any(|event| event.eq_ignore_ascii_case("SUCCESS"))
+    }
 }
 
 /// What an attempt made of one recipient.
@@ -88,6 +103,22 @@ mod tests {
         for (state, number) in State::ALL.into_iter().zip(0..) {
             assert_eq!((state as i64, State::numbered(number)), (number, Some(state)));
         }
-        assert_eq!((State::numbered(4), State::numbered(-1)), (None, None));
+        assert_eq!((State::numbered(7), State::numbered(-1)), (None, None));
+    }
+
+    #[test]
+    fn only_delivered_and_closed_recipients_need_nothing_more() {
+        let done: Vec<_> = State::ALL.into_iter().filter(|state| !state.is_open()).collect();
+        assert_eq!(done, [State::Delivered, State::Closed]);
+    }
+
+    #[test]
+    fn success_is_reported_where_it_was_asked_for() {
+        let asked = |parameters: &str| {
+            let parameters = Parameters::parse(parameters).unwrap();
+            Recipient { parameters, ..Recipient::new("a@b.test".to_owned(), 0) }.reports_success()
+        };
+        assert!(asked("NOTIFY=SUCCESS") && asked("ORCPT=x;y NOTIFY=delay,success"));
+        assert!(!asked("") && !asked("NOTIFY=NEVER") && !asked("NOTIFY=FAILURE,DELAY") && !asked("ORCPT=x;SUCCESS"));
     }
 }

@@ -210,9 +210,8 @@ impl Store {
     pub fn schedule(&self) -> Result<Vec<Group>, Error> {
         let mut statement = self.connection.prepare(&format!(
             "SELECT m.seq, m.arrival, coalesce(r.due, m.arrival), coalesce(r.attempts, 0), coalesce(r.next_hop, '')
-             FROM message m LEFT JOIN recipient r ON r.seq = m.seq AND r.state IN ({}, {}) ORDER BY m.seq, r.n",
-            State::Pending as u8,
-            State::Failed as u8
+             FROM message m LEFT JOIN recipient r ON r.seq = m.seq AND r.state IN ({}) ORDER BY m.seq, r.n",
+            State::OPEN.map(|state| (state as u8).to_string()).join(", ")
         ))?;
         let mut rows = statement.query([])?;
         let (mut groups, mut first) = (Vec::<Group>::new(), 0);
