@@ -28,6 +28,11 @@ def rfc5322_date(ms: int) -> str:
     return formatdate(ms / 1000, localtime=True)
 
 
+def plain_date(ms: int) -> str:
+    """Return `ms` since the epoch as a date that people read in any language, such as `2026-09-21 14:13 +0200`."""
+    return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(ms / 1000))
+
+
 def random_below(bound: int) -> int:
     """Return a random integer in `[0, bound)`: for spreading load, never for secrets."""
     return random.randrange(bound)  # noqa: S311 - no secret depends on it

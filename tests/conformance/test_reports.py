@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
 import re
 import time
 from email import message_from_bytes, policy
@@ -10,6 +12,8 @@ from email.utils import parseaddr, parsedate_to_datetime
 from itertools import pairwise
 
 import pytest
+from tests.doubles.next_hop import OFFERS, NextHop
+from tests.integration.conftest import wait_for
 
 from mailmoat.settings import Settings
 
@@ -23,20 +27,24 @@ class Returned:
 
     def __init__(self, handed) -> None:
         self.handed = handed
-        self.octets = handed.content
+        self.octets = handed if isinstance(handed, bytes) else handed.content
         self.message = message_from_bytes(self.octets, policy=policy.SMTPUTF8)
         assert isinstance(self.message, EmailMessage)
         self.parts = list(self.message.iter_parts())
-        raw = re.sub(rb"\r\n[ \t]+", b" ", self.parts[1].get_payload(decode=False) and self.status_octets())
+        raw = re.sub(rb"\r\n[ \t]+", b" ", self.part(1))
         groups = [group for group in raw.decode().split("\r\n\r\n") if group.strip()]
         self.about, *self.recipients = [
             dict(line.split(": ", 1) for line in group.split("\r\n") if line) for group in groups
         ]
 
-    def status_octets(self) -> bytes:
+    def part(self, number: int) -> bytes:
+        """Its octets, from 0, decoded; Python does not decode those of message types."""
         mark = self.message.get_boundary().encode()
-        body = self.octets.split(b"--" + mark)[2]
-        return body.split(b"\r\n\r\n", 1)[1]
+        body = self.octets.split(b"--" + mark)[number + 1]
+        decode = {"quoted-printable": quopri.decodestring, "base64": base64.b64decode}.get(
+            self.parts[number]["Content-Transfer-Encoding"], bytes
+        )
+        return decode(body.split(b"\r\n\r\n", 1)[1])
 
 
 OURS = "203.0.113.5"
@@ -103,6 +111,97 @@ def test_dsn_04_no_report_of_a_failure_that_is_not_asked_for(plain, someone, not
         assert fields["Final-Recipient"] == f"rfc822; {told}"
         plain.hop.handed(later)
     assert len(plain.hop.to(sender)) == 1
+
+
+@row("dsn-04", "dsn-06")
+def test_dsn_04_06_a_next_hop_without_dsn_makes_us_report_that_we_passed_it_on(plain, someone):
+    asking, silent, sender = someone(), someone(), someone()
+    wire = plain.connect()
+    assert (
+        wire.ask(f"MAIL FROM:<{sender}> RET=FULL", f"RCPT TO:<{asking}> NOTIFY=SUCCESS", f"RCPT TO:<{silent}>").code
+        == 250
+    )
+    assert wire.content(b"Subject: sent\r\n\r\nthe body\r\n").code == 250
+    report = Returned(plain.hop.handed(sender))
+    [fields] = report.recipients
+    assert (fields["Final-Recipient"], fields["Action"], fields["Status"][0]) == (f"rfc822; {asking}", "relayed", "2")
+    assert fields["Diagnostic-Code"] == "smtp; 250 2.0.0 taken"
+    assert report.parts[2].get_content_type() == "text/rfc822-headers", "nothing failed"
+    assert plain.hop.handed(asking).recipients == [asking, silent]
+    assert len(plain.hop.to(sender)) == 1
+
+
+@row("dsn-03", "dsn-04")
+def test_dsn_03_04_a_next_hop_with_dsn_reports_itself(plain, someone):
+    asking, later, sender = someone(), someone(), someone()
+    with plain.hop.script(EHLO=OFFERS.replace("250-SIZE", "250-DSN\n250-SIZE")):
+        wire = plain.connect()
+        assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{asking}> NOTIFY=SUCCESS").code == 250
+        assert wire.content(b"\r\n").code == 250
+        plain.hop.handed(asking)
+        plain.hop.heard(f"RCPT TO:<{asking}> NOTIFY=SUCCESS")
+    assert plain.connect().deliver(later).code == 250
+    plain.hop.handed(later)
+    assert not plain.hop.to(sender)
+
+
+@row("dsn-04")
+@pytest.mark.parametrize("notify", ["NEVER", "FAILURE", "DELAY,FAILURE", ""])
+def test_dsn_04_no_report_of_success_that_is_not_asked_for(plain, someone, notify):
+    recipient, later, sender = someone(), someone(), someone()
+    wire = plain.connect()
+    assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>{notify and f' NOTIFY={notify}'}").code == 250
+    assert wire.content(b"\r\n").code == 250
+    plain.hop.handed(recipient)
+    assert plain.connect().deliver(later).code == 250
+    plain.hop.handed(later)
+    assert not plain.hop.to(sender)
+
+
+@row("dsn-04", "dsn-05")
+def test_dsn_04_05_no_report_of_success_to_the_null_reverse_path(plain, someone):
+    recipient, later = someone(), someone()
+    before = len(plain.hop.messages)
+    wire = plain.connect()
+    assert wire.ask("MAIL FROM:<>", f"RCPT TO:<{recipient}> NOTIFY=SUCCESS").code == 250
+    assert wire.content(b"\r\n").code == 250
+    plain.hop.handed(recipient)
+    assert plain.connect().deliver(later).code == 250
+    plain.hop.handed(later)
+    assert [message.recipients for message in plain.hop.messages[before:]] == [[recipient], [later]]
+
+
+@row("dsn-04", "dsn-08")
+def test_dsn_04_08_lmtp_is_delivery(fresh, someone):
+    asking, full, sender = someone(), someone(), someone()
+    with NextHop(lmtp=True, end=lambda line: "552 5.2.2 full" if full in line else "250 2.1.5 saved") as hop:
+        site = fresh(hop=hop, delivery__next_hop=f"lmtp://127.0.0.1:{hop.port}")
+        wire = site.connect()
+        assert wire.ask(f"MAIL FROM:<{sender}>").code == 250
+        assert wire.ask(*(f"RCPT TO:<{each}> NOTIFY=SUCCESS,FAILURE" for each in (asking, full))).code == 250
+        assert wire.content(b"\r\n").code == 250
+        hop.wait(lambda: len(hop.to(sender)) == 2, "two reports, one of each kind")
+        reports = {each.recipients[0]["Action"]: each.recipients for each in map(Returned, hop.to(sender))}
+    [failed], [delivered] = reports["failed"], reports["delivered"]
+    assert (failed["Final-Recipient"], failed["Status"]) == (f"rfc822; {full}", "5.2.2")
+    assert (delivered["Final-Recipient"], delivered["Status"]) == (f"rfc822; {asking}", "2.1.5")
+
+
+@row("dsn-04", "dsn-08")
+def test_dsn_04_08_a_maildir_is_delivery_and_its_path_is_nobodys_concern(fresh, someone, tmp_path):
+    asking, sender = someone(), someone()
+    site = fresh(delivery__next_hop=f"maildir:{tmp_path}/mail/{{domain}}/{{local}}")
+    wire = site.connect()
+    assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{asking}> NOTIFY=SUCCESS").code == 250
+    assert wire.content(b"\r\n").code == 250
+    mailbox = tmp_path / "mail" / "all.example.test" / sender.partition("@")[0] / "new"
+    wait_for(lambda: mailbox.is_dir() and list(mailbox.iterdir()), what="report")
+    [path] = mailbox.iterdir()
+    report = Returned(path.read_bytes().replace(b"\n", b"\r\n"))
+    [fields] = report.recipients
+    assert (fields["Action"], fields["Status"]) == ("delivered", "2.0.0")
+    assert not {"Diagnostic-Code", "Remote-MTA"} & set(fields)
+    assert str(tmp_path) not in report.octets.decode()
 
 
 @row("dsn-06")
@@ -301,6 +400,31 @@ def test_dsn_11_international_reports(returned):
     assert report.recipients[0]["Final-Recipient"] == f"utf-8; {lost[0]}"
     plain = returned(content, parameters=" BODY=8BITMIME")[2]
     assert plain.parts[1].get_content_type() == "message/delivery-status"
+
+
+@row("dsn-09", "dsn-11")
+def test_dsn_09_11_a_next_hop_of_seven_bits_takes_an_international_report_to_an_ascii_address(plain, someone):
+    lost, sender = "zażółć@all.example.test", someone()
+    with plain.offered("250 hop.test", someone()):
+        wire = plain.connect()
+        assert wire.ask(f"MAIL FROM:<{sender}> SMTPUTF8", f"RCPT TO:<{lost}>").code == 250
+        assert wire.content("Subject: gęś\r\n\r\nbody\r\n".encode()).code == 250
+        report = Returned(plain.hop.handed(sender))
+    assert report.octets.isascii()
+    [fields] = report.recipients
+    assert (fields["Final-Recipient"], fields["Status"]) == (f"utf-8; {lost}", "5.6.7")
+    assert "Subject: gęś\r\n".encode() in report.part(2)
+
+
+@row("dsn-06")
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("ja-JP", "配信できませんでした"), ("pl", "nie udało się doręczyć"), ("de", "was not delivered")],
+)
+def test_dsn_06_people_read_it_in_the_language_they_wrote(returned, language, said):
+    report = returned(f"Content-Language: {language}\r\nSubject: x\r\n\r\nx\r\n".encode())[2]
+    assert said in report.parts[0].get_content()
+    assert report.octets.isascii()
 
 
 @row("dsn-12")

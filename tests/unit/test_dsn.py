@@ -13,7 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmoat import clock
-from mailmoat.reports.dsn import Dsn, Failure, Original, render, status
+from mailmoat.reports.dsn import render
+from mailmoat.reports.kind import ReportKind
+from mailmoat.reports.languages import shipped
+from mailmoat.reports.report import Original, Report, ReportedRecipient
+from mailmoat.reports.status import status
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ARRIVAL, ATTEMPT, NOW = 1_790_000_000_000, 1_790_000_060_000, 1_790_000_061_500
@@ -22,7 +26,7 @@ ORIGINAL = (
     b"From: Ann <ann@example.org>\r\nTo: nobody@example.test\r\nSubject: Hello\r\n"
     b"Message-ID:\r\n <one@example.org>\r\n\r\nOne line\r\n.\r\nand another\r\n"
 )
-UNKNOWN = Failure("nobody@example.test", "550 5.1.1 User unknown", "hub.example.test", ATTEMPT)
+UNKNOWN = ReportedRecipient("nobody@example.test", "550 5.1.1 User unknown", "hub.example.test", ATTEMPT)
 LONG_REPLY = "554 5.7.1 Refused by policy; see https://policy.example.test/why?" + "x" * 120 + " " + "and so on " * 40
 
 
@@ -42,12 +46,13 @@ def report(*failures, **changes):
         "reporting_mta": "mx.example.test",
         "postmaster": "postmaster@example.test",
         "original": Original(**about),
-        "failures": list(failures) or [UNKNOWN],
+        "kind": ReportKind.FAILED,
+        "recipients": list(failures) or [UNKNOWN],
         "date_ms": NOW,
         "message_id": "<q8@mx.example.test>",
         "boundary": "=_q8",
     }
-    return render(Dsn(**(fields | changes)))
+    return render(Report(**(fields | changes)), [shipped()["en"]])
 
 
 def parse(octets, policy=email.policy.default):
@@ -125,23 +130,24 @@ def test_the_returned_message_keeps_its_octets():
     [
         ("report-unknown", {}),
         ("report-expired-headers", {
-            "failures": [
-                Failure("a@example.test", "451 4.3.2 Try later", "hub.example.test", ATTEMPT, 5 * 86_400.0),
-                Failure("b@example.test", "connection refused", "", ATTEMPT, 5 * 86_400.0),
-                Failure("c@example.test", LONG_REPLY, "hub.example.test", ATTEMPT),
+            "recipients": [
+                ReportedRecipient("a@example.test", "451 4.3.2 Try later", "hub.example.test", ATTEMPT, 5 * 86_400.0),
+                ReportedRecipient("b@example.test", "connection refused", "", ATTEMPT, 5 * 86_400.0),
+                ReportedRecipient("c@example.test", LONG_REPLY, "hub.example.test", ATTEMPT),
             ],
             "whole": False,
         }),
         ("report-international", {
             "reverse_path": "jörg@example.org",
             "client": "2001:db8::7",
-            "failures": [Failure("žofie@xn--bcher-kva.example", "550 5.1.1 Unbekannt: žofie", "hub.example.test", ATTEMPT)],
+            "recipients": [ReportedRecipient("žofie@xn--bcher-kva.example", "550 5.1.1 Unbekannt: žofie", "hub.example.test", ATTEMPT)],
             "octets": "From: jörg@example.org\r\nSubject: Grüße\r\n\r\nÄ\r\n".encode(),
         }),
     ],
 )  # fmt: skip
 def test_golden(name, arguments, monkeypatch):
     monkeypatch.setattr(clock, "rfc5322_date", lambda ms: format_datetime(datetime.fromtimestamp(ms // 1000, UTC)))
+    monkeypatch.setattr(clock, "plain_date", lambda ms: f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%d %H:%M %z}")
     octets = report(**arguments)
     golden = GOLDEN / f"{name}.eml"
     if "MAILMOAT_TEST_WRITE_GOLDEN" in os.environ:
@@ -152,18 +158,24 @@ def test_golden(name, arguments, monkeypatch):
 
 
 def test_expiry_says_how_long_it_was_tried_and_keeps_the_last_reply():
-    octets = report(Failure("a@example.test", "451 4.3.2 Try later", "hub.example.test", ATTEMPT, 5 * 86_400.0))
+    octets = report(
+        ReportedRecipient("a@example.test", "451 4.3.2 Try later", "hub.example.test", ATTEMPT, 5 * 86_400.0)
+    )
     recipient = status_blocks(octets)[1]
     assert recipient["Action"] == "failed"
     assert recipient["Status"] == "4.4.7"
     assert recipient["Diagnostic-Code"] == "smtp; 451 4.3.2 Try later"
     assert b"could not be delivered within 5 days" in octets
-    for seconds, words in ((86_400.0, b"1 day."), (5400.0, b"1.5 hours."), (60.0, b"1 minute."), (0.0, b"0 seconds.")):
-        assert b"within " + words in report(Failure("a@b", "x", expired_after_s=seconds)).replace(b"\r\n   ", b"")
+    for seconds, words in ((86_400.0, b"1 day."), (5400.0, b"90 minutes."), (60.0, b"1 minute."), (0.0, b"0 seconds.")):
+        assert b"within " + words in report(ReportedRecipient("a@b", "x", expired_after_s=seconds)).replace(
+            b"\r\n   ", b""
+        )
 
 
 def test_a_reason_of_our_own_is_not_passed_off_as_a_reply():
-    recipient = status_blocks(report(Failure("a@example.test", "connection refused")))[1]
+    recipient = status_blocks(report(ReportedRecipient("a@example.test", "421 4.4.1 No connection")))[1]
+    assert recipient["Diagnostic-Code"] == "X-Mailmoat; 421 4.4.1 No connection"
+    recipient = status_blocks(report(ReportedRecipient("a@example.test", "connection refused")))[1]
     assert recipient["Diagnostic-Code"] == "X-Mailmoat; connection refused"
     assert recipient["Status"] == "5.0.0"
     assert recipient["Remote-MTA"] is None
@@ -189,18 +201,18 @@ def test_a_reason_of_our_own_is_not_passed_off_as_a_reply():
     ],
 )
 def test_status_comes_from_the_enhanced_code_else_from_the_code(reply, expected):
-    assert status(Failure("a@example.test", reply)) == expected
+    assert status(ReportedRecipient("a@example.test", reply)) == expected
 
 
 def test_what_the_sender_gave_for_reports_stands_first():
-    octets = report(Failure("a@b", "550 5.1.1 no", original="rfc822;A+2Bc@b"), envelope_id="q 1")
+    octets = report(ReportedRecipient("a@b", "550 5.1.1 no", original="rfc822;A+2Bc@b"), envelope_id="q 1")
     message, recipient = status_blocks(octets)
     assert (message.keys()[0], message["Original-Envelope-Id"]) == ("Original-Envelope-Id", "q 1")
     assert (recipient.keys()[0], recipient["Original-Recipient"]) == ("Original-Recipient", "rfc822; A+c@b")
 
 
 def test_several_recipients_have_a_block_each():
-    blocks = status_blocks(report(UNKNOWN, Failure("b@example.test", "552 Full")))
+    blocks = status_blocks(report(UNKNOWN, ReportedRecipient("b@example.test", "552 Full")))
     assert [block["Final-Recipient"] for block in blocks[1:]] == [
         "rfc822; nobody@example.test",
         "rfc822; b@example.test",
@@ -254,7 +266,7 @@ def test_a_message_without_header_or_body_is_returned_all_the_same():
 
 def test_utf8_makes_the_international_forms_and_only_where_it_must():
     octets = report(
-        Failure("žofie@example.test", "550 5.1.1 Unbekannt: žofie"),
+        ReportedRecipient("žofie@example.test", "550 5.1.1 Unbekannt: žofie", "hub.example.test"),
         reverse_path="jörg@example.org",
         client="2001:db8::7",
         octets="Subject: Grüße\r\n\r\nx\r\n".encode(),
@@ -271,13 +283,13 @@ def test_utf8_makes_the_international_forms_and_only_where_it_must():
 
 
 def test_a_reply_that_is_not_ascii_keeps_an_ascii_report_ascii():
-    octets = report(Failure("a@example.test", "550 5.1.1 Unbekannt: jörg\udcff"))
+    octets = report(ReportedRecipient("a@example.test", "550 5.1.1 Unbekannt: jörg\udcff", "hub.example.test"))
     assert octets.isascii()
     assert status_blocks(octets)[1]["Diagnostic-Code"] == r"smtp; 550 5.1.1 Unbekannt: j\x{F6}rg"
 
 
 def test_a_long_reply_is_folded_and_whole_words_survive():
-    octets = report(Failure("a@example.test", LONG_REPLY, "hub.example.test"))
+    octets = report(ReportedRecipient("a@example.test", LONG_REPLY, "hub.example.test"))
     check_lines(octets)
     diagnostic = status_blocks(octets)[1]["Diagnostic-Code"]
     assert re.sub(r"\s+", " ", diagnostic) == "smtp; " + re.sub(r"\s+", " ", LONG_REPLY).strip()
@@ -311,7 +323,7 @@ def test_no_value_of_a_stranger_can_bend_the_report(
     reverse_path, address, reply, remote, client, given_with, original, whole
 ):
     octets = report(
-        Failure(address, reply, remote, ATTEMPT, original=f"x;{given_with}"),
+        ReportedRecipient(address, reply, remote, ATTEMPT, original=f"x;{given_with}"),
         UNKNOWN,
         reverse_path=reverse_path,
         client=client,

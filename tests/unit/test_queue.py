@@ -687,7 +687,7 @@ def test_a_mistake_of_ours_in_a_report_costs_no_place_in_the_queue(world, lines,
     def broken(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("mailmoat.reports.make.make", broken)
+    monkeypatch.setattr("mailmoat.reports.make.ReportMaker.make", broken)
     w.accept("a")
     w.finish((FAILED, NEVER))
     assert w.active == 0

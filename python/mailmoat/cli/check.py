@@ -17,6 +17,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
     from mailmoat.errors import ConfigError
     from mailmoat.lists import reading as lists
     from mailmoat.policy import sender_file
+    from mailmoat.reports import languages
     from mailmoat.settings import load, warnings
     from mailmoat.supervisor import preflight
 
@@ -26,6 +27,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
         lists.examine(settings)
         entries = [*examine(settings), *preflight.certificates(settings)]
         sender_file.examine(settings)
+        languages.examine(settings)
     except ConfigError as error:
         if not as_json:
             complain(error)

@@ -10,26 +10,26 @@ counts what happened. Never raises for what a peer said.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
+from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
 from mailmoat.events import Event
-from mailmoat.mailauth.stored_results import decode
 from mailmoat.metrics import BOUNCES, Family, Metrics
-from mailmoat.reports import governor
-from mailmoat.reports.dsn import Failure
+from mailmoat.reports.governor import Suppressed
+from mailmoat.reports.kind import ReportKind
+from mailmoat.reports.report import ReportedRecipient
 from mailmoat.reports.requests import original_recipient, wants_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from mailmoat._native import Message, Recipient
     from mailmoat.delivery.attempt import AttemptRecord
-    from mailmoat.policy.client import TrustRules
     from mailmoat.settings import Settings
 
 
@@ -44,39 +44,29 @@ class AttemptOutcome(StrEnum):
 OUTCOMES: Final = {
     RecipientState.PENDING: AttemptOutcome.DEFERRED,
     RecipientState.DELIVERED: AttemptOutcome.DELIVERED,
+    RecipientState.RELAYED: AttemptOutcome.DELIVERED,
+    RecipientState.PLACED: AttemptOutcome.DELIVERED,
     RecipientState.FAILED: AttemptOutcome.FAILED,
 }
+REPORT_OF: Final = {
+    RecipientState.FAILED: ReportKind.FAILED,
+    RecipientState.RELAYED: ReportKind.RELAYED,
+    RecipientState.PLACED: ReportKind.DELIVERED,
+    RecipientState.EXPANDED: ReportKind.EXPANDED,
+}
+"""The report that each state asks for."""
+REPORTED: Final = {
+    RecipientState.FAILED: RecipientState.CLOSED,
+    RecipientState.RELAYED: RecipientState.DELIVERED,
+    RecipientState.PLACED: RecipientState.DELIVERED,
+    RecipientState.EXPANDED: RecipientState.CLOSED,
+}
+"""The state after it."""
+# Here, since a member is slow to reach through its class.
+PENDING, DELIVERED, CLOSED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.CLOSED
 DELIVERY_ATTEMPTS: Final = Family(
     "mailmoat_delivery_attempts_total", "Attempts to deliver to a recipient, by outcome.", {"outcome": AttemptOutcome}
 )
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """Every recipient of the group is delivered or closed."""
-
-    outcomes: list[Outcome]
-    """For the spool."""
-
-
-class RetryAt(msgspec.Struct, frozen=True):
-    """Some recipients are tried or reported again."""
-
-    outcomes: list[Outcome]
-    """For the spool."""
-    due: int
-    """Milliseconds since the epoch."""
-    stranded: bool
-    """The next hop was away or went away: due earlier if that answers earlier."""
-
-
-class ReportFirst(msgspec.Struct, frozen=True):
-    """A report has to be in the spool before anything else; then `reported` or `not_reported` returns what follows."""
-
-    failures: list[Failure]
-    allowed: governor.Allowed
-
-
-Follows: TypeAlias = Ended | RetryAt | ReportFirst
 
 
 class JobContext(msgspec.Struct, frozen=True):
@@ -84,8 +74,6 @@ class JobContext(msgspec.Struct, frozen=True):
 
     settings: Settings
     metrics: Metrics
-    trust: TrustRules
-    """An internal client's messages go back to it whole."""
 
 
 class Job:
@@ -97,6 +85,7 @@ class Job:
         "_expired",
         "_interrupted",
         "_outcomes",
+        "_put_off",
         "_recipients",
         "_remote",
         "_unreached",
@@ -122,12 +111,13 @@ class Job:
         self._outcomes: list[Outcome] = []
         for index in group:
             recipient = recipients[index]
-            if recipient.state is RecipientState.PENDING:
+            if recipient.state is PENDING:
                 self.indexes.append(index)
             else:
-                # Failed before any attempt: accepted to be reported, or the report could not be stored.
+                # A report is owed from before: accepted to be reported, or the report could not be stored.
                 self._outcomes.append(Outcome(index, recipient.state, recipient.reply))
         self._expired: frozenset[int] = frozenset()
+        self._put_off: set[ReportKind] = set()
         self._remote = ""
         self._due = 0
         self._unreached = False
@@ -138,63 +128,95 @@ class Job:
         self.attempts += 1
         self._remote = record.remote_mta
         self._unreached = not record.peer
-        deferred = [outcome for outcome in outcomes if outcome.state is RecipientState.PENDING]
-        if deferred and retry.expired(self.message.arrival, clock.wall_ms(), self._context.settings.delivery.expire):
-            outcomes = self._expire(outcomes)
-        elif deferred:
-            self._due = self._next_due()
-            # A connection lost in the middle says nothing about the message either, yet the message may be its cause: no sooner.
-            self._interrupted = all(outcome.reply.startswith("421") for outcome in deferred)
+        states = [outcome.state for outcome in outcomes]
+        if PENDING in states:
+            outcomes = self._defer(outcomes)
+            states = [outcome.state for outcome in outcomes]
+        self._log(outcomes, states, record)
+        if not self._outcomes and states.count(DELIVERED) == len(states):
+            return Ended(outcomes)
         self._outcomes += outcomes
-        self._log(outcomes, record)
         return self.settle()
 
     def settle(self) -> Follows:
-        """Return what follows from the outcomes there are: a report of what failed, where one is allowed, or the end."""
-        failed = [outcome for outcome in self._outcomes if outcome.state is RecipientState.FAILED]
+        """Return what follows from the outcomes there are: the next report that is owed, or the end."""
+        wanted: dict[ReportKind, list[Outcome]] = {}
+        for outcome in self._outcomes:
+            kind = REPORT_OF.get(outcome.state)
+            if kind is not None and kind not in self._put_off:
+                wanted.setdefault(kind, []).append(outcome)
+        failed = wanted.get(ReportKind.FAILED, [])
         unwanted = [outcome for outcome in failed if not wants_failure(self._recipients[outcome.index])]
         if unwanted:
-            self._suppress(unwanted, governor.Suppressed.NOT_REQUESTED)
-            failed = [outcome for outcome in failed if outcome not in unwanted]
-        if not failed:
-            return self._conclude(RecipientState.CLOSED)
-        message, settings = self.message, self._context.settings
-        verdict = governor.judge(
-            message.reverse_path,
-            enabled=settings.ndr.enabled,
-            copy_to=settings.ndr.copy_to,
-            results=decode(message.results),
-            domains=settings.relay.local_domains + settings.relay.unfiltered_domains,
-            trusted=self._context.trust.of(message.client).internal,
-        )
-        if isinstance(verdict, governor.Suppressed):
-            self._suppress(failed, verdict)
-            return self._conclude(RecipientState.CLOSED)
-        return ReportFirst([self._failure(outcome.index, outcome.reply) for outcome in failed], verdict)
+            self._suppress([outcome.index for outcome in unwanted], Suppressed.NOT_REQUESTED)
+            return self.settle()
+        for kind, outcomes in wanted.items():
+            return ReportFirst(kind, [self._reported(outcome) for outcome in outcomes])
+        return self._conclude()
 
-    def _suppress(self, failed: list[Outcome], reason: governor.Suppressed) -> None:
-        addresses = [self._recipients[outcome.index].address for outcome in failed]
-        maillog.bounce_suppressed(about=self.message.queue_id, reason=reason, recipients=addresses)
-
-    def reported(self, made: Message, failures: list[Failure]) -> Follows:
+    def reported(self, made: Message, wanted: ReportFirst) -> Follows:
         """Return what follows when the report is in the spool."""
         self._context.metrics.add(BOUNCES)
         maillog.bounce_made(
             queue_id=made.queue_id,
             about=self.message.queue_id,
             to=[recipient.address for recipient in made.recipients],
-            recipients=[failure.address for failure in failures],
+            recipients=[recipient.address for recipient in wanted.recipients],
         )
-        return self._conclude(RecipientState.CLOSED)
+        self._close([recipient.index for recipient in wanted.recipients])
+        return self.settle()
 
-    def not_reported(self, error: str) -> Follows:
+    def suppressed(self, wanted: ReportFirst, reason: Suppressed) -> Follows:
+        """Return what follows when there is to be no report."""
+        self._suppress([recipient.index for recipient in wanted.recipients], reason)
+        return self.settle()
+
+    def not_reported(self, wanted: ReportFirst, error: str) -> Follows:
         """Return what follows when the report could not be stored: it stays owed and is made at the next attempt."""
         maillog.event(Event.BOUNCE_NOT_STORED, about=self.message.queue_id, detail=error)
-        return self._conclude(RecipientState.FAILED)
+        self._put_off.add(wanted.kind)
+        return self.settle()
+
+    def postponed(self, wanted: ReportFirst, due: int) -> Follows:
+        """Return what follows when the report is to be made later, at `due` (milliseconds since the epoch)."""
+        self._put_off.add(wanted.kind)
+        self._due = self._due or due
+        return self.settle()
+
+    def redirected(self, wanted: ReportFirst, indexes: Container[int]) -> Follows:
+        """Return what follows when these failed recipients are to be tried at once at another next hop instead of a report."""
+        self._put_off.add(wanted.kind)
+        self._due = clock.wall_ms()
+        self._outcomes = [
+            Outcome(outcome.index, PENDING, outcome.reply) if outcome.index in indexes else outcome
+            for outcome in self._outcomes
+        ]
+        return self.settle()
+
+    def _suppress(self, indexes: list[int], reason: Suppressed) -> None:
+        addresses = [self._recipients[index].address for index in indexes]
+        maillog.bounce_suppressed(about=self.message.queue_id, reason=reason, recipients=addresses)
+        self._close(indexes)
+
+    def _close(self, indexes: Container[int]) -> None:
+        """End recipients for which a report was wanted."""
+        self._outcomes = [
+            Outcome(outcome.index, REPORTED[outcome.state], outcome.reply) if outcome.index in indexes else outcome
+            for outcome in self._outcomes
+        ]
+
+    def _defer(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Set when the deferred recipients are tried again, or give them up for age; return the outcomes with that."""
+        if retry.expired(self.message.arrival, clock.wall_ms(), self._context.settings.delivery.expire):
+            return self._expire(outcomes)
+        self._due = self._next_due()
+        # A connection lost in the middle says nothing about the message either, yet the message may be its cause: no sooner.
+        self._interrupted = all(outcome.reply.startswith("421") for outcome in outcomes if outcome.state is PENDING)
+        return outcomes
 
     def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Give up what was deferred; return the outcomes with that failed."""
-        self._expired = frozenset(outcome.index for outcome in outcomes if outcome.state is RecipientState.PENDING)
+        self._expired = frozenset(outcome.index for outcome in outcomes if outcome.state is PENDING)
         maillog.message_expired(
             queue_id=self.message.queue_id,
             age=(clock.wall_ms() - self.message.arrival) / 1000,
@@ -206,11 +228,13 @@ class Job:
             for outcome in outcomes
         ]
 
-    def _failure(self, index: int, reply: str) -> Failure:
+    def _reported(self, outcome: Outcome) -> ReportedRecipient:
+        index, reply = outcome.index, outcome.reply
         tried = index in self.indexes
         # What was not given up in this very attempt failed before; with a reply of class 4 it can only have expired.
         expired = index in self._expired or (not tried and reply[:1] == "4")
-        return Failure(
+        return ReportedRecipient(
+            index=index,
             address=self._recipients[index].address,
             original=original_recipient(self._recipients[index]),
             reply=reply,
@@ -219,13 +243,10 @@ class Job:
             expired_after_s=self._context.settings.delivery.expire if expired else None,
         )
 
-    def _conclude(self, failed: RecipientState) -> Ended | RetryAt:
-        """Return the end when every recipient has its end, else how far each is; `failed` becomes the state of failed ones."""
-        outcomes = [
-            Outcome(outcome.index, failed, outcome.reply) if outcome.state is RecipientState.FAILED else outcome
-            for outcome in self._outcomes
-        ]
-        if all(outcome.state in (RecipientState.DELIVERED, RecipientState.CLOSED) for outcome in outcomes):
+    def _conclude(self) -> Ended | RetryAt:
+        """Return the end when every recipient has its end, else how far each is."""
+        outcomes = self._outcomes
+        if all(outcome.state in (DELIVERED, CLOSED) for outcome in outcomes):
             return Ended(outcomes)
         return RetryAt(outcomes, self._due or self._next_due(), self._unreached or self._interrupted)
 
@@ -234,10 +255,11 @@ class Job:
         # A report that could not be stored waits like a message that was tried, or it would be made without a pause.
         return retry.next_due(clock.wall_ms(), max(self.attempts, 1), self._context.settings.delivery.retry, spread)
 
-    def _log(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
+    def _log(self, outcomes: list[Outcome], states: list[RecipientState], record: AttemptRecord) -> None:
         recipients, message = self._recipients, self.message
-        for outcome in outcomes:
-            self._context.metrics.add(DELIVERY_ATTEMPTS[OUTCOMES[outcome.state]])
+        names = [OUTCOMES[state] for state in states]
+        for name in names:
+            self._context.metrics.add(DELIVERY_ATTEMPTS[name])
         maillog.delivery_attempt(
             queue_id=message.queue_id,
             session=message.session_id,
@@ -246,8 +268,8 @@ class Job:
             tls=record.tls,
             mail_from=message.reverse_path,
             outcomes=[
-                maillog.Outcome(recipients[one.index].address, OUTCOMES[one.state], one.reply)  # type: ignore[arg-type]
-                for one in outcomes
+                maillog.Outcome(recipients[one.index].address, name, one.reply)  # type: ignore[arg-type]
+                for one, name in zip(outcomes, names, strict=True)
             ],
             octets=message.size,
             duration=record.seconds,

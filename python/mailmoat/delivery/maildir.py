@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, files
 from mailmoat._native import Outcome, RecipientState, address_key
 from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
+from mailmoat.reports.requests import wants_success
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,7 +82,11 @@ class MaildirTransport:
                 state, reply = RecipientState.DELIVERED, f"250 2.0.0 {written}"
             except OSError as error:
                 state, reply = RecipientState.PENDING, f"451 4.3.0 Maildir not writable: {error}"
-            outcomes += [Outcome(addresses[address], state, reply) for address in sharing]
+            for index in (addresses[address] for address in sharing):
+                reports = (
+                    state is RecipientState.DELIVERED and message.reverse_path and wants_success(recipients[index])
+                )
+                outcomes.append(Outcome(index, RecipientState.PLACED if reports else state, reply))
         return outcomes
 
 

@@ -20,11 +20,11 @@ from mailmoat import clock, maillog
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import entries
 from mailmoat.delivery.destination import Destination, QueueEntry, join, no_destination
-from mailmoat.delivery.job import Ended, Job, JobContext, ReportFirst, RetryAt
+from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
+from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import FULL_DESTINATIONS, Room
 from mailmoat.events import Event
-from mailmoat.policy.client import TrustRules
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Message, Outcome, Partition, Recipient, Scheduled
     from mailmoat.delivery.attempt import AttemptRecord
-    from mailmoat.delivery.job import Follows
+    from mailmoat.delivery.follows import Follows
     from mailmoat.delivery.router import Router
     from mailmoat.metrics import Metrics
     from mailmoat.runtime.spool import SpoolStore
@@ -63,7 +63,7 @@ class Queue:
         self._spool = spool
         self._timers = timers
         self._router = router
-        self._context = JobContext(settings, metrics, TrustRules(settings))
+        self._context = JobContext(settings, metrics)
         self._reporter = Reporter(spool, settings)
         self._unrouted = no_destination(loop, settings.delivery.connections)
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._load)

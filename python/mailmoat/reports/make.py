@@ -1,4 +1,4 @@
-"""Makes the report about a message's failed recipients as a message for the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
+"""Makes the report about some of a message's recipients as a message for the spool (RFC 3464, RFC 5321 4.5.5, 6.1).
 
 It has a null reverse-path, so none is ever made about it. Reads what it attaches from the content file; of one that cannot be read it
 attaches what is at hand. Raises nothing.
@@ -9,53 +9,80 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailmoat import _native, clock
-from mailmoat.reports.dsn import Dsn, Original, render
+from mailmoat import _native, clock, maillog
+from mailmoat.events import Event
+from mailmoat.reports import languages
+from mailmoat.reports.dsn import render
+from mailmoat.reports.kind import ReportKind
 from mailmoat.reports.original import MAX_HEADER
+from mailmoat.reports.report import Original, Report
 from mailmoat.reports.requests import envelope_id, header_alone
 
 if TYPE_CHECKING:
     from mailmoat._native import Message
-    from mailmoat.reports.dsn import Failure
     from mailmoat.reports.governor import Allowed
+    from mailmoat.reports.report import ReportedRecipient
+    from mailmoat.reports.template import Template
     from mailmoat.settings import Settings
 
 
-def make(message: Message, failures: list[Failure], allowed: Allowed, queue_id: str, settings: Settings) -> Message:
-    """Return the report about `message` for those that `allowed` names, under a queue id of its own."""
-    wanted = message.parameters
-    whole = allowed.whole and not header_alone(wanted) and _may_attach_whole(message, settings.delivery.return_size)
-    octets = _octets(message, message.size if whole else MAX_HEADER)
-    now = clock.wall_ms()
-    domain = settings.relay.default_domain or settings.hostname
-    original = Original(
-        queue_id=message.queue_id,
-        arrival_ms=message.arrival,
-        reverse_path=message.reverse_path,
-        client=message.client,
-        envelope_id=envelope_id(message),
-        octets=octets,
-        whole=whole and len(octets) == message.size,
-    )
-    dsn = Dsn(
-        reporting_mta=settings.hostname,
-        postmaster=f"postmaster@{domain}",
-        original=original,
-        failures=failures,
-        date_ms=now,
-        message_id=f"<{queue_id}@{settings.hostname}>",
-        tls_optional=message.is_tls_optional,
-        boundary=f"report.{queue_id}",
-    )
-    return _native.Message(
-        queue_id=queue_id,
-        arrival=now,
-        reverse_path="",
-        recipients=list(allowed.recipients),
-        content=render(dsn),
-        parameters=_parameters(allowed.recipients, wanted),
-        tls_optional=message.is_tls_optional,
-    )
+class ReportMaker:
+    """Makes the reports of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._templates, mistakes = languages.load(settings.reports.templates)
+        for mistake in mistakes:
+            maillog.event(Event.REPORT_TEXT_NOT_USED, detail=mistake)
+
+    def make(
+        self, message: Message, kind: ReportKind, recipients: list[ReportedRecipient], allowed: Allowed, queue_id: str
+    ) -> Message:
+        """Return the report about `message` for those that `allowed` names, under a queue id of its own."""
+        settings, wanted, now = self._settings, message.parameters, clock.wall_ms()
+        original = self._original(message, may_be_whole=allowed.whole and kind is ReportKind.FAILED)
+        report = Report(
+            kind=kind,
+            reporting_mta=settings.hostname,
+            postmaster=f"postmaster@{settings.relay.default_domain or settings.hostname}",
+            original=original,
+            recipients=recipients,
+            date_ms=now,
+            message_id=f"<{queue_id}@{settings.hostname}>",
+            tls_optional=message.is_tls_optional,
+            boundary=f"report.{queue_id}",
+        )
+        return _native.Message(
+            queue_id=queue_id,
+            arrival=now,
+            reverse_path="",
+            recipients=list(allowed.recipients),
+            content=render(report, self._texts(original)),
+            parameters=_parameters(allowed.recipients, wanted),
+            tls_optional=message.is_tls_optional,
+        )
+
+    def _texts(self, original: Original) -> list[Template]:
+        """Return the templates of the languages that the message asks for, else of those that are set; English if there are none."""
+        settings = self._settings.reports
+        tags = languages.chosen(original.octets, self._templates) if settings.match_original else ()
+        found = [self._templates[tag] for tag in tags or settings.languages if tag in self._templates]
+        return found or [self._templates["en"]]
+
+    def _original(self, message: Message, *, may_be_whole: bool) -> Original:
+        """Return what is known of the message; without a failure the header section is enough (RFC 3461 6.2)."""
+        size = self._settings.delivery.return_size
+        whole = may_be_whole and not header_alone(message.parameters) and _may_attach_whole(message, size)
+        octets = _octets(message, message.size if whole else MAX_HEADER)
+        return Original(
+            queue_id=message.queue_id,
+            arrival_ms=message.arrival,
+            reverse_path=message.reverse_path,
+            client=message.client,
+            envelope_id=envelope_id(message),
+            octets=octets,
+            whole=whole and len(octets) == message.size,
+        )
 
 
 def _parameters(recipients: tuple[str, ...], original: dict[str, str | None]) -> dict[str, str | None]:

@@ -7,6 +7,8 @@ RFC 6522 4 and RFC 6533 5 allow for headers but RFC 2046 5.2.1 forbids for messa
 
 from __future__ import annotations
 
+import re
+from base64 import encodebytes
 from binascii import b2a_qp
 from typing import Final, NamedTuple
 
@@ -27,10 +29,13 @@ class Part(NamedTuple):
     body: bytes
 
     def seven_bit(self) -> Part:
-        """Return the same in quoted-printable where it is not ASCII; a whole message stays, because it must not be encoded."""
+        """Return the same encoded where it is not ASCII, the shorter way; a whole message stays, because it must not be encoded."""
         if self.encoding != "8bit" or self.content_type in WHOLE:
             return self
-        return Part(self.content_type, "quoted-printable", _quoted_printable(self.body))
+        quoted, base64 = _quoted_printable(self.body), encodebytes(self.body).replace(b"\n", b"\r\n")
+        if len(quoted) <= len(base64):
+            return Part(self.content_type, "quoted-printable", quoted)
+        return Part(self.content_type, "base64", base64)
 
 
 def original_part(original: bytes, *, whole: bool) -> Part:
@@ -54,6 +59,13 @@ def header_section(original: bytes) -> bytes:
         return header
     cut = header[:MAX_HEADER]
     return (cut.rpartition(b"\r\n")[0] or cut) + b"\r\n"
+
+
+def header_field(original: bytes, name: str) -> str:
+    """Return the value of the first field with this name, unfolded, as it was written; empty when there is none."""
+    pattern = rb"(?im)^" + name.encode() + rb"[ \t]*:((?:[^\r\n]*(?:\r\n(?=[ \t]))?)*)"
+    found = re.search(pattern, header_section(original))
+    return found[1].decode(errors="replace").replace("\r\n", "").strip() if found else ""
 
 
 def encoding_of(body: bytes) -> str:

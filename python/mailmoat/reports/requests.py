@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 
 def wants_failure(recipient: Recipient) -> bool:
     """Return whether a report is wanted when the message cannot be delivered to this recipient: without NOTIFY it is (RFC 3461 5.2.6)."""
+    return _wants(recipient, "FAILURE", unasked=True)
+
+
+def wants_success(recipient: Recipient) -> bool:
+    """Return whether a report is wanted when the message is delivered to this recipient (RFC 3461 5.2.3)."""
+    return _wants(recipient, "SUCCESS", unasked=False)
+
+
+def _wants(recipient: Recipient, event: str, *, unasked: bool) -> bool:
     notify = recipient.parameters.get("NOTIFY")
-    return notify is None or "FAILURE" in notify.upper().split(",")
+    return unasked if notify is None else event in notify.upper().split(",")
 
 
 def original_recipient(recipient: Recipient) -> str:

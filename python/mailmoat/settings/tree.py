@@ -35,6 +35,7 @@ from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.pressure import PressureSettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
+from mailmoat.settings.sections.reports import ReportsSettings
 from mailmoat.settings.sections.reputation import ReputationSettings
 from mailmoat.settings.sections.sender_filter import SenderFilterSettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
+    reports: ReportsSettings = ReportsSettings()
     dns: DnsSettings = DnsSettings()
     dns_lists: DnsListsSettings = DnsListsSettings()
     limits: LimitsSettings = LimitsSettings()

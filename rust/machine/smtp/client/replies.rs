@@ -165,11 +165,18 @@ impl Client {
     pub(super) fn finish(&mut self) {
         if let Some(transaction) = self.transaction.take() {
             self.step = if transaction.last { Step::Closed } else { Step::Done };
-            self.outcomes = transaction.into_outcomes();
+            self.outcomes = transaction.into_outcomes(self.success());
             if self.step == Step::Done && self.is_spent() {
                 self.leave();
             }
         }
+    }
+
+    /// The state of those who are delivered and whose sender asked for a report that the next hop does not make; over LMTP they
+    /// are in their mailboxes.
+    fn success(&self) -> Option<State> {
+        let state = if self.protocol == Protocol::Lmtp { State::Placed } else { State::Relayed };
+        (!self.offers.dsn).then_some(state)
     }
 
     /// Defers all that is not delivered: after one reply too many, each later one was taken for the recipient before its own.
@@ -204,7 +211,7 @@ impl Client {
         if let Some(mut transaction) = self.transaction.take() {
             self.untouched = !transaction.replied;
             transaction.settle_open(State::Pending, reply);
-            self.outcomes = transaction.into_outcomes();
+            self.outcomes = transaction.into_outcomes(self.success());
         }
         if !self.opened && self.refusal.is_none() {
             self.refusal = Some((State::Pending, reply.to_owned()));

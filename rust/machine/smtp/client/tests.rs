@@ -692,6 +692,37 @@ fn parameters_for_reports_go_on_as_they_came() {
 }
 
 #[test]
+fn success_is_reported_where_the_next_hop_does_not() {
+    let recipients = [("x@b.example", "NOTIFY=success"), ("y@b.example", "NOTIFY=FAILURE"), ("z@b.example", "")];
+    let states = |protocol: Protocol, offers: &str, sender: &str| {
+        let mut message = Arc::try_unwrap(asked("", &recipients)).unwrap();
+        sender.clone_into(&mut message.envelope.reverse_path);
+        let mut dialogue = Dialogue::new(protocol, offers);
+        dialogue.begin(&Arc::new(message));
+        dialogue.hear(&("250 ok\r\n".repeat(4) + "354 go\r\n"));
+        dialogue.hear(&"250 taken\r\n".repeat(if protocol == Protocol::Lmtp { 3 } else { 1 }));
+        dialogue.client.outcomes().into_iter().map(|(_, state, _)| state).collect::<Vec<_>>()
+    };
+    let dsn = "250-hop\r\n250-PIPELINING\r\n250 DSN\r\n";
+    let taken = [State::Delivered; 3];
+    assert_eq!(states(Protocol::Smtp, PIPELINING, "s@a.example"), [State::Relayed, State::Delivered, State::Delivered]);
+    assert_eq!(states(Protocol::Lmtp, PIPELINING, "s@a.example"), [State::Placed, State::Delivered, State::Delivered]);
+    assert_eq!(states(Protocol::Smtp, dsn, "s@a.example"), taken, "it makes the report");
+    assert_eq!(states(Protocol::Smtp, PIPELINING, ""), taken, "there is nobody to report to");
+}
+
+#[test]
+fn success_is_reported_of_those_that_were_delivered_before_the_connection_broke() {
+    let mut dialogue = Dialogue::new(Protocol::Lmtp, PIPELINING);
+    dialogue.begin(&asked("", &[("x@b.example", "NOTIFY=SUCCESS"), ("y@b.example", "NOTIFY=SUCCESS")]));
+    dialogue.hear("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n");
+    dialogue.hear("250 taken\r\n");
+    dialogue.client.end("Timed out");
+    let states: Vec<State> = dialogue.client.outcomes().into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Placed, State::Pending]);
+}
+
+#[test]
 fn a_transaction_has_no_more_recipients_than_announced() {
     let mut dialogue = Dialogue::smtp("250-hop\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let three = message(b"x\r\n", &["x@b.example", "y@b.example", "z@b.example"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::machine::message::content::{Octets, Reader};
 use crate::machine::message::section::Section;
-use crate::machine::message::{Message, Parameters, State};
+use crate::machine::message::{Message, Parameters, Recipient, State};
 use crate::machine::smtp::chunking::Chunking;
 
 use super::offers::{Offers, RequireTls};
@@ -224,9 +224,17 @@ impl Transaction {
         }
     }
 
-    /// The outcomes; an undecided recipient is deferred, so that none is ever lost.
-    pub fn into_outcomes(self) -> Vec<Outcome> {
+    /// The outcomes; an undecided recipient is deferred, so that none is ever lost. `success` is the state of those that were
+    /// delivered and whose sender asked for a report of that; None where the next hop makes it (RFC 3461 5.2.1, 5.2.2).
+    pub fn into_outcomes(self, success: Option<State>) -> Vec<Outcome> {
+        let envelope = &self.message.envelope;
+        let reporting = success.filter(|_| !envelope.reverse_path.is_empty());
+        let delivered = |index: usize| match reporting {
+            Some(state) if envelope.recipients.get(index).is_some_and(Recipient::reports_success) => state,
+            _ => State::Delivered,
+        };
         let outcome = |(index, fate)| match fate {
+            Fate::Settled(State::Delivered, reply) => (index, delivered(index), reply),
             Fate::Settled(state, reply) => (index, state, reply),
             Fate::Waiting | Fate::Accepted => (index, State::Pending, "451 4.5.0 No reply".to_owned()),
         };

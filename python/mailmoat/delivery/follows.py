@@ -1,0 +1,43 @@
+"""What follows from an attempt, as a job returns it and the queue carries it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from mailmoat._native import Outcome
+    from mailmoat.reports.kind import ReportKind
+    from mailmoat.reports.report import ReportedRecipient
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Every recipient of the group is delivered or closed."""
+
+    outcomes: list[Outcome]
+    """For the spool."""
+
+
+class RetryAt(msgspec.Struct, frozen=True):
+    """Some recipients are tried or reported again."""
+
+    outcomes: list[Outcome]
+    """For the spool."""
+    due: int
+    """Milliseconds since the epoch."""
+    stranded: bool
+    """The next hop was away or went away: due earlier if that answers earlier."""
+
+
+class ReportFirst(msgspec.Struct, frozen=True):
+    """A report of one kind has to be in the spool before anything else.
+
+    `reported`, `suppressed`, `not_reported`, `postponed` or `redirected` then returns what follows, which may be the next report.
+    """
+
+    kind: ReportKind
+    recipients: list[ReportedRecipient]
+
+
+Follows: TypeAlias = Ended | RetryAt | ReportFirst
