@@ -58,10 +58,9 @@ WHOLE = 65_535
 def records(kind: str, value: Value) -> str:
     """One record's value as zone text."""
     match value:
-        case bytes() if kind == "TXT":
-            return records(kind, tuple(value[at : at + 255] for at in range(0, len(value), 255)) or (b"",))
-        case str() if kind == "TXT":
-            return records(kind, value.encode())
+        case str() | bytes() if kind == "TXT":
+            octets = value.encode() if isinstance(value, str) else value
+            return records(kind, tuple(octets[at : at + 255] for at in range(0, len(octets), 255)) or (b"",))
         case tuple() if kind == "TXT":
             strings = (text.encode() if isinstance(text, str) else text for text in value)
             return " ".join('"' + "".join(f"\\{octet:03d}" for octet in text) + '"' for text in strings)

@@ -36,15 +36,13 @@ def record(kind: str, value):
     match value:
         case str() if kind == "TXT":
             return record(kind, value.encode())
-        case bytes():
+        case bytes() | (int(), int(), int(), bytes()):
             return value
         case str() if kind == "MX":
             preference, host = value.split()
             return record(kind, (int(preference), host))
         case (int(preference), str(host)):
             return preference, names.normal(host)
-        case (int(), int(), int(), bytes()):
-            return value
         case tuple():
             return b"".join(text.encode() if isinstance(text, str) else text for text in value)
     return names.normal(value)
