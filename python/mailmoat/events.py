@@ -120,6 +120,24 @@ class Event(StrEnum):
         "a message goes on without a result: its source address is unknown, local or private",
         "session client reason",
     )
+    STS_POLICY_NOT_FETCHED = (
+        "sts-policy-not-fetched",
+        "warning",
+        "the MTA-STS policy of a domain could not be fetched; `in_force` is the mode of the one from before, `none` without one",
+        "domain reason in_force detail",
+    )
+    STS_POLICY_NOT_KEPT = (
+        "sts-policy-not-kept",
+        "error",
+        "an MTA-STS policy could not be written to the spool directory: only this worker has it, until it ends",
+        "domain detail",
+    )
+    TLS_REPORT_NOT_KEPT = (
+        "tls-report-not-kept",
+        "error",
+        "results of TLS could not be written for reports (RFC 8460); deliveries go on",
+        "path detail",
+    )
     DELIVERY_ATTEMPT = (
         "delivery-attempt",
         "info",

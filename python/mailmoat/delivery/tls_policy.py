@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmoat.resolver.answer import Association
     from mailmoat.settings import NextHop
     from mailmoat.settings.sections.delivery import DeliverySettings
 
@@ -34,7 +35,11 @@ class TlsPolicy:
     implicit: bool = False
     """TLS begins with the first octet (RFC 8314 3)."""
     names: tuple[str, ...] = ()
-    """Names of which the certificate has to have one; the first is the one that is asked for (SNI)."""
+    """Names of which the certificate has to have one; the first is the one that is asked for (SNI). Empty: the name of the host."""
+    tlsa: tuple[Association, ...] = ()
+    """TLSA records by which the server is authenticated instead of by a CA (RFC 7672 3); `level` is VERIFY then."""
+    recorded: bool = False
+    """The certificate is judged though nothing depends on it, for the log and for reports (RFC 8461 5)."""
     ca: Path | None = None
     """File of the CAs; None for those of the system."""
     certificate: Path | None = None
