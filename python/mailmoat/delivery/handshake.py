@@ -55,12 +55,12 @@ class Handshakes:
             if self._client is None:
                 raise
 
-    def begin(self, client: Client) -> None:
-        """Begin the handshake of a connection. RuntimeError when nothing was prepared."""
+    def begin(self, client: Client, host: str = "") -> None:
+        """Begin the handshake of a connection; `host` is asked for where the policy has no names. RuntimeError when nothing was prepared."""
         if self._client is None:
             raise RuntimeError("no policy was read")
         self._clock.set(clock.wall_ms() // 1000)
-        client.start_tls(self._client, self._policy.names[0])
+        client.start_tls(self._client, self._policy.names[0] if self._policy.names else host)
 
     def _read(self) -> TlsClient:
         policy, identity, ca = self._policy, None, b""
@@ -74,21 +74,27 @@ class Handshakes:
         file = self._ca()
         if file is not None:
             ca = read_file("delivery.tls_ca", file)
-        elif policy.level is TlsLevel.VERIFY:
+        elif policy.level is TlsLevel.VERIFY and not policy.tlsa:
             raise CertificateError("delivery.tls_ca is not set, and this system has no file of CAs; name one")
         verify = policy.level is TlsLevel.VERIFY
         try:
             return TlsClient(
-                clock=self._clock, verify=verify, ca=ca, identity=identity, minimum=MINIMUM, names=list(policy.names)
+                clock=self._clock,
+                verify=verify,
+                ca=ca,
+                identity=identity,
+                minimum=MINIMUM,
+                names=list(policy.names),
+                tlsa=list(policy.tlsa),
             )
         except ValueError as error:
             raise CertificateError(f"delivery.tls_ca = {file}: {error}; name a PEM file of CAs") from None
 
     def _ca(self) -> Path | None:
-        """Return the file of the CAs, which only a policy that verifies needs."""
-        if self._policy.level is not TlsLevel.VERIFY:
-            return None
-        return self._policy.ca or system_file()
+        """Return the file of the CAs; None where no certificate is judged by them."""
+        policy = self._policy
+        by_ca = policy.recorded or (policy.level is TlsLevel.VERIFY and not policy.tlsa)
+        return policy.ca or system_file() if by_ca else None
 
 
 class Secured(NamedTuple):
