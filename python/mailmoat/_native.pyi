@@ -1081,6 +1081,39 @@ class RateLimits:
     def reset(self, of: Prefix | None, now: float) -> int:
         """Forget what was spent in a prefix and in those around it, or everywhere; return how many prefixes were not at rest."""
 
+@final
+class ReportBudgets:
+    """Budgets of reports, spent by all workers together (GCRA), and the floods that use them up.
+
+    Side 0: about mail of unknown senders outside; 1: of verified ones; 2: from inside. Of senders outside, a domain can use a tenth of what is
+    free of all, two in any case.
+
+    The budgets are numbered: 0 of an address, 1 of its domain, 2 of all. `now` is the monotonic clock in seconds.
+    """
+
+    def __new__(cls, shared: Shared, rates: Sequence[tuple[int, float, int] | None], fold: float) -> ReportBudgets:
+        """Take rates as (count, seconds, burst), those of side 0 first, None for off, and the seconds of a fold, 0 for off.
+
+        ValueError when they are not nine.
+        """
+    def lower_debts(self, now: float) -> None:
+        """Lower to the burst of these rates what was spent at other rates."""
+    def spend(self, side: int, address: str, domain: str, now: float) -> tuple[int, float] | None:
+        """Spend a report of all three budgets and return None; or of none, and return the budget without room and the seconds until it has."""
+    def wait(self, side: int, address: str, domain: str, now: float) -> tuple[int, float] | None:
+        """Return what `spend` would, and spend nothing."""
+    def held(self, address: str, now: float) -> float:
+        """Return the seconds for which reports to an address are held after the last one there; 0 for none."""
+    def count_withheld(self, side: int, domain: str, now: int, least: int) -> tuple[int, int, int, int] | None:
+        """Count a report that is withheld, and return the flood that begins with it: side, reports withheld, domains, seconds.
+
+        `least` of them in ten minutes are a flood; 0: none ever is.
+        """
+    def floods_ended(self, now: int, least: int) -> list[tuple[int, int, int, int]]:
+        """Return the floods that are over, each once on the host."""
+    def is_flooded(self, side: int) -> bool:
+        """Return whether there is a flood now."""
+
 # --- snapshot ---
 
 @final

@@ -74,12 +74,12 @@ impl RateLimits {
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a cast of floats saturates
-fn microseconds(seconds: f64) -> u64 {
+pub(super) fn microseconds(seconds: f64) -> u64 {
     (seconds * MICROSECONDS) as u64
 }
 
 #[allow(clippy::cast_precision_loss)] // below 2^53
-fn seconds(microseconds: u64) -> f64 {
+pub(super) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / MICROSECONDS
 }
 

@@ -5,6 +5,7 @@
 use pyo3::prelude::*;
 
 mod address;
+mod budgets;
 mod client;
 mod disk;
 mod dns;
@@ -35,6 +36,7 @@ mod wheel;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
+    budgets::register(module)?;
     client::register(module)?;
     disk::register(module)?;
     dns::register(module)?;

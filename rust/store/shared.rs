@@ -1,5 +1,5 @@
 //! The memory all processes of one server share: metrics, held sessions, connections per source, limits, incidents, records of
-//! sources.
+//! sources, budgets of reports.
 //!
 //! Made before fork, inherited by every child, gone with the last of them. There is one *slot* per worker and one more, the
 //! last, for the supervisor. Promises: everything is an atomic cell, so no process waits for another and none can leave a lock
@@ -7,8 +7,10 @@
 //!
 //! What one slot writes another reads at any moment: a sum over slots is a snapshot that may be one off, never torn in a cell.
 
+mod budgets;
 mod cells;
 mod connections;
+mod flood;
 mod gcra;
 mod harvest;
 mod holds;
@@ -26,7 +28,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use budgets::{BUDGETS, Budgets, Report};
 pub use connections::{Counts, PROBES};
+pub use flood::Flood;
 pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;

@@ -135,6 +135,6 @@ def test_a_bad_source_is_a_value_error():
 
 
 def test_memory_is_what_was_said():
-    assert Shared(2, 40).size <= 3 * ((1 << 20) + 1024) + (128 << 10) + (12 << 20)
+    assert Shared(2, 40).size <= 3 * ((1 << 20) + 1024) + (128 << 10) + (12 << 20) + (1 << 19)
     with pytest.raises(OSError, match="shared memory"):
         Shared(1 << 30, 1, sources=1 << 40)

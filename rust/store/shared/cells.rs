@@ -47,6 +47,11 @@ impl Key {
         Self { network, class_and_length: u64::from(class) << CLASS_BITS | u64::from(length) << LENGTH_BITS }
     }
 
+    /// Of what is known by its hash alone: it has no prefix.
+    pub fn of_hash(class: u8, hash: u64) -> Self {
+        Self { network: hash, class_and_length: u64::from(class) << CLASS_BITS }
+    }
+
     fn read(network: u64, about: u64) -> Self {
         Self { network, class_and_length: about & !MOST_SPENT }
     }
@@ -91,6 +96,16 @@ impl Shared {
         Places { key, tag: tag_of(hash), now, words, shared: self }
     }
 
+    /// The same in another table of cells.
+    #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
+    pub fn places_in<'a>(&'a self, table: &'a [AtomicU64], key: Key, now: u64) -> Places<'a> {
+        let hash = self.hash_of(key);
+        let sets = (table.len() / (WAYS * WORDS)).max(1);
+        let first = hash as usize % sets * WAYS * WORDS;
+        let words = table.get(first..first + WAYS * WORDS).unwrap_or_default();
+        Places { key, tag: tag_of(hash), now, words, shared: self }
+    }
+
     /// The cells that are not at rest at this microsecond.
     pub fn cells_in_debt(&self, now: u64) -> Vec<Cell> {
         let mut cells = Vec::new();
@@ -119,7 +134,12 @@ impl Shared {
 
     /// Lowers the debt of each cell to the most that it may be; None leaves it.
     pub fn lower_debts(&self, now: u64, most: impl Fn(u8, Prefix) -> Option<u64>) {
-        for words in self.limit_cells().chunks_exact(WAYS * WORDS) {
+        self.lower_debts_in(self.limit_cells(), now, most);
+    }
+
+    /// The same in another table of cells.
+    pub fn lower_debts_in(&self, table: &[AtomicU64], now: u64, most: impl Fn(u8, Prefix) -> Option<u64>) {
+        for words in table.chunks_exact(WAYS * WORDS) {
             for (way, word) in words.iter().take(WAYS).enumerate() {
                 let tag = word.load(Acquire) >> TIME_BITS;
                 let Some(cell) = self.cell_at(words, way, now) else { continue };

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 mod attack;
 
 use attack::{BEGAN, DOMAIN, GUESSES, IN_WINDOW, KEY, KIND, ROW, SINCE, SUBJECT};
+pub(super) use attack::{BITMAP, different, read, set, swap};
 pub use attack::{Harvest, Scope};
-use attack::{are_many, count, domain_cells, ended, harvest, read, set, swap};
+use attack::{are_many, count, domain_cells, ended, harvest};
 
 use super::region::Shared;
 use super::reputation::{Counted, HITS, RECENT, Row, WINDOW};

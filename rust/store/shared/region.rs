@@ -8,21 +8,21 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{cells, harvest, reputation};
+use super::{budgets, cells, harvest, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
 /// Entries of the table of incidents, a power of two.
 pub const INCIDENTS: usize = 16_384;
 /// Cells of the tables of the host, which lie behind the slots in this order.
-const TABLES: [usize; 4] = [INCIDENTS, reputation::CELLS, harvest::CELLS, cells::CELLS * cells::WORDS];
+const TABLES: [usize; 5] = [INCIDENTS, reputation::CELLS, harvest::CELLS, cells::CELLS * cells::WORDS, budgets::CELLS];
 
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
 /// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count). Behind the
-/// slots: the tables of the host, of incidents, of the reputation of sources, and of limits.
+/// slots: the tables of the host, of incidents, of the reputation of sources, of limits, and of budgets of reports.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -99,6 +99,10 @@ impl Shared {
 
     pub(super) fn limit_cells(&self) -> &[AtomicU64] {
         self.host_table(3)
+    }
+
+    pub(super) fn budget_cells(&self) -> &[AtomicU64] {
+        self.host_table(4)
     }
 
     /// The cells of a table in `TABLES`.

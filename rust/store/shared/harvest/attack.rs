@@ -17,7 +17,7 @@ pub(super) const SUBJECT: usize = 7;
 pub(super) const DOMAIN: usize = 8;
 const DOMAIN_CELLS: usize = 8;
 const SOURCES: usize = DOMAIN + DOMAIN_CELLS;
-const BITMAP: usize = 16;
+pub(in super::super) const BITMAP: usize = 16;
 const RECIPIENTS: usize = SOURCES + BITMAP;
 pub(super) const ROW: usize = RECIPIENTS + BITMAP;
 
@@ -69,17 +69,17 @@ pub struct Harvest {
     pub sources: u64,
 }
 
-pub(super) fn read(cells: &[AtomicU64], index: usize) -> u64 {
+pub(in super::super) fn read(cells: &[AtomicU64], index: usize) -> u64 {
     cells.get(index).map_or(0, |cell| cell.load(Relaxed))
 }
 
-pub(super) fn set(cells: &[AtomicU64], index: usize, number: u64) {
+pub(in super::super) fn set(cells: &[AtomicU64], index: usize, number: u64) {
     if let Some(cell) = cells.get(index) {
         cell.store(number, Relaxed);
     }
 }
 
-pub(super) fn swap(cells: &[AtomicU64], index: usize, before: u64, next: u64) -> bool {
+pub(in super::super) fn swap(cells: &[AtomicU64], index: usize, before: u64, next: u64) -> bool {
     cells.get(index).is_some_and(|cell| cell.compare_exchange(before, next, Relaxed, Relaxed).is_ok())
 }
 
@@ -109,7 +109,7 @@ pub(super) fn are_many(cells: &[AtomicU64], scope: Scope, of_source: u64) -> boo
 
 /// How many different ones a bitmap has seen: linear counting, good to about 5,000.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn different(cells: &[AtomicU64], bitmap: usize) -> u64 {
+pub(in super::super) fn different(cells: &[AtomicU64], bitmap: usize) -> u64 {
     let set: u32 = (bitmap..bitmap + BITMAP).map(|index| read(cells, index).count_ones()).sum();
     let bits = 64.0 * BITMAP as f64;
     let free = (bits - f64::from(set)).max(1.0);
