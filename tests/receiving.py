@@ -11,7 +11,7 @@ def config(incoming_dir, **changes):
     """A session's configuration that asks nobody and limits nothing."""
     limits = dict.fromkeys(
         (
-            "asked", "tarpit_time", "tarpit_max_session", "auth_time", "auth_failures", "local_part", "domain", "path", "command_line", "text_line", "recipients",
+            "asked", "tarpit_time", "tarpit_max_session", "auth_time", "auth_failures", "local_part", "domain", "path", "command_line", "text_line", "recipients", "null_sender_recipients",
             "message_size", "header_size", "memory_content", "content_memory", "workers", "hops", "errors", "idle_commands",
         ),
         0,

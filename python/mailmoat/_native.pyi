@@ -554,6 +554,7 @@ class SessionConfig:
         command_line: int,
         text_line: int,
         recipients: int,
+        null_sender_recipients: int,
         message_size: int,
         header_size: int,
         memory_content: int,

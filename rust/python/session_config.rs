@@ -26,7 +26,7 @@ impl SessionConfig {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, auth_time, auth_failures, local_part, domain, path,
-        command_line, text_line, recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
+        command_line, text_line, recipients, null_sender_recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
         bare_newline, nul_in_header, submitter, chunking))]
     fn new(
         hostname: String,
@@ -43,6 +43,7 @@ impl SessionConfig {
         command_line: usize,
         text_line: usize,
         recipients: usize,
+        null_sender_recipients: usize,
         message_size: u64,
         header_size: usize,
         memory_content: usize,
@@ -84,6 +85,7 @@ impl SessionConfig {
             storage,
             command_line,
             recipients,
+            null_sender_recipients,
             hops,
             errors,
             idle_commands,

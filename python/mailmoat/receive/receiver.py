@@ -205,6 +205,7 @@ def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native
         command_line=limits.command_line,
         text_line=limits.text_line,
         recipients=limits.recipients,
+        null_sender_recipients=limits.null_sender_recipients,
         message_size=limits.message_size,
         header_size=limits.header_size,
         memory_content=limits.memory_content,

@@ -57,6 +57,7 @@ pub fn config(choices: u8, asked: u8) -> Config {
         )),
         command_line: COMMAND_LINE,
         recipients: 3,
+        null_sender_recipients: 0,
         hops: 3,
         errors: if on(8) { 6 } else { 0 },
         idle_commands: if on(16) { 30 } else { 0 },

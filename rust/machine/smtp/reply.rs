@@ -130,6 +130,8 @@ pub const LOST: Reply = Reply::fixed(421, "4.5.0", "Cannot tell the octets of a 
 pub const NO_SERVICE: Reply = Reply::fixed(503, "5.5.1", "No service here; send QUIT");
 /// One recipient too many (RFC 5321 4.5.3.1.10).
 pub const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(452, "4.5.3", "Too many recipients");
+/// One recipient too many of a message with the null reverse-path: a report goes to one (RFC 5321 6.1).
+pub const TOO_MANY_OF_NULL: Reply = Reply::fixed(452, "4.5.3", "Too many recipients of a bounce");
 /// MAIL with an address that needs SMTPUTF8, without that parameter (RFC 6531 3.5).
 pub const SENDER_NEEDS_SMTPUTF8: Reply = Reply::fixed(550, "5.6.7", "Address needs the SMTPUTF8 parameter");
 /// RCPT with one, in a transaction without that parameter (RFC 6531 3.5).

@@ -23,6 +23,10 @@ class LimitsSettings(Section):
     )
     text_line: Count = Field(default=1000, description="Octets of a line of content with CRLF. 0 = off.")
     recipients: Count = Field(default=100, description="Recipients of one transaction; those beyond get 452. 0 = off.")
+    null_sender_recipients: Count = Field(
+        default=2,
+        description="Recipients of one transaction with the null reverse-path: bounces go to one, some servers add a copy. Those beyond get 452. 0 = off.",
+    )
     message_size: Size = Field(default=36 << 20, description="Octets of one message, announced as SIZE. 0 = off.")
     header_size: Size = Field(
         default=256 << 10,

@@ -24,6 +24,8 @@ pub struct Config {
     pub command_line: usize,
     /// Recipients of a transaction.
     pub recipients: usize,
+    /// Recipients of one with the null reverse-path.
+    pub null_sender_recipients: usize,
     /// `Received` fields of a content.
     pub hops: usize,
     /// Errors before the session is closed: 5xx replies, and recipients far beyond the limit.
@@ -78,6 +80,7 @@ impl Config {
             storage: Arc::new(ContentStorage::new(0, Arc::default(), std::env::temp_dir())),
             command_line: 512,
             recipients: 3,
+            null_sender_recipients: 0,
             hops: 3,
             errors: 0,
             idle_commands: 0,

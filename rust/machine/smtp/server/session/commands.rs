@@ -9,8 +9,9 @@ use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::command::{self, Command, Malformed};
 use crate::machine::smtp::extensions::{Argument, BDAT, Offers, REQUIRETLS, kept_of_rcpt};
 use crate::machine::smtp::parameters::{BAD_BODY, BadParameter, Body, MailParameters, RcptParameters};
-use crate::machine::smtp::reply;
+use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::auth;
+use crate::machine::smtp::server::config::Config;
 use crate::machine::smtp::server::content_rules::BareNewline;
 use crate::machine::smtp::server::mode::{Cut, Fault, Input, LineState, Mode};
 use crate::machine::smtp::server::phase::{Phase, Verb, refusal};
@@ -204,10 +205,9 @@ impl Session {
         if address.needs_smtputf8() && !transaction.parameters.smtputf8 {
             return self.say(reply::RECIPIENT_NEEDS_SMTPUTF8);
         }
-        let most = self.config.recipients;
-        if most > 0 && transaction.recipients.len() >= most {
+        if let Some(refusal) = too_many(&self.config, transaction) {
             self.errors += u32::from(transaction.exceed());
-            return self.say(reply::TOO_MANY_RECIPIENTS);
+            return self.say(refusal);
         }
         self.ask(Question::Rcpt { address, parameters: kept_of_rcpt(parameters) })
     }
@@ -233,6 +233,16 @@ impl Session {
         hello.write_lines(lines, &mut self.output);
         Flow::Next
     }
+}
+
+/// Why a transaction gets no further recipient.
+fn too_many(config: &Config, transaction: &Transaction) -> Option<Reply> {
+    let exceeds = |most: usize| most > 0 && transaction.recipients.len() >= most;
+    if exceeds(config.recipients) {
+        return Some(reply::TOO_MANY_RECIPIENTS);
+    }
+    let is_report = transaction.reverse_path.is_none();
+    (is_report && exceeds(config.null_sender_recipients)).then_some(reply::TOO_MANY_OF_NULL)
 }
 
 /// The line is an AUTH, however wrong.
