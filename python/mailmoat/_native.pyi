@@ -290,6 +290,11 @@ class Client:
 
         It takes the first of the recipients, as many as the next hop's limits permit (RFC 9422); CLOSED where none fits this session.
         """
+    def mark(self, mark: str) -> None:
+        """Put this before the reverse-path of each transaction that begins from now on, unless it is null; empty for nothing.
+
+        ValueError for what cannot be the beginning of a local part.
+        """
     def quit(self) -> ClientStep:
         """End an idle connection: QUIT is written, its reply gives CLOSED."""
     def end(self, cause: str) -> ClientStep:

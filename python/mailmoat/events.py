@@ -157,6 +157,12 @@ class Event(StrEnum):
         "recipients failed and nobody gets a bounce",
         "about reason recipients:list",
     )
+    BOUNCE_TAGS_NOT_READ = (
+        "bounce-tags-not-read",
+        "error",
+        "the keys of bounce address tags cannot be read or replaced: those at hand stay in use",
+        "detail",
+    )
     BOUNCE_NOT_STORED = "bounce-not-stored", "error", "a bounce is made again later", "about detail"
     REPORT_TEXT_NOT_USED = "report-text-not-used", "error", "reports have the text that is shipped instead", "detail"
     MESSAGE_NOT_STORED = "message-not-stored", "error", "the client gets 452", "session detail"

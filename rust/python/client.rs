@@ -102,6 +102,10 @@ impl Client {
         Ok(CLIENT_STEP.member(py, self.0.begin(message.get().0.clone(), &recipient_indexes)? as u8))
     }
 
+    fn mark(&mut self, mark: &str) -> PyResult<()> {
+        Ok(self.0.mark(mark)?)
+    }
+
     fn quit(&mut self, py: Python<'_>) -> Py<PyAny> {
         CLIENT_STEP.member(py, self.0.quit() as u8)
     }

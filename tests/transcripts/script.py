@@ -64,6 +64,7 @@ class Transcript:
     seen: list[tuple[str, int]] = field(default_factory=list)
     auth: str = ""
     senders: list[str] = field(default_factory=list)
+    tag_key: str = ""
     listed: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -112,6 +113,8 @@ def read(text):
             transcript.listener = rest
         elif word == "senders":
             transcript.senders.append(rest)
+        elif word == "tags":
+            transcript.tag_key = rest
         elif word in ("block", "allow"):
             transcript.listed.append((word, rest))
         elif LINE.fullmatch(line) or word in ("@", "!"):
@@ -158,6 +161,9 @@ class Player:
             (incoming_dir / "senders").write_text("\n".join(transcript.senders))
         if transcript.listed:
             compile_lists(incoming_dir, transcript.listed)
+            settings["spool_dir"] = str(incoming_dir)
+        if transcript.tag_key:
+            (incoming_dir / "bounce-tags.key").write_text(f"{transcript.tag_key} {'00' * 32}\n")
             settings["spool_dir"] = str(incoming_dir)
         self.world = world = virtual.World(
             load_settings(tuple(sorted(settings.items()))),

@@ -11,6 +11,7 @@
     listener proxy://192.0.2.25:25  the listener, with its scheme (else 192.0.2.25:25)
     block 192.0.2.0/24 # reason     a line of the block list; `allow ...` one of the allow list
     senders alice a@example.test    a line of the file `auth.senders`
+    tags 3 0                        bounce tags are made by the key of this number, made on this day, of 32 octets that are 0
     others 3                        as many connections of the same client are open already
     seen unknown-recipient 20       the reputation of the client begins with so much evidence
     agent rcpt waits 2s refuses 550 5.7.1 No

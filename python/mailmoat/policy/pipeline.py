@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, NamedTuple, Never, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, Never, Protocol, TypeAlias, cast
 
 from mailmoat import maillog
 from mailmoat._native import Stage
@@ -24,6 +24,7 @@ from mailmoat.runtime.deadline import Deadline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from mailmoat._native import Address
     from mailmoat.metrics import Metrics
     from mailmoat.policy.agent import SessionView
     from mailmoat.policy.verdict import Conclusion, Verdict
@@ -37,6 +38,12 @@ class PipelineRule(Rule):
 
     AGENT_FAILED = "agent-failed"
     AGENT_TIMED_OUT = "agent-timed-out"
+
+
+class Redirectable(Protocol):
+    """A view at RCPT: later agents see the recipient that an earlier one has put in place of the one that was asked about."""
+
+    recipient: Address
 
 
 class AgentMethod(NamedTuple):
@@ -106,6 +113,8 @@ class Pipeline:
             case Pass() | Accept() | Report() | Discard() if not _fits(verdict, method.stage):
                 return self._failed(method, _of_another_stage(verdict, method.stage), view)
             case Pass():
+                if verdict.redirected is not None:
+                    cast("Redirectable", view).recipient = verdict.redirected
                 return self._next(agents, view, passed.and_then(verdict))
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict

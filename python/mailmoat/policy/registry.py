@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat.policy.agents.back_pressure import BackPressure
+from mailmoat.policy.agents.bounce_tags import BounceTags
 from mailmoat.policy.agents.connection_filter import ConnectionFilter
 from mailmoat.policy.agents.connection_gate import ConnectionGate
 from mailmoat.policy.agents.dns_lists import DnsLists
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 
 FIRST: Final[tuple[type[Agent], ...]] = (
     BackPressure, TlsRequired, Submission, SenderLogin, MessageRate, RecipientRate, EscalatingTarpit, ConnectionGate,
-    ConnectionFilter, ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, Relay, RecipientFilter,
+    ConnectionFilter, ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, BounceTags, Relay, RecipientFilter,
 )  # fmt: skip
 """Back pressure first, which spares all others their work, and limits before what costs more to find out. A client or a sender that is blocked is refused before relay
-control, so that it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory."""
+control, so that it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory. Tags are removed before both, which see the recipient without."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from mailmoat.bounce_tags.tagger import Tagger
 from mailmoat.dns_lists.lookups import DnsLookups
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.pressure import Pressure
@@ -119,14 +120,21 @@ class Services:
         return sender_file(self.settings)
 
     @cached_property
+    def tagger(self) -> Tagger:
+        """The tags of bounce addresses; made only where they are on."""
+        return Tagger(self.settings)
+
+    @cached_property
     def checker(self) -> Checker:
         """Checks whether a host may send for a domain, by SPF and Sender ID."""
         return Checker(self.resolver, void_lookups=self.settings.senderid.void_lookups)
 
     def tick(self) -> None:
-        """Work once a second: test the lists in the DNS when it is time."""
+        """Work once a second: test the lists in the DNS when it is time, and renew the keys of bounce tags."""
         if self.dns_lists is not None:
             self.dns_lists.tick()
+        if self.settings.bounce_tags.mode != "off":
+            self.tagger.tick()
 
     async def close(self) -> None:
         """End the lookups of clients that run."""

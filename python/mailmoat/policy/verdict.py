@@ -77,7 +77,7 @@ class Pass:
     """At END_OF_HEADERS and END_OF_DATA: recipients whose copy is discarded, while the message goes to the rest. The client does not
     learn of it. With nobody left it is a discard."""
     redirected: Address | None = None
-    """At RCPT: the address that gets the message instead of the recipient, which the client sees accepted."""
+    """At RCPT: the address that gets the message instead of the recipient, which the client sees accepted. Later agents judge this address."""
     tarpit: float | None = None
     """Seconds that each 5xx reply of the session is held from now on, in place of `tarpit.time`; a client that is exempt is never
     held, and `tarpit.max_session` bounds the sum."""
@@ -93,12 +93,12 @@ class Pass:
                 raise ValueError(f"not a header field: {stamp!r}")
 
     def and_then(self, other: Pass) -> Pass:
-        """Return what both carry, this one first."""
+        """Return what both carry, this one first; a later redirection is one of what the earlier led to."""
         return Pass(
             self.stamps + other.stamps,
             self.results + other.results,
             self.dropped + other.dropped,
-            self.redirected or other.redirected,
+            other.redirected or self.redirected,
             other.tarpit if self.tarpit is None else max(self.tarpit, other.tarpit or 0.0),
         )
 

@@ -105,7 +105,8 @@ class SessionLog:
         elif len(kept) == 2 * RECIPIENTS:
             kept = kept[:RECIPIENTS] + kept[RECIPIENTS + 1 :]
             self._uncounted += 1
-        recipient = str(view.recipient)
+        is_redirected = isinstance(conclusion, Pass) and conclusion.redirected is not None
+        recipient = str(session.recipient if is_redirected else view.recipient)
         self._judged = (*kept, (recipient[:CHARACTERS], code))
         if isinstance(conclusion, Pass) and conclusion.redirected is not None:
             redirected = str(conclusion.redirected)

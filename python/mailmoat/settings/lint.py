@@ -47,6 +47,7 @@ def warnings(settings: Settings) -> list[str]:
         *_policy(settings),
         *_dns_lists(settings),
         *_delivery(settings),
+        *_bounce_tags(settings),
         *_tls(settings),
     ]
 
@@ -188,6 +189,17 @@ def _delivery(settings: Settings) -> Iterator[str]:
         )
     if not settings.ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"
+
+
+def _bounce_tags(settings: Settings) -> Iterator[str]:
+    tags = settings.bounce_tags
+    if tags.mode == "reject":
+        yield (
+            "bounce_tags.mode is reject: bounces and read receipts to addresses that send mail through other servers are refused, "
+            "unless bounce_tags.exempt has them"
+        )
+    if tags.mode == "off" and (tags.unsigned_domains or tags.exempt):
+        yield "bounce_tags.mode is off: what else is set in bounce_tags has no effect"
 
 
 def _tls(settings: Settings) -> Iterator[str]:

@@ -23,6 +23,7 @@ from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
 from mailmoat.settings.sections.admin import AdminSettings
 from mailmoat.settings.sections.auth import AuthSettings
+from mailmoat.settings.sections.bounce_tags import BounceTagsSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
 from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.dns_lists import DnsListsSettings
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     ndr: NdrSettings = NdrSettings()
     reports: ReportsSettings = ReportsSettings()
+    bounce_tags: BounceTagsSettings = BounceTagsSettings()
     dns: DnsSettings = DnsSettings()
     dns_lists: DnsListsSettings = DnsListsSettings()
     limits: LimitsSettings = LimitsSettings()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import files
 from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
+from mailmoat.bounce_tags import key_file
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes
 from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 OURS: Final = (
     instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
+    key_file.NAME, key_file.LOCK_NAME,
     "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""
@@ -70,7 +72,19 @@ def _mistakes(settings: Settings) -> list[str]:
 
 def unusable_files(settings: Settings) -> list[str]:
     """Return one sentence for each file beside the certificates that this process cannot use."""
-    return [*_lists(settings), *_next_hop(settings), *checks.mistakes(settings)]
+    return [*_lists(settings), *_next_hop(settings), *_bounce_tags(settings), *checks.mistakes(settings)]
+
+
+def _bounce_tags(settings: Settings) -> list[str]:
+    if settings.bounce_tags.mode == "off":
+        return []
+    try:
+        key_file.read(settings.spool_dir / key_file.NAME)
+    except ConfigError as error:
+        return error.mistakes
+    except OSError as error:
+        return [f"{error.filename}: cannot be read: {error.strerror}; let the account of the server read it"]
+    return []
 
 
 def warnings(settings: Settings) -> list[str]:

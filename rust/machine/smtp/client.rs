@@ -70,6 +70,7 @@ mod credentials;
 mod due;
 mod keys;
 mod limits;
+mod mark;
 mod offers;
 mod replies;
 mod reply;
@@ -113,6 +114,7 @@ const MAX_EXTENSIONS: usize = 200;
 pub struct Client {
     protocol: Protocol,
     helo_name: String,
+    mark: String,
     reader: Reader,
     output: Vec<u8>,
     awaited: VecDeque<Awaited>,
@@ -143,6 +145,7 @@ impl Client {
         Ok(Self {
             protocol,
             helo_name: helo_name.to_owned(),
+            mark: String::new(),
             reader: Reader::default(),
             output: Vec::new(),
             awaited: VecDeque::from([Awaited::Greeting]),

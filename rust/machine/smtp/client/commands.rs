@@ -58,7 +58,7 @@ impl Client {
     pub(super) fn send_mail(&mut self) {
         let Some(transaction) = &self.transaction else { return };
         let message = &transaction.message;
-        let mut command = format!("MAIL FROM:<{}>", message.envelope.reverse_path).into_bytes();
+        let mut command = format!("MAIL FROM:<{}>", self.marked(&message.envelope.reverse_path)).into_bytes();
         if self.offers.size.is_some() {
             // Writing to a Vec cannot fail.
             let _ = write!(command, " SIZE={}", message.size());
