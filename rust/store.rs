@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // that is what this room is for
 
 pub mod budget;
+mod checksum;
 pub mod content;
 #[cfg(test)]
 mod decision_times;

@@ -60,6 +60,12 @@ class Recipient:
     @property
     def next_hop(self) -> str:
         """Key of the destination of the last attempt, as it was given to `Partition.settle`; empty before the first."""
+    @property
+    def next_hop_fixed(self) -> str:
+        """Next hop that an operator chose, in its written form; empty where the routes decide."""
+    @property
+    def reported(self) -> bool:
+        """A delay report was made for it."""
 
 def decode_xtext(text: str) -> str:
     """Return the printable text that a parameter encodes (RFC 3461 4); what is no such encoding as it is."""
@@ -104,6 +110,13 @@ class Message:
         tls_optional: bool = ...,
     ) -> Message:
         """Return a message made here, such as a report. ValueError when `parameters` has a keyword or value that MAIL cannot have."""
+    @staticmethod
+    def imported(path: str, queue_id: str, incoming_dir: str) -> Message:
+        """Return the message in a file that `queue_export` wrote, with this queue id; large content is copied to `incoming_dir`.
+
+        Its recipients are as they were. ValueError with a sentence when the file is no such file or is damaged, OSError when it
+        cannot be read.
+        """
     @property
     def queue_id(self) -> str: ...
     @property
@@ -1279,9 +1292,12 @@ def list_time_text(seconds: int) -> str:
 class Partition:
     """A partition of the spool, owned by this process: what it has reported as stored is on disk (RFC 5321 4.5.5, 6.1).
 
-    Make it after fork, and close it before the process ends. `create`, `adopt`, `schedule` and `close` block on the disk, without
-    the GIL; everything else only hands over to the writer thread. A method given a queue id raises ValueError when that is not of
-    this partition, OSError when the partition is closed.
+    Make it after fork, and close it before the process ends. `create`, `adopt`, `claim`, `schedule`, `crashed` and `close` block on
+    the disk, without the GIL; everything else only hands over to the writer thread. A method given a queue id raises ValueError when
+    that is not of this partition, OSError when the partition is closed.
+
+    What changes a message (from `settle` to `redirect`) is kept and tried again while the disk fails; a waiter is notified when it is
+    on disk. Of a message that is not there the error text begins with `no such message`.
     """
 
     @staticmethod
@@ -1289,12 +1305,15 @@ class Partition:
         """Return a fresh partition below a spool directory that is there. Raises OSError."""
     @staticmethod
     def adopt(spool_dir: str) -> Partition | SealedPartition | None:
-        """Return a partition whose owner is gone, or None. The whole database is checked first.
+        """Return a partition whose owner is gone, or None. Its envelopes are checked first; each content is when it is loaded.
 
         Raises OSError naming a partition that cannot be used. A damaged one has then been moved to `damaged` below the spool
         directory: log it and call again for the next. An orphan that `list_spool` looks at in that instant may be missed: call
         again later.
         """
+    @staticmethod
+    def claim(spool_dir: str, tag: str) -> Partition | SealedPartition | None:
+        """Return this partition, or None when it is owned or gone. Raises OSError as `adopt`."""
     @property
     def tag(self) -> str:
         """Its name: every queue id of it begins with this."""
@@ -1332,20 +1351,44 @@ class Partition:
         due: int,
         attempts: int,
         next_hop: str = ...,
+        attempt: AttemptRow | None = ...,
+        reported: list[int] = ...,
     ) -> None:
         """Store what an attempt made of a group of recipients, when they are due next (milliseconds since the epoch), their
         attempts and the key of their destination. Recipients without an outcome stay as they are.
 
-        Kept and tried again while the disk fails; a waiter is notified when it is on disk.
+        `attempt`: how it was made, when it deferred somebody; the latest 20 are kept. `reported`: places of recipients for which a
+        delay report was made.
         """
-    def remove(self, queue_id: str) -> None:
-        """Delete with the next commit; kept and tried again while the disk fails."""
+    def remove(self, queue_id: str, waiter: object | None = ...) -> None:
+        """Delete with the next commit."""
+    def hold(self, waiter: object | None, queue_id: str, kind: Held) -> None:
+        """Take it out of the schedule until it is released."""
+    def release(self, waiter: object | None, queue_id: str) -> None:
+        """Put it into the schedule again, and forget the workers it killed."""
+    def retry(self, waiter: object | None, queue_id: str, *, due: int) -> None:
+        """Make its open recipients due then."""
+    def fail(self, waiter: object | None, queue_id: str, reply: str, *, due: int) -> None:
+        """Make its pending recipients failed ones, which are reported when they are due; `reply` says why."""
+    def redirect(
+        self, waiter: object | None, queue_id: str, *, due: int, recipients: list[str] = ..., next_hop: str = ...
+    ) -> None:
+        """Send what could not be delivered elsewhere: to other recipients, normalised addresses, or to a next hop in its written
+        form; to neither: where the routes say. Failed recipients that are not reported yet are tried again.
+        """
+    def crashed(self, queue_id: str) -> int:
+        """Count the death of a worker that was busy with it, and hold it when it was not the first. Return how many there were,
+        0 when there is no such message. Raises OSError.
+        """
     def load(self, waiter: object, queue_id: str) -> None:
-        """Read; completed with the message."""
-    def completions(self) -> list[tuple[object, str | None, Message | None]]:
-        """Return what was completed since the last call, in that order: (waiter, error text for the log or None, message of a load)."""
+        """Read and verify; completed with the message, or with what is damaged. A content file is read whole for it, in a thread."""
+    def completions(self) -> list[tuple[object, str | None, Message | DamagedMessage | None]]:
+        """Return what was completed since the last call: (waiter, error text for the log or None, what a load found).
+
+        In the order of their commits, but messages with a content file come when that has been read.
+        """
     def schedule(self) -> list[Scheduled]:
-        """Return every group of recipients that are pending or failed, by messages, oldest first. Raises OSError.
+        """Return every group of open recipients, by messages, oldest first, without held messages. Raises OSError.
 
         A message that has none is there once: it is to be removed.
         """
@@ -1388,6 +1431,80 @@ class SealedPartition:
     def reason(self) -> str:
         """Why it is not worked on, for the log."""
 
+@final
+class Held(IntEnum):
+    """Why a message is in no schedule."""
+
+    NO = 0
+    """It is in the schedule."""
+    OPERATOR = 1
+    """An operator held it."""
+    CRASHED = 2
+    """Two workers died while they were busy with it."""
+    DAMAGED = 3
+    """What is stored of it is damaged."""
+
+@final
+class AttemptRow:
+    """How an attempt was made that deferred somebody; what it made of each recipient is told to `Partition.settle` with it."""
+
+    def __new__(cls, *, at: int, next_hop: str, peer: str) -> AttemptRow: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def at(self) -> int:
+        """When it ended, milliseconds since the epoch."""
+    @property
+    def next_hop(self) -> str:
+        """The next hop it was made to."""
+    @property
+    def peer(self) -> str:
+        """`address:port` of the server that was reached; empty when none was."""
+
+@final
+class DamagedMessage:
+    """What `Partition.load` gives in place of a message of which the stored octets have changed or cannot be read."""
+
+    @property
+    def reason(self) -> str:
+        """What is damaged, for the log."""
+
+# --- queue ---
+
+@final
+class QueueStatus(IntEnum):
+    """What a message in the spool waits for."""
+
+    QUEUED = 0
+    """Its first attempt."""
+    DEFERRED = 1
+    """Another attempt."""
+    HELD = 2
+    """An operator, who held it."""
+    CRASHED = 3
+    """An operator, because two workers died while they were busy with it."""
+    DAMAGED = 4
+    """An operator, because what is stored of it is damaged."""
+
+@final
+class QueueFilter:
+    """Conditions that all hold for the messages an operator means; None and the empty list stand for any."""
+
+    def __new__(
+        cls,
+        *,
+        to: str | None = ...,
+        sender: str | None = ...,
+        next_hop: str | None = ...,
+        arrived_before: int | None = ...,
+        statuses: list[QueueStatus] = ...,
+    ) -> QueueFilter:
+        """Make a filter. ValueError when a status is not one.
+
+        `to` and `sender` are an address, a domain, `.domain` for all below it, `<>` for the null reverse-path, or a text with `*`
+        for any letters. `next_hop` is that of an open recipient's last attempt, whole or with `*`. `arrived_before` is milliseconds
+        since the epoch.
+        """
+
 @type_check_only
 class SpoolEntry(TypedDict):
     """One message in the spool, without its content."""
@@ -1396,9 +1513,109 @@ class SpoolEntry(TypedDict):
     arrival: int  # milliseconds since the epoch
     reverse_path: str
     size: int  # octets of trace and content
-    recipients: list[Recipient]
+    recipients: list[Recipient]  # none when one of them is damaged
+    status: QueueStatus
+    crashes: int  # workers that died while they were busy with it
     partition: str  # tag
     owned: bool  # a process owns the partition now
+
+@final
+class QueuePage:
+    """Some of the messages that a filter means."""
+
+    @property
+    def entries(self) -> list[SpoolEntry]:
+        """By partition and order of coming, at most 500."""
+    @property
+    def after(self) -> str | None:
+        """Where the next page begins; None after the last one."""
+    @property
+    def examined(self) -> int:
+        """How many messages were looked at: never many, so that a page may be empty and not the last one."""
+
+@final
+class QueueTally:
+    """What is counted of a group of open recipients."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def recipients(self) -> int: ...
+    @property
+    def deferred(self) -> int:
+        """Those of them that were tried already."""
+    @property
+    def oldest(self) -> int:
+        """When the first of their messages came, milliseconds since the epoch."""
+
+@final
+class QueueStats:
+    """What is in the spool."""
+
+    @property
+    def messages(self) -> int: ...
+    @property
+    def recipients(self) -> int:
+        """Recipients that something is still to be done for."""
+    @property
+    def octets(self) -> int:
+        """Of trace and content of all messages."""
+    @property
+    def oldest(self) -> int | None:
+        """When the first message came, milliseconds since the epoch; None without one."""
+    @property
+    def statuses(self) -> list[int]:
+        """Messages by their `QueueStatus`."""
+    @property
+    def next_hops(self) -> dict[str, QueueTally]:
+        """By the next hop of the last attempt, or that an operator chose; empty: not tried yet."""
+    @property
+    def domains(self) -> dict[str, QueueTally]:
+        """By the domain of the recipients."""
+
+@final
+class QueueAttempt:
+    """A stored attempt that deferred somebody."""
+
+    @property
+    def number(self) -> int:
+        """From 1, among those of the message."""
+    @property
+    def at(self) -> int:
+        """As `AttemptRow.at`."""
+    @property
+    def next_hop(self) -> str:
+        """As `AttemptRow.next_hop`."""
+    @property
+    def peer(self) -> str:
+        """As `AttemptRow.peer`."""
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What it made of each recipient."""
+
+@final
+class StoredMessage:
+    """One message in the spool with its history."""
+
+    @property
+    def message(self) -> Message:
+        """Its envelope is whole; its content may be damaged."""
+    @property
+    def held(self) -> Held: ...
+    @property
+    def crashes(self) -> int:
+        """Workers that died while they were busy with it."""
+    @property
+    def attempts(self) -> list[QueueAttempt]:
+        """The latest that deferred a recipient, oldest first."""
+    @property
+    def header(self) -> bytes:
+        """The header section with what was put in front of it, as far as it can be read."""
+    @property
+    def damage(self) -> str | None:
+        """What is damaged, for people; None when nothing is."""
+    @property
+    def owned(self) -> bool:
+        """A process owns its partition now."""
 
 @final
 class Disk:
@@ -1420,6 +1637,21 @@ def list_spool(spool_dir: str) -> list[SpoolEntry]:
 
     Partitions of a later version are left out: `newer_partitions` has them.
     """
+
+def queue_list(spool_dir: str, filter: QueueFilter, after: str = ...) -> QueuePage:
+    """Return the messages that `filter` means among the next ones after `after`, which the page before gave; reads only.
+
+    Partitions of a later version are left out: `newer_partitions` has them. Raises OSError.
+    """
+
+def queue_stats(spool_dir: str) -> QueueStats:
+    """Count all messages, also those of a running server, but for partitions of a later version; reads only. Raises OSError."""
+
+def queue_message(spool_dir: str, queue_id: str) -> StoredMessage | None:
+    """Return a message with its history, or None when there is none; reads all of it, and changes nothing. Raises OSError."""
+
+def queue_export(spool_dir: str, queue_id: str, path: str) -> bool:
+    """Write a message to a new file, for `Message.imported`, and return whether there is one; it stays in the spool. Raises OSError."""
 
 def newer_partitions(spool_dir: str) -> list[tuple[str, int | None]]:
     """Return tag and number of messages (None: unknown) of each partition of a later version of mailmoat; reads only. Raises OSError."""

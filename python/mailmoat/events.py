@@ -166,6 +166,12 @@ class Event(StrEnum):
     BOUNCE_NOT_STORED = "bounce-not-stored", "error", "a bounce is made again later", "about detail"
     REPORT_TEXT_NOT_USED = "report-text-not-used", "error", "reports have the text that is shipped instead", "detail"
     MESSAGE_NOT_STORED = "message-not-stored", "error", "the client gets 452", "session detail"
+    MESSAGE_DAMAGED = (
+        "message-damaged",
+        "error",
+        "what is stored of the message has changed; it is held, not sent",
+        "queue_id detail",
+    )
     MESSAGE_NOT_LOADED = "message-not-loaded", "error", "the message waits in the queue", "queue_id detail"
     NEXT_HOP_OFFERS = (
         "next-hop-offers",

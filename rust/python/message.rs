@@ -1,8 +1,11 @@
 //! Binding of `crate::machine::message`.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -10,6 +13,7 @@ use super::recipient::{Recipient, given, taken};
 use crate::machine::message as inner;
 use crate::machine::message::State;
 use crate::machine::message::content::{Content, Octets};
+use crate::store::spool;
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -45,6 +49,16 @@ impl Message {
             content: Content { octets: Octets::Memory(content), eight_bit },
             share: None,
         })))
+    }
+
+    #[staticmethod]
+    #[allow(clippy::needless_pass_by_value)] // owned as it comes from Python
+    fn imported(py: Python<'_>, path: PathBuf, queue_id: String, incoming_dir: PathBuf) -> PyResult<Self> {
+        let message = py.detach(|| spool::import(&path, queue_id, &incoming_dir));
+        message.map(|message| Self(Arc::new(message))).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => PyValueError::new_err(error.to_string()),
+            _ => error.into(),
+        })
     }
 
     #[getter]

@@ -83,6 +83,16 @@ impl Recipient {
         &self.0.next_hop
     }
 
+    #[getter]
+    fn next_hop_fixed(&self) -> &str {
+        &self.0.next_hop_fixed
+    }
+
+    #[getter]
+    fn reported(&self) -> bool {
+        self.0.reported
+    }
+
     fn __repr__(&self) -> String {
         format!("<Recipient {:?} {:?}>", self.0.address, self.0.state)
     }

@@ -10,11 +10,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
+use super::int_enum::IntEnum;
 use super::message::Message;
-use super::recipient::{Outcome, Recipient};
-use crate::store::spool::{self, Adopted, Next, Sealed};
+use super::recipient::Outcome;
+use super::spool_values::{AttemptRow, DamagedMessage, Scheduled, SealedPartition};
+use crate::store::spool::{self, Adopted, Change, Failure, Next, Redirection, Settlement};
+
+/// By the numbers of [`spool::Held`].
+static HELD: IntEnum = IntEnum::new("Held", &["NO", "OPERATOR", "CRASHED", "DAMAGED"]);
+
+/// One completion: waiter, error text, what was loaded.
+type News<'py> = (Py<PyAny>, Option<String>, Option<Bound<'py, PyAny>>);
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
@@ -31,11 +38,12 @@ impl Partition {
     fn adopt(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Option<Bound<'_, PyAny>>> {
         // Workers that begin in the same instant begin at different places: their process ids follow each other.
         let turn = std::process::id() as usize;
-        match py.detach(|| spool::Partition::adopt(&spool_dir, turn))? {
-            None => Ok(None),
-            Some(Adopted::Partition(partition)) => Ok(Some(Bound::new(py, Self(partition))?.into_any())),
-            Some(Adopted::Sealed(sealed)) => Ok(Some(Bound::new(py, SealedPartition(sealed))?.into_any())),
-        }
+        adopted(py, py.detach(|| spool::Partition::adopt(&spool_dir, turn))?)
+    }
+
+    #[staticmethod]
+    fn claim<'py>(py: Python<'py>, spool_dir: PathBuf, tag: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        adopted(py, py.detach(|| spool::Partition::claim(&spool_dir, tag))?)
     }
 
     #[getter]
@@ -81,7 +89,9 @@ impl Partition {
         self.0.insert(waiter, Arc::clone(&message.0)).map_err(raised)
     }
 
-    #[pyo3(signature = (waiter, queue_id, outcomes, *, due, attempts, next_hop=String::new()))]
+    #[pyo3(signature = (waiter, queue_id, outcomes, *, due, attempts, next_hop=String::new(), attempt=None,
+        reported=Vec::new()))]
+    #[allow(clippy::too_many_arguments)] // keyword-only
     fn settle(
         &self,
         waiter: Option<Py<PyAny>>,
@@ -90,24 +100,74 @@ impl Partition {
         due: i64,
         attempts: u32,
         next_hop: String,
+        attempt: Option<PyRef<'_, AttemptRow>>,
+        reported: Vec<u32>,
     ) -> PyResult<()> {
-        let outcomes = outcomes.iter().map(|outcome| outcome.0.clone()).collect();
-        self.0.settle(waiter, queue_id, outcomes, Next { due, attempts, next_hop }).map_err(raised)
+        let settlement = Settlement {
+            outcomes: outcomes.iter().map(|outcome| outcome.0.clone()).collect(),
+            next: Next { due, attempts, next_hop },
+            attempt: attempt.map(|attempt| attempt.0.clone()),
+            reported,
+        };
+        self.0.settle(waiter, queue_id, settlement).map_err(raised)
     }
 
-    fn remove(&self, queue_id: &str) -> PyResult<()> {
-        self.0.remove(queue_id).map_err(raised)
+    #[pyo3(signature = (queue_id, waiter=None))]
+    fn remove(&self, queue_id: &str, waiter: Option<Py<PyAny>>) -> PyResult<()> {
+        self.0.remove(waiter, queue_id).map_err(raised)
+    }
+
+    fn hold(&self, waiter: Option<Py<PyAny>>, queue_id: &str, kind: i64) -> PyResult<()> {
+        self.change(waiter, queue_id, Change::Hold(spool::Held::numbered(kind)))
+    }
+
+    fn release(&self, waiter: Option<Py<PyAny>>, queue_id: &str) -> PyResult<()> {
+        self.change(waiter, queue_id, Change::Release)
+    }
+
+    #[pyo3(signature = (waiter, queue_id, *, due))]
+    fn retry(&self, waiter: Option<Py<PyAny>>, queue_id: &str, due: i64) -> PyResult<()> {
+        self.change(waiter, queue_id, Change::Retry { due })
+    }
+
+    #[pyo3(signature = (waiter, queue_id, reply, *, due))]
+    fn fail(&self, waiter: Option<Py<PyAny>>, queue_id: &str, reply: String, due: i64) -> PyResult<()> {
+        self.change(waiter, queue_id, Change::Fail { reply, due })
+    }
+
+    #[pyo3(signature = (waiter, queue_id, *, due, recipients=Vec::new(), next_hop=String::new()))]
+    fn redirect(
+        &self,
+        waiter: Option<Py<PyAny>>,
+        queue_id: &str,
+        due: i64,
+        recipients: Vec<String>,
+        next_hop: String,
+    ) -> PyResult<()> {
+        let to =
+            if recipients.is_empty() { Redirection::NextHop(next_hop) } else { Redirection::Recipients(recipients) };
+        self.change(waiter, queue_id, Change::Redirect { to, due })
+    }
+
+    fn crashed(&self, py: Python<'_>, queue_id: &str) -> PyResult<i64> {
+        py.detach(|| self.0.crashed(queue_id)).map_err(raised)
     }
 
     fn load(&self, waiter: Py<PyAny>, queue_id: &str) -> PyResult<()> {
         self.0.load(waiter, queue_id).map_err(raised)
     }
 
-    fn completions(&self) -> Vec<(Py<PyAny>, Option<String>, Option<Message>)> {
+    fn completions<'py>(&self, py: Python<'py>) -> PyResult<Vec<News<'py>>> {
         let news = self.0.completions().into_iter();
-        news.map(|one| match one.result {
-            Ok(message) => (one.waiter, None, message.map(Message)),
-            Err(text) => (one.waiter, Some(text), None),
+        news.map(|one| {
+            Ok(match one.result {
+                Ok(None) => (one.waiter, None, None),
+                Ok(Some(message)) => (one.waiter, None, Some(Bound::new(py, Message(message))?.into_any())),
+                Err(Failure::Refused(text)) => (one.waiter, Some(text), None),
+                Err(Failure::Damaged(text)) => {
+                    (one.waiter, None, Some(Bound::new(py, DamagedMessage(text))?.into_any()))
+                }
+            })
         })
         .collect()
     }
@@ -121,91 +181,18 @@ impl Partition {
     }
 }
 
-/// See `_native.pyi`.
-#[pyclass(frozen, eq, module = "mailmoat._native")]
-#[derive(PartialEq)]
-pub struct Scheduled(spool::Scheduled);
-
-#[pymethods]
-impl Scheduled {
-    #[getter]
-    fn queue_id(&self) -> &str {
-        &self.0.queue_id
-    }
-
-    #[getter]
-    fn arrival(&self) -> i64 {
-        self.0.arrival
-    }
-
-    #[getter]
-    fn due(&self) -> i64 {
-        self.0.next.due
-    }
-
-    #[getter]
-    fn attempts(&self) -> u32 {
-        self.0.next.attempts
-    }
-
-    #[getter]
-    fn next_hop(&self) -> &str {
-        &self.0.next.next_hop
+impl Partition {
+    fn change(&self, waiter: Option<Py<PyAny>>, queue_id: &str, change: Change) -> PyResult<()> {
+        self.0.change(waiter, queue_id, change).map_err(raised)
     }
 }
 
-/// See `_native.pyi`.
-#[pyclass(frozen, module = "mailmoat._native")]
-pub struct SealedPartition(Sealed);
-
-#[pymethods]
-impl SealedPartition {
-    #[getter]
-    fn tag(&self) -> &str {
-        self.0.directory.tag()
-    }
-
-    #[getter]
-    fn count(&self) -> Option<i64> {
-        self.0.messages
-    }
-
-    #[getter]
-    fn reason(&self) -> &str {
-        &self.0.reason
-    }
-}
-
-/// See `_native.pyi`.
-#[pyfunction]
-fn newer_partitions(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<(String, Option<i64>)>> {
-    Ok(py.detach(|| spool::newer(&spool_dir))?)
-}
-
-/// See `_native.pyi`.
-#[pyfunction]
-fn list_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let listed = py.detach(|| spool::list(&spool_dir))?;
-    listed.into_iter().map(|entry| listed_entry(py, entry)).collect()
-}
-
-/// See `_native.pyi`.
-#[pyfunction]
-fn count_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<i64> {
-    Ok(py.detach(|| spool::count(&spool_dir))?)
-}
-
-fn listed_entry(py: Python<'_>, entry: spool::Listed) -> PyResult<Bound<'_, PyDict>> {
-    let recipients: Vec<Recipient> = entry.recipients.into_iter().map(Recipient).collect();
-    let dict = PyDict::new(py);
-    dict.set_item("queue_id", entry.queue_id)?;
-    dict.set_item("arrival", entry.arrival)?;
-    dict.set_item("reverse_path", entry.reverse_path)?;
-    dict.set_item("size", entry.size)?;
-    dict.set_item("recipients", recipients)?;
-    dict.set_item("partition", entry.partition)?;
-    dict.set_item("owned", entry.owned)?;
-    Ok(dict)
+fn adopted(py: Python<'_>, adopted: Option<Adopted<Py<PyAny>>>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    Ok(match adopted {
+        None => None,
+        Some(Adopted::Partition(partition)) => Some(Bound::new(py, Partition(partition))?.into_any()),
+        Some(Adopted::Sealed(sealed)) => Some(Bound::new(py, SealedPartition(sealed))?.into_any()),
+    })
 }
 
 /// A queue id of another partition is the caller's mistake; the rest is the system's.
@@ -216,6 +203,11 @@ fn raised(error: io::Error) -> PyErr {
     }
 }
 
+/// As Python has it.
+pub fn held(py: Python<'_>, held: spool::Held) -> Py<PyAny> {
+    HELD.member(py, held as u8)
+}
+
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
@@ -223,10 +215,6 @@ fn now_ms() -> u64 {
 
 /// Adds this module's classes and functions to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Partition>()?;
-    module.add_class::<Scheduled>()?;
-    module.add_class::<SealedPartition>()?;
-    module.add_function(wrap_pyfunction!(newer_partitions, module)?)?;
-    module.add_function(wrap_pyfunction!(list_spool, module)?)?;
-    module.add_function(wrap_pyfunction!(count_spool, module)?)
+    HELD.register(module)?;
+    module.add_class::<Partition>()
 }

@@ -2,8 +2,8 @@
 //!
 //! Promises: an insert is reported as done only after it is durable (RFC 5321 4.5.5, 6.1: a server that answered 250 must not lose
 //! the message); exactly one process owns a partition at any moment; a partition whose owner is gone can be adopted whole.
-//! Never: deletes a message that was not removed, or waits on a timer to fill a batch. `create`, `adopt`, `schedule` and
-//! `close` block on the disk, everything else only hands over. Must be made after
+//! Never: deletes a message that was not removed, or waits on a timer to fill a batch. `create`, `adopt`, `claim`, `schedule`,
+//! `crashed` and `close` block on the disk, everything else only hands over. Must be made after
 //! fork: a thread does not survive it, and a forked copy would share the lock. A failure is an `io::Error` or, for what was
 //! asked of the writer, a completion with its text; its handling is described in `writer.rs`, the files on disk in `partition_dir.rs`.
 //!
@@ -19,55 +19,65 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+mod adoption;
+mod attempts;
+#[cfg(test)]
+mod change_tests;
+mod changes;
 mod channel;
 mod content_files;
 mod disk_space;
 mod error;
+mod filter;
+mod held;
 mod list;
 mod migration;
 mod op;
 mod partition_dir;
+mod portable;
+#[cfg(test)]
+mod query_tests;
+mod read_only;
 mod rows;
+mod schedule;
 mod schema;
+mod show;
+mod stats;
 mod store;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod verifier;
+mod walk;
 mod writer;
 
+pub use adoption::{Adopted, Sealed};
+pub use attempts::{AttemptRow, StoredAttempt};
+pub use changes::{Change, Redirection};
 pub use error::Error;
-pub use list::{Listed, count, list, newer};
-pub use op::Completion;
-pub use store::Next;
+pub use filter::{Filter, Pattern, Status};
+pub use held::Held;
+pub use list::{Listed, Page, list, page};
+pub use op::{Completion, Failure, Settlement};
+pub use portable::{export, import};
+pub use read_only::{count, newer};
+pub use schedule::{Group, Next};
+pub use show::{Shown, show};
+pub use stats::{Stats, Tally, stats};
+pub use tag::{queue_id, sequence};
 
 use channel::Channel;
 use content_files::ContentFiles;
 use disk_space::DiskSpace;
 use op::Op;
 use partition_dir::{Landmark, PartitionDir};
-use store::{Group, Store};
+use store::Store;
 use writer::Writer;
 
-use crate::machine::message::{Message, Outcome};
+use crate::machine::message::Message;
 
-/// A partition of a later version of this program. It is owned, so that no other worker tries it again and again, and kept as it is.
-#[derive(Debug)]
-pub struct Sealed {
-    /// The number of messages in it, if known.
-    pub messages: Option<i64>,
-    /// Why it is not worked on.
-    pub reason: String,
-    /// Held for its lock.
-    pub directory: PartitionDir,
-}
-
-/// What an adoption gives.
-pub enum Adopted<W> {
-    /// A partition to work on.
-    Partition(Partition<W>),
-    /// One that waits for a later version.
-    Sealed(Sealed),
-}
+/// Messages of which the schedule is read in one transaction.
+const PAGE: usize = 10_000;
 
 /// A group of recipients of one message that are tried together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,49 +110,6 @@ impl<W: Send + 'static> Partition<W> {
         let directory = PartitionDir::create(spool, now_ms)?;
         let store = Store::open(&directory.database())?;
         Ok(Self::start(directory, store)?)
-    }
-
-    /// Takes over one partition whose owner is gone; None when there is none. `turn` says where to begin looking, so that
-    /// several workers do not all try the same one.
-    ///
-    /// A failure of a partition is an error naming it. A damaged one has been set aside first, so calling again goes on with
-    /// the next; one that cannot be opened now hides no other.
-    pub fn adopt(spool: &Path, turn: usize) -> io::Result<Option<Adopted<W>>> {
-        partition_dir::sweep(spool);
-        let mut names = PartitionDir::names(spool)?;
-        let start = turn.checked_rem(names.len()).unwrap_or_default();
-        names.rotate_left(start);
-        let mut failure = None;
-        for name in names {
-            match Self::try_adopt(spool, &name) {
-                Ok(Some(adopted)) => return Ok(Some(adopted)),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
-                Err(error) => failure = Some(error),
-            }
-        }
-        failure.map_or(Ok(None), Err)
-    }
-
-    fn try_adopt(spool: &Path, name: &str) -> io::Result<Option<Adopted<W>>> {
-        let Some(directory) = PartitionDir::claim(spool, name)? else { return Ok(None) };
-        let opened = Store::adopt(&directory.database());
-        match opened {
-            Ok(store) => {
-                directory.tidy()?;
-                Ok(Some(Adopted::Partition(Self::start(directory, store)?)))
-            }
-            Err(Error::Newer(text)) => {
-                let messages = list::count_any(&directory.database());
-                Ok(Some(Adopted::Sealed(Sealed { messages, reason: format!("partition {name}: {text}"), directory })))
-            }
-            Err(Error::Damaged(text)) => {
-                let target = directory.set_aside()?;
-                let text = format!("partition {name} is damaged and was moved to {}: {text}", target.display());
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-            Err(error) => Err(io::Error::other(format!("partition {name}: {error}"))),
-        }
     }
 
     fn start(directory: PartitionDir, store: Store) -> Result<Self, Error> {
@@ -205,7 +172,7 @@ impl<W: Send + 'static> Partition<W> {
 
     /// A queue id that was never given before. It is spent by one insert, also by one that failed.
     pub fn next_queue_id(&self) -> String {
-        tag::queue_id(&self.tag, self.next.fetch_add(1, Relaxed))
+        queue_id(&self.tag, self.next.fetch_add(1, Relaxed))
     }
 
     /// Stores a message; its waiter is notified when it is on disk.
@@ -214,17 +181,32 @@ impl<W: Send + 'static> Partition<W> {
         self.ask(Op::Insert { waiter, sequence, message })
     }
 
-    /// Stores what a delivery attempt made of a group of recipients, and when they are tried next. Those that are not in
-    /// `outcomes` stay as they are.
-    pub fn settle(&self, waiter: Option<W>, queue_id: &str, outcomes: Vec<Outcome>, next: Next) -> io::Result<()> {
-        let sequence = self.sequence(queue_id)?;
-        self.ask(Op::Settle { waiter, sequence, outcomes, next })
+    /// Stores what a delivery attempt made of a group of recipients, and when they are tried next. Those that are not in its
+    /// outcomes stay as they are.
+    pub fn settle(&self, waiter: Option<W>, queue_id: &str, settlement: Settlement) -> io::Result<()> {
+        let (sequence, settlement) = (self.sequence(queue_id)?, Box::new(settlement));
+        self.ask(Op::Settle { waiter, sequence, settlement })
     }
 
     /// Deletes a message with the next commit.
-    pub fn remove(&self, queue_id: &str) -> io::Result<()> {
+    pub fn remove(&self, waiter: Option<W>, queue_id: &str) -> io::Result<()> {
         let sequence = self.sequence(queue_id)?;
-        self.ask(Op::Remove { sequence })
+        self.ask(Op::Remove { waiter, sequence })
+    }
+
+    /// Changes a message with the next commit.
+    pub fn change(&self, waiter: Option<W>, queue_id: &str, change: Change) -> io::Result<()> {
+        let sequence = self.sequence(queue_id)?;
+        self.ask(Op::Change { waiter, sequence, change })
+    }
+
+    /// Counts the death of a worker that was busy with a message, and sets it aside when it was not the first; returns how many
+    /// there were, 0 when there is no such message.
+    pub fn crashed(&self, queue_id: &str) -> io::Result<i64> {
+        let sequence = self.sequence(queue_id)?;
+        let (reply, answer) = sync_channel(1);
+        self.ask(Op::Crashed { sequence, reply })?;
+        Ok(answer.recv().map_err(io::Error::other)??)
     }
 
     /// Reads a message; its waiter is given it.
@@ -238,17 +220,27 @@ impl<W: Send + 'static> Partition<W> {
         self.channel.completions()
     }
 
-    /// Every group of recipients in it, by messages in the order of their coming.
-    pub fn schedule(&self) -> io::Result<Vec<Scheduled>> {
+    /// The groups of recipients of the next `most` messages after sequence `after`, -1 at the beginning, in the order of their
+    /// coming; without those of held messages.
+    pub fn schedule_page(&self, after: i64, most: usize) -> io::Result<Vec<Group>> {
         let (reply, answer) = sync_channel(1);
-        self.ask(Op::Schedule { reply })?;
-        let groups = answer.recv().map_err(io::Error::other)??;
-        let named = |group: Group| Scheduled {
-            queue_id: tag::queue_id(&self.tag, group.sequence),
-            arrival: group.arrival,
-            next: group.next,
-        };
-        Ok(groups.into_iter().map(named).collect())
+        self.ask(Op::Schedule { after, most, reply })?;
+        Ok(answer.recv().map_err(io::Error::other)??)
+    }
+
+    /// All of them.
+    pub fn schedule(&self) -> io::Result<Vec<Scheduled>> {
+        let (mut scheduled, mut after) = (Vec::new(), -1);
+        loop {
+            let groups = self.schedule_page(after, PAGE)?;
+            let Some(last) = groups.last() else { return Ok(scheduled) };
+            after = last.sequence;
+            scheduled.extend(groups.into_iter().map(|group| Scheduled {
+                queue_id: queue_id(&self.tag, group.sequence),
+                arrival: group.arrival,
+                next: group.next,
+            }));
+        }
     }
 
     /// Commits what waits, closes the queue and gives up the partition; removes it when it is empty. Again: nothing.
@@ -261,11 +253,11 @@ impl<W: Send + 'static> Partition<W> {
     }
 
     fn ask(&self, op: Op<W>) -> io::Result<()> {
-        self.channel.ask(op).map_err(|_| io::Error::other(format!("partition {} is closed", self.tag)))
+        if self.channel.ask(op) { Ok(()) } else { Err(io::Error::other(format!("partition {} is closed", self.tag))) }
     }
 
     fn sequence(&self, queue_id: &str) -> io::Result<i64> {
-        tag::sequence(&self.tag, queue_id).ok_or_else(|| {
+        sequence(&self.tag, queue_id).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{queue_id} is not of partition {}", self.tag))
         })
     }

@@ -3,18 +3,19 @@
 Completions come on the loop after `seconds`, never within the call. `trouble` is the error that inserts end with instead, and
 `load_trouble` that of loads. What was stored is announced to `on_stored`, after its waiter.
 What was asked of it is in `calls`, in its order: ("insert", queue id), ("load", queue id), ("settle", queue id, outcomes, due,
-attempts, next hop), ("remove", queue id).
+attempts, next hop), ("remove", queue id), ("hold", queue id, kind). What deferred somebody is in `attempts`, by queue id. The
+messages in `damaged` are found to be so when they are loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mailmoat._native import Message, Outcome, RecipientState
+from mailmoat._native import AttemptRow, Held, Message, Outcome, RecipientState
 from mailmoat.runtime.spool import Waiter
 
 
@@ -27,6 +28,8 @@ class StoredRecipient:
     attempts: int = 0
     next_hop: str = ""
     parameters: dict[str, str | None] = field(default_factory=dict)
+    next_hop_fixed: str = ""
+    reported: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -58,6 +61,9 @@ class FakePartition:
     def __init__(self, spool: FakeSpool, tag: str, incoming_dir: str) -> None:
         self.tag, self.incoming_dir = tag, incoming_dir
         self.messages: dict[str, Stored] = {}
+        self.held: dict[str, Held] = {}
+        self.damaged: set[str] = set()
+        self.attempts: dict[str, list[AttemptRow]] = {}
         self._spool = spool
 
     @property
@@ -75,7 +81,10 @@ class FakePartition:
 
     def load(self, waiter: Waiter, queue_id: str) -> None:
         self._spool.calls.append(("load", queue_id))
-        self._spool.complete(waiter, lambda: self._read(queue_id), self._spool.load_trouble)
+        if queue_id in self.damaged:
+            self._spool.later(lambda: waiter.damaged("its stored octets have changed"))
+        else:
+            self._spool.complete(waiter, lambda: self._read(queue_id), self._spool.load_trouble)
 
     def settle(
         self,
@@ -86,6 +95,8 @@ class FakePartition:
         due: int,
         attempts: int,
         next_hop: str = "",
+        attempt: AttemptRow | None = None,
+        reported: Sequence[int] = (),
     ) -> None:
         made = [(one.index, one.state, one.reply) for one in outcomes]
         self._spool.calls.append(("settle", queue_id, made, due, attempts, next_hop))
@@ -93,17 +104,32 @@ class FakePartition:
         for one in outcomes:
             news = {"state": one.state, "reply": one.reply, "due": due, "attempts": attempts, "next_hop": next_hop}
             recipients[one.index] = replace(recipients[one.index], **news)
+        for index in reported:
+            recipients[index] = replace(recipients[index], reported=True)
+        if attempt is not None:
+            self.attempts.setdefault(queue_id, []).append(attempt)
         if waiter is not None:
             self._spool.complete(waiter, lambda: (None, None))
 
-    def remove(self, queue_id: str) -> None:
+    def remove(self, queue_id: str, waiter: Waiter | None = None) -> None:
         self._spool.calls.append(("remove", queue_id))
         del self.messages[queue_id]
+        if waiter is not None:
+            self._spool.complete(waiter, lambda: (None, None))
+
+    def hold(self, waiter: Waiter | None, queue_id: str, kind: Held) -> None:
+        self._spool.calls.append(("hold", queue_id, kind))
+        known = queue_id in self.messages
+        if known:
+            self.held[queue_id] = kind
+        if waiter is not None:
+            self._spool.complete(waiter, lambda: (None if known else "no such message", None))
 
     def schedule(self) -> list[Group]:
         groups = {
             Group(queue_id, message._message.arrival, one.due, one.attempts, one.next_hop): None
             for queue_id, message in self.messages.items()
+            if not self.held.get(queue_id)
             for one in message.recipients
             if one.is_open
         }
@@ -158,4 +184,8 @@ class FakeSpool:
         self, waiter: Waiter, work: Callable[[], tuple[str | None, object]], trouble: str | None = None
     ) -> None:
         """Do it when the disk answers, and notify the waiter."""
-        self._loop.call_later(self.seconds, lambda: waiter.done(*((trouble, None) if trouble else work())))
+        self.later(lambda: waiter.done(*((trouble, None) if trouble else work())))
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Do it when the disk answers."""
+        self._loop.call_later(self.seconds, work)

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import os
 import select
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from mailmoat._native import Message, Outcome, Partition, RecipientState, count_spool, list_spool
+from mailmoat._native import (
+    AttemptRow,
+    DamagedMessage,
+    Held,
+    Message,
+    Outcome,
+    Partition,
+    QueueFilter,
+    QueueStatus,
+    RecipientState,
+    count_spool,
+    list_spool,
+    queue_export,
+    queue_list,
+    queue_message,
+    queue_stats,
+)
 
 
 def message(partition: Partition, content: bytes = b"Subject: x\r\n\r\ny\r\n") -> Message:
@@ -118,6 +136,106 @@ def test_settle_changes_what_is_loaded_and_scheduled(spool: str) -> None:
     assert two.state is RecipientState.DELIVERED
 
 
+def test_an_operator_holds_redirects_and_fails(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    partition.hold("held", sent.queue_id, Held.OPERATOR)
+    partition.redirect("redirected", sent.queue_id, due=8, next_hop="smtp://other:25")
+    partition.redirect("again", sent.queue_id, due=9, recipients=["new@here.test"])
+    assert completions(partition, 3) == [(waiter, None, None) for waiter in ("held", "redirected", "again")]
+    assert groups(partition) == []
+    one, two, new = load(partition, sent.queue_id).recipients
+    assert [one.next_hop_fixed, two.next_hop_fixed, new.next_hop_fixed] == ["smtp://other:25"] * 2 + [""]
+    assert [one.state, two.state, new.state] == [RecipientState.CLOSED] * 2 + [RecipientState.PENDING]
+    partition.release("released", sent.queue_id)
+    partition.retry("retried", sent.queue_id, due=10)
+    completions(partition, 2)
+    assert groups(partition) == [(sent.queue_id, 10, 0, "")]
+    partition.fail("failed", sent.queue_id, "554 5.7.1 no", due=11)
+    completions(partition)
+    assert load(partition, sent.queue_id).recipients[2].reply == "554 5.7.1 no"
+    partition.remove(sent.queue_id, "removed")
+    partition.hold("gone", sent.queue_id, Held.OPERATOR)
+    removed, (waiter, error, _) = completions(partition, 2)
+    assert removed == ("removed", None, None)
+    assert waiter == "gone"
+    assert str(error).startswith("no such message")
+
+
+def test_attempts_are_kept_for_the_operator(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    row = AttemptRow(at=7, next_hop="smtp://hop:25", peer="192.0.2.1:25")
+    later = [Outcome(0, RecipientState.PENDING, "451 no"), Outcome(1, RecipientState.PENDING, "451 no")]
+    partition.settle(1, sent.queue_id, later, due=9, attempts=1, next_hop="smtp://hop:25", attempt=row, reported=[1])
+    completions(partition)
+    found = queue_message(spool, sent.queue_id)
+    assert found is not None
+    [attempt] = found.attempts
+    assert (attempt.number, attempt.at, attempt.next_hop, attempt.peer) == (1, row.at, row.next_hop, row.peer)
+    assert attempt.outcomes == later
+    assert [one.reported for one in found.message.recipients] == [False, True]
+    assert (found.held, found.crashes, found.damage, found.owned) == (Held.NO, 0, None, True)
+    assert found.header == b"Received: here\r\nSubject: x\r\n\r\n"
+    assert queue_message(spool, partition.next_queue_id()) is None
+    assert partition.crashed(sent.queue_id) == 1
+
+
+def test_the_queue_is_filtered_and_counted(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent, held = insert(partition), insert(partition)
+    partition.hold(1, held.queue_id, Held.OPERATOR)
+    completions(partition)
+    for filter_, expected in [
+        (QueueFilter(), [sent, held]),
+        (QueueFilter(to="one@here.test"), [sent, held]),
+        (QueueFilter(sender="<>"), []),
+        (QueueFilter(next_hop="smtp://*"), []),
+        (QueueFilter(arrived_before=sent.arrival), []),
+        (QueueFilter(statuses=[QueueStatus.HELD]), [held]),
+    ]:
+        page = queue_list(spool, filter_)
+        assert [entry["queue_id"] for entry in page.entries] == [one.queue_id for one in expected]
+        assert page.examined == 2
+        assert page.after is not None
+        assert queue_list(spool, filter_, page.after).after is None
+    with pytest.raises(ValueError, match="QueueStatus"):
+        QueueFilter(statuses=[9])  # type: ignore[list-item]
+    stats = queue_stats(spool)
+    assert (stats.messages, stats.recipients, stats.octets) == (2, 4, 2 * sent.size)
+    assert (stats.oldest, stats.statuses) == (sent.arrival, [1, 0, 1, 0, 0])
+    tally = stats.domains["here.test"]
+    assert (tally.recipients, tally.deferred, tally.oldest) == (4, 0, sent.arrival)
+    assert stats.next_hops == {"": tally}
+
+
+def test_a_message_is_exported_and_imported(spool: str, tmp_path: Path) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    file = tmp_path / "exported"
+    assert queue_export(spool, sent.queue_id, str(file))
+    assert file.read_bytes().endswith(b"\n\n" + sent.octets())
+    again = Message.imported(str(file), partition.next_queue_id(), partition.incoming_dir)
+    assert (again.octets(), again.recipients, again.arrival) == (sent.octets(), sent.recipients, sent.arrival)
+    with pytest.raises(FileExistsError):
+        queue_export(spool, sent.queue_id, str(file))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="shorter or longer"):
+        Message.imported(str(file), partition.next_queue_id(), partition.incoming_dir)
+    assert not queue_export(spool, partition.next_queue_id(), str(tmp_path / "other"))
+
+
+def test_one_partition_is_claimed_by_name(spool: str) -> None:
+    partition = Partition.create(spool)
+    insert(partition)
+    assert Partition.claim(spool, partition.tag) is None
+    partition.close()
+    claimed = Partition.claim(spool, partition.tag)
+    assert isinstance(claimed, Partition)
+    assert claimed.count == 1
+    assert Partition.claim(spool, "nonsense") is None
+
+
 def test_envelope_parameters_and_results_are_kept(spool: str) -> None:
     partition = Partition.create(spool)
     given = {"RET": "HDRS", "SMTPUTF8": None, "X-NEW": "what/ever"}
@@ -200,17 +318,42 @@ def test_a_damaged_partition_is_set_aside_and_told(spool: str) -> None:
     assert Path(spool, "damaged", partition.tag, "queue.db").read_bytes() == b"garbage" * 1000
 
 
-def test_damage_inside_is_found_before_the_partition_is_used(spool: str) -> None:
+def damage(spool: str, table: str) -> Partition:
+    """Overwrite the first page of a table in a partition with a hundred messages; return the partition, which is closed."""
     partition = Partition.create(spool)
     for _ in range(100):
         partition.insert(None, message(partition, b"y" * 4096))
     partition.close()
     path = Path(spool, "partitions", partition.tag, "queue.db")
+    with closing(sqlite3.connect(path)) as queue:
+        [root] = queue.execute("SELECT rootpage FROM sqlite_schema WHERE name=?", [table]).fetchone()
     with path.open("r+b") as file:
-        file.seek(4096 * 5)
-        file.write(b"\xff" * 4096 * 12)
+        file.seek(4096 * (root - 1))
+        file.write(b"\xff" * 4096)
+    return partition
+
+
+@pytest.mark.parametrize("table", ["message", "recipient"])
+def test_damage_to_envelopes_is_found_before_the_partition_is_used(spool: str, table: str) -> None:
+    damage(spool, table)
     with pytest.raises(OSError, match="damaged"):
         Partition.adopt(spool)
+
+
+def test_damage_to_contents_is_found_when_they_are_loaded(spool: str) -> None:
+    tag = damage(spool, "content").tag
+    adopted = Partition.adopt(spool)
+    assert isinstance(adopted, Partition)
+    assert adopted.count == 100
+    for number in (1, 2):
+        adopted.load(number, f"{tag}{number}")
+    for _, error, found in completions(adopted, 2):
+        assert error is None
+        assert isinstance(found, DamagedMessage)
+    adopted.hold("held", f"{tag}1", Held.DAMAGED)
+    assert completions(adopted) == [("held", None, None)]
+    assert adopted.healthy
+    assert len(adopted.schedule()) == 99
 
 
 def test_a_missing_spool_and_a_file_in_its_place_are_errors(tmp_path: Path) -> None:
@@ -233,6 +376,8 @@ def test_listing_shows_all_partitions_and_who_owns_them(spool: str) -> None:
         "reverse_path": "sender@there.test",
         "size": first.size,
         "recipients": first.recipients,
+        "status": QueueStatus.QUEUED,
+        "crashes": 0,
         "partition": one.tag,
         "owned": True,
     }

@@ -1,4 +1,4 @@
-"""From schema 1 to schema 2: what the rows become, what an older owner's partition shows, what a later one's does."""
+"""From schema 1 to schema 3: what the rows become, what an older owner's partition shows, what a later one's does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_message_is_there_after_the_migration(spool: Path) -> None:
     assert spool_1.listed(spool) == spool_1.QUEUED
     partition = adopt(spool)
     assert spool_1.listed(spool) == spool_1.QUEUED
-    assert (version(spool), partition.count) == (2, 8)
+    assert (version(spool), partition.count) == (3, 8)
     groups = [(group.queue_id, group.due, group.attempts, group.next_hop) for group in partition.schedule()]
     expected = {number: min(one[3:] for one in recipients) for number, recipients in spool_1.QUEUED.items()}
     assert groups == [(f"{spool_1.TAG}{number}", *expected[number], "") for number in expected]
@@ -104,21 +104,21 @@ def test_the_queue_of_a_living_older_owner_is_listed_and_left_as_it_is(spool: Pa
 
 def test_a_later_schema_is_refused_by_name(spool: Path) -> None:
     with closing(sqlite3.connect(spool_1.database(spool))) as queue:
-        queue.execute("PRAGMA user_version = 3")
+        queue.execute("PRAGMA user_version = 4")
     sealed = Partition.adopt(str(spool))
     assert isinstance(sealed, SealedPartition)
-    assert "schema version 3, this program supports 2: start the version of mailmoat that made it" in sealed.reason
+    assert "schema version 4, this program supports 3: start the version of mailmoat that made it" in sealed.reason
     assert newer_partitions(str(spool)) == [(spool_1.TAG, 8)]
 
 
-def test_a_migration_that_fails_leaves_schema_1(spool: Path) -> None:
+def test_a_migration_that_fails_leaves_the_older_schema(spool: Path) -> None:
     """The tables cannot be renamed while one of the new names is taken."""
     with closing(sqlite3.connect(spool_1.database(spool))) as queue:
-        queue.execute("CREATE TABLE recipient_1(x)")
+        queue.execute("CREATE TABLE recipient_old(x)")
     with pytest.raises(OSError, match=spool_1.TAG):
         Partition.adopt(str(spool))
     assert version(spool) == 1
     assert spool_1.listed(spool) == spool_1.QUEUED
     with closing(sqlite3.connect(spool_1.database(spool))) as queue:
-        queue.execute("DROP TABLE recipient_1")
+        queue.execute("DROP TABLE recipient_old")
     assert adopt(spool).count == 8

@@ -46,6 +46,9 @@ class Owner(Protocol):
     def loaded(self, entry: QueueEntry, error: str | None, message: Message | None) -> None:
         """Take the message that the spool has loaded, or the failure."""
 
+    def damaged(self, entry: QueueEntry, reason: str) -> None:
+        """Take it that what is stored of the message is damaged."""
+
     def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
         """Take the end of an attempt."""
 
@@ -97,6 +100,10 @@ class QueueEntry:
     def done(self, error: str | None, message: Message | None) -> None:
         """Take the message that the spool has loaded, or the failure."""
         self.queue.loaded(self, error, message)
+
+    def damaged(self, reason: str) -> None:
+        """Take it that what is stored of the message is damaged."""
+        self.queue.damaged(self, reason)
 
     @property
     def _running(self) -> Job:

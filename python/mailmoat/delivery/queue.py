@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat import clock, maillog
+from mailmoat._native import Held
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import entries
 from mailmoat.delivery.destination import Destination, QueueEntry, join, no_destination
@@ -188,6 +189,12 @@ class Queue:
         self._part(entry, groups)
         self._begin(entry, message, recipients, group)
 
+    def damaged(self, entry: QueueEntry, reason: str) -> None:
+        """Set aside a message that is damaged: it is in the queue no more, and an operator decides."""
+        maillog.event(Event.MESSAGE_DAMAGED, queue_id=entry.queue_id, detail=reason)
+        entry.partition.hold(None, entry.queue_id, Held.DAMAGED)
+        self._release(entry)
+
     def finished(self, entry: QueueEntry, job: Job, outcomes: list[Outcome], record: AttemptRecord) -> None:
         """Take the end of an attempt."""
         if record.peer:
@@ -257,14 +264,8 @@ class Queue:
         entry.partition.remove(entry.queue_id)
 
     def _settle(self, entry: QueueEntry, outcomes: list[Outcome]) -> None:
-        entry.partition.settle(
-            None,
-            entry.queue_id,
-            outcomes,
-            due=entry.due_ms,
-            attempts=entry.attempts,
-            next_hop=entry.destination.name,
-        )
+        due, attempts, next_hop = entry.due_ms, entry.attempts, entry.destination.name
+        entry.partition.settle(None, entry.queue_id, outcomes, due=due, attempts=attempts, next_hop=next_hop)
 
     def _groups(self, message: Message, recipients: Sequence[Recipient]) -> dict[Destination, list[int]]:
         """Return the indexes of the recipients that are open, by destination."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mailmoat import maillog
-from mailmoat._native import Partition, SealedPartition
+from mailmoat._native import DamagedMessage, Partition, SealedPartition
 from mailmoat.events import Event
 from mailmoat.metrics import (
     PARTITIONS_NEWER,
@@ -35,6 +35,13 @@ class Waiter(Protocol):
 
     def done(self, error: str | None, message: Message | None) -> None:
         """Take the result: done, or `error` says why not."""
+
+
+class Loading(Waiter, Protocol):
+    """Who asked the spool for a message."""
+
+    def damaged(self, reason: str) -> None:
+        """Take it that what is stored of the message is damaged; called in place of `done`."""
 
 
 class SpoolStore:
@@ -147,6 +154,9 @@ class SpoolStore:
                 _notify(owner, error, message)
                 if error is None:
                     self._announce(message)
+            elif isinstance(loaded, DamagedMessage):
+                self._metrics.add(SPOOL_ERRORS)
+                _notify_damaged(cast("Loading", waiter), loaded.reason)
             elif waiter is not None:
                 _notify(cast("Waiter", waiter), error, loaded)
 
@@ -169,6 +179,13 @@ def _notify(waiter: Waiter, error: str | None, message: Message | None) -> None:
     try:
         waiter.done(error, message)
     except Exception as fault:  # noqa: BLE001 - one waiter's fault must not cost the others their completions
+        maillog.event(Event.WAITER_FAILED, error=maillog.describe(fault))
+
+
+def _notify_damaged(waiter: Loading, reason: str) -> None:
+    try:
+        waiter.damaged(reason)
+    except Exception as fault:  # noqa: BLE001 - as above
         maillog.event(Event.WAITER_FAILED, error=maillog.describe(fault))
 
 

@@ -26,6 +26,9 @@ pub trait StoredOctets: Debug + Send + Sync {
     /// Its size in octets.
     fn size(&self) -> u64;
 
+    /// Its sum, if it was summed up while it was written.
+    fn sum(&self) -> Option<u64>;
+
     /// Opens it at its beginning.
     fn open(&self) -> io::Result<Box<dyn Reader>>;
 }

@@ -60,6 +60,10 @@ pub struct Recipient {
     pub attempts: u32,
     /// Key of the destination of the last attempt; empty before the first.
     pub next_hop: String,
+    /// Next hop that an operator chose for it, in its written form; empty where the routes decide.
+    pub next_hop_fixed: String,
+    /// A delay report was made for it.
+    pub reported: bool,
 }
 
 impl Recipient {
@@ -73,6 +77,8 @@ impl Recipient {
             due,
             attempts: 0,
             next_hop: String::new(),
+            next_hop_fixed: String::new(),
+            reported: false,
         }
     }
 

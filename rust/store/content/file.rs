@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::message::content::{Reader, StoredOctets};
 use crate::store::budget::{Budget, FileShare};
+use crate::store::checksum::Summing;
 use crate::store::shared::Source;
+
+/// Octets that are copied at once.
+const PIECE: usize = 256 * 1024;
 
 /// A content file. An *incoming* one is removed when the value is dropped; the spool links it to its lasting name
 /// before that. A *kept* one stays.
@@ -16,18 +20,38 @@ use crate::store::shared::Source;
 pub struct ContentFile {
     path: PathBuf,
     size: u64,
+    /// None where it was not summed up.
+    sum: Option<u64>,
     incoming: bool,
 }
 
 impl ContentFile {
     /// A file still being received: removed when dropped.
     pub fn incoming(path: PathBuf, size: u64) -> Self {
-        Self { path, size, incoming: true }
+        Self { path, size, sum: None, incoming: true }
     }
 
     /// A committed file, owned by the spool.
     pub fn kept(path: PathBuf, size: u64) -> Self {
-        Self { path, size, incoming: false }
+        Self { path, size, sum: None, incoming: false }
+    }
+}
+
+impl ContentFile {
+    /// A new incoming file in `directory` with the next `size` octets of `from`, or less when it has no more.
+    pub fn copied(directory: &Path, from: &mut impl Read, size: u64) -> io::Result<Self> {
+        let (mut left, mut piece) = (size, vec![0; PIECE]);
+        let mut file = IncomingFile::create(directory, &Arc::default(), None, &[])?;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let read = from.read(piece.get_mut(..most).unwrap_or_default())?;
+            if read == 0 {
+                break;
+            }
+            file.write(piece.get(..read).unwrap_or_default())?;
+            left -= read as u64;
+        }
+        Ok(file.finish())
     }
 }
 
@@ -38,6 +62,10 @@ impl StoredOctets for ContentFile {
 
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn sum(&self) -> Option<u64> {
+        self.sum
     }
 
     fn open(&self) -> io::Result<Box<dyn Reader>> {
@@ -58,6 +86,7 @@ impl Drop for ContentFile {
 #[derive(Debug)]
 pub struct IncomingFile {
     file: ContentFile,
+    summing: Summing,
     open: Option<fs::File>,
     share: FileShare,
 }
@@ -70,7 +99,7 @@ impl IncomingFile {
         let path = directory.join(name);
         let share = FileShare::new(budget, source);
         let open = Some(fs::OpenOptions::new().append(true).create_new(true).open(&path)?);
-        let mut made = Self { file: ContentFile::incoming(path, 0), open, share };
+        let mut made = Self { file: ContentFile::incoming(path, 0), summing: Summing::default(), open, share };
         made.write(first)?;
         Ok(made)
     }
@@ -85,12 +114,13 @@ impl IncomingFile {
             None => fs::OpenOptions::new().append(true).open(&self.file.path)?,
         };
         open.write_all(octets)?;
+        self.summing.add(octets);
         self.file.size += octets.len() as u64;
         self.open = self.share.stays_open().then_some(open);
         Ok(())
     }
 
-    /// Takes away what is behind `size` octets; nothing will be written for now.
+    /// Takes away what is behind `size` octets; what stays will be read back, and nothing more be written.
     pub fn split_off(&mut self, size: u64) -> io::Result<Vec<u8>> {
         self.open = None;
         let mut file = fs::OpenOptions::new().read(true).write(true).open(&self.file.path)?;
@@ -113,7 +143,8 @@ impl IncomingFile {
     }
 
     /// The file, whole; still incoming.
-    pub fn finish(self) -> ContentFile {
+    pub fn finish(mut self) -> ContentFile {
+        self.file.sum = Some(self.summing.sum());
         self.file
     }
 }

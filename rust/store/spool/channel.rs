@@ -50,18 +50,18 @@ impl<W> Channel<W> {
         self.event.as_fd()
     }
 
-    /// Hands `op` to the writer; gives it back when the partition is closed.
-    pub fn ask(&self, op: Op<W>) -> Result<(), Op<W>> {
+    /// Hands `op` to the writer, and returns whether it takes any: not when the partition is closed.
+    pub fn ask(&self, op: Op<W>) -> bool {
         let mut waiting = lock(&self.waiting);
         if waiting.closed {
-            return Err(op);
+            return false;
         }
         waiting.ops.push(op);
         // Only the first finds the writer asleep.
         if waiting.ops.len() == 1 {
             self.arrived.notify_one();
         }
-        Ok(())
+        true
     }
 
     /// No more operations; the writer ends after those that wait.
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_pause_gathers_what_comes_meanwhile_and_ends_with_the_exchange() {
         let channel = Arc::new(Channel::<u32>::new(0).unwrap());
-        let ask = || channel.ask(Op::Remove { sequence: 1 }).is_ok();
+        let ask = || channel.ask(Op::Remove { waiter: None, sequence: 1 });
         assert!(ask());
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| channel.wait(Duration::from_secs(60), None));

@@ -15,7 +15,7 @@ use crate::machine::message::content::Octets;
 use crate::store::disk::sync_directory;
 
 /// Octets above which content in memory still gets a file of its own: large rows bloat the write-ahead log.
-const ROW: usize = 256 * 1024;
+pub const ROW: usize = 256 * 1024;
 
 /// The directory and what is known to be in it.
 #[derive(Debug)]

@@ -9,8 +9,10 @@ use rusqlite::ErrorCode;
 /// A failed operation on the queue; the text is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// This message alone cannot be stored or loaded; the queue is well.
+    /// This operation alone cannot be done; the queue is well.
     Message(String),
+    /// What is stored of this message is damaged; the queue is well.
+    DamagedMessage(String),
     /// The queue cannot be read or written now.
     Queue(String),
     /// What is in the queue file is not a queue: it must be set aside.
@@ -19,9 +21,20 @@ pub enum Error {
     Newer(String),
 }
 
+impl Error {
+    /// There is no message of this queue id.
+    pub fn absent() -> Self {
+        Self::Message("no such message in this partition".to_owned())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Message(text) | Self::Queue(text) | Self::Damaged(text) | Self::Newer(text)) = self;
+        let (Self::Message(text)
+        | Self::DamagedMessage(text)
+        | Self::Queue(text)
+        | Self::Damaged(text)
+        | Self::Newer(text)) = self;
         formatter.write_str(text)
     }
 }
@@ -40,7 +53,7 @@ impl From<rusqlite::Error> for Error {
                 | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::Utf8Error(..)
         ) {
-            return Self::Message(text);
+            return Self::DamagedMessage(text);
         }
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => Self::Message(text),

@@ -1,24 +1,27 @@
-//! What is in the spool, for the operator: all partitions, also those of a running server.
-//!
-//! Reads only, in short transactions of a page of messages, so that no checkpoint of a server waits for it; two pages may show
-//! two moments. A partition of the schema before is read as it is: its owner may live. `SQLite` may make a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
+//! Lists messages of the spool for the operator, page by page, so that a million of them need no memory.
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Row, Transaction};
 
 use super::error::Error;
-use super::partition_dir::{PartitionDir, database};
+use super::filter::{Filter, Status};
+use super::held::Held;
+use super::partition_dir::PartitionDir;
+use super::read_only::{self, Partition};
 use super::rows;
-use super::schema::{self, Schema};
+use super::schema::Schema;
 use super::tag;
+use super::walk::{message, walk};
 use crate::machine::message::Recipient;
 
-/// Messages read in one transaction.
-const PAGE: i64 = 500;
+/// Messages that are looked at in one transaction.
+const LOOKED_AT: i64 = 5_000;
+/// Messages of a page at most.
+const PAGE: usize = 500;
 
 /// One message of the spool, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,112 +34,104 @@ pub struct Listed {
     pub reverse_path: String,
     /// Octets of trace fields and content.
     pub size: i64,
-    /// Recipients in the order of their RCPT commands.
+    /// Recipients in the order of their RCPT commands; none when one of them is damaged.
     pub recipients: Vec<Recipient>,
+    /// What it waits for.
+    pub status: Status,
+    /// Workers that died while they were busy with it.
+    pub crashes: u32,
     /// Tag of the partition.
     pub partition: String,
     /// A process owns the partition now.
     pub owned: bool,
 }
 
+/// Some of the messages that are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// By partition and order of coming.
+    pub entries: Vec<Listed>,
+    /// Where the next page begins; None after the last one.
+    pub after: Option<String>,
+    /// How many messages were looked at.
+    pub examined: usize,
+}
+
 /// All messages of the spool, by partition and order of coming, without those of a later version of this program.
 pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
-    let mut all = Vec::new();
-    each(spool, |connection, path, tag| {
-        let owned = PartitionDir::owned(spool, tag)?;
-        let mut after = 0;
-        while let Some(last) = page(connection, path, tag, owned, after, &mut all)? {
-            after = last;
-        }
-        Ok(())
-    })?;
-    Ok(all)
-}
-
-/// Number of messages in the spool, those of a later version among them as far as they can be counted.
-pub fn count(spool: &Path) -> io::Result<i64> {
-    let mut sum = 0;
-    each(spool, |connection, _, _| {
-        sum += connection.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0))?;
-        Ok(())
-    })?;
-    Ok(newer(spool)?.iter().filter_map(|(_, messages)| *messages).fold(sum, i64::saturating_add))
-}
-
-/// Partitions of a later version of this program: tag and number of messages, if known.
-pub fn newer(spool: &Path) -> io::Result<Vec<(String, Option<i64>)>> {
-    let mut found = Vec::new();
-    for tag in PartitionDir::names(spool)? {
-        let path = database(&spool.join("partitions").join(&tag));
-        if let Err(Error::Newer(_)) = open(&path) {
-            let messages = count_any(&path);
-            found.push((tag, messages));
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = page(spool, &Filter::default(), &after)?;
+        all.extend(page.entries);
+        match page.after {
+            Some(next) => after = next,
+            None => return Ok(all),
         }
     }
-    Ok(found)
 }
 
-/// Messages in the queue at `path`, of whatever version.
-pub fn count_any(path: &Path) -> Option<i64> {
-    schema::count_any(&connect(path).ok()?)
-}
-
-fn each(spool: &Path, mut visit: impl FnMut(&Connection, &Path, &str) -> Result<(), Error>) -> io::Result<()> {
-    for tag in PartitionDir::names(spool)? {
-        let path = database(&spool.join("partitions").join(&tag));
-        match open(&path).and_then(|connection| visit(&connection, &path, &tag)) {
-            Ok(()) | Err(Error::Newer(_)) => {}
-            // Removed meanwhile: it was empty.
-            Err(error) if path.try_exists()? => {
-                return Err(io::Error::other(format!("partition {tag}: {error}")));
-            }
-            Err(_) => {}
+/// The messages that `filter` means among the next few after `after`, which the page before gave; empty at the beginning.
+///
+/// Looks at a bounded number of messages, so that a page may be empty and not the last one.
+pub fn page(spool: &Path, filter: &Filter, after: &str) -> io::Result<Page> {
+    let (last, sequence) = position(after);
+    for tag in read_only::tags(spool)? {
+        let from = match tag.as_str().cmp(last) {
+            std::cmp::Ordering::Less => continue,
+            std::cmp::Ordering::Equal => sequence,
+            std::cmp::Ordering::Greater => -1,
+        };
+        let owned = || PartitionDir::owned(spool, &tag);
+        let page = read_only::read(spool, &tag, |partition| of_partition(partition, owned()?, filter, from))?;
+        if let Some(page) = page.filter(|page| page.examined > 0) {
+            return Ok(page);
         }
     }
-    Ok(())
+    Ok(Page::default())
 }
 
-fn open(path: &Path) -> Result<Connection, Error> {
-    let connection = connect(path)?;
-    Schema::of(&connection, path)?;
-    Ok(connection)
+/// Tag and sequence in a position that a page gave.
+fn position(after: &str) -> (&str, i64) {
+    let tag = after.get(..tag::LENGTH).unwrap_or(after);
+    (tag, tag::sequence(tag, after).unwrap_or(i64::MAX))
 }
 
-fn connect(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_millis(250))?;
-    Ok(connection)
+fn of_partition(partition: &Partition, owned: bool, filter: &Filter, from: i64) -> Result<Page, Error> {
+    let (transaction, schema) = partition.begin()?;
+    let mut page = Page::default();
+    let last = walk(&transaction, schema, from, LOOKED_AT, |row, recipients| {
+        page.examined += 1;
+        if filter.matches(row, recipients)? {
+            page.entries.push(listed(&transaction, schema, &partition.tag, owned, row)?);
+        }
+        Ok(if page.entries.len() < PAGE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    page.after = last.map(|sequence| tag::queue_id(&partition.tag, sequence));
+    Ok(page)
 }
 
-/// Appends the messages that follow sequence `after`; returns the last one's, or None at the end.
-fn page(
-    connection: &Connection,
-    path: &Path,
+fn listed(
+    transaction: &Transaction<'_>,
+    schema: Schema,
     tag: &str,
     owned: bool,
-    after: i64,
-    all: &mut Vec<Listed>,
-) -> Result<Option<i64>, Error> {
-    let transaction = connection.unchecked_transaction()?;
-    // A new owner may have migrated it meanwhile.
-    let schema = Schema::of(&transaction, path)?;
-    let mut statement = transaction
-        .prepare_cached("SELECT seq,arrival,reverse_path,size FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows = statement.query([after, PAGE])?;
-    let mut last = None;
-    while let Some(row) = rows.next()? {
-        let sequence = row.get(0)?;
-        last = Some(sequence);
-        all.push(Listed {
-            queue_id: tag::queue_id(tag, sequence),
-            arrival: row.get(1)?,
-            reverse_path: row.get(2)?,
-            size: row.get(3)?,
-            recipients: rows::recipients(&transaction, schema, sequence)?,
-            partition: tag.to_owned(),
-            owned,
-        });
-    }
-    Ok(last)
+    row: &Row<'_>,
+) -> Result<Listed, Error> {
+    let sequence = row.get(message::SEQUENCE)?;
+    let recipients = match rows::recipients(transaction, schema, sequence).map_err(Error::from) {
+        Err(Error::DamagedMessage(_)) => Vec::new(),
+        recipients => recipients?,
+    };
+    let tried = recipients.iter().any(|one| one.state.is_open() && one.attempts > 0);
+    Ok(Listed {
+        queue_id: tag::queue_id(tag, sequence),
+        arrival: row.get(message::ARRIVAL)?,
+        reverse_path: rows::text(row, message::REVERSE_PATH)?,
+        size: row.get(message::SIZE)?,
+        recipients,
+        status: Status::of(Held::numbered(row.get(message::HELD)?), tried),
+        crashes: rows::small(row, message::CRASHES)?,
+        partition: tag.to_owned(),
+        owned,
+    })
 }

@@ -12,14 +12,18 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, params};
 
+use super::attempts::Attempts;
 use super::error::Error;
+use super::held::Held;
 use super::migration::migrate;
-use super::rows;
+use super::rows::{self, Stored};
+use super::schedule::Next;
 use super::schema::{self, Schema, VERSION};
 use crate::machine::message::content::Octets;
-use crate::machine::message::{Message, Outcome, State};
+use crate::machine::message::{Message, Outcome, Recipient};
+use crate::store::checksum;
 
 /// Of the connection. Checkpoints are the writer's, after the waiters have been notified: see `writer.rs`; `SQLite`'s own stays as a
 /// backstop. The log is cut back when a reader made it grow. `secure_delete` would write every freed page.
@@ -32,32 +36,17 @@ PRAGMA secure_delete = OFF;
 PRAGMA temp_store = MEMORY;
 ";
 
-/// When a group of recipients is tried next: see `crate::machine::message::Recipient`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Next {
-    /// Time of the attempt, milliseconds since the epoch.
-    pub due: i64,
-    /// Attempts made.
-    pub attempts: u32,
-    /// Key of the destination of the last one.
-    pub next_hop: String,
-}
+/// Statements of the connection that stay prepared: all of them.
+const STATEMENTS: usize = 32;
 
-/// A group of [`Store::schedule`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
-    /// Its message.
-    pub sequence: i64,
-    /// When that came, milliseconds since the epoch.
-    pub arrival: i64,
-    /// When the group is tried next.
-    pub next: Next,
-}
+/// Tables read whole for contradictions when a queue is adopted. Contents have their checksums, and would be gigabytes.
+const CHECKED: [&str; 2] = ["message", "recipient"];
 
 /// An open queue.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
+    pub(super) attempts: Attempts,
 }
 
 impl Store {
@@ -72,24 +61,30 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let connection = connect(path)?;
         match Schema::of(&connection, path)? {
-            Schema::Two => Ok(Self { connection }),
-            Schema::One => Err(Error::Queue(format!("{} is of schema version 1", path.display()))),
+            Schema::Three => Self::of(connection),
+            Schema::One | Schema::Two => Err(Error::Queue(format!("{} is of an older schema", path.display()))),
         }
     }
 
-    /// Opens the queue at `path` that somebody else left: reads it whole for contradictions, because damage must be found before
-    /// the partition is worked on, and brings it to this program's schema.
+    /// Opens the queue at `path` that somebody else left: reads its envelopes for contradictions, because damage must be found
+    /// before the partition is worked on, and brings it to this program's schema.
     pub fn adopt(path: &Path) -> Result<Self, Error> {
         let mut connection = connect(path)?;
         let schema = Schema::of(&connection, path)?;
-        let report: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if report != "ok" {
-            return Err(Error::Damaged(report));
+        for table in CHECKED {
+            let check = format!("PRAGMA quick_check({table})");
+            let report: String = connection.query_row(&check, [], |row| row.get(0))?;
+            if report != "ok" {
+                return Err(Error::Damaged(report));
+            }
         }
-        if schema == Schema::One {
-            migrate(&mut connection)?;
-        }
-        Ok(Self { connection })
+        migrate(&mut connection, schema)?;
+        Self::of(connection)
+    }
+
+    fn of(connection: Connection) -> Result<Self, Error> {
+        let attempts = Attempts::of(&connection)?;
+        Ok(Self { connection, attempts })
     }
 
     /// Begins a transaction; one that only reads costs no write.
@@ -128,7 +123,12 @@ impl Store {
     /// nothing was changed.
     pub fn insert(&self, sequence: i64, message: &Message, file: Option<&str>) -> Result<(), Error> {
         let envelope = &message.envelope;
-        self.connection.prepare_cached("INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)")?.execute(
+        let sum = match &message.content.octets {
+            Octets::Memory(octets) => Some(checksum::of_content(octets)),
+            Octets::File(file) => file.sum(),
+        };
+        let sum = sum.map(|sum| checksum::of_message(&message.trace, sum).cast_signed());
+        self.connection.prepare_cached("INSERT INTO message VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,0)")?.execute(
             params![
                 sequence,
                 message.arrival,
@@ -138,13 +138,26 @@ impl Store {
                 envelope.results,
                 message.content.eight_bit,
                 message.size().cast_signed(),
-                message.trace,
-                file
+                file,
+                sum,
+                Held::No as u8
             ],
         )?;
+        self.insert_recipients(sequence, 0, &envelope.recipients)?;
+        let octets = match (file, &message.content.octets) {
+            (None, Octets::Memory(octets)) => Some(octets),
+            _ => None,
+        };
+        let mut statement = self.connection.prepare_cached("INSERT INTO content VALUES(?1,?2,?3)")?;
+        statement.execute(params![sequence, message.trace, octets])?;
+        Ok(())
+    }
+
+    /// Writes recipients of a message, the first of which has the place `first`.
+    pub(super) fn insert_recipients(&self, sequence: i64, first: i64, recipients: &[Recipient]) -> Result<(), Error> {
         let mut statement =
-            self.connection.prepare_cached("INSERT INTO recipient VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)")?;
-        for (n, recipient) in (0_i64..).zip(&envelope.recipients) {
+            self.connection.prepare_cached("INSERT INTO recipient VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)")?;
+        for (n, recipient) in (first..).zip(recipients) {
             statement.execute(params![
                 sequence,
                 n,
@@ -154,78 +167,50 @@ impl Store {
                 recipient.reply,
                 recipient.due,
                 recipient.attempts,
-                recipient.next_hop
+                recipient.next_hop,
+                recipient.next_hop_fixed,
+                recipient.reported
             ])?;
-        }
-        if let (None, Octets::Memory(octets)) = (file, &message.content.octets) {
-            self.connection.prepare_cached("INSERT INTO content VALUES(?1,?2)")?.execute(params![sequence, octets])?;
         }
         Ok(())
     }
 
-    /// Writes the outcomes of an attempt, and when these recipients are tried next.
-    pub fn settle(&self, sequence: i64, outcomes: &[Outcome], next: &Next) -> Result<(), Error> {
+    /// Writes the outcomes of an attempt, and when these recipients are tried next; returns whether there was such a recipient.
+    pub fn settle(&self, sequence: i64, outcomes: &[Outcome], next: &Next) -> Result<bool, Error> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE recipient SET state=?3, reply=?4, due=?5, attempts=?6, next_hop=?7 WHERE seq=?1 AND n=?2",
         )?;
+        let mut changed = 0;
         for Outcome { index, state, reply } in outcomes {
-            let changed = params![sequence, index, *state as u8, reply, next.due, next.attempts, next.next_hop];
-            statement.execute(changed)?;
+            let row = params![sequence, index, *state as u8, reply, next.due, next.attempts, next.next_hop];
+            changed += statement.execute(row)?;
+        }
+        Ok(changed > 0)
+    }
+
+    /// Notes that a delay report was made for these recipients.
+    pub fn note_reported(&self, sequence: i64, indexes: &[u32]) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached("UPDATE recipient SET reported=1 WHERE seq=?1 AND n=?2")?;
+        for index in indexes {
+            statement.execute(params![sequence, index])?;
         }
         Ok(())
     }
 
     /// Deletes a message, and returns whether there was one.
-    pub fn remove(&self, sequence: i64) -> Result<bool, Error> {
+    pub fn remove(&mut self, sequence: i64) -> Result<bool, Error> {
         let removed = self.connection.prepare_cached("DELETE FROM message WHERE seq=?1")?.execute([sequence])?;
         if removed > 0 {
             self.connection.prepare_cached("DELETE FROM recipient WHERE seq=?1")?.execute([sequence])?;
             self.connection.prepare_cached("DELETE FROM content WHERE seq=?1")?.execute([sequence])?;
+            self.attempts.remove(&self.connection, sequence)?;
         }
         Ok(removed > 0)
     }
 
     /// Reads a message. `file` gives the content file's path, if it has one.
-    pub fn load(&self, sequence: i64, queue_id: String, file: &Path) -> Result<Message, Error> {
-        let mut message = self
-            .connection
-            .prepare_cached(rows::MESSAGE)?
-            .query_row([sequence], |row| rows::message(row, queue_id, file))
-            .optional()?
-            .ok_or_else(|| Error::Message("no such message in this partition".to_owned()))?;
-        message.envelope.recipients = rows::recipients(&self.connection, Schema::Two, sequence)?;
-        if let Octets::Memory(octets) = &mut message.content.octets {
-            *octets = self
-                .connection
-                .prepare_cached("SELECT octets FROM content WHERE seq=?1")?
-                .query_row([sequence], |row| row.get(0))
-                .optional()?
-                .ok_or_else(|| Error::Message("the content of this message is missing".to_owned()))?;
-        }
-        Ok(message)
-    }
-
-    /// The groups of all messages, in the order of their coming. A message without one, all of whose recipients are at their
-    /// end, is there once: it is to be removed.
-    pub fn schedule(&self) -> Result<Vec<Group>, Error> {
-        let mut statement = self.connection.prepare(&format!(
-            "SELECT m.seq, m.arrival, coalesce(r.due, m.arrival), coalesce(r.attempts, 0), coalesce(r.next_hop, '')
-             FROM message m LEFT JOIN recipient r ON r.seq = m.seq AND r.state IN ({}) ORDER BY m.seq, r.n",
-            State::OPEN.map(|state| (state as u8).to_string()).join(", ")
-        ))?;
-        let mut rows = statement.query([])?;
-        let (mut groups, mut first) = (Vec::<Group>::new(), 0);
-        while let Some(row) = rows.next()? {
-            let next = Next { due: row.get(2)?, attempts: rows::attempts(row, 3)?, next_hop: rows::text(row, 4)? };
-            let group = Group { sequence: row.get(0)?, arrival: row.get(1)?, next };
-            if groups.last().is_some_and(|last| last.sequence != group.sequence) {
-                first = groups.len();
-            }
-            if !groups.get(first..).unwrap_or_default().contains(&group) {
-                groups.push(group);
-            }
-        }
-        Ok(groups)
+    pub fn load(&self, sequence: i64, queue_id: String, file: &Path) -> Result<Stored, Error> {
+        rows::stored(&self.connection, Schema::Three, sequence, queue_id, file)
     }
 
     /// Number of messages.
@@ -259,6 +244,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     // A reader that finds the log of a killed owner holds a lock while it recovers it.
     connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch(SETTINGS)?;
     Ok(connection)
 }

@@ -9,14 +9,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
 use crate::machine::message::content::{Content, Octets};
-use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State};
+use crate::machine::message::{Envelope, Origin, Outcome, Parameters, Recipient, State};
 use crate::store::content::ContentFile;
 
 /// A spool directory that goes with the test.
-struct Spool(PathBuf);
+pub struct Spool(pub PathBuf);
 
 impl Spool {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("mailmoat-spool-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -24,11 +24,11 @@ impl Spool {
         Self(path)
     }
 
-    fn create(&self) -> Partition<u64> {
+    pub fn create(&self) -> Partition<u64> {
         Partition::create(&self.0, 1_790_000_000_000).unwrap()
     }
 
-    fn adopt(&self) -> io::Result<Option<Partition<u64>>> {
+    pub fn adopt(&self) -> io::Result<Option<Partition<u64>>> {
         match self.adopt_any()? {
             Some(Adopted::Sealed(sealed)) => panic!("{}", sealed.reason),
             Some(Adopted::Partition(partition)) => Ok(Some(partition)),
@@ -40,7 +40,7 @@ impl Spool {
         Partition::adopt(&self.0, 7)
     }
 
-    fn entries(&self, below: &str) -> Vec<String> {
+    pub fn entries(&self, below: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.0.join(below))
             .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
             .unwrap_or_default();
@@ -55,7 +55,7 @@ impl Drop for Spool {
     }
 }
 
-fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
+pub fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
     let parameters = |text| Parameters::parse(text).unwrap();
     let recipients = ["one@here.test", "two@here.test"].map(|address| Recipient {
         parameters: parameters("NOTIFY=NEVER ORCPT=rfc822;x@y.test"),
@@ -77,12 +77,12 @@ fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
     })
 }
 
-fn message(partition: &Partition<u64>) -> Arc<Message> {
+pub fn message(partition: &Partition<u64>) -> Arc<Message> {
     message_with(partition.next_queue_id(), Octets::Memory(b"Subject: x\r\n\r\ny\xff\r\n".to_vec()))
 }
 
 /// Waits on the descriptor until `number` completions have come.
-fn news(partition: &Partition<u64>, number: usize) -> Vec<Completion<u64>> {
+pub fn news(partition: &Partition<u64>, number: usize) -> Vec<Completion<u64>> {
     let mut all = Vec::new();
     while all.len() < number {
         let descriptor = partition.descriptor();
@@ -96,12 +96,12 @@ fn limit() -> rustix::event::Timespec {
     rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 }
 }
 
-fn insert(partition: &Partition<u64>, message: &Arc<Message>) {
+pub fn insert(partition: &Partition<u64>, message: &Arc<Message>) {
     partition.insert(1, Arc::clone(message)).unwrap();
     assert!(news(partition, 1)[0].result.as_ref().unwrap().is_none());
 }
 
-fn load(partition: &Partition<u64>, queue_id: &str) -> Result<Option<Arc<Message>>, String> {
+pub fn load(partition: &Partition<u64>, queue_id: &str) -> Result<Option<Arc<Message>>, Failure> {
     partition.load(2, queue_id).unwrap();
     news(partition, 1).remove(0).result
 }
@@ -117,11 +117,15 @@ fn a_message_comes_back_as_it_was() {
     assert_eq!(partition.len(), 1);
 }
 
-fn next(due: i64, attempts: u32, next_hop: &str) -> Next {
+pub fn next(due: i64, attempts: u32, next_hop: &str) -> Next {
     Next { due, attempts, next_hop: next_hop.to_owned() }
 }
 
-fn outcome(index: u32, state: State, reply: &str) -> Outcome {
+pub fn settled(outcomes: Vec<Outcome>, next: Next) -> Settlement {
+    Settlement { outcomes, next, attempt: None, reported: Vec::new() }
+}
+
+pub fn outcome(index: u32, state: State, reply: &str) -> Outcome {
     Outcome { index, state, reply: reply.to_owned() }
 }
 
@@ -135,11 +139,11 @@ fn each_group_has_its_outcomes_and_its_due_time() {
     let (fresh, tried) = (next(1_790_000_000_001, 0, ""), next(5, 3, "smtp://hop.test:25"));
     assert_eq!(partition.schedule().unwrap(), [scheduled(fresh.clone())], "both recipients are one group");
     let outcomes = vec![outcome(1, State::Pending, "451 later")];
-    partition.settle(Some(9), &sent.queue_id, outcomes, tried.clone()).unwrap();
+    partition.settle(Some(9), &sent.queue_id, settled(outcomes, tried.clone())).unwrap();
     assert_eq!(news(&partition, 1)[0].waiter, 9);
     assert_eq!(partition.schedule().unwrap(), [scheduled(fresh.clone()), scheduled(tried.clone())]);
     partition
-        .settle(Some(9), &sent.queue_id, vec![outcome(0, State::Delivered, "250 ok")], next(7, 1, "lmtp"))
+        .settle(Some(9), &sent.queue_id, settled(vec![outcome(0, State::Delivered, "250 ok")], next(7, 1, "lmtp")))
         .unwrap();
     assert_eq!(partition.schedule().unwrap(), [scheduled(tried.clone())], "who is at the end is of no group");
     news(&partition, 1);
@@ -147,7 +151,7 @@ fn each_group_has_its_outcomes_and_its_due_time() {
     let [one, two] = got.envelope.recipients.as_slice() else { panic!("two recipients") };
     assert_eq!((one.state, one.reply.as_str(), one.due, one.attempts), (State::Delivered, "250 ok", 7, 1));
     assert_eq!((two.state, two.due, two.attempts, two.next_hop.as_str()), (State::Pending, 5, 3, "smtp://hop.test:25"));
-    partition.settle(None, &sent.queue_id, vec![outcome(1, State::Closed, "550")], tried).unwrap();
+    partition.settle(None, &sent.queue_id, settled(vec![outcome(1, State::Closed, "550")], tried)).unwrap();
     assert_eq!(partition.schedule().unwrap(), [scheduled(next(sent.arrival, 0, ""))], "it is looked at and removed");
 }
 
@@ -165,7 +169,7 @@ fn an_abandoned_partition_is_adopted_whole_and_an_owned_one_is_not() {
     assert_eq!(adopted.len(), 1);
     assert!(load(&adopted, &sent.queue_id).unwrap().is_some());
     assert_ne!(adopted.next_queue_id(), sent.queue_id);
-    adopted.remove(&sent.queue_id).unwrap();
+    adopted.remove(None, &sent.queue_id).unwrap();
     adopted.close().unwrap();
     assert!(spool.entries("partitions").is_empty());
     assert_eq!(spool.entries("."), ["partitions"]);
@@ -180,7 +184,7 @@ fn a_closed_partition_refuses_work_and_a_full_one_stays() {
     partition.close().unwrap();
     partition.close().unwrap();
     assert_eq!(partition.completions().len(), 1, "what waited was committed");
-    assert!(partition.remove(&sent.queue_id).is_err());
+    assert!(partition.remove(None, &sent.queue_id).is_err());
     assert_eq!(spool.entries("partitions"), [partition.tag()]);
     assert_eq!(count(&spool.0).unwrap(), 1);
 }
@@ -189,8 +193,8 @@ fn a_closed_partition_refuses_work_and_a_full_one_stays() {
 fn strange_or_absent_queue_ids_are_errors() {
     let spool = Spool::new();
     let partition = spool.create();
-    assert!(partition.remove("nonsense").is_err());
-    assert!(partition.remove(partition.tag()).is_err());
+    assert!(partition.remove(None, "nonsense").is_err());
+    assert!(partition.remove(None, partition.tag()).is_err());
     assert!(load(&partition, &partition.next_queue_id()).is_err());
     assert!(partition.healthy());
 }
@@ -233,7 +237,7 @@ fn a_large_content_lives_in_a_file_and_goes_with_its_message() {
     let content = format!("partitions/{}/content", partition.tag());
     assert_eq!(spool.entries(&content), ["1", "2"]);
     fs::write(spool.0.join(&content).join("17"), "of no message").unwrap();
-    partition.remove(&id).unwrap();
+    partition.remove(None, &id).unwrap();
     drop(partition);
     assert_eq!(spool.entries(&content), ["17", "2"]);
     let _adopted = spool.adopt().unwrap().unwrap();
@@ -314,7 +318,7 @@ fn a_partition_that_was_moved_takes_nothing_until_it_is_back() {
     assert!(!partition.healthy());
     partition.insert(7, message(&partition)).unwrap();
     let refused = news(&partition, 1).remove(0).result.unwrap_err();
-    assert_eq!(refused, "the spool directory was moved or deleted");
+    assert_eq!(refused.to_string(), "the spool directory was moved or deleted");
     fs::rename(&away, &here).unwrap();
     assert!(partition.in_place());
     while !partition.healthy() {
@@ -409,8 +413,9 @@ fn failed_writes_fail_inserts_keep_the_rest_and_recover() {
     // A table that is gone is an error of the queue, and one that can be mended from outside.
     let operator = rusqlite::Connection::open(path.join("queue.db")).unwrap();
     operator.execute_batch("ALTER TABLE recipient RENAME TO away").unwrap();
-    partition.remove(&gone.queue_id).unwrap();
-    partition.settle(Some(5), &stays.queue_id, vec![outcome(0, State::Failed, "550")], next(8, 1, "")).unwrap();
+    partition.remove(None, &gone.queue_id).unwrap();
+    let failed = settled(vec![outcome(0, State::Failed, "550")], next(8, 1, ""));
+    partition.settle(Some(5), &stays.queue_id, failed).unwrap();
     partition.insert(4, late).unwrap();
     let failed = news(&partition, 1);
     assert_eq!((failed.len(), failed[0].waiter), (1, 4));
@@ -446,7 +451,7 @@ fn life_cycles() {
                 partition.insert(0, sent).unwrap();
             }
             while queue.len() > backlog + batch {
-                partition.remove(&queue.pop_front().unwrap()).unwrap();
+                partition.remove(None, &queue.pop_front().unwrap()).unwrap();
             }
             news(&partition, batch);
         }
@@ -465,7 +470,7 @@ fn cpu() -> f64 {
 }
 
 /// What `sql` does to the queue of a partition nobody has.
-fn tamper(spool: &Spool, tag: &str, sql: &str) {
+pub fn tamper(spool: &Spool, tag: &str, sql: &str) {
     let path = spool.0.join("partitions").join(tag).join("queue.db");
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }

@@ -6,7 +6,7 @@
 //! descriptor is written.
 //!
 //! # When writing fails
-//! The batch is rolled back and all its inserts fail; its removes and settlements are kept. A failed fsync leaves unknown what
+//! The batch is rolled back and all its inserts fail; its removes, settlements and changes are kept. A failed fsync leaves unknown what
 //! reached the disk, so the connection is closed, and before anything else is written the sequences of the failed inserts are
 //! deleted: they were never acknowledged. Until that works, tried at most once a second, inserts and loads fail at once.
 //! What is kept is bounded by the messages of the partition, what waits by the sessions that wait for it.
@@ -24,6 +24,7 @@ use super::error::Error;
 use super::op::{Answer, Completion, Op, apply, completion, taken};
 use super::partition_dir::{Landmark, PartitionDir};
 use super::store::Store;
+use super::verifier::Verifier;
 
 /// Pause between attempts to get a failed queue working again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ pub struct Writer<W> {
     database: PathBuf,
     tag: String,
     content_files: ContentFiles,
+    verifier: Verifier<W>,
     disk_space: DiskSpace,
     landmark: Landmark,
     /// The directory was where it was when the last batch began.
@@ -46,7 +48,7 @@ pub struct Writer<W> {
     allowance: u64,
     /// None after a failure, until it is open and written to again.
     store: Option<Store>,
-    /// Removes and settlements that failed, to be done first.
+    /// Removes, settlements and changes that failed, to be done first.
     kept: Vec<Op<W>>,
     /// Failed inserts that may be on disk nevertheless.
     doubtful: Vec<i64>,
@@ -56,7 +58,7 @@ pub struct Writer<W> {
     tried: Option<Instant>,
 }
 
-impl<W> Writer<W> {
+impl<W: Send + 'static> Writer<W> {
     pub fn new(
         channel: Arc<Channel<W>>,
         directory: &PartitionDir,
@@ -66,10 +68,11 @@ impl<W> Writer<W> {
         disk_space: DiskSpace,
     ) -> Self {
         Self {
-            channel,
             database: directory.database(),
             tag: directory.tag().to_owned(),
             content_files,
+            verifier: Verifier::new(directory.tag(), Arc::clone(&channel)),
+            channel,
             disk_space,
             landmark,
             in_place: true,
@@ -137,7 +140,7 @@ impl<W> Writer<W> {
     }
 
     fn reopen(&self) -> Result<Store, Error> {
-        let store = Store::open(&self.database)?;
+        let mut store = Store::open(&self.database)?;
         store.begin()?;
         store.touch()?;
         for &sequence in &self.doubtful {
@@ -184,8 +187,9 @@ impl<W> Writer<W> {
             };
             match answer {
                 Err(Error::Message(text)) => answers.push(Answer::Refused(text)),
+                Err(Error::DamagedMessage(text)) => answers.push(Answer::Damaged(text)),
                 // A failed read affects no other operation: nothing was written.
-                Err(Error::Damaged(text)) if matches!(op, Op::Load { .. }) => answers.push(Answer::Refused(text)),
+                Err(Error::Damaged(text)) if matches!(op, Op::Load { .. }) => answers.push(Answer::Damaged(text)),
                 answer => answers.push(answer?),
             }
         }
@@ -199,16 +203,17 @@ impl<W> Writer<W> {
         for (op, answer) in ops.into_iter().zip(answers) {
             self.written += 4096; // of every other row touched; the error is on the side of more checkpoints
             match (op, answer) {
-                (Op::Remove { sequence }, Answer::Removed(was)) => {
+                (Op::Remove { sequence, waiter }, Answer::Removed(was)) => {
                     added -= i64::from(was);
                     gone.push(sequence);
+                    news.extend(completion(Op::Remove { sequence, waiter }, Answer::Removed(was)));
                 }
                 (Op::Insert { waiter, message, .. }, Answer::Done) => {
                     added += 1;
                     self.written += message.size();
                     news.push(Completion { waiter, result: Ok(None) });
                 }
-                (op, answer) => news.extend(completion(op, answer)),
+                (op, answer) => news.extend(self.completion(op, answer)),
             }
         }
         self.channel.count.fetch_add(added, Relaxed);
@@ -226,8 +231,11 @@ impl<W> Writer<W> {
             let refused = || Answer::Refused(self.error.to_string());
             match (op, answers.next()) {
                 (op @ (Op::Load { .. } | Op::Schedule { .. }), answer) => {
-                    news.extend(completion(op, answer.unwrap_or_else(refused)));
+                    let answer = answer.unwrap_or_else(refused);
+                    news.extend(self.completion(op, answer));
                 }
+                // Counted again it would count for two.
+                (op @ Op::Crashed { .. }, _) => news.extend(completion(op, refused())),
                 // Refused by itself: a message of this sequence that was there before must stay.
                 (op @ Op::Insert { .. }, Some(answer @ Answer::Refused(_))) => news.extend(completion(op, answer)),
                 (op @ Op::Insert { sequence, .. }, _) => {
@@ -240,6 +248,17 @@ impl<W> Writer<W> {
             }
         }
         self.channel.complete(news);
+    }
+
+    /// The result for the waiter of `op`, if there is one that can be given now.
+    fn completion(&mut self, op: Op<W>, answer: Answer) -> Option<Completion<W>> {
+        match (op, answer) {
+            (Op::Load { waiter, .. }, Answer::Loaded(stored)) if stored.has_file() => {
+                self.verifier.verify(waiter, *stored);
+                None
+            }
+            (op, answer) => completion(op, answer),
+        }
     }
 
     fn fail(&mut self, error: Error) {
@@ -263,6 +282,7 @@ impl<W> Writer<W> {
         let lost = std::mem::take(&mut self.kept);
         let news = lost.into_iter().filter_map(|op| completion(op, Answer::Refused(self.error.to_string())));
         self.channel.complete(news.collect());
+        self.verifier.finish();
         let store = self.store.ok_or(self.error)?;
         let empty = store.count()? == 0;
         store.close()?;
