@@ -708,6 +708,72 @@ def test_recipients_accepted_to_be_reported_were_refused_by_us_not_by_the_next_h
     assert w.metric("mailmoat_delivery_attempts_total", "failed") == 0, "nobody attempted it"
 
 
+def actions(w):
+    """Of the reports that are at the next hop now: the kind, and whom each is about."""
+    found = []
+    for attempt in w.transport.given:
+        _, *recipients = email.message_from_bytes(attempt.message.octets()).get_payload()[1].get_payload()
+        found.append((recipients[0]["Action"], [one["Final-Recipient"].removeprefix("rfc822; ") for one in recipients]))
+    return found
+
+
+@pytest.mark.parametrize(("state", "action"), [(RELAYED, "relayed"), (PLACED, "delivered")])
+def test_success_is_reported_before_the_message_is_removed(world, state, action):
+    w = world()
+    w.accept("a", recipients=2)
+    w.finish((DELIVERED, OK), (state, OK))
+    assert [entry[0] for entry in w.diary] == ["insert", "remove"]
+    assert actions(w) == [(action, ["u1@b.test"])]
+    assert w.metric("mailmoat_delivery_attempts_total", "delivered") == 2
+
+
+def test_each_kind_of_outcome_has_a_report_of_its_own(world):
+    w = world()
+    w.accept("a", recipients=4)
+    w.finish((RELAYED, OK), (FAILED, NEVER), (PLACED, OK), (RELAYED, OK))
+    assert [entry[0] for entry in w.diary] == ["insert", "insert", "insert", "remove"]
+    assert actions(w) == [
+        ("relayed", ["u0@b.test", "u3@b.test"]),
+        ("failed", ["u1@b.test"]),
+        ("delivered", ["u2@b.test"]),
+    ]
+
+
+def test_a_redirected_recipient_is_reported_and_closed(world):
+    w = world()
+    w.accept("a", states=[("old@b.test", EXPANDED, "250 2.0.0 Redirected"), ("new@b.test", PENDING, "")])
+    w.finish((DELIVERED, OK))
+    assert [entry[0] for entry in w.diary] == ["insert", "remove"]
+    assert actions(w) == [("expanded", ["old@b.test"])]
+
+
+def test_a_report_of_success_that_cannot_be_stored_is_made_later_and_nothing_is_sent_again(world):
+    w = world(retry=(60.0,))
+    w.accept("a")
+    w.spool.trouble = "disk full"
+    w.finish((RELAYED, OK))
+    assert w.diary[-1][2] == [(0, RELAYED, OK)]
+    w.spool.trouble = None
+    w.advance(60)
+    assert actions(w) == [("relayed", ["u0@b.test"])]
+    assert w.diary[-1] == ("remove", "a")
+
+
+def test_success_and_deferral_of_one_message_go_their_own_ways(world):
+    w = world(retry=(60.0,))
+    w.accept("a", recipients=2)
+    w.finish((RELAYED, OK), (DEFERRED, LATER))
+    assert [entry[0] for entry in w.diary] == ["insert", "settle"]
+    assert w.diary[-1][2] == [(0, DELIVERED, OK), (1, DEFERRED, LATER)]
+
+
+def test_success_without_a_sender_to_report_to_ends_at_once(world):
+    w = world()
+    w.accept("a", reverse_path="")
+    w.finish((PLACED, OK))
+    assert w.diary == [("remove", "a")]
+
+
 def test_expiry_is_reported_as_such_whatever_the_last_reply_was(world):
     w = world(retry=(60.0,), expire=100.0)
     w.accept("a")
