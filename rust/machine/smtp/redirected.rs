@@ -1,8 +1,6 @@
 //! A recipient whose message goes to other addresses instead: what is reported of it, and what its sender asked for goes on with
 //! the others (RFC 3461 5.2.7).
 
-use super::parameters::ORCPT;
-use super::xtext;
 use crate::machine::message::{Parameters, Recipient, State};
 
 impl Recipient {
@@ -20,18 +18,12 @@ impl Recipient {
     }
 }
 
-/// The parameters of those that take its place. They name the recipient that the sender wrote, or its reports would be about strangers.
+/// The parameters of those that take its place.
 fn handed_on(recipient: &Recipient, success: bool) -> Parameters {
     let mut parameters = Parameters::default();
     for (keyword, value) in recipient.parameters.iter() {
         let changed = value.filter(|_| keyword.eq_ignore_ascii_case("NOTIFY") && !success).map(without_success);
         parameters.push(keyword, changed.as_deref().or(value));
-    }
-    if !recipient.parameters.has("ORCPT") {
-        let original = original(&recipient.address);
-        if original.len() <= ORCPT {
-            parameters.push("ORCPT", Some(&original));
-        }
     }
     parameters
 }
@@ -40,15 +32,6 @@ fn handed_on(recipient: &Recipient, success: bool) -> Parameters {
 fn without_success(notify: &str) -> String {
     let rest: Vec<&str> = notify.split(',').filter(|event| !event.eq_ignore_ascii_case("SUCCESS")).collect();
     if rest.is_empty() { "NEVER".to_owned() } else { rest.join(",") }
-}
-
-/// An address as ORCPT has it (RFC 3461 4.2, RFC 6533 3).
-fn original(address: &str) -> String {
-    if address.is_ascii() {
-        format!("rfc822;{}", xtext::encode(address))
-    } else {
-        format!("utf-8;{}", xtext::encode_unitext(address))
-    }
 }
 
 #[cfg(test)]
@@ -73,7 +56,7 @@ mod tests {
     fn one_address_takes_over_all_that_was_asked_for() {
         let all = "NOTIFY=SUCCESS,DELAY ORCPT=x400;/C";
         assert_eq!(redirected(all, &["d@e.test"]), (State::Closed, vec![all.to_owned()]));
-        assert_eq!(redirected("", &["d@e.test"]), (State::Closed, vec!["ORCPT=rfc822;a+2Bb@c.test".to_owned()]));
+        assert_eq!(redirected("", &["d@e.test"]), (State::Closed, vec![String::new()]));
     }
 
     #[test]
@@ -83,20 +66,5 @@ mod tests {
         assert_eq!(redirected("NOTIFY=success,DELAY ORCPT=x400;/C", &two), (State::Expanded, each("NOTIFY=DELAY")));
         assert_eq!(redirected("NOTIFY=SUCCESS ORCPT=x400;/C", &two), (State::Expanded, each("NOTIFY=NEVER")));
         assert_eq!(redirected("NOTIFY=FAILURE ORCPT=x400;/C", &two), (State::Closed, each("NOTIFY=FAILURE")));
-    }
-
-    #[test]
-    fn an_address_becomes_an_original_recipient_that_decodes_to_it() {
-        for address in ["a=b@c.test", "\"a b\\\\\"@c.test", "j\u{f6}rg@c.test", "\"j \u{f6}+=\\\\\"@c.test"] {
-            let written = original(address);
-            let (kind, encoded) = written.split_once(';').unwrap();
-            let decoded = if kind == "utf-8" {
-                xtext::decode_unitext(encoded)
-            } else {
-                xtext::decode_printable(encoded.as_bytes())
-            };
-            assert_eq!(decoded.as_deref(), Some(address));
-            assert!(Parameters::default().push("ORCPT", Some(&written)), "{written}");
-        }
     }
 }

@@ -62,20 +62,6 @@ pub fn to_ascii(text: &str) -> String {
     encoded
 }
 
-/// A text as `unitext`, what is beyond ASCII as it is.
-pub fn encode_unitext(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() || matches!(letter, ' ' | '\\' | '+' | '=') {
-            // Writing to a String cannot fail.
-            _ = write!(encoded, "\\x{{{:02X}}}", u32::from(letter));
-        } else {
-            encoded.push(letter);
-        }
-    }
-    encoded
-}
-
 /// What a `unitext` encodes; None when a backslash does not begin an encoded character.
 pub fn decode_unitext(text: &str) -> Option<String> {
     let mut parts = text.split('\\');
