@@ -9,8 +9,7 @@ counts what happened. Never raises for what a peer said.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,8 +17,9 @@ from mailmoat import clock, maillog
 from mailmoat._native import Outcome, RecipientState
 from mailmoat.delivery import retry
 from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
+from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
-from mailmoat.metrics import BOUNCES, Family, Metrics
+from mailmoat.metrics import BOUNCES, Metrics
 from mailmoat.reports.governor import Suppressed
 from mailmoat.reports.kind import ReportKind
 from mailmoat.reports.report import ReportedRecipient
@@ -33,40 +33,8 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
 
 
-class AttemptOutcome(StrEnum):
-    """What the log and the metrics call the outcome of an attempt for a recipient."""
-
-    DELIVERED = "delivered"
-    DEFERRED = "deferred"
-    FAILED = "failed"
-
-
-OUTCOMES: Final = {
-    RecipientState.PENDING: AttemptOutcome.DEFERRED,
-    RecipientState.DELIVERED: AttemptOutcome.DELIVERED,
-    RecipientState.RELAYED: AttemptOutcome.DELIVERED,
-    RecipientState.PLACED: AttemptOutcome.DELIVERED,
-    RecipientState.FAILED: AttemptOutcome.FAILED,
-}
-REPORT_OF: Final = {
-    RecipientState.FAILED: ReportKind.FAILED,
-    RecipientState.RELAYED: ReportKind.RELAYED,
-    RecipientState.PLACED: ReportKind.DELIVERED,
-    RecipientState.EXPANDED: ReportKind.EXPANDED,
-}
-"""The report that each state asks for."""
-REPORTED: Final = {
-    RecipientState.FAILED: RecipientState.CLOSED,
-    RecipientState.RELAYED: RecipientState.DELIVERED,
-    RecipientState.PLACED: RecipientState.DELIVERED,
-    RecipientState.EXPANDED: RecipientState.CLOSED,
-}
-"""The state after it."""
 # Here, since a member is slow to reach through its class.
 PENDING, DELIVERED, CLOSED = RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.CLOSED
-DELIVERY_ATTEMPTS: Final = Family(
-    "mailmoat_delivery_attempts_total", "Attempts to deliver to a recipient, by outcome.", {"outcome": AttemptOutcome}
-)
 
 
 class JobContext(msgspec.Struct, frozen=True):
