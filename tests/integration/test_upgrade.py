@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.doubles.next_hop import NextHop
-from tests.golden import spool_1
+from tests.golden.spools import SCHEMA_1
 
 REPORT = b"Content-Type: multipart/report"
 HEADER_ALONE = b"Content-Type: text/rfc822-headers"
@@ -28,11 +28,11 @@ def test_a_spool_of_schema_1_is_adopted_and_delivered(server):
             MAILMOAT_DELIVERY__NEXT_HOP=f"smtp://127.0.0.1:{hop.port}",
             MAILMOAT_DELIVERY__EXPIRE="36500d",
         )
-        spool_1.copy(made.directory / "spool")
+        SCHEMA_1.copy(made.directory / "spool")
         made.start()
         made.until(made.empty, what="an empty spool")
         (adopted,) = made.logged("partition-adopted")
-        assert (adopted["partition"], adopted["messages"]) == (spool_1.TAG, len(spool_1.QUEUED))
+        assert (adopted["partition"], adopted["messages"]) == (SCHEMA_1.tag, len(SCHEMA_1.queued))
         reports = [message for message in hop.messages if REPORT in message.content]
         sent = [message for message in hop.messages if message not in reports]
         arrived = {
@@ -47,5 +47,5 @@ def test_a_spool_of_schema_1_is_adopted_and_delivered(server):
         # Results of authentication were not kept as values then: nothing vouches for the sender.
         assert all(HEADER_ALONE in message.content for message in reports)
         assert made.health()["status"] == "ok"
-        partition = made.directory / "spool" / "partitions" / spool_1.TAG
+        partition = made.directory / "spool" / "partitions" / SCHEMA_1.tag
         made.until(lambda: not partition.exists(), what="the removal of the partition")

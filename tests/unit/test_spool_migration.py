@@ -1,4 +1,4 @@
-"""From schema 1 to schema 3: what the rows become, what an older owner's partition shows, what a later one's does."""
+"""From schemas 1 and 2 to schema 3: what the rows become, what an older owner's partition shows, what a later one's does."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.golden import spool_1
+from tests.golden.spools import SCHEMA_1, SCHEMA_2, Golden
 
-from mailmoat._native import Message, Partition, RecipientState, SealedPartition, count_spool, newer_partitions
+from mailmoat._native import (
+    Message,
+    Partition,
+    RecipientState,
+    SealedPartition,
+    count_spool,
+    newer_partitions,
+    queue_message,
+)
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
-    spool_1.copy(tmp_path)
+    SCHEMA_1.copy(tmp_path)
     return tmp_path
 
 
-def version(spool: Path) -> int:
-    with closing(sqlite3.connect(f"file:{spool_1.database(spool)}?mode=ro", uri=True)) as queue:
+def version(spool: Path, golden: Golden = SCHEMA_1) -> int:
+    with closing(sqlite3.connect(f"file:{golden.database(spool)}?mode=ro", uri=True)) as queue:
         return queue.execute("PRAGMA user_version").fetchone()[0]
 
 
@@ -45,17 +53,43 @@ def load(partition: Partition, number: int) -> Message:
     return message
 
 
-def test_every_message_is_there_after_the_migration(spool: Path) -> None:
-    assert spool_1.listed(spool) == spool_1.QUEUED
-    partition = adopt(spool)
-    assert spool_1.listed(spool) == spool_1.QUEUED
-    assert (version(spool), partition.count) == (3, 8)
-    groups = [(group.queue_id, group.due, group.attempts, group.next_hop) for group in partition.schedule()]
-    expected = {number: min(one[3:] for one in recipients) for number, recipients in spool_1.QUEUED.items()}
-    assert groups == [(f"{spool_1.TAG}{number}", *expected[number], "") for number in expected]
-    assert partition.next_queue_id() == f"{spool_1.TAG}9"
-    fresh = Partition.create(str(spool))
-    assert schema(spool_1.database(spool)) == schema(spool / "partitions" / fresh.tag / "queue.db")
+@pytest.mark.parametrize("golden", [SCHEMA_1, SCHEMA_2], ids=["1", "2"])
+def test_every_message_is_there_after_the_migration(tmp_path: Path, golden: Golden) -> None:
+    golden.copy(tmp_path)
+    assert golden.listed(tmp_path) == golden.queued
+    partition = adopt(tmp_path)
+    assert golden.listed(tmp_path) == golden.queued
+    assert (version(tmp_path, golden), partition.count) == (3, len(golden.queued))
+    assert partition.next_queue_id() == f"{golden.tag}{len(golden.queued) + 1}"
+    fresh = Partition.create(str(tmp_path))
+    assert schema(golden.database(tmp_path)) == schema(tmp_path / "partitions" / fresh.tag / "queue.db")
+
+
+def test_a_message_of_schema_1_has_its_due_time_in_each_recipient(spool: Path) -> None:
+    groups = [(group.queue_id, group.due, group.attempts, group.next_hop) for group in adopt(spool).schedule()]
+    expected = {number: min(one[3:] for one in recipients) for number, recipients in SCHEMA_1.queued.items()}
+    assert groups == [(f"{SCHEMA_1.tag}{number}", *expected[number], "") for number in expected]
+
+
+def test_a_message_of_schema_2_is_the_one_that_was_stored(tmp_path: Path) -> None:
+    SCHEMA_2.copy(tmp_path)
+    before = [queue_message(str(tmp_path), f"{SCHEMA_2.tag}{number}") for number in SCHEMA_2.queued]
+    partition = adopt(tmp_path)
+    for number, shown in zip(SCHEMA_2.queued, before, strict=True):
+        assert shown is not None
+        assert (shown.damage, shown.attempts, shown.crashes) == (None, [], 0)
+        stored, found = shown.message, load(partition, number)
+        for name in ("reverse_path", "arrival", "recipients", "parameters", "results", "session_id", "size"):
+            assert getattr(stored, name) == getattr(found, name)
+        assert stored.octets() == found.octets()
+        assert stored.size == len(found.octets()) + (
+            Path(found.content_path).stat().st_size if found.content_path else 0
+        )
+    small = load(partition, 1)
+    assert (small.parameters, small.results) == ({"RET": "HDRS", "ENVID": "QQ314159"}, "opaque")
+    assert small.octets().endswith(b"\r\n\r\nSmall.\r\n")
+    several = [group for group in partition.schedule() if group.queue_id == f"{SCHEMA_2.tag}3"]
+    assert {(group.attempts, group.next_hop) for group in several} == {(0, ""), (2, "smtp://hop.example.test:25")}
 
 
 def test_a_migrated_message_is_the_one_that_was_stored(spool: Path) -> None:
@@ -79,7 +113,7 @@ def test_a_migrated_message_is_the_one_that_was_stored(spool: Path) -> None:
 
 
 def test_files_that_an_older_owner_was_receiving_are_deleted(spool: Path) -> None:
-    directory = spool_1.database(spool).parent
+    directory = SCHEMA_1.database(spool).parent
     (directory / "loose").mkdir()
     (directory / "loose" / "half").write_bytes(b"half")
     adopt(spool)
@@ -87,15 +121,15 @@ def test_files_that_an_older_owner_was_receiving_are_deleted(spool: Path) -> Non
 
 
 def test_the_queue_of_a_living_older_owner_is_listed_and_left_as_it_is(spool: Path) -> None:
-    database = spool_1.database(spool)
+    database = SCHEMA_1.database(spool)
     with closing(sqlite3.connect(database)) as owner, (database.parent / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         owner.execute("UPDATE message SET attempts=4 WHERE seq=3")
         owner.commit()
         before = database.read_bytes(), database.with_name("queue.db-wal").read_bytes()
-        queued = spool_1.listed(spool)
-        assert queued[3] == [(*spool_1.QUEUED[3][0][:4], 4)]
-        assert queued | {3: spool_1.QUEUED[3]} == spool_1.QUEUED
+        queued = SCHEMA_1.listed(spool)
+        assert queued[3] == [(*SCHEMA_1.queued[3][0][:4], 4)]
+        assert queued | {3: SCHEMA_1.queued[3]} == SCHEMA_1.queued
         assert (count_spool(str(spool)), newer_partitions(str(spool))) == (8, [])
         assert Partition.adopt(str(spool)) is None
         assert before == (database.read_bytes(), database.with_name("queue.db-wal").read_bytes())
@@ -103,22 +137,22 @@ def test_the_queue_of_a_living_older_owner_is_listed_and_left_as_it_is(spool: Pa
 
 
 def test_a_later_schema_is_refused_by_name(spool: Path) -> None:
-    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+    with closing(sqlite3.connect(SCHEMA_1.database(spool))) as queue:
         queue.execute("PRAGMA user_version = 4")
     sealed = Partition.adopt(str(spool))
     assert isinstance(sealed, SealedPartition)
     assert "schema version 4, this program supports 3: start the version of mailmoat that made it" in sealed.reason
-    assert newer_partitions(str(spool)) == [(spool_1.TAG, 8)]
+    assert newer_partitions(str(spool)) == [(SCHEMA_1.tag, 8)]
 
 
 def test_a_migration_that_fails_leaves_the_older_schema(spool: Path) -> None:
     """The tables cannot be renamed while one of the new names is taken."""
-    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+    with closing(sqlite3.connect(SCHEMA_1.database(spool))) as queue:
         queue.execute("CREATE TABLE recipient_old(x)")
-    with pytest.raises(OSError, match=spool_1.TAG):
+    with pytest.raises(OSError, match=SCHEMA_1.tag):
         Partition.adopt(str(spool))
     assert version(spool) == 1
-    assert spool_1.listed(spool) == spool_1.QUEUED
-    with closing(sqlite3.connect(spool_1.database(spool))) as queue:
+    assert SCHEMA_1.listed(spool) == SCHEMA_1.queued
+    with closing(sqlite3.connect(SCHEMA_1.database(spool))) as queue:
         queue.execute("DROP TABLE recipient_old")
     assert adopt(spool).count == 8
