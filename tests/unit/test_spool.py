@@ -354,6 +354,13 @@ def test_damage_to_contents_is_found_when_they_are_loaded(spool: str) -> None:
     assert completions(adopted) == [("held", None, None)]
     assert adopted.healthy
     assert len(adopted.schedule()) == 99
+    rest = list_spool(spool)
+    for entry in rest:
+        adopted.remove(entry["queue_id"], "removed")
+    assert [error for _, error, _ in completions(adopted, 100)] == [None] * 100
+    assert (adopted.healthy, adopted.count) == (True, 0)
+    adopted.close()
+    assert not Path(spool, "partitions", tag).exists()
 
 
 def test_a_missing_spool_and_a_file_in_its_place_are_errors(tmp_path: Path) -> None:

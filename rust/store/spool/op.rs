@@ -115,7 +115,7 @@ fn settle(store: &mut Store, sequence: i64, settlement: &Settlement) -> Result<(
     store.note_reported(sequence, reported)?;
     match attempt {
         // Of a message that was removed meanwhile nothing is kept.
-        Some(row) if known => store.attempts.add(&store.connection, sequence, row, outcomes),
+        Some(row) if known => store.add_attempt(sequence, row, outcomes),
         _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::attempts::Attempts;
+use super::attempts::{AttemptRow, Attempts};
 use super::error::Error;
 use super::held::Held;
 use super::migration::migrate;
@@ -46,7 +46,9 @@ const CHECKED: [&str; 2] = ["message", "recipient"];
 #[derive(Debug)]
 pub struct Store {
     pub(super) connection: Connection,
-    pub(super) attempts: Attempts,
+    attempts: Attempts,
+    /// Damage was met: what cannot be deleted of a message's octets and attempts stays.
+    careful: bool,
 }
 
 impl Store {
@@ -84,7 +86,12 @@ impl Store {
 
     fn of(connection: Connection) -> Result<Self, Error> {
         let attempts = Attempts::of(&connection)?;
-        Ok(Self { connection, attempts })
+        Ok(Self { connection, attempts, careful: false })
+    }
+
+    /// Note that the database is damaged somewhere.
+    pub fn be_careful(&mut self) {
+        self.careful = true;
     }
 
     /// Begins a transaction; one that only reads costs no write.
@@ -202,10 +209,30 @@ impl Store {
         let removed = self.connection.prepare_cached("DELETE FROM message WHERE seq=?1")?.execute([sequence])?;
         if removed > 0 {
             self.connection.prepare_cached("DELETE FROM recipient WHERE seq=?1")?.execute([sequence])?;
-            self.connection.prepare_cached("DELETE FROM content WHERE seq=?1")?.execute([sequence])?;
-            self.attempts.remove(&self.connection, sequence)?;
+            self.carefully(|store| {
+                store.connection.prepare_cached("DELETE FROM content WHERE seq=?1")?.execute([sequence])?;
+                store.attempts.remove(&store.connection, sequence)
+            })?;
         }
         Ok(removed > 0)
+    }
+
+    /// Stores how an attempt was made that had these outcomes.
+    pub fn add_attempt(&mut self, sequence: i64, row: &AttemptRow, outcomes: &[Outcome]) -> Result<(), Error> {
+        self.carefully(|store| store.attempts.add(&store.connection, sequence, row, outcomes))
+    }
+
+    /// Does what a message can be delivered without, when damage makes it impossible: it must not keep the rest from being done.
+    fn carefully(&mut self, change: impl Fn(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        if !self.careful {
+            return change(self);
+        }
+        self.run("SAVEPOINT careful")?;
+        match change(self) {
+            Err(Error::Damaged(_)) => self.run("ROLLBACK TO careful")?,
+            changed => changed?,
+        }
+        self.run("RELEASE careful")
     }
 
     /// Reads a message. `file` gives the content file's path, if it has one.

@@ -9,6 +9,7 @@
 //! The batch is rolled back and all its inserts fail; its removes, settlements and changes are kept. A failed fsync leaves unknown what
 //! reached the disk, so the connection is closed, and before anything else is written the sequences of the failed inserts are
 //! deleted: they were never acknowledged. Until that works, tried at most once a second, inserts and loads fail at once.
+//! Where the database is damaged, what cannot be deleted of a message's octets stays from then on, so that the message can go.
 //! What is kept is bounded by the messages of the partition, what waits by the sessions that wait for it.
 #![forbid(unsafe_code)]
 
@@ -55,6 +56,8 @@ pub struct Writer<W> {
     /// Octets written since the last checkpoint, roughly.
     written: u64,
     error: Error,
+    /// An operation failed because the database is damaged.
+    damaged: bool,
     tried: Option<Instant>,
 }
 
@@ -82,6 +85,7 @@ impl<W: Send + 'static> Writer<W> {
             doubtful: Vec::new(),
             written: 0,
             error: Error::Queue(String::new()),
+            damaged: false,
             tried: None,
         }
     }
@@ -141,6 +145,9 @@ impl<W: Send + 'static> Writer<W> {
 
     fn reopen(&self) -> Result<Store, Error> {
         let mut store = Store::open(&self.database)?;
+        if self.damaged {
+            store.be_careful();
+        }
         store.begin()?;
         store.touch()?;
         for &sequence in &self.doubtful {
@@ -264,6 +271,7 @@ impl<W: Send + 'static> Writer<W> {
     fn fail(&mut self, error: Error) {
         // Closing rolls back. Its own failure says no more than `error` does.
         self.store = None;
+        self.damaged |= matches!(error, Error::Damaged(_));
         self.error = error;
         self.channel.healthy.store(false, Relaxed);
     }
