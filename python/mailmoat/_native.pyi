@@ -872,6 +872,9 @@ class Session:
     def submitter(self) -> Address | None:
         """The SUBMITTER parameter of MAIL; its domain is never empty. Told by the peer: never believe it alone."""
     @property
+    def declared_size(self) -> int:
+        """The SIZE parameter of MAIL; 0 without one."""
+    @property
     def header(self) -> bytes:
         """The header section of the content with the empty line that ends it, once it is there."""
     @property
@@ -982,6 +985,10 @@ class Shared:
         """
     def source_clear(self, slot: int) -> None:
         """Forget the sources of a dead worker."""
+    def at_next_hop(self, name: str) -> tuple[int, int, int]:
+        """Return what all slots have at a destination: connections, workers that have or want one, and those of them that wait for one."""
+    def next_hop_clear(self, slot: int) -> None:
+        """Forget the connections to next hops of a dead worker."""
     def incident_add(self, kind: Incident, source: bytes, now: int, seconds: int) -> int:
         """Count an incident of a packed address (an IPv6 source is its /64) at this monotonic second, for all slots; return the count, at most 4095.
 
@@ -1064,6 +1071,28 @@ class Harvest:
     @property
     def sources(self) -> int:
         """About; good to about 5,000."""
+
+@final
+class NextHopShare:
+    """One worker's part of what all workers of the host may do at a destination. IndexError when the slot does not exist."""
+
+    def __new__(
+        cls, shared: Shared, slot: int, name: str, connections: int, rate: tuple[int, float, int] | None
+    ) -> NextHopShare:
+        """Take the name of the destination, the most connections of all workers, and their messages as (count, seconds, burst)."""
+    @property
+    def is_rated(self) -> bool:
+        """Messages have a rate."""
+    def enter(self) -> bool:
+        """Count one more connection; False: there are as many as may be, and this worker is noted as one that waits."""
+    def leave(self) -> None:
+        """Take back one `enter`."""
+    def rest(self) -> None:
+        """Note that this worker waits no longer."""
+    def yields(self) -> bool:
+        """Return whether another worker waits, while this one has more than its part."""
+    def spend(self, now: float) -> float:
+        """Spend one message at this monotonic second, or return the seconds until that is possible, and spend nothing."""
 
 @final
 class RateLimits:

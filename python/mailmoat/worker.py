@@ -22,11 +22,13 @@ from mailmoat import clock, maillog
 from mailmoat.auth import composition as accounts
 from mailmoat.control.commands import Context
 from mailmoat.control.server import Control
-from mailmoat.delivery.destination import open_destination, open_tls_optional
-from mailmoat.delivery.offers import Offers
+from mailmoat.delivery.allowance import WorkerConnections
+from mailmoat.delivery.opening import Opener
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
-from mailmoat.delivery.router import make_router
+from mailmoat.delivery.route import route_table
+from mailmoat.delivery.route_offers import RouteOffers
+from mailmoat.delivery.router import RoutingRouter
 from mailmoat.directory.file import file_directory, publish
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
@@ -53,6 +55,7 @@ from mailmoat.worker_files import WorkerFiles
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled, TlsServer
+    from mailmoat.delivery.offers import Offers
     from mailmoat.supervisor.context import WorkerContext
 
 TICK: Final = 1.0
@@ -98,12 +101,17 @@ class Worker:
         self._lists_watch = Watch(self._lists, timers, services.trust.forget)
         self._services, self._names = services, services.reverse_names
         self._upkeep = Upkeep(settings, metrics)
+        routes = route_table(settings)
+        self._offers = RouteOffers(routes, self._offer)
+        services.offers_of = self._offers.of
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
-        open_ = partial(open_destination, loop, settings=settings, timers=timers, metrics=metrics, offered=self._offer)
-        optional = partial(open_tls_optional, loop, settings=settings, timers=timers, metrics=metrics)
-        router = make_router(settings.delivery, open_, optional)
+        connections = WorkerConnections(descriptors.most_outgoing(settings))
+        opener = Opener(
+            loop, settings, timers=timers, metrics=metrics, connections=connections, offered=self._offers.learn
+        )
+        router = RoutingRouter(routes, opener.open)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
         self._prober = Prober(loop, router, self._queue)
         store.on_stored = self._queue.stored
@@ -146,8 +154,7 @@ class Worker:
         loop.add_reader(self._context.lifeline, self._orphaned)
         loop.add_reader(self._context.evict[self._context.slot], self._held.requested)
         self._publish()
-        if self._settings.delivery.next_hop is not None and self._settings.delivery.next_hop.is_local:
-            self._offer(Offers(binary=True))  # nothing is lost where nothing is sent on
+        self._offers.publish()
         await self._prober.start(PROBE_TIME)
         if self._backend is not None:
             await self._backend.start()

@@ -253,11 +253,6 @@ impl Session {
     }
 
     #[getter]
-    fn submitter(&self) -> Option<Address> {
-        self.inner.transaction()?.parameters.submitter.clone().map(Address)
-    }
-
-    #[getter]
     fn header<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.inner.header())
     }

@@ -20,7 +20,7 @@ impl From<OutOfRange> for PyErr {
 
 /// A slot or the index of a metric: a negative or huge number is out of range like any other.
 #[derive(Clone, Copy)]
-struct Index(usize);
+pub(super) struct Index(pub(super) usize);
 
 impl<'py> FromPyObject<'_, 'py> for Index {
     type Error = PyErr;

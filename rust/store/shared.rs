@@ -19,6 +19,7 @@ mod incidents;
 mod limit_tests;
 mod limits;
 mod metrics;
+mod next_hops;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
 mod reputation;
@@ -35,6 +36,7 @@ pub use gcra::Rate;
 pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
 pub use limits::{Class, Limits, Standing, first_by_key};
+pub use next_hops::AtNextHop;
 pub use region::{OutOfRange, Shared};
 pub use reputation::Record;
 pub use source::Source;

@@ -34,6 +34,7 @@ from mailmoat import _native, clock
 from mailmoat.delivery.destination import Destination
 from mailmoat.delivery.queue import Queue
 from mailmoat.delivery.retry import expired
+from mailmoat.delivery.route import default_route
 from mailmoat.receive.descriptors import SPARE
 from mailmoat.settings import Settings
 
@@ -491,7 +492,7 @@ def test_a_clock_that_jumps_a_day(monkeypatch, jump):
     loop, timers, loaded = asyncio.new_event_loop(), StillTimers(), []
     partition = SimpleNamespace(load=lambda waiting, queue_id: loaded.append(queue_id))
     store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
-    destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), settings.delivery.connections)
+    destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), default_route(settings.delivery))
     router = SimpleNamespace(default=destination, destinations=(destination,))
     queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
     queue.adopt(partition, [Group("a", now, now, 0, "discard:"), Group("b", now, now + 60_000, 1, "discard:")])

@@ -13,7 +13,7 @@ once for each recipient, with the recipient as the line. Where no rule is given,
 With `tls`, a function that makes a TLS connection of a socket (`SSLContext.wrap_socket`), it offers STARTTLS, whose rule is `STAR`; with
 `implicit` it begins with the handshake.
 
-It listens from the start unless told not to, in threads of its own, and never more than the test lasts.
+With `path` it listens on a Unix socket. It listens from the start unless told not to, in threads of its own, and never more than the test lasts.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import BinaryIO, Self
 
 Rule = str | None | list["Rule"] | Callable[[str], "Rule"]
@@ -106,10 +107,11 @@ class NextHop:
         start: bool = True,
         tls: Callable[[socket.socket], socket.socket] | None = None,
         implicit: bool = False,
+        path: Path | None = None,
         **rules: Rule,
     ) -> None:
         self.port, self.kind = port, "lmtp" if lmtp else "smtps" if implicit else "smtp"
-        self.tls, self.implicit = tls, implicit
+        self.tls, self.implicit, self.path = tls, implicit, path
         self.handshakes: list[socket.socket] = []
         """The TLS connections, in the order they were made."""
         self._usual = RULES | {"LHLO" if lmtp else "EHLO": OFFERS} | rules
@@ -128,8 +130,12 @@ class NextHop:
             self.start()
 
     def start(self) -> Self:
-        self.listener = socket.create_server((self.host, self.port), backlog=128)
-        self.port = self.listener.getsockname()[1]
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self.listener = socket.create_server(str(self.path), family=socket.AF_UNIX, backlog=128)
+        else:
+            self.listener = socket.create_server((self.host, self.port), backlog=128)
+            self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
         return self
 
@@ -203,7 +209,8 @@ class NextHop:
                 threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.path is None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError, EOFError), connection:
             if self.implicit:
                 with self._secure(connection) as secured, secured.makefile("rb") as lines:

@@ -28,6 +28,7 @@ def view(peer="192.0.2.1", settings=None, **other):
         "recipients": (),
         "recipient": None,
         "submitter": None,
+        "declared_size": 0,
         "header": b"",
         "received_header": b"",
     }

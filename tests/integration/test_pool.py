@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from tests.doubles.next_hop import NextHop
 from tests.receiving import accept, config
+from tests.routes import pool_of
 from tests.smtp_sink import SmtpSink
 
 from mailmoat import clock
@@ -20,8 +21,8 @@ from mailmoat.delivery import pool as pools
 from mailmoat.delivery.account import Account
 from mailmoat.delivery.connection import OutboundConnection
 from mailmoat.delivery.handshake import Secured
+from mailmoat.delivery.hosts import Host
 from mailmoat.delivery.offers import Offers
-from mailmoat.delivery.pool import Pool
 from mailmoat.delivery.security import Security
 from mailmoat.runtime.timers import Timers
 
@@ -74,7 +75,7 @@ def message(content=b"Subject: a\r\n\r\nb\r\n", recipients=("x@b.example",)):
 
 @contextlib.asynccontextmanager
 async def pool_to(hop, **more):
-    pool = Pool(asyncio.get_running_loop(), hop, settings(**more), "me.example", timers())
+    pool = pool_of(asyncio.get_running_loop(), hop, settings(**more), "me.example", timers())
     yield pool
     pool.abort()
     await until(lambda: not pool.connections)
@@ -302,7 +303,7 @@ async def test_a_refused_connection_does_not_end_the_attempts_while_another_is_b
 async def test_attempts_while_another_connection_is_busy_come_with_growing_pauses():
     """The hop has room for one; nothing is sent anew for each message that waits."""
     async with hop_that(greeting=["220 hop", *["421 4.7.0 Too many"] * 100], end=None) as hop:
-        pool = pools.Pool(asyncio.get_running_loop(), hop, settings(connections=5), "me.example", timers())
+        pool = pool_of(asyncio.get_running_loop(), hop, settings(connections=5), "me.example", timers())
         waiting = [Sent(message()) for _ in range(50)]
         for transaction in waiting:
             pool.submit(transaction)
@@ -343,7 +344,7 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
     learned = []
     offers = ["250-hop\r\n250-8BITMIME\r\n250 SIZE 1000", "250-hop\r\n250-SIZE\r\n250 SMTPUTF8", "502 5.5.1 What"]
     async with hop_that(EHLO=offers) as hop:
-        pool = pools.Pool(
+        pool = pool_of(
             asyncio.get_running_loop(), hop, settings(idle_time=0.01), "me.example", timers(), learned=learned.append
         )
         for number in range(3):
@@ -370,7 +371,7 @@ async def test_what_cannot_be_authenticated_waits(tmp_path):
     refused = "250-hop\r\n250 AUTH SCRAM-SHA-256"
     async with hop_that(EHLO=["250 hop", refused], AUTH="535 5.7.8 No") as hop:
         security = Security("smtp://hub.test:25", account=account)
-        pool = Pool(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
+        pool = pool_of(asyncio.get_running_loop(), hop, settings(), "me.example", timers(), security=security)
         [[first]], [[second]] = await send(pool), await send(pool)
         assert first == (DEFERRED, "454 4.7.8 Not authenticated: the next hop offers no mechanism that is usable here")
         assert second == (DEFERRED, "454 4.7.8 Not authenticated: 535 5.7.8 No")
@@ -529,6 +530,7 @@ async def test_a_large_content_is_read_no_faster_than_it_leaves():
             owner,
             secured=Secured(client, None, False),
             next_hop="",
+            host=Host("", 0),
             peer="",
             limits=(10.0,) * len(TimeLimit),
             timers=timers(),

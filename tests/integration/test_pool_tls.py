@@ -24,11 +24,11 @@ from tests.integration.test_pool import (
     timers,
     until,
 )
+from tests.routes import pool_of
 
 from mailmoat._native import Message, TlsIdentity
 from mailmoat.delivery import security as securities
 from mailmoat.delivery.account import Account
-from mailmoat.delivery.pool import Pool
 from mailmoat.delivery.security import CONNECTIONS, UNUSABLE_CERTIFICATE, Insecurity, Security, TlsOutcome
 from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
 
@@ -105,8 +105,10 @@ class Counted:
 @contextlib.asynccontextmanager
 async def pool_to(hop, asked, account=None, **times):
     counted = Counted()
-    security = Security("smtp://hub.test:25", policy=asked, account=account, metrics=counted)
-    pool = Pool(asyncio.get_running_loop(), hop, settings(**times), "me.example", timers(), security=security)
+    security = Security("smtp://hub.test:25", account=account, metrics=counted)
+    pool = pool_of(
+        asyncio.get_running_loop(), hop, settings(**times), "me.example", timers(), policy=asked, security=security
+    )
     pool.counted = counted.said
     yield pool
     pool.abort()
@@ -289,10 +291,10 @@ async def test_where_tls_may_be_a_refused_starttls_goes_on_in_clear():
 async def test_a_host_that_is_not_there_says_nothing_of_tls(authority, logged):
     async with hop_with(None) as hop, pool_to(hop, policy(VERIFY, authority)) as pool:
         assert (await send(pool))[0] == DEFERRED
-        there, hop.port = hop.port, 1
+        hop.stop()
         state, reply, _ = await send(pool)
         assert (state, reply[:19]) == (DEFERRED, "421 4.4.1 No connec")
-        hop.port = there
+        hop.start()
         assert (await send(pool))[0] == DEFERRED
         assert pool.counted() == {}
     assert len(logged) == 1, "the state has not ended in between"

@@ -8,6 +8,7 @@ from mailmoat._native import Client, Credentials
 from mailmoat.delivery import security as securities
 from mailmoat.delivery.account import Account, AccountError
 from mailmoat.delivery.security import UNUSABLE_ACCOUNT, Insecurity, Security
+from mailmoat.delivery.tls_policy import TlsPolicy
 
 SECRET = "correct horse"
 
@@ -70,7 +71,7 @@ def test_an_account_that_cannot_be_used_is_logged_once_until_it_can(file, monkey
     security = Security("smtp://hub.test:25", account=Account("edge", file))
 
     def dialled(*replies: bytes) -> Client:
-        client = security.prepare("192.0.2.1:25", "me.example").client
+        client = security.prepare("192.0.2.1:25", "me.example", TlsPolicy()).client
         for reply in (b"220 hub\r\n", b"250-hub\r\n250 AUTH SCRAM-SHA-256\r\n", *replies):
             client.receive(reply)
             client.output()
@@ -85,7 +86,7 @@ def test_an_account_that_cannot_be_used_is_logged_once_until_it_can(file, monkey
     file.unlink()
     for _ in range(2):
         with pytest.raises(AccountError) as raised:
-            security.prepare("192.0.2.1:25", "me.example")
+            security.prepare("192.0.2.1:25", "me.example", TlsPolicy())
         assert security.unusable(raised.value) == UNUSABLE_ACCOUNT
     assert [detail for _, detail in logged[1:]] == [f"{file} cannot be read: {os.strerror(2)}"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.routes import a_route
 
 from mailmoat.delivery.destination import Destination
 from mailmoat.delivery.probe import Prober
@@ -39,7 +40,7 @@ class World:
 
     def __init__(self):
         self.one, self.other = self.destinations = [
-            Destination(name, Transport(), 1, Learned()) for name in ("one", "other")
+            Destination(name, Transport(), a_route(connections=1), Learned()) for name in ("one", "other")
         ]
         self.told = []
         self.prober = Prober(asyncio.get_running_loop(), self, self)

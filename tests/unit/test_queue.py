@@ -14,6 +14,7 @@ from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.destination import ACTIVE_PER_CONNECTION, FIRST_PAUSE, LONGEST_PAUSE, Destination
 from mailmoat.delivery.queue import UNREADABLE_PAUSE, Queue
 from mailmoat.delivery.room import FULL_DESTINATIONS
+from mailmoat.delivery.route import default_route
 from mailmoat.metrics import FAMILIES, Metrics, share
 from mailmoat.runtime.timers import Timers
 from mailmoat.settings import Settings
@@ -63,7 +64,7 @@ class Router:
         self.destinations = (*routes.values(), *(() if default is None else (default,)))
 
     def __call__(self, recipient, _message):
-        return self.routes.get(recipient.rpartition("@")[2], self.default)
+        return self.routes.get(recipient.address.rpartition("@")[2], self.default)
 
 
 class World:
@@ -73,9 +74,10 @@ class World:
         self.loop = loop = VirtualLoop()
         self.spool = FakeSpool(loop, "")
         self.partition, self.diary = self.spool.partition, self.spool.calls
-        self.destination = Destination("default", Transport(), settings.delivery.connections) if default else None
+        route = default_route(settings.delivery)
+        self.destination = Destination("default", Transport(), route) if default else None
         self.transport = self.destination and self.destination.transport
-        self.routes = {domain: Destination(domain, Transport(), settings.delivery.connections) for domain in routes}
+        self.routes = {domain: Destination(domain, Transport(), route) for domain in routes}
         self.shared = share(1, sources=1)
         self.timers = Timers(loop, lambda error: pytest.fail(repr(error)))
         self.queue = Queue(

@@ -16,7 +16,7 @@ from mailmoat.errors import ConfigError
 from mailmoat.net.address import canonical
 from mailmoat.settings import Listener, NextHop, Settings, entries, load, notation, reference, sources, values, warnings
 from mailmoat.settings.listener import parse_listener
-from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.next_hop import Server, parse_next_hop
 from mailmoat.settings.rate import Rate
 from mailmoat.settings.sections.delivery import retry_waits
 from mailmoat.settings.sections.pressure import Thresholds
@@ -87,8 +87,10 @@ DEFAULTS = {
     "senderid.void_lookups": 2,
     "delivery.next_hop": None,
     "delivery.connections": 20,
+    "delivery.rate": None,
     "delivery.retry": (60.0,) * 4 + (600.0,) * 6 + (1800.0,),
     "delivery.expire": 5 * 86400.0,
+    "delivery.delay_report": 4 * 3600.0,
     "delivery.connect_time": 30.0,
     "delivery.chunking": True,
     "delivery.greeting_time": 300.0,
@@ -109,6 +111,7 @@ DEFAULTS = {
     "delivery.auth_name": None,
     "delivery.auth_password_file": None,
     "delivery.xclient": False,
+    "routes": (),
     "ndr.enabled": True,
     "ndr.copy_to": None,
     "reports.languages": ("en",),
@@ -299,7 +302,8 @@ def test_addresses_and_domains_are_normalised():
     assert settings.hostname == "mx.example.test"
     assert settings.recipients.blocked == ("all@example.test", "x@b.test")
     assert settings.ndr.copy_to == "Postmaster@example.test"
-    assert settings.delivery.next_hop == NextHop("smtp", "hub.example.test", 25, None, "smtp://hub.example.test:25")
+    hub = Server("smtp", "hub.example.test", 25)
+    assert settings.delivery.next_hop == NextHop("servers", "smtp://hub.example.test:25", ((hub,),))
 
 
 @pytest.mark.parametrize(
@@ -652,12 +656,9 @@ def test_size(written, octets):
 @pytest.mark.parametrize(
     ("written", "parts"),
     [
-        ("smtp://hub.test:2525", ("smtp", "hub.test", 2525, None, "smtp://hub.test:2525")),
-        ("smtp://192.0.2.1", ("smtp", "192.0.2.1", 25, None, "smtp://192.0.2.1:25")),
-        ("smtps://hub.test", ("smtps", "hub.test", 465, None, "smtps://hub.test:465")),
-        ("lmtp://[2001:DB8::1]", ("lmtp", "2001:db8::1", 24, None, "lmtp://[2001:db8::1]:24")),
-        ("maildir:/var/mail/x", ("maildir", "", 0, Path("/var/mail/x"), "maildir:/var/mail/x")),
-        ("discard:", ("discard", "", 0, None, "discard:")),
+        ("maildir:/var/mail/x", ("maildir", "maildir:/var/mail/x", (), Path("/var/mail/x"))),
+        ("discard:", ("discard", "discard:")),
+        ("mx", ("mx", "mx")),
     ],
 )
 def test_next_hop(written, parts):

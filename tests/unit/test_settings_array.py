@@ -181,12 +181,12 @@ class Route(Section):
 
 
 def test_an_array_without_a_section(tmp_path, monkeypatch):
-    kind = Annotated[tuple[Route, ...], Form("[[routes]] for each", array.show_rows)]
-    tree = create_model("Settings", __base__=Settings, routes=(kind, Field(default=(), description="The routes.")))
+    kind = Annotated[tuple[Route, ...], Form("[[hops]] for each", array.show_rows)]
+    tree = create_model("Settings", __base__=Settings, hops=(kind, Field(default=(), description="The hops.")))
     monkeypatch.setattr(sources, "_tree", lambda *_: (tree, set()))
     file = tmp_path / "mailmoat.toml"
-    file.write_text('[[routes]]\ndomain = "b.test"\n[[routes]]\ndomain = "a.test"\n')
-    assert [route.domain for route in settings.load(file, {}).routes] == ["b.test", "a.test"]
-    assert settings.load(file, {"MAILMOAT_ROUTES": '[{"domain": "c.test"}]'}).routes[0].domain == "c.test"
-    file.write_text('[[routes]]\ndomain = "b.test"\n\n[[routes]]\ndomain = ""\n')
-    assert mistakes(file) == [f'{file}: line 5: routes[2].domain = "": empty; write a domain such as mx.example.com']
+    file.write_text('[[hops]]\ndomain = "b.test"\n[[hops]]\ndomain = "a.test"\n')
+    assert [route.domain for route in settings.load(file, {}).hops] == ["b.test", "a.test"]
+    assert settings.load(file, {"MAILMOAT_HOPS": '[{"domain": "c.test"}]'}).hops[0].domain == "c.test"
+    file.write_text('[[hops]]\ndomain = "b.test"\n\n[[hops]]\ndomain = ""\n')
+    assert mistakes(file) == [f'{file}: line 5: hops[2].domain = "": empty; write a domain such as mx.example.com']

@@ -9,7 +9,7 @@ import pytest
 from mailmoat._native import Client
 from mailmoat.delivery.handshake import Handshakes
 from mailmoat.delivery.tls_policy import TlsLevel, tls_optional_policy, tls_policy
-from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.next_hop import parse_server
 from mailmoat.settings.tree import DeliverySettings
 
 
@@ -18,7 +18,7 @@ from mailmoat.settings.tree import DeliverySettings
 )
 def test_a_handshake_can_begin_with_whatever_can_be_a_next_hop(host):
     """The zone of an address means something to this machine alone (RFC 4007 11)."""
-    handshakes = Handshakes(tls_policy(parse_next_hop(f"smtp://{host}:25"), DeliverySettings()))
+    handshakes = Handshakes(tls_policy(parse_server(f"smtp://{host}:25"), DeliverySettings()))
     handshakes.prepare()
     client = Client("c.test", tls="may")
     handshakes.begin(client)
@@ -30,5 +30,5 @@ def test_a_handshake_can_begin_with_whatever_can_be_a_next_hop(host):
 )
 def test_where_tls_is_optional_it_is_used_where_it_works(next_hop, level):
     """RFC 8689 4.2.2; where TLS comes first there is nothing without it."""
-    hop, settings = parse_next_hop(next_hop), DeliverySettings(tls="verify")
-    assert tls_optional_policy(hop, settings) == replace(tls_policy(hop, settings), level=level)
+    server, settings = parse_server(next_hop), DeliverySettings(tls="verify")
+    assert tls_optional_policy(server, settings) == replace(tls_policy(server, settings), level=level)

@@ -33,6 +33,7 @@ def application() -> typer.Typer:
     from mailmoat.cli import lists
     from mailmoat.cli.check import check_config
     from mailmoat.cli.relay_test import relay_test
+    from mailmoat.cli.route import route
     from mailmoat.cli.serve import serve
     from mailmoat.cli.settings import settings
     from mailmoat.cli.status import reload, status
@@ -50,6 +51,7 @@ def application() -> typer.Typer:
     app.command("reload")(reload)
     app.command("settings")(settings)
     app.command("relay-test")(relay_test)
+    app.command("route")(route)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
     for words, group in _groups().items():

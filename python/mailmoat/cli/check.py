@@ -6,20 +6,27 @@ spool directory that cannot be created.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
 
+LookupOption = Annotated[
+    bool, typer.Option("--lookup", help="Look up the names of all next hops as well, and look for their sockets.")
+]
 
-def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+
+def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lookup: LookupOption = False) -> None:
     """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
+    from mailmoat.delivery.route import route_table
     from mailmoat.directory.file import examine
     from mailmoat.errors import ConfigError
     from mailmoat.lists import reading as lists
     from mailmoat.policy import sender_file
     from mailmoat.reports import languages
     from mailmoat.settings import load, warnings
-    from mailmoat.supervisor import preflight
+    from mailmoat.supervisor import own_address, preflight
 
     try:
         settings = load(config)
@@ -34,10 +41,15 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False) ->
         print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
         raise typer.Exit(1) from None
     found = [*warnings(settings), *preflight.warnings(settings), *entries]
+    if lookup:
+        found += own_address.without_address(settings)
     if as_json:
         print_json({"ok": True, "mistakes": [], "warnings": found})
         return
     for warning in found:
         typer.echo(f"warning: {warning}")
     count = f"; {len(found)} warning{'s'[: len(found) > 1]}" if found else ""
+    if settings.routes:
+        for one in route_table(settings).described:
+            typer.echo(f"route: {one}")
     typer.echo(f"The settings can be used{count}.")

@@ -19,6 +19,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
     if demo and config:
         raise typer.BadParameter("--demo brings its own settings file: leave one of the two out", param_hint="--config")
     from mailmoat import demo as sample
+    from mailmoat.delivery import route_lint
     from mailmoat.errors import ConfigError
     from mailmoat.settings import Settings, load, warnings
 
@@ -33,7 +34,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
         complain(error)
     except OSError as error:
         fail(f"the sample recipients cannot be written: {error.filename}: {error.strerror}")
-    for warning in warnings(settings):
+    for warning in [*warnings(settings), *route_lint.warnings(settings)]:
         typer.echo(f"warning: {warning}", err=True)
     from mailmoat import maillog, worker
     from mailmoat.admin import process

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HEALTH_TIME: Final = 5.0
 """Seconds to wait for the admin address."""
 CHECK_TIME_MS: Final = 50
+MOST_ROUTES: Final = 20
+"""Routes that are listed."""
 
 WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Longest wait for the result.")]
 
@@ -151,6 +153,7 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
             ("since", f"{timestamp(state.started)} ({span(found['uptime'] * 1000)})"),
             ("listen", ", ".join(state.listen)),
             ("settings", f"generation {state.generation}{_last(state.reload)}"),
+            *_routes(state.routes),
         ]
     health = found["health"]
     if health and "workers_ready" in health:
@@ -175,6 +178,13 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     else:
         lines.append(("health", "not known: there is no admin address to ask"))
     return lines
+
+
+def _routes(described: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return a line for each route, as far as they fit on a screen."""
+    left_out = len(described) - MOST_ROUTES
+    lines = [("route", one) for one in described[: MOST_ROUTES if left_out > 1 else None]]
+    return [*lines, ("route", f"and {left_out} more: see `mailmoat settings`")] if left_out > 1 else lines
 
 
 def _last(reload: ReloadResult | None) -> str:

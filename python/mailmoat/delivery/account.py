@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.file_changes import Stamp
-    from mailmoat.settings.sections.delivery import DeliverySettings
+    from mailmoat.settings.sections.delivery import NextHopSettings
 
 LONGEST_FILE: Final = 1024
 """Octets of a file with a password; what is longer is another file."""
@@ -44,7 +44,7 @@ class Account:
         return self._credentials
 
 
-def account_of(settings: DeliverySettings) -> Account | None:
+def account_of(settings: NextHopSettings) -> Account | None:
     """Return the account that the settings name."""
     if settings.auth_name is None or settings.auth_password_file is None:
         return None

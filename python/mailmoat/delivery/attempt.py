@@ -20,7 +20,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
 
     next_hop: str
     peer: str
-    """`address:port` it was made to; empty when none could be reached."""
+    """`address:port` it was made to, or the path of a Unix socket; empty when none could be reached."""
     reused: bool
     """The connection had carried an attempt before."""
     seconds: float
@@ -30,8 +30,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def remote_mta(self) -> str:
-        """The address in `peer`, for a report; empty when no server was reached."""
-        return self.peer.rpartition(":")[0].strip("[]")
+        """The address in `peer`, for a report; empty when no server was reached, and at a Unix socket, whose path is nobody's concern."""
+        return "" if self.peer.startswith("/") else self.peer.rpartition(":")[0].strip("[]")
 
 
 class Attempt(Protocol):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailmoat._native import RecipientState, TlsFacts
     from mailmoat.delivery.attempt import Attempt
     from mailmoat.delivery.handshake import Secured
+    from mailmoat.delivery.hosts import Host
     from mailmoat.delivery.time_limits import TimeLimits
     from mailmoat.runtime.timers import Timers
 
@@ -50,7 +51,7 @@ class OutboundConnection(asyncio.Protocol):
 
     __slots__ = (
         "_attempt", "_client", "_deadline", "_limits", "_loop", "_next_hop", "_owner", "_paused", "_replies", "_secured", "_started",
-        "_timer", "_timer_at", "_timers", "_tls", "_transport", "_used", "opened", "peer",
+        "_timer", "_timer_at", "_timers", "_tls", "_transport", "_used", "host", "opened", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -60,11 +61,13 @@ class OutboundConnection(asyncio.Protocol):
         *,
         secured: Secured,
         next_hop: str,
+        host: Host,
         peer: str,
         limits: TimeLimits,
         timers: Timers,
     ) -> None:
         self.opened: asyncio.Future[tuple[RecipientState, str] | None] = loop.create_future()
+        self.host = host
         self.peer = peer
         self._loop = loop
         self._owner = owner

@@ -10,25 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from mailmoat.delivery.discard import DiscardTransport, UnroutedTransport
-from mailmoat.delivery.maildir import MaildirTransport
-from mailmoat.delivery.offers import Learned
-from mailmoat.delivery.pool import Pool
-from mailmoat.delivery.security import security_of
-from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
-
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from mailmoat._native import Message, Outcome, Partition
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.job import Job
-    from mailmoat.delivery.offers import Offers
+    from mailmoat.delivery.offers import Learned
+    from mailmoat.delivery.route import Route
     from mailmoat.delivery.transport import Transport
-    from mailmoat.metrics import Metrics
-    from mailmoat.runtime.timers import Timers
-    from mailmoat.settings import NextHop, Settings
 
 ACTIVE_PER_CONNECTION: Final = 8
 """Messages in memory for each connection a worker may have to the next hop."""
@@ -141,9 +131,12 @@ def join(entries: list[QueueEntry]) -> None:
 class Destination:
     """One next hop: its transport, its queue entries that are due, and its state."""
 
-    def __init__(self, name: str, transport: Transport, connections: int, learned: Learned | None = None) -> None:
+    def __init__(self, name: str, transport: Transport, route: Route, learned: Learned | None = None) -> None:
         self.name = name
-        """The next hop in its written form, by which the spool remembers where recipients were tried; empty for none."""
+        """By which the spool remembers where recipients were tried: the next hop in its written form, and what distinguishes this from
+        other destinations there; empty for none."""
+        self.route = route
+        """What holds for its messages."""
         self.transport = transport
         self.learned = learned
         """What it offers; None where nothing is to be learned."""
@@ -151,7 +144,7 @@ class Destination:
         """Those that are due and wait for their turn, in the order they became due."""
         self.stranded: dict[QueueEntry, int] = {}
         """Those deferred because the next hop was away or went away, or may have been, with the keys of their timers."""
-        self.most = max(1, connections * ACTIVE_PER_CONNECTION)
+        self.most = max(1, route.connections * ACTIVE_PER_CONNECTION)
         """Messages for it in memory at the same time."""
         self.active = 0
         """Messages being loaded, tried or settled."""
@@ -195,46 +188,3 @@ class Destination:
         """Return the seconds of the pause that begins because the next hop cannot be reached."""
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
         return self._pause
-
-
-def open_destination(
-    loop: asyncio.AbstractEventLoop,
-    next_hop: NextHop,
-    settings: Settings,
-    *,
-    timers: Timers,
-    metrics: Metrics,
-    offered: Callable[[Offers], None],
-) -> Destination:
-    """Return the destination for a next hop of any kind; `offered` is called with whatever is new in what it offers."""
-    learned = None
-    if next_hop.path is not None:
-        transport: Transport = MaildirTransport(loop, next_hop.path, settings.hostname)
-    elif next_hop.kind == "discard":
-        transport = DiscardTransport(loop)
-    else:
-        learned = Learned(settings.spool_dir, str(next_hop), offered)
-        security = security_of(next_hop, settings.delivery, tls_policy(next_hop, settings.delivery), metrics)
-        transport = Pool(
-            loop, next_hop, settings.delivery, settings.hostname, timers, learned=learned.learn, security=security
-        )
-    return Destination(str(next_hop), transport, settings.delivery.connections, learned)
-
-
-def open_tls_optional(
-    loop: asyncio.AbstractEventLoop, next_hop: NextHop, settings: Settings, *, timers: Timers, metrics: Metrics
-) -> Destination:
-    """Return the destination for messages with `TLS-Required: No` at a next hop that is spoken to.
-
-    It is one of its own, so that a next hop without TLS is away for other messages alone. Nothing is learned from it: in clear there
-    may be other offers.
-    """
-    policy = tls_optional_policy(next_hop, settings.delivery)
-    security = security_of(next_hop, settings.delivery, policy, metrics)
-    pool = Pool(loop, next_hop, settings.delivery, settings.hostname, timers, security=security)
-    return Destination(f"{next_hop} TLS optional", pool, settings.delivery.connections)
-
-
-def no_destination(loop: asyncio.AbstractEventLoop, connections: int) -> Destination:
-    """Return the destination of recipients that have no next hop: they wait as for one that is down."""
-    return Destination("", UnroutedTransport(loop), connections)

@@ -11,6 +11,7 @@ RFC 5321 2.2.1, RFC 1870, RFC 3030, RFC 6152, RFC 6531.
 from __future__ import annotations
 
 import stat
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME: Final = "next-hop.json"
+"""That of the default route."""
+FILE_NAMES: Final = "next-hop*.json"
+"""What all of them match."""
 TRACE_ROOM: Final = 8192
 """Octets of the next hop's limit that are kept for the fields we add."""
 LONGEST_FILE: Final = 4096
@@ -66,11 +70,19 @@ class _Kept(msgspec.Struct, frozen=True):
     offers: Offers
 
 
-class Learned:
-    """The offers of one next hop as known to one worker; the next hop is given in its written form; `changed` is called with each new value."""
+def file_name_of(destination: str) -> str:
+    """Return the name of the file for a destination that is not the default route's."""
+    return f"next-hop-{blake2b(destination.encode(), digest_size=8).hexdigest()}.json"
 
-    def __init__(self, spool_dir: Path, next_hop: str, changed: Callable[[Offers], None]) -> None:
-        self._file = spool_dir / FILE_NAME
+
+class Learned:
+    """The offers of one next hop as known to one worker; `changed` is called with each new value."""
+
+    def __init__(
+        self, spool_dir: Path, next_hop: str, changed: Callable[[Offers], None], *, file_name: str = FILE_NAME
+    ) -> None:
+        """Take the next hop by the name of its destination, and the name of the file in which its offers are kept."""
+        self._file = spool_dir / file_name
         self._name = next_hop
         self._changed = changed
         self._stamp = (0, 0)

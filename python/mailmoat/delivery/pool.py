@@ -1,6 +1,7 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
-Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow. A
+Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow, of all workers
+together. A
 connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection is
 there, everything that waits is deferred, so a next hop that is down gets few attempts. A connection that takes long to open, or one
 that is refused while others work, delays nothing: another is tried a little later. Attempts wait here without bound: the queue
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import RecipientState
+from mailmoat.delivery.allowance import TURN_PAUSE, Unlimited
 from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
 from mailmoat.delivery.dialler import Dialler
 from mailmoat.delivery.security import Security
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.attempt import Attempt
     from mailmoat.delivery.connection import OutboundConnection
-    from mailmoat.delivery.dialler import Hop, Refusal
+    from mailmoat.delivery.hosts import Hosts, Refusal
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
@@ -37,36 +39,49 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds until the next connection is opened after one was refused while other connections work."""
 
+NEVER: Final = float("inf")
+
 
 class Pool:
-    """All connections of this worker to one next hop."""
+    """All connections of this worker for one destination."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        next_hop: Hop,
+        name: str,
+        hosts: Hosts,
         settings: PoolSettings,
+        *,
         helo_name: str,
         timers: Timers,
-        *,
         learned: Callable[[Offers], None] = lambda _: None,
         security: Security | None = None,
+        allowance: Unlimited | None = None,
     ) -> None:
-        """Create the pool; `learned` is called with the offers of each new connection. ValueError if `helo_name` is not valid."""
+        """Create the pool. ValueError if `helo_name` is not valid.
+
+        `name` is the next hop in its written form, for log and records. `learned` is called with the offers of each new connection.
+        `allowance` limits the pool beside the settings.
+        """
         self._loop = loop
         self._timers = timers
         self._learned = learned
         self._limit = settings.connections
-        security = security or Security(next_hop.host)
-        self._dialler = Dialler(loop, next_hop, settings, helo_name, timers=timers, security=security)
+        self._hosts = hosts
+        self._allowance = allowance or Unlimited()
+        security = security or Security(name)
+        self._dialler = Dialler(loop, name, hosts, settings, helo_name, timers=timers, security=security)
         self._waiting: deque[Attempt] = deque()
         self._idle: list[OutboundConnection] = []
-        self._connections: set[OutboundConnection] = set()
+        # Each with the time at which it was opened.
+        self._connections: dict[OutboundConnection, float] = {}
         # Each with the time from which on it holds up nothing any more.
         self._openings: dict[asyncio.Task[OutboundConnection | Refusal], float] = {}
         # After a connection was refused while others work: the next hop takes no more of them now.
         self._pause = 0.0
         self._not_before = 0.0
+        # When it is looked whether a better server is back, whether another worker waits for an idle connection, and whether one may be opened.
+        self._return_at = self._look_at = self._ask_at = NEVER
         self._closing = False
 
     @property
@@ -89,16 +104,27 @@ class Pool:
 
     async def probe(self) -> bool:
         """Ask the next hop what it offers; return whether it answered. The connection is kept for a while."""
-        if self._closing or self.connections >= self._limit:
+        if self._closing or not self._may_open():
             return False
         opening = self._begin_opening()
         await asyncio.wait([opening])
         return not opening.cancelled() and opening.exception() is None and opening.result() in self._connections
 
     def due(self) -> None:
-        """Look again whether what waits needs another connection."""
+        """Look again whether what waits needs another connection, and whether a better server is back."""
+        now = clock.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = NEVER
         if self._waiting:
             self._serve()
+        else:
+            self._allowance.rest()
+        if now >= self._look_at:
+            self._leave_idle()
+        if now >= self._return_at:
+            self._return_at = NEVER
+            if self._hosts.returns_in() is not None and not self._closing and self._may_open():
+                self._begin_opening()
 
     def close(self) -> None:
         """Defer what waits, end idle connections; running attempts go on to their end."""
@@ -120,14 +146,8 @@ class Pool:
 
     def free(self, connection: OutboundConnection) -> None:
         """Give a ready connection the next attempt, or keep it."""
-        while self._waiting:
-            if connection.begin(self._waiting.popleft()):
-                return
-        self._not_before = 0.0
-        if self._closing:
-            connection.quit()
-        else:
-            self._idle.append(connection)
+        if not self._use(connection) and self._waiting:
+            self._serve()
 
     def again(self, attempt: Attempt) -> None:
         """Put an attempt back in front; it is served when its connection is free again or gone."""
@@ -140,27 +160,75 @@ class Pool:
         """Forget a connection; another one takes its place if something waits."""
         if connection not in self._connections:
             return
-        self._connections.discard(connection)
+        del self._connections[connection]
+        self._hosts.left(connection.host)
+        self._allowance.leave()
         if connection in self._idle:
             self._idle.remove(connection)
         self._not_before = 0.0
         if self._waiting:
             self._serve()
 
+    # --- using ---
+
+    def _use(self, connection: OutboundConnection) -> bool:
+        """Give a ready connection the next attempt, or keep it; False when it is given up: for a better server, or another worker."""
+        while self._waiting:
+            if self._hosts.is_outranked(connection.host) or self._allowance.yields(self._connections[connection]):
+                connection.quit()
+                return False
+            if self._allowance.is_rated and (wait := self._allowance.spend()):
+                self._timers.after(wait, self)
+                break
+            if connection.begin(self._waiting.popleft()):
+                if self._allowance.is_rated and self._waiting:
+                    self._timers.after(0.0, self)
+                return True
+        self._not_before = 0.0
+        if self._closing:
+            connection.quit()
+        else:
+            self._idle.append(connection)
+            if self._look_at is NEVER:
+                self._look_at = self._later(TURN_PAUSE)
+        return True
+
+    def _leave_idle(self) -> None:
+        """End half of the idle connections if another worker waits for one; the rest is looked at again."""
+        self._look_at = self._later(TURN_PAUSE) if self._idle else NEVER
+        if self._allowance.is_wanted():
+            count = (len(self._idle) + 1) // 2
+            oldest, self._idle = self._idle[:count], self._idle[count:]
+            for connection in oldest:
+                connection.quit()
+
+    def _later(self, seconds: float) -> float:
+        """Be called again after so many seconds; return when that is."""
+        self._timers.after(seconds, self)
+        return clock.monotonic() + seconds
+
     # --- opening ---
 
     def _serve(self) -> None:
         """Find a connection for what waits: the idle one used last (the others grow old and are closed), else a new one."""
-        while self._idle:
+        now = clock.monotonic()
+        if now < self._allowance.held_until:
+            return
+        while self._idle and self._waiting:
             connection = self._idle.pop()
             # Not when it is about to be closed.
-            if connection.ready:
-                self.free(connection)
+            if connection.ready and self._use(connection):
                 return
-        now = clock.monotonic()
         hopeful = sum(now < late for late in self._openings.values())
         if now >= self._not_before and self.connections < self._limit and hopeful < len(self._waiting):
-            self._begin_opening()
+            if now >= self._allowance.waits_until and self._allowance.enter():
+                self._begin_opening()
+            elif self._ask_at is NEVER:
+                self._ask_at = self._later(self._allowance.waits_until - now)
+
+    def _may_open(self) -> bool:
+        """Return whether there may be one more connection, of this worker and of all together; it is counted then."""
+        return self.connections < self._limit and self._allowance.enter()
 
     def _begin_opening(self) -> asyncio.Task[OutboundConnection | Refusal]:
         patience = PATIENCE * (1 + len(self._openings))
@@ -173,23 +241,35 @@ class Pool:
     def _opened(self, opening: asyncio.Task[OutboundConnection | Refusal]) -> None:
         del self._openings[opening]
         if opening.cancelled():
+            self._allowance.leave()
             return
         if error := opening.exception():
+            self._allowance.leave()
             # A mistake of ours; what waits must not be lost over it.
             self._loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
             self._failed(RecipientState.PENDING, "451 4.3.0 Internal error")
             return
         result = opening.result()
         if isinstance(result, tuple):
+            self._allowance.leave()
             self._failed(*result)
         elif not result.ready:
+            self._allowance.leave()
+            self._hosts.left(result.host)
             self._failed(RecipientState.PENDING, "421 4.4.2 Connection lost after EHLO")
         else:
-            self._connections.add(result)
+            self._connections[result] = clock.monotonic()
             self._pause = 0.0
             if result.offers is not None:
                 self._learned(result.offers)
+            self._look_for_better()
             self.free(result)
+
+    def _look_for_better(self) -> None:
+        """See to it that a server of a better rank is tried when it may be back."""
+        seconds = self._hosts.returns_in()
+        if seconds is not None and self._return_at is NEVER:
+            self._return_at = self._later(seconds)
 
     def _failed(self, state: RecipientState, reply: str) -> None:
         """Handle a connection that could not be opened. While others work, they take the waiting messages; otherwise all of them are deferred."""

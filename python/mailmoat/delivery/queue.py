@@ -20,11 +20,13 @@ from mailmoat import clock, maillog
 from mailmoat._native import Held
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import entries
-from mailmoat.delivery.destination import Destination, QueueEntry, join, no_destination
+from mailmoat.delivery.destination import Destination, QueueEntry, join
 from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
+from mailmoat.delivery.opening import no_destination
 from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import FULL_DESTINATIONS, Room
+from mailmoat.delivery.route import default_route
 from mailmoat.events import Event
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Queue:
         self._router = router
         self._context = JobContext(settings, metrics)
         self._reporter = Reporter(spool, settings)
-        self._unrouted = no_destination(loop, settings.delivery.connections)
+        self._unrouted = no_destination(loop, default_route(settings.delivery))
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._load)
 
     @property
@@ -152,7 +154,7 @@ class Queue:
             return
         destination.rest = self._timers.after(destination.unreachable(), _Rest(self, destination))
         # Give up those at the head that are too old.
-        now, expire, ready = clock.wall_ms(), self._settings.delivery.expire, destination.ready
+        now, expire, ready = clock.wall_ms(), destination.route.expire, destination.ready
         while ready and destination.active < destination.most and retry.expired(ready[0].arrival, now, expire):
             self._room.load_next(destination)
 
@@ -272,11 +274,11 @@ class Queue:
         groups: dict[Destination, list[int]] = {}
         for index, recipient in enumerate(recipients):
             if recipient.is_open:
-                groups.setdefault(self._router(recipient.address, message) or self._unrouted, []).append(index)
+                groups.setdefault(self._router(recipient, message) or self._unrouted, []).append(index)
         return groups
 
     def _wait(self, entry: QueueEntry, *, stranded: bool) -> None:
-        seconds = retry.wait(clock.wall_ms(), entry.due_ms, self._settings.delivery.retry)
+        seconds = retry.wait(clock.wall_ms(), entry.due_ms, entry.destination.route.retry)
         key = self._timers.after(seconds, entry)
         if stranded:
             entry.destination.stranded[entry] = key

@@ -1,23 +1,28 @@
 """Which destination each recipient has (RFC 5321 5).
 
-A router is asked for each recipient of a message and opens the destinations it needs. In this version every recipient goes to the one
-next hop of the settings; routes per domain and MX records belong behind the same question. A router returns the same destination for
-the same message and address as long as it lives: the queue relies on that to find the recipients of a group again.
+A router is asked for each recipient of a message and opens the destinations it needs. It returns the same destination for the same message
+and recipient as long as that is not dropped: the queue relies on that to find the recipients of a group again.
+
+Destinations of routes by MX are made on demand, one for each domain, and dropped when nothing is at them, so that a million domains cost
+nothing for long.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from mailmoat.delivery.route import destination_names
 from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from mailmoat._native import Message
+    from mailmoat._native import Message, Recipient
     from mailmoat.delivery.destination import Destination
-    from mailmoat.settings import NextHop
-    from mailmoat.settings.sections.delivery import DeliverySettings
+    from mailmoat.delivery.route import Route, RouteTable
+
+TLS_OPTIONAL: Final = " TLS optional"
+"""What the name of a destination for messages with `TLS-Required: No` ends in."""
 
 
 class Router(Protocol):
@@ -25,42 +30,114 @@ class Router(Protocol):
 
     @property
     def destinations(self) -> Sequence[Destination]:
-        """Those opened so far."""
+        """Those that are open."""
 
     @property
     def default(self) -> Destination | None:
-        """Where recipients go that no route names."""
+        """Where recipients go that no route names; None where that depends on their domain, or nothing is configured."""
 
-    def __call__(self, recipient: str, message: Message) -> Destination | None:
-        """Return where a recipient of a message goes, given by its normalised address; None when nothing is configured for it.
+    def __call__(self, recipient: Recipient, message: Message) -> Destination | None:
+        """Return where a recipient of a message goes; None when nothing is configured for it.
 
         Then it is deferred, not failed.
         """
 
+    def destination(self, name: str) -> Destination | None:
+        """Return the destination of this name, opened again if need be; None when no route has it any more."""
 
-class SingleRouter:
-    """Sends every recipient to one next hop; messages with `TLS-Required: No` by a destination of their own, where that differs."""
-
-    def __init__(self, default: Destination | None, tls_optional: Destination | None) -> None:
-        self.default = default
-        self._tls_optional = tls_optional
-        self.destinations = tuple(one for one in (default, tls_optional) if one is not None)
-
-    def __call__(self, recipient: str, message: Message) -> Destination | None:  # noqa: ARG002 - the question, though one answer fits all
-        """Return the destination of the one next hop; None when none is configured."""
-        if self._tls_optional is not None and message.is_tls_optional:
-            return self._tls_optional
-        return self.default
+    def drop(self, destination: Destination) -> None:
+        """Forget a destination at which nothing is, if another one can take its place when it is asked for again."""
 
 
-def make_router(
-    settings: DeliverySettings,
-    open_: Callable[[NextHop], Destination],
-    open_tls_optional: Callable[[NextHop], Destination],
-) -> Router:
-    """Return the router that the settings ask for; it calls `open_` once for each next hop, and the other where TLS is not always required."""
-    next_hop = settings.next_hop
-    if next_hop is None:
-        return SingleRouter(None, None)
-    differs = bool(next_hop.host) and tls_optional_policy(next_hop, settings) != tls_policy(next_hop, settings)
-    return SingleRouter(open_(next_hop), open_tls_optional(next_hop) if differs else None)
+class Open(Protocol):
+    """Opens a destination."""
+
+    def __call__(self, name: str, route: Route, domain: str, *, tls_optional: bool) -> Destination:
+        """Return a new one: see `Opener.open`."""
+
+
+class RoutingRouter:
+    """Finds destinations by the routes of the settings."""
+
+    def __init__(self, table: RouteTable, open_: Open) -> None:
+        """Open the destinations of all routes whose next hop does not depend on the domain."""
+        self._table = table
+        self._open_destination = open_
+        self._names = destination_names(table)
+        self._open: dict[str, Destination] = {}
+        self._usual: dict[Route, Destination] = {}
+        self._optional: dict[Route, Destination] = {}
+        for route in table.all:
+            if route.next_hop is not None and route.next_hop.kind != "mx":
+                self._open_fixed(route)
+        self.default = self._usual.get(table.default)
+        # Where there is one next hop, nothing has to be looked up.
+        self._single = not table.routes and (table.default.next_hop is None or self.default is not None)
+        self._fixed = tuple(self._open.values())
+
+    @property
+    def destinations(self) -> Sequence[Destination]:
+        """Those that are open."""
+        return self._fixed if len(self._fixed) == len(self._open) else tuple(self._open.values())
+
+    def __call__(self, recipient: Recipient, message: Message) -> Destination | None:
+        """Return where a recipient of a message goes; None when nothing is configured for it."""
+        if self._single:
+            if self._optional and message.is_tls_optional:
+                return self._optional[self._table.default]
+            return self.default
+        domain = recipient.address.rpartition("@")[2]
+        route = self._table.find(domain)
+        if route in self._usual:
+            usual = self._usual[route]
+            return self._optional.get(route, usual) if message.is_tls_optional else usual
+        return self._by_domain(route, domain, tls_optional=_may_do_without(route) and message.is_tls_optional)
+
+    def destination(self, name: str) -> Destination | None:
+        """Return the destination of this name, opened again if need be; None when no route has it any more."""
+        if name in self._open or not name:
+            return self._open.get(name)
+        for route in self._table.all:
+            written = f"{self._names[route]} "
+            if route.next_hop is not None and route.next_hop.kind == "mx" and name.startswith(written):
+                domain = name.removeprefix(written).removesuffix(TLS_OPTIONAL)
+                if domain and " " not in domain and self._table.find(domain) is route:
+                    return self._by_domain(route, domain, tls_optional=name.endswith(TLS_OPTIONAL))
+        return None
+
+    def drop(self, destination: Destination) -> None:
+        """Forget a destination of a route by MX."""
+        if destination not in self._fixed:
+            self._open.pop(destination.name, None)
+            destination.transport.close()
+
+    def _by_domain(self, route: Route, domain: str, *, tls_optional: bool) -> Destination | None:
+        if route.next_hop is None:
+            return None
+        name = f"{self._names[route]} {domain}{TLS_OPTIONAL * tls_optional}"
+        if name not in self._open:
+            self._open[name] = self._open_destination(name, route, domain, tls_optional=tls_optional)
+        return self._open[name]
+
+    def _open_fixed(self, route: Route) -> None:
+        """Open the destinations of a route, unless another one has the same already: the same next hop with the same settings."""
+        name = self._names[route]
+        for optional, into in ((False, self._usual), (True, self._optional)):
+            if optional and not _may_do_without(route):
+                continue
+            key = name + TLS_OPTIONAL * optional
+            if key not in self._open:
+                self._open[key] = self._open_destination(key, route, "", tls_optional=optional)
+            into[route] = self._open[key]
+
+
+def _may_do_without(route: Route) -> bool:
+    """Return whether messages with `TLS-Required: No` are treated otherwise than others."""
+    if route.next_hop is None:
+        return False
+    settings = route.settings
+    if route.next_hop.kind == "mx":
+        return settings.tls_optional
+    return any(
+        tls_optional_policy(server, settings) != tls_policy(server, settings) for server in route.next_hop.servers
+    )

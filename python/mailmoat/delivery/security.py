@@ -14,21 +14,24 @@ from mailmoat import clock, maillog
 from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes, Secured
-from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
+from mailmoat.delivery.tls_policy import TlsLevel
 from mailmoat.events import Event
 from mailmoat.metrics import Family
 
 if TYPE_CHECKING:
     from mailmoat.delivery.account import Account
+    from mailmoat.delivery.tls_policy import TlsPolicy
     from mailmoat.metrics import Metrics
     from mailmoat.settings import NextHop
-    from mailmoat.settings.sections.delivery import DeliverySettings
+    from mailmoat.settings.sections.delivery import NextHopSettings
     from mailmoat.tls.certificate_file import CertificateError
 
 IN_CLEAR: Final = 3600.0
 """Seconds for which an address with which TLS failed is spoken to in clear."""
 MOST_IN_CLEAR: Final = 1000
 """Addresses of which that is remembered."""
+MOST_POLICIES: Final = 100
+"""Policies whose files and sessions are kept."""
 UNUSABLE_ACCOUNT: Final = "454 4.7.8 Not authenticated: the account of this server cannot be used"
 UNUSABLE_CERTIFICATE: Final = "454 4.7.5 TLS cannot be begun: a certificate file of this server cannot be used"
 """No file is named: bounces go to anybody."""
@@ -65,35 +68,41 @@ CONNECTIONS: Final = Family(
 class Security:
     """Of the connections of one destination; the next hop is given in its written form, for the log."""
 
-    def __init__(
-        self,
-        next_hop: str,
-        *,
-        policy: TlsPolicy | None = None,
-        account: Account | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
+    def __init__(self, next_hop: str, *, account: Account | None = None, metrics: Metrics | None = None) -> None:
         self._next_hop = next_hop
-        self._policy = policy or TlsPolicy()
-        self._handshakes = None if self._policy.level is TlsLevel.NONE else Handshakes(self._policy)
+        self._handshakes: dict[TlsPolicy, Handshakes] = {}
         self._account = account
         self._metrics = metrics
         self._in_clear: dict[str, float] = {}
         self._logged: dict[Insecurity, str] = {}
 
     def prepare(
-        self, peer: str, helo_name: str, *, lmtp: bool = False, xclient: bool = False, chunking: bool = True
+        self,
+        peer: str,
+        helo_name: str,
+        policy: TlsPolicy,
+        *,
+        lmtp: bool = False,
+        xclient: bool = False,
+        chunking: bool = True,
     ) -> Secured:
         """Return what a connection to this address is made with. Raises AccountError and CertificateError."""
-        handshakes, level = self._handshakes, self._policy.level
-        if handshakes is None or self._in_clear.get(peer, 0.0) > clock.monotonic():
-            handshakes, level = None, TlsLevel.NONE
-        else:
+        handshakes, level = None, TlsLevel.NONE
+        if policy.level is not TlsLevel.NONE and self._in_clear.get(peer, 0.0) <= clock.monotonic():
+            handshakes, level = self._of(policy), policy.level
             handshakes.prepare()
             self._log(Insecurity.CERTIFICATE, handshakes.refused)
         credentials = self._account.credentials() if self._account is not None else None
         client = Client(helo_name, lmtp=lmtp, tls=level, credentials=credentials, xclient=xclient, chunking=chunking)
-        return Secured(client, handshakes, self._policy.implicit)
+        return Secured(client, handshakes, policy.implicit)
+
+    def _of(self, policy: TlsPolicy) -> Handshakes:
+        """Return the handshakes under one policy; those used last are kept."""
+        handshakes = self._handshakes.pop(policy, None) or Handshakes(policy)
+        if len(self._handshakes) >= MOST_POLICIES:
+            del self._handshakes[next(iter(self._handshakes))]
+        self._handshakes[policy] = handshakes
+        return handshakes
 
     def unusable(self, error: AccountError | CertificateError) -> str:
         """Take why nothing could be prepared, for the log; return the reply for what waits, which senders read in their bounces."""
@@ -151,6 +160,6 @@ class Security:
             maillog.event(Event.NEXT_HOP_NOT_SECURE, next_hop=self._next_hop, reason=reason, detail=detail)
 
 
-def security_of(next_hop: NextHop, settings: DeliverySettings, policy: TlsPolicy, metrics: Metrics) -> Security:
-    """Return how connections to a next hop are secured by this policy, with the account that the settings have."""
-    return Security(str(next_hop), policy=policy, account=account_of(settings), metrics=metrics)
+def security_of(next_hop: NextHop, settings: NextHopSettings, metrics: Metrics) -> Security:
+    """Return how connections to a next hop are secured, with the account that the settings have."""
+    return Security(str(next_hop), account=account_of(settings), metrics=metrics)

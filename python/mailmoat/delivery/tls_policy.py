@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.resolver.answer import Association
-    from mailmoat.settings import NextHop
-    from mailmoat.settings.sections.delivery import DeliverySettings
+    from mailmoat.settings.next_hop import Server
+    from mailmoat.settings.sections.delivery import NextHopSettings
 
 
 class TlsLevel(StrEnum):
@@ -53,25 +53,27 @@ class TlsPolicy:
         return self.level in {TlsLevel.ENCRYPT, TlsLevel.VERIFY}
 
 
-def tls_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
-    """Return what the settings ask for at a next hop for messages that say nothing of TLS."""
+def tls_policy(server: Server, settings: NextHopSettings) -> TlsPolicy:
+    """Return what the settings ask for at a server for messages that say nothing of TLS; nothing at a Unix socket."""
+    if server.socket is not None:
+        return TlsPolicy()
     return TlsPolicy(
         level=TlsLevel(settings.tls),
-        implicit=next_hop.kind == "smtps",
-        names=settings.tls_names or (next_hop.host.partition("%")[0],),  # without its zone, if it is an address
+        implicit=server.scheme == "smtps",
+        names=settings.tls_names or (server.host.partition("%")[0],),  # without its zone, if it is an address
         ca=settings.tls_ca,
         certificate=settings.tls_certificate,
         key=settings.tls_key,
     )
 
 
-def tls_optional_policy(next_hop: NextHop, settings: DeliverySettings) -> TlsPolicy:
+def tls_optional_policy(server: Server, settings: NextHopSettings) -> TlsPolicy:
     """Return what holds for messages with `TLS-Required: No`: TLS where it works (RFC 8689 4.2.2).
 
     It is the usual policy where that asks for no more, where the settings say so, and where there is an account: its password is for a
     verified server.
     """
-    usual = tls_policy(next_hop, settings)
+    usual = tls_policy(server, settings)
     if not usual.required or not settings.tls_optional or settings.auth_name is not None:
         return usual
     return replace(usual, level=TlsLevel.ENCRYPT if usual.implicit else TlsLevel.MAY)

@@ -65,6 +65,10 @@ class RcptView(SessionView, Protocol):
     def recipient(self) -> Address:
         """The recipient that is asked about; it is not among `recipients` yet."""
 
+    @property
+    def declared_size(self) -> int:
+        """Octets of the content as the client declared them with MAIL (RFC 1870); 0 when it did not."""
+
 
 class Agent(Extension):
     """A rule: override the stages it listens to. The others are never called.

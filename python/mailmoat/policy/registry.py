@@ -17,6 +17,7 @@ from mailmoat.policy.agents.escalating_tarpit import EscalatingTarpit
 from mailmoat.policy.agents.forwarded_clients import ForwardedClients
 from mailmoat.policy.agents.forwarded_dns_lists import ForwardedDnsLists
 from mailmoat.policy.agents.helo_checks import HeloChecks
+from mailmoat.policy.agents.next_hop_limits import NextHopLimits
 from mailmoat.policy.agents.rate_limits import MessageRate, RecipientRate
 from mailmoat.policy.agents.recipient_filter import RecipientFilter
 from mailmoat.policy.agents.relay import Relay
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 FIRST: Final[tuple[type[Agent], ...]] = (
     BackPressure, TlsRequired, Submission, SenderLogin, MessageRate, RecipientRate, EscalatingTarpit, ConnectionGate,
     ConnectionFilter, ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, BounceTags, Relay, RecipientFilter,
+    NextHopLimits,
 )  # fmt: skip
 """Back pressure first, which spares all others their work, and limits before what costs more to find out. A client or a sender that is blocked is refused before relay
 control, so that it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory. Tags are removed before both, which see the recipient without."""

@@ -7,7 +7,7 @@ ask no name server has no resolver.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from mailmoat.bounce_tags.tagger import Tagger
 from mailmoat.dns_lists.lookups import DnsLookups
@@ -35,6 +35,18 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
     from mailmoat.watched_file import FileLog
 
+
+class NextHopOffers(Protocol):
+    """What a next hop takes."""
+
+    @property
+    def smtputf8(self) -> bool:
+        """Addresses and headers beyond ASCII."""
+
+    def room(self, limit: int) -> int:
+        """Return the octets of the largest content for it where our own limit is `limit`; 0 is no limit, in both."""
+
+
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
 
@@ -47,6 +59,8 @@ class Services:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.offers_of: Callable[[str], NextHopOffers] = _unrouted
+        """What the next hop of a recipient's domain takes; set before agents are made, where there are routes."""
         self.directory = directory
         """None when none is configured."""
         self.lists = Lists(sources.snapshot(settings))
@@ -141,3 +155,7 @@ class Services:
         for lookups in (self.reverse_names, self.dns_lists):
             if lookups is not None:
                 await lookups.close()
+
+
+def _unrouted(domain: str) -> NextHopOffers:
+    raise RuntimeError(f"nobody knows the next hops, such as that of {domain}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import _native
 from mailmoat.receive.acceptor import A_TURN
 from mailmoat.resolver.single_flight import MOST as MOST_QUESTIONS
+from mailmoat.settings.sections.routes import merged
 
 if TYPE_CHECKING:
     from mailmoat.settings import Settings
@@ -35,10 +36,24 @@ def most_questions() -> int:
     return min(MOST_QUESTIONS, limit() // 8)
 
 
+def most_outgoing(settings: Settings) -> int:
+    """Return the number of connections to next hops at the same time: those of all routes, a quarter of the descriptors at most.
+
+    Where a next hop is `mx` there may be any number of them.
+    """
+    most = limit() // 4
+    rows = [merged(settings.delivery, row) for row in settings.routes]
+    hops = [settings.delivery, *rows]
+    if any(hop.next_hop is not None and hop.next_hop.kind == "mx" for hop in hops):
+        return most
+    # Where TLS is required, messages with `TLS-Required: No` have connections of their own.
+    return min(most, sum(hop.connections * (1 + (hop.tls in {"encrypt", "verify"})) for hop in hops))
+
+
 def most_connections(settings: Settings, *, asks_dns: bool) -> int:
     """Return the number of connections of a worker; call this when everything else that it needs is open."""
     used = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    elsewhere = _native.OPEN_CONTENT_FILES + 2 * settings.delivery.connections + SPARE
+    elsewhere = _native.OPEN_CONTENT_FILES + 2 * most_outgoing(settings) + SPARE
     elsewhere += most_questions() if asks_dns else 0
     elsewhere += 2 * A_TURN * len(settings.listen)
     return max(LEAST, limit() - used - elsewhere)

@@ -47,6 +47,11 @@ class View:
         return self._session.submitter
 
     @property
+    def declared_size(self) -> int:
+        """Size of the content as the client declared it."""
+        return self._session.declared_size
+
+    @property
     def header(self) -> bytes:
         """The header section as it will be kept."""
         header = self._session.header

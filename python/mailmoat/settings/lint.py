@@ -177,7 +177,7 @@ def _delivery(settings: Settings) -> Iterator[str]:
     if settings.delivery.next_hop is None:
         yield "delivery.next_hop is not set: accepted messages stay in the spool until they expire"
     hop = settings.delivery.next_hop
-    if hop is not None and hop.host and settings.relay.local_domains and not settings.recipients.postmaster:
+    if hop is not None and hop.servers and settings.relay.local_domains and not settings.recipients.postmaster:
         yield (
             "recipients.postmaster is not set: mail for postmaster at each local domain is accepted (RFC 5321 4.5.1). "
             "Name the address that reads it, or make sure that the next hop accepts postmaster at each domain"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from mailmoat.settings import array
+from mailmoat.settings.sections.delivery import NextHopSettings
+from mailmoat.settings.sections.routes import NOT_INHERITED
 from mailmoat.settings.tree import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ COMPUTED = {
     "hostname": "the machine's name",
     "relay.default_domain": "the first local domain",
     "dns.servers": "those of `/etc/resolv.conf`",
+    **{f"routes[].{name}": f"as `delivery.{name}`" for name in NextHopSettings.model_fields.keys() - NOT_INHERITED},
 }
 """Defaults that depend on the machine or on another setting."""
 

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mailmoat.settings import notation, values
+from mailmoat.settings.array import show_rows
 from mailmoat.settings.fields import Count, Directory, Domain, Duration, Networks
 from mailmoat.settings.listener import Listener, parse_listener
 from mailmoat.settings.notation import Form
@@ -38,6 +39,7 @@ from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
 from mailmoat.settings.sections.reports import ReportsSettings
 from mailmoat.settings.sections.reputation import ReputationSettings
+from mailmoat.settings.sections.routes import RouteSettings, not_contradictory
 from mailmoat.settings.sections.sender_filter import SenderFilterSettings
 from mailmoat.settings.sections.senderid import SenderIdSettings
 from mailmoat.settings.sections.smtp import SmtpSettings
@@ -109,6 +111,10 @@ class Settings(BaseSettings):
     sender_filter: SenderFilterSettings = SenderFilterSettings()
     senderid: SenderIdSettings = SenderIdSettings()
     delivery: DeliverySettings = DeliverySettings()
+    routes: Annotated[tuple[RouteSettings, ...], Form("[[routes]] for each", show_rows)] = Field(
+        default=(),
+        description="Other next hops for the recipients of some domains, as an array of tables; the first that has the domain of a recipient counts, and `delivery.next_hop` where none has. A route does not make a domain relayable: see `relay.local_domains` and `relay.unfiltered_domains`.",
+    )
     ndr: NdrSettings = NdrSettings()
     reports: ReportsSettings = ReportsSettings()
     bounce_tags: BounceTagsSettings = BounceTagsSettings()
@@ -143,6 +149,15 @@ class Settings(BaseSettings):
         for place, times in Counter(each.place for each in value if each.port).items():
             if times > 1:
                 raise ValueError(f"{place} is listed {times} times; each address can be listed once")
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _routes_are_possible(
+        cls, value: tuple[RouteSettings, ...], others: ValidationInfo
+    ) -> tuple[RouteSettings, ...]:
+        if "delivery" in others.data:
+            not_contradictory(others.data["delivery"], value)
         return value
 
     @field_validator("admin")

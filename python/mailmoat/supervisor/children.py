@@ -185,6 +185,7 @@ class Children:
         if slot >= 0:
             self._shared.reset_gauges(slot)
             self._shared.source_clear(slot)
+            self._shared.next_hop_clear(slot)
             with suppress(BlockingIOError):
                 os.eventfd_read(self._evict[slot])
             heapq.heappush(self._free, slot)

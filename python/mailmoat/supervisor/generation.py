@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; supervisor/sockets.py binds
     from collections.abc import Iterator
 
-    from mailmoat.settings import Listener, Settings
+    from mailmoat.settings import Listener, NextHop, Settings
     from mailmoat.supervisor.privileges import Account
     from mailmoat.tls.certificates import Certificates
 
@@ -175,7 +175,7 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
     workers = settings.worker_count
     if workers > most:
         maillog.event(Event.WORKERS_CAPPED, wanted=workers, workers=most, detail="more need a restart")
-    new_next_hop = before is not None and before.settings.delivery.next_hop != settings.delivery.next_hop
+    new_next_hop = before is not None and _next_hops(before.settings) != _next_hops(settings)
     generation = Generation(
         number,
         settings,
@@ -191,6 +191,11 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
         raise ConfigError(mistakes)
     generation.assign()
     return generation
+
+
+def _next_hops(settings: Settings) -> list[tuple[tuple[str, ...], NextHop | None]]:
+    """Return where mail goes, by domains, in the order of the routes."""
+    return [*((row.domains, row.next_hop) for row in settings.routes), ((), settings.delivery.next_hop)]
 
 
 def _ticket_secret(settings: Settings, before: Generation | None) -> TicketSecret:

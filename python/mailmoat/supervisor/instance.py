@@ -51,6 +51,8 @@ class State(msgspec.Struct, frozen=True):
     generation: int
     """Of the settings in force: 0 at start."""
     listen: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    """Each as `domains: next hop`, that of all other domains last."""
     admin: str = ""
     """The address of /healthz, as `host:port`; empty if there is none."""
     reload: ReloadResult | None = None

@@ -18,10 +18,12 @@ from mailmoat import files
 from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.bounce_tags import key_file
+from mailmoat.delivery import route_lint
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes
-from mailmoat.delivery.offers import FILE_NAME as OFFERS_NAME
-from mailmoat.delivery.tls_policy import tls_policy
+from mailmoat.delivery.offers import FILE_NAMES as OFFERS_NAMES
+from mailmoat.delivery.route import route_table
+from mailmoat.delivery.tls_policy import TlsLevel, tls_policy
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
 from mailmoat.policy.sender_file import SENDERS_SNAPSHOT
@@ -33,11 +35,12 @@ from mailmoat.tls.self_signed import FILE_NAME as CERTIFICATE_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mailmoat.delivery.route import Route
     from mailmoat.settings import Settings
     from mailmoat.supervisor.privileges import Account
 
 OURS: Final = (
-    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAME, SECRET_NAME, CERTIFICATE_NAME,
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAMES, SECRET_NAME, CERTIFICATE_NAME,
     key_file.NAME, key_file.LOCK_NAME,
     "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
@@ -93,7 +96,7 @@ def warnings(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
-        return [*_unreadable(settings), *_exposed(settings), *checks.warnings(settings)]
+        return [*route_lint.warnings(settings), *_unreadable(settings), *_exposed(settings), *checks.warnings(settings)]
 
 
 def certificates(settings: Settings) -> list[str]:
@@ -210,23 +213,35 @@ def _lists(settings: Settings) -> Iterator[str]:
 
 
 def _next_hop(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for what the connections to the next hop need and cannot have: password, certificate, CAs."""
-    delivery, hop = settings.delivery, settings.delivery.next_hop
-    try:
-        if (ours := account_of(delivery)) is not None:
-            ours.credentials()
-    except AccountError as error:
-        yield f"delivery.auth_password_file = {delivery.auth_password_file}: {error}; write the password alone into that file"
-    try:
-        if hop is not None and hop.host and delivery.tls != "none":
-            Handshakes(tls_policy(hop, delivery)).prepare()
-    except CertificateError as error:
-        yield str(error)
+    """Yield a sentence for what the connections to the next hops need and cannot have: password, certificate, CAs."""
+    for key, route in _routes(settings):
+        ours, hop = route.settings, route.next_hop
+        try:
+            if (account := account_of(ours)) is not None:
+                account.credentials()
+        except AccountError as error:
+            yield f"{key}.auth_password_file = {ours.auth_password_file}: {error}; write the password alone into that file"
+        try:
+            for server in hop.servers if hop is not None else ():
+                if (policy := tls_policy(server, ours)).level is not TlsLevel.NONE:
+                    Handshakes(policy).prepare()
+                    break  # the files are those of the route
+        except CertificateError as error:
+            yield str(error).replace("delivery.", f"{key}.")
+
+
+def _routes(settings: Settings) -> Iterator[tuple[str, Route]]:
+    """Yield each route with the key of its settings."""
+    table = route_table(settings)
+    yield "delivery", table.default
+    for number, route in enumerate(table.routes, 1):
+        yield f"routes[{number}]", route
 
 
 def _exposed(settings: Settings) -> Iterator[str]:
     """Yield a sentence for a file with a secret that every account can read."""
-    for file in (settings.delivery.auth_password_file, settings.delivery.tls_key):
+    routes = [route.settings for _, route in _routes(settings)]
+    for file in dict.fromkeys(file for route in routes for file in (route.auth_password_file, route.tls_key)):
         if file is not None and (problem := files.exposed(file)):
             yield f"{file}: {problem}"
 

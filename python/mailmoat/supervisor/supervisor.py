@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import __version__, clock, maillog
 from mailmoat.admin import process as admin_process
+from mailmoat.delivery.route import route_table
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
 from mailmoat.metrics import WORKER_RESTARTS, WORKERS_WANTED, Metrics, share
@@ -172,6 +173,7 @@ class Supervisor:
             started=self._started,
             generation=generation.number,
             listen=tuple(map(str, generation.addresses)),
+            routes=route_table(generation.settings).described,
             admin=generation.settings.admin.listen,
             reload=self._last_reload,
         )

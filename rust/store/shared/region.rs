@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{budgets, cells, harvest, reputation};
+use super::{budgets, cells, harvest, next_hops, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
@@ -21,8 +21,8 @@ const TABLES: [usize; 5] = [INCIDENTS, reputation::CELLS, harvest::CELLS, cells:
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
-/// The shared memory. In each slot: its own cells, the row of metrics, the table of sources (pairs of key and count). Behind the
-/// slots: the tables of the host, of incidents, of the reputation of sources, of limits, and of budgets of reports.
+/// The shared memory. In each slot: its own cells, the row of metrics, the tables of sources and of next hops (pairs of key and count). Behind
+/// the slots: the tables of the host, of incidents, of the reputation of sources, of limits, and of budgets.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -66,7 +66,8 @@ impl Shared {
         metrics
             .checked_next_multiple_of(LINE)?
             .checked_add(LINE)?
-            .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)
+            .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)?
+            .checked_add(next_hops::CELLS)
     }
 
     #[allow(clippy::cast_ptr_alignment)] // a mapping begins at a page
@@ -124,6 +125,11 @@ impl Shared {
 
     pub(super) fn metric(&self, slot: usize, index: usize) -> Result<&AtomicU64, OutOfRange> {
         self.metrics(slot)?.get(index).ok_or(OutOfRange)
+    }
+
+    pub(super) fn next_hop_table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        let slot = self.slot(slot)?;
+        slot.len().checked_sub(next_hops::CELLS).and_then(|start| slot.get(start..)).ok_or(OutOfRange)
     }
 
     pub(super) fn table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {

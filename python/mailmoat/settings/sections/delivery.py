@@ -1,4 +1,4 @@
-"""`[delivery]`: how accepted messages are delivered."""
+"""`[delivery]`: how accepted messages are delivered; and what of it a route can have of its own."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, fie
 
 from mailmoat.net import address
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Duration, OptionalPath, Positive, Switch, Wait
+from mailmoat.settings.fields import Duration, OptionalPath, OptionalRate, Positive, Switch, Wait
 from mailmoat.settings.next_hop import OptionalNextHop
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
@@ -48,13 +48,20 @@ def is_address(host: str) -> bool:
     return True
 
 
-class DeliverySettings(Section):
-    """How accepted messages are delivered."""
+class NextHopSettings(Section):
+    """What concerns one next hop: of `[delivery]`, and of each of `[[routes]]`."""
 
     next_hop: OptionalNextHop = Field(
         default=None, description="Where accepted messages go. Without one they stay in the spool until they expire."
     )
-    connections: Positive = Field(default=20, description="Connections to the next hop at the same time, per worker.")
+    connections: Positive = Field(
+        default=20,
+        description="Connections to the next hop at the same time, of all workers together. Where it is `mx`: to each domain.",
+    )
+    rate: OptionalRate = Field(
+        default=None,
+        description="Messages to the next hop in a time, of all workers together, such as `600/min burst 20`. Where it is `mx`: to each domain.",
+    )
     retry: Annotated[
         tuple[float, ...],
         PlainValidator(retry_waits),
@@ -66,6 +73,10 @@ class DeliverySettings(Section):
     expire: Duration = Field(
         default=432_000.0,
         description="Age, in seconds, at which an undelivered message expires and its sender gets a bounce.",
+    )
+    delay_report: Duration = Field(
+        default=14_400.0,
+        description="Age, in seconds, at which the sender of an undelivered message gets a report that it is delayed. 0 = never.",
     )
     connect_time: Wait = Field(default=30.0, description="Wait for a connection to the next hop, in seconds.")
     greeting_time: Wait = Field(
@@ -85,14 +96,6 @@ class DeliverySettings(Section):
     end_of_data_time: Wait = Field(default=600.0, description="Wait for the reply to the end of data, in seconds.")
     idle_time: Wait = Field(
         default=5.0, description="How long an unused connection to the next hop is kept, in seconds."
-    )
-    return_size: Annotated[
-        int,
-        PlainValidator(original_size),
-        Form(f"octets, up to {notation.show_size(LARGEST_RETURN)}, such as 50000 or 64KiB", notation.show_size),
-    ] = Field(
-        default=50_000,
-        description="Octets up to which a bounce to a verified sender contains the complete message; otherwise it contains the header section.",
     )
     tls: Annotated[
         Literal["none", "may", "encrypt", "verify"],
@@ -148,7 +151,7 @@ class DeliverySettings(Section):
     @classmethod
     def _smtps_is_tls(cls, value: str, others: ValidationInfo) -> str:
         hop = others.data.get("next_hop")
-        if hop is not None and hop.kind == "smtps" and value == "none":
+        if value == "none" and hop is not None and any(server.scheme == "smtps" for server in hop.servers):
             raise contradiction("at smtps:// there is nothing but TLS", "write may, encrypt or verify")
         return value
 
@@ -156,7 +159,8 @@ class DeliverySettings(Section):
     @classmethod
     def _there_is_a_name_to_verify(cls, value: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
         hop = others.data.get("next_hop")
-        if not value and others.data.get("tls") == "verify" and hop is not None and hop.host and is_address(hop.host):
+        hosts = [server.host for server in hop.servers if server.host] if hop is not None else []
+        if not value and others.data.get("tls") == "verify" and any(map(is_address, hosts)):
             raise ValueError("delivery.tls is verify and the next hop has no name, only an address")
         return value
 
@@ -175,3 +179,16 @@ class DeliverySettings(Section):
             wrong = "delivery.auth_name is not set" if given else "delivery.auth_name is set, without a password"
             raise contradiction(wrong, "set both or neither")
         return value
+
+
+class DeliverySettings(NextHopSettings):
+    """How accepted messages are delivered."""
+
+    return_size: Annotated[
+        int,
+        PlainValidator(original_size),
+        Form(f"octets, up to {notation.show_size(LARGEST_RETURN)}, such as 50000 or 64KiB", notation.show_size),
+    ] = Field(
+        default=50_000,
+        description="Octets up to which a bounce to a verified sender contains the complete message; otherwise it contains the header section.",
+    )
