@@ -29,6 +29,9 @@ PEERS = {
     "testssl": "testssl.sh",
     "dovecot": "dovecot-core",
     "nft": "nftables",
+    "unbound": "unbound",
+    "ldns-keygen": "ldnsutils",
+    "ldns-signzone": "ldnsutils",
     "fail2ban-regex": "fail2ban",
 }
 UNPACKED = {"exim4": "exim4-daemon-light"}

@@ -23,6 +23,7 @@ from mailmoat.auth import composition as accounts
 from mailmoat.control.commands import Context
 from mailmoat.control.server import Control
 from mailmoat.delivery.allowance import WorkerConnections
+from mailmoat.delivery.mx_routing import MxRouting
 from mailmoat.delivery.opening import Opener
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
@@ -50,12 +51,14 @@ from mailmoat.runtime import faults
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
+from mailmoat.settings.mx_lint import uses_mx
 from mailmoat.tls.material import open_material
 from mailmoat.worker_files import WorkerFiles
 
 if TYPE_CHECKING:
     from mailmoat._native import Partition, Scheduled, TlsServer
     from mailmoat.delivery.offers import Offers
+    from mailmoat.delivery.route import RouteTable
     from mailmoat.supervisor.context import WorkerContext
 
 TICK: Final = 1.0
@@ -107,11 +110,8 @@ class Worker:
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
         self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
-        connections = WorkerConnections(descriptors.most_outgoing(settings))
-        opener = Opener(
-            loop, settings, timers=timers, metrics=metrics, connections=connections, offered=self._offers.learn
-        )
-        router = RoutingRouter(routes, opener.open)
+        self._mx = MxRouting(settings, services.resolver, metrics) if uses_mx(settings) else None
+        router = self._make_router(routes)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
         self._prober = Prober(loop, router, self._queue)
         store.on_stored = self._queue.stored
@@ -122,6 +122,18 @@ class Worker:
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
+
+    def _make_router(self, routes: RouteTable) -> RoutingRouter:
+        opener = Opener(
+            self._loop,
+            self._settings,
+            timers=self._timers,
+            metrics=self._metrics,
+            connections=WorkerConnections(descriptors.most_outgoing(self._settings)),
+            offered=self._offers.learn,
+            mx=self._mx,
+        )
+        return RoutingRouter(routes, opener.open)
 
     def _make_receiver(self, services: Services, pipeline: Pipeline) -> Receiver:
         settings, metrics = self._settings, self._metrics
@@ -179,6 +191,8 @@ class Worker:
         self._files.tick()
         self._prober.tick()
         self._services.tick()
+        if self._mx is not None:
+            self._mx.tick()
         self._publish()
         self._receiver.precedences.pressure.tick(TICK)
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
@@ -264,6 +278,8 @@ class Worker:
         self._control.close()
         if self._backend is not None:
             self._backend.close()
+        if self._mx is not None:
+            await self._mx.close()
         await self._services.close()
         if self._resolver is not None:
             await self._resolver.close()

@@ -19,6 +19,7 @@ from mailmoat.settings.listener import parse_listener
 from mailmoat.settings.next_hop import Server, parse_next_hop
 from mailmoat.settings.rate import Rate
 from mailmoat.settings.sections.delivery import retry_waits
+from mailmoat.settings.sections.mx import NOT_PUBLIC
 from mailmoat.settings.sections.pressure import Thresholds
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +113,16 @@ DEFAULTS = {
     "delivery.auth_password_file": None,
     "delivery.xclient": False,
     "routes": (),
+    "mx.port_number": 25,
+    "mx.max_hosts": 5,
+    "mx.max_addresses": 10,
+    "mx.prefer": "any",
+    "mx.ignored_networks": NOT_PUBLIC,
+    "mx.own_hosts": (),
+    "mx.dane": True,
+    "mx.mta_sts": True,
+    "mx.tls_ca": None,
+    "mx.tls_report": True,
     "ndr.enabled": True,
     "ndr.copy_to": None,
     "reports.languages": ("en",),

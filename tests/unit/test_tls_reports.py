@@ -45,6 +45,7 @@ def unverified(why):
         (OPEN, TlsPolicy(), client(offers=OFFERS), None),
         (STS, VERIFY, client(facts=facts(), offers=OFFERS), (TlsResult.SUCCESS, "")),
         (STS, VERIFY, client(refusal=(0, "451 4.7.0 TLS is required")), (TlsResult.STARTTLS_NOT_SUPPORTED, "")),
+        (STS, VERIFY, client(refusal=(0, "451 4.7.5 No STARTTLS")), (TlsResult.STARTTLS_NOT_SUPPORTED, "")),
         (STS, VERIFY, unverified("expired"), (TlsResult.EXPIRED, "expired")),
         (STS, VERIFY, unverified("not for this name"), (TlsResult.HOST_MISMATCH, "not for this name")),
         (STS, VERIFY, unverified("unknown issuer"), (TlsResult.NOT_TRUSTED, "unknown issuer")),

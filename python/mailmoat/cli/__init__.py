@@ -32,6 +32,7 @@ def application() -> typer.Typer:
     """Put the commands together."""
     from mailmoat.cli import lists
     from mailmoat.cli.check import check_config
+    from mailmoat.cli.mx import mx
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.route import route
     from mailmoat.cli.serve import serve
@@ -52,6 +53,7 @@ def application() -> typer.Typer:
     app.command("settings")(settings)
     app.command("relay-test")(relay_test)
     app.command("route")(route)
+    app.command("mx")(mx)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
     for words, group in _groups().items():

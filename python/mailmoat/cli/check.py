@@ -6,11 +6,14 @@ spool directory that cannot be created.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
+
+if TYPE_CHECKING:
+    from mailmoat.settings import Settings
 
 LookupOption = Annotated[
     bool, typer.Option("--lookup", help="Look up the names of all next hops as well, and look for their sockets.")
@@ -42,7 +45,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
         raise typer.Exit(1) from None
     found = [*warnings(settings), *preflight.warnings(settings), *entries]
     if lookup:
-        found += own_address.without_address(settings)
+        found += [*own_address.without_address(settings), *_name_servers(settings)]
     if as_json:
         print_json({"ok": True, "mistakes": [], "warnings": found})
         return
@@ -53,3 +56,20 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
         for one in route_table(settings).described:
             typer.echo(f"route: {one}")
     typer.echo(f"The settings can be used{count}.")
+
+
+def _name_servers(settings: Settings) -> list[str]:
+    """Return a sentence when the name servers do not validate DNSSEC, and are trusted to."""
+    import asyncio
+
+    from mailmoat.resolver.validation import validates
+
+    if not settings.dns.trust_ad:
+        return []
+    match asyncio.run(validates(settings.dns)):
+        case None:
+            return ["dns.trust_ad is on, and the name servers do not answer: whether they validate DNSSEC is not known"]
+        case False:
+            wrong = "dns.trust_ad is on, and the name servers do not validate DNSSEC, so DANE is never used"
+            return [f"{wrong}; use a resolver that validates, such as Unbound"]
+    return []

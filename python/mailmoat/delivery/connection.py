@@ -192,7 +192,7 @@ class OutboundConnection(asyncio.Protocol):
 
     def _start_tls(self) -> None:
         if self._secured.handshakes is not None:
-            self._secured.handshakes.begin(self._client)
+            self._secured.handshakes.begin(self._client, self.host.name)
             self._write()
 
     def _pump(self) -> None:

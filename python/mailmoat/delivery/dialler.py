@@ -104,6 +104,7 @@ class Dialler:
             except (AccountError, CertificateError) as error:
                 return RecipientState.PENDING, self._security.unusable(error)
             result = await self._connect(owner, host, peer, address, secured)
+            self._hosts.tried(host, address, secured.client)
             if not self._security.opened(peer, secured.client):
                 return result
 

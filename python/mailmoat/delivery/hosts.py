@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from mailmoat._native import Client
     from mailmoat.settings.next_hop import Server
 
 FIRST_ABSENCE: Final = 5.0
@@ -51,6 +52,9 @@ class Hosts(ABC):
     @abstractmethod
     async def find(self) -> Sequence[Host] | Refusal:
         """Return those to try, the best first, or why there are none."""
+
+    def tried(self, host: Host, address: str, client: Client) -> None:  # noqa: B027 - of no concern to some
+        """Note how the setup of a connection to an address ended, as its client machine has it: TLS, offers or a refusal."""
 
     def reached(self, host: Host) -> None:  # noqa: B027 - of no concern to some
         """Note a connection that is ready; `left` follows when it ends."""

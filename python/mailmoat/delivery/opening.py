@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.allowance import WorkerConnections
     from mailmoat.delivery.hosts import Hosts
+    from mailmoat.delivery.mx_routing import MxRouting
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.route import Route
     from mailmoat.delivery.transport import Transport
@@ -42,14 +43,19 @@ class Opener:
         metrics: Metrics,
         connections: WorkerConnections,
         offered: Callable[[str, Offers], None],
+        mx: MxRouting | None = None,
     ) -> None:
-        """Take what all destinations have in common; `offered` is called with the name of a destination and whatever is new in what its next hop offers."""
+        """Take what all destinations have in common; `offered` is called with the name of a destination and whatever is new in what its next hop offers.
+
+        `mx`: None where no route goes by MX records.
+        """
         self._loop = loop
         self._settings = settings
         self._timers = timers
         self._metrics = metrics
         self._connections = connections
         self._offered = offered
+        self._mx = mx
 
     def open(self, name: str, route: Route, domain: str, *, tls_optional: bool) -> Destination:
         """Return a destination for messages of a route, where its next hop is `mx` to recipients of a domain.
@@ -74,11 +80,14 @@ class Opener:
             transport = self._pool(name, next_hop, route, hosts, learned)
         return Destination(name, transport, route, learned)
 
-    def _hosts(self, next_hop: NextHop, route: Route, domain: str, *, tls_optional: bool) -> Hosts:  # noqa: ARG002
+    def _hosts(self, next_hop: NextHop, route: Route, domain: str, *, tls_optional: bool) -> Hosts:
+        if next_hop.kind == "mx" and self._mx is not None:
+            return self._mx.hosts(domain, route.settings, tls_optional=tls_optional)
         policy = tls_optional_policy if tls_optional else tls_policy
         return FixedHosts(next_hop.ranks, partial(policy, settings=route.settings))
 
     def _pool(self, name: str, next_hop: NextHop, route: Route, hosts: Hosts, learned: Learned | None) -> Pool:
+        shared = self._mx.handshakes if next_hop.kind == "mx" and self._mx is not None else None
         return Pool(
             self._loop,
             str(next_hop),
@@ -87,7 +96,7 @@ class Opener:
             helo_name=self._settings.hostname,
             timers=self._timers,
             learned=learned.learn if learned is not None else lambda _: None,
-            security=security_of(next_hop, route.settings, self._metrics),
+            security=security_of(next_hop, route.settings, self._metrics, shared),
             allowance=self._allowance(name, route),
         )
 

@@ -68,9 +68,17 @@ CONNECTIONS: Final = Family(
 class Security:
     """Of the connections of one destination; the next hop is given in its written form, for the log."""
 
-    def __init__(self, next_hop: str, *, account: Account | None = None, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        next_hop: str,
+        *,
+        account: Account | None = None,
+        metrics: Metrics | None = None,
+        handshakes: dict[TlsPolicy, Handshakes] | None = None,
+    ) -> None:
+        """Take what others may share: `handshakes`, by policy."""
         self._next_hop = next_hop
-        self._handshakes: dict[TlsPolicy, Handshakes] = {}
+        self._handshakes = {} if handshakes is None else handshakes
         self._account = account
         self._metrics = metrics
         self._in_clear: dict[str, float] = {}
@@ -88,7 +96,9 @@ class Security:
     ) -> Secured:
         """Return what a connection to this address is made with. Raises AccountError and CertificateError."""
         handshakes, level = None, TlsLevel.NONE
-        if policy.level is not TlsLevel.NONE and self._in_clear.get(peer, 0.0) <= clock.monotonic():
+        # What was found where TLS is optional counts for nothing where it is required, as TLSA records of a host may require it.
+        in_clear = policy.level is TlsLevel.MAY and self._in_clear.get(peer, 0.0) > clock.monotonic()
+        if policy.level is not TlsLevel.NONE and not in_clear:
             handshakes, level = self._of(policy), policy.level
             handshakes.prepare()
             self._log(Insecurity.CERTIFICATE, handshakes.refused)
@@ -160,6 +170,11 @@ class Security:
             maillog.event(Event.NEXT_HOP_NOT_SECURE, next_hop=self._next_hop, reason=reason, detail=detail)
 
 
-def security_of(next_hop: NextHop, settings: NextHopSettings, metrics: Metrics) -> Security:
+def security_of(
+    next_hop: NextHop,
+    settings: NextHopSettings,
+    metrics: Metrics,
+    handshakes: dict[TlsPolicy, Handshakes] | None = None,
+) -> Security:
     """Return how connections to a next hop are secured, with the account that the settings have."""
-    return Security(str(next_hop), account=account_of(settings), metrics=metrics)
+    return Security(str(next_hop), account=account_of(settings), metrics=metrics, handshakes=handshakes)

@@ -77,3 +77,20 @@ def tls_optional_policy(server: Server, settings: NextHopSettings) -> TlsPolicy:
     if not usual.required or not settings.tls_optional or settings.auth_name is not None:
         return usual
     return replace(usual, level=TlsLevel.ENCRYPT if usual.implicit else TlsLevel.MAY)
+
+
+def mx_policy(settings: NextHopSettings) -> TlsPolicy:
+    """Return what the settings ask for at the servers that MX records name, beside what these publish."""
+    return TlsPolicy(
+        level=TlsLevel(settings.tls),
+        names=settings.tls_names,
+        ca=settings.tls_ca,
+        certificate=settings.tls_certificate,
+        key=settings.tls_key,
+    )
+
+
+def mx_optional_policy(settings: NextHopSettings) -> TlsPolicy:
+    """Return what holds there for messages with `TLS-Required: No` (RFC 8689 4.2.2)."""
+    usual = mx_policy(settings)
+    return replace(usual, level=TlsLevel.MAY) if usual.required and settings.tls_optional else usual

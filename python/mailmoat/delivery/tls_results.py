@@ -65,8 +65,8 @@ _VERDICTS: Final = {
 }
 """By the words of the TLS layer (`rust/machine/tls/fault.rs`)."""
 _UNVERIFIED: Final = "certificate not verified: "
-_REQUIRED: Final = "451 4.7.0"
-"""How the client machine refuses a server that offers no TLS where it is required."""
+_REQUIRED: Final = ("451 4.7.0", "451 4.7.5")
+"""How the client machine refuses a server for want of TLS."""
 
 
 def result_of(published: Published, policy: TlsPolicy, client: Client) -> tuple[TlsResult, str] | None:

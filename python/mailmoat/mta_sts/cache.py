@@ -73,3 +73,10 @@ class PolicyCache:
         found.sort(reverse=True)
         for _, entry in found[MOST:]:
             entry.unlink(missing_ok=True)
+
+
+class UnwrittenCache(PolicyCache):
+    """The directory as a command sees it, whose account may not be the server's: nothing is written."""
+
+    def put(self, domain: str, kept: KeptPolicy) -> None:
+        """Keep nothing."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.settings.mx_lint import mx_warnings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,6 +50,7 @@ def warnings(settings: Settings) -> list[str]:
         *_dns_lists(settings),
         *_delivery(settings),
         *_bounce_tags(settings),
+        *mx_warnings(settings),
         *_tls(settings),
     ]
 

@@ -32,6 +32,7 @@ from mailmoat.settings.sections.helo import HeloSettings
 from mailmoat.settings.sections.limits import LimitsSettings
 from mailmoat.settings.sections.lists import ListsSettings
 from mailmoat.settings.sections.log import LogSettings
+from mailmoat.settings.sections.mx import MxSettings
 from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.pressure import PressureSettings
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
         default=(),
         description="Other next hops for the recipients of some domains, as an array of tables; the first that has the domain of a recipient counts, and `delivery.next_hop` where none has. A route does not make a domain relayable: see `relay.local_domains` and `relay.unfiltered_domains`.",
     )
+    mx: MxSettings = MxSettings()
     ndr: NdrSettings = NdrSettings()
     reports: ReportsSettings = ReportsSettings()
     bounce_tags: BounceTagsSettings = BounceTagsSettings()

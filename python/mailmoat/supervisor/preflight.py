@@ -24,8 +24,10 @@ from mailmoat.delivery.handshake import Handshakes
 from mailmoat.delivery.offers import FILE_NAMES as OFFERS_NAMES
 from mailmoat.delivery.route import route_table
 from mailmoat.delivery.tls_policy import TlsLevel, tls_policy
+from mailmoat.delivery.tls_reports import DIRECTORY as REPORTS
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
+from mailmoat.mta_sts.cache import DIRECTORY as POLICIES
 from mailmoat.policy.sender_file import SENDERS_SNAPSHOT
 from mailmoat.supervisor import instance, own_address, privileges
 from mailmoat.tls.certificate_file import CertificateError
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 OURS: Final = (
     instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAMES, SECRET_NAME, CERTIFICATE_NAME,
-    key_file.NAME, key_file.LOCK_NAME,
+    key_file.NAME, key_file.LOCK_NAME, POLICIES, f"{POLICIES}/*", REPORTS, f"{REPORTS}/*",
     "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""

@@ -1,0 +1,127 @@
+"""`mailmoat mx`: which servers take mail for a domain, as a delivery would find them now, and what is asked of TLS there.
+
+Asks the name servers of the settings, and the web server of an MTA-STS policy that is new; connects to no mail server and writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat.delivery.hosts import Host, Refusal
+    from mailmoat.delivery.mx import MxHost
+    from mailmoat.mta_sts.policies import Applied
+    from mailmoat.settings import Settings
+
+
+def mx(
+    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="Such as example.com, or [192.0.2.1].")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the servers of a domain by its MX records: 0 when there are some, 1 when mail for it would wait or be returned."""
+    import asyncio
+
+    from mailmoat._native import normalise_domain
+
+    try:
+        name = domain if domain.startswith("[") else normalise_domain(domain)
+    except ValueError:
+        fail(f"{domain} is no domain")
+    settings = settings_in_force(config)
+    found, applied = asyncio.run(_find(settings, name))
+    document = _document(name, settings, found, applied)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+    if isinstance(found, tuple):
+        raise typer.Exit(1)
+
+
+async def _find(settings: Settings, domain: str) -> tuple[Sequence[Host] | Refusal, Applied]:
+    from mailmoat.delivery.addresses import Addresses
+    from mailmoat.delivery.mx import MxSearch
+    from mailmoat.delivery.policy_fetch import PolicyFetch
+    from mailmoat.delivery.tls_policy import mx_policy
+    from mailmoat.delivery.tls_reports import TlsReports
+    from mailmoat.mta_sts.cache import UnwrittenCache
+    from mailmoat.mta_sts.policies import Applied, Policies
+    from mailmoat.resolver import Budget
+    from mailmoat.resolver.resolver import DnsResolver
+
+    resolver = DnsResolver(settings.dns)
+    addresses = Addresses(settings, resolver)
+    policies = Policies(resolver, UnwrittenCache(settings.spool_dir), PolicyFetch(addresses, settings.mx.tls_ca))
+    reports = TlsReports(settings.spool_dir, None, kept=False)
+    asks = settings.mx.mta_sts and not domain.startswith("[")
+    try:
+        applied = await policies.find(domain, Budget(2, settings.dns.budget_time)) if asks else Applied()
+        search = MxSearch(settings, resolver, addresses=addresses, policies=policies if asks else None, reports=reports)
+        return await search.find(domain, mx_policy(settings.delivery)), applied
+    finally:
+        await policies.close()
+        await resolver.close()
+
+
+def _document(domain: str, settings: Settings, found: Sequence[Host] | Refusal, applied: Applied) -> dict[str, object]:
+    policy = applied.policy
+    refusal = found[1] if isinstance(found, tuple) else None
+    hosts = [] if isinstance(found, tuple) else [_host(host) for host in found]
+    reports = [] if isinstance(found, tuple) else list(getattr(found[0], "reports_to", ()))
+    return {
+        "domain": domain,
+        "refusal": refusal,
+        "hosts": hosts,
+        "dane": _dane(settings),
+        "mta_sts": None if policy is None else list(policy.lines),
+        "mta_sts_failure": None if applied.failure is None else applied.failure.value,
+        "reports_to": reports,
+    }
+
+
+def _dane(settings: Settings) -> str:
+    if not settings.mx.dane:
+        return "off: mx.dane is off"
+    if not settings.dns.trust_ad:
+        return "off: dns.trust_ad is off, so no answer is known to be authentic"
+    return "on"
+
+
+def _host(host: Host | MxHost) -> dict[str, object]:
+    published = getattr(host, "published", None)
+    lines = published.lines if published is not None and published.kind == "tlsa" else ()
+    return {
+        "name": host.name,
+        "port": host.port,
+        "addresses": list(host.addresses),
+        "tls": host.tls.level.value,
+        "policy": published.kind.value if published is not None else "no-policy-found",
+        "tlsa": list(lines),
+        "certificate_names": list(host.tls.names or (host.name,)) if host.tls.required else [],
+    }
+
+
+def _print(document: dict[str, object]) -> None:
+    hosts = document["hosts"]
+    if document["refusal"]:
+        typer.echo(f"{document['domain']}: {document['refusal']}")
+    for host in hosts if isinstance(hosts, list) else []:
+        typer.echo(f"{host['name']} port {host['port']}: {', '.join(host['addresses'])}")
+        typer.echo(f"  TLS: {host['tls']} ({host['policy']})")
+        for record in host["tlsa"]:
+            typer.echo(f"  TLSA: {record}")
+    typer.echo(f"DANE: {document['dane']}")
+    policy = document["mta_sts"]
+    written = "; ".join(policy) if isinstance(policy, list) else "no policy"
+    failure = f" ({document['mta_sts_failure']})" if document["mta_sts_failure"] else ""
+    typer.echo(f"MTA-STS: {written}{failure}")
+    reports = document["reports_to"]
+    typer.echo(f"TLS reports: {', '.join(reports) if isinstance(reports, list) and reports else 'not asked for'}")

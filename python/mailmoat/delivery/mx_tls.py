@@ -1,0 +1,74 @@
+"""What is asked of TLS at a server found by MX records: by the settings, the TLSA records of the host, and the policy of the domain. Pure.
+
+The settings hold in any case, and what is published securely is never gone below. DANE comes before MTA-STS: a policy never overrides TLSA
+records (RFC 8461 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from mailmoat.delivery.tls_policy import TlsLevel
+from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult
+from mailmoat.delivery.tlsa import Tlsa, written
+from mailmoat.mta_sts.policy import Mode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmoat.delivery.exchangers import Exchangers
+    from mailmoat.delivery.tls_policy import TlsPolicy
+    from mailmoat.mta_sts.policy import StsPolicy
+
+
+class Forbidden(Enum):
+    """Why a host is not tried that could be reached."""
+
+    POLICY = "the MTA-STS policy of the domain does not have it"
+
+
+class DomainTls:
+    """For the hosts of one domain."""
+
+    def __init__(
+        self, domain: str, tls: TlsPolicy, found: Exchangers, policy: StsPolicy | None, *, ca: Path | None
+    ) -> None:
+        """Take what the settings ask for, how the hosts were found, the MTA-STS policy, None where there is none, and the CAs for that."""
+        self._ca = ca
+        self._domain = domain
+        self._tls = tls
+        self._found = found
+        self._policy = policy if policy is not None and policy.mode is not Mode.NONE else None
+
+    def at(self, name: str, records: Tlsa | None) -> tuple[TlsPolicy, Published] | Forbidden:
+        """Return what is asked of a host, and by what."""
+        if records is not None:
+            return self._by_dane(records)
+        if self._policy is not None:
+            return self._by_policy(name, self._policy)
+        return self._tls, Published(self._domain)
+
+    def _by_dane(self, records: Tlsa) -> tuple[TlsPolicy, Published]:
+        """Return what TLSA records ask for (RFC 7672 2.2, 3.2.2)."""
+        usable, lines = records.usable, tuple(map(written, records.records))
+        if not usable:
+            tls = self._tls if self._tls.required else replace(self._tls, level=TlsLevel.ENCRYPT)
+            return tls, Published(self._domain, PolicyKind.TLSA, lines, flaw=TlsResult.TLSA_INVALID)
+        names = {records.base: None}
+        if self._found.implicit or self._found.authentic:
+            names |= {self._domain: None} | ({self._found.alias: None} if self._found.alias else {})
+        tls = replace(self._tls, level=TlsLevel.VERIFY, names=tuple(names), tlsa=usable)
+        return tls, Published(self._domain, PolicyKind.TLSA, lines)
+
+    def _by_policy(self, name: str, policy: StsPolicy) -> tuple[TlsPolicy, Published] | Forbidden:
+        """Return what a policy asks for (RFC 8461 4, 5)."""
+        flaw = None if policy.permits(name) else TlsResult.VALIDATION_FAILURE
+        published = Published(self._domain, PolicyKind.STS, policy.lines, policy.patterns, flaw)
+        if policy.mode is Mode.TESTING:
+            return replace(self._tls, recorded=True, ca=self._ca), published
+        if flaw is not None:
+            return Forbidden.POLICY
+        # Its own name, and a CA that the world trusts (RFC 8461 4.2).
+        return replace(self._tls, level=TlsLevel.VERIFY, names=(), ca=self._ca), published
