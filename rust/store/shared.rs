@@ -15,6 +15,7 @@ mod gcra;
 mod harvest;
 mod holds;
 mod incidents;
+mod keyed_hash;
 #[cfg(test)]
 mod limit_tests;
 mod limits;

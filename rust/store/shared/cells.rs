@@ -7,15 +7,17 @@
 //! A cell is in one of [`WAYS`] places. A new one takes the place of one that is at rest, which has nothing to remember, else of the one
 //! that is at rest soonest. So the table never fills, and a flood of prefixes only shortens the memory of others.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 
-use super::gcra::debt_after;
 use super::region::Shared;
 use crate::machine::prefix::Prefix;
+
+mod places;
+
+pub use places::Places;
 
 /// Cells of the table, a power of two.
 pub const CELLS: usize = 131_072;
@@ -66,15 +68,6 @@ impl Key {
     }
 }
 
-/// The places of a key, and its tag.
-pub struct Places<'a> {
-    key: Key,
-    tag: u64,
-    now: u64,
-    words: &'a [AtomicU64],
-    shared: &'a Shared,
-}
-
 /// A cell that is not at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
@@ -93,7 +86,7 @@ impl Shared {
         let hash = self.hash_of(key);
         let first = hash as usize % (CELLS / WAYS) * WAYS * WORDS;
         let words = self.limit_cells().get(first..first + WAYS * WORDS).unwrap_or_default();
-        Places { key, tag: tag_of(hash), now, words, shared: self }
+        Places::new(self, words, key, hash, now)
     }
 
     /// The same in another table of cells.
@@ -103,7 +96,7 @@ impl Shared {
         let sets = (table.len() / (WAYS * WORDS)).max(1);
         let first = hash as usize % sets * WAYS * WORDS;
         let words = table.get(first..first + WAYS * WORDS).unwrap_or_default();
-        Places { key, tag: tag_of(hash), now, words, shared: self }
+        Places::new(self, words, key, hash, now)
     }
 
     /// The cells that are not at rest at this microsecond.
@@ -171,121 +164,7 @@ impl Shared {
     }
 
     fn hash_of(&self, key: Key) -> u64 {
-        self.hasher.hash_one((key.network, key.class_and_length))
-    }
-}
-
-impl Places<'_> {
-    /// Microseconds that are owed.
-    pub fn debt(&self) -> u64 {
-        self.find().map_or(0, |(_, word)| debt_of(word, self.now))
-    }
-
-    /// Adds a cost, if the debt before it passes `allow`; false when not. `units` are noted as spent.
-    pub fn charge(&self, cost: u64, units: u64, allow: impl Fn(u64) -> bool) -> bool {
-        loop {
-            if let Some((way, word)) = self.find() {
-                let debt = debt_of(word, self.now);
-                if !allow(debt) {
-                    return false;
-                }
-                if self.swap(way, word, debt_after(debt, cost)) {
-                    self.note(way, units);
-                    return true;
-                }
-            } else {
-                if !allow(0) {
-                    return false;
-                }
-                let Some((way, word)) = self.soonest_at_rest() else { return true };
-                if self.swap(way, word, debt_after(0, cost)) {
-                    self.sign(way, units);
-                    self.find(); // another process may have claimed another place for the same key
-                    return true;
-                }
-            }
-        }
-    }
-
-    /// Takes a cost back.
-    pub fn give_back(&self, cost: u64) {
-        while let Some((way, word)) = self.find() {
-            let debt = debt_of(word, self.now);
-            if debt == 0 || self.swap(way, word, debt.saturating_sub(cost)) {
-                return;
-            }
-        }
-    }
-
-    /// The place of the key's cell, and its first word.
-    fn find(&self) -> Option<(usize, u64)> {
-        let mut found = None;
-        for (way, word) in self.words.iter().take(WAYS).enumerate() {
-            let word = word.load(SeqCst);
-            if word >> TIME_BITS == self.tag && self.is_own(way) {
-                match found {
-                    None => found = Some((way, word)),
-                    Some((first, _)) => return self.merge(first, way, word),
-                }
-            }
-        }
-        found
-    }
-
-    /// Whether the cell with our tag at this place is ours: it says so, or does not say yet whose it is.
-    fn is_own(&self, way: usize) -> bool {
-        let (Some(network), Some(about)) = (self.words.get(WAYS + way), self.words.get(2 * WAYS + way)) else {
-            return false;
-        };
-        let said = Key::read(network.load(Acquire), about.load(Acquire));
-        if said == self.key {
-            return true;
-        }
-        let of_other = tag_of(self.shared.hash_of(said)) == self.tag;
-        if !of_other {
-            self.sign(way, 0);
-        }
-        !of_other
-    }
-
-    /// Adds up two cells of the key, which two processes claimed at the same moment.
-    fn merge(&self, first: usize, second: usize, word: u64) -> Option<(usize, u64)> {
-        let (kept, given) = (self.words.get(first)?, self.words.get(second)?);
-        if given.compare_exchange(word, 0, SeqCst, Relaxed).is_ok() {
-            let both = |kept: u64| self.word(debt_after(debt_of(kept, self.now), debt_of(word, self.now)));
-            let _ = kept.fetch_update(SeqCst, Relaxed, |kept| (kept >> TIME_BITS == self.tag).then(|| both(kept)));
-        }
-        self.find()
-    }
-
-    /// The place of the cell that is at rest soonest, or was first.
-    fn soonest_at_rest(&self) -> Option<(usize, u64)> {
-        let words = self.words.iter().take(WAYS).map(|word| word.load(SeqCst)).enumerate();
-        words.min_by_key(|(_, word)| word & LATEST)
-    }
-
-    fn swap(&self, way: usize, word: u64, debt: u64) -> bool {
-        self.words.get(way).is_some_and(|cell| cell.compare_exchange(word, self.word(debt), SeqCst, Relaxed).is_ok())
-    }
-
-    /// The first word of a cell that owes so much now.
-    fn word(&self, debt: u64) -> u64 {
-        self.tag << TIME_BITS | self.now.saturating_add(debt).min(LATEST)
-    }
-
-    /// Writes whose cell it is.
-    fn sign(&self, way: usize, units: u64) {
-        if let (Some(network), Some(about)) = (self.words.get(WAYS + way), self.words.get(2 * WAYS + way)) {
-            network.store(self.key.network, Release);
-            about.store(self.key.class_and_length | units.min(MOST_SPENT), Release);
-        }
-    }
-
-    fn note(&self, way: usize, units: u64) {
-        if let Some(about) = self.words.get(2 * WAYS + way) {
-            let add = |about: u64| about & !MOST_SPENT | (about & MOST_SPENT).saturating_add(units).min(MOST_SPENT);
-            let _ = about.fetch_update(AcqRel, Relaxed, |about| Some(add(about)));
-        }
+        self.keyed.of(key.network, key.class_and_length)
     }
 }
 

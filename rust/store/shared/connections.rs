@@ -6,7 +6,6 @@
 //! place whose count fell to 0 is taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::region::{OutOfRange, Shared};
@@ -152,7 +151,7 @@ impl Shared {
 
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
     fn first_place(&self, network: Network) -> usize {
-        self.hasher.hash_one((network.source.bits(), network.level)) as usize
+        self.keyed.of(network.source.bits(), network.level) as usize
     }
 
     /// Where an entry may lie, in order.

@@ -50,7 +50,8 @@ impl Quota {
 
     /// What so many units cost.
     pub fn cost(&self, units: u64) -> u64 {
-        if self.is_fine { time_of(units, self.rate) } else { self.each.saturating_mul(units) }
+        // Of one unit both are the same.
+        if self.is_fine && units != 1 { time_of(units, self.rate) } else { self.each.saturating_mul(units) }
     }
 
     /// How long until this cost may be added to a debt; 0 when it may now. What costs more than a burst may when nothing is owed.
@@ -84,6 +85,9 @@ pub fn debt_after(debt: u64, cost: u64) -> u64 {
 }
 
 fn time_of(units: u64, rate: Rate) -> u64 {
+    if let Some(time) = units.checked_mul(rate.period) {
+        return time.div_ceil(rate.count); // without the slow division of 128 bits
+    }
     let time = (u128::from(units) * u128::from(rate.period)).div_ceil(u128::from(rate.count));
     u64::try_from(time).unwrap_or(u64::MAX)
 }

@@ -20,7 +20,7 @@ use attack::{are_many, count, domain_cells, ended, harvest};
 use super::region::Shared;
 use super::reputation::{Counted, HITS, RECENT, Row, WINDOW};
 use super::source::Source;
-use crate::machine::reputation::{EVENT, KINDS, Kind, TICK, level};
+use crate::machine::reputation::{EVENT, Kind, TICK, level};
 
 /// Seconds.
 pub const WINDOW_TIME: u64 = 600;
@@ -69,10 +69,9 @@ impl Shared {
             return Guessed::default();
         }
         row.add(Kind::UNKNOWN, EVENT, now / TICK);
-        let counts = row.counts(now / TICK);
         let of_source = in_window(row, now / TICK);
         let mut guessed = Guessed { is_new: true, ..Guessed::default() };
-        if guess.least > 0 && is_guesser(&counts) {
+        if guess.least > 0 && is_guesser(row, now / TICK) {
             let found = row.cell(HITS).map_or(0, |cell| cell.swap(0, Relaxed));
             self.look_for_attack(guess, of_source, hash, found, &mut guessed);
         }
@@ -85,10 +84,14 @@ impl Shared {
 
     /// Counts a recipient that exists, where its source guesses: what it found.
     pub fn harvest_hit(&self, source: Source, now: u64) {
-        let Some(row) = self.record_of(source) else { return };
-        if is_guesser(&row.counts(now / TICK)) {
+        if let Some(row) = self.record_of(source).filter(|row| is_guesser(*row, now / TICK)) {
             row.cell(HITS).map(|cell| cell.fetch_add(1, Relaxed));
         }
+    }
+
+    /// Whether a source guesses: it had more recipients refused as unknown than accepted.
+    pub fn is_guesser(&self, source: Source, now: u64) -> bool {
+        self.record_of(source).is_some_and(|row| is_guesser(row, now / TICK))
     }
 
     /// Attacks that go on.
@@ -168,10 +171,9 @@ impl Shared {
     }
 }
 
-/// Whether a source had more recipients refused as unknown than accepted.
-fn is_guesser(counts: &[u64; KINDS]) -> bool {
-    let of = |kind: Kind| counts.get(kind.place()).copied().unwrap_or_default();
-    of(Kind::UNKNOWN) > of(Kind::ACCEPTED)
+fn is_guesser(row: Row<'_>, tick: u64) -> bool {
+    let unknown = row.count(Kind::UNKNOWN, tick);
+    unknown > 0 && unknown > row.count(Kind::ACCEPTED, tick)
 }
 
 /// Whether a source tried this recipient among its last eight unknown ones; if not, it is one of them now.

@@ -4,7 +4,6 @@
 //! replaced whole; of the places an entry may have, the one that ends first is taken for a new one. So the table never fills, and a
 //! flood of sources shortens the memory of others instead of growing. The hash is keyed: a client cannot choose whom it displaces.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::region::{INCIDENTS, Shared};
@@ -19,7 +18,7 @@ const MOST: u64 = (1 << COUNT_BITS) - 1;
 const LATEST: u64 = (1 << UNTIL_BITS) - 1;
 
 /// What went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Incident {
     /// A TLS handshake found no version or cipher suite that both sides have.
@@ -85,7 +84,7 @@ impl Shared {
 
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
     fn places_of(&self, kind: Incident, source: Source) -> (u64, &[AtomicU64]) {
-        let hash = self.hasher.hash_one((kind, source));
+        let hash = self.keyed.of(source.bits(), kind as u64);
         let first = hash as usize % (INCIDENTS / WAYS) * WAYS;
         let tag = (hash >> (COUNT_BITS + UNTIL_BITS)).max(1);
         (tag, self.incident_cells().get(first..first + WAYS).unwrap_or_default())

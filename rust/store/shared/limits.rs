@@ -63,13 +63,15 @@ impl Limits {
     pub fn spend(&self, shared: &Shared, class: Class, address: IpAddr, now: u64, units: u64) -> u64 {
         let Some(quotas) = self.of(class) else { return 0 };
         let levels = levels(shared, quotas, class, address, now);
-        let wait = levels.iter().flatten().map(|(quota, places)| quota.wait(places.debt(), quota.cost(units))).max();
-        if let Some(wait) = wait.filter(|wait| *wait > 0) {
+        let seen = levels.each_ref().map(|level| level.as_ref().and_then(|(_, places)| places.find()));
+        let spent = || levels.iter().zip(seen).filter_map(|(level, seen)| level.as_ref().map(|level| (level, seen)));
+        let waits = spent().map(|((quota, places), seen)| quota.wait(places.debt_of(seen), quota.cost(units)));
+        if let Some(wait) = waits.max().filter(|wait| *wait > 0) {
             return wait;
         }
-        for (done, (quota, places)) in levels.iter().flatten().enumerate() {
+        for (done, ((quota, places), seen)) in spent().enumerate() {
             let cost = quota.cost(units);
-            if !places.charge(cost, units, |debt| quota.wait(debt, cost) == 0) {
+            if !places.charge_seen(seen, cost, units, |debt| quota.wait(debt, cost) == 0) {
                 levels.iter().flatten().take(done).for_each(|(quota, places)| places.give_back(quota.cost(units)));
                 return quota.wait(places.debt(), cost).max(1);
             }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::keyed_hash::KeyedHash;
 use super::{budgets, cells, harvest, next_hops, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
@@ -30,7 +31,9 @@ pub struct Shared {
     metrics: usize,
     pub(super) gauges: Vec<usize>,
     pub(super) sources: usize,
+    /// Of texts.
     pub(super) hasher: RandomState,
+    pub(super) keyed: KeyedHash,
 }
 
 impl Shared {
@@ -48,7 +51,7 @@ impl Shared {
         // SAFETY: the file has no name and its only descriptor is closed below, so it cannot be truncated under the mapping.
         // Only this module touches the octets, and only as atomics.
         let memory = unsafe { MmapMut::map_mut(&file)? };
-        Ok(Self { memory, slots, metrics, gauges, sources, hasher: RandomState::new() })
+        Ok(Self { memory, slots, metrics, gauges, sources, hasher: RandomState::new(), keyed: KeyedHash::new() })
     }
 
     /// Slots: the workers and, last, the supervisor.

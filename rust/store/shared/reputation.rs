@@ -5,7 +5,6 @@
 //! whoever died in between. In a set that is full the record with the fewest events gives way, never one that is blocked; so a flood
 //! of sources forgets those of which least is known, and the table never grows. The hash is keyed: a client cannot choose its set.
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::region::Shared;
@@ -106,6 +105,10 @@ impl<'a> Row<'a> {
         let _ = cell.fetch_update(Relaxed, Relaxed, next);
     }
 
+    pub(super) fn count(self, kind: Kind, tick: u64) -> u64 {
+        self.cell(kind.place()).map_or(0, |cell| Counted(cell.load(Relaxed)).at(self.tag, tick))
+    }
+
     pub(super) fn counts(self, tick: u64) -> [u64; KINDS] {
         let mut counts = [0; KINDS];
         for (count, cell) in counts.iter_mut().zip(self.cells) {
@@ -135,6 +138,11 @@ impl Shared {
     /// What is remembered of a source.
     pub fn reputation_of(&self, source: Source, now: u64) -> Option<Record> {
         self.record_of(source).map(|row| row.record(now))
+    }
+
+    /// Unknown recipients of a source, in parts of an event.
+    pub fn reputation_unknown(&self, source: Source, now: u64) -> u64 {
+        self.record_of(source).map_or(0, |row| row.count(Kind::UNKNOWN, now / TICK))
     }
 
     /// Whether a source is blocked.
@@ -248,7 +256,7 @@ impl Shared {
     /// Tag and set.
     #[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
     fn record_place(&self, source: Source) -> (u64, usize) {
-        let hash = self.hasher.hash_one(source.bits());
+        let hash = self.keyed.of(source.bits(), 0);
         ((hash >> TAG_SHIFT).max(1), hash as usize % (RECORDS / WAYS))
     }
 

@@ -180,7 +180,7 @@ fn sources_of_many_nets_at_one_domain_are_one_attack() {
     let mut attack = Attack::new();
     let (guesses, began) = attack.until_one_begins(|number| source(number * 256));
     assert_eq!((guesses, began.scope, began.prefix.as_str()), (200, Scope::Domain, ""));
-    assert!((190..=210).contains(&began.sources), "{}", began.sources);
+    assert!((178..=222).contains(&began.sources), "{}", began.sources); // linear counting: five times its deviation of 4.5
     assert!((0..2000).all(|number| attack.guess(source(number % 7)).began.is_none()));
 }
 

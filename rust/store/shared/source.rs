@@ -7,10 +7,16 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source(u64);
 
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        Self::at(Prefix::of(address))
+    }
+}
+
 impl Source {
     /// From an address as it is written; None when it is none.
     pub fn of(address: &str) -> Option<Self> {
-        address.parse::<IpAddr>().ok().map(|address| Self::at(Prefix::of(address)))
+        address.parse::<IpAddr>().ok().map(Self::from)
     }
 
     /// From a packed address of 4 or 16 octets; None for any other length.
