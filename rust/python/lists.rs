@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use super::snapshot::os_error;
 use crate::machine::prefix::Prefix;
-use crate::store::lists::{self, InForce, List, Source, Terms};
+use crate::store::lists::{self, InForce, List, Snapshot, Source, Terms};
 
 /// Of (path, allow, ours, settled).
 type SourceTuple = (PathBuf, bool, bool, bool);
@@ -38,7 +39,7 @@ fn entry(prefix: Prefix, terms: &Terms) -> EntryTuple {
 #[pyclass(frozen, module = "mailmoat._native")]
 struct ListEntry {
     found: InForce,
-    source: PathBuf,
+    snapshot: Arc<Snapshot>,
 }
 
 #[pymethods]
@@ -55,33 +56,32 @@ impl ListEntry {
 
     #[getter]
     fn since(&self) -> u32 {
-        self.found.terms.since
+        self.snapshot.terms(&self.found).since
     }
 
     #[getter]
     fn until(&self) -> u32 {
-        self.found.terms.until
+        self.found.until
     }
 
     #[getter]
-    fn reason(&self) -> &str {
-        &self.found.terms.reason
+    fn reason(&self) -> String {
+        self.snapshot.terms(&self.found).reason
     }
 
     #[getter]
     fn source(&self) -> &Path {
-        &self.source
+        self.snapshot.sources().get(usize::from(self.found.source)).map_or(Path::new(""), |source| &source.path)
     }
 }
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-struct ListSnapshot(lists::Snapshot);
+pub struct ListSnapshot(pub Arc<Snapshot>);
 
 impl ListSnapshot {
     fn entry(&self, found: InForce) -> ListEntry {
-        let source = self.0.sources().get(usize::from(found.source));
-        ListEntry { source: source.map(|source| source.path.clone()).unwrap_or_default(), found }
+        ListEntry { found, snapshot: Arc::clone(&self.0) }
     }
 }
 
@@ -89,7 +89,8 @@ impl ListSnapshot {
 impl ListSnapshot {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.detach(|| lists::Snapshot::open(&path)).map(Self).map_err(|error| os_error(&path, &error))
+        let opened = py.detach(|| Snapshot::open(&path)).map_err(|error| os_error(&path, &error))?;
+        Ok(Self(Arc::new(opened)))
     }
 
     fn find(&self, address: &str, now: u32) -> Option<ListEntry> {
@@ -125,7 +126,7 @@ impl ListSnapshot {
         let within = within.map(prefix).transpose()?;
         let wanted = |entry: &InForce| {
             let inside = within.is_none_or(|around| around.overlaps(entry.prefix));
-            entry.list == list(allow) && inside && entry.terms.hold_at(now)
+            entry.list == list(allow) && inside && entry.holds_at(now)
         };
         Ok(self.0.iter().filter(wanted).map(|found| self.entry(found)).collect())
     }

@@ -96,8 +96,8 @@ impl Draft {
         let Some(&Known { snapshot, index, state }) = known else {
             return self.add(source, Stamp::default(), std::iter::empty());
         };
-        let of_it = snapshot.iter().filter(|entry| usize::from(entry.source) == index && entry.terms.hold_at(now));
-        self.add(source, state.stamp, of_it.map(|entry| (entry.prefix, entry.terms)))
+        let of_it = snapshot.iter().filter(|entry| usize::from(entry.source) == index && entry.holds_at(now));
+        self.add(source, state.stamp, of_it.map(|entry| (entry.prefix, snapshot.terms(&entry))))
     }
 
     fn add(&mut self, source: &Source, stamp: Stamp, of_it: impl Iterator<Item = (Prefix, Terms)>) -> io::Result<()> {

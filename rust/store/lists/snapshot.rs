@@ -16,17 +16,31 @@ use crate::machine::prefix::Prefix;
 use crate::store::mapped;
 use crate::store::snapshot::Stamp;
 
-/// An entry as it is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An entry as it is in force; [`Snapshot::terms`] has the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InForce {
     /// The list it is on.
     pub list: List,
     /// Its prefix.
     pub prefix: Prefix,
-    /// What the list says of it.
-    pub terms: Terms,
+    /// The second in which it ends; 0: never.
+    pub until: u32,
     /// Index of the source that it comes from.
     pub source: u16,
+    index: usize,
+    reason: u32,
+}
+
+impl InForce {
+    fn new(prefix: Prefix, index: usize, record: &Record) -> Self {
+        let Record { list, until, source, reason, .. } = *record;
+        Self { list, prefix, until, source, index, reason }
+    }
+
+    /// Whether it holds at this second.
+    pub fn holds_at(&self, now: u32) -> bool {
+        self.until == 0 || self.until > now
+    }
 }
 
 /// A compiled set of lists.
@@ -55,15 +69,26 @@ impl Snapshot {
     /// The entry that decides about an address at this second: the longest prefix in force, of equal ones the allow list's.
     pub fn find(&self, address: IpAddr, now: u32) -> Option<InForce> {
         match address.to_canonical() {
-            IpAddr::V4(address) => self.of_four(self.four.find(&self.map, address.to_bits(), now)?),
-            IpAddr::V6(address) => self.of_six(self.six.find(&self.map, address.to_bits(), now)?),
+            IpAddr::V4(address) => self.four.find(&self.map, address.to_bits(), now).map(of_four),
+            IpAddr::V6(address) => self.six.find(&self.map, address.to_bits(), now).map(of_six),
         }
+    }
+
+    /// What the list says of an entry.
+    pub fn terms(&self, entry: &InForce) -> Terms {
+        let since = if entry.prefix.is_ipv4() {
+            self.four.since(&self.map, entry.index)
+        } else {
+            self.six.since(&self.map, entry.index)
+        };
+        let reason = self.reason(entry.reason).unwrap_or_default().to_owned();
+        Terms { since: since.unwrap_or_default(), until: entry.until, reason }
     }
 
     /// All entries, also those that have ended, IPv4 first, in the order of their prefixes.
     pub fn iter(&self) -> impl Iterator<Item = InForce> {
-        let four = (0..self.four.len()).filter_map(|index| self.of_four(self.four.get(&self.map, index)?));
-        let six = (0..self.six.len()).filter_map(|index| self.of_six(self.six.get(&self.map, index)?));
+        let four = (0..self.four.len()).filter_map(|index| self.four.get(&self.map, index).map(of_four));
+        let six = (0..self.six.len()).filter_map(|index| self.six.get(&self.map, index).map(of_six));
         four.chain(six)
     }
 
@@ -94,21 +119,19 @@ impl Snapshot {
         self.map.len()
     }
 
-    fn of_four(&self, Entry { index, key, record }: Entry<u32>) -> Option<InForce> {
-        self.in_force(Prefix::ipv4(key, record.length), &record, self.four.since(&self.map, index)?)
-    }
-
-    fn of_six(&self, Entry { index, key, record }: Entry<u128>) -> Option<InForce> {
-        self.in_force(Prefix::from_parts(key, record.length), &record, self.six.since(&self.map, index)?)
-    }
-
-    fn in_force(&self, prefix: Prefix, record: &Record, since: u32) -> Option<InForce> {
-        let at = self.layout.reasons.checked_add(usize::try_from(record.reason).ok()?)?;
+    fn reason(&self, at: u32) -> Option<&str> {
+        let at = self.layout.reasons.checked_add(usize::try_from(at).ok()?)?;
         let (length, octets) = self.map.get(at..)?.split_first()?;
-        let reason = std::str::from_utf8(octets.get(..usize::from(*length))?).ok()?.to_owned();
-        let terms = Terms { since, until: record.until, reason };
-        Some(InForce { list: record.list, prefix, terms, source: record.source })
+        std::str::from_utf8(octets.get(..usize::from(*length))?).ok()
     }
+}
+
+fn of_four(Entry { index, key, record }: Entry<u32>) -> InForce {
+    InForce::new(Prefix::ipv4(key, record.length), index, &record)
+}
+
+fn of_six(Entry { index, key, record }: Entry<u128>) -> InForce {
+    InForce::new(Prefix::from_parts(key, record.length), index, &record)
 }
 
 fn read_sources(file: &[u8], count: usize) -> Option<Vec<SourceState>> {

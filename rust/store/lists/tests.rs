@@ -140,7 +140,8 @@ fn an_entry_ends_at_its_second_and_the_one_around_it_decides() {
     assert_eq!(snapshot.next_end(second), Some(second + 5));
     assert_eq!(snapshot.next_end(second + 5), Some(second + 10));
     assert_eq!(snapshot.next_end(second + 10), None);
-    assert_eq!(snapshot.find(address("10.1.2.3"), second + 9).unwrap().terms.reason, "one");
+    let found = snapshot.find(address("10.1.2.3"), second + 9).unwrap();
+    assert_eq!(snapshot.terms(&found).reason, "one");
 }
 
 #[test]
@@ -156,7 +157,8 @@ fn of_a_source_with_a_mistake_nothing_is_taken_and_what_it_said_stays() {
     assert!(again.changed);
     assert_eq!((again.blocked, again.problems.len(), again.problems[0].0), (3, 1, 0));
     let snapshot = Snapshot::open(&scratch.target()).unwrap();
-    assert_eq!(snapshot.find(address("192.0.2.1"), 1).unwrap().terms.reason, "first");
+    let first = snapshot.find(address("192.0.2.1"), 1).unwrap();
+    assert_eq!(snapshot.terms(&first).reason, "first");
     assert_eq!(found(&snapshot, "192.0.2.2", 1), None);
     assert_eq!(found(&snapshot, "198.51.100.3", 1), Some((List::Block, "198.51.100.3".into())));
     fs::remove_file(&one).unwrap();
