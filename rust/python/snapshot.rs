@@ -38,13 +38,13 @@ fn plain(error: &io::Error) -> String {
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-struct Directory(snapshot::Directory);
+pub struct Directory(pub(super) snapshot::Directory);
 
 #[pymethods]
 impl Directory {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self(py.detach(|| snapshot::Directory::open(&path))?))
+        py.detach(|| snapshot::Directory::open(&path)).map(Self).map_err(|error| os_error(&path, &error))
     }
 
     fn lookup(&self, key: &str, domain: &str) -> u8 {
@@ -79,13 +79,13 @@ impl Directory {
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-struct SenderTable(snapshot::Directory);
+pub struct SenderTable(pub(super) snapshot::Directory);
 
 #[pymethods]
 impl SenderTable {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self(py.detach(|| snapshot::Directory::open(&path))?))
+        py.detach(|| snapshot::Directory::open(&path)).map(Self).map_err(|error| os_error(&path, &error))
     }
 
     fn lookup(&self, key: &str, domain: &str) -> (u8, u32) {

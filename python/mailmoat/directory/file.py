@@ -17,7 +17,7 @@ from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
-from mailmoat.file_changes import NONE, stamp_of
+from mailmoat.mapped_file import MappedFile
 from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 
 if TYPE_CHECKING:
@@ -63,51 +63,49 @@ class FileDirectory:
     def __init__(self, path: Path, delimiter: str) -> None:
         self._path = path
         self._delimiter = delimiter
-        self._stamp = NONE
-        self._snapshot: Snapshot | None = None
-        self._error = "the recipient file is not compiled yet"
-        self.refresh()
+        self.file = MappedFile(path, Snapshot)
 
     @property
     def usable(self) -> bool:
         """Whether a snapshot is in force."""
-        return self._snapshot is not None
+        return self.file.value is not None
 
     @property
     def entries(self) -> int:
         """Different entries in force; 0 without a snapshot."""
-        return self._snapshot.entries if self._snapshot else 0
+        snapshot = self.file.value
+        return snapshot.entries if snapshot else 0
 
     @property
     def written_ms(self) -> int:
         """When the recipient file in force was written, milliseconds since the epoch; 0 without a snapshot."""
-        return self._snapshot.stamp[0] // 1_000_000 if self._snapshot else 0
+        snapshot = self.file.value
+        return snapshot.stamp[0] // 1_000_000 if snapshot else 0
 
     def refresh(self) -> bool:
-        """Map the snapshot anew if it was replaced, and say whether it was; else this costs one `stat`."""
-        stamp = stamp_of(self._path)
-        if stamp == self._stamp:
-            return False
-        try:
-            self._snapshot = Snapshot(str(self._path))
-        except OSError as error:
-            self._error = f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
-            return False
-        self._stamp = stamp
-        return True
+        """Map the snapshot anew if it was replaced, and say whether it was."""
+        return self.file.refresh()
 
     def lookup(self, address: Address) -> Presence:
         """Say whether `address` exists."""
-        return _ANSWERS[self._find(self._snapshot, address)[0]] if self._snapshot else Presence.UNKNOWN
+        snapshot = self.file.value
+        return _ANSWERS[self._find(snapshot, address)[0]] if snapshot else Presence.UNKNOWN
 
     def explain(self, address: Address) -> str:
         """Say which line of the recipient file decides about `address`."""
-        if self._snapshot is None:
-            return f"{address}: unknown ({self._error})"
-        found, entry = self._find(self._snapshot, address)
-        line = self._snapshot.line(entry.key, entry.domain)
+        snapshot, error = self.file.value, self.file.error
+        if snapshot is None:
+            return f"{address}: unknown ({self._broken(error)})"
+        found, entry = self._find(snapshot, address)
+        line = snapshot.line(entry.key, entry.domain)
         why = _REASONS[found].format(line=line, domain=address.domain)
         return f"{address}: {_ANSWERS[found].value} ({why if entry == address else f'as {entry}, {why}'})"
+
+    def _broken(self, error: OSError | None) -> str:
+        """Return why there is nothing to look up in."""
+        if error is None or isinstance(error, FileNotFoundError):
+            return "the recipient file is not compiled yet"
+        return f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
 
     def _find(self, snapshot: Snapshot, address: Address) -> tuple[_Found, Address]:
         """Return what is known of `address`, and by which address: its own, or the one it is a subaddress of."""

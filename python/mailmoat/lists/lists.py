@@ -1,8 +1,8 @@
 """The lists in force, as a worker asks them: from the compiled snapshot that all workers map.
 
 Promises: a lookup reads shared memory, without a system call; the most specific entry that has not ended decides, and of two entries
-for the same prefix that of the allow list. An entry ends at its second. A snapshot that is missing, unreadable or damaged leaves the
-one before in force; without any, nobody is on a list, so that mail flows. Never compiles (`lists.compiler` does). `lists.watch` calls
+for the same prefix that of the allow list. An entry ends at its second. Which snapshot is in force: `mapped_file`; without any, nobody
+is on a list, so that mail flows. Never compiles (`lists.compiler` does). `lists.watch` calls
 `refresh` twice a second.
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import ListSnapshot
-from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.lists.sources import ListName
+from mailmoat.mapped_file import MappedFile
 from mailmoat.metrics import Family, single
 
 if TYPE_CHECKING:
@@ -50,13 +50,15 @@ class Lists:
     """The lists in the snapshot at `path`, which need not exist."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = NONE
+        self.file = MappedFile(path, ListSnapshot)
         self._snapshot: ListSnapshot | None = None
         self._next_end = 0
-        self.usable = True
+        self.file.watch(self._take)
+
+    @property
+    def usable(self) -> bool:
         """Whether the snapshot that is there is in force; also when there is none."""
-        self.refresh()
+        return self.file.error is None or isinstance(self.file.error, FileNotFoundError)
 
     @property
     def entries(self) -> tuple[int, int]:
@@ -71,10 +73,11 @@ class Lists:
         """Map the snapshot anew if it was replaced. Return whether the lists say something else than when this was last called."""
         now = clock.wall_ms() // 1000
         ended = 0 < self._next_end <= now
-        changed = self._map() if stamp_of(self._path) != self._stamp else False
-        if ended or changed:
+        if self.file.refresh():
+            return True
+        if ended:
             self._next_end = self._snapshot.next_end(now) if self._snapshot else 0
-        return ended or changed
+        return ended
 
     def publish(self, metrics: Metrics) -> None:
         """Set a worker's gauges."""
@@ -82,16 +85,6 @@ class Lists:
             metrics.set(LIST_ENTRIES[name], entries)
         metrics.set(WORKERS_LISTS_OK, int(self.usable))
 
-    def _map(self) -> bool:
-        stamp = stamp_of(self._path)
-        if stamp == NONE:
-            return False  # it is compiled anew
-        try:
-            snapshot = ListSnapshot(str(self._path))
-        except OSError:
-            self.usable = False
-            return False
-        self.usable = True
-        self._stamp = stamp
+    def _take(self, snapshot: ListSnapshot) -> None:
         self._snapshot = snapshot if any(snapshot.entries) else None
-        return True
+        self._next_end = snapshot.next_end(clock.wall_ms() // 1000)

@@ -14,7 +14,8 @@ from mailmoat._native import SenderTable, compile_senders
 from mailmoat.directory.directory import SourceState
 from mailmoat.directory.snapshot import SnapshotKeeper
 from mailmoat.errors import ConfigError
-from mailmoat.file_changes import NONE, Stamp, stamp_of
+from mailmoat.file_changes import Stamp
+from mailmoat.mapped_file import MappedFile
 from mailmoat.metrics import Family, single
 
 if TYPE_CHECKING:
@@ -63,31 +64,27 @@ class SenderFile:
 
     def __init__(self, source: Path, snapshot: Path) -> None:
         self.source = source
-        self._path = snapshot
-        self.stamp = NONE
+        self.file = MappedFile(snapshot, SenderTable)
+
+    @property
+    def stamp(self) -> Stamp:
         """Of the snapshot in force: another value when it was replaced."""
-        self._table: SenderTable | None = None
-        self.refresh()
+        return self.file.stamp
 
     @property
     def entries(self) -> int:
         """Different entries in force."""
-        return self._table.entries if self._table else 0
+        table = self.file.value
+        return table.entries if table else 0
 
     def refresh(self) -> None:
-        """Map the compiled file anew if it was replaced; else this costs one `stat`."""
-        stamp = stamp_of(self._path)
-        if stamp == self.stamp:
-            return
-        try:
-            self._table = SenderTable(str(self._path))
-        except OSError:
-            return  # what is in force stays
-        self.stamp = stamp
+        """Map the compiled file anew if it was replaced."""
+        self.file.refresh()
 
     def lookup(self, key: str, domain: str) -> tuple[int, int]:
         """Return what the nearest entry says, as `SenderTable` does, and its line."""
-        return self._table.lookup(key, domain) if self._table else (0, 0)
+        table = self.file.value
+        return table.lookup(key, domain) if table else (0, 0)
 
     def publish(self, metrics: Metrics) -> None:
         """Set a worker's gauge."""
