@@ -4,6 +4,7 @@
 
 pub mod budget;
 mod checksum;
+pub mod clock;
 pub mod content;
 #[cfg(test)]
 mod decision_times;
@@ -11,6 +12,7 @@ pub mod disk;
 pub mod lists;
 #[allow(unsafe_code)] // a mapped file
 pub mod mapped;
+pub mod screen;
 pub mod shared;
 pub mod snapshot;
 pub mod spool;

@@ -769,6 +769,13 @@ class Session:
     def discard(self) -> Step:
         """Reply 250 at content stages and discard the message."""
     def release(self) -> Step: ...
+    def screen(self, screen: Screen) -> None:
+        """Pass stages at which this screen has nobody to ask, from now on; ASK comes at the others. It ends with whatever makes another
+        client of this one: `authenticated`, `replace_client`, the end of a TLS handshake.
+        """
+    @property
+    def asked(self) -> int:
+        """The agents to be asked at the stage of the last ASK: bits by their places among those of the stage, all 64 without a screen."""
     def offer_auth(self, mechanisms: list[str]) -> None:
         """List these mechanisms from the next EHLO on; without any, AUTH is known and waits for TLS. To be called again when TLS is on."""
     def require_auth(self) -> None:
@@ -817,6 +824,14 @@ class Session:
     @property
     def refusals_left_out(self) -> int:
         """Refusals beyond those that `take_refused` gives."""
+    def message_accepted(self, queue_id: str, octets: int) -> None:
+        """Note for the log that the transaction with the last recipient has brought a message of this size."""
+    def take_envelopes(self) -> tuple[list[tuple[str, list[tuple[str, int]], str, int, int]], int]:
+        """Return the first and the last transaction that had a recipient policy was asked about, and how many there were between them.
+
+        Each is its reverse-path, its first and last recipients with the codes of their replies, the queue ID of its message (empty for
+        none), the size of it in octets, and how many recipients are left out.
+        """
     def hold_refusals(self, milliseconds: int) -> None:
         """Delay each 5xx reply by this time from now on, in place of the configuration's time; an exempt session delays none."""
     def offer_proxied(self, xclient: bool, xforward: bool) -> None:
@@ -1095,6 +1110,14 @@ class NextHopShare:
         """Spend one message at this monotonic second, or return the seconds until that is possible, and spend nothing."""
 
 @final
+class MonotonicClock:
+    """The clock that Python's `time.monotonic` reads, for what is decided by it here."""
+
+    def __new__(cls) -> MonotonicClock: ...
+    def set(self, seconds: float) -> None:
+        """Stand at this time from now on; above 0. For tests."""
+
+@final
 class RateLimits:
     """Rates of what a source may do, spent by all workers together (GCRA). Classes are numbered as the rates are given; None is off.
 
@@ -1314,6 +1337,88 @@ def list_time(written: str) -> int:
 
 def list_time_text(seconds: int) -> str:
     """Return a second as `list_time` takes it."""
+
+# --- screen ---
+
+@final
+class Tables:
+    """What the conditions of a worker are looked up in."""
+
+    def __new__(cls, rates: RateLimits, clock: MonotonicClock) -> Tables:
+        """Take the rates with the memory of the host, and their clock; the rest is none."""
+    def use_lists(self, lists: ListSnapshot | None) -> None:
+        """Take the lists of clients in force; None: nobody is on one."""
+    def use_senders(self, senders: SenderTable | None) -> None:
+        """Take the blocked senders in force; None: none is."""
+    def use_recipients(self, recipients: Directory | None) -> None:
+        """Take the recipients in force; None: no recipient is known here."""
+    def press(self, is_pressed: bool) -> None:
+        """Note whether anybody has to wait because the server is short of something."""
+
+@final
+class Condition:
+    """What has to hold for an agent to pass without being asked. A condition that cannot be decided does not hold.
+
+    Names of domains and keys of addresses are normalised.
+    """
+
+    @staticmethod
+    def no_pressure() -> Condition:
+        """Hold while the server is short of nothing."""
+    @staticmethod
+    def within_rates(waits: int, spends: int, *, of_null_sender: int | None = None) -> Condition:
+        """Hold if the client can spend of each class, as `RateLimits.take`, and has spent then. `of_null_sender` takes the place of
+        `spends` where the reverse-path is null.
+        """
+    @staticmethod
+    def few_unknown(parts: int) -> Condition:
+        """Hold if the source of the client has had fewer unknown recipients; in 64ths of an event."""
+    @staticmethod
+    def unlisted() -> Condition:
+        """Hold if the client is on no list of clients."""
+    @staticmethod
+    def not_blocked() -> Condition:
+        """Hold if the source of the client is not blocked for its reputation."""
+    @staticmethod
+    def level_below(level: int) -> Condition:
+        """Hold if the level of the source is lower, or there is none."""
+    @staticmethod
+    def ordinary_helo(own: Sequence[str]) -> Condition:
+        """Hold if the HELO name is a host's, in plain letters and with a dot, and none of ours."""
+    @staticmethod
+    def clean_sender(
+        *, blocked: Sequence[str], delimiters: str, reserved: Sequence[str], takes_null: bool
+    ) -> Condition:
+        """Hold if the reverse-path is in no table or set of blocked senders, and at none of the reserved domains or below one; with those,
+        its domain also has a dot. The null reverse-path holds if it is taken.
+        """
+    @staticmethod
+    def clean_authors(*, blocked: Sequence[str], delimiters: str) -> Condition:
+        """Hold if no mailbox of From is in such a table or set; one that is the reverse-path is not looked at again."""
+    @staticmethod
+    def sender_elsewhere(domains: Sequence[str]) -> Condition:
+        """Hold if the reverse-path is at none of these domains."""
+    @staticmethod
+    def no_submitter() -> Condition:
+        """Hold if no SUBMITTER is given with MAIL."""
+    @staticmethod
+    def recipient_at(domains: Sequence[str]) -> Condition:
+        """Hold if the recipient is at one of these domains."""
+    @staticmethod
+    def known_recipient(*, local: Sequence[str], blocked: Sequence[str], delimiters: str) -> Condition:
+        """Hold if the table of recipients has the address itself, or all of its domain, which is local; and it is not postmaster, no key of
+        `blocked` could stand for it, and the source of the client has not guessed.
+        """
+
+@final
+class Screen:
+    """The agents that sessions with clients of one kind ask, by stage and in their order."""
+
+    def __new__(cls, tables: Tables, stages: Sequence[Sequence[Sequence[Condition] | None]], crossed: int) -> Screen:
+        """Take the conditions of each agent of the seven stages, None for one that is always asked; ValueError for more than 64 of a stage.
+
+        `crossed` are stages that come as ASK even if no agent has to be asked, as `1 << stage` bits.
+        """
 
 # --- spool ---
 

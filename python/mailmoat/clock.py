@@ -9,8 +9,12 @@ import random  # noqa: TID251
 import time  # noqa: TID251
 from email.utils import formatdate
 
+from mailmoat._native import MonotonicClock
+
 monotonic = time.monotonic
 """Seconds of a clock that never goes back; its origin has no meaning."""
+steady = MonotonicClock()
+"""The same clock, for what Rust decides by it."""
 
 
 def monotonic_ms() -> int:

@@ -151,6 +151,7 @@ class Worker:
             guessers=guessers,
             limiter=LocalLimiter(settings.limits, metrics, services.rates, stress.make_room),
             rates=services.rates,
+            tables=services.tables,
             precedences=services.precedences,
             trust=services.trust,
             authenticator=self._backend,

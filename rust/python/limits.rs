@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::prefix::Prefix;
 use super::shared::Shared;
+use crate::store::clock::Clock;
 use crate::store::shared::{Class, Limits, Rate};
 
 const MICROSECONDS: f64 = 1e6;
@@ -13,8 +14,24 @@ const MICROSECONDS: f64 = 1e6;
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
 pub struct RateLimits {
-    shared: Py<Shared>,
-    limits: Limits,
+    pub(super) shared: Py<Shared>,
+    pub(super) limits: Limits,
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
+pub struct MonotonicClock(pub(super) Clock);
+
+#[pymethods]
+impl MonotonicClock {
+    #[new]
+    fn new() -> Self {
+        Self(Clock::default())
+    }
+
+    fn set(&self, seconds: f64) {
+        self.0.set(microseconds(seconds));
+    }
 }
 
 /// Class, prefix, units used, burst, seconds until more may be spent, seconds until nothing is, units spent.
@@ -85,5 +102,6 @@ pub(super) fn seconds(microseconds: u64) -> f64 {
 
 /// Adds this module's class to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<MonotonicClock>()?;
     module.add_class::<RateLimits>()
 }

@@ -9,13 +9,15 @@ use pyo3::types::PyBytes;
 use super::address::Address;
 use super::header::HeaderFirewall;
 use super::message::Message;
+use super::screen::Screened;
 use super::session_config::SessionConfig;
-use super::step::{END, Refusal, STAGE, STEP};
+use super::step::{END, STAGE, STEP};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::session::Session as Inner;
 use crate::machine::smtp::server::step::{Step, Verdict};
-use crate::machine::smtp::server::tally::{self, End, LOGGED};
+use crate::machine::smtp::server::tally::End;
 use crate::machine::wire::Wire;
+use crate::store::screen::{ALL, Agents};
 
 /// See `_native.pyi`.
 #[pyclass(module = "mailmoat._native")]
@@ -23,12 +25,15 @@ pub struct Session {
     pub(super) inner: Wire<Inner>,
     stage: u8,
     hold: u64,
+    /// None: all agents are asked.
+    pub(super) screened: Option<Screened>,
+    pub(super) asked: Agents,
 }
 
 impl Session {
     /// A step as its member; what goes with it is kept for the getters.
     pub(super) fn step(&mut self, py: Python<'_>, step: Step) -> Py<PyAny> {
-        let number = match step {
+        let number = match self.pass_screened(py, step) {
             Step::NeedInput => 0,
             Step::Ask(stage) => {
                 self.stage = stage as u8;
@@ -61,7 +66,7 @@ impl Session {
     #[new]
     fn new(config: &SessionConfig, id: &str, peer: &str, exempt: bool) -> Self {
         let session = Inner::new(config.config.clone(), id, peer, exempt);
-        Self { inner: Wire::new(session), stage: 0, hold: 0 }
+        Self { inner: Wire::new(session), stage: 0, hold: 0, screened: None, asked: ALL }
     }
 
     fn connect(&mut self, py: Python<'_>) -> Py<PyAny> {
@@ -148,26 +153,9 @@ impl Session {
         PyBytes::new(py, &self.inner.take_output())
     }
 
-    fn take_refused(&mut self) -> Vec<Refusal> {
-        let taken = self.inner.take_refused().into_iter();
-        let refusal = |one: tally::Refusal| Refusal {
-            recipient: one.recipient,
-            command: one.command,
-            mail_from: one.mail_from,
-            reply: one.reply.to_string(),
-        };
-        taken.map(refusal).collect()
-    }
-
     #[getter]
     fn has_refused(&self) -> bool {
         self.inner.has_refused()
-    }
-
-    /// How many refusals `take_refused` did not give, because there were so many.
-    #[getter]
-    fn refusals_left_out(&self) -> u32 {
-        self.inner.tally().refused.saturating_sub(LOGGED)
     }
 
     fn hold_refusals(&mut self, milliseconds: u64) {
@@ -255,36 +243,6 @@ impl Session {
     #[getter]
     fn header<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.inner.header())
-    }
-
-    #[getter]
-    fn replies(&self) -> [u32; 6] {
-        self.inner.tally().replies
-    }
-
-    #[getter]
-    fn refusals(&self) -> Vec<String> {
-        self.inner.tally().refusals.iter().map(ToString::to_string).collect()
-    }
-
-    #[getter]
-    fn holds(&self) -> u32 {
-        self.inner.tarpit().holds
-    }
-
-    #[getter]
-    fn held(&self) -> u64 {
-        self.inner.tarpit().held
-    }
-
-    #[getter]
-    fn commands(&self) -> u32 {
-        self.inner.tally().commands
-    }
-
-    #[getter]
-    fn messages(&self) -> u32 {
-        self.inner.tally().messages
     }
 }
 

@@ -34,6 +34,7 @@ impl Session {
     }
 
     fn authenticated(&mut self, py: Python<'_>) -> Py<PyAny> {
+        self.screened = None; // its client is another one to policy
         let step = self.inner.authenticated();
         self.step(py, step)
     }

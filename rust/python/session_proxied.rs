@@ -17,6 +17,7 @@ impl Session {
     }
 
     fn replace_client(&mut self, py: Python<'_>, address: &str, exempt: bool) -> Py<PyAny> {
+        self.screened = None; // its client is another one to policy
         let step = self.inner.replace_client(address, exempt);
         self.step(py, step)
     }

@@ -10,6 +10,8 @@ import asyncio
 import heapq
 import itertools
 
+from mailmoat._native import MonotonicClock
+
 START_MS = 1_000_000
 
 
@@ -17,12 +19,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     """Runs what is ready; timers when `advance` passes them."""
 
     def __init__(self):
+        self.steady = MonotonicClock()
         self.now_ms = START_MS
         self.faults = []
         self.wakes = 0
         self._ready = []
         self._timers = []
         self._number = itertools.count()
+
+    @property
+    def now_ms(self):
+        return self._now_ms
+
+    @now_ms.setter
+    def now_ms(self, now_ms):
+        self._now_ms = now_ms
+        self.steady.set(now_ms / 1000)
 
     def time(self):
         return self.now_ms / 1000

@@ -15,7 +15,8 @@ from mailmoat import settings as tree
 from mailmoat.limits.pressure import Level
 from mailmoat.settings.listener import parse_listener
 
-WAYS = ("whole", "by line", "by byte")
+UNSCREENED = "all agents asked"
+WAYS = ("whole", "by line", "by byte", UNSCREENED)
 DEFAULTS = {
     "hostname": "mx.example.test",
     "relay.local_domains": "example.test",
@@ -176,6 +177,7 @@ class Player:
             binary=transcript.binary,
             authenticator=FakeAuthenticator(in_clear=transcript.auth == "in clear") if transcript.auth else None,
             seen=transcript.seen,
+            screened=way != UNSCREENED,
         )
         for line in transcript.names:
             publish(world.resolver, line)
@@ -217,7 +219,7 @@ class Player:
             return
         group, self._group = self._group, b""
         self._base_ms = self.world.loop.now_ms
-        if self._way == "whole":
+        if self._way in ("whole", UNSCREENED):
             pieces = [group]
         elif self._way == "by line":
             pieces = group.splitlines(keepends=True) if b"\r" not in group else re.findall(rb"[^\n]*\n|[^\n]+", group)
@@ -234,8 +236,8 @@ class Player:
             "ends input": transport.end_input,
             "stops reading": transport.stop_reading,
             "reads again": transport.read_again,
-            "directory down": lambda: setattr(world.directory, "down", True),
-            "directory up": lambda: setattr(world.directory, "down", False),
+            "directory down": lambda: world.set_directory(down=True),
+            "directory up": lambda: world.set_directory(down=False),
             "pressure medium": lambda: world.press(Level.MEDIUM),
             "pressure high": lambda: world.press(Level.HIGH),
             "pressure normal": lambda: world.press(Level.NORMAL),

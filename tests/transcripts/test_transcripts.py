@@ -1,4 +1,5 @@
-"""SMTP dialogues as golden files: each `*.smtp` here is played three ways (whole, by line, by byte) and must come out the same.
+"""SMTP dialogues as golden files: each `*.smtp` here is played four ways and must come out the same: whole, by line, by byte, and whole
+with all agents asked at each stage, so that a stage which Rust passes is one that they pass.
 
     # A comment.
     config tarpit.time=5            a setting, by its name in `mailmoat settings`; before the dialogue begins

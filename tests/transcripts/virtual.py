@@ -14,6 +14,8 @@ import re
 from contextlib import contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 from tests.doubles.directory import FakeDirectory
@@ -23,7 +25,15 @@ from tests.doubles.spool import FakeSpool
 from tests.doubles.tls_client import TlsClient
 
 from mailmoat import clock, maillog
-from mailmoat._native import Address, RecipientState, TlsClock, TlsIdentity, TlsServer
+from mailmoat._native import (
+    Address,
+    Directory,
+    RecipientState,
+    TlsClock,
+    TlsIdentity,
+    TlsServer,
+    compile_directory,
+)
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.metrics import CONNECTIONS, HELD_SESSIONS, QUEUE_MESSAGES, Metrics, share
 from mailmoat.policy.agent import Agent
@@ -259,8 +269,21 @@ def tls_server(settings, epoch=0):
     )
 
 
+@cache
+def recipient_table(known):
+    """The compiled recipient file with these addresses; None if they cannot be lines of one."""
+    with TemporaryDirectory(prefix="mailmoat-") as scratch:
+        source, target = f"{scratch}/recipients", f"{scratch}/snapshot"
+        Path(source).write_text("\n".join(known))
+        _, problems, _ = compile_directory(source, target, "", [], [])
+        return None if problems else Directory(target)
+
+
 class World:
-    """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps."""
+    """One connection and everything around it. `said` gets (milliseconds, line) of all the peer hears and the store keeps.
+
+    Where sessions are `screened`, as those of a server are, agents are asked only for what speaks against a client or its message.
+    """
 
     def __init__(
         self,
@@ -277,6 +300,7 @@ class World:
         most=1000,
         authenticator=None,
         seen=(),
+        screened=True,
     ):
         self.loop = loop = VirtualLoop()
         self.said = []
@@ -298,6 +322,7 @@ class World:
             mock.patch.multiple(
                 clock,
                 monotonic=loop.time,
+                steady=loop.steady,
                 monotonic_ms=lambda: loop.now_ms,
                 wall_ms=lambda: loop.now_ms,
                 rfc5322_date=lambda _: "Thu, 01 Jan 1970 00:16:40 +0000",
@@ -323,6 +348,7 @@ class World:
                 guessers=guessers,
                 limiter=LocalLimiter(settings.limits, metrics, services.rates, stress.make_room),
                 rates=services.rates,
+                tables=services.tables,
                 precedences=services.precedences,
                 trust=services.trust,
                 names=services.reverse_names,
@@ -335,6 +361,11 @@ class World:
                 self.receiver.offer(message_size=size, eight_bit=True, smtputf8=True, binary=True)
             for evidence, times in seen:
                 services.records.note(peer, Evidence(evidence), times)
+            self.tables = services.tables
+            self.table = recipient_table(tuple(known))
+            self.set_directory(down=False)
+            if not screened:
+                self.receiver.screen = lambda session, client: None
             self.transport = Transport(loop, peer, self._heard, lambda how: self._say(f"({how})"))
             self.connection = Connection(self.receiver, listener)
             self.transport.open(self.connection)
@@ -355,6 +386,11 @@ class World:
         transport.open(Connection(self.receiver, listener))
         self.loop.settle()
         return transport, heard
+
+    def set_directory(self, *, down):
+        """The directory answers, or cannot."""
+        self.directory.down = down
+        self.tables.use_recipients(None if down else self.table)
 
     def press(self, level):
         """The queue has a length at which this level begins, in the worker's next look at it."""

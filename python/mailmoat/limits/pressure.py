@@ -18,6 +18,7 @@ from mailmoat.limits.readings import memory_limit, own_memory
 from mailmoat.metrics import QUEUE_MESSAGES, SPOOL_SPARE, Family, single
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmoat.metrics import Metrics
@@ -99,13 +100,20 @@ def following(level: Level, reading: float, bounds: Thresholds) -> Level:
 
 
 class Pressure:
-    """The pressure on this host as one worker feels it."""
+    """The pressure on this host as one worker feels it; `on_change` is given whether anybody has to wait, whenever that changes."""
 
-    def __init__(self, settings: PressureSettings, spool_dir: Path, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: PressureSettings,
+        spool_dir: Path,
+        metrics: Metrics,
+        on_change: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         watched = {resource: getattr(settings, resource) for resource in Resource}
         self._watched: dict[Resource, Thresholds] = {key: bounds for key, bounds in watched.items() if bounds}
         self._metrics = metrics
         self._spool_dir = spool_dir
+        self._on_change = on_change
         self._disk: Disk | None = None
         self._memory_limit = memory_limit()
         self._own = dict.fromkeys(Resource, Level.NORMAL)
@@ -139,7 +147,10 @@ class Pressure:
             self._since = now
         self.level, self.resource = level, resource if level else None
         lasts = level is not Level.NORMAL and now - self._since >= STEP_SECONDS
-        self.refused_below = level + int(lasts)
+        refused_below = level + int(lasts)
+        if bool(refused_below) != bool(self.refused_below):
+            self._on_change(bool(refused_below))
+        self.refused_below = refused_below
         self.closed_below = int(Precedence.KNOWN) if level is Level.HIGH else 0
 
     def end(self) -> None:

@@ -47,8 +47,9 @@ class LocalRates:
         self._metrics = metrics
         self._on = frozenset(kind for kind, rate in zip(CLASSES, rates, strict=True) if rate is not None)
         plain = [None if rate is None else (rate.count, float(rate.seconds), rate.burst) for rate in rates]
-        self._native = RateLimits(metrics.shared, plain)
-        self._native.lower_debts(clock.monotonic())
+        self.native = RateLimits(metrics.shared, plain)
+        """What decides."""
+        self.native.lower_debts(clock.monotonic())
 
     def limits(self, kind: LimitClass) -> bool:
         """Return whether there is a rate for this class."""
@@ -56,16 +57,16 @@ class LocalRates:
 
     def spend(self, kind: LimitClass, address: str) -> float:
         """Spend one, or return the seconds until that is possible."""
-        wait = self._native.spend(_NUMBERS[kind], address, clock.monotonic())
+        wait = self.native.spend(_NUMBERS[kind], address, clock.monotonic())
         return self._refuse(kind, wait) if wait else 0.0
 
     def charge(self, kind: LimitClass, address: str, units: int = 1) -> None:
         """Spend what has happened already."""
-        self._native.charge(_NUMBERS[kind], address, clock.monotonic(), units)
+        self.native.charge(_NUMBERS[kind], address, clock.monotonic(), units)
 
     def wait(self, kind: LimitClass, address: str) -> float:
         """Return the seconds until more can be spent."""
-        wait = self._native.wait(_NUMBERS[kind], address, clock.monotonic())
+        wait = self.native.wait(_NUMBERS[kind], address, clock.monotonic())
         return self._refuse(kind, wait) if wait else 0.0
 
     def classes(self, *kinds: LimitClass) -> int:
@@ -74,7 +75,7 @@ class LocalRates:
 
     def take(self, waits: int, spends: int, address: str) -> tuple[LimitClass, float] | None:
         """Wait for each class of one set, and spend one of each of another; return the first that refuses, and its seconds."""
-        found = self._native.take(waits, spends, address, clock.monotonic())
+        found = self.native.take(waits, spends, address, clock.monotonic())
         if found is None:
             return None
         kind = CLASSES[found[0]]
@@ -82,19 +83,19 @@ class LocalRates:
 
     def is_spent(self, kind: LimitClass, address: str) -> bool:
         """Return whether nothing more can be spent now."""
-        return self._native.wait(_NUMBERS[kind], address, clock.monotonic()) > 0
+        return self.native.wait(_NUMBERS[kind], address, clock.monotonic()) > 0
 
     def show(self, of: Prefix | None, most: int) -> tuple[list[Standing], int]:
         """Return who has spent something in a prefix and in those around it, or everywhere, and how many more than `most` there are.
 
         Who waits longest comes first.
         """
-        found, left_out = self._native.show(of, clock.monotonic(), most)
+        found, left_out = self.native.show(of, clock.monotonic(), most)
         return [Standing(CLASSES[one[0]], *one[1:]) for one in found], left_out
 
     def reset(self, of: Prefix | None) -> int:
         """Forget what was spent in a prefix and in those around it, or everywhere; return for how many cells that made a difference."""
-        return self._native.reset(of, clock.monotonic())
+        return self.native.reset(of, clock.monotonic())
 
     def _refuse(self, kind: LimitClass, wait: float) -> float:
         self._metrics.add(LIMITED[kind, Direction.IN])

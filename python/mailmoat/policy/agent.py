@@ -1,6 +1,6 @@
 """The agent: one rule, asked at the stages whose methods it overrides, answering with a verdict.
 
-A stage that no agent listens to costs nothing. A method returns a verdict, or an awaitable of one that is given `policy.agent_time`
+A stage that no agent listens to costs nothing, nor one at which the conditions of all that listen hold (`policy.screens`). A method returns a verdict, or an awaitable of one that is given `policy.agent_time`
 seconds. It never writes to the client, never blocks the loop, and sees a view of the session, never the connection. What it raises, a
 value that is no verdict, and a verdict that does not come in time are `451 4.3.0` for that command and a line in the log that names
 the agent. Stages and their order: RFC 5321 3.
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from mailmoat.settings.section import Extension
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
-    from mailmoat._native import Address
-    from mailmoat.policy.client import Client
+    from mailmoat._native import Address, Condition, Stage
+    from mailmoat.policy.client import Client, ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -83,6 +83,17 @@ class Agent(Extension):
     def is_on(cls, settings: Settings) -> bool:  # noqa: ARG003 - for those that override it
         """Return whether the agent has anything to do with these settings."""
         return True
+
+    def concerns(self, kind: ClientKind) -> bool:  # noqa: ARG002 - for those that override it
+        """Return whether it may have anything to say about clients of this kind; it is not asked in the sessions of others."""
+        return True
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition] | None:  # noqa: ARG002
+        """Return conditions, any of which may fail if it does not pass at a stage, the same for ever: it is not asked while all hold.
+
+        None: it is always asked. An empty sequence: it always passes. Asked once for each kind of client.
+        """
+        return None
 
     def on_connect(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Judge a client that has connected and said nothing yet."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.net.address import Networks
 
@@ -47,15 +47,33 @@ class Trust:
     believed: bool = field(init=False, compare=False, repr=False)
     """Header fields that only servers inside may set are kept as it sends them (RFC 8601 5)."""
 
+    _number: int = field(init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        """Return a number that is another one for each trust: asked for by each session."""
+        return self._number
+
     def __post_init__(self) -> None:
         """Decide once what each command of a session asks for."""
         inside = self.internal or self.authenticated or self.allowed
         object.__setattr__(self, "inside", inside)
+        flags = self.internal, self.front_server, self.exempt, self.authenticated, self.may_relay, self.allowed
+        object.__setattr__(self, "_number", sum(flag << place for place, flag in enumerate(flags)))
         object.__setattr__(self, "judged", not (inside or self.front_server))
         object.__setattr__(self, "believed", self.internal or self.front_server)
 
 
 STRANGER: Final = Trust()
+
+
+class ClientKind(NamedTuple):
+    """What the agents that a session asks follow from."""
+
+    trust: Trust
+    submission: bool
+    """It came to a listener where clients must authenticate."""
+    secured: bool
+    """TLS is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,11 @@ class Client:
     """What is known of its TLS connection; None in clear."""
     identity: Identity | None = None
     """Who it has authenticated as; None for a stranger."""
+
+    @property
+    def kind(self) -> ClientKind:
+        """What the agents that its session asks follow from."""
+        return ClientKind(self.trust, self.listener.submission, self.tls is not None)
 
 
 class TrustRules:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat.policy.agent import RcptView, SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.domain_lookups import DomainLookups
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Reply, Verdict
@@ -70,6 +71,10 @@ class Filter(Agent):
         """Return whether this client is judged; from RCPT on, one that an allow list in the DNS has is not."""
         client = view.client
         return client.trust.judged and not (self._known_good is not None and self._known_good(client.address))
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is judged."""
+        return kind.trust.judged
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse for the first objection whose action is that, unless anybody can reach the recipient."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, NamedTuple, Never, Protocol, TypeAlias, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, Never, Protocol, TypeAlias, cast
 
 from mailmoat import maillog
 from mailmoat._native import Stage
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     Agents: TypeAlias = "Iterator[AgentMethod]"
 
 
+ALL: Final = 2**64 - 1
+"""A set of all agents of a stage: bits by their places, `Session.asked`."""
+KEPT: Final = 1024
+"""Sets that are kept at hand."""
+
+
 class PipelineRule(Rule):
     """Why the pipeline refuses in place of an agent."""
 
@@ -52,6 +59,7 @@ class AgentMethod(NamedTuple):
     name: str
     ask: Callable[[SessionView], Verdict | Awaitable[Verdict]]
     stage: Stage
+    agent: Agent
 
 
 class Pipeline:
@@ -61,10 +69,9 @@ class Pipeline:
         self._timers = timers
         self._metrics = metrics
         self._agent_time = agent_time
-        self._stages = tuple(
-            tuple(AgentMethod(agent.name, getattr(agent, name), stage) for agent in agents if _overrides(agent, name))
-            for stage, name in ((stage, f"on_{stage.name.lower()}") for stage in Stage)
-        )
+        self.stages = tuple(_methods(agents, stage) for stage in Stage)
+        """The methods of the agents that listen to a stage, in their order."""
+        self._some = lru_cache(KEPT)(self._select)
 
     @property
     def asked(self) -> int:
@@ -73,15 +80,16 @@ class Pipeline:
 
     def listens(self, stage: Stage) -> bool:
         """Return whether some agent listens to this stage."""
-        return bool(self._stages[stage])
+        return bool(self.stages[stage])
 
-    def run(self, stage: Stage, view: SessionView) -> Conclusion | Awaitable[Conclusion]:
-        """Ask the agents of a stage; the awaitable is to be awaited in a task."""
-        return self._next(iter(self._stages[stage]), view, PASS)
+    def run(self, stage: Stage, view: SessionView, asked: int = ALL) -> Conclusion | Awaitable[Conclusion]:
+        """Ask the agents of a stage, or those whose places among them are in `asked`; the awaitable is to be awaited in a task."""
+        methods = self.stages[stage] if asked == ALL else self._some(stage, asked)
+        return self._next(iter(methods), view, PASS)
 
     def disconnected(self, view: SessionView) -> None:
         """Notify the agents that listen to it that the connection is closed."""
-        for method in self._stages[Stage.DISCONNECT]:
+        for method in self.stages[Stage.DISCONNECT]:
             try:
                 answer = method.ask(view)
                 if isinstance(answer, Coroutine):
@@ -89,6 +97,9 @@ class Pipeline:
                     raise TypeError("on_disconnect cannot be async: nothing waits for it")  # noqa: TRY301 - as if it had raised
             except Exception as error:  # noqa: BLE001 - the joint between us and an agent
                 self._failed(method, error, view)
+
+    def _select(self, stage: Stage, asked: int) -> tuple[AgentMethod, ...]:
+        return tuple(method for place, method in enumerate(self.stages[stage]) if asked >> place & 1)
 
     def _next(self, agents: Agents, view: SessionView, passed: Pass) -> Conclusion | Awaitable[Conclusion]:
         for method in agents:
@@ -184,6 +195,11 @@ def _fits(verdict: Pass | Accept | Report | Discard, stage: Stage) -> bool:
 
 def _of_another_stage(verdict: Pass | Accept | Report | Discard, stage: Stage) -> TypeError:
     return TypeError(f"answered with {verdict} at {stage.name}, where it means nothing")
+
+
+def _methods(agents: Sequence[Agent], stage: Stage) -> tuple[AgentMethod, ...]:
+    name = f"on_{stage.name.lower()}"
+    return tuple(AgentMethod(one.name, getattr(one, name), stage, one) for one in agents if _overrides(one, name))
 
 
 def _overrides(agent: Agent, method: str) -> bool:

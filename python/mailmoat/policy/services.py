@@ -9,7 +9,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from mailmoat import clock
+from mailmoat._native import Tables
 from mailmoat.bounce_tags.tagger import Tagger
+from mailmoat.directory.file import FileDirectory
 from mailmoat.dns_lists.lookups import DnsLookups
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.pressure import Pressure
@@ -103,13 +106,24 @@ class Services:
     def precedences(self) -> Precedences:
         """Who has to wait when the server is short of something."""
         settings = self.settings
-        pressure = Pressure(settings.pressure, settings.spool_dir, self.metrics)
+        pressure = Pressure(settings.pressure, settings.spool_dir, self.metrics, self.tables.press)
         return Precedences(pressure, self.reputation, settings.reputation.block_level)
 
     @cached_property
     def rates(self) -> LocalRates:
         """What clients may do in a time."""
         return LocalRates(self.settings.limits, self.metrics)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What the conditions of agents are looked up in."""
+        tables = Tables(self.rates.native, clock.steady)
+        self.lists.file.watch(tables.use_lists)
+        if self.sender_file is not None:
+            self.sender_file.file.watch(tables.use_senders)
+        if isinstance(self.directory, FileDirectory):
+            self.directory.file.watch(tables.use_recipients)
+        return tables
 
     @cached_property
     def reverse_names(self) -> ReverseNames | None:

@@ -113,7 +113,9 @@ class Authentication:
                     client, identity=identity, trust=trust.authenticated(client.trust, identity)
                 )
                 self._receiver.metrics.add(AUTHENTICATED[label(self._mechanism)])
-                return self._session.authenticated()
+                step = self._session.authenticated()
+                self._receiver.screen(self._session, self._view.client)
+                return step
             case Failure():
                 self._exchange = None
                 return self._failed(answer)

@@ -33,11 +33,12 @@ def stop(
     assert_never(conclusion)
 
 
-def go_on(passed: Pass, session: Session) -> Step:
+def go_on(passed: Pass, session: Session, view: View, log: SessionLog) -> Step:
     """Give the session what agents changed."""
     if passed.tarpit is not None:
         session.hold_refusals(round(passed.tarpit * 1000))
     if passed.redirected is not None:
+        log.redirected(session, view, passed.redirected)
         return session.redirect(passed.redirected)
     if passed.dropped:
         session.drop_recipients([str(dropped) for dropped in passed.dropped])

@@ -15,6 +15,7 @@ from mailmoat.mailauth.stored_results import encode
 from mailmoat.metrics import CONNECTIONS, SESSIONS, Metrics
 from mailmoat.net.address import Networks
 from mailmoat.policy.filter_stamp import log_stamps
+from mailmoat.policy.screens import Screens
 from mailmoat.receive import client_name, submission
 from mailmoat.receive.early_talkers import EarlyTalkers
 from mailmoat.receive.front_servers import FrontServers
@@ -23,6 +24,7 @@ from mailmoat.receive.timeouts import Timeouts
 if TYPE_CHECKING:
     import asyncio
 
+    from mailmoat._native import Tables
     from mailmoat.auth.authenticator import Authenticator
     from mailmoat.limits.limiter import Limiter, RateLimiter
     from mailmoat.mailauth.results import AuthResult
@@ -72,6 +74,7 @@ class Receiver:
         limiter: Limiter,
         precedences: Precedences,
         rates: RateLimiter,
+        tables: Tables,
         trust: TrustRules,
         names: ReverseNames | None,
         held: HeldSessions,
@@ -101,8 +104,9 @@ class Receiver:
         self.guessers = guessers
         self.names = names
         self.timeouts = Timeouts(settings.limits, timers)
-        asked = pipeline.asked | (1 << Stage.HELO if names else 0)  # the name of a client is looked up from there on
-        self.config = session_config(settings, store.partition.incoming_dir, asked)
+        crossed = 1 << Stage.HELO if names else 0  # the name of a client is looked up from there on
+        self.config = session_config(settings, store.partition.incoming_dir, pipeline.asked | crossed)
+        self._screens = Screens(pipeline.stages, tables, crossed)
         self.held_input = settings.limits.held_input or 65_536
         self.asks_disconnect = pipeline.listens(Stage.DISCONNECT)
         self.input = memoryview(bytearray(INPUT_OCTETS))
@@ -147,6 +151,11 @@ class Receiver:
         """Free the place of a connection; `source` is that of its `Admission`."""
         self.metrics.add(CONNECTIONS, -1)
         self.limiter.give_back(source)
+
+    def screen(self, session: _native.Session, client: Client) -> None:
+        """Give a session the screen of its client: again whenever policy sees another one in it."""
+        if (screen := self._screens.of(client)) is not None:
+            session.screen(screen)
 
     def turns_away(self, client: Client) -> bool:
         """Return whether a client that has just connected has to wait until the pressure is lower, and count it."""

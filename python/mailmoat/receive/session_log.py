@@ -1,7 +1,7 @@
 """What the log says of a session: a line for each accepted message and each refusal at once, and one when the connection is gone.
 
-That one says, beyond what the session machine counts itself, envelopes and the reasons of agents. Bounded at 8 KiB: of the transactions the first and
-the last are kept, of each the first and the last recipients, and the others are counted.
+That one says, beyond what the session machine keeps of envelopes and refusals, the reasons of agents. Bounded at 8 KiB: see
+`rust/machine/smtp/server/envelopes.rs`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,17 @@ from mailmoat import maillog
 from mailmoat._native import End
 from mailmoat.events import Event
 from mailmoat.metrics import BYTES_ACCEPTED, MESSAGES_ACCEPTED, Family
-from mailmoat.policy.verdict import POLICY_REFUSALS, Pass, Reject, Tempfail
+from mailmoat.policy.verdict import POLICY_REFUSALS
 
 if TYPE_CHECKING:
-    from mailmoat._native import Message, Session, TlsFacts
+    from mailmoat._native import Address, Message, Session, TlsFacts
     from mailmoat.metrics import Metrics
     from mailmoat.policy.client import Client
-    from mailmoat.policy.verdict import Conclusion, Rule
+    from mailmoat.policy.verdict import Rule
     from mailmoat.receive.view import View
 
 REASONS: Final = 10
 """Reasons a session's line names."""
-RECIPIENTS: Final = 2
-"""Recipients kept of one transaction, first ones and as many last ones."""
-CHARACTERS: Final = 192
-"""Kept of an address; the lines of messages and refusals have it whole."""
 
 
 class ReplyClass(StrEnum):
@@ -72,16 +68,10 @@ _ENDS: Final = {None: SessionEnd.DISCONNECTED} | {end: SessionEnd[end.name] for 
 class SessionLog:
     """The log of one session: the line of each refusal and each message at once, and what its own line will say."""
 
-    __slots__ = ("_judged", "_left_out", "_mail_from", "_number", "_octets", "_reasons", "_transactions", "_uncounted")
+    __slots__ = ("_octets", "_reasons")
 
     def __init__(self) -> None:
-        # Tuples: most sessions are held with one refused recipient, and an empty list costs each of them 56 octets.
-        self._transactions: tuple[maillog.Transaction, ...] = ()
-        self._left_out = 0
-        self._judged: tuple[tuple[str, int], ...] = ()
-        self._uncounted = 0
-        self._mail_from = ""
-        self._number = 0
+        # A tuple: most sessions are held with one refused recipient, and an empty list costs each of them 56 octets.
         self._reasons: tuple[str, ...] = ()
         self._octets = 0
 
@@ -91,26 +81,10 @@ class SessionLog:
         if rule not in self._reasons and len(self._reasons) < REASONS:
             self._reasons = (*self._reasons, rule)
 
-    def judged(self, session: Session, view: View, conclusion: Conclusion) -> None:
-        """Record the verdict on the recipient of this view."""
-        code = 250
-        if isinstance(conclusion, (Reject, Tempfail)):
-            code = conclusion.reply.code
-        if session.transactions != self._number:
-            self._end("", 0)
-            self._number = session.transactions
-        kept = self._judged
-        if not kept:
-            self._mail_from = str(session.reverse_path or "")[:CHARACTERS]
-        elif len(kept) == 2 * RECIPIENTS:
-            kept = kept[:RECIPIENTS] + kept[RECIPIENTS + 1 :]
-            self._uncounted += 1
-        is_redirected = isinstance(conclusion, Pass) and conclusion.redirected is not None
-        recipient = str(session.recipient if is_redirected else view.recipient)
-        self._judged = (*kept, (recipient[:CHARACTERS], code))
-        if isinstance(conclusion, Pass) and conclusion.redirected is not None:
-            redirected = str(conclusion.redirected)
-            maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=redirected)
+    def redirected(self, session: Session, view: View, target: Address) -> None:
+        """Log that messages for the recipient that policy is asked about go to another address."""
+        recipient = str(session.recipient)
+        maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=str(target))
 
     def refused(self, session: Session, view: View, reason: str = "", detail: str = "") -> None:
         """Write a line for each refusal since the last call; `reason` and `detail` are those of the first."""
@@ -132,7 +106,7 @@ class SessionLog:
         """Log and count the message of the transaction, which is on disk."""
         queue_id, octets = message.queue_id, message.size
         self._octets += octets
-        self._end(queue_id, octets)
+        session.message_accepted(queue_id, octets)
         maillog.message_accepted(
             session=view.session_id,
             client=message.client,
@@ -161,7 +135,7 @@ class SessionLog:
 
     def write(self, session: Session, view: View, duration: float, metrics: Metrics) -> None:
         """Write the session's line, and count its replies; `duration` in seconds."""
-        self._end("", 0)
+        envelopes, left_out = session.take_envelopes()
         replies = {each: count for each in ReplyClass if (count := session.replies[int(each[0])])}
         for each, count in replies.items():
             metrics.add(REPLIES[each], count)
@@ -178,8 +152,8 @@ class SessionLog:
             **_tls(view.client.tls),
             injected=session.injected or None,
             helo=session.helo_name,
-            transactions=self._transactions,
-            transactions_left_out=self._left_out,
+            transactions=[maillog.Transaction(*envelope) for envelope in envelopes],
+            transactions_left_out=left_out,
             replies={each.value: count for each, count in replies.items()},
             refusals=session.refusals,
             refusals_left_out=session.refusals_left_out,
@@ -190,18 +164,6 @@ class SessionLog:
             held=session.held / 1000,
             octets=self._octets,
         )
-
-    def _end(self, queue_id: str, octets: int) -> None:
-        if not self._judged:
-            return
-        kept = self._transactions
-        if len(kept) > 1:
-            kept = kept[:1]
-            self._left_out += 1
-        ended = maillog.Transaction(self._mail_from, self._judged, queue_id, octets, self._uncounted)
-        self._transactions = (*kept, ended)
-        self._judged = ()
-        self._uncounted = 0
 
 
 def _known(client: Client, session: Session) -> dict[str, object]:

@@ -56,6 +56,7 @@ class Steps:
         self._watch = Watch(receiver.timeouts, started)
         self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
         self.view = View(self.session, session_id, client, receiver.firewall)
+        receiver.screen(self.session, client)
         receiver.handshakes.prepare(self.session, client)
         receiver.front_servers.offer(self.session, client.address)
 
@@ -155,7 +156,7 @@ class Steps:
         stage = session.stage
         if stage is RCPT:
             view.recipient = cast("Address", session.recipient)
-        conclusion = receiver.pipeline.run(stage, view)
+        conclusion = receiver.pipeline.run(stage, view, session.asked)
         if conclusion is PASS and stage is not RCPT and not self._carried:
             return session.pass_()  # what becomes of most questions
         if isinstance(conclusion, (Pass, Report, Reject, Tempfail, Discard)):
@@ -181,7 +182,6 @@ class Steps:
         """Give the session what policy concluded; the step that follows."""
         session = self.session
         if session.stage is RCPT:
-            self._log.judged(session, self.view, conclusion)
             del self.view.recipient  # else a session that is held keeps it
         if not isinstance(conclusion, Pass):
             return conclusions.stop(conclusion, session, self.view, self._log, self._receiver.metrics)
@@ -189,7 +189,7 @@ class Steps:
             return session.pass_()
         if conclusion.stamps or conclusion.results or self._carried:
             self._carried = carry(self._carried, session, conclusion)
-        return conclusions.go_on(conclusion, session)
+        return conclusions.go_on(conclusion, session, self.view, self._log)
 
     def _authenticate(self) -> None:
         """Ask the backend of the exchange."""
@@ -207,6 +207,7 @@ class Steps:
         """Make the session that of the client which a server in front names."""
         self._carried = ()
         self._source, step = xclient.replace_client(self._receiver, self.view, self.session, self._source)
+        self._receiver.screen(self.session, self.view.client)
         return step
 
     def _start_tls(self) -> Step:
@@ -220,6 +221,7 @@ class Steps:
         self._handshaking = False
         self._watch.arm(self)
         self._receiver.handshakes.done(self.session, self.view)
+        self._receiver.screen(self.session, self.view.client)
         if self.view.client.listener.implicit_tls:
             return self._greet()
         if self._authentication is not None:

@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod config;
 pub mod content_rules;
 pub mod data;
+pub mod envelopes;
 mod mode;
 mod phase;
 pub mod session;

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Condition
 from mailmoat.limits.pressure import Level, Pressure
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Reply, Rule, Tempfail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import SessionView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
@@ -41,6 +45,10 @@ class BackPressure(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether anything is watched."""
         return Pressure.is_on(settings.pressure)
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that the server is short of nothing."""
+        return (Condition.no_pressure(),)
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse clients that have to wait with 452."""

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.blocked_clients import BlockedClients
 from mailmoat.policy.verdict import PASS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
 
@@ -25,6 +30,14 @@ class ConnectionFilter(Agent):
 
     def __init__(self, services: Services) -> None:
         self._blocked = BlockedClients(services)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is judged."""
+        return kind.trust.judged
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that it is on no list."""
+        return (Condition.unlisted(),)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.7.1."""

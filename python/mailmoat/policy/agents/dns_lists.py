@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat.policy.agent import RcptView, SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -46,6 +47,10 @@ class DnsLists(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a list to ask."""
         return bool(settings.dns_lists.providers)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is judged."""
+        return kind.trust.judged
 
     def on_helo(self, view: SessionView) -> Verdict:
         """Begin to look the client up."""

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Pass
+from mailmoat.reputation.records import PARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -37,6 +43,14 @@ class EscalatingTarpit(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a delay that can grow."""
         return settings.tarpit.escalate and 0 < settings.tarpit.time < settings.tarpit.escalate_max
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is ever held longer."""
+        return kind.trust.judged and not kind.trust.exempt
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that it has guessed seldom."""
+        return (Condition.few_unknown(self._after * PARTS),)
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Pass, with the delay of the source if it is longer than that of others."""

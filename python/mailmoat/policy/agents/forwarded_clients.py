@@ -17,6 +17,7 @@ from mailmoat.policy.verdict import PASS, Pass
 
 if TYPE_CHECKING:
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -35,6 +36,10 @@ class ForwardedClients(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a server in front."""
         return bool(settings.senderid.internal_servers)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it hands on what others sent."""
+        return kind.trust.front_server
 
     def on_end_of_headers(self, view: SessionView) -> Verdict:
         """Refuse with 550 5.7.1."""

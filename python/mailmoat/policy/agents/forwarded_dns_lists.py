@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -37,6 +38,10 @@ class ForwardedDnsLists(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a list to ask and a server in front."""
         return bool(settings.dns_lists.providers and settings.senderid.internal_servers)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it hands on what others sent."""
+        return kind.trust.front_server
 
     def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Return the stamps."""

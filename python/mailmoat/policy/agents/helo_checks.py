@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from mailmoat._native import normalise_domain
+from mailmoat._native import Condition, Stage, normalise_domain
 from mailmoat.net import address as addresses
 from mailmoat.net.own import is_own
 from mailmoat.policy.domain_lookups import DomainLookups, Standing
@@ -20,7 +20,7 @@ from mailmoat.policy.verdict import PASS, Reply
 from mailmoat.reputation.evidence import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from mailmoat.net.address import Address
     from mailmoat.policy.agent import SessionView
@@ -75,6 +75,12 @@ class HeloChecks(Filter):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether a check is on."""
         return bool(actions(settings))
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition] | None:
+        """Return that the name is an ordinary one of somebody else, where the DNS is not asked for it."""
+        if self._lookups is not None:
+            return None
+        return () if stage is Stage.MAIL else (Condition.ordinary_helo(sorted(self._own)),)
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Start to look the name up; nothing waits for it yet."""

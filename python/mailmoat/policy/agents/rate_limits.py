@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Condition
 from mailmoat.limits.limiter import LimitClass, words
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Reply, Rule, Tempfail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import RcptView, SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -59,6 +64,14 @@ class MessageRate(Agent):
         """Return whether there is a rate for one of them."""
         return settings.limits.message_rate is not None or settings.limits.byte_rate is not None
 
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is limited."""
+        return kind.trust.judged
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that it is within its rates, which are spent with that."""
+        return (Condition.within_rates(self._waits, self._spends),)
+
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse with 421, and close."""
         client = view.client
@@ -83,6 +96,14 @@ class RecipientRate(Agent):
         limits = settings.limits
         rates = (limits.recipient_rate, limits.unknown_recipient_rate, limits.null_sender_rate)
         return any(rate is not None for rate in rates)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is limited."""
+        return kind.trust.judged
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that it is within its rates, which are spent with that."""
+        return (Condition.within_rates(self._waits, self._spends, of_null_sender=self._spends_of_null),)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 452, 450, or 421 and close: who has guessed too often learns of no further recipient."""

@@ -16,13 +16,16 @@ from collections.abc import Awaitable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from mailmoat._native import Address
+from mailmoat._native import Address, Condition
 from mailmoat.directory.directory import Presence
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply, Report, Rule, Tempfail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.directory.directory import Directory
     from mailmoat.policy.agent import RcptView
     from mailmoat.policy.services import Services
@@ -89,6 +92,12 @@ class Recipients:
             return _later(answer)
         assert_never(answer)  # whatever it is, it is a 451 and never "user unknown"
 
+    def known(self) -> Condition:
+        """Return what holds for most that exist, and for no others; never where the directory is no table."""
+        return Condition.known_recipient(
+            local=sorted(self._local), blocked=sorted(self._blocked), delimiters=self._delimiter
+        )
+
     def _is_blocked(self, recipient: Address) -> bool:
         """Return whether it is blocked, or the address that it is a subaddress of."""
         user = recipient.without_detail(self._delimiter)
@@ -109,6 +118,10 @@ class RecipientFilter(Agent):
         self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
         self._rates = services.rates if services.rates.limits(LimitClass.UNKNOWN_RECIPIENTS) else None
         self._verdicts = {standing: self._judge(standing) for standing in Standing}
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that the recipient is one that nobody would ask about."""
+        return (self._recipients.known(),)
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""

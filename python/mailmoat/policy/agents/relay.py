@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Reject, Reply, Rule, Tempfail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
 
@@ -38,6 +43,14 @@ class Relay(Agent):
         self._has_accounts = services.settings.auth.file is not None or services.settings.auth.dovecot is not None
         self._has_guessed = services.has_guessed
         self._domains = frozenset(relay.local_domains) | frozenset(relay.unfiltered_domains)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it may not relay."""
+        return not kind.trust.may_relay
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that the recipient is at a domain of ours."""
+        return (Condition.recipient_at(sorted(self._domains)),)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.7.1, or for now with 451 4.7.0, unless the domain is ours or the client may relay."""

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import RcptView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -38,6 +43,7 @@ class ReputationFilter(Agent):
         self._records = services.records
         self._is_good = services.known_good
         self._rejects = rules.action == "reject"
+        self._level = rules.block_level
         self._open = OpenRecipients(services.settings)
         self._stamps: dict[int | None, Pass] = {
             level: Pass((filter_stamp(ReputationRule.BAD_REPUTATION, f"level {level}"),))
@@ -48,6 +54,14 @@ class ReputationFilter(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether reputation has consequences."""
         return settings.reputation.action != "off"
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it is judged."""
+        return kind.trust.judged
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that nothing follows from its reputation."""
+        return (Condition.not_blocked() if self._rejects else Condition.level_below(self._level),)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.7.1 while the source is blocked; or stamp the message, once for all recipients."""

@@ -10,16 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native
+from mailmoat._native import Condition, Stage
 from mailmoat.policy.blocked_senders import BlockedSenders
 from mailmoat.policy.domain_lookups import DomainLookups, Standing
 from mailmoat.policy.filter_stamp import FilterRule
 from mailmoat.policy.objection import NONE, Filter, Objection
-from mailmoat.policy.reserved_domains import is_reserved
+from mailmoat.policy.reserved_domains import SECOND, TOP, is_reserved
 from mailmoat.policy.verdict import PASS, Reply
 from mailmoat.reputation.evidence import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from mailmoat._native import Address
     from mailmoat.policy.agent import SessionView
@@ -71,7 +72,8 @@ class SenderFilter(Filter):
         super().__init__(services)
         settings = services.settings
         self._settings = settings.sender_filter
-        self._blocked = BlockedSenders(settings.sender_filter, settings.recipients.delimiter, services.sender_file)
+        self._delimiter = settings.recipients.delimiter
+        self._blocked = BlockedSenders(settings.sender_filter, self._delimiter, services.sender_file)
         self._reads_from = bool(self._blocked) and settings.sender_filter.header_from
         self._own = frozenset(settings.relay.local_domains) | frozenset(settings.relay.unfiltered_domains)
         self._blank = _blank(settings.sender_filter.blank)
@@ -87,6 +89,24 @@ class SenderFilter(Filter):
         wanted = settings.sender_filter
         actions = {wanted.blank, wanted.reserved_domains, wanted.unresolvable}
         return bool(wanted.blocked or wanted.blocked_file or actions != {"off"})
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition] | None:
+        """Return that the sender is on no list and at no reserved domain, where the DNS is not asked for it."""
+        if self._lookups is not None:
+            return None
+        if stage is Stage.MAIL:
+            return ()
+        blocked, delimiters = self._settings.blocked, self._delimiter
+        reserved = self._settings.reserved_domains != "off"
+        sender = Condition.clean_sender(
+            blocked=blocked,
+            delimiters=delimiters,
+            reserved=sorted(TOP | SECOND) if reserved else (),
+            takes_null=not self._blank,
+        )
+        if stage is Stage.RCPT or not self._reads_from:
+            return (sender,)
+        return sender, Condition.clean_authors(blocked=blocked, delimiters=delimiters)
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Start to look the domain up; nothing waits for it yet."""

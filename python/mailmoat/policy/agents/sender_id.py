@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from mailmoat.mailauth.senderid.identities import Identity
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -110,6 +111,10 @@ class SenderId(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether senders are checked."""
         return settings.senderid.enabled
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether its senders are checked."""
+        return not kind.trust.inside
 
     def on_end_of_headers(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Return the stamps, and the action of the settings for Fail and TempError."""

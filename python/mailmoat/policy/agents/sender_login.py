@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -49,6 +50,10 @@ class SenderLogin(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a list."""
         return settings.auth.senders is not None
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it has authenticated."""
+        return kind.trust.authenticated
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse with 553 5.7.1 what is not the account's own."""

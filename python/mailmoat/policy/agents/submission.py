@@ -14,6 +14,7 @@ from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
 if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.policy.agent import RcptView, SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -38,6 +39,10 @@ class Submission(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether there is a listener for submission."""
         return any(listener.submission for listener in settings.listen)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it submits new mail."""
+        return kind.submission
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse a reverse-path without a full domain with 554 5.1.8."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native, maillog
+from mailmoat._native import Condition
 from mailmoat.mailauth.results import CheckRequest, Result, Scope, Status
 from mailmoat.mailauth.senderid.counted import SENDERID_ACTIONS, SENDERID_RESULTS, Action
 from mailmoat.mailauth.senderid.identities import Identity, IdentityKind, known
@@ -20,8 +21,9 @@ from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
 from mailmoat.resolver import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import SessionView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
@@ -60,6 +62,10 @@ class Submitter(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether SUBMITTER is offered."""
         return settings.senderid.enabled and settings.senderid.submitter
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - the same at both
+        """Return that it names nobody."""
+        return (Condition.no_submitter(),)
 
     def on_mail(self, view: SessionView) -> Verdict | Awaitable[Verdict]:
         """Refuse a client that the submitter's domain does not permit."""

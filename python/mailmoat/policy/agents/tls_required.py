@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Stage
     from mailmoat.policy.agent import SessionView
+    from mailmoat.policy.client import ClientKind
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
@@ -32,6 +37,14 @@ class TlsRequired(Agent):
     def is_on(cls, settings: Settings) -> bool:
         """Return whether a domain requires TLS."""
         return bool(settings.tls.required_domains)
+
+    def concerns(self, kind: ClientKind) -> bool:
+        """Return whether it sends in clear."""
+        return not kind.secured
+
+    def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
+        """Return that the sender's domain does not require TLS."""
+        return (Condition.sender_elsewhere(sorted(self._domains)),)
 
     def on_mail(self, view: SessionView) -> Verdict:
         """Refuse with 550 5.7.10 in clear."""

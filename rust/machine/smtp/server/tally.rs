@@ -1,5 +1,6 @@
 //! What a session counts, and what it remembers of its refusals for the log.
 
+use super::envelopes::Envelopes;
 use crate::machine::smtp::reply::Reply;
 
 /// The last refusals, kept for the session's line in the log.
@@ -18,6 +19,8 @@ pub struct Tally {
     pub refusals: Vec<Reply>,
     /// What was refused, and is logged for the first [`LOGGED`].
     pub refused: u32,
+    /// Transactions, as the log shows them.
+    pub envelopes: Envelopes,
     /// Commands received.
     pub commands: u32,
     /// Transactions begun.

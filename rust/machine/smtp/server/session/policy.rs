@@ -14,6 +14,8 @@ use crate::machine::smtp::server::transaction::{Accepted, Transaction};
 
 /// The code of a reply that ends the session.
 const CLOSING: u16 = 421;
+/// The code of a reply to a recipient that is accepted.
+const ACCEPTED: u16 = 250;
 
 /// What policy is asked about.
 #[derive(Debug)]
@@ -74,13 +76,18 @@ impl Session {
     pub(super) fn ask(&mut self, question: Question) -> Flow {
         let stage = question.stage();
         if self.config.asked & (1 << stage as u8) == 0 {
-            return self.passed(question, None);
+            return self.decided(question, Verdict::Pass);
         }
         self.pending = Pending::Answer(question);
         Flow::Stop(Step::Ask(stage))
     }
 
     pub(super) fn decided(&mut self, question: Question, verdict: Verdict) -> Flow {
+        if let Question::Rcpt { address, .. } = &question {
+            let code = if let Verdict::Refuse(reply) = &verdict { reply.code } else { ACCEPTED };
+            let sender = self.transaction.as_deref().and_then(|transaction| transaction.reverse_path.as_ref());
+            self.tally.envelopes.judged(self.tally.transactions, sender, address, code);
+        }
         match (verdict, question) {
             (Verdict::Refuse(reply), question) => self.refused(&question, reply),
             (Verdict::Report(reply), question) => self.passed(question, Some(reply)),

@@ -4,6 +4,7 @@ use super::policy::Question;
 use super::{Pending, Session};
 use crate::machine::message::address::Address;
 use crate::machine::smtp::server::checked_content::CheckedContent;
+use crate::machine::smtp::server::envelopes::Envelopes;
 use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::tally::{Refusal, Tally};
@@ -71,6 +72,11 @@ impl Session {
         }
     }
 
+    /// The address of the peer, or of the client that it speaks for; empty when it is not known.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// The recipient policy is asked about.
     pub fn recipient(&self) -> Option<&Address> {
         match &self.pending {
@@ -87,6 +93,11 @@ impl Session {
     /// Counts so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What the log says of transactions; it goes on from there.
+    pub fn envelopes(&mut self) -> &mut Envelopes {
+        &mut self.tally.envelopes
     }
 
     /// Holds so far.

@@ -1,0 +1,42 @@
+//! Recipients of which nothing is to be said: a table has the address itself, or all of its domain.
+
+use super::{Case, Names};
+use crate::machine::message::address::Address;
+use crate::store::snapshot::Found;
+
+/// Where recipients are looked up, and which are refused all the same.
+#[derive(Debug)]
+pub struct KnownRecipients {
+    /// The domains whose recipients are.
+    pub local: Names,
+    /// Keys of addresses that are refused, with their subaddresses.
+    pub blocked: Names,
+    /// Characters that begin the detail of a subaddress.
+    pub delimiters: String,
+}
+
+impl KnownRecipients {
+    /// Whether the recipient exists, and its client has not guessed before: what that one finds is counted.
+    pub fn exists(&self, case: Case<'_>) -> bool {
+        let (Some(recipient), Some(table)) = (case.session.recipient(), case.tables.recipients) else { return false };
+        let key = recipient.key();
+        self.is_ordinary(recipient, &key)
+            && match table.lookup(&key, recipient.domain()).0 {
+                Found::Address => true,
+                Found::Domain => !recipient.may_route() && !has_detail(recipient, &self.delimiters),
+                _ => false,
+            }
+            && !case.tables.shared.is_guesser(case.source(), case.second())
+    }
+
+    fn is_ordinary(&self, recipient: &Address, key: &str) -> bool {
+        self.local.has(recipient.domain())
+            && !recipient.local().eq_ignore_ascii_case("postmaster")
+            && (self.blocked.is_empty() || !self.blocked.has(key) && !has_detail(recipient, &self.delimiters))
+    }
+}
+
+/// Whether it may be a subaddress.
+pub fn has_detail(address: &Address, delimiters: &str) -> bool {
+    address.local().contains(|letter| delimiters.contains(letter))
+}
