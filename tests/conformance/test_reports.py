@@ -158,6 +158,33 @@ def test_dsn_04_no_report_of_success_that_is_not_asked_for(plain, someone, notif
     assert not plain.hop.to(sender)
 
 
+@row("queue-10", "dsn-04", "dsn-06", "dsn-08")
+def test_queue_10_dsn_04_06_08_a_delay_is_reported_once_where_it_is_asked_for(site, someone):
+    slow = site(delivery__delay_report="1.5s")
+    late, silent, sender, attempts = someone(), someone(), someone(), []
+
+    def busy(line: str) -> str:
+        if late in line:
+            attempts.append(line)
+        is_busy = len(attempts) < 6 and (late in line or silent in line)
+        return "450 4.2.1 busy" if is_busy else "250 2.1.5 ok"
+
+    with slow.hop.script(RCPT=busy):
+        wire = slow.connect()
+        assert wire.ask(f"MAIL FROM:<{sender}>", f"RCPT TO:<{late}>", f"RCPT TO:<{silent}> NOTIFY=FAILURE").code == 250
+        assert wire.content(b"Subject: sent\r\n\r\nthe body\r\n").code == 250
+        report = Returned(slow.hop.handed(sender))
+        slow.hop.handed(late)
+    [fields] = report.recipients
+    assert (fields["Final-Recipient"], fields["Action"], fields["Status"]) == (f"rfc822; {late}", "delayed", "4.2.1")
+    assert fields["Diagnostic-Code"] == "smtp; 450 4.2.1 busy"
+    left = parsedate_to_datetime(fields["Will-Retry-Until"]) - parsedate_to_datetime(report.about["Arrival-Date"])
+    assert left.total_seconds() == Settings().delivery.expire
+    assert report.parts[2].get_content_type() == "text/rfc822-headers"
+    assert len(slow.hop.to(sender)) == 1
+    assert Settings().delivery.delay_report == 4 * 3600
+
+
 @row("dsn-04", "dsn-05")
 def test_dsn_04_05_no_report_of_success_to_the_null_reverse_path(plain, someone):
     recipient, later = someone(), someone()

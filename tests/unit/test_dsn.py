@@ -1,8 +1,10 @@
 """Reports: read back field by field with the library's parser, compared with golden files, and held against hostile values."""
 
+import base64
 import email
 import email.policy
 import os
+import quopri
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parseaddr, parsedate_to_datetime
@@ -175,6 +177,8 @@ def test_expiry_says_how_long_it_was_tried_and_keeps_the_last_reply():
 def test_a_reason_of_our_own_is_not_passed_off_as_a_reply():
     recipient = status_blocks(report(ReportedRecipient("a@example.test", "421 4.4.1 No connection")))[1]
     assert recipient["Diagnostic-Code"] == "X-Mailmoat; 421 4.4.1 No connection"
+    recipient = status_blocks(report(ReportedRecipient("a@example.test", "552 5.2.2 Full", at_socket=True)))[1]
+    assert (recipient["Diagnostic-Code"], recipient["Remote-MTA"]) == ("smtp; 552 5.2.2 Full", None)
     recipient = status_blocks(report(ReportedRecipient("a@example.test", "connection refused")))[1]
     assert recipient["Diagnostic-Code"] == "X-Mailmoat; connection refused"
     assert recipient["Status"] == "5.0.0"
@@ -342,7 +346,11 @@ def test_no_value_of_a_stranger_can_bend_the_report(
     body = octets.partition(b"\r\n\r\n")[2]
     assert body.count(b"--" + boundary) == 4
     _, delivery_status, returned = body.split(b"--" + boundary + b"\r\n")[1:]
-    blocks = delivery_status.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n\r\n").split(b"\r\n\r\n")
+    opening, _, status_octets = delivery_status.partition(b"\r\n\r\n")
+    decode = {b"quoted-printable": quopri.decodestring, b"base64": base64.b64decode}
+    status_octets = decode.get(opening.rpartition(b" ")[2], bytes)(status_octets.removesuffix(b"\r\n"))
+    check_lines(status_octets)
+    blocks = status_octets.removesuffix(b"\r\n").split(b"\r\n\r\n")
     assert len(blocks) == 3
     for block in blocks[1:]:
         names = [line.partition(b":")[0] for line in block.split(b"\r\n") if not line.startswith(b" ")]

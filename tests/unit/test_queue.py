@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 import pytest
 from tests.doubles.loop import START_MS, VirtualLoop
@@ -166,11 +168,13 @@ def world(monkeypatch, lines):
     def now_ms():
         return made.loop.now_ms if made else START_MS
 
-    def make(*, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, routes=(), default=True, **ndr):
+    def make(
+        *, connections=2, retry=(60.0,), expire=5 * 24 * HOUR, delay_report=4 * HOUR, routes=(), default=True, **ndr
+    ):
         nonlocal made
         for name, time in (("wall_ms", now_ms), ("monotonic_ms", now_ms), ("monotonic", lambda: now_ms() / 1000)):
             monkeypatch.setattr(clock, name, time)
-        delivery = DeliverySettings(connections=connections, retry=retry, expire=expire)
+        delivery = DeliverySettings(connections=connections, retry=retry, expire=expire, delay_report=delay_report)
         made = World(Settings(hostname="mx.example.test", delivery=delivery, ndr=NdrSettings(**ndr)), routes, default)
         monkeypatch.setattr(clock, "random_below", lambda _: 0)
         return made
@@ -767,6 +771,89 @@ def test_success_and_deferral_of_one_message_go_their_own_ways(world):
     w.finish((RELAYED, OK), (DEFERRED, LATER))
     assert [entry[0] for entry in w.diary] == ["insert", "settle"]
     assert w.diary[-1][2] == [(0, DELIVERED, OK), (1, DEFERRED, LATER)]
+
+
+def test_a_delay_is_reported_once_after_its_time_and_names_who_waits(world):
+    w = world(retry=(60.0,), delay_report=150.0, expire=3600.0)
+    w.accept("a", recipients=2)
+    w.finish((DEFERRED, LATER), (DELIVERED, OK))
+    for _ in range(2):
+        w.advance(60)
+        w.finish((DEFERRED, LATER))
+    assert w.steps("insert") == []
+    w.advance(60)
+    w.finish((DEFERRED, LATER))
+    assert [entry[0] for entry in w.diary[-2:]] == ["insert", "settle"], "the report is on disk first"
+    assert actions(w) == [("delayed", ["u0@b.test"])]
+    report = w.transport.given[0].message.octets()
+    [fields] = email.message_from_bytes(report).get_payload()[1].get_payload()[1:]
+    assert (fields["Status"], fields["Diagnostic-Code"]) == ("4.3.0", "smtp; 451 4.3.0 later")
+    assert parsedate_to_datetime(fields["Will-Retry-Until"]).timestamp() == START_MS // 1000 + 3600
+    w.finish((DELIVERED, OK))
+    for _ in range(5):
+        w.advance(60)
+        w.finish((DEFERRED, LATER))
+    assert len(w.steps("insert")) == 1
+
+
+def test_no_delay_is_reported_to_nobody_or_where_it_is_switched_off(world):
+    for settings, more in (({"delay_report": 0.0}, {}), ({"delay_report": 10.0}, {"reverse_path": ""})):
+        w = world(retry=(60.0,), **settings)
+        w.accept("a", **more)
+        for _ in range(3):
+            w.finish((DEFERRED, LATER))
+            w.advance(60)
+        assert w.steps("insert") == []
+
+
+def test_a_delay_is_not_reported_where_notify_does_not_ask_for_it(world):
+    w = world(retry=(60.0,), delay_report=10.0)
+    w.accept("a", recipients=4)
+    asked = [None, "DELAY", "FAILURE", "NEVER"]
+    w.finish(*[(DEFERRED, LATER)] * 4)
+    recipients = w.partition.messages["a"].recipients
+    for at, notify in enumerate(asked):
+        recipients[at] = replace(recipients[at], parameters={"NOTIFY": notify} if notify else {})
+    w.advance(60)
+    w.finish(*[(DEFERRED, LATER)] * 4)
+    assert actions(w) == [("delayed", ["u0@b.test", "u1@b.test"])]
+
+
+def test_a_report_of_delay_that_cannot_be_stored_is_made_at_the_next_attempt(world):
+    w = world(retry=(60.0,), delay_report=10.0)
+    w.accept("a")
+    w.finish((DEFERRED, LATER))
+    w.advance(60)
+    w.spool.trouble = "disk full"
+    w.finish((DEFERRED, LATER))
+    assert not w.partition.messages["a"].recipients[0].reported
+    w.spool.trouble = None
+    w.advance(60)
+    w.finish((DEFERRED, LATER))
+    assert actions(w) == [("delayed", ["u0@b.test"])]
+    assert w.partition.messages["a"].recipients[0].reported
+
+
+def test_what_waits_and_what_failed_have_reports_of_their_own(world):
+    w = world(retry=(60.0,), delay_report=10.0)
+    w.accept("a", recipients=2)
+    w.finish((DEFERRED, LATER), (DEFERRED, LATER))
+    w.advance(60)
+    w.finish((DEFERRED, LATER), (FAILED, NEVER))
+    assert actions(w) == [("delayed", ["u0@b.test"]), ("failed", ["u1@b.test"])]
+    assert w.diary[-1][2] == [(0, DEFERRED, LATER), (1, CLOSED, NEVER)]
+
+
+def test_attempts_that_deferred_somebody_are_kept(world):
+    w = world(retry=(60.0,))
+    w.accept("a")
+    w.finish((DEFERRED, LATER))
+    w.advance(60)
+    w.unreachable()
+    assert [(row.next_hop, row.peer) for row in w.partition.attempts["a"]] == [
+        ("smtp:h:25", "192.0.2.1:25"),
+        ("smtp:h:25", ""),
+    ]
 
 
 def test_success_without_a_sender_to_report_to_ends_at_once(world):

@@ -31,7 +31,12 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     @property
     def remote_mta(self) -> str:
         """The address in `peer`, for a report; empty when no server was reached, and at a Unix socket, whose path is nobody's concern."""
-        return "" if self.peer.startswith("/") else self.peer.rpartition(":")[0].strip("[]")
+        return "" if self.at_socket else self.peer.rpartition(":")[0].strip("[]")
+
+    @property
+    def at_socket(self) -> bool:
+        """It was made to a server at a Unix socket."""
+        return self.peer.startswith("/")
 
 
 class Attempt(Protocol):

@@ -11,9 +11,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from mailmoat._native import Message, Outcome, Partition
+    from mailmoat._native import AttemptRow, Message, Outcome, Partition
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.job import Job
     from mailmoat.delivery.offers import Learned
@@ -81,6 +81,21 @@ class QueueEntry:
             arrival=self.arrival,
             due_ms=self.due_ms,
             attempts=self.attempts,
+        )
+
+    def settle(
+        self, outcomes: list[Outcome], *, attempt: AttemptRow | None = None, reported: Sequence[int] = ()
+    ) -> None:
+        """Store what became of recipients; `attempt` is the one that deferred some, `reported` are those of whose delay there was a report."""
+        self.partition.settle(
+            None,
+            self.queue_id,
+            outcomes,
+            due=self.due_ms,
+            attempts=self.attempts,
+            next_hop=self.destination.name,
+            attempt=attempt,
+            reported=list(reported),
         )
 
     def due(self) -> None:

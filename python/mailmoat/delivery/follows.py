@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from mailmoat._native import Outcome
+    from mailmoat._native import AttemptRow, Outcome
     from mailmoat.reports.kind import ReportKind
     from mailmoat.reports.report import ReportedRecipient
 
@@ -28,6 +28,12 @@ class RetryAt(msgspec.Struct, frozen=True):
     """Milliseconds since the epoch."""
     stranded: bool
     """The next hop was away or went away: due earlier if that answers earlier."""
+    attempt: AttemptRow | None
+    """How it was tried, where it was."""
+    reported: list[int]
+    """Places of the recipients of whose delay there is a report now, or none is allowed."""
+    delayed: bool
+    """Of none of the recipients that wait a delay is to be reported later."""
 
 
 class ReportFirst(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mailmoat import clock, maillog
-from mailmoat._native import Outcome, RecipientState
-from mailmoat.delivery import retry
+from mailmoat._native import AttemptRow, Outcome, RecipientState
+from mailmoat.delivery import delay, retry
 from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
 from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Message, Recipient
     from mailmoat.delivery.attempt import AttemptRecord
-    from mailmoat.settings import Settings
+    from mailmoat.delivery.route import Route
 
 
 # Here, since a member is slow to reach through its class.
@@ -40,7 +40,6 @@ PENDING, DELIVERED, CLOSED = RecipientState.PENDING, RecipientState.DELIVERED, R
 class JobContext(msgspec.Struct, frozen=True):
     """What the jobs of one worker have in common."""
 
-    settings: Settings
     metrics: Metrics
 
 
@@ -48,14 +47,19 @@ class Job:
     """The recipients of one message that go to one next hop and have not ended."""
 
     __slots__ = (
+        "_attempt",
         "_context",
         "_due",
         "_expired",
         "_interrupted",
+        "_late",
         "_outcomes",
         "_put_off",
         "_recipients",
-        "_remote",
+        "_record",
+        "_reportable",
+        "_reported_late",
+        "_route",
         "_unreached",
         "attempts",
         "indexes",
@@ -65,13 +69,16 @@ class Job:
     def __init__(
         self,
         context: JobContext,
+        route: Route,
         message: Message,
         recipients: Sequence[Recipient],
         group: Sequence[int],
+        *,
         attempts: int,
     ) -> None:
-        """Make a job; `recipients` are the message's, `group` has the indexes of the open ones that this job is for."""
+        """Make a job; `recipients` are the message's, `group` has the indexes of the open ones that this job is for, by `route`."""
         self._context = context
+        self._route = route
         self._recipients = recipients
         self.message = message
         self.attempts = attempts
@@ -85,8 +92,13 @@ class Job:
                 # A report is owed from before: accepted to be reported, or the report could not be stored.
                 self._outcomes.append(Outcome(index, recipient.state, recipient.reply))
         self._expired: frozenset[int] = frozenset()
+        self._attempt: AttemptRow | None = None
         self._put_off: set[ReportKind] = set()
-        self._remote = ""
+        # Of whom a delay is reported some time, of whom now, and of whom it was by this job.
+        self._reportable: frozenset[int] = frozenset()
+        self._late: frozenset[int] = frozenset()
+        self._reported_late: list[int] = []
+        self._record: AttemptRecord | None = None
         self._due = 0
         self._unreached = False
         self._interrupted = False
@@ -94,10 +106,11 @@ class Job:
     def attempted(self, outcomes: list[Outcome], record: AttemptRecord) -> Follows:
         """Take what became of the pending recipients in an attempt, and return what follows."""
         self.attempts += 1
-        self._remote = record.remote_mta
+        self._record = record
         self._unreached = not record.peer
         states = [outcome.state for outcome in outcomes]
         if PENDING in states:
+            self._attempt = AttemptRow(at=clock.wall_ms(), next_hop=record.next_hop, peer=record.peer)
             outcomes = self._defer(outcomes)
             states = [outcome.state for outcome in outcomes]
         self._log(outcomes, states, record)
@@ -106,11 +119,20 @@ class Job:
         self._outcomes += outcomes
         return self.settle()
 
+    def overdue(self) -> Follows:
+        """Return what follows without an attempt, because the next hop is away: a report of the delay when it is time for one."""
+        self._unreached = True
+        self._due = min((self._recipients[index].due for index in self.indexes), default=0)
+        outcomes = [Outcome(index, PENDING, self._recipients[index].reply) for index in self.indexes]
+        self._outcomes += outcomes
+        self._look_for_delay(outcomes)
+        return self.settle()
+
     def settle(self) -> Follows:
         """Return what follows from the outcomes there are: the next report that is owed, or the end."""
         wanted: dict[ReportKind, list[Outcome]] = {}
         for outcome in self._outcomes:
-            kind = REPORT_OF.get(outcome.state)
+            kind = ReportKind.DELAYED if outcome.index in self._late else REPORT_OF.get(outcome.state)
             if kind is not None and kind not in self._put_off:
                 wanted.setdefault(kind, []).append(outcome)
         failed = wanted.get(ReportKind.FAILED, [])
@@ -167,20 +189,34 @@ class Job:
         self._close(indexes)
 
     def _close(self, indexes: Container[int]) -> None:
-        """End recipients for which a report was wanted."""
+        """End recipients for which a report was wanted; of a delay no other one is."""
         self._outcomes = [
-            Outcome(outcome.index, REPORTED[outcome.state], outcome.reply) if outcome.index in indexes else outcome
+            Outcome(outcome.index, REPORTED.get(outcome.state, outcome.state), outcome.reply)
+            if outcome.index in indexes
+            else outcome
             for outcome in self._outcomes
         ]
+        closed = frozenset(index for index in self._late if index in indexes)
+        self._reported_late += sorted(closed)
+        self._reportable -= closed
+        self._late -= closed
 
     def _defer(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Set when the deferred recipients are tried again, or give them up for age; return the outcomes with that."""
-        if retry.expired(self.message.arrival, clock.wall_ms(), self._context.settings.delivery.expire):
+        if retry.expired(self.message.arrival, clock.wall_ms(), self._route.expire):
             return self._expire(outcomes)
         self._due = self._next_due()
+        self._look_for_delay(outcomes)
         # A connection lost in the middle says nothing about the message either, yet the message may be its cause: no sooner.
         self._interrupted = all(outcome.reply.startswith("421") for outcome in outcomes if outcome.state is PENDING)
         return outcomes
+
+    def _look_for_delay(self, outcomes: list[Outcome]) -> None:
+        pending = [outcome.index for outcome in outcomes if outcome.state is PENDING]
+        time = self._route.delay_report
+        self._reportable = delay.reportable(self.message, self._recipients, pending, time)
+        if self._reportable and retry.expired(self.message.arrival, clock.wall_ms(), time):
+            self._late = self._reportable
 
     def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Give up what was deferred; return the outcomes with that failed."""
@@ -198,17 +234,20 @@ class Job:
 
     def _reported(self, outcome: Outcome) -> ReportedRecipient:
         index, reply = outcome.index, outcome.reply
-        tried = index in self.indexes
+        record = self._record if index in self.indexes else None
+        waits = outcome.state is PENDING
         # What was not given up in this very attempt failed before; with a reply of class 4 it can only have expired.
-        expired = index in self._expired or (not tried and reply[:1] == "4")
+        expired = index in self._expired or not (record or waits or reply[:1] != "4")
         return ReportedRecipient(
             index=index,
             address=self._recipients[index].address,
             original=original_recipient(self._recipients[index]),
             reply=reply,
-            remote_mta=self._remote if tried else "",
-            last_attempt_ms=clock.wall_ms() if tried else None,
-            expired_after_s=self._context.settings.delivery.expire if expired else None,
+            remote_mta=record.remote_mta if record else "",
+            at_socket=record is not None and record.at_socket,
+            last_attempt_ms=clock.wall_ms() if record else None,
+            expired_after_s=self._route.expire if expired else None,
+            will_retry_until_ms=self.message.arrival + round(self._route.expire * 1000) if waits else None,
         )
 
     def _conclude(self) -> Ended | RetryAt:
@@ -216,12 +255,19 @@ class Job:
         outcomes = self._outcomes
         if all(outcome.state in (DELIVERED, CLOSED) for outcome in outcomes):
             return Ended(outcomes)
-        return RetryAt(outcomes, self._due or self._next_due(), self._unreached or self._interrupted)
+        return RetryAt(
+            outcomes,
+            due=self._due or self._next_due(),
+            stranded=self._unreached or self._interrupted,
+            attempt=self._attempt,
+            reported=self._reported_late,
+            delayed=not self._reportable,
+        )
 
     def _next_due(self) -> int:
         spread = clock.random_below(1001) / 1000
         # A report that could not be stored waits like a message that was tried, or it would be made without a pause.
-        return retry.next_due(clock.wall_ms(), max(self.attempts, 1), self._context.settings.delivery.retry, spread)
+        return retry.next_due(clock.wall_ms(), max(self.attempts, 1), self._route.retry, spread)
 
     def _log(self, outcomes: list[Outcome], states: list[RecipientState], record: AttemptRecord) -> None:
         recipients, message = self._recipients, self.message

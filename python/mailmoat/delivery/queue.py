@@ -66,7 +66,7 @@ class Queue:
         self._spool = spool
         self._timers = timers
         self._router = router
-        self._context = JobContext(settings, metrics)
+        self._context = JobContext(metrics)
         self._reporter = Reporter(spool, settings)
         self._unrouted = no_destination(loop, default_route(settings.delivery))
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._load)
@@ -227,14 +227,16 @@ class Queue:
     def _reschedule(self, entry: QueueEntry, job: Job, retry_at: RetryAt) -> None:
         """Store how far each recipient is, and keep the entry until it is due again."""
         entry.due_ms, entry.attempts = retry_at.due, job.attempts
-        self._settle(entry, retry_at.outcomes)
+        entry.settle(retry_at.outcomes, attempt=retry_at.attempt, reported=retry_at.reported)
         self._wait(entry, stranded=retry_at.stranded)
 
     def _begin(
         self, entry: QueueEntry, message: Message, recipients: Sequence[Recipient], group: Sequence[int]
     ) -> None:
         """Try the recipients that are pending, or settle at once when there are none."""
-        entry.job = job = Job(self._context, message, recipients, group, entry.attempts)
+        entry.job = job = Job(
+            self._context, entry.destination.route, message, recipients, group, attempts=entry.attempts
+        )
         if job.indexes:
             entry.destination.transport.submit(entry)
         else:
@@ -261,13 +263,9 @@ class Queue:
             if any(siblings.values()):
                 entry.attempts = job.attempts
                 if outcomes:
-                    self._settle(entry, outcomes)
+                    entry.settle(outcomes)
                 return
         entry.partition.remove(entry.queue_id)
-
-    def _settle(self, entry: QueueEntry, outcomes: list[Outcome]) -> None:
-        due, attempts, next_hop = entry.due_ms, entry.attempts, entry.destination.name
-        entry.partition.settle(None, entry.queue_id, outcomes, due=due, attempts=attempts, next_hop=next_hop)
 
     def _groups(self, message: Message, recipients: Sequence[Recipient]) -> dict[Destination, list[int]]:
         """Return the indexes of the recipients that are open, by destination."""

@@ -44,6 +44,13 @@ class ReportedRecipient:
     """Set while attempts go on."""
     index: int = 0
     """Its place in the envelope."""
+    at_socket: bool = False
+    """A server replied at a Unix socket, where it has no name."""
+
+    @property
+    def is_remote(self) -> bool:
+        """The reply is that of a server."""
+        return self.at_socket or bool(self.remote_mta)
 
 
 @dataclass(frozen=True, slots=True)

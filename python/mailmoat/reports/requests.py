@@ -20,6 +20,11 @@ def wants_failure(recipient: Recipient) -> bool:
     return _wants(recipient, "FAILURE", unasked=True)
 
 
+def wants_delay(recipient: Recipient) -> bool:
+    """Return whether a report is wanted when the delivery takes long: without NOTIFY it may be made (RFC 3461 5.2.5)."""
+    return _wants(recipient, "DELAY", unasked=True)
+
+
 def wants_success(recipient: Recipient) -> bool:
     """Return whether a report is wanted when the message is delivered to this recipient (RFC 3461 5.2.3)."""
     return _wants(recipient, "SUCCESS", unasked=False)

@@ -78,8 +78,8 @@ def _recipient(line: Line, recipient: ReportedRecipient, kind: ReportKind) -> li
     if recipient.remote_mta:
         fields.append(f"Remote-MTA: dns; {line.address(_mta_name(recipient.remote_mta))}")
     # What was placed in a mailbox here is of nobody's concern but ours, such as a path.
-    if recipient.reply and (recipient.remote_mta or kind in CLASS_OF_KIND):
-        said_by = "smtp" if recipient.remote_mta and _is_reply(recipient.reply) else "X-Mailmoat"
+    if recipient.reply and (recipient.is_remote or kind in CLASS_OF_KIND):
+        said_by = "smtp" if recipient.is_remote and _is_reply(recipient.reply) else "X-Mailmoat"
         fields.append(line.fold(recipient.reply, first=f"Diagnostic-Code: {said_by}; ", rest=" "))
     if recipient.last_attempt_ms is not None:
         fields.append(f"Last-Attempt-Date: {clock.rfc5322_date(recipient.last_attempt_ms)}")
