@@ -28,6 +28,7 @@ PEERS = {
     "strace": "strace",
     "testssl": "testssl.sh",
     "dovecot": "dovecot-core",
+    "/usr/lib/dovecot/lmtp": "dovecot-lmtpd",
     "nft": "nftables",
     "unbound": "unbound",
     "ldns-keygen": "ldnsutils",
