@@ -171,6 +171,17 @@ class NextHopSettings(Section):
             raise contradiction("a key without delivery.tls_certificate", "set that, too, or remove this")
         return value
 
+    @field_validator("auth_name")
+    @classmethod
+    def _account_of_a_server(cls, value: str | None, others: ValidationInfo) -> str | None:
+        hop = others.data.get("next_hop")
+        if value is not None and hop is not None and hop.kind == "mx":
+            raise contradiction(
+                "an account is for one server, and the next hop mx is whatever server a domain names",
+                "write smtp:// or smtps:// with that server, or remove delivery.auth_name",
+            )
+        return value
+
     @field_validator("auth_password_file")
     @classmethod
     def _name_and_password(cls, value: Path | None, others: ValidationInfo) -> Path | None:
