@@ -659,11 +659,13 @@ class TlsClient:
         maximum: str = "1.3",
         names: list[str] | None = None,
         tlsa: list[tuple[int, int, int, bytes]] | None = None,
+        authentic: bool = True,
     ) -> TlsClient:
         """Ask this of servers: with `verify` a certificate of one of the CAs (PEM) for one of the names, or for the host where there is
         none; without, anything.
 
         With TLSA records a verified server has to match one of them, whatever the CAs (RFC 7672 3); its sessions are not resumed.
+        Where the names are not `authentic`, a server that is verified for them does not count as verified (RFC 7672 2.2.1).
 
         With a CA and without `verify` the verdict is for the record alone. `identity` is shown to a server that asks for a certificate.
 

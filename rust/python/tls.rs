@@ -78,7 +78,7 @@ pub struct TlsClient(pub Arc<tls::TlsClient>);
 impl TlsClient {
     #[allow(clippy::too_many_arguments)] // keyword-only: the value has this many names
     #[new]
-    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3", names=None, tlsa=None))]
+    #[pyo3(signature = (*, clock, verify, ca, identity, minimum, maximum="1.3", names=None, tlsa=None, authentic=true))]
     fn new(
         clock: &TlsClock,
         verify: bool,
@@ -88,10 +88,12 @@ impl TlsClient {
         maximum: &str,
         names: Option<Vec<String>>,
         tlsa: Option<Vec<TlsaRecord>>,
+        authentic: bool,
     ) -> PyResult<Self> {
         let tlsa: Vec<_> = tlsa.unwrap_or_default().into_iter().map(Association::from).collect();
         let asked = ClientRules {
             verify,
+            authentic,
             tlsa: &tlsa,
             names: &names.unwrap_or_default(),
             ca,

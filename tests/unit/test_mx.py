@@ -330,7 +330,7 @@ def test_records_count_at_a_signed_host_of_a_domain_that_is_not(site):
     """RFC 7672 2.2.1, 3.2.2: the host alone is the name then."""
     site.add(SECURE.replace("signed example.test mx.test", "signed mx.test"))
     site.tlsa("mx.test", DIGEST)
-    assert site.tls() == TlsPolicy(TlsLevel.VERIFY, names=("mx.test",), tlsa=(DIGEST,))
+    assert site.tls() == TlsPolicy(TlsLevel.VERIFY, names=("mx.test",), tlsa=(DIGEST,), authentic=False)
 
 
 def test_records_that_are_not_signed_are_none(site):
@@ -456,3 +456,14 @@ def test_what_the_settings_ask_for_holds_in_any_case(site):
     site.add(f"example.test A {PUBLIC}1")
     asked = TlsPolicy(TlsLevel.ENCRYPT)
     assert site.tls(tls=asked) == asked
+
+
+def test_a_name_from_records_that_are_not_signed_does_not_count_as_verified(site):
+    """RFC 7672 2.2.1; a domain's own name does, and those of the settings do."""
+    site.add(f"example.test MX 10 mx.test\nmx.test A {PUBLIC}1\nown.test A {PUBLIC}2")
+    verify = TlsPolicy(TlsLevel.VERIFY)
+    assert site.tls(tls=verify).authentic is False
+    assert site.tls(domain="own.test", tls=verify).authentic is True
+    assert site.tls(tls=TlsPolicy(TlsLevel.VERIFY, names=("mx.test",))).authentic is True
+    site.add("signed example.test")
+    assert site.tls(tls=verify).authentic is True

@@ -86,6 +86,7 @@ class Handshakes:
                 minimum=MINIMUM,
                 names=list(policy.names),
                 tlsa=list(policy.tlsa),
+                authentic=policy.authentic,
             )
         except ValueError as error:
             raise CertificateError(f"delivery.tls_ca = {file}: {error}; name a PEM file of CAs") from None

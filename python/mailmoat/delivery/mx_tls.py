@@ -40,6 +40,7 @@ class DomainTls:
         self._domain = domain
         self._tls = tls
         self._found = found
+        self._authentic = found.implicit or found.authentic
         self._policy = policy if policy is not None and policy.mode is not Mode.NONE else None
 
     def at(self, name: str, records: Tlsa | None) -> tuple[TlsPolicy, Published] | Forbidden:
@@ -48,7 +49,9 @@ class DomainTls:
             return self._by_dane(records)
         if self._policy is not None:
             return self._by_policy(name, self._policy)
-        return self._tls, Published(self._domain)
+        # Names of the settings are the administrator's word.
+        authentic = self._authentic or bool(self._tls.names) or self._tls.level is not TlsLevel.VERIFY
+        return replace(self._tls, authentic=authentic), Published(self._domain)
 
     def _by_dane(self, records: Tlsa) -> tuple[TlsPolicy, Published]:
         """Return what TLSA records ask for (RFC 7672 2.2, 3.2.2)."""
@@ -57,9 +60,9 @@ class DomainTls:
             tls = self._tls if self._tls.required else replace(self._tls, level=TlsLevel.ENCRYPT)
             return tls, Published(self._domain, PolicyKind.TLSA, lines, flaw=TlsResult.TLSA_INVALID)
         names = {records.base: None}
-        if self._found.implicit or self._found.authentic:
+        if self._authentic:
             names |= {self._domain: None} | ({self._found.alias: None} if self._found.alias else {})
-        tls = replace(self._tls, level=TlsLevel.VERIFY, names=tuple(names), tlsa=usable)
+        tls = replace(self._tls, level=TlsLevel.VERIFY, names=tuple(names), tlsa=usable, authentic=self._authentic)
         return tls, Published(self._domain, PolicyKind.TLSA, lines)
 
     def _by_policy(self, name: str, policy: StsPolicy) -> tuple[TlsPolicy, Published] | Forbidden:

@@ -38,6 +38,8 @@ class TlsPolicy:
     """Names of which the certificate has to have one; the first is the one that is asked for (SNI). Empty: the name of the host."""
     tlsa: tuple[Association, ...] = ()
     """TLSA records by which the server is authenticated instead of by a CA (RFC 7672 3); `level` is VERIFY then."""
+    authentic: bool = True
+    """The names are known to be those of who gets the messages; else a verified server does not count as verified (RFC 7672 2.2.1)."""
     recorded: bool = False
     """The certificate is judged though nothing depends on it, for the log and for reports (RFC 8461 5)."""
     ca: Path | None = None

@@ -35,7 +35,8 @@ fn setup() -> &'static Setup {
         let client = |maximum| {
             let identity = Some(Arc::clone(&identity));
             let (minimum, tlsa) = (Version::Tls12, &[][..]);
-            let asked = ClientRules { verify: false, tlsa, ca: b"", names: &[], identity, minimum, maximum };
+            let asked =
+                ClientRules { verify: false, authentic: true, tlsa, ca: b"", names: &[], identity, minimum, maximum };
             Arc::new(TlsClient::new(Arc::clone(&clock), &asked).unwrap())
         };
         let server = Arc::new(TlsServer::new(&[Arc::clone(&identity)], Arc::clone(&clock), &rules).unwrap());

@@ -27,6 +27,9 @@ pub struct ClientRules<'a> {
     pub verify: bool,
     /// TLSA records by which it is verified, instead of by CAs; none: by CAs.
     pub tlsa: &'a [Association],
+    /// The names, or the host, are known to be those of who gets the messages; otherwise a server that is verified for them does not count as
+    /// verified: an attacker may have named it (RFC 7672 2.2.1).
+    pub authentic: bool,
     /// Names of which the certificate must have one; none: the host that is asked for.
     pub names: &'a [String],
     /// PEM of the CAs; without `verify` they may be missing, and serve the record alone.
@@ -45,6 +48,7 @@ pub struct TlsClient {
     pub(super) config: Arc<ClientConfig>,
     clock: Arc<Clock>,
     verify: bool,
+    authentic: bool,
     judge: Option<Arc<NamedServers>>,
 }
 
@@ -76,14 +80,14 @@ impl TlsClient {
         };
         // A resumed session is not judged again, and the records may have changed since.
         config.resumption = if by_tlsa { Resumption::disabled() } else { Resumption::in_memory_sessions(TICKETS) };
-        Ok(Self { config: Arc::new(config), clock, verify: asked.verify, judge })
+        Ok(Self { config: Arc::new(config), clock, verify: asked.verify, authentic: asked.authentic, judge })
     }
 
     /// The verdict on a server whose handshake is done.
     pub(super) fn verdict(&self, chain: &[CertificateDer<'_>], host: &ServerName<'_>) -> Option<Result<(), Why>> {
         let (leaf, intermediates) = chain.split_first()?;
         match &self.judge {
-            _ if self.verify => Some(Ok(())),
+            _ if self.verify => Some(if self.authentic { Ok(()) } else { Err(Why::InsecureName) }),
             None => None,
             Some(judge) => {
                 let judged = judge.verify_server_cert(leaf, intermediates, host, &[], self.clock.time());

@@ -49,6 +49,8 @@ pub enum Why {
     Name,
     /// It matches no TLSA record.
     Association,
+    /// It is good for a name that nobody vouches for.
+    InsecureName,
     /// It is not for this side of a connection.
     Purpose,
     /// It was revoked.
@@ -94,6 +96,7 @@ impl fmt::Display for Why {
             Self::NotYet => "not valid yet",
             Self::Name => "not for this name",
             Self::Association => "matches no TLSA record",
+            Self::InsecureName => "for a name that is not authentic",
             Self::Purpose => "not for this purpose",
             Self::Revoked => "revoked",
             Self::Signature => "bad signature",

@@ -66,6 +66,7 @@ pub fn rules() -> ServerRules<'static> {
 pub fn asked() -> ClientRules<'static> {
     ClientRules {
         verify: false,
+        authentic: true,
         tlsa: &[],
         names: &[],
         ca: b"",
@@ -205,6 +206,20 @@ fn tlsa_records_take_the_place_of_the_ca_and_no_session_is_resumed() {
     let mut pair = Pair::new(&server(&[&authority().ecdsa], &rules()), &policy, HOST);
     pair.carry(usize::MAX);
     assert_eq!(pair.client.progress, Err(Fault::Unverified(Why::Association)));
+}
+
+#[test]
+fn a_server_with_a_name_that_is_not_authentic_is_judged_and_does_not_count_as_verified() {
+    let setup = server(&[&authority().ecdsa], &rules());
+    let asked = ClientRules { verify: true, authentic: false, ca: authority().pem.as_bytes(), ..asked() };
+    let facts_of = |host: &str| {
+        let mut pair = Pair::new(&setup, &client(&asked), host);
+        pair.carry(usize::MAX);
+        pair.client
+    };
+    assert_eq!(facts_of(HOST).facts().verdict, Some(Err(Why::InsecureName)));
+    assert!(!facts_of(HOST).facts().verified());
+    assert_eq!(facts_of("elsewhere.test").progress, Err(Fault::Unverified(Why::Name)));
 }
 
 #[test]
