@@ -134,7 +134,8 @@ class NextHop:
             self.path.unlink(missing_ok=True)
             self.listener = socket.create_server(str(self.path), family=socket.AF_UNIX, backlog=128)
         else:
-            self.listener = socket.create_server((self.host, self.port), backlog=128)
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            self.listener = socket.create_server((self.host, self.port), backlog=128, family=family)
             self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
         return self

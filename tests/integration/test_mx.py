@@ -7,19 +7,16 @@ import email.policy
 import json
 import ssl
 from contextlib import ExitStack
-from functools import partial
 
 import pytest
 from tests import namespace
 from tests.certificates import Authority
 from tests.doubles.name_server import NameServer
-from tests.doubles.next_hop import NextHop
 from tests.doubles.web_server import WebServer, page
-from tests.integration.conftest import free_port, wait_for
+from tests.integration.conftest import wait_for
+from tests.mx_world import World, record, secured
 
 from mailmoat._native import Certificate
-
-SENDER = "sender@example.test"
 
 
 @pytest.fixture(scope="module")
@@ -27,70 +24,10 @@ def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("ca"))
 
 
-class At(NextHop):
-    """A server at another address."""
-
-    def __init__(self, host: str, port: int, **rules) -> None:
-        self.host = host
-        super().__init__(port, **rules)
-
-
-class World:
-    """Name server, mail servers, and a mailmoat that sends to them."""
-
-    def __init__(self, server, stack: ExitStack, names: NameServer) -> None:
-        self._server, self._stack, self.names = server, stack, names
-        self.port = free_port()
-
-    def host(self, number: int, **rules) -> NextHop:
-        """The server at 127.0.0.`number`."""
-        return self._stack.enter_context(At(f"127.0.0.{number}", self.port, **rules))
-
-    def start(self, **more):
-        self.moat = self._server(
-            **{
-                "MAILMOAT_WORKERS": "1",
-                "MAILMOAT_RELAY__NETWORKS": "127.0.0.0/8",
-                "MAILMOAT_DELIVERY__NEXT_HOP": "mx",
-                "MAILMOAT_DELIVERY__RETRY": "1",
-                "MAILMOAT_ROUTES": json.dumps([{"domains": "example.test", "next_hop": "maildir:home"}]),
-                "MAILMOAT_DNS__SERVERS": self.names.address,
-                "MAILMOAT_DNS__TRUST_AD": "on",
-                "MAILMOAT_MX__PORT_NUMBER": str(self.port),
-                "MAILMOAT_MX__IGNORED_NETWORKS": "203.0.113.0/24",
-                **more,
-            }
-        )
-        return self
-
-    def send(self, *recipients: str, sender: str = SENDER) -> str:
-        """Queue ID of a message from inside."""
-        with self.moat.client() as client:
-            return client.submit(f"to-{recipients[0].partition('@')[2]}", *recipients, sender=sender).split()[2]
-
-    def outcomes(self, queue_id: str) -> list[dict]:
-        return [
-            outcome
-            for line in self.moat.logged("delivery-attempt")
-            if line["queue_id"] == queue_id
-            for outcome in line["outcomes"]
-        ]
-
-    def reply(self, queue_id: str) -> str:
-        """What the first attempt ended in."""
-        return wait_for(lambda: self.outcomes(queue_id), what="an attempt")[0]["reply"]
-
-
 @pytest.fixture
 def world(server):
     with ExitStack() as stack:
         yield World(server, stack, stack.enter_context(NameServer()))
-
-
-def record(names: NameServer, text: str) -> None:
-    for line in filter(str.strip, text.splitlines()):
-        name, kind, value = line.split(None, 2)
-        names.add(name, kind, (int(value.split()[0]), value.split()[1]) if kind == "MX" else value.strip('"'))
 
 
 def test_mail_from_inside_goes_to_the_servers_of_each_domain(world):
@@ -109,7 +46,7 @@ def test_mail_from_inside_goes_to_the_servers_of_each_domain(world):
         mx.four.test    CNAME   b.one.test
         """,
     )
-    two, three = world.host(2), world.host(3)
+    two, three = world.host("127.0.0.2"), world.host("127.0.0.3")
     world.start()
     world.send("x@one.test")
     world.send("x@two.test", "y@one.test", "alice@example.test")
@@ -136,7 +73,7 @@ def test_what_cannot_be_delivered_is_reported_to_whom_sent_it(world, tmp_path):
         """,
     )
     world.names.set("slow.test", fault="servfail")
-    hop = world.host(2)
+    hop = world.host("127.0.0.2")
     world.start()
     ids = {domain: world.send(f"x@{domain}.test") for domain in ("null", "gone", "loop", "absent", "slow")}
     status = {domain: " ".join(world.reply(queue_id).split()[:2]) for domain, queue_id in ids.items()}
@@ -157,8 +94,8 @@ def test_what_cannot_be_delivered_is_reported_to_whom_sent_it(world, tmp_path):
 
 def test_our_reports_reach_the_world(world):
     record(world.names, "remote.test MX 10 a.test\na.test A 127.0.0.2\nrefusing.test MX 10 b.test\nb.test A 127.0.0.3")
-    home = world.host(2)
-    world.host(3, RCPT="550 5.1.1 nobody")
+    home = world.host("127.0.0.2")
+    world.host("127.0.0.3", RCPT="550 5.1.1 nobody")
     world.start()
     world.send("x@refusing.test", sender="someone@remote.test")
     home.wait(lambda: home.messages, "report")
@@ -168,7 +105,7 @@ def test_our_reports_reach_the_world(world):
 
 def test_a_domain_that_names_this_machine_is_no_way_into_it(world):
     record(world.names, "evil.test MX 10 a.evil.test\na.evil.test A 127.0.0.2")
-    hop = world.host(2)
+    hop = world.host("127.0.0.2")
     world.start(MAILMOAT_MX__IGNORED_NETWORKS=None)
     assert world.reply(world.send("x@evil.test")).startswith("550 5.4.4")
     assert world.reply(world.send("x@[127.0.0.2]")).startswith("550 5.4.4")
@@ -176,24 +113,13 @@ def test_a_domain_that_names_this_machine_is_no_way_into_it(world):
 
 
 def test_an_address_in_place_of_a_domain_is_delivered_to(world):
-    hop = world.host(2)
+    hop = world.host("127.0.0.2")
     world.start()
     world.send("x@[127.0.0.2]")
     hop.wait(lambda: hop.messages, "message")
 
 
 # --- DANE ---
-
-
-def secured(authority, *names: str, **more):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    files = authority.sign(*names, **more)
-    context.load_cert_chain(files.chain, files.key)
-    wrap = partial(context.wrap_socket, server_side=True, suppress_ragged_eofs=True)
-    wrap.leaf = ssl.PEM_cert_to_DER_cert(
-        files.chain.read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
-    )
-    return wrap
 
 
 def test_dane_authenticates_or_waits_and_never_sends_in_clear(world, authority):
@@ -220,7 +146,7 @@ def test_dane_authenticates_or_waits_and_never_sends_in_clear(world, authority):
     )
     world.names.sign("good.test", "bad.test", "clear.test", "lost.test")
     world.names.set(f"_{world.port}._tcp.mx.lost.test", fault="servfail")
-    hop, clear = world.host(2, tls=tls), world.host(3)
+    hop, clear = world.host("127.0.0.2", tls=tls), world.host("127.0.0.3")
     world.start()
     assert world.reply(world.send("x@open.test"))[0] == "2"  # in clear, and the address is known to have no TLS
     good = world.send("x@good.test")
@@ -299,7 +225,7 @@ def test_a_policy_is_enforced_and_outlives_its_web_server(alone, server, authori
             """,
         )
         good, bad = secured(authority, "mx.sts.test"), secured(authority, "elsewhere.test", file="bad")
-        hop, other = world.host(2, tls=good), world.host(3, tls=good)
+        hop, other = world.host("127.0.0.2", tls=good), world.host("127.0.0.3", tls=good)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         files = authority.sign("mta-sts.sts.test")
         context.load_cert_chain(files.chain, files.key)
