@@ -179,6 +179,7 @@ def test_settings_as_json():
 
 NOW = 1_800_000_000_000
 PENDING, DELIVERED = _native.RecipientState.PENDING, _native.RecipientState.DELIVERED
+QUEUED = _native.QueueStatus.QUEUED
 
 
 def recipient(address, state=PENDING, reply="", *, due=NOW, attempts=0):
@@ -191,23 +192,32 @@ LATER = recipient("y@a.test", reply="451 4.3.0 [bold]later\x1b[2J", due=NOW + 90
 MESSAGES = [
     {
         "queue_id": "b1", "arrival": NOW - 60_000, "reverse_path": "", "size": 300,
-        "recipients": [recipient("x@a.test", due=NOW - 1)], "partition": "b", "owned": True,
+        "recipients": [recipient("x@a.test", due=NOW - 1)], "partition": "b", "owned": True, "status": QUEUED, "crashes": 0,
     },
     {
         "queue_id": "a1", "arrival": NOW - 7_260_000, "reverse_path": "s@b.test", "size": 5000,
         "recipients": [LATER, recipient("z@a.test", DELIVERED, "250 ok", attempts=1)], "partition": "a", "owned": True,
+        "status": _native.QueueStatus.DEFERRED, "crashes": 1,
     },
     {
         "queue_id": "c1", "arrival": NOW, "reverse_path": "s@b.test", "size": 1,
-        "recipients": [recipient("x@a.test")], "partition": "c", "owned": False,
+        "recipients": [recipient("x@a.test")], "partition": "c", "owned": False, "status": QUEUED, "crashes": 0,
     },
 ]  # fmt: skip
 
 
 @pytest.fixture
-def spool(monkeypatch):
+def spool(tmp_path, monkeypatch):
+    """The messages that are in the queue: three pages, of which the second is empty."""
     messages = []
-    monkeypatch.setattr(_native, "list_spool", lambda _directory: list(messages), raising=False)
+
+    def page(_directory, _filter, after):
+        number = int(after or 0)
+        entries = [messages[:1], [], messages[1:]][number]
+        return SimpleNamespace(entries=entries, after=str(number + 1) if number < 2 else None, examined=5)
+
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr(_native, "queue_list", page)
     monkeypatch.setattr(_native, "newer_partitions", lambda _directory: [])
     monkeypatch.setattr("mailmoat.clock.wall_ms", lambda: NOW)
     return messages
@@ -272,13 +282,33 @@ def test_queue_list_beside_the_owner_of_a_partition(tmp_path):
     assert "when a worker takes it" in run("queue", "list").stdout
 
 
-def test_a_spool_that_cannot_be_read(monkeypatch):
-    def fails(_directory):
-        raise PermissionError(13, "Permission denied")
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            PermissionError(13, "Permission denied"),
+            "cannot be read: permission denied; run this as root or as the server's account\n",
+        ),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error\n"),
+    ],
+)
+def test_a_spool_that_cannot_be_read(spool, monkeypatch, error, text):
+    def fails(*_arguments):
+        raise error
 
-    monkeypatch.setattr(_native, "list_spool", fails, raising=False)
-    result = run("queue", "list", status=1)
-    assert result.stderr.endswith("cannot be read: Permission denied\n")
+    monkeypatch.setattr(_native, "queue_list", fails)
+    assert run("queue", "list", status=1).stderr.endswith(text)
+
+
+def test_messages_that_are_set_aside_say_why(spool):
+    spool.append({**MESSAGES[0], "status": _native.QueueStatus.CRASHED, "crashes": 2})
+    assert run("queue", "list").stdout.startswith("b1  age 1m0s  300 octets  0 attempts  set aside: workers died while")
+    (document,) = json.loads(run("queue", "list", "--json").stdout)
+    assert (document["status"], document["crashes"]) == ("crashed", 2)
+
+
+def test_filters_that_select_nothing_are_no_error(spool):
+    assert run("queue", "list", "--from", "<>").stdout == "No message is selected.\n"
 
 
 # --- recipients check ---
