@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import select
@@ -259,3 +260,52 @@ def test_another_account_is_told_whom_to_be(spool, tmp_path):
     for result in results[:2]:
         assert "run this as root or as the server's account" in result.stderr
     assert "ermission denied" in results[2].stderr
+
+
+# --- trace ---
+
+
+def trace(*arguments, status=0):
+    result = CliRunner().invoke(application(), ["trace", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def test_a_trace_ends_with_where_the_message_is_now(spool, tmp_path):
+    (queue_id,) = store(spool, ("a@x.test", ["b@y.test"], SMALL))
+    log = tmp_path / "log"
+    accepted = {
+        "time": "2026-11-25T18:37:01.000Z",
+        "event": "message-accepted",
+        "queue_id": queue_id,
+        "mail_from": "a@x.test",
+    }
+    log.write_text(json.dumps(accepted) + "\n")
+    for what in (queue_id, "a@x.test", "B@Y.test", "@y.test"):
+        text = trace(what, "--log", log).stdout
+        assert f"message {queue_id}\n" in text
+        assert "in the queue, next when a worker takes it\n      <b@y.test> pending\n" in text
+        assert text.endswith(f"Looked at {log} (1 lines) and at the queue.\n")
+    assert "accepted from an unknown client, <a@x.test>" in trace(queue_id, "--log", log).stdout
+    found = json.loads(trace(queue_id, "--log", log, "--json").stdout)
+    assert found["messages"][0]["events"] == [accepted]
+    assert found["messages"][0]["queued"]["queue_id"] == queue_id
+    assert (found["log"], found["log_lines"]) == ([str(log)], 1)
+
+
+def test_without_a_log_the_queue_is_shown(spool, monkeypatch):
+    monkeypatch.setattr("mailmoat.tracing.sources._has_journal", lambda: False)
+    (queue_id,) = store(spool, ("a@x.test", ["b@y.test"], SMALL))
+    result = trace(queue_id)
+    assert "the queue alone is shown: no server runs here" in result.stderr
+    assert "Looked at no log" in result.stdout
+    trace(f"{queue_id}0", status=1)
+
+
+def test_a_trace_of_what_cannot_be_read_says_so(spool, tmp_path):
+    assert "neither a queue ID" in " ".join(trace("x", status=2).stderr.split())
+    assert "No such file" in trace("a@b", "--log", tmp_path / "gone", status=1).stderr
+    cut = tmp_path / "cut.gz"
+    cut.write_bytes(gzip.compress(b"x" * 100_000)[:-20])
+    assert "cannot be read" in trace("a@b", "--log", cut, status=1).stderr
+    assert "--since is for the journal" in trace("a@b", "--log", cut, "--since", "-2h", status=1).stderr

@@ -38,6 +38,7 @@ def application() -> typer.Typer:
     from mailmoat.cli.serve import serve
     from mailmoat.cli.settings import settings
     from mailmoat.cli.status import reload, status
+    from mailmoat.cli.trace import trace
 
     app = typer.Typer(
         name="mailmoat",
@@ -54,6 +55,7 @@ def application() -> typer.Typer:
     app.command("relay-test")(relay_test)
     app.command("route")(route)
     app.command("mx")(mx)
+    app.command("trace")(trace)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
     for words, group in _groups().items():

@@ -1,4 +1,4 @@
-"""Messages in the queue as text and as JSON: what `queue list`, `queue show` and `queue stats` have in common.
+"""Messages in the queue as text and as JSON: what `queue list`, `queue show`, `queue stats` and `trace` have in common.
 
 Nothing is cut or wrapped: a terminal wraps what is too wide, and a script finds a line whole. Everything that a stranger wrote is made printable.
 """
@@ -145,6 +145,13 @@ def show_lines(stored: StoredMessage, now: int) -> Iterator[str]:
         yield from _attempt_lines(message.recipients, attempt)
     yield ""
     yield from map(printable, stored.header.decode(errors="replace").splitlines())
+
+
+def state_lines(stored: StoredMessage, now: int) -> Iterator[str]:
+    """Yield where a message is now, for the end of its trace."""
+    yield f"  in the queue, {_next(entry_of(stored), now)}"
+    for one in stored.message.recipients:
+        yield printable(f"      <{one.address}> {_standing(one)}")
 
 
 def _attempt_lines(recipients: Sequence[Recipient], attempt: QueueAttempt) -> Iterator[str]:
