@@ -68,7 +68,13 @@ def test_only_those_are_asked_that_have_something_to_say(tmp_path):
         world.loop.advance(world.loop.now_ms + 9000)  # the refusal is held
         world.send(b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@example.test>\r\n")
         assert asked == [
-            ("RCPT", "helo_checks", "sender_filter"),
+            (
+                "RCPT",
+                "helo_checks",
+                "sender_filter",
+                "relay",
+                "recipient_filter",
+            ),  # each may have put another in its place
             ("RCPT", "helo_checks", "recipient_filter"),
         ]
         world.end()
@@ -117,7 +123,7 @@ def test_a_client_on_a_list(tmp_path, kind):
     with world.running():
         asked = watch(world)
         world.send(b"EHLO c.tld\r\nMAIL FROM:<a@client.tld>\r\nRCPT TO:<alice@example.test>\r\n")
-        assert asked == ([("RCPT", "connection_filter")] if kind == "blocked" else [])
+        assert asked == ([("RCPT", "connection_filter", "relay", "recipient_filter")] if kind == "blocked" else [])
         world.end()
 
 
