@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod ascii;
+pub mod backlog;
 pub mod base64;
 pub mod dns;
 pub mod message;

@@ -941,6 +941,15 @@ class Prefix:
     def __hash__(self) -> int: ...
 
 @final
+class Suspicion(IntEnum):
+    """What is known of a message that is noted as being in memory."""
+
+    UNSUSPECTED = 0
+    IN_COMPANY = 1
+    """A worker died with it in memory; now it is in memory with others."""
+    ALONE = 2
+    """A worker died with it in memory; now it is the only one in memory."""
+
 class Incident(IntEnum):
     """What went wrong with a source."""
 
@@ -1006,6 +1015,13 @@ class Shared:
         """Return what all slots have at a destination: connections, workers that have or want one, and those of them that wait for one."""
     def next_hop_clear(self, slot: int) -> None:
         """Forget the connections to next hops of a dead worker."""
+    def notes_settle(self, slot: int, crashed: bool) -> None:
+        """Empty the notes of a dead worker's slot; those of one that crashed are kept for whoever adopts its partitions. For the supervisor alone."""
+    def crashed_with(self, tag: str) -> list[tuple[str, int]] | None:
+        """Take the queue ids of what the crashed owner of a partition had in memory, each with its `Suspicion`.
+
+        None: the supervisor has not seen the owner's death yet; ask again.
+        """
     def incident_add(self, kind: Incident, source: bytes, now: int, seconds: int) -> int:
         """Count an incident of a packed address (an IPv6 source is its /64) at this monotonic second, for all slots; return the count, at most 4095.
 
@@ -1476,6 +1492,14 @@ class Partition:
         """Messages in it."""
     def next_queue_id(self) -> str:
         """Return a queue id never given before; spent by one insert, also by one that fails."""
+    def note_in(self, shared: Shared, slot: int) -> None:
+        """Note in the worker's slot of the shared memory which messages are in memory: `insert` and `load` do from now on, `settle` and
+        `remove` take it back.
+        """
+    def note(self, queue_id: str, suspicion: int) -> None:
+        """Note that a message is in memory. ValueError: there is no such `Suspicion`."""
+    def unnote(self, queue_id: str) -> None:
+        """Take a note back; without one nothing happens."""
     def insert(self, waiter: object, message: Message) -> None:
         """Store; completed when it is on disk. A content file is linked: the message's own path stays good while it lives."""
     def settle(
@@ -1527,6 +1551,23 @@ class Partition:
         """Return every group of open recipients, by messages, oldest first, without held messages. Raises OSError.
 
         A message that has none is there once: it is to be removed.
+        """
+    def fill(
+        self,
+        backlog: Backlog,
+        after: int,
+        *,
+        wall_ms: int,
+        now_ms: int,
+        longest_ms: int,
+        big: int,
+        at_once: bool = ...,
+    ) -> tuple[int | None, list[str], list[str]]:
+        """Add the groups of messages after the sequence `after` to the backlog, for at most some tenths of a second, without the GIL.
+
+        Return the sequence to go on after (None: that was the last), the names of destinations that have no line yet (give them one, and
+        go on), and the queue ids of messages that were in memory when a worker crashed: they are not added. `wall_ms` and `now_ms` are the time, since the epoch and of the steady clock; no group waits longer than `longest_ms` from
+        now. `big`: octets from which on a message is big. `at_once`: what was deferred is due now. Raises OSError.
         """
     def close(self) -> None:
         """Commit what waits, then give the partition up, or remove it when it is empty. Again: nothing.
@@ -1794,6 +1835,100 @@ def newer_partitions(spool_dir: str) -> list[tuple[str, int | None]]:
 
 def count_spool(spool_dir: str) -> int:
     """Return the number of messages in all partitions; reads only. Raises OSError."""
+
+# --- backlog ---
+
+@final
+class Backlog:
+    """The groups of recipients that wait, by destination: a line for each, some fifty octets a group. Never reads a clock.
+
+    `due` and `now` are milliseconds of a clock that never jumps. Of what is due in a line, groups never tried (fresh) and those
+    tried before (old) take turns, and so do those of small and of big messages. May be used from several threads.
+    """
+
+    def __new__(cls) -> Backlog: ...
+    def __len__(self) -> int:
+        """Return the number of groups that wait."""
+    @property
+    def octets(self) -> int:
+        """Memory, roughly."""
+    def add_partition(self, tag: str) -> None:
+        """Accept queue ids of a partition. ValueError: there are too many."""
+    def drop_partition(self, tag: str) -> None:
+        """Forget a partition of which nothing waits."""
+    def line(self, name: str) -> int:
+        """Return the number of a destination's line; it is made where there is none."""
+    def alias(self, name: str, line: int) -> None:
+        """Let what a spool has under this name wait in a line."""
+    def name(self, line: int) -> str | None:
+        """Return the name of a line's destination; None: there is no such line."""
+    def waiting(self, line: int) -> int:
+        """Return the number of groups in a line."""
+    def is_ready(self, line: int) -> bool:
+        """Return whether something in a line is due, as of the last call that changed it."""
+    def close(self, line: int) -> bool:
+        """Give up a line and its names if nothing waits in it; return whether it is gone."""
+    def put(
+        self,
+        line: int,
+        queue_id: str,
+        *,
+        due: int,
+        now: int,
+        arrival: int,
+        fresh: bool = ...,
+        big: bool = ...,
+        parted: bool = ...,
+        delayed: bool = ...,
+        stranded: bool = ...,
+    ) -> bool:
+        """Add a group; return whether something in its line is due. `arrival` of its message: milliseconds since the epoch.
+
+        A message has at most one group in a line. ValueError: the queue id is of no partition that was added.
+        """
+    def take(self, line: int, now: int, *, fresh: bool = ..., old: bool = ..., big: bool = ...) -> Waiting | None:
+        """Take the group whose turn it is, of those that are due and of a kind that is not False."""
+    def take_older(self, line: int, now: int, expired: int, overdue: int, most: int) -> list[Waiting]:
+        """Take groups, due or not, of messages that arrived before `expired`, or before `overdue` if not `delayed`; `most` at once.
+
+        Times are milliseconds since the epoch, rounded down to seconds. Costs the length of the line only where there is one to take.
+        """
+    def advance(self, now: int) -> list[int]:
+        """Return the lines in which something has become due since the last call."""
+    def next_due(self) -> int | None:
+        """Return when to advance next."""
+    def release(self, line: int, now: int) -> bool:
+        """Make everything due in a line that is stranded; return whether something in it is due."""
+    def lines_of(self, queue_id: str) -> list[int]:
+        """Return the lines in which groups of a message wait."""
+    def forget(self, queue_id: str, now: int) -> list[int]:
+        """Take all groups of a message out; return the lines they waited in."""
+    def hurry(self, queue_id: str, now: int) -> list[int]:
+        """Make all groups of a message due; return the lines they wait in."""
+
+@final
+class Waiting:
+    """A group that was taken out of the backlog."""
+
+    @property
+    def partition(self) -> str:
+        """Its tag."""
+    @property
+    def queue_id(self) -> str: ...
+    @property
+    def fresh(self) -> bool:
+        """It was never tried."""
+    @property
+    def big(self) -> bool: ...
+    @property
+    def parted(self) -> bool:
+        """Its message has groups in other lines, or had."""
+    @property
+    def delayed(self) -> bool:
+        """Its delay was reported, or no such report is wanted."""
+    @property
+    def more(self) -> bool:
+        """Something else in its line is due."""
 
 # --- wheel ---
 

@@ -172,6 +172,18 @@ class Event(StrEnum):
         "what is stored of the message has changed; it is held, not sent",
         "queue_id detail",
     )
+    MESSAGE_SUSPECTED = (
+        "message-suspected",
+        "warning",
+        "it was in memory when a worker crashed; it is tried alone",
+        "queue_id",
+    )
+    MESSAGE_SET_ASIDE = (
+        "message-set-aside",
+        "error",
+        "it was alone in memory when a worker crashed again; it is held until `mailmoat queue release`",
+        "queue_id crashes:number",
+    )
     MESSAGE_NOT_LOADED = "message-not-loaded", "error", "the message waits in the queue", "queue_id detail"
     NEXT_HOP_OFFERS = (
         "next-hop-offers",

@@ -56,7 +56,7 @@ from mailmoat.tls.material import open_material
 from mailmoat.worker_files import WorkerFiles
 
 if TYPE_CHECKING:
-    from mailmoat._native import Partition, Scheduled, TlsServer
+    from mailmoat._native import TlsServer
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.route import RouteTable
     from mailmoat.supervisor.context import WorkerContext
@@ -113,7 +113,7 @@ class Worker:
         self._mx = MxRouting(settings, services.resolver, metrics) if uses_mx(settings) else None
         router = self._make_router(routes)
         self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
-        self._prober = Prober(loop, router, self._queue)
+        self._prober = Prober(loop, router, self._queue.outages)
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
@@ -191,6 +191,7 @@ class Worker:
             self._directory.refresh()
         self._files.tick()
         self._prober.tick()
+        self._queue.tick()
         self._services.tick()
         if self._mx is not None:
             self._mx.tick()
@@ -229,19 +230,14 @@ class Worker:
         """Take over what is left of dead or replaced workers, one partition at a time."""
         try:
             while not self._ending.is_set():
-                found = await self._loop.run_in_executor(None, self._find)
+                found = await self._loop.run_in_executor(None, self._store.adopt)
                 if found is None:
                     return
-                partition, schedule = found
-                maillog.event(Event.PARTITION_ADOPTED, partition=partition.tag, messages=partition.count)
-                self._store.keep(partition)
-                self._queue.adopt(partition, schedule, at_once=self._context.new_next_hop)
+                maillog.event(Event.PARTITION_ADOPTED, partition=found.tag, messages=found.count)
+                self._store.keep(found)
+                await self._queue.adopt(found, at_once=self._context.new_next_hop)
         finally:
             self._adopting = None
-
-    def _find(self) -> tuple[Partition, list[Scheduled]] | None:
-        partition = self._store.adopt()
-        return None if partition is None else (partition, partition.schedule())
 
     def _publish(self) -> None:
         self._store.publish()
@@ -260,9 +256,9 @@ class Worker:
         self._acceptors.close()
         deadline = clock.monotonic() + self._settings.drain_time
         maillog.event(Event.DRAINING, slot=self._context.slot, connections=len(self._receiver.connections))
+        self._queue.close()
         if self._adopting is not None:
             await self._adopting
-        self._queue.close()
         while self._receiver.connections or not self._queue.at_rest:
             late = clock.monotonic() >= deadline
             for connection in list(self._receiver.connections):

@@ -5,6 +5,8 @@
 use pyo3::prelude::*;
 
 mod address;
+mod backlog;
+mod backlog_fill;
 mod budgets;
 mod client;
 mod disk;
@@ -17,6 +19,7 @@ mod lists;
 mod message;
 mod next_client;
 mod next_hops;
+mod notes;
 mod prefix;
 mod queue;
 mod recipient;
@@ -42,6 +45,7 @@ mod wheel;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
+    backlog::register(module)?;
     budgets::register(module)?;
     client::register(module)?;
     disk::register(module)?;

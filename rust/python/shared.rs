@@ -8,9 +8,13 @@ use pyo3::prelude::*;
 use super::int_enum::IntEnum;
 use super::prefix::Prefix;
 use crate::store::shared::{Counts, Incident, OutOfRange, Shared as Inner, Source, first_by_key};
+use crate::store::spool::queue_id;
 
 /// By the numbers of `Incident`.
 static INCIDENT: IntEnum = IntEnum::new("Incident", &["NO_COMMON_TLS", "TLS_DONE", "IDLE_TLS"]);
+
+/// By the numbers of `Suspicion`.
+static SUSPICION: IntEnum = IntEnum::new("Suspicion", &["UNSUSPECTED", "IN_COMPANY", "ALONE"]);
 
 impl From<OutOfRange> for PyErr {
     fn from(_: OutOfRange) -> Self {
@@ -131,6 +135,16 @@ impl Shared {
         Ok(self.inner.source_clear(slot.0)?)
     }
 
+    fn notes_settle(&self, slot: Index, crashed: bool) -> PyResult<()> {
+        Ok(self.inner.notes_settle(slot.0, crashed)?)
+    }
+
+    fn crashed_with(&self, tag: &str) -> Option<Vec<(String, u64)>> {
+        let found = self.inner.crashed_with(self.inner.partition_key(tag))?;
+        let named = |(sequence, suspicion)| (queue_id(tag, sequence), suspicion as u64);
+        Some(found.into_iter().map(named).collect())
+    }
+
     fn incident_add(&self, kind: u8, source: &[u8], now: u64, seconds: u64) -> PyResult<u64> {
         Ok(self.inner.incident_add(incident_of(kind)?, source_of(source)?, now, seconds))
     }
@@ -143,5 +157,6 @@ impl Shared {
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     INCIDENT.register(module)?;
+    SUSPICION.register(module)?;
     module.add_class::<Shared>()
 }

@@ -5,16 +5,21 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::backlog::Backlog;
+use super::backlog_fill::{Filled, Terms, fill};
 use super::int_enum::IntEnum;
 use super::message::Message;
+use super::notes::Notes;
 use super::recipient::Outcome;
+use super::shared::Shared;
 use super::spool_values::{AttemptRow, DamagedMessage, Scheduled, SealedPartition};
+use crate::store::shared::Suspicion;
 use crate::store::spool::{self, Adopted, Change, Failure, Next, Redirection, Settlement};
 
 /// By the numbers of [`spool::Held`].
@@ -25,13 +30,13 @@ type News<'py> = (Py<PyAny>, Option<String>, Option<Bound<'py, PyAny>>);
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
-pub struct Partition(spool::Partition<Py<PyAny>>);
+pub struct Partition(spool::Partition<Py<PyAny>>, OnceLock<Notes>);
 
 #[pymethods]
 impl Partition {
     #[staticmethod]
     fn create(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Self> {
-        Ok(Self(py.detach(|| spool::Partition::create(&spool_dir, now_ms()))?))
+        Ok(Self(py.detach(|| spool::Partition::create(&spool_dir, now_ms()))?, OnceLock::new()))
     }
 
     #[staticmethod]
@@ -85,7 +90,21 @@ impl Partition {
         self.0.next_queue_id()
     }
 
+    fn note_in(&self, shared: Py<Shared>, slot: usize) {
+        let _ = self.1.set(Notes::new(shared, slot, self.0.tag()));
+    }
+
+    fn note(&self, queue_id: &str, suspicion: u64) -> PyResult<()> {
+        let known = Suspicion::numbered(suspicion).ok_or_else(|| PyValueError::new_err("no such suspicion"))?;
+        self.1.get().map_or(Ok(()), |notes| notes.add(queue_id, known))
+    }
+
+    fn unnote(&self, queue_id: &str) -> PyResult<()> {
+        self.1.get().map_or(Ok(()), |notes| notes.remove(queue_id))
+    }
+
     fn insert(&self, waiter: Py<PyAny>, message: &Message) -> PyResult<()> {
+        self.note(&message.0.queue_id, Suspicion::Unsuspected as u64)?;
         self.0.insert(waiter, Arc::clone(&message.0)).map_err(raised)
     }
 
@@ -103,6 +122,7 @@ impl Partition {
         attempt: Option<PyRef<'_, AttemptRow>>,
         reported: Vec<u32>,
     ) -> PyResult<()> {
+        self.unnote(queue_id)?;
         let settlement = Settlement {
             outcomes: outcomes.iter().map(|outcome| outcome.0.clone()).collect(),
             next: Next { due, attempts, next_hop },
@@ -114,6 +134,7 @@ impl Partition {
 
     #[pyo3(signature = (queue_id, waiter=None))]
     fn remove(&self, queue_id: &str, waiter: Option<Py<PyAny>>) -> PyResult<()> {
+        self.unnote(queue_id)?;
         self.0.remove(waiter, queue_id).map_err(raised)
     }
 
@@ -154,6 +175,7 @@ impl Partition {
     }
 
     fn load(&self, waiter: Py<PyAny>, queue_id: &str) -> PyResult<()> {
+        self.note(queue_id, Suspicion::Unsuspected as u64)?;
         self.0.load(waiter, queue_id).map_err(raised)
     }
 
@@ -176,6 +198,23 @@ impl Partition {
         Ok(py.detach(|| self.0.schedule())?.into_iter().map(Scheduled).collect())
     }
 
+    #[pyo3(signature = (backlog, after, *, wall_ms, now_ms, longest_ms, big, at_once=false))]
+    #[allow(clippy::too_many_arguments)] // keyword-only
+    fn fill(
+        &self,
+        py: Python<'_>,
+        backlog: &Backlog,
+        after: i64,
+        wall_ms: i64,
+        now_ms: u64,
+        longest_ms: u64,
+        big: i64,
+        at_once: bool,
+    ) -> PyResult<Filled> {
+        let terms = Terms { wall: wall_ms, now: now_ms, longest: longest_ms, big, at_once };
+        py.detach(|| fill(&self.0, backlog, after, terms)).map_err(raised)
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         Ok(py.detach(|| self.0.close())?)
     }
@@ -190,7 +229,7 @@ impl Partition {
 fn adopted(py: Python<'_>, adopted: Option<Adopted<Py<PyAny>>>) -> PyResult<Option<Bound<'_, PyAny>>> {
     Ok(match adopted {
         None => None,
-        Some(Adopted::Partition(partition)) => Some(Bound::new(py, Partition(partition))?.into_any()),
+        Some(Adopted::Partition(partition)) => Some(Bound::new(py, Partition(partition, OnceLock::new()))?.into_any()),
         Some(Adopted::Sealed(sealed)) => Some(Bound::new(py, SealedPartition(sealed))?.into_any()),
     })
 }

@@ -21,6 +21,7 @@ mod limit_tests;
 mod limits;
 mod metrics;
 mod next_hops;
+mod notes;
 #[allow(unsafe_code)] // memory shared between processes
 mod region;
 mod reputation;
@@ -38,6 +39,7 @@ pub use harvest::{Guess, Guessed, Harvest, Scope};
 pub use incidents::Incident;
 pub use limits::{Class, Limits, Standing, first_by_key};
 pub use next_hops::AtNextHop;
+pub use notes::Suspicion;
 pub use region::{OutOfRange, Shared};
 pub use reputation::Record;
 pub use source::Source;

@@ -56,6 +56,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (at_ms, next(self._number), handle))
         return handle
 
+    def run_in_executor(self, executor, function, *args):
+        future = self.create_future()
+
+        def run():
+            try:
+                result = function(*args)
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call_soon(run)
+        return future
+
     def call_exception_handler(self, context):
         self.faults.append(context)
 

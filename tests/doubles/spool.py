@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mailmoat._native import AttemptRow, Held, Message, Outcome, RecipientState
+from mailmoat._native import AttemptRow, Backlog, Held, Message, Outcome, RecipientState
 from mailmoat.runtime.spool import Waiter
 
 
@@ -64,7 +65,12 @@ class FakePartition:
         self.held: dict[str, Held] = {}
         self.damaged: set[str] = set()
         self.attempts: dict[str, list[AttemptRow]] = {}
+        self.noted: dict[str, int] = {}
+        self.crashes: dict[str, int] = {}
+        self.groups: list[Group] | None = None
+        """What an adoption finds, where that is not what is stored."""
         self._spool = spool
+        self._named: set[str] = set()
 
     @property
     def count(self) -> int:
@@ -135,6 +141,63 @@ class FakePartition:
         }
         return list(groups)
 
+    def fill(
+        self,
+        backlog: Backlog,
+        after: int,
+        *,
+        wall_ms: int,
+        now_ms: int,
+        longest_ms: int,
+        big: int,
+        at_once: bool = False,
+    ) -> tuple[int | None, list[str], list[str]]:
+        groups = self.schedule() if self.groups is None else self.groups
+        if unknown := sorted({group.next_hop for group in groups} - self._named):
+            self._named.update(unknown)
+            return after, unknown, []
+        backlog.add_partition(self.tag)
+        suspects = [queue_id for queue_id, count in self.crashes.items() if count]
+        first: dict[tuple[str, int], Group] = {}
+        for group in sorted(groups, key=lambda group: group.due):
+            first.setdefault((group.queue_id, backlog.line(group.next_hop)), group)
+        parted = Counter(queue_id for queue_id, _ in first)
+        for (queue_id, line), group in first.items():
+            if queue_id in suspects:
+                continue
+            due = now_ms + (0 if at_once else min(max(group.due - wall_ms, 0), longest_ms))
+            backlog.put(
+                line,
+                queue_id,
+                due=due,
+                now=0,
+                arrival=group.arrival,
+                fresh=group.attempts == 0,
+                parted=parted[queue_id] > 1,
+                stranded=group.attempts > 0 and due > now_ms,
+            )
+        return None, [], suspects
+
+    def release(self, _waiter: Waiter | None, queue_id: str) -> None:
+        self._spool.calls.append(("release", queue_id))
+        self.held.pop(queue_id, None)
+        self.crashes.pop(queue_id, None)
+
+    def crashed(self, queue_id: str) -> int:
+        self.crashes[queue_id] = self.crashes.get(queue_id, 0) + 1
+        if self.crashes[queue_id] > 1:
+            self.held[queue_id] = Held.CRASHED
+        return self.crashes[queue_id]
+
+    def note_in(self, _shared: object, _slot: int) -> None:
+        """There is no other process."""
+
+    def note(self, queue_id: str, suspicion: int) -> None:
+        self.noted[queue_id] = suspicion
+
+    def unnote(self, queue_id: str) -> None:
+        self.noted.pop(queue_id, None)
+
     def _read(self, queue_id: str) -> tuple[str | None, Stored | None]:
         found = self.messages.get(queue_id)
         return ("no such message", None) if found is None else (None, Stored(found._message, list(found.recipients)))
@@ -154,7 +217,7 @@ class FakeSpool:
         self.load_trouble: str | None = None
         self.on_stored: Callable[[Message], object] = lambda _: None
         self.calls: list[tuple[object, ...]] = []
-        self.partition = FakePartition(self, "t", str(incoming_dir))
+        self.partition = FakePartition(self, "", str(incoming_dir))
         self._loop, self._kept = loop, kept
         self._numbers = itertools.count(1)
 

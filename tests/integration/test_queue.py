@@ -185,6 +185,54 @@ def test_a_damaged_partition_is_set_aside_and_the_service_goes_on(server):
         assert damaged not in partitions(made)
 
 
+# --- messages that kill their worker ---
+
+
+def killing(made, number):
+    """A rule for RCPT that ends the worker with a signal when it sends a message to `killer`, and answers nothing."""
+
+    def rule(line):
+        if "killer" not in line:
+            return "250 2.1.5 ok"
+        for pid in made[0].workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return None
+
+    return rule
+
+
+def test_a_message_that_kills_its_worker_twice_is_set_aside_and_the_others_arrive(server):
+    running = []
+    with NextHop(RCPT=killing(running, signal.SIGSEGV)) as hop:
+        made = start(server, hop)
+        running.append(made)
+        with made.client() as client:
+            names = [f"m{number}" for number in range(5)]
+            killer = client.submit("killer", "killer@example.test").split()[2]
+        made.until(lambda: made.logged("message-suspected"), what="suspicion")
+        made.until(lambda: made.logged("message-set-aside"), what="second death", seconds=60)
+        assert [line["queue_id"] for line in made.logged("message-set-aside")] == [killer]
+        with made.client() as client:
+            for name in names:
+                client.submit(name, ALICE)
+        hop.wait(lambda: set(names) <= set(hop.ids()), "the others")
+        (entry,) = made.queue()
+        assert entry["queue_id"] == killer, "visible"
+        assert len(made.logged("partition-adopted")) == 2, "not tried a third time"
+
+
+def test_a_kill_by_an_operator_is_no_fault_of_a_message(server):
+    running = []
+    with NextHop(RCPT=killing(running, signal.SIGKILL)) as hop:
+        made = start(server, hop)
+        running.append(made)
+        with made.client() as client:
+            client.submit("killer", "killer@example.test")
+        made.until(lambda: len(made.logged("partition-adopted")) >= 3, what="three deaths", seconds=60)
+        assert made.logged("message-suspected") == made.logged("message-set-aside") == []
+
+
 # --- a spool that goes, and one of another time ---
 
 

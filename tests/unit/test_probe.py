@@ -42,7 +42,7 @@ class World:
         self.one, self.other = self.destinations = [
             Destination(name, Transport(), a_route(connections=1), Learned()) for name in ("one", "other")
         ]
-        self.told = []
+        self.told, self.waits_for = [], set()
         self.prober = Prober(asyncio.get_running_loop(), self, self)
 
     def reached(self, destination):
@@ -54,7 +54,10 @@ class World:
     def strand(self, destination):
         """Nothing is due at a next hop that is away, and something waits for it."""
         destination.unreachable()
-        destination.stranded[object()] = 1
+        self.waits_for.add(destination)
+
+    def unasked(self, destination):
+        return destination.away and destination in self.waits_for and not destination.rest
 
     async def turn(self):
         for _ in range(5):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mailmoat._native import Prefix, Shared
+from mailmoat._native import Message, Outcome, Partition, Prefix, RecipientState, Shared, Suspicion
 
 
 def in_child(work):
@@ -138,3 +138,27 @@ def test_memory_is_what_was_said():
     assert Shared(2, 40).size <= 3 * ((1 << 20) + 1024) + (128 << 10) + (12 << 20) + (1 << 19)
     with pytest.raises(OSError, match="shared memory"):
         Shared(1 << 30, 1, sources=1 << 40)
+
+
+def test_what_is_in_memory_of_a_partition_is_noted_until_it_is_settled_or_removed(tmp_path):
+    shared = Shared(1, 1)
+    partition = Partition.create(str(tmp_path))
+    partition.note_in(shared, 0)
+    ids = [partition.next_queue_id() for _ in range(4)]
+    for queue_id in ids:
+        partition.insert(
+            object(), Message(queue_id=queue_id, arrival=1, reverse_path="", recipients=["a"], content=b"")
+        )
+    partition.settle(None, ids[0], [Outcome(0, RecipientState.PENDING, "451")], due=1, attempts=1)
+    partition.remove(ids[1])
+    partition.unnote(ids[2])
+    partition.load(object(), ids[0])
+    partition.note(ids[0], Suspicion.ALONE)
+    assert shared.crashed_with(partition.tag) is None, "its owner's death was not seen"
+    shared.notes_settle(0, crashed=True)
+    found = shared.crashed_with(partition.tag)
+    assert sorted(found) == [(ids[0], Suspicion.ALONE), (ids[3], Suspicion.UNSUSPECTED)]
+    assert shared.crashed_with(partition.tag) == []
+    with pytest.raises(ValueError, match="no such suspicion"):
+        partition.note(ids[0], 9)
+    partition.close()

@@ -1,48 +1,105 @@
-"""The queue entries for a partition whose owner is gone, made from what its spool says of each group.
+"""From a partition whose owner is gone into the backlog: a part at a time, in a thread, without an object for each message.
 
-A group is at the destination where it was last tried, or else at the default one; only loading the message shows where its recipients
-go now, and the queue then parts it. Lazy, and never fails: a partition may have a million messages.
+A group goes to the destination where it was last tried, or else to the default one; only loading the message shows where its recipients
+go now, and the queue then parts it. What its owner had in memory when it crashed is suspected of that (`suspects.py`). Neither the loop nor the GIL is held while a partition is read: it may have a million messages.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from mailmoat.delivery.destination import QueueEntry, join
+from mailmoat import clock, maillog
+from mailmoat._native import Suspicion
+from mailmoat.delivery.room import BIG
+from mailmoat.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    import asyncio
+    from collections.abc import Callable
 
-    from mailmoat._native import Partition, Scheduled
-    from mailmoat.delivery.destination import Destination, Owner
+    from mailmoat._native import Partition, Shared
+    from mailmoat.delivery.schedule import Schedule
+    from mailmoat.runtime.timers import Timers
 
 
-def entries(
-    owner: Owner,
-    partition: Partition,
-    schedule: Iterable[Scheduled],
-    destinations: Sequence[Destination],
-    default: Destination,
-) -> Iterator[list[QueueEntry]]:
-    """Give the entries of each message in turn: one for each destination, due when the first of its groups is."""
-    tried = {destination.name: destination for destination in destinations if destination.name}
-    for queue_id, groups in groupby(schedule, attrgetter("queue_id")):
-        first: dict[Destination, Scheduled] = {}
-        for group in sorted(groups, key=attrgetter("due")):
-            first.setdefault(tried.get(group.next_hop, default), group)
-        found = [
-            QueueEntry(
-                owner,
-                destination,
-                partition=partition,
-                queue_id=queue_id,
-                arrival=group.arrival,
-                due_ms=group.due,
-                attempts=group.attempts,
+NOT_SEEN: Final = 5.0
+"""Seconds after which a death that the supervisor has not seen is taken for no crash."""
+LOOK: Final = 0.05
+AGAIN: Final = 10.0
+"""Seconds until a partition that could not be read is read again."""
+
+
+class Adopter:
+    """Adopts for one worker; `suspect` is called with each message that may have killed its worker."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timers: Timers,
+        schedule: Schedule,
+        shared: Shared,
+        suspect: Callable[[Partition, str], None],
+    ) -> None:
+        self._loop = loop
+        self._timers = timers
+        self._schedule = schedule
+        self._shared = shared
+        self._suspect = suspect
+
+    async def adopt(
+        self, partition: Partition, *, stopped: Callable[[], bool], longest_s: float, at_once: bool
+    ) -> None:
+        """Add all that waits in a partition, unless it is stopped; while it cannot be read, that is tried again and again.
+
+        No group waits longer than `longest_s` from now. `at_once`: what was deferred is due now.
+        """
+        await self._count_crash(partition)
+        after: int | None = 0
+        while after is not None and not stopped():
+            fill = partial(
+                partition.fill,
+                self._schedule.backlog,
+                after,
+                wall_ms=clock.wall_ms(),
+                now_ms=clock.monotonic_ms(),
+                longest_ms=round(longest_s * 1000),
+                big=BIG,
+                at_once=at_once,
             )
-            for destination, group in first.items()
-        ]
-        join(found)
-        yield found
+            try:
+                after, unknown, suspects = await self._loop.run_in_executor(None, fill)
+            except OSError as error:
+                maillog.event(Event.PARTITION_NOT_ADOPTED, detail=str(error))
+                await self._timers.wait(AGAIN)
+                continue
+            for name in unknown:
+                self._schedule.backlog.alias(name, self._schedule.line(self._schedule.find(name)))
+            for queue_id in suspects:
+                maillog.event(Event.MESSAGE_SUSPECTED, queue_id=queue_id)
+                self._suspect(partition, queue_id)
+            self._schedule.due()
+
+    async def _count_crash(self, partition: Partition) -> None:
+        """Count the crash of the owner for the messages that it had in memory; the spool sets aside those for which it is the second.
+
+        For one that was suspected already and was not alone in memory it is no evidence.
+        """
+        for queue_id, suspicion in await self._crashed_with(partition.tag):
+            if suspicion == Suspicion.IN_COMPANY:
+                continue
+            try:
+                crashes = await self._loop.run_in_executor(None, partition.crashed, queue_id)
+            except OSError as error:
+                maillog.event(Event.PARTITION_NOT_ADOPTED, detail=str(error))
+                return
+            if crashes > 1:
+                maillog.event(Event.MESSAGE_SET_ASIDE, queue_id=queue_id, crashes=crashes)
+
+    async def _crashed_with(self, tag: str) -> list[tuple[str, int]]:
+        late = clock.monotonic() + NOT_SEEN
+        while (found := self._shared.crashed_with(tag)) is None:
+            if clock.monotonic() >= late:
+                return []
+            await self._timers.wait(LOOK)
+        return found

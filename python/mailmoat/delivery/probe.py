@@ -24,6 +24,9 @@ class Listener(Protocol):
     def unreachable(self, destination: Destination) -> None:
         """Record that the next hop cannot be reached."""
 
+    def unasked(self, destination: Destination) -> bool:
+        """Return whether a next hop has to be asked although no message for it is due."""
+
 
 class Prober:
     """The questions of one worker to its next hops."""
@@ -50,7 +53,7 @@ class Prober:
             if learned is None:
                 continue
             learned.refresh()
-            if destination not in self._probes and (learned.stale() or destination.unasked):
+            if destination not in self._probes and (learned.stale() or self._queue.unasked(destination)):
                 self._begin(destination)
 
     def _begin(self, destination: Destination) -> None:

@@ -26,7 +26,12 @@ def next_due(now_ms: int, attempts: int, schedule_seconds: tuple[float, ...], ra
 
 def wait(now_ms: int, due_ms: int, schedule_seconds: tuple[float, ...]) -> float:
     """Return the seconds until a time; never more than the schedule has, so that a clock set back does not delay a message."""
-    return max(0.0, min((due_ms - now_ms) / 1000, max(schedule_seconds) * (1 + SPREAD)))
+    return max(0.0, min((due_ms - now_ms) / 1000, longest(schedule_seconds)))
+
+
+def longest(schedule_seconds: tuple[float, ...]) -> float:
+    """Return the longest wait of a schedule, in seconds."""
+    return max(schedule_seconds) * (1 + SPREAD)
 
 
 def expired(arrival_ms: int, now_ms: int, expire_s: float) -> bool:

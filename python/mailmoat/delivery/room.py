@@ -1,8 +1,16 @@
 """How many messages a worker has in memory for delivery, and which is loaded next.
 
-Promises: never more for one destination than it allows, and never more for all together than the bound, except that a destination with
-nothing in memory may always have one. When the bound is reached, the destinations that wait take turns, one message each. After
-`close` nothing is loaded.
+Promises:
+
+* Never more for one destination than it allows, and never more for all together than the bound, except that a destination with nothing in
+  memory may always have one. When the bound is reached, the destinations that wait take turns, one message each. So a next hop
+  that is down or slow takes no room from the others.
+* Fresh messages never wait behind a backlog. Those tried before have at most a quarter of the room of their destination, and where both
+  wait for room, they take turns (the rule of Postfix' qmgr for its incoming and deferred queues). A fresh message thus waits for
+  one other at most, and a backlog goes on in any flood.
+* Big messages never block small ones: they have at most a quarter of a destination's connections, and take turns with the small.
+
+After `close` nothing is loaded.
 """
 
 from __future__ import annotations
@@ -12,62 +20,102 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.delivery.destination import Destination, QueueEntry
+    from mailmoat._native import Waiting
+    from mailmoat.delivery.destination import Destination
+    from mailmoat.delivery.entry import QueueEntry
+    from mailmoat.delivery.schedule import Schedule
 
 FULL_DESTINATIONS: Final = 4
 """Destinations that may all have as many messages in memory as they allow; more of them share that room."""
+BIG: Final = 1 << 20
+"""Octets from which on a message is big."""
 
 
 class Room:
-    """The room of one worker; `load` is called with each entry that gets a place."""
+    """The room of one worker; `load` is called with each group that gets a place, and takes it."""
 
-    def __init__(self, most: int, load: Callable[[QueueEntry], None]) -> None:
+    def __init__(self, most: int, schedule: Schedule, load: Callable[[Destination, Waiting], None]) -> None:
         self._most = most
+        self._schedule = schedule
         self._load = load
-        # With entries that are due and room of their own, which the bound keeps waiting; an ordered set.
+        # With groups that are due and room of their own, which the bound keeps waiting; an ordered set.
         self._crowded: dict[Destination, None] = {}
+        # By queue id, where groups of the message in memory go.
+        self._entries: dict[str, tuple[Destination, ...]] = {}
         self.taken = 0
         self.closed = False
+        self._paused = False
 
     def has(self, destination: Destination) -> bool:
         """Return whether another message may be in memory for a destination."""
-        return destination.has_room and not self.closed and (self.taken < self._most or not destination.active)
+        return (
+            destination.active < destination.limit
+            and not self.closed
+            and not self._paused
+            and (self.taken < self._most or not destination.active)
+        )
 
-    def take(self, destination: Destination) -> None:
-        """Count a message that is in memory for a destination."""
+    def of(self, queue_id: str) -> tuple[Destination, ...]:
+        """Return the destinations of the groups of a message that are in memory."""
+        return self._entries.get(queue_id, ())
+
+    def take(self, entry: QueueEntry) -> None:
+        """Count an entry in memory."""
+        destination, queue_id = entry.destination, entry.queue_id
         self.taken += 1
         destination.active += 1
+        destination.old += not entry.fresh
+        destination.big += entry.big
+        self._entries[queue_id] = (*self._entries.get(queue_id, ()), destination)
 
-    def release(self, destination: Destination) -> None:
+    def release(self, entry: QueueEntry) -> None:
         """Count one less, and load what finds room now."""
+        destination = entry.destination
         self.taken -= 1
         destination.active -= 1
+        destination.old -= not entry.fresh
+        destination.big -= entry.big
+        others = self._entries.pop(entry.queue_id)
+        if len(others) > 1:
+            self._entries[entry.queue_id] = tuple(one for one in others if one is not destination)
         if self._crowded:
             self._share()  # before its own: it had its turn
-        self.fill(destination)
+        if destination.ready:
+            self.fill(destination)
 
     def fill(self, destination: Destination) -> None:
         """Load what is due for a destination, as far as there is room."""
-        while destination.ready and self.has(destination):
-            self.load_next(destination)
-        if destination.ready and destination.has_room and not self.closed:
+        while destination.ready and self.has(destination) and self._load_next(destination):
+            pass
+        if destination.ready and (self._paused or self.taken >= self._most) and destination.active < destination.limit:
             self._crowded[destination] = None
 
-    def load_next(self, destination: Destination) -> None:
-        """Load the first of those that are due, whether there is room or not."""
-        entry = destination.ready.popleft()
-        self.take(destination)
-        self._load(entry)
+    def pause(self) -> None:
+        """Give no place away for now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Give places away again, first to those that have waited."""
+        self._paused = False
+        waiting, self._crowded = self._crowded, {}
+        for destination in waiting:
+            self.fill(destination)
 
     def close(self) -> None:
         """Load nothing more."""
         self.closed = True
 
+    def _load_next(self, destination: Destination) -> bool:
+        old, big = destination.old < destination.most_old, destination.big < destination.most_big
+        waiting = self._schedule.take(destination, fresh=True, old=old, big=big)
+        if waiting is None:
+            return False
+        self._load(destination, waiting)
+        return True
+
     def _share(self) -> None:
         while self._crowded and self.taken < self._most:
             destination = next(iter(self._crowded))
             del self._crowded[destination]
-            if destination.ready and self.has(destination):
-                self.load_next(destination)
-                if destination.ready:
-                    self._crowded[destination] = None
+            if destination.ready and self.has(destination) and self._load_next(destination) and destination.ready:
+                self._crowded[destination] = None

@@ -154,6 +154,8 @@ class SpoolStore:
                 _notify(owner, error, message)
                 if error is None:
                     self._announce(message)
+                else:
+                    partition.unnote(message.queue_id)
             elif isinstance(loaded, DamagedMessage):
                 self._metrics.add(SPOOL_ERRORS)
                 _notify_damaged(cast("Loading", waiter), loaded.reason)

@@ -19,6 +19,7 @@ from mailmoat import clock, maillog
 from mailmoat.events import Event
 from mailmoat.supervisor import process
 from mailmoat.supervisor.context import WorkerContext
+from mailmoat.supervisor.deaths import Deaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class Children:
         self.alive: dict[int, Child] = {}
         self._shared, self._worker, self._admin = shared, worker, admin
         self._free = list(range(slots))
+        self._deaths = Deaths()
         self._lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
         self._evict = tuple(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(slots))
 
@@ -173,6 +175,8 @@ class Children:
         child.status = f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         if child.process.report.startswith("failed: "):
             child.status += f", {child.process.report.removeprefix('failed: ')}"
+        if child.slot >= 0:
+            self._shared.notes_settle(child.slot, self._deaths.is_crash(status))
         self._release(child.slot)
         if child.spec.pid == child.process.pid:
             child.spec.pid = 0

@@ -9,21 +9,22 @@ use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::keyed_hash::KeyedHash;
-use super::{budgets, cells, harvest, next_hops, reputation};
+use super::{budgets, cells, harvest, next_hops, notes, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
 /// Entries of the table of incidents, a power of two.
 pub const INCIDENTS: usize = 16_384;
 /// Cells of the tables of the host, which lie behind the slots in this order.
-const TABLES: [usize; 5] = [INCIDENTS, reputation::CELLS, harvest::CELLS, cells::CELLS * cells::WORDS, budgets::CELLS];
+const TABLES: [usize; 6] =
+    [INCIDENTS, reputation::CELLS, harvest::CELLS, cells::CELLS * cells::WORDS, budgets::CELLS, notes::CRASHED];
 
 /// A slot or index that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfRange;
 
-/// The shared memory. In each slot: its own cells, the row of metrics, the tables of sources and of next hops (pairs of key and count). Behind
-/// the slots: the tables of the host, of incidents, of the reputation of sources, of limits, and of budgets.
+/// The shared memory. In each slot: its own cells, the row of metrics, the tables of sources and of next hops (pairs of key and count),
+/// the notes of messages in memory. Behind the slots: the tables of the host.
 #[derive(Debug)]
 pub struct Shared {
     memory: MmapMut,
@@ -70,7 +71,8 @@ impl Shared {
             .checked_next_multiple_of(LINE)?
             .checked_add(LINE)?
             .checked_add(sources.checked_mul(2)?.checked_next_multiple_of(LINE)?)?
-            .checked_add(next_hops::CELLS)
+            .checked_add(next_hops::CELLS)?
+            .checked_add(notes::CELLS)
     }
 
     #[allow(clippy::cast_ptr_alignment)] // a mapping begins at a page
@@ -109,6 +111,10 @@ impl Shared {
         self.host_table(4)
     }
 
+    pub(super) fn crashed_cells(&self) -> &[AtomicU64] {
+        self.host_table(5)
+    }
+
     /// The cells of a table in `TABLES`.
     fn host_table(&self, number: usize) -> &[AtomicU64] {
         let behind = TABLES.iter().skip(number).sum::<usize>();
@@ -138,5 +144,11 @@ impl Shared {
     pub(super) fn table(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
         let start = LINE + self.metrics.next_multiple_of(LINE);
         self.slot(slot)?.get(start..start + 2 * self.sources).ok_or(OutOfRange)
+    }
+
+    pub(super) fn notes(&self, slot: usize) -> Result<&[AtomicU64], OutOfRange> {
+        let slot = self.slot(slot)?;
+        let start = slot.len().checked_sub(next_hops::CELLS + notes::CELLS);
+        start.and_then(|start| slot.get(start..start + notes::CELLS)).ok_or(OutOfRange)
     }
 }
