@@ -150,7 +150,7 @@ class Event(StrEnum):
         "a message is too old and is not tried again; `age` in seconds",
         "queue_id age:number attempts:number recipients:list",
     )
-    BOUNCE_MADE = "bounce-made", "info", "a bounce about a message", "queue_id about to:list recipients:list"
+    BOUNCE_MADE = "bounce-made", "info", "a report about a message", "queue_id about kind to:list recipients:list"
     BOUNCE_SUPPRESSED = (
         "bounce-suppressed",
         "warning",

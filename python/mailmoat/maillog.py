@@ -244,9 +244,9 @@ def _portions(values: Sequence[_Value], size: Callable[[_Value], int]) -> Iterat
     yield values[start:]
 
 
-def bounce_made(*, queue_id: str, about: str, to: Sequence[str], recipients: Sequence[str]) -> None:
-    """Log a bounce: its own queue id, the queue id it is `about`, who gets it, and the failed recipients."""
-    event(Event.BOUNCE_MADE, queue_id=queue_id, about=about, to=to, recipients=recipients)
+def bounce_made(*, queue_id: str, about: str, kind: str, to: Sequence[str], recipients: Sequence[str]) -> None:
+    """Log a report: its own queue id, the queue id it is `about`, its kind, who gets it, and the recipients that it names."""
+    event(Event.BOUNCE_MADE, queue_id=queue_id, about=about, kind=kind, to=to, recipients=recipients)
 
 
 def bounce_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> None:

@@ -133,7 +133,6 @@ SPOOL_SPARE: Final = single(
 PARTITIONS_NEWER: Final = single(
     "mailmoat_partitions_newer", "Partitions written by a later version, whose messages are not delivered."
 )
-BOUNCES: Final = single("mailmoat_bounces_total", "Bounces (non-delivery reports) made.")
 AGENT_TIMEOUTS: Final = single(
     "mailmoat_agent_timeouts_total", "Policy agents that did not answer in time; the client got 451 4.3.0."
 )

@@ -212,7 +212,7 @@ def test_a_wrong_password_bounces_nothing_and_is_logged_once(server, public, aut
             (public / "password").write_text("another")
             wait_for(lambda: len(leaving.messages) == 3, 60, "the messages")
             mx.until(mx.empty, what="empty spool")
-            assert mx.metric("bounces_total") == 0
+            assert mx.metric('bounces_total{kind="failed"}') == 0
             mx.stop()
 
 

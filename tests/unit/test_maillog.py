@@ -125,7 +125,7 @@ def test_a_delivery_attempt_names_the_outcome_of_each_recipient(log):
 
 def test_the_other_events(log):
     maillog.event(Event.SETTING_KEPT, key="workers", value=0, wanted=False, detail=None)
-    maillog.bounce_made(queue_id="q2", about="q1", to=["a@example.org"], recipients=["x@example.test"])
+    maillog.bounce_made(queue_id="q2", about="q1", kind="failed", to=["a@example.org"], recipients=["x@example.test"])
     maillog.bounce_suppressed(about="q1", reason="null-reverse-path", recipients=["x@example.test"])
     maillog.message_expired(queue_id="q1", age=432_000.4, attempts=99, recipients=["x@example.test"])
     try:
@@ -141,7 +141,8 @@ def test_the_other_events(log):
         "value": 0,
         "wanted": False,
     }
-    assert (made["event"], made["about"], made["to"]) == ("bounce-made", "q1", ["a@example.org"])
+    assert (made["event"], made["about"], made["kind"]) == ("bounce-made", "q1", "failed")
+    assert made["to"] == ["a@example.org"]
     assert (suppressed["event"], suppressed["reason"]) == ("bounce-suppressed", "null-reverse-path")
     assert (expired["event"], expired["age"], expired["attempts"]) == ("message-expired", 432_000, 99)
     assert (failed["level"], failed["agent"], failed["error"]) == ("error", "Relay", "KeyError: 'boom\\nforged'")

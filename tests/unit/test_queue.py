@@ -712,7 +712,7 @@ def test_a_report_is_stored_before_its_message_is_removed(world, lines):
     w.advance(60)
     w.finish((FAILED, NEVER))
     assert [entry[0] for entry in w.diary] == ["insert", "settle", "remove", "load", "insert", "remove"]
-    assert w.metric("mailmoat_bounces_total") == 2
+    assert w.metric("mailmoat_bounces_total", "failed") == 2
     assert [line["recipients"] for line in events(lines, "bounce-made")] == [["u1@b.test"], ["u2@b.test"]]
 
 

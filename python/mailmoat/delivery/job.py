@@ -19,9 +19,8 @@ from mailmoat.delivery import delay, retry
 from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
 from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
-from mailmoat.metrics import BOUNCES, Metrics
 from mailmoat.reports.governor import Suppressed
-from mailmoat.reports.kind import ReportKind
+from mailmoat.reports.kind import BOUNCES, ReportKind
 from mailmoat.reports.report import ReportedRecipient
 from mailmoat.reports.requests import original_recipient, wants_failure
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Message, Recipient
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.route import Route
+    from mailmoat.metrics import Metrics
 
 
 # Here, since a member is slow to reach through its class.
@@ -146,10 +146,11 @@ class Job:
 
     def reported(self, made: Message, wanted: ReportFirst) -> Follows:
         """Return what follows when the report is in the spool."""
-        self._context.metrics.add(BOUNCES)
+        self._context.metrics.add(BOUNCES[wanted.kind])
         maillog.bounce_made(
             queue_id=made.queue_id,
             about=self.message.queue_id,
+            kind=wanted.kind,
             to=[recipient.address for recipient in made.recipients],
             recipients=[recipient.address for recipient in wanted.recipients],
         )

@@ -1,6 +1,9 @@
 """What a report is about: one kind of outcome for all recipients that it names."""
 
 from enum import StrEnum
+from typing import Final
+
+from mailmoat.metrics import Family
 
 
 class ReportKind(StrEnum):
@@ -16,3 +19,6 @@ class ReportKind(StrEnum):
     """A server has it that reports no success."""
     EXPANDED = "expanded"
     """Several other addresses took its place."""
+
+
+BOUNCES: Final = Family("mailmoat_bounces_total", "Reports to senders made, by kind.", {"kind": ReportKind})
