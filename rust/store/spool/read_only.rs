@@ -5,11 +5,12 @@
 //! a `-shm` file to read a partition whose owner was killed; it gives it the database's owner.
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 
 use super::error::Error;
 use super::partition_dir::{PartitionDir, database};
@@ -94,5 +95,22 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(250))?;
+    let read = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    if read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::CannotOpen)) && is_whole(path)? {
+        // On a disk that cannot be written to there is no `-shm` file, and nobody who could change the database.
+        let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+        return Ok(Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)?);
+    }
     Ok(connection)
+}
+
+/// Whether the database has all that was committed: its log is empty.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match fs::metadata(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        found => Ok(found?.len() == 0),
+    }
 }
