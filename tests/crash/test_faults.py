@@ -15,6 +15,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.crash.faults import Injection
-from tests.doubles.next_hop import NextHop
+from tests.doubles.next_hop import Message, NextHop
 from tests.doubles.senders import LARGE, Senders
 from tests.doubles.spool import Group
 from tests.doubles.timers import StillTimers
@@ -374,6 +375,40 @@ def test_damaged_partitions(running, hop):
     assert worker(server) == pid, seed
     assert not events(server, "process-restart"), seed
     assert_rests(pid)
+    assert [message for message in hop.messages if not undamaged(message)] == [], seed
+
+
+def undamaged(message: Message) -> bool:
+    """Its body is what the clients sent: lines of one letter."""
+    return set(message.content.partition(b"\r\n\r\n")[2]) <= set(b"x\r\n")
+
+
+def test_damaged_content_is_held_and_never_sent(running, hop):
+    """In a row and in a file: the others are delivered, these are set aside and logged."""
+    hop.rules["greeting"] = NOT_NOW
+    server, senders = running()
+    senders.send(6)
+    senders.send(2, LARGE)
+    server.stop()
+    [partition] = (server.directory / "spool" / "partitions").iterdir()
+    with contextlib.closing(sqlite3.connect(partition / "queue.db")) as queue:
+        octets = queue.execute("SELECT octets FROM content WHERE seq=2").fetchone()[0]
+        queue.execute("UPDATE content SET octets=? WHERE seq=2", [octets.replace(b"xx", b"xy", 1)])
+        queue.commit()
+    file = partition / "content" / "7"
+    file.write_bytes(file.read_bytes()[:-3] + b"z\r\n")
+    hop.rules["greeting"] = READY
+    server.start()
+    damaged = {f"{partition.name}2", f"{partition.name}7"}
+    wait_for(lambda: {event["queue_id"] for event in events(server, "message-damaged")} == damaged, what="damage")
+    wait_for(lambda: len(hop.messages) == 6, what="delivery of the others")
+    wait_for(lambda: _native.count_spool(str(server.directory / "spool")) == 2, what="end of the others")
+    page = _native.queue_list(
+        str(server.directory / "spool"), _native.QueueFilter(statuses=[_native.QueueStatus.DAMAGED])
+    )
+    assert {entry["queue_id"] for entry in page.entries} == damaged
+    assert len(hop.contents) == 6
+    assert all(undamaged(message) for message in hop.messages)
 
 
 # --- limits of the process ---

@@ -15,7 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from mailmoat._native import Message, Outcome, Partition, RecipientState, count_spool, list_spool
+from mailmoat._native import (
+    AttemptRow,
+    Held,
+    Message,
+    Outcome,
+    Partition,
+    RecipientState,
+    count_spool,
+    list_spool,
+    queue_export,
+    queue_message,
+    queue_stats,
+)
 
 # Inserts for ever and writes each acknowledged queue id to standard output; the content follows from the id. Every eleventh
 # message has a content file. Acknowledged messages are removed now and then, told before by a minus sign.
@@ -198,6 +210,35 @@ def test_failing_writes_lose_nothing_acknowledged(
     assert adopted.count == len(stored)
 
 
+def test_changes_that_are_asked_while_writes_fail_are_done_afterwards(
+    tmp_path: Path, failing_writes: Callable[[int], None]
+) -> None:
+    partition = Partition.create(str(tmp_path))
+    held, failed, tried, elsewhere = sent = [message(partition, b"x" * 9000) for _ in range(4)]
+    for one in sent:
+        partition.insert(one.queue_id, one)
+    completions(partition, 4)
+    failing_writes(10_000)
+    partition.hold("held", held.queue_id, Held.OPERATOR)
+    partition.fail("failed", failed.queue_id, "554 no", due=5)
+    attempt = AttemptRow(at=6, next_hop="smtp://hop:25", peer="")
+    later = [Outcome(0, RecipientState.PENDING, "451 no")]
+    partition.settle("tried", tried.queue_id, later, due=7, attempts=1, attempt=attempt)
+    partition.redirect("elsewhere", elsewhere.queue_id, due=8, next_hop="smtp://other:25")
+    while partition.healthy:
+        select.select([], [], [], 0.01)
+    assert partition.completions() == []
+    failing_writes(-1)
+    assert completions(partition, 4) == [(name, None, None) for name in ("held", "failed", "tried", "elsewhere")]
+    stored = [queue_message(str(tmp_path), one.queue_id) for one in sent]
+    assert [one.held for one in stored if one] == [Held.OPERATOR, Held.NO, Held.NO, Held.NO]
+    assert [len(one.attempts) for one in stored if one] == [0, 0, 1, 0]
+    recipients = [one.message.recipients[0] for one in stored if one]
+    assert [one.due for one in recipients] == [1, 5, 7, 8]
+    assert recipients[1].state is RecipientState.FAILED
+    assert recipients[3].next_hop_fixed == "smtp://other:25"
+
+
 def wait_healthy(partition: Partition) -> None:
     """The writer recovers by itself, nobody has to ask; a change of health has no descriptor."""
     for _ in range(200):
@@ -300,3 +341,17 @@ def test_a_read_only_disk_is_an_error(small_disk: Path) -> None:
         Partition.create(str(small_disk))
     with pytest.raises(OSError):
         Partition.adopt(str(small_disk))
+
+
+def test_a_spool_on_a_read_only_disk_can_be_read(small_disk: Path, tmp_path: Path) -> None:
+    partition = Partition.create(str(small_disk))
+    sent = message(partition, b"x")
+    partition.insert(1, sent)
+    partition.close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert [entry["queue_id"] for entry in list_spool(str(small_disk))] == [sent.queue_id]
+    assert queue_stats(str(small_disk)).messages == 1
+    found = queue_message(str(small_disk), sent.queue_id)
+    assert found is not None
+    assert found.message.octets() == b"x"
+    assert queue_export(str(small_disk), sent.queue_id, str(tmp_path / "rescued"))
