@@ -345,7 +345,12 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
     offers = ["250-hop\r\n250-8BITMIME\r\n250 SIZE 1000", "250-hop\r\n250-SIZE\r\n250 SMTPUTF8", "502 5.5.1 What"]
     async with hop_that(EHLO=offers) as hop:
         pool = pool_of(
-            asyncio.get_running_loop(), hop, settings(idle_time=0.01), "me.example", timers(), learned=learned.append
+            asyncio.get_running_loop(),
+            hop,
+            settings(idle_time=0.01),
+            "me.example",
+            timers(),
+            learned=lambda offers, _: learned.append(offers),
         )
         for number in range(3):
             await (send(pool) if number == 1 else pool.probe())

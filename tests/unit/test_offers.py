@@ -7,6 +7,7 @@ import os
 import pytest
 
 from mailmoat import clock, maillog
+from mailmoat.delivery.hosts import Host
 from mailmoat.delivery.offers import ANY_TEXT, FILE_NAME, STALE, TRACE_ROOM, Learned, Offers
 
 HOP = "smtp://192.0.2.1:25"
@@ -100,6 +101,18 @@ def test_a_spool_that_cannot_be_written_costs_nothing(tmp_path, events):
     Learned(tmp_path / "gone", HOP, heard.append).learn(NARROW)
     assert heard == [NARROW]
     assert events == ["next-hop-offers", "next-hop-not-kept"]
+
+
+def test_of_several_servers_counts_what_all_of_them_take(tmp_path, events):
+    learned = Learned(tmp_path, HOP, lambda _: None)
+    one, other = Host("a.test", 25), Host("b.test", 25)
+    learned.learn(Offers(binary=True), one)
+    assert learned.offers == Offers(binary=True)
+    learned.learn(NARROW, other)
+    learned.learn(Offers(size=50_000, binary=True), one)
+    assert learned.offers == Offers(eight_bit=False, smtputf8=False, size=50_000)
+    learned.learn(Offers(), other)
+    assert learned.offers == Offers(size=50_000)
 
 
 def test_a_next_hop_that_does_not_take_everything_is_asked_again(tmp_path, monkeypatch, events):

@@ -149,6 +149,41 @@ def test_what_a_route_does_not_set_is_as_in_delivery_but_for_account_and_names()
     assert w.destination("x@b.test").route.name == "default"
 
 
+class TestRedirected:
+    """What an administrator has sent elsewhere."""
+
+    def find(self, w, hop, **more):
+        made = message("x@b.test", **more)
+        recipient = SimpleNamespace(address="x@b.test", next_hop_fixed=hop)
+        found = w.router(recipient, made)
+        return found and found.name
+
+    def test_it_goes_there_whatever_the_routes_say(self):
+        w = World({"domains": "b.test", "next_hop": "discard:"}, next_hop="smtp://hub.test")
+        assert w("x@b.test") == "discard:"
+        assert self.find(w, "smtp://other.test") == self.find(w, "smtp://other.test:25") == "smtp://other.test:25"
+        assert self.find(w, "mx") == "mx b.test"
+        assert self.find(w, "") == "discard:"
+        assert w.opened == ["smtp://hub.test:25", "discard:", "smtp://other.test:25", "mx b.test"]
+
+    def test_it_uses_the_destination_that_is_there_and_is_dropped_like_any(self):
+        w = World(next_hop="smtp://hub.test")
+        assert self.find(w, "smtp://hub.test:25") == w.default
+        self.find(w, "smtp://other.test")
+        w.router.drop(w.router.destinations[1])
+        assert len(w.router.destinations) == 1
+
+    def test_no_password_goes_there_and_tls_is_as_required(self):
+        account = {"auth_name": "edge", "auth_password_file": "/p"}
+        w = World(next_hop="smtp://hub.test", tls="verify", **account)
+        assert self.find(w, "smtp://other.test", tls_optional=True) == "smtp://other.test:25 TLS optional"
+        assert w.router.destinations[-1].route.settings.auth_name is None
+
+    @pytest.mark.parametrize("hop", ["smtp://192.0.2.1", "nonsense"])
+    def test_where_no_server_can_be_meant_it_waits(self, hop):
+        assert self.find(World(next_hop="smtp://hub.test", tls="verify"), hop) is None
+
+
 class TestByMx:
     def world(self, **more):
         return World({"domains": "a.test", "next_hop": "discard:"}, next_hop="mx", **more)

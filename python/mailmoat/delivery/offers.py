@@ -20,8 +20,10 @@ from mailmoat import clock, files, maillog
 from mailmoat.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
+
+    from mailmoat.delivery.hosts import Host
 
 FILE_NAME: Final = "next-hop.json"
 """That of the default route."""
@@ -59,6 +61,17 @@ class Offers(msgspec.Struct, frozen=True):
         return min(limit, most) if limit else most
 
 
+def common(offers: Collection[Offers]) -> Offers:
+    """Return what all of them offer; of none, what is assumed until it is known better."""
+    sizes = [each.size for each in offers if each.size]
+    return Offers(
+        eight_bit=all(each.eight_bit for each in offers),
+        smtputf8=all(each.smtputf8 for each in offers),
+        size=min(sizes, default=0),
+        binary=bool(offers) and all(each.binary for each in offers),
+    )
+
+
 ANY_TEXT: Final = Offers()
 """A next hop that accepts every message that is not binary; this is assumed until it is known better."""
 
@@ -87,6 +100,7 @@ class Learned:
         self._changed = changed
         self._stamp = (0, 0)
         self._at = clock.monotonic()
+        self._by_host: dict[Host | None, Offers] = {}
         self.offers = ANY_TEXT
 
     def stale(self) -> bool:
@@ -97,9 +111,11 @@ class Learned:
         self._at = now
         return True
 
-    def learn(self, offers: Offers) -> None:
-        """Take what the next hop has just said."""
+    def learn(self, offers: Offers, host: Host | None = None) -> None:
+        """Take what the next hop has just said; one of several servers, where it has those: what all of them take counts."""
         self._at = clock.monotonic()
+        self._by_host[host] = offers
+        offers = common(self._by_host.values())
         if offers != self.offers:
             self._take(offers)
             self._write()

@@ -95,7 +95,7 @@ class Opener:
             route.settings,
             helo_name=self._settings.hostname,
             timers=self._timers,
-            learned=learned.learn if learned is not None else lambda _: None,
+            learned=learned.learn if learned is not None else lambda *_: None,
             security=security_of(next_hop, route.settings, self._metrics, shared),
             allowance=self._allowance(name, route),
         )

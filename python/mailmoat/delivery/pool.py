@@ -1,13 +1,9 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
 Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow, of all workers
-together. A
-connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection is
-there, everything that waits is deferred, so a next hop that is down gets few attempts. A connection that takes long to open, or one
-that is refused while others work, delays nothing: another is tried a little later. Attempts wait here without bound: the queue
-bounds them.
-
-RFC 5321 4.5.4.1.
+together. A connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection
+is there, everything that waits is deferred, so a next hop that is down gets few attempts. A connection that takes long to open, or one that
+is refused while others work, delays nothing: another is tried a little later. The queue bounds the attempts that wait. RFC 5321 4.5.4.1.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.attempt import Attempt
     from mailmoat.delivery.connection import OutboundConnection
-    from mailmoat.delivery.hosts import Hosts, Refusal
+    from mailmoat.delivery.hosts import Host, Hosts, Refusal
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
     from mailmoat.runtime.timers import Timers
@@ -38,7 +34,6 @@ PATIENCE: Final = 5.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds until the next connection is opened after one was refused while other connections work."""
-
 NEVER: Final = float("inf")
 
 
@@ -54,14 +49,13 @@ class Pool:
         *,
         helo_name: str,
         timers: Timers,
-        learned: Callable[[Offers], None] = lambda _: None,
+        learned: Callable[[Offers, Host], None] = lambda *_: None,
         security: Security | None = None,
         allowance: Unlimited | None = None,
     ) -> None:
         """Create the pool. ValueError if `helo_name` is not valid.
 
-        `name` is the next hop in its written form, for log and records. `learned` is called with the offers of each new connection.
-        `allowance` limits the pool beside the settings.
+        `name` is the next hop in its written form, for log and records. `learned` gets the offers of each new connection, and the server.
         """
         self._loop = loop
         self._timers = timers
@@ -80,7 +74,9 @@ class Pool:
         # After a connection was refused while others work: the next hop takes no more of them now.
         self._pause = 0.0
         self._not_before = 0.0
-        # When it is looked whether a better server is back, whether another worker waits for an idle connection, and whether one may be opened.
+        # A connection may have to be given up; one has to, for another that tries whether a better server is back.
+        self._gives_up = self._makes_room = False
+        # When it is looked whether a better server is back, whether connections are to be given up, and whether one may be opened.
         self._return_at = self._look_at = self._ask_at = NEVER
         self._closing = False
 
@@ -120,11 +116,14 @@ class Pool:
         else:
             self._allowance.rest()
         if now >= self._look_at:
-            self._leave_idle()
+            self._look()
         if now >= self._return_at:
             self._return_at = NEVER
-            if self._hosts.returns_in() is not None and not self._closing and self._may_open():
-                self._begin_opening()
+            if self._hosts.returns_in() is not None and not self._closing:
+                if self._may_open():
+                    self._begin_opening()
+                else:
+                    self._gives_up = self._makes_room = True
 
     def close(self) -> None:
         """Defer what waits, end idle connections; running attempts go on to their end."""
@@ -174,7 +173,7 @@ class Pool:
     def _use(self, connection: OutboundConnection) -> bool:
         """Give a ready connection the next attempt, or keep it; False when it is given up: for a better server, or another worker."""
         while self._waiting:
-            if self._hosts.is_outranked(connection.host) or self._allowance.yields(self._connections[connection]):
+            if self._gives_up and self._gives_way(connection):
                 connection.quit()
                 return False
             if self._allowance.is_rated and (wait := self._allowance.spend()):
@@ -189,14 +188,25 @@ class Pool:
             connection.quit()
         else:
             self._idle.append(connection)
-            if self._look_at is NEVER:
-                self._look_at = self._later(TURN_PAUSE)
         return True
 
-    def _leave_idle(self) -> None:
-        """End half of the idle connections if another worker waits for one; the rest is looked at again."""
-        self._look_at = self._later(TURN_PAUSE) if self._idle else NEVER
-        if self._allowance.is_wanted():
+    def _gives_way(self, connection: OutboundConnection) -> bool:
+        if self._makes_room:
+            self._makes_room = False  # by this one
+            return True
+        return self._hosts.is_outranked(connection.host) or self._allowance.yields(self._connections[connection])
+
+    def _look(self) -> None:
+        """See now and then whether connections are to be given up, half of the idle ones at once, and when a better server may be back."""
+        self._look_at = self._later(TURN_PAUSE) if self._connections else NEVER
+        is_wanted = self._allowance.is_wanted()
+        self._gives_up = (
+            is_wanted or self._makes_room or any(self._hosts.is_outranked(each.host) for each in self._connections)
+        )
+        seconds = self._hosts.returns_in()
+        if seconds is not None and self._return_at is NEVER:
+            self._return_at = self._later(seconds)
+        if is_wanted:
             count = (len(self._idle) + 1) // 2
             oldest, self._idle = self._idle[:count], self._idle[count:]
             for connection in oldest:
@@ -261,15 +271,10 @@ class Pool:
             self._connections[result] = clock.monotonic()
             self._pause = 0.0
             if result.offers is not None:
-                self._learned(result.offers)
-            self._look_for_better()
+                self._learned(result.offers, result.host)
+            if len(self._connections) > 1 or self._look_at is NEVER:
+                self._look()
             self.free(result)
-
-    def _look_for_better(self) -> None:
-        """See to it that a server of a better rank is tried when it may be back."""
-        seconds = self._hosts.returns_in()
-        if seconds is not None and self._return_at is NEVER:
-            self._return_at = self._later(seconds)
 
     def _failed(self, state: RecipientState, reply: str) -> None:
         """Handle a connection that could not be opened. While others work, they take the waiting messages; otherwise all of them are deferred."""

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.settings.sections.routes import EVERY_DOMAIN, in_common, merged
+from mailmoat.settings.sections.routes import EVERY_DOMAIN, in_common, merged, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,6 +72,14 @@ def covers(pattern: str, domain: str) -> bool:
 def default_route(settings: DeliverySettings) -> Route:
     """Return the route of recipients that no other one has."""
     return Route(DEFAULT_ROUTE, in_common(settings))
+
+
+def redirected_route(settings: NextHopSettings, next_hop: str) -> Route:
+    """Return the route of recipients that an administrator has redirected to a next hop, where that of `[delivery]` has these settings.
+
+    ValueError when it is no next hop, or cannot have what the settings ask for.
+    """
+    return Route(next_hop, redirected(settings, next_hop))
 
 
 class RouteTable:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mailmoat.delivery.route import destination_names
+from mailmoat.delivery.route import destination_names, redirected_route
 from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TLS_OPTIONAL: Final = " TLS optional"
 """What the name of a destination for messages with `TLS-Required: No` ends in."""
+
+MOST_REDIRECTS: Final = 1000
+"""Next hops of an administrator that are remembered."""
 
 
 class Router(Protocol):
@@ -71,6 +74,7 @@ class RoutingRouter:
             if route.next_hop is not None and route.next_hop.kind != "mx":
                 self._open_fixed(route)
         self.default = self._usual.get(table.default)
+        self._redirects: dict[str, Route | None] = {}
         # Where there is one next hop, nothing has to be looked up.
         self._single = not table.routes and (table.default.next_hop is None or self.default is not None)
         self._fixed = tuple(self._open.values())
@@ -82,6 +86,8 @@ class RoutingRouter:
 
     def __call__(self, recipient: Recipient, message: Message) -> Destination | None:
         """Return where a recipient of a message goes; None when nothing is configured for it."""
+        if recipient.next_hop_fixed:
+            return self._redirected(recipient, message)
         if self._single:
             if self._optional and message.is_tls_optional:
                 return self._optional[self._table.default]
@@ -111,10 +117,31 @@ class RoutingRouter:
             self._open.pop(destination.name, None)
             destination.transport.close()
 
+    def _redirected(self, recipient: Recipient, message: Message) -> Destination | None:
+        """Return where a recipient goes that an administrator has sent elsewhere; None when no server can be meant (any more)."""
+        text = recipient.next_hop_fixed
+        if text not in self._redirects:
+            if len(self._redirects) >= MOST_REDIRECTS:
+                self._redirects.clear()
+            try:
+                self._redirects[text] = redirected_route(self._table.default.settings, text)
+            except ValueError:
+                self._redirects[text] = None
+        route = self._redirects[text]
+        if route is None or route.next_hop is None:
+            return None
+        domain = recipient.address.rpartition("@")[2] if route.next_hop.kind == "mx" else ""
+        is_optional = _may_do_without(route) and message.is_tls_optional
+        return self._at(str(route.next_hop), route, domain, tls_optional=is_optional)
+
     def _by_domain(self, route: Route, domain: str, *, tls_optional: bool) -> Destination | None:
         if route.next_hop is None:
             return None
-        name = f"{self._names[route]} {domain}{TLS_OPTIONAL * tls_optional}"
+        return self._at(self._names[route], route, domain, tls_optional=tls_optional)
+
+    def _at(self, hop: str, route: Route, domain: str, *, tls_optional: bool) -> Destination:
+        """Return a destination that is made on demand."""
+        name = f"{hop}{' ' * bool(domain)}{domain}{TLS_OPTIONAL * tls_optional}"
         if name not in self._open:
             self._open[name] = self._open_destination(name, route, domain, tls_optional=tls_optional)
         return self._open[name]

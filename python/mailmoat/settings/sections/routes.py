@@ -80,11 +80,16 @@ def in_common(delivery: DeliverySettings) -> NextHopSettings:
     return NextHopSettings.model_construct(**{name: getattr(delivery, name) for name in NextHopSettings.model_fields})
 
 
-def merged(delivery: DeliverySettings, route: RoutedDomains) -> NextHopSettings:
-    """Return the settings of a route with what it has of `[delivery]`. ValidationError when they contradict each other."""
+def merged(delivery: NextHopSettings, route: RoutedDomains) -> NextHopSettings:
+    """Return the settings of a route with what it has of `[delivery]`. ValidationError, a ValueError, when they contradict each other."""
     inherited = {name: getattr(delivery, name) for name in NextHopSettings.model_fields.keys() - NOT_INHERITED}
     own = {name: getattr(route, name) for name in route.model_fields_set - {"domains"}}
     return NextHopSettings.model_validate(inherited | own)
+
+
+def redirected(delivery: NextHopSettings, next_hop: str) -> NextHopSettings:
+    """Return the settings of a next hop that is given by its text alone. ValueError when it is none, or cannot have what `[delivery]` asks for."""
+    return merged(delivery, RoutedDomains.model_validate({"domains": (), "next_hop": next_hop}))
 
 
 def not_contradictory(delivery: DeliverySettings, routes: tuple[RoutedDomains, ...]) -> None:
