@@ -106,3 +106,16 @@ def test_where_mail_goes_and_why(tmp_path):
     assert documents[1]["relayed"].startswith("from clients that may relay")
     assert documents[4]["why"].startswith("it is no address")
     assert runner.invoke(application(), ["route", "-c", str(file), "x@a.test"]).exit_code == 0
+
+
+def test_a_route_is_shown_with_what_it_sets(tmp_path):
+    file = tmp_path / "mailmoat.toml"
+    file.write_text(FILE)
+    shown = CliRunner().invoke(application(), ["settings", "-c", str(file), "--changed"]).stdout
+    assert [line.partition("  [")[0] for line in shown.splitlines() if line.startswith("routes")] == [
+        "routes[1].domains = a.test, .a.test",
+        "routes[1].next_hop = smtp://one.test:25*2 | smtp://two.test:25",
+        "routes[1].tls = verify",
+        "routes[2].domains = b.test",
+        "routes[2].next_hop = discard:",
+    ]

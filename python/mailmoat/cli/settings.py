@@ -49,11 +49,12 @@ def settings(
 
 
 def _rows(entry: Entry, tree: Settings) -> list[tuple[str, str]]:
-    """Return the settings of the rows of an array of tables, a line each."""
+    """Return the settings of the rows of an array of tables, a line each; without those that hold no value of their own."""
     return [
         (f"{entry.key}[{number}].{name}", entry.row[name].form.show(getattr(row, name)))
         for number, row in enumerate(cast("tuple[Section, ...]", entry.value(tree)) if entry.row else (), 1)
         for name in entry.row
+        if getattr(row, name) is not None or name in row.model_fields_set
     ]
 
 
