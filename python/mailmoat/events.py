@@ -141,8 +141,8 @@ class Event(StrEnum):
     DELIVERY_ATTEMPT = (
         "delivery-attempt",
         "info",
-        "an attempt to deliver a message; `warning` when a recipient failed",
-        "queue_id session attempt:number next_hop tls verified:flag mail_from outcomes:list octets:number duration:seconds next_attempt",
+        "an attempt to deliver a message; `warning` when a recipient failed; `host` is the server by its MX record",
+        "queue_id session attempt:number next_hop host tls verified:flag mail_from outcomes:list octets:number duration:seconds next_attempt",
     )
     MESSAGE_EXPIRED = (
         "message-expired",

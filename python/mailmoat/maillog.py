@@ -203,6 +203,7 @@ def delivery_attempt(
     session: str = "",
     mail_from: str = "",
     octets: int = 0,
+    host: str = "",
     next_attempt_ms: int | None = None,
     tls: TlsFacts | None = None,
 ) -> None:
@@ -219,6 +220,7 @@ def delivery_attempt(
         "session": session,
         "attempt": attempt,
         "next_hop": next_hop,
+        "host": host,
         "tls": f"{tls.version} {tls.cipher_suite}" if tls is not None else "",
         "verified": tls is not None and tls.verified,
         "mail_from": mail_from,

@@ -152,7 +152,7 @@ def test_dane_authenticates_or_waits_and_never_sends_in_clear(world, authority):
     good = world.send("x@good.test")
     assert world.reply(good)[0] == "2"
     (line,) = [line for line in world.moat.logged("delivery-attempt") if line["queue_id"] == good]
-    assert line["verified"] is True
+    assert (line["verified"], line["host"]) == (True, "mx.good.test")
     assert world.reply(world.send("x@bad.test")).startswith("451 4.7.5")
     assert world.reply(world.send("x@clear.test")).startswith("451 4.7.5")
     assert world.reply(world.send("x@lost.test")).startswith("451 4.4.3")

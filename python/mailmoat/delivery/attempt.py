@@ -27,6 +27,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """From its beginning on the connection to its outcome; 0 when none could be reached."""
     tls: TlsFacts | None = None
     """What is known of TLS; None in clear."""
+    host: str = ""
+    """The name of the server, where an MX record of the recipients' domain has it."""
 
     @property
     def remote_mta(self) -> str:

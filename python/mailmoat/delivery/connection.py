@@ -237,7 +237,12 @@ class OutboundConnection(asyncio.Protocol):
             return
         seconds = clock.monotonic() - self._started
         record = AttemptRecord(
-            next_hop=self._next_hop, peer=self.peer, reused=self._used, seconds=seconds, tls=self._tls
+            next_hop=self._next_hop,
+            peer=self.peer,
+            reused=self._used,
+            seconds=seconds,
+            tls=self._tls,
+            host=self.host.found_as,
         )
         self._used = True
         outcomes = self._client.outcomes()

@@ -45,6 +45,11 @@ class Host:
     socket: Path | None = None
     """The Unix socket that takes the place of addresses and port."""
 
+    @property
+    def found_as(self) -> str:
+        """The name under which the DNS has it for a domain, for the log; empty for a server of the settings."""
+        return ""
+
 
 class Hosts(ABC):
     """The servers of one destination."""

@@ -280,6 +280,7 @@ class Job:
             session=message.session_id,
             attempt=self.attempts,
             next_hop=record.peer or record.next_hop,
+            host=record.host,
             tls=record.tls,
             mail_from=message.reverse_path,
             outcomes=[

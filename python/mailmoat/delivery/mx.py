@@ -51,6 +51,11 @@ class MxHost(Host):
     reports_to: tuple[str, ...] = ()
     """Where the domain wants reports about TLS; empty for none."""
 
+    @property
+    def found_as(self) -> str:
+        """Its name in the MX record, not that of an alias (RFC 7672 2.2.1)."""
+        return self.name
+
 
 class MxSearch:
     """Finds the servers of domains; one for each worker."""
