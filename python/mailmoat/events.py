@@ -150,6 +150,12 @@ class Event(StrEnum):
         "a message is too old and is not tried again; `age` in seconds",
         "queue_id age:number attempts:number recipients:list",
     )
+    QUEUE_COMMAND = (
+        "queue-command",
+        "info",
+        "an administrator has changed a message: `command` is hold, release, remove, bounce or redirect",
+        "queue_id command detail",
+    )
     BOUNCE_MADE = "bounce-made", "info", "a report about a message", "queue_id about kind to:list recipients:list"
     BOUNCE_SUPPRESSED = (
         "bounce-suppressed",

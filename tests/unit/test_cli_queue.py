@@ -309,3 +309,25 @@ def test_a_trace_of_what_cannot_be_read_says_so(spool, tmp_path):
     cut.write_bytes(gzip.compress(b"x" * 100_000)[:-20])
     assert "cannot be read" in trace("a@b", "--log", cut, status=1).stderr
     assert "--since is for the journal" in trace("a@b", "--log", cut, "--since", "-2h", status=1).stderr
+
+
+def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):
+    lines = [
+        {"event": "message-accepted", "queue_id": "1"},
+        {"event": "bounce-suppressed", "about": "1", "reason": "forged-sender", "recipients": ["b@y.test"]},
+        {"event": "delivery-attempt", "queue_id": "1", "outcomes": [{"reply": '"bounce-made"'}]},
+        {"event": "message-expired", "queue_id": "2", "recipients": ["c@y.test"]},
+        {"event": "queue-command", "queue_id": "3", "command": "remove"},
+    ]
+    log = tmp_path / "log"
+    log.write_text(
+        "".join(
+            json.dumps({"time": "2026-11-25T18:37:01.000Z", **line}, separators=(",", ":")) + "\n" for line in lines
+        )
+    )
+    found = document("log", "--log", log)
+    assert [line["event"] for line in found] == ["bounce-suppressed", "message-expired", "queue-command"]
+    text = run("log", "--log", log, "--limit", "2").stdout.splitlines()
+    assert text[0].endswith("2  message-expired: recipients c@y.test")
+    assert text[1].endswith("3  queue-command: command remove")
+    assert text[2] == f"2 events in {log}."

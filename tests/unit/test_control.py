@@ -10,6 +10,7 @@ import socket
 import stat
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,11 +23,17 @@ from mailmoat.metrics import Metrics, share
 from mailmoat.runtime.timers import Timers
 from mailmoat.settings.sections.limits import LimitsSettings
 
+if TYPE_CHECKING:
+    from mailmoat.control.queue import QueueControl
+
+NO_QUEUE = cast("QueueControl", None)
+"""What a worker does with messages has a test file of its own."""
+
 
 @pytest.fixture
 def context():
     metrics = Metrics(share(1), 0)
-    return Context(LocalRates(LimitsSettings(message_rate="6/min"), metrics), metrics)
+    return Context(LocalRates(LimitsSettings(message_rate="6/min"), metrics), metrics, NO_QUEUE)
 
 
 @pytest.fixture

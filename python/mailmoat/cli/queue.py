@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mailmoat.cli import queue_transfer
+from mailmoat.cli import queue_actions, queue_log, queue_top, queue_transfer
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
 from mailmoat.cli.queue_selection import Selection, reading, with_selection
 from mailmoat.printable import printable
@@ -146,7 +146,16 @@ def _say_newer(spool_dir: Path) -> bool:
 
 
 for _name, _command in (
+    ("flush", queue_actions.flush),
+    ("retry", queue_actions.retry),
+    ("hold", queue_actions.hold),
+    ("release", queue_actions.release),
+    ("remove", queue_actions.remove),
+    ("bounce", queue_actions.bounce),
+    ("redirect", queue_actions.redirect),
     ("export", queue_transfer.export),
     ("import", queue_transfer.import_),
+    ("log", queue_log.log),
+    ("top", queue_top.top),
 ):
     app.command(_name)(_command)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force
+from mailmoat.cli.log_reading import LogOption, SinceOption, reading_log, sources_of
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +20,6 @@ LIMIT: Final = 20
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="QUEUE-ID|SESSION|ADDRESS", help="@example.com is every address at that domain.")
-]
-LogOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--log",
-        metavar="FILE",
-        help="The log, also compressed with gzip; - is standard input; may be given again. Default: where the server writes to.",
-    ),
-]
-SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Of the journal only what is later: as journalctl has it.")
 ]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The latest messages of an address.")]
 
@@ -51,7 +41,7 @@ def trace(
     except ValueError as error:
         raise typer.BadParameter(f"{what}: {error}") from None
     spool_dir = settings_in_force(config).spool_dir
-    found, looked_at = _in_log(spool_dir, target, log or [], since, limit)
+    found, looked_at = _in_log(spool_dir, target, log, since, limit)
     queued = _in_queue(spool_dir, target, found, limit)
     if as_json:
         print_json(_document(target, looked_at, found, queued))
@@ -63,24 +53,21 @@ def trace(
 
 
 def _in_log(
-    spool_dir: Path, target: Target, logs: list[str], since: str | None, limit: int
+    spool_dir: Path, target: Target, logs: list[str] | None, since: str | None, limit: int
 ) -> tuple[History, list[str]]:
     """Return what the log has and the names of its parts. Without a log it says so on standard error: the queue is still shown."""
-    from mailmoat.cli.status import find
-    from mailmoat.tracing import history, sources
+    from mailmoat.tracing import history
+    from mailmoat.tracing.sources import LogError
 
-    try:
-        found = sources.named(logs, since) if logs else sources.of_server(find(spool_dir), since)
-        return history.find(target, found, limit), [source.name for source in found]
-    except sources.LogError as error:
-        if logs:
-            fail(str(error))
-        typer.echo(f"mailmoat: the queue alone is shown: {error}", err=True)
-        return history.History(), []
-    except EOFError:
-        fail("the log cannot be read: a file of gzip ends too soon")
-    except OSError as error:
-        fail(f"{error.filename or 'the log'} cannot be read: {plain(error)}")
+    with reading_log():
+        try:
+            found = sources_of(spool_dir, logs, since)
+            return history.find(target, found, limit), [source.name for source in found]
+        except LogError as error:
+            if logs:
+                fail(str(error))
+            typer.echo(f"mailmoat: the queue alone is shown: {error}", err=True)
+    return history.History(), []
 
 
 def _in_queue(spool_dir: Path, target: Target, found: History, limit: int) -> dict[str, StoredMessage]:

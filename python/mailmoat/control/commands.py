@@ -1,7 +1,8 @@
 """The commands of the control socket, in one tuple.
 
 A command is a function from what the worker has and the arguments of the request to a result that JSON can hold, or to an awaitable of one.
-What is wrong with its arguments is a ControlError. What it reads or changes in shared memory is that of the host, so any worker may be asked.
+What is wrong with its arguments is a ControlError. What it reads or changes in shared memory is that of the host, so any worker may be asked;
+what it does with messages concerns the partitions of its worker alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mailmoat._native import Prefix
+from mailmoat.control import queue
 from mailmoat.control.channel import ControlError
 from mailmoat.reputation import shown
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mailmoat.control.channel import Document
+    from mailmoat.control.queue import QueueControl
     from mailmoat.limits.rates import LocalRates
     from mailmoat.metrics import Metrics
 
@@ -30,6 +33,7 @@ class Context:
 
     rates: LocalRates
     metrics: Metrics
+    queue: QueueControl
 
 
 def show_limits(context: Context, arguments: Document) -> Document:
@@ -83,6 +87,16 @@ def _prefix(arguments: Document) -> Prefix | None:
         raise ControlError(f"{text!r}: {error}") from None
 
 
+def act_on_messages(context: Context, arguments: Document) -> Awaitable[Document]:
+    """Do one thing with the messages named in `queue_ids`: see `control/queue.py`."""
+    return queue.act(context.queue, arguments)
+
+
+def show_destinations(context: Context, _arguments: Document) -> Document:
+    """Return the destinations of the worker, with what is in memory for each."""
+    return context.queue.destinations()
+
+
 Command: TypeAlias = "Callable[[Context, Document], Document | Awaitable[Document]]"
 
 COMMANDS: Final[tuple[tuple[str, Command], ...]] = (
@@ -90,4 +104,6 @@ COMMANDS: Final[tuple[tuple[str, Command], ...]] = (
     ("limits.reset", reset_limits),
     ("reputation.show", show_reputation),
     ("reputation.reset", reset_reputation),
+    ("queue.act", act_on_messages),
+    ("queue.destinations", show_destinations),
 )

@@ -81,6 +81,7 @@ class Queue:
             self._schedule, self._room, self.outages, self._suspects, self._partitions, put=self._released
         )
         self.retry, self.forget, self.add = self._steering.retry, self._steering.forget, self._steering.add
+        self.waits = self._steering.waits
 
     @property
     def destinations(self) -> tuple[Destination, ...]:

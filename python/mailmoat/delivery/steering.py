@@ -69,3 +69,7 @@ class Steering:
         if not self._room.of(queue_id) and not self._schedule.has(queue_id):
             self._put(partition, queue_id)
         return True
+
+    def waits(self, queue_id: str) -> bool:
+        """Return whether a message is to be tried or in memory; one that is held is neither."""
+        return self._schedule.has(queue_id) or bool(self._room.of(queue_id)) or self._suspects.has(queue_id)

@@ -65,6 +65,10 @@ class Suspects:
         if queue_id == self._tried:
             self._tried = ""
 
+    def has(self, queue_id: str) -> bool:
+        """Return whether a message waits for its trial or has it."""
+        return queue_id == self._tried or any(one[1] == queue_id for one in self._waiting)
+
     async def _try_all(self) -> None:
         try:
             while self._waiting and not self._room.closed:

@@ -81,6 +81,10 @@ class SpoolStore:
         """Where its partitions are, its own first."""
         return [Path(one.incoming_dir).parent for one in (self.partition, *self._adopted)]
 
+    def owner_of(self, queue_id: str) -> Partition | None:
+        """Return the partition that a message is in if it is there; None when it can be in none of this worker."""
+        return next((one for one in (self.partition, *self._adopted) if queue_id.startswith(one.tag)), None)
+
     def publish(self) -> None:
         """Set this worker's gauges of the spool."""
         self._metrics.set(QUEUE_MESSAGES, self.count)

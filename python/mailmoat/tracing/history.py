@@ -113,7 +113,7 @@ class _Search:
         before = len(self.needles)
         self._lines = []
         history.is_cut = False
-        for line in _lines(sources, self.needles, history):
+        for line in _lines(sources, _naming(self.needles), history):
             if not self._concerns(line):
                 continue
             self._follow(line)
@@ -176,7 +176,7 @@ def _of_address(
     queue_ids: dict[str, None] = {}
     refusals: deque[Line] = deque(maxlen=limit)
     left_out = 0
-    for line in _lines(sources, [address], history):
+    for line in _lines(sources, _naming([address]), history):
         if not _names(line, address.casefold()):
             continue
         queue_id = line.get("about") or line.get("queue_id")
@@ -209,10 +209,22 @@ def _addresses(line: Line) -> Iterator[str]:
             yield outcome["recipient"]
 
 
-def _lines(sources: Sequence[LogSource], needles: Sequence[str], history: History) -> Iterator[Line]:
-    """Give the lines that contain one of the needles, in the order of the sources."""
-    in_json = (msgspec.json.encode(needle)[1:-1] for needle in needles)
-    pattern = re.compile(b"|".join(map(re.escape, in_json)), re.IGNORECASE)
+def latest(events: Iterable[Event], sources: Sequence[LogSource], limit: int) -> list[Line]:
+    """Return the latest lines of these events, the oldest first."""
+    wanted = set(events)
+    pattern = re.compile(b"|".join(re.escape(f'"{event}"'.encode()) for event in wanted))
+    found = (line for line in _lines(sources, pattern, History()) if line["event"] in wanted)
+    return list(deque(found, maxlen=limit))
+
+
+def _naming(texts: Sequence[str]) -> re.Pattern[bytes]:
+    """Return what finds the lines that contain one of these texts, as JSON has it."""
+    in_json = (msgspec.json.encode(text)[1:-1] for text in texts)
+    return re.compile(b"|".join(map(re.escape, in_json)), re.IGNORECASE)
+
+
+def _lines(sources: Sequence[LogSource], pattern: re.Pattern[bytes], history: History) -> Iterator[Line]:
+    """Give the lines that a pattern is found in, in the order of the sources."""
     decode = msgspec.json.Decoder(Line).decode
     history.lines = history.not_json = 0
     for source in sources:

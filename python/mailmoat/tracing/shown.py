@@ -16,12 +16,13 @@ _NOT_SHOWN: Final = {"time", "level", "event", "queue_id", "session", "outcomes"
 """Fields that have a place of their own in the text, or say nothing about the message."""
 
 
-def event_lines(lines: Sequence[Line]) -> Iterator[str]:
-    """Give the text of log lines, in their order; no value in them can steer a terminal."""
+def event_lines(lines: Sequence[Line], *, naming_messages: bool = False) -> Iterator[str]:
+    """Give the text of log lines, in their order; no value in them can steer a terminal. A line may name its message."""
     for line in lines:
         show = _SHOWN.get(str(line["event"]), _any_event)
+        named = f"{line['queue_id']}  " if naming_messages and "queue_id" in line else ""
         for number, text in enumerate(show(line)):
-            yield printable(f"  {line['time']}  {text}" if number == 0 else f"      {text}")
+            yield printable(f"  {line['time']}  {named}{text}" if number == 0 else f"      {text}")
 
 
 def _accepted(line: Line) -> Iterator[str]:
