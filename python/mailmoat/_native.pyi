@@ -1174,10 +1174,8 @@ class RateLimits:
 class ReportBudgets:
     """Budgets of reports, spent by all workers together (GCRA), and the floods that use them up.
 
-    Side 0: about mail of unknown senders outside; 1: of verified ones; 2: from inside. Of senders outside, a domain can use a tenth of what is
-    free of all, two in any case.
-
-    The budgets are numbered: 0 of an address, 1 of its domain, 2 of all. `now` is the monotonic clock in seconds.
+    Side 0: about mail of unknown senders outside; 1: of verified ones; 2: from inside. Of senders outside, a report costs its domain
+    the more, the less is free of all.
     """
 
     def __new__(cls, shared: Shared, rates: Sequence[tuple[int, float, int] | None], fold: float) -> ReportBudgets:

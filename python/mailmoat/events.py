@@ -160,8 +160,26 @@ class Event(StrEnum):
     BOUNCE_SUPPRESSED = (
         "bounce-suppressed",
         "warning",
-        "recipients failed and nobody gets a bounce",
-        "about reason recipients:list",
+        "recipients failed and nobody gets a bounce of their own",
+        "about reason mail_from recipients:list",
+    )
+    BOUNCE_HELD = (
+        "bounce-held",
+        "info",
+        "a bounce went to the same address `seconds` too shortly before: the next one names these recipients, too",
+        "about mail_from recipients:list seconds:seconds",
+    )
+    BOUNCE_FLOOD_BEGAN = (
+        "bounce-flood-began",
+        "warning",
+        "more bounces are due than the budgets of `ndr` have room for: somebody sends in the name of others; `withheld` so far",
+        "side withheld:number domains:number",
+    )
+    BOUNCE_FLOOD_ENDED = (
+        "bounce-flood-ended",
+        "info",
+        "the budgets have room again; the figures cover the whole flood",
+        "side withheld:number domains:number duration:seconds",
     )
     BOUNCE_TAGS_NOT_READ = (
         "bounce-tags-not-read",

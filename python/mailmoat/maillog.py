@@ -251,9 +251,9 @@ def bounce_made(*, queue_id: str, about: str, kind: str, to: Sequence[str], reci
     event(Event.BOUNCE_MADE, queue_id=queue_id, about=about, kind=kind, to=to, recipients=recipients)
 
 
-def bounce_suppressed(*, about: str, reason: str, recipients: Sequence[str]) -> None:
-    """Log that recipients of message `about` failed and why nobody gets a bounce."""
-    event(Event.BOUNCE_SUPPRESSED, about=about, reason=reason, recipients=recipients)
+def bounce_suppressed(*, about: str, reason: str, mail_from: str, recipients: Sequence[str]) -> None:
+    """Log that recipients of message `about` from `mail_from` failed and why nobody gets a bounce."""
+    event(Event.BOUNCE_SUPPRESSED, about=about, reason=reason, mail_from=mail_from, recipients=recipients)
 
 
 def message_expired(*, queue_id: str, age: float, attempts: int, recipients: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from mailmoat.delivery.mx_routing import MxRouting
 from mailmoat.delivery.opening import Opener
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
+from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.route import route_table
 from mailmoat.delivery.route_offers import RouteOffers
 from mailmoat.delivery.router import RoutingRouter
@@ -113,7 +114,10 @@ class Worker:
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         self._mx = MxRouting(settings, services.resolver, metrics) if uses_mx(settings) else None
         router = self._make_router(routes)
-        self._queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
+        self._reporter = reporter = Reporter(loop, store, settings, metrics, services.sender_lookups)
+        self._queue = Queue(
+            loop, settings, spool=store, timers=timers, metrics=metrics, router=router, reporter=reporter
+        )
         self._prober = Prober(loop, router, self._queue.outages)
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
@@ -197,6 +201,7 @@ class Worker:
         self._services.tick()
         if self._mx is not None:
             self._mx.tick()
+        self._reporter.tick()
         self._publish()
         self._receiver.precedences.pressure.tick(TICK)
         self._heap.tick(self._receiver.config, len(self._receiver.connections))
@@ -275,6 +280,7 @@ class Worker:
     async def _release(self) -> None:
         """Let go of those who were asked about clients: accounts, names, lists, name servers."""
         self._control.close()
+        self._reporter.close()
         if self._backend is not None:
             self._backend.close()
         if self._mx is not None:

@@ -34,6 +34,7 @@ from tests.processes import assert_rests
 from mailmoat import _native, clock
 from mailmoat.delivery.destination import Destination
 from mailmoat.delivery.queue import Queue
+from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.retry import expired
 from mailmoat.delivery.route import default_route
 from mailmoat.receive.descriptors import SPARE
@@ -529,7 +530,8 @@ def test_a_clock_that_jumps_a_day(monkeypatch, jump):
     store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
     destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), default_route(settings.delivery))
     router = SimpleNamespace(default=destination, destinations=(destination,))
-    queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router)
+    reporter = Reporter(loop, store, settings, metrics)
+    queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router, reporter=reporter)
     queue.adopt(partition, [Group("a", now, now, 0, "discard:"), Group("b", now, now + 60_000, 1, "discard:")])
     loop.close()
     if jump > 0:

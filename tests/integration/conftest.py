@@ -107,6 +107,8 @@ class Server:
             "MAILMOAT_DNS__REVERSE_TIME": "0",
             "MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE": "0",
             "MAILMOAT_LIMITS__MESSAGE_RATE": "off",  # the clients of a test are one source
+            "MAILMOAT_NDR__FOLD_TIME": "0",  # and its senders one
+            "MAILMOAT_NDR__CHECK_DOMAIN": "false",  # whose domain no name server has
             **environment,
         }
         self.environment = {name: value for name, value in self.environment.items() if value is not None}

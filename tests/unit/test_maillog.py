@@ -126,7 +126,7 @@ def test_a_delivery_attempt_names_the_outcome_of_each_recipient(log):
 def test_the_other_events(log):
     maillog.event(Event.SETTING_KEPT, key="workers", value=0, wanted=False, detail=None)
     maillog.bounce_made(queue_id="q2", about="q1", kind="failed", to=["a@example.org"], recipients=["x@example.test"])
-    maillog.bounce_suppressed(about="q1", reason="null-reverse-path", recipients=["x@example.test"])
+    maillog.bounce_suppressed(about="q1", reason="null-reverse-path", mail_from="", recipients=["x@example.test"])
     maillog.message_expired(queue_id="q1", age=432_000.4, attempts=99, recipients=["x@example.test"])
     try:
         raise KeyError("boom\nforged")  # noqa: TRY301

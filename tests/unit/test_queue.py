@@ -21,6 +21,7 @@ from mailmoat.delivery.destination import (
     Destination,
 )
 from mailmoat.delivery.queue import UNREADABLE_PAUSE, Queue
+from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import BIG, FULL_DESTINATIONS
 from mailmoat.delivery.route import default_route
 from mailmoat.delivery.suspects import BREAK, LOOK, PATIENCE, TRIAL_TIME
@@ -116,13 +117,15 @@ class World:
         self.router = Router(self.destination, self.routes)
         self.shared = share(1, sources=1)
         self.timers = Timers(loop, lambda error: pytest.fail(repr(error)))
+        metrics = Metrics(self.shared, 0)
         self.queue = Queue(
             loop,
             settings,
             spool=self.spool,
             timers=self.timers,
-            metrics=Metrics(self.shared, 0),
+            metrics=metrics,
             router=self.router,
+            reporter=Reporter(loop, self.spool, settings, metrics),
         )
         self.spool.on_stored = self.queue.stored
 

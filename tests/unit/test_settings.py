@@ -124,7 +124,16 @@ DEFAULTS = {
     "mx.tls_ca": None,
     "mx.tls_report": True,
     "ndr.enabled": True,
-    "ndr.copy_to": None,
+    "ndr.copy_to": (),
+    "ndr.per_address": Rate(10, 3600, 10),
+    "ndr.per_domain": Rate(100, 3600, 100),
+    "ndr.total": Rate(1000, 3600, 1000),
+    "ndr.inside_per_address": Rate(1000, 3600, 1000),
+    "ndr.inside_per_domain": Rate(5000, 3600, 5000),
+    "ndr.inside_total": Rate(10_000, 3600, 10_000),
+    "ndr.fold_time": 60.0,
+    "ndr.flood_alarm": 50,
+    "ndr.check_domain": True,
     "reports.languages": ("en",),
     "reports.match_original": True,
     "reports.templates": None,
@@ -312,7 +321,7 @@ def test_addresses_and_domains_are_normalised():
     )
     assert settings.hostname == "mx.example.test"
     assert settings.recipients.blocked == ("all@example.test", "x@b.test")
-    assert settings.ndr.copy_to == "Postmaster@example.test"
+    assert settings.ndr.copy_to == (("*", "Postmaster@example.test"),)
     hub = Server("smtp", "hub.example.test", 25)
     assert settings.delivery.next_hop == NextHop("servers", "smtp://hub.example.test:25", ((hub,),))
 

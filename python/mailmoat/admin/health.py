@@ -24,6 +24,7 @@ from mailmoat.metrics import (
     WORKERS_WANTED,
 )
 from mailmoat.policy.sender_file import SENDER_FILE_STATE
+from mailmoat.reports.budgets import BOUNCE_FLOOD, WORKERS_WITHOUT_BOUNCES, Side
 from mailmoat.reputation.harvests import HARVESTS
 from mailmoat.tls.state import CERTIFICATE_LEFT, CERTIFICATE_STATE, CertificateState
 
@@ -58,6 +59,8 @@ class Health(NamedTuple):
     """Harvest attacks that go on. The server does its work meanwhile."""
     lists: dict[str, str | int]
     """Of the lists of clients: `state`, entries of `block` and `allow`; empty when they are not watched."""
+    bounces: str
+    """`on`; `off` by `ndr.enabled`, which is a warning: senders are not told what failed; `flood`: more are due than the budgets allow."""
 
 
 def judge(shared: Shared) -> Health:
@@ -65,8 +68,8 @@ def judge(shared: Shared) -> Health:
     rows = [shared.row(slot) for slot in range(shared.slots)]
     wanted = sum(row[WORKERS_WANTED] for row in rows)
     ready = [row for row in rows if row[WORKERS_READY]]
-    seen = _directory(rows), _tls(rows), _greatest(rows, HARVESTS), _lists(rows)
-    directory, tls, _, lists = seen
+    seen = _directory(rows), _tls(rows), _greatest(rows, HARVESTS), _lists(rows), _bounces(rows)
+    directory, tls, _, lists, _ = seen
     if failing := list(_failing(ready)):
         return Health("failing", failing, wanted, len(ready), *seen)
     degraded = [f"{wanted - len(ready)} of {wanted} workers not ready"] * (len(ready) < wanted)
@@ -104,6 +107,9 @@ def _degraded(ready: list[list[int]]) -> Iterator[str]:
         yield "accounts not available, so clients cannot authenticate"
     if any(not row[WORKERS_LISTS_OK] for row in ready):
         yield "lists of clients damaged, older ones are in force"
+    for side in Side:
+        if any(row[BOUNCE_FLOOD[side]] for row in ready):
+            yield f"flood of bounces because of mail from {side}: what the budgets of ndr have no room for is suppressed"
     if newer := sum(row[PARTITIONS_NEWER] for row in ready):
         yield f"{newer} {'partition' if newer == 1 else 'partitions'} of a later version not worked on"
 
@@ -135,6 +141,12 @@ def _lists(rows: list[list[int]]) -> dict[str, str | int]:
     states = [state for state in ListsState if _greatest(rows, LISTS_STATE[state])]
     entries = {name.value: _greatest(rows, LIST_ENTRIES[name]) for name in ListName}
     return {"state": states[0], **entries} if states else {}
+
+
+def _bounces(rows: list[list[int]]) -> str:
+    if any(_greatest(rows, BOUNCE_FLOOD[side]) for side in Side):
+        return "flood"
+    return "off" if _greatest(rows, WORKERS_WITHOUT_BOUNCES) else "on"
 
 
 def _greatest(rows: list[list[int]], index: int) -> int:

@@ -25,6 +25,11 @@ HEALTH_TIME: Final = 5.0
 CHECK_TIME_MS: Final = 50
 MOST_ROUTES: Final = 20
 """Routes that are listed."""
+BOUNCES: Final = {
+    "off": "off: senders do not learn that their message was not delivered (ndr.enabled)",
+    "flood": "a flood is on: see bounce-flood-began in the log",
+}
+"""What is said of bounces, where something is to be said."""
 
 WaitOption = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="Longest wait for the result.")]
 
@@ -171,6 +176,9 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     lists = health.get("lists") if health else None
     if lists:
         lines.append(("lists", f"{lists['block']} blocked, {lists['allow']} allowed; {lists['state']}"))
+    bounces = health.get("bounces") if health else None
+    if bounces in BOUNCES:
+        lines.append(("bounces", BOUNCES[bounces]))
     messages = found["messages"]
     lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
     if health:

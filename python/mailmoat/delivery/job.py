@@ -19,7 +19,7 @@ from mailmoat.delivery import delay, retry
 from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
 from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
-from mailmoat.reports.governor import Suppressed
+from mailmoat.reports.governor import BOUNCES_SUPPRESSED, Suppressed
 from mailmoat.reports.kind import BOUNCES, ReportKind
 from mailmoat.reports.report import ReportedRecipient
 from mailmoat.reports.requests import original_recipient, wants_failure
@@ -186,7 +186,10 @@ class Job:
 
     def _suppress(self, indexes: list[int], reason: Suppressed) -> None:
         addresses = [self._recipients[index].address for index in indexes]
-        maillog.bounce_suppressed(about=self.message.queue_id, reason=reason, recipients=addresses)
+        self._context.metrics.add(BOUNCES_SUPPRESSED[reason])
+        maillog.bounce_suppressed(
+            about=self.message.queue_id, reason=reason, mail_from=self.message.reverse_path, recipients=addresses
+        )
         self._close(indexes)
 
     def _close(self, indexes: Container[int]) -> None:

@@ -24,7 +24,6 @@ from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.opening import no_destination
 from mailmoat.delivery.outages import Outages
 from mailmoat.delivery.partitions import Partitions
-from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.room import BIG, FULL_DESTINATIONS, Room
 from mailmoat.delivery.route import default_route
 from mailmoat.delivery.schedule import Schedule
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.follows import Follows
+    from mailmoat.delivery.reporting import Reporter
     from mailmoat.delivery.router import Router
     from mailmoat.metrics import Metrics
     from mailmoat.runtime.spool import SpoolStore
@@ -65,10 +65,11 @@ class Queue:
         timers: Timers,
         metrics: Metrics,
         router: Router,
+        reporter: Reporter,
     ) -> None:
         self._spool = spool
         self._context = JobContext(metrics)
-        self._reporter = Reporter(spool, settings)
+        self._reporter = reporter
         self._unrouted = no_destination(loop, default_route(settings.delivery))
         self._schedule = Schedule(timers, router, self._unrouted)
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._schedule, self._load)

@@ -7,7 +7,7 @@ ask no name server has no resolver.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from mailmoat import clock
 from mailmoat._native import Tables
@@ -21,6 +21,7 @@ from mailmoat.lists import sources
 from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
+from mailmoat.policy.domain_lookups import DomainLookups
 from mailmoat.policy.precedence import Precedences
 from mailmoat.policy.sender_file import SenderFile, sender_file
 from mailmoat.reputation.records import Records, is_recorded
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
     from mailmoat.watched_file import FileLog
+
+BOUNCE_DNS_TIME: Final = 10.0
+"""Seconds for the domain of one who would get a bounce."""
 
 
 class NextHopOffers(Protocol):
@@ -146,6 +150,14 @@ class Services:
     def sender_file(self) -> SenderFile | None:
         """The file of blocked senders; None when none is set."""
         return sender_file(self.settings)
+
+    @cached_property
+    def sender_lookups(self) -> DomainLookups | None:
+        """The domains of senders to which bounces may go; None where they are not looked up."""
+        ndr = self.settings.ndr
+        if not (ndr.enabled and ndr.check_domain):
+            return None
+        return DomainLookups(self.resolver, ("MX", "A", "AAAA"), BOUNCE_DNS_TIME)
 
     @cached_property
     def tagger(self) -> Tagger:

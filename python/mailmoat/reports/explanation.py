@@ -18,11 +18,14 @@ from mailmoat.reports.status import status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mailmoat.reports.folded import Folded
     from mailmoat.reports.report import Report, ReportedRecipient
     from mailmoat.reports.template import Template
 
 MAX_SUBJECT: Final = 100
 """Characters of the original's subject that are shown."""
+MOST_OTHERS: Final = 100
+"""Other messages that are named."""
 BETWEEN: Final = "\r\n\r\n" + "=" * 60 + "\r\n\r\n"
 """Between two languages."""
 _TROUBLED: Final = frozenset({ReportKind.FAILED, ReportKind.DELAYED})
@@ -61,7 +64,7 @@ def _text(template: Template, report: Report, *, whole: bool) -> str:
         date=clock.plain_date(original.arrival_ms),
         until=clock.plain_date(until[0]) if until else "",
         recipients="\r\n\r\n".join(_recipient(template, one, report.kind) for one in report.recipients),
-        others="",
+        others=_others(template, report.others),
         postmaster=_LINE.address(report.postmaster),
         queue_id=original.queue_id,
         attached=template.fill("attached.whole" if whole else "attached.header"),
@@ -76,6 +79,24 @@ def _recipient(template: Template, recipient: ReportedRecipient, kind: ReportKin
         origin = "said.remote" if recipient.remote_mta else "said.own"
         said = template.fill(origin, remote=recipient.remote_mta, reply=recipient.reply)
     return template.fill("recipient", address=_LINE.address(recipient.address), reason=reason, said=said)
+
+
+def _others(template: Template, others: Sequence[Folded]) -> str:
+    """Name other messages of the sender that failed, the first of many."""
+    if not others:
+        return ""
+    blocks = [_other(one) for one in others[:MOST_OTHERS]]
+    if len(others) > MOST_OTHERS:
+        blocks.append(f"(+{len(others) - MOST_OTHERS})")
+    return template.fill("others", messages="\r\n\r\n".join(blocks))
+
+
+def _other(other: Folded) -> str:
+    lines = [f"{clock.plain_date(other.arrival_ms)}, {other.queue_id}"]
+    lines += [_LINE.fold(f"{address}: {reply}", first="  ", rest="    ") for address, reply in other.failures]
+    if other.left_out:
+        lines.append(f"  (+{other.left_out})")
+    return "\r\n".join(lines)
 
 
 def _subject(octets: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Whether a report about failed recipients may be made, and who gets it.
+"""Whether a report may be made, and who gets it, by what is known of the message alone; budgets and the DNS come after it.
 
 Pure. Promises: a message with a null reverse-path never makes a report, whatever the settings say, so that two servers can never
 report to each other about reports (RFC 5321 4.5.5, RFC 3464 2). Nor does one whose reverse-path a check at its acceptance found
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
 from mailmoat.mailauth.results import Method, Status
+from mailmoat.metrics import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
 
     from mailmoat.mailauth.results import AuthResult
 
@@ -32,14 +33,27 @@ class Allowed:
 
 
 class Suppressed(StrEnum):
-    """Why there is no bounce: the reason in the log."""
+    """Why there is no bounce: the reason in the log, and the label in metrics."""
 
     NULL_REVERSE_PATH = "null-reverse-path"
     DISABLED = "ndr-disabled"
     FORGED = "forged-sender"
     ROUTE = "sender-may-be-a-route"
     NOT_REQUESTED = "not-requested"
+    NO_DOMAIN = "sender-domain-absent"
+    """The domain of the reverse-path does not exist, or has neither MX nor address records."""
+    NO_MAIL = "sender-domain-null-mx"
+    """It accepts no mail (RFC 7505)."""
+    ADDRESS_BUDGET = "address-budget"
+    DOMAIN_BUDGET = "domain-budget"
+    TOTAL_BUDGET = "total-budget"
+    FOLDED = "folded"
+    """Another bounce to the same address names it."""
 
+
+BOUNCES_SUPPRESSED: Final = Family(
+    "mailmoat_bounces_suppressed_total", "Bounces that were not sent, by reason.", {"reason": Suppressed}
+)
 
 _MAIL_FROM: Final = "smtp.mailfrom"
 """The identity that a report goes to."""
@@ -49,7 +63,7 @@ def judge(
     reverse_path: str,
     *,
     enabled: bool,
-    copy_to: str | None,
+    copies: Iterable[str] = (),
     results: tuple[AuthResult, ...] = (),
     domains: Container[str] = (),
     trusted: bool = False,
@@ -57,8 +71,7 @@ def judge(
     """Return what happens for the failed recipients of a message from `reverse_path` (no brackets, empty when null).
 
     `results` are those of the authentication of the message, from its envelope; `trusted`: a client of ours brought it. `enabled`
-    and `copy_to` are the settings of those names in `ndr`; `copy_to` gets a copy of each report made, once.
-    `domains` are those we take mail for.
+    is the setting of that name in `ndr`; `copies` are the addresses that get a copy, each once. `domains` are those we take mail for.
     """
     if not reverse_path:
         return Suppressed.NULL_REVERSE_PATH
@@ -69,9 +82,8 @@ def judge(
     if _may_route(reverse_path, domains):
         return Suppressed.ROUTE
     whole = trusted or vouched(results)
-    if copy_to and copy_to.lower() != reverse_path.lower():
-        return Allowed((reverse_path, copy_to), whole)
-    return Allowed((reverse_path,), whole)
+    others = {copy.lower(): copy for copy in copies if copy.lower() != reverse_path.lower()}
+    return Allowed((reverse_path, *others.values()), whole)
 
 
 def _may_route(reverse_path: str, domains: Container[str]) -> bool:
@@ -95,3 +107,8 @@ def vouched(results: tuple[AuthResult, ...]) -> bool:
         result.method is Method.AUTH or (result.method is Method.SPF and result.identity == _MAIL_FROM)
         for result in passed
     )
+
+
+def is_inside(results: tuple[AuthResult, ...]) -> bool:
+    """Return whether its client has authenticated: it has the budgets of those inside."""
+    return any(result.method is Method.AUTH and result.status is Status.PASS for result in results)

@@ -19,7 +19,10 @@ from mailmoat.reports.report import Original, Report
 from mailmoat.reports.requests import envelope_id, header_alone
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailmoat._native import Message
+    from mailmoat.reports.folded import Folded
     from mailmoat.reports.governor import Allowed
     from mailmoat.reports.report import ReportedRecipient
     from mailmoat.reports.template import Template
@@ -36,9 +39,19 @@ class ReportMaker:
             maillog.event(Event.REPORT_TEXT_NOT_USED, detail=mistake)
 
     def make(
-        self, message: Message, kind: ReportKind, recipients: list[ReportedRecipient], allowed: Allowed, queue_id: str
+        self,
+        message: Message,
+        kind: ReportKind,
+        recipients: list[ReportedRecipient],
+        allowed: Allowed,
+        queue_id: str,
+        *,
+        others: Sequence[Folded] = (),
     ) -> Message:
-        """Return the report about `message` for those that `allowed` names, under a queue id of its own."""
+        """Return the report about `message` for those that `allowed` names, under a queue id of its own.
+
+        `others` are messages of the same sender that failed, too.
+        """
         settings, wanted, now = self._settings, message.parameters, clock.wall_ms()
         original = self._original(message, may_be_whole=allowed.whole and kind is ReportKind.FAILED)
         report = Report(
@@ -47,6 +60,7 @@ class ReportMaker:
             postmaster=f"postmaster@{settings.relay.default_domain or settings.hostname}",
             original=original,
             recipients=recipients,
+            others=others,
             date_ms=now,
             message_id=f"<{queue_id}@{settings.hostname}>",
             tls_optional=message.is_tls_optional,

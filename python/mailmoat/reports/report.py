@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat.reports.folded import Folded
     from mailmoat.reports.kind import ReportKind
 
 
@@ -67,5 +70,7 @@ class Report:
     """With its brackets."""
     boundary: str
     """1 to 60 octets; lengthened when the parts contain it."""
+    others: Sequence[Folded] = ()
+    """Other messages of the same sender that failed, too."""
     tls_optional: bool = False
     """TLS is not required for it, as it was not for the message (RFC 8689 3)."""

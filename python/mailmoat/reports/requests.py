@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mailmoat._native import decode_xtext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mailmoat._native import Message, Recipient
 
@@ -28,6 +28,13 @@ def wants_delay(recipient: Recipient) -> bool:
 def wants_success(recipient: Recipient) -> bool:
     """Return whether a report is wanted when the message is delivered to this recipient (RFC 3461 5.2.3)."""
     return _wants(recipient, "SUCCESS", unasked=False)
+
+
+def asks_for_reports(message: Message, recipients: Sequence[Recipient]) -> bool:
+    """Return whether the sender has asked for reports by its own parameters, so that each message needs one of its own (RFC 3461 5.2)."""
+    return "ENVID" in message.parameters or any(
+        keyword in recipient.parameters for recipient in recipients for keyword in ("NOTIFY", "ORCPT")
+    )
 
 
 def _wants(recipient: Recipient, event: str, *, unasked: bool) -> bool:

@@ -29,6 +29,7 @@ PLACEHOLDERS: Final = {
     "name": _NOTHING,
     **{f"{kind}.subject": _SUBJECT for kind in ReportKind},
     **{f"{kind}.text": _TEXT for kind in ReportKind},
+    "others": frozenset({"messages"}),
     "recipient": frozenset({"address", "reason", "said"}),
     "said.remote": frozenset({"remote", "reply"}),
     "said.own": frozenset({"reply"}),

@@ -49,7 +49,7 @@ def warnings(settings: Settings) -> list[str]:
         *_policy(settings),
         *_dns_lists(settings),
         *_delivery(settings),
-        *_bounce_tags(settings),
+        *_bounces(settings),
         *mx_warnings(settings),
         *_tls(settings),
     ]
@@ -190,12 +190,16 @@ def _delivery(settings: Settings) -> Iterator[str]:
             "delivery.auth_name is set and delivery.tls is not verify: messages wait unless the next hop offers SCRAM-SHA-256, "
             "because a password is not sent to a server that was not verified"
         )
-    if not settings.ndr.enabled:
+
+
+def _bounces(settings: Settings) -> Iterator[str]:
+    ndr, tags = settings.ndr, settings.bounce_tags
+    if not ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"
-
-
-def _bounce_tags(settings: Settings) -> Iterator[str]:
-    tags = settings.bounce_tags
+    unlimited = [name for name in ("per_address", "per_domain", "total") if getattr(ndr, name) is None]
+    if ndr.enabled and unlimited:
+        names = " and ".join(f"ndr.{name}" for name in unlimited)
+        yield f"{names} is off: whoever sends in the name of others can have this server send them any number of bounces"
     if tags.mode == "reject":
         yield (
             "bounce_tags.mode is reject: bounces and read receipts to addresses that send mail through other servers are refused, "
