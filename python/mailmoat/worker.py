@@ -24,6 +24,7 @@ from mailmoat.control.commands import Context
 from mailmoat.control.queue import QueueControl
 from mailmoat.control.server import Control
 from mailmoat.delivery.allowance import WorkerConnections
+from mailmoat.delivery.marks import Marks
 from mailmoat.delivery.mx_routing import MxRouting
 from mailmoat.delivery.opening import Opener
 from mailmoat.delivery.probe import Prober
@@ -130,6 +131,8 @@ class Worker:
         self._ending = asyncio.Event()
 
     def _make_router(self, routes: RouteTable) -> RoutingRouter:
+        tags = self._settings.bounce_tags
+        marks = Marks(self._services.tagger, frozenset(tags.unsigned_domains)) if tags.mode != "off" else None
         opener = Opener(
             self._loop,
             self._settings,
@@ -138,6 +141,7 @@ class Worker:
             connections=WorkerConnections(descriptors.most_outgoing(self._settings)),
             offered=self._offers.learn,
             mx=self._mx,
+            marks=marks,
         )
         return RoutingRouter(routes, opener.open)
 

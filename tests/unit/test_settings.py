@@ -112,6 +112,7 @@ DEFAULTS = {
     "delivery.auth_name": None,
     "delivery.auth_password_file": None,
     "delivery.xclient": False,
+    "delivery.bounce_tags": "mx",
     "routes": (),
     "mx.port_number": 25,
     "mx.max_hosts": 5,

@@ -36,12 +36,12 @@ class Tagger:
         self._keys = key_file.keys(self._spool_dir, _today(), self._settings.rotate_days)
         self._looked = clock.monotonic()
 
-    def signed(self, reverse_path: str) -> str | None:
-        """Return a reverse-path with a tag; None where it leaves as it is: it is null, not of ours, or one that is not signed."""
+    def mark(self, reverse_path: str) -> str:
+        """Return what is put before a reverse-path; empty where it leaves as it is: it is null, not of ours, or one that is not signed."""
         local, _, domain = reverse_path.rpartition("@")
         if domain not in self._domains or not tag.is_signed(local) or reverse_path.lower() in self._exempt:
-            return None
-        return f"{tag.sign(local, domain, self._keys[0], _today() + self._settings.days)}@{domain}"
+            return ""
+        return tag.sign(local, domain, self._keys[0], _today() + self._settings.days).removesuffix(local)
 
     def check(self, tagged: Tagged, domain: str) -> Check:
         """Return what the tag of an address is worth now."""

@@ -98,6 +98,10 @@ class OutboundConnection(asyncio.Protocol):
         offered = self._client.offers
         return None if offered is None else Offers(offered[0], offered[1], offered[2] or 0, offered[3])
 
+    def mark(self, mark: str) -> None:
+        """Put this before the reverse-path of the attempts that begin from now on."""
+        self._client.mark(mark)
+
     def begin(self, attempt: Attempt) -> bool:
         """Begin an attempt; return False when it is over already because nothing of it can be sent."""
         self._attempt = attempt

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.allowance import WorkerConnections
     from mailmoat.delivery.hosts import Hosts
+    from mailmoat.delivery.marks import Marks
     from mailmoat.delivery.mx_routing import MxRouting
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.route import Route
@@ -44,10 +45,11 @@ class Opener:
         connections: WorkerConnections,
         offered: Callable[[str, Offers], None],
         mx: MxRouting | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Take what all destinations have in common; `offered` is called with the name of a destination and whatever is new in what its next hop offers.
 
-        `mx`: None where no route goes by MX records.
+        `mx`: None where no route goes by MX records. `marks`: None where nothing is signed.
         """
         self._loop = loop
         self._settings = settings
@@ -55,6 +57,7 @@ class Opener:
         self._metrics = metrics
         self._connections = connections
         self._offered = offered
+        self._marks = marks
         self._mx = mx
 
     def open(self, name: str, route: Route, domain: str, *, tls_optional: bool) -> Destination:
@@ -98,6 +101,7 @@ class Opener:
             learned=learned.learn if learned is not None else lambda *_: None,
             security=security_of(next_hop, route.settings, self._metrics, shared),
             allowance=self._allowance(name, route),
+            mark=self._marks.of(next_hop, route.settings.bounce_tags) if self._marks is not None else None,
         )
 
     def _allowance(self, name: str, route: Route) -> Allowance:

@@ -52,14 +52,17 @@ class Pool:
         learned: Callable[[Offers, Host], None] = lambda *_: None,
         security: Security | None = None,
         allowance: Unlimited | None = None,
+        mark: Callable[[Attempt], str] | None = None,
     ) -> None:
         """Create the pool. ValueError if `helo_name` is not valid.
 
         `name` is the next hop in its written form, for log and records. `learned` gets the offers of each new connection, and the server.
+        `allowance` limits the pool beside the settings. `mark` gives what is put before the reverse-path of an attempt.
         """
         self._loop = loop
         self._timers = timers
         self._learned = learned
+        self._mark = mark
         self._limit = settings.connections
         self._hosts = hosts
         self._allowance = allowance or Unlimited()
@@ -179,7 +182,10 @@ class Pool:
             if self._allowance.is_rated and (wait := self._allowance.spend()):
                 self._timers.after(wait, self)
                 break
-            if connection.begin(self._waiting.popleft()):
+            attempt = self._waiting.popleft()
+            if self._mark is not None:
+                connection.mark(self._mark(attempt))
+            if connection.begin(attempt):
                 if self._allowance.is_rated and self._waiting:
                     self._timers.after(0.0, self)
                 return True

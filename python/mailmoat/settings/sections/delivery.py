@@ -146,6 +146,14 @@ class NextHopSettings(Section):
         default=False,
         description="Pass the client's address and name to a next hop that offers XCLIENT or XFORWARD.",
     )
+    bounce_tags: Annotated[
+        Literal["mx", "always", "never"],
+        PlainValidator(values.one_of("mx", "always", "never")),
+        Form("mx, always or never", notation.show),
+    ] = Field(
+        default="mx",
+        description="Where reverse-paths are signed, unless `bounce_tags.mode` is off: at MX hosts, at every next hop of the route, or not.",
+    )
 
     @field_validator("tls")
     @classmethod
