@@ -1,0 +1,63 @@
+"""Counts the bounces that a log says were not sent: by reason, by domain of the sender, the latest of them, and the floods.
+
+Bounded, however long the log is: of many domains those with few bounces are forgotten. Raises what a source raises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from mailmoat.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mailmoat.tracing.sources import LogSource
+
+MOST_DOMAINS: Final = 20_000
+_FLOODS: Final = (Event.BOUNCE_FLOOD_BEGAN, Event.BOUNCE_FLOOD_ENDED)
+_MARK: Final = b'"event":"bounce-'
+
+
+class Suppressions:
+    """What was found."""
+
+    def __init__(self, most: int) -> None:
+        self.count = 0
+        self.reasons: Counter[str] = Counter()
+        self.domains: Counter[str] = Counter()
+        self.latest: deque[dict[str, Any]] = deque(maxlen=most)
+        self.floods: deque[dict[str, Any]] = deque(maxlen=most)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Count a bounce that was not sent."""
+        self.count += 1
+        self.reasons[str(line.get("reason"))] += 1
+        domain = str(line.get("mail_from") or "").rpartition("@")[2]
+        if domain:
+            self.domains[domain] += 1
+        if len(self.domains) > MOST_DOMAINS:
+            self.domains = Counter(dict(self.domains.most_common(MOST_DOMAINS // 2)))
+        self.latest.append(line)
+
+
+def find(sources: Iterable[LogSource], *, reason: str | None, most: int) -> Suppressions:
+    """Return what the sources have, of one reason if it is given; `most`: lines that are kept."""
+    found = Suppressions(most)
+    for source in sources:
+        for octets in source.lines():
+            if _MARK not in octets:
+                continue
+            try:
+                line = msgspec.json.decode(octets, type=dict[str, Any])
+            except (msgspec.DecodeError, RecursionError):  # of another program, or cut
+                continue
+            event = line.get("event")
+            if event == Event.BOUNCE_SUPPRESSED and reason in (None, line.get("reason")):
+                found.add(line)
+            elif event in _FLOODS:
+                found.floods.append(line)
+    return found
