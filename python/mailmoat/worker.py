@@ -33,6 +33,7 @@ from mailmoat.delivery.reporting import Reporter
 from mailmoat.delivery.route import route_table
 from mailmoat.delivery.route_offers import RouteOffers
 from mailmoat.delivery.router import RoutingRouter
+from mailmoat.delivery.unresolved import with_unresolved
 from mailmoat.directory.file import file_directory, publish
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from mailmoat._native import TlsServer
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.route import RouteTable
+    from mailmoat.delivery.router import Router
     from mailmoat.supervisor.context import WorkerContext
 
 TICK: Final = 1.0
@@ -130,7 +132,7 @@ class Worker:
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
 
-    def _make_router(self, routes: RouteTable) -> RoutingRouter:
+    def _make_router(self, routes: RouteTable) -> Router:
         tags = self._settings.bounce_tags
         marks = Marks(self._services.tagger, frozenset(tags.unsigned_domains)) if tags.mode != "off" else None
         opener = Opener(
@@ -143,7 +145,8 @@ class Worker:
             mx=self._mx,
             marks=marks,
         )
-        return RoutingRouter(routes, opener.open)
+        router = RoutingRouter(routes, opener.open)
+        return with_unresolved(router, opener.open, self._settings, self._directory)
 
     def _make_receiver(self, services: Services, pipeline: Pipeline) -> Receiver:
         settings, metrics = self._settings, self._metrics

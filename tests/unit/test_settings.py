@@ -126,6 +126,7 @@ DEFAULTS = {
     "mx.tls_report": True,
     "ndr.enabled": True,
     "ndr.copy_to": (),
+    "ndr.unresolved_next_hop": None,
     "ndr.per_address": Rate(10, 3600, 10),
     "ndr.per_domain": Rate(100, 3600, 100),
     "ndr.total": Rate(1000, 3600, 1000),

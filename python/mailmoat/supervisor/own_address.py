@@ -47,6 +47,8 @@ def _next_hops(settings: Settings) -> Iterator[tuple[str, NextHop]]:
     """Yield each next hop with the key of its setting."""
     if settings.delivery.next_hop is not None:
         yield "delivery.next_hop", settings.delivery.next_hop
+    if settings.ndr.unresolved_next_hop is not None:
+        yield "ndr.unresolved_next_hop", settings.ndr.unresolved_next_hop
     for number, route in enumerate(settings.routes, 1):
         yield f"routes[{number}].next_hop", route.next_hop
 

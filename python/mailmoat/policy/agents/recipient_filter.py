@@ -115,7 +115,9 @@ class RecipientFilter(Agent):
         self._records = services.reputation
         self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
         absent = Reject if settings.lookup else Report
-        self._absent = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
+        self._absent: Verdict = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
+        if not settings.lookup and services.settings.ndr.unresolved_next_hop is not None:
+            self._absent = Pass()  # it goes to another host, which has it or refuses it
         self._rates = services.rates if services.rates.limits(LimitClass.UNKNOWN_RECIPIENTS) else None
         self._verdicts = {standing: self._judge(standing) for standing in Standing}
 

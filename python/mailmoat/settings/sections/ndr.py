@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, field_validator
 
 from mailmoat.settings import copies
 from mailmoat.settings.fields import Count, Duration, OptionalRate, Switch
+from mailmoat.settings.next_hop import NextHop, OptionalNextHop
 from mailmoat.settings.notation import Form
 from mailmoat.settings.rate import Rate
 from mailmoat.settings.section import Section
@@ -29,6 +30,10 @@ class NdrSettings(Section):
     ] = Field(
         default=(),
         description="Address that gets a copy of every bounce; or a table of addresses by status (`4.4.7`), by its beginning (`5.1`, `5`), or `*`: the longest one counts. In the environment `5.1=directory@example.com, *=postmaster@example.com`.",
+    )
+    unresolved_next_hop: OptionalNextHop = Field(
+        default=None,
+        description="Where recipients at local domains go that the recipient file does not have, instead of a bounce. Needs `recipients.lookup = false`.",
     )
     per_address: OptionalRate = Field(
         default=Rate(10, HOUR, 10),
@@ -63,3 +68,10 @@ class NdrSettings(Section):
         default=True,
         description="Look up the domain of a sender outside, and send no bounce to one that does not exist or accepts no mail.",
     )
+
+    @field_validator("unresolved_next_hop")
+    @classmethod
+    def _is_a_server(cls, value: NextHop | None) -> NextHop | None:
+        if value is not None and value.kind == "mx":
+            raise ValueError("the MX records of a local domain name this server")
+        return value
