@@ -74,8 +74,8 @@ def test_where_all_is_reported_it_need_not_be_looked_at_again(job):
     assert (follows.reported, follows.delayed) == ([], True)
 
 
-def test_a_report_that_cannot_be_stored_stays_to_be_made(job):
+def test_a_report_that_cannot_be_stored_is_left_to_the_next_attempt(job):
     one = job(5, (False, ""))
     follows = one.not_reported(one.overdue(), "disk full")
     assert isinstance(follows, RetryAt)
-    assert (follows.reported, follows.delayed) == ([], False)
+    assert (follows.reported, follows.delayed) == ([], True), "not to be asked for at once"

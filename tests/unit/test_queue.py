@@ -866,6 +866,26 @@ def test_a_delay_is_reported_once_after_its_time_and_names_who_waits(world):
     assert len(w.steps("insert")) == 1
 
 
+def test_delays_are_reported_while_a_next_hop_is_away_without_an_attempt_for_each_message(world):
+    w = world(connections=1, retry=(36_000.0,), delay_report=3_000.0)
+    names = [f"m{number}" for number in range(30)]
+    w.accept(*names)
+    while w.given():
+        w.unreachable()
+    assert w.steps("insert") == []
+    for _ in range(120):
+        w.advance(30)
+        if w.given():
+            w.unreachable()
+        elif w.queue.outages.unasked(w.destination):
+            w.queue.outages.unreachable(w.destination)  # as the prober does
+            w.turn()
+    recipients = [w.partition.messages[name].recipients[0] for name in names]
+    assert all(recipient.reported and recipient.state is PENDING for recipient in recipients)
+    assert {recipient.attempts for recipient in recipients} <= {0, 1, 2}
+    assert len(w.steps("insert")) == 30, "one for each, and none about a report"
+
+
 def test_no_delay_is_reported_to_nobody_or_where_it_is_switched_off(world):
     for settings, more in (({"delay_report": 0.0}, {}), ({"delay_report": 10.0}, {"reverse_path": ""})):
         w = world(retry=(60.0,), **settings)
@@ -1027,7 +1047,7 @@ def test_a_next_hop_that_has_not_answered_yet_gets_few(world):
 
 @pytest.mark.parametrize("day", [-86_400_000, 86_400_000])
 def test_a_clock_that_is_a_day_off_delays_nothing(world, day):
-    w = world(retry=(60.0, 600.0))
+    w = world(retry=(60.0, 600.0), delay_report=0.0)
     w.accept("a", "b")
     w.finish((DEFERRED, LATER))
     w.jumped_ms = day

@@ -265,7 +265,8 @@ class Job:
             stranded=self._unreached or self._interrupted,
             attempt=self._attempt,
             reported=self._reported_late,
-            delayed=not self._reportable,
+            # One that could not be stored is left to the next attempt, or it would be asked for without a pause.
+            delayed=not self._reportable or ReportKind.DELAYED in self._put_off,
         )
 
     def _next_due(self) -> int:
