@@ -164,7 +164,7 @@ class TestRedirected:
         assert self.find(w, "smtp://other.test") == self.find(w, "smtp://other.test:25") == "smtp://other.test:25"
         assert self.find(w, "mx") == "mx b.test"
         assert self.find(w, "") == "discard:"
-        assert w.opened == ["smtp://hub.test:25", "discard:", "smtp://other.test:25", "mx b.test"]
+        assert w.opened == ["discard:", "smtp://hub.test:25", "smtp://other.test:25", "mx b.test"]
 
     def test_it_uses_the_destination_that_is_there_and_is_dropped_like_any(self):
         w = World(next_hop="smtp://hub.test")
