@@ -37,8 +37,16 @@ AT_ONCE = 2000
 """Messages given to a spool before they are waited for."""
 
 
-def fill(spool: Path, messages: int, size: int, domain_of: Callable[[int], str], attempted: str = "") -> None:
-    """Put messages into a new partition; `attempted`: one attempt was made at this next hop, and the next is due in ten minutes."""
+def fill(
+    spool: Path,
+    messages: int,
+    size: int,
+    domain_of: Callable[[int], str],
+    attempted: Callable[[int], str],
+    *,
+    wait: int,
+) -> None:
+    """Put messages into a new partition: one attempt was made at a next hop, and the next is due in `wait` milliseconds."""
     partition = _native.Partition.create(str(spool))
     content = b"Subject: queued\r\n\r\n" + (b"x" * 70 + b"\r\n") * (size // 72)
     now = int(time.time() * 1000)
@@ -51,9 +59,9 @@ def fill(spool: Path, messages: int, size: int, domain_of: Callable[[int], str],
                 queue_id=queue_id, arrival=now, reverse_path="", recipients=recipients, content=content
             )
             partition.insert(object(), message)
-            if attempted:
-                outcome = _native.Outcome(0, _native.RecipientState.PENDING, "421 4.4.1 No connection")
-                partition.settle(None, queue_id, [outcome], due=now + 600_000, attempts=1, next_hop=attempted)
+            outcome = _native.Outcome(0, _native.RecipientState.PENDING, "421 4.4.1 No connection")
+            due, next_hop = now + wait, attempted(count)
+            partition.settle(None, queue_id, [outcome], due=due, attempts=1, next_hop=next_hop)
         done = 0
         while done < number:
             done += len(partition.completions())
@@ -83,7 +91,7 @@ def outage(directory: Path, messages: int, size: int) -> dict[str, float]:
     server.tree.settle(share=0.05)
     empty = rss(server)
     server.stop()
-    fill(spool, messages, size, lambda _: DOMAIN, next_hop)
+    fill(spool, messages, size, lambda _: DOMAIN, lambda _: next_hop, wait=600_000)
     found: dict[str, float] = {"messages": messages}
     begun = time.monotonic()
     server = start_mailmoat(directory, setup, quiet)
@@ -112,6 +120,43 @@ def outage(directory: Path, messages: int, size: int) -> dict[str, float]:
     finally:
         server.stop()
     return found
+
+
+def many(directory: Path, messages: int, destinations: int, bad: int) -> float:
+    """Return messages a second for those next hops of many that are well; the first `bad` ones are down, the last of them slow."""
+    directory.mkdir()
+    well, dead, slow = free_port(), free_port(), free_port()
+
+    def next_hop(number: int) -> str:
+        port = well if number >= bad else slow if number >= bad - SLOW else dead
+        return f"smtp://127.1.{number // 250}.{number % 250 + 1}:{port}"
+
+    def of(count: int) -> int:
+        return count % destinations
+
+    routes = [
+        f'[[routes]]\ndomains = "d{number}.test"\nnext_hop = "{next_hop(number)}"\n' for number in range(destinations)
+    ]
+    quiet = {"MAILMOAT_LOG__LEVEL": "warning", "MAILMOAT_DELIVERY__TLS": "none", "MAILMOAT_DELIVERY__CONNECTIONS": "2"}
+    server = start_mailmoat(directory, Setup(workers=1), quiet, "\n".join(routes))
+    server.stop()
+    fill(
+        directory / "spool",
+        messages,
+        1024,
+        lambda count: f"d{of(count)}.test",
+        lambda count: next_hop(of(count)),
+        wait=0,
+    )
+    with sink(well, directory), sink(slow, directory, "-w", str(SLOWNESS)):
+        server = start_mailmoat(directory, Setup(next_hop=well, workers=1), quiet, "\n".join(routes))
+        try:
+            wait_for(lambda: server.queued() > messages // 2, "queue", 60)
+            # What is left at the end is that of the bad ones; the last tenth of the others is not awaited.
+            left = messages * max(bad, DEAD + SLOW) // destinations
+            return rate_of(server, left + (messages - left) // 10)
+        finally:
+            server.stop()
 
 
 def fresh(server: Running, directory: Path, messages: int) -> float:
@@ -151,10 +196,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--messages", type=int, default=1_000_000)
     options.add_argument("--size", type=int, default=1024, help="octets of a message")
+    options.add_argument(
+        "--destinations", type=int, default=1, help="next hops; more than one: how bad ones affect the others"
+    )
     given = options.parse_args()
     end_tidily()
     with tempfile.TemporaryDirectory(prefix="mailmoat-backlog-") as directory:
-        print(json.dumps(outage(Path(directory), given.messages, given.size)))
+        if given.destinations > 1:
+            well = many(Path(directory, "well"), given.messages, given.destinations, 0)
+            some = many(Path(directory, "some"), given.messages, given.destinations, DEAD + SLOW)
+            print(
+                json.dumps(
+                    {"well_per_s": round(well, 1), "others_per_s": round(some, 1), "share": round(some / well, 3)}
+                )
+            )
+        else:
+            print(json.dumps(outage(Path(directory), given.messages, given.size)))
 
 
 if __name__ == "__main__":

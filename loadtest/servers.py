@@ -108,8 +108,12 @@ def start_sink(directory: Path) -> Running:
     return Running(process, port, log).await_greeting()
 
 
-def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | None = None) -> Running:
-    """Start mailmoat as an administrator does, with policy, log and metrics on; `extra` are settings by their environment names.
+def start_mailmoat(
+    directory: Path, setup: Setup, extra: Mapping[str, str] | None = None, config_text: str = ""
+) -> Running:
+    """Start mailmoat as an administrator does, with policy, log and metrics on.
+
+    `extra` are settings by their environment names, `config_text` is what its file has.
 
     Raises:
         Trouble: it does not start.
@@ -143,7 +147,7 @@ def start_mailmoat(directory: Path, setup: Setup, extra: Mapping[str, str] | Non
         **(extra or {}),
     }
     config = directory / "mailmoat.toml"
-    config.write_text("")
+    config.write_text(config_text)
     environment["MAILMOAT_CONFIG"] = str(config)
     process = start([sys.executable, "-m", "mailmoat", "serve"], log, environment, directory)
 

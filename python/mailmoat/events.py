@@ -205,7 +205,7 @@ class Event(StrEnum):
     MESSAGE_SET_ASIDE = (
         "message-set-aside",
         "error",
-        "it was alone in memory when a worker crashed again; it is held until `mailmoat queue release`",
+        "it was alone in memory when a worker crashed again; it is held until an operator releases it",
         "queue_id crashes:number",
     )
     MESSAGE_NOT_LOADED = "message-not-loaded", "error", "the message waits in the queue", "queue_id detail"

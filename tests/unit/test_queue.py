@@ -1065,6 +1065,25 @@ def test_what_was_deferred_by_a_wrong_clock_waits_no_longer_than_the_schedule(wo
     assert w.tried == ["a"]
 
 
+def test_a_clock_set_forward_for_less_than_a_day_expires_nothing(world, lines):
+    w = world(retry=(60.0,), expire=HOUR, enabled=False)
+    w.accept("a")
+    w.jumped_ms = 86_400_000
+    for _ in range(3):
+        w.finish((DEFERRED, LATER))
+        w.advance(61)
+    w.unreachable()
+    assert events(lines, "message-expired") == []
+    w.jumped_ms = 0
+    w.queue.tick()
+    w.advance(HOUR)
+    while w.tried:
+        w.unreachable()
+        w.advance(60)
+    (line,) = events(lines, "message-expired")
+    assert HOUR <= line["age"] < 2 * HOUR
+
+
 # --- what an operator does ---
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from mailmoat._native import Message, Recipient
+    from mailmoat.delivery.ages import Ages
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.route import Route
     from mailmoat.metrics import Metrics
@@ -41,6 +42,7 @@ class JobContext(msgspec.Struct, frozen=True):
     """What the jobs of one worker have in common."""
 
     metrics: Metrics
+    ages: Ages
 
 
 class Job:
@@ -207,7 +209,7 @@ class Job:
 
     def _defer(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Set when the deferred recipients are tried again, or give them up for age; return the outcomes with that."""
-        if retry.expired(self.message.arrival, clock.wall_ms(), self._route.expire):
+        if retry.expired(self.message.arrival, self._context.ages.now_ms(), self._route.expire):
             return self._expire(outcomes)
         self._due = self._next_due()
         self._look_for_delay(outcomes)
@@ -219,7 +221,7 @@ class Job:
         pending = [outcome.index for outcome in outcomes if outcome.state is PENDING]
         time = self._route.delay_report
         self._reportable = delay.reportable(self.message, self._recipients, pending, time)
-        if self._reportable and retry.expired(self.message.arrival, clock.wall_ms(), time):
+        if self._reportable and retry.expired(self.message.arrival, self._context.ages.now_ms(), time):
             self._late = self._reportable
 
     def _expire(self, outcomes: list[Outcome]) -> list[Outcome]:
@@ -227,7 +229,7 @@ class Job:
         self._expired = frozenset(outcome.index for outcome in outcomes if outcome.state is PENDING)
         maillog.message_expired(
             queue_id=self.message.queue_id,
-            age=(clock.wall_ms() - self.message.arrival) / 1000,
+            age=(self._context.ages.now_ms() - self.message.arrival) / 1000,
             attempts=self.attempts,
             recipients=[self._recipients[index].address for index in sorted(self._expired)],
         )

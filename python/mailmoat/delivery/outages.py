@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat import clock
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat._native import Waiting
+    from mailmoat.delivery.ages import Ages
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.room import Room
     from mailmoat.delivery.schedule import Schedule
@@ -26,9 +25,16 @@ class Outages:
     """The outages of the destinations of one worker; `load` is called with each group that is too old."""
 
     def __init__(
-        self, timers: Timers, schedule: Schedule, room: Room, load: Callable[[Destination, Waiting], None]
+        self,
+        timers: Timers,
+        ages: Ages,
+        schedule: Schedule,
+        room: Room,
+        *,
+        load: Callable[[Destination, Waiting], None],
     ) -> None:
         self._timers = timers
+        self._ages = ages
         self._schedule = schedule
         self._room = room
         self._load = load
@@ -65,7 +71,7 @@ class Outages:
 
     def give_up(self, destination: Destination) -> None:
         """Load those that are too old to wait for the end of an outage without a word to their senders, as far as there is room."""
-        now, route, most = clock.wall_ms(), destination.route, destination.most - destination.active
+        now, route, most = self._ages.now_ms(), destination.route, destination.most - destination.active
         expired = now - round(route.expire * 1000)
         overdue = now - round(route.delay_report * 1000) if route.delay_report else 0
         for waiting in self._schedule.take_older(destination, expired_ms=expired, overdue_ms=overdue, most=most):

@@ -18,6 +18,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import Held
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import Adopter
+from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.entry import QueueEntry
 from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
@@ -68,13 +69,14 @@ class Queue:
         reporter: Reporter,
     ) -> None:
         self._spool = spool
-        self._context = JobContext(metrics)
+        ages = Ages()
+        self._context = JobContext(metrics, ages)
         self._reporter = reporter
         self._unrouted = no_destination(loop, default_route(settings.delivery))
         self._schedule = Schedule(timers, router, self._unrouted)
         self._room = Room(FULL_DESTINATIONS * self._unrouted.most, self._schedule, self._load)
         self._schedule.on_due = self._room.fill
-        self.outages = Outages(timers, self._schedule, self._room, self._load)
+        self.outages = Outages(timers, ages, self._schedule, self._room, load=self._load)
         self._suspects = Suspects(loop, timers, self._room, self._try_alone)
         self._adopter = Adopter(loop, timers, self._schedule, metrics.shared, self._suspects.add)
         self._partitions = Partitions(spool.partition, self._schedule.backlog, metrics)
@@ -140,7 +142,8 @@ class Queue:
     # --- states ---
 
     def tick(self) -> None:
-        """Drop what is not needed any more; call it about once a second."""
+        """Drop what is not needed any more, and look at the calendar; call it about once a second."""
+        self._context.ages.now_ms()
         self._partitions.drop_empty()
         self._schedule.drop_idle()
 
@@ -173,7 +176,7 @@ class Queue:
         self._part(entry, message, groups)
         attempts = recipients[group[0]].attempts if group else 0
         route = entry.destination.route
-        if entry.destination.rest and not retry.expired(message.arrival, clock.wall_ms(), route.expire):
+        if entry.destination.rest and not retry.expired(message.arrival, self._context.ages.now_ms(), route.expire):
             # Only the delay is to be reported.
             entry.job = job = Job(self._context, route, message, recipients, group, attempts=attempts)
             self._follow(entry, job, job.overdue())
