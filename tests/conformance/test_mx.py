@@ -44,6 +44,8 @@ def test_queue_04_hosts_are_tried_by_preference_and_equal_ones_by_chance(world, 
     for number in range(40):
         world.send(f"x{number}@one.test")
         hops[0].wait(lambda sent=number + 1: sum(len(hop.messages) for hop in hops) == sent, "message")
+        for hop in hops:  # the next message needs a connection of its own, for which the hosts are chosen anew
+            hop.wait(lambda hop=hop: not hop.open, "end of the connection")
         if first.messages and second.messages:
             break
     assert first.messages and second.messages and not last.messages
