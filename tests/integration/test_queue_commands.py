@@ -207,19 +207,32 @@ def test_a_held_message_can_be_given_up(server, door):
     assert b"550 5.7.1 Not wanted" in door.messages[0].content
 
 
-def test_messages_are_redirected_to_another_recipient_or_another_next_hop(server, door):
+def test_messages_are_redirected_to_another_recipient(server, door):
     made = start(server, door)
-    ids = send(made, "a", "b")
-    deferred(made, 2)
-    with NextHop() as other:
-        assert queue(made, "redirect", f"smtp://127.0.0.1:{other.port}", ids["a"])["done"] == 1
-        wait_for(lambda: other.messages, what="the message at the other next hop")
-        assert list(other.ids()) == ["a"]
+    ids = send(made, "b")
+    deferred(made, 1)
     assert queue(made, "redirect", "Carol@Elsewhere.Test", ids["b"])["done"] == 1
     open_(door)
     queue(made, "flush")
     wait_for(made.empty, what="empty queue")
     assert [(one.recipients, list(door.ids())) for one in door.messages] == [(["Carol@elsewhere.test"], ["b"])]
+
+
+def test_messages_are_redirected_to_another_next_hop_and_back(server, door):
+    made = start(server, door)
+    ids = send(made, "a", "b")
+    deferred(made, 2)
+    down = f"smtp://127.0.0.1:{free_port()}"
+    assert queue(made, "redirect", down, ids["b"])["done"] == 1
+    with NextHop() as other:
+        assert queue(made, "redirect", f"smtp://127.0.0.1:{other.port}", ids["a"])["done"] == 1
+        wait_for(lambda: other.messages, what="the message at the other next hop")
+        assert list(other.ids()) == ["a"]
+    assert queue(made, "list", "--next-hop", down)[0]["queue_id"] == ids["b"]
+    open_(door)
+    assert queue(made, "redirect", "routes", ids["b"])["done"] == 1
+    wait_for(made.empty, what="empty queue")
+    assert list(door.ids()) == ["b"]
 
 
 # --- a message that is in an attempt ---
