@@ -15,6 +15,7 @@ EVENTS: Final = (
     *(event for event in Event if event.startswith("bounce-") and not event.startswith("bounce-tags-")),
     Event.MESSAGE_EXPIRED,
     Event.MESSAGE_DAMAGED,
+    Event.MESSAGE_SET_ASIDE,
     Event.QUEUE_COMMAND,
 )
 
