@@ -75,7 +75,7 @@ def test_only_those_are_asked_that_have_something_to_say(tmp_path):
                 "relay",
                 "recipient_filter",
             ),  # each may have put another in its place
-            ("RCPT", "helo_checks", "recipient_filter"),
+            ("RCPT", "helo_checks", "relay", "recipient_filter"),
         ]
         world.end()
 
