@@ -11,6 +11,7 @@ from mailmoat.limits import readings
 from mailmoat.limits.pressure import PRESSURE_LEVEL, Level, Precedence, Pressure, Resource, following
 from mailmoat.metrics import QUEUE_MESSAGES, Metrics, share
 from mailmoat.policy.client import Client, Trust
+from mailmoat.policy.known_good import KnownGood
 from mailmoat.policy.precedence import Precedences
 from mailmoat.settings import Listener
 from mailmoat.settings.sections.pressure import PressureSettings, Thresholds, thresholds
@@ -166,6 +167,12 @@ def test_the_least_limit_of_the_control_groups_holds(tmp_path):
 )
 def test_precedence_by_trust(trust, expected):
     assert Precedences(None, Known(9), 7).of(client(trust)) is expected
+
+
+def test_who_is_on_an_allow_list_in_the_dns_waits_last():
+    of = Precedences(None, Known(9), 7, KnownGood({"192.0.2.1"}.__contains__)).of
+    assert of(client(Trust())) is Precedence.KNOWN
+    assert of(client(Trust(), address="192.0.2.2")) is Precedence.BAD
 
 
 class Known:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mailmoat import maillog
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
+from mailmoat.policy.known_good import KnownGood
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, PERMANENT, Discard, Pass, Reject, Tempfail
 from mailmoat.reputation.once import OncePerSession
@@ -60,7 +61,7 @@ class Filter(Agent):
 
     def __init__(self, services: Services) -> None:
         self._open = OpenRecipients(services.settings)
-        self._known_good = services.known_good
+        self._known_good = KnownGood(services.known_good)
         self._evidence = OncePerSession(services.reputation)
 
     def objections(self, view: SessionView) -> Objections | Awaitable[Objections]:
@@ -70,7 +71,7 @@ class Filter(Agent):
     def judges(self, view: SessionView) -> bool:
         """Return whether this client is judged; from RCPT on, one that an allow list in the DNS has is not."""
         client = view.client
-        return client.trust.judged and not (self._known_good is not None and self._known_good(client.address))
+        return client.trust.judged and client not in self._known_good
 
     def concerns(self, kind: ClientKind) -> bool:
         """Return whether it is judged."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat.limits.pressure import Precedence
+from mailmoat.policy.known_good import KnownGood
 
 if TYPE_CHECKING:
     from mailmoat.limits.pressure import Pressure
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 class Precedences:
     """The precedence of clients under this pressure; from the level `bad_from` on a reputation is bad, at 0 it is good."""
 
-    def __init__(self, pressure: Pressure, reputation: Reputation | None, bad_from: int) -> None:
+    def __init__(
+        self, pressure: Pressure, reputation: Reputation | None, bad_from: int, known_good: KnownGood | None = None
+    ) -> None:
         self.pressure = pressure
         self._reputation = reputation
         self._bad_from = bad_from
+        self._known_good = known_good or KnownGood(None)
 
     def waits(self, client: Client) -> bool:
         """Return whether a message of the client is refused for now."""
@@ -38,7 +42,7 @@ class Precedences:
         trust = client.trust
         if trust.internal or trust.authenticated or trust.front_server:
             return Precedence.TRUSTED
-        if trust.allowed or trust.exempt:
+        if trust.exempt or client in self._known_good:
             return Precedence.KNOWN
         level = self._reputation.level(client.address) if self._reputation and client.address else None
         if level is None:

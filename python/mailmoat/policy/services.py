@@ -22,6 +22,7 @@ from mailmoat.lists.lists import Lists
 from mailmoat.mailauth.spf.checker import Checker
 from mailmoat.policy.client import TrustRules
 from mailmoat.policy.domain_lookups import DomainLookups
+from mailmoat.policy.known_good import KnownGood
 from mailmoat.policy.precedence import Precedences
 from mailmoat.policy.sender_file import SenderFile, sender_file
 from mailmoat.reputation.records import Records, is_recorded
@@ -111,7 +112,8 @@ class Services:
         """Who has to wait when the server is short of something."""
         settings = self.settings
         pressure = Pressure(settings.pressure, settings.spool_dir, self.metrics, self.tables.press)
-        return Precedences(pressure, self.reputation, settings.reputation.block_level)
+        known_good = KnownGood(self.known_good)
+        return Precedences(pressure, self.reputation, settings.reputation.block_level, known_good)
 
     @cached_property
     def rates(self) -> LocalRates:

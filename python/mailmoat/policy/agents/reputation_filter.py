@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.filter_stamp import FilterRule, filter_stamp
+from mailmoat.policy.known_good import KnownGood
 from mailmoat.policy.open_recipients import OpenRecipients
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply
 
@@ -41,7 +42,7 @@ class ReputationFilter(Agent):
     def __init__(self, services: Services) -> None:
         rules = services.settings.reputation
         self._records = services.records
-        self._is_good = services.known_good
+        self._known_good = KnownGood(services.known_good)
         self._rejects = rules.action == "reject"
         self._level = rules.block_level
         self._open = OpenRecipients(services.settings)
@@ -66,7 +67,7 @@ class ReputationFilter(Agent):
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.7.1 while the source is blocked; or stamp the message, once for all recipients."""
         client = view.client
-        if not client.trust.judged or not client.address or (self._is_good and self._is_good(client.address)):
+        if not client.trust.judged or not client.address or client in self._known_good:
             return PASS
         if self._rejects:
             return self._refuse(view) if self._records.blocks(client.address) else PASS
