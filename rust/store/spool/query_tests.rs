@@ -183,3 +183,31 @@ fn damage_every_part(file: &Path, incoming: &Path) {
     assert!(refused(b"mailmoat message 1\ntrace: 18446744073709551615\ncontent: 18446744073709551615\n\n"));
     assert!(fs::read_dir(incoming).unwrap().next().is_none(), "nothing is left behind");
 }
+
+#[test]
+fn a_clock_that_was_set_back_hides_no_message_and_repeats_no_name() {
+    const DAY: u64 = 86_400_000;
+    let spool = Spool::new();
+    let times = [1_790_000_000_000, 1_790_000_000_000 - DAY, 1_790_000_000_000 + DAY, 1_790_000_000_000];
+    let partitions = times.map(|now| Partition::<u64>::create(&spool.0, now).unwrap());
+    let sent = partitions.each_ref().map(|partition| {
+        let sent = message(partition);
+        insert(partition, &sent);
+        sent.queue_id.clone()
+    });
+    let mut found = ids(&spool, &Filter::default());
+    let mut expected = sent.to_vec();
+    found.sort();
+    expected.sort();
+    expected.dedup();
+    assert_eq!((found.len(), found), (times.len(), expected));
+    drop(partitions);
+    while let Some(adopted) = spool.adopt().unwrap() {
+        assert_eq!(adopted.len(), 1);
+        let tag = adopted.tag().to_owned();
+        let queue_id = sent.iter().find(|queue_id| queue_id.starts_with(&tag)).unwrap();
+        adopted.remove(None, queue_id).unwrap();
+        adopted.close().unwrap();
+    }
+    assert_eq!(count(&spool.0).unwrap(), 0);
+}
