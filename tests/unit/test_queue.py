@@ -869,7 +869,8 @@ def test_a_delay_is_reported_once_after_its_time_and_names_who_waits(world):
 def test_delays_are_reported_while_a_next_hop_is_away_without_an_attempt_for_each_message(world):
     w = world(connections=1, retry=(36_000.0,), delay_report=3_000.0)
     names = [f"m{number}" for number in range(30)]
-    w.accept(*names)
+    for name in names:
+        w.accept(name, reverse_path=f"sender@{name}.test")
     while w.given():
         w.unreachable()
     assert w.steps("insert") == []
