@@ -225,3 +225,33 @@ fn the_latest_attempts_are_kept_and_go_with_their_message() {
     news(&adopted, 1);
     assert_eq!(rows(), 0);
 }
+
+#[test]
+fn a_message_goes_although_its_octets_cannot_be_deleted() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    let sent: Vec<_> = (0..3).map(|_| message(&partition)).collect();
+    for one in &sent {
+        insert(&partition, one);
+    }
+    let path = spool.0.join("partitions").join(partition.tag()).join("queue.db");
+    drop(partition);
+    let root: u64 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name='content'", [], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .cast_unsigned();
+    let mut database = fs::read(&path).unwrap();
+    let page = usize::try_from(root - 1).unwrap() * 4096;
+    database[page..page + 4096].fill(0xff);
+    fs::write(&path, database).unwrap();
+    let adopted = spool.adopt().unwrap().unwrap();
+    damaged(load(&adopted, &sent[0].queue_id));
+    for one in &sent {
+        adopted.remove(Some(5), &one.queue_id).unwrap();
+    }
+    assert!(news(&adopted, 3).iter().all(|one| one.result.is_ok()));
+    assert!(adopted.is_empty());
+    adopted.close().unwrap();
+    assert_eq!(spool.entries("partitions"), [""; 0]);
+}

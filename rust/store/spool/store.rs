@@ -47,8 +47,8 @@ const CHECKED: [&str; 2] = ["message", "recipient"];
 pub struct Store {
     pub(super) connection: Connection,
     attempts: Attempts,
-    /// Damage was met: what cannot be deleted of a message's octets and attempts stays.
-    careful: bool,
+    /// Damage was met, perhaps where octets and attempts are.
+    pub(super) careful: bool,
 }
 
 impl Store {
@@ -87,11 +87,6 @@ impl Store {
     fn of(connection: Connection) -> Result<Self, Error> {
         let attempts = Attempts::of(&connection)?;
         Ok(Self { connection, attempts, careful: false })
-    }
-
-    /// Note that the database is damaged somewhere.
-    pub fn be_careful(&mut self) {
-        self.careful = true;
     }
 
     /// Begins a transaction; one that only reads costs no write.
@@ -209,30 +204,34 @@ impl Store {
         let removed = self.connection.prepare_cached("DELETE FROM message WHERE seq=?1")?.execute([sequence])?;
         if removed > 0 {
             self.connection.prepare_cached("DELETE FROM recipient WHERE seq=?1")?.execute([sequence])?;
-            self.carefully(|store| {
-                store.connection.prepare_cached("DELETE FROM content WHERE seq=?1")?.execute([sequence])?;
-                store.attempts.remove(&store.connection, sequence)
-            })?;
+            if !self.careful {
+                self.delete_octets(sequence)?;
+            }
         }
         Ok(removed > 0)
     }
 
-    /// Stores how an attempt was made that had these outcomes.
-    pub fn add_attempt(&mut self, sequence: i64, row: &AttemptRow, outcomes: &[Outcome]) -> Result<(), Error> {
-        self.carefully(|store| store.attempts.add(&store.connection, sequence, row, outcomes))
+    /// Deletes what [`Self::remove`] left of a message in a damaged database, in a transaction of its own: a failed one cannot be
+    /// committed, even after a savepoint. What cannot be deleted stays, of no message.
+    pub fn clear(&mut self, sequence: i64) -> Result<(), Error> {
+        if !self.careful {
+            return Ok(());
+        }
+        self.begin()?;
+        match self.delete_octets(sequence) {
+            Err(Error::Damaged(_)) => self.run("ROLLBACK"),
+            deleted => deleted.and_then(|()| self.commit()),
+        }
     }
 
-    /// Does what a message can be delivered without, when damage makes it impossible: it must not keep the rest from being done.
-    fn carefully(&mut self, change: impl Fn(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
-        if !self.careful {
-            return change(self);
-        }
-        self.run("SAVEPOINT careful")?;
-        match change(self) {
-            Err(Error::Damaged(_)) => self.run("ROLLBACK TO careful")?,
-            changed => changed?,
-        }
-        self.run("RELEASE careful")
+    fn delete_octets(&mut self, sequence: i64) -> Result<(), Error> {
+        self.connection.prepare_cached("DELETE FROM content WHERE seq=?1")?.execute([sequence])?;
+        self.attempts.remove(&self.connection, sequence)
+    }
+
+    /// Stores how an attempt was made that had these outcomes; in a damaged database nothing.
+    pub fn add_attempt(&mut self, sequence: i64, row: &AttemptRow, outcomes: &[Outcome]) -> Result<(), Error> {
+        if self.careful { Ok(()) } else { self.attempts.add(&self.connection, sequence, row, outcomes) }
     }
 
     /// Reads a message. `file` gives the content file's path, if it has one.

@@ -9,7 +9,7 @@
 //! The batch is rolled back and all its inserts fail; its removes, settlements and changes are kept. A failed fsync leaves unknown what
 //! reached the disk, so the connection is closed, and before anything else is written the sequences of the failed inserts are
 //! deleted: they were never acknowledged. Until that works, tried at most once a second, inserts and loads fail at once.
-//! Where the database is damaged, what cannot be deleted of a message's octets stays from then on, so that the message can go.
+//! Where the database is damaged, what cannot be deleted of a message's octets stays, so that the message can go.
 //! What is kept is bounded by the messages of the partition, what waits by the sessions that wait for it.
 #![forbid(unsafe_code)]
 
@@ -145,9 +145,7 @@ impl<W: Send + 'static> Writer<W> {
 
     fn reopen(&self) -> Result<Store, Error> {
         let mut store = Store::open(&self.database)?;
-        if self.damaged {
-            store.be_careful();
-        }
+        store.careful = self.damaged;
         store.begin()?;
         store.touch()?;
         for &sequence in &self.doubtful {
@@ -210,10 +208,10 @@ impl<W: Send + 'static> Writer<W> {
         for (op, answer) in ops.into_iter().zip(answers) {
             self.written += 4096; // of every other row touched; the error is on the side of more checkpoints
             match (op, answer) {
-                (Op::Remove { sequence, waiter }, Answer::Removed(was)) => {
-                    added -= i64::from(was);
+                (op @ Op::Remove { sequence, .. }, answer) => {
+                    added -= i64::from(matches!(answer, Answer::Removed(true)));
                     gone.push(sequence);
-                    news.extend(completion(Op::Remove { sequence, waiter }, Answer::Removed(was)));
+                    news.extend(completion(op, answer));
                 }
                 (Op::Insert { waiter, message, .. }, Answer::Done) => {
                     added += 1;
@@ -227,6 +225,9 @@ impl<W: Send + 'static> Writer<W> {
         self.channel.complete(news);
         for sequence in gone {
             self.content_files.discard(sequence);
+            if let Some(Err(error)) = self.store.as_mut().map(|store| store.clear(sequence)) {
+                self.fail(error);
+            }
         }
     }
 
