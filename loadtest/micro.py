@@ -93,6 +93,7 @@ def session(directory: Path) -> _native.Session:
         command_line=512,
         text_line=1000,
         recipients=0,
+        null_sender_recipients=0,
         message_size=0,
         header_size=0,
         memory_content=0,

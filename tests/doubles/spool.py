@@ -204,20 +204,21 @@ class FakePartition:
 
 
 class FakeSpool:
-    """`kept` is told of each message that is on disk, before its waiter is."""
+    """`kept` is told of each message that is on disk, before its waiter is. Queue IDs are short: they have no tag in them, whatever `tag` says."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         incoming_dir: str | Path,
         kept: Callable[[Message], object] = lambda _: None,
+        tag: str = "",
     ) -> None:
         self.seconds = 0.0
         self.trouble: str | None = None
         self.load_trouble: str | None = None
         self.on_stored: Callable[[Message], object] = lambda _: None
         self.calls: list[tuple[object, ...]] = []
-        self.partition = FakePartition(self, "", str(incoming_dir))
+        self.partition = FakePartition(self, tag, str(incoming_dir))
         self._loop, self._kept = loop, kept
         self._numbers = itertools.count(1)
 

@@ -108,5 +108,5 @@ def test_the_client_has_its_listener_and_trust(watch):
 def test_nothing_that_moves_the_session_is_in_sight(watch):
     view = watch()[0].view
     assert {name for name in dir(view) if not name.startswith("_")} == {
-        "client", "header", "helo_name", "received_header", "recipient", "recipients", "reverse_path", "session_id", "submitter",
+        "client", "declared_size", "header", "helo_name", "received_header", "recipient", "recipients", "reverse_path", "session_id", "submitter",
     }  # fmt: skip

@@ -308,7 +308,7 @@ class World:
         self.log = []
         self.directory = FakeDirectory(known)
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
-        self.store = FakeSpool(loop, incoming_dir, self._kept)
+        self.store = FakeSpool(loop, incoming_dir, self._kept, tag="t")
         self.shared = share(1, sources=64)
         self.tls_server = tls_server(settings) if settings.tls.offer or listener.implicit_tls else None
         self.tls = None

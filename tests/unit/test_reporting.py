@@ -13,6 +13,7 @@ from tests.doubles.spool import FakeSpool, Stored, StoredRecipient
 from mailmoat import clock, maillog
 from mailmoat._native import Message, RecipientState
 from mailmoat.admin import health
+from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.reporting import Reporter
@@ -71,6 +72,7 @@ class World:
         self.events = []
         monkeypatch.setattr(clock, "wall_ms", lambda: 1_800_000_000_000 + loop.now_ms)
         monkeypatch.setattr(clock, "monotonic", lambda: loop.now_ms / 1000)
+        monkeypatch.setattr(clock, "monotonic_ms", lambda: loop.now_ms)
         monkeypatch.setattr(maillog, "event", lambda name, **fields: self.events.append((name, fields)))
         relay = RelaySettings(local_domains="ours.test", networks="10.0.0.0/8")
         self.settings = Settings(hostname="mx.ours.test", relay=relay, ndr=NdrSettings(**ndr))
@@ -80,7 +82,7 @@ class World:
         self.lookups = Lookups(loop)
         self.reporter = Reporter(loop, self.spool, self.settings, self.metrics, self.lookups)
         self.route = default_route(self.settings.delivery)
-        self.context = JobContext(self.metrics)
+        self.context = JobContext(self.metrics, Ages())
         self.metrics.set(WORKERS_READY, 1)
         self.metrics.set(WORKERS_SPOOL_HEALTHY, 1)
         self.metrics.set(WORKERS_DIRECTORY_OK, 1)

@@ -202,9 +202,9 @@ mod tests {
             let shared = Shared::new(1, 1, vec![], 1).unwrap();
             let domains: Vec<String> = (0..flooded).map(|number| format!("victim{number}")).collect();
             let mut sent = 0;
-            for second in 0..3600_u64 {
-                let now = second * 1_000_000;
-                let victim = |n: usize| to("a@", &domains[(second as usize * 30 + n) % flooded]);
+            for second in 0..3600_usize {
+                let now = second as u64 * 1_000_000;
+                let victim = |n: usize| to("a@", &domains[(second * 30 + n) % flooded]);
                 sent += (0..30).filter(|n| budgets.spend(&shared, victim(*n), now).is_none()).count();
                 let other = format!("good{second}");
                 if second % 60 == 59 {
