@@ -5,6 +5,7 @@ from tests.doubles.spool import StoredRecipient
 
 from mailmoat import clock, maillog
 from mailmoat._native import Message, RecipientState
+from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.follows import ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.route import default_route
@@ -39,7 +40,8 @@ def job(monkeypatch):
             for address, (reported, notify) in zip(addresses, recipients, strict=True)
         ]
         route = default_route(DeliverySettings(delay_report=4 * 3600.0, expire=48 * 3600.0))
-        return Job(JobContext(Metrics(share(1, sources=1), 0)), route, message, stored, range(len(stored)), attempts=3)
+        context = JobContext(Metrics(share(1, sources=1), 0), Ages())
+        return Job(context, route, message, stored, range(len(stored)), attempts=3)
 
     return make
 

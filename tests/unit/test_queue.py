@@ -1048,7 +1048,7 @@ def test_a_next_hop_that_has_not_answered_yet_gets_few(world):
 
 @pytest.mark.parametrize("day", [-86_400_000, 86_400_000])
 def test_a_clock_that_is_a_day_off_delays_nothing(world, day):
-    w = world(retry=(60.0, 600.0), delay_report=0.0)
+    w = world(retry=(60.0, 600.0))
     w.accept("a", "b")
     w.finish((DEFERRED, LATER))
     w.jumped_ms = day
