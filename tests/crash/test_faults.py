@@ -6,7 +6,6 @@ has recovered by itself. `MAILMOAT_TEST_SOAK=1` runs the long forms: every durab
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -19,26 +18,17 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tests.crash.faults import Injection
 from tests.doubles.next_hop import Message, NextHop
 from tests.doubles.senders import LARGE, Senders
-from tests.doubles.spool import Group
-from tests.doubles.timers import StillTimers
 from tests.integration.conftest import Server, wait_for
 from tests.integration.test_budgets import BODY, Flood
 from tests.processes import assert_rests
 
-from mailmoat import _native, clock
-from mailmoat.delivery.destination import Destination
-from mailmoat.delivery.queue import Queue
-from mailmoat.delivery.reporting import Reporter
-from mailmoat.delivery.retry import expired
-from mailmoat.delivery.route import default_route
+from mailmoat import _native
 from mailmoat.receive.descriptors import SPARE
-from mailmoat.settings import Settings
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 SYNC, LINK, UNLINK = "fsync,fdatasync", "link,linkat", "unlink,unlinkat"
@@ -514,33 +504,6 @@ def test_memory_limit(running, hop):
     senders.more(20, 60)
     all_arrive(senders, hop)
     assert len(events(server, "process-restart")) <= 2
-
-
-# --- the clock ---
-
-
-@pytest.mark.parametrize("jump", [86_400_000, -86_400_000])
-def test_a_clock_that_jumps_a_day(monkeypatch, jump):
-    """What was adopted is due at once or after a delay of the schedule, and nothing is given up before its time."""
-    now = clock.wall_ms()
-    monkeypatch.setattr(clock, "wall_ms", lambda: now + jump)
-    settings = Settings(_env_file=None, delivery={"next_hop": "discard:", "retry": "1m, 30m"})
-    loop, timers, loaded = asyncio.new_event_loop(), StillTimers(), []
-    partition = SimpleNamespace(load=lambda waiting, queue_id: loaded.append(queue_id))
-    store, metrics = SimpleNamespace(partition=partition), SimpleNamespace(add=lambda *_: None)
-    destination = Destination("discard:", SimpleNamespace(submit=lambda _: None), default_route(settings.delivery))
-    router = SimpleNamespace(default=destination, destinations=(destination,))
-    reporter = Reporter(loop, store, settings, metrics)
-    queue = Queue(loop, settings, spool=store, timers=timers, metrics=metrics, router=router, reporter=reporter)
-    queue.adopt(partition, [Group("a", now, now, 0, "discard:"), Group("b", now, now + 60_000, 1, "discard:")])
-    loop.close()
-    if jump > 0:
-        assert loaded == ["a", "b"]
-    else:
-        waits = [seconds for seconds, _ in timers.owners.values()]
-        assert len(waits) == 2
-        assert max(waits) <= 1800 * 1.1
-    assert not expired(now, now + jump, settings.delivery.expire)
 
 
 # --- the next hop ---

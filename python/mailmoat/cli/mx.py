@@ -14,9 +14,10 @@ from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, set
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat.delivery.hosts import Host, Refusal
+    from mailmoat.delivery.hosts import Host
     from mailmoat.delivery.mx import MxHost
     from mailmoat.mta_sts.policies import Applied
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.settings import Settings
 
 
@@ -47,13 +48,13 @@ def mx(
 
 
 async def _find(settings: Settings, domain: str) -> tuple[Sequence[Host] | Refusal, Applied]:
-    from mailmoat.delivery.addresses import Addresses
     from mailmoat.delivery.mx import MxSearch
-    from mailmoat.delivery.policy_fetch import PolicyFetch
     from mailmoat.delivery.tls_policy import mx_policy
     from mailmoat.delivery.tls_reports import TlsReports
     from mailmoat.mta_sts.cache import UnwrittenCache
     from mailmoat.mta_sts.policies import Applied, Policies
+    from mailmoat.mx.addresses import Addresses
+    from mailmoat.mx.policy_fetch import PolicyFetch
     from mailmoat.resolver import Budget
     from mailmoat.resolver.resolver import DnsResolver
 

@@ -78,14 +78,11 @@ class OutboundConnection(asyncio.Protocol):
         self._timers = timers
         self._transport: asyncio.Transport | None = None
         self._attempt: Attempt | None = None
-        self._started = 0.0
+        self._started = self._timer_at = self._deadline = 0.0
         self._tls: TlsFacts | None = None
-        self._used = False
-        self._paused = False
+        self._used = self._paused = False
         self._replies = 0
         self._timer: int | None = None
-        self._timer_at = 0.0
-        self._deadline = 0.0
 
     @property
     def ready(self) -> bool:

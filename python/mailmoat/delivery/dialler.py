@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.connection import Owner
     from mailmoat.delivery.handshake import Secured
-    from mailmoat.delivery.hosts import Host, Hosts, Refusal
+    from mailmoat.delivery.hosts import Host, Hosts
     from mailmoat.delivery.security import Security
     from mailmoat.delivery.time_limits import PoolSettings
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.runtime.timers import Timers
 
 

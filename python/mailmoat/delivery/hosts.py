@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat._native import RecipientState
 from mailmoat.delivery.tls_policy import TlsPolicy
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat._native import Client
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.settings.next_hop import Server
 
 FIRST_ABSENCE: Final = 5.0
@@ -26,9 +26,6 @@ LONGEST_ABSENCE: Final = 60.0
 """Seconds for which a server that could not be reached is tried after all others."""
 GRAINS: Final = 1 << 30
 """Steps of a chance from 0 to 1."""
-
-Refusal: TypeAlias = tuple[RecipientState, str]
-"""(PENDING or FAILED, reply) for everything that waits for a connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import RecipientState
-from mailmoat.delivery.addresses import Addresses, Unusable
-from mailmoat.delivery.exchangers import Exchangers, before, exchangers, looping, no_domain
 from mailmoat.delivery.hosts import Host, Hosts
 from mailmoat.delivery.mx_tls import DomainTls, Forbidden
 from mailmoat.delivery.tls_policy import TlsLevel
 from mailmoat.delivery.tls_reports import reports_to
 from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult, result_of
-from mailmoat.delivery.tlsa import NoTlsa, Tlsa, tlsa
 from mailmoat.mta_sts.policies import Applied
+from mailmoat.mx.addresses import Addresses, Unusable
+from mailmoat.mx.exchangers import Exchangers, before, exchangers, looping, no_domain
+from mailmoat.mx.tlsa import NoTlsa, Tlsa, tlsa
 from mailmoat.resolver import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from mailmoat._native import Client
-    from mailmoat.delivery.exchangers import Exchanger
-    from mailmoat.delivery.hosts import Refusal
     from mailmoat.delivery.tls_policy import TlsPolicy
     from mailmoat.delivery.tls_reports import TlsReports
     from mailmoat.mta_sts.policies import Policies
+    from mailmoat.mx.exchangers import Exchanger
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.resolver import Resolver
     from mailmoat.settings import Settings
 

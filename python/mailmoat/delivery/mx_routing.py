@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.delivery.addresses import Addresses
 from mailmoat.delivery.mx import MxHosts, MxSearch
-from mailmoat.delivery.policy_fetch import PolicyFetch
 from mailmoat.delivery.tls_policy import mx_optional_policy, mx_policy
 from mailmoat.delivery.tls_reports import TlsReports
 from mailmoat.mta_sts.cache import PolicyCache
 from mailmoat.mta_sts.policies import Policies
+from mailmoat.mx.addresses import Addresses
+from mailmoat.mx.policy_fetch import PolicyFetch
 
 if TYPE_CHECKING:
     from mailmoat.delivery.handshake import Handshakes

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from mailmoat.delivery.tls_policy import TlsLevel
 from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult
-from mailmoat.delivery.tlsa import Tlsa, written
 from mailmoat.mta_sts.policy import Mode
+from mailmoat.mx.tlsa import Tlsa, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmoat.delivery.exchangers import Exchangers
     from mailmoat.delivery.tls_policy import TlsPolicy
     from mailmoat.mta_sts.policy import StsPolicy
+    from mailmoat.mx.exchangers import Exchangers
 
 
 class Forbidden(Enum):

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from mailmoat.delivery.attempt import Attempt
     from mailmoat.delivery.connection import OutboundConnection
-    from mailmoat.delivery.hosts import Host, Hosts, Refusal
+    from mailmoat.delivery.hosts import Host, Hosts
     from mailmoat.delivery.offers import Offers
     from mailmoat.delivery.time_limits import PoolSettings
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.runtime.timers import Timers
 
 PATIENCE: Final = 5.0
@@ -75,8 +76,7 @@ class Pool:
         # Each with the time from which on it holds up nothing any more.
         self._openings: dict[asyncio.Task[OutboundConnection | Refusal], float] = {}
         # After a connection was refused while others work: the next hop takes no more of them now.
-        self._pause = 0.0
-        self._not_before = 0.0
+        self._pause = self._not_before = 0.0
         # A connection may have to be given up; one has to, for another that tries whether a better server is back.
         self._gives_up = self._makes_room = False
         # When it is looked whether a better server is back, whether connections are to be given up, and whether one may be opened.
@@ -249,9 +249,8 @@ class Pool:
     def _begin_opening(self) -> asyncio.Task[OutboundConnection | Refusal]:
         patience = PATIENCE * (1 + len(self._openings))
         opening = self._loop.create_task(self._dialler.dial(self))
-        self._openings[opening] = clock.monotonic() + patience
+        self._openings[opening] = self._later(patience)
         opening.add_done_callback(self._opened)
-        self._timers.after(patience, self)
         return opening
 
     def _opened(self, opening: asyncio.Task[OutboundConnection | Refusal]) -> None:
@@ -260,17 +259,14 @@ class Pool:
             self._allowance.leave()
             return
         if error := opening.exception():
-            self._allowance.leave()
             # A mistake of ours; what waits must not be lost over it.
             self._loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
             self._failed(RecipientState.PENDING, "451 4.3.0 Internal error")
             return
         result = opening.result()
         if isinstance(result, tuple):
-            self._allowance.leave()
             self._failed(*result)
         elif not result.ready:
-            self._allowance.leave()
             self._hosts.left(result.host)
             self._failed(RecipientState.PENDING, "421 4.4.2 Connection lost after EHLO")
         else:
@@ -284,13 +280,13 @@ class Pool:
 
     def _failed(self, state: RecipientState, reply: str) -> None:
         """Handle a connection that could not be opened. While others work, they take the waiting messages; otherwise all of them are deferred."""
+        self._allowance.leave()
         if self.connections == 0:
             self._pause = 0.0
             self._defer_waiting(state, reply)
             return
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-        self._not_before = clock.monotonic() + self._pause
-        self._timers.after(self._pause, self)
+        self._not_before = self._later(self._pause)
 
     # --- settling without a connection ---
 

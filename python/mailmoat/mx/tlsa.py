@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.resolver import Failed, Found
 
 if TYPE_CHECKING:
-    from mailmoat.delivery.addresses import Located
+    from mailmoat.mx.addresses import Located
     from mailmoat.resolver import Budget, Record, Resolver
     from mailmoat.resolver.answer import Association
 

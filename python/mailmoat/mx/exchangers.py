@@ -15,7 +15,7 @@ from mailmoat.resolver import Failed, Failure, Found, NoData, NoName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mailmoat.delivery.hosts import Refusal
+    from mailmoat.mx.refusal import Refusal
     from mailmoat.resolver import Budget, Record, Resolver
 
 NULL_MX: Final = ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.delivery.addresses import Unusable
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.mta_sts.fetch import PORT, FetchError, FetchResult, context, fetch
+from mailmoat.mx.addresses import Unusable
 from mailmoat.resolver import Budget
 from mailmoat.tls.authorities import system_file
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from mailmoat.delivery.addresses import Addresses
     from mailmoat.file_changes import Stamp
+    from mailmoat.mx.addresses import Addresses
 
 SECONDS: Final = 15.0
 """For one fetch, which the first message for a domain waits for."""
