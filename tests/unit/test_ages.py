@@ -3,7 +3,7 @@
 import pytest
 
 from mailmoat import clock
-from mailmoat.delivery.ages import TRUST_AFTER, Ages
+from mailmoat.runtime.ages import TRUST_AFTER, Ages
 
 DAY = 86_400_000
 

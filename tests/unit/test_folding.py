@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailmoat.delivery.folding import KEPT, MOST, Folds
 from mailmoat.reports.folded import Folded, fold
+from mailmoat.reports.folding import KEPT, MOST, Folds
 
 A, B = "a@x.test", "b@y.test"
 

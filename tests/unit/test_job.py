@@ -5,13 +5,13 @@ from tests.doubles.spool import StoredRecipient
 
 from mailmoat import clock, maillog
 from mailmoat._native import Message, RecipientState
-from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.follows import ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.route import default_route
 from mailmoat.metrics import Metrics, share
 from mailmoat.reports.governor import Suppressed
 from mailmoat.reports.kind import ReportKind
+from mailmoat.runtime.ages import Ages
 from mailmoat.settings.sections.delivery import DeliverySettings
 
 ARRIVAL, HOUR = 1_790_000_000_000, 3_600_000

@@ -13,7 +13,6 @@ from tests.doubles.spool import FakeSpool, Stored, StoredRecipient
 from mailmoat import clock, maillog
 from mailmoat._native import Message, RecipientState
 from mailmoat.admin import health
-from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.reporting import Reporter
@@ -32,6 +31,7 @@ from mailmoat.metrics import (
     share,
 )
 from mailmoat.policy.domain_lookups import Standing
+from mailmoat.runtime.ages import Ages
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.relay import RelaySettings

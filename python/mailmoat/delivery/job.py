@@ -15,23 +15,23 @@ import msgspec
 
 from mailmoat import clock, maillog
 from mailmoat._native import AttemptRow, Outcome, RecipientState
-from mailmoat.delivery import delay, retry
+from mailmoat.delivery import retry
 from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
 from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
 from mailmoat.reports.governor import BOUNCES_SUPPRESSED, Suppressed
 from mailmoat.reports.kind import BOUNCES, ReportKind
 from mailmoat.reports.report import ReportedRecipient
-from mailmoat.reports.requests import original_recipient, wants_failure
+from mailmoat.reports.requests import delay_reportable, original_recipient, wants_failure
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from mailmoat._native import Message, Recipient
-    from mailmoat.delivery.ages import Ages
     from mailmoat.delivery.attempt import AttemptRecord
     from mailmoat.delivery.route import Route
     from mailmoat.metrics import Metrics
+    from mailmoat.runtime.ages import Ages
 
 
 # Here, since a member is slow to reach through its class.
@@ -220,7 +220,7 @@ class Job:
     def _look_for_delay(self, outcomes: list[Outcome]) -> None:
         pending = [outcome.index for outcome in outcomes if outcome.state is PENDING]
         time = self._route.delay_report
-        self._reportable = delay.reportable(self.message, self._recipients, pending, time)
+        self._reportable = delay_reportable(self.message, self._recipients, pending) if time else frozenset()
         if self._reportable and retry.expired(self.message.arrival, self._context.ages.now_ms(), time):
             self._late = self._reportable
 

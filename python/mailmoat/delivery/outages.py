@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat._native import Waiting
-    from mailmoat.delivery.ages import Ages
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.room import Room
     from mailmoat.delivery.schedule import Schedule
+    from mailmoat.runtime.ages import Ages
     from mailmoat.runtime.timers import Timers
 
 

@@ -18,7 +18,6 @@ from mailmoat import clock, maillog
 from mailmoat._native import Held
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import Adopter
-from mailmoat.delivery.ages import Ages
 from mailmoat.delivery.entry import QueueEntry
 from mailmoat.delivery.follows import Ended, ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
@@ -31,6 +30,7 @@ from mailmoat.delivery.schedule import Schedule
 from mailmoat.delivery.steering import Steering
 from mailmoat.delivery.suspects import Suspects
 from mailmoat.events import Event
+from mailmoat.runtime.ages import Ages
 
 if TYPE_CHECKING:
     import asyncio

@@ -16,7 +16,6 @@ import msgspec
 
 from mailmoat import clock, maillog
 from mailmoat._native import address_key
-from mailmoat.delivery.folding import Folds
 from mailmoat.events import Event
 from mailmoat.mailauth.stored_results import decode
 from mailmoat.policy.client import TrustRules
@@ -24,6 +23,7 @@ from mailmoat.policy.domain_lookups import Standing
 from mailmoat.reports import governor
 from mailmoat.reports.budgets import Budgets, Side
 from mailmoat.reports.folded import fold
+from mailmoat.reports.folding import Folds
 from mailmoat.reports.governor import Suppressed
 from mailmoat.reports.kind import ReportKind
 from mailmoat.reports.make import ReportMaker
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mailmoat._native import Message
-    from mailmoat.delivery.folding import Key
     from mailmoat.delivery.follows import Follows, ReportFirst
     from mailmoat.delivery.job import Job
     from mailmoat.metrics import Metrics
     from mailmoat.policy.domain_lookups import DomainLookups
+    from mailmoat.reports.folding import Key
     from mailmoat.runtime.spool import SpoolStore
     from mailmoat.settings import Settings
 

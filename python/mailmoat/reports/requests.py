@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mailmoat._native import decode_xtext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mailmoat._native import Message, Recipient
 
@@ -35,6 +35,13 @@ def asks_for_reports(message: Message, recipients: Sequence[Recipient]) -> bool:
     return "ENVID" in message.parameters or any(
         keyword in recipient.parameters for recipient in recipients for keyword in ("NOTIFY", "ORCPT")
     )
+
+
+def delay_reportable(message: Message, recipients: Sequence[Recipient], indexes: Iterable[int]) -> frozenset[int]:
+    """Return those of the recipients whose delay is to be reported: once, and never to the null reverse-path."""
+    if not message.reverse_path:
+        return frozenset()
+    return frozenset(index for index in indexes if not recipients[index].reported and wants_delay(recipients[index]))
 
 
 def _wants(recipient: Recipient, event: str, *, unasked: bool) -> bool:
