@@ -50,7 +50,7 @@ impl Shared {
     pub fn note(&self, slot: usize, partition: u64, sequence: i64, suspicion: Suspicion) -> Result<(), OutOfRange> {
         let word = word(sequence, suspicion);
         let mut vacant = None;
-        for (key, place) in probes(self.notes(slot)?, sequence) {
+        for (key, place) in probes(self.notes(slot)?, partition, sequence) {
             let found = place.load(Relaxed);
             if found == 0 {
                 vacant = vacant.or(Some((key, place)));
@@ -72,7 +72,7 @@ impl Shared {
             let found = place.load(Relaxed);
             found != 0 && key.load(Relaxed) == partition && found >> KIND_BITS == sequence.unsigned_abs()
         };
-        if let Some((_, place)) = probes(self.notes(slot)?, sequence).find(is_it) {
+        if let Some((_, place)) = probes(self.notes(slot)?, partition, sequence).find(is_it) {
             place.store(0, Relaxed);
         }
         Ok(())
@@ -116,10 +116,11 @@ fn pairs(cells: &[AtomicU64]) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> 
     cells.chunks_exact(2).filter_map(|pair| Some((pair.first()?, pair.get(1)?)))
 }
 
-/// Where the note of a message may be: sequences follow each other, so those of one time are in places of their own.
+/// Where the note of a message may be: sequences follow each other, so those of one partition and time are in places of their own;
+/// each partition begins at another place.
 #[allow(clippy::cast_possible_truncation)] // the lower bits are meant
-fn probes(cells: &[AtomicU64], sequence: i64) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
-    let first = sequence.unsigned_abs() as usize;
+fn probes(cells: &[AtomicU64], partition: u64, sequence: i64) -> impl Iterator<Item = (&AtomicU64, &AtomicU64)> {
+    let first = partition.wrapping_add(sequence.unsigned_abs()) as usize % NOTES;
     let place = move |step: usize| (first + step) % NOTES;
     (0..PROBES).filter_map(move |step| Some((cells.get(2 * place(step))?, cells.get(2 * place(step) + 1)?)))
 }
@@ -139,12 +140,12 @@ mod tests {
         for sequence in 1..=700 {
             shared.note(0, one, sequence, Suspicion::Unsuspected).unwrap();
         }
-        shared.note(0, other, 5, Suspicion::Unsuspected).unwrap();
         shared.note(0, one, 7, Suspicion::Alone).unwrap();
         for sequence in (1..=700).filter(|sequence| *sequence != 7 && *sequence != 9) {
             shared.unnote(0, one, sequence).unwrap();
         }
         shared.unnote(0, one, 1000).unwrap();
+        shared.note(0, other, 5, Suspicion::Unsuspected).unwrap();
         assert_eq!(shared.crashed_with(one), None, "it may still live");
         shared.notes_settle(0, true).unwrap();
         let mut found = shared.crashed_with(one).unwrap();
