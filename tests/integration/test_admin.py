@@ -117,6 +117,7 @@ def test_health_says_what_is_wrong(admin, shared):
         "tls": {},
         "harvests": 0,
         "lists": {},
+        "bounces": "on",
     }
     assert health() == (503, failing)
     for metric in (WORKERS_SPOOL_HEALTHY, WORKERS_DIRECTORY_OK, WORKERS_ACCOUNTS_OK, WORKERS_LISTS_OK, WORKERS_READY):
@@ -134,6 +135,7 @@ def test_health_says_what_is_wrong(admin, shared):
         "tls": {},
         "harvests": 0,
         "lists": {},
+        "bounces": "on",
     }
     assert health() == (200, well)
     shared.set(0, DIRECTORY_ENTRIES, 7)
