@@ -422,7 +422,7 @@ def test_the_spool_of_a_stopped_server_can_be_carried_elsewhere(server):
 
 
 def test_bash_completes_commands():
-    line = "source <(mailmoat --show-completion); COMP_WORDS=(mailmoat queue l); COMP_CWORD=2; _mailmoat_completion mailmoat"
+    line = "source <(mailmoat --show-completion); COMP_WORDS=(mailmoat queue li); COMP_CWORD=2; _mailmoat_completion mailmoat"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-c", line + '; echo "${COMPREPLY[@]}"'], env=environment, capture_output=True, text=True, check=False
