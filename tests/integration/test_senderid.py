@@ -228,7 +228,11 @@ def test_behind_our_own_servers(checking):
 
 @pytest.mark.parametrize("action", ["Reject", "Delete"])
 def test_bypassed_recipients_still_get_it(checking, action):
-    mx = checking(SENDERID__SPOOFED_DOMAIN_ACTION=action, SENDERID__BYPASSED_RECIPIENTS="bob@example.test")
+    mx = checking(
+        SENDERID__SPOOFED_DOMAIN_ACTION=action,
+        SENDERID__BYPASSED_RECIPIENTS="bob@example.test",
+        LIMITS__NULL_SENDER_RECIPIENTS="3",
+    )
     client = outside(mx, "EHLO client")
     everybody = ("alice@example.test", "bob@example.test", "x@all.example.test")
     assert send(client, ["From: user@fail.test", "Subject: mixed"], recipients=everybody).startswith(TAKEN)
