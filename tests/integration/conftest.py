@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from http.client import RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -192,9 +193,12 @@ class Server:
         return client
 
     def metrics(self) -> dict[str, float]:
-        """What /metrics says now."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=10) as page:
-            lines = page.read().decode().splitlines()
+        """What /metrics says now. The admin process that a reload has replaced may end without an answer; the new one answers."""
+        url = f"http://127.0.0.1:{self.admin}/metrics"
+        try:
+            lines = urllib.request.urlopen(url, timeout=10).read().decode().splitlines()
+        except RemoteDisconnected:
+            lines = urllib.request.urlopen(url, timeout=10).read().decode().splitlines()
         return {
             name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
         }

@@ -42,7 +42,7 @@ def test_an_agent_that_stamps_earlier_does_not_hide_that_the_sender_is_forged(tm
     found = [(result.method, result.identity, result.status) for result in results]
     assert (Method.SPF, "smtp.mailfrom", Status.FAIL) in found
     assert {result.domain for result in results} == {"fail.test"}
-    assert judge(message.reverse_path, enabled=True, copy_to=None, results=results) is Suppressed.FORGED
+    assert judge(message.reverse_path, enabled=True, results=results) is Suppressed.FORGED
 
 
 class Helo(Agent):

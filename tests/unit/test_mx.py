@@ -9,11 +9,11 @@ import pytest
 from tests.doubles.resolver import FakeResolver
 
 from mailmoat._native import RecipientState
-from mailmoat.delivery import addresses
 from mailmoat.delivery.mx import MxHosts, MxSearch
 from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
 from mailmoat.mta_sts.policies import Applied
 from mailmoat.mta_sts.policy import Mode, StsPolicy
+from mailmoat.mx import addresses
 from mailmoat.resolver.cache import Cache
 from mailmoat.settings import Settings
 
