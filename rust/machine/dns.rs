@@ -9,6 +9,7 @@
 
 mod names;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Labels and pointers followed for one message.
@@ -59,7 +60,7 @@ pub enum Answer {
 
 /// One record. Names are lower case without a final dot; an octet that is no printable ASCII, a dot in a label and a backslash
 /// are written `\DDD` (RFC 1035 5.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Record {
     /// Of A and AAAA.
     Address(IpAddr),
@@ -76,6 +77,15 @@ pub enum Record {
 /// Reads a message whose question was compared with what was asked.
 pub fn read(octets: &[u8]) -> Answer {
     Reader::new(octets).read().unwrap_or(Answer::Unreadable)
+}
+
+/// The records without repetitions, in their order; a search in those before each would cost the square of their number.
+fn distinct(mut records: Vec<Record>) -> Vec<Record> {
+    if records.len() > 1 {
+        let mut seen = BTreeSet::new();
+        records.retain(|record| seen.insert(record.clone()));
+    }
+    records
 }
 
 /// A record as it is in the message.
@@ -233,10 +243,10 @@ impl<'a> Reader<'a> {
             *ttl = (*ttl).min(entry.ttl);
             self.take(entry, &mut records)?;
         }
-        Some((taken, records))
+        Some((taken, distinct(records)))
     }
 
-    /// Adds a record that is new and of a type that is read here.
+    /// Adds a record of a type that is read here.
     fn take(&mut self, entry: &Entry, records: &mut Vec<Record>) -> Option<()> {
         let octets = self.octets.get(entry.start..entry.end)?;
         let record = match entry.kind {
@@ -251,9 +261,7 @@ impl<'a> Reader<'a> {
             }
             _ => return Some(()),
         };
-        if !records.contains(&record) {
-            records.push(record);
-        }
+        records.push(record);
         Some(())
     }
 
