@@ -6,22 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force
+from mailmoat.cli.log_reading import LogOption, SinceOption, reading_log, sources_of
+from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_in_force
 
 if TYPE_CHECKING:
     from mailmoat.tracing.bounces import Suppressions
 
-LogOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--log",
-        metavar="FILE",
-        help="The log, also compressed with gzip; - is standard input; may be given again. Default: where the server writes to.",
-    ),
-]
-SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Of the journal only what is later: as journalctl has it.")
-]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help="Those of this reason alone.")]
 LimitOption = Annotated[
     int, typer.Option("--limit", min=1, metavar="N", help="Lines of each table: the most, the latest.")
@@ -38,19 +28,11 @@ def bounces(
     as_json: JsonOption = False,
 ) -> None:
     """Show which bounces were not sent, and why: exit 0 if there are any, 1 if not."""
-    from mailmoat.cli.status import find
     from mailmoat.tracing import bounces as suppressed
-    from mailmoat.tracing import sources
 
-    try:
-        logs = sources.named(log, since) if log else sources.of_server(find(settings_in_force(config).spool_dir), since)
-        found = suppressed.find(logs, reason=reason, most=limit)
-    except sources.LogError as error:
-        fail(str(error))
-    except EOFError:
-        fail("the log cannot be read: a file of gzip ends too soon")
-    except OSError as error:
-        fail(f"{error.filename or 'the log'} cannot be read: {plain(error)}")
+    spool_dir = settings_in_force(config).spool_dir
+    with reading_log():
+        found = suppressed.find(sources_of(spool_dir, log, since), reason=reason, most=limit)
     if as_json:
         print_json(_document(found, limit))
     else:

@@ -38,9 +38,13 @@ def sources_of(spool_dir: Path, logs: list[str] | None, since: str | None) -> li
 
 @contextmanager
 def reading_log() -> Iterator[None]:
-    """Read a log; end the command when that cannot be."""
+    """Find and read a log; end the command when that cannot be."""
+    from mailmoat.tracing.sources import LogError
+
     try:
         yield
+    except LogError as error:
+        fail(str(error))
     except EOFError:
         fail("the log cannot be read: a file of gzip ends too soon")
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from mailmoat.cli.log_reading import LogOption, SinceOption, reading_log, sources_of
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force
+from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_in_force
 from mailmoat.events import Event
 
 LIMIT: Final = 50
@@ -33,15 +33,11 @@ def log(
     """Show bounces that were made and that were not, messages that were given up, and what administrators did to messages."""
     from mailmoat.tracing import history
     from mailmoat.tracing.shown import event_lines
-    from mailmoat.tracing.sources import LogError
 
     spool_dir = settings_in_force(config).spool_dir
     with reading_log():
-        try:
-            sources = sources_of(spool_dir, log, since)
-            lines = history.latest(EVENTS, sources, limit)
-        except LogError as error:
-            fail(str(error))
+        sources = sources_of(spool_dir, log, since)
+        lines = history.latest(EVENTS, sources, limit)
     if as_json:
         print_json(lines)
         return
