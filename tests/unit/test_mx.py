@@ -340,6 +340,24 @@ def test_records_that_are_not_signed_are_none(site):
     assert site.tls() == MAY
 
 
+def test_where_dane_is_asked_for_only_servers_it_authenticates_get_messages(site):
+    """RFC 7672 6: mandatory DANE."""
+    dane = TlsPolicy(TlsLevel.DANE)
+    site.add(SECURE)
+    assert site.refused(tls=dane) == (PENDING, "451 4.7.5")
+    site.tlsa("mx.test", (3, 1, 1, b"short"))
+    assert site.refused(tls=dane) == (PENDING, "451 4.7.5")
+    site.tlsa("mx.test", DIGEST)
+    assert site.tls(tls=dane) == TlsPolicy(TlsLevel.VERIFY, names=("mx.test", "example.test"), tlsa=(DIGEST,))
+    assert site.refused("[203.0.113.9]", tls=dane) == (PENDING, "451 4.7.5")
+
+
+def test_where_dane_is_asked_for_a_host_named_without_a_signature_gets_nothing(site):
+    site.add(SECURE.replace("signed example.test mx.test", "signed mx.test"))
+    site.tlsa("mx.test", DIGEST)
+    assert site.refused(tls=TlsPolicy(TlsLevel.DANE)) == (PENDING, "451 4.7.5")
+
+
 @pytest.mark.parametrize("fault", ["servfail", "bogus", "drop"])
 def test_a_host_whose_records_cannot_be_found_out_is_not_tried(site, fault):
     """RFC 7672 2.1.2."""

@@ -35,6 +35,28 @@ def test_a_trusted_resolver_elsewhere_is_warned_of():
     assert "192.0.2.53" in warning
 
 
+DANE = {"MAILMOAT_DELIVERY__TLS": "dane"}
+DANE_ROUTE = {"MAILMOAT_ROUTES": '[{"domains": "partner.test", "next_hop": "mx", "tls": "dane"}]'}
+
+
+@pytest.mark.parametrize("where", [MX | DANE, {"MAILMOAT_DELIVERY__NEXT_HOP": "discard:"} | DANE_ROUTE])
+def test_dane_is_refused_where_no_mail_could_be_sent(where):
+    assert load(None, where | TRUSTED)
+    for missing in ({}, TRUSTED | {"MAILMOAT_MX__DANE": "off"}):
+        with pytest.raises(ConfigError) as refused:
+            load(None, where | missing)
+        assert "DANE needs mx.dane and dns.trust_ad" in " ".join(refused.value.mistakes)
+
+
+def test_dane_is_for_mx_alone():
+    """A Maildir or a Unix socket has no TLS, so that it may inherit the setting."""
+    with pytest.raises(ConfigError) as refused:
+        load(None, DANE | TRUSTED | {"MAILMOAT_DELIVERY__NEXT_HOP": "smtp://hub.example.com"})
+    assert "write verify" in " ".join(refused.value.mistakes)
+    inherits = '[{"domains": "here.test", "next_hop": "maildir:/var/mail"}]'
+    assert load(None, MX | DANE | TRUSTED | {"MAILMOAT_ROUTES": inherits})
+
+
 @pytest.mark.parametrize("tls", ["may", "verify"])
 @pytest.mark.parametrize("route", [False, True])
 def test_no_account_is_given_to_whatever_server_a_domain_names(tmp_path, tls, route):

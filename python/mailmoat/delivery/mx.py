@@ -113,6 +113,8 @@ class MxSearch:
             return no_domain(domain)
         if isinstance(usable, Unusable):
             return looping(domain) if usable is Unusable.OWN else unusable(domain, {usable})
+        if tls.level is TlsLevel.DANE:
+            return unusable(domain, {Forbidden.DANE})
         return [Host(usable[0], self.settings.port_number, usable, tls)]
 
     async def _reports_to(self, domain: str, budget: Budget) -> tuple[str, ...]:
@@ -239,6 +241,8 @@ def unusable(domain: str, why: Collection[Unusable | Forbidden]) -> Refusal:
         return RecipientState.PENDING, f"451 4.4.3 The DNS gives no answer for the mail servers of {domain}"
     if Forbidden.POLICY in why:
         return RecipientState.PENDING, f"451 4.7.5 No mail server of {domain} is in its MTA-STS policy"
+    if Forbidden.DANE in why:
+        return RecipientState.PENDING, f"451 4.7.5 No mail server of {domain} can be authenticated by DANE"
     if Unusable.ABSENT in why:
         return RecipientState.PENDING, f"451 4.4.4 The mail servers of {domain} have no address"
     return RecipientState.FAILED, f"550 5.4.4 The mail servers of {domain} have no public address"

@@ -27,6 +27,7 @@ class Forbidden(Enum):
     """Why a host is not tried that could be reached."""
 
     POLICY = "the MTA-STS policy of the domain does not have it"
+    DANE = "the settings ask for DANE, and it has no usable TLSA records, or was not found securely"
 
 
 class DomainTls:
@@ -45,6 +46,8 @@ class DomainTls:
 
     def at(self, name: str, records: Tlsa | None) -> tuple[TlsPolicy, Published] | Forbidden:
         """Return what is asked of a host, and by what."""
+        if self._tls.level is TlsLevel.DANE and not (records and records.usable and self._authentic):
+            return Forbidden.DANE
         if records is not None:
             return self._by_dane(records)
         if self._policy is not None:

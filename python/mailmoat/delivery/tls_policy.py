@@ -25,6 +25,13 @@ class TlsLevel(StrEnum):
     """Nothing without it; any certificate will do."""
     VERIFY = "verify"
     """Nothing without it and a certificate of a known CA for one of the names."""
+    DANE = "dane"
+    """Nothing but to servers authenticated by TLSA records (RFC 7672); these become VERIFY, and no other server is tried."""
+
+    @property
+    def required(self) -> bool:
+        """Nothing is sent without TLS."""
+        return self not in {TlsLevel.NONE, TlsLevel.MAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class TlsPolicy:
     @property
     def required(self) -> bool:
         """Nothing is sent without TLS."""
-        return self.level in {TlsLevel.ENCRYPT, TlsLevel.VERIFY}
+        return self.level.required
 
 
 def tls_policy(server: Server, settings: NextHopSettings) -> TlsPolicy:

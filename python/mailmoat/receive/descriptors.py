@@ -47,7 +47,7 @@ def most_outgoing(settings: Settings) -> int:
     if any(hop.next_hop is not None and hop.next_hop.kind == "mx" for hop in hops):
         return most
     # Where TLS is required, messages with `TLS-Required: No` have connections of their own.
-    return min(most, sum(hop.connections * (1 + (hop.tls in {"encrypt", "verify"})) for hop in hops))
+    return min(most, sum(hop.connections * (1 + (hop.tls in {"encrypt", "verify", "dane"})) for hop in hops))
 
 
 def most_connections(settings: Settings, *, asks_dns: bool) -> int:

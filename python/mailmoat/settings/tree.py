@@ -162,6 +162,19 @@ class Settings(BaseSettings):
             not_contradictory(others.data["delivery"], value)
         return value
 
+    @field_validator("dns")
+    @classmethod
+    def _dane_is_possible(cls, value: DnsSettings, others: ValidationInfo) -> DnsSettings:
+        if not {"delivery", "routes", "mx"} <= others.data.keys():
+            return value
+        levels = {"delivery.tls": others.data["delivery"].tls}
+        levels |= {f"routes.{number}.tls": route.tls for number, route in enumerate(others.data["routes"])}
+        key = next((key for key, level in levels.items() if level == "dane"), None)
+        if key is not None and not (value.trust_ad and others.data["mx"].dane):
+            error = "no mail would be sent: DANE needs mx.dane and dns.trust_ad, and a resolver that validates DNSSEC in dns.servers"
+            raise PydanticCustomError("contradiction", "{error}", {"error": error, "key": key, "value": "dane"})
+        return value
+
     @field_validator("admin")
     @classmethod
     def _admin_has_its_own_address(cls, value: AdminSettings, others: ValidationInfo) -> AdminSettings:

@@ -98,13 +98,13 @@ class NextHopSettings(Section):
         default=5.0, description="How long an unused connection to the next hop is kept, in seconds."
     )
     tls: Annotated[
-        Literal["none", "may", "encrypt", "verify"],
-        PlainValidator(values.one_of("none", "may", "encrypt", "verify")),
-        Form("none, may, encrypt or verify", notation.show),
+        Literal["none", "may", "encrypt", "verify", "dane"],
+        PlainValidator(values.one_of("none", "may", "encrypt", "verify", "dane")),
+        Form("none, may, encrypt, verify or dane", notation.show),
     ] = Field(
         default="may",
         validate_default=True,
-        description="TLS to the next hop. `may`: where it is offered and works; `encrypt`: never without; `verify`: and only with a certificate that `tls_ca` signed for the name of the next hop.",
+        description="TLS to the next hop. `may`: where it is offered and works; `encrypt`: never without; `verify`: and only with a certificate that `tls_ca` signed for the name of the next hop; `dane`: only to servers that TLSA records authenticate, where the next hop is `mx`.",
     )
     tls_optional: Switch = Field(
         default=True,
@@ -157,10 +157,14 @@ class NextHopSettings(Section):
 
     @field_validator("tls")
     @classmethod
-    def _smtps_is_tls(cls, value: str, others: ValidationInfo) -> str:
+    def _tls_fits_the_next_hop(cls, value: str, others: ValidationInfo) -> str:
         hop = others.data.get("next_hop")
         if value == "none" and hop is not None and any(server.scheme == "smtps" for server in hop.servers):
             raise contradiction("at smtps:// there is nothing but TLS", "write may, encrypt or verify")
+        if value == "dane" and hop is not None and any(server.socket is None for server in hop.servers):
+            raise contradiction(
+                "TLSA records are looked up for the servers of mx alone", "write verify, or next_hop = mx"
+            )
         return value
 
     @field_validator("tls_names")
