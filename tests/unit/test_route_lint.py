@@ -65,7 +65,8 @@ def test_a_domain_of_ours_that_goes_by_mx():
 def test_mx_with_tls_and_an_account_without():
     (text,) = found({"domains": "*", "next_hop": "mx"}, delivery={"next_hop": "smtp://hub.test", "tls": "verify"})
     assert "the route * is mx and has tls = verify" in text
-    assert found({"domains": "a.test", "next_hop": "mx", "tls": "verify"}, relay={"local_domains": "a.test"}) == []
+    partner = {"domains": "partner.test", "next_hop": "mx", "tls": "verify"}
+    assert found(partner, relay={"networks": "192.0.2.0/24"}) == []
     (text,) = found({"domains": "a.test", "auth_name": "edge", "auth_password_file": "/p"})
     assert text.startswith("routes[1].auth_name is set and its tls is not verify")
 
