@@ -8,11 +8,12 @@
 //! becomes of the calendar; arrivals are seconds since the epoch, because ages outlive the process. Whose turn it is in a line: `line.rs`.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 mod entries;
 mod index;
 mod line;
+mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -22,15 +23,14 @@ pub use line::Room;
 use entries::Entries;
 use index::Index;
 use line::Line;
+use lines::Lines;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Backlog {
     entries: Entries,
     index: Index,
-    lines: Vec<Option<Line>>,
-    /// Lines by the names of destinations; some have several.
-    names: BTreeMap<Box<str>, u32>,
+    lines: Lines,
     /// Lines that sleep, by when they wake.
     asleep: BTreeSet<(u64, u32)>,
 }
@@ -44,13 +44,7 @@ impl Default for Backlog {
 impl Backlog {
     /// An empty backlog.
     pub fn new() -> Self {
-        Self {
-            entries: Entries::new(),
-            index: Index::default(),
-            lines: Vec::new(),
-            names: BTreeMap::new(),
-            asleep: BTreeSet::new(),
-        }
+        Self { entries: Entries::new(), index: Index::default(), lines: Lines::default(), asleep: BTreeSet::new() }
     }
 
     /// Groups that wait.
@@ -65,48 +59,34 @@ impl Backlog {
 
     /// Octets of memory, roughly.
     pub fn octets(&self) -> usize {
-        let lines: usize = self.lines.iter().flatten().map(Line::octets).sum();
-        self.entries.octets() + self.index.octets() + lines
+        self.entries.octets() + self.index.octets() + self.lines.octets()
     }
 
     // --- lines ---
 
     /// The line of a destination, if there is one.
     pub fn known(&self, name: &str) -> Option<u32> {
-        self.names.get(name).copied()
+        self.lines.find(name)
     }
 
     /// The line of a destination, which is made where there is none.
     pub fn line(&mut self, name: &str) -> u32 {
-        if let Some(line) = self.known(name) {
-            return line;
-        }
-        let unused = self.lines.iter().position(Option::is_none);
-        let number = unused.unwrap_or(self.lines.len());
-        if unused.is_none() {
-            self.lines.push(None);
-        }
-        if let Some(place) = self.lines.get_mut(number) {
-            *place = Some(Line::new(name));
-        }
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        self.names.insert(name.into(), number);
-        number
+        self.known(name).unwrap_or_else(|| self.lines.make(name))
     }
 
     /// Gives a line another name: what a spool has under it waits there.
     pub fn alias(&mut self, name: &str, line: u32) {
-        self.names.insert(name.into(), line);
+        self.lines.alias(name, line);
     }
 
     /// The name of a line's destination.
     pub fn name(&self, line: u32) -> Option<&str> {
-        self.at(line).map(|line| line.name.as_ref())
+        self.lines.get(line).map(|line| line.name.as_ref())
     }
 
     /// Groups in a line.
     pub fn waiting(&self, line: u32) -> usize {
-        self.at(line).map_or(0, Line::len)
+        self.lines.get(line).map_or(0, Line::len)
     }
 
     /// Gives up a line, if nothing waits in it; whether it is gone.
@@ -115,10 +95,7 @@ impl Backlog {
             return false;
         }
         self.wake(line);
-        self.names.retain(|_, other| *other != line);
-        if let Some(place) = self.lines.get_mut(line as usize) {
-            *place = None;
-        }
+        self.lines.close(line);
         true
     }
 
@@ -126,12 +103,12 @@ impl Backlog {
 
     /// Adds a group to a line; whether the line has something due now. A line that does not exist takes nothing.
     pub fn put(&mut self, line: u32, group: &Group, now: u64) -> bool {
-        if self.at(line).is_none() {
+        if self.lines.get(line).is_none() {
             return false;
         }
         let Some(place) = self.entries.insert(line, group) else { return false };
         self.index.insert(&self.entries, place);
-        if let Some(Some(line)) = self.lines.get_mut(line as usize) {
+        if let Some(line) = self.lines.get_mut(line) {
             line.push(&mut self.entries, place);
         }
         self.settle(line, now)
@@ -139,7 +116,7 @@ impl Backlog {
 
     /// Takes the group of a line whose turn it is, of those that are due and that there is room for.
     pub fn take(&mut self, line: u32, now: u64, room: Room) -> Option<Group> {
-        let place = self.lines.get_mut(line as usize)?.as_mut()?.next(&self.entries, now, room);
+        let place = self.lines.get_mut(line)?.next(&self.entries, now, room);
         let group = place.and_then(|place| self.remove(place));
         self.settle(line, now);
         group
@@ -147,7 +124,7 @@ impl Backlog {
 
     /// Whether a line has something due.
     pub fn is_ready(&self, line: u32) -> bool {
-        self.at(line).is_some_and(|line| line.ready)
+        self.lines.get(line).is_some_and(|line| line.ready)
     }
 
     /// The lines that have something due since the last call.
@@ -169,7 +146,7 @@ impl Backlog {
 
     /// Makes everything in a line due that is stranded; whether the line has something due then.
     pub fn release(&mut self, line: u32, now: u64) -> bool {
-        if let Some(Some(line)) = self.lines.get_mut(line as usize) {
+        if let Some(line) = self.lines.get_mut(line) {
             line.release(&mut self.entries);
         }
         self.settle(line, now)
@@ -178,7 +155,7 @@ impl Backlog {
     /// Takes groups of a line whose message came before the second `expired`, or before `overdue` where its delay was not reported,
     /// due or not, `most` at once. Costs the length of the line, but only where there is such a group, or was one at the last call.
     pub fn take_older(&mut self, line: u32, now: u64, (expired, overdue): (u32, u32), most: usize) -> Vec<Group> {
-        let Some(there) = self.at(line).filter(|line| line.oldest.0 < expired || line.oldest.1 < overdue) else {
+        let Some(there) = self.lines.get(line).filter(|line| line.oldest.0 < expired || line.oldest.1 < overdue) else {
             return Vec::new();
         };
         let is_older =
@@ -198,7 +175,7 @@ impl Backlog {
             }
         }
         let taken = found.into_iter().filter_map(|place| self.remove(place)).collect();
-        if let Some(Some(line)) = self.lines.get_mut(line as usize) {
+        if let Some(line) = self.lines.get_mut(line) {
             line.oldest = oldest;
         }
         self.settle(line, now);
@@ -230,7 +207,7 @@ impl Backlog {
         let mut lines = Vec::new();
         for place in self.index.find(&self.entries, partition, sequence) {
             let Some(number) = self.entries.get(place).map(|entry| entry.line) else { continue };
-            if let Some(Some(line)) = self.lines.get_mut(number as usize) {
+            if let Some(line) = self.lines.get_mut(number) {
                 line.hurry(&mut self.entries, place);
                 self.settle(number, now);
                 lines.push(number);
@@ -241,7 +218,7 @@ impl Backlog {
 
     fn remove(&mut self, place: u32) -> Option<Group> {
         let entry = *self.entries.get(place)?;
-        if let Some(Some(line)) = self.lines.get_mut(entry.line as usize) {
+        if let Some(line) = self.lines.get_mut(entry.line) {
             line.remove(&mut self.entries, place);
         }
         self.index.remove(&self.entries, place);
@@ -251,7 +228,7 @@ impl Backlog {
 
     /// Notes whether a line has something due, and lays it to sleep if not.
     fn settle(&mut self, number: u32, now: u64) -> bool {
-        let Some(Some(line)) = self.lines.get_mut(number as usize) else { return false };
+        let Some(line) = self.lines.get_mut(number) else { return false };
         let ready = line.has_due(&self.entries, now);
         let wakes = line.next_due(&self.entries).filter(|_| !ready).unwrap_or(u64::MAX);
         let before = std::mem::replace(&mut line.wakes, wakes);
@@ -266,12 +243,8 @@ impl Backlog {
     }
 
     fn wake(&mut self, number: u32) {
-        if let Some(Some(line)) = self.lines.get_mut(number as usize) {
+        if let Some(line) = self.lines.get_mut(number) {
             self.asleep.remove(&(std::mem::replace(&mut line.wakes, u64::MAX), number));
         }
-    }
-
-    fn at(&self, line: u32) -> Option<&Line> {
-        self.lines.get(line as usize)?.as_ref()
     }
 }

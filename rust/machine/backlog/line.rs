@@ -42,6 +42,8 @@ impl Room {
 pub struct Line {
     /// Name of the destination.
     pub name: Box<str>,
+    /// Other names under which the line is found.
+    pub aliases: Vec<Box<str>>,
     heaps: [Heap; 2 * HEAPS],
     /// Whether `OTHER` is the stranded one, for small and big.
     changed: [bool; 2],
@@ -59,6 +61,7 @@ impl Line {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
+            aliases: Vec::new(),
             heaps: std::array::from_fn(|_| Heap::default()),
             changed: [false; 2],
             turn: KINDS - 1,

@@ -155,6 +155,22 @@ fn a_line_is_closed_when_it_is_empty_and_its_number_is_used_again() {
 }
 
 #[test]
+fn a_name_is_that_of_the_line_that_got_it_last() {
+    let mut backlog = Backlog::new();
+    let (line, other) = (backlog.line("a"), backlog.line("b"));
+    backlog.alias("x", line);
+    backlog.alias("x", line);
+    backlog.alias("x", other);
+    backlog.alias("a", other);
+    assert!(backlog.close(line));
+    assert_eq!((backlog.known("x"), backlog.known("a")), (Some(other), Some(other)));
+    assert!(backlog.close(other));
+    assert_eq!((backlog.known("x"), backlog.known("a"), backlog.known("b")), (None, None, None));
+    assert!(backlog.close(other), "nothing is left of it");
+    assert_ne!(backlog.line("c"), backlog.line("d"));
+}
+
+#[test]
 fn a_group_costs_less_than_a_hundred_octets_however_many_there_are() {
     const NUMBER: usize = 200_000;
     let mut backlog = Backlog::new();
