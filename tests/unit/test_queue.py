@@ -1163,6 +1163,23 @@ def test_a_destination_is_dropped_when_nothing_of_it_is_in_memory(world):
     assert w.tried_at(AWAY) == ["a"], "what waits finds it again"
 
 
+def test_a_destination_that_is_away_is_dropped_after_its_pause_when_nothing_waits_for_it(world):
+    w = world(routes=(AWAY,), retry=(60.0,), expire=90.0)
+    w.accept("a", states=several(f"x@{AWAY}"), reverse_path="")
+    w.unreachable(of=AWAY)
+    w.advance(5)
+    w.queue.tick()
+    assert w.router.dropped == [], "something waits for it"
+    w.advance(90)
+    w.unreachable(of=AWAY)
+    assert w.partition.messages == {}
+    w.queue.tick()
+    assert w.router.dropped == [], "it rests: whoever comes now does not ask at once"
+    w.advance(LONGEST_PAUSE)
+    w.queue.tick()
+    assert w.router.dropped == [AWAY]
+
+
 # --- messages that may have killed a worker ---
 
 

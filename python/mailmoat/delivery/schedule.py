@@ -124,7 +124,7 @@ class Schedule:
     def forget(self, queue_id: str) -> bool:
         """Take all groups of a message out; return whether there was one."""
         lines = self.backlog.forget(queue_id, clock.monotonic_ms())
-        self._settle(line for line in lines if line in self._destinations)
+        self._idle.update(self._settle(line for line in lines if line in self._destinations))
         self._set_timer()
         return bool(lines)
 
@@ -155,9 +155,9 @@ class Schedule:
     def drop_idle(self) -> None:
         """Forget destinations that are not needed; what waits for them goes on waiting."""
         for destination in tuple(self._idle):
-            if destination.active or destination.away or destination.ready:
+            if destination.active or destination.ready or (destination.away and self.waiting(destination)):
                 self._idle.discard(destination)
-            elif not destination.transport.connections:
+            elif not (destination.rest or destination.transport.connections):
                 self._idle.discard(destination)
                 if destination.line >= 0:
                     del self._destinations[destination.line]
