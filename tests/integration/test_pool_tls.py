@@ -32,7 +32,7 @@ from mailmoat.delivery.account import Account
 from mailmoat.delivery.security import CONNECTIONS, UNUSABLE_CERTIFICATE, Insecurity, Security, TlsOutcome
 from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
 
-NONE, MAY, ENCRYPT, VERIFY = TlsLevel
+NONE, MAY, ENCRYPT, VERIFY, _ = TlsLevel
 NAME = "hub.test"
 EVERY = [b"\x15\x03\x01\x00\x02\x02\x28", b"HTTP/1.0 400 Bad\r\n\r\n", b""]
 """What a server that speaks no TLS may say to a ClientHello: an alert, something else, nothing."""
@@ -125,7 +125,7 @@ async def send(pool, given=None):
 # --- each level with a server that does all well ---
 
 
-@pytest.mark.parametrize("level", list(TlsLevel))
+@pytest.mark.parametrize("level", [NONE, MAY, ENCRYPT, VERIFY])
 @run
 async def test_each_level_with_a_server_that_is_right(signed, authority, level, logged):
     async with hop_with(signed()) as hop, pool_to(hop, policy(level, authority)) as pool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from tests import dovecot
+from tests.certificates import Authority
 from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import answers, free_port, wait_for
 from tests.integration.test_next_hop_peers import PORT, authority, postfix_behind, public  # noqa: F401 - fixtures
@@ -70,6 +73,41 @@ def test_each_recipient_goes_to_the_next_hop_of_its_domain(server, tmp_path):
             "route     sink.test: discard:",
             f"route     all other domains: {at(hub)}",
         ]
+        mx.stop()
+
+
+def test_each_route_has_its_own_tls_account_and_names_of_clients(server, tmp_path):
+    """The account of one server goes to no other, nor is a client named to one that was not asked for it."""
+    ca = Authority(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = ca.sign("hub.test")
+    context.load_cert_chain(files.chain, files.key)
+    tls = partial(context.wrap_socket, server_side=True, suppress_ragged_eofs=True)
+    password = tmp_path / "password"
+    password.write_text("pencil\n")
+    password.chmod(0o600)
+    ehlo = "250-hop.test\n250-XCLIENT NAME ADDR\n250-XFORWARD NAME ADDR HELO\n250-AUTH PLAIN\n250 8BITMIME"
+    more = {"EHLO": ehlo, "AUTH": "235 2.7.0 in", "XCLI": "220 hop.test", "XFOR": "250 2.0.0 ok"}
+    with NextHop(tls=tls, **more) as hub, NextHop(tls=tls, **more) as partner, NextHop(tls=tls, **more) as clear:
+        mx = server(
+            **routed(
+                route(
+                    "lists.test", at(partner), tls="verify", tls_ca=str(ca.certificate), tls_names="hub.test",
+                    auth_name="edge", auth_password_file=str(password),
+                ),
+                route("store.test", at(clear), tls="none", xclient=True),
+                next_hop=at(hub),
+                MAILMOAT_DELIVERY__TLS="encrypt",
+            )
+        )  # fmt: skip
+        with mx.client() as client:
+            client.submit("m", "alice@example.test", "x@lists.test", "x@store.test")
+        for hop, recipient in ((hub, "alice@example.test"), (partner, "x@lists.test"), (clear, "x@store.test")):
+            assert hop.handed(recipient).recipients == [recipient]
+        assert [bool(hop.handshakes) for hop in (hub, partner, clear)] == [True, True, False]
+        said = [{line.split()[0] for line in hop.commands} for hop in (hub, partner, clear)]
+        assert [words & {"AUTH", "XCLIENT", "XFORWARD"} for words in said] == [set(), {"AUTH"}, {"XCLIENT"}]
+        mx.until(mx.empty, what="empty spool")
         mx.stop()
 
 
