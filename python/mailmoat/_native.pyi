@@ -1518,6 +1518,8 @@ class Partition:
         `attempt`: how it was made, when it deferred somebody; the latest 20 are kept. `reported`: places of recipients for which a
         delay report was made.
         """
+    def end(self, queue_id: str, outcomes: list[Outcome], *, due: int, attempts: int, next_hop: str = ...) -> None:
+        """Delete the message if all its open recipients have an outcome here, each an end; otherwise store the outcomes as `settle`."""
     def remove(self, queue_id: str, waiter: object | None = ...) -> None:
         """Delete with the next commit."""
     def hold(self, waiter: object | None, queue_id: str, kind: Held) -> None:
@@ -1539,7 +1541,10 @@ class Partition:
         0 when there is no such message. Raises OSError.
         """
     def load(self, waiter: object, queue_id: str) -> None:
-        """Read and verify; completed with the message, or with what is damaged. A content file is read whole for it, in a thread."""
+        """Read for delivery, and verify; completed with the message, or with what is damaged. A held message is as one that is gone.
+
+        A content file is read whole for it, in a thread.
+        """
     def completions(self) -> list[tuple[object, str | None, Message | DamagedMessage | None]]:
         """Return what was completed since the last call: (waiter, error text for the log or None, what a load found).
 

@@ -50,9 +50,12 @@ pub fn fill<W: Send + 'static>(
         }
         let number = state.number(partition.tag()).ok_or_else(|| io::Error::other("too many partitions"))?;
         for message in page.chunk_by(|one, next| one.sequence == next.sequence) {
-            match message.first().filter(|group| group.crashes > 0) {
-                Some(group) => suspects.push(spool::queue_id(partition.tag(), group.sequence)),
-                None => add(&mut state, number, message, terms),
+            let Some(first) = message.first() else { continue };
+            if first.crashes > 0 {
+                suspects.push(spool::queue_id(partition.tag(), first.sequence));
+            } else if state.inner.lines_of(number, first.sequence).is_empty() {
+                // It waits already where an operator has released it meanwhile.
+                add(&mut state, number, message, terms);
             }
         }
         after = last.sequence;

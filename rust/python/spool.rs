@@ -124,12 +124,24 @@ impl Partition {
     ) -> PyResult<()> {
         self.unnote(queue_id)?;
         let settlement = Settlement {
-            outcomes: outcomes.iter().map(|outcome| outcome.0.clone()).collect(),
-            next: Next { due, attempts, next_hop },
             attempt: attempt.map(|attempt| attempt.0.clone()),
             reported,
+            ..settlement(&outcomes, Next { due, attempts, next_hop })
         };
         self.0.settle(waiter, queue_id, settlement).map_err(raised)
+    }
+
+    #[pyo3(signature = (queue_id, outcomes, *, due, attempts, next_hop=String::new()))]
+    fn end(
+        &self,
+        queue_id: &str,
+        outcomes: Vec<PyRef<'_, Outcome>>,
+        due: i64,
+        attempts: u32,
+        next_hop: String,
+    ) -> PyResult<()> {
+        self.unnote(queue_id)?;
+        self.0.end(queue_id, settlement(&outcomes, Next { due, attempts, next_hop })).map_err(raised)
     }
 
     #[pyo3(signature = (queue_id, waiter=None))]
@@ -224,6 +236,11 @@ impl Partition {
     fn change(&self, waiter: Option<Py<PyAny>>, queue_id: &str, change: Change) -> PyResult<()> {
         self.0.change(waiter, queue_id, change).map_err(raised)
     }
+}
+
+fn settlement(outcomes: &[PyRef<'_, Outcome>], next: Next) -> Settlement {
+    let outcomes = outcomes.iter().map(|outcome| outcome.0.clone()).collect();
+    Settlement { outcomes, next, attempt: None, reported: Vec::new() }
 }
 
 fn adopted(py: Python<'_>, adopted: Option<Adopted<Py<PyAny>>>) -> PyResult<Option<Bound<'_, PyAny>>> {

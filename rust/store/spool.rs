@@ -188,6 +188,12 @@ impl<W: Send + 'static> Partition<W> {
         self.ask(Op::Settle { waiter, sequence, settlement })
     }
 
+    /// Deletes a message whose open recipients all have an outcome here, each an end; otherwise stores the outcomes.
+    pub fn end(&self, queue_id: &str, settlement: Settlement) -> io::Result<()> {
+        let (sequence, settlement) = (self.sequence(queue_id)?, Box::new(settlement));
+        self.ask(Op::End { sequence, settlement })
+    }
+
     /// Deletes a message with the next commit.
     pub fn remove(&self, waiter: Option<W>, queue_id: &str) -> io::Result<()> {
         let sequence = self.sequence(queue_id)?;

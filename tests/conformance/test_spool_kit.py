@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from tests.doubles.spool import FakeSpool
 
-from mailmoat._native import Message, Outcome, RecipientState
+from mailmoat._native import Held, Message, Outcome, RecipientState
 from mailmoat.metrics import Metrics, share
 from mailmoat.runtime.spool import SpoolStore
 
@@ -98,6 +98,36 @@ def test_what_was_stored_is_counted_scheduled_and_read_as_it_was(run):
         assert (found.queue_id, found.arrival, found.reverse_path) == (first.queue_id, 7, "s@a.test")
         assert found.octets() == first.octets()
         assert fates(found) == [(f"{name}@b.test", PENDING, "", 7, 0, "", True) for name in "xy"]
+
+    run(case)
+
+
+def test_a_message_goes_with_the_last_of_its_recipients(run):
+    async def case(spool, _):
+        sent = await stored(spool)
+        end = spool.partition.end
+        end(sent.queue_id, [Outcome(0, DELIVERED, "250 ok")], due=9, attempts=1, next_hop="hop")
+        _, found = await read(spool, sent.queue_id)
+        assert fates(found) == [
+            ("x@b.test", DELIVERED, "250 ok", 9, 1, "hop", False),
+            ("y@b.test", PENDING, "", 7, 0, "", True),
+        ]
+        end(sent.queue_id, [Outcome(1, DELIVERED, "250 ok")], due=9, attempts=1)
+        error, _ = await read(spool, sent.queue_id)
+        assert error.startswith("no such message")
+        assert spool.count == 0
+
+    run(case)
+
+
+def test_a_held_message_is_not_given_to_be_delivered(run):
+    async def case(spool, _):
+        sent, waiter = await stored(spool), Waiter()
+        spool.partition.hold(waiter, sent.queue_id, Held.OPERATOR)
+        assert await waiter.answer == (None, None)
+        error, found = await read(spool, sent.queue_id)
+        assert error.startswith("no such message")
+        assert found is None
 
     run(case)
 

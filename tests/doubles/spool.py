@@ -117,6 +117,14 @@ class FakePartition:
         if waiter is not None:
             self._spool.complete(waiter, lambda: (None, None))
 
+    def end(self, queue_id: str, outcomes: list[Outcome], *, due: int, attempts: int, next_hop: str = "") -> None:
+        ended = {one.index for one in outcomes}
+        recipients = self.messages[queue_id].recipients
+        if any(one.is_open for index, one in enumerate(recipients) if index not in ended):
+            self.settle(None, queue_id, outcomes, due=due, attempts=attempts, next_hop=next_hop)
+        else:
+            self.remove(queue_id)
+
     def remove(self, queue_id: str, waiter: Waiter | None = None) -> None:
         self._spool.calls.append(("remove", queue_id))
         del self.messages[queue_id]
@@ -199,7 +207,7 @@ class FakePartition:
         self.noted.pop(queue_id, None)
 
     def _read(self, queue_id: str) -> tuple[str | None, Stored | None]:
-        found = self.messages.get(queue_id)
+        found = None if self.held.get(queue_id) else self.messages.get(queue_id)
         return ("no such message", None) if found is None else (None, Stored(found._message, list(found.recipients)))
 
 

@@ -11,7 +11,7 @@ from tests.doubles.loop import START_MS, VirtualLoop
 from tests.doubles.spool import FakeSpool, Group, Stored, StoredRecipient
 
 from mailmoat import clock, maillog
-from mailmoat._native import Message, Outcome, RecipientState, Suspicion
+from mailmoat._native import Held, Message, Outcome, RecipientState, Suspicion
 from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.destination import (
     ACTIVE_PER_CONNECTION,
@@ -1135,6 +1135,69 @@ def test_one_that_is_held_and_released_during_its_attempt_goes_on(world):
     assert w.tried == ["a"]
 
 
+def of_two_destinations(w, name="a"):
+    w.accept(name, states=several(f"x@{AWAY}", f"y@{HERE}"))
+
+
+def open_recipients(w, name="a"):
+    return [one.address for one in w.partition.messages[name].recipients if one.is_open]
+
+
+def test_a_group_that_ends_while_its_message_is_to_be_held_does_not_end_the_others(world):
+    w = world(routes=(AWAY, HERE), retry=(60.0,))
+    of_two_destinations(w)
+    w.finish((DEFERRED, LATER), of=AWAY)
+    assert not w.queue.forget("a"), "the other group is in an attempt"
+    w.finish((DELIVERED, OK), of=HERE)
+    assert open_recipients(w) == [f"x@{AWAY}"]
+    assert w.queue.forget("a")
+
+
+def test_groups_that_are_deferred_while_their_message_is_to_be_held_wait_for_nothing(world):
+    w = world(routes=(AWAY, HERE), retry=(60.0,))
+    of_two_destinations(w)
+    assert not w.queue.forget("a")
+    w.finish((DEFERRED, LATER), of=AWAY)
+    w.finish((DEFERRED, LATER), of=HERE)
+    assert w.waiting == 0
+    w.queue.add("a")
+    w.turn()
+    assert (w.tried_at(AWAY), w.tried_at(HERE)) == (["a"], ["a"])
+
+
+def test_a_group_that_ends_while_its_message_is_found_damaged_does_not_end_the_others(world):
+    w = world(routes=(AWAY, HERE), retry=(60.0,))
+    of_two_destinations(w)
+    w.finish((DEFERRED, LATER), of=AWAY)
+    w.partition.damaged.add("a")
+    w.advance(61)
+    w.finish((DELIVERED, OK), of=HERE)
+    assert open_recipients(w) == [f"x@{AWAY}"]
+
+
+def test_a_message_that_was_held_while_its_partition_was_read_is_not_tried(world):
+    w = world()
+    w.partition.put(stored("a", int(w.now * 1000), several("x@b.test")))
+    groups = w.partition.schedule()
+    w.partition.hold(None, "a", Held.OPERATOR)
+    w.adopt(groups)
+    assert w.tried == []
+    assert (w.waiting, w.active) == (0, 0)
+
+
+def test_a_message_that_was_released_while_its_partition_was_read_is_tried_once(world):
+    w = world()
+    w.adopt([])
+    w.partition.put(stored("a", int(w.now * 1000), several("x@b.test")))
+    groups = w.partition.schedule()
+    w.queue.add("a")
+    w.turn()
+    w.adopt(groups)
+    assert w.tried == ["a"]
+    w.finish((DELIVERED, OK))
+    assert (w.tried, w.waiting, w.active) == ([], 0, 0)
+
+
 def test_a_released_message_of_several_destinations_goes_to_each_once(world):
     w = world(routes=(AWAY, HERE), retry=(60.0,))
     w.partition.put(stored("a", int(w.now * 1000), several(f"x@{AWAY}", f"y@{HERE}")))
@@ -1269,6 +1332,16 @@ def test_after_close_nothing_begins_and_what_nobody_tried_is_left_as_it_is(world
     while w.tried:
         w.unreachable()  # as the pool defers what waits for a connection when it is closed
     assert w.diary == diary, "shutting down is no attempt: it neither counts nor expires anything"
+    assert w.queue.at_rest
+
+
+def test_a_group_that_nobody_tried_after_close_does_not_go_with_another(world):
+    w = world(routes=(AWAY, HERE))
+    of_two_destinations(w)
+    w.queue.close()
+    w.unreachable(of=AWAY)  # it waited for a connection
+    w.finish((DELIVERED, OK), of=HERE)
+    assert open_recipients(w) == [f"x@{AWAY}"]
     assert w.queue.at_rest
 
 

@@ -144,12 +144,16 @@ def test_an_operator_holds_redirects_and_fails(spool: str) -> None:
     partition.redirect("again", sent.queue_id, due=9, recipients=["new@here.test"])
     assert completions(partition, 3) == [(waiter, None, None) for waiter in ("held", "redirected", "again")]
     assert groups(partition) == []
-    one, two, new = load(partition, sent.queue_id).recipients
-    assert [one.next_hop_fixed, two.next_hop_fixed, new.next_hop_fixed] == ["smtp://other:25"] * 2 + [""]
-    assert [one.state, two.state, new.state] == [RecipientState.CLOSED] * 2 + [RecipientState.PENDING]
+    partition.load("loaded", sent.queue_id)
+    [(waiter, error, loaded)] = completions(partition)
+    assert (waiter, loaded) == ("loaded", None), "it is not given to be delivered"
+    assert str(error).startswith("no such message")
     partition.release("released", sent.queue_id)
     partition.retry("retried", sent.queue_id, due=10)
     completions(partition, 2)
+    one, two, new = load(partition, sent.queue_id).recipients
+    assert [one.next_hop_fixed, two.next_hop_fixed, new.next_hop_fixed] == ["smtp://other:25"] * 2 + [""]
+    assert [one.state, two.state, new.state] == [RecipientState.CLOSED] * 2 + [RecipientState.PENDING]
     assert groups(partition) == [(sent.queue_id, 10, 0, "")]
     partition.fail("failed", sent.queue_id, "554 5.7.1 no", due=11)
     completions(partition)

@@ -94,6 +94,11 @@ class QueueEntry:
             reported=list(reported),
         )
 
+    def end(self, job: Job, outcomes: list[Outcome]) -> None:
+        """Remove the message if nobody else is open; otherwise store what became of these recipients, which is their end."""
+        due = job.message.arrival
+        self.partition.end(self.queue_id, outcomes, due=due, attempts=job.attempts, next_hop=self.destination.name)
+
     def done(self, error: str | None, message: Message | None) -> None:
         """Take the message that the spool has loaded, or the failure."""
         self.queue.loaded(self, error, message)

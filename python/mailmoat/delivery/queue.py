@@ -51,7 +51,7 @@ UNREADABLE_PAUSE: Final = 30.0
 """Seconds until a message that could not be loaded is tried again."""
 
 ABSENT: Final = "no such message"
-"""How the error of a message begins that an operator has removed."""
+"""How the error of a message begins that an operator has removed, or holds."""
 
 
 class Queue:
@@ -205,7 +205,9 @@ class Queue:
         self._follow(entry, job, job.attempted(outcomes, record))
 
     def _load(self, destination: Destination, waiting: Waiting) -> None:
-        """Bring a group into memory that has its place."""
+        """Bring a group into memory that has its place, unless it is there: one is put in twice that is released while its partition is adopted."""
+        if destination in self._room.of(waiting.queue_id):
+            return
         entry = QueueEntry.of(self, destination, self._partitions[waiting.partition], waiting)
         self._room.take(entry)
         entry.partition.load(entry, entry.queue_id)
@@ -265,12 +267,11 @@ class Queue:
 
     def _end(self, entry: QueueEntry, job: Job, outcomes: list[Outcome]) -> None:
         """Remove the message with its last group; before that store what became of this one."""
-        queue_id = entry.queue_id
-        if entry.parted and (len(self._room.of(queue_id)) > 1 or self._schedule.has(queue_id)):
-            if outcomes:
-                entry.settle(job, outcomes, job.message.arrival)
-            return
-        entry.partition.remove(queue_id)
+        if entry.parted:
+            # Only the spool knows whether it is the last: others may be in no schedule now, for a hold or for the end of this process.
+            entry.end(job, outcomes)
+        else:
+            entry.partition.remove(entry.queue_id)
 
     def _reschedule(self, entry: QueueEntry, job: Job, retry_at: RetryAt) -> None:
         """Store how far each recipient is, and let the entry wait until it is due again."""
@@ -286,7 +287,8 @@ class Queue:
         destination = entry.destination
         entry.job = None
         self._room.release(entry)
-        self._steering.forgotten.discard(entry.queue_id)
+        if not self._room.of(entry.queue_id):
+            self._steering.forgotten.discard(entry.queue_id)
         if not destination.active:
             self._schedule.idle(destination)
             if destination.rest:

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::tests::{Spool, insert, load, message, message_with, news, next, outcome, settled, tamper};
 use super::*;
-use crate::machine::message::State;
 use crate::machine::message::content::Octets;
+use crate::machine::message::{Outcome, State};
 
 fn change(partition: &Partition<u64>, queue_id: &str, change: Change) -> Result<(), Failure> {
     partition.change(Some(3), queue_id, change).unwrap();
@@ -84,12 +84,41 @@ fn a_held_message_is_in_no_schedule_until_it_is_released() {
     insert(&partition, &other);
     change(&partition, &one.queue_id, Change::Hold(Held::Operator)).unwrap();
     assert_eq!(due(&partition).iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [2]);
-    assert!(load(&partition, &one.queue_id).unwrap().is_some());
+    // Who learned of it before it was held gets none to deliver.
+    let refused = load(&partition, &one.queue_id).unwrap_err();
+    assert_eq!(refused.to_string(), "no such message to deliver: it is held");
     drop(partition);
     let adopted = spool.adopt().unwrap().unwrap();
     assert_eq!((due(&adopted).len(), adopted.len()), (1, 2));
     change(&adopted, &one.queue_id, Change::Release).unwrap();
     assert_eq!(due(&adopted).len(), 2);
+    assert!(load(&adopted, &one.queue_id).unwrap().is_some());
+}
+
+#[test]
+fn a_message_goes_with_the_last_of_its_open_recipients_and_not_before() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    let (sent, other) = (message(&partition), message(&partition));
+    insert(&partition, &sent);
+    insert(&partition, &other);
+    let end = |places: &[u32]| {
+        let delivered = |index: &u32| Outcome { index: *index, state: State::Delivered, reply: "250 ok".to_owned() };
+        let next = Next { due: 7, attempts: 1, next_hop: String::new() };
+        let outcomes = places.iter().map(delivered).collect();
+        let settlement = Settlement { outcomes, next, attempt: None, reported: Vec::new() };
+        partition.end(&sent.queue_id, settlement).unwrap();
+        load(&partition, &sent.queue_id)
+    };
+    assert_eq!(end(&[]).unwrap().unwrap().envelope.recipients, sent.envelope.recipients);
+    let left = end(&[1]).unwrap().unwrap();
+    let states = left.envelope.recipients.iter().map(|one| one.state).collect::<Vec<_>>();
+    assert_eq!(states, [State::Pending, State::Delivered]);
+    assert_eq!(partition.len(), 2);
+    assert!(end(&[0]).is_err());
+    assert_eq!(partition.len(), 1);
+    assert!(end(&[0]).is_err(), "once more it is nothing");
+    assert_eq!(partition.len(), 1);
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Error {
     pub fn absent() -> Self {
         Self::Message("no such message in this partition".to_owned())
     }
+
+    /// There is none that may be delivered.
+    pub fn held() -> Self {
+        Self::Message("no such message to deliver: it is held".to_owned())
+    }
 }
 
 impl fmt::Display for Error {

@@ -9,6 +9,7 @@ use super::attempts::AttemptRow;
 use super::changes::Change;
 use super::content_files::ContentFiles;
 use super::error::Error;
+use super::held::Held;
 use super::rows::Stored;
 use super::schedule::{Group, Next};
 use super::store::Store;
@@ -20,6 +21,7 @@ use crate::machine::message::{Message, Outcome};
 pub enum Op<W> {
     Insert { waiter: W, sequence: i64, message: Arc<Message> },
     Settle { waiter: Option<W>, sequence: i64, settlement: Box<Settlement> },
+    End { sequence: i64, settlement: Box<Settlement> },
     Remove { waiter: Option<W>, sequence: i64 },
     Change { waiter: Option<W>, sequence: i64, change: Change },
     Load { waiter: W, sequence: i64 },
@@ -96,10 +98,18 @@ pub fn apply<W>(store: &mut Store, content_files: &mut ContentFiles, tag: &str, 
             store.insert(*sequence, message, file.as_deref())?;
         }
         Op::Settle { sequence, settlement, .. } => settle(store, *sequence, settlement)?,
+        Op::End { sequence, settlement } => {
+            if store.end(*sequence, &settlement.outcomes, &settlement.next)? {
+                return Ok(Answer::Removed(true));
+            }
+        }
         Op::Remove { sequence, .. } => return store.remove(*sequence).map(Answer::Removed),
         Op::Change { sequence, change, .. } => store.change(*sequence, change)?,
         Op::Load { sequence, .. } => {
             let stored = store.load(*sequence, tag::queue_id(tag, *sequence), &content_files.path(*sequence))?;
+            if stored.held != Held::No {
+                return Err(Error::held());
+            }
             stored.verify()?;
             return Ok(Answer::Loaded(Box::new(stored)));
         }
@@ -125,6 +135,7 @@ pub fn completion<W>(op: Op<W>, answer: Answer) -> Option<Completion<W>> {
     let waiter = match op {
         Op::Insert { waiter, .. } | Op::Load { waiter, .. } => waiter,
         Op::Settle { waiter, .. } | Op::Remove { waiter, .. } | Op::Change { waiter, .. } => waiter?,
+        Op::End { .. } => return None,
         // The caller may have gone; then the result is not needed.
         Op::Schedule { reply, .. } => {
             let _ = reply.send(match answer {

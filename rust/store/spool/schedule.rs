@@ -1,6 +1,8 @@
 //! What is due when: the groups of recipients in a queue.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+
 use rusqlite::params;
 
 use super::error::Error;
@@ -64,6 +66,14 @@ impl Store {
             }
         }
         Ok(groups)
+    }
+
+    /// Places of the recipients of a message for which something is still to be done.
+    pub fn open_places(&self, sequence: i64) -> Result<HashSet<u32>, Error> {
+        let read = format!("SELECT n FROM recipient WHERE seq=?1 AND state IN ({})", open_states());
+        let mut statement = self.connection.prepare_cached(&read)?;
+        let places = statement.query_map([sequence], |row| row.get(0))?;
+        Ok(places.collect::<Result<_, _>>()?)
     }
 }
 

@@ -190,6 +190,16 @@ impl Store {
         Ok(changed > 0)
     }
 
+    /// Deletes a message whose open recipients all have an outcome here, each an end, and returns whether it did; otherwise
+    /// writes the outcomes.
+    pub fn end(&mut self, sequence: i64, outcomes: &[Outcome], next: &Next) -> Result<bool, Error> {
+        if self.open_places(sequence)?.is_subset(&outcomes.iter().map(|one| one.index).collect()) {
+            return self.remove(sequence);
+        }
+        self.settle(sequence, outcomes, next)?;
+        Ok(false)
+    }
+
     /// Notes that a delay report was made for these recipients.
     pub fn note_reported(&self, sequence: i64, indexes: &[u32]) -> Result<(), Error> {
         let mut statement = self.connection.prepare_cached("UPDATE recipient SET reported=1 WHERE seq=?1 AND n=?2")?;

@@ -208,7 +208,7 @@ impl<W: Send + 'static> Writer<W> {
         for (op, answer) in ops.into_iter().zip(answers) {
             self.written += 4096; // of every other row touched; the error is on the side of more checkpoints
             match (op, answer) {
-                (op @ Op::Remove { sequence, .. }, answer) => {
+                (op @ (Op::Remove { sequence, .. } | Op::End { sequence, .. }), answer @ Answer::Removed(_)) => {
                     added -= i64::from(matches!(answer, Answer::Removed(true)));
                     gone.push(sequence);
                     news.extend(completion(op, answer));
