@@ -113,11 +113,11 @@ class Worker:
         self._offers = RouteOffers(routes, self._offer)
         services.offers_of = self._offers.of
         pipeline = Pipeline(agents(services), timers, metrics, settings.policy.agent_time)
-        self._files = WorkerFiles(loop, self._tls, self._backend, services)
         self._held = HeldSessions(context.shared, context.slot, settings.tarpit.max_held, context.evict, metrics)
         self._mx = MxRouting(settings, services.resolver, metrics) if uses_mx(settings) else None
         router = self._make_router(routes)
         self._reporter = reporter = Reporter(loop, store, settings, metrics, services.sender_lookups)
+        self._files = WorkerFiles(loop, self._tls, self._backend, services, reporter)
         self._queue = Queue(
             loop, settings, spool=store, timers=timers, metrics=metrics, router=router, reporter=reporter
         )

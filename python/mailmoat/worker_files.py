@@ -1,4 +1,4 @@
-"""What a worker keeps in memory of the files that the settings name: certificates, accounts, lists of agents, blocked senders.
+"""What a worker keeps in memory of the files that the settings name: certificates, accounts, lists of agents, blocked senders, texts of reports.
 
 Each file is looked at in its own rhythm; `reread` reads all of them at once, counts that, and waits for the last. What cannot be used
 changes nothing: see `TlsMaterial`, `WatchedFile`. The files of the next hop are read by its connections. Never raises.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from mailmoat.auth.authenticator import Backend
+    from mailmoat.delivery.reporting import Reporter
     from mailmoat.policy.services import Services
     from mailmoat.tls.material import TlsMaterial
 
@@ -27,10 +28,12 @@ class WorkerFiles:
         tls: TlsMaterial | None,
         backend: Backend | None,
         services: Services,
+        reporter: Reporter,
     ) -> None:
         self._loop, self._metrics = loop, services.metrics
         self._tls, self._backend = tls, backend
         self._watched, self._senders = services.watched, services.sender_file
+        self._reporter = reporter
 
     def tick(self) -> None:
         """Work once a second."""
@@ -52,4 +55,5 @@ class WorkerFiles:
             await self._backend.reread(self._loop)
         for file in self._watched:
             await file.read_now(self._loop)
+        self._reporter.read_texts()
         self._metrics.add(FILES_REREAD)

@@ -227,3 +227,29 @@ def test_a_crash_reports_at_least_once(server, state):
         wait_for(made.empty, what="empty spool")
     assert all(message.sender == "" for message in hop.messages)
     assert len(made.logged("bounce-made")) == 1
+
+
+def test_a_reload_takes_the_texts_that_have_changed_and_names_what_is_wrong_in_them(server, tmp_path):
+    """Although no setting has changed."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    file = texts / "en.txt"
+    file.write_text("[failed.subject]\nOnce\n")
+    with NextHop(RCPT=lambda line: "550 5.1.1 no" if ALICE in line else "250 ok") as hop:
+        made = start(server, hop, MAILMOAT_REPORTS__TEMPLATES=str(texts), MAILMOAT_NDR__FOLD_TIME="0")
+
+        def subject(number):
+            with made.client() as client:
+                client.submit(f"m{number}", ALICE)
+            wait_for(lambda: len(hop.messages) == number, what="report")
+            return read(hop.messages[-1])[0]["Subject"]
+
+        assert subject(1) == "Once"
+        file.write_text("[failed.subject]\nTwice\n")
+        made.cli("reload", check=True)
+        assert subject(2) == "Twice"
+        file.write_text("[failed.subject]\n{oops}\n")
+        refused = made.cli("reload")
+        assert refused.returncode == 1
+        assert f"refused: reports.templates: {file}, line 2: {{oops}} is not a placeholder" in refused.stderr
+        assert subject(3) == "Twice"

@@ -218,6 +218,17 @@ def test_a_file_that_cannot_be_used_is_named_and_the_shipped_one_is_used(tmp_pat
     assert load(tmp_path / "none") == (shipped(), [f"{tmp_path}/none is not a directory"])
 
 
+def test_a_file_that_can_no_longer_be_used_leaves_what_was_read_before(tmp_path):
+    file = tmp_path / "en.txt"
+    file.write_text("[failed.subject]\nSorry\n")
+    before, _ = load(tmp_path)
+    file.write_text("[failed.subject]\n{oops}\n")
+    assert load(tmp_path, before)[0] == before != shipped()
+    assert load(tmp_path / "none", before) == (before, [f"{tmp_path}/none is not a directory"])
+    file.unlink()
+    assert load(tmp_path, before) == (shipped(), [])
+
+
 def test_check_config_finds_it(tmp_path):
     (tmp_path / "en.txt").write_text("[failed.text]\n{oops}\n")
     settings = Settings(hostname="mx.example.test", reports=ReportsSettings(templates=tmp_path, languages="en, xx"))

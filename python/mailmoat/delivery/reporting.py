@@ -101,6 +101,10 @@ class Reporter:
         if follows is not None:
             then(follows)
 
+    def read_texts(self) -> None:
+        """Read the texts of reports again."""
+        self._maker.read_texts()
+
     def tick(self) -> None:
         """Work once a second."""
         self._budgets.tick()

@@ -17,7 +17,7 @@ from mailmoat.reports.original import header_field
 from mailmoat.reports.template import Template, TemplateError, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from mailmoat.settings import Settings
 
@@ -35,38 +35,50 @@ def shipped() -> dict[str, Template]:
     return {path.stem: parse(path.stem, path.read_text("utf-8")) for path in sorted(SHIPPED.glob("*.txt"))}
 
 
-def load(directory: Path | None) -> tuple[dict[str, Template], list[str]]:
-    """Return all templates by language tag, and a sentence for each mistake: file, line, what is wrong."""
+def load(directory: Path | None, before: Mapping[str, Template] | None = None) -> tuple[dict[str, Template], list[str]]:
+    """Return all templates by language tag, and a sentence for each mistake: file, line, what is wrong.
+
+    `before` has what was read the last time: it stays for a file that cannot be used now.
+    """
     templates, mistakes = dict(shipped()), list[str]()
+    before = before or templates
     if directory is None:
         return templates, mistakes
     try:
         paths = sorted(directory.glob("*.txt"))
         if not directory.is_dir():
-            mistakes.append(f"{directory} is not a directory")
+            return dict(before), [f"{directory} is not a directory"]
     except OSError as error:
-        return templates, [f"{directory} cannot be read: {error.strerror}"]
+        return dict(before), [f"{directory} cannot be read: {error.strerror}"]
     for path in paths:
+        language = path.stem.lower()
         try:
-            language = path.stem.lower()
             templates[language] = _read(path, language)
+            continue
         except TemplateError as error:
             mistakes.append(f"{path}, line {error.line}: {error.wrong}")
         except OSError as error:
             mistakes.append(f"{path} cannot be read: {error.strerror}")
+        if language in before:
+            templates[language] = before[language]
     return templates, mistakes
 
 
 def examine(settings: Settings) -> None:
     """Read all files for their mistakes: ConfigError, also for a language without texts."""
+    if found := unusable(settings):
+        raise ConfigError(found)
+
+
+def unusable(settings: Settings) -> list[str]:
+    """Return a sentence for each mistake of the files, and for each language without texts."""
     templates, found = load(settings.reports.templates)
     mistakes = [f"reports.templates: {mistake}" for mistake in found]
     for language in settings.reports.languages:
         if language not in templates:
             known = ", ".join(sorted(templates))
             mistakes.append(f"reports.languages: there are no texts in {language}; write one of {known}, or add a file")
-    if mistakes:
-        raise ConfigError(mistakes)
+    return mistakes
 
 
 def _read(path: Path, language: str) -> Template:

@@ -34,7 +34,12 @@ class ReportMaker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._templates, mistakes = languages.load(settings.reports.templates)
+        self._templates = languages.shipped()
+        self.read_texts()
+
+    def read_texts(self) -> None:
+        """Read the files of `reports.templates`, also again; what cannot be used is in the log and changes nothing."""
+        self._templates, mistakes = languages.load(self._settings.reports.templates, self._templates)
         for mistake in mistakes:
             maillog.event(Event.REPORT_TEXT_NOT_USED, detail=mistake)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.metrics import FILES_REREAD
+from mailmoat.reports import languages
 from mailmoat.supervisor import preflight, sockets
 from mailmoat.tls import certificates
 
@@ -42,7 +43,8 @@ class Reread:
     def __init__(self, generation: Generation, children: Children) -> None:
         self._generation, self._children = generation, children
         self._deadline = clock.monotonic() + TIME
-        self.problems = [*_look(generation), *preflight.unusable_files(generation.settings)]
+        settings = generation.settings
+        self.problems = [*_look(generation), *preflight.unusable_files(settings), *languages.unusable(settings)]
         generation.refreshes.look_now()
         self._asked: dict[int, tuple[Child, int]] = {}
         for pid, child in children.alive.items():
