@@ -35,7 +35,8 @@ def log(tmp_path):
         line("bounce-made", queue_id="q1"),
         line("bounce-flood-began", side="outside", withheld=50, domains=3),
         line("bounce-flood-ended", side="outside", withheld=990, domains=3, duration=1200.0),
-        '{"event":"bounce-suppressed", cut',
+        '{"time":"x","event":"bounce-suppressed", cut',
+        '{"time":' + "[" * 5000 + '"bounce-suppressed"',
     ]
     path.write_text("\n".join(lines))
     return path
@@ -47,6 +48,11 @@ def test_they_are_counted_by_reason_and_domain(log):
     assert dict(found.domains) == {"victim0.example": 15, "victim1.example": 14, "victim2.example": 13}
     assert ([one["about"] for one in found.latest], len(found.floods)) == (["q37", "q38", "q39", "q0", "q1"], 2)
     assert bounces.find([LogFile(log)], reason="folded", most=5).count == 2
+
+
+def test_what_a_syslog_daemon_or_a_container_put_in_front_is_passed_over(log):
+    log.write_text(f"Nov 26 07:00:00 mx mailmoat[7]: {suppressed(1, 'folded')}\n")
+    assert bounces.find([LogFile(log)], reason=None, most=5).count == 1
 
 
 def test_few_domains_of_many_are_kept(log, monkeypatch):

@@ -69,7 +69,7 @@ def test_a_message_has_what_its_session_did_before_it_and_the_bounce_about_it(lo
     assert events(found.messages[ONE]) == ["sender-checked", "message-accepted", "delivery-attempt", "bounce-made"]
     assert events(found.messages[BOUNCE]) == ["bounce-made", "delivery-attempt"]
     assert found.others == []
-    assert found.lines == len(LOG)
+    assert found.read.lines == len(LOG)
 
 
 def test_what_belongs_to_another_message_of_the_session_is_not_its(log):
@@ -126,7 +126,7 @@ def test_lines_that_are_not_json_are_counted(tmp_path):
     path = tmp_path / "log"
     path.write_text(f'2026-11-25T18:37:01.000Z info message-accepted queue_id={ONE}\n{{"time":1 {ONE}\n\n[]\n')
     found = find(ONE, path)
-    assert (found.messages, found.not_json) == ({ONE: []}, 2)
+    assert (found.messages, found.read.not_json) == ({ONE: []}, 2)
 
 
 @pytest.mark.parametrize("written", ["", "x", "../../etc/passwd", f"{ONE}\n", "1m89zsqxm00g2kI", "-"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Annotated, Final
 
 import typer
@@ -31,13 +32,13 @@ def log(
     as_json: JsonOption = False,
 ) -> None:
     """Show bounces that were made and that were not, messages that were given up, and what administrators did to messages."""
-    from mailmoat.tracing import history
+    from mailmoat.tracing.lines import of_events
     from mailmoat.tracing.shown import event_lines
 
     spool_dir = settings_in_force(config).spool_dir
     with reading_log():
         sources = sources_of(spool_dir, log, since)
-        lines = history.latest(EVENTS, sources, limit)
+        lines = list(deque(of_events(EVENTS, sources), maxlen=limit))
     if as_json:
         print_json(lines)
         return

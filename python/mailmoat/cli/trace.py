@@ -96,7 +96,7 @@ def _document(target: Target, looked_at: list[str], found: History, queued: dict
     return {
         "target": {"kind": target.kind, "text": target.text},
         "log": looked_at,
-        "log_lines": found.lines,
+        "log_lines": found.read.lines,
         "messages": [
             {
                 "queue_id": queue_id,
@@ -108,7 +108,7 @@ def _document(target: Target, looked_at: list[str], found: History, queued: dict
         "others": found.others,
         "messages_left_out": found.messages_left_out,
         "is_cut": found.is_cut,
-        "not_json": found.not_json,
+        "not_json": found.read.not_json,
     }
 
 
@@ -130,7 +130,7 @@ def _lines(target: Target, looked_at: list[str], found: History, queued: dict[st
         yield f"{found.messages_left_out} older messages of this address are left out: see --limit"
     if found.is_cut:
         yield "There is more in the log than is kept here: trace one message, or name a shorter log."
-    if found.not_json:
-        yield f"{found.not_json} lines of the log name it and are not JSON: log.format = json makes them so"
+    if found.read.not_json:
+        yield f"{found.read.not_json} lines of the log name it and are not JSON: log.format = json makes them so"
     where = ", ".join(looked_at) or "no log"
-    yield f"Looked at {where} ({found.lines:,} lines) and at the queue."
+    yield f"Looked at {where} ({found.read.lines:,} lines) and at the queue."

@@ -6,20 +6,19 @@ Bounded, however long the log is: of many domains those with few bounces are for
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.events import Event
+from mailmoat.tracing.lines import of_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mailmoat.tracing.lines import Line
     from mailmoat.tracing.sources import LogSource
 
 MOST_DOMAINS: Final = 20_000
-_FLOODS: Final = (Event.BOUNCE_FLOOD_BEGAN, Event.BOUNCE_FLOOD_ENDED)
-_MARK: Final = b'"event":"bounce-'
+_EVENTS: Final = (Event.BOUNCE_SUPPRESSED, Event.BOUNCE_FLOOD_BEGAN, Event.BOUNCE_FLOOD_ENDED)
 
 
 class Suppressions:
@@ -29,10 +28,10 @@ class Suppressions:
         self.count = 0
         self.reasons: Counter[str] = Counter()
         self.domains: Counter[str] = Counter()
-        self.latest: deque[dict[str, Any]] = deque(maxlen=most)
-        self.floods: deque[dict[str, Any]] = deque(maxlen=most)
+        self.latest: deque[Line] = deque(maxlen=most)
+        self.floods: deque[Line] = deque(maxlen=most)
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: Line) -> None:
         """Count a bounce that was not sent."""
         self.count += 1
         self.reasons[str(line.get("reason"))] += 1
@@ -47,17 +46,9 @@ class Suppressions:
 def find(sources: Iterable[LogSource], *, reason: str | None, most: int) -> Suppressions:
     """Return what the sources have, of one reason if it is given; `most`: lines that are kept."""
     found = Suppressions(most)
-    for source in sources:
-        for octets in source.lines():
-            if _MARK not in octets:
-                continue
-            try:
-                line = msgspec.json.decode(octets, type=dict[str, Any])
-            except (msgspec.DecodeError, RecursionError):  # of another program, or cut
-                continue
-            event = line.get("event")
-            if event == Event.BOUNCE_SUPPRESSED and reason in (None, line.get("reason")):
-                found.add(line)
-            elif event in _FLOODS:
-                found.floods.append(line)
+    for line in of_events(_EVENTS, sources):
+        if line["event"] != Event.BOUNCE_SUPPRESSED:
+            found.floods.append(line)
+        elif reason in (None, line.get("reason")):
+            found.add(line)
     return found

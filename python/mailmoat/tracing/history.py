@@ -10,26 +10,24 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from mailmoat.events import Event
 from mailmoat.runtime.queue_id import is_queue_id, is_session_id
+from mailmoat.tracing.lines import Count, matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from mailmoat.tracing.lines import Line
     from mailmoat.tracing.sources import LogSource
-
-Line = dict[str, Any]
-"""One line of the log, by its fields."""
 
 MOST_LINES: Final = 50_000
 """Lines that are kept of a log."""
 MOST_MESSAGES: Final = 1_000
 """Messages that are followed, whatever was asked for."""
-_START: Final = b'{"time":'
 
 
 class Kind(StrEnum):
@@ -70,12 +68,10 @@ class History:
     """Lines of the session or of refusals of the address that belong to no message."""
     messages_left_out: int = 0
     """Older messages of the address."""
-    not_json: int = 0
-    """Lines that name what is looked for and are not JSON."""
     is_cut: bool = False
     """There were more lines than are kept."""
-    lines: int = 0
-    """Lines read, in one pass."""
+    read: Count = field(default_factory=Count)
+    """Of the last pass."""
 
 
 def find(target: Target, sources: Sequence[LogSource], limit: int) -> History:
@@ -113,7 +109,7 @@ class _Search:
         before = len(self.needles)
         self._lines = []
         history.is_cut = False
-        for line in _lines(sources, _naming(self.needles), history):
+        for line in matching(sources, _naming(self.needles), history.read):
             if not self._concerns(line):
                 continue
             self._follow(line)
@@ -176,7 +172,7 @@ def _of_address(
     queue_ids: dict[str, None] = {}
     refusals: deque[Line] = deque(maxlen=limit)
     left_out = 0
-    for line in _lines(sources, _naming([address]), history):
+    for line in matching(sources, _naming([address]), history.read):
         if not _names(line, address.casefold()):
             continue
         queue_id = line.get("about") or line.get("queue_id")
@@ -209,35 +205,7 @@ def _addresses(line: Line) -> Iterator[str]:
             yield outcome["recipient"]
 
 
-def latest(events: Iterable[Event], sources: Sequence[LogSource], limit: int) -> list[Line]:
-    """Return the latest lines of these events, the oldest first."""
-    wanted = set(events)
-    pattern = re.compile(b"|".join(re.escape(f'"{event}"'.encode()) for event in wanted))
-    found = (line for line in _lines(sources, pattern, History()) if line["event"] in wanted)
-    return list(deque(found, maxlen=limit))
-
-
 def _naming(texts: Sequence[str]) -> re.Pattern[bytes]:
     """Return what finds the lines that contain one of these texts, as JSON has it."""
     in_json = (msgspec.json.encode(text)[1:-1] for text in texts)
     return re.compile(b"|".join(map(re.escape, in_json)), re.IGNORECASE)
-
-
-def _lines(sources: Sequence[LogSource], pattern: re.Pattern[bytes], history: History) -> Iterator[Line]:
-    """Give the lines that a pattern is found in, in the order of the sources."""
-    decode = msgspec.json.Decoder(Line).decode
-    history.lines = history.not_json = 0
-    for source in sources:
-        for octets in source.lines():
-            history.lines += 1
-            if not pattern.search(octets):
-                continue
-            start = octets.find(_START)  # a container or a syslog daemon may have put something in front
-            try:
-                line = decode(octets[start:]) if start >= 0 else None
-            except msgspec.DecodeError:
-                line = None
-            if line is not None and isinstance(line.get("event"), str):
-                yield line
-            else:
-                history.not_json += 1

@@ -10,7 +10,7 @@ from mailmoat.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mailmoat.tracing.history import Line
+    from mailmoat.tracing.lines import Line
 
 _NOT_SHOWN: Final = {"time", "level", "event", "queue_id", "session", "outcomes", "left_out"}
 """Fields that have a place of their own in the text, or say nothing about the message."""
