@@ -62,9 +62,10 @@ class UnresolvedRouter:
 
     def __call__(self, recipient: Recipient, message: Message) -> Destination | None:
         """Return where a recipient of a message goes; None when nothing is configured for it."""
-        if self._is_unresolved(recipient.address) and not self._was_here(message):
-            return self._unresolved
-        return self._router(recipient, message)
+        # What an administrator has redirected goes there.
+        if recipient.next_hop_fixed or not self._is_unresolved(recipient.address) or self._was_here(message):
+            return self._router(recipient, message)
+        return self._unresolved
 
     def destination(self, name: str) -> Destination | None:
         """Return the destination of this name, opened again if need be; None when no route has it any more."""
