@@ -13,6 +13,7 @@ from mailmoat.delivery.hosts import FixedHosts
 from mailmoat.delivery.maildir import MaildirTransport
 from mailmoat.delivery.offers import FILE_NAME, Learned, file_name_of
 from mailmoat.delivery.pool import Pool
+from mailmoat.delivery.route import DEFAULT_ROUTE
 from mailmoat.delivery.security import security_of
 from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
 
@@ -76,7 +77,7 @@ class Opener:
             transport = DiscardTransport(self._loop)
         else:
             if next_hop.kind == "servers" and not tls_optional:
-                file = file_name_of(name) if route.domains else FILE_NAME
+                file = FILE_NAME if route.name == DEFAULT_ROUTE else file_name_of(name)
                 changed = partial(self._offered, name)
                 learned = Learned(self._settings.spool_dir, name, changed, file_name=file)
             hosts = self._hosts(next_hop, route, domain, tls_optional=tls_optional)
