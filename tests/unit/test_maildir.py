@@ -1,5 +1,6 @@
 """Maildir delivery: what lies in the file, under which name, and what a crash or a hostile address can do."""
 
+import asyncio
 import mailbox
 import os
 import re
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat._native import Message
+from mailmoat._native import Message, RecipientState
 from mailmoat.delivery import maildir
 from mailmoat.delivery.maildir import deliver, targets
 
@@ -180,3 +181,30 @@ def test_two_addresses_share_a_maildir_only_when_they_are_the_same(one, other):
     assert (len(found) == 1) == (
         one.encode(errors="surrogatepass").lower() == other.encode(errors="surrogatepass").lower()
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [
+        (NotADirectoryError(20, "Not a directory", "/srv/mail/bob"), "451 4.3.0 Maildir not writable: Not a directory"),
+        (ValueError("/srv/mail/bob"), "451 4.3.0 Internal error"),
+    ],
+)
+def test_no_path_and_no_mistake_of_ours_is_in_the_reply_that_a_bounce_gives(monkeypatch, error, reply):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(maildir, "deliver", fail)
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    ended = loop.create_future()
+    to = SimpleNamespace(address="bob@example.test")
+    attempt = SimpleNamespace(
+        message=SimpleNamespace(recipients=[to]), indexes=[0], finished=lambda outcomes, _: ended.set_result(outcomes)
+    )
+    try:
+        maildir.MaildirTransport(loop, Path("/srv/mail"), "mx.example.test").submit(attempt)
+        (outcome,) = loop.run_until_complete(ended)
+    finally:
+        loop.close()
+    assert (outcome.state, outcome.reply) == (RecipientState.PENDING, reply)

@@ -51,9 +51,12 @@ class MaildirTransport:
 
         def done(future: asyncio.Future[list[Outcome]]) -> None:
             self.connections -= 1
-            error = future.exception()
-            reason = f"451 4.3.0 {type(error).__name__}: {error}"
-            outcomes = future.result() if error is None else outcome_of_all(attempt, RecipientState.PENDING, reason)
+            if error := future.exception():
+                # A mistake of ours; its text is for the log alone.
+                self._loop.call_exception_handler({"message": "writing into a Maildir failed", "exception": error})
+                outcomes = outcome_of_all(attempt, RecipientState.PENDING, "451 4.3.0 Internal error")
+            else:
+                outcomes = future.result()
             seconds = clock.monotonic() - started
             record = AttemptRecord(next_hop=f"maildir:{self._path}", peer="maildir", reused=False, seconds=seconds)
             attempt.finished(outcomes, record)
@@ -81,7 +84,8 @@ class MaildirTransport:
                 written = deliver(path, message, recipients=sharing, hostname=self._hostname)
                 state, reply = RecipientState.DELIVERED, f"250 2.0.0 {written}"
             except OSError as error:
-                state, reply = RecipientState.PENDING, f"451 4.3.0 Maildir not writable: {error}"
+                # No path is named: bounces go to anybody.
+                state, reply = RecipientState.PENDING, f"451 4.3.0 Maildir not writable: {error.strerror}"
             for index in (addresses[address] for address in sharing):
                 reports = (
                     state is RecipientState.DELIVERED and message.reverse_path and wants_success(recipients[index])
