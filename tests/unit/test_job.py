@@ -4,7 +4,8 @@ import pytest
 from tests.doubles.spool import StoredRecipient
 
 from mailmoat import clock, maillog
-from mailmoat._native import Message, RecipientState
+from mailmoat._native import Message, Outcome, RecipientState
+from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.follows import ReportFirst, RetryAt
 from mailmoat.delivery.job import Job, JobContext
 from mailmoat.delivery.route import default_route
@@ -81,3 +82,20 @@ def test_a_report_that_cannot_be_stored_is_left_to_the_next_attempt(job):
     follows = one.not_reported(one.overdue(), "disk full")
     assert isinstance(follows, RetryAt)
     assert (follows.reported, follows.delayed) == ([], True), "not to be asked for at once"
+
+
+@pytest.mark.parametrize(
+    ("peer", "host", "name"),
+    [
+        ("192.0.2.1:25", "mx1.b.test", "mx1.b.test"),
+        ("[2001:db8::1]:25", "", "2001:db8::1"),
+        ("/run/lmtp", "", ""),
+        ("", "mx1.b.test", ""),
+    ],
+)
+def test_a_report_has_the_name_of_the_server_that_replied_else_its_address(job, peer, host, name):
+    """RFC 3464 2.3.5: its name, where an MX record has it."""
+    one = job(1, (False, ""))
+    record = AttemptRecord(next_hop="mx", peer=peer, reused=False, seconds=0.1, host=host)
+    wanted = one.attempted([Outcome(0, RecipientState.FAILED, "550 5.1.1 no")], record)
+    assert wanted.recipients[0].remote_mta == name

@@ -32,8 +32,10 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def remote_mta(self) -> str:
-        """The address in `peer`, for a report; empty when no server was reached, and at a Unix socket, whose path is nobody's concern."""
-        return "" if self.at_socket else self.peer.rpartition(":")[0].strip("[]")
+        """The name of the server, else its address, for a report (RFC 3464 2.3.5); empty when none was reached, and at a Unix socket."""
+        if not self.peer or self.at_socket:
+            return ""
+        return self.host or self.peer.rpartition(":")[0].strip("[]")
 
     @property
     def at_socket(self) -> bool:
