@@ -39,7 +39,7 @@ class RetryAt(msgspec.Struct, frozen=True):
 class ReportFirst(msgspec.Struct, frozen=True):
     """A report of one kind has to be in the spool before anything else.
 
-    `reported`, `suppressed`, `not_reported`, `postponed` or `redirected` then returns what follows, which may be the next report.
+    `reported`, `suppressed`, `not_reported` or `postponed` then returns what follows, which may be the next report.
     """
 
     kind: ReportKind

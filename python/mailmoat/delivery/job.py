@@ -176,16 +176,6 @@ class Job:
         self._due = self._due or due
         return self.settle()
 
-    def redirected(self, wanted: ReportFirst, indexes: Container[int]) -> Follows:
-        """Return what follows when these failed recipients are to be tried at once at another next hop instead of a report."""
-        self._put_off.add(wanted.kind)
-        self._due = clock.wall_ms()
-        self._outcomes = [
-            Outcome(outcome.index, PENDING, outcome.reply) if outcome.index in indexes else outcome
-            for outcome in self._outcomes
-        ]
-        return self.settle()
-
     def _suppress(self, indexes: list[int], reason: Suppressed) -> None:
         addresses = [self._recipients[index].address for index in indexes]
         self._context.metrics.add(BOUNCES_SUPPRESSED[reason])
