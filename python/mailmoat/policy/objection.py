@@ -7,6 +7,7 @@ filters judge (`Trust.judged`) and that no list of known good ones has are asked
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ Objections = tuple[Objection, ...]
 NONE: Objections = ()
 
 
-class Filter(Agent):
+class Filter(Agent, ABC):
     """An agent that has objections, or none."""
 
     _lookups: DomainLookups | None = None
@@ -64,9 +65,9 @@ class Filter(Agent):
         self._known_good = KnownGood(services.known_good)
         self._evidence = OncePerSession(services.reputation)
 
+    @abstractmethod
     def objections(self, view: SessionView) -> Objections | Awaitable[Objections]:
         """Return what is wrong with the client, or with the sender in the envelope; an awaitable when the DNS has to answer."""
-        raise NotImplementedError
 
     def judges(self, view: SessionView) -> bool:
         """Return whether this client is judged; from RCPT on, one that an allow list in the DNS has is not."""

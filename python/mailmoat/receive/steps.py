@@ -7,6 +7,7 @@ durability from the store. Never reads or writes a socket: that is its `Wire` (R
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 from mailmoat._native import End, Session, Stage, Step
@@ -36,7 +37,7 @@ NEED_INPUT, ASK, HOLD, COMMIT = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMI
 RCPT = Stage.RCPT
 
 
-class Steps:
+class Steps(ABC):
     """What follows from each step of one session; `started` is when its connection was made, on the monotonic clock."""
 
     __slots__ = (
@@ -94,17 +95,17 @@ class Steps:
             self._log.not_stored(self.view, error)
             self.run(self.session.not_committed, 452, "4.3.1", "Insufficient system storage; try again later")
 
+    @abstractmethod
     def due(self) -> None:
         """Handle a deadline."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evict(self) -> None:
         """Close, held longest of too many."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_way(self) -> None:
         """Close, idle longest of too many."""
-        raise NotImplementedError
 
     def _follow(self, step: Step) -> None:
         """Take the step, and those that follow at once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ LONGEST_COMPILE: Final = 120.0
 """Seconds after which a compile is given up."""
 
 
-class Compiler:
+class Compiler(ABC):
     """One thing that is compiled: the name of its child, what people call it, and what names it in sentences about it."""
 
     def __init__(self, process_name: str, name: str, subject: str) -> None:
@@ -42,25 +43,25 @@ class Compiler:
 
     # What a subclass says.
 
+    @abstractmethod
     def _due(self, now: float) -> bool:
         """Return whether to compile now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _compile(self) -> dict[str, Any]:
         """Compile, in the child; return what `_compiled` gets, with a list of `problems`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _compiled(self, result: dict[str, Any]) -> None:
         """Take what a compile did, its problems being noted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _note(self, problems: list[str]) -> None:
         """Log these problems if they are others than before, and keep them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _publish(self, *, watched: bool) -> None:
         """Set the gauges of the state; all to 0 when the source is watched no more."""
-        raise NotImplementedError
 
     # What the supervisor calls.
 
