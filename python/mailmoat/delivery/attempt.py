@@ -78,9 +78,18 @@ class Rest:
         """The message."""
         return self._attempt.message
 
+    def after(self, outcomes: list[Outcome], record: AttemptRecord) -> Rest:
+        """Return what is left when these recipients were tried too, in place of this one: there may be one for each recipient."""
+        return Rest(self._attempt, self._outcomes + outcomes, record)
+
     def finished(self, outcomes: list[Outcome], record: AttemptRecord) -> None:
         """Take the outcomes of the rest; where no server was reached for it, the record is that of the others."""
         self._attempt.finished(self._outcomes + outcomes, record if record.peer else self._record)
+
+
+def rest_of(attempt: Attempt, outcomes: list[Outcome], record: AttemptRecord) -> Rest:
+    """Return what is left of an attempt of which these recipients were tried."""
+    return attempt.after(outcomes, record) if isinstance(attempt, Rest) else Rest(attempt, outcomes, record)
 
 
 def outcome_of_all(attempt: Attempt, state: RecipientState, reply: str) -> list[Outcome]:

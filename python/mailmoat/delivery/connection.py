@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from mailmoat import clock
 from mailmoat._native import ClientStep
-from mailmoat.delivery.attempt import AttemptRecord, Rest
+from mailmoat.delivery.attempt import AttemptRecord, rest_of
 from mailmoat.delivery.offers import Offers
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class OutboundConnection(asyncio.Protocol):
         self._used = True
         outcomes = self._client.outcomes()
         if len(outcomes) < len(attempt.indexes):
-            self._owner.again(Rest(attempt, outcomes, record))
+            self._owner.again(rest_of(attempt, outcomes, record))
             return
         # Through the loop: what the receiver does cannot break or reorder what happens here.
         self._loop.call_soon(attempt.finished, outcomes, record)
