@@ -1884,6 +1884,7 @@ class Backlog:
         parted: bool = ...,
         delayed: bool = ...,
         stranded: bool = ...,
+        firm: bool = ...,
     ) -> bool:
         """Add a group; return whether something in its line is due. `arrival` of its message: milliseconds since the epoch.
 
@@ -1892,7 +1893,8 @@ class Backlog:
     def take(self, line: int, now: int, *, fresh: bool = ..., old: bool = ..., big: bool = ...) -> Waiting | None:
         """Take the group whose turn it is, of those that are due and of a kind that is not False."""
     def take_older(self, line: int, now: int, expired: int, overdue: int, most: int) -> list[Waiting]:
-        """Take groups, due or not, of messages that arrived before `expired`, or before `overdue` if not `delayed`; `most` at once.
+        """Take groups, due or not, of messages that arrived before `expired`, or before `overdue` if not `delayed`; `most` at once,
+        and none that is `firm`.
 
         Times are milliseconds since the epoch, rounded down to seconds. Costs the length of the line only where there is one to take.
         """

@@ -153,25 +153,24 @@ impl Backlog {
     }
 
     /// Takes groups of a line whose message came before the second `expired`, or before `overdue` where its delay was not reported,
-    /// due or not, `most` at once. Costs the length of the line, but only where there is such a group, or was one at the last call.
+    /// due or not, `most` at once, and none that is firm. Costs the length of the line, but only where there is such a group, or was one at the last call.
     pub fn take_older(&mut self, line: u32, now: u64, (expired, overdue): (u32, u32), most: usize) -> Vec<Group> {
         let Some(there) = self.lines.get(line).filter(|line| line.oldest.0 < expired || line.oldest.1 < overdue) else {
             return Vec::new();
         };
-        let is_older =
-            |group: &Group| group.arrival < expired || (group.arrival < overdue && !group.marks.has(Marks::DELAYED));
+        let is_older = |(arrival, undelayed): (u32, u32)| arrival < expired || undelayed < overdue;
         let (mut found, mut oldest) = (Vec::new(), (u32::MAX, u32::MAX));
         for place in there.places() {
             let Some(group) = self.entries.get(place).map(entries::Entry::group) else { continue };
-            if is_older(&group) {
+            let ages = group.ages();
+            if is_older(ages) {
                 if found.len() == most {
                     oldest = there.oldest;
                     break;
                 }
                 found.push(place);
             } else {
-                oldest.0 = oldest.0.min(group.arrival);
-                oldest.1 = oldest.1.min(if group.marks.has(Marks::DELAYED) { u32::MAX } else { group.arrival });
+                oldest = (oldest.0.min(ages.0), oldest.1.min(ages.1));
             }
         }
         let taken = found.into_iter().filter_map(|place| self.remove(place)).collect();

@@ -105,7 +105,7 @@ impl Backlog {
         self.lock().inner.close(line)
     }
 
-    #[pyo3(signature = (line, queue_id, *, due, now, arrival, fresh=false, big=false, parted=false, delayed=false, stranded=false))]
+    #[pyo3(signature = (line, queue_id, *, due, now, arrival, fresh=false, big=false, parted=false, delayed=false, stranded=false, firm=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // all have their names in Python
     fn put(
         &self,
@@ -119,6 +119,7 @@ impl Backlog {
         parted: bool,
         delayed: bool,
         stranded: bool,
+        firm: bool,
     ) -> PyResult<bool> {
         let mut state = self.lock();
         let Some((partition, sequence)) = state.find(queue_id) else {
@@ -129,7 +130,8 @@ impl Backlog {
             .and(Marks::BIG.when(big))
             .and(Marks::PARTED.when(parted))
             .and(Marks::DELAYED.when(delayed))
-            .and(Marks::STRANDED.when(stranded));
+            .and(Marks::STRANDED.when(stranded))
+            .and(Marks::FIRM.when(firm));
         let group = Group { sequence, partition, marks, arrival: seconds(arrival), due };
         Ok(state.inner.put(line, &group, now))
     }

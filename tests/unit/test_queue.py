@@ -515,6 +515,47 @@ def test_while_the_hop_is_down_the_head_of_the_queue_expires(world, lines):
     assert all(line["age"] >= 100 for line in expired)
 
 
+def loads_during_an_outage(w, seconds):
+    """How often a message is loaded while its next hop rests and it is too old, in so many seconds."""
+    w.accept("a", age=100)
+    w.unreachable()
+    w.spool.calls.clear()
+    for _ in range(seconds * 10):
+        w.advance(0.1)
+        while w.tried:
+            w.unreachable()
+    return len(w.steps("load"))
+
+
+def test_on_a_full_disk_no_expired_message_is_loaded_over_and_over_in_an_outage(world):
+    w = world(retry=(60.0,), expire=50.0)
+    w.spool.trouble, w.spool.seconds = "disk full", 0.01
+    assert loads_during_an_outage(w, 59) == 0
+    w.advance(2)
+    assert len(w.steps("load")) == 1, "its report is owed"
+
+
+def test_a_message_whose_bounce_is_held_back_is_not_loaded_over_and_over_in_an_outage(world):
+    w = world(retry=(60.0,), expire=50.0, fold_time=60.0)
+    w.spool.seconds = 0.01
+    w.accept("b")
+    w.finish((FAILED, NEVER))
+    w.advance(1)
+    w.finish((DELIVERED, OK))  # its report, after which the next ones to the same sender wait
+    assert loads_during_an_outage(w, 50) == 0
+
+
+def test_a_message_that_cannot_be_loaded_is_not_loaded_over_and_over_in_an_outage(world):
+    w = world(retry=(10.0,), expire=50.0)
+    w.accept("a")
+    w.unreachable()
+    w.spool.load_trouble, w.spool.seconds = "no disk", 0.01
+    w.advance(45)
+    w.spool.calls.clear()
+    w.advance(UNREADABLE_PAUSE)
+    assert 0 < len(w.steps("load")) < 10
+
+
 # --- several destinations ---
 
 AWAY, HERE = "away.test", "here.test"

@@ -32,6 +32,8 @@ class RetryAt(msgspec.Struct, frozen=True):
     """How it was tried, where it was."""
     reported: list[int]
     """Places of the recipients of whose delay there is a report now, or none is allowed."""
+    owed: bool
+    """Nothing waits but reports that could not be made yet."""
     delayed: bool
     """Of none of the recipients that wait a delay is to be reported later."""
 

@@ -167,7 +167,7 @@ class Queue:
             entry.partition.unnote(entry.queue_id)
             if error is not None and not error.startswith(ABSENT) and entry.queue_id not in self._steering.forgotten:
                 maillog.event(Event.MESSAGE_NOT_LOADED, queue_id=entry.queue_id, detail=error)
-                self._schedule.put(entry, clock.wall_ms(), UNREADABLE_PAUSE, fresh=False, big=entry.big)
+                self._schedule.put(entry, clock.wall_ms(), UNREADABLE_PAUSE, fresh=False, big=entry.big, firm=True)
             self._release(entry)
             return
         recipients = message.recipients
@@ -280,7 +280,8 @@ class Queue:
         if entry.queue_id not in self._steering.forgotten:
             seconds = retry.wait(clock.wall_ms(), retry_at.due, entry.destination.route.retry)
             big, arrival = job.message.size >= BIG, job.message.arrival
-            self._schedule.put(entry, arrival, seconds, fresh=False, big=big, stranded=retry_at.stranded)
+            stranded, owed = retry_at.stranded, retry_at.owed
+            self._schedule.put(entry, arrival, seconds, fresh=False, big=big, stranded=stranded, firm=owed)
 
     def _release(self, entry: QueueEntry) -> None:
         """Free the room of an entry in memory."""

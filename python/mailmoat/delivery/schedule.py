@@ -63,8 +63,12 @@ class Schedule:
         fresh: bool,
         big: bool,
         stranded: bool = False,
+        firm: bool = False,
     ) -> None:
-        """Let an entry wait, for some seconds or for its turn. `stranded`: until its destination is released, if that is earlier."""
+        """Let an entry wait, for some seconds or for its turn.
+
+        `stranded`: until its destination is released, if that is earlier. `firm`: `take_older` leaves it, however old it is.
+        """
         destination, now = entry.destination, clock.monotonic_ms()
         due = now + math.ceil(seconds * 1000)
         if fresh:
@@ -80,6 +84,7 @@ class Schedule:
             parted=entry.parted,
             delayed=entry.delayed,
             stranded=stranded,
+            firm=firm,
         )
         if due < self._armed_ms and not destination.ready:
             self._arm(due)

@@ -27,6 +27,8 @@ impl Marks {
     pub const DELAYED: Self = Self(8);
     /// Deferred because its next hop was away, or may have been.
     pub const STRANDED: Self = Self(16);
+    /// However old its message is, it is not wanted before it is due: what is owed to the sender could not be done before.
+    pub const FIRM: Self = Self(32);
 
     /// Those of both.
     #[must_use]
@@ -59,6 +61,19 @@ pub struct Group {
     pub arrival: u32,
     /// When it is due, in milliseconds of the steady clock.
     pub due: u64,
+}
+
+impl Group {
+    /// The arrival that counts where it is too old to wait any more, and where its delay is to be reported; `u32::MAX` for none.
+    pub const fn ages(&self) -> (u32, u32) {
+        if self.marks.has(Marks::FIRM) {
+            (u32::MAX, u32::MAX)
+        } else if self.marks.has(Marks::DELAYED) {
+            (self.arrival, u32::MAX)
+        } else {
+            (self.arrival, self.arrival)
+        }
+    }
 }
 
 /// A group in its place.

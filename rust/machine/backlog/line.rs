@@ -89,10 +89,8 @@ impl Line {
     pub fn push(&mut self, entries: &mut Entries, place: u32) {
         let Some(entry) = entries.get(place) else { return };
         let marks = entry.marks;
-        self.oldest.0 = self.oldest.0.min(entry.arrival);
-        if !marks.has(Marks::DELAYED) {
-            self.oldest.1 = self.oldest.1.min(entry.arrival);
-        }
+        let ages = entry.group().ages();
+        self.oldest = (self.oldest.0.min(ages.0), self.oldest.1.min(ages.1));
         let big = usize::from(marks.has(Marks::BIG));
         let heap = match marks {
             marks if marks.has(Marks::FRESH) => FRESH,

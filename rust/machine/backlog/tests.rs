@@ -297,3 +297,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_firm_is_not_taken_before_it_is_due_however_old_it_is() {
+    let mut backlog = Backlog::new();
+    let line = backlog.line("a");
+    let group = |sequence, marks| Group { sequence, partition: 0, marks, arrival: 10, due: 100 };
+    backlog.put(line, &group(1, Marks::FIRM), 0);
+    assert_eq!(backlog.take_older(line, 0, (50, 50), 9), []);
+    backlog.put(line, &group(2, Marks::default()), 0);
+    assert_eq!(backlog.take_older(line, 0, (50, 50), 9), [group(2, Marks::default())]);
+    assert_eq!(backlog.take(line, 100, Room::ANY), Some(group(1, Marks::FIRM)));
+}
