@@ -24,9 +24,12 @@ def found(*routes, relay=None, **more):
         (("a.test", "a.test"), ["routes[2] never gets mail for a.test: routes[1] has it before"]),
         ((".test", "a.test, b.org"), ["routes[2] never gets mail for a.test: routes[1] has it before"]),
         ((".test", ".a.test"), ["routes[2] never gets mail for .a.test"]),
-        (("*", "a.test", ".b.test", "*"), ["for a.test", "for .b.test", "for *"]),
+        (
+            ("*", "a.test", ".b.test", "*"),
+            ["for a.test", "for .b.test", "for *", "delivery.next_hop never gets mail: routes[1]"],
+        ),
         (("",), ["routes[1] has no domains"]),
-        (("a.test", ".test", "*"), []),
+        (("a.test", ".test", "*"), ["delivery.next_hop never gets mail: routes[3] has every domain"]),
         ((".a.test", "a.test", ".test"), []),
     ],
 )
@@ -62,8 +65,15 @@ def test_a_domain_of_ours_that_goes_by_mx():
     assert found("b.test", relay=relay) == []
 
 
+def test_a_default_next_hop_beside_a_route_for_every_domain():
+    assert found("*", delivery={}) == []
+    (text,) = found("a.test", "*")
+    assert text == "delivery.next_hop never gets mail: routes[2] has every domain; remove one of the two"
+
+
 def test_mx_with_tls_and_an_account_without():
-    (text,) = found({"domains": "*", "next_hop": "mx"}, delivery={"next_hop": "smtp://hub.test", "tls": "verify"})
+    unused, text = found({"domains": "*", "next_hop": "mx"}, delivery={"next_hop": "smtp://hub.test", "tls": "verify"})
+    assert unused.startswith("delivery.next_hop never gets mail")
     assert "the route * is mx and has tls = verify" in text
     partner = {"domains": "partner.test", "next_hop": "mx", "tls": "verify"}
     assert found(partner, relay={"networks": "192.0.2.0/24"}) == []

@@ -23,6 +23,7 @@ def warnings(settings: Settings) -> list[str]:
     table = route_table(settings)
     return [
         *_hidden(table),
+        *_unused(table),
         *_nobody_may_send(settings, table),
         *_back_to_us(settings, table),
         *_mx_with_tls(table),
@@ -39,6 +40,13 @@ def _hidden(table: RouteTable) -> Iterator[str]:
             first = table.number_of(pattern)
             if first is not None and first < number:
                 yield f"routes[{number + 1}] never gets mail for {pattern}: routes[{first + 1}] has it before; put the narrower route first"
+
+
+def _unused(table: RouteTable) -> Iterator[str]:
+    """Yield that the default next hop never gets mail."""
+    every = table.number_of(EVERY_DOMAIN)
+    if every is not None and table.default.next_hop is not None:
+        yield f"delivery.next_hop never gets mail: routes[{every + 1}] has every domain; remove one of the two"
 
 
 def _nobody_may_send(settings: Settings, table: RouteTable) -> Iterator[str]:
