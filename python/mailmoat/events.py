@@ -188,7 +188,12 @@ class Event(StrEnum):
         "detail",
     )
     BOUNCE_NOT_STORED = "bounce-not-stored", "error", "a bounce is made again later", "about detail"
-    REPORT_TEXT_NOT_USED = "report-text-not-used", "error", "reports have the text that was read before, or the one that is shipped", "detail"
+    REPORT_TEXT_NOT_USED = (
+        "report-text-not-used",
+        "error",
+        "reports have the text that was read before, or the one that is shipped",
+        "detail",
+    )
     MESSAGE_NOT_STORED = "message-not-stored", "error", "the client gets 452", "session detail"
     MESSAGE_DAMAGED = (
         "message-damaged",

@@ -26,6 +26,7 @@ from mailmoat.control.server import Control
 from mailmoat.delivery.allowance import WorkerConnections
 from mailmoat.delivery.marks import Marks
 from mailmoat.delivery.mx_routing import MxRouting
+from mailmoat.delivery.offers import remove_others
 from mailmoat.delivery.opening import Opener
 from mailmoat.delivery.probe import Prober
 from mailmoat.delivery.queue import Queue
@@ -122,6 +123,7 @@ class Worker:
             loop, settings, spool=store, timers=timers, metrics=metrics, router=router, reporter=reporter
         )
         self._prober = Prober(loop, router, self._queue.outages)
+        remove_others(settings.spool_dir, (each.learned for each in router.destinations if each.learned))
         store.on_stored = self._queue.stored
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)

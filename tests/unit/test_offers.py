@@ -8,7 +8,16 @@ import pytest
 
 from mailmoat import clock, maillog
 from mailmoat.delivery.hosts import Host
-from mailmoat.delivery.offers import ANY_TEXT, FILE_NAME, STALE, TRACE_ROOM, Learned, Offers
+from mailmoat.delivery.offers import (
+    ANY_TEXT,
+    FILE_NAME,
+    STALE,
+    TRACE_ROOM,
+    Learned,
+    Offers,
+    file_name_of,
+    remove_others,
+)
 
 HOP = "smtp://192.0.2.1:25"
 NARROW = Offers(eight_bit=False, smtputf8=False, size=100_000)
@@ -55,6 +64,18 @@ def test_what_one_worker_learns_the_others_and_the_next_start_know(tmp_path, eve
     other.refresh()
     assert other.offers == ANY_TEXT
     assert set(events) == {"next-hop-offers"}
+
+
+def test_files_of_next_hops_that_no_route_has_are_removed(tmp_path, events):
+    kept, gone, other = (
+        Learned(tmp_path, name, lambda _: None, file_name=file_name_of(name)) for name in (HOP, "gone", "other")
+    )
+    for each in (kept, gone, other):
+        each.learn(NARROW)
+    (tmp_path / "state.json").touch()
+    remove_others(tmp_path, [kept])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file_name_of(HOP), "state.json"]
+    remove_others(tmp_path / "missing", [])
 
 
 @pytest.mark.parametrize("hop", ["smtp://192.0.2.2:25", "lmtp://192.0.2.1:25"])

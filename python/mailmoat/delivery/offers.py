@@ -11,6 +11,7 @@ RFC 5321 2.2.1, RFC 1870, RFC 3030, RFC 6152, RFC 6531.
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from mailmoat import clock, files, maillog
 from mailmoat.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from mailmoat.delivery.hosts import Host
@@ -83,6 +84,15 @@ class _Kept(msgspec.Struct, frozen=True):
     offers: Offers
 
 
+def remove_others(spool_dir: Path, learned: Iterable[Learned]) -> None:
+    """Remove the files of next hops that no route has any more."""
+    kept = {each.file for each in learned}
+    for file in spool_dir.glob(FILE_NAMES):
+        if file not in kept:
+            with suppress(OSError):
+                file.unlink()
+
+
 def file_name_of(destination: str) -> str:
     """Return the name of the file for a destination that is not the default route's."""
     return f"next-hop-{blake2b(destination.encode(), digest_size=8).hexdigest()}.json"
@@ -95,7 +105,8 @@ class Learned:
         self, spool_dir: Path, next_hop: str, changed: Callable[[Offers], None], *, file_name: str = FILE_NAME
     ) -> None:
         """Take the next hop by the name of its destination, and the name of the file in which its offers are kept."""
-        self._file = spool_dir / file_name
+        self.file = spool_dir / file_name
+        """Where its offers are kept."""
         self._name = next_hop
         self._changed = changed
         self._stamp = (0, 0)
@@ -123,18 +134,18 @@ class Learned:
     def refresh(self) -> None:
         """Take what another worker wrote, or an earlier start."""
         try:
-            found = self._file.stat()
+            found = self.file.stat()
             if (found.st_ino, found.st_mtime_ns) == self._stamp:
                 return
             self._stamp = (found.st_ino, found.st_mtime_ns)
             if not stat.S_ISREG(found.st_mode) or found.st_size > LONGEST_FILE:
-                maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self._file), detail="not written by this server")
+                maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self.file), detail="not written by this server")
                 return
-            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+            kept = msgspec.json.decode(self.file.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError) as error:
-            maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self._file), detail=str(error))
+            maillog.event(Event.NEXT_HOP_NOT_READ, path=str(self.file), detail=str(error))
             return
         if kept.next_hop == self._name and kept.offers != self.offers:
             self._take(kept.offers)
@@ -153,6 +164,6 @@ class Learned:
 
     def _write(self) -> None:
         try:
-            files.replace(self._file, msgspec.json.encode(_Kept(self._name, self.offers)))
+            files.replace(self.file, msgspec.json.encode(_Kept(self._name, self.offers)))
         except OSError as error:
-            maillog.event(Event.NEXT_HOP_NOT_KEPT, path=str(self._file), detail=str(error))
+            maillog.event(Event.NEXT_HOP_NOT_KEPT, path=str(self.file), detail=str(error))
