@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from mailmoat.delivery.hosts import FixedHosts
 from mailmoat.delivery.pool import Pool
-from mailmoat.delivery.route import Route, default_route
+from mailmoat.delivery.route import Route, default_route, route_table
+from mailmoat.delivery.router import RoutingRouter
 from mailmoat.delivery.tls_policy import TlsPolicy
+from mailmoat.settings import Settings
 from mailmoat.settings.next_hop import Server
 from mailmoat.settings.sections.delivery import DeliverySettings
 
@@ -13,6 +15,11 @@ from mailmoat.settings.sections.delivery import DeliverySettings
 def a_route(**settings: object) -> Route:
     """Return a default route with these settings of `[delivery]`."""
     return default_route(DeliverySettings(**settings))
+
+
+def no_routes() -> RoutingRouter:
+    """Return the router of a server without a next hop, which opens nothing."""
+    return RoutingRouter(route_table(Settings(hostname="mx.a.test")), None)
 
 
 def server_of(hop) -> Server:

@@ -156,6 +156,12 @@ class Event(StrEnum):
         "an administrator has changed a message: `command` is hold, release, remove, bounce or redirect",
         "queue_id command detail",
     )
+    RECIPIENT_PASSED_ON = (
+        "recipient-passed-on",
+        "info",
+        "the next hop does not have a recipient, which goes to `ndr.unresolved_next_hop`; `detail` is its reply",
+        "queue_id recipient detail",
+    )
     BOUNCE_MADE = "bounce-made", "info", "a report about a message", "queue_id about kind to:list recipients:list"
     BOUNCE_SUPPRESSED = (
         "bounce-suppressed",

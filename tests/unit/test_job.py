@@ -2,6 +2,7 @@
 
 import pytest
 from tests.doubles.spool import StoredRecipient
+from tests.routes import no_routes
 
 from mailmoat import clock, maillog
 from mailmoat._native import Message, Outcome, RecipientState
@@ -41,7 +42,7 @@ def job(monkeypatch):
             for address, (reported, notify) in zip(addresses, recipients, strict=True)
         ]
         route = default_route(DeliverySettings(delay_report=4 * 3600.0, expire=48 * 3600.0))
-        context = JobContext(Metrics(share(1, sources=1), 0), Ages())
+        context = JobContext(Metrics(share(1, sources=1), 0), Ages(), no_routes().passed_on)
         return Job(context, route, message, stored, range(len(stored)), attempts=3)
 
     return make

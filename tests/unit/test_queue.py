@@ -96,6 +96,9 @@ class Router:
     def __call__(self, recipient, _message):
         return self.routes.get(recipient.address.rpartition("@")[2], self.default)
 
+    def passed_on(self, _route, _message, _failed):
+        return frozenset()
+
     def destination(self, name):
         return next((one for one in self.destinations if one.name == name), None)
 

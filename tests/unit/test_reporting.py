@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 import pytest
 from tests.doubles.loop import VirtualLoop
 from tests.doubles.spool import FakeSpool, Stored, StoredRecipient
+from tests.routes import no_routes
 
 from mailmoat import clock, maillog
 from mailmoat._native import Message, RecipientState
@@ -82,7 +83,7 @@ class World:
         self.lookups = Lookups(loop)
         self.reporter = Reporter(loop, self.spool, self.settings, self.metrics, self.lookups)
         self.route = default_route(self.settings.delivery)
-        self.context = JobContext(self.metrics, Ages())
+        self.context = JobContext(self.metrics, Ages(), no_routes().passed_on)
         self.metrics.set(WORKERS_READY, 1)
         self.metrics.set(WORKERS_SPOOL_HEALTHY, 1)
         self.metrics.set(WORKERS_DIRECTORY_OK, 1)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from mailmoat._native import AttemptRow, Outcome
+    from collections.abc import Callable, Sequence
+
+    from mailmoat._native import AttemptRow, Message, Outcome
+    from mailmoat.delivery.route import Route
     from mailmoat.reports.kind import ReportKind
     from mailmoat.reports.report import ReportedRecipient
 
@@ -49,3 +52,6 @@ class ReportFirst(msgspec.Struct, frozen=True):
 
 
 Follows: TypeAlias = Ended | RetryAt | ReportFirst
+
+PassedOn: TypeAlias = "Callable[[Route, Message, Sequence[Outcome]], frozenset[int]]"
+"""Returns the places of recipients that a server has just failed by a route and that are tried elsewhere: see `Router`."""

@@ -16,7 +16,7 @@ import msgspec
 from mailmoat import clock, maillog
 from mailmoat._native import AttemptRow, Outcome, RecipientState
 from mailmoat.delivery import retry
-from mailmoat.delivery.follows import Ended, Follows, ReportFirst, RetryAt
+from mailmoat.delivery.follows import Ended, Follows, PassedOn, ReportFirst, RetryAt
 from mailmoat.delivery.outcomes import DELIVERY_ATTEMPTS, OUTCOMES, REPORT_OF, REPORTED
 from mailmoat.events import Event
 from mailmoat.reports.governor import BOUNCES_SUPPRESSED, Suppressed
@@ -43,6 +43,7 @@ class JobContext(msgspec.Struct, frozen=True):
 
     metrics: Metrics
     ages: Ages
+    passed_on: PassedOn
 
 
 class Job:
@@ -110,15 +111,14 @@ class Job:
         self.attempts += 1
         self._record = record
         self._unreached = not record.peer
-        states = [outcome.state for outcome in outcomes]
-        if PENDING in states:
+        if PENDING in (states := [outcome.state for outcome in outcomes]):
             self._attempt = AttemptRow(at=clock.wall_ms(), next_hop=record.next_hop, peer=record.peer)
             outcomes = self._defer(outcomes)
             states = [outcome.state for outcome in outcomes]
         self._log(outcomes, states, record)
         if not self._outcomes and states.count(DELIVERED) == len(states):
             return Ended(outcomes)
-        self._outcomes += outcomes
+        self._outcomes += self._pass_on(outcomes, record) if record.peer else outcomes
         return self.settle()
 
     def overdue(self) -> Follows:
@@ -175,6 +175,17 @@ class Job:
         self._put_off.add(wanted.kind)
         self._due = self._due or due
         return self.settle()
+
+    def _pass_on(self, outcomes: list[Outcome], record: AttemptRecord) -> list[Outcome]:
+        """Let failed recipients that another next hop may have be tried there at once; return the outcomes with that."""
+        failed = [outcome for outcome in outcomes if outcome.state is RecipientState.FAILED]
+        passed = self._context.passed_on(self._route, self.message, failed)
+        if not passed:
+            return outcomes
+        self._due = clock.wall_ms()
+        self._attempt = AttemptRow(at=self._due, next_hop=record.next_hop, peer=record.peer)
+        self._reportable |= delay_reportable(self.message, self._recipients, passed)
+        return [Outcome(one.index, PENDING, one.reply) if one.index in passed else one for one in outcomes]
 
     def _suppress(self, indexes: list[int], reason: Suppressed) -> None:
         addresses = [self._recipients[index].address for index in indexes]
@@ -248,11 +259,10 @@ class Job:
 
     def _conclude(self) -> Ended | RetryAt:
         """Return the end when every recipient has its end, else how far each is."""
-        outcomes = self._outcomes
-        if all(outcome.state in (DELIVERED, CLOSED) for outcome in outcomes):
-            return Ended(outcomes)
+        if all(outcome.state in (DELIVERED, CLOSED) for outcome in self._outcomes):
+            return Ended(self._outcomes)
         return RetryAt(
-            outcomes,
+            self._outcomes,
             due=self._due or self._next_due(),
             stranded=self._unreached or self._interrupted,
             attempt=self._attempt,
@@ -263,8 +273,8 @@ class Job:
         )
 
     def _next_due(self) -> int:
-        spread = clock.random_below(1001) / 1000
         # A report that could not be stored waits like a message that was tried, or it would be made without a pause.
+        spread = clock.random_below(1001) / 1000
         return retry.next_due(clock.wall_ms(), max(self.attempts, 1), self._route.retry, spread)
 
     def _log(self, outcomes: list[Outcome], states: list[RecipientState], record: AttemptRecord) -> None:

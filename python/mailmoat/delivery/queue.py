@@ -70,7 +70,7 @@ class Queue:
     ) -> None:
         self._spool = spool
         ages = Ages()
-        self._context = JobContext(metrics, ages)
+        self._context = JobContext(metrics, ages, router.passed_on)
         self._reporter = reporter
         self._unrouted = no_destination(loop, default_route(settings.delivery))
         self._schedule = Schedule(timers, router, self._unrouted)

@@ -17,7 +17,7 @@ from mailmoat.delivery.tls_policy import tls_optional_policy, tls_policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat._native import Message, Recipient
+    from mailmoat._native import Message, Outcome, Recipient
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.route import Route, RouteTable
 
@@ -44,6 +44,9 @@ class Router(Protocol):
 
         Then it is deferred, not failed.
         """
+
+    def passed_on(self, route: Route, message: Message, failed: Sequence[Outcome]) -> frozenset[int]:
+        """Return the places of recipients that a server has just failed by `route` and that go to another destination instead of a report."""
 
     def destination(self, name: str) -> Destination | None:
         """Return the destination of this name, opened again if need be; None when no route has it any more."""
@@ -98,6 +101,10 @@ class RoutingRouter:
             usual = self._usual[route]
             return self._optional.get(route, usual) if message.is_tls_optional else usual
         return self._by_domain(route, domain, tls_optional=_may_do_without(route) and message.is_tls_optional)
+
+    def passed_on(self, route: Route, message: Message, failed: Sequence[Outcome]) -> frozenset[int]:  # noqa: ARG002 - see `Router`
+        """Return nobody: each recipient has one destination."""
+        return frozenset()
 
     def destination(self, name: str) -> Destination | None:
         """Return the destination of this name, opened again if need be; None when no route has it any more."""

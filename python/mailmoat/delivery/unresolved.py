@@ -1,7 +1,8 @@
-"""Sends recipients that the directory does not have to a host of their own, in place of a report: `ndr.unresolved_next_hop`.
+"""Sends recipients at local domains that do not exist to a host of their own, in place of a report: `ndr.unresolved_next_hop`.
 
-Never a loop: a message that has been here before goes where the routes say, and is reported if nobody there takes it; so is one that
-the host refuses. A directory that cannot answer makes no recipient unresolved. Where nothing is set, the router is as it was.
+A recipient is unresolved when the directory does not have it, or when the next hop says so with 5.1.1 or 5.1.10 (Exchange); then it goes
+there once and stays there. Never a loop: a message that has been here before goes where the routes say, and is reported if nobody there takes it;
+so is one that the host refuses. A directory that cannot answer makes no recipient unresolved. Where nothing is set, the router is as it was.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mailmoat._native import Address
+from mailmoat import maillog
+from mailmoat._native import Address, RecipientState
 from mailmoat.delivery.route import Route
 from mailmoat.directory.directory import Presence
+from mailmoat.events import Event
 from mailmoat.reports.original import header_section
+from mailmoat.reports.status import status_of
 from mailmoat.settings.sections.delivery import NextHopSettings
 from mailmoat.settings.sections.routes import NOT_INHERITED, in_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat._native import Message, Recipient
+    from mailmoat._native import Message, Outcome, Recipient
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.router import Open, Router
     from mailmoat.directory.directory import Directory
@@ -27,19 +31,21 @@ if TYPE_CHECKING:
 
 NAME: Final = "unresolved"
 """Of the route, for the log; its destination is `unresolved` and the next hop."""
+UNKNOWN: Final = frozenset({"5.1.1", "5.1.10"})
+"""What next hops say of a recipient that they do not have."""
 
 
 def with_unresolved(router: Router, open_: Open, settings: Settings, directory: Directory | None) -> Router:
     """Return the router that the settings ask for: this one, or one that looks for unresolved recipients first."""
-    if settings.ndr.unresolved_next_hop is None or directory is None:
+    if settings.ndr.unresolved_next_hop is None:
         return router
     return UnresolvedRouter(router, open_, settings, directory)
 
 
 class UnresolvedRouter:
-    """Asks the directory about recipients at local domains, and another router about all others."""
+    """Looks for unresolved recipients at local domains, and asks another router about all others; `directory` is None where there is none."""
 
-    def __init__(self, router: Router, open_: Open, settings: Settings, directory: Directory) -> None:
+    def __init__(self, router: Router, open_: Open, settings: Settings, directory: Directory | None) -> None:
         self._router = router
         self._directory = directory
         self._local = frozenset(settings.relay.local_domains)
@@ -63,7 +69,7 @@ class UnresolvedRouter:
     def __call__(self, recipient: Recipient, message: Message) -> Destination | None:
         """Return where a recipient of a message goes; None when nothing is configured for it."""
         # What an administrator has redirected goes there.
-        if recipient.next_hop_fixed or not self._is_unresolved(recipient.address) or self._was_here(message):
+        if recipient.next_hop_fixed or not self._is_unresolved(recipient) or self._was_here(message):
             return self._router(recipient, message)
         return self._unresolved
 
@@ -76,14 +82,41 @@ class UnresolvedRouter:
         if destination is not self._unresolved:
             self._router.drop(destination)
 
-    def _is_unresolved(self, recipient: str) -> bool:
-        local, _, domain = recipient.rpartition("@")
-        if domain not in self._local or local.lower() == "postmaster":
+    def passed_on(self, route: Route, message: Message, failed: Sequence[Outcome]) -> frozenset[int]:
+        """Return the places of those that the next hop does not have, unless an administrator has sent them there."""
+        if route is self._unresolved.route:
+            return frozenset()
+        recipients = message.recipients
+        unknown = [
+            one for one in failed if status_of(one.reply) in UNKNOWN and not recipients[one.index].next_hop_fixed
+        ]
+        passed = [one for one in unknown if self._is_local(recipients[one.index].address)]
+        if not passed or self._was_here(message):
+            return frozenset()
+        for one in passed:
+            address = recipients[one.index].address
+            maillog.event(Event.RECIPIENT_PASSED_ON, queue_id=message.queue_id, recipient=address, detail=one.reply)
+        return frozenset(one.index for one in passed)
+
+    def _is_unresolved(self, recipient: Recipient) -> bool:
+        """Return whether it does not exist, by the directory, or by a next hop that it has failed at: `passed_on` leaves the reply."""
+        if not self._is_local(recipient.address):
             return False
+        if recipient.next_hop == self._unresolved.name:
+            return True
+        if recipient.state is RecipientState.PENDING and status_of(recipient.reply) in UNKNOWN:
+            return True
         try:
-            return self._directory.lookup(Address.parse(recipient)) is Presence.ABSENT
+            return (
+                self._directory is not None
+                and self._directory.lookup(Address.parse(recipient.address)) is Presence.ABSENT
+            )
         except ValueError:  # longer than usual, by setting
             return False
+
+    def _is_local(self, recipient: str) -> bool:
+        local, _, domain = recipient.rpartition("@")
+        return domain in self._local and local.lower() != "postmaster"
 
     def _was_here(self, message: Message) -> bool:
         """Return whether the header section has more than one trace field of ours (RFC 5321 6.3)."""

@@ -37,13 +37,15 @@ def status(recipient: ReportedRecipient, kind: ReportKind = ReportKind.FAILED) -
     """Return the status code: expiry, else the enhanced code of the reply, else what its code says (RFC 3463)."""
     if recipient.expired_after_s is not None:
         return EXPIRED
-    classes = CLASS_OF_KIND.get(kind, "2")
-    enhanced = re.match(
-        rf"(?:[245][0-9]{{2}}[ -])?([{classes}]\.[0-9]{{1,3}}\.[0-9]{{1,3}})(?![0-9.])", recipient.reply
-    )
+    return status_of(recipient.reply, CLASS_OF_KIND.get(kind, "2"))
+
+
+def status_of(reply: str, classes: str = "45") -> str:
+    """Return the enhanced code of a reply, else what its code says, in one of these classes: the last where it is in none."""
+    enhanced = re.match(rf"(?:[245][0-9]{{2}}[ -])?([{classes}]\.[0-9]{{1,3}}\.[0-9]{{1,3}})(?![0-9.])", reply)
     if enhanced:
         return enhanced[1]
-    code = recipient.reply[:3]
+    code = reply[:3]
     if not re.match(rf"[{classes}][0-9]{{2}}", code):
         code = classes[-1]
     return STATUS_OF_CODE.get(code, f"{code[0]}.0.0")

@@ -196,13 +196,6 @@ def _bounces(settings: Settings) -> Iterator[str]:
     ndr, tags = settings.ndr, settings.bounce_tags
     if not ndr.enabled:
         yield "ndr.enabled is off: senders do not learn that their message was not delivered, which RFC 5321 6.1 requires"
-    if ndr.unresolved_next_hop is not None and (settings.recipients.lookup or settings.recipients.file is None):
-        lacking = (
-            "recipients.lookup is on: unknown recipients are refused"
-            if settings.recipients.lookup
-            else "recipients.file is not set"
-        )
-        yield f"ndr.unresolved_next_hop has no effect: {lacking}"
     unlimited = [name for name in ("per_address", "per_domain", "total") if getattr(ndr, name) is None]
     if ndr.enabled and unlimited:
         names = " and ".join(f"ndr.{name}" for name in unlimited)

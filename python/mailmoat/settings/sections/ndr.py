@@ -33,7 +33,7 @@ class NdrSettings(Section):
     )
     unresolved_next_hop: OptionalNextHop = Field(
         default=None,
-        description="Where recipients at local domains go that the recipient file does not have, instead of a bounce. Needs `recipients.lookup = false`.",
+        description="Where recipients at local domains go that the next hop refuses with 5.1.1 or 5.1.10, or, with `recipients.lookup = false`, that the recipient file does not have: instead of a bounce.",
     )
     per_address: OptionalRate = Field(
         default=Rate(10, HOUR, 10),
