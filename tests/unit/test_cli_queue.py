@@ -334,3 +334,27 @@ def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):
     assert text[0].endswith("2  message-expired: recipients c@y.test")
     assert text[1].endswith("3  queue-command: command remove")
     assert text[2] == f"2 events in {log}."
+
+
+# --- what strangers wrote, and files from anywhere ---
+
+
+def test_a_pipe_or_a_device_is_not_imported(spool, tmp_path):
+    away = tmp_path / "away"
+    away.mkdir()
+    os.mkfifo(away / "x.mailmoat")
+    assert "it is not a file" in run("import", away, status=1).stderr
+    assert "it is not a file" in run("import", "/dev/zero", status=1).stderr
+    assert "it is not a file" in run("import", tmp_path / "away" / "x.mailmoat", status=1).stderr
+
+
+def test_an_address_that_would_be_two_commands_is_not_imported(spool, tmp_path):
+    store(spool, ("a@x.test", ["b@y.test"], SMALL))
+    away = tmp_path / "away"
+    run("export", away, "--all")
+    (path,) = away.iterdir()
+    path.write_bytes(
+        path.read_bytes().replace(b"recipient: b@y.test\n", b"recipient: b@y.test>\\r\\nRCPT TO:<c@z.test\n")
+    )
+    assert "the value of recipient is wrong" in run("import", away, status=1).stderr
+    assert len(document("list")) == 1

@@ -12,10 +12,11 @@ import fcntl
 import os
 import select
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from mailmoat import files
 from mailmoat._native import Message, Partition, queue_export
@@ -112,7 +113,7 @@ def _export(spool_dir: Path, staging: Path, queue_id: str, target: Path) -> bool
 def _import(spool_dir: Path, staging: Path, partition: Partition, path: Path) -> str:
     """Hand one message to the partition, and return its queue ID."""
     queue_id = partition.next_queue_id()
-    with path.open("rb") as source, as_owner(spool_dir):
+    with _opened(path) as source, as_owner(spool_dir):
         staged = staging / "message"
         with staged.open("xb") as file:
             shutil.copyfileobj(source, file)
@@ -124,6 +125,17 @@ def _import(spool_dir: Path, staging: Path, partition: Partition, path: Path) ->
             staged.unlink()
         partition.insert(str(path), message)
     return queue_id
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file. TransferError: it is a device or a pipe, which may never end."""
+    file = os.fdopen(
+        os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
+    )  # a pipe would wait for who writes
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise TransferError(f"{path}: it is not a file; nothing was imported")
 
 
 def _await(partition: Partition, number: int) -> int:

@@ -8,8 +8,8 @@
 //! octets                      trace and content, as the keys `trace` and `content` say; whatever mail program can read them
 //! ```
 //! Has the envelope whole, with what became of each recipient, and the checksum; not why the message was held, nor its attempts. What
-//! comes back has a queue id of its own. A file is input from anywhere: it is refused with a sentence, and takes no more memory
-//! than it is long.
+//! comes back has a queue id of its own. A file is input from anywhere: what no server can have stored, such as a line end in an
+//! address, is refused with a sentence, and the memory that it takes is bounded.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -21,6 +21,7 @@ use std::path::Path;
 use super::content_files::ROW;
 use super::rows::Stored;
 use super::show::find;
+use crate::machine::message::address::{Address, Limits};
 use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Message, Parameters, Recipient, State};
 use crate::store::checksum;
@@ -29,6 +30,10 @@ use crate::store::content::ContentFile;
 const FORMAT: &str = "mailmoat message 1";
 /// Octets of a line at most.
 const LINE: u64 = 1024 * 1024;
+/// Recipients at most: no server takes so many for one message.
+const RECIPIENTS: usize = 100_000;
+/// Times in milliseconds since the epoch: the years that a date can name (RFC 5322 3.3).
+const TIMES: std::ops::Range<i64> = 0..253_402_300_800_000;
 
 /// Writes message `queue_id` to a new file at `path`, and returns whether there is one. The message stays where it is.
 pub fn export(spool: &Path, queue_id: &str, path: &Path) -> io::Result<bool> {
@@ -104,6 +109,12 @@ pub fn import(path: &Path, queue_id: String, incoming: &Path) -> io::Result<Mess
         }
         let (key, value) = line.split_once(": ").ok_or_else(|| invalid(&format!("{line:?} is no key with a value")))?;
         read.take(key, plain(value)).ok_or_else(|| invalid(&format!("the value of {key} is wrong: {value:?}")))?;
+        if read.envelope.recipients.len() > RECIPIENTS {
+            return Err(invalid(&format!("it has more than {RECIPIENTS} recipients")));
+        }
+    }
+    if read.envelope.recipients.is_empty() {
+        return Err(invalid("it has no recipients"));
     }
     let mut trace = Vec::new();
     file.by_ref().take(read.trace).read_to_end(&mut trace)?;
@@ -147,15 +158,16 @@ impl Keys {
     /// Takes a key; None when its value cannot be. One that is not known is of a later version, and left out.
     fn take(&mut self, key: &str, value: String) -> Option<()> {
         if key == "recipient" {
-            self.envelope.recipients.push(Recipient::new(value, self.arrival));
+            self.envelope.recipients.push(Recipient::new(address(&value)?, self.arrival));
             return Some(());
         }
         if let Some(recipient) = self.envelope.recipients.last_mut() {
             return of_recipient(recipient, key, value);
         }
         match key {
-            "arrival" => self.arrival = value.parse().ok()?,
-            "reverse-path" => self.envelope.reverse_path = value,
+            "arrival" => self.arrival = time(&value)?,
+            "reverse-path" if value.is_empty() => self.envelope.reverse_path = value,
+            "reverse-path" => self.envelope.reverse_path = address(&value)?,
             "parameters" => self.envelope.parameters = Parameters::parse(&value)?,
             "origin" => self.envelope.origin = Parameters::parse(&value)?,
             "results" => self.envelope.results = value,
@@ -174,7 +186,7 @@ fn of_recipient(recipient: &mut Recipient, key: &str, value: String) -> Option<(
         "parameters" => recipient.parameters = Parameters::parse(&value)?,
         "state" => recipient.state = State::numbered(value.parse().ok()?)?,
         "reply" => recipient.reply = value,
-        "due" => recipient.due = value.parse().ok()?,
+        "due" => recipient.due = time(&value)?,
         "attempts" => recipient.attempts = value.parse().ok()?,
         "next-hop" => recipient.next_hop = value,
         "next-hop-fixed" => recipient.next_hop_fixed = value,
@@ -182,6 +194,16 @@ fn of_recipient(recipient: &mut Recipient, key: &str, value: String) -> Option<(
         _ => {}
     }
     Some(())
+}
+
+/// The address in its normal form, which goes between the angle brackets of a command as it is. Of any length, as by setting.
+fn address(value: &str) -> Option<String> {
+    let limits = Limits { local_part: 0, domain: 0, path: 0 };
+    Address::parse(value.as_bytes(), &limits).ok().map(|address| address.to_string())
+}
+
+fn time(value: &str) -> Option<i64> {
+    value.parse().ok().filter(|time| TIMES.contains(time))
 }
 
 fn flag(value: &str) -> Option<bool> {

@@ -184,6 +184,36 @@ fn damage_every_part(file: &Path, incoming: &Path) {
     assert!(fs::read_dir(incoming).unwrap().next().is_none(), "nothing is left behind");
 }
 
+/// What no server can have stored is refused: an address that would be two commands at the next hop, times beyond any date, no recipients.
+#[test]
+fn a_file_with_an_envelope_that_cannot_be_is_refused() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    let file = spool.0.join("made up");
+    let import_ = |envelope: &str| {
+        fs::write(&file, format!("mailmoat message 1\n{envelope}trace: 0\ncontent: 0\nrecipient: a@b.test\n\n"))
+            .unwrap();
+        import(&file, "x".to_owned(), partition.incoming())
+    };
+    assert_eq!(import_("reverse-path: Ann@B.Test\n").unwrap().envelope.reverse_path, "Ann@b.test");
+    assert_eq!(import_("reverse-path: \n").unwrap().envelope.reverse_path, "");
+    for envelope in [
+        "reverse-path: a@b.test>\\r\\nRCPT TO:<victim@c.test\n",
+        "reverse-path: a@b.test> BODY=8BITMIME\n",
+        "arrival: -1\n",
+        "arrival: 9223372036854775807\n",
+        "recipient: a@b.test\\r\\nDATA\n",
+        "recipient: \n",
+        "recipient: a@b.test\ndue: 9223372036854775807\n",
+    ] {
+        assert!(import_(envelope).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData), "{envelope}");
+    }
+    fs::write(&file, "mailmoat message 1\ntrace: 0\ncontent: 0\n\n").unwrap();
+    assert!(import(&file, "x".to_owned(), partition.incoming()).is_err(), "no recipients");
+    fs::write(&file, format!("mailmoat message 1\n{}\n", "recipient: a@b\n".repeat(100_001))).unwrap();
+    assert!(import(&file, "x".to_owned(), partition.incoming()).is_err(), "too many recipients");
+}
+
 #[test]
 fn a_clock_that_was_set_back_hides_no_message_and_repeats_no_name() {
     const DAY: u64 = 86_400_000;
