@@ -339,6 +339,20 @@ def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):
 # --- what strangers wrote, and files from anywhere ---
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("show",), ("list", "--from", "x.test")])
+def test_json_has_nothing_that_steers_a_terminal(spool, arguments):
+    sender = "\u202e\u009bhi@x.test"
+    (queue_id,) = store(
+        spool, (sender, ["b@y.test"], "Subject: \u009b2J \u202e\x1b[2J \U000e0001\r\n\r\nbody\r\n".encode())
+    )
+    text = run(*arguments, *([queue_id] if arguments == ("show",) else []), "--json").stdout
+    assert all(line.isprintable() for line in text.splitlines())
+    found = json.loads(text)
+    found = found[0] if isinstance(found, list) else found
+    assert found["reverse_path"] == sender
+    assert arguments != ("show",) or "Subject: \u009b2J \u202e\x1b[2J \U000e0001" in found["header"]
+
+
 def test_a_pipe_or_a_device_is_not_imported(spool, tmp_path):
     away = tmp_path / "away"
     away.mkdir()

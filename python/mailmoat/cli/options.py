@@ -5,11 +5,12 @@ Imports nothing heavy: `mailmoat --help` answers at once.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from mailmoat.printable import printable_json
 
 if TYPE_CHECKING:
     from mailmoat.errors import ConfigError
@@ -40,7 +41,7 @@ def plain(error: OSError) -> str:
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(document))
 
 
 def complain(error: ConfigError) -> NoReturn:

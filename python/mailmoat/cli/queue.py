@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,7 +11,7 @@ import typer
 from mailmoat.cli import queue_actions, queue_log, queue_top, queue_transfer
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
 from mailmoat.cli.queue_selection import Selection, reading, with_selection
-from mailmoat.printable import printable
+from mailmoat.printable import printable, printable_json
 from mailmoat.runtime.queue_id import is_queue_id
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _print_array(documents: Iterable[dict[str, Any]]) -> None:
     """Print one JSON array, one element after the other."""
     comma = "["
     for one in documents:
-        typer.echo(f"{comma}\n{json.dumps(one, indent=2, ensure_ascii=False)}", nl=False)
+        typer.echo(f"{comma}\n{printable_json(one)}", nl=False)
         comma = ","
     typer.echo("[]" if comma == "[" else "\n]")
 
