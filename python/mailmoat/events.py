@@ -153,8 +153,8 @@ class Event(StrEnum):
     QUEUE_COMMAND = (
         "queue-command",
         "info",
-        "an administrator has changed a message: `command` is hold, release, remove, bounce or redirect",
-        "queue_id command detail",
+        "an administrator has changed a message: `command` is hold, release, remove, bounce, redirect or import; `at`, when, if no server had it then",
+        "queue_id command detail at",
     )
     RECIPIENT_PASSED_ON = (
         "recipient-passed-on",

@@ -272,6 +272,16 @@ def test_without_a_server_the_same_is_done_under_the_locks(server, door):
     made.start()
     wait_for(lambda: made.count() == 1, what="all but the held one")
     assert set(by_id(made)) == {ids["b"]}
+    done = wait_for(lambda: len(made.logged("queue-command")) == 4 and made.logged("queue-command"), what="the log of it")
+    assert {(line["queue_id"], line["command"]) for line in done} == {
+        (ids["a"], "remove"),
+        (ids["b"], "hold"),
+        (ids["c"], "bounce"),
+        (ids["d"], "redirect"),
+    }
+    assert all(line["at"] < line["time"] for line in done)
+    assert [line["detail"] for line in done if line["command"] == "redirect"] == [BOB]
+    assert list((made.directory / "spool" / "commands").iterdir()) == []
     assert queue(made, "release", "--all")["done"] == 1
     wait_for(made.empty, what="empty queue")
     assert sorted((one.sender, *one.recipients) for one in door.messages) == [
@@ -344,6 +354,8 @@ def test_messages_move_to_another_server(server, door, tmp_path):
     queue(made, "flush")
     wait_for(lambda: len(door.messages) == 2, what="the messages")
     assert sorted(door.ids()) == ["a", "b"]
+    named = {line["queue_id"] for line in made.logged("queue-command") if line["command"] == "import"}
+    assert named == set(imported.values())
     assert not list((made.directory / "spool").glob("transfer-*"))
 
 

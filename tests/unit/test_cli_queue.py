@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from mailmoat import _native
 from mailmoat.cli import application
+from mailmoat.runtime import command_notes
 
 NOBODY = 65534
 ARRIVAL = 1_790_000_000_000
@@ -372,3 +374,24 @@ def test_an_address_that_would_be_two_commands_is_not_imported(spool, tmp_path):
     )
     assert "the value of recipient is wrong" in run("import", away, status=1).stderr
     assert len(document("list")) == 1
+
+
+def test_a_disk_that_is_full_keeps_nobody_from_removing_messages(spool, monkeypatch):
+    first, second = store(spool, ("a@x.test", ["b@y.test"], SMALL), ("a@x.test", ["b@y.test"], SMALL))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(command_notes, "leave", full)
+    assert document("remove", first)["not_noted"] == "No space left on device"
+    assert "the log will not say what was done: No space left" in run("remove", second).stderr
+    assert document("list") == []
+
+
+def test_a_note_is_taken_once_and_what_is_none_is_left_out(spool):
+    note = command_notes.CommandNote(ARRIVAL, "remove", "", ("1m89zsqxm00g2ky",))
+    command_notes.leave(spool, note)
+    (spool / "commands" / "0-other").write_bytes(b"[" * 100_000)
+    (spool / "commands" / "1-other").mkdir()
+    assert list(command_notes.take(spool)) == [note]
+    assert list(command_notes.take(spool)) == []

@@ -241,6 +241,7 @@ def _show(wanted: Wanted, report: Report) -> None:
                 "failed": report.failed,
                 "errors": dict(report.errors),
                 "offline": report.offline,
+                "not_noted": report.not_noted,
             }
         )
         return
@@ -256,6 +257,8 @@ def _complaints(report: Report) -> Iterator[str]:
         yield f"{_messages(len(report.gone))} not waiting in the queue: {_some(report.gone)}"
     if report.failed:
         yield f"{_messages(len(report.failed))} not changed: {_some(report.failed)}"
+    if report.not_noted:
+        yield f"the log will not say what was done: {report.not_noted}"
     for text, number in report.errors.items():
         yield f"  {number} times: {text}"
 

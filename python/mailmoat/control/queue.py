@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.events import Event
-from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, Retry, described, parse, perform, waits_after
+from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, Retry, described, name_of, parse, perform, waits_after
 
 if TYPE_CHECKING:
     import asyncio
@@ -177,7 +177,7 @@ class _Step:
             maillog.event(
                 Event.QUEUE_COMMAND,
                 queue_id=self.queue_id,
-                command=type(self._action).__name__.lower(),
+                command=name_of(self._action),
                 detail=described(self._action),
             )
             if waits_after(self._action, before=self._waited):

@@ -17,7 +17,9 @@ from mailmoat import clock
 from mailmoat._native import Partition, SealedPartition
 from mailmoat.control import client
 from mailmoat.control.channel import ControlError
-from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, perform
+from mailmoat.runtime import command_notes
+from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, Retry, described, name_of, perform
+from mailmoat.runtime.command_notes import CommandNote
 from mailmoat.runtime.queue_id import partition_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Report:
     errors: Counter[str] = field(default_factory=Counter)
     offline: int = 0
     """How many of them no server had."""
+    not_noted: str = ""
+    """Why the log of the next server will not have what was done without one; empty when it will."""
 
     def take(self, answer: Document) -> None:
         """Add the answer of a worker about a portion."""
@@ -127,7 +131,7 @@ class _Work:
         select.poll().poll(LOOK_MS)
 
     def _do_ourselves(self, partition: Partition, portion: Sequence[str]) -> None:
-        now = clock.wall_ms()
+        now, done = clock.wall_ms(), []
         for queue_id in portion:
             perform(partition, queue_id, queue_id, self._action, now)
         open_ = len(portion)
@@ -135,13 +139,24 @@ class _Work:
             select.select([partition.descriptor], [], [])
             for waiter, error, _ in partition.completions():
                 open_ -= 1
-                self._count(str(waiter), error)
+                if error is None:
+                    done.append(str(waiter))
+                else:
+                    self._failed(str(waiter), error)
+        self._report.done += len(done)
         self._report.offline += len(portion)
+        if done and not isinstance(self._action, Retry):  # a worker logs no retry either, but for the attempt
+            self._note(CommandNote(now, name_of(self._action), described(self._action), tuple(done)))
 
-    def _count(self, queue_id: str, error: str | None) -> None:
-        if error is None:
-            self._report.done += 1
-        elif error.startswith(NO_MESSAGE):
+    def _note(self, note: CommandNote) -> None:
+        """Leave a note for the log; a disk that is full does not keep anybody from removing messages."""
+        try:
+            command_notes.leave(self._spool_dir, note)
+        except OSError as error:
+            self._report.not_noted = error.strerror or str(error)
+
+    def _failed(self, queue_id: str, error: str) -> None:
+        if error.startswith(NO_MESSAGE):
             self._report.gone.append(queue_id)
         else:
             self._report.failed.append(queue_id)

@@ -14,13 +14,16 @@ import select
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from mailmoat import files
+from mailmoat import clock, files
 from mailmoat._native import Message, Partition, queue_export
 from mailmoat.queue_work.owner import as_owner
+from mailmoat.runtime import command_notes
+from mailmoat.runtime.actions import MOST_IDS
+from mailmoat.runtime.command_notes import CommandNote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +82,16 @@ def import_(
         if imported and not check:
             with as_owner(spool_dir):
                 _publish(spool_dir, staging, partition.tag)
+                _note(spool_dir, list(imported.values()))
     return imported
+
+
+def _note(spool_dir: Path, queue_ids: list[str]) -> None:
+    """Leave notes for the log; where that fails, the messages are in the queue all the same."""
+    now = clock.wall_ms()
+    with suppress(OSError):
+        for first in range(0, len(queue_ids), MOST_IDS):
+            command_notes.leave(spool_dir, CommandNote(now, "import", "", tuple(queue_ids[first : first + MOST_IDS])))
 
 
 def paths_of(named: Iterable[Path]) -> list[Path]:

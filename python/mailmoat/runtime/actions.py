@@ -103,6 +103,11 @@ def perform(partition: Partition, waiter: object, queue_id: str, action: Action,
             assert_never(action)
 
 
+def name_of(action: Action) -> str:
+    """Return what the log calls an action."""
+    return type(action).__name__.lower()
+
+
 def described(action: Action) -> str:
     """Return what the log says of an action beside its name: the reply of a bounce, the target of a redirection."""
     match action:

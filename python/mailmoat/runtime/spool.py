@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mailmoat import maillog
 from mailmoat._native import DamagedMessage, Partition, SealedPartition
 from mailmoat.events import Event
+from mailmoat.logstream import timestamp
 from mailmoat.metrics import (
     PARTITIONS_NEWER,
     QUEUE_MESSAGES,
@@ -22,12 +23,14 @@ from mailmoat.metrics import (
     WORKERS_SPOOL_HEALTHY,
     Metrics,
 )
+from mailmoat.runtime import command_notes
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from mailmoat._native import Message
+    from mailmoat.runtime.command_notes import CommandNote
 
 
 class Waiter(Protocol):
@@ -99,8 +102,11 @@ class SpoolStore:
     def adopt(self) -> Partition | None:
         """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread.
 
-        One of a later version is kept, so that no worker looks at it again. The same error is not logged again.
+        One of a later version is kept, so that no worker looks at it again. The same error is not logged again. Before that log what
+        commands have done without a worker.
         """
+        for note in command_notes.take(Path(self._spool_dir)):
+            self._loop.call_soon_threadsafe(_log_command, note)
         try:
             while isinstance(found := Partition.adopt(self._spool_dir), SealedPartition):
                 self._sealed.append(found)
@@ -179,6 +185,12 @@ class SpoolStore:
         except OSError as error:
             maillog.event(Event.PARTITION_NOT_CLOSED, partition=partition.tag, detail=str(error))
         self._tell(partition)
+
+
+def _log_command(note: CommandNote) -> None:
+    at = timestamp(note.at)
+    for queue_id in note.queue_ids:
+        maillog.event(Event.QUEUE_COMMAND, queue_id=queue_id, command=note.command, detail=note.detail, at=at)
 
 
 def _notify(waiter: Waiter, error: str | None, message: Message | None) -> None:
