@@ -111,8 +111,8 @@ def test_messages_are_selected_over_all_workers(server, door):
         (("hold", "--status", "lost"), "not one of queued, deferred, held, crashed, damaged"),
         (("bounce", "--all", "--reason", "caf\u00e9"), "not a reply such as"),
         (("bounce", "--all", "--reason", " "), "the reason is empty"),
-        (("redirect", "somewhere", "--all"), "neither an address nor a next hop"),
-        (("redirect", "a@b@c", "--all"), ""),
+        (("redirect", "somewhere", "--all"), "somewhere: neither an address nor a next hop; write one, such as alice@example.com"),
+        (("redirect", "smtp://a*0", "--all"), "smtp://a*0: 0 is not a weight from 1 to 1000"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_write(server, arguments, error):
@@ -145,8 +145,11 @@ def test_a_held_message_is_not_tried_until_it_is_released(server, door):
     assert queue(made, "hold", *kept)["done"] == 2
     assert {one["queue_id"] for one in queue(made, "list", "--status", "held")} == set(kept)
     open_(door)
-    queue(made, "flush")
+    assert queue(made, "flush")["gone"] == [], "it does not try those that are held"
     wait_for(lambda: made.count() == 2, what="the others")
+    refused = made.cli("queue", "retry", ids["a"])
+    assert refused.returncode == 1
+    assert refused.stderr == f"1 message held, or not in the queue: {ids['a']}\n"
     assert set(by_id(made)) == set(kept)
     assert made.stop() == 0
     made.start()
@@ -264,6 +267,9 @@ def test_without_a_server_the_same_is_done_under_the_locks(server, door):
     assert queue(made, "hold", ids["b"])["offline"] == 1
     assert queue(made, "bounce", ids["c"], "--reason", "No more")["done"] == 1
     assert queue(made, "redirect", BOB, ids["d"])["done"] == 1
+    assert [one["state"] for one in by_id(made)[ids["d"]]["recipients"]] == ["redirected", "pending"]
+    assert "to alice@example.test: failed, its bounce is due: 554 5.0.0 No more" in made.cli("queue", "list").stdout
+    assert made.cli("queue", "flush").stdout == "4 messages due now; no server has them now.\n"
     assert queue(made, "retry", ids["e"], ids["f"])["done"] == 2
     assert queue(made, "remove", ids["a"], status=1)["gone"] == [ids["a"]]
     found = by_id(made)
@@ -396,6 +402,7 @@ def test_a_message_is_shown_whole(server):
         text = made.cli("queue", "show", ids["a"], check=True).stdout
         for part in (ids["a"], "from <sender@remote.test>", "next attempt for", "452 4.2.2 mailbox full", "Received: "):
             assert part in text
+        assert f"\n        by mx.example.test with ESMTP id {ids['a']}\n" in text, "a folded line is indented"
         missing = made.cli("queue", "show", ids["a"] + "0")
         assert missing.returncode == 1
         assert "mailmoat trace" in missing.stderr

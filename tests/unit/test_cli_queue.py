@@ -321,7 +321,7 @@ def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):
         {"event": "message-accepted", "queue_id": "1"},
         {"event": "bounce-suppressed", "about": "1", "reason": "forged-sender", "recipients": ["b@y.test"]},
         {"event": "delivery-attempt", "queue_id": "1", "outcomes": [{"reply": '"bounce-made"'}]},
-        {"event": "message-expired", "queue_id": "2", "recipients": ["c@y.test"]},
+        {"event": "message-expired", "queue_id": "2", "age": 90, "attempts": 3, "recipients": ["c@y.test"]},
         {"event": "queue-command", "queue_id": "3", "command": "remove"},
     ]
     log = tmp_path / "log"
@@ -333,8 +333,8 @@ def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):
     found = document("log", "--log", log)
     assert [line["event"] for line in found] == ["bounce-suppressed", "message-expired", "queue-command"]
     text = run("log", "--log", log, "--limit", "2").stdout.splitlines()
-    assert text[0].endswith("2  message-expired: recipients c@y.test")
-    assert text[1].endswith("3  queue-command: command remove")
+    assert text[0].endswith("2  expired at an age of 90 s, after 3 attempts: <c@y.test>")
+    assert text[1].endswith("3  queue remove, by an administrator")
     assert text[2] == f"2 events in {log}."
 
 

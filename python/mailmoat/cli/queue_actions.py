@@ -29,7 +29,10 @@ LATER: Final = 3
 """Exit status: part of it is done later."""
 NAMED: Final = 10
 """Queue IDs of one kind that a sentence names."""
+NOT_TRIED: Final = "held, or not in the queue"
 DEFAULT_REASON: Final = "Delivery cancelled by the administrator"
+
+_OFFLINE: Final = "; no server has them now"
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it with many messages without a question.")]
 
@@ -46,16 +49,16 @@ class Wanted:
     """False where it has to be asked for many messages."""
     done: str = ""
     """What messages then are, such as `removed`."""
+    absent: str = "not in the queue"
+    """What a message is that the command cannot find."""
 
 
 @with_selection
 def flush(
     selection: Selection, config: ConfigOption = None, *, dry_run: DryRunOption = False, as_json: JsonOption = False
 ) -> None:
-    """Try all messages now, or those that are selected. A next hop that is down is tried at once, too."""
-    from mailmoat.runtime.actions import Retry
-
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, done="due now"), Retry())
+    """Try all messages now, or those that are selected; those that are held stay held. A next hop that is down is tried at once, too."""
+    _try(selection, config, dry_run=dry_run, as_json=as_json)
 
 
 @with_selection
@@ -67,11 +70,9 @@ def retry(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Try messages now; those that are held stay held."""
-    from mailmoat.runtime.actions import Retry
-
+    """Try messages now; those that are held stay held. A next hop that is down is tried at once, too."""
     need(selection, everything=everything)
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, done="due now"), Retry())
+    _try(selection, config, dry_run=dry_run, as_json=as_json)
 
 
 @with_selection
@@ -178,6 +179,13 @@ def redirect(
     _run(Wanted(_spool_dir(config), selection, dry_run, as_json, yes, "redirected"), action)
 
 
+def _try(selection: Selection, config: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    from mailmoat.runtime.actions import Retry
+
+    wanted = Wanted(_spool_dir(config), selection.waiting(), dry_run, as_json, done="due now", absent=NOT_TRIED)
+    _run(wanted, Retry())
+
+
 def _spool_dir(config: Path | None) -> Path:
     return settings_in_force(config).spool_dir
 
@@ -245,16 +253,16 @@ def _show(wanted: Wanted, report: Report) -> None:
             }
         )
         return
-    typer.echo(f"{_messages(report.done)} {wanted.done}.")
-    for line in _complaints(report):
+    typer.echo(f"{_messages(report.done)} {wanted.done}{_OFFLINE if report.offline else ''}.")
+    for line in _complaints(wanted, report):
         typer.echo(printable(line), err=True)
 
 
-def _complaints(report: Report) -> Iterator[str]:
+def _complaints(wanted: Wanted, report: Report) -> Iterator[str]:
     if report.waiting:
         yield f"{_messages(len(report.waiting))} in an attempt; the worker does it when that has ended: {_some(report.waiting)}"
     if report.gone:
-        yield f"{_messages(len(report.gone))} not waiting in the queue: {_some(report.gone)}"
+        yield f"{_messages(len(report.gone))} {wanted.absent}: {_some(report.gone)}"
     if report.failed:
         yield f"{_messages(len(report.failed))} not changed: {_some(report.failed)}"
     if report.not_noted:

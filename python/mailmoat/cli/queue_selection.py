@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -71,10 +71,23 @@ class Selection:
     filter: QueueFilter
     has_filter: bool
     limit: int | None
+    has_status: bool = False
+    """A status was asked for."""
+    only_waiting: bool = False
+    """What is held or was set aside is passed over."""
+
+    def waiting(self) -> Selection:
+        """Return the selection for a command that tries messages: without what is held or was set aside, unless that was asked for."""
+        return replace(self, only_waiting=not self.has_status)
 
     def select(self, spool_dir: Path, examined: Callable[[int], None] = lambda _number: None) -> Iterator[SpoolEntry]:
         """Yield the messages; `examined` is given how many were looked at for each page. OSError when the spool cannot be read."""
-        return islice(_pages(spool_dir, self.filter, examined), self.limit)
+        from mailmoat._native import QueueStatus
+
+        found = _pages(spool_dir, self.filter, examined)
+        if self.only_waiting:
+            found = (one for one in found if one["status"] in (QueueStatus.QUEUED, QueueStatus.DEFERRED))
+        return islice(found, self.limit)
 
 
 def selection(
@@ -104,7 +117,7 @@ def selection(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    return Selection(named, wanted, has_filter, limit)
+    return Selection(named, wanted, has_filter, limit, has_status=bool(status))
 
 
 def with_selection(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mailmoat._native import Held, QueueStatus
+from mailmoat._native import Held, QueueStatus, RecipientState
 from mailmoat.cli.options import span
 from mailmoat.logstream import timestamp
 from mailmoat.printable import printable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CLOSED: Final = "failed and reported"
 """How a recipient is shown that nothing more is done for; the others are shown by the name of their state."""
+REDIRECTED: Final = "redirected"
+"""The same, where others took its place."""
 _HELD: Final = {
     QueueStatus.HELD: "held",
     QueueStatus.CRASHED: "set aside: workers died while they were busy with it",
@@ -74,7 +76,7 @@ def stored_document(stored: StoredMessage) -> dict[str, Any]:
                 "outcomes": [
                     {
                         "recipient": _address(message.recipients, outcome.index),
-                        "state": _state(outcome.state.name),
+                        "state": _state(outcome.state, outcome.reply),
                         "reply": outcome.reply,
                     }
                     for outcome in one.outcomes
@@ -144,7 +146,7 @@ def show_lines(stored: StoredMessage, now: int) -> Iterator[str]:
     for attempt in stored.attempts:
         yield from _attempt_lines(message.recipients, attempt)
     yield ""
-    yield from map(printable, stored.header.decode(errors="replace").splitlines())
+    yield from (printable(line.expandtabs()) for line in stored.header.decode(errors="replace").splitlines())
 
 
 def state_lines(stored: StoredMessage, now: int) -> Iterator[str]:
@@ -159,13 +161,13 @@ def _attempt_lines(recipients: Sequence[Recipient], attempt: QueueAttempt) -> It
     yield printable(f"    attempt {attempt.number}, {timestamp(attempt.at)}, at {at}")
     for outcome in attempt.outcomes:
         address = _address(recipients, outcome.index)
-        yield printable(f"        {address}: {_state(outcome.state.name)}: {outcome.reply}")
+        yield printable(f"        {address}: {_state(outcome.state, outcome.reply)}: {outcome.reply}")
 
 
 def _recipient(one: Recipient) -> dict[str, Any]:
     return {
         "address": one.address,
-        "state": _state(one.state.name),
+        "state": _state(one.state, one.reply),
         "reply": one.reply,
         "due": one.due,
         "attempts": one.attempts,
@@ -178,11 +180,14 @@ def _address(recipients: Sequence[Recipient], index: int) -> str:
 
 
 def _standing(one: Recipient) -> str:
-    return f"{_state(one.state.name)}{f': {one.reply}' if one.reply else ''}"
+    due = ", its bounce is due" if one.state is RecipientState.FAILED else ""
+    return f"{_state(one.state, one.reply)}{due}{f': {one.reply}' if one.reply else ''}"
 
 
-def _state(name: str) -> str:
-    return CLOSED if name == "CLOSED" else name.lower()
+def _state(state: RecipientState, reply: str) -> str:
+    if state is not RecipientState.CLOSED:
+        return state.name.lower()
+    return REDIRECTED if reply.startswith("2") else CLOSED
 
 
 def _due(message: SpoolEntry) -> int:
@@ -201,7 +206,8 @@ def _next(message: SpoolEntry, now: int) -> str:
     if not message["owned"]:
         return "next when a worker takes it"
     due = _due(message)
-    return "next now" if due <= now else f"next in {span(due - now)}"
+    what = "next" if any(one.state is RecipientState.PENDING for one in message["recipients"]) else "report"
+    return f"{what} now" if due <= now else f"{what} in {span(due - now)}"
 
 
 def _origin(stored: StoredMessage) -> str:

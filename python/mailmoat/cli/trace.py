@@ -123,7 +123,7 @@ def _lines(target: Target, looked_at: list[str], found: History, queued: dict[st
         yield from state_lines(queued[queue_id], clock.wall_ms()) if queue_id in queued else ("  not in the queue now",)
         yield ""
     if found.others:
-        yield f"no message, about this {target.kind}"
+        yield f"other events of this {target.kind}"
         yield from event_lines(found.others)
         yield ""
     if found.messages_left_out:

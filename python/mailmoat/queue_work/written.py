@@ -7,7 +7,7 @@ from typing import Final
 
 from mailmoat._native import normalise_address
 from mailmoat.runtime.actions import Bounce, Redirect
-from mailmoat.settings.next_hop import parse_next_hop
+from mailmoat.settings.next_hop import NOT_A_NEXT_HOP, parse_next_hop
 
 ROUTES: Final = "routes"
 _CODES: Final = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} .")
@@ -34,4 +34,7 @@ def redirect_of(target: str) -> Redirect:
     try:
         return Redirect(next_hop=str(parse_next_hop(target)))
     except ValueError as error:
-        raise ValueError(f"{target}: neither an address nor a next hop such as smtp://host:25: {error}") from None
+        wrong = str(error)
+        if wrong == NOT_A_NEXT_HOP:
+            wrong = "neither an address nor a next hop; write one, such as alice@example.com or smtp://host:25, or routes"
+        raise ValueError(f"{target}: {wrong}") from None

@@ -22,6 +22,7 @@ from mailmoat.settings.notation import Form
 
 MARKS: Final = ("{local}", "{domain}")
 MOST_SERVERS: Final = 100
+NOT_A_NEXT_HOP: Final = "not a next hop"
 MOST_WEIGHT: Final = 1000
 SMTP_PORT: Final = 25
 _MARK_LIKE: Final = re.compile(r"%?\{[^{}]*\}|[{}]|%\w")
@@ -114,7 +115,7 @@ def parse_server(written: str) -> Server:
     """Read one server, perhaps with a weight."""
     match = _SERVER.fullmatch(written)
     if match is None:
-        raise ValueError("not a next hop")
+        raise ValueError(NOT_A_NEXT_HOP)
     scheme, place, weight = match[1], match[2], int(match[3] or 1)
     if not 1 <= weight <= MOST_WEIGHT:
         raise ValueError(f"{weight} is not a weight from 1 to {MOST_WEIGHT}")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from mailmoat.tracing.lines import Line
 
+HOUR: Final = 3600
 _NOT_SHOWN: Final = {"time", "level", "event", "queue_id", "session", "outcomes", "left_out"}
 """Fields that have a place of their own in the text, or say nothing about the message."""
 
@@ -65,7 +66,21 @@ def _refused(line: Line) -> Iterator[str]:
 def _bounced(line: Line) -> Iterator[str]:
     to = ", ".join(f"<{one}>" for one in _list(line, "to"))
     about = ", ".join(f"<{one}>" for one in _list(line, "recipients"))
-    yield f"bounce {line.get('queue_id', '')} about {line.get('about', '')} to {to}: {about}"
+    kind = line.get("kind", "failed")
+    made = "bounce" if kind == "failed" else f"report ({kind})"
+    yield f"{made} {line.get('queue_id', '')} about {line.get('about', '')} to {to}: {about}"
+
+
+def _expired(line: Line) -> Iterator[str]:
+    to = ", ".join(f"<{one}>" for one in _list(line, "recipients"))
+    age = line.get("age", 0)
+    old = f"{age // HOUR} h" if age >= 2 * HOUR else f"{age} s"
+    yield f"expired at an age of {old}, after {line.get('attempts', '?')} attempts: {to}"
+
+
+def _commanded(line: Line) -> Iterator[str]:
+    detail = f": {line['detail']}" if line.get("detail") else ""
+    yield f"queue {line.get('command', '?')}, by an administrator{detail}"
 
 
 def _any_event(line: Line) -> Iterator[str]:
@@ -96,4 +111,6 @@ _SHOWN: Final[dict[str, Callable[[Line], Iterator[str]]]] = {
     Event.RECIPIENT_REFUSED: _refused,
     Event.COMMAND_REFUSED: _refused,
     Event.BOUNCE_MADE: _bounced,
+    Event.MESSAGE_EXPIRED: _expired,
+    Event.QUEUE_COMMAND: _commanded,
 }
