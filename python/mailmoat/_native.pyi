@@ -722,7 +722,7 @@ class Session:
 
     After ASK call `pass_`, `refuse`, `report` or `discard`; after HOLD wait `hold` milliseconds and call `release`; after
     COMMIT call `message`, store it, then `committed` or `not_committed`. Until then `receive` keeps input and says WAIT.
-    After YIELD let the other sessions have their turn, then call `proceed`.
+    After YIELD let the other sessions have their turn, then call `proceed`; all that make progress, where this one makes none.
     After START_TLS write the output, then call `start_tls` and write its output, the 220, or call `refuse_tls`; SECURED comes when the handshake is done: then call `proceed`,
     or `connect` where the session has not begun. After AUTHENTICATE call `challenge`, `authenticated` or `not_authenticated`.
     """
@@ -873,6 +873,9 @@ class Session:
     def in_content(self) -> bool: ...
     @property
     def in_transaction(self) -> bool: ...
+    @property
+    def makes_no_progress(self) -> bool:
+        """It has given so many commands without a message that the sessions which bring some come first."""
     @property
     def helo_name(self) -> str:
         """Name given with HELO or EHLO, the asked one at HELO; empty before."""

@@ -214,6 +214,11 @@ impl Session {
     }
 
     #[getter]
+    fn makes_no_progress(&self) -> bool {
+        self.inner.makes_no_progress()
+    }
+
+    #[getter]
     fn in_transaction(&self) -> bool {
         self.inner.transaction().is_some()
     }

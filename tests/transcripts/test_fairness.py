@@ -56,6 +56,33 @@ def test_a_flood_of_commands_waits_for_the_others_after_each_turn(world, flood):
     assert answers
 
 
+@pytest.mark.parametrize("command", [b"NOOP\r\n", b"XYZZY\r\n"], ids=["idle", "wrong"])
+def test_who_makes_no_progress_is_served_after_the_others_and_few_at_once(world, command):
+    heard = []
+    idlers = [world.connect(f"192.0.2.{number}", heard=heard)[0] for number in range(10, 60)]
+    for transport in idlers:
+        transport.send(command * COMMANDS)
+    good, _ = world.connect("192.0.2.9")
+    heard.clear()
+    served, turn = [], [0]
+
+    def count_turns():
+        turn[0] += 1
+        if turn[0] < 20:
+            world.loop.call_soon(count_turns)
+
+    for number, transport in enumerate((*idlers, good)):
+        transport._heard = lambda octets, number=number: served.append((turn[0], number))
+        transport.queue(command)
+    count_turns()
+    world.loop.settle()
+    assert [number for _, number in served] == [len(idlers), *range(len(idlers))]
+    turns = [len(list(group)) for _, group in groupby(turn for turn, _ in served[1:])]
+    assert turns == [16, 16, 16, 2]
+    for transport in (*idlers, good):
+        transport.vanish()
+
+
 def test_a_turn_reads_two_buffers_of_a_content(world):
     """The rest waits in the kernel until the others have been served."""
     busy, heard = world.connect("192.0.2.9")

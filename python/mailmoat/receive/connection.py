@@ -140,6 +140,12 @@ class Connection(asyncio.BufferedProtocol):
             self.intake.stop(TURN)
             self._receiver.loop.call_soon(self._take_turn)
 
+    def give_way(self) -> None:
+        """Let all connections come first whose sessions make progress."""
+        if not self.intake.stops_for(TURN):
+            self.intake.stop(TURN)
+            self._receiver.last_turns.add(self._take_turn)
+
     def close(self) -> None:
         """Close once the peer has read what is written, and soon in any case."""
         self._transport.close()

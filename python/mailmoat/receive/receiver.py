@@ -19,6 +19,7 @@ from mailmoat.policy.screens import Screens
 from mailmoat.receive import client_name, submission
 from mailmoat.receive.early_talkers import EarlyTalkers
 from mailmoat.receive.front_servers import FrontServers
+from mailmoat.receive.last_turns import LastTurns
 from mailmoat.receive.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Receiver:
         self.input = memoryview(bytearray(INPUT_OCTETS))
         self.content_input = memoryview(bytearray(CONTENT_OCTETS))
         self.connections: set[Open] = set()
+        self.last_turns = LastTurns(loop)
         self.front_servers = FrontServers(settings.smtp)
         self.early_talkers = EarlyTalkers(settings.smtp.early_talkers, metrics, reputation)
         self._proxies = Networks(settings.listen_proxy_networks)

@@ -132,6 +132,8 @@ class Steps(ABC):
     def _act(self, step: Step) -> None:
         """Do what a step asks for, other than those that are so frequent that they have their place in `_follow`."""
         match step:
+            case Step.YIELD if self.session.makes_no_progress:
+                self._wire.give_way()
             case Step.YIELD:
                 self._wire.take_turns()
             case Step.WAIT:

@@ -25,6 +25,9 @@ class Wire(Protocol):
     def take_turns(self) -> None:
         """Let the other connections have their turn, then proceed."""
 
+    def give_way(self) -> None:
+        """Let the connections come first whose sessions make progress, then proceed."""
+
     def close(self) -> None:
         """Close once the peer has read what is written, and soon in any case."""
 

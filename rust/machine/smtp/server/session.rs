@@ -12,7 +12,8 @@
 //! * A question to policy exists only at the stages that are asked ([`Config::asked`]); elsewhere the machine passes by itself.
 //! * Every 5xx reply of a session that is not exempt is held for the tarpit time *before* it joins the output. Replies made
 //!   earlier are in the output already and leave first. 2xx, 3xx, 4xx and 421 are never held.
-//! * One turn takes at most [`TURN_COMMANDS`]; what is left waits (`Yield`) until the others of the worker had theirs.
+//! * One turn takes at most [`TURN_COMMANDS`]; what is left waits (`Yield`) until the others of the worker had theirs. So does
+//!   each input of a session that makes no progress ([`Session::makes_no_progress`]).
 //! * The result never depends on how the input was cut: a line is judged when its end is there, a content when its end is.
 //!
 //! It reads no clock, opens no socket and contains no policy.
@@ -51,6 +52,9 @@ use proxied::Proxied;
 
 /// Commands worked on before the other sessions have their turn. Ordinary mail pipelines fewer (RFC 2920 3.1).
 pub const TURN_COMMANDS: u32 = 16;
+/// Commands that achieved nothing, or errors beyond the messages, after which a session gives way to the others: more than any
+/// client needs that says hello, begins TLS, authenticates and gives an envelope.
+pub const PATIENCE: u32 = 12;
 
 /// What the peer said hello with: HELO or EHLO (RFC 5321 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,10 +162,10 @@ impl Session {
         self.drive(flow)
     }
 
-    /// Takes input and begins a turn.
+    /// Takes input and begins a turn; one without room for a command where the session makes no progress.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
         let mut octets = octets;
-        self.turn = TURN_COMMANDS;
+        self.turn = if self.makes_no_progress() { 0 } else { TURN_COMMANDS };
         if self.phase == Phase::Closed {
             return Step::Close;
         }

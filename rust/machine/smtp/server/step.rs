@@ -44,7 +44,8 @@ pub enum Step {
     Close,
     /// Nothing new: what was asked before is still to be answered; input was kept.
     Wait,
-    /// A turn of the others, then [`super::session::Session::proceed`]: there is more input than one turn takes.
+    /// A turn of the others, then [`super::session::Session::proceed`]: there is more input than one turn takes, or the session
+    /// makes no progress.
     Yield,
     /// The output written, then a TLS handshake: what was received in clear is thrown away (RFC 3207 4.2).
     StartTls,

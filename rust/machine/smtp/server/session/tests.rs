@@ -24,7 +24,7 @@ fn what_is_kept_of_the_input_takes_no_more_than_its_length() {
     session.receive(&[&b"NOOP\r\n".repeat(2000)[..], b"MAIL FR"].concat());
     while session.proceed() == Step::Yield {}
     assert_eq!((session.buffered(), session.input.octets.capacity()), (7, 7));
-    assert_eq!(session.receive(b"\r\n"), Step::Hold(5));
+    assert_eq!((session.receive(b"\r\n"), session.proceed()), (Step::Yield, Step::Hold(5)));
     for _ in 0..20 {
         session.receive(&b"NOOP\r\n".repeat(300));
     }
@@ -354,11 +354,44 @@ fn bounds_a_command_line() {
     }
 }
 
-#[test]
-fn one_turn_takes_so_many_commands_and_the_rest_waits_for_the_next() {
+fn greeted() -> Session {
     let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
     session.connect();
     session.take_output();
+    session
+}
+
+#[test]
+fn a_session_that_makes_no_progress_has_its_turns_after_the_others() {
+    let mut session = greeted();
+    for _ in 0..PATIENCE {
+        assert_eq!(
+            (session.receive(b"NOOP\r\n"), session.makes_no_progress()),
+            (Step::NeedInput, session.idle == PATIENCE)
+        );
+    }
+    assert_eq!((session.receive(b"NO"), session.receive(b"OP\r\nNOOP\r\n")), (Step::NeedInput, Step::Yield));
+    assert_eq!((session.proceed(), session.idle), (Step::NeedInput, PATIENCE + 2));
+    // A message is progress.
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<x@example.test>\r\n");
+    session.proceed();
+    session.answer(Verdict::Pass);
+    session.receive(b"DATA\r\n");
+    session.proceed();
+    session.receive(b"\r\nx\r\n.\r\n");
+    assert_eq!(session.answer(Verdict::Pass), Step::Commit);
+    session.committed(None);
+    assert!(!session.makes_no_progress());
+    assert_eq!(session.receive(b"NOOP\r\n"), Step::NeedInput);
+    // Errors count until there are as many messages.
+    let (mut session, told) = (greeted(), "XYZZY\r\n".repeat(PATIENCE as usize));
+    session.receive(told.as_bytes());
+    assert_eq!((session.idle, session.receive(b"NOOP\r\n")), (0, Step::Yield));
+}
+
+#[test]
+fn one_turn_takes_so_many_commands_and_the_rest_waits_for_the_next() {
+    let mut session = greeted();
     let mut step = session.receive("NOOP\r\n".repeat(40).as_bytes());
     for commands in [16, 32, 40] {
         assert_eq!((session.tally().commands, session.buffered()), (commands, (40 - commands as usize) * 6));
@@ -366,8 +399,9 @@ fn one_turn_takes_so_many_commands_and_the_rest_waits_for_the_next() {
         step = session.proceed();
     }
     // A turn that is spent exactly needs no other.
-    assert_eq!(session.receive("NOOP\r\n".repeat(16).as_bytes()), Step::NeedInput);
+    assert_eq!(greeted().receive("NOOP\r\n".repeat(16).as_bytes()), Step::NeedInput);
     // Answers given at once belong to the turn; an unfinished line is nothing to take.
+    session = greeted();
     let stream = format!("EHLO c\r\nMAIL FROM:<>\r\n{}RCPT TO:<", "RCPT TO:<x@example.test>\r\n".repeat(20));
     step = session.receive(stream.as_bytes());
     let mut asked = 0;
@@ -376,8 +410,9 @@ fn one_turn_takes_so_many_commands_and_the_rest_waits_for_the_next() {
         step = session.answer(Verdict::Pass);
     }
     assert_eq!((asked, step), (14, Step::Yield));
-    // What comes meanwhile is kept behind.
-    step = session.receive(b"y@far.test>\r\n");
+    // What comes meanwhile is kept behind. The same recipient again and again is no progress, so the others come first.
+    assert_eq!(session.receive(b"y@far.test>\r\n"), Step::Yield);
+    step = session.proceed();
     while step == Step::Ask(Stage::Rcpt) {
         asked += 1;
         step = session.answer(Verdict::Pass);

@@ -1,7 +1,7 @@
 //! What the caller may see of a session, and what it takes from it.
 
 use super::policy::Question;
-use super::{Pending, Session};
+use super::{PATIENCE, Pending, Session};
 use crate::machine::message::address::Address;
 use crate::machine::smtp::server::checked_content::CheckedContent;
 use crate::machine::smtp::server::envelopes::Envelopes;
@@ -49,6 +49,11 @@ impl Session {
     /// The caller has to give an answer, a release or a commit.
     pub fn is_pending(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// So much was said without a message that the sessions which bring some come first.
+    pub fn makes_no_progress(&self) -> bool {
+        self.idle >= PATIENCE || self.errors >= self.tally.messages.saturating_add(PATIENCE)
     }
 
     /// Content is being received, or its next chunk is awaited.
