@@ -362,6 +362,14 @@ async def test_what_is_offered_is_learned_by_a_probe_and_from_each_connection():
 
 
 @run
+async def test_a_next_hop_is_not_asked_beyond_the_limit_of_connections():
+    async with hop_that() as hop, pool_to(hop, connections=1) as pool:
+        assert await pool.probe()
+        assert await pool.probe() is None, "that says nothing of the next hop"
+        assert hop.accepted == 1
+
+
+@run
 async def test_a_connection_lost_after_ehlo_does_not_tell_that_the_next_hop_is_back(monkeypatch):
     monkeypatch.setattr(OutboundConnection, "ready", property(lambda _: False))
     async with hop_that() as hop, pool_to(hop) as pool:

@@ -125,6 +125,17 @@ async def test_only_what_is_away_or_not_asked_for_long_is_asked_and_by_one_quest
 
 
 @run
+async def test_one_that_may_not_be_asked_now_is_not_away():
+    w = World()
+    w.one.learned.is_stale = True
+    w.prober.tick()
+    await w.turn()
+    w.one.transport.asked[0].set_result(None)
+    await w.turn()
+    assert w.told == [], "all connections that there may be are others'"
+
+
+@run
 async def test_a_destination_that_has_nothing_to_learn_is_never_asked():
     w = World()
     w.one.learned = None

@@ -36,9 +36,8 @@ class _Immediate:
         """Finish it."""
         self._loop.call_soon(attempt.finished, outcome_of_all(attempt, self._state, self._reply), self._record)
 
-    async def probe(self) -> bool:
-        """Return False: there is nothing to ask."""
-        return False
+    async def probe(self) -> None:
+        """Do nothing: there is nothing to ask."""
 
     def close(self) -> None:
         """Do nothing: nothing runs."""

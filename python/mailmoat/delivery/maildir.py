@@ -63,9 +63,8 @@ class MaildirTransport:
 
         written.add_done_callback(done)
 
-    async def probe(self) -> bool:
-        """Return False: there is nothing to ask."""
-        return False
+    async def probe(self) -> None:
+        """Do nothing: there is nothing to ask."""
 
     def close(self) -> None:
         """Do nothing: writing ends by itself."""

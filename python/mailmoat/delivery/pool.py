@@ -101,10 +101,11 @@ class Pool:
         self._waiting.append(attempt)
         self._serve()
 
-    async def probe(self) -> bool:
-        """Ask the next hop what it offers; return whether it answered. The connection is kept for a while."""
+    async def probe(self) -> bool | None:
+        """Ask the next hop what it offers; return whether it answered, None where there may be no more connections."""
         if self._closing or not self._may_open():
-            return False
+            self._timers.after(0.0, self)  # `due` notes that nothing waits for one
+            return None
         opening = self._begin_opening()
         await asyncio.wait([opening])
         return not opening.cancelled() and opening.exception() is None and opening.result() in self._connections
@@ -165,8 +166,7 @@ class Pool:
         del self._connections[connection]
         self._hosts.left(connection.host)
         self._allowance.leave()
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle = [each for each in self._idle if each is not connection]
         self._not_before = 0.0
         if self._waiting:
             self._serve()

@@ -64,7 +64,8 @@ class Prober:
         del self._probes[destination]
 
     async def _ask(self, destination: Destination) -> None:
-        if await destination.transport.probe():
+        answered = await destination.transport.probe()
+        if answered:
             self._queue.reached(destination)
-        elif not destination.active:
+        elif answered is not None and not destination.active:
             self._queue.unreachable(destination)

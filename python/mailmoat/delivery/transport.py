@@ -22,8 +22,8 @@ class Transport(Protocol):
     def submit(self, attempt: Attempt) -> None:
         """Try it; `finished` is called once, never from within this call."""
 
-    async def probe(self) -> bool:
-        """Ask the next hop what it offers; return whether it answered, False as well where there is nothing to ask."""
+    async def probe(self) -> bool | None:
+        """Ask the next hop what it offers; return whether it answered, None where it was not asked."""
 
     def close(self) -> None:
         """Begin nothing new; what runs ends by itself."""
