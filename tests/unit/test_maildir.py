@@ -4,6 +4,7 @@ import asyncio
 import mailbox
 import os
 import re
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,6 +182,27 @@ def test_two_addresses_share_a_maildir_only_when_they_are_the_same(one, other):
     assert (len(found) == 1) == (
         one.encode(errors="surrogatepass").lower() == other.encode(errors="surrogatepass").lower()
     )
+
+
+def test_a_disk_that_hangs_keeps_no_thread_of_others(monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr(maildir, "deliver", lambda *_, **__: answers.wait() and "new/1")
+
+    async def case():
+        loop, ended = asyncio.get_running_loop(), asyncio.Queue()
+        transport = maildir.MaildirTransport(loop, Path("/srv/mail"), "mx.example.test")
+        recipients = [SimpleNamespace(address="x@b.test", parameters={})]
+        sent = SimpleNamespace(recipients=recipients, reverse_path="")
+        for _ in range(50):
+            attempt = SimpleNamespace(
+                indexes=[0], message=sent, finished=lambda outcomes, _: ended.put_nowait(outcomes)
+            )
+            transport.submit(attempt)
+        assert await loop.run_in_executor(None, lambda: "read") == "read"
+        answers.set()
+        return [(await ended.get())[0].state for _ in range(50)]
+
+    assert asyncio.run(case()) == [RecipientState.DELIVERED] * 50
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1024 * 1024
 """Octets of a content file read at once."""
+WRITERS: Final = 8
+"""Messages written at the same time."""
 
 
 class MaildirTransport:
@@ -41,13 +44,15 @@ class MaildirTransport:
         self._loop = loop
         self._path = path
         self._hostname = hostname
+        # Its own threads: a disk that hangs must not keep those busy that read the spool and the files of the settings.
+        self._threads = ThreadPoolExecutor(WRITERS, "maildir")
         self.connections = 0
 
     def submit(self, attempt: Attempt) -> None:
         """Write the message once for each Maildir its recipients have."""
         self.connections += 1
         started = clock.monotonic()
-        written = self._loop.run_in_executor(None, self._write, attempt)
+        written = self._loop.run_in_executor(self._threads, self._write, attempt)
 
         def done(future: asyncio.Future[list[Outcome]]) -> None:
             self.connections -= 1
