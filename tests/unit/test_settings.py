@@ -773,6 +773,26 @@ QUIET = {
             {"delivery": {"next_hop": "discard:", "auth_name": "edge", "auth_password_file": "/etc/password"}},
             "messages wait unless the next hop offers SCRAM-SHA-256",
         ),
+        (
+            {"delivery": {"next_hop": "discard:", "expire": "5"}},
+            "delivery.expire is 5s: mail is returned when the next hop is away for longer",
+        ),
+        ({"delivery": {"next_hop": "discard:", "expire": "1h", "delay_report": "0"}}, None),
+        (
+            {"delivery": {"next_hop": "discard:", "expire": "4h"}},
+            "delivery.delay_report is 4h, not below delivery.expire: no delay is reported",
+        ),
+        (
+            {"routes": [{"domains": "a.test", "next_hop": "smtp://h.test", "expire": "2"}]},
+            "routes[1].expire is 2s: mail is returned",
+        ),
+        (
+            {
+                "delivery": {"next_hop": "discard:", "expire": "2d", "delay_report": "1d"},
+                "routes": [{"domains": "a.test", "next_hop": "smtp://h.test", "expire": "12h"}],
+            },
+            "routes[1].delay_report is 1d, not below routes[1].expire",
+        ),
         ({"ndr": {"enabled": False}}, "ndr.enabled is off"),
         ({"tls": {"client_certificates": "record", "client_fingerprints": "ab" * 32}}, None),
         ({"tls": {"client_fingerprints": "ab" * 32}}, "tls.client_fingerprints has no effect"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat.settings.mx_lint import mx_warnings
+from mailmoat.settings.notation import show_duration
+from mailmoat.settings.sections.routes import in_common, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 PATIENT = 30
 """Seconds of tarpit that legitimate senders put up with."""
+SOON = 3600
+"""Seconds in which a next hop that restarts may not be back."""
 WIDEST = {4: 8, 6: 32}
 """Shortest network prefix that can still be one organisation's: the largest block ever given to one of them."""
 
@@ -49,6 +53,7 @@ def warnings(settings: Settings) -> list[str]:
         *_policy(settings),
         *_dns_lists(settings),
         *_delivery(settings),
+        *_expiry(settings),
         *_bounces(settings),
         *mx_warnings(settings),
         *_tls(settings),
@@ -190,6 +195,26 @@ def _delivery(settings: Settings) -> Iterator[str]:
             "delivery.auth_name is set and delivery.tls is not verify: messages wait unless the next hop offers SCRAM-SHA-256, "
             "because a password is not sent to a server that was not verified"
         )
+
+
+def _expiry(settings: Settings) -> Iterator[str]:
+    times = {"expire", "delay_report"}
+    common = in_common(settings.delivery)
+    places = [("delivery", common)]
+    places += [
+        (f"routes[{number}]", merged(common, route))
+        for number, route in enumerate(settings.routes, 1)
+        if times & route.model_fields_set
+    ]
+    for place, hop in places:
+        expire, delay = show_duration(hop.expire), show_duration(hop.delay_report)
+        if hop.expire < SOON:
+            yield (
+                f"{place}.expire is {expire}: mail is returned when the next hop is away for longer (RFC 5321 4.5.4.1: at least "
+                "4 to 5 days). A number without a unit is seconds; write 5d for days"
+            )
+        elif hop.delay_report >= hop.expire:
+            yield f"{place}.delay_report is {delay}, not below {place}.expire: no delay is reported; write 0 if none is wanted"
 
 
 def _bounces(settings: Settings) -> Iterator[str]:
