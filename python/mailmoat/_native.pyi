@@ -1441,6 +1441,9 @@ class Screen:
 
 # --- spool ---
 
+NO_MESSAGE: Final = "no such message"
+"""How the error begins of an operation on a message that is not there, or not to be delivered."""
+
 @final
 class Partition:
     """A partition of the spool, owned by this process: what it has reported as stored is on disk (RFC 5321 4.5.5, 6.1).
@@ -1450,7 +1453,7 @@ class Partition:
     that is not of this partition, OSError when the partition is closed.
 
     What changes a message (from `settle` to `redirect`) is kept and tried again while the disk fails; a waiter is notified when it is
-    on disk. Of a message that is not there the error text begins with `no such message`.
+    on disk. Of a message that is not there the error text begins with `NO_MESSAGE`.
     """
 
     @staticmethod
@@ -1461,7 +1464,7 @@ class Partition:
         """Return a partition whose owner is gone, or None. Its envelopes are checked first; each content is when it is loaded.
 
         Raises OSError naming a partition that cannot be used. A damaged one has then been moved to `damaged` below the spool
-        directory: log it and call again for the next. An orphan that `list_spool` looks at in that instant may be missed: call
+        directory: log it and call again for the next. An orphan that `queue_list` looks at in that instant may be missed: call
         again later.
         """
     @staticmethod
@@ -1783,7 +1786,8 @@ class StoredMessage:
     def message(self) -> Message:
         """Its envelope is whole; its content may be damaged."""
     @property
-    def held(self) -> Held: ...
+    def status(self) -> QueueStatus:
+        """What it waits for."""
     @property
     def crashes(self) -> int:
         """Workers that died while they were busy with it."""
@@ -1814,12 +1818,6 @@ class Disk:
 
 def trim_heap() -> bool:
     """Give unused memory of the C library's heap back to the system, where that has to be asked for; whether there was any."""
-
-def list_spool(spool_dir: str) -> list[SpoolEntry]:
-    """Return every message of every partition, also those of a running server; reads only. Raises OSError.
-
-    Partitions of a later version are left out: `newer_partitions` has them.
-    """
 
 def queue_list(spool_dir: str, filter: QueueFilter, after: str = ...) -> QueuePage:
     """Return the messages that `filter` means among the next ones after `after`, which the page before gave; reads only.

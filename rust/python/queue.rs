@@ -87,8 +87,8 @@ impl StoredMessage {
     }
 
     #[getter]
-    fn held(&self, py: Python<'_>) -> Py<PyAny> {
-        super::spool::held(py, self.shown.held)
+    fn status(&self, py: Python<'_>) -> Py<PyAny> {
+        STATUS.member(py, self.shown.status as u8)
     }
 
     #[getter]
@@ -195,13 +195,6 @@ fn newer_partitions(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<(String,
 
 /// See `_native.pyi`.
 #[pyfunction]
-fn list_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let listed = py.detach(|| spool::list(&spool_dir))?;
-    listed.into_iter().map(|entry| listed_entry(py, entry)).collect()
-}
-
-/// See `_native.pyi`.
-#[pyfunction]
 fn count_spool(py: Python<'_>, spool_dir: PathBuf) -> PyResult<i64> {
     Ok(py.detach(|| spool::count(&spool_dir))?)
 }
@@ -240,6 +233,5 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(queue_message, module)?)?;
     module.add_function(wrap_pyfunction!(queue_export, module)?)?;
     module.add_function(wrap_pyfunction!(newer_partitions, module)?)?;
-    module.add_function(wrap_pyfunction!(list_spool, module)?)?;
     module.add_function(wrap_pyfunction!(count_spool, module)?)
 }

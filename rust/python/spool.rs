@@ -259,11 +259,6 @@ fn raised(error: io::Error) -> PyErr {
     }
 }
 
-/// As Python has it.
-pub fn held(py: Python<'_>, held: spool::Held) -> Py<PyAny> {
-    HELD.member(py, held as u8)
-}
-
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
@@ -272,5 +267,6 @@ fn now_ms() -> u64 {
 /// Adds this module's classes and functions to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     HELD.register(module)?;
+    module.add("NO_MESSAGE", spool::NO_MESSAGE)?;
     module.add_class::<Partition>()
 }

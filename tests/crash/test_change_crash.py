@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.needs import find_peer
 
-from mailmoat._native import Held, Partition, queue_message
+from mailmoat._native import Partition, QueueStatus, queue_message
 
 # Ten messages, and a change of nine of them; each acknowledgement is a line of standard output: the number of the message.
 CHANGER = """
@@ -67,7 +67,7 @@ def look(spool: str, queue_id: str) -> tuple[object, ...] | None:
     assert found.damage is None
     recipients = [(one.address, one.state.name, one.due, one.next_hop_fixed) for one in found.message.recipients]
     return (
-        found.held,
+        found.status,
         found.crashes,
         len(found.attempts),
         [one.reported for one in found.message.recipients],
@@ -75,10 +75,10 @@ def look(spool: str, queue_id: str) -> tuple[object, ...] | None:
     )
 
 
-FRESH = (Held.NO, 0, 0, [False], [("x@b.test", "PENDING", 1, "")])
+FRESH = (QueueStatus.QUEUED, 0, 0, [False], [("x@b.test", "PENDING", 1, "")])
 CHANGED: dict[int, tuple[object, ...] | None] = {
-    0: (Held.OPERATOR, *FRESH[1:]),
-    1: (Held.NO, 0, 1, [True], [("x@b.test", "PENDING", 3, "")]),
+    0: (QueueStatus.HELD, *FRESH[1:]),
+    1: (QueueStatus.DEFERRED, 0, 1, [True], [("x@b.test", "PENDING", 3, "")]),
     2: (*FRESH[:4], [("x@b.test", "PENDING", 4, "smtp://other:25")]),
     3: (
         *FRESH[:3],
@@ -88,11 +88,11 @@ CHANGED: dict[int, tuple[object, ...] | None] = {
     4: (*FRESH[:4], [("x@b.test", "FAILED", 6, "")]),
     5: (*FRESH[:4], [("x@b.test", "PENDING", 7, "")]),
     6: FRESH,
-    7: (Held.CRASHED, 2, *FRESH[2:]),
+    7: (QueueStatus.CRASHED, 2, *FRESH[2:]),
     8: FRESH,
     9: None,
 }
-BETWEEN = {6: [(Held.DAMAGED, *FRESH[1:])], 7: [(Held.NO, 1, *FRESH[2:])]}
+BETWEEN = {6: [(QueueStatus.DAMAGED, *FRESH[1:])], 7: [(QueueStatus.QUEUED, 1, *FRESH[2:])]}
 """What is there between two changes of one message."""
 
 
@@ -119,7 +119,8 @@ def test_a_change_is_done_whole_or_not_at_all(tmp_path: Path, step: str) -> None
         held = {
             entry
             for entry in CHANGED
-            if (found := look(str(spool), f"{adopted.tag}{'123456789a'[entry]}")) and found[0]
+            if (found := look(str(spool), f"{adopted.tag}{'123456789a'[entry]}"))
+            and found[0] not in {QueueStatus.QUEUED, QueueStatus.DEFERRED}
         }
         assert not due & {f"{adopted.tag}{'123456789a'[entry]}" for entry in held}
         adopted.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.listed import listed
 
 from mailmoat._native import (
     AttemptRow,
@@ -23,7 +24,6 @@ from mailmoat._native import (
     Partition,
     RecipientState,
     count_spool,
-    list_spool,
     queue_export,
     queue_message,
     queue_stats,
@@ -136,7 +136,7 @@ def test_an_owned_partition_is_adopted_only_after_its_owner_is_killed(tmp_path: 
         process.wait()
         adopted = Partition.adopt(spool)
         assert adopted is not None
-        assert all(entry["owned"] for entry in list_spool(spool))
+        assert all(entry["owned"] for entry in listed(spool))
 
 
 def test_several_processes_compete_and_one_gets_the_orphan(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_changes_that_are_asked_while_writes_fail_are_done_afterwards(
     failing_writes(-1)
     assert completions(partition, 4) == [(name, None, None) for name in ("held", "failed", "tried", "elsewhere")]
     stored = [queue_message(str(tmp_path), one.queue_id) for one in sent]
-    assert [one.held for one in stored if one] == [Held.OPERATOR, Held.NO, Held.NO, Held.NO]
+    assert [one.status.name for one in stored if one] == ["HELD", "QUEUED", "DEFERRED", "QUEUED"]
     assert [len(one.attempts) for one in stored if one] == [0, 0, 1, 0]
     recipients = [one.message.recipients[0] for one in stored if one]
     assert [one.due for one in recipients] == [1, 5, 7, 8]
@@ -349,7 +349,7 @@ def test_a_spool_on_a_read_only_disk_can_be_read(small_disk: Path, tmp_path: Pat
     partition.insert(1, sent)
     partition.close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert [entry["queue_id"] for entry in list_spool(str(small_disk))] == [sent.queue_id]
+    assert [entry["queue_id"] for entry in listed(str(small_disk))] == [sent.queue_id]
     assert queue_stats(str(small_disk)).messages == 1
     found = queue_message(str(small_disk), sent.queue_id)
     assert found is not None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mailmoat._native import AttemptRow, Backlog, Held, Message, Outcome, RecipientState
+from mailmoat._native import NO_MESSAGE, AttemptRow, Backlog, Held, Message, Outcome, RecipientState
 from mailmoat.runtime.spool import Waiter
 
 
@@ -137,7 +137,7 @@ class FakePartition:
         if known:
             self.held[queue_id] = kind
         if waiter is not None:
-            self._spool.complete(waiter, lambda: (None if known else "no such message", None))
+            self._spool.complete(waiter, lambda: (None if known else NO_MESSAGE, None))
 
     def schedule(self) -> list[Group]:
         groups = {
@@ -208,7 +208,7 @@ class FakePartition:
 
     def _read(self, queue_id: str) -> tuple[str | None, Stored | None]:
         found = None if self.held.get(queue_id) else self.messages.get(queue_id)
-        return ("no such message", None) if found is None else (None, Stored(found._message, list(found.recipients)))
+        return (NO_MESSAGE, None) if found is None else (None, Stored(found._message, list(found.recipients)))
 
 
 class FakeSpool:

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailmoat._native import list_spool
+from tests.listed import listed
 
 ARRIVAL = 1_795_600_000_000
 LATER = ARRIVAL + 900_000
@@ -34,12 +34,12 @@ class Golden:
         return spool / "partitions" / self.tag / "queue.db"
 
     def listed(self, spool: Path) -> Queued:
-        """What `list_spool` shows, in the form of `queued`."""
+        """What the list shows, in the form of `queued`."""
         return {
             int(entry["queue_id"].removeprefix(self.tag)): [
                 (one.address, one.state.name, one.reply, one.due, one.attempts) for one in entry["recipients"]
             ]
-            for entry in list_spool(str(spool))
+            for entry in listed(str(spool))
         }
 
 

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 from tests import receiving
+from tests.listed import listed
 from tests.receiving import accept, config
 
 from mailmoat import _native
-from mailmoat._native import Address, HeaderFirewall, Partition, list_spool, received_sources, responsible_address
+from mailmoat._native import Address, HeaderFirewall, Partition, received_sources, responsible_address
 from mailmoat.delivery.maildir import _local_form
 from mailmoat.reports import make
 
@@ -102,7 +103,7 @@ def test_all_that_reads_a_filed_message_finds_the_whole_of_it(tmp_path):
         assert not make._may_attach_whole(kept, kept.size - 1)
         local = b"".join(_local_form(kept, ["x@example.test"]))
         assert local.endswith(whole(kept).replace(b"\r\n", b"\n"))
-    assert [entry["size"] for entry in list_spool(str(tmp_path))] == [message.size]
+    assert [entry["size"] for entry in listed(str(tmp_path))] == [message.size]
     partition.remove(message.queue_id)
     partition.close()
 

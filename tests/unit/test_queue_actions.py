@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from mailmoat._native import Held
+from mailmoat._native import NO_MESSAGE, Held
 from mailmoat.control import queue
 from mailmoat.control.channel import MOST_REQUEST, ControlError, encode
 from mailmoat.control.queue import QueueControl, act
@@ -130,7 +130,7 @@ class Partition:
 
     def _do(self, waiter, queue_id, *what):
         self.calls.append((*what, queue_id))
-        error = self.error or (None if queue_id in self.messages else "no such message in this partition")
+        error = self.error or (None if queue_id in self.messages else NO_MESSAGE)
         if waiter is not None:
             asyncio.get_running_loop().call_soon(waiter.done, error, None)
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.listed import listed
 
 from mailmoat._native import (
     AttemptRow,
@@ -24,7 +25,6 @@ from mailmoat._native import (
     QueueStatus,
     RecipientState,
     count_spool,
-    list_spool,
     queue_export,
     queue_list,
     queue_message,
@@ -179,7 +179,7 @@ def test_attempts_are_kept_for_the_operator(spool: str) -> None:
     assert (attempt.number, attempt.at, attempt.next_hop, attempt.peer) == (1, row.at, row.next_hop, row.peer)
     assert attempt.outcomes == later
     assert [one.reported for one in found.message.recipients] == [False, True]
-    assert (found.held, found.crashes, found.damage, found.owned) == (Held.NO, 0, None, True)
+    assert (found.status, found.crashes, found.damage, found.owned) == (QueueStatus.DEFERRED, 0, None, True)
     assert found.header == b"Received: here\r\nSubject: x\r\n\r\n"
     assert queue_message(spool, partition.next_queue_id()) is None
     assert partition.crashed(sent.queue_id) == 1
@@ -358,7 +358,7 @@ def test_damage_to_contents_is_found_when_they_are_loaded(spool: str) -> None:
     assert completions(adopted) == [("held", None, None)]
     assert adopted.healthy
     assert len(adopted.schedule()) == 99
-    rest = list_spool(spool)
+    rest = listed(spool)
     for entry in rest:
         adopted.remove(entry["queue_id"], "removed")
     assert [error for _, error, _ in completions(adopted, 100)] == [None] * 100
@@ -371,7 +371,7 @@ def test_a_missing_spool_and_a_file_in_its_place_are_errors(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         Partition.create(str(tmp_path / "file"))
-    for call in (Partition.adopt, list_spool, count_spool):
+    for call in (Partition.adopt, listed, count_spool):
         with pytest.raises(FileNotFoundError):
             call(str(tmp_path / "missing"))
 
@@ -380,7 +380,7 @@ def test_listing_shows_all_partitions_and_who_owns_them(spool: str) -> None:
     one, two = Partition.create(spool), Partition.create(spool)
     first, second = insert(one), insert(two)
     two.close()
-    entries = {entry["queue_id"]: entry for entry in list_spool(spool)}
+    entries = {entry["queue_id"]: entry for entry in listed(spool)}
     assert entries[first.queue_id] == {
         "queue_id": first.queue_id,
         "arrival": 1_790_000_000_000,
@@ -396,6 +396,16 @@ def test_listing_shows_all_partitions_and_who_owns_them(spool: str) -> None:
     assert count_spool(spool) == 2
 
 
+def test_a_message_has_one_status_wherever_it_is_shown(spool: str) -> None:
+    partition = Partition.create(spool)
+    sent = insert(partition)
+    partition.settle(1, sent.queue_id, [Outcome(0, RecipientState.DELIVERED, "250 ok")], due=9, attempts=1)
+    completions(partition)
+    found = queue_message(spool, sent.queue_id)
+    assert found is not None
+    assert found.status is listed(spool)[0]["status"] is QueueStatus.QUEUED, "who waits was never tried"
+
+
 def test_listing_pages_through_a_long_queue(spool: str) -> None:
     partition = Partition.create(spool)
     ids = []
@@ -404,7 +414,7 @@ def test_listing_pages_through_a_long_queue(spool: str) -> None:
         ids.append(sent.queue_id)
         partition.insert(None, sent)
     completions(partition, 1203)
-    assert [entry["queue_id"] for entry in list_spool(spool)] == ids
+    assert [entry["queue_id"] for entry in listed(spool)] == ids
     assert [group.queue_id for group in partition.schedule()] == ids
 
 
@@ -423,5 +433,5 @@ def test_listing_as_root_leaves_no_file_of_root_behind(spool: str) -> None:
     assert subprocess.run([sys.executable, "-c", code, spool], check=False).returncode == -9
     [partition] = Path(spool, "partitions").iterdir()
     (partition / "queue.db-shm").unlink()
-    assert len(list_spool(spool)) == 1
+    assert len(listed(spool)) == 1
     assert {path.stat().st_uid for path in Path(spool).rglob("*")} == {65534}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mailmoat._native import Held, QueueStatus, RecipientState
+from mailmoat._native import QueueStatus, RecipientState
 from mailmoat.cli.options import span
 from mailmoat.logstream import timestamp
 from mailmoat.printable import printable
@@ -27,20 +27,18 @@ _HELD: Final = {
     QueueStatus.CRASHED: "set aside: workers died while they were busy with it",
     QueueStatus.DAMAGED: "set aside: it is damaged",
 }
-_STATUS: Final = {Held.OPERATOR: QueueStatus.HELD, Held.CRASHED: QueueStatus.CRASHED, Held.DAMAGED: QueueStatus.DAMAGED}
 
 
 def entry_of(stored: StoredMessage) -> SpoolEntry:
     """Return a message with its history as a list has it."""
     message = stored.message
-    status = QueueStatus.DEFERRED if _attempts(message.recipients) else QueueStatus.QUEUED
     return {
         "queue_id": message.queue_id,
         "arrival": message.arrival,
         "reverse_path": message.reverse_path,
         "size": message.size,
         "recipients": message.recipients,
-        "status": _STATUS.get(stored.held, status),
+        "status": stored.status,
         "crashes": stored.crashes,
         "partition": partition_of(message.queue_id),
         "owned": stored.owned,

@@ -13,9 +13,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
+from mailmoat._native import NO_MESSAGE
 from mailmoat.control.channel import ControlError
 from mailmoat.events import Event
-from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, Retry, described, name_of, parse, perform, waits_after
+from mailmoat.runtime.actions import MOST_IDS, Retry, described, name_of, parse, perform, waits_after
 
 if TYPE_CHECKING:
     import asyncio

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat import clock, maillog
-from mailmoat._native import Held
+from mailmoat._native import NO_MESSAGE, Held
 from mailmoat.delivery import retry
 from mailmoat.delivery.adoption import Adopter
 from mailmoat.delivery.entry import QueueEntry
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 
 UNREADABLE_PAUSE: Final = 30.0
 """Seconds until a message that could not be loaded is tried again."""
-
-ABSENT: Final = "no such message"
-"""How the error of a message begins that an operator has removed, or holds."""
 
 
 class Queue:
@@ -165,7 +162,7 @@ class Queue:
         """Take the message that was loaded from the spool; if that failed, it stays and is tried again later."""
         if message is None or self._room.closed:
             entry.partition.unnote(entry.queue_id)
-            if error is not None and not error.startswith(ABSENT) and entry.queue_id not in self._steering.forgotten:
+            if error is not None and not error.startswith(NO_MESSAGE) and entry.queue_id not in self._steering.forgotten:
                 maillog.event(Event.MESSAGE_NOT_LOADED, queue_id=entry.queue_id, detail=error)
                 self._schedule.put(entry, clock.wall_ms(), UNREADABLE_PAUSE, fresh=False, big=entry.big, firm=True)
             self._release(entry)

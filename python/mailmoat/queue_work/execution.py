@@ -14,11 +14,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat._native import Partition, SealedPartition
+from mailmoat._native import NO_MESSAGE, Partition, SealedPartition
 from mailmoat.control import client
 from mailmoat.control.channel import ControlError
 from mailmoat.runtime import command_notes
-from mailmoat.runtime.actions import MOST_IDS, NO_MESSAGE, Retry, described, name_of, perform
+from mailmoat.runtime.actions import MOST_IDS, Retry, described, name_of, perform
 from mailmoat.runtime.command_notes import CommandNote
 from mailmoat.runtime.queue_id import partition_of
 

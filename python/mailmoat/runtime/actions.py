@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 MOST_IDS: Final = 250
 """Messages that one request names. While 50,000 were released, a new client waited for its greeting at most 162 ms with 1,000 of them
 in a request and 2 ms with 250, and the whole took 2.4 and 1.0 s (one worker, a busy machine)."""
-NO_MESSAGE: Final = "no such message"
-"""How the text begins that ends an action on a message that has left the spool."""
 _REPLY: Final = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [ -~]+")
 LONGEST_REPLY: Final = 400
 

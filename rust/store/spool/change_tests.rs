@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::tests::{Spool, insert, load, message, message_with, news, next, outcome, settled, tamper};
+use super::partition_dir::path_of;
+use super::tests::{empty, insert, load, message, message_with, news, next, outcome, settled, tamper, with_message};
 use super::*;
 use crate::machine::message::content::Octets;
 use crate::machine::message::{Outcome, State};
@@ -24,8 +25,7 @@ fn damaged(result: Result<Option<Arc<Message>>, Failure>) -> String {
 
 #[test]
 fn changed_octets_are_found_in_each_place_they_can_be() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let sent: Vec<_> = (0..5).map(|_| message(&partition)).collect();
     let file = message_with(partition.next_queue_id(), Octets::Memory(vec![b'x'; 300_000]));
     for one in sent.iter().chain([&file]) {
@@ -41,7 +41,7 @@ fn changed_octets_are_found_in_each_place_they_can_be() {
          DELETE FROM content WHERE seq=3;
          UPDATE message SET checksum=checksum+1 WHERE seq=4;",
     );
-    let path = spool.0.join("partitions").join(&tag).join("content/6");
+    let path = path_of(&spool.0, &tag).join("content/6");
     let adopted = spool.adopt().unwrap().unwrap();
     for one in sent.iter().take(4) {
         damaged(load(&adopted, &one.queue_id));
@@ -61,14 +61,13 @@ fn changed_octets_are_found_in_each_place_they_can_be() {
 
 #[test]
 fn a_received_file_is_verified_by_the_sum_that_was_made_while_it_came() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let mut body = &vec![b'z'; 400_000][..];
     let file = crate::store::content::ContentFile::copied(partition.incoming(), &mut body, 400_000).unwrap();
     let sent = message_with(partition.next_queue_id(), Octets::File(Box::new(file)));
     insert(&partition, &sent);
     assert!(load(&partition, &sent.queue_id).unwrap().is_some());
-    let path = spool.0.join("partitions").join(partition.tag()).join("content/1");
+    let path = path_of(&spool.0, partition.tag()).join("content/1");
     let mut octets = fs::read(&path).unwrap();
     octets[200_000] ^= 1;
     fs::write(&path, octets).unwrap();
@@ -77,8 +76,7 @@ fn a_received_file_is_verified_by_the_sum_that_was_made_while_it_came() {
 
 #[test]
 fn a_held_message_is_in_no_schedule_until_it_is_released() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let (one, other) = (message(&partition), message(&partition));
     insert(&partition, &one);
     insert(&partition, &other);
@@ -97,8 +95,7 @@ fn a_held_message_is_in_no_schedule_until_it_is_released() {
 
 #[test]
 fn a_message_goes_with_the_last_of_its_open_recipients_and_not_before() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (_spool, partition) = empty();
     let (sent, other) = (message(&partition), message(&partition));
     insert(&partition, &sent);
     insert(&partition, &other);
@@ -123,16 +120,13 @@ fn a_message_goes_with_the_last_of_its_open_recipients_and_not_before() {
 
 #[test]
 fn a_message_is_set_aside_at_the_second_crash_and_starts_anew_when_released() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (spool, partition, sent) = with_message();
     assert_eq!(partition.crashed(&sent.queue_id).unwrap(), 1);
     assert_eq!(partition.schedule_page(-1, 9).unwrap()[0].crashes, 1);
     assert_eq!(partition.crashed(&sent.queue_id).unwrap(), 2);
     assert!(due(&partition).is_empty());
     let (_, shown) = show(&spool.0, &sent.queue_id).unwrap().unwrap();
-    assert_eq!((shown.held, shown.crashes), (Held::Crashed, 2));
+    assert_eq!((shown.status, shown.crashes), (Status::Crashed, 2));
     change(&partition, &sent.queue_id, Change::Release).unwrap();
     assert_eq!(partition.crashed(&sent.queue_id).unwrap(), 1);
     assert_eq!(due(&partition).len(), 1);
@@ -141,24 +135,18 @@ fn a_message_is_set_aside_at_the_second_crash_and_starts_anew_when_released() {
 
 #[test]
 fn what_an_operator_held_stays_held_by_the_operator() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (spool, partition, sent) = with_message();
     change(&partition, &sent.queue_id, Change::Hold(Held::Operator)).unwrap();
     for _ in 0..3 {
         partition.crashed(&sent.queue_id).unwrap();
     }
     let (_, shown) = show(&spool.0, &sent.queue_id).unwrap().unwrap();
-    assert_eq!((shown.held, shown.crashes), (Held::Operator, 3));
+    assert_eq!((shown.status, shown.crashes), (Status::Held, 3));
 }
 
 #[test]
 fn retry_changes_the_time_of_open_recipients_and_fail_the_state_of_pending_ones() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (_spool, partition, sent) = with_message();
     let delivered = settled(vec![outcome(0, State::Delivered, "250 ok")], next(5, 1, "hop"));
     partition.settle(None, &sent.queue_id, delivered).unwrap();
     change(&partition, &sent.queue_id, Change::Retry { due: 77 }).unwrap();
@@ -172,10 +160,7 @@ fn retry_changes_the_time_of_open_recipients_and_fail_the_state_of_pending_ones(
 
 #[test]
 fn a_redirected_message_goes_to_others_and_what_was_delivered_is_not_sent_again() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (_spool, partition, sent) = with_message();
     let delivered = settled(vec![outcome(0, State::Delivered, "250 ok")], next(5, 1, "hop"));
     partition.settle(None, &sent.queue_id, delivered).unwrap();
     let to = |to| Change::Redirect { to, due: 9 };
@@ -195,8 +180,7 @@ fn a_redirected_message_goes_to_others_and_what_was_delivered_is_not_sent_again(
 
 #[test]
 fn changes_of_a_message_that_is_not_there_are_refused_by_name() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (_spool, partition) = empty();
     let gone = partition.next_queue_id();
     let to = Redirection::NextHop(String::new());
     for one in [
@@ -216,8 +200,7 @@ fn changes_of_a_message_that_is_not_there_are_refused_by_name() {
 
 #[test]
 fn the_latest_attempts_are_kept_and_go_with_their_message() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let (sent, gone) = (message(&partition), message(&partition));
     insert(&partition, &sent);
     let defer = |queue_id: &str, number: i64| {
@@ -243,7 +226,7 @@ fn the_latest_attempts_are_kept_and_go_with_their_message() {
     assert_eq!(last.outcomes, [outcome(0, State::Pending, "451 a"), outcome(1, State::Pending, "450 25")]);
     let tag = partition.tag().to_owned();
     let rows = || {
-        let path = spool.0.join("partitions").join(&tag).join("queue.db");
+        let path = path_of(&spool.0, &tag).join("queue.db");
         let connection = rusqlite::Connection::open(path).unwrap();
         connection.query_row("SELECT count(*) FROM attempt", [], |row| row.get::<_, i64>(0)).unwrap()
     };
@@ -257,13 +240,12 @@ fn the_latest_attempts_are_kept_and_go_with_their_message() {
 
 #[test]
 fn a_message_goes_although_its_octets_cannot_be_deleted() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let sent: Vec<_> = (0..3).map(|_| message(&partition)).collect();
     for one in &sent {
         insert(&partition, one);
     }
-    let path = spool.0.join("partitions").join(partition.tag()).join("queue.db");
+    let path = path_of(&spool.0, partition.tag()).join("queue.db");
     drop(partition);
     let root: u64 = rusqlite::Connection::open(&path)
         .unwrap()

@@ -6,6 +6,9 @@ use std::io;
 
 use rusqlite::ErrorCode;
 
+/// How the text begins where there is no message to work on.
+pub const NO_MESSAGE: &str = "no such message";
+
 /// A failed operation on the queue; the text is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
@@ -24,12 +27,12 @@ pub enum Error {
 impl Error {
     /// There is no message of this queue id.
     pub fn absent() -> Self {
-        Self::Message("no such message in this partition".to_owned())
+        Self::Message(format!("{NO_MESSAGE} in this partition"))
     }
 
     /// There is none that may be delivered.
     pub fn held() -> Self {
-        Self::Message("no such message to deliver: it is held".to_owned())
+        Self::Message(format!("{NO_MESSAGE} to deliver: it is held"))
     }
 }
 

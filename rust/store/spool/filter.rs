@@ -6,8 +6,8 @@ use rusqlite::Row;
 use super::error::Error;
 use super::held::Held;
 use super::walk::{Recipients, message, recipient};
-use crate::machine::message::State;
 use crate::machine::message::address::{Address, Limits, normalise_domain};
+use crate::machine::message::{Recipient, State};
 
 /// What a message in the spool waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,11 @@ impl Status {
             Held::Crashed => Self::Crashed,
             Held::Damaged => Self::Damaged,
         }
+    }
+
+    /// Of a message with these recipients.
+    pub fn of_message(held: Held, recipients: &[Recipient]) -> Self {
+        Self::of(held, recipients.iter().any(|one| one.state.is_open() && one.attempts > 0))
     }
 
     /// The status with this number.

@@ -57,19 +57,6 @@ pub struct Page {
     pub examined: usize,
 }
 
-/// All messages of the spool, by partition and order of coming, without those of a later version of this program.
-pub fn list(spool: &Path) -> io::Result<Vec<Listed>> {
-    let (mut all, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = page(spool, &Filter::default(), &after)?;
-        all.extend(page.entries);
-        match page.after {
-            Some(next) => after = next,
-            None => return Ok(all),
-        }
-    }
-}
-
 /// The messages that `filter` means among the next few after `after`, which the page before gave; empty at the beginning.
 ///
 /// Looks at a bounded number of messages, so that a page may be empty and not the last one.
@@ -122,14 +109,13 @@ fn listed(
         Err(Error::DamagedMessage(_)) => Vec::new(),
         recipients => recipients?,
     };
-    let tried = recipients.iter().any(|one| one.state.is_open() && one.attempts > 0);
     Ok(Listed {
         queue_id: tag::queue_id(tag, sequence),
         arrival: row.get(message::ARRIVAL)?,
         reverse_path: rows::text(row, message::REVERSE_PATH)?,
         size: row.get(message::SIZE)?,
+        status: Status::of_message(Held::numbered(row.get(message::HELD)?), &recipients),
         recipients,
-        status: Status::of(Held::numbered(row.get(message::HELD)?), tried),
         crashes: rows::small(row, message::CRASHES)?,
         partition: tag.to_owned(),
         owned,

@@ -64,7 +64,7 @@ impl PartitionDir {
     }
 
     fn make(spool: &Path, tag: String) -> io::Result<Self> {
-        let path = spool.join("partitions").join(&tag);
+        let path = path_of(spool, &tag);
         if path.exists() || spool.join("damaged").join(&tag).exists() {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -96,7 +96,7 @@ impl PartitionDir {
 
     /// Takes ownership of partition `tag` unless it is owned or gone.
     pub fn claim(spool: &Path, tag: &str) -> io::Result<Option<Self>> {
-        let path = spool.join("partitions").join(tag);
+        let path = path_of(spool, tag);
         // A partition comes and goes whole, so one without a lock file lost it; otherwise its messages would never be found.
         let lock = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))
         {
@@ -114,7 +114,7 @@ impl PartitionDir {
     /// Whether partition `tag` is owned now. Looks by a shared lock held for an instant: a claim in that very instant
     /// finds the partition taken and has to come back.
     pub fn owned(spool: &Path, tag: &str) -> io::Result<bool> {
-        let lock = File::open(spool.join("partitions").join(tag).join("lock"))?;
+        let lock = File::open(path_of(spool, tag).join("lock"))?;
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(false),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
@@ -134,7 +134,7 @@ impl PartitionDir {
 
     /// Where committed content files are.
     pub fn content(&self) -> PathBuf {
-        self.path.join("content")
+        content(&self.path)
     }
 
     /// Where content files are while they are received.
@@ -187,6 +187,16 @@ impl PartitionDir {
         sync_directory(&self.spool.join("partitions"))?;
         sync_directory(&self.spool)
     }
+}
+
+/// Where partition `tag` is, if there is one.
+pub fn path_of(spool: &Path, tag: &str) -> PathBuf {
+    spool.join("partitions").join(tag)
+}
+
+/// Where committed content files are in the partition at `path`.
+pub fn content(path: &Path) -> PathBuf {
+    path.join("content")
 }
 
 /// The lock file of a partition, as it was found when the partition was opened.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use super::tests::{Spool, insert, load, message, message_with, news, next, outcome, settled};
+use super::tests::{Spool, insert, listed, load, message, message_with, news, next, outcome, settled};
 use super::*;
 use crate::machine::message::State;
 use crate::machine::message::content::Octets;
@@ -23,15 +23,7 @@ fn filled(spool: &Spool) -> (Vec<String>, [Partition<u64>; 2]) {
 }
 
 fn ids(spool: &Spool, filter: &Filter) -> Vec<String> {
-    let (mut ids, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = page(&spool.0, filter, &after).unwrap();
-        ids.extend(page.entries.into_iter().map(|entry| entry.queue_id));
-        match page.after {
-            Some(next) => after = next,
-            None => return ids,
-        }
-    }
+    listed(spool, filter).into_iter().map(|entry| entry.queue_id).collect()
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 
 use super::error::Error;
-use super::partition_dir::{PartitionDir, database};
+use super::partition_dir::{PartitionDir, database, path_of};
 use super::schema::{self, Schema};
 
 /// A partition that is read.
@@ -29,7 +29,7 @@ pub struct Partition {
 impl Partition {
     /// Opens partition `tag` below `spool`.
     fn open(spool: &Path, tag: &str) -> Result<Self, Error> {
-        let path = spool.join("partitions").join(tag);
+        let path = path_of(spool, tag);
         let database = database(&path);
         let connection = connect(&database)?;
         Schema::of(&connection, &database)?;
@@ -54,7 +54,7 @@ pub fn read<T>(spool: &Path, tag: &str, read: impl FnOnce(&Partition) -> Result<
     match Partition::open(spool, tag).and_then(|partition| read(&partition)) {
         Ok(value) => Ok(Some(value)),
         Err(Error::Newer(_)) => Ok(None),
-        Err(error) if database(&spool.join("partitions").join(tag)).try_exists()? => {
+        Err(error) if database(&path_of(spool, tag)).try_exists()? => {
             Err(io::Error::other(format!("partition {tag}: {error}")))
         }
         Err(_) => Ok(None),
@@ -79,7 +79,7 @@ pub fn newer(spool: &Path) -> io::Result<Vec<(String, Option<i64>)>> {
     let mut found = Vec::new();
     for tag in tags(spool)? {
         if let Err(Error::Newer(_)) = Partition::open(spool, &tag) {
-            let messages = count_any(&database(&spool.join("partitions").join(&tag)));
+            let messages = count_any(&database(&path_of(spool, &tag)));
             found.push((tag, messages));
         }
     }

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::attempts::{self, StoredAttempt};
 use super::error::Error;
-use super::held::Held;
-use super::partition_dir::PartitionDir;
+use super::filter::Status;
+use super::partition_dir::{PartitionDir, content, path_of};
 use super::read_only;
 use super::rows::{self, Stored};
 use super::schema::Schema;
@@ -22,8 +22,8 @@ const HEADER: u64 = 1024 * 1024;
 
 /// What is known of a message besides itself.
 pub struct Shown {
-    /// Why it is held.
-    pub held: Held,
+    /// What it waits for.
+    pub status: Status,
     /// Workers that died while they were busy with it.
     pub crashes: u32,
     /// Attempts that deferred a recipient, oldest first.
@@ -42,7 +42,8 @@ pub fn show(spool: &Path, queue_id: &str) -> io::Result<Option<(Arc<Message>, Sh
     let owned = partition_of(queue_id).map_or(Ok(false), |tag| PartitionDir::owned(spool, tag))?;
     let damage = stored.verify().and_then(|()| stored.verify_file()).err().map(|error| error.to_string());
     let header = header(&stored).unwrap_or_default();
-    let shown = Shown { held: stored.held, crashes: stored.crashes, attempts, header, damage, owned };
+    let status = Status::of_message(stored.held, &stored.message.envelope.recipients);
+    let shown = Shown { status, crashes: stored.crashes, attempts, header, damage, owned };
     Ok(Some((Arc::new(stored.message), shown)))
 }
 
@@ -50,12 +51,12 @@ pub fn show(spool: &Path, queue_id: &str) -> io::Result<Option<(Arc<Message>, Sh
 pub fn find(spool: &Path, queue_id: &str) -> io::Result<Option<(Stored, Vec<StoredAttempt>)>> {
     let Some(tag) = partition_of(queue_id) else { return Ok(None) };
     let Some(sequence) = tag::sequence(tag, queue_id) else { return Ok(None) };
-    if !spool.join("partitions").join(tag).is_dir() {
+    if !path_of(spool, tag).is_dir() {
         return Ok(None);
     }
     let found = read_only::read(spool, tag, |partition| {
         let (transaction, schema) = partition.begin()?;
-        let file = content_file(&partition.path, sequence);
+        let file = content(&partition.path).join(sequence.to_string());
         let stored = match rows::stored(&transaction, schema, sequence, queue_id.to_owned(), &file) {
             Err(Error::Message(_)) => return Ok(None),
             stored => stored?,
@@ -69,10 +70,6 @@ pub fn find(spool: &Path, queue_id: &str) -> io::Result<Option<(Stored, Vec<Stor
 /// Tag of the partition that a queue id is of.
 fn partition_of(queue_id: &str) -> Option<&str> {
     queue_id.get(..tag::LENGTH).filter(|tag| tag::is_tag(tag))
-}
-
-fn content_file(partition: &Path, sequence: i64) -> PathBuf {
-    partition.join("content").join(sequence.to_string())
 }
 
 /// Trace and header section with the empty line behind it.

@@ -7,10 +7,26 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::partition_dir::path_of;
 use super::*;
 use crate::machine::message::content::{Content, Octets};
 use crate::machine::message::{Envelope, Origin, Outcome, Parameters, Recipient, State};
 use crate::store::content::ContentFile;
+
+/// A spool with a partition.
+pub fn empty() -> (Spool, Partition<u64>) {
+    let spool = Spool::new();
+    let partition = spool.create();
+    (spool, partition)
+}
+
+/// A spool with a partition that has one message.
+pub fn with_message() -> (Spool, Partition<u64>, Arc<Message>) {
+    let (spool, partition) = empty();
+    let sent = message(&partition);
+    insert(&partition, &sent);
+    (spool, partition, sent)
+}
 
 /// A spool directory that goes with the test.
 pub struct Spool(pub PathBuf);
@@ -53,6 +69,17 @@ impl Drop for Spool {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The messages that `filter` means, of all pages.
+pub fn listed(spool: &Spool, filter: &Filter) -> Vec<Listed> {
+    let (mut all, mut after) = (Vec::new(), Some(String::new()));
+    while let Some(last) = after {
+        let page = page(&spool.0, filter, &last).unwrap();
+        all.extend(page.entries);
+        after = page.after;
+    }
+    all
 }
 
 pub fn message_with(queue_id: String, octets: Octets) -> Arc<Message> {
@@ -108,10 +135,7 @@ pub fn load(partition: &Partition<u64>, queue_id: &str) -> Result<Option<Arc<Mes
 
 #[test]
 fn a_message_comes_back_as_it_was() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (_spool, partition, sent) = with_message();
     let got = load(&partition, &sent.queue_id).unwrap().unwrap();
     assert_eq!(format!("{got:?}"), format!("{sent:?}"));
     assert_eq!(partition.len(), 1);
@@ -131,10 +155,7 @@ pub fn outcome(index: u32, state: State, reply: &str) -> Outcome {
 
 #[test]
 fn each_group_has_its_outcomes_and_its_due_time() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (_spool, partition, sent) = with_message();
     let scheduled = |next| Scheduled { queue_id: sent.queue_id.clone(), arrival: sent.arrival, next };
     let (fresh, tried) = (next(1_790_000_000_001, 0, ""), next(5, 3, "smtp://hop.test:25"));
     assert_eq!(partition.schedule().unwrap(), [scheduled(fresh.clone())], "both recipients are one group");
@@ -157,10 +178,7 @@ fn each_group_has_its_outcomes_and_its_due_time() {
 
 #[test]
 fn an_abandoned_partition_is_adopted_whole_and_an_owned_one_is_not() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
+    let (spool, partition, sent) = with_message();
     fs::write(partition.incoming().join("x"), "half").unwrap();
     assert!(spool.adopt().unwrap().is_none());
     drop(partition);
@@ -177,8 +195,7 @@ fn an_abandoned_partition_is_adopted_whole_and_an_owned_one_is_not() {
 
 #[test]
 fn a_closed_partition_refuses_work_and_a_full_one_stays() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let sent = message(&partition);
     partition.insert(1, Arc::clone(&sent)).unwrap();
     partition.close().unwrap();
@@ -191,8 +208,7 @@ fn a_closed_partition_refuses_work_and_a_full_one_stays() {
 
 #[test]
 fn strange_or_absent_queue_ids_are_errors() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (_spool, partition) = empty();
     assert!(partition.remove(None, "nonsense").is_err());
     assert!(partition.remove(None, partition.tag()).is_err());
     assert!(load(&partition, &partition.next_queue_id()).is_err());
@@ -201,8 +217,7 @@ fn strange_or_absent_queue_ids_are_errors() {
 
 #[test]
 fn a_second_message_of_the_same_id_is_refused_alone() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (_spool, partition) = empty();
     let (first, second) = (message(&partition), message(&partition));
     insert(&partition, &first);
     partition.insert(1, Arc::clone(&first)).unwrap();
@@ -216,8 +231,7 @@ fn a_second_message_of_the_same_id_is_refused_alone() {
 
 #[test]
 fn a_large_content_lives_in_a_file_and_goes_with_its_message() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let incoming = partition.incoming().join("a");
     fs::write(&incoming, b"large\r\n").unwrap();
     let file = Octets::File(Box::new(ContentFile::incoming(incoming.clone(), 7)));
@@ -246,8 +260,7 @@ fn a_large_content_lives_in_a_file_and_goes_with_its_message() {
 
 #[test]
 fn a_lost_content_file_fails_its_message_alone() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (_spool, partition) = empty();
     let lost = ContentFile::kept(partition.incoming().join("lost"), 7);
     partition.insert(1, message_with(partition.next_queue_id(), Octets::File(Box::new(lost)))).unwrap();
     assert!(news(&partition, 1)[0].result.is_err());
@@ -263,7 +276,7 @@ fn damaged_partitions_are_set_aside_one_error_each() {
         insert(&partition, &message(&partition));
         tags.push(partition.tag().to_owned());
         drop(partition);
-        fs::write(spool.0.join("partitions").join(tags.last().unwrap()).join("queue.db"), damage).unwrap();
+        fs::write(path_of(&spool.0, tags.last().unwrap()).join("queue.db"), damage).unwrap();
     }
     let well = spool.create();
     insert(&well, &message(&well));
@@ -287,8 +300,7 @@ fn damaged_partitions_are_set_aside_one_error_each() {
 
 #[test]
 fn a_later_schema_is_told_once_counted_and_left_alone() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     insert(&partition, &message(&partition));
     insert(&partition, &message(&partition));
     let tag = partition.tag().to_owned();
@@ -300,7 +312,7 @@ fn a_later_schema_is_told_once_counted_and_left_alone() {
     assert!(spool.adopt().unwrap().is_none(), "it is owned: nobody tries it again");
     assert_eq!(newer(&spool.0).unwrap(), [(tag.clone(), Some(2))]);
     assert_eq!(count(&spool.0).unwrap(), 2);
-    assert_eq!(list(&spool.0).unwrap(), []);
+    assert_eq!(listed(&spool, &Filter::default()), []);
     tamper(&spool, &tag, "DROP TABLE message");
     assert_eq!(newer(&spool.0).unwrap(), [(tag.clone(), None)]);
     assert_eq!(count(&spool.0).unwrap(), 0);
@@ -310,8 +322,7 @@ fn a_later_schema_is_told_once_counted_and_left_alone() {
 
 #[test]
 fn a_partition_that_was_moved_takes_nothing_until_it_is_back() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     insert(&partition, &message(&partition));
     let (here, away) = (spool.0.join("partitions"), spool.0.join("away"));
     fs::rename(&here, &away).unwrap();
@@ -330,8 +341,7 @@ fn a_partition_that_was_moved_takes_nothing_until_it_is_back() {
 
 #[test]
 fn a_partition_that_was_deleted_takes_nothing() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     fs::remove_dir_all(spool.0.join("partitions")).unwrap();
     assert!(!partition.healthy());
     partition.insert(7, message(&partition)).unwrap();
@@ -382,8 +392,8 @@ fn leavings_of_dead_makers_and_removers_are_swept() {
 #[test]
 fn listing_shows_owned_and_orphaned_partitions() {
     let spool = Spool::new();
-    assert_eq!(list(&spool.0).unwrap(), []);
-    assert!(list(Path::new("/nowhere/at/all")).is_err());
+    assert_eq!(listed(&spool, &Filter::default()), []);
+    assert!(page(Path::new("/nowhere/at/all"), &Filter::default(), "").is_err());
     let (owned, orphan) = (spool.create(), spool.create());
     let ids = [&owned, &orphan].map(|partition| {
         let sent = message(partition);
@@ -392,7 +402,7 @@ fn listing_shows_owned_and_orphaned_partitions() {
     });
     let tag = orphan.tag().to_owned();
     drop(orphan);
-    let listed = list(&spool.0).unwrap();
+    let listed = listed(&spool, &Filter::default());
     assert_eq!(listed.len(), 2);
     for entry in &listed {
         assert!(ids.contains(&entry.queue_id));
@@ -404,12 +414,11 @@ fn listing_shows_owned_and_orphaned_partitions() {
 
 #[test]
 fn failed_writes_fail_inserts_keep_the_rest_and_recover() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let (gone, stays, late) = (message(&partition), message(&partition), message(&partition));
     insert(&partition, &gone);
     insert(&partition, &stays);
-    let path = spool.0.join("partitions").join(partition.tag());
+    let path = path_of(&spool.0, partition.tag());
     // A table that is gone is an error of the queue, and one that can be mended from outside.
     let operator = rusqlite::Connection::open(path.join("queue.db")).unwrap();
     operator.execute_batch("ALTER TABLE recipient RENAME TO away").unwrap();
@@ -471,14 +480,13 @@ fn cpu() -> f64 {
 
 /// What `sql` does to the queue of a partition nobody has.
 pub fn tamper(spool: &Spool, tag: &str, sql: &str) {
-    let path = spool.0.join("partitions").join(tag).join("queue.db");
+    let path = path_of(&spool.0, tag).join("queue.db");
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
 #[test]
 fn a_damaged_row_costs_no_other_message() {
-    let spool = Spool::new();
-    let partition = spool.create();
+    let (spool, partition) = empty();
     let sent: Vec<_> = (0..4).map(|_| message(&partition)).collect();
     for one in &sent {
         insert(&partition, one);
@@ -504,11 +512,8 @@ fn a_damaged_row_costs_no_other_message() {
 
 #[test]
 fn a_partition_without_its_lock_or_directories_is_adopted() {
-    let spool = Spool::new();
-    let partition = spool.create();
-    let sent = message(&partition);
-    insert(&partition, &sent);
-    let path = spool.0.join("partitions").join(partition.tag());
+    let (spool, partition, sent) = with_message();
+    let path = path_of(&spool.0, partition.tag());
     drop(partition);
     fs::remove_file(path.join("lock")).unwrap();
     fs::remove_dir(path.join("content")).unwrap();
