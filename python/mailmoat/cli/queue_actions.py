@@ -7,9 +7,11 @@ line. 3: messages are in an attempt, and the worker does it when that has ended.
 
 from __future__ import annotations
 
+import inspect
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,7 +21,7 @@ from mailmoat.cli.queue_selection import AllOption, DryRunOption, Selection, nee
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mailmoat.queue_work.execution import Report
@@ -35,6 +37,17 @@ DEFAULT_REASON: Final = "Delivery cancelled by the administrator"
 _OFFLINE: Final = "; no server has them now"
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it with many messages without a question.")]
+ReasonOption = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", help="What the sender reads; a code such as 550 5.7.1 may come first."),
+]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="Addresses with commas between them, a next hop such as smtp://host:25, or routes: where the settings say.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,149 +58,128 @@ class Wanted:
     selection: Selection
     dry_run: bool
     as_json: bool
-    yes: bool = True
+    yes: bool
     """False where it has to be asked for many messages."""
-    done: str = ""
+    done: str
     """What messages then are, such as `removed`."""
     absent: str = "not in the queue"
     """What a message is that the command cannot find."""
 
 
-@with_selection
-def flush(
-    selection: Selection, config: ConfigOption = None, *, dry_run: DryRunOption = False, as_json: JsonOption = False
+class Care(Enum):
+    """What a command asks for before it changes messages, by its options."""
+
+    NONE = frozenset({"config", "dry_run", "as_json"})
+    """It changes all messages, or those that are selected."""
+    SELECTION = NONE | {"everything"}
+    """Without a selection it does nothing."""
+    CONSENT = SELECTION | {"yes"}
+    """It asks before it changes many messages for good."""
+
+
+def _common(
+    config: ConfigOption = None,
+    *,
+    everything: AllOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
+    """Have the options that the commands have in common."""
+
+
+def _command(done: str, care: Care = Care.SELECTION) -> Callable[[Callable[..., Action]], Callable[..., None]]:
+    """Make a command of a function that returns its action, or raises ValueError for a wrong argument; `done` as in `Wanted`."""
+    parameters = inspect.signature(_common, eval_str=True).parameters
+    common = [one for name, one in parameters.items() if name in care.value]
+
+    def decorate(make: Callable[..., Action]) -> Callable[..., None]:
+        def run(selection: Selection, **arguments: object) -> None:
+            from mailmoat.runtime.actions import Retry
+
+            given: dict[str, Any] = {one.name: arguments.pop(one.name) for one in common}
+            if care is not Care.NONE:
+                need(selection, everything=given["everything"])
+            try:
+                action = make(**arguments)
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from None
+            wanted = Wanted(
+                settings_in_force(given["config"]).spool_dir,
+                selection,
+                dry_run=given["dry_run"],
+                as_json=given["as_json"],
+                yes=given.get("yes", True),
+                done=done,
+            )
+            if isinstance(action, Retry):
+                wanted = replace(wanted, selection=selection.waiting(), absent=NOT_TRIED)
+            _run(wanted, action)
+
+        first, *_ = inspect.signature(run).parameters.values()
+        own = inspect.signature(make, locals={"Action": None}, eval_str=True).parameters  # imported late
+        keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own.values(), *common)]
+        run.__signature__ = inspect.Signature([first, *keywords])  # type: ignore[attr-defined]
+        run.__doc__ = make.__doc__
+        return with_selection(run)
+
+    return decorate
+
+
+@_command("due now", Care.NONE)
+def flush() -> Action:
     """Try all messages now, or those that are selected; those that are held stay held. A next hop that is down is tried at once, too."""
-    _try(selection, config, dry_run=dry_run, as_json=as_json)
+    from mailmoat.runtime.actions import Retry
+
+    return Retry()
 
 
-@with_selection
-def retry(
-    selection: Selection,
-    config: ConfigOption = None,
-    *,
-    everything: AllOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("due now")
+def retry() -> Action:
     """Try messages now; those that are held stay held. A next hop that is down is tried at once, too."""
-    need(selection, everything=everything)
-    _try(selection, config, dry_run=dry_run, as_json=as_json)
+    from mailmoat.runtime.actions import Retry
+
+    return Retry()
 
 
-@with_selection
-def hold(
-    selection: Selection,
-    config: ConfigOption = None,
-    *,
-    everything: AllOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("held")
+def hold() -> Action:
     """Keep messages in the queue and try them no more, until they are released."""
     from mailmoat.runtime.actions import Hold
 
-    need(selection, everything=everything)
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, done="held"), Hold())
+    return Hold()
 
 
-@with_selection
-def release(
-    selection: Selection,
-    config: ConfigOption = None,
-    *,
-    everything: AllOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("released")
+def release() -> Action:
     """Let messages that are held, or were set aside, be tried again."""
     from mailmoat.runtime.actions import Release
 
-    need(selection, everything=everything)
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, done="released"), Release())
+    return Release()
 
 
-@with_selection
-def remove(
-    selection: Selection,
-    config: ConfigOption = None,
-    *,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("removed", Care.CONSENT)
+def remove() -> Action:
     """Delete messages. Neither their senders nor their recipients are told."""
     from mailmoat.runtime.actions import Remove
 
-    need(selection, everything=everything)
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, yes, "removed"), Remove())
+    return Remove()
 
 
-@with_selection
-def bounce(
-    selection: Selection,
-    config: ConfigOption = None,
-    *,
-    reason: Annotated[
-        str,
-        typer.Option(
-            "--reason", metavar="TEXT", help="What the sender reads; a code such as 550 5.7.1 may come first."
-        ),
-    ] = DEFAULT_REASON,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("given up", Care.CONSENT)
+def bounce(*, reason: ReasonOption = DEFAULT_REASON) -> Action:
     """Give messages up now: their senders get a bounce, where one is allowed."""
     from mailmoat.queue_work.written import bounce_of
 
-    need(selection, everything=everything)
-    try:
-        action = bounce_of(reason)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, yes, "given up"), action)
+    return bounce_of(reason)
 
 
-@with_selection
-def redirect(
-    selection: Selection,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="Addresses with commas between them, a next hop such as smtp://host:25, or routes: where the settings say.",
-        ),
-    ],
-    config: ConfigOption = None,
-    *,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@_command("redirected", Care.CONSENT)
+def redirect(target: TargetArgument) -> Action:
     """Send what waits to other recipients, or to the same recipients by another next hop."""
     from mailmoat.queue_work.written import redirect_of
 
-    need(selection, everything=everything)
-    try:
-        action = redirect_of(target)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    _run(Wanted(_spool_dir(config), selection, dry_run, as_json, yes, "redirected"), action)
-
-
-def _try(selection: Selection, config: Path | None, *, dry_run: bool, as_json: bool) -> None:
-    from mailmoat.runtime.actions import Retry
-
-    wanted = Wanted(_spool_dir(config), selection.waiting(), dry_run, as_json, done="due now", absent=NOT_TRIED)
-    _run(wanted, Retry())
-
-
-def _spool_dir(config: Path | None) -> Path:
-    return settings_in_force(config).spool_dir
+    return redirect_of(target)
 
 
 def _run(wanted: Wanted, action: Action) -> None:

@@ -44,4 +44,6 @@ def log(
         return
     for text in event_lines(lines, naming_messages=True):
         typer.echo(text)
-    typer.echo(f"{len(lines)} {'event' if len(lines) == 1 else 'events'} in {', '.join(source.name for source in sources)}.")
+    typer.echo(
+        f"{len(lines)} {'event' if len(lines) == 1 else 'events'} in {', '.join(source.name for source in sources)}."
+    )

@@ -162,7 +162,11 @@ class Queue:
         """Take the message that was loaded from the spool; if that failed, it stays and is tried again later."""
         if message is None or self._room.closed:
             entry.partition.unnote(entry.queue_id)
-            if error is not None and not error.startswith(NO_MESSAGE) and entry.queue_id not in self._steering.forgotten:
+            if (
+                error is not None
+                and not error.startswith(NO_MESSAGE)
+                and entry.queue_id not in self._steering.forgotten
+            ):
                 maillog.event(Event.MESSAGE_NOT_LOADED, queue_id=entry.queue_id, detail=error)
                 self._schedule.put(entry, clock.wall_ms(), UNREADABLE_PAUSE, fresh=False, big=entry.big, firm=True)
             self._release(entry)

@@ -36,5 +36,7 @@ def redirect_of(target: str) -> Redirect:
     except ValueError as error:
         wrong = str(error)
         if wrong == NOT_A_NEXT_HOP:
-            wrong = "neither an address nor a next hop; write one, such as alice@example.com or smtp://host:25, or routes"
+            wrong = (
+                "neither an address nor a next hop; write one, such as alice@example.com or smtp://host:25, or routes"
+            )
         raise ValueError(f"{target}: {wrong}") from None
