@@ -420,6 +420,10 @@ def test_the_queue_is_counted_by_next_hop_and_domain(server, door):
     assert text.startswith("2 messages for 4 recipients")
     top = queue(made, "top")
     assert top["workers"] == 2
+    name = f"smtp://127.0.0.1:{door.port}"
+    (hop,) = json.loads(made.cli("status", "--json").stdout)["next_hops"]
+    assert (hop["name"], hop["state"]) == (name, "up")
+    assert f"next hop  {name}: up, " in made.cli("status").stdout
     (row,) = [one for one in top["destinations"] if one["recipients"]]
     assert (row["name"], row["recipients"], row["state"]) == (f"smtp://127.0.0.1:{door.port}", 4, "up")
     assert "NEXT HOP" in made.cli("queue", "top", "--once", check=True).stdout
@@ -428,7 +432,9 @@ def test_the_queue_is_counted_by_next_hop_and_domain(server, door):
 def test_a_next_hop_that_is_down_is_seen(server):
     made = start(server, NextHop(free_port(), start=False), workers=2)
     send(made, "a", "b", "c", "d", connections=4)
-    wait_for(lambda: any(one["state"] in ("down", "shaky") for one in queue(made, "top")["destinations"]), what="it")
+    wait_for(
+        lambda: any(one["state"] in ("down", "partly down") for one in queue(made, "top")["destinations"]), what="it"
+    )
     made.stop()
     assert queue(made, "top")["workers"] == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -96,6 +97,13 @@ def test_what_is_held_comes_back_only_when_it_is_released():
 
 
 # --- in a worker ---
+
+
+def test_a_worker_says_what_it_has_open_at_each_destination():
+    transport = SimpleNamespace(connections=3)
+    hop = SimpleNamespace(name="smtp://h.test:25", active=2, transport=transport, away=False)
+    said = QueueControl(None, SimpleNamespace(destinations=[hop]), None, None).destinations()
+    assert said["destinations"] == [{"name": "smtp://h.test:25", "active": 2, "connections": 3, "away": False}]
 
 
 @dataclass

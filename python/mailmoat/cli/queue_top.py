@@ -49,7 +49,7 @@ def top(
         for line in _summary(now, None):
             typer.echo(line)
         for row in _rows(now):
-            typer.echo(f"{row[0]:>10}  {row[1]:>10}  {row[2]:>7}  {row[3]:>7}  {row[4]:6}  {row[5]}")
+            typer.echo(f"{row[0]:>10}  {row[1]:>10}  {row[2]:>7}  {row[3]:>7}  {row[4]:>11}  {row[5]:11}  {row[6]}")
     else:
         _live(spool_dir, interval)
 
@@ -94,11 +94,12 @@ def _rows(now: Overview) -> list[tuple[str, ...]]:
     from mailmoat import clock
 
     wall = clock.wall_ms()
-    rows: list[tuple[str, ...]] = [("RECIPIENTS", "DEFERRED", "OLDEST", "ACTIVE", "STATE", "NEXT HOP")]
+    rows: list[tuple[str, ...]] = [("RECIPIENTS", "DEFERRED", "OLDEST", "ACTIVE", "CONNECTIONS", "STATE", "NEXT HOP")]
     for name, one in _by_size(now)[:ROWS]:
         oldest = "" if one.oldest is None else span(wall - one.oldest)
         shown = printable(name) or "not tried yet"
-        rows.append((f"{one.recipients:,}", f"{one.deferred:,}", oldest, f"{one.active:,}", one.state, shown))
+        counts = (f"{one.recipients:,}", f"{one.deferred:,}", oldest, f"{one.active:,}", f"{one.connections:,}")
+        rows.append((*counts, one.state, shown))
     return rows
 
 
@@ -111,7 +112,7 @@ def _table(now: Overview) -> Table:
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number < len(heads) - 2 else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row), style="red" if row[4] == "down" else "")
+        table.add_row(*map(Text, row), style="red" if row[-2] == "down" else "")
     return table
 
 
@@ -132,6 +133,7 @@ def _document(now: Overview) -> dict[str, Any]:
                 "deferred": one.deferred,
                 "oldest": one.oldest,
                 "active": one.active,
+                "connections": one.connections,
                 "state": one.state,
             }
             for name, one in _by_size(now)

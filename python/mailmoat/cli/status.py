@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mailmoat.supervisor.instance import ReloadResult, State
@@ -24,7 +26,7 @@ HEALTH_TIME: Final = 5.0
 """Seconds to wait for the admin address."""
 CHECK_TIME_MS: Final = 50
 MOST_ROUTES: Final = 20
-"""Routes that are listed."""
+"""Routes that are listed, and next hops."""
 BOUNCES: Final = {
     "off": "off: senders do not learn that their message was not delivered (ndr.enabled)",
     "flood": "a flood is on: see bounce-flood-began in the log",
@@ -125,8 +127,23 @@ def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
         "pid": pid,
         "uptime": round((clock.wall_ms() - state.started) / 1000) if state else None,
         "messages": messages,
+        "next_hops": _next_hops(spool_dir),
         "health": _health(state.admin) if state and state.admin else None,
     }
+
+
+def _next_hops(spool_dir: Path) -> list[dict[str, Any]]:
+    """Return the destinations that the workers have open, those with the most connections first."""
+    from mailmoat.queue_work.overview import Destination, add_open
+
+    destinations: dict[str, Destination] = {}
+    add_open(spool_dir, destinations)
+    found = sorted(destinations.items(), key=lambda entry: (-entry[1].connections, -entry[1].active, entry[0]))
+    return [
+        {"name": name, "connections": one.connections, "active": one.active, "state": one.state}
+        for name, one in found
+        if name
+    ]
 
 
 def _health(address: str) -> dict[str, Any]:
@@ -158,8 +175,9 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
             ("since", f"{timestamp(state.started)} ({span(found['uptime'] * 1000)})"),
             ("listen", ", ".join(state.listen)),
             ("settings", f"generation {state.generation}{_last(state.reload)}"),
-            *_routes(state.routes),
+            *_listed("route", state.routes),
         ]
+    lines += _listed("next hop", [_next_hop(one) for one in found["next_hops"]])
     health = found["health"]
     if health and "workers_ready" in health:
         lines.append(("workers", f"{health['workers_ready']} of {health['workers_wanted']} ready"))
@@ -188,11 +206,16 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     return lines
 
 
-def _routes(described: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return a line for each route, as far as they fit on a screen."""
-    left_out = len(described) - MOST_ROUTES
-    lines = [("route", one) for one in described[: MOST_ROUTES if left_out > 1 else None]]
-    return [*lines, ("route", f"and {left_out} more: see `mailmoat settings`")] if left_out > 1 else lines
+def _next_hop(one: dict[str, Any]) -> str:
+    connections = f"{one['connections']} {'connection' if one['connections'] == 1 else 'connections'}"
+    return printable(f"{one['name']}: {one['state']}, {connections}, {one['active']} in delivery")
+
+
+def _listed(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a line for each text, as far as they fit on a screen."""
+    left_out = len(texts) - MOST_ROUTES
+    lines = [(label, one) for one in texts[: MOST_ROUTES if left_out > 1 else None]]
+    return [*lines, (label, f"and {left_out} more: see --json")] if left_out > 1 else lines
 
 
 def _last(reload: ReloadResult | None) -> str:

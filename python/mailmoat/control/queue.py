@@ -89,11 +89,17 @@ class QueueControl:
         return found
 
     def destinations(self) -> Document:
-        """Return what each destination has in memory, and whether it answers."""
+        """Return what each destination has in memory, its connections, and whether it answers."""
         return {
             "pid": os.getpid(),
             "destinations": [
-                {"name": one.name, "active": one.active, "away": one.away} for one in self.queue.destinations
+                {
+                    "name": one.name,
+                    "active": one.active,
+                    "connections": one.transport.connections,
+                    "away": one.away,
+                }
+                for one in self.queue.destinations
             ],
         }
 

@@ -30,6 +30,8 @@ class Destination:
     """When the first of their messages came, milliseconds since the epoch."""
     active: int = 0
     """Messages that are being delivered."""
+    connections: int = 0
+    """To its servers, those that are being opened among them."""
     workers: int = 0
     """Those that have it open."""
     away: int = 0
@@ -37,12 +39,12 @@ class Destination:
 
     @property
     def state(self) -> str:
-        """In one word."""
+        """Whether it answers."""
         if not self.workers:
             return "idle"
         if not self.away:
             return "up"
-        return "down" if self.away == self.workers else "shaky"
+        return "down" if self.away == self.workers else "partly down"
 
 
 @dataclass(slots=True)
@@ -63,6 +65,12 @@ def overview(spool_dir: Path) -> Overview:
     now = Overview(clock.monotonic(), stats)
     for name, tally in stats.next_hops.items():
         now.destinations[name] = Destination(tally.recipients, tally.deferred, tally.oldest)
+    now.workers = add_open(spool_dir, now.destinations)
+    return now
+
+
+def add_open(spool_dir: Path, destinations: dict[str, Destination]) -> int:
+    """Add what the workers have open to destinations, by name; return how many workers have answered."""
     asked: set[int] = set()
     for tag in _partitions(spool_dir):
         try:
@@ -73,12 +81,12 @@ def overview(spool_dir: Path) -> Overview:
             continue
         asked.add(answer["pid"])
         for one in answer["destinations"]:
-            destination = now.destinations.setdefault(one["name"], Destination())
+            destination = destinations.setdefault(one["name"], Destination())
             destination.active += one["active"]
+            destination.connections += one["connections"]
             destination.workers += 1
             destination.away += bool(one["away"])
-    now.workers = len(asked)
-    return now
+    return len(asked)
 
 
 def _partitions(spool_dir: Path) -> list[str]:
