@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat.delivery.hosts import Host
-    from mailmoat.delivery.mx import MxHost
     from mailmoat.mta_sts.policies import Applied
     from mailmoat.mx.refusal import Refusal
     from mailmoat.settings import Settings
@@ -73,18 +72,18 @@ async def _find(settings: Settings, domain: str) -> tuple[Sequence[Host] | Refus
 
 
 def _document(domain: str, settings: Settings, found: Sequence[Host] | Refusal, applied: Applied) -> dict[str, object]:
+    from mailmoat.delivery.mx import MxHost
+
     policy = applied.policy
-    refusal = found[1] if isinstance(found, tuple) else None
-    hosts = [] if isinstance(found, tuple) else [_host(host) for host in found]
-    reports = [] if isinstance(found, tuple) else list(getattr(found[0], "reports_to", ()))
+    refusal, hosts = (found[1], []) if isinstance(found, tuple) else (None, list(found))
     return {
         "domain": domain,
         "refusal": refusal,
-        "hosts": hosts,
+        "hosts": [_host(host) for host in hosts],
         "dane": _dane(settings),
         "mta_sts": None if policy is None else list(policy.lines),
         "mta_sts_failure": None if applied.failure is None else applied.failure.value,
-        "reports_to": reports,
+        "reports_to": next((list(host.reports_to) for host in hosts if isinstance(host, MxHost)), []),
     }
 
 
@@ -96,16 +95,18 @@ def _dane(settings: Settings) -> str:
     return "on"
 
 
-def _host(host: Host | MxHost) -> dict[str, object]:
-    published = getattr(host, "published", None)
-    lines = published.lines if published is not None and published.kind == "tlsa" else ()
+def _host(host: Host) -> dict[str, object]:
+    from mailmoat.delivery.mx import NOTHING_PUBLISHED, MxHost
+    from mailmoat.delivery.tls_results import PolicyKind
+
+    published = host.published if isinstance(host, MxHost) else NOTHING_PUBLISHED
     return {
         "name": host.name,
         "port": host.port,
         "addresses": list(host.addresses),
         "tls": host.tls.level.value,
-        "policy": published.kind.value if published is not None else "no-policy-found",
-        "tlsa": list(lines),
+        "policy": published.kind.value,
+        "tlsa": list(published.lines) if published.kind is PolicyKind.TLSA else [],
         "certificate_names": list(host.tls.names or (host.name,)) if host.tls.required else [],
     }
 

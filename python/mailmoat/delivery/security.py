@@ -15,6 +15,7 @@ from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes, Secured
 from mailmoat.delivery.tls_policy import TlsLevel
+from mailmoat.delivery.tls_results import NO_TLS
 from mailmoat.events import Event
 from mailmoat.metrics import Family
 
@@ -35,8 +36,6 @@ MOST_POLICIES: Final = 100
 UNUSABLE_ACCOUNT: Final = "454 4.7.8 Not authenticated: the account of this server cannot be used"
 UNUSABLE_CERTIFICATE: Final = "454 4.7.5 TLS cannot be begun: a certificate file of this server cannot be used"
 """No file is named: bounces go to anybody."""
-NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
-"""How a refusal begins for want of TLS."""
 
 
 class TlsOutcome(StrEnum):

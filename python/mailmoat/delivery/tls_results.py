@@ -65,8 +65,8 @@ _VERDICTS: Final = {
 }
 """By the words of the TLS layer (`rust/machine/tls/fault.rs`)."""
 _UNVERIFIED: Final = "certificate not verified: "
-_REQUIRED: Final = ("451 4.7.0", "451 4.7.5")
-"""How the client machine refuses a server for want of TLS."""
+NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
+"""How the client machine refuses a server for want of TLS: the beginning of the reply."""
 
 
 def result_of(published: Published, policy: TlsPolicy, client: Client) -> tuple[TlsResult, str] | None:
@@ -81,7 +81,7 @@ def result_of(published: Published, policy: TlsPolicy, client: Client) -> tuple[
     if fault is not None:
         return _verdict(fault.removeprefix(_UNVERIFIED))
     refusal = client.refusal
-    if client.offers is not None or (refusal is not None and refusal[1].startswith(_REQUIRED)):
+    if client.offers is not None or (refusal is not None and refusal[1].startswith(NO_TLS)):
         return TlsResult.STARTTLS_NOT_SUPPORTED, ""
     return None
 

@@ -10,15 +10,15 @@ from email.header import Header, decode_header, make_header
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.reports.kind import ReportKind
 from mailmoat.reports.line import Line
 from mailmoat.reports.original import Part, encoding_of, header_field
-from mailmoat.reports.status import status
+from mailmoat.reports.status import CLASS_OF_KIND, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat.reports.folded import Folded
+    from mailmoat.reports.kind import ReportKind
     from mailmoat.reports.report import Report, ReportedRecipient
     from mailmoat.reports.template import Template
 
@@ -28,8 +28,6 @@ MOST_OTHERS: Final = 100
 """Other messages that are named."""
 BETWEEN: Final = "\r\n\r\n" + "=" * 60 + "\r\n\r\n"
 """Between two languages."""
-_TROUBLED: Final = frozenset({ReportKind.FAILED, ReportKind.DELAYED})
-"""Kinds whose reason is given."""
 _LINE: Final = Line(utf8=True)
 
 
@@ -73,7 +71,7 @@ def _text(template: Template, report: Report, *, whole: bool) -> str:
 
 def _recipient(template: Template, recipient: ReportedRecipient, kind: ReportKind) -> str:
     reason = said = ""
-    if kind in _TROUBLED:
+    if kind in CLASS_OF_KIND:  # not a success
         time = template.span(recipient.expired_after_s) if recipient.expired_after_s is not None else ""
         reason = template.reason(status(recipient, kind), time=time, address=recipient.address)
         origin = "said.remote" if recipient.remote_mta else "said.own"
