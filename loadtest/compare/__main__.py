@@ -33,7 +33,7 @@ FULL = Options(
     queued=(1_000, 10_000, 100_000, 1_000_000),
     released=1_000_000,
 )
-SHORT_CASES = "new,reused,pipelined,relay,flood,held,micro"
+SHORT_CASES = "new,reused,pipelined,relay,relay_new,flood,held,micro"
 
 
 def main() -> int:

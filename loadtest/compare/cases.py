@@ -449,6 +449,12 @@ CASES = (
         _compared(1, partial(smtp_source, reuse=True), relay=True),
     ),
     Case(
+        "relay_new",
+        "Accept 4 KiB over a new connection each and relay to smtp-sink",
+        MAIL,
+        _compared(1, smtp_source, relay=True),
+    ),
+    Case(
         "flood",
         "Refuse unknown recipients, no tarpit",
         "refused recipient",
