@@ -34,10 +34,14 @@ def growth(before: int, after: int) -> int:
 
 
 class Memory(NamedTuple):
-    """Memory of a process tree in octets; a page shared by n processes counts n times in `rss`, once in `pss`."""
+    """Memory of a process or a tree in octets; a page shared by n processes counts n times in `rss`, once in `pss`.
+
+    `own` is what belongs to no file and to no shared memory: heaps and stacks.
+    """
 
     rss: int
     pss: int
+    own: int
 
 
 class Tree:
@@ -59,8 +63,8 @@ class Tree:
 
     def memory(self) -> Memory:
         """Return the memory in use now."""
-        rolled = [_memory(pid) for pid in self.pids()]
-        return Memory(sum(each.rss for each in rolled), sum(each.pss for each in rolled))
+        rolled = [memory_of(pid) for pid in self.pids()]
+        return Memory(*(sum(kind) for kind in zip(*rolled, strict=True)))
 
     def settle(self, quiet: float = 0.4, limit: float = 120.0, share: float = 0.01) -> float:
         """Wait until it spends less than `share` of a core for `quiet` seconds; gives the CPU seconds before that pause.
@@ -184,10 +188,11 @@ def _scheduled(pid: int) -> float:
     return seconds
 
 
-def _memory(pid: int) -> Memory:
+def memory_of(pid: int) -> Memory:
+    """Return the memory that a process has now; none when it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return Memory(0, 0)
+        return Memory(0, 0, 0)
     numbers = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
-    return Memory(numbers.get("Rss", 0), numbers.get("Pss", 0))
+    return Memory(numbers.get("Rss", 0), numbers.get("Pss", 0), numbers.get("Anonymous", 0))

@@ -5,12 +5,14 @@ Each is started below a directory of its own on a free port of 127.0.0.1 and is 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loadtest.processes import ROOT, Tree, Trouble, free_port, greets, start, stop, wait_for
 
@@ -58,6 +60,8 @@ class Running:
     """Messages it still has to hand on; asking may cost it CPU time."""
     proxied: int = 0
     """As in `Setup`."""
+    admin: int = 0
+    """Port of its health page and metrics; 0 for a server that has none."""
 
     @property
     def tree(self) -> Tree:
@@ -154,7 +158,7 @@ def start_mailmoat(
     def queued() -> int:
         return int(metric(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
 
-    return Running(process, port, log, queued, setup.proxied).await_greeting()
+    return Running(process, port, log, queued, setup.proxied, admin).await_greeting()
 
 
 def _tls(certificate: Path | None) -> dict[str, str]:
@@ -174,3 +178,14 @@ def metric(admin: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def health(admin: int) -> dict[str, Any]:
+    """Return what a running mailmoat says of its health."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/healthz", timeout=10) as page:
+            said = page.read()
+    except urllib.error.HTTPError as failing:
+        said = failing.read()
+    found: dict[str, Any] = json.loads(said)
+    return found

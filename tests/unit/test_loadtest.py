@@ -61,6 +61,7 @@ def test_cpu_time_counts_grandchildren_that_live(child):
     assert len(tree.pids()) == 2
     assert tree.cpu() >= 0.19
     assert tree.memory().rss > tree.memory().pss > 1 << 20
+    assert tree.memory().rss > tree.memory().own > 0
 
 
 def test_a_tree_that_never_rests_is_told(child):
@@ -73,7 +74,7 @@ def test_what_has_ended_costs_nothing():
     process = started("pass")
     process.communicate()
     assert Tree(process.pid).cpu() == 0
-    assert Tree(process.pid).memory() == (0, 0)
+    assert Tree(process.pid).memory() == (0, 0, 0)
 
 
 def alive(pid):
