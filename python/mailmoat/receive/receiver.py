@@ -118,6 +118,7 @@ class Receiver:
         self.early_talkers = EarlyTalkers(settings.smtp.early_talkers, metrics, reputation)
         self._proxies = Networks(settings.listen_proxy_networks)
         self.firewall = _native.HeaderFirewall(settings.hostname, OURS)
+        self._tag = store.partition.tag
         self._numbers = count(1)
         self._date = (0, "")
 
@@ -130,7 +131,7 @@ class Receiver:
     def next_session_id(self) -> str:
         """Return a session ID that is unique on the host for ever: the partition's tag and a number."""
         self.metrics.add(SESSIONS)
-        return f"{self.store.partition.tag}-{next(self._numbers):x}"
+        return f"{self._tag}-{next(self._numbers):x}"
 
     def date(self, now_ms: int) -> str:
         """Return the time in the form of a header field; made once a second."""

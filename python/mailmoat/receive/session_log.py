@@ -7,7 +7,7 @@ That one says, beyond what the session machine keeps of envelopes and refusals, 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat import maillog
 from mailmoat._native import End
@@ -62,6 +62,8 @@ REPLIES: Final = Family("mailmoat_replies_total", "Replies sent, by class.", {"c
 SESSIONS_ENDED: Final = Family(
     "mailmoat_sessions_ended_total", "Sessions that ended, by reason.", {"reason": SessionEnd}
 )
+_CLASSES: Final = tuple((int(each[0]), each.value, REPLIES[each]) for each in ReplyClass)
+"""First digit, name and metric of each."""
 _ENDS: Final = {None: SessionEnd.DISCONNECTED} | {end: SessionEnd[end.name] for end in End}
 
 
@@ -136,33 +138,30 @@ class SessionLog:
     def write(self, session: Session, view: View, duration: float, metrics: Metrics) -> None:
         """Write the session's line, and count its replies; `duration` in seconds."""
         envelopes, left_out = session.take_envelopes()
-        replies = {each: count for each in ReplyClass if (count := session.replies[int(each[0])])}
-        for each, count in replies.items():
-            metrics.add(REPLIES[each], count)
-        end, identity = _ENDS[session.end], view.client.identity
+        counts, replies = session.replies, {}
+        for digit, name, row in _CLASSES:
+            if count := counts[digit]:
+                replies[name] = count
+                metrics.add(row, count)
+        client, end = view.client, _ENDS[session.end]
         metrics.add(SESSIONS_ENDED[end])
         maillog.session_ended(
             session=view.session_id,
-            client=view.client.address,
+            client=client.address,
             reason="" if end is SessionEnd.QUIT else end,
             duration=duration,
-            client_name=view.client.name,
-            authenticated=identity.name if identity else "",
-            mechanism=identity.mechanism if identity else "",
-            **_tls(view.client.tls),
-            injected=session.injected or None,
+            **_identified(client),
             helo=session.helo_name,
             transactions=[maillog.Transaction(*envelope) for envelope in envelopes],
             transactions_left_out=left_out,
-            replies={each.value: count for each, count in replies.items()},
-            refusals=session.refusals,
-            refusals_left_out=session.refusals_left_out,
+            replies=replies,
             reasons=self._reasons,
             commands=session.commands,
             messages=session.messages,
             holds=session.holds,
             held=session.held / 1000,
             octets=self._octets,
+            **_troubles(session),
         )
 
 
@@ -180,11 +179,29 @@ def _known(client: Client, session: Session) -> dict[str, object]:
     return fields
 
 
-def _tls(facts: TlsFacts | None) -> dict[str, object]:
+def _identified(client: Client) -> dict[str, Any]:
+    """Return the fields about a client that is known by more than its address."""
+    fields: dict[str, Any] = {}
+    if client.name:
+        fields["client_name"] = client.name
+    if client.identity is not None:
+        fields["authenticated"], fields["mechanism"] = client.identity.name, client.identity.mechanism
+    return fields if client.tls is None else fields | _tls(client.tls)
+
+
+def _troubles(session: Session) -> dict[str, Any]:
+    """Return the fields that a session has in which something was refused or injected."""
+    fields: dict[str, Any] = {}
+    if injected := session.injected:
+        fields["injected"] = injected
+    if refusals := session.refusals:
+        fields["refusals"], fields["refusals_left_out"] = refusals, session.refusals_left_out
+    return fields
+
+
+def _tls(facts: TlsFacts) -> dict[str, Any]:
     """Return the fields about TLS; a certificate only where the client has shown one."""
-    if facts is None:
-        return {}
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "tls": f"{facts.version} {facts.cipher_suite}",
         "server_name": facts.server_name,
         "resumed": facts.resumed,

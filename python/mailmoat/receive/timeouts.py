@@ -6,6 +6,7 @@ be over or its hold is. Times are seconds; a limit of 0 is off. Never ends a ses
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
@@ -30,6 +31,7 @@ class Timeouts:
         self.timers = timers
         self._command = limits.command_time
         self._content = limits.data_time
+        self._silence = tuple(limit for limit in (limits.command_time, limits.data_time) if limit)
         self._session = limits.session_time
         self._rate = limits.data_rate
 
@@ -54,10 +56,12 @@ class Timeouts:
     def next_look(self, idle: float, age: float) -> float | None:
         """Return when the shortest of the limits could be over, from now; None when none is on."""
         # A limit that is over is the one that does not hold now: when it comes to hold, it begins anew.
-        waits = [limit - idle if idle < limit else limit for limit in (self._command, self._content) if limit]
+        soonest = inf
+        for limit in self._silence:
+            soonest = min(soonest, limit - idle if idle < limit else limit)
         if self._session:
-            waits.append(self._session - age)
-        return max(min(waits), SOONEST) if waits else None
+            soonest = min(soonest, self._session - age)
+        return None if soonest == inf else max(soonest, SOONEST)
 
 
 class Watch:
