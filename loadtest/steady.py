@@ -2,6 +2,8 @@
 
 Each message has a connection of its own and begins when its time has come, whatever became of those before, so a slow server does not
 slow the clients. Prints one line of JSON: messages begun and accepted, and percentiles of the time from connecting to the 250, in milliseconds.
+With `--beside PORT` each message goes to the server that does nothing (`loadtest.nothing`) as well, at the same time and from the same process;
+`beside` is the same of those: what the machine itself takes.
 """
 
 from __future__ import annotations
@@ -53,10 +55,11 @@ async def send(port: int, number: int) -> str:
 
 
 class Steady:
-    """All messages of one run."""
+    """All messages of one run; `beside` is the port of the server that does nothing, 0 for none."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, beside: int = 0) -> None:
         self.port = port
+        self.beside = Steady(beside) if beside else None
         self.times: list[float] = []
         self.wrong: Counter[str] = Counter()
         self.begun = 0
@@ -77,6 +80,8 @@ class Steady:
         while (now := time.monotonic() - begun) < seconds:
             while self.begun < now * rate:
                 tasks.append(asyncio.create_task(self.one(self.begun)))
+                if self.beside:
+                    tasks.append(asyncio.create_task(self.beside.one(self.begun)))
                 self.begun += 1
             await asyncio.sleep(0.005)
         await asyncio.wait(tasks, timeout=60)
@@ -85,11 +90,12 @@ class Steady:
         """Return what it came to."""
         times = sorted(self.times)
         at = {f"p{share}": round(times[min(len(times) * share // 100, len(times) - 1)] * 1000, 1) for share in (50, 95, 99)} if times else {}  # fmt: skip
-        return {"begun": self.begun, "accepted": len(times), "rate": round(len(times) / seconds, 1), **at, "wrong": dict(self.wrong)}  # fmt: skip
+        beside = {"beside": self.beside.report(seconds)} if self.beside else {}
+        return {"begun": self.begun, "accepted": len(times), "rate": round(len(times) / seconds, 1), **at, "wrong": dict(self.wrong), **beside}  # fmt: skip
 
 
 async def _run(options: argparse.Namespace) -> Steady:
-    steady = Steady(options.port)
+    steady = Steady(options.port, options.beside)
     await steady.run(options.rate, options.seconds)
     return steady
 
@@ -100,6 +106,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rate", type=float, default=50.0, help="messages a second")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--beside", type=int, default=0, help="port of loadtest.nothing")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         steady = runner.run(_run(options))
