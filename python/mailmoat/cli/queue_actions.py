@@ -160,7 +160,7 @@ def release() -> Action:
 
 @_command("removed", Care.CONSENT)
 def remove() -> Action:
-    """Delete messages. Neither their senders nor their recipients are told."""
+    """Delete messages. No bounce is sent."""
     from mailmoat.runtime.actions import Remove
 
     return Remove()

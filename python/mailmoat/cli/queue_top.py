@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROWS: Final = 30
 SHARE: Final = 4
-"""A look that takes long is not repeated before so many times as long have passed."""
+"""Least pause after a look at the queue, as a multiple of the time that it took."""
 
 IntervalOption = Annotated[
     float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Time between two looks at the queue.")

@@ -34,11 +34,11 @@ class RetryAt(msgspec.Struct, frozen=True):
     attempt: AttemptRow | None
     """How it was tried, where it was."""
     reported: list[int]
-    """Places of the recipients of whose delay there is a report now, or none is allowed."""
+    """Places of the recipients whose delay is reported now, or must not be."""
     owed: bool
     """Nothing waits but reports that could not be made yet."""
     delayed: bool
-    """Of none of the recipients that wait a delay is to be reported later."""
+    """No delay of a recipient that waits is to be reported later."""
 
 
 class ReportFirst(msgspec.Struct, frozen=True):

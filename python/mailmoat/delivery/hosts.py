@@ -1,7 +1,7 @@
 """Which servers a connection is tried at, and in which order.
 
-The dialler asks anew for each connection, so the answer may change with the weather: servers that were away, weights, MX records. Never raises
-for what the network or the resolver does; such a thing is a refusal for what waits, or no address.
+The dialler asks for each connection anew, and the answer may differ each time: servers may have been away, weights are random, MX records change.
+Never raises for what the network or the resolver does: that is a refusal for what waits, or no address.
 """
 
 from __future__ import annotations

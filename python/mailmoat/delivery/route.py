@@ -53,7 +53,7 @@ class Route:
 
     @property
     def delay_report(self) -> float:
-        """Age in seconds at which the sender is told of the delay; 0 for never."""
+        """Age in seconds at which the sender gets a report of the delay; 0 for never."""
         return self.settings.delay_report
 
     @property

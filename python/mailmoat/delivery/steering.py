@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Steering:
-    """The operator's hand in the queue of one worker; `put` is called with a message that is to be tried."""
+    """What an operator does in the queue of one worker; `put` is called with a message that is to be tried."""
 
     def __init__(
         self,

@@ -2,8 +2,8 @@
 
 When a worker dies of a fault, everything it had in memory for delivery is suspected, and the spool counts one death for each. Here a suspect
 is tried with nothing else in memory, so that a second death has one cause: then the spool sets the message aside, and it is not tried any
-more until an operator releases it. Promises: a second death counts only for a message that was alone, so innocent ones are not set
-aside; a suspect that survives its trial is no suspect any more; other messages wait for a trial no longer than `PATIENCE` and
+more until an operator releases it. Promises: a second death counts only for a message that was alone, so that no other one is set
+aside; a message whose trial has ended without a death is no suspect any more; other messages wait for a trial no longer than `PATIENCE` and
 `TRIAL_TIME` together, and then have at least as much time as it took.
 """
 

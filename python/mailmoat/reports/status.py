@@ -79,7 +79,7 @@ def _recipient(line: Line, recipient: ReportedRecipient, kind: ReportKind) -> li
     ]
     if recipient.remote_mta:
         fields.append(f"Remote-MTA: dns; {line.address(_mta_name(recipient.remote_mta))}")
-    # What was placed in a mailbox here is of nobody's concern but ours, such as a path.
+    # The reply of a delivery into a mailbox here may have a path, which no sender is to see.
     if recipient.reply and (recipient.is_remote or kind in CLASS_OF_KIND):
         said_by = "smtp" if recipient.is_remote and _is_reply(recipient.reply) else "X-Mailmoat"
         fields.append(line.fold(recipient.reply, first=f"Diagnostic-Code: {said_by}; ", rest=" "))

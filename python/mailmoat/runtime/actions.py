@@ -36,11 +36,11 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
 
 
 class Remove(msgspec.Struct, frozen=True, tag="remove"):
-    """Delete it; nobody is told."""
+    """Delete it; no report is made."""
 
 
 class Bounce(msgspec.Struct, frozen=True, tag="bounce"):
-    """Fail all recipients that wait, and tell the sender."""
+    """Fail all recipients that wait; the sender gets a report."""
 
     reply: str
     """As a next hop would have said it: code, enhanced status code, text."""

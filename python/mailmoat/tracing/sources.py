@@ -36,7 +36,7 @@ class LogSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What an administrator is told was read."""
+        """Its name in the output of a command."""
 
     def lines(self) -> Iterator[bytes]:
         """Give the lines from the first one on."""
