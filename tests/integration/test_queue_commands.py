@@ -111,7 +111,10 @@ def test_messages_are_selected_over_all_workers(server, door):
         (("hold", "--status", "lost"), "not one of queued, deferred, held, crashed, damaged"),
         (("bounce", "--all", "--reason", "caf\u00e9"), "not a reply such as"),
         (("bounce", "--all", "--reason", " "), "the reason is empty"),
-        (("redirect", "somewhere", "--all"), "somewhere: neither an address nor a next hop; write one, such as alice@example.com"),
+        (
+            ("redirect", "somewhere", "--all"),
+            "somewhere: neither an address nor a next hop; write one, such as alice@example.com",
+        ),
         (("redirect", "smtp://a*0", "--all"), "smtp://a*0: 0 is not a weight from 1 to 1000"),
     ],
 )
@@ -278,7 +281,9 @@ def test_without_a_server_the_same_is_done_under_the_locks(server, door):
     made.start()
     wait_for(lambda: made.count() == 1, what="all but the held one")
     assert set(by_id(made)) == {ids["b"]}
-    done = wait_for(lambda: len(made.logged("queue-command")) == 4 and made.logged("queue-command"), what="the log of it")
+    done = wait_for(
+        lambda: len(made.logged("queue-command")) == 4 and made.logged("queue-command"), what="the log of it"
+    )
     assert {(line["queue_id"], line["command"]) for line in done} == {
         (ids["a"], "remove"),
         (ids["b"], "hold"),

@@ -169,6 +169,17 @@ def test_a_single_failure_is_reported_at_once(world):
     assert here.lookups.asked == ["remote.test"]
 
 
+def test_a_mistake_of_ours_in_a_lookup_leaves_the_report_owed(world):
+    here = world()
+    here.lookups.slow["remote.test"] = []
+    queue_id = here.fail("a@remote.test")
+    for future in here.lookups.slow.pop("remote.test"):
+        future.set_exception(RuntimeError("a mistake"))
+    here.loop.settle()
+    assert (here.ended, here.held, here.loop.faults) == ([], [queue_id], [])
+    assert "a mistake" in here.logged(Event.BOUNCE_NOT_STORED)[0]["detail"]
+
+
 @pytest.mark.parametrize(
     ("standing", "reason"),
     [

@@ -87,7 +87,7 @@ class Reporter:
         self._folds = Folds()
         self._lookups = lookups
         self._known = frozenset(settings.relay.local_domains + settings.relay.unfiltered_domains)
-        self._lookups_running: set[asyncio.Task[None]] = set()
+        self._lookups_running: set[asyncio.Task[Standing]] = set()
 
     def report(self, job: Job, wanted: ReportFirst, then: Callable[[Follows], None]) -> None:
         """Make a report, where one is allowed, and store it; `then` is called with what follows for the job."""
@@ -168,9 +168,9 @@ class Reporter:
     def _look_up(self, request: Request, standing: Standing | Awaitable[Standing]) -> Follows | None:
         """Make a report if the domain of its sender may exist; wait until that is known."""
         if not isinstance(standing, Standing):
-            task = self._loop.create_task(self._wait(request, standing))
+            task = self._loop.create_task(_awaited(standing))
             self._lookups_running.add(task)
-            task.add_done_callback(self._lookups_running.discard)
+            task.add_done_callback(partial(self._looked_up, request))
             return None
         if refused := REFUSED_FOR.get(standing) or self._budgets.spend(
             request.side, request.address, folds=request.folds
@@ -186,9 +186,11 @@ class Reporter:
             return Standing.EXISTS
         return self._lookups.standing(domain, request.job.message.client)
 
-    async def _wait(self, request: Request, awaited: Awaitable[Standing]) -> None:
-        standing = await awaited
-        self._answer(request, partial(self._consider, request, standing))
+    def _looked_up(self, request: Request, task: asyncio.Task[Standing]) -> None:
+        """Go on with a report whose domain was looked up; what the lookup raised is a mistake of ours like any other."""
+        self._lookups_running.discard(task)
+        if not task.cancelled():
+            self._answer(request, lambda: self._consider(request, task.result()))
 
     def _named(self, request: Request, error: str | None) -> None:
         """Take the end of storing a report that names a failure."""
@@ -263,6 +265,10 @@ class _Insert:
     def done(self, error: str | None, _message: Message | None) -> None:
         """Take the result of storing the report."""
         self._reporter.stored(self._request, self._made, error, names_others=self._names_others)
+
+
+async def _awaited(standing: Awaitable[Standing]) -> Standing:
+    return await standing
 
 
 def _compared(reverse_path: str) -> str:
