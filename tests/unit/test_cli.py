@@ -421,3 +421,9 @@ def test_what_the_demo_says_to_type_works():
     assert b"\r\nSubject: hello\r\n" in sent.content
     assert sent.content.endswith(b"It works.\r\n")
     assert re.match(r"\(550, b'5.1.1 no'\) \d\.\d s", probed.stdout)
+
+
+def test_nothing_heavy_is_imported_before_a_command_runs():
+    script = "import sys, mailmoat.cli as cli; cli.application(); print(*sorted({'asyncio', 'rich', 'ssl'} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

@@ -5,7 +5,6 @@ Status 0: all providers work; 1: one does not, or there is none; 2: the command 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,6 +35,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Test each provider, and say which of them have ADDRESS: exit 0 if all work, 1 if one does not."""
+    import asyncio
+
     from mailmoat.net.address import canonical
 
     try:
@@ -58,6 +59,8 @@ def check(
 
 
 async def _ask(settings: Settings, address: str) -> tuple[tuple[Provider, ...], list[Reading | None], Listings]:
+    import asyncio
+
     from mailmoat.dns_lists.lookups import UNLISTED, DnsLookups
     from mailmoat.net.address import parse
     from mailmoat.resolver import Budget

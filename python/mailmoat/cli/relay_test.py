@@ -7,23 +7,22 @@ be completed; 2: wrong usage, or no connection.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.text import Text
 
 from mailmoat import clock
 from mailmoat._native import normalise_address, normalise_domain
-from mailmoat.cli.relay_dialogue import Server, meet, run_probes
 from mailmoat.cli.relay_probes import ACCEPTED_NOTE, Ground, Judged, Result, judge, make_probes
 from mailmoat.net import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from mailmoat.cli.relay_dialogue import Server
 
 SMTP_PORT: Final = 25
 REMOTE_DOMAIN: Final = "example.org"
@@ -57,6 +56,13 @@ def relay_test(  # noqa: PLR0917 - typer calls it, by name
 
     Runs the seven classic relay tests and their historical variants on several connections side by side. No message is sent.
     """
+    import asyncio
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from mailmoat.cli.relay_dialogue import meet
+
     screen = Console(stderr=True)
     try:
         host, port = _target(target)
@@ -101,6 +107,12 @@ def prepare(server: Server, local: str, remote: str, sender: str, unknown: str) 
 
 
 def _run(server: Server, ground: Ground, timeout: float, screen: Console) -> list[Judged]:
+    import asyncio
+
+    from rich.progress import Progress
+
+    from mailmoat.cli.relay_dialogue import run_probes
+
     probes = make_probes(ground)
     with Progress(console=screen, disable=not screen.is_terminal, transient=True) as progress:
         task = progress.add_task("Testing for open relays", total=len(probes))
@@ -134,6 +146,9 @@ def render_json(server: Server, ground: Ground, origin: str, judged: Sequence[Ju
 
 def _print_table(server: Server, ground: Ground, origin: str, judged: Sequence[Judged], seconds: float) -> None:
     """Print three lines for each probe, none of them cut or folded, so that a script finds whole lines."""
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console()
 
     def say(*parts: str | tuple[str, str]) -> None:

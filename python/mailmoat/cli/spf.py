@@ -6,7 +6,6 @@ record. Publishes nothing. Status 0, warnings or not; 1: something could not be 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -65,6 +64,8 @@ def wizard(  # noqa: PLR0917 - typer calls it, by name
 
     An option answers its question and replaces the value of the existing record. Nothing is published.
     """
+    import asyncio
+
     from mailmoat.mailauth.publish import wizard as rules
     from mailmoat.mailauth.results import Scope
 
