@@ -15,7 +15,7 @@ use super::read_only::{self, Partition};
 use super::rows;
 use super::schema::Schema;
 use super::tag;
-use super::walk::{message, walk};
+use super::walk::{Span, message, walk};
 use crate::machine::message::Recipient;
 
 /// Messages that are looked at in one transaction.
@@ -86,7 +86,7 @@ fn position(after: &str) -> (&str, i64) {
 fn of_partition(partition: &Partition, owned: bool, filter: &Filter, from: i64) -> Result<Page, Error> {
     let (transaction, schema) = partition.begin()?;
     let mut page = Page::default();
-    let last = walk(&transaction, schema, from, LOOKED_AT, |row, recipients| {
+    let last = walk(&transaction, schema, Span::after(from), LOOKED_AT, |row, recipients| {
         page.examined += 1;
         if filter.matches(row, recipients)? {
             page.entries.push(listed(&transaction, schema, &partition.tag, owned, row)?);

@@ -108,6 +108,22 @@ fn statistics_count_by_status_next_hop_and_domain() {
 }
 
 #[test]
+fn statistics_count_a_partition_in_pieces() {
+    let spool = Spool::new();
+    let partition = spool.create();
+    for _ in 0..30 {
+        insert(&partition, &message(&partition));
+    }
+    let tag = partition.tag().to_owned();
+    drop(partition);
+    let whole = stats(&spool.0).unwrap();
+    // So far from each other that there are several pieces, whose ends are messages.
+    super::tests::tamper(&spool, &tag, "UPDATE message SET seq=seq*2500; UPDATE recipient SET seq=seq*2500;");
+    assert_eq!(stats(&spool.0).unwrap(), whole);
+    assert_eq!((whole.messages, whole.recipients), (30, 60));
+}
+
+#[test]
 fn a_message_is_shown_with_its_header_and_its_damage() {
     let spool = Spool::new();
     let (sent, partitions) = filled(&spool);

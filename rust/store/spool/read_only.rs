@@ -16,6 +16,9 @@ use super::error::Error;
 use super::partition_dir::{PartitionDir, database, path_of};
 use super::schema::{self, Schema};
 
+/// Of a connection, in KiB below zero as `SQLite` has it: rows are read once, so more would only be filled and thrown away.
+const CACHE: i64 = -256;
+
 /// A partition that is read.
 pub struct Partition {
     /// Its tag.
@@ -49,9 +52,19 @@ pub fn tags(spool: &Path) -> io::Result<Vec<String>> {
     PartitionDir::names(spool)
 }
 
+/// Partition `tag`, opened; None as in [`read`].
+pub fn open(spool: &Path, tag: &str) -> io::Result<Option<Partition>> {
+    if_there(spool, tag, Partition::open(spool, tag))
+}
+
 /// What `read` makes of partition `tag`; None when it is of a later version, or was removed meanwhile: then it was empty.
 pub fn read<T>(spool: &Path, tag: &str, read: impl FnOnce(&Partition) -> Result<T, Error>) -> io::Result<Option<T>> {
-    match Partition::open(spool, tag).and_then(|partition| read(&partition)) {
+    if_there(spool, tag, Partition::open(spool, tag).and_then(|partition| read(&partition)))
+}
+
+/// What was read of partition `tag`; None as in [`read`].
+pub fn if_there<T>(spool: &Path, tag: &str, read: Result<T, Error>) -> io::Result<Option<T>> {
+    match read {
         Ok(value) => Ok(Some(value)),
         Err(Error::Newer(_)) => Ok(None),
         Err(error) if database(&path_of(spool, tag)).try_exists()? => {
@@ -95,6 +108,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(250))?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
     let read = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::CannotOpen)) && is_whole(path)? {
         // On a disk that cannot be written to there is no `-shm` file, and nobody who could change the database.

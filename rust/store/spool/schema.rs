@@ -64,14 +64,16 @@ impl Schema {
         }
     }
 
-    /// What `walk.rs` reads of the messages after ?1, in their order.
+    /// What `walk.rs` reads of the messages after ?1 up to ?2, in their order, ?3 of them at most.
     pub fn messages(self) -> &'static str {
         match self {
             Self::One | Self::Two => {
-                "SELECT seq,arrival,reverse_path,size,0,0 FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2"
+                "SELECT seq,arrival,reverse_path,size,0,0 FROM message
+                 WHERE seq>?1 AND seq<=?2 ORDER BY seq LIMIT ?3"
             }
             Self::Three => {
-                "SELECT seq,arrival,reverse_path,size,held,crashes FROM message WHERE seq>?1 ORDER BY seq LIMIT ?2"
+                "SELECT seq,arrival,reverse_path,size,held,crashes FROM message
+                 WHERE seq>?1 AND seq<=?2 ORDER BY seq LIMIT ?3"
             }
         }
     }

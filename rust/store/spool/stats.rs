@@ -1,15 +1,14 @@
 //! Counts what is in the spool, for the operator: by status, by next hop, by domain.
 //!
-//! Reads every envelope once, in short transactions and as many threads as there are processors, so that a million messages take less
-//! than a second.
+//! Reads every envelope once, in short transactions. Partitions are cut into pieces that several threads count side by side: one
+//! partition may have a million messages, and where they are not in memory, the disk is asked for several pages at a time.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rusqlite::Row;
@@ -18,10 +17,15 @@ use super::error::Error;
 use super::filter::{Status, is_open, next_hop, text};
 use super::held::Held;
 use super::read_only::{self, Partition};
-use super::walk::{Recipients, message, recipient, walk};
+use super::walk::{Recipients, Span, message, recipient, walk};
 
 /// Messages that are counted in one transaction.
 const COUNTED: i64 = 20_000;
+/// Pieces of a partition at most, and sequences of a piece at least.
+const PIECES: i64 = 64;
+const PIECE: i64 = 5_000;
+/// Threads at least: more than some hosts have processors, because threads that wait for the disk need none.
+const THREADS: usize = 8;
 
 /// What is counted of a group of open recipients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,19 @@ pub struct Stats {
 }
 
 impl Stats {
+    fn add_span(&mut self, partition: &Partition, mut span: Span) -> Result<(), Error> {
+        loop {
+            let (transaction, schema) = partition.begin()?;
+            let last = walk(&transaction, schema, span, COUNTED, |row, recipients| {
+                self.add_message(row, recipients).map(ControlFlow::Continue)
+            })?;
+            match last {
+                Some(last) => span.after = last,
+                None => return Ok(()),
+            }
+        }
+    }
+
     fn add_message(&mut self, row: &Row<'_>, recipients: &mut Recipients<'_, '_>) -> Result<(), Error> {
         let (arrival, size): (i64, i64) = (row.get(message::ARRIVAL)?, row.get(message::SIZE)?);
         self.messages += 1;
@@ -113,20 +130,47 @@ fn add(tallies: &mut HashMap<String, Tally>, key: &str, more: Tally) {
     }
 }
 
+/// What is still to be counted: spans, those of one partition together.
+struct Pieces(Mutex<Vec<(String, Span)>>);
+
+impl Pieces {
+    fn of(spool: &Path, partitions: &[Partition]) -> io::Result<Self> {
+        let mut pieces = Vec::new();
+        for partition in partitions {
+            let spans = read_only::if_there(spool, &partition.tag, spans(partition))?.unwrap_or_default();
+            pieces.extend(spans.into_iter().map(|span| (partition.tag.clone(), span)));
+        }
+        Ok(Self(Mutex::new(pieces)))
+    }
+
+    /// The partition that is to be read next.
+    fn next_tag(&self) -> Option<String> {
+        lock(&self.0).last().map(|(tag, _)| tag.clone())
+    }
+
+    /// The next span, if it is of this partition.
+    fn take(&self, tag: &str) -> Option<Span> {
+        lock(&self.0).pop_if(|(of, _)| of == tag).map(|(_, span)| span)
+    }
+
+    /// Leaves out a partition that is gone.
+    fn drop_all(&self, tag: &str) {
+        lock(&self.0).retain(|(of, _)| of != tag);
+    }
+}
+
 /// Counts all messages of the spool, without those of a later version of this program.
 pub fn stats(spool: &Path) -> io::Result<Stats> {
-    let (tags, stats) = (Mutex::new(read_only::tags(spool)?), Mutex::new(Stats::default()));
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let count = || -> io::Result<()> {
-        loop {
-            let Some(tag) = lock(&tags).pop() else { return Ok(()) };
-            if let Some(counted) = read_only::read(spool, &tag, of_partition)? {
-                lock(&stats).add(counted);
-            }
-        }
-    };
+    let tags = read_only::tags(spool)?.into_iter();
+    // They stay open until all is counted: the log of a killed owner is recovered once, and not by each thread.
+    let partitions: Vec<_> =
+        tags.filter_map(|tag| read_only::open(spool, &tag).transpose()).collect::<io::Result<_>>()?;
+    let (pieces, stats) = (Pieces::of(spool, &partitions)?, Mutex::new(Stats::default()));
+    let threads = thread::available_parallelism().map_or(1, usize::from).max(THREADS);
+    let others = threads.min(lock(&pieces.0).len()).saturating_sub(1);
+    let count = || count(spool, &pieces, &stats);
     thread::scope(|scope| {
-        let running: Vec<_> = (1..threads).map(|_| scope.spawn(count)).collect();
+        let running: Vec<_> = (0..others).map(|_| scope.spawn(count)).collect();
         let own = count();
         let others =
             running.into_iter().map(|thread| thread.join().map_err(|_| io::Error::other("a counting thread died"))?);
@@ -135,20 +179,44 @@ pub fn stats(spool: &Path) -> io::Result<Stats> {
     Ok(stats.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn of_partition(partition: &Partition) -> Result<Stats, Error> {
-    let (mut stats, mut after) = (Stats::default(), -1);
-    loop {
-        let (transaction, schema) = partition.begin()?;
-        let last = walk(&transaction, schema, after, COUNTED, |row, recipients| {
-            stats.add_message(row, recipients).map(ControlFlow::Continue)
+/// Counts pieces while there are any, those of one partition over one connection.
+fn count(spool: &Path, pieces: &Pieces, stats: &Mutex<Stats>) -> io::Result<()> {
+    let mut counted = Stats::default();
+    while let Some(tag) = pieces.next_tag() {
+        let of_partition = read_only::read(spool, &tag, |partition| {
+            let mut counted = Stats::default();
+            while let Some(span) = pieces.take(&tag) {
+                counted.add_span(partition, span)?;
+            }
+            Ok(counted)
         })?;
-        match last {
-            Some(last) => after = last,
-            None => return Ok(stats),
+        match of_partition {
+            Some(more) => counted.add(more),
+            None => pieces.drop_all(&tag),
         }
     }
+    lock(stats).add(counted);
+    Ok(())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// The spans that a partition is cut into. The last one has no end: messages come while others are counted.
+fn spans(partition: &Partition) -> Result<Vec<Span>, Error> {
+    let (transaction, _) = partition.begin()?;
+    let bound = |which| {
+        let query = format!("SELECT coalesce({which}(seq),0) FROM message");
+        transaction.query_row(&query, [], |row| row.get::<_, i64>(0))
+    };
+    let (mut after, last) = (bound("min")?.saturating_sub(1), bound("max")?);
+    let length = (last.saturating_sub(after) / PIECES).saturating_add(1).max(PIECE);
+    let mut spans = Vec::new();
+    while last.saturating_sub(after) > length {
+        spans.push(Span { after, last: after + length });
+        after += length;
+    }
+    spans.push(Span::after(after));
+    Ok(spans)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

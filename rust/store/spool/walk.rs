@@ -59,20 +59,35 @@ impl<'statement> Recipients<'_, 'statement> {
     }
 }
 
-/// Visits up to `most` messages after sequence `after`, or until the visitor breaks; returns the last one's sequence, None when
-/// there was none.
+/// The messages after a sequence up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The last before them.
+    pub after: i64,
+    /// The last of them.
+    pub last: i64,
+}
+
+impl Span {
+    /// All that come after this one.
+    pub fn after(after: i64) -> Self {
+        Self { after, last: i64::MAX }
+    }
+}
+
+/// Visits up to `most` messages of a span, or until the visitor breaks; returns the last one's sequence, None when there was none.
 pub fn walk(
     connection: &Connection,
     schema: Schema,
-    after: i64,
+    span: Span,
     most: i64,
     mut visit: impl FnMut(&Row<'_>, &mut Recipients<'_, '_>) -> Result<ControlFlow<()>, Error>,
 ) -> Result<Option<i64>, Error> {
     let mut messages = connection.prepare_cached(schema.messages())?;
     let mut recipients = connection.prepare_cached(schema.recipients())?;
-    let mut rows = recipients.query([after, i64::MAX])?;
+    let mut rows = recipients.query([span.after, span.last])?;
     rows.advance()?;
-    let (mut messages, mut last) = (messages.query([after, most])?, None);
+    let (mut messages, mut last) = (messages.query([span.after, span.last, most])?, None);
     while let Some(row) = messages.next()? {
         let sequence = row.get(message::SEQUENCE)?;
         last = Some(sequence);
