@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,7 @@ RULES: dict[str, Rule] = {
 }
 UNKNOWN = "500 5.5.1 unknown command"
 NEEDS = {"RCPT": "503 5.5.1 MAIL first", "DATA": "503 5.5.1 no recipients", "BDAT": "503 5.5.1 no recipients"}
+QUEUE_ID = re.compile(rb"^Received: [^;]*\sid\s+(\w+)")
 MESSAGE_ID = re.compile(rb"(?mi)^message-id: <([^@>]+)")
 
 
@@ -66,6 +68,8 @@ class Message:
     """The octets of each BDAT."""
     taken: bool = False
     """The reply to its end was positive, for one recipient at least."""
+    begun: float = field(default_factory=time.time)
+    """When its MAIL was read, seconds since the epoch."""
 
     @property
     def sender(self) -> str:
@@ -81,6 +85,12 @@ class Message:
         lines = self.content.split(b"\r\n")
         end = next(at for at, line in enumerate(lines[1:], 1) if not line.startswith((b" ", b"\t")))
         return b"\r\n".join(lines[:end])
+
+    @property
+    def queue_id(self) -> str:
+        """That of the server which sent it, by the topmost field or, in a report of its own, by the `Message-ID`."""
+        found = QUEUE_ID.search(self.received)
+        return found[1].decode() if found else self.name
 
     @property
     def original(self) -> bytes:
