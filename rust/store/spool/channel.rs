@@ -15,6 +15,8 @@ use super::op::{Completion, Op};
 
 struct Waiting<W> {
     ops: Vec<Op<W>>,
+    /// Somebody waits for one of them.
+    awaited: bool,
     closed: bool,
 }
 
@@ -35,7 +37,7 @@ pub struct Channel<W> {
 impl<W> Channel<W> {
     pub fn new(count: i64) -> std::io::Result<Self> {
         Ok(Self {
-            waiting: Mutex::new(Waiting { ops: Vec::new(), closed: false }),
+            waiting: Mutex::new(Waiting { ops: Vec::new(), awaited: false, closed: false }),
             arrived: Condvar::new(),
             news: Mutex::new(Vec::new()),
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -56,9 +58,11 @@ impl<W> Channel<W> {
         if waiting.closed {
             return false;
         }
+        // Only the first finds the writer asleep, and the first that somebody waits for finds it lingering.
+        let wakes = waiting.ops.is_empty() || (op.is_awaited() && !waiting.awaited);
+        waiting.awaited |= op.is_awaited();
         waiting.ops.push(op);
-        // Only the first finds the writer asleep.
-        if waiting.ops.len() == 1 {
+        if wakes {
             self.arrived.notify_one();
         }
         true
@@ -70,9 +74,9 @@ impl<W> Channel<W> {
         self.arrived.notify_one();
     }
 
-    /// All that waits, and whether that is the end. Sleeps for `pause` unless it is the end, and then while there is nothing,
-    /// but no longer than `patience`.
-    pub fn wait(&self, pause: Duration, patience: Option<Duration>) -> (Vec<Op<W>>, bool) {
+    /// All that waits, and whether that is the end. Sleeps for `pause` unless it is the end, then while there is nothing, but no
+    /// longer than `patience`, and then for `linger` until there is something that somebody waits for.
+    pub fn wait(&self, pause: Duration, linger: Duration, patience: Option<Duration>) -> (Vec<Op<W>>, bool) {
         let idle = |waiting: &mut Waiting<W>| waiting.ops.is_empty() && !waiting.closed;
         let mut waiting = lock(&self.waiting);
         if !pause.is_zero() {
@@ -85,6 +89,12 @@ impl<W> Channel<W> {
                 self.arrived.wait_timeout_while(waiting, time, idle).unwrap_or_else(PoisonError::into_inner).0
             }
         };
+        if !waiting.ops.is_empty() {
+            let unawaited = |waiting: &mut Waiting<W>| !(waiting.awaited || waiting.closed);
+            waiting =
+                self.arrived.wait_timeout_while(waiting, linger, unawaited).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting.awaited = false;
         (std::mem::take(&mut waiting.ops), waiting.closed)
     }
 
@@ -114,6 +124,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
 
@@ -123,12 +134,29 @@ mod tests {
         let ask = || channel.ask(Op::Remove { waiter: None, sequence: 1 });
         assert!(ask());
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| channel.wait(Duration::from_secs(60), None));
+            let writer = scope.spawn(|| channel.wait(Duration::from_secs(60), Duration::ZERO, None));
             assert!(ask());
             channel.close();
             let (ops, closed) = writer.join().unwrap();
             assert_eq!((ops.len(), closed), (2, true));
         });
         assert!(!ask());
+    }
+    #[test]
+    fn what_nobody_waits_for_goes_with_what_somebody_does() {
+        let channel = Arc::new(Channel::<u32>::new(0).unwrap());
+        let removed = || channel.ask(Op::Remove { waiter: None, sequence: 1 });
+        let wait = |linger| channel.wait(Duration::ZERO, linger, None).0.len();
+        let (reply, _answer) = sync_channel(1);
+        assert!(removed());
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| wait(Duration::from_secs(60)));
+            assert!(channel.ask(Op::Crashed { sequence: 1, reply: reply.clone() }));
+            assert_eq!(writer.join().unwrap(), 2);
+        });
+        assert!(removed());
+        assert_eq!(wait(Duration::from_millis(1)), 1, "alone it is not kept for ever");
+        assert!(channel.ask(Op::Crashed { sequence: 1, reply }));
+        assert_eq!(wait(Duration::from_secs(60)), 1);
     }
 }

@@ -29,6 +29,17 @@ pub enum Op<W> {
     Crashed { sequence: i64, reply: SyncSender<Result<i64, Error>> },
 }
 
+impl<W> Op<W> {
+    /// Whether somebody waits for it. What became of a delivery is stored all the same, a moment later.
+    pub fn is_awaited(&self) -> bool {
+        match self {
+            Self::Settle { waiter, .. } | Self::Remove { waiter, .. } | Self::Change { waiter, .. } => waiter.is_some(),
+            Self::End { .. } => false,
+            Self::Insert { .. } | Self::Load { .. } | Self::Schedule { .. } | Self::Crashed { .. } => true,
+        }
+    }
+}
+
 /// What a delivery attempt made of a group of recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
