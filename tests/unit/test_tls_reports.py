@@ -10,8 +10,8 @@ import pytest
 from mailmoat import clock, maillog
 from mailmoat.delivery import tls_reports
 from mailmoat.delivery.tls_policy import TlsLevel, TlsPolicy
-from mailmoat.delivery.tls_reports import DIRECTORY, KEPT_DAYS, RESULTS, TlsReports, reports_to
-from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult, result_of
+from mailmoat.delivery.tls_reports import DIRECTORY, KEPT_DAYS, MOST_PLACES, RESULTS, TlsReports, reports_to
+from mailmoat.delivery.tls_results import LONGEST, PolicyKind, Published, TlsResult, reported, result_of
 from mailmoat.resolver import Failed, Failure, Found, NoData
 
 MAY, VERIFY = TlsPolicy(TlsLevel.MAY), TlsPolicy(TlsLevel.VERIFY)
@@ -143,7 +143,7 @@ def test_what_nobody_asked_for_is_in_the_metrics_alone(tmp_path):
 
 
 def test_files_and_memory_are_bounded(tmp_path, now, monkeypatch):
-    monkeypatch.setattr(tls_reports, "MOST", 5)
+    monkeypatch.setattr(tls_reports, "MOST", 2200)  # octets: room for five of these
     reports = TlsReports(tmp_path, None, kept=True)
     for day in range(KEPT_DAYS + 5):
         for number in range(9):
@@ -158,6 +158,17 @@ def test_files_and_memory_are_bounded(tmp_path, now, monkeypatch):
     reports.count(STS, TlsResult.SUCCESS, RUA)
     reports.write()
     assert len(lines(tmp_path)) == before - 5  # the oldest day is gone, and the new one is full
+
+
+def test_of_what_a_stranger_publishes_the_first_kilobytes_are_kept():
+    lines = [f"mx: h{number}.test" for number in range(7000)]
+    kept = reported(lines)
+    assert kept == tuple(lines[: len(kept)])
+    assert 0 < sum(map(len, kept)) <= LONGEST
+    assert reported(["x" * (LONGEST + 1)]) == ()
+    rua = b"v=TLSRPTv1; rua=" + b",".join(b"mailto:%d@h.test" % number for number in range(1000))
+    assert reports_to(Found((rua,), 1)) == tuple(f"mailto:{number}@h.test" for number in range(MOST_PLACES))
+    assert reports_to(Found((b"v=TLSRPTv1; rua=mailto:" + b"x" * 600,), 1)) == ()
 
 
 def test_a_disk_that_cannot_be_written_costs_reports_alone(tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def _document(domain: str, settings: Settings, found: Sequence[Host] | Refusal, 
         "refusal": refusal,
         "hosts": [_host(host) for host in hosts],
         "dane": _dane(settings),
-        "mta_sts": None if policy is None else list(policy.lines),
+        "mta_sts": None if policy is None else list(policy.lines()),
         "mta_sts_failure": None if applied.failure is None else applied.failure.value,
         "reports_to": next((list(host.reports_to) for host in hosts if isinstance(host, MxHost)), []),
     }

@@ -16,7 +16,7 @@ from mailmoat.delivery.hosts import Host, Hosts
 from mailmoat.delivery.mx_tls import DomainTls, Forbidden
 from mailmoat.delivery.tls_policy import TlsLevel
 from mailmoat.delivery.tls_reports import reports_to
-from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult, result_of
+from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult, reported, result_of
 from mailmoat.mta_sts.policies import Applied
 from mailmoat.mx.addresses import Addresses, Unusable
 from mailmoat.mx.exchangers import Exchangers, before, exchangers, looping, no_domain
@@ -126,7 +126,7 @@ class MxSearch:
         """Count that a policy could not be fetched."""
         if self.reports is not None and applied.failure is not None:
             policy = applied.policy
-            lines, patterns = (policy.lines, policy.patterns) if policy is not None else ((), ())
+            lines, patterns = (reported(policy.lines()), reported(policy.patterns)) if policy is not None else ((), ())
             published = Published(domain, PolicyKind.STS, lines, patterns)
             self.reports.count(published, TlsResult(applied.failure.value), report)
 

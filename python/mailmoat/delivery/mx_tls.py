@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from mailmoat.delivery.tls_policy import TlsLevel
-from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult
+from mailmoat.delivery.tls_results import PolicyKind, Published, TlsResult, reported
 from mailmoat.mta_sts.policy import Mode
 from mailmoat.mx.tlsa import Tlsa, written
 
@@ -58,7 +58,7 @@ class DomainTls:
 
     def _by_dane(self, records: Tlsa) -> tuple[TlsPolicy, Published]:
         """Return what TLSA records ask for (RFC 7672 2.2, 3.2.2)."""
-        usable, lines = records.usable, tuple(map(written, records.records))
+        usable, lines = records.usable, reported(map(written, records.records))
         if not usable:
             tls = self._tls if self._tls.required else replace(self._tls, level=TlsLevel.ENCRYPT)
             return tls, Published(self._domain, PolicyKind.TLSA, lines, flaw=TlsResult.TLSA_INVALID)
@@ -71,7 +71,7 @@ class DomainTls:
     def _by_policy(self, name: str, policy: StsPolicy) -> tuple[TlsPolicy, Published] | Forbidden:
         """Return what a policy asks for (RFC 8461 4, 5)."""
         flaw = None if policy.permits(name) else TlsResult.VALIDATION_FAILURE
-        published = Published(self._domain, PolicyKind.STS, policy.lines, policy.patterns, flaw)
+        published = Published(self._domain, PolicyKind.STS, reported(policy.lines()), reported(policy.patterns), flaw)
         if policy.mode is Mode.TESTING:
             return replace(self._tls, recorded=True, ca=self._ca), published
         if flaw is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 DIRECTORY: Final = "tls-reports"
 KEPT_DAYS: Final = 14
-MOST: Final = 10_000
-"""Different results that are kept in memory between two writes; further ones are counted in metrics alone."""
+MOST: Final = 8 << 20
+"""Octets of different results that are kept in memory between two writes; further ones are counted in metrics alone."""
+MOST_PLACES, LONGEST_PLACE = 4, 500
+"""Places that a domain may want its reports at, and octets of one."""
 WRITE: Final = 60.0
 """Seconds between two writes."""
 LARGEST: Final = 64 << 20
@@ -69,6 +72,7 @@ class TlsReports:
         self._metrics = metrics
         self._kept = kept
         self._counts: dict[Counted, int] = {}
+        self._left = MOST
         self._day = ""
         self._write_at = clock.monotonic() + WRITE
 
@@ -98,8 +102,11 @@ class TlsReports:
             "" if result is TlsResult.SUCCESS else address,
             reason,
         )
-        if counted in self._counts or len(self._counts) < MOST:
-            self._counts[counted] = self._counts.get(counted, 0) + 1
+        if counted in self._counts:
+            self._counts[counted] += 1
+        elif (size := _size(counted)) <= self._left:
+            self._left -= size
+            self._counts[counted] = 1
 
     def tick(self) -> None:
         """Write what is due; call it about once a second."""
@@ -111,7 +118,7 @@ class TlsReports:
         self._write_at = clock.monotonic() + WRITE
         if not self._counts:
             return
-        counts, self._counts = self._counts, {}
+        counts, self._counts, self._left = self._counts, {}, MOST
         day = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC).date().isoformat()
         lines = b"".join(msgspec.json.encode(_Line(count, counted)) + b"\n" for counted, count in counts.items())
         try:
@@ -137,6 +144,12 @@ class TlsReports:
             path.unlink(missing_ok=True)
 
 
+def _size(counted: Counted) -> int:
+    """Return the octets that a result takes, roughly."""
+    texts = (*counted.reports_to, *counted.lines, *counted.patterns, counted.host, counted.address, counted.reason)
+    return sum(map(len, texts)) + 100 * len(texts)
+
+
 def reports_to(answer: Answer) -> tuple[str, ...]:
     """Return where the TXT records at `_smtp._tls` of a domain want its reports; empty unless exactly one is valid (RFC 8460 3)."""
     records = answer.records if isinstance(answer, Found) else ()
@@ -147,5 +160,8 @@ def reports_to(answer: Answer) -> tuple[str, ...]:
         key, _, value = field.strip(" \t").partition("=")
         if key == "rua":
             places = (place.strip(" \t") for place in value.split(","))
-            return tuple(place for place in places if place.startswith(("mailto:", "https:")))
+            kept = (
+                place for place in places if place.startswith(("mailto:", "https:")) and len(place) <= LONGEST_PLACE
+            )
+            return tuple(islice(kept, MOST_PLACES))
     return ()

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.delivery.tls_policy import TlsLevel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mailmoat._native import Client
     from mailmoat.delivery.tls_policy import TlsPolicy
+
+
+LONGEST: Final = 4096
+"""Characters of a policy or of TLSA records that are kept: a stranger's, and one of its length for each result."""
 
 
 class PolicyKind(StrEnum):
@@ -52,6 +58,18 @@ class Published:
     """The hosts that the policy has; of MTA-STS alone."""
     flaw: TlsResult | None = None
     """What is wrong whatever the server does; None for nothing."""
+
+
+def reported(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return as many of the lines that a domain publishes as are kept for reports: the first ones, some kilobytes of them."""
+    left = LONGEST
+    kept = []
+    for line in lines:
+        left -= len(line)
+        if left < 0:
+            break
+        kept.append(line)
+    return tuple(kept)
 
 
 _VERDICTS: Final = {

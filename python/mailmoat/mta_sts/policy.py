@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 LONGEST_AGE: Final = 31_557_600
 """Seconds: the most that `max_age` can be (RFC 8461 3.2)."""
@@ -48,15 +48,12 @@ class StsPolicy(msgspec.Struct, frozen=True):
         _, dot, parent = host.partition(".")
         return host in self.patterns or bool(dot and f"*.{parent}" in self.patterns)
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The policy as reports have it (RFC 8460 4.5)."""
-        return (
-            "version: STSv1",
-            f"mode: {self.mode}",
-            *(f"mx: {pattern}" for pattern in self.patterns),
-            f"max_age: {self.max_age}",
-        )
+    def lines(self) -> Iterator[str]:
+        """Yield the policy as reports have it (RFC 8460 4.5)."""
+        yield "version: STSv1"
+        yield f"mode: {self.mode}"
+        yield from (f"mx: {pattern}" for pattern in self.patterns)
+        yield f"max_age: {self.max_age}"
 
 
 def record_id(records: Iterable[object]) -> str | None:
