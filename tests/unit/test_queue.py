@@ -475,6 +475,32 @@ def test_one_that_was_interrupted_comes_back_with_the_next_hop(world):
     assert set(w.tried) == {"new", "interrupted"}
 
 
+@pytest.mark.parametrize("jump_hours", [0, 23, -24])
+def test_a_long_outage_costs_a_few_attempts_and_ends_at_once(world, lines, jump_hours):
+    """Three hours with a thousand messages, in which the calendar is wrong for an hour."""
+    w = world(retry=(60.0, 600.0), expire=48 * HOUR)
+    w.accept(*(f"m{number}" for number in range(1000)))
+    attempts = 0
+    for minute in range(180):
+        if minute in {30, 90}:
+            w.jumped_ms = round(jump_hours * HOUR * 1000) if minute == 30 else 0
+        for _ in range(12):
+            w.advance(5)
+            w.queue.tick()
+            while w.tried:
+                w.unreachable()
+                attempts += 1
+        assert w.active <= w.destination.most
+    assert attempts <= 3 * HOUR / LONGEST_PAUSE + 100, "one for each pause, whatever waits"
+    assert [events(lines, name) for name in ("message-expired", "bounce-made")] == [[], []]
+    w.advance(LONGEST_PAUSE)
+    ended = 0
+    while w.tried:
+        w.finish((DELIVERED, OK))
+        ended += 1
+    assert (ended, w.partition.messages, w.waiting) == (1000, {}, 0), "without a wait"
+
+
 def test_what_is_adopted_in_an_outage_comes_back_at_its_end(world):
     w = world(connections=1)
     now = int(w.now * 1000)
