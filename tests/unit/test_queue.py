@@ -12,6 +12,7 @@ from tests.doubles.spool import FakeSpool, Group, Stored, StoredRecipient
 
 from mailmoat import clock, maillog
 from mailmoat._native import Held, Message, Outcome, RecipientState, Suspicion
+from mailmoat.delivery import schedule
 from mailmoat.delivery.attempt import AttemptRecord
 from mailmoat.delivery.destination import (
     ACTIVE_PER_CONNECTION,
@@ -1311,6 +1312,22 @@ def test_a_destination_that_is_away_is_dropped_after_its_pause_when_nothing_wait
     w.advance(LONGEST_PAUSE)
     w.queue.tick()
     assert w.router.dropped == [AWAY]
+
+
+def test_of_very_many_destinations_that_are_away_a_bounded_number_is_kept(world, monkeypatch):
+    monkeypatch.setattr(schedule, "MOST_AWAY", 2)
+    domains = [f"d{number}.test" for number in range(5)]
+    w = world(routes=domains, retry=(60.0,))
+    for domain in domains:
+        w.accept(f"to-{domain}", states=several(f"x@{domain}"))
+        w.unreachable(of=domain)
+    w.queue.tick()
+    assert w.router.dropped == [], "they rest"
+    w.advance(FIRST_PAUSE)
+    w.queue.tick()
+    assert len(w.router.dropped) == 3
+    w.advance(60)
+    assert [w.tried_at(domain) for domain in domains] == [[f"to-{domain}"] for domain in domains]
 
 
 # --- messages that may have killed a worker ---

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mailmoat.runtime.timers import Timers
 
 _NEVER: Final = 1 << 64
+MOST_AWAY: Final = 10_000
+"""Destinations that are remembered to be away."""
 
 
 class Schedule:
@@ -158,9 +160,13 @@ class Schedule:
         self._idle.add(destination)
 
     def drop_idle(self) -> None:
-        """Forget destinations that are not needed; what waits for them goes on waiting."""
+        """Forget destinations that are not needed; what waits for them goes on waiting.
+
+        That one is away is forgotten only where very many are: each costs three kilobytes.
+        """
         for destination in tuple(self._idle):
-            if destination.active or destination.ready or (destination.away and self.waiting(destination)):
+            stays = destination.away and self.waiting(destination) and len(self._destinations) <= MOST_AWAY
+            if destination.active or destination.ready or stays:
                 self._idle.discard(destination)
             elif not (destination.rest or destination.transport.connections):
                 self._idle.discard(destination)
