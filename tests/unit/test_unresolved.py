@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from tests.doubles.directory import FakeDirectory
 
-from mailmoat._native import Message
+from mailmoat._native import Message, RecipientState
 from mailmoat.delivery.route import route_table
 from mailmoat.delivery.router import RoutingRouter
 from mailmoat.delivery.unresolved import with_unresolved
@@ -32,7 +32,10 @@ def find():
 
     def name_of(address, fixed=""):
         message = Message(queue_id="q1", arrival=0, reverse_path="", recipients=[address], content=b"\r\n")
-        return router(SimpleNamespace(address=address, next_hop_fixed=fixed), message).name
+        recipient = SimpleNamespace(
+            address=address, state=RecipientState.PENDING, reply="", next_hop="", next_hop_fixed=fixed
+        )
+        return router(recipient, message).name
 
     return name_of
 
