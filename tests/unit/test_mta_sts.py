@@ -177,6 +177,15 @@ def test_policies_are_kept_within_a_bound(tmp_path, monkeypatch):
     assert cache.get("d49.test") is not None
 
 
+def test_a_file_that_another_worker_has_just_removed_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(caches, "LOOK", 1)
+    (tmp_path / caches.DIRECTORY).mkdir()
+    (tmp_path / caches.DIRECTORY / "gone.test").symlink_to(tmp_path / "nowhere")  # in the list, and not there
+    cache = PolicyCache(tmp_path)
+    cache.put("example.test", KeptPolicy("1", clock.wall_ms(), POLICY))
+    assert cache.get("example.test") is not None
+
+
 # --- found ---
 
 

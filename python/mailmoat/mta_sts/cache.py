@@ -7,6 +7,7 @@ writes small files; an error of the file system is an OSError of `put`, and no p
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -69,7 +70,10 @@ class PolicyCache:
             self._limit()
 
     def _limit(self) -> None:
-        found = [(entry.stat().st_mtime_ns, entry) for entry in self._directory.iterdir()]
+        found: list[tuple[int, Path]] = []
+        for entry in self._directory.iterdir():
+            with suppress(FileNotFoundError):  # another worker removed or replaced it
+                found.append((entry.stat().st_mtime_ns, entry))
         found.sort(reverse=True)
         for _, entry in found[MOST:]:
             entry.unlink(missing_ok=True)
