@@ -227,6 +227,20 @@ def test_this_servers_private_address_is_its_own_before_it_is_private(site):
     assert site.refused() == (FAILED, "554 5.4.6")
 
 
+def test_a_private_address_behind_a_translator_or_a_tunnel_is_private(site):
+    site.add(
+        f"""
+        example.test MX 10 nat64.test
+        example.test MX 20 tunnel.test
+        example.test MX 30 public.test
+        nat64.test AAAA 64:ff9b::10.0.0.1
+        tunnel.test AAAA 2002:7f00:1::1
+        public.test AAAA 64:ff9b::{PUBLIC}1
+        """
+    )
+    assert site.names() == ["public.test"]
+
+
 def test_a_loopback_address_is_this_server_where_it_listens(site):
     site.add("example.test MX 10 a.test\na.test A 127.0.0.1\nother.test MX 10 b.test\nb.test A 127.0.0.2")
     assert site.refused(ignored_networks=()) == (FAILED, "554 5.4.6")

@@ -72,7 +72,7 @@ class Addresses:
             parsed = address.parse(text)
             if str(parsed) in self._own_names or (not parsed.is_loopback and is_own(parsed)):
                 return Unusable.OWN
-            if str(parsed) in self._ignored:
+            if any(str(each) in self._ignored for each in (parsed, address.translated(parsed)) if each is not None):
                 continue
             if parsed.is_loopback and self._listens_at(parsed):
                 return Unusable.OWN

@@ -21,12 +21,21 @@ Network = IPv4Network | IPv6Network
 
 SITE_BITS: Final = 64
 """The prefix of an IPv6 network that one site has for all its hosts (RFC 6177 2)."""
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+_LOW: Final = (1 << 32) - 1
 
 
 def parse(text: str) -> Address:
     """Return the address that `text` is, with its zone. ValueError: it is none."""
     address = ip_address(text)
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def translated(address: Address) -> IPv4Address | None:
+    """Return the IPv4 address that a packet to this one reaches by a translator or a tunnel (RFC 6052 2.1, RFC 3056 2); None for none."""
+    if not isinstance(address, IPv6Address):
+        return None
+    return IPv4Address(int(address) & _LOW) if address in _TRANSLATED else address.sixtofour
 
 
 def canonical(text: str) -> str:
