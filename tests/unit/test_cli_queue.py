@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import json
+import lzma
 import os
 import select
 from itertools import takewhile
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from mailmoat import _native
 from mailmoat.cli import application
 from mailmoat.runtime import command_notes
+from mailmoat.tracing import sources
 
 NOBODY = 65534
 ARRIVAL = 1_790_000_000_000
@@ -312,8 +315,24 @@ def test_a_trace_of_what_cannot_be_read_says_so(spool, tmp_path):
     assert "No such file" in trace("a@b", "--log", tmp_path / "gone", status=1).stderr
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(b"x" * 100_000)[:-20])
-    assert "cannot be read" in trace("a@b", "--log", cut, status=1).stderr
+    assert "ends too soon" in trace("a@b", "--log", cut, status=1).stderr
+    for number, damaged in enumerate(
+        (gzip.compress(os.urandom(9_000)), lzma.compress(os.urandom(9_000)), bz2.compress(os.urandom(9_000)))
+    ):
+        changed = tmp_path / f"changed.{number}"
+        changed.write_bytes(damaged[:4_000] + bytes(100) + damaged[4_100:])
+        assert f"{changed} cannot be read" in trace("a@b", "--log", changed, status=1).stderr
     assert "--since is for the journal" in trace("a@b", "--log", cut, "--since", "-2h", status=1).stderr
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress, bz2.compress])
+def test_a_log_is_read_however_it_is_compressed_and_however_long_its_lines_are(spool, tmp_path, compress):
+    line = json.dumps({"time": "2026-11-25T18:37:01.000Z", "event": "message-expired", "queue_id": "1m89zsqxm00g2ky"})
+    log = tmp_path / "log"
+    log.write_bytes(compress(b"x" * (1 << 17) + b"\n" + line.encode() + b"\n" + b'{"time":' * 30_000))
+    (read,) = sources.named([str(log)], None)
+    assert max(map(len, read.lines())) <= sources.MOST_LINE
+    assert "message-expired" in trace("1m89zsqxm00g2ky", "--log", log).stdout
 
 
 def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):

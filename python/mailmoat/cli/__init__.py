@@ -31,7 +31,6 @@ def main() -> None:
 def application() -> typer.Typer:
     """Put the commands together."""
     from mailmoat.cli import lists
-    from mailmoat.cli.bounces import bounces
     from mailmoat.cli.check import check_config
     from mailmoat.cli.mx import mx
     from mailmoat.cli.relay_test import relay_test
@@ -57,7 +56,6 @@ def application() -> typer.Typer:
     app.command("route")(route)
     app.command("mx")(mx)
     app.command("trace")(trace)
-    app.command("bounces")(bounces)
     for name, text in lists.GROUPS.items():
         app.add_typer(lists.application(name, text), name=name)
     for words, group in _groups().items():

@@ -20,7 +20,7 @@ LogOption = Annotated[
     typer.Option(
         "--log",
         metavar="FILE",
-        help="The log, also compressed with gzip; - is standard input; may be given again. Default: where the server writes to.",
+        help="The log, also compressed; - is standard input; may be given again. Default: where the server writes to.",
     ),
 ]
 SinceOption = Annotated[
@@ -45,7 +45,5 @@ def reading_log() -> Iterator[None]:
         yield
     except LogError as error:
         fail(str(error))
-    except EOFError:
-        fail("the log cannot be read: a file of gzip ends too soon")
     except OSError as error:
         fail(f"{error.filename or 'the log'} cannot be read: {plain(error)}")

@@ -1,4 +1,4 @@
-"""Counts the bounces that a log says were not sent: by reason, by domain of the sender, the latest of them, and the floods.
+"""Counts the bounces that a log says were not sent: by reason and by domain of the sender, and finds the floods.
 
 Bounded, however long the log is: of many domains those with few bounces are forgotten. Raises what a source raises.
 """
@@ -14,7 +14,7 @@ from mailmoat.tracing.lines import of_events
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mailmoat.tracing.lines import Line
+    from mailmoat.tracing.lines import Count, Line
     from mailmoat.tracing.sources import LogSource
 
 MOST_DOMAINS: Final = 20_000
@@ -28,7 +28,6 @@ class Suppressions:
         self.count = 0
         self.reasons: Counter[str] = Counter()
         self.domains: Counter[str] = Counter()
-        self.latest: deque[Line] = deque(maxlen=most)
         self.floods: deque[Line] = deque(maxlen=most)
 
     def add(self, line: Line) -> None:
@@ -40,13 +39,12 @@ class Suppressions:
             self.domains[domain] += 1
         if len(self.domains) > MOST_DOMAINS:
             self.domains = Counter(dict(self.domains.most_common(MOST_DOMAINS // 2)))
-        self.latest.append(line)
 
 
-def find(sources: Iterable[LogSource], *, reason: str | None, most: int) -> Suppressions:
-    """Return what the sources have, of one reason if it is given; `most`: lines that are kept."""
+def find(sources: Iterable[LogSource], count: Count, *, reason: str | None, most: int) -> Suppressions:
+    """Return what the sources have, of one reason if it is given; `most`: floods that are kept."""
     found = Suppressions(most)
-    for line in of_events(_EVENTS, sources):
+    for line in of_events(_EVENTS, sources, count):
         if line["event"] != Event.BOUNCE_SUPPRESSED:
             found.floods.append(line)
         elif reason in (None, line.get("reason")):

@@ -1,12 +1,15 @@
-"""Where the log is, and its lines, oldest first: files (also of gzip), standard input, the journal of systemd.
+"""Where the log is, and its lines, oldest first: files (also of gzip, bzip2 and xz), standard input, the journal of systemd.
 
-A source can be read several times. Whatever is not a line of the log, such as what another program wrote there, is left to the reader.
-Raises OSError when a file cannot be read, and LogError with a sentence for an administrator when no log is found.
+A source can be read several times. Whatever is not a line of the log, such as what another program wrote there, is left to the reader; a line that is
+longer than any of ours comes in parts. Raises OSError when a file cannot be read or what is compressed is damaged, and LogError with a sentence for an administrator when no log is found.
 """
 
 from __future__ import annotations
 
+import bz2
+import errno
 import gzip
+import lzma
 import os
 import re
 import shutil
@@ -14,15 +17,24 @@ import stat
 import subprocess
 import sys
 import tempfile
+import zlib
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 UNIT: Final = "mailmoat.service"
 STANDARD_INPUT: Final = "-"
-_GZIP: Final = b"\x1f\x8b"
+MOST_LINE: Final = 1 << 16
+"""Octets of a line; ours have 4,000 at most."""
+_COMPRESSED: Final[dict[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {
+    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
+    b"\xfd7zXZ": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 - it ends with `file`
+}
+"""How a file is read that begins so."""
 _SYSTEMD: Final = Path("/run/systemd/system")
 """Is there where systemd runs (sd_booted(3))."""
 
@@ -43,7 +55,7 @@ class LogSource(Protocol):
 
 
 class LogFile:
-    """A file, also one that logrotate has compressed with gzip."""
+    """A file, also one that logrotate has compressed."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -52,9 +64,15 @@ class LogFile:
     def lines(self) -> Iterator[bytes]:
         """Give the lines; OSError when the file cannot be read."""
         with self._path.open("rb") as file:
-            compressed = file.read(len(_GZIP)) == _GZIP
+            begin = file.read(max(map(len, _COMPRESSED)))
             file.seek(0)
-            yield from cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if compressed else file
+            opened = next((open_(file) for mark, open_ in _COMPRESSED.items() if begin.startswith(mark)), file)
+            try:
+                yield from _lines(opened)
+            except (EOFError, zlib.error, lzma.LZMAError) as error:
+                raise OSError(
+                    errno.EIO, f"what is compressed is damaged or ends too soon ({error})", self.name
+                ) from None
 
 
 class StandardInput:
@@ -71,7 +89,7 @@ class StandardInput:
             self._kept = tempfile.TemporaryFile()  # noqa: SIM115 - it ends with the command
             shutil.copyfileobj(sys.stdin.buffer, self._kept)
         self._kept.seek(0)
-        yield from self._kept
+        yield from _lines(self._kept)
 
 
 class Journal:
@@ -87,10 +105,14 @@ class Journal:
         """Give the lines. LogError: journalctl fails."""
         with subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # noqa: S603 - our own words
             output, errors = cast("IO[bytes]", running.stdout), cast("IO[bytes]", running.stderr)
-            yield from output
+            yield from _lines(output)
             said = errors.read().decode(errors="replace").strip()
         if running.returncode != 0:
             raise LogError(f"{self.name} cannot be read: {said.splitlines()[-1] if said else 'journalctl failed'}")
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(file.readline, MOST_LINE), b"")
 
 
 def named(logs: Sequence[str], since: str | None) -> list[LogSource]:
@@ -128,7 +150,7 @@ def of_server(pid: int | None, since: str | None) -> list[LogSource]:
 
 def rotated(path: Path) -> list[Path]:
     """Return the older parts of a log file, the oldest first: `log.2.gz`, `log.1`, `log-20261125`."""
-    older = re.compile(re.escape(path.name) + r"[.-]\d[\d.-]*(\.gz)?")
+    older = re.compile(re.escape(path.name) + r"[.-]\d[\d.-]*(\.gz|\.bz2|\.xz)?")
     try:
         found = [
             (entry.stat().st_mtime_ns, Path(entry.path))
