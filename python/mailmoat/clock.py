@@ -27,14 +27,23 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+LAST_MS = 253_402_214_400_000
+"""A day before the year 10000, of which a date cannot be written in any zone."""
+
+
+def dated(ms: int) -> int:
+    """Return a time of which a date can be written: a damaged one is moved to the epoch or to the end."""
+    return min(max(ms, 0), LAST_MS)
+
+
 def rfc5322_date(ms: int) -> str:
     """Return `ms` since the epoch as a date with a numeric zone (RFC 5322 3.3)."""
-    return formatdate(ms / 1000, localtime=True)
+    return formatdate(dated(ms) / 1000, localtime=True)
 
 
 def plain_date(ms: int) -> str:
     """Return `ms` since the epoch as a date that people read in any language, such as `2026-09-21 14:13 +0200`."""
-    return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(ms / 1000))
+    return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(dated(ms) / 1000))
 
 
 def random_below(bound: int) -> int:

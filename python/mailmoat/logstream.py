@@ -251,7 +251,7 @@ class LogStream:
 
 def timestamp(ms: int) -> str:
     """Return `ms` since the epoch in the format of the log (RFC 3339, UTC, milliseconds)."""
-    second, rest = divmod(ms, 1000)
+    second, rest = divmod(clock.dated(ms), 1000)
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 

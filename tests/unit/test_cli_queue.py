@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import select
+import sqlite3
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
@@ -372,6 +373,42 @@ def test_json_has_nothing_that_steers_a_terminal(spool, arguments):
     found = found[0] if isinstance(found, list) else found
     assert found["reverse_path"] == sender
     assert arguments != ("show",) or "Subject: \u009b2J \u202e\x1b[2J \U000e0001" in found["header"]
+
+
+def test_a_damaged_entry_costs_no_other_message(spool, tmp_path):
+    queue_ids = store(spool, *(("a@x.test", ["b@y.test"], SMALL) for _ in range(5)))
+    (database,) = spool.glob("partitions/*/queue.db")
+    with sqlite3.connect(database) as connection:
+        rows = [seq for (seq,) in connection.execute("SELECT seq FROM message ORDER BY seq")]
+        for row, change in zip(
+            rows,
+            (
+                "UPDATE recipient SET due=4611686018427387904",
+                "UPDATE message SET arrival=-4611686018427387904",
+                "UPDATE recipient SET state=99",
+                "UPDATE recipient SET address=char(27) || ']0;x' || char(7, 13, 10)",
+            ),
+            strict=False,
+        ):
+            connection.execute(f"{change} WHERE seq={row}")
+    connection.close()
+    for arguments in (
+        ("list",),
+        ("stats",),
+        ("top", "--once"),
+        *(("show", one) for one in queue_ids if one != queue_ids[2]),
+    ):
+        assert all(line.isprintable() for line in run(*arguments).stdout.splitlines())
+        run(*arguments, "--json")
+    assert "9999-12-3" in run("show", queue_ids[0]).stdout
+    assert "99 out of range" in run("show", queue_ids[2], status=1).stderr
+    found = trace("a@x.test", status=0)
+    assert f"what is stored of {queue_ids[2]} is damaged" in found.stderr
+    assert queue_ids[4] in found.stdout
+    shown = run("export", tmp_path / "away", "--all", status=1)
+    assert "4 messages exported" in shown.stdout
+    assert f"{queue_ids[2]} is damaged: " in shown.stderr
+    assert document("remove", "--all", "--yes")["done"] == 5
 
 
 def test_a_pipe_or_a_device_is_not_imported(spool, tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - read when the command is made
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force
 from mailmoat.cli.progress import Progress
 from mailmoat.cli.queue_selection import AllOption, DryRunOption, Selection, need, queue_ids_of, reading, with_selection
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from mailmoat.queue_work.transfer import Exported
 
 
 @with_selection
@@ -27,18 +31,34 @@ def export(
     spool_dir = settings_in_force(config).spool_dir
     with reading(spool_dir):
         queue_ids = queue_ids_of(selection, spool_dir)
-    written, gone = ([], []) if dry_run else _export(spool_dir, directory, queue_ids)
+    if dry_run:
+        selected = {"dry_run": True, "selected": len(queue_ids)}
+        print_json(selected) if as_json else typer.echo(f"{len(queue_ids)} messages would be exported.")
+        return
+    done = _export(spool_dir, directory, queue_ids)
     if as_json:
-        print_json({"dry_run": dry_run, "selected": len(queue_ids), "exported": written, "gone": gone})
-    elif dry_run:
-        typer.echo(f"{len(queue_ids)} messages would be exported.")
+        print_json(
+            {
+                "dry_run": False,
+                "selected": len(queue_ids),
+                "exported": done.written,
+                "gone": done.gone,
+                "damaged": done.damaged,
+            }
+        )
     else:
-        typer.echo(f"{len(written)} {'message' if len(written) == 1 else 'messages'} exported to {directory}.")
-    if gone:
-        fail(f"not, or no longer, in the queue: {' '.join(gone)}")
+        typer.echo(
+            f"{len(done.written)} {'message' if len(done.written) == 1 else 'messages'} exported to {directory}."
+        )
+    for queue_id, reason in done.damaged.items():
+        typer.echo(printable(f"{queue_id} is damaged: {reason}"), err=True)
+    if done.gone:
+        fail(f"not, or no longer, in the queue: {' '.join(done.gone)}")
+    if done.damaged:
+        raise typer.Exit(1)
 
 
-def _export(spool_dir: Path, directory: Path, queue_ids: list[str]) -> tuple[list[str], list[str]]:
+def _export(spool_dir: Path, directory: Path, queue_ids: list[str]) -> Exported:
     from mailmoat.queue_work import transfer
 
     try:

@@ -8,6 +8,7 @@ import typer
 
 from mailmoat.cli.log_reading import LogOption, SinceOption, reading_log, sources_of
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,13 +81,23 @@ def _in_queue(spool_dir: Path, target: Target, found: History, limit: int) -> di
     if target.kind is Kind.MESSAGE:
         queue_ids.setdefault(target.text)
     pattern = target.text.removeprefix("@")  # a domain alone is every address at it
+    stored: dict[str, StoredMessage] = {}
     with reading(spool_dir):
         if target.kind is Kind.ADDRESS:
             for wanted in (QueueFilter(to=pattern), QueueFilter(sender=pattern)):
                 queued = Selection((), wanted, has_filter=True, limit=limit).select(spool_dir)
                 queue_ids |= dict.fromkeys(one["queue_id"] for one in queued)
-        stored = {queue_id: queue_message(str(spool_dir), queue_id) for queue_id in queue_ids}
-    return {queue_id: message for queue_id, message in stored.items() if message is not None}
+        for queue_id in queue_ids:
+            try:
+                message = queue_message(str(spool_dir), queue_id)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                typer.echo(printable(f"what is stored of {queue_id} is damaged: {error}"), err=True)
+            else:
+                if message is not None:
+                    stored[queue_id] = message
+    return stored
 
 
 def _document(target: Target, looked_at: list[str], found: History, queued: dict[str, StoredMessage]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -38,22 +39,35 @@ class TransferError(Exception):
     """Why a file cannot be imported, for an administrator."""
 
 
-def export(
-    spool_dir: Path, directory: Path, queue_ids: Iterable[str], progress: Callable[[int], None]
-) -> tuple[list[str], list[str]]:
-    """Write messages to files of this directory, each with its queue ID as name; return those written, and those that are gone.
+@dataclass(slots=True)
+class Exported:
+    """What became of messages that were to be exported."""
+
+    written: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    """Not, or no longer, in the queue."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """What is stored of them cannot be read, and why."""
+
+
+def export(spool_dir: Path, directory: Path, queue_ids: Iterable[str], progress: Callable[[int], None]) -> Exported:
+    """Write messages to files of this directory, each with its queue ID as name.
 
     FileExistsError: a file of that name is there. The directory is made if it is missing.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written: list[str] = []
-    gone: list[str] = []
+    exported = Exported()
     with _staging(spool_dir) as staging:
         for queue_id in queue_ids:
-            done = _export(spool_dir, staging, queue_id, directory / f"{queue_id}{SUFFIX}")
-            (written if done else gone).append(queue_id)
+            try:
+                done = _export(spool_dir, staging, queue_id, directory / f"{queue_id}{SUFFIX}")
+                (exported.written if done else exported.gone).append(queue_id)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                exported.damaged[queue_id] = str(error)  # what is stored of it, not a failure of the system
             progress(1)
-    return written, gone
+    return exported
 
 
 def import_(
