@@ -140,6 +140,30 @@ def test_no_subject_breaks_the_text(subject):
     assert read(octets).get_payload(0).get_content().count("bob@example.test") == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ACME, Inc.",
+        'Mail "Team" <x@y.test>',
+        "mail@b.test; c",
+        "Back\\slash",
+        "a (b",
+        "Mail Delivery System",
+        "Gr\u00fc\u00dfe, Post",
+        "x" * 5_000,
+        "",
+    ],
+)
+def test_any_name_leaves_one_author(name):
+    template = parse("en", f"[name]\n{name}\n[failed.subject]\n{name}\n").over(shipped()["en"])
+    octets = render(report(), [template])
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    (author,) = read(octets)["From"].addresses
+    assert author.addr_spec == "postmaster@example.test"
+    assert author.display_name[:20] == name[:20]
+    assert str(read(octets)["Subject"])[:20] == name[:20]
+
+
 # --- the file ---
 
 

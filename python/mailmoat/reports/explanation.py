@@ -5,8 +5,10 @@ Pure. Promises: text/plain in lines that fit, in ASCII or UTF-8; no value of a s
 
 from __future__ import annotations
 
+import re
 from email.errors import MessageError
 from email.header import Header, decode_header, make_header
+from email.utils import quote
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
@@ -28,6 +30,7 @@ MOST_OTHERS: Final = 100
 """Other messages that are named."""
 BETWEEN: Final = "\r\n\r\n" + "=" * 60 + "\r\n\r\n"
 """Between two languages."""
+_ATOMS: Final = re.compile(r"[\w !#$%&'*+/=?^`{|}~-]+", re.ASCII)
 _LINE: Final = Line(utf8=True)
 
 
@@ -44,12 +47,15 @@ def subject(templates: Sequence[Template], report: Report) -> str:
     """Return the value of the field `Subject`, encoded (RFC 2047) and folded."""
     values = {"server": report.reporting_mta, "subject": _subject(report.original.octets)}
     section = f"{report.kind}.subject"
-    return _encoded(" / ".join(template.fill(section, **values) for template in templates), "Subject")
+    return _encoded(" / ".join(_cut(template.fill(section, **values)) for template in templates), "Subject")
 
 
 def name(templates: Sequence[Template]) -> str:
-    """Return the name of who sends the report, as `From` has it before the address."""
-    return _encoded(templates[0].fill("name"), "From")
+    """Return the name of who sends the report, as `From` has it before the address: a phrase, in quotes where it is no atoms (RFC 5322 3.2.5)."""
+    written = _cut(templates[0].fill("name"))
+    if written.isascii() and not _ATOMS.fullmatch(written):
+        return f'"{quote(written)}"' if written else ""
+    return _encoded(written, "From")
 
 
 def _text(template: Template, report: Report, *, whole: bool) -> str:
@@ -104,7 +110,12 @@ def _subject(octets: bytes) -> str:
         read = str(make_header(decode_header(written)))
     except (MessageError, ValueError, LookupError):  # it breaks RFC 2047
         read = written
-    plain = " ".join(_LINE.clean(read).split())
+    return _cut(read)
+
+
+def _cut(text: str) -> str:
+    """Return a text in one line, cut where it is long."""
+    plain = " ".join(_LINE.clean(text).split())
     return plain if len(plain) <= MAX_SUBJECT else plain[: MAX_SUBJECT - 1] + "\u2026"
 
 
