@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import os
 import signal
@@ -116,6 +118,7 @@ def test_messages_are_selected_over_all_workers(server, door):
             "somewhere: neither an address nor a next hop; write one, such as alice@example.com",
         ),
         (("redirect", "smtp://a*0", "--all"), "smtp://a*0: 0 is not a weight from 1 to 1000"),
+        (("redirect", ",".join(f"a{number}@b.test" for number in range(101)), "--all"), "more than 100 addresses"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_write(server, arguments, error):
@@ -472,3 +475,59 @@ def test_a_message_is_traced_from_its_client_to_its_next_hop(server):
         assert "delivered: 250 2.0.0 taken" in again
         nothing = made.cli("trace", "nobody@nowhere.test", "--log", str(made.log))
         assert nothing.returncode == 1
+
+
+# --- reports that a command causes ---
+
+
+def reports(hop):
+    """Those that the next hop was given, by their recipient and the fields of their second part."""
+    found = []
+    for message in hop.messages:
+        if not message.sender:
+            status = email.message_from_bytes(message.content, policy=email.policy.default).get_payload(1)
+            found.append((message.recipients[0], status.get_payload(1)))
+    return found
+
+
+def test_who_asked_is_told_that_several_others_took_the_place_of_a_recipient(server, door):
+    made = start(server, door)
+    with made.client() as client:
+        client.ask("MAIL FROM:<sender@remote.test> RET=HDRS ENVID=x+2B1")
+        client.ask(f"RCPT TO:<{ALICE}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alias@remote.test")
+        client.ask(f"RCPT TO:<{BOB}>")
+        client.content(b"Subject: x\r\n\r\nbody\r\n")
+    (queue_id,) = (one["queue_id"] for one in deferred(made, 1))
+    assert queue(made, "redirect", "carol@far.test,dora@far.test", queue_id)["done"] == 1
+    open_(door)
+    queue(made, "flush")
+    wait_for(made.empty, what="empty queue")
+    ((to, fields),) = reports(door)
+    assert to == "sender@remote.test"
+    assert (fields["Action"], fields["Final-Recipient"]) == ("expanded", f"rfc822; {ALICE}")
+    assert (fields["Original-Recipient"], fields["Status"][0]) == ("rfc822; alias@remote.test", "2")
+    (sent,) = [message for message in door.messages if message.sender]
+    assert sorted(sent.recipients) == ["carol@far.test", "dora@far.test"]
+
+
+def test_a_delay_is_reported_once_also_after_another_worker_has_taken_over(server):
+    with NextHop(RCPT=lambda line: "450 4.2.1 not yet" if ALICE in line else "250 2.1.5 ok") as hop:
+        made = start(server, hop, MAILMOAT_DELIVERY__RETRY="1s", MAILMOAT_DELIVERY__DELAY_REPORT="1s")
+        (queue_id,) = send(made, "a").values()
+        wait_for(lambda: reports(hop) and made.count() == 1, what="the report, which is not in the queue any more")
+        (worker,) = made.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: made.logged("partition-adopted"), what="adoption")
+        before = by_id(made)[queue_id]["attempts"]
+        wait_for(lambda: by_id(made)[queue_id]["attempts"] > before + 2, what="attempts after that")
+        hop.stop()
+        wait_for(
+            lambda: "4.4.1" in by_id(made)[queue_id]["recipients"][0]["reply"], what="an attempt that reaches nobody"
+        )
+        os.kill(made.workers()[0], signal.SIGKILL)
+        wait_for(lambda: len(made.logged("partition-adopted")) > 1, what="adoption")
+        wait_for(lambda: len(made.workers()) == 1, what="a worker")
+        queue(made, "flush")
+        wait_for(lambda: made.count() == 1, what="one message")
+    assert [fields["Action"] for _, fields in reports(hop)] == ["delayed"]
+    assert len([line for line in made.logged("bounce-made") if line["kind"] == "delayed"]) == 1
