@@ -1330,6 +1330,33 @@ def test_of_very_many_destinations_that_are_away_a_bounded_number_is_kept(world,
     assert [w.tried_at(domain) for domain in domains] == [[f"to-{domain}"] for domain in domains]
 
 
+def test_what_waits_for_a_destination_that_is_found_no_more_goes_with_the_default_one(world):
+    """So it is with a next hop that an administrator named: nothing opens it again by its name."""
+    w = world(routes=(AWAY,), retry=(60.0, 90.0))
+    w.accept("a", "b", "c")
+    for _ in range(3):
+        w.finish((DEFERRED, LATER))
+    w.advance(30)
+    w.accept("d", states=several(f"x@{AWAY}"))
+    w.finish((DEFERRED, LATER), of=AWAY)
+    w.advance(28)
+    w.accept("e")
+    w.finish((DEFERRED, LATER))
+    w.queue.tick()
+    assert AWAY in w.router.dropped
+    w.router.routes, w.router.destinations = {}, (w.destination,)
+    w.advance(3)
+    assert w.tried == ["a", "b", "c"]
+    for _ in range(3):
+        w.finish((DEFERRED, LATER))
+    w.advance(58)
+    assert sorted(w.tried) == ["d", "e"]
+    for _ in range(2):
+        w.finish((DELIVERED, OK))
+    w.advance(60)
+    assert sorted(w.tried) == ["a", "b", "c"]
+
+
 # --- messages that may have killed a worker ---
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _NEVER: Final = 1 << 64
 MOST_AWAY: Final = 10_000
 """Destinations that are remembered to be away."""
+_AFTER_ALL: Final = 1 << 62
+"""Milliseconds since the epoch: every message came before."""
 
 
 class Schedule:
@@ -194,9 +196,24 @@ class Schedule:
     def _destination(self, line: int) -> Destination:
         known = self._destinations.get(line)
         if known is None:
-            known = self._destinations[line] = self.find(self.backlog.name(line) or "")
+            known = self.find(self.backlog.name(line) or "")
+            if known.line not in (-1, line):
+                self._move(line, known)
+                return known
+            self._destinations[line] = known
             known.line = line
         return known
+
+    def _move(self, line: int, to: Destination) -> None:
+        """Put what waits in the line of a next hop that no route has any more into that of another destination, due now.
+
+        When a message is loaded, it shows where it goes; until then it counts as old enough for whatever is due to old ones.
+        """
+        now = clock.monotonic_ms()
+        for waiting in self.backlog.take_older(line, now, _AFTER_ALL, 0, self.backlog.waiting(line)):
+            if to.line not in self.backlog.lines_of(waiting.queue_id):
+                self.backlog.put(to.line, waiting.queue_id, due=now, now=now, arrival=0, parted=True)
+        self.backlog.close(line)
 
     def _set_timer(self) -> None:
         """Set the timer for the line that wakes first; it passes over lines that wake when nothing is due any more."""
