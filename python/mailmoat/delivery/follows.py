@@ -35,7 +35,7 @@ class RetryAt(msgspec.Struct, frozen=True):
     """How it was tried, where it was."""
     reported: list[int]
     """Places of the recipients whose delay is reported now, or must not be."""
-    owed: bool
+    reports_alone: bool
     """Nothing waits but reports that could not be made yet."""
     delayed: bool
     """No delay of a recipient that waits is to be reported later."""

@@ -267,7 +267,7 @@ class Job:
             stranded=self._unreached or self._interrupted,
             attempt=self._attempt,
             reported=self._reported_late,
-            owed=all(outcome.state is not PENDING for outcome in self._outcomes),
+            reports_alone=all(outcome.state is not PENDING for outcome in self._outcomes),
             # One that could not be stored is left to the next attempt, or it would be asked for without a pause.
             delayed=not self._reportable or ReportKind.DELAYED in self._put_off,
         )

@@ -281,8 +281,8 @@ class Queue:
         if entry.queue_id not in self._steering.forgotten:
             seconds = retry.wait(clock.wall_ms(), retry_at.due, entry.destination.route.retry)
             big, arrival = job.message.size >= BIG, job.message.arrival
-            stranded, owed = retry_at.stranded, retry_at.owed
-            self._schedule.put(entry, arrival, seconds, fresh=False, big=big, stranded=stranded, firm=owed)
+            stranded, firm = retry_at.stranded, retry_at.reports_alone
+            self._schedule.put(entry, arrival, seconds, fresh=False, big=big, stranded=stranded, firm=firm)
 
     def _release(self, entry: QueueEntry) -> None:
         """Free the room of an entry in memory."""
