@@ -14,8 +14,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import Client
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes, Secured
-from mailmoat.delivery.tls_policy import TlsLevel
-from mailmoat.delivery.tls_results import NO_TLS
+from mailmoat.delivery.tls_policy import NO_TLS, TlsLevel
 from mailmoat.events import Event
 from mailmoat.metrics import Family
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mailmoat.resolver.answer import Association
     from mailmoat.settings.next_hop import Server
     from mailmoat.settings.sections.delivery import NextHopSettings
+
+NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
+"""How the client machine refuses a server for want of TLS: the beginning of the reply."""
 
 
 class TlsLevel(StrEnum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.delivery.tls_policy import TlsLevel
+from mailmoat.delivery.tls_policy import NO_TLS, TlsLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,8 +83,6 @@ _VERDICTS: Final = {
 }
 """By the words of the TLS layer (`rust/machine/tls/fault.rs`)."""
 _UNVERIFIED: Final = "certificate not verified: "
-NO_TLS: Final = ("451 4.7.0", "451 4.7.5")
-"""How the client machine refuses a server for want of TLS: the beginning of the reply."""
 
 
 def result_of(published: Published, policy: TlsPolicy, client: Client) -> tuple[TlsResult, str] | None:
