@@ -102,12 +102,11 @@ impl<W: Send + 'static> Writer<W> {
             let pace = pause.saturating_sub(begun.elapsed());
             let (ops, closed) = self.channel.wait(pace, LINGER, ill.then_some(PAUSE));
             begun = Instant::now();
-            let inserts = ops.iter().filter(|op| matches!(op, Op::Insert { .. })).count();
-            pause = if inserts > 1 { PACE } else { Duration::ZERO };
-            if closed {
-                self.tried = None; // the last chance
-            }
-            if self.store.is_none() {
+            let several = ops.iter().filter(|op| matches!(op, Op::Insert { .. })).nth(1).is_some();
+            pause = if several { PACE } else { Duration::ZERO };
+            // A closed channel is the last chance.
+            let is_time = closed || self.tried.is_none_or(|tried| tried.elapsed() >= PAUSE);
+            if self.store.is_none() && is_time {
                 self.recover();
             }
             self.look();
@@ -120,9 +119,6 @@ impl<W: Send + 'static> Writer<W> {
 
     /// Gets a failed queue working again: opened, written to, rid of the failed inserts, and what was kept is done.
     fn recover(&mut self) {
-        if self.tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
-            return;
-        }
         self.tried = Some(Instant::now());
         match self.reopen() {
             Ok(store) => {
