@@ -11,7 +11,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from loadtest.processes import ROOT, Tree, Trouble, free_port, greets, start, stop, wait_for
@@ -62,6 +62,8 @@ class Running:
     """As in `Setup`."""
     admin: int = 0
     """Port of its health page and metrics; 0 for a server that has none."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """With which commands find it."""
 
     @property
     def tree(self) -> Tree:
@@ -158,7 +160,7 @@ def start_mailmoat(
     def queued() -> int:
         return int(metric(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
 
-    return Running(process, port, log, queued, setup.proxied, admin).await_greeting()
+    return Running(process, port, log, queued, setup.proxied, admin, environment).await_greeting()
 
 
 def _tls(certificate: Path | None) -> dict[str, str]:
@@ -174,10 +176,11 @@ def _tls(certificate: Path | None) -> dict[str, str]:
 
 
 def metric(admin: int, name: str) -> float:
-    """Return a metric of a running mailmoat, summed over its labels; 0 if it is missing."""
+    """Return a metric of a running mailmoat, with its labels or summed over them; 0 if it is missing."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+    pairs = [line.rpartition(" ")[::2] for line in lines if not line.startswith("#")]
+    return sum(float(value) for found, value in pairs if name in {found, found.partition("{")[0]})
 
 
 def health(admin: int) -> dict[str, Any]:
