@@ -29,12 +29,9 @@ use super::verifier::Verifier;
 
 /// Pause between attempts to get a failed queue working again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Least time from the beginning of a batch of several messages to that of the next: on a disk that is fast the batches would
-/// stay small, and each costs its fsync and a wakening of the loop. Measured with messages of 4 KiB over 50 connections, each
-/// new: 321 us of processor time a message without, 270 with 2 ms (medians of six samples), 281 with 3 ms (of three); busy machine.
+/// Least time from the beginning of a batch of several messages to that of the next: `docs/decisions.md` has what it saves.
 const PACE: Duration = Duration::from_millis(2);
 /// How long what nobody waits for, such as the end of a delivered message, is kept for an operation whose commit then serves both.
-/// A crash in this time delivers such a message twice, as one a moment earlier would.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// The thread's state.
@@ -99,8 +96,7 @@ impl<W: Send + 'static> Writer<W> {
         let mut begun = Instant::now();
         loop {
             let ill = self.store.is_none() || !self.channel.healthy.load(Relaxed);
-            let pace = pause.saturating_sub(begun.elapsed());
-            let (ops, closed) = self.channel.wait(pace, LINGER, ill.then_some(PAUSE));
+            let (ops, closed) = self.channel.wait(pause.saturating_sub(begun.elapsed()), LINGER, ill.then_some(PAUSE));
             begun = Instant::now();
             let several = ops.iter().filter(|op| matches!(op, Op::Insert { .. })).nth(1).is_some();
             pause = if several { PACE } else { Duration::ZERO };
