@@ -89,8 +89,8 @@ struct IncomingContent {
 
 impl Incoming for IncomingContent {
     fn write(&mut self, octets: &[u8]) -> Result<(), Full> {
-        self.store(octets)?;
-        self.limit_memory()
+        self.limit_memory(octets.len())?;
+        Ok(self.store(octets)?)
     }
 
     fn insert(&mut self, insertion: Insertion) {
@@ -106,7 +106,7 @@ impl Incoming for IncomingContent {
     fn end_header(&mut self, octets: usize) -> Result<(), Full> {
         self.header = Some(octets);
         self.split_header_file()?;
-        self.limit_memory()
+        self.limit_memory(0)
     }
 
     fn end(&mut self) -> Result<(), Full> {
@@ -153,11 +153,13 @@ impl IncomingContent {
         Ok(())
     }
 
-    /// Moves the body to a file when it is too large for memory.
-    fn limit_memory(&mut self) -> Result<(), Full> {
-        let Some(header) = self.header_length() else { return Ok(()) };
+    /// Moves the body to a file when so many octets more make it too large for memory: they are never in it then.
+    fn limit_memory(&mut self, octets: usize) -> Result<(), Full> {
+        let (Some(header), None, None) = (self.header_length(), &self.header_file, &self.body_file) else {
+            return Ok(());
+        };
         let most = self.rules.memory;
-        if most > 0 && self.memory.len() > most.max(header) {
+        if most > 0 && self.memory.len() + octets > most.max(header) {
             self.spill()?;
         }
         Ok(())

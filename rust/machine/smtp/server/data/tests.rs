@@ -275,6 +275,20 @@ fn many_large_contents_cost_no_more_than_the_budget() {
 }
 
 #[test]
+fn a_large_content_has_no_more_in_memory_than_a_content_may() {
+    let budget = Arc::new(Budget::new(1 << 20, None, 1));
+    let rules = Rules { memory: 64 << 10, budget: Arc::clone(&budget), ..rules() };
+    let (mut decoder, line) = (rules.decoder(), b"x\r\n");
+    for lines in [10_000, 100_000] {
+        decoder.feed(&rules.content(), &line.repeat(lines));
+    }
+    decoder.feed(&rules.content(), b".\r\n");
+    let Taken { header, content, .. } = decoder.into_content().finish().unwrap();
+    assert_eq!((header.len(), content.size()), (2, 330_000));
+    assert!(budget.take_most() <= 64 << 10);
+}
+
+#[test]
 fn what_is_all_header_section_stays_in_memory() {
     let rules = Rules { memory: 4, ..rules() };
     for input in [&b"a: b\r\nc: d\r\n.\r\n"[..], b"a: b\r\nc: d\r\n\r\n.\r\n"] {
