@@ -759,7 +759,8 @@ class Session:
     @property
     def injected(self) -> int:
         """Octets behind STARTTLS that were thrown away (RFC 3207 6)."""
-    def receive(self, octets: bytes) -> Step: ...
+    def receive(self, octets: bytes | memoryview) -> Step:
+        """Take what the socket gave; a view is read where it is, and not kept."""
     def proceed(self) -> Step:
         """Work on what is kept of the input, for one turn."""
     def pass_(self) -> Step: ...

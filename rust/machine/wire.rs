@@ -4,6 +4,7 @@
 //! itself. So no plaintext, no order of calls and no half-done upgrade is ever left to the caller. Without TLS it costs the machine one
 //! pointer.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -17,6 +18,11 @@ use super::tls::{Facts, Fault, Progress, TlsClient, TlsLayer, TlsServer};
 pub mod machine;
 
 use machine::Machine;
+
+thread_local! {
+    /// Where the connections of a thread decrypt, one at a time: large reads would each take memory from the system and give it back.
+    static PLAINTEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A machine with its layer.
 #[derive(Debug)]
@@ -45,17 +51,25 @@ impl<M: Machine> Wire<M> {
         if let Some(fault) = tls.fault {
             return self.machine.broken(fault);
         }
-        let mut plaintext = Vec::with_capacity(if tls.layer.facts().is_some() { octets.len() } else { 0 });
+        let mut plaintext = PLAINTEXT.take();
         let progress = tls.layer.receive_ciphertext(octets, &mut plaintext, &mut tls.output);
-        match (progress, tls.layer.facts()) {
-            (Ok(Progress::Established), Some(facts)) => self.machine.established(facts, &plaintext),
-            (Ok(Progress::Open | Progress::PeerClosed), _) => self.machine.receive(&plaintext),
+        tls.fault = progress.err();
+        let step = self.take_plaintext(progress, &plaintext);
+        plaintext.clear();
+        PLAINTEXT.set(plaintext);
+        step
+    }
+
+    /// Takes what was decrypted; what came before a fault is as good as ever.
+    fn take_plaintext(&mut self, progress: Result<Progress, Fault>, plaintext: &[u8]) -> M::Step {
+        let facts = self.tls.as_ref().and_then(|tls| tls.layer.facts());
+        match (progress, facts) {
+            (Ok(Progress::Established), Some(facts)) => self.machine.established(facts, plaintext),
+            (Ok(Progress::Open | Progress::PeerClosed), _) => self.machine.receive(plaintext),
             (Ok(_), _) => self.machine.handshaking(),
             (Err(fault), facts) => {
-                tls.fault = Some(fault);
                 if facts.is_some() && !plaintext.is_empty() {
-                    // What came before it is as good as ever.
-                    self.machine.receive(&plaintext);
+                    self.machine.receive(plaintext);
                 }
                 self.machine.broken(fault)
             }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -74,9 +76,13 @@ impl Session {
         self.step(py, step)
     }
 
-    fn receive(&mut self, py: Python<'_>, octets: &[u8]) -> Py<PyAny> {
-        let step = self.inner.receive(octets);
-        self.step(py, step)
+    #[allow(clippy::needless_pass_by_value)] // PyO3 makes the view anew in any case
+    fn receive(&mut self, py: Python<'_>, octets: PyBuffer<u8>) -> PyResult<Py<PyAny>> {
+        let octets = octets.as_slice_ptr().ok_or_else(|| PyBufferError::new_err("the octets are not contiguous"))?;
+        // SAFETY: the view keeps the memory alive, and until the machine has taken its octets no Python code runs that could change
+        // them: this thread is attached to the interpreter and calls none.
+        let step = self.inner.receive(unsafe { octets.as_ref() });
+        Ok(self.step(py, step))
     }
 
     fn proceed(&mut self, py: Python<'_>) -> Py<PyAny> {

@@ -65,16 +65,16 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand octets to the session."""
         buffer, driver = self._buffer, self._driver
-        octets = bytes(buffer[:nbytes])
+        octets = buffer[:nbytes]
         if driver is None:
-            self._read_proxy(octets)
+            self._read_proxy(bytes(octets))
             return
-        is_full = nbytes == len(buffer)
-        if is_full and self.intake.filled():
+        is_full, session = nbytes == len(buffer), driver.session
+        if is_full and (session.in_content or self.intake.filled()):
             self.take_turns()  # what there is more waits in the kernel until the others had their turn
         driver.receive(octets)
         if is_full or buffer is not self._receiver.input:
-            self._buffer = self._receiver.content_input if driver.session.in_content else self._receiver.input
+            self._buffer = self._receiver.content_input if session.in_content else self._receiver.input
 
     def eof_received(self) -> bool:
         """Keep the connection of a peer that has closed its sending side until it has the replies to all its input."""

@@ -37,7 +37,7 @@ class Driver(Steps):
         else:
             self.run(self._greet)
 
-    def receive(self, octets: bytes) -> None:
+    def receive(self, octets: bytes | memoryview) -> None:
         """Take what the client has sent; what ends no command is no sign of work (`Steps._await_input`)."""
         self.run(self.session.receive, octets)
 

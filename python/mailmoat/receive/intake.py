@@ -24,7 +24,7 @@ TURN: Final = 4
 ESTABLISHED, CLOSE_WAIT = 1, 8  # tcpi_state of <netinet/tcp.h>
 PROBE_SECONDS: Final = 1.0
 TURN_BUFFERS: Final = 2
-"""Full ones read in one turn of the loop: fewer cost system calls for each large message, more make the others wait."""
+"""Full ones read in one turn of the loop; of a content it is one: those are large."""
 
 
 class Intake:

@@ -47,8 +47,8 @@ OURS = ["X-MS-Exchange-Organization-", "X-MS-Exchange-Forest-", "X-Mailmoat-"]
 """Beginnings of the names of header fields that servers inside an organisation believe."""
 INPUT_OCTETS = 16_384
 """Read at once: a held session keeps one read beyond its bound, and there may be tens of thousands of them."""
-CONTENT_OCTETS = 65_536
-"""Read at once of a content after a first full read of it: a message of 1 MiB costs a third less CPU. Still larger reads save no more."""
+CONTENT_OCTETS = 131_072
+"""Read at once of a content after a first full read of it: each read costs a crossing of all layers. Twice as much saves 2 percent more."""
 
 
 class Open(Protocol):
