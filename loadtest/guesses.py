@@ -2,7 +2,9 @@
 
 A client of one address (127.0.0.2) makes `--rate` connections a second, each with a TLS handshake of its own and one wrong password, to a
 public listener with STARTTLS, to `submission://` and to `submissions://`. Good mail comes from 127.0.0.1 at a steady rate, each message in a
-new connection in clear. The number is the ratio of the 99th percentiles of the time of a good message, from connect to 250. The guesser
+new connection in clear. The number is the ratio of the 99th percentiles of the time of a good message, from connect to 250, over the
+messages of all rounds; in every other round good mail alone comes second. Beside it stands where the ratio lies when rounds are drawn
+anew, 9 times of 10, and the same ratio of one half of the rounds alone to the other: what the machine itself makes of it. The guesser
 runs at the lowest priority, so that its own CPU time is not what is measured; it begins a while before, as guessers have used up
 `limits.auth_failure_rate` for nearly all of their time. `--realtime`, for root on a busy machine: server and good mail come before
 everything else on it.
@@ -15,6 +17,7 @@ import asyncio
 import base64
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -22,6 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +37,9 @@ from mailmoat.auth.accounts import Account
 from mailmoat.auth.verifiers import Argon2Hash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from loadtest.servers import Running
 
 GOOD_RATE = 50
 GUESSER = "127.0.0.2"
@@ -41,6 +47,8 @@ PATIENCE = 1.0
 """Seconds a guesser waits for an answer."""
 BEFORE = 3.0
 """Seconds of guesses before they are measured."""
+DRAWS = 1000
+"""How often rounds are drawn anew."""
 WRONG = base64.b64encode(b"\0alice\0wrong").decode()
 LISTENERS = ("smtp", "submission", "submissions")
 CONTENT = b"Subject: x\r\n\r\n" + b"x" * 72 + b"\r\n.\r\n"
@@ -155,6 +163,69 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98] * 1000
 
 
+@dataclass
+class Rounds:
+    """What was measured of one listener: the times of good messages by round, CPU seconds of the server, and how the guesses ended."""
+
+    alone: list[list[float]] = field(default_factory=list)
+    beside: list[list[float]] = field(default_factory=list)
+    cpu_alone: float = 0.0
+    cpu_beside: float = 0.0
+    ended: Counter[str] = field(default_factory=Counter)
+
+    def ratio(self, rounds: Sequence[int]) -> float:
+        """Return the ratio of the percentiles of these rounds."""
+        return p99(pooled(self.beside, rounds)) / p99(pooled(self.alone, rounds))
+
+    def line(self) -> str:
+        """Return it as text."""
+        everything = range(len(self.alone))
+        drawn = sorted(self.ratio(random.choices(everything, k=len(everything))) for _ in range(DRAWS))
+        halves = sorted(self._halved() for _ in range(DRAWS))
+        low, high = DRAWS // 20, -DRAWS // 20
+        alone, beside = pooled(self.alone, everything), pooled(self.beside, everything)
+        return (
+            f"p99 {p99(alone):.1f} ms alone, {p99(beside):.1f} ms beside guesses, ratio {self.ratio(everything):.2f} "
+            f"({drawn[low]:.2f}-{drawn[high]:.2f}), of halves alone {halves[low]:.2f}-{halves[high]:.2f}; median of the rounds "
+            f"{statistics.median(self.ratio([each]) for each in everything):.2f}; medians of times {statistics.median(alone) * 1000:.2f} "
+            f"and {statistics.median(beside) * 1000:.2f} ms; "
+            f"{(self.cpu_beside - self.cpu_alone) / self.ended.total() * 1e6:.0f} us of CPU a guess; guesses ended with {dict(self.ended)}"
+        )
+
+    def _halved(self) -> float:
+        """Return the ratio of a half of the rounds alone to the other half."""
+        drawn = random.sample(range(len(self.alone)), len(self.alone))
+        half = len(drawn) // 2
+        return p99(pooled(self.alone, drawn[:half])) / p99(pooled(self.alone, drawn[half:]))
+
+
+def pooled(rounds: list[list[float]], chosen: Sequence[int]) -> list[float]:
+    """Return the times of these rounds in one list."""
+    return [each for number in chosen for each in rounds[number]]
+
+
+def compared(running: Running, target: int, listener: str, arguments: argparse.Namespace) -> str:
+    """Measure good mail alone and beside guesses at `target`, in turns."""
+    seen = Rounds()
+
+    def alone() -> None:
+        begun = running.tree.cpu()
+        seen.alone.append(good_mail(running.port, arguments.seconds))
+        seen.cpu_alone += running.tree.cpu() - begun
+
+    def guessed_at() -> None:
+        begun = running.tree.cpu()
+        times, how = beside(running.port, target, listener, arguments.rate, arguments.seconds)
+        seen.beside.append(times)
+        seen.ended += how
+        seen.cpu_beside += running.tree.cpu() - begun
+
+    for number in range(arguments.rounds):
+        for work in (guessed_at, alone) if number % 2 else (alone, guessed_at):
+            work()
+    return seen.line()
+
+
 def measure(arguments: argparse.Namespace, directory: Path) -> None:
     """Measure each listener, with and without guesses in turns, and print a line for each."""
     made = certificate("P-256")
@@ -173,28 +244,7 @@ def measure(arguments: argparse.Namespace, directory: Path) -> None:
     try:
         good_mail(ports["smtp"], 2)
         for listener in arguments.listeners:
-            alone, with_guesses, ratios, ended = [], [], [], Counter()
-            spent = [0.0, 0.0]
-            for _ in range(arguments.rounds):
-                begun = running.tree.cpu()
-                alone.append(good_mail(ports["smtp"], arguments.seconds))
-                between = running.tree.cpu()
-                times, how = beside(ports["smtp"], ports[listener], listener, arguments.rate, arguments.seconds)
-                with_guesses.append(times)
-                ended += how
-                spent[0] += between - begun
-                spent[1] += running.tree.cpu() - between
-                ratios.append(p99(times) / p99(alone[-1]))
-            before, after = (p99([each for times in rounds for each in times]) for rounds in (alone, with_guesses))
-            middle = [
-                statistics.median(each for times in rounds for each in times) * 1000 for rounds in (alone, with_guesses)
-            ]
-            print(
-                f"{listener}: p99 {before:.1f} ms alone, {after:.1f} ms beside guesses, ratio {after / before:.2f}; ratios of the rounds "
-                f"{', '.join(f'{each:.2f}' for each in sorted(ratios))}; medians {middle[0]:.2f} and {middle[1]:.2f} ms; "
-                f"{(spent[1] - spent[0]) / ended.total() * 1e6:.0f} us of CPU a guess; "
-                f"guesses ended with {dict(ended)}"
-            )
+            print(f"{listener}: {compared(running, ports[listener], listener, arguments)}", flush=True)
     finally:
         running.stop()
 
@@ -203,8 +253,8 @@ def main() -> None:
     """Measure, or be a client of the measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=100, help="guesses a second")
-    parser.add_argument("--seconds", type=float, default=10, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=5, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--listeners", nargs="+", choices=LISTENERS, default=LISTENERS)
     parser.add_argument("--realtime", action="store_true", help="run server and good mail before all else")
