@@ -129,7 +129,7 @@ class Worker:
         self._receiver = self._make_receiver(services, pipeline)
         queue = QueueControl(loop, self._queue, store, timers)
         self._control = Control(loop, Context(services.rates, metrics, queue), timers)
-        self._heap = Heap(services.trust.forget)
+        self._heap = Heap((services.trust.forget, self._receiver.fit))
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()

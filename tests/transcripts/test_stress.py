@@ -192,3 +192,15 @@ def test_a_flood_of_mute_clients_never_fills_the_worker(crowd):
     assert len(crowd.world.receiver.connections) <= NEAR + 1
     crowd.come("mail", DATA + b".\r\n")
     assert crowd.clients["mail"][1][-1].startswith("250 2.6.0")
+
+
+def test_giving_room_back_loses_no_connection_and_no_turn(crowd):
+    crowd.world.transport.vanish()
+    crowd.come("first", HELLO)
+    crowd.come("at work", DATA)
+    crowd.fill(NEAR - 2, HELLO)
+    crowd.wait(2)
+    crowd.world.receiver.fit()
+    assert len(crowd.world.receiver.connections) == NEAR
+    crowd.fill(1, HELLO)
+    assert crowd.gone() == ["first"]

@@ -16,7 +16,7 @@ class Worker:
 
     def __init__(self):
         self.forgotten = []
-        self.heap = Heap(lambda: self.forgotten.append(1))
+        self.heap = Heap([lambda: self.forgotten.append(1)])
         self.config = SimpleNamespace(content_in_memory=0, take_most_in_memory=lambda: 0)
 
     def tick(self, connections):

@@ -150,6 +150,11 @@ class Receiver:
         """Remove the connection; it still counts for the limits until `give_back`."""
         self.connections.discard(connection)
 
+    def fit(self) -> None:
+        """Give back the room of connections that have left: a set or a dictionary keeps it, however few are in it."""
+        self.connections = set(self.connections)
+        self.stress.fit()
+
     def give_back(self, source: bytes) -> None:
         """Free the place of a connection; `source` is that of its `Admission`."""
         self.metrics.add(CONNECTIONS, -1)

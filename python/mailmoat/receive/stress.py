@@ -84,6 +84,10 @@ class Stress:
         """Close the connection that has been idle longest; False when all are at work."""
         return self._close_oldest(self._between, PATIENCE_SECONDS) or self._close_oldest(self._within, PATIENCE_SECONDS)
 
+    def fit(self) -> None:
+        """Give back the room of connections that are no longer idle; the order stays."""
+        self._between, self._within = dict(self._between), dict(self._within)
+
     def tick(self, sending: Collection[Sending]) -> None:
         """Check once a second; these connections are open."""
         connections = len(sending)

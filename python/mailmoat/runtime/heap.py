@@ -1,7 +1,7 @@
 """After a flood, the memory it took goes back to the system: the C library keeps free memory between blocks that are still in use.
 
-The interpreter does so as well, in pieces of 1 MiB, and what is kept at hand about the addresses of a flood would hold a piece each: it is
-forgotten first.
+The interpreter does so as well, in pieces of 1 MiB, and what is kept at hand about the addresses of a flood would hold a piece each. So
+whatever has grown with the flood gives back first what it needs no longer: `give_back`.
 
 Trimming reads the whole heap, so it is done only after enough memory was freed. Owned by a worker; never fails.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mailmoat._native import SessionConfig
 
@@ -29,8 +29,8 @@ CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
 class Heap:
     """What one worker's connections and their content have taken."""
 
-    def __init__(self, forget: Callable[[], None]) -> None:
-        self._forget = forget
+    def __init__(self, give_back: Sequence[Callable[[], None]]) -> None:
+        self._give_back = give_back
         self._most_connections = 0
         self._octets = 0
         self._again = False
@@ -50,7 +50,8 @@ class Heap:
         if self._again:
             self._octets = octets
         if self._again or again:  # a connection that is closed gives back a part of its memory a moment later only
-            self._forget()
+            for give_back in self._give_back:
+                give_back()
             if freed >= octets:
                 gc.collect()  # empties Python's lists of free objects: one left in each of its arenas keeps them all
             _native.trim_heap()
