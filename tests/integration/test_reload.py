@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -143,6 +144,25 @@ def test_a_broken_file_changes_nothing_and_the_log_names_the_mistake(server):
     client = mx.client()
     assert client.ask(*UNKNOWN).startswith("550")
     assert mx.metric("tarpit_holds_total") == holds, "it is not held any more"
+
+
+def test_new_settings_whose_files_cannot_be_used_change_nothing(server):
+    """As at a start: with a password that is not there all messages would wait for the account."""
+    mx = server()
+    workers = mx.workers()
+    wanted = '[delivery]\nnext_hop = "smtp://a.test"\nauth_name = "edge"\nauth_password_file = "none"\n'
+    texts = mx.directory / "texts"
+    texts.mkdir()
+    (texts / "en.txt").write_text("[failed.text]\n{oops}\n")
+    for broken, word in (
+        (wanted, "delivery.auth_password_file"),
+        (f'[reports]\ntemplates = "{texts}"\n', "{oops} is not a placeholder"),
+    ):
+        mx.config.write_text(broken)
+        (mistake,) = json.loads(mx.cli("check-config", "--json").stdout)["mistakes"]
+        assert word in mistake
+        assert reload(mx, "reload-refused")["detail"] == mistake
+    assert mx.workers() == workers
 
 
 def test_a_reload_moves_to_other_addresses_and_recipients(server):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from mailmoat import clock, maillog
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
+from mailmoat.reports import languages
 from mailmoat.settings import notation
 from mailmoat.settings.listener import parse_listener
 from mailmoat.supervisor import own_address, preflight, sockets
@@ -185,7 +186,9 @@ def make(number: int, settings: Settings, before: Generation | None, most: int, 
         refreshes=Refreshes(settings),
     )
     mistakes = _changed_agents(settings, before) or own_address.loops(settings) or generation.load(account)
-    mistakes = mistakes or generation.bind(before, most, account.uid if account else None)
+    mistakes = (
+        mistakes or _unusable_files(settings, before) or generation.bind(before, most, account.uid if account else None)
+    )
     if mistakes:
         generation.discard()
         raise ConfigError(mistakes)
@@ -204,6 +207,11 @@ def _ticket_secret(settings: Settings, before: Generation | None) -> TicketSecre
     if before is not None and before.ticket_secret.rotation == rotation:
         return before.ticket_secret
     return TicketSecret(rotation, clock.wall_ms() // 1000)
+
+
+def _unusable_files(settings: Settings, before: Generation | None) -> list[str]:
+    """Return what is wrong with the files of new settings; at the start they have been checked, with the rights of the account."""
+    return [] if before is None else [*preflight.unusable_files(settings), *languages.unusable(settings)]
 
 
 def _changed_agents(settings: Settings, before: Generation | None) -> list[str]:
