@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from mailmoat import _native, demo
 from mailmoat.cli import application
+from mailmoat.cli.reflexes import MEANT
 from mailmoat.settings import load
 from mailmoat.supervisor import supervisor
 
@@ -427,3 +428,19 @@ def test_nothing_heavy_is_imported_before_a_command_runs():
     script = "import sys, mailmoat.cli as cli; cli.application(); print(*sorted({'asyncio', 'rich', 'ssl'} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("queue delete x", "queue remove"), ("mailq", "queue list"), ("queue requeue", "queue release")],
+)
+def test_the_name_of_another_mail_server_leads_to_the_command_that_does_it(typed, meant):
+    done = CliRunner().invoke(application(), typed.split())
+    assert done.exit_code == 2
+    assert f"`mailmoat {meant}` does that" in " ".join(done.output.replace("\u2502", " ").split())
+
+
+def test_the_names_of_other_mail_servers_lead_to_commands_that_are_there():
+    for typed, meant in MEANT.items():
+        assert CliRunner().invoke(application(), [*meant.split(), "--help"]).exit_code == 0, meant
+        assert CliRunner().invoke(application(), [*typed.split(), "--help"]).exit_code == 2, typed

@@ -33,6 +33,7 @@ def application() -> typer.Typer:
     from mailmoat.cli import lists
     from mailmoat.cli.check import check_config
     from mailmoat.cli.mx import mx
+    from mailmoat.cli.reflexes import Group
     from mailmoat.cli.relay_test import relay_test
     from mailmoat.cli.route import route
     from mailmoat.cli.serve import serve
@@ -42,6 +43,7 @@ def application() -> typer.Typer:
 
     app = typer.Typer(
         name="mailmoat",
+        cls=Group,
         callback=_options,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,6 +11,7 @@ import typer
 from mailmoat.cli import queue_actions, queue_log, queue_top, queue_transfer
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
 from mailmoat.cli.queue_selection import Selection, reading, with_selection
+from mailmoat.cli.reflexes import Group
 from mailmoat.printable import printable, printable_json
 from mailmoat.runtime.queue_id import is_queue_id
 
@@ -25,7 +26,9 @@ SORTED: Final = 10_000
 ROWS: Final = 20
 """Next hops and domains that `stats` shows, those with the most recipients."""
 
-app = typer.Typer(help="Show the messages in the queue, and change what becomes of them.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="Show the messages in the queue, and change what becomes of them.", no_args_is_help=True
+)
 
 QueueIdArgument = Annotated[str, typer.Argument(metavar="QUEUE-ID", help="The message.")]
 RowsOption = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Next hops and domains that are shown.")]
