@@ -13,10 +13,12 @@ from mailmoat._native import NO_MESSAGE, Held
 from mailmoat.control import queue
 from mailmoat.control.channel import MOST_REQUEST, ControlError, encode
 from mailmoat.control.queue import QueueControl, act
-from mailmoat.queue_work.written import bounce_of, redirect_of
+from mailmoat.queue_work import overview
+from mailmoat.queue_work.written import bounce_of, examine, redirect_of
 from mailmoat.runtime.actions import MOST_IDS, Bounce, Hold, Redirect, Release, Remove, Retry, parse, waits_after
 from mailmoat.runtime.queue_id import is_queue_id, is_session_id, partition_of
 from mailmoat.runtime.timers import Timers
+from mailmoat.settings import Settings
 
 TAG = "1m89zsqxm00g2k"
 ONE, TWO, THREE = f"{TAG}1", f"{TAG}2", f"{TAG}3"
@@ -281,3 +283,29 @@ def test_a_request_for_nothing_is_answered_at_once(monkeypatch):
         assert (await act(control, request(Hold())))["done"] == 0
 
     carried_out(steps, ())
+
+
+@pytest.mark.parametrize(
+    ("target", "delivery", "wrong"),
+    [
+        ("smtp://127.0.0.1:2525", {}, "smtp://127.0.0.1:2525 is this server itself, which listens on 127.0.0.1:2525"),
+        (
+            "smtp://192.0.2.25",
+            {"tls": "verify", "next_hop": "smtp://a.test"},
+            "the next hop has no name, only an address",
+        ),
+    ],
+)
+def test_a_next_hop_at_which_messages_would_wait_for_ever_is_refused(target, delivery, wrong):
+    settings = Settings(hostname="mx.example.test", listen="127.0.0.1:2525", delivery=delivery)
+    with pytest.raises(ValueError, match=wrong):
+        examine(redirect_of(target), settings)
+
+
+def test_a_server_from_before_an_upgrade_is_shown_with_what_it_says(tmp_path, monkeypatch):
+    (tmp_path / "partitions" / TAG).mkdir(parents=True)
+    answer = {"pid": 7, "destinations": [{"name": "smtp://a.test:25", "active": 2, "away": False}]}
+    monkeypatch.setattr(overview.client, "ask_owner", lambda *_: answer)
+    found = {}
+    assert overview.add_open(tmp_path, found) == 1
+    assert (found["smtp://a.test:25"].active, found["smtp://a.test:25"].connections) == (2, 0)

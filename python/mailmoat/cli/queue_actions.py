@@ -95,17 +95,20 @@ def _command(done: str, care: Care = Care.SELECTION) -> Callable[[Callable[..., 
 
     def decorate(make: Callable[..., Action]) -> Callable[..., None]:
         def run(selection: Selection, **arguments: object) -> None:
+            from mailmoat.queue_work.written import examine
             from mailmoat.runtime.actions import Retry
 
             given: dict[str, Any] = {one.name: arguments.pop(one.name) for one in common}
             if care is not Care.NONE:
                 need(selection, everything=given["everything"])
+            settings = settings_in_force(given["config"])
             try:
                 action = make(**arguments)
+                examine(action, settings)
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             wanted = Wanted(
-                settings_in_force(given["config"]).spool_dir,
+                settings.spool_dir,
                 selection,
                 dry_run=given["dry_run"],
                 as_json=given["as_json"],

@@ -83,7 +83,7 @@ def add_open(spool_dir: Path, destinations: dict[str, Destination]) -> int:
         for one in answer["destinations"]:
             destination = destinations.setdefault(one["name"], Destination())
             destination.active += one["active"]
-            destination.connections += one["connections"]
+            destination.connections += one.get("connections", 0)  # a server from before an upgrade does not say it
             destination.workers += 1
             destination.away += bool(one["away"])
     return len(asked)

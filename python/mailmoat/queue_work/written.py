@@ -1,13 +1,19 @@
-"""Actions as an administrator writes them on a command line. Pure; ValueError with a plain sentence for what is wrong."""
+"""Actions as an administrator writes them on a command line; ValueError with a plain sentence for what is wrong."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import normalise_address
 from mailmoat.runtime.actions import Bounce, Redirect
 from mailmoat.settings.next_hop import NOT_A_NEXT_HOP, parse_next_hop
+from mailmoat.settings.sections.routes import in_common, redirected
+from mailmoat.supervisor.own_address import loops_of
+
+if TYPE_CHECKING:
+    from mailmoat.runtime.actions import Action
+    from mailmoat.settings import Settings
 
 ROUTES: Final = "routes"
 _CODES: Final = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} .")
@@ -40,3 +46,12 @@ def redirect_of(target: str) -> Redirect:
                 "neither an address nor a next hop; write one, such as alice@example.com or smtp://host:25, or routes"
             )
         raise ValueError(f"{target}: {wrong}") from None
+
+
+def examine(action: Action, settings: Settings) -> None:
+    """Refuse a next hop at which messages would only wait: one that cannot have what `[delivery]` asks of it, or is this server."""
+    if not isinstance(action, Redirect) or not action.next_hop:
+        return
+    redirected(in_common(settings.delivery), action.next_hop)
+    if loops := loops_of(parse_next_hop(action.next_hop), settings):
+        raise ValueError(loops[0])

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 def loops(settings: Settings) -> list[str]:
     """Return a sentence with the fix for each of our listeners that is a next hop."""
     return [
-        f"{key} = {hop}: {server.place} is this server itself, which listens on {listener}; write where the mailboxes are"
+        f"{key} = {hop}: {wrong}; write where the mailboxes are"
         for key, hop in _next_hops(settings)
+        for wrong in loops_of(hop, settings)
+    ]
+
+
+def loops_of(hop: NextHop, settings: Settings) -> list[str]:
+    """Return what is wrong with each server of a next hop that is one of our listeners."""
+    return [
+        f"{server.place} is this server itself, which listens on {listener}"
         for server in hop.servers
         for listener in _listeners(server, settings)
     ]

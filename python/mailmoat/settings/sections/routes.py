@@ -89,7 +89,10 @@ def merged(delivery: NextHopSettings, route: RoutedDomains) -> NextHopSettings:
 
 def redirected(delivery: NextHopSettings, next_hop: str) -> NextHopSettings:
     """Return the settings of a next hop that is given by its text alone. ValueError when it is none, or cannot have what `[delivery]` asks for."""
-    return merged(delivery, RoutedDomains.model_validate({"domains": (), "next_hop": next_hop}))
+    try:
+        return merged(delivery, RoutedDomains.model_validate({"domains": (), "next_hop": next_hop}))
+    except ValidationError as error:
+        raise ValueError(_wrong(error)) from None
 
 
 def not_contradictory(delivery: DeliverySettings, routes: tuple[RoutedDomains, ...]) -> None:
@@ -105,7 +108,14 @@ def not_contradictory(delivery: DeliverySettings, routes: tuple[RoutedDomains, .
 
 def _mistake(number: int, error: ValidationError) -> PydanticCustomError:
     detail = error.errors()[0]
-    about = detail.get("ctx", {})
-    wrong = str(about.get("error", detail["msg"])).replace("delivery.", "")
-    context = {"error": wrong, "key": f"routes.{number}.{detail['loc'][0]}", "value": detail["input"]}
+    context = {
+        "error": _wrong(error).replace("delivery.", ""),
+        "key": f"routes.{number}.{detail['loc'][0]}",
+        "value": detail["input"],
+    }
     return PydanticCustomError("contradiction", "{error}", context)
+
+
+def _wrong(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    return str(detail.get("ctx", {}).get("error", detail["msg"]))
