@@ -98,12 +98,14 @@ def test_what_happens_to_a_message_is_said_in_words():
     lines = [
         line(1, "bounce-made", queue_id=BOUNCE, about=ONE, kind="delayed", to=["a@b.test"], recipients=["c@d.test"]),
         line(2, "message-expired", queue_id=ONE, age=432000, attempts=9, recipients=["c@d.test"]),
+        line(3, "bounce-suppressed", about=ONE, reason="domain-budget", mail_from="a@b.test", recipients=["c@d.test"]),
         line(3, "queue-command", queue_id=ONE, command="hold"),
         line(4, "queue-command", queue_id=ONE, command="redirect", detail="smtp://192.0.2.25:25"),
     ]
     assert [text.partition("Z  ")[2] for text in event_lines(lines)] == [
         f"report (delayed) {BOUNCE} about {ONE} to <a@b.test>: <c@d.test>",
         "expired at an age of 120 h, after 9 attempts: <c@d.test>",
+        f"no bounce to <a@b.test> about {ONE} (domain-budget): <c@d.test>",
         "queue hold, by an administrator",
         "queue redirect, by an administrator: smtp://192.0.2.25:25",
     ]

@@ -71,6 +71,12 @@ def _bounced(line: Line) -> Iterator[str]:
     yield f"{made} {line.get('queue_id', '')} about {line.get('about', '')} to {to}: {about}"
 
 
+def _not_bounced(line: Line) -> Iterator[str]:
+    to = f" to <{line['mail_from']}>" if line.get("mail_from") else ""
+    about = ", ".join(f"<{one}>" for one in _list(line, "recipients"))
+    yield f"no bounce{to} about {line.get('about', '')} ({line.get('reason', '?')}): {about}"
+
+
 def _expired(line: Line) -> Iterator[str]:
     to = ", ".join(f"<{one}>" for one in _list(line, "recipients"))
     age = line.get("age", 0)
@@ -80,7 +86,8 @@ def _expired(line: Line) -> Iterator[str]:
 
 def _commanded(line: Line) -> Iterator[str]:
     detail = f": {line['detail']}" if line.get("detail") else ""
-    yield f"queue {line.get('command', '?')}, by an administrator{detail}"
+    at = f" at {line['at']}" if line.get("at") else ""
+    yield f"queue {line.get('command', '?')}, by an administrator{at}{detail}"
 
 
 def _any_event(line: Line) -> Iterator[str]:
@@ -111,6 +118,7 @@ _SHOWN: Final[dict[str, Callable[[Line], Iterator[str]]]] = {
     Event.RECIPIENT_REFUSED: _refused,
     Event.COMMAND_REFUSED: _refused,
     Event.BOUNCE_MADE: _bounced,
+    Event.BOUNCE_SUPPRESSED: _not_bounced,
     Event.MESSAGE_EXPIRED: _expired,
     Event.QUEUE_COMMAND: _commanded,
 }
