@@ -197,6 +197,14 @@ def test_the_command_shows_what_a_delivery_would_find(world, authority):
     refused = moat.cli("mx", "gone.test")
     assert (refused.returncode, refused.stdout.split("\n")[0][:24]) == (1, "gone.test: 550 5.1.2 gon")
     assert moat.cli("mx", "no domain").returncode == 1
+    world.names.set("dead.test", fault="servfail")
+    silent = moat.cli("mx", "dead.test").stdout
+    assert silent.startswith("dead.test: 451 4.4.3 ")
+    assert "MTA-STS: not known\nTLS reports: not known\n" in silent, (
+        "who does not answer has not said that there is none"
+    )
+    record(world.names, "inner.test MX 10 mx.inner.test\nmx.inner.test A 203.0.113.1")
+    assert "all of them are in mx.ignored_networks" in moat.cli("mx", "inner.test").stdout
 
 
 # --- MTA-STS ---

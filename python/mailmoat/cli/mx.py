@@ -5,7 +5,7 @@ Asks the name servers of the settings, and the web server of an MTA-STS policy t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mailmoat.mta_sts.policies import Applied
     from mailmoat.mx.refusal import Refusal
     from mailmoat.settings import Settings
+
+_NO_ANSWER: Final = "451 4.4.3 "
+_IGNORED: Final = "550 5.4.4 "
 
 
 def mx(
@@ -115,6 +118,10 @@ def _print(document: dict[str, object]) -> None:
     hosts = document["hosts"]
     if document["refusal"]:
         typer.echo(f"{document['domain']}: {document['refusal']}")
+    if str(document["refusal"]).startswith(_IGNORED):
+        typer.echo(
+            "  all of them are in mx.ignored_networks: a server of your own is reached by a route with a smtp:// next hop"
+        )
     for host in hosts if isinstance(hosts, list) else []:
         typer.echo(f"{host['name']} port {host['port']}: {', '.join(host['addresses'])}")
         typer.echo(f"  TLS: {host['tls']} ({host['policy']})")
@@ -122,8 +129,10 @@ def _print(document: dict[str, object]) -> None:
             typer.echo(f"  TLSA: {record}")
     typer.echo(f"DANE: {document['dane']}")
     policy = document["mta_sts"]
-    written = "; ".join(policy) if isinstance(policy, list) else "no policy"
+    unknown = str(document["refusal"]).startswith(_NO_ANSWER)
+    written = "; ".join(policy) if isinstance(policy, list) else "not known" if unknown else "no policy"
     failure = f" ({document['mta_sts_failure']})" if document["mta_sts_failure"] else ""
     typer.echo(f"MTA-STS: {written}{failure}")
     reports = document["reports_to"]
-    typer.echo(f"TLS reports: {', '.join(reports) if isinstance(reports, list) and reports else 'not asked for'}")
+    none = "not known" if unknown else "not asked for"
+    typer.echo(f"TLS reports: {', '.join(reports) if isinstance(reports, list) and reports else none}")
