@@ -333,7 +333,7 @@ def test_a_log_is_read_however_it_is_compressed_and_however_long_its_lines_are(s
     log.write_bytes(compress(b"x" * (1 << 17) + b"\n" + line.encode() + b"\n" + b'{"time":' * 30_000))
     (read,) = sources.named([str(log)], None)
     assert max(map(len, read.lines())) <= sources.MOST_LINE
-    assert "message-expired" in trace("1m89zsqxm00g2ky", "--log", log).stdout
+    assert "expired at an age of" in trace("1m89zsqxm00g2ky", "--log", log).stdout
 
 
 def test_the_queue_log_has_what_was_given_up_and_what_was_done(spool, tmp_path):

@@ -69,7 +69,9 @@ class LogFile:
             opened = next((open_(file) for mark, open_ in _COMPRESSED.items() if begin.startswith(mark)), file)
             try:
                 yield from _lines(opened)
-            except (EOFError, zlib.error, lzma.LZMAError) as error:
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
                 raise OSError(
                     errno.EIO, f"what is compressed is damaged or ends too soon ({error})", self.name
                 ) from None
