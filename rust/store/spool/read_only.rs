@@ -106,16 +106,17 @@ pub fn count_any(path: &Path) -> Option<i64> {
 
 fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(250))?;
-    connection.pragma_update(None, "cache_size", CACHE)?;
     let read = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     if read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::CannotOpen)) && is_whole(path)? {
         // On a disk that cannot be written to there is no `-shm` file, and nobody who could change the database.
         let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
         let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-        return Ok(Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)?);
+        connection = Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)?;
     }
+    // Not before: it reads the database, too.
+    connection.pragma_update(None, "cache_size", CACHE)?;
     Ok(connection)
 }
 
