@@ -63,6 +63,10 @@ impl From<rusqlite::Error> for Error {
         ) {
             return Self::DamagedMessage(text);
         }
+        // Every statement is a constant, so it is the tables that are not as they were made.
+        if matches!(error, rusqlite::Error::SqlInputError { .. }) {
+            return Self::Damaged(text);
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => Self::Message(text),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),

@@ -81,7 +81,18 @@ impl Store {
             }
         }
         migrate(&mut connection, schema)?;
-        Self::of(connection)
+        let store = Self::of(connection)?;
+        store.check_columns()?;
+        Ok(store)
+    }
+
+    /// Whether the tables have the columns that are worked with: `quick_check` does not compare what they are called.
+    fn check_columns(&self) -> Result<(), Error> {
+        self.schedule(i64::MAX, 1)?;
+        for statement in [Schema::Three.messages(), Schema::Three.recipients(), Schema::Three.message()] {
+            self.connection.prepare(statement)?;
+        }
+        Ok(())
     }
 
     fn of(connection: Connection) -> Result<Self, Error> {
