@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WARM, GROWTH = 0.1, 0.15
 """After what share of the messages a worker has what it needs, and by what share of that it may have grown at the end."""
+WARMED = 5_000
+"""Messages it takes until then at least: memory is not judged in a shorter flood."""
 DEFAULTS = NdrSettings()
 
 
@@ -97,7 +99,7 @@ def judge(run: Run, log: Path, *, until_over: bool) -> list[Verdict]:
         *_budgets(run),
         *_good(run),
         *_alarm(run, logged, until_over=until_over),
-        _memory(run),
+        *_memory(run),
         *_visible(run, logged, log),
     ]
 
@@ -173,26 +175,28 @@ def _alarm(run: Run, logged: Logged, *, until_over: bool) -> list[Verdict]:
     return verdicts
 
 
-def _memory(run: Run) -> Verdict:
+def _memory(run: Run) -> list[Verdict]:
+    if run.forged * WARM < WARMED:
+        return []
     warm = next(seen for seen in run.seen if seen.share >= WARM)
     pairs = list(zip(warm.memory, run.seen[-1].memory, strict=True))
     most = max(now.own / before.own - 1 for before, now in pairs)
     whole = max(now.rss / before.rss - 1 for before, now in pairs)
-    return Verdict(
-        most <= GROWTH, f"memory of a worker since a tenth of the messages: own {most:+.1%}, RSS {whole:+.1%}"
-    )
+    return [
+        Verdict(most <= GROWTH, f"memory of a worker since a tenth of the messages: own {most:+.1%}, RSS {whole:+.1%}")
+    ]
 
 
 def _visible(run: Run, logged: Logged, log: Path) -> list[Verdict]:
     suppressed = logged.reasons.total()
-    counted = _said("bounces", log)["reasons"]
+    counted = _said("queue", "log", log, "--counts")["reasons"]
     listed = _said("queue", "log", log, "--limit", str(suppressed * 3))
     shown = sum(event["event"] == "bounce-suppressed" for event in listed)
     return [
         Verdict(
             run.suppressed == suppressed, f"{run.suppressed:,.0f} not sent by the metrics, {suppressed:,} by the log"
         ),
-        Verdict(counted == dict(logged.reasons), f"{sum(counted.values()):,} by `mailmoat bounces`"),
+        Verdict(counted == dict(logged.reasons), f"{sum(counted.values()):,} by `mailmoat queue log --counts`"),
         Verdict(shown == suppressed, f"{shown:,} by `mailmoat queue log`"),
     ]
 

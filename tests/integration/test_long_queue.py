@@ -21,7 +21,7 @@ BESIDE = 4 << 20
 """Octets that supervisor and admin process may grow by."""
 
 
-@pytest.mark.timeout(1800 if SOAK else 300)
+@pytest.mark.timeout(1800)
 def test_a_message_that_waits_costs_little(tmp_path, peer, capsys):
     peer("smtp-sink"), peer("smtp-source")
     found = backlog.outage(tmp_path, MESSAGES, 1024, IDLE)
@@ -36,7 +36,7 @@ def test_a_message_that_waits_costs_little(tmp_path, peer, capsys):
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.timeout(1800 if SOAK else 180)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mx", [False, True], ids=["routes", "mx"])
 def test_bad_next_hops_take_nothing_from_the_others(tmp_path, peer, capsys, mx):
     peer("smtp-sink"), peer("nft")

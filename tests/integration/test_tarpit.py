@@ -196,6 +196,7 @@ def test_a_client_that_resets_while_held_is_gone_and_its_place_is_kept(server, a
 @pytest.mark.parametrize("resets", [True, False], ids=["resets", "closes"])
 def test_the_place_of_one_that_left_is_given_back_when_its_hold_is_over(server, resets):
     mx = server(MAILMOAT_TARPIT__TIME="2", MAILMOAT_LIMITS__CONNECTIONS_PER_SOURCE="2", MAILMOAT_WORKERS="2")
+    mx.until(lambda: mx.metric("connections") == 0, what="the end of the connection that looked whether it is ready")
     begun = time.monotonic()
     for _ in range(2):
         client = hold(mx)
