@@ -38,19 +38,24 @@ def test_what_the_other_host_refuses_is_reported(server):
         assert b"not here either" in hop.messages[0].content
 
 
+def send_back(made, other):
+    """Send the server what it has sent to another host."""
+    with made.client() as again:
+        again.ask(f"MAIL FROM:<{SENDER}>")
+        again.ask(f"RCPT TO:<{NOBODY}>")
+        again.ask("DATA")
+        again.raw(other.messages[0].content + b"\r\n.\r\n")
+        again.expect("", 250)
+    wait_for(made.empty, what="empty spool")
+
+
 def test_what_comes_back_from_there_goes_where_the_routes_say(server):
     with NextHop(RCPT=lambda line: "550 5.1.1 no" if NOBODY in line else "250 ok") as hop, NextHop() as other:
         made = start(server, hop, other)
         with made.client() as client:
             client.submit("one", NOBODY)
         wait_for(lambda: other.messages, what="message")
-        with made.client() as again:
-            again.ask(f"MAIL FROM:<{SENDER}>")
-            again.ask(f"RCPT TO:<{NOBODY}>")
-            again.ask("DATA")
-            again.raw(other.messages[0].content + b"\r\n.\r\n")
-            again.expect("", 250)
-        wait_for(made.empty, what="empty spool")
+        send_back(made, other)
         assert len(other.messages) == 1
         assert [message.recipients for message in hop.messages] == [[SENDER]]
 
@@ -127,13 +132,7 @@ def test_a_refused_address_of_another_domain_or_a_circle_is_reported(server):
         with made.client() as client:
             client.submit("two", NOBODY)
         wait_for(lambda: other.messages, what="message")
-        with made.client() as again:
-            again.ask(f"MAIL FROM:<{SENDER}>")
-            again.ask(f"RCPT TO:<{NOBODY}>")
-            again.ask("DATA")
-            again.raw(other.messages[0].content + b"\r\n.\r\n")
-            again.expect("", 250)
-        wait_for(made.empty, what="empty spool")
+        send_back(made, other)
         assert len(other.messages) == 1
         assert [message.recipients for message in hop.messages] == [[SENDER], [SENDER]]
 
