@@ -1308,7 +1308,7 @@ def test_a_destination_that_is_away_is_dropped_after_its_pause_when_nothing_wait
     w.unreachable(of=AWAY)
     assert w.partition.messages == {}
     w.queue.tick()
-    assert w.router.dropped == [], "it rests: whoever comes now does not ask at once"
+    assert w.router.dropped == [], "it pauses: a message that comes now does not cause a query"
     w.advance(LONGEST_PAUSE)
     w.queue.tick()
     assert w.router.dropped == [AWAY]

@@ -1,7 +1,7 @@
 """What commands have done to messages while no server had them, kept until a worker writes it to the log.
 
-A note is a file in `commands` below the spool directory, complete or not there, for the messages of one portion. Whoever removes it has it, so each
-is logged once. Blocks on the disk. Reading raises nothing: what cannot be read stays, or is no note.
+A note is a file in `commands` below the spool directory, complete or not there, for the messages of one portion. Only the worker that has removed it
+logs it, so each is logged once. Blocks on the disk. Reading raises nothing: what cannot be read stays, or is no note.
 """
 
 from __future__ import annotations
