@@ -17,3 +17,11 @@ class ConfigError(MailmoatError):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))
         self.mistakes = mistakes
+
+
+class DirectoryError(MailmoatError):
+    """The directory of recipients cannot be read, asked or written; the text names what, and has no password in it."""
+
+
+class SourceError(DirectoryError):
+    """A source does not answer, or not in a way that can be used: an outage. What is known of it stays in force."""

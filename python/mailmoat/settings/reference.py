@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from mailmoat.settings import array
 from mailmoat.settings.sections.delivery import NextHopSettings
+from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.settings.sections.routes import NOT_INHERITED
 from mailmoat.settings.tree import Settings
 
@@ -30,6 +31,7 @@ COMPUTED = {
     "hostname": "the machine's name",
     "relay.default_domain": "the first local domain",
     "dns.servers": "those of `/etc/resolv.conf`",
+    **{f"directories[].{name}": f"as `directory.{name}`" for name in DirectorySettings.model_fields},
     **{f"routes[].{name}": f"as `delivery.{name}`" for name in NextHopSettings.model_fields.keys() - NOT_INHERITED},
 }
 """Defaults that depend on the machine or on another setting."""

@@ -22,10 +22,13 @@ from mailmoat.settings.fields import Count, Directory, Domain, Duration, Network
 from mailmoat.settings.listener import Listener, parse_listener
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
+from mailmoat.settings.sections import directories
 from mailmoat.settings.sections.admin import AdminSettings
 from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.bounce_tags import BounceTagsSettings
 from mailmoat.settings.sections.delivery import DeliverySettings
+from mailmoat.settings.sections.directories import SourceSettings
+from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.settings.sections.dns import DnsSettings
 from mailmoat.settings.sections.dns_lists import DnsListsSettings
 from mailmoat.settings.sections.helo import HeloSettings
@@ -106,6 +109,11 @@ class Settings(BaseSettings):
     tarpit: TarpitSettings = TarpitSettings()
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
+    directory: DirectorySettings = DirectorySettings()
+    directories: Annotated[tuple[SourceSettings, ...], Form("[[directories]] for each", show_rows)] = Field(
+        default=(),
+        description="Sources of recipients beside `recipients.file`, as an array of tables. The first that has an address decides about it.",
+    )
     auth: AuthSettings = AuthSettings()
     reputation: ReputationSettings = ReputationSettings()
     helo: HeloSettings = HeloSettings()
@@ -160,6 +168,12 @@ class Settings(BaseSettings):
     ) -> tuple[RouteSettings, ...]:
         if "delivery" in others.data:
             not_contradictory(others.data["delivery"], value)
+        return value
+
+    @field_validator("directories")
+    @classmethod
+    def _sources_are_possible(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        directories.not_contradictory(value)
         return value
 
     @field_validator("dns")

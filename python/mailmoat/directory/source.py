@@ -1,0 +1,163 @@
+"""What a source of recipients gives: values, and the two protocols by which it is asked.
+
+A synchronised source (`SyncSource`) gives steps: a full read (`Begin`, `Part`..., `Whole`), what changed since (`Delta`), or that nothing did
+(`Current`). Whoever drives it keeps the entries and the cookie, each step in one transaction; the source keeps nothing that it needs after a
+restart. A live source (`LiveSource`) is asked for one address at a time. Both run in the directory process only, on its loop: they never
+block it, and they never write to the log. An outage is a `SourceError` with a sentence for the administrator, without a password in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from mailmoat._native import Address
+    from mailmoat.directory.directory import Presence
+
+LARGEST_PART: Final = 1000
+"""Entries of a `Part`, or of a `Delta`, at most: each is one transaction, and the loop waits for it."""
+
+
+class Listed(NamedTuple):
+    """One address of an entry."""
+
+    text: str
+    """In the notation of the recipient file: `a@example.com`, `@example.com`, `!b@example.com`."""
+    targets: tuple[str, ...] = ()
+    """Addresses that get its mail instead; none = it is delivered to itself."""
+
+
+class Entry(NamedTuple):
+    """One object of a source: an account, a group, a row."""
+
+    id: bytes
+    """Stays the same as long as the entry lives: objectGUID, entryUUID, the key of a row."""
+    name: str
+    """For the administrator: a distinguished name, the key of a row, a line number."""
+    addresses: tuple[Listed, ...]
+    """None = it gets no mail now (disabled, without an address), which is the same as removed."""
+
+
+class Begin(NamedTuple):
+    """A full read begins; what was read of one before that did not end is forgotten."""
+
+
+class Part(NamedTuple):
+    """Some entries of the full read, at most `LARGEST_PART`. Of two with one id the later counts."""
+
+    entries: tuple[Entry, ...]
+
+
+class Whole(NamedTuple):
+    """The full read is over: what it has replaces what was there."""
+
+    cookie: bytes | None = None
+    """Where `changes` goes on after a restart; None = with a full read."""
+
+
+class Delta(NamedTuple):
+    """What changed since the cookie before: entries that are new or other than before, whole, and ids that are gone."""
+
+    changed: tuple[Entry, ...]
+    removed: tuple[bytes, ...]
+    cookie: bytes | None = None
+
+
+class Current(NamedTuple):
+    """The source was asked now, and nothing changed: what is known is as fresh as now."""
+
+    cookie: bytes | None = None
+
+
+class Using(NamedTuple):
+    """The server that is asked from now on, as it is shown to the administrator."""
+
+    server: str
+
+
+class LeftOut(NamedTuple):
+    """Entries that cannot be recipients were left out since the step before: how many, and a sentence about one of them."""
+
+    entries: int
+    example: str
+
+
+Step: TypeAlias = Begin | Part | Whole | Delta | Current | Using | LeftOut
+
+
+class KnownIds(Protocol):
+    """The entries that are known of a source, for one that gets no notice of what was removed."""
+
+    def __contains__(self, entry_id: object, /) -> bool:
+        """Return whether an entry is known by its id."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield each id, in no order that means something; entries may change meanwhile."""
+
+    def entry(self, entry_id: bytes) -> Entry | None:
+        """Return an entry as it is known."""
+
+
+class SyncSource(Protocol):
+    """A source that is read whole once, and then its changes."""
+
+    def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+        """Yield the steps since `cookie`, from a full read where it is None or the server does not accept it any more.
+
+        It may go on for ever, where the server gives notice, or end; then it is called again after the `interval` of its row.
+        SourceError when the source cannot be read.
+        """
+
+
+class LiveAnswer(NamedTuple):
+    """What a live source says of an address."""
+
+    presence: Presence
+    """EXISTS or ABSENT; an outage is a SourceError."""
+    targets: tuple[str, ...] = ()
+    """Addresses that get its mail instead; none = it is delivered to itself."""
+    entry: str = ""
+    """The name of the entry that has it, for the administrator."""
+
+
+class LiveSource(Protocol):
+    """A source that is asked for one address at a time."""
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        """Return whether the normalised `address` exists. SourceError when the source cannot be asked."""
+
+
+class Sight(NamedTuple):
+    """What a first connection to a source found, for `mailmoat check-config`."""
+
+    server: str
+    """The one that answered, as it is shown to the administrator."""
+    place: str = ""
+    """Where entries are read: a search base, a table."""
+    entries: int | None = None
+    """How many there are; None where that cannot be said cheaply."""
+    sample: tuple[Entry, ...] = ()
+    """Some of them, at most three."""
+    remarks: tuple[str, ...] = ()
+    """What the administrator should look at, a sentence each."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A source that can be tried without reading it whole."""
+
+    async def probe(self) -> Sight:
+        """Connect, and say what is there. SourceError when that fails."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A source that holds connections."""
+
+    async def close(self) -> None:
+        """Close them; never raises."""

@@ -1,0 +1,126 @@
+"""`[[directories]]`: sources of recipients beside the recipient file, each with settings of its own.
+
+A row has the settings of `[directory]` by the same names; one that it does not set is as in `[directory]`. What only one kind of source
+needs is in a section of its own, which the row mixes in.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field, PlainValidator, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from mailmoat.settings import notation, values
+from mailmoat.settings.array import form_of
+from mailmoat.settings.fields import Domains, OptionalPath
+from mailmoat.settings.notation import Form
+from mailmoat.settings.section import Section
+from mailmoat.settings.sections.directory import DirectorySettings
+from mailmoat.settings.source_url import SourceUrlValue
+
+MOST_SOURCES: Final = 200
+"""The number of a source is one octet of each record in the snapshot."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}", re.ASCII)
+
+
+def source_name(value: object) -> str:
+    """Read a name of letters, digits and `-`: it names files, and is a label of metrics."""
+    written = values.text(value)
+    if not _NAME.fullmatch(written):
+        raise ValueError("not a name of up to 32 letters, digits and -")
+    return written
+
+
+class SourceFields(Section):
+    """What every source has."""
+
+    name: Annotated[
+        str, PlainValidator(source_name), Form("a name of letters, digits and -, such as office", notation.show)
+    ] = Field(description="Name of the source, in the log, in metrics and in commands.")
+    url: SourceUrlValue = Field(
+        description="Where it is: `ad://`, `ads://`, `ldap://`, `ldaps://HOST[:PORT]`, `ldapi:///PATH`, `postgresql://` or `mysql://HOST/DATABASE`, `sqlite:///PATH`, `file:///PATH`, `script:///PATH`, or `next_hop:`. Several servers in order of preference have commas between them."
+    )
+    mode: Annotated[
+        Literal["sync", "live"],
+        PlainValidator(values.one_of("sync", "live")),
+        Form("sync or live", notation.show),
+    ] = Field(
+        default="sync",
+        description="`sync`: all entries are read, and then what changes. `live`: the source is asked for each address.",
+    )
+    domains: Domains = Field(
+        default=(),
+        description="Domains whose recipients it has. Empty = all of `relay.local_domains`.",
+    )
+    account: Annotated[
+        str | None, PlainValidator(values.optional(values.text)), Form("the name of an account", notation.show)
+    ] = Field(default=None, description="Account of this server at the source. Without one: anonymous.")
+    password_file: OptionalPath = Field(
+        default=None, description="File with its password alone. Read again when it changes."
+    )
+    tls_ca: OptionalPath = Field(
+        default=None,
+        description="File with the CA certificates (PEM) by which the source is verified. Empty = those of the system.",
+    )
+    tls_certificate: OptionalPath = Field(
+        default=None, description="File with the certificate (PEM) that the source gets when it asks for one."
+    )
+    tls_key: OptionalPath = Field(
+        default=None, description="File with its private key (PEM). Empty = it is in `tls_certificate`."
+    )
+
+
+def _fields() -> Iterator[tuple[str, Any]]:
+    """Yield the settings of `[directory]` that a row can have, each without a default."""
+    for name, field in DirectorySettings.model_fields.items():
+        yield name, (_optional(field), Field(default=None, description=f"As `directory.{name}`, for this source."))
+
+
+def _optional(field: FieldInfo) -> Any:
+    form = form_of(field)
+
+    def show(value: object) -> str:
+        return "" if value is None else form.show(value)
+
+    annotation: Any = field.annotation
+    kinds = [item for item in field.metadata if not isinstance(item, Form)]
+    return Annotated[(annotation | None, *kinds, Form(form.write, show, form.rebase))]
+
+
+if TYPE_CHECKING:
+
+    class SourceSettings(SourceFields, DirectorySettings):
+        """One row. Merged with `[directory]`, it has a value for each setting of it."""
+
+else:
+    SourceSettings = create_model("SourceSettings", __base__=SourceFields, **dict(_fields()))
+
+
+def merged(directory: DirectorySettings, row: SourceSettings) -> SourceSettings:
+    """Return a row with what it has of `[directory]`."""
+    names = DirectorySettings.model_fields.keys() - row.model_fields_set
+    return row.model_copy(update={name: getattr(directory, name) for name in names})
+
+
+def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
+    """Raise PydanticCustomError for the first row that contradicts itself or another one."""
+    if len(rows) > MOST_SOURCES:
+        raise ValueError(f"{len(rows)} sources, more than {MOST_SOURCES}")
+    times = Counter(row.name.lower() for row in rows)
+    for number, row in enumerate(rows):
+        if times[row.name.lower()] > 1:
+            raise _mistake(number, "name", row.name, "another source has this name")
+        if row.password_file is not None and row.account is None:
+            raise _mistake(number, "password_file", str(row.password_file), "a password without an account")
+        if row.tls_key is not None and row.tls_certificate is None:
+            raise _mistake(number, "tls_key", str(row.tls_key), "a key without tls_certificate")
+        if row.mode not in row.url.modes:
+            raise _mistake(number, "mode", row.mode, f"{row.url.scheme}: is always {row.url.modes[0]}")
+
+
+def _mistake(number: int, name: str, value: str, error: str) -> PydanticCustomError:
+    context = {"error": error, "key": f"directories.{number}.{name}", "value": value}
+    return PydanticCustomError("contradiction", "{error}", context)

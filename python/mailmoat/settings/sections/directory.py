@@ -1,0 +1,63 @@
+"""`[directory]`: what all sources of recipients have in common; each of `[[directories]]` can have a value of its own."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator
+
+from mailmoat.settings import notation, values
+from mailmoat.settings.fields import Count, Duration, Wait
+from mailmoat.settings.notation import Form
+from mailmoat.settings.section import Section
+
+
+def share(value: object) -> int:
+    """Read a part of 100, with or without `%`."""
+    return values.percent(value.strip().removesuffix("%").rstrip() if isinstance(value, str) else value)
+
+
+def show_share(value: object) -> str:
+    """Return it with `%`."""
+    return f"{value}%"
+
+
+Share = Annotated[int, PlainValidator(share), Form("a percentage from 0% to 100%", show_share)]
+
+
+class DirectorySettings(Section):
+    """How sources of recipients are read and asked."""
+
+    interval: Wait = Field(
+        default=300.0,
+        description="Time between two reads of a source that does not notify of changes, in seconds.",
+    )
+    max_age: Wait = Field(
+        default=86_400.0,
+        description="Age, in seconds, up to which what was read of a source counts while it cannot be read. An address that is not found after that is unknown.",
+    )
+    when_stale: Annotated[
+        Literal["unknown", "accept"],
+        PlainValidator(values.one_of("unknown", "accept")),
+        Form("unknown or accept", notation.show),
+    ] = Field(
+        default="unknown",
+        description="What follows for an address that is not found while a source is too old or does not answer: `unknown` (the reply is 451, the client tries again) or `accept`.",
+    )
+    shrink_limit: Share = Field(
+        default=20,
+        validate_default=True,
+        description="A full read with fewer entries than before by more than this part is not used until an administrator accepts it. One without any entry never is.",
+    )
+    timeout: Wait = Field(
+        default=5.0,
+        description="Time for one question to a source, connection included, in seconds.",
+    )
+    cache_time: Duration = Field(
+        default=300.0, description="How long an address that a live source has is not asked for again, in seconds."
+    )
+    absent_cache_time: Duration = Field(
+        default=60.0,
+        description="How long an address that a live source does not have is not asked for again, in seconds.",
+    )
+    cache_entries: Count = Field(
+        default=100_000, description="Answers of a live source that are kept; the oldest make room."
+    )

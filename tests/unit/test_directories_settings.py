@@ -1,0 +1,83 @@
+"""`[[directories]]`: rows, their URLs, and what they have of `[directory]`."""
+
+import pytest
+from pydantic import ValidationError
+
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import merged
+from mailmoat.settings.source_url import parse_source_url
+
+
+def settings(*rows, **directory):
+    return Settings(hostname="mx.example.test", directory=directory, directories=list(rows))
+
+
+def row(**given):
+    return {"name": "office", "url": "ads://dc1.example.test", **given}
+
+
+def test_a_row_has_what_it_does_not_set_of_the_section():
+    tree = settings(row(max_age="2h"), interval="1m", shrink_limit="50%", when_stale="accept")
+    source = merged(tree.directory, tree.directories[0])
+    assert (source.interval, source.max_age, source.shrink_limit) == (60, 7200, 50)
+    assert (source.when_stale, source.mode, source.domains) == ("accept", "sync", ())
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("ads://dc1.example.test", "ads://dc1.example.test:636"),
+        (
+            "ads://dc1.example.test,ads://dc2.example.test:3269",
+            "ads://dc1.example.test:636, ads://dc2.example.test:3269",
+        ),
+        ("ldap://[2001:db8::1] , ldaps://h", "ldap://[2001:db8::1]:389, ldaps://h:636"),
+        ("ldapi:///run/slapd/ldapi", "ldapi:///run/slapd/ldapi"),
+        ("ldapi://%2Frun%2Fldapi", None),
+        ("postgresql://db/mail?sslmode=require", "postgresql://db:5432/mail?sslmode=require"),
+        ("postgresql:///mail", "postgresql:///mail"),
+        ("sqlite:///var/lib/a%20b.db", "sqlite:///var/lib/a b.db"),
+        ("script:///usr/local/bin/list", "script:///usr/local/bin/list"),
+        ("next_hop:", "next_hop:"),
+        ("ftp://h", None),
+        ("ldaps://", None),
+        ("ldap://a, postgresql://b/c", None),
+        ("ldap://a, ldap://a:389", None),
+        ("sqlite:///a, sqlite:///b", None),
+        ("ldap://cn=admin:secret@h", None),
+        ("file://host/path", None),
+        ("script:", None),
+    ],
+)
+def test_a_url_is_read_or_refused(written, shown):
+    if shown is None:
+        with pytest.raises(ValueError, match=r".+") as refused:
+            parse_source_url(written)
+        assert "secret" not in str(refused.value)
+        return
+    assert str(parse_source_url(written)) == shown
+    assert parse_source_url(shown.replace(" b", "%20b")) == parse_source_url(written)
+
+
+@pytest.mark.parametrize(
+    ("rows", "key", "reason"),
+    [
+        ([row(), row(name="Office")], "directories.0.name", "another source has this name"),
+        ([row(password_file="/p")], "directories.0.password_file", "without an account"),
+        ([row(tls_key="/p")], "directories.0.tls_key", "without tls_certificate"),
+        ([row(url="next_hop:")], "directories.0.mode", "is always live"),
+        ([row(url="file:///a", mode="live")], "directories.0.mode", "is always sync"),
+    ],
+)
+def test_a_row_that_contradicts_is_refused(rows, key, reason):
+    with pytest.raises(ValidationError) as refused:
+        settings(*rows)
+    [error] = refused.value.errors()
+    assert error["ctx"]["key"] == key
+    assert reason in error["msg"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "x" * 33, "ä"])
+def test_a_name_names_a_file(name):
+    with pytest.raises(ValidationError):
+        settings(row(name=name))
