@@ -1,0 +1,294 @@
+"""The table of one synchronised source: what was read of it, on disk, in an SQLite database of its own.
+
+Promises: each step is one transaction, rows, cookie and generation together, so after a crash it is as before a step or as after it. A full
+read goes to tables beside those in force, and is swapped in at its end; until then, and for ever if it does not end, what was there stays in
+force. The generation changes exactly when recipients do. An entry keeps its number as long as it is known. A database that is damaged, or of another
+version, is begun anew. One process writes (`identity` is what it reads by: another one does not go on from the cookie); others read the tables,
+in Rust (`compile_directory`) or for the administrator, at any time. A step takes as long as its entries, at most `LARGEST_PART` of them. Raises
+DirectoryError when the disk does not do it.
+
+    state    key, value: version, identity, cookie, generation (0 = nothing was read whole), synced_ms, entries, digest
+    entry    number, id, name
+    address  entry, text, targets (one a line)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from mailmoat import clock
+from mailmoat.directory.source import LARGEST_PART, Entry, Listed
+from mailmoat.errors import DirectoryError
+from mailmoat.files import make_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
+CREATE TABLE IF NOT EXISTS address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
+"""
+_SHADOW: Final = """
+CREATE TABLE shadow_entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
+CREATE TABLE shadow_address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
+"""
+_SWAP: Final = """
+ALTER TABLE entry RENAME TO old_entry;
+ALTER TABLE address RENAME TO old_address;
+ALTER TABLE shadow_entry RENAME TO entry;
+ALTER TABLE shadow_address RENAME TO address;
+"""
+_CACHE_KIB: Final = 8192
+_DIGEST: Final = 1 << 128
+
+
+class Table:
+    """The table in the database at `path`, for a source that is read by `identity`."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self._identity = identity
+        try:
+            make_directory(path.parent)
+        except OSError as error:
+            raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
+        with self._failing():
+            self._open()
+        self._digest = 0
+        """Of the full read that is under way."""
+        self._next = 0
+        self._entries = 0
+
+    def _open(self) -> None:
+        try:
+            self._base = _connect(self.path)
+            if self._state("version", VERSION) != VERSION:
+                raise sqlite3.DatabaseError("another version")  # noqa: TRY301 - as any that cannot be used
+        except sqlite3.OperationalError:
+            raise  # the disk is full, or the file is not ours to write: it may be good
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self._base = _connect(self.path)
+        with self._transaction():
+            self._set(version=VERSION)
+
+    # What is in force.
+
+    @property
+    def generation(self) -> int:
+        """Another one after each change of recipients; 0 = nothing was read whole yet."""
+        return int(self._state("generation", 0))
+
+    @property
+    def entries(self) -> int:
+        """Entries in force."""
+        return int(self._state("entries", 0))
+
+    @property
+    def synced_ms(self) -> int:
+        """When the source said last that this is how it is, milliseconds since the epoch; 0 = never."""
+        return int(self._state("synced_ms", 0))
+
+    @property
+    def cookie(self) -> bytes | None:
+        """Where to go on; None = with a full read, for other settings among other reasons."""
+        return self._state("cookie", None) if self._state("identity", "") == self._identity else None
+
+    def __contains__(self, entry_id: object) -> bool:
+        return self._row("SELECT 1 FROM entry WHERE id=?", entry_id) is not None
+
+    def __len__(self) -> int:
+        return self.entries
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _, entry_id, _ in self._numbered():
+            yield entry_id
+
+    def entry(self, entry_id: bytes) -> Entry | None:
+        """Return an entry by its id, as it is known."""
+        found = self._row("SELECT number, name FROM entry WHERE id=?", entry_id)
+        return Entry(entry_id, found[1], self._addresses("address", found[0])) if found else None
+
+    def all(self) -> Iterator[Entry]:
+        """Yield each entry, in the order of their numbers."""
+        for number, entry_id, name in self._numbered():
+            yield Entry(entry_id, name, self._addresses("address", number))
+
+    # The steps.
+
+    def begin(self) -> None:
+        """Begin a full read; forget another one that did not end, and what the last one replaced."""
+        with self._transaction():
+            for kind in ("shadow_entry", "shadow_address", "old_entry", "old_address"):
+                self._base.execute(f"DROP TABLE IF EXISTS {kind}")
+            _script(self._base, _SHADOW)
+        self._digest, self._entries = 0, 0
+        self._next = int(self._state("next", 1))
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add a part of the full read."""
+        with self._transaction():
+            for entry in entries:
+                gone = self._remove("shadow", entry.id)
+                self._digest = (self._digest - gone) % _DIGEST
+                if entry.addresses:
+                    self._add_shadow(entry)
+            self._set(next=self._next)
+
+    @property
+    def read(self) -> int:
+        """Entries of the full read so far."""
+        return self._entries
+
+    def swap(self, cookie: bytes | None) -> bool:
+        """Put the full read in force; return whether other recipients are."""
+        changed = self._digest != self._stored_digest() or self.generation == 0
+        with self._transaction():
+            _script(self._base, _SWAP)
+            self._set(entries=self._entries, digest=self._digest.to_bytes(16, "big"))
+            self._settle(cookie, changed=changed)
+        return changed
+
+    def forget(self, most: int = LARGEST_PART) -> bool:
+        """Remove some of what a full read replaced; return whether there is more."""
+        with self._transaction():
+            for kind, column in (("address", "entry"), ("entry", "number")):
+                if self._row("SELECT 1 FROM sqlite_schema WHERE name=?", f"old_{kind}") is None:
+                    continue
+                some = f"SELECT {column} FROM old_{kind} ORDER BY {column} LIMIT 1 OFFSET ?"  # noqa: S608 - ours
+                last = self._row(some, most)
+                if last is not None:
+                    self._base.execute(f"DELETE FROM old_{kind} WHERE {column} < ?", last)  # noqa: S608 - ours
+                    return True
+                self._base.execute(f"DROP TABLE old_{kind}")
+        return False
+
+    def change(self, changed: Iterable[Entry], removed: Iterable[bytes], cookie: bytes | None) -> bool:
+        """Apply what changed since the cookie before; return whether other recipients are in force."""
+        digest = before = self._stored_digest()
+        entries, number = self.entries, int(self._state("next", 1))
+        with self._transaction():
+            for entry in (*(Entry(entry_id, "", ()) for entry_id in removed), *changed):
+                known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
+                entries -= known is not None
+                digest -= self._remove("", entry.id)
+                if entry.addresses:
+                    self._insert("", known[0] if known else number, entry)
+                    number += known is None
+                    entries += 1
+                    digest += _digest(entry)
+            digest %= _DIGEST
+            self._set(entries=entries, digest=digest.to_bytes(16, "big"), next=number)
+            self._settle(cookie, changed=digest != before)
+        return digest != before
+
+    def current(self, cookie: bytes | None) -> None:
+        """Note that the source is as it was."""
+        with self._transaction():
+            self._settle(cookie, changed=False)
+
+    def close(self) -> None:
+        """Close the database."""
+        with suppress(sqlite3.Error):
+            self._base.close()
+
+    # Inside.
+
+    def _settle(self, cookie: bytes | None, *, changed: bool) -> None:
+        generation = self.generation + (1 if changed else 0)
+        self._set(identity=self._identity, cookie=cookie, synced_ms=clock.wall_ms(), generation=generation)
+
+    def _add_shadow(self, entry: Entry) -> None:
+        known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
+        self._insert("shadow_", known[0] if known else self._next, entry)
+        self._next += known is None
+        self._entries += 1
+        self._digest = (self._digest + _digest(entry)) % _DIGEST
+
+    def _insert(self, prefix: str, number: int, entry: Entry) -> None:
+        self._base.execute(f"INSERT INTO {prefix}entry VALUES(?, ?, ?)", (number, entry.id, entry.name))
+        rows = ((number, listed.text, "\n".join(listed.targets)) for listed in entry.addresses)
+        self._base.executemany(f"INSERT OR REPLACE INTO {prefix}address VALUES(?, ?, ?)", rows)
+
+    def _remove(self, which: str, entry_id: bytes) -> int:
+        """Remove an entry, and return its digest; 0 when it is not there."""
+        prefix = f"{which}_" if which else ""
+        known = self._row(f"SELECT number FROM {prefix}entry WHERE id=?", entry_id)  # noqa: S608 - ours
+        if known is None:
+            return 0
+        digest = _digest(Entry(entry_id, "", self._addresses(f"{prefix}address", known[0])))
+        self._base.execute(f"DELETE FROM {prefix}entry WHERE number=?", known)  # noqa: S608 - ours
+        self._base.execute(f"DELETE FROM {prefix}address WHERE entry=?", known)  # noqa: S608 - ours
+        self._entries -= bool(which)
+        return digest
+
+    def _numbered(self) -> Iterator[tuple[int, bytes, str]]:
+        after = 0
+        query = "SELECT number, id, name FROM entry WHERE number > ? ORDER BY number LIMIT ?"
+        while rows := self._base.execute(query, (after, LARGEST_PART)).fetchall():
+            yield from rows
+            after = rows[-1][0]
+
+    def _addresses(self, table: str, number: int) -> tuple[Listed, ...]:
+        rows = self._base.execute(f"SELECT text, targets FROM {table} WHERE entry=?", (number,))  # noqa: S608 - ours
+        return tuple(Listed(text, tuple(filter(None, targets.split("\n")))) for text, targets in rows)
+
+    def _stored_digest(self) -> int:
+        return int.from_bytes(self._state("digest", b""), "big")
+
+    def _state(self, key: str, default: Any) -> Any:
+        found = self._row("SELECT value FROM state WHERE key=?", key)
+        return found[0] if found else default
+
+    def _set(self, **values: object) -> None:
+        self._base.executemany("INSERT OR REPLACE INTO state VALUES(?, ?)", values.items())
+
+    def _row(self, query: str, *parameters: object) -> Any:
+        return self._base.execute(query, parameters).fetchone()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._failing():
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DirectoryError(f"{self.path}: {error}") from None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA synchronous=NORMAL")
+    base.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    _script(base, _SCHEMA)
+    return base
+
+
+def _script(base: sqlite3.Connection, script: str) -> None:
+    """Execute statements, in the transaction that is open: `executescript` would commit it."""
+    for statement in filter(str.strip, script.split(";")):
+        base.execute(statement)
+
+
+def _digest(entry: Entry) -> int:
+    """Return a number for what an entry says of recipients; the sum of those of all entries says whether two tables are the same."""
+    addresses = sorted({listed.text: listed for listed in entry.addresses}.values())
+    return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")

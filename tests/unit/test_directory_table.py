@@ -1,0 +1,190 @@
+"""The table of a source: each step is whole, entries keep their numbers, and its generation changes exactly when recipients do."""
+
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailmoat.directory.source import Entry, Listed
+from mailmoat.directory.table import Table
+from mailmoat.errors import DirectoryError
+
+
+def entry(number, *addresses, name=""):
+    return Entry(b"%d" % number, name or f"n{number}", tuple(Listed(each) for each in addresses))
+
+
+def opened(directory, identity="i"):
+    return Table(directory / "a.db", identity)
+
+
+def read_whole(table, *entries, cookie=b"c"):
+    table.begin()
+    table.add(entries)
+    changed = table.swap(cookie)
+    while table.forget():
+        pass
+    return changed
+
+
+ANN, BOB = entry(1, "ann@a.test"), entry(2, "bob@a.test", "b@a.test")
+
+
+def test_a_full_read_is_in_force_when_it_is_whole_and_after_a_restart(tmp_path):
+    table = opened(tmp_path)
+    table.begin()
+    table.add([ANN, BOB])
+    assert (table.entries, table.generation, table.read, list(table)) == (0, 0, 2, [])
+    assert table.swap(b"1")
+    table.close()
+    table = opened(tmp_path)
+    assert (table.entries, table.generation, table.cookie, list(table)) == (2, 1, b"1", [b"1", b"2"])
+    assert table.entry(b"2") == Entry(b"2", "n2", (Listed("b@a.test"), Listed("bob@a.test")))
+    assert next(table.all()) == ANN
+    assert table.synced_ms > 0
+
+
+def test_the_same_entries_are_no_change_but_their_names_are_new(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    assert not read_whole(table, entry(2, "b@a.test", "bob@a.test", name="moved"), ANN, cookie=b"2")
+    assert (table.generation, table.cookie, table.entry(b"2").name) == (1, b"2", "moved")
+    assert read_whole(table, ANN)
+    assert table.generation == 2
+
+
+def test_an_entry_keeps_its_number_and_no_number_has_two(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    table.change([entry(3, "cid@a.test")], [b"1"], b"2")
+    read_whole(table, entry(4, "dan@a.test"), entry(3, "cid@a.test"), BOB, ANN)
+    numbers = dict(sqlite3.connect(table.path).execute("SELECT id, number FROM entry"))
+    assert numbers == {b"2": 2, b"3": 3, b"4": 4, b"1": 5}
+
+
+def test_a_delta_replaces_adds_and_removes(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    assert table.change([entry(1, "ann@b.test"), entry(3, "cid@a.test")], [b"2", b"9"], b"2")
+    assert [each.addresses[0].text for each in table.all()] == ["ann@b.test", "cid@a.test"]
+    assert (table.entries, table.generation, table.cookie) == (2, 2, b"2")
+    assert not table.change([entry(1, "ann@b.test")], [], b"3")
+    assert (table.generation, table.cookie) == (2, b"3")
+    assert table.change([entry(1)], [], b"4"), "an entry without addresses is removed"
+    assert list(table) == [b"3"]
+
+
+def test_current_changes_the_cookie_and_the_time_alone(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table.current(b"9")
+    assert (table.cookie, table.generation) == (b"9", 1)
+
+
+def test_targets_are_kept(tmp_path):
+    table = opened(tmp_path)
+    alias = Entry(b"1", "n", (Listed("sales@a.test", ("ann@a.test", "bob@a.test")),))
+    read_whole(table, alias)
+    assert table.entry(b"1") == alias
+    assert read_whole(table, alias._replace(addresses=(Listed("sales@a.test", ("ann@a.test",)),)))
+
+
+def test_of_two_with_one_id_the_later_counts(tmp_path):
+    table = opened(tmp_path)
+    table.begin()
+    table.add([ANN, BOB])
+    table.add([entry(1, "ann@b.test")])
+    assert table.read == 2
+    table.swap(b"")
+    assert table.entry(b"1").addresses == (Listed("ann@b.test"),)
+    assert not read_whole(table, BOB, entry(1, "ann@b.test"))
+
+
+def test_another_identity_begins_anew_and_keeps_what_is_in_force(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table.close()
+    table = opened(tmp_path, "other")
+    assert (table.cookie, table.entries) == (None, 1)
+    read_whole(table, ANN, cookie=b"n")
+    assert table.cookie == b"n"
+
+
+def test_a_full_read_that_did_not_end_is_forgotten(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table.begin()
+    table.add([BOB])
+    table.close()
+    table = opened(tmp_path)
+    assert list(table) == [b"1"]
+    assert not read_whole(table, ANN)
+
+
+def test_what_was_replaced_is_removed_in_small_steps(tmp_path):
+    table = opened(tmp_path)
+    table.begin()
+    table.add([entry(number, f"a{number}@a.test") for number in range(50)])
+    table.swap(b"")
+    table.begin()
+    table.add([ANN])
+    table.swap(b"")
+    steps = 0
+    while table.forget(10):
+        steps += 1
+    assert steps >= 8
+    names = {
+        name for (name,) in sqlite3.connect(table.path).execute("SELECT name FROM sqlite_schema WHERE type='table'")
+    }
+    assert names == {"state", "entry", "address"}
+
+
+@pytest.mark.parametrize("octets", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(4000)])
+def test_a_damaged_database_is_begun_anew(tmp_path, octets):
+    (tmp_path / "a.db").write_bytes(octets)
+    table = opened(tmp_path)
+    assert (table.cookie, table.generation) == (None, 0)
+    assert read_whole(table, ANN)
+
+
+def test_another_version_is_begun_anew(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table._base.execute("UPDATE state SET value=99 WHERE key='version'")
+    table.close()
+    assert opened(tmp_path).generation == 0
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DirectoryError, match=r"file cannot be made|Not a directory|File exists"):
+        Table(tmp_path / "file" / "a.db", "i")
+
+
+ENTRIES = st.dictionaries(st.integers(0, 6), st.sets(st.sampled_from("abc"), max_size=3), max_size=6)
+
+
+@given(st.lists(st.tuples(st.booleans(), ENTRIES, st.sets(st.integers(0, 6))), max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_it_is_what_a_dictionary_is(tmp_path_factory, steps):
+    table = opened(tmp_path_factory.mktemp("t"))
+    read_whole(table)
+    known, generation = {}, table.generation
+    for full, changed, removed in steps:
+        before = dict(known)
+        entries = [
+            entry(number, *(f"{each}@a.test" for each in sorted(letters))) for number, letters in changed.items()
+        ]
+        kept = set() if full else known.keys() - removed
+        known = {number: known[number] for number in kept} | changed
+        known = {number: letters for number, letters in known.items() if letters}
+        if full:
+            read_whole(table, *entries)
+        else:
+            table.change(entries, [b"%d" % number for number in removed], b"c")
+        found = {int(each.id): {listed.text[0] for listed in each.addresses} for each in table.all()}
+        assert found == known
+        assert table.entries == len(known)
+        assert (table.generation != generation) == (before != known)
+        generation = table.generation
