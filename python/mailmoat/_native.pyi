@@ -1212,36 +1212,50 @@ class Directory:
     """A compiled recipient directory, mapped read-only; OSError when `path` is no whole snapshot of this version."""
 
     def __new__(cls, path: str) -> Directory: ...
-    def lookup(self, key: str, domain: str) -> int:
-        """Look up the address with this `Address.key` and `Address.domain`: 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded
-        by `!address`, 4 the snapshot is damaged and nothing is known.
+    def lookup(self, key: str, domain: str) -> tuple[int, int, int]:
+        """Look up the address with this `Address.key` and `Address.domain`: (found, number of the input that decides, place there).
+
+        Found is 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded by `!address`, 4 the snapshot is damaged and nothing is known.
+        The place is a line of the text file or the number of an entry of a table; 0 for none.
         """
-    def line(self, key: str, domain: str) -> int:
-        """Return the line of the source file that decided; 0 for none."""
     @property
     def entries(self) -> int:
         """Different entries."""
     @property
     def stamp(self) -> tuple[int, int, int, int]:
-        """Of the source it was compiled from: mtime in nanoseconds, octets, inode, ctime in nanoseconds."""
+        """Of the text file it was compiled from: mtime in nanoseconds, octets, inode, ctime in nanoseconds; zeros without one."""
+    @property
+    def tables(self) -> list[tuple[int, str]]:
+        """The tables it was compiled from: number, and what `table_state` returned of it then."""
     def is_for(
-        self, source_path: str, default_domain: str, local_domains: Sequence[str], unfiltered_domains: Sequence[str]
+        self,
+        inputs: Sequence[tuple[int, str, str]],
+        default_domain: str,
+        local_domains: Sequence[str],
+        unfiltered_domains: Sequence[str],
     ) -> bool:
-        """Return whether it was compiled from this file with these arguments."""
+        """Return whether it was compiled from inputs of these names with these arguments."""
 
 def compile_directory(
-    source_path: str,
+    inputs: Sequence[tuple[int, str, str]],
     target_path: str,
     default_domain: str,
     local_domains: Sequence[str],
     unfiltered_domains: Sequence[str],
-) -> tuple[int, list[str], list[str]]:
-    """Compile a recipient file; return (different entries, problems, warnings).
+) -> tuple[int, list[tuple[int, str]], list[tuple[int, str]]]:
+    """Compile a recipient file and tables of directories; return (different entries, problems, warnings).
 
-    `default_domain` is appended to entries without a domain. Entries outside both kinds of domains are warned about, and a file
-    without any at a local one is a problem, unless no local domain is named. With problems (at most 20 and a count of the
-    rest, each names line and fix) `target_path` is left as it is; else it is replaced whole. OSError, with the name of the
-    file, when one cannot be read or written.
+    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory/table.py`), one that is missing being
+    empty. The first input that has an address decides about it. A problem or warning is (number of the input, sentence).
+    `default_domain` is appended to entries without a domain. Entries of the file outside both kinds of domains are warned about, and
+    inputs without any at a local one are a problem, unless no local domain is named. So is a mistake in the file; a bad row of a table is
+    left out and counted in a warning. With problems (at most 20 and a count of the rest, each of the file names line and fix)
+    `target_path` is left as it is; else it is replaced whole. OSError, with the name of the file, when one cannot be read or written.
+    """
+
+def table_state(path: str) -> str:
+    """Return identity and generation of a table as it is now: equal states mean equal rows. Empty when none was read whole yet. OSError
+    when it cannot be read.
     """
 
 @final

@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::store::snapshot::{self, Failure, Form, Scope, Stamp};
+use crate::store::snapshot::{self, Answer, Failure, Form, Input, Note, Scope, Stamp};
+
+/// Number, name and path of an input.
+type Given = (u8, String, PathBuf);
+
+fn inputs(given: Vec<Given>) -> Vec<Input> {
+    given.into_iter().map(|(number, name, path)| Input { number, name, path }).collect()
+}
 
 fn scope(default_domain: String, local_domains: Vec<String>, unfiltered_domains: Vec<String>) -> Scope {
     Scope {
@@ -47,12 +54,14 @@ impl Directory {
         py.detach(|| snapshot::Directory::open(&path)).map(Self).map_err(|error| os_error(&path, &error))
     }
 
-    fn lookup(&self, key: &str, domain: &str) -> u8 {
-        self.0.lookup(key, domain).0 as u8
+    fn lookup(&self, key: &str, domain: &str) -> (u8, u8, u32) {
+        let Answer { found, source, line } = self.0.lookup(key, domain);
+        (found as u8, source, line)
     }
 
-    fn line(&self, key: &str, domain: &str) -> u32 {
-        self.0.lookup(key, domain).1
+    #[getter]
+    fn tables(&self) -> Vec<(u8, String)> {
+        self.0.tables()
     }
 
     #[getter]
@@ -68,12 +77,12 @@ impl Directory {
 
     fn is_for(
         &self,
-        source_path: PathBuf,
+        inputs: Vec<Given>,
         default_domain: String,
         local_domains: Vec<String>,
         unfiltered_domains: Vec<String>,
     ) -> bool {
-        self.0.is_for(&source_path, &scope(default_domain, local_domains, unfiltered_domains))
+        self.0.is_for(&self::inputs(inputs), &scope(default_domain, local_domains, unfiltered_domains))
     }
 }
 
@@ -89,7 +98,7 @@ impl SenderTable {
     }
 
     fn lookup(&self, key: &str, domain: &str) -> (u8, u32) {
-        let (found, line) = self.0.lookup_sender(key, domain);
+        let Answer { found, line, .. } = self.0.lookup_sender(key, domain);
         (found as u8, line)
     }
 
@@ -105,7 +114,7 @@ impl SenderTable {
     }
 
     fn is_for(&self, source_path: PathBuf) -> bool {
-        self.0.is_for(&source_path, &senders())
+        self.0.is_for(&[Input::text(&source_path)], &senders())
     }
 }
 
@@ -113,13 +122,19 @@ impl SenderTable {
 #[pyfunction]
 fn compile_directory(
     py: Python<'_>,
-    source_path: PathBuf,
+    inputs: Vec<Given>,
     target_path: PathBuf,
     default_domain: String,
     local_domains: Vec<String>,
     unfiltered_domains: Vec<String>,
-) -> PyResult<(u64, Vec<String>, Vec<String>)> {
-    compile(py, &source_path, &target_path, &scope(default_domain, local_domains, unfiltered_domains))
+) -> PyResult<(u64, Vec<Note>, Vec<Note>)> {
+    compile(py, &self::inputs(inputs), &target_path, &scope(default_domain, local_domains, unfiltered_domains))
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn table_state(path: PathBuf) -> PyResult<String> {
+    snapshot::table_state(&path).map_err(|error| os_error(&path, &error))
 }
 
 /// See `_native.pyi`.
@@ -129,7 +144,9 @@ fn compile_senders(
     source_path: PathBuf,
     target_path: PathBuf,
 ) -> PyResult<(u64, Vec<String>, Vec<String>)> {
-    compile(py, &source_path, &target_path, &senders())
+    let (entries, problems, warnings) = compile(py, &[Input::text(&source_path)], &target_path, &senders())?;
+    let sentences = |notes: Vec<Note>| notes.into_iter().map(|(_, sentence)| sentence).collect();
+    Ok((entries, sentences(problems), sentences(warnings)))
 }
 
 /// See `_native.pyi`.
@@ -138,10 +155,10 @@ fn sender_entry(text: &str) -> PyResult<String> {
     snapshot::read_sender(text).map_err(PyValueError::new_err)
 }
 
-fn compile(py: Python<'_>, source: &Path, target: &Path, scope: &Scope) -> PyResult<(u64, Vec<String>, Vec<String>)> {
-    match py.detach(|| snapshot::compile(source, target, scope)) {
+fn compile(py: Python<'_>, inputs: &[Input], target: &Path, scope: &Scope) -> PyResult<(u64, Vec<Note>, Vec<Note>)> {
+    match py.detach(|| snapshot::compile(inputs, target, scope)) {
         Ok(compiled) => Ok((compiled.entries, compiled.problems, compiled.warnings)),
-        Err(Failure::Source(error)) => Err(os_error(source, &error)),
+        Err(Failure::Source(path, error)) => Err(os_error(&path, &error)),
         Err(Failure::Snapshot(error)) => Err(os_error(target, &error)),
     }
 }
@@ -151,6 +168,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Directory>()?;
     module.add_class::<SenderTable>()?;
     module.add_function(wrap_pyfunction!(compile_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(table_state, module)?)?;
     module.add_function(wrap_pyfunction!(compile_senders, module)?)?;
     module.add_function(wrap_pyfunction!(sender_entry, module)?)
 }

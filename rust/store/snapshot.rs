@@ -1,48 +1,44 @@
 //! Compiled lists of addresses, in files that all workers map: who exists at the local domains, and whose mail is blocked.
 //!
-//! `compile` reads the operator's text file and writes an exact open-addressing hash table; `Directory` maps it read-only.
+//! `compile` reads the operator's text file and the tables of directories, and writes an exact open-addressing hash table; `Directory`
+//! maps it read-only.
 //! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all; a file that is torn
 //! or hostile is refused at `open` or found `Damaged` in a lookup, never a crash and never taken for "does not exist".
 //! Never decides: whether an unknown recipient is refused, and who is postmaster, is policy. May fail:
-//! `io::Error` of the file system, which `compile` blames on the source or on the snapshot.
+//! `io::Error` of the file system, which `compile` blames on an input or on the snapshot.
 //!
-//! Source: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
+//! Text file: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
 //! domain is listed); `#` begins a comment at the start of a line or after white space. Every entry goes through
-//! `crate::machine::message::address`, like every address on the wire, so no spelling walks around the table.
+//! `crate::machine::message::address`, like every address on the wire, so no spelling walks around the table. A table has entries of the
+//! same notation. Of several inputs the first that has an address decides about it.
 //!
 //! A list of senders is written alike: `address`, `domain` or `@domain`, `.domain` (the domain and all below it), `!address` (not
 //! blocked although its domain is).
 //!
-//! Snapshot, integers little-endian, all u64 unless said: header (magic, version, length of the scope, entries, source mtime in
-//! ns, size, inode, ctime in ns, offset of the table, slots, checksum of these) · scope · records (line u32,
-//! length u16, kind u8, 0u8, octets of the key) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
+//! The layout of the file is in `format.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap};
 
 use crate::store::mapped;
+use format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
 
 mod compile;
+mod format;
+mod table;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, Failure, compile, read_sender};
+pub use compile::{Compiled, Failure, Note, compile, read_sender};
+pub use table::state as table_state;
 
-const MAGIC: &[u8; 8] = b"MMDIRSNP";
-const VERSION: u64 = 2;
-/// Magic, nine words, checksum.
-const HEADER: usize = 88;
-/// Of the checksum, in words after the magic.
-const CHECKSUM: usize = 9;
-/// Octets of a record before its key.
-const RECORD: usize = 8;
-const OFFSET_BITS: u32 = 40;
-const OFFSET_MASK: u64 = (1 << OFFSET_BITS) - 1;
 /// What the directory says of an address; also the kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,7 +78,48 @@ pub enum Form {
     Senders,
 }
 
-/// What a source is read for: equal scopes and an unchanged source give the same snapshot.
+/// What is compiled: the text file, or the table of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// In the records that come from it: 0 is the text file, all others are tables.
+    pub number: u8,
+    /// What people call a table.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+impl Input {
+    /// The text file at `path`.
+    pub fn text(path: &Path) -> Self {
+        Self { number: 0, name: String::new(), path: path.to_owned() }
+    }
+
+    /// Whether it is the table of a directory.
+    pub fn is_table(&self) -> bool {
+        self.number != 0
+    }
+}
+
+/// What a snapshot says, and which entry of which input says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// What it says.
+    pub found: Found,
+    /// Number of the input; 0 without one.
+    pub source: u8,
+    /// Line of the text file, or number of the entry in the table; 0 = none.
+    pub line: u32,
+}
+
+impl Answer {
+    /// Of nobody in particular.
+    const fn of_none(found: Found) -> Self {
+        Self { found, source: 0, line: 0 }
+    }
+}
+
+/// What inputs are read for: equal scopes and unchanged inputs give the same snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
     /// What the lines are.
@@ -96,10 +133,9 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// As it is kept in a snapshot made from `source`; whatever the names hold, different scopes have different texts.
-    #[allow(clippy::unnecessary_debug_formatting)] // in quotes, so that no name can be taken for the rest
-    fn text(&self, source: &Path) -> String {
-        format!("{source:?} {self:?}")
+    /// As it is kept in a snapshot made from `inputs`; whatever the names hold, different scopes have different texts.
+    fn text(&self, inputs: &[Input]) -> String {
+        format!("{inputs:?} {self:?}")
     }
 }
 
@@ -113,63 +149,6 @@ impl Stamp {
             inode: metadata.ino(),
             ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         }
-    }
-}
-
-/// FNV-1a with a finisher, so that its low and high bits are both usable; `domain` keeps the two name spaces apart.
-fn hash(domain: bool, key: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(domain);
-    for octet in key {
-        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^ (hash >> 32)
-}
-
-fn word(octets: &[u8], at: usize) -> Option<u64> {
-    octets.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)
-}
-
-struct Header {
-    scope: u64,
-    entries: u64,
-    stamp: Stamp,
-    table: u64,
-    slots: u64,
-}
-
-impl Header {
-    fn encode(&self) -> Vec<u8> {
-        let Stamp { mtime_ns, size, inode, ctime_ns } = self.stamp;
-        let (mtime, ctime) = (mtime_ns.cast_unsigned(), ctime_ns.cast_unsigned());
-        let words = [VERSION, self.scope, self.entries, mtime, size, inode, ctime, self.table, self.slots];
-        let mut octets = MAGIC.to_vec();
-        octets.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        let sum = hash(false, &octets);
-        octets.extend_from_slice(&sum.to_le_bytes());
-        octets
-    }
-
-    /// `Err` says what is wrong with the file.
-    fn decode(file: &[u8]) -> Result<Self, &'static str> {
-        let body = file.get(..HEADER - 8).filter(|body| body.starts_with(MAGIC)).ok_or("not a recipient snapshot")?;
-        let at = |index: usize| word(file, 8 + 8 * index).ok_or("cut short");
-        if at(0)? != VERSION {
-            return Err("written by another version");
-        }
-        if at(CHECKSUM)? != hash(false, body) {
-            return Err("damaged header");
-        }
-        let stamp =
-            Stamp { mtime_ns: at(3)?.cast_signed(), size: at(4)?, inode: at(5)?, ctime_ns: at(6)?.cast_signed() };
-        let header = Self { scope: at(1)?, entries: at(2)?, stamp, table: at(7)?, slots: at(8)? };
-        let end = header.slots.checked_mul(8).and_then(|octets| octets.checked_add(header.table));
-        let records = (HEADER as u64).checked_add(header.scope);
-        let whole = end == Some(file.len() as u64) && records.is_some_and(|records| records <= header.table);
-        if !whole || !header.slots.is_power_of_two() || header.entries >= header.slots {
-            return Err("cut short");
-        }
-        Ok(header)
     }
 }
 
@@ -193,20 +172,33 @@ impl Directory {
         self.header.entries
     }
 
-    /// The source it was compiled from.
+    /// The text file it was compiled from; zeros without one.
     pub fn stamp(&self) -> Stamp {
         self.header.stamp
     }
 
-    /// Whether it was made from the file of this name for this scope.
-    pub fn is_for(&self, source: &Path, scope: &Scope) -> bool {
-        let length = usize::try_from(self.header.scope).unwrap_or(usize::MAX);
-        let octets = self.map.get(HEADER..).and_then(|rest| rest.get(..length)).unwrap_or_default();
-        octets == scope.text(source).as_bytes()
+    /// Whether it was made from the inputs of these names for this scope.
+    pub fn is_for(&self, inputs: &[Input], scope: &Scope) -> bool {
+        self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
     }
 
-    /// What is known of the address with this `Address::key` and domain, and the line of the source that says so (0 = none).
-    pub fn lookup(&self, key: &str, domain: &str) -> (Found, u32) {
+    /// The tables it was compiled from: their numbers, each with what `table_state` said then.
+    pub fn tables(&self) -> Vec<(u8, String)> {
+        let text = self.part((HEADER as u64).saturating_add(self.header.scope), self.header.states);
+        let lines = std::str::from_utf8(text).unwrap_or_default().lines();
+        lines
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(number, state)| Some((number.parse().ok()?, state.to_owned())))
+            .collect()
+    }
+
+    fn part(&self, start: u64, length: u64) -> &[u8] {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        self.map.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
+    }
+
+    /// What is known of the address with this `Address::key` and domain.
+    pub fn lookup(&self, key: &str, domain: &str) -> Answer {
         let by_address = self.find(false, key.as_bytes());
         let found = by_address.and_then(|found| match found {
             None if !domain.is_empty() => self.find(true, domain.as_bytes()),
@@ -214,27 +206,27 @@ impl Directory {
         });
         match found {
             Some(Some(found)) => found,
-            Some(None) => (Found::Absent, 0),
-            None => (Found::Damaged, 0),
+            Some(None) => Answer::of_none(Found::Absent),
+            None => Answer::of_none(Found::Damaged),
         }
     }
 
     /// The same in a list of senders, where an entry for a domain may be for those below it, too. The nearest entry decides.
-    pub fn lookup_sender(&self, key: &str, domain: &str) -> (Found, u32) {
+    pub fn lookup_sender(&self, key: &str, domain: &str) -> Answer {
         let found = self.lookup(key, domain);
-        if found.0 != Found::Absent || domain.is_empty() || domain.starts_with('[') {
+        if found.found != Found::Absent || domain.is_empty() || domain.starts_with('[') {
             return found;
         }
         let below = format!(".{domain}");
         let mut rest = below.as_str();
         loop {
             match self.find(true, rest.as_bytes()) {
-                None => return (Found::Damaged, 0),
+                None => return Answer::of_none(Found::Damaged),
                 Some(Some(found)) => return found,
                 Some(None) => {}
             }
             let Some(next) = rest.get(1..).and_then(|name| name.find('.')).and_then(|dot| rest.get(1 + dot..)) else {
-                return (Found::Absent, 0);
+                return Answer::of_none(Found::Absent);
             };
             rest = next;
         }
@@ -242,7 +234,7 @@ impl Directory {
 
     /// `None`: the snapshot contradicts itself. `Some(None)`: no such record.
     #[allow(clippy::option_option)]
-    fn find(&self, domain: bool, key: &[u8]) -> Option<Option<(Found, u32)>> {
+    fn find(&self, domain: bool, key: &[u8]) -> Option<Option<Answer>> {
         let hash = hash(domain, key);
         let (table, slots) = (usize::try_from(self.header.table).ok()?, self.header.slots);
         for step in 0..slots {
@@ -250,9 +242,9 @@ impl Directory {
             match word(&self.map, table.checked_add(usize::try_from(slot).ok()?.checked_mul(8)?)?)? {
                 0 => return Some(None),
                 entry if entry >> OFFSET_BITS == hash >> OFFSET_BITS => {
-                    let (kind, line, found) = self.record(usize::try_from(entry & OFFSET_MASK).ok()?)?;
-                    if found == key && (kind == Found::Domain) == domain {
-                        return Some(Some((kind, line)));
+                    let record = self.record(usize::try_from(entry & OFFSET_MASK).ok()?)?;
+                    if record.key == key && (record.kind == Found::Domain) == domain {
+                        return Some(Some(Answer { found: record.kind, source: record.source, line: record.line }));
                     }
                 }
                 _ => {}
@@ -261,20 +253,8 @@ impl Directory {
         None
     }
 
-    fn record(&self, at: usize) -> Option<(Found, u32, &[u8])> {
+    fn record(&self, at: usize) -> Option<Record<'_>> {
         let records = self.map.get(..usize::try_from(self.header.table).ok()?)?;
-        read_record(records.get(at..)?)
+        Record::read(records.get(at..)?)
     }
-}
-
-fn read_record(octets: &[u8]) -> Option<(Found, u32, &[u8])> {
-    let (head, rest) = octets.split_first_chunk::<RECORD>()?;
-    let [l0, l1, l2, l3, n0, n1, kind, 0] = *head else { return None };
-    let kind = match kind {
-        1 => Found::Address,
-        2 => Found::Domain,
-        3 => Found::Excluded,
-        _ => return None,
-    };
-    Some((kind, u32::from_le_bytes([l0, l1, l2, l3]), rest.get(..usize::from(u16::from_le_bytes([n0, n1])))?))
 }

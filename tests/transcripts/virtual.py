@@ -275,7 +275,7 @@ def recipient_table(known):
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
         source, target = f"{scratch}/recipients", f"{scratch}/snapshot"
         Path(source).write_text("\n".join(known))
-        _, problems, _ = compile_directory(source, target, "", [], [])
+        _, problems, _ = compile_directory([(0, "", source)], target, "", [], [])
         return None if problems else Directory(target)
 
 

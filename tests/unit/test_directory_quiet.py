@@ -95,10 +95,11 @@ class World:
 def held_to_its_mode(compile_directory):
     """The same for root, who may read everything."""
 
-    def compile_if_readable(source, *rest):
+    def compile_if_readable(inputs, *rest):
+        ((_, _, source),) = inputs
         if not Path(source).stat().st_mode & 0o400:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), source)
-        return compile_directory(source, *rest)
+        return compile_directory(inputs, *rest)
 
     return compile_if_readable
 

@@ -14,7 +14,7 @@ def build(tmp_path):
     def build(text):
         source, target = tmp_path / "recipients", tmp_path / "snapshot"
         source.write_text(text, encoding="utf-8")
-        entries, problems, _ = compile_directory(str(source), str(target), "local.test", [], [])
+        entries, problems, _ = compile_directory([(0, "", str(source))], str(target), "local.test", [], [])
         assert problems == []
         directory = Directory(str(target))
         assert directory.entries == entries
@@ -41,8 +41,7 @@ def build(tmp_path):
 )
 def test_every_spelling_of_an_entry_is_found(build, entry, asked):
     directory, address = build(entry), Address.parse(asked)
-    assert directory.lookup(address.key, address.domain) == LISTED
-    assert directory.line(address.key, address.domain) == 1
+    assert directory.lookup(address.key, address.domain) == (LISTED, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +49,14 @@ def test_every_spelling_of_an_entry_is_found(build, entry, asked):
 )
 def test_nothing_hidden_in_a_local_part_is_found(build, asked):
     directory, address = build("info@local.test\nsomeone@remote.tld"), Address.parse(asked)
-    assert directory.lookup(address.key, address.domain) == ABSENT
+    assert directory.lookup(address.key, address.domain)[0] == ABSENT
 
 
 def test_an_exclusion_beats_its_domain(build):
     directory = build("@local.test\n!gone@local.test\n")
-    assert directory.lookup("gone@local.test", "local.test") == EXCLUDED
-    assert directory.lookup("else@local.test", "local.test") == DOMAIN
-    assert directory.lookup("else@other.test", "other.test") == ABSENT
+    assert directory.lookup("gone@local.test", "local.test")[0] == EXCLUDED
+    assert directory.lookup("else@local.test", "local.test")[0] == DOMAIN
+    assert directory.lookup("else@other.test", "other.test")[0] == ABSENT
 
 
 def test_duplicates_are_one_entry(build):
@@ -67,10 +66,10 @@ def test_duplicates_are_one_entry(build):
 def test_problems_write_nothing(tmp_path):
     source, target = tmp_path / "recipients", tmp_path / "snapshot"
     source.write_bytes(b"a@local.test\na b\xff\n")
-    entries, problems, _ = compile_directory(str(source), str(target), "", [], [])
+    entries, problems, _ = compile_directory([(0, "", str(source))], str(target), "", [], [])
     assert len(problems) == 1
-    assert problems[0].startswith("line 2: ")
-    assert "UTF-8" in problems[0]
+    assert problems[0][1].startswith("line 2: ")
+    assert "UTF-8" in problems[0][1]
     assert [path.name for path in tmp_path.iterdir()] == ["recipients"]
     assert entries in {0, 1}
 
@@ -87,4 +86,4 @@ def test_missing_files_are_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         Directory(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
-        compile_directory(str(tmp_path / "none"), str(tmp_path / "snapshot"), "", [], [])
+        compile_directory([(0, "", str(tmp_path / "none"))], str(tmp_path / "snapshot"), "", [], [])

@@ -97,7 +97,7 @@ class FileDirectory:
         if snapshot is None:
             return f"{address}: unknown ({self._broken(error)})"
         found, entry = self._find(snapshot, address)
-        line = snapshot.line(entry.key, entry.domain)
+        line = snapshot.lookup(entry.key, entry.domain)[2]
         why = _REASONS[found].format(line=line, domain=address.domain)
         return f"{address}: {_ANSWERS[found].value} ({why if entry == address else f'as {entry}, {why}'})"
 
@@ -109,11 +109,11 @@ class FileDirectory:
 
     def _find(self, snapshot: Snapshot, address: Address) -> tuple[_Found, Address]:
         """Return what is known of `address`, and by which address: its own, or the one it is a subaddress of."""
-        found = _Found(snapshot.lookup(address.key, address.domain))
+        found = _Found(snapshot.lookup(address.key, address.domain)[0])
         if found in _OWN:
             return found, address
         user = address.without_detail(self._delimiter)
-        by_user = _Found(snapshot.lookup(user.key, user.domain)) if user else found
+        by_user = _Found(snapshot.lookup(user.key, user.domain)[0]) if user else found
         if user and by_user in _OWN:
             return by_user, user
         return (_Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found), address

@@ -37,6 +37,22 @@ class Compiler(Protocol):
         """Return the different entries of a snapshot, whatever it was made from; None when it cannot be used."""
 
 
+class Input(NamedTuple):
+    """What is compiled: the recipient file, or the table of a source. Of several that have an address, the first decides."""
+
+    number: int
+    """What its entries have in the snapshot: 0 is the recipient file, 1 to 255 are tables."""
+    name: str
+    """What people call a table."""
+    path: str
+    """Its file."""
+
+    @classmethod
+    def text(cls, path: Path) -> Input:
+        """Return the recipient file."""
+        return cls(0, "", str(path))
+
+
 class Scope(NamedTuple):
     """What the recipient file is read for: with another scope it is another directory."""
 
@@ -54,7 +70,8 @@ class Scope(NamedTuple):
 
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
         """See `Compiler`."""
-        return compile_directory(str(source), str(snapshot), *self)
+        entries, problems, warnings = compile_directory([Input.text(source)], str(snapshot), *self)
+        return entries, [sentence for _, sentence in problems], [sentence for _, sentence in warnings]
 
     def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
         """See `Compiler`."""
@@ -62,7 +79,7 @@ class Scope(NamedTuple):
             made = Snapshot(str(snapshot))
         except OSError:
             return None
-        return Stamp(*made.stamp) if made.is_for(str(source), *self) else None
+        return Stamp(*made.stamp) if made.is_for([Input.text(source)], *self) else None
 
     def entries(self, snapshot: Path) -> int | None:
         """See `Compiler`."""

@@ -21,7 +21,7 @@ impl KnownRecipients {
         let (Some(recipient), Some(table)) = (case.session.recipient(), case.tables.recipients) else { return false };
         let key = recipient.key();
         self.is_ordinary(recipient, &key)
-            && match table.lookup(&key, recipient.domain()).0 {
+            && match table.lookup(&key, recipient.domain()).found {
                 Found::Address => true,
                 Found::Domain => !recipient.may_route() && !has_detail(recipient, &self.delimiters),
                 _ => false,

@@ -40,7 +40,7 @@ impl CleanSenders {
         if has_detail(sender, &self.delimiters) {
             return false;
         }
-        let in_table = case.tables.senders.map_or(Found::Absent, |table| table.lookup_sender(&key, domain).0);
+        let in_table = case.tables.senders.map_or(Found::Absent, |table| table.lookup_sender(&key, domain).found);
         in_table == Found::Absent
             && (self.blocked.is_empty()
                 || !self.blocked.has(&key) && !self.blocked.has(domain) && !self.is_below(domain))

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 
 use super::compile::{MAX_LINE, NO_LIMITS};
+use super::format::{MAGIC, VERSION};
 use super::*;
 use crate::machine::message::address::Address;
 
-struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let name = format!("mailmoat-snapshot-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -21,21 +22,21 @@ impl Scratch {
         Self(path)
     }
 
-    fn source(&self, text: &[u8]) -> PathBuf {
+    pub fn source(&self, text: &[u8]) -> PathBuf {
         let path = self.0.join("recipients");
         fs::write(&path, text).unwrap();
         path
     }
 
-    fn target(&self) -> PathBuf {
+    pub fn target(&self) -> PathBuf {
         self.0.join("directory.snapshot")
     }
 
     fn problems(&self, text: &[u8]) -> Vec<String> {
-        let compiled = compile(&self.source(text), &self.target(), &scope()).unwrap();
+        let compiled = text_compiled(&self.source(text), &self.target(), &scope()).unwrap();
         assert_eq!(self.target().exists(), compiled.problems.is_empty());
         assert_eq!(fs::read_dir(&self.0).unwrap().count(), 1 + usize::from(self.target().exists()), "a draft is left");
-        compiled.problems
+        sentences(&compiled.problems)
     }
 
     fn directory(&self, text: &[u8]) -> Directory {
@@ -44,7 +45,15 @@ impl Scratch {
     }
 }
 
-fn scope() -> Scope {
+fn text_compiled(source: &Path, target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
+    compile(&[Input::text(source)], target, scope)
+}
+
+pub fn sentences(notes: &[Note]) -> Vec<String> {
+    notes.iter().map(|(_, sentence)| sentence.clone()).collect()
+}
+
+pub fn scope() -> Scope {
     Scope { default_domain: "local.test".to_owned(), ..Scope::default() }
 }
 
@@ -56,7 +65,8 @@ impl Drop for Scratch {
 
 fn find(directory: &Directory, address: &str) -> (Found, u32) {
     let address = Address::parse(address.as_bytes(), &NO_LIMITS).unwrap();
-    directory.lookup(&address.key(), address.domain())
+    let Answer { found, line, .. } = directory.lookup(&address.key(), address.domain());
+    (found, line)
 }
 
 #[test]
@@ -74,17 +84,17 @@ fn every_form_is_found() {
     assert_eq!(find(&directory, "ann@xn--bcher-kva.test"), (Found::Address, 9));
     assert_eq!(find(&directory, "ann@local.test"), (Found::Address, 10));
     assert_eq!(find(&directory, "whole.test@local.test"), (Found::Absent, 0));
-    assert_eq!(directory.lookup("whole.test", ""), (Found::Absent, 0));
+    assert_eq!(directory.lookup("whole.test", ""), Answer::of_none(Found::Absent));
     assert_eq!(directory.entries(), 8);
     let source = scratch.0.join("recipients");
-    assert!(directory.is_for(&source, &scope()));
-    assert!(!directory.is_for(&scratch.0.join("other"), &scope()));
+    assert!(directory.is_for(&[Input::text(&source)], &scope()));
+    assert!(!directory.is_for(&[Input::text(&scratch.0.join("other"))], &scope()));
     for other in [
         Scope::default(),
         Scope { local_domains: ["local.test".to_owned()].into(), ..scope() },
         Scope { unfiltered_domains: ["local.test".to_owned()].into(), ..scope() },
     ] {
-        assert!(!directory.is_for(&source, &other));
+        assert!(!directory.is_for(&[Input::text(&source)], &other));
     }
     assert_eq!(directory.stamp(), Stamp::of(&fs::metadata(scratch.0.join("recipients")).unwrap()));
 }
@@ -150,26 +160,29 @@ fn entries_at_domains_that_are_not_ours_are_told_and_nothing_but_them_is_a_mista
         unfiltered_domains: ["partner.test".to_owned()].into(),
         ..scope()
     };
-    let compile = |text: &[u8]| compile(&scratch.source(text), &scratch.target(), &scope).unwrap();
-    let compiled = compile(b"a@local.test\nb@other.test\n@other.test\nx/y@partner.test\n!c@third.test\n");
-    assert_eq!(compiled.problems, Vec::<String>::new());
+    let compile = |text: &[u8]| {
+        let compiled = text_compiled(&scratch.source(text), &scratch.target(), &scope).unwrap();
+        (sentences(&compiled.problems), sentences(&compiled.warnings))
+    };
+    let (problems, warnings) = compile(b"a@local.test\nb@other.test\n@other.test\nx/y@partner.test\n!c@third.test\n");
+    assert_eq!(problems, Vec::<String>::new());
     assert_eq!(
-        compiled.warnings,
+        warnings,
         [
             "line 2 and 1 more: other.test is not in relay.local_domains, so the entry does nothing. Add the domain there, or \
              remove the entry",
             "line 5: third.test is not in relay.local_domains, so the entry does nothing. Add the domain there, or remove the entry",
         ]
     );
-    let compiled = compile(b"b@other.test\nx/y@partner.test\n");
+    let (problems, warnings) = compile(b"b@other.test\nx/y@partner.test\n");
     assert_eq!(
-        compiled.problems,
+        problems,
         ["no entry is at a local domain, so every recipient would be refused: it lists other.test, partner.test, and \
           relay.local_domains is local.test, whole.test. Add what is missing to one of the two"]
     );
-    assert_eq!(compiled.warnings, Vec::<String>::new());
+    assert_eq!(warnings, Vec::<String>::new());
     let many: String = (0..30).map(|n| format!("a@d{n}.test\n")).collect();
-    assert_eq!(compile(format!("bare\n{many}").as_bytes()).warnings.len(), 21);
+    assert_eq!(compile(format!("bare\n{many}").as_bytes()).1.len(), 21);
 }
 
 #[test]
@@ -189,10 +202,10 @@ fn a_source_in_utf16_is_one_problem() {
 fn a_failure_is_blamed_on_its_file() {
     let scratch = Scratch::new();
     let missing = scratch.0.join("none");
-    assert!(matches!(compile(&missing, &scratch.target(), &scope()), Err(Failure::Source(_))));
-    assert!(matches!(compile(&scratch.0, &scratch.target(), &scope()), Err(Failure::Source(_))));
+    assert!(matches!(text_compiled(&missing, &scratch.target(), &scope()), Err(Failure::Source(..))));
+    assert!(matches!(text_compiled(&scratch.0, &scratch.target(), &scope()), Err(Failure::Source(..))));
     let nowhere = missing.join("snapshot");
-    assert!(matches!(compile(&scratch.source(b"a"), &nowhere, &scope()), Err(Failure::Snapshot(_))));
+    assert!(matches!(text_compiled(&scratch.source(b"a"), &nowhere, &scope()), Err(Failure::Snapshot(_))));
 }
 
 #[test]
@@ -202,20 +215,20 @@ fn many_problems_are_cut_and_an_empty_file_is_one() {
     let problems = scratch.problems(&b"@\n".repeat(25));
     assert_eq!((problems.len(), problems[20].as_str()), (21, "... and 5 more"));
     assert!(scratch.problems(b"# nobody\n")[0].contains("lists no recipient"));
-    let compiled = compile(&scratch.source(b"bare\n"), &scratch.target(), &Scope::default()).unwrap();
-    assert!(compiled.problems[0].starts_with("line 1: \"bare\": it has no domain"));
+    let compiled = text_compiled(&scratch.source(b"bare\n"), &scratch.target(), &Scope::default()).unwrap();
+    assert!(compiled.problems[0].1.starts_with("line 1: \"bare\": it has no domain"));
 }
 
 #[test]
 fn a_broken_source_leaves_the_snapshot() {
     let scratch = Scratch::new();
     let before = scratch.directory(b"a@local.test\n");
-    compile(&scratch.source(b"a@@\n"), &scratch.target(), &scope()).unwrap();
+    text_compiled(&scratch.source(b"a@@\n"), &scratch.target(), &scope()).unwrap();
     assert_eq!(find(&Directory::open(&scratch.target()).unwrap(), "a@local.test").0, Found::Address);
-    assert!(compile(&scratch.0, &scratch.target(), &Scope::default()).is_err());
-    assert!(compile(&scratch.0.join("none"), &scratch.target(), &Scope::default()).is_err());
+    assert!(text_compiled(&scratch.0, &scratch.target(), &Scope::default()).is_err());
+    assert!(text_compiled(&scratch.0.join("none"), &scratch.target(), &Scope::default()).is_err());
     let after = scratch.0.join("new");
-    compile(&scratch.source(b"b@local.test\n"), &after, &Scope::default()).unwrap();
+    text_compiled(&scratch.source(b"b@local.test\n"), &after, &Scope::default()).unwrap();
     fs::rename(&after, scratch.target()).unwrap();
     assert_eq!(find(&before, "a@local.test").0, Found::Address, "a mapping outlives its file");
 }
@@ -285,7 +298,7 @@ proptest! {
         }
         fs::write(scratch.target(), &octets).unwrap();
         if let Ok(directory) = Directory::open(&scratch.target()) {
-            let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.is_for(Path::new("x"), &scope()));
+            let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.is_for(&[Input::text(Path::new("x"))], &scope()));
         }
     }
 
@@ -296,14 +309,15 @@ proptest! {
     }
 }
 
-fn senders(scratch: &Scratch, text: &[u8]) -> Compiled {
+fn senders(scratch: &Scratch, text: &[u8]) -> Vec<String> {
     let scope = Scope { form: Form::Senders, ..Scope::default() };
-    compile(&scratch.source(text), &scratch.target(), &scope).unwrap()
+    sentences(&text_compiled(&scratch.source(text), &scratch.target(), &scope).unwrap().problems)
 }
 
 fn blocks(list: &Directory, address: &str) -> (Found, u32) {
     let address = Address::parse(address.as_bytes(), &NO_LIMITS).unwrap();
-    list.lookup_sender(&address.key(), address.domain())
+    let Answer { found, line, .. } = list.lookup_sender(&address.key(), address.domain());
+    (found, line)
 }
 
 #[test]
@@ -311,7 +325,7 @@ fn every_form_of_a_sender_is_found_and_the_nearest_entry_decides() {
     let scratch = Scratch::new();
     let text = "# spam\nBad@Example.ORG.\n@one.test\nwhole.test\n.deep.test\n!friend@deep.test\n.top\nb\u{fc}cher.test\n\
                 \"a b\"@x.test\n[192.0.2.1]\nfriend@sub.deep.test";
-    assert_eq!(senders(&scratch, text.as_bytes()).problems, Vec::<String>::new());
+    assert_eq!(senders(&scratch, text.as_bytes()), Vec::<String>::new());
     let list = Directory::open(&scratch.target()).unwrap();
     for (address, found) in [
         ("bad@example.org", (Found::Address, 2)),
@@ -336,7 +350,9 @@ fn every_form_of_a_sender_is_found_and_the_nearest_entry_decides() {
     ] {
         assert_eq!(blocks(&list, address), found, "{address}");
     }
-    assert_eq!(senders(&scratch, b"# nobody\n"), Compiled { entries: 0, problems: Vec::new(), warnings: Vec::new() });
+    let nobody = Compiled { entries: 0, problems: Vec::new(), warnings: Vec::new() };
+    let scope = Scope { form: Form::Senders, ..Scope::default() };
+    assert_eq!(text_compiled(&scratch.source(b"# nobody\n"), &scratch.target(), &scope).unwrap(), nobody);
 }
 
 #[test]
@@ -354,7 +370,7 @@ fn a_sender_that_cannot_be_read_is_named_with_what_to_write() {
         (".", "The domain is empty"),
         ("a@", "The domain is empty"),
     ] {
-        let problems = senders(&scratch, line.as_bytes()).problems;
+        let problems = senders(&scratch, line.as_bytes());
         assert!(problems.len() == 1 && problems[0].contains(fix), "{line}: {problems:?}");
         assert!(problems[0].starts_with("line 1: "), "{problems:?}");
     }
@@ -372,7 +388,7 @@ proptest! {
     #[test]
     fn below_a_domain_is_what_has_it_as_its_last_labels(listed in "[ab]{1,2}(\\.[ab]{1,2}){0,2}", asked in "[ab]{1,2}(\\.[ab]{1,2}){0,3}") {
         let scratch = Scratch::new();
-        prop_assert_eq!(senders(&scratch, format!(".{listed}").as_bytes()).problems, Vec::<String>::new());
+        prop_assert_eq!(senders(&scratch, format!(".{listed}").as_bytes()), Vec::<String>::new());
         let list = Directory::open(&scratch.target()).unwrap();
         let labels = |name: &str| name.rsplit('.').map(str::to_owned).collect::<Vec<_>>();
         let below = labels(&asked).starts_with(&labels(&listed));

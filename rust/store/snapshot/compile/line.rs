@@ -21,7 +21,16 @@ pub(super) fn read_line(line: &[u8], scope: &Scope) -> Result<Option<Entry>, Str
     let Ok(line) = std::str::from_utf8(line) else {
         return Err("it is not UTF-8. Save the file as UTF-8".to_owned());
     };
-    let text = before_comment(line).trim();
+    entry(before_comment(line).trim(), scope)
+}
+
+/// The entry in a row of a table, if there is one; the same notation, without comments.
+pub(super) fn read_entry(row: &[u8], scope: &Scope) -> Result<Option<Entry>, String> {
+    let text = std::str::from_utf8(row).map_err(|_| "it is not UTF-8".to_owned())?;
+    entry(text.trim(), scope)
+}
+
+fn entry(text: &str, scope: &Scope) -> Result<Option<Entry>, String> {
     if text.is_empty() {
         return Ok(None);
     }

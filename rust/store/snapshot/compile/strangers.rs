@@ -1,16 +1,18 @@
 //! Entries at domains whose recipients are not looked up: reported once for each domain, with the first line.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::MAX_PROBLEMS;
+use super::notes::{MOST, Note};
 use crate::store::snapshot::Scope;
 
 /// What was seen so far.
 #[derive(Default)]
 pub(super) struct Strangers {
-    /// First line and number of entries, by domain; the first `MAX_PROBLEMS` domains.
+    /// First line and number of entries, by domain; the first `MOST` domains.
     domains: BTreeMap<String, (u32, u64)>,
+    /// Domains of entries of tables.
+    foreign: BTreeSet<String>,
     /// Entries at domains beyond these.
     more: u64,
     /// Entries at a local domain.
@@ -26,10 +28,19 @@ impl Strangers {
             // It can be the one entry that lets an odd address through.
         } else if let Some((_, count)) = self.domains.get_mut(domain) {
             *count += 1;
-        } else if self.domains.len() < MAX_PROBLEMS {
+        } else if self.domains.len() < MOST {
             self.domains.insert(domain.to_owned(), (line, 1));
         } else {
             self.more += 1;
+        }
+    }
+
+    /// Counts an entry of a table, in which entries of other domains are no mistake.
+    pub fn see_row(&mut self, domain: &str, scope: &Scope) {
+        if scope.local_domains.is_empty() || scope.local_domains.contains(domain) {
+            self.ours += 1;
+        } else if self.foreign.len() < MOST && !self.foreign.contains(domain) {
+            self.foreign.insert(domain.to_owned());
         }
     }
 
@@ -38,7 +49,7 @@ impl Strangers {
         let some =
             |names: &mut dyn Iterator<Item = &String>| names.take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         let ours = some(&mut scope.local_domains.iter());
-        let theirs = some(&mut self.domains.keys().chain(&scope.unfiltered_domains));
+        let theirs = some(&mut self.domains.keys().chain(&self.foreign).chain(&scope.unfiltered_domains));
         (self.ours == 0).then(|| {
             format!(
                 "no entry is at a local domain, so every recipient would be refused: it lists {theirs}, and \
@@ -48,20 +59,21 @@ impl Strangers {
     }
 
     /// A warning for each domain.
-    pub fn list(self) -> Vec<String> {
-        let mut sentences: Vec<String> = self
+    pub fn list(self) -> Vec<Note> {
+        let mut sentences: Vec<Note> = self
             .domains
             .iter()
             .map(|(domain, (line, count))| {
                 let times = if *count == 1 { String::new() } else { format!(" and {} more", count - 1) };
-                format!(
+                let sentence = format!(
                     "line {line}{times}: {domain} is not in relay.local_domains, so the entry does nothing. Add the domain \
                      there, or remove the entry"
-                )
+                );
+                (0, sentence)
             })
             .collect();
         if self.more > 0 {
-            sentences.push(format!("... and {} entries at other domains", self.more));
+            sentences.push((0, format!("... and {} entries at other domains", self.more)));
         }
         sentences
     }

@@ -1,0 +1,125 @@
+//! The layout of a snapshot; integers are little-endian, all u64 unless said.
+//!
+//! Header (magic, version, length of the scope, length of the states, entries, mtime of the text file in ns, size, inode, ctime in ns,
+//! offset of the table, slots, checksum of these) · scope · states of the tables · records (line u32, length u16, kind u8, number of the
+//! source u8, octets of the key) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
+#![forbid(unsafe_code)]
+
+use super::{Found, Stamp};
+
+pub const MAGIC: &[u8; 8] = b"MMDIRSNP";
+pub const VERSION: u64 = 3;
+/// Magic, ten words, checksum.
+pub const HEADER: usize = 96;
+/// Of the checksum, in words after the magic.
+const CHECKSUM: usize = 10;
+/// Octets of a record before its key.
+pub const RECORD: usize = 8;
+pub const OFFSET_BITS: u32 = 40;
+pub const OFFSET_MASK: u64 = (1 << OFFSET_BITS) - 1;
+
+/// FNV-1a with a finisher, so that its low and high bits are both usable; `domain` keeps the two name spaces apart.
+pub fn hash(domain: bool, key: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(domain);
+    for octet in key {
+        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    hash ^ (hash >> 32)
+}
+
+pub fn word(octets: &[u8], at: usize) -> Option<u64> {
+    octets.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// What a file begins with.
+pub struct Header {
+    /// Octets of the scope.
+    pub scope: u64,
+    /// Octets of the states.
+    pub states: u64,
+    /// Different entries.
+    pub entries: u64,
+    /// Of the text file; zeros without one.
+    pub stamp: Stamp,
+    /// Offset of the table.
+    pub table: u64,
+    /// Slots of the table, a power of two.
+    pub slots: u64,
+}
+
+impl Header {
+    pub fn encode(&self) -> Vec<u8> {
+        let Stamp { mtime_ns, size, inode, ctime_ns } = self.stamp;
+        let (mtime, ctime) = (mtime_ns.cast_unsigned(), ctime_ns.cast_unsigned());
+        let words = [VERSION, self.scope, self.states, self.entries, mtime, size, inode, ctime, self.table, self.slots];
+        let mut octets = MAGIC.to_vec();
+        octets.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        let sum = hash(false, &octets);
+        octets.extend_from_slice(&sum.to_le_bytes());
+        octets
+    }
+
+    /// `Err` says what is wrong with the file.
+    pub fn decode(file: &[u8]) -> Result<Self, &'static str> {
+        let body = file.get(..HEADER - 8).filter(|body| body.starts_with(MAGIC)).ok_or("not a recipient snapshot")?;
+        let at = |index: usize| word(file, 8 + 8 * index).ok_or("cut short");
+        if at(0)? != VERSION {
+            return Err("written by another version");
+        }
+        if at(CHECKSUM)? != hash(false, body) {
+            return Err("damaged header");
+        }
+        let stamp =
+            Stamp { mtime_ns: at(4)?.cast_signed(), size: at(5)?, inode: at(6)?, ctime_ns: at(7)?.cast_signed() };
+        let (scope, states, entries) = (at(1)?, at(2)?, at(3)?);
+        let header = Self { scope, states, entries, stamp, table: at(8)?, slots: at(9)? };
+        let end = header.slots.checked_mul(8).and_then(|octets| octets.checked_add(header.table));
+        let records = (HEADER as u64).checked_add(scope).and_then(|sum| sum.checked_add(states));
+        let whole = end == Some(file.len() as u64) && records.is_some_and(|records| records <= header.table);
+        if !whole || !header.slots.is_power_of_two() || header.entries >= header.slots {
+            return Err("cut short");
+        }
+        Ok(header)
+    }
+}
+
+/// One entry of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Address, Domain or Excluded.
+    pub kind: Found,
+    /// Number of the input that has it.
+    pub source: u8,
+    /// Line of the text file, or number of the entry in a table.
+    pub line: u32,
+    /// Of the address, or the domain.
+    pub key: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The octets before the key; None when that is too long.
+    pub fn head(&self) -> Option<[u8; RECORD]> {
+        let ([l0, l1, l2, l3], [n0, n1]) = (self.line.to_le_bytes(), u16::try_from(self.key.len()).ok()?.to_le_bytes());
+        Some([l0, l1, l2, l3, n0, n1, self.kind as u8, self.source])
+    }
+
+    /// The record that `octets` begin with; None when they are none.
+    pub fn read(octets: &'a [u8]) -> Option<Self> {
+        let (head, rest) = octets.split_first_chunk::<RECORD>()?;
+        let [l0, l1, l2, l3, n0, n1, kind, source] = *head;
+        let kind = match kind {
+            1 => Found::Address,
+            2 => Found::Domain,
+            3 => Found::Excluded,
+            _ => return None,
+        };
+        let key = rest.get(..usize::from(u16::from_le_bytes([n0, n1])))?;
+        Some(Self { kind, source, line: u32::from_le_bytes([l0, l1, l2, l3]), key })
+    }
+
+    /// Whether both are about the same address, or the same domain.
+    pub fn is_same_key(&self, other: &Record<'_>) -> bool {
+        self.key == other.key && (self.kind == Found::Domain) == (other.kind == Found::Domain)
+    }
+}

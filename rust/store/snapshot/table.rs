@@ -1,0 +1,118 @@
+//! The table of a directory: what was read of one source, in an `SQLite` database that the directory process keeps.
+//!
+//! Reads only, in one transaction, so that rows and generation belong together. A database that is missing has nothing. `SQLite` may make
+//! `-wal` and `-shm` files beside it, as in `crate::store::spool::read_only`. May fail: `io::Error` when it is no such database, damaged or locked.
+//!
+//! ```text
+//! state    key, value: `identity` (of the settings by which it was read), `generation` (another one after each change) and others
+//! entry    number, id, name
+//! address  entry, text (an entry in the notation of the text file), targets (one a line)
+//! ```
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+/// Of a connection, in KiB below zero as `SQLite` has it: rows are read once.
+const CACHE: i64 = -1024;
+/// While a full read is swapped in.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An open table, in a transaction; None inside when there is none.
+pub struct Table(Option<Connection>);
+
+/// One row.
+pub struct Row<'a> {
+    /// Number of its entry.
+    pub entry: i64,
+    /// In the notation of the text file.
+    pub text: &'a [u8],
+}
+
+impl Table {
+    /// Opens the table in the database at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if !path.try_exists()? {
+            return Ok(Self(None));
+        }
+        connect(path).map(|connection| Self(Some(connection))).map_err(failed)
+    }
+
+    /// What it is now: equal states mean equal rows. Empty when there is none, or none was read whole yet.
+    pub fn state(&self) -> io::Result<String> {
+        let Some(connection) = &self.0 else { return Ok(String::new()) };
+        let value = |key: &str| {
+            let found = connection
+                .query_row("SELECT value FROM state WHERE key=?1", [key], |row| Ok(text_of(row.get_ref(0)?)))
+                .optional();
+            found.map(Option::unwrap_or_default).map_err(failed)
+        };
+        let (identity, generation) = (value("identity")?, value("generation")?);
+        let is_whole = !matches!(generation.as_str(), "" | "0");
+        Ok(if is_whole { format!("{identity} {generation}") } else { String::new() })
+    }
+
+    /// Gives each row to `take`, in the order of their entries, until that gives false; `wrong` makes an error of what the table cannot give.
+    pub fn read<E>(
+        &self,
+        wrong: impl Fn(io::Error) -> E,
+        mut take: impl FnMut(Row<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let Some(connection) = &self.0 else { return Ok(()) };
+        let wrong = |error| wrong(failed(error));
+        let query = "SELECT entry, text FROM address ORDER BY entry, text";
+        let mut statement = connection.prepare(query).map_err(wrong)?;
+        let mut rows = statement.query([]).map_err(wrong)?;
+        while let Some(row) = rows.next().map_err(wrong)? {
+            let text = octets_of(row.get_ref(1).map_err(wrong)?);
+            if !take(Row { entry: row.get(0).map_err(wrong)?, text })? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The name that the directory has for an entry; empty when it has none.
+    pub fn name(&self, entry: i64) -> String {
+        let Some(connection) = &self.0 else { return String::new() };
+        let query = "SELECT name FROM entry WHERE number=?1";
+        connection.query_row(query, [entry], |row| Ok(text_of(row.get_ref(0)?))).unwrap_or_default()
+    }
+}
+
+/// What the table at `path` is now; see [`Table::state`].
+pub fn state(path: &Path) -> io::Result<String> {
+    Table::open(path)?.state()
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.execute_batch("BEGIN")?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
+    Ok(connection)
+}
+
+fn octets_of(value: ValueRef<'_>) -> &[u8] {
+    match value {
+        ValueRef::Text(octets) | ValueRef::Blob(octets) => octets,
+        _ => &[],
+    }
+}
+
+fn text_of(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Integer(number) => number.to_string(),
+        other => String::from_utf8_lossy(octets_of(other)).into_owned(),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // made for map_err
+fn failed(error: rusqlite::Error) -> io::Error {
+    io::Error::other(error.to_string())
+}
