@@ -1,0 +1,145 @@
+"""Opens a connection to one server: address, TLS with verification, authentication. It is ready, or a ServerError says why not.
+
+All of it together has one time limit, each address of a name its own part of it. Passwords and certificates are read each time, so that
+new ones count from the next connection on. A password is sent in clear only where the settings say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmoat.directory.ldap.connection import Connection
+from mailmoat.directory.ldap.outcome import ServerError
+from mailmoat.directory.ldap.server import Transport
+from mailmoat.net import address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mailmoat.directory.ldap.server import Server
+
+CONNECT_TIME: Final = 10.0
+"""Seconds until a connection is ready."""
+_LONGEST_PASSWORD: Final = 1024
+"""Octets of a file with a password; what is longer is another file."""
+
+
+class Tls(NamedTuple):
+    """How a server is authenticated, and we to it."""
+
+    verify: bool = True
+    """Its certificate must be valid and have the name in the settings (RFC 4513 3.1.3)."""
+    ca: Path | None = None
+    """None = the CAs of the system."""
+    certificate: Path | None = None
+    """Ours, for a server that asks for one."""
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a handshake needs, from the files as they are now. Raises OSError, ssl.SSLError among them."""
+        made = ssl.create_default_context(cafile=self.ca)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if not self.verify:
+            made.check_hostname = False
+            made.verify_mode = ssl.CERT_NONE
+        if self.certificate is not None:
+            made.load_cert_chain(self.certificate, self.key)
+        return made
+
+
+class Login(NamedTuple):
+    """Who we are to a server: a name with a password, or whoever the connection itself shows, or nobody."""
+
+    account: str = ""
+    password_file: Path | None = None
+    external: bool = False
+    """Who we are is what the certificate or the Unix socket says (SASL EXTERNAL)."""
+
+    def password(self) -> bytes:
+        """Return the password as its file has it now. Raises ServerError, which names the file."""
+        if self.password_file is None:
+            raise ServerError(f"the account {self.account} has no password file")
+        try:
+            with self.password_file.open("rb") as opened:
+                octets = opened.read(_LONGEST_PASSWORD + 1)
+        except OSError as error:
+            raise ServerError(f"{self.password_file} cannot be read: {error.strerror}") from None
+        if len(octets) > _LONGEST_PASSWORD:
+            raise ServerError(f"{self.password_file} has more than a password in it")
+        password = octets.removesuffix(b"\n").removesuffix(b"\r")
+        if not password:
+            raise ServerError(f"{self.password_file} is empty")
+        return password
+
+
+class Access(NamedTuple):
+    """What the servers of a directory have in common."""
+
+    login: Login = Login()
+    tls: Tls = Tls()
+    connect_time: float = CONNECT_TIME
+
+
+async def open_connection(server: Server, access: Access) -> Connection:
+    """Return a connection to `server` that is ready for searches. Raises ServerError; LdapError for an account that it refuses."""
+    try:
+        async with asyncio.timeout(access.connect_time):
+            return await _open(server, access)
+    except TimeoutError:
+        raise ServerError(f"{server.text}: no connection in {access.connect_time:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise ServerError(f"{server.text}: its certificate is refused: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        raise ServerError(f"{server.text}: no TLS: {error.reason or 'the handshake failed'}") from None
+    except (OSError, UnicodeError) as error:
+        raise ServerError(f"{server.text}: no connection: {getattr(error, 'strerror', None) or error}") from None
+
+
+async def _open(server: Server, access: Access) -> Connection:
+    context = access.tls.context() if server.transport in (Transport.TLS, Transport.START_TLS) else None
+    connection = await _connect(server, access, context)
+    try:
+        if context is not None and server.transport is Transport.START_TLS:
+            await connection.start_tls(context)
+        login = access.login
+        if login.external:
+            await connection.bind_external()
+        elif login.account:
+            await connection.bind(login.account, login.password())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _connect(server: Server, access: Access, context: ssl.SSLContext | None) -> Connection:
+    """Return a connection to the socket of a server, or to the first of its addresses that takes one."""
+    loop = asyncio.get_running_loop()
+    if server.transport is Transport.UNIX:
+        return (await loop.create_unix_connection(lambda: Connection(server), str(server.socket)))[1]
+    at_once = context if server.transport is Transport.TLS else None
+    name = server.host if at_once else None
+    failure: OSError = OSError(f"{server.host} has no address")
+    addresses = await _addresses(server)
+    for place in addresses:
+        try:
+            async with asyncio.timeout(access.connect_time / len(addresses)):
+                _, made = await loop.create_connection(
+                    lambda: Connection(server), place, server.port, ssl=at_once, server_hostname=name
+                )
+        except OSError as error:
+            failure = error
+        else:
+            return made
+    raise failure
+
+
+async def _addresses(server: Server) -> list[str]:
+    try:
+        return [address.canonical(server.host)]
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,0 +1,61 @@
+"""How an operation or a connection fails: errors with a plain sentence that names the server. No password is in any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.errors import MailmoatError
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from mailmoat.directory.ldap.message import Done
+
+SIZE_LIMIT_EXCEEDED: Final = 4
+UNAVAILABLE_CRITICAL_EXTENSION: Final = 12
+NO_SUCH_OBJECT: Final = 32
+INVALID_CREDENTIALS: Final = 49
+SYNC_REFRESH_REQUIRED: Final = 4096
+"""RFC 4533 2.2."""
+_LONGEST_TEXT: Final = 200
+_NAMES: Final = {
+    1: "operationsError",
+    2: "protocolError",
+    3: "timeLimitExceeded",
+    SIZE_LIMIT_EXCEEDED: "sizeLimitExceeded",
+    7: "authMethodNotSupported",
+    8: "strongerAuthRequired",
+    10: "referral",
+    11: "adminLimitExceeded",
+    UNAVAILABLE_CRITICAL_EXTENSION: "unavailableCriticalExtension",
+    13: "confidentialityRequired",
+    NO_SUCH_OBJECT: "noSuchObject",
+    34: "invalidDNSyntax",
+    48: "inappropriateAuthentication",
+    INVALID_CREDENTIALS: "invalidCredentials",
+    50: "insufficientAccessRights",
+    51: "busy",
+    52: "unavailable",
+    53: "unwillingToPerform",
+    SYNC_REFRESH_REQUIRED: "e-syncRefreshRequired",
+}
+"""RFC 4511 4.1.9."""
+
+
+class ServerError(MailmoatError):
+    """A server cannot be reached, does not answer, or does not answer as LDAP does."""
+
+
+class LdapError(ServerError):
+    """A server answered that it does not do what was asked."""
+
+    def __init__(self, server: str, done: Done) -> None:
+        name = _NAMES.get(done.code, "result")
+        text = printable(done.text[:_LONGEST_TEXT].strip("\0 \r\n"))
+        self.done = done
+        self.reason = f"{name} ({done.code})" + (f": {text}" if text else "")
+        super().__init__(f"{server}: {self.reason}")
+
+    @property
+    def code(self) -> int:
+        """The result code (RFC 4511 A)."""
+        return self.done.code
