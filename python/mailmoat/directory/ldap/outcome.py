@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.errors import MailmoatError
+from mailmoat.errors import SourceError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _NAMES: Final = {
 """RFC 4511 4.1.9."""
 
 
-class ServerError(MailmoatError):
+class ServerError(SourceError):
     """A server cannot be reached, does not answer, or does not answer as LDAP does."""
 
 

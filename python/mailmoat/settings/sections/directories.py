@@ -19,6 +19,7 @@ from mailmoat.settings.fields import Domains, OptionalPath
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
+from mailmoat.settings.sections.directory_ldap import LdapFields
 from mailmoat.settings.source_url import SourceUrlValue
 
 MOST_SOURCES: Final = 200
@@ -34,7 +35,7 @@ def source_name(value: object) -> str:
     return written
 
 
-class SourceFields(Section):
+class SourceFields(LdapFields, Section):
     """What every source has."""
 
     name: Annotated[
