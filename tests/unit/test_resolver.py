@@ -17,10 +17,10 @@ from mailmoat import clock, maillog
 from mailmoat.net.endpoint import Endpoint
 from mailmoat.resolver import Failed, Failure, Found, NoData, NoName, names, wire
 from mailmoat.resolver.cache import Cache
-from mailmoat.resolver.circuit_breaker import MOST, CircuitBreakers
 from mailmoat.resolver.resolv_conf import ResolvConf
 from mailmoat.settings import Settings, load
 from mailmoat.settings.sections.dns import name_server
+from mailmoat.upstream.circuit_breaker import MOST, CircuitBreakers
 
 EXAMPLE = (b"example", b"test")
 SOA = ("test.", 600, "IN", "SOA", "ns.test. root.test. 1 2 3 4 30")

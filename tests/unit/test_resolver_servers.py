@@ -331,7 +331,7 @@ def test_a_dead_zone_is_found_out_by_those_who_do_not_wait(server):
         hasty = [asked.query(f"a{number}.dead.test", "A", Budget(1, TIMEOUT / 4)) for number in range(3)]
         assert await asyncio.gather(*hasty) == [Failed(Failure.BUDGET)] * 3
         assert len(asked._in_flight) == 3
-        await asyncio.wait([flight.task for flight in asked._in_flight._abandoned.values()])
+        await asyncio.wait([flight.task for flight in asked._in_flight._shared._abandoned.values()])
         await settled(asked)
         assert asked.cached("b.dead.test", "A") == Failed(Failure.BROKEN)
         await asked.close()

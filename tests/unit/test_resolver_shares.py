@@ -115,8 +115,8 @@ def test_no_client_takes_more_than_it_leaves_free(server):
         assert await resolver.query("example.test", "A", Budget(1, 20, "192.0.2.1")) == Found(("192.0.2.1",), 300)
         assert server.questions.index(("example.test", "A")) == 48, "it did not wait until others were given up"
         assert {await task for task in waiting} == {Failed(Failure.TIMEOUT)}
-        assert len(resolver._in_flight) == len(resolver._in_flight._zones) == len(resolver._in_flight._clients) == 0
-        assert resolver._in_flight._room == 64
+        assert len(resolver._in_flight) == len(resolver._in_flight._shared._taken) == 0
+        assert resolver._in_flight._shared._room == 64
 
     run(server, work)
 
@@ -162,7 +162,7 @@ def test_what_nobody_waits_for_any_more_takes_no_room(server):
             for task in gone:
                 task.cancel()
             await asyncio.wait(gone)
-            assert resolver._in_flight._room == 64
+            assert resolver._in_flight._shared._room == 64
             assert len(resolver._in_flight) <= 64
         assert await resolver.query("example.test", "A", Budget(1, 20, "198.51.100.1")) == Found(("192.0.2.1",), 300)
 
@@ -203,9 +203,9 @@ def test_an_abandoned_question_that_is_asked_again_has_its_room_again(server):
         await asyncio.wait([first])
         second = asyncio.create_task(resolver.query("example.test", "A", Budget(1, 20)))
         await asyncio.sleep(0)
-        assert resolver._in_flight._room == 63
+        assert resolver._in_flight._shared._room == 63
         assert await second == Found(("192.0.2.1",), 300)
-        assert resolver._in_flight._room == 64
+        assert resolver._in_flight._shared._room == 64
         assert len(server.questions) == 1
 
     run(server, work)
@@ -216,7 +216,7 @@ def test_a_fault_costs_those_who_asked_and_no_room(server, monkeypatch):
         monkeypatch.setattr(resolver._servers, "ask", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await resolver.query("example.test", "A", Budget(1, 20))
-        assert resolver._in_flight._room == 64
+        assert resolver._in_flight._shared._room == 64
         assert len(resolver._in_flight) == 0
 
     run(server, work)

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.resolver import names
-from mailmoat.resolver.circuit_breaker import CircuitBreakers
 from mailmoat.resolver.servers import UNANSWERED, Servers
+from mailmoat.upstream.circuit_breaker import CircuitBreakers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

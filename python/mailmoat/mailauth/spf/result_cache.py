@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from mailmoat.resolver.cache import memory, memory_of
+from mailmoat.resolver.cache import memory_of
+from mailmoat.upstream.cache import memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
