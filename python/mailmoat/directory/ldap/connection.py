@@ -104,19 +104,25 @@ class Connection(asyncio.Protocol):
         reason = getattr(exc, "strerror", None)
         self._fail(f"the connection was lost: {reason}" if reason else "it ended the connection")
 
+    async def _arrived(self, operation: _Operation, seconds: float | None) -> bool:
+        """Wait until there is an answer, or none to come; not longer than told."""
+        if operation.answers or self._failure is not None:
+            return True
+        operation.waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await operation.waiter
+        except TimeoutError:
+            return False
+        finally:
+            operation.waiter = None
+        return True
+
     async def _answered(self, operation: _Operation, patience: float | None) -> Answer:
         """Return the next answer; wait for it."""
         if not operation.answers:
-            if self._failure is not None:
-                raise self._failed()
-            operation.waiter = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(patience):
-                    await operation.waiter
-            except TimeoutError:
-                raise ServerError(f"{self.server.text}: no answer in {patience:g} s") from None
-            finally:
-                operation.waiter = None
+            if not await self._arrived(operation, patience):
+                raise ServerError(f"{self.server.text}: no answer in {patience:g} s")
             if not operation.answers:
                 raise self._failed()
         self._take(1)
@@ -232,6 +238,10 @@ class Search:
 
     async def __aexit__(self, *_: object) -> None:
         self._connection._abandon(self._operation)  # noqa: SLF001 - two classes, one thing
+
+    async def arrived(self, seconds: float) -> bool:
+        """Wait up to so many seconds, and say whether there is an answer to take, or why there will be none."""
+        return await self._connection._arrived(self._operation, seconds)  # noqa: SLF001
 
     def __aiter__(self) -> Self:
         return self

@@ -10,22 +10,25 @@ from mailmoat.printable import printable
 if TYPE_CHECKING:
     from mailmoat.directory.ldap.message import Done
 
+PROTOCOL_ERROR: Final = 2
 SIZE_LIMIT_EXCEEDED: Final = 4
+ADMIN_LIMIT_EXCEEDED: Final = 11
 UNAVAILABLE_CRITICAL_EXTENSION: Final = 12
 NO_SUCH_OBJECT: Final = 32
 INVALID_CREDENTIALS: Final = 49
+UNWILLING_TO_PERFORM: Final = 53
 SYNC_REFRESH_REQUIRED: Final = 4096
 """RFC 4533 2.2."""
 _LONGEST_TEXT: Final = 200
 _NAMES: Final = {
     1: "operationsError",
-    2: "protocolError",
+    PROTOCOL_ERROR: "protocolError",
     3: "timeLimitExceeded",
     SIZE_LIMIT_EXCEEDED: "sizeLimitExceeded",
     7: "authMethodNotSupported",
     8: "strongerAuthRequired",
     10: "referral",
-    11: "adminLimitExceeded",
+    ADMIN_LIMIT_EXCEEDED: "adminLimitExceeded",
     UNAVAILABLE_CRITICAL_EXTENSION: "unavailableCriticalExtension",
     13: "confidentialityRequired",
     NO_SUCH_OBJECT: "noSuchObject",
@@ -35,7 +38,7 @@ _NAMES: Final = {
     50: "insufficientAccessRights",
     51: "busy",
     52: "unavailable",
-    53: "unwillingToPerform",
+    UNWILLING_TO_PERFORM: "unwillingToPerform",
     SYNC_REFRESH_REQUIRED: "e-syncRefreshRequired",
 }
 """RFC 4511 4.1.9."""

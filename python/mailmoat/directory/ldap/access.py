@@ -1,0 +1,39 @@
+"""The servers of a row of `[[directories]]`, and how they are reached, from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.ldap.opening import CONNECT_TIME, Access, Login, Tls
+from mailmoat.directory.ldap.server import Server, Transport
+from mailmoat.directory.ldap.servers import Servers
+
+if TYPE_CHECKING:
+    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
+
+_TRANSPORTS: Final = {"ldaps": Transport.TLS, "ads": Transport.TLS, "ldapi": Transport.UNIX}
+
+
+def servers_of(row: SourceSettings) -> Servers:
+    """Return the servers of a row, in its order."""
+    return Servers([_server(server, row.tls) for server in row.url.servers], access_of(row))
+
+
+def access_of(row: SourceSettings) -> Access:
+    """Return how the servers of a row are reached.
+
+    Without an account, we are who our certificate or the Unix socket says (SASL EXTERNAL); without these, nobody.
+    """
+    external = row.account is None and (row.tls_certificate is not None or row.url.scheme == "ldapi")
+    return Access(
+        Login(row.account or "", row.password_file, external=external),
+        Tls(row.tls == "verify", row.tls_ca, row.tls_certificate, row.tls_key),
+        CONNECT_TIME if row.mode == "sync" else row.timeout,
+    )
+
+
+def _server(server: SourceServer, tls: str) -> Server:
+    transport = _TRANSPORTS.get(server.scheme, Transport.CLEAR if tls == "none" else Transport.START_TLS)
+    return Server(str(server), transport, server.host, server.port, Path(server.path))

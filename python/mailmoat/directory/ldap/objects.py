@@ -1,0 +1,117 @@
+"""What an entry of an LDAP server says about recipients: attributes to addresses, by what the administrator configured.
+
+An address is written as it is, or behind `smtp:` in letters of any size. A value that cannot be an address is left out and counted: it
+never stops a read. Nobody who may write an address into an entry can exclude the address of another with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+from mailmoat._native import Address, normalise_domain
+from mailmoat.directory.source import Entry, LeftOut, Listed
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from mailmoat.directory.ldap.message import SearchEntry
+    from mailmoat.settings.sections.directories import SourceSettings
+
+DEFAULT_ATTRIBUTES: Final = ("mail",)
+ENTRY_UUID: Final = "entryUUID"
+_PREFIX: Final = "smtp:"
+_LONGEST_EXAMPLE: Final = 200
+
+
+class Kind(NamedTuple):
+    """What of an entry counts."""
+
+    attributes: tuple[str, ...] = DEFAULT_ATTRIBUTES
+    targets: tuple[str, ...] = ()
+    condition: tuple[str, str] | None = None
+
+    @classmethod
+    def of(cls, row: SourceSettings) -> Kind:
+        """Return what is configured for a source."""
+        return cls(row.attributes or DEFAULT_ATTRIBUTES, row.target_attributes, row.condition)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The attributes to ask for."""
+        names = (*self.attributes, *self.targets, *([self.condition[0]] if self.condition else []), ENTRY_UUID)
+        return tuple(dict.fromkeys(names))
+
+
+class Reading:
+    """Reads entries of one kind, and counts what it leaves out."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._attributes = [name.lower() for name in kind.attributes]
+        self._targets = [name.lower() for name in kind.targets]
+        self._condition = tuple(part.lower() for part in kind.condition or ())
+        self._left_out = 0
+        self._example = ""
+
+    def entry(self, found: SearchEntry, entry_id: bytes) -> Entry:
+        """Return what an entry says; without addresses when it is no recipient."""
+        if self._condition and not self._holds(found):
+            return Entry(entry_id, found.dn, ())
+        written = [value for name in self._targets for value in found.attributes.get(name, ())]
+        targets = tuple(dict.fromkeys(self._read(found, written, target=True)))
+        if written and not targets:
+            return Entry(entry_id, found.dn, ())
+        values = [value for name in self._attributes for value in found.attributes.get(name, ())]
+        addresses = dict.fromkeys(self._read(found, values, target=False))
+        return Entry(entry_id, found.dn, tuple(Listed(text, targets) for text in addresses))
+
+    def left_out(self) -> LeftOut | None:
+        """Return what was left out since this was asked last; None for nothing."""
+        if not self._left_out:
+            return None
+        said, self._left_out = LeftOut(self._left_out, self._example), 0
+        return said
+
+    def _holds(self, found: SearchEntry) -> bool:
+        name, value = self._condition
+        return any(held.decode("utf-8", "replace").strip().lower() == value for held in found.attributes.get(name, ()))
+
+    def _read(self, found: SearchEntry, values: list[bytes], *, target: bool) -> list[str]:
+        read = []
+        for value in values:
+            try:
+                read.append(_target(value) if target else _address(value))
+            except ValueError as error:
+                shown = printable(value.decode("utf-8", "replace"))[:_LONGEST_EXAMPLE]
+                self._left_out += 1
+                self._example = f"{shown} of {printable(found.dn)[:_LONGEST_EXAMPLE]} is no address: {error}"
+        return read
+
+
+def id_of(found: SearchEntry) -> bytes:
+    """Return what an entry is known by: its entryUUID (RFC 4530), or its name where the server has none."""
+    written = found.attributes.get(ENTRY_UUID.lower())
+    try:
+        return UUID(written[0].decode()).bytes if written else found.dn.lower().encode()
+    except ValueError:
+        return found.dn.lower().encode()
+
+
+def _address(value: bytes) -> str:
+    text = _plain(value)
+    if text.startswith("@"):
+        return f"@{normalise_domain(text[1:])}"
+    if text.startswith("!"):
+        raise ValueError("it begins with !")
+    return str(Address.parse(text))
+
+
+def _target(value: bytes) -> str:
+    address = Address.parse(_plain(value))
+    if not address.domain:
+        raise ValueError("it has no domain")
+    return str(address)
+
+
+def _plain(value: bytes) -> str:
+    text = value.decode().strip()
+    return text[len(_PREFIX) :] if text[: len(_PREFIX)].lower() == _PREFIX else text

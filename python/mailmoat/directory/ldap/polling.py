@@ -1,0 +1,101 @@
+"""A server that gives no notice of changes, read by the time of modification: what changed since, and all of it once a day.
+
+An entry that no longer matches the filter, such as a disabled account, is missed at once; one that was removed with the next full read. The
+time is that of the server, as its entries have it; an overlap covers servers whose clocks differ. A server that shows no such time is read
+whole each time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmoat import clock
+from mailmoat.directory.ldap import ber, filters
+from mailmoat.directory.ldap.deltas import deltas
+from mailmoat.directory.ldap.objects import ENTRY_UUID, id_of
+from mailmoat.directory.ldap.paging import paged
+from mailmoat.directory.source import LARGEST_PART, Begin, Part, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.directory.ldap.message import SearchEntry, SearchRequest
+    from mailmoat.directory.ldap.objects import Reading
+    from mailmoat.directory.source import Entry, KnownIds, Step
+
+FULL_INTERVAL_MS: Final = 24 * 3600 * 1000
+OVERLAP: Final = timedelta(minutes=10)
+_MODIFIED: Final = "modifyTimestamp"
+_AND: Final = 0xA0
+_FORMAT: Final = "%Y%m%d%H%M%S"
+_DIGITS: Final = 14
+_TIME: Final = re.compile(rb"\d{14}")
+_COOKIE: Final = re.compile(rb"P(\d{14}) (\d{1,18})")
+
+
+class _Since(NamedTuple):
+    """What a cookie says."""
+
+    newest: str
+    """Time of the last modification seen, `YYYYMMDDhhmmss` (RFC 4517 3.3.13)."""
+    full_ms: int
+    """When all of it was read."""
+
+    @property
+    def cookie(self) -> bytes | None:
+        return f"P{self.newest} {self.full_ms}".encode() if self.newest else None
+
+    @property
+    def start(self) -> str:
+        """From when on entries are asked for."""
+        seen = datetime.strptime(self.newest, _FORMAT).replace(tzinfo=UTC)
+        return f"{(seen - OVERLAP).strftime(_FORMAT)}Z"
+
+
+async def poll(
+    connection: Connection, request: SearchRequest, reading: Reading, cookie: bytes | None, known: KnownIds
+) -> AsyncGenerator[Step, None]:
+    """Yield what changed since the cookie; or the whole, when there is none or its time has come. Raises ServerError."""
+    since, now = _since(cookie), clock.wall_ms()
+    request = request._replace(attributes=(*request.attributes, _MODIFIED))
+    if since is None or not 0 <= now - since.full_ms < FULL_INTERVAL_MS:
+        newest = ""
+        yield Begin()
+        async for page in paged(connection, request):
+            newest = max([newest, *map(_modified, page)])
+            entries = [reading.entry(found, id_of(found)) for found in page]
+            for at in range(0, len(entries), LARGEST_PART):
+                yield Part(tuple(entries[at : at + LARGEST_PART]))
+        yield Whole(_Since(newest, now).cookie)
+        return
+    newest = since.newest
+    changed: dict[bytes, Entry] = {}
+    modified = filters.parse(f"({_MODIFIED}>={since.start})")
+    async for page in paged(connection, request._replace(filter=ber.element(_AND, modified, request.filter))):
+        newest = max([newest, *map(_modified, page)])
+        changed.update({id_of(found): reading.entry(found, id_of(found)) for found in page})
+    removed: list[bytes] = []
+    async for page in paged(connection, request._replace(filter=modified, attributes=(ENTRY_UUID,))):
+        ids = map(id_of, page)
+        removed += [entry_id for entry_id in ids if entry_id in known and entry_id not in changed]
+    for step in deltas(changed.values(), removed, since.cookie, _Since(newest, since.full_ms).cookie):
+        yield step
+
+
+def _since(cookie: bytes | None) -> _Since | None:
+    """Return what a cookie says; None for one of another kind."""
+    found = _COOKIE.fullmatch(cookie or b"")
+    since = _Since(found[1].decode(), int(found[2])) if found else None
+    try:
+        return since if since and since.start else None
+    except ValueError:
+        return None
+
+
+def _modified(found: SearchEntry) -> str:
+    """Return when an entry was modified, without zone and fractions; empty when it does not say."""
+    written = found.attributes.get(_MODIFIED.lower(), [b""])[0]
+    return written[:_DIGITS].decode() if _TIME.match(written) else ""

@@ -1,0 +1,49 @@
+"""The searches of a row: which entries are read, and how one address is asked for. The filter of the administrator is a part of each."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.ldap import filters
+from mailmoat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Address
+
+MARKS: Final = ("{address}", "{local}", "{domain}")
+_MARK: Final = re.compile("|".join(map(re.escape, MARKS)))
+
+
+def all_with_an_address(written: str | None, attributes: Sequence[str]) -> str:
+    """Return the filter of the entries that have one of these attributes, and that match what is written."""
+    return _both(written, _any([f"({name}=*)" for name in attributes]))
+
+
+def with_the_address(written: str | None, attributes: Sequence[str], address: Address) -> str:
+    """Return the filter of the entries that have `address`; what is written alone if it has a place for it."""
+    values = dict(zip(MARKS, map(filters.escape, (str(address), address.local, address.domain)), strict=True))
+    if written is not None and _MARK.search(written):
+        return _MARK.sub(lambda found: values[found[0]], written)
+    return _both(written, _any([f"({name}={values['{address}']})" for name in attributes]))
+
+
+def checked(name: str, written: str) -> bytes:
+    """Return a filter encoded. ConfigError names the row whose filter it is."""
+    try:
+        return filters.parse(written)
+    except ValueError as error:
+        raise ConfigError([f"directories, {name}: filter: {error}"]) from None
+
+
+def _both(written: str | None, other: str) -> str:
+    if not written:
+        return other
+    text = written.strip()
+    return f"(&{text if text.startswith('(') else f'({text})'}{other})"
+
+
+def _any(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"(|{''.join(parts)})"

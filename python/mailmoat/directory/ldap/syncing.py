@@ -1,0 +1,165 @@
+"""An LDAP server as a source that is read whole once, and that gives notice of each change then (RFC 4533, refreshAndPersist).
+
+A server without that, or that gives no more than a part of a result at once, is read by `polling`. When a server fails, the next one goes
+on from the cookie; a preferred one that serves again is used again. A server that is silent is asked something now and then: so one that
+hangs is noticed, and what is known counts as fresh.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.directory.ldap import content_sync, outcome, search_terms
+from mailmoat.directory.ldap.access import servers_of
+from mailmoat.directory.ldap.ber import GarbledError
+from mailmoat.directory.ldap.message import SearchRequest
+from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.outcome import LdapError, ServerError
+from mailmoat.directory.ldap.polling import poll
+from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
+from mailmoat.directory.ldap.root_dse import base_of, ping
+from mailmoat.directory.source import Current, Delta, Using, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from mailmoat.directory.ldap.connection import Connection, Search
+    from mailmoat.directory.source import KnownIds, Step
+    from mailmoat.settings.sections.directories import SourceSettings
+
+REFRESH_PATIENCE: Final = 120.0
+"""Seconds until the next answer while a server collects what changed."""
+PING_INTERVAL: Final = 30.0
+"""Seconds of silence after which a server is asked something."""
+GATHER_TIME: Final = 0.2
+"""Seconds for which changes are gathered that come at about the same time."""
+_SYNCED: Final = b"S"
+"""Before a cookie of RFC 4533."""
+_COOKIE_REFUSED: Final = (outcome.SYNC_REFRESH_REQUIRED, outcome.UNWILLING_TO_PERFORM, outcome.PROTOCOL_ERROR)
+"""slapd says the second of a cookie that is newer than its own state."""
+_NOT_OFFERED: Final = (
+    outcome.UNAVAILABLE_CRITICAL_EXTENSION,
+    outcome.SIZE_LIMIT_EXCEEDED,
+    outcome.ADMIN_LIMIT_EXCEEDED,
+)
+
+
+class LdapSync:
+    """The servers of one row. ConfigError for a filter that is none."""
+
+    def __init__(self, row: SourceSettings) -> None:
+        self._row = row
+        self._servers = servers_of(row)
+        self._kind = Kind.of(row)
+        self._reading = Reading(self._kind)
+        terms = search_terms.all_with_an_address(row.filter, self._kind.attributes)
+        self._filter = search_terms.checked(row.name, terms)
+        self._better: Connection | None = None
+        self._polls = False
+
+    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+        """See `SyncSource`. Goes on for ever where the server gives notice."""
+        failures = 0
+        while True:
+            connection, self._better = self._better or await self._servers.connect(), None
+            yield Using(connection.server.text)
+            try:
+                async with aclosing(self._steps(connection, cookie, known)) as steps:
+                    async for step in steps:
+                        if isinstance(step, Whole | Delta | Current):
+                            cookie, failures = step.cookie, 0
+                        yield step
+                if self._better is None:
+                    return
+            except RefreshNeededError:
+                cookie = None
+            except ServerError as error:
+                code = error.code if isinstance(error, LdapError) else None
+                if code in _COOKIE_REFUSED and cookie is not None:
+                    cookie = None
+                elif code in _NOT_OFFERED and not self._polls:
+                    self._polls = True
+                else:
+                    failures += 1
+                    self._servers.failed(connection.server)
+                    if failures >= len(self._row.url.servers):
+                        raise
+            finally:
+                connection.close()
+
+    async def _steps(self, connection: Connection, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
+        """Yield the steps of one server; what it garbles is a ServerError."""
+        base = await base_of(connection, self._row.base)
+        request = SearchRequest(base, self._filter, self._kind.asked)
+        if cookie is not None and not cookie.startswith(_SYNCED):
+            self._polls = True
+        if self._polls:
+            found = poll(connection, request, self._reading, cookie, known)
+        else:
+            refresh = Refresh(self._reading, cookie and cookie.removeprefix(_SYNCED), known, self._row.shrink_limit)
+            found = self._synced(connection, request, refresh)
+        try:
+            async with aclosing(found) as steps:
+                async for step in steps:
+                    if (left_out := self._reading.left_out()) is not None:
+                        yield left_out
+                    yield step
+        except GarbledError as error:
+            raise ServerError(f"{connection.server.text}: what it sends is garbled: {error}") from None
+
+    async def _synced(
+        self, connection: Connection, request: SearchRequest, refresh: Refresh
+    ) -> AsyncGenerator[Step, None]:
+        """Yield the content, or what changed, and then each change."""
+        control = content_sync.request(refresh.cookie)
+        async with connection.search(request, [control], patience=REFRESH_PATIENCE) as answers:
+            for step in refresh.begin():
+                yield step
+            async for answer in answers:
+                for step in refresh.take(answer):
+                    yield _marked(step)
+                if refresh.over:
+                    break
+            if refresh.over:
+                self._servers.served(connection.server)
+                async with aclosing(self._followed(connection, answers, refresh)) as steps:
+                    async for step in steps:
+                        yield _marked(step)
+            if answers.done is not None:
+                for step in refresh.end(content_sync.end_in(answers.done)):
+                    yield _marked(step)
+
+    async def _followed(self, connection: Connection, answers: Search, refresh: Refresh) -> AsyncGenerator[Step, None]:
+        """Yield each change, until the server ends that or a preferred one serves again."""
+        while answers.done is None:
+            if await answers.arrived(PING_INTERVAL):
+                for step in await _gathered(answers, refresh):
+                    yield step
+            else:
+                await ping(connection)
+            for step in refresh.given():
+                yield step
+            if (better := await self._servers.preferred(connection)) is not None:
+                self._better = better
+                return
+
+
+async def _gathered(answers: Search, refresh: Refresh) -> list[Step]:
+    """Take the answers that come at about the same time; return what can be given before the rest of them."""
+    given: list[Step] = []
+    until = clock.monotonic() + GATHER_TIME
+    while not given and (left := until - clock.monotonic()) > 0 and await answers.arrived(left):
+        answer = await anext(answers, None)
+        if answer is None:
+            break
+        given.extend(refresh.take(answer))
+    return given
+
+
+def _marked(step: Step) -> Step:
+    """Return a step whose cookie shows that it is one of RFC 4533."""
+    if isinstance(step, Whole | Delta | Current) and step.cookie is not None:
+        return step._replace(cookie=_SYNCED + step.cookie)
+    return step
