@@ -37,6 +37,8 @@ PEERS = {
     "ldns-keygen": "ldnsutils",
     "ldns-signzone": "ldnsutils",
     "fail2ban-regex": "fail2ban",
+    "samba": "samba, samba-ad-provision, samba-dsdb-modules, samba-vfs-modules and winbind",
+    "samba-tool": "samba-ad-provision and python3-samba",
 }
 UNPACKED = {"exim4": "exim4-daemon-light"}
 

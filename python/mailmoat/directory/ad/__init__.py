@@ -1,0 +1,1 @@
+"""Active Directory as a source of recipients, with or without Exchange."""

@@ -1,0 +1,37 @@
+"""What is read of an Active Directory: where, which objects, and how they become entries. Values only."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmoat.directory.ad.objects import Mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ATTRIBUTE: Final = re.compile(r"\(\s*([A-Za-z][A-Za-z0-9-]*)\s*(?::[^=()]*)?[~<>:]?=", re.ASCII)
+
+
+class Place(NamedTuple):
+    """What is read."""
+
+    mapping: Mapping = Mapping()
+    base: str = ""
+    """Empty = the default naming context, or at a global catalogue the whole forest."""
+    condition: str = ""
+    """A filter in parentheses that recipients meet besides; empty = all."""
+
+    @property
+    def filter(self) -> str:
+        """The filter of all objects that may be recipients."""
+        return f"(&{self.mapping.filter}{self.condition})"
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The attributes on which it depends whether an object is a recipient, and which addresses it has."""
+        return _once((*self.mapping.read[1:], *_ATTRIBUTE.findall(self.condition)))
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple({name.lower(): name for name in names}.values())

@@ -1,0 +1,87 @@
+"""Active Directory as a synchronised source: read whole once, then what changes, from whichever of its controllers serves.
+
+A controller that fails is left for the next one at once; the outage is a SourceError only when none serves. Where controllers give notices, `changes`
+goes on until a controller before the present one serves again; else it ends after one look.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from mailmoat.directory.ad.notices import Notices
+from mailmoat.directory.ad.visit import Visit
+from mailmoat.directory.ldap.outcome import ServerError
+from mailmoat.directory.source import Current, Delta, Using, Whole
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from mailmoat.directory.ad.place import Place
+    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.directory.ldap.server import Server
+    from mailmoat.directory.ldap.servers import Servers
+    from mailmoat.directory.source import KnownIds, Step
+
+
+class AdSource:
+    """The domain that `servers` are controllers of; `interval` is the longest time between two reads, in seconds."""
+
+    def __init__(self, servers: Servers, place: Place, interval: float) -> None:
+        self._servers = servers
+        self._place = place
+        self._interval = interval
+
+    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+        """See `SyncSource`."""
+        failed: set[Server] = set()
+        while True:
+            connection = await self._connect()
+            visit = Visit(connection, self._place, known, cookie)
+            try:
+                yield Using(connection.server.text)
+                async with aclosing(self._stay(visit)) as steps:
+                    async for step in steps:
+                        if isinstance(step, Whole | Delta | Current):
+                            cookie = step.cookie
+                            failed.clear()
+                            self._servers.served(connection.server)
+                        yield step
+                if not await self._better(connection):
+                    return
+            except ServerError as error:
+                self._servers.failed(connection.server)
+                if connection.server in failed:
+                    raise SourceError(str(error)) from None
+                failed.add(connection.server)
+            finally:
+                connection.close()
+
+    async def _stay(self, visit: Visit) -> AsyncGenerator[Step]:
+        """Yield what changes at one controller, until it gives no notices or a preferred one serves again."""
+        async with Notices(visit.connection, await visit.context()) as notices:
+            noticed = False
+            while True:
+                async with aclosing(visit.steps(compare=not noticed)) as steps:
+                    async for step in steps:
+                        yield step
+                if not notices.given:
+                    return
+                noticed = await notices.wait(self._interval)
+                if not noticed and await self._better(visit.connection):
+                    return
+
+    async def _connect(self) -> Connection:
+        try:
+            return await self._servers.connect()
+        except ServerError as error:
+            raise SourceError(str(error)) from None
+
+    async def _better(self, connection: Connection) -> bool:
+        """Return whether a server before that of `connection` serves again."""
+        preferred = await self._servers.preferred(connection)
+        if preferred is not None:
+            self._servers.served(preferred.server)
+            preferred.close()
+        return preferred is not None

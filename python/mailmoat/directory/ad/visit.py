@@ -1,0 +1,121 @@
+"""Reads a domain at one controller: whole where that is necessary, else what changed since the mark, as steps of a source.
+
+Promises: a change during a full read is not missed, for the position is taken before it; an object that changed is read again before
+it is said to be other than before. Everything is read again once a day, because some changes concern objects that do not change
+themselves: rights, an organisational unit that is moved. Without the right to see deleted objects, those that are gone are found by
+comparing all ids with the known ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.directory.ad import delta
+from mailmoat.directory.ad.controller import inspect, shows_deleted
+from mailmoat.directory.ad.mark import Mark
+from mailmoat.directory.ad.reading import Reading
+from mailmoat.directory.ldap.outcome import LdapError
+from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from mailmoat.directory.ad.controller import Controller
+    from mailmoat.directory.ad.delta import Changes
+    from mailmoat.directory.ad.place import Place
+    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.directory.source import Entry, KnownIds, Step
+
+FULL_READ_MS: Final = 24 * 60 * 60 * 1000
+"""Everything is read again after this time."""
+_AT_ONCE: Final = LARGEST_PART // 2
+"""Objects of one delta."""
+
+
+class Visit:
+    """What is asked over one connection. `cookie` is that of the last step before; `known` what is known of the source."""
+
+    def __init__(self, connection: Connection, place: Place, known: KnownIds, cookie: bytes | None) -> None:
+        self.connection = connection
+        self._place = place
+        self._known = known
+        self._mark = Mark.decode(cookie)
+
+    async def context(self) -> str:
+        """Return the naming context that is read. Raises ServerError."""
+        return (await inspect(self.connection, self._place.base)).context
+
+    async def steps(self, *, compare: bool) -> AsyncGenerator[Step]:
+        """Yield what is new. `compare` allows a look for entries that are gone unseen, which costs as much as it has entries. Raises ServerError."""
+        controller = await inspect(self.connection, self._place.base)
+        reading = Reading(self.connection, controller, self._place)
+        mark = self._mark
+        if mark is not None and delta.continues(mark, controller) and clock.wall_ms() - mark.whole_ms < FULL_READ_MS:
+            try:
+                async for step in self._changed(controller, reading, mark):
+                    yield step
+            except LdapError as error:
+                if not delta.refused(error):
+                    raise
+            else:
+                if compare and not await shows_deleted(self.connection, controller):
+                    async for step in self._vanished(reading):
+                        yield step
+                return
+        mark = await delta.mark_now(self.connection, controller, clock.wall_ms())
+        async for step in self._everything(reading, mark):
+            yield step
+        async for step in self._changed(await inspect(self.connection, self._place.base), reading, mark):
+            yield step
+
+    async def _everything(self, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
+        yield Begin()
+        async for found in reading.everything():
+            if found.left_out:
+                yield found.left_out
+            yield Part(tuple(entry for entry in found.entries if entry.addresses))
+        self._mark = mark
+        yield Whole(mark.encode())
+
+    async def _changed(self, controller: Controller, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
+        """Yield what changed since `mark`, and `Current` where no delta has the mark that was reached."""
+        recorded = b""
+        wanted, watched = self._place.mapping.any_kind, self._place.watched
+        async for changes in delta.since(self.connection, controller, mark, wanted, watched):
+            async for step in self._read_again(reading, changes):
+                recorded = step.cookie or recorded if isinstance(step, Delta) else recorded
+                yield step
+            self._mark = mark = changes.mark
+        if recorded != mark.encode():
+            yield Current(mark.encode())
+
+    async def _read_again(self, reading: Reading, changes: Changes) -> AsyncIterator[Step]:
+        """Yield objects that changed as they are now; the last delta has the mark behind all of them."""
+        ids = [*changes.changed, *(one for one in changes.deleted if one in self._known)]
+        for start in range(0, len(ids), _AT_ONCE):
+            asked = ids[start : start + _AT_ONCE]
+            found = await reading.again(asked)
+            if found.left_out:
+                yield found.left_out
+            changed = tuple(entry for entry in found.entries if entry.addresses and self._differs(entry))
+            there = {entry.id for entry in found.entries if entry.addresses}
+            removed = tuple(one for one in asked if one not in there and one in self._known)
+            mark = changes.mark if start + _AT_ONCE >= len(ids) else self._mark
+            if mark is not None and (changed or removed):
+                yield Delta(changed, removed, mark.encode())
+
+    def _differs(self, entry: Entry) -> bool:
+        """Return whether an entry is other than it is known, so that a change of its other attributes makes no delta."""
+        before = self._known.entry(entry.id)
+        return before is None or (before.name, set(before.addresses)) != (entry.name, set(entry.addresses))
+
+    async def _vanished(self, reading: Reading) -> AsyncIterator[Step]:
+        """Yield the removal of entries that are known and not there any more."""
+        there: set[bytes] = set()
+        async for ids in reading.ids():
+            there.update(ids)
+        gone = [one for one in self._known if one not in there]
+        for start in range(0, len(gone), LARGEST_PART):
+            if self._mark is not None:
+                yield Delta((), tuple(gone[start : start + LARGEST_PART]), self._mark.encode())

@@ -1,0 +1,326 @@
+"""Real domain controllers (Samba): what is read of them, what changes, and what follows when one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests import samba
+from tests.certificates import Authority
+from tests.samba import PASSWORD, account, contact, group, own_address, provision, public_folder, user
+
+from mailmoat.directory.ad.mark import Mark, Method
+from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.place import Place
+from mailmoat.directory.ad.source import AdSource
+from mailmoat.directory.ldap.opening import Access, Login, Tls
+from mailmoat.directory.ldap.server import Server, Transport
+from mailmoat.directory.ldap.servers import Servers
+from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
+from mailmoat.errors import SourceError
+
+EVERYTHING = Place()
+READER, STRANGER = f"reader@{samba.REALM}", f"stranger@{samba.REALM}"
+OBJECTS = [
+    user(
+        "alice",
+        mail="alice@example.test",
+        userPrincipalName=f"alice@{samba.REALM}",
+        proxyAddresses=[
+            "SMTP:alice@example.test",
+            "smtp:a.smith@example.test",
+            "X400:C=US;A= ;P=Org;O=Exchange;S=Alice;",
+            "sip:alice@example.test",
+            "EUM:1234;phone-context=office.example.test",
+            "x500:/o=Org/ou=First/cn=Recipients/cn=alice",
+        ],
+    ),
+    user("mailonly", mail="mailonly@example.test"),
+    user("nomail"),
+    user("hidden", mail="hidden@example.test", msExchHideFromAddressLists="TRUE"),
+    user("left", mail="left@example.test", userAccountControl="546", msExchRecipientTypeDetails="1"),
+    user("shared", mail="shared@example.test", userAccountControl="546", msExchRecipientTypeDetails="4"),
+    user("wrong", mail="wrong", proxyAddresses=["smtp:@example.test"]),
+    group("staff", mail="staff@example.test", proxyAddresses=["SMTP:staff@example.test"]),
+    contact("partner", mail="partner@example.org", proxyAddresses=["SMTP:partner@example.test"]),
+    public_folder("orders", proxyAddresses=["SMTP:orders@example.test"]),
+    [
+        "CN=everybody,CN=Microsoft Exchange System Objects,BASE",
+        {"objectClass": "msExchDynamicDistributionList", "proxyAddresses": ["SMTP:everybody@example.test"]},
+    ],
+    account("reader"),
+    account("stranger"),
+]
+ALL = {
+    *("alice@example.test", "a.smith@example.test", "mailonly@example.test", "hidden@example.test"),
+    *("left@example.test", "shared@example.test", "staff@example.test", "partner@example.org"),
+    *("partner@example.test", "orders@example.test", "everybody@example.test"),
+}
+
+
+@pytest.fixture(scope="module")
+def domain():
+    """Two controllers that run; the second one has the objects of the first, an identity of its own, and does not replicate."""
+    directory = Path(tempfile.mkdtemp(prefix="mailmoat-ad-"))
+    first = provision(directory / "dc1", own_address(1), Authority(directory / "ca"))
+    first.fill([samba.SYSTEM_OBJECTS], OBJECTS, [["CN=Deleted Objects,BASE", {"reader": "RPLC"}, "grant"]])
+    second = first.twin(directory / "dc2", own_address(2), "dc2")
+    with samba.running(first), samba.running(second):
+        yield first, second
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def password(tmp_path):
+    written = tmp_path / "password"
+    written.write_text(f"{PASSWORD}\n")
+    return written
+
+
+class Follower:
+    """Drives a source as the directory process does, and keeps what is known of it."""
+
+    def __init__(self, controllers, password, place=EVERYTHING, login=READER, port=636, interval=600.0, connect_time=5.0):
+        transport = Transport.TLS if port in (636, 3269) else Transport.START_TLS
+        servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
+        tls = Tls(ca=controllers[0].authority.certificate)
+        self.servers = Servers(servers, Access(Login(login, password), tls, connect_time))
+        self.source = AdSource(self.servers, place, interval)
+        self.entries, self.reading, self.cookie = {}, {}, None
+        self.steps = []
+        self._more = asyncio.Event()
+
+    def __contains__(self, entry_id):
+        return entry_id in self.entries
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __iter__(self):
+        return iter(list(self.entries))
+
+    def entry(self, entry_id):
+        return self.entries.get(entry_id)
+
+    @property
+    def addresses(self):
+        return {listed.text for entry in self.entries.values() for listed in entry.addresses}
+
+    @property
+    def server(self):
+        return next(step.server for step in reversed(self.steps) if isinstance(step, Using))
+
+    @property
+    def reads(self):
+        """How often everything was read."""
+        return sum(isinstance(step, Whole) for step in self.steps)
+
+    async def follow(self):
+        """Until the source ends."""
+        async for step in self.source.changes(self.cookie, self):
+            match step:
+                case Begin():
+                    self.reading = {}
+                case Part(entries):
+                    self.reading.update({entry.id: entry for entry in entries})
+                case Whole(cookie):
+                    self.entries, self.cookie = self.reading, cookie
+                case Delta(changed, removed, cookie):
+                    self.entries.update({entry.id: entry for entry in changed})
+                    for one in removed:
+                        self.entries.pop(one, None)
+                    self.cookie = cookie
+                case Current(cookie):
+                    self.cookie = cookie
+            self.steps.append(step)
+            self._more.set()
+
+    @asynccontextmanager
+    async def following(self):
+        """It follows in here, and has read everything once."""
+        task = asyncio.create_task(self.follow())
+        try:
+            await self.until(lambda: isinstance(self.steps[-1], Current | Delta), task)
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, condition, task=None, seconds=30):
+        async with asyncio.timeout(seconds):
+            while not self.steps or not condition():
+                self._more.clear()
+                waiting = asyncio.create_task(self._more.wait())
+                await asyncio.wait({waiting, *({task} if task else ())}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if task and task.done():
+                    task.result()
+                    assert condition()
+                    return
+
+
+def modify(controller, ldif):
+    return asyncio.to_thread(controller.modify, ldif)
+
+
+def read(*arguments, **options):
+    """What is known after one read."""
+
+    async def once():
+        follower = Follower(*arguments, **options)
+        async with follower.following():
+            return follower
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize("port", [636, 389, 3269, 3268])
+def test_everything_that_receives_mail_is_read(domain, password, port):
+    follower = read(domain, password, port=port)
+    assert follower.addresses == ALL
+    mark = Mark.decode(follower.cookie)
+    assert mark.method is (Method.DIRSYNC if port < 3268 else Method.USN)
+    [left_out] = [step for step in follower.steps if type(step).__name__ == "LeftOut"]
+    assert left_out.entries == 1
+    assert left_out.example.startswith(f"CN=wrong,CN=Users,{samba.BASE}: @example.test is no address")
+
+
+def test_the_settings_say_what_counts(domain, password):
+    def addresses(mapping, **place):
+        return read(domain, password, place=Place(mapping, **place)).addresses
+
+    assert addresses(Mapping(kinds=frozenset({Kind.PUBLIC_FOLDERS}))) == {"orders@example.test"}
+    assert addresses(Mapping(kinds=frozenset({Kind.GROUPS}))) == {"staff@example.test", "everybody@example.test"}
+    assert addresses(Mapping(disabled=Disabled.SHARED)) == ALL - {"left@example.test"}
+    assert addresses(Mapping(disabled=Disabled.REFUSE)) == ALL - {"left@example.test", "shared@example.test"}
+    assert f"alice@{samba.REALM}" in addresses(Mapping(("mail", "userPrincipalName")))
+    assert addresses(Mapping(), condition="(!(msExchHideFromAddressLists=TRUE))") == ALL - {"hidden@example.test"}
+    assert addresses(Mapping(), base=f"CN=Microsoft Exchange System Objects,{samba.BASE}") == {
+        "orders@example.test",
+        "everybody@example.test",
+    }
+    rewritten = read(domain, password, place=Place(Mapping(secondary=Secondary.REWRITE)))
+    [alice] = [entry for entry in rewritten.entries.values() if entry.name.startswith("CN=alice,")]
+    assert [(one.text, one.targets) for one in alice.addresses] == [
+        ("alice@example.test", ()),
+        ("a.smith@example.test", ("alice@example.test",)),
+    ]
+
+
+@pytest.mark.parametrize("port", [636, 3269])
+def test_changes_are_seen_by_notice(domain, password, port):
+    first = domain[0]
+    name = f"changes{port}"
+
+    async def scenario():
+        follower = Follower(domain, password, place=Place(Mapping(disabled=Disabled.SHARED)), port=port)
+        async with follower.following() as task:
+            before = follower.addresses
+            await modify(
+                first,
+                f"dn: CN={name},CN=Users,BASE\nchangetype: add\nobjectClass: user\nsAMAccountName: {name}\n"
+                f"userAccountControl: 544\nmail: {name}@example.test\n",
+            )
+            await follower.until(lambda: follower.addresses == before | {f"{name}@example.test"}, task)
+            await modify(
+                first,
+                f"dn: CN={name},CN=Users,BASE\nchangetype: modify\nadd: proxyAddresses\n"
+                f"proxyAddresses: smtp:{name}.more@example.test\n",
+            )
+            await follower.until(lambda: f"{name}.more@example.test" in follower.addresses, task)
+            assert f"{name}@example.test" in follower.addresses  # it did not change: DirSync does not give it again
+            await modify(
+                first,
+                f"dn: CN={name},CN=Users,BASE\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: 546\n",
+            )
+            await follower.until(lambda: follower.addresses == before, task)
+            await modify(
+                first,
+                f"dn: CN={name},CN=Users,BASE\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: 544\n",
+            )
+            await follower.until(lambda: f"{name}@example.test" in follower.addresses, task)
+            await modify(first, f"dn: CN={name},CN=Users,BASE\nchangetype: delete\n")
+            await follower.until(lambda: follower.addresses == before, task)
+            assert follower.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_without_the_right_to_see_deleted_objects_the_next_read_finds_what_is_gone(domain, password):
+    first = domain[0]
+    new = "objectClass: user\nsAMAccountName: gone\nuserAccountControl: 544\nmail: gone@example.test\n"
+
+    async def scenario():
+        await modify(first, f"dn: CN=gone,CN=Users,BASE\nchangetype: add\n{new}")
+        follower = Follower(domain, password, login=STRANGER, interval=0.3)
+        async with follower.following() as task:
+            assert "gone@example.test" in follower.addresses
+            await modify(first, "dn: CN=gone,CN=Users,BASE\nchangetype: delete\n")
+            await follower.until(lambda: "gone@example.test" not in follower.addresses, task)
+            assert follower.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_source_goes_on_from_its_cookie(domain, password):
+    first = domain[0]
+
+    async def scenario():
+        follower = Follower(domain, password)
+        async with follower.following():
+            pass
+        await modify(first, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\nreplace: mail\nmail: now@example.test\n")
+        follower.steps.clear()
+        async with follower.following():
+            assert follower.addresses == ALL | {"now@example.test"}
+            assert follower.reads == 0
+        await modify(first, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\ndelete: mail\n")
+        follower.cookie = Mark(Method.DIRSYNC, b"no position", b"", Mark.decode(follower.cookie).whole_ms).encode()
+        follower.steps.clear()
+        async with follower.following():
+            assert follower.addresses == ALL
+            assert follower.reads == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("port", "reads"), [(636, 1), (3269, 2)])
+def test_another_controller_serves_when_one_is_gone(domain, password, port, reads):
+    """A position of DirSync counts at all controllers, an update sequence number at one."""
+    first, second = domain
+
+    async def scenario():
+        follower = Follower(domain, password, port=port)
+        try:
+            async with follower.following() as task:
+                assert follower.server.startswith(f"ads://{first.address}:")
+                first.stop()
+                await follower.until(lambda: follower.server.startswith(f"ads://{second.address}:"), task)
+                await follower.until(lambda: isinstance(follower.steps[-1], Current | Delta), task)
+                assert follower.addresses == ALL
+                assert follower.reads == reads
+                await modify(
+                    second, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\nreplace: mail\nmail: two@example.test\n"
+                )
+                await follower.until(lambda: "two@example.test" in follower.addresses, task)
+                await modify(second, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\ndelete: mail\n")
+                await follower.until(lambda: follower.addresses == ALL, task)
+        finally:
+            first.stop()
+            first.start()
+
+    asyncio.run(scenario())
+
+
+def test_what_a_controller_refuses_is_said(domain, password):
+    first = domain[0]
+    with pytest.raises(SourceError, match=r"invalidCredentials \(49\)"):
+        read([first], password, login=f"nobody@{samba.REALM}")
+    password.write_text("wrong")
+    with pytest.raises(SourceError, match=r"invalidCredentials \(49\)") as raised:
+        read([first], password)
+    assert PASSWORD not in str(raised.value)
