@@ -65,7 +65,7 @@ def test_a_url_is_read_or_refused(written, shown):
         ([row(), row(name="Office")], "directories.0.name", "another source has this name"),
         ([row(password_file="/p")], "directories.0.password_file", "without an account"),
         ([row(tls_key="/p")], "directories.0.tls_key", "without tls_certificate"),
-        ([row(url="next_hop:")], "directories.0.mode", "is always live"),
+        ([row(url="next_hop:", mode="sync")], "directories.0.mode", "is always live"),
         ([row(url="file:///a", mode="live")], "directories.0.mode", "is always sync"),
     ],
 )
@@ -75,6 +75,11 @@ def test_a_row_that_contradicts_is_refused(rows, key, reason):
     [error] = refused.value.errors()
     assert error["ctx"]["key"] == key
     assert reason in error["msg"]
+
+
+def test_what_can_only_be_asked_is_live_without_being_told():
+    tree = settings(row(url="next_hop:"))
+    assert merged(tree.directory, tree.directories[0]).mode == "live"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "x" * 33, "ä"])

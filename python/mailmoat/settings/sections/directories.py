@@ -20,6 +20,7 @@ from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.settings.sections.directory_ldap import LdapFields
+from mailmoat.settings.sections.directory_script import ScriptFields
 from mailmoat.settings.source_url import SourceUrlValue
 
 MOST_SOURCES: Final = 200
@@ -35,7 +36,7 @@ def source_name(value: object) -> str:
     return written
 
 
-class SourceFields(LdapFields, Section):
+class SourceFields(LdapFields, ScriptFields, Section):
     """What every source has."""
 
     name: Annotated[
@@ -50,7 +51,7 @@ class SourceFields(LdapFields, Section):
         Form("sync or live", notation.show),
     ] = Field(
         default="sync",
-        description="`sync`: all entries are read, and then what changes. `live`: the source is asked for each address.",
+        description="`sync`: all entries are read, and then what changes. `live`: the source is asked for each address, as `next_hop:` always is.",
     )
     domains: Domains = Field(
         default=(),
@@ -103,7 +104,14 @@ else:
 def merged(directory: DirectorySettings, row: SourceSettings) -> SourceSettings:
     """Return a row with what it has of `[directory]`."""
     names = DirectorySettings.model_fields.keys() - row.model_fields_set
-    return row.model_copy(update={name: getattr(directory, name) for name in names})
+    inherited: dict[str, object] = {name: getattr(directory, name) for name in names}
+    mode = row.mode if "mode" in row.model_fields_set else row.url.modes[0]
+    return row.model_copy(update={"mode": mode, **inherited})
+
+
+def sources(directory: DirectorySettings, rows: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+    """Return all rows, each with what it has of `[directory]`."""
+    return tuple(merged(directory, row) for row in rows)
 
 
 def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
@@ -118,7 +126,7 @@ def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
             raise _mistake(number, "password_file", str(row.password_file), "a password without an account")
         if row.tls_key is not None and row.tls_certificate is None:
             raise _mistake(number, "tls_key", str(row.tls_key), "a key without tls_certificate")
-        if row.mode not in row.url.modes:
+        if "mode" in row.model_fields_set and row.mode not in row.url.modes:
             raise _mistake(number, "mode", row.mode, f"{row.url.scheme}: is always {row.url.modes[0]}")
 
 

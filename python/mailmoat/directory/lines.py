@@ -1,0 +1,110 @@
+"""Entries that are written one a line, in the notation of the recipient file: those of a file, those of a script.
+
+`address`, `@domain`, `!address`, or `address = target, target`; a comment begins with `#`. The id of an entry is its text, so that a line
+that moves is no change. What is no entry is counted and left out. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from mailmoat._native import normalise_address, normalise_domain
+from mailmoat.directory.source import LARGEST_PART, Entry, LeftOut, Listed, Part, Sight
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MOST_SHOWN: Final = 3
+LONGEST_LINE: Final = 16_384
+"""Octets; an alias can have many targets."""
+_BEFORE_COMMENT: Final = re.compile(r'(?:"(?:\\.|[^"\\])*"|(?<=\S)#|[^#"]|")*')
+"""A `#` begins a comment at the start and behind white space, not in quotes."""
+_ALIAS: Final = re.compile(r"\s+=\s+")
+_SHOWN: Final = 60
+
+
+class Lines:
+    """Reads octets as they come, and gives entries in parts."""
+
+    def __init__(self) -> None:
+        self.octets = 0
+        """How many were read."""
+        self.entries = 0
+        """How many entries were in them."""
+        self._rest = b""
+        self._number = 0
+        self._entries: list[Entry] = []
+        self._bad, self._example = 0, ""
+
+    def feed(self, octets: bytes) -> Iterator[Part]:
+        """Take some octets; yield each part that is full."""
+        self.octets += len(octets)
+        *lines, self._rest = (self._rest + octets).split(b"\n")
+        for line in lines:
+            self._take(line)
+            if len(self._entries) >= LARGEST_PART:
+                yield self._part()
+        if len(self._rest) > LONGEST_LINE:  # the end of it is no entry either
+            self._rest = self._rest[:1] + b"\0" + self._rest[-1:]
+
+    def end(self) -> Iterator[Part | LeftOut]:
+        """Take the last line; yield the last part, and what was left out."""
+        self._take(self._rest)
+        self._rest = b""
+        if self._entries:
+            yield self._part()
+        if self._bad:
+            yield LeftOut(self._bad, self._example)
+
+    def _part(self) -> Part:
+        part, self._entries = Part(tuple(self._entries)), []
+        return part
+
+    def _take(self, line: bytes) -> None:
+        self._number += 1
+        try:
+            listed = read_entry(line.decode("utf-8-sig" if self._number == 1 else "utf-8"))
+        except ValueError as error:
+            reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            self._example = self._example or f"line {self._number}: {printable(reason)}"
+            self._bad += 1
+            return
+        if listed is not None:
+            self.entries += 1
+            self._entries.append(Entry(listed.text.lower().encode(), f"line {self._number}", (listed,)))
+
+
+def read_entry(line: str) -> Listed | None:
+    """Read one line; None when nothing is on it. ValueError says what is wrong."""
+    before = _BEFORE_COMMENT.match(line)
+    written = before[0].strip() if before else ""
+    if not written:
+        return None
+    text, *targets = _ALIAS.split(written, maxsplit=1)
+    names = tuple(filter(None, map(str.strip, targets[0].split(",")))) if targets else ()
+    if targets and (not names or text.startswith("!")):
+        raise ValueError(f"{written[:_SHOWN]} has no target" if not names else "an excluded address has no targets")
+    for name in (text.removeprefix("!").strip(), *names):
+        _check(name)
+    return Listed(text, names)
+
+
+def _check(name: str) -> None:
+    try:
+        _ = normalise_domain(name[1:]) if name.startswith("@") else normalise_address(name)
+    except ValueError:
+        raise ValueError(f"{name[:_SHOWN]} is no address") from None
+
+
+def sight(place: str, steps: Iterable[Part | LeftOut]) -> Sight:
+    """Return what is found where these steps come from."""
+    entries, sample, remarks = 0, list[Entry](), list[str]()
+    for step in steps:
+        if isinstance(step, LeftOut):
+            remarks.append(f"{step.entries} lines are no entries; {step.example}")
+        else:
+            entries += len(step.entries)
+            sample += step.entries[: MOST_SHOWN - len(sample)]
+    return Sight(place, entries=entries, sample=tuple(sample), remarks=tuple(remarks))

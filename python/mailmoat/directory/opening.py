@@ -1,0 +1,38 @@
+"""Makes the source of a row. What a source needs is imported here when a row needs it: only in the directory process and in commands.
+
+Raises SourceError for a row whose library is not installed, with what to install.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from mailmoat.directory.source import LiveSource, SyncSource
+    from mailmoat.settings.sections.directories import SourceSettings
+
+
+def open_sync(row: SourceSettings) -> SyncSource:
+    """Return the synchronised source of a row that is merged with `[directory]`; it connects when it is read."""
+    match row.url.family:
+        case "file":
+            from mailmoat.directory.text_file import TextFile
+
+            return TextFile(row)
+        case "script":
+            from mailmoat.directory.script import Script
+
+            return Script(row)
+    raise SourceError(f"{row.url.scheme}: cannot be read whole")
+
+
+def open_live(row: SourceSettings) -> LiveSource:
+    """Return the live source of a row that is merged with `[directory]`; it connects when it is asked."""
+    match row.url.family:
+        case "script":
+            from mailmoat.directory.script import Script
+
+            return Script(row)
+    raise SourceError(f"{row.url.scheme}: cannot be asked for one address")

@@ -1,0 +1,120 @@
+"""A program as a source: its output counts when it ended well, in time, and with its whole process group gone."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from mailmoat._native import Address
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.opening import open_live, open_sync
+from mailmoat.directory.source import Begin, Part, Whole
+from mailmoat.errors import SourceError
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import merged
+
+
+@pytest.fixture
+def row(tmp_path):
+    def make(script, **given):
+        path = tmp_path / "script"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": f"script://{path}", **given}])
+        return merged(tree.directory, tree.directories[0])
+
+    return make
+
+
+def run(coroutine):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+def steps(row):
+    async def read():
+        return [step async for step in open_sync(row).changes(None, ())]
+
+    return run(read())
+
+
+def lookup(row, address="ann@a.test"):
+    return run(open_live(row).lookup(Address.parse(address)))
+
+
+def test_its_output_is_a_full_read(row):
+    begin, part, whole = steps(row("echo ann@a.test; echo 'bob@a.test # Bob'"))
+    assert (begin, whole) == (Begin(), Whole())
+    assert isinstance(part, Part)
+    assert [entry.addresses[0].text for entry in part.entries] == ["ann@a.test", "bob@a.test"]
+
+
+@pytest.mark.parametrize(
+    ("script", "settings", "reason"),
+    [
+        ("echo ann@a.test; echo 'no such base' >&2; exit 3", {}, "ended with exit status 3: no such base"),
+        ("echo ann@a.test; kill -9 $$", {}, "was killed by SIGKILL"),
+        ("exit 0", {}, "wrote no entry"),
+        ("echo '# nobody'", {}, "wrote no entry"),
+        ("echo ann@a.test; sleep 600", {"script_time": "0.2s"}, "took longer than 0.2 s"),
+        ("exec >&-; sleep 600", {"script_time": "0.2s"}, "took longer than 0.2 s"),
+        ("while :; do echo ann@a.test; done", {"script_size": "100KiB"}, "wrote more than 102400 octets"),
+    ],
+)
+def test_what_does_not_end_well_is_an_outage(row, script, settings, reason):
+    with pytest.raises(SourceError, match=reason):
+        steps(row(script, **settings))
+
+
+def test_one_that_is_not_there_is_an_outage(row):
+    source = row("")
+    Path(source.url.path).unlink()
+    with pytest.raises(SourceError, match="cannot be run: No such file"):
+        steps(source)
+
+
+def test_what_it_started_ends_with_it(row, tmp_path):
+    source = row(f"sleep 600 & echo $! > {tmp_path}/pid; sleep 600", script_time="0.5s")
+    with pytest.raises(SourceError, match="took longer"):
+        steps(source)
+    pid = int((tmp_path / "pid").read_text())
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        assert status.read_text().rpartition(")")[2].split()[0] == "Z"  # nobody may be there to reap it
+    except FileNotFoundError:
+        pass
+    else:
+        assert os.getpid() != pid
+
+
+def test_it_gets_nothing_of_our_environment(row, monkeypatch):
+    monkeypatch.setenv("SECRET", "x")
+    [_, part, _] = steps(row('echo "a$SECRET@a.test"'))
+    assert part.entries[0].id == b"a@a.test"
+
+
+@pytest.mark.parametrize(
+    ("script", "presence", "targets"),
+    [
+        ('test "$1" = ann@a.test', Presence.EXISTS, ()),
+        ("exit 1", Presence.ABSENT, ()),
+        ("echo bob@a.test; echo cid@a.test", Presence.EXISTS, ("bob@a.test", "cid@a.test")),
+    ],
+)
+def test_as_a_live_source_it_answers_by_its_exit_status(row, script, presence, targets):
+    answer = lookup(row(script, mode="live"))
+    assert (answer.presence, answer.targets) == (presence, targets)
+
+
+@pytest.mark.parametrize("script", ["exit 2", "kill -9 $$", "sleep 600", "yes"])
+def test_any_other_end_is_an_outage(row, script):
+    with pytest.raises(SourceError):
+        lookup(row(script, mode="live", timeout="0.2s"))
+
+
+def test_a_probe_says_what_is_there(row):
+    sight = run(open_sync(row("seq -f 'a%g@a.test' 1500; echo no good")).probe())
+    assert (sight.entries, len(sight.sample)) == (1500, 3)
+    assert sight.remarks == ("1 lines are no entries; line 1501: no good is no address",)
