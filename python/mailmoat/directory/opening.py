@@ -25,6 +25,10 @@ def open_sync(row: SourceSettings) -> SyncSource:
             from mailmoat.directory.script import Script
 
             return Script(row)
+        case "postgresql" | "mysql" | "sqlite":
+            from mailmoat.directory.sql.sync import SqlSource
+
+            return SqlSource(row)
     raise SourceError(f"{row.url.scheme}: cannot be read whole")
 
 
@@ -35,4 +39,8 @@ def open_live(row: SourceSettings) -> LiveSource:
             from mailmoat.directory.script import Script
 
             return Script(row)
+        case "postgresql" | "mysql" | "sqlite":
+            from mailmoat.directory.sql.live import SqlLookup
+
+            return SqlLookup(row)
     raise SourceError(f"{row.url.scheme}: cannot be asked for one address")

@@ -21,6 +21,7 @@ from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.settings.sections.directory_ldap import LdapFields
 from mailmoat.settings.sections.directory_script import ScriptFields
+from mailmoat.settings.sections.directory_sql import SqlFields, sql_mistakes
 from mailmoat.settings.source_url import SourceUrlValue
 
 MOST_SOURCES: Final = 200
@@ -36,7 +37,7 @@ def source_name(value: object) -> str:
     return written
 
 
-class SourceFields(LdapFields, ScriptFields, Section):
+class SourceFields(LdapFields, ScriptFields, SqlFields, Section):
     """What every source has."""
 
     name: Annotated[
@@ -128,6 +129,8 @@ def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
             raise _mistake(number, "tls_key", str(row.tls_key), "a key without tls_certificate")
         if "mode" in row.model_fields_set and row.mode not in row.url.modes:
             raise _mistake(number, "mode", row.mode, f"{row.url.scheme}: is always {row.url.modes[0]}")
+        for setting, error in sql_mistakes(row, row.url, row.mode):
+            raise _mistake(number, setting, notation.show(getattr(row, setting)), error)
 
 
 def _mistake(number: int, name: str, value: str, error: str) -> PydanticCustomError:

@@ -1,0 +1,51 @@
+"""Servers in their order of preference: which one to try, and for how long one that failed is passed over.
+
+One that failed comes after all others until its pause is over; the pause is the longer the more often it failed in a row. Nothing here runs by
+itself, and nobody is connected to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from mailmoat import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+S = TypeVar("S")
+FIRST_PAUSE: Final = 15.0
+LONGEST_PAUSE: Final = 300.0
+"""Seconds."""
+
+
+class _Away(NamedTuple):
+    """How a server failed of late."""
+
+    until: float = 0.0
+    """When it is tried again, by the monotonic clock."""
+    pause: float = 0.0
+
+
+class Preference(Generic[S]):
+    """The servers of one source, the preferred one first."""
+
+    def __init__(self, servers: Sequence[S]) -> None:
+        self._servers = tuple(servers)
+        self._away = [_Away()] * len(self._servers)
+
+    def in_turn(self) -> list[S]:
+        """Return all servers in the order in which to try them now."""
+        now = clock.monotonic()
+        order = sorted(range(len(self._servers)), key=lambda number: self._away[number].until > now)
+        return [self._servers[number] for number in order]
+
+    def failed(self, server: S) -> None:
+        """Pass over a server for a while."""
+        number = self._servers.index(server)
+        pause = min(max(FIRST_PAUSE, 2 * self._away[number].pause), LONGEST_PAUSE)
+        self._away[number] = _Away(clock.monotonic() + pause, pause)
+
+    def served(self, server: S) -> None:
+        """Count a server as well again: it answered what it was asked."""
+        self._away[self._servers.index(server)] = _Away()

@@ -1,0 +1,54 @@
+"""What the connections of one row have in common: account, password, TLS, time limits.
+
+Password and certificates are read each time, so that new ones count from the next connection on. A password goes over a network in clear only
+where the settings say `tls = "none"`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
+
+
+def driver(module: str, extra: str) -> Any:
+    """Return a module of an optional dependency. SourceError with the command that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise SourceError(f"{module} is not installed; run: pip install 'mailmoat[{extra}]'") from None
+
+
+def tls_context(row: SourceSettings) -> ssl.SSLContext | None:
+    """Return what a handshake needs, from the files as they are now; None without TLS. Raises SourceError."""
+    if row.tls == "none":
+        return None
+    try:
+        made = ssl.create_default_context(cafile=row.tls_ca)
+        if row.tls_certificate is not None:
+            made.load_cert_chain(row.tls_certificate, row.tls_key)
+    except OSError as error:
+        raise SourceError(f"tls_ca, tls_certificate or tls_key cannot be used: {error.strerror or error}") from None
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if row.tls == "encrypt":
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def socket_path(server: SourceServer, default: str) -> str:
+    """Return the Unix socket of a server without a host: what its URL says, `?socket=PATH`, or the usual one. SourceError for another option."""
+    options = dict(parse_qsl(server.query, keep_blank_values=True))
+    path = options.pop("socket", default)
+    if options:
+        raise SourceError(f"{server}: there is no option {next(iter(options))}; only socket=PATH can be behind the ?")
+    if not path.startswith("/"):
+        raise SourceError(f"{server}: the socket is not an absolute path")
+    return path

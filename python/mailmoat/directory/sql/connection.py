@@ -1,0 +1,104 @@
+"""What all databases have in common: a connection that reads, and what its failures are called.
+
+A connection only reads: its transactions are read-only, and so is the session as far as the database has that. It has one user at a time. Whatever a
+driver raises, because the server is gone, says no, or answers nonsense, becomes a SourceError with a sentence of ours: no value of a query, no
+password and no text of a row is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from mailmoat.errors import SourceError
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    from mailmoat.directory.sql.placeholders import Query, Syntax
+    from mailmoat.settings.source_url import SourceServer
+
+PART: Final = 1000
+"""Rows that are read at a time."""
+GOODBYE_TIME: Final = 2.0
+"""Seconds for closing a connection."""
+NO_TLS: Final = 'it offers no TLS; write tls = "none" if the way to it is safe without'
+_LONGEST_REASON: Final = 200
+
+
+class Rows(NamedTuple):
+    """Some rows of a result."""
+
+    names: tuple[str, ...]
+    """Of the columns."""
+    rows: Sequence[Sequence[object]]
+
+
+class Connection(Protocol):
+    """A connection to one server, ready to read."""
+
+    version: str
+    """Of the server, as it is shown to the administrator."""
+
+    def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+        """Yield the rows in parts of at most `PART`, and at least one part; SourceError when they cannot be had."""
+
+    async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
+        """Return at most `PART` rows of a short answer; SourceError."""
+
+    async def close(self) -> None:
+        """Say goodbye and close it; never raises."""
+
+    def abort(self) -> None:
+        """Close it at once, whatever it does; never raises."""
+
+
+class Notified(Protocol):
+    """A connection that hears of changes."""
+
+    async def notified(self, seconds: float) -> None:
+        """Return when the channel has a notification, or after so many seconds; SourceError when the connection is lost."""
+
+
+class Database(Protocol):
+    """One kind of database, with the settings of a row."""
+
+    syntax: Syntax
+
+    async def open(self, server: SourceServer, patience: float) -> Connection:
+        """Return a connection whose queries give their next rows within `patience` seconds; SourceError."""
+
+    def stamp(self, server: SourceServer) -> str:
+        """Return another text whenever the database may have changed; empty where that is not to be seen from outside."""
+
+
+@contextmanager
+def outages(where: str, said: Callable[[BaseException], str | None]) -> Iterator[None]:
+    """Turn whatever a driver raises into a SourceError about `where`; `said` gives what the database said of its own errors, if it may be shown."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except TimeoutError:
+        raise SourceError(f"{where}: no answer in time") from None
+    except Exception as error:  # noqa: BLE001 - a driver raises anything when a server answers nonsense
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise SourceError(f"{where}: {_sentence(cause, said)}") from None
+
+
+def _sentence(error: BaseException, said: Callable[[BaseException], str | None]) -> str:
+    reason = said(error)
+    if reason is not None:
+        return printable(" ".join(reason.split()))[:_LONGEST_REASON]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {error.reason or 'the handshake failed'}"
+    if isinstance(error, asyncio.IncompleteReadError | ConnectionError | EOFError):
+        return "the connection was lost"
+    if isinstance(error, OSError):
+        return f"no connection: {error.strerror or type(error).__name__}"
+    return f"an answer that makes no sense ({type(error).__name__})"

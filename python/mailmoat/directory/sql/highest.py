@@ -1,0 +1,87 @@
+"""The highest value of the column `changed`, in a form that outlives the process.
+
+A moment in the future (a wrong clock, a date of 9999) does not count: nothing after it would ever be seen again. Values of different types are
+not compared; the type of the first one counts. Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from mailmoat import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Moment: TypeAlias = datetime | date | int | float | Decimal | str | bytes
+_FUTURE: Final = timedelta(days=1)
+"""Of a time without a zone nobody knows where it is meant."""
+_READ: Final[dict[str, Callable[[str], Moment]]] = {
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "int": int,
+    "float": float,
+    "Decimal": Decimal,
+    "str": str,
+    "bytes": bytes.fromhex,
+}
+
+
+class Highest:
+    """Collects values of one column."""
+
+    def __init__(self, value: Moment | None = None) -> None:
+        self.value = value
+
+    def add(self, value: object) -> None:
+        """Take the value of one row."""
+        if type(value).__name__ not in _READ or _is_future(value):
+            return
+        if self.value is None:
+            self.value = value  # type: ignore[assignment] # its type is one of them
+            return
+        try:
+            self.value = max(self.value, value)  # type: ignore[type-var] # what cannot be compared raises
+        except TypeError:
+            return
+
+
+def earlier(value: Moment, seconds: float) -> Moment:
+    """Return a moment so much earlier; a value that is no moment as it is."""
+    if not isinstance(value, datetime):
+        return value
+    try:
+        return value - timedelta(seconds=seconds)
+    except OverflowError:
+        return value
+
+
+def written(value: Moment | None) -> list[str] | None:
+    """Return a value as JSON can hold it."""
+    if value is None:
+        return None
+    if isinstance(value, datetime | date):
+        return [type(value).__name__, value.isoformat()]
+    return [type(value).__name__, value.hex() if isinstance(value, bytes) else str(value)]
+
+
+def read(value: object) -> Moment | None:
+    """Return what `written` gave. ValueError for anything else."""
+    match value:
+        case None:
+            return None
+        case [str(kind), str(text)] if kind in _READ:
+            try:
+                return _READ[kind](text)
+            except InvalidOperation:
+                raise ValueError("not a number") from None
+    raise ValueError("not a value")
+
+
+def _is_future(value: object) -> bool:
+    if not isinstance(value, datetime):
+        return False
+    now = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC)
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)) > now + _FUTURE

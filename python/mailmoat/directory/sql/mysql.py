@@ -1,0 +1,229 @@
+"""MySQL and MariaDB, by asyncmy: rows as they come, in a read-only session, with values bound by the server.
+
+The driver has no bound values for a result that is read in parts: it would escape them into the text. So a query with values is prepared by the
+server (`PREPARE`), and each value is given to it as a variable, written as hexadecimal digits, which no setting of the server reads in another
+way. The server gives up a query by itself, in case we are gone: MariaDB counts the sending of the rows as well, so there it has ten times the wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from mailmoat.directory.password import read_password
+from mailmoat.directory.sql.access import driver, socket_path, tls_context
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages
+from mailmoat.directory.sql.placeholders import MYSQL
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Mapping
+
+    from mailmoat.directory.sql.placeholders import Query
+    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
+
+T = TypeVar("T")
+SOCKET: Final = "/run/mysqld/mysqld.sock"
+_TLS: Final = 0x800
+"""CLIENT_SSL among the capabilities of a server."""
+_SHOWN: Final = frozenset({1044, 1045, 1049, 1054, 1064, 1129, 1130, 1142, 1143, 1146, 1226, 1698})
+"""Errors whose text has words of the query and of the settings in it, and no values."""
+_SAID: Final = {
+    1040: "it has no room for another connection",
+    1053: "it is being shut down",
+    1203: "it has no room for another connection of this account",
+    1317: "the query was stopped",
+    1927: "it has ended the connection",
+    1969: "the query took too long",
+    3024: "the query took too long",
+    2003: "no connection",
+    2006: "the connection was lost",
+    2013: "the connection was lost",
+}
+
+
+class MySql:
+    """The databases of one row."""
+
+    syntax = MYSQL
+
+    def __init__(self, row: SourceSettings) -> None:
+        self._row = row
+        self._asyncmy = driver("asyncmy.connection", "mysql")
+        self._cursor = driver("asyncmy.cursors", "mysql").SSCursor
+
+    async def open(self, server: SourceServer, patience: float) -> MySqlConnection:
+        """See `Database`."""
+        made = self._connection(server)
+        try:
+            with outages(str(server), _said):
+                async with asyncio.timeout(self._row.timeout):
+                    await made.connect()
+        except SourceError as error:
+            raise SourceError(f"{server}: {NO_TLS}" if self._without_tls(made) else str(error)) from None
+        connection = MySqlConnection(made, self._cursor, str(server), patience)
+        try:
+            await connection.prepare_session()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def stamp(self, server: SourceServer) -> str:  # noqa: ARG002 - a server says nothing from outside
+        """See `Database`."""
+        return ""
+
+    def _connection(self, server: SourceServer) -> Any:
+        path = None if server.host else socket_path(server, SOCKET)
+        context = tls_context(self._row) if server.host else None
+        return self._asyncmy.Connection(
+            host=server.host or None,
+            port=server.port,
+            unix_socket=path,
+            user=self._row.account,
+            password=read_password(self._row).encode(),
+            database=server.path.strip("/"),
+            ssl=context,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=self._row.timeout,
+            # Whoever answers at this address without TLS could ask for the password itself.
+            auth_plugin_map={} if context or path else {"mysql_clear_password": _Refusing, "dialog": _Refusing},
+        )
+
+    def _without_tls(self, connection: Any) -> bool:
+        wanted = self._row.tls != "none" and connection._ssl_context is not None  # noqa: SLF001 - it is not said otherwise
+        return wanted and not getattr(connection, "server_capabilities", _TLS) & _TLS
+
+
+class _Refusing:
+    """Answers no demand for the password in clear."""
+
+    def __init__(self, connection: object) -> None:
+        del connection
+
+    def authenticate(self, packet: object) -> object:
+        """Refuse."""
+        raise SourceError(f"it asks for the password in clear, and the connection has no TLS{'' if packet else '.'}")
+
+
+class MySqlConnection:
+    """One connection; see `Connection`."""
+
+    def __init__(self, connection: Any, cursor: Any, where: str, patience: float) -> None:
+        written = str(connection.get_server_info())
+        self._maria = "mariadb" in written.lower()
+        number = written.removeprefix("5.5.5-").partition("-")[0]
+        self.version = f"{'MariaDB' if self._maria else 'MySQL'} {number}"
+        self._connection = connection
+        self._cursor = cursor
+        self._where = where
+        self._patience = patience
+        self._prepared: dict[str, str] = {}
+
+    async def prepare_session(self) -> None:
+        """Make the session read only and its statements limited; times are in UTC."""
+        limit = (
+            f"max_statement_time = {10 * self._patience:.3f}"
+            if self._maria
+            else f"max_execution_time = {max(1, round(10_000 * self._patience))}"
+        )
+        await self._run(f"SET SESSION time_zone = '+00:00', {limit}")
+        await self._run("SET SESSION TRANSACTION READ ONLY")
+
+    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+        """See `Connection`."""
+        cursor = await self._begin(query, values)
+        names = _names(query, cursor)
+        part, first = await self._wait(cursor.fetchmany(PART)), True
+        while part or first:
+            yield Rows(names, part)
+            first = False
+            part = await self._wait(cursor.fetchmany(PART)) if part else ()
+        await self._wait(cursor.close())
+
+    async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
+        """See `Connection`."""
+        cursor = await self._begin(query, values)
+        rows = Rows(_names(query, cursor), await self._wait(cursor.fetchmany(PART)))
+        if len(rows.rows) == PART:
+            raise SourceError(f"{query.setting}: it gives {PART} rows or more about one recipient")
+        await self._wait(cursor.close())
+        return rows
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        try:
+            with outages(self._where, _said):
+                async with asyncio.timeout(GOODBYE_TIME):
+                    await self._connection.ensure_closed()
+        except SourceError:
+            self.abort()
+
+    def abort(self) -> None:
+        """See `Connection`."""
+        self._connection.close()
+
+    async def _begin(self, query: Query, values: Mapping[str, object]) -> Any:
+        """Return a cursor whose first row is the next to come."""
+        cursor = self._connection.cursor(self._cursor)
+        if not query.names:
+            await self._wait(cursor.execute(query.text))
+            return cursor
+        if query.text not in self._prepared:
+            name = f"mailmoat_{len(self._prepared)}"
+            await self._run(f"SET @mailmoat_query = {_literal(query.text)}")
+            await self._run(f"PREPARE {name} FROM @mailmoat_query")
+            self._prepared[query.text] = name
+        variables = [f"@mailmoat_{number}" for number in range(len(query.names))]
+        given = zip(variables, map(_literal, query.arguments(values)), strict=True)
+        setting = ", ".join(f"{variable} = {literal}" for variable, literal in given)
+        execute = f"EXECUTE {self._prepared[query.text]} USING {', '.join(variables)}"
+        await self._wait(cursor.execute(f"SET {setting}; {execute}"))
+        await self._wait(cursor.nextset())
+        return cursor
+
+    async def _run(self, statement: str) -> None:
+        cursor = self._connection.cursor()
+        await self._wait(cursor.execute(statement))
+        await self._wait(cursor.close())
+
+    async def _wait(self, awaitable: Awaitable[T]) -> T:
+        with outages(self._where, _said):
+            async with asyncio.timeout(self._patience):
+                return await awaitable
+        raise AssertionError  # outages never swallows
+
+
+def _names(query: Query, cursor: Any) -> tuple[str, ...]:
+    if cursor.description is None:
+        raise SourceError(f"{query.setting}: it gives no rows; write a SELECT")
+    return tuple(column[0] for column in cursor.description)
+
+
+def _literal(value: object) -> str:
+    """Return a value in SQL, as digits: nothing in it can be read as anything else."""
+    match value:
+        case None:
+            return "NULL"
+        case int() | Decimal():
+            return f"{value:d}" if isinstance(value, int) else f"{value:f}"
+        case bytes():
+            return f"X'{value.hex()}'"
+        case datetime():
+            utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+            return _literal(utc.isoformat(" "))
+        case date():
+            return _literal(value.isoformat())
+    return f"_utf8mb4 X'{str(value).encode().hex()}'"
+
+
+def _said(error: BaseException) -> str | None:
+    """Return what the server said of a query, if no value of it is in that."""
+    match error.args:
+        case (int(code), str(text)) if type(error).__module__.startswith("asyncmy"):
+            return text if code in _SHOWN else _SAID.get(code, f"error {code}")
+    return None

@@ -1,0 +1,157 @@
+"""PostgreSQL, by asyncpg: parts of a result by a cursor in a read-only transaction, values bound by the server, LISTEN.
+
+The server gives up a statement by itself (`statement_timeout`), in case we are gone. Nothing of the environment (`PGPASSWORD`, `~/.pgpass`)
+counts but what libpq's defaults for a missing account do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from mailmoat.directory.password import read_password
+from mailmoat.directory.sql.access import driver, socket_path, tls_context
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages
+from mailmoat.directory.sql.placeholders import POSTGRESQL
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Mapping
+
+    from mailmoat.directory.sql.placeholders import Query
+    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
+
+T = TypeVar("T")
+SOCKET_DIRECTORY: Final = "/run/postgresql"
+PORT: Final = 5432
+_ABOUT_THE_QUERY: Final = ("28", "3D", "42", "0A", "25006")
+"""SQLSTATEs whose text has words of the query and of the settings in it, and no values."""
+_SAID: Final = {
+    "22": "a value of the query is not of the type that its place has",
+    "53300": "it has no room for another connection",
+    "57014": "the query took too long",
+    "57P": "it is being shut down or started",
+}
+
+
+class PostgreSql:
+    """The databases of one row."""
+
+    syntax = POSTGRESQL
+
+    def __init__(self, row: SourceSettings) -> None:
+        self._row = row
+        self._asyncpg = driver("asyncpg", "postgresql")
+
+    async def open(self, server: SourceServer, patience: float) -> PostgreSqlConnection:
+        """See `Database`."""
+        context = tls_context(self._row) if server.host else None
+        place = (server.host, server.port) if server.host else (socket_path(server, SOCKET_DIRECTORY), PORT)
+        password = read_password(self._row)
+        with outages(str(server), _said):
+            async with asyncio.timeout(self._row.timeout):
+                made = await self._asyncpg.connect(
+                    host=place[0],
+                    port=place[1],
+                    user=self._row.account,
+                    password=password,
+                    database=server.path.strip("/"),
+                    ssl=context or False,
+                    timeout=self._row.timeout,
+                    server_settings={"application_name": "mailmoat"},
+                )
+        connection = PostgreSqlConnection(made, str(server), patience)
+        try:
+            await connection.prepare_session(self._row.notify_channel)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def stamp(self, server: SourceServer) -> str:  # noqa: ARG002 - a server says nothing from outside
+        """See `Database`."""
+        return ""
+
+
+class PostgreSqlConnection:
+    """One connection; see `Connection`."""
+
+    def __init__(self, connection: Any, where: str, patience: float) -> None:
+        version = connection.get_server_version()
+        self.version = f"PostgreSQL {version.major}.{version.minor}"
+        self._connection = connection
+        self._where = where
+        self._patience = patience
+        self._changed = asyncio.Event()
+
+    async def prepare_session(self, channel: str | None) -> None:
+        """Make the session read only and its statements limited, and listen."""
+        limit = max(1, round(self._patience * 1000))
+        await self._wait(
+            self._connection.execute(f"SET default_transaction_read_only = on; SET statement_timeout = {limit}")
+        )
+        if channel is not None:
+            self._connection.add_termination_listener(lambda _: self._changed.set())
+            await self._wait(self._connection.add_listener(channel, lambda *_: self._changed.set()))
+
+    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+        """See `Connection`."""
+        transaction = self._connection.transaction(readonly=True)
+        await self._wait(transaction.start())
+        statement = await self._wait(self._connection.prepare(query.text))
+        names = tuple(attribute.name for attribute in statement.get_attributes())
+        cursor = await self._wait(statement.cursor(*query.arguments(values)))
+        part, first = await self._wait(cursor.fetch(PART)), True
+        while part or first:
+            yield Rows(names, part)
+            first = False
+            part = await self._wait(cursor.fetch(PART))
+        await self._wait(transaction.rollback())
+
+    async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
+        """See `Connection`."""
+        text = f"SELECT * FROM ({query.text}\n) AS found LIMIT {PART}"  # noqa: S608 - the query is the administrator's, values are bound
+        statement = await self._wait(self._connection.prepare(text))
+        names = tuple(attribute.name for attribute in statement.get_attributes())
+        return Rows(names, await self._wait(statement.fetch(*query.arguments(values))))
+
+    async def notified(self, seconds: float) -> None:
+        """See `Notified`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+        if self._connection.is_closed():
+            raise SourceError(f"{self._where}: the connection was lost")
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        try:
+            await self._wait(self._connection.close(timeout=GOODBYE_TIME))
+        except SourceError:
+            self.abort()
+
+    def abort(self) -> None:
+        """See `Connection`."""
+        self._connection.terminate()
+
+    async def _wait(self, awaitable: Awaitable[T]) -> T:
+        with outages(self._where, _said):
+            async with asyncio.timeout(self._patience):
+                return await awaitable
+        raise AssertionError  # outages never swallows
+
+
+def _said(error: BaseException) -> str | None:
+    """Return what the server said of a query, if no value of it is in that."""
+    if isinstance(error, ConnectionError) and "SSL" in str(error):
+        return NO_TLS
+    state = getattr(error, "sqlstate", None)
+    if not isinstance(state, str):
+        return None
+    if state.startswith(_ABOUT_THE_QUERY):
+        return str(getattr(error, "message", None) or error)
+    return next((said for begin, said in _SAID.items() if state.startswith(begin)), f"error {state}")

@@ -1,0 +1,94 @@
+"""Tries a database for `mailmoat check-config`: each server, each query, and what they give. Reads a few rows only, and counts the rest in the database."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.source import Sight
+from mailmoat.directory.sql.highest import Highest
+from mailmoat.directory.sql.placeholders import Query
+from mailmoat.directory.sql.rows import Columns, Reader
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mailmoat.directory.source import Entry
+    from mailmoat.directory.sql.connection import Connection, Database, Rows
+    from mailmoat.settings.sections.directories import SourceSettings
+
+_SAMPLE: Final = 3
+
+
+async def probe(row: SourceSettings, database: Database, query: Query, changes: Query | None) -> Sight:
+    """Return what the first server that answers has; SourceError with what each said when none does."""
+    failures = []
+    for server in row.url.servers:
+        try:
+            connection = await database.open(server, row.query_timeout)
+        except SourceError as error:
+            failures.append(str(error))
+            continue
+        try:
+            sight = await _look(connection, query, changes)
+        finally:
+            await connection.close()
+        return sight._replace(server=f"{server} ({connection.version})", remarks=(*failures, *sight.remarks))
+    raise SourceError("; ".join(failures))
+
+
+async def _look(connection: Connection, query: Query, changes: Query | None) -> Sight:
+    first = await _first(connection, query, {})
+    columns = Columns.of(query.setting, first.names, changes=changes is not None)
+    highest = Highest()
+    reader = Reader(columns, highest)
+    entries = [*reader.read(first.rows), *reader.end()]
+    sample = tuple(entry for entry in entries if entry.addresses)[:_SAMPLE]
+    rows, keys = await _counts(connection, query, columns)
+    remarks = list(_remarks(reader, columns, rows, keys))
+    if changes is not None:
+        remarks += await _changes_remarks(connection, changes, highest)
+    return Sight("", f"{rows} rows of query", keys, sample, tuple(remarks))
+
+
+async def _first(connection: Connection, query: Query, values: Mapping[str, object]) -> Rows:
+    """Return the first part of a result, and leave the rest."""
+    async with aclosing(connection.read(query, values)) as parts:
+        async for part in parts:
+            return part
+    raise SourceError(f"{query.setting}: no answer")
+
+
+async def _counts(connection: Connection, query: Query, columns: Columns) -> tuple[int, int]:
+    """Return how many rows a query gives, and how many different keys they have."""
+    key = "address" if columns.id is None else "id"
+    text = f"SELECT count(*), count(DISTINCT {key}) FROM ({query.text}\n) AS found"  # noqa: S608 - the administrator's own
+    counted = await _first(connection, Query(query.setting, text, ()), {})
+    rows, keys = counted.rows[0]
+    return int(str(rows)), int(str(keys))
+
+
+def _remarks(reader: Reader, columns: Columns, rows: int, keys: int) -> Iterator[str]:
+    left_out = reader.left_out()
+    if left_out is not None:
+        yield f"query: {left_out.entries} of the first rows cannot be used, such as: {left_out.example}"
+    if columns.id is not None and keys < rows:
+        yield f"query: {rows} rows have {keys} different ids; write ORDER BY id, so that rows of one id follow each other"
+    if columns.active is None and columns.deleted is None:
+        yield "query: it has neither active nor deleted; what is disabled must not be among its rows"
+
+
+async def _changes_remarks(connection: Connection, changes: Query, highest: Highest) -> list[str]:
+    if highest.value is None:
+        return ["changes_query: the column changed has no value, so that it is not used"]
+    found = await _first(connection, changes, {"since": highest.value})
+    columns = Columns.of(changes.setting, found.names, changes=True)
+    if columns.active is None and columns.deleted is None:
+        return ["changes_query: it has neither active nor deleted; what is removed is noticed after full_interval"]
+    return []
+
+
+def sample_names(entries: tuple[Entry, ...]) -> list[str]:
+    """Return the addresses of some entries."""
+    return [listed.text for entry in entries for listed in entry.addresses]

@@ -1,0 +1,168 @@
+"""A database as a synchronised source: read whole by `query`, and then what changed by `changes_query`.
+
+Every read is one query in one read-only transaction. A server that fails is left for the next one in the order of preference; a full read then
+begins anew. Without `changes_query` each read is a full one, except of an SQLite file that nobody wrote to. With a channel for NOTIFY the source
+goes on for ever, and reads whenever there is a notification, or the interval is over.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, cast
+
+from mailmoat import clock
+from mailmoat.directory.pause import pause
+from mailmoat.directory.preference import Preference
+from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, LeftOut, Part, Using, Whole
+from mailmoat.directory.sql.databases import database_of
+from mailmoat.directory.sql.highest import Highest
+from mailmoat.directory.sql.placeholders import prepare
+from mailmoat.directory.sql.position import Position
+from mailmoat.directory.sql.probe import probe
+from mailmoat.directory.sql.rows import Columns, Reader
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from mailmoat.directory.source import Entry, KnownIds, Sight, Step
+    from mailmoat.directory.sql.connection import Connection, Notified
+    from mailmoat.directory.sql.placeholders import Query
+    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
+
+SHORTEST_PAUSE: Final = 0.5
+"""Seconds between two reads because of notifications; at least four times as long as the last one took."""
+_SHARE: Final = 4
+
+
+class SqlSource:
+    """The database of one row; see `SyncSource`."""
+
+    def __init__(self, row: SourceSettings) -> None:
+        self._row = row
+        self._database = database_of(row)
+        self._preference: Preference[SourceServer] = Preference(row.url.servers)
+        syntax = self._database.syntax
+        self._query = prepare("query", row.query or "", (), syntax)
+        self._changes = prepare("changes_query", row.changes_query, ("since",), syntax) if row.changes_query else None
+        self._position: Position | None = None
+
+    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+        """See `SyncSource`."""
+        self._position = Position.of(cookie)
+        failures = []
+        for server in self._preference.in_turn():
+            try:
+                async with aclosing(self._from(server, known)) as steps:
+                    async for step in steps:
+                        yield step
+            except SourceError as error:
+                self._preference.failed(server)
+                failures.append(str(error))
+            else:
+                return
+        raise SourceError("; ".join(failures))
+
+    async def probe(self) -> Sight:
+        """See `Probed`."""
+        return await probe(self._row, self._database, self._query, self._changes)
+
+    async def _from(self, server: SourceServer, known: KnownIds) -> AsyncIterator[Step]:
+        """Yield the steps of one server; for ever with a channel."""
+        stamp = self._database.stamp(server)
+        if self._position is not None and stamp and stamp == self._position.stamp:
+            yield Current(self._position.cookie())
+            return
+        connection = await self._database.open(server, self._row.query_timeout)
+        try:
+            yield Using(str(server))
+            again = True
+            while again:
+                begun = clock.monotonic()
+                async with aclosing(self._read(connection, known, stamp)) as steps:
+                    async for step in steps:
+                        yield step
+                self._preference.served(server)
+                again = await self._notified(connection, clock.monotonic() - begun)
+                again = again and self._preference.in_turn()[0] == server
+        except BaseException:
+            connection.abort()
+            raise
+        await connection.close()
+
+    async def _notified(self, connection: Connection, took: float) -> bool:
+        """Wait for a notification, or for the interval; return whether there is a channel."""
+        if self._row.notify_channel is None:
+            return False
+        await pause(max(SHORTEST_PAUSE, _SHARE * took))
+        await cast("Notified", connection).notified(self._row.interval)
+        return True
+
+    def _read(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncIterator[Step]:
+        position, changes = self._position, self._changes
+        if changes is None or position is None or position.since is None:
+            return self._all(connection, stamp)
+        if clock.wall_ms() - position.full_ms >= self._row.full_interval * 1000:
+            return self._all(connection, stamp)
+        return self._changed(connection, known, changes, position)
+
+    async def _all(self, connection: Connection, stamp: str) -> AsyncIterator[Step]:
+        begun_ms, highest = clock.wall_ms(), Highest()
+        yield Begin()
+        async with aclosing(self._entries(connection, self._query, {}, highest)) as found:
+            async for step in found:
+                yield step if isinstance(step, LeftOut) else Part(tuple(step))
+        self._position = Position(begun_ms, highest.value, clock.wall_ms(), stamp=stamp)
+        yield Whole(self._position.cookie())
+
+    async def _changed(
+        self, connection: Connection, known: KnownIds, query: Query, position: Position
+    ) -> AsyncIterator[Step]:
+        overlap = self._row.changes_overlap
+        begun_ms, highest = clock.wall_ms(), Highest(position.since)
+        changed: list[Entry] = []
+        removed: list[bytes] = []
+        async with aclosing(
+            self._entries(connection, query, {"since": position.asked_from(overlap)}, highest)
+        ) as found:
+            async for step in found:
+                if isinstance(step, LeftOut):
+                    yield step
+                    continue
+                for entry in step:
+                    _sort(entry, known, changed, removed)
+                    if len(changed) + len(removed) == LARGEST_PART:
+                        yield Delta(tuple(changed), tuple(removed), position.cookie())
+                        changed, removed = [], []
+        self._position = position.after(highest.value, begun_ms, overlap)
+        cookie = self._position.cookie()
+        yield Delta(tuple(changed), tuple(removed), cookie) if changed or removed else Current(cookie)
+
+    async def _entries(
+        self, connection: Connection, query: Query, values: Mapping[str, object], highest: Highest
+    ) -> AsyncIterator[list[Entry] | LeftOut]:
+        """Yield the entries of a query in parts that are not empty, and what was left out of them."""
+        reader: Reader | None = None
+        async with aclosing(connection.read(query, values)) as parts:
+            async for part in parts:
+                if reader is None:
+                    columns = Columns.of(query.setting, part.names, changes=self._changes is not None)
+                    reader = Reader(columns, highest)
+                if entries := reader.read(part.rows):
+                    yield entries
+        if reader is not None:
+            if entries := reader.end():
+                yield entries
+            if left_out := reader.left_out():
+                yield left_out
+
+
+def _sort(entry: Entry, known: KnownIds, changed: list[Entry], removed: list[bytes]) -> None:
+    """Put an entry where it belongs; one that is known as it is nowhere: rows come again while `:since` is earlier than they are."""
+    was = known.entry(entry.id)
+    if not entry.addresses:
+        if was is not None:
+            removed.append(entry.id)
+    elif was is None or dict(was.addresses) != dict(entry.addresses):
+        changed.append(entry)
