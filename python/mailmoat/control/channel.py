@@ -7,14 +7,14 @@ may be longer than an address of a socket can be, so it is reached through the d
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from mailmoat import files
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 NAME: Final = "control"
@@ -44,11 +44,6 @@ def decode(line: bytes) -> Document:
         raise ControlError("not a JSON object on one line") from None
 
 
-@contextmanager
-def short_path(directory: Path) -> Iterator[str]:
-    """Give the path of the socket in a directory, however long that of the directory is. OSError: the directory cannot be opened."""
-    descriptor = os.open(directory, os.O_PATH)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{NAME}"
-    finally:
-        os.close(descriptor)
+def short_path(directory: Path) -> AbstractContextManager[str]:
+    """Give the path of the socket in a directory: see `files.short_path`."""
+    return files.short_path(directory / NAME)

@@ -8,7 +8,7 @@ a whole domain does not include it. A subaddress (`alice+tag`) that is not liste
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat.metrics import Family
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
 
 
-class Presence(Enum):
+class Presence(StrEnum):
     """What a directory says of an address."""
 
     EXISTS = "exists"

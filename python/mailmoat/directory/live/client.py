@@ -1,0 +1,247 @@
+"""The worker's side of live lookups: one connection to the directory process, and all questions of this worker on it.
+
+Promises: a lookup never raises and never waits for more than its time; whatever happens to the directory process, the answer is UNKNOWN
+then, never ABSENT. Thousands of questions can be on their way; each costs a number and a future, no timer, no task and no thread.
+A connection that is lost is made again, at longer and longer intervals. Questions wait for that for `GRACE`, as a process that ended is
+started again at once, and are sent anew; after that they are UNKNOWN at once, until the process is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from mailmoat import clock
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.live.wire import (
+    LONGEST_ANSWER,
+    NUMBERS,
+    UNKNOWN,
+    FrameError,
+    Frames,
+    LiveReply,
+    question,
+    read_answer,
+)
+from mailmoat.files import short_path
+from mailmoat.metrics import Family, single
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from mailmoat._native import Address
+    from mailmoat.metrics import Metrics
+
+    Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
+
+MOST: Final = 20_000
+"""Questions on their way at a time; one more is UNKNOWN."""
+GRACE: Final = 2.0
+"""Seconds that questions wait for a directory process that is away."""
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two attempts to connect."""
+
+ANSWERS: Final = Family(
+    "mailmoat_directory_live_answers_total", "Answers to live lookups of recipients.", {"answer": Presence}
+)
+UNANSWERED: Final = single(
+    "mailmoat_directory_live_unanswered_total",
+    "Live lookups of recipients that the directory process did not answer; unknown.",
+)
+IN_FLIGHT: Final = single("mailmoat_directory_live_lookups", "Live lookups of recipients on their way now.")
+
+
+class _Question(NamedTuple):
+    text: str
+    until: float
+    reply: asyncio.Future[LiveReply]
+
+
+class LiveClient:
+    """The questions of one worker; `path` is that of the socket, `seconds` the time for an answer."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: Path,
+        seconds: float,
+        *,
+        metrics: Metrics | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        self._loop, self._path, self._seconds, self._metrics = loop, path, seconds, metrics
+        self._connect = connect or self._connect_unix
+        self._waiting: OrderedDict[int, _Question] = OrderedDict()
+        """By number; all have the same time, so the first is over first."""
+        self._number = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._lost_at: float | None = None
+        """Since when there is no connection, while questions still wait for one; None with a connection, and when they do not wait any more."""
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the directory process can be asked now."""
+        return self._transport is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Questions on their way."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Connect, and connect again whenever that is needed, until `close`."""
+        self._lost()
+
+    def close(self) -> None:
+        """Answer what waits with UNKNOWN, and ask no more."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        self._give_up()
+
+    def lookup(self, address: Address) -> asyncio.Future[LiveReply]:
+        """Ask about a normalised address; the future has a value in any case, in time."""
+        reply: asyncio.Future[LiveReply] = self._loop.create_future()
+        if self._closed or len(self._waiting) >= MOST or (self._transport is None and self._lost_at is None):
+            self._unanswered(reply)
+            return reply
+        self._number = (self._number + 1) % NUMBERS
+        asked = _Question(str(address), clock.monotonic() + self._seconds, reply)
+        try:
+            frame = question(self._number, asked.text)
+        except ValueError:
+            self._unanswered(reply)
+            return reply
+        self._waiting[self._number] = asked
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._expire)
+        if self._transport is not None:
+            self._transport.write(frame)
+        return reply
+
+    def publish(self) -> None:
+        """Set this worker's gauge."""
+        if self._metrics is not None:
+            self._metrics.set(IN_FLIGHT, len(self._waiting))
+
+    # --- calls of the connection ---
+
+    def made(self, transport: asyncio.Transport) -> None:
+        """Ask what waits on a new connection."""
+        if self._closed:
+            transport.abort()
+            return
+        self._transport, self._lost_at = transport, None
+        for number, asked in self._waiting.items():
+            transport.write(question(number, asked.text))
+
+    def answered(self, number: int, reply: LiveReply) -> None:
+        """Take an answer; one that nobody waits for any more is ignored."""
+        asked = self._waiting.pop(number, None)
+        if asked is None:
+            return
+        if not asked.reply.done():
+            asked.reply.set_result(reply)
+        if self._metrics is not None:
+            self._metrics.add(ANSWERS[reply.presence])
+
+    def ended(self, transport: asyncio.Transport) -> None:
+        """Connect again."""
+        if transport is self._transport:
+            self._transport = None
+            if not self._closed:
+                self._lost()
+
+    # --- connecting ---
+
+    def _lost(self) -> None:
+        self._lost_at = clock.monotonic()
+        self._connecting = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._closed:
+            with suppress(OSError):
+                await self._connect(partial(_Connection, self))
+                return
+            if self._lost_at is not None and clock.monotonic() >= self._lost_at + GRACE:
+                self._lost_at = None
+                self._give_up()
+            await self._pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _connect_unix(self, factory: Callable[[], asyncio.Protocol]) -> object:
+        with short_path(self._path) as path:
+            return await self._loop.create_unix_connection(factory, path)
+
+    async def _pause(self, seconds: float) -> None:
+        over = self._loop.create_future()
+        handle = self._loop.call_later(seconds, over.set_result, None)
+        try:
+            await over
+        finally:
+            handle.cancel()
+
+    # --- time ---
+
+    def _expire(self) -> None:
+        """Give up what has waited long enough."""
+        self._timer = None
+        now = clock.monotonic()
+        while self._waiting:
+            number, asked = next(iter(self._waiting.items()))
+            if asked.until > now:
+                self._timer = self._loop.call_later(asked.until - now, self._expire)
+                return
+            del self._waiting[number]
+            self._unanswered(asked.reply)
+
+    def _give_up(self) -> None:
+        waiting, self._waiting = self._waiting, OrderedDict()
+        for asked in waiting.values():
+            self._unanswered(asked.reply)
+
+    def _unanswered(self, reply: asyncio.Future[LiveReply]) -> None:
+        if not reply.done():
+            reply.set_result(UNKNOWN)
+        if self._metrics is not None:
+            self._metrics.add(UNANSWERED)
+
+
+class _Connection(asyncio.Protocol):
+    """The connection to the directory process."""
+
+    def __init__(self, client: LiveClient) -> None:
+        self._client = client
+        self._frames = Frames(LONGEST_ANSWER)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it into use."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._client.made(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take answers; end a connection that gives anything else."""
+        try:
+            for number, content in self._frames.feed(data):
+                self._client.answered(number, read_answer(content))
+        except FrameError:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Forget it."""
+        self._client.ended(self._transport)

@@ -1,0 +1,261 @@
+"""Live sources, asked on behalf of all workers: in order, the first that has an address decides.
+
+Promises: equal questions at the same time are one; an answer is kept for its time; a source is asked so many questions at a time, each has
+its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. An outage is UNKNOWN, never ABSENT, and
+never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
+source that is responsible for the domain.
+
+Absence is kept by the spelling that was asked for, presence for all spellings of a mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.live.wire import UNKNOWN, LiveReply
+from mailmoat.directory.source import LiveAnswer
+from mailmoat.errors import SourceError
+from mailmoat.upstream.cache import Cache, memory
+from mailmoat.upstream.circuit_breaker import CircuitBreakers
+from mailmoat.upstream.single_flight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mailmoat._native import Address
+    from mailmoat.directory.source import LiveSource
+
+FAILURES: Final = 3
+"""Outages in a row after which a source is not asked for a while."""
+OPEN_TIME: Final = 5.0
+"""How long, in seconds."""
+OCTETS_PER_ENTRY: Final = 512
+"""Memory of an answer in the cache, about."""
+
+
+def _one_upstream(_address: Address) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """A live source with its limits; times in seconds."""
+
+    name: str
+    source: LiveSource
+    domains: frozenset[str] = frozenset()
+    """Those it is responsible for; empty = all."""
+    delimiter: str = ""
+    """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
+    timeout: float = 5.0
+    """For one question."""
+    cache_time: float = 300.0
+    absent_cache_time: float = 60.0
+    max_age: float = 86_400.0
+    """How long an address that it had exists while it cannot be asked."""
+    cache_entries: int = 100_000
+    concurrency: int = 64
+    """Questions at a time."""
+    accepts_unknown: bool = False
+    """What it cannot say of an address counts as existing, where no other source has it (`when_stale = "accept"`)."""
+    upstream_of: Callable[[Address], str] = _one_upstream
+    """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
+
+
+@dataclass(slots=True)
+class RowState:
+    """What is known of a source, for status, health and metrics."""
+
+    error: str = ""
+    """Why the last question failed; empty when it did not."""
+    since_ms: int = 0
+    """When the outage began, or the first answer came, milliseconds since the epoch."""
+    answered_ms: int = 0
+    """When it last answered."""
+    refused: bool = False
+    """It is not asked now, because it did not answer."""
+
+
+class Questions:
+    """The live sources of the settings."""
+
+    def __init__(self, rows: Sequence[LiveRow], changed: Callable[[str, RowState], None] = lambda *_: None) -> None:
+        """Take the sources in their order; `changed` is called with the name of a source when an outage begins or ends."""
+        self._asked = [_Asked(row, changed) for row in rows]
+
+    @property
+    def states(self) -> dict[str, RowState]:
+        """What is known of each source, by its name."""
+        return {asked.row.name: asked.state for asked in self._asked}
+
+    @property
+    def counts(self) -> dict[str, Counter[str]]:
+        """For each source: questions `cached`, `exists`, `absent`, `failed`, `refused`, `stale`."""
+        return {asked.row.name: asked.counts for asked in self._asked}
+
+    def known(self, address: Address) -> LiveReply | None:
+        """Return what can be said at once; None when somebody has to be asked."""
+        reply = LiveReply(Presence.ABSENT)
+        for asked in self._of(address):
+            answer = asked.cached(address)
+            if answer is None:
+                return None
+            if answer.presence is Presence.EXISTS:
+                return LiveReply(answer.presence, answer.targets, asked.row.name)
+            reply = LiveReply(Presence.ABSENT, (), asked.row.name)
+        return reply if reply.source else UNKNOWN
+
+    async def ask(self, address: Address) -> LiveReply:
+        """Return what the sources say; UNKNOWN where none is responsible."""
+        reply, silent = UNKNOWN, None
+        for asked in self._of(address):
+            answer = await asked.find(address)
+            if answer is None:
+                silent = silent if silent is not None and silent.accepts_unknown else asked.row
+            elif answer.presence is Presence.EXISTS:
+                return LiveReply(answer.presence, answer.targets, asked.row.name)
+            else:
+                reply = LiveReply(Presence.ABSENT, (), asked.row.name)
+        if silent is None:
+            return reply
+        return LiveReply(Presence.EXISTS if silent.accepts_unknown else Presence.UNKNOWN, (), silent.name)
+
+    async def close(self) -> None:
+        """Give up what runs."""
+        for asked in self._asked:
+            await asked.in_flight.close()
+
+    def _of(self, address: Address) -> list[_Asked]:
+        return [asked for asked in self._asked if not asked.row.domains or address.domain in asked.row.domains]
+
+
+class _Asked:
+    """One source, with what protects it and those who ask."""
+
+    def __init__(self, row: LiveRow, changed: Callable[[str, RowState], None]) -> None:
+        self.row, self.state = row, RowState()
+        self.counts: Counter[str] = Counter()
+        self._changed = changed
+        self._cache: Cache[str, tuple[float, LiveAnswer]] = Cache(row.cache_entries * OCTETS_PER_ENTRY, _size)
+        """With the time up to which an answer counts as fresh."""
+        self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
+        self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.concurrency)
+
+    def cached(self, address: Address) -> LiveAnswer | None:
+        """Return what is known of an address without a question: of itself, and of the one that it is a subaddress of."""
+        answer = self._fresh(address)
+        if answer is not None and answer.presence is Presence.ABSENT:
+            whole = address.without_detail(self.row.delimiter)
+            answer = answer if whole is None else self._fresh(whole)
+        if answer is not None:
+            self.counts["cached"] += 1
+        return answer
+
+    async def find(self, address: Address) -> LiveAnswer | None:
+        """Return the answer of the source; None when there is none."""
+        answer = await self._find(address)
+        if answer is not None and answer.presence is Presence.ABSENT:
+            whole = address.without_detail(self.row.delimiter)
+            return answer if whole is None else await self._find(whole)
+        return answer
+
+    async def _find(self, address: Address) -> LiveAnswer | None:
+        answer = self._fresh(address)
+        if answer is not None:
+            return answer
+        found, upstream = None, self.row.upstream_of(address)
+        if self._breakers.refuses(upstream):
+            self.counts["refused"] += 1
+        else:
+            found = await self.in_flight.answer(address, self.row.timeout, _shares(upstream))
+        if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
+            return found
+        return self._stale(address)
+
+    async def _ask(self, address: Address) -> LiveAnswer | None:
+        """Ask the source; the answer is kept, whether or not somebody still waits for it."""
+        upstream = self.row.upstream_of(address)
+        if self._breakers.refuses(upstream):  # since it waits for room
+            return None
+        self._breakers.asked(upstream)
+        try:
+            async with asyncio.timeout(self.row.timeout):
+                answer = await self.row.source.lookup(address)
+        except asyncio.CancelledError:
+            self._breakers.abandoned(upstream)
+            raise
+        except TimeoutError:
+            self._failed(upstream, f"no answer within {self.row.timeout:g} s")
+            return None
+        except SourceError as error:
+            self._failed(upstream, str(error))
+            return None
+        self._answered(upstream)
+        self.counts[answer.presence.value] += 1
+        self._keep(address, answer)
+        return answer
+
+    def _keep(self, address: Address, answer: LiveAnswer) -> None:
+        now = clock.monotonic()
+        if answer.presence is Presence.EXISTS:
+            until = now + self.row.cache_time
+            self._cache.put(address.key, (until, answer), max(until, now + self.row.max_age))
+        elif answer.presence is Presence.ABSENT:
+            until = now + self.row.absent_cache_time
+            self._cache.put(_as_spelt(address), (until, answer), until)
+
+    def _fresh(self, address: Address) -> LiveAnswer | None:
+        now = clock.monotonic()
+        for key in (address.key, _as_spelt(address)):
+            kept = self._cache.get(key, now)
+            if kept is not None and kept[0] > now:
+                return kept[1]
+        return None
+
+    def _stale(self, address: Address) -> LiveAnswer | None:
+        """Return an old answer that still counts while the source cannot be asked."""
+        kept = self._cache.get(address.key, clock.monotonic())
+        if kept is None or kept[1].presence is not Presence.EXISTS:
+            return None
+        self.counts["stale"] += 1
+        return kept[1]
+
+    def _answered(self, upstream: str) -> None:
+        self._breakers.answered(upstream)
+        now = clock.wall_ms()
+        self.state.answered_ms = now
+        if self.state.error or not self.state.since_ms:
+            self.state.error, self.state.since_ms, self.state.refused = "", now, False
+            self._changed(self.row.name, self.state)
+
+    def _failed(self, upstream: str, error: str) -> None:
+        self.counts["failed"] += 1
+        is_new = not self.state.error
+        self.state.error = error
+        if is_new:
+            self.state.since_ms = clock.wall_ms()
+        if self._breakers.unanswered(upstream):
+            self._breakers.trip(upstream)
+            is_new |= not self.state.refused
+            self.state.refused = True
+        if is_new:
+            self._changed(self.row.name, self.state)
+
+
+def _as_spelt(address: Address) -> str:
+    """Return the key of an absent address in the cache; that of a present one never begins with a space."""
+    return f" {address}"
+
+
+def _shares(upstream: str) -> tuple[str, ...]:
+    """Return between whom the room for questions is shared: the servers, where a source has different ones."""
+    return (upstream,) if upstream else ()
+
+
+def _size(key: str, kept: tuple[float, LiveAnswer]) -> int:
+    return memory(key) + memory(kept)

@@ -1,0 +1,168 @@
+"""The directory process's side of live lookups: the listening socket, and a connection for each worker.
+
+Promises: the socket is for the account of the server and root alone. A connection that sends anything but questions is closed; one that
+does not take its answers, or asks more than `MOST` at a time, is not read on until it does. A connection that ended costs nothing more than the questions
+that are on their way. What fails in a question is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket  # noqa: TID251 - the listening socket of the workers
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from mailmoat._native import Address
+from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, read_question
+from mailmoat.files import short_path
+
+if TYPE_CHECKING:
+    from mailmoat.directory.live.questions import Questions
+    from mailmoat.directory.live.wire import LiveReply
+
+MOST: Final = 20_000
+"""Questions of one connection on their way; beyond that it is not read on."""
+MOST_CONNECTIONS: Final = 512
+"""Workers of two generations, and commands; the oldest gives way."""
+WRITE_BUFFER: Final = 256 * 1024
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+class LiveServer:
+    """Answers questions on the socket at `path`."""
+
+    def __init__(self, path: Path, questions: Questions) -> None:
+        self._path, self.questions = path, questions
+        self._server: asyncio.Server | None = None
+        self.open: dict[LiveConnection, None] = {}
+
+    async def start(self) -> None:
+        """Listen; OSError where that is not possible. A socket that is left from before is replaced."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: LiveConnection(self, loop), sock=_listen(self._path))
+
+    async def close(self) -> None:
+        """Listen no more, end the connections, and give up what runs."""
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self.open):
+            connection.end()
+        await self.questions.close()
+
+
+class LiveConnection(asyncio.Protocol):
+    """One worker."""
+
+    def __init__(self, server: LiveServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server, self._loop = server, loop
+        self._frames = Frames(LONGEST_ADDRESS)
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_full = self._is_deaf = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve it, if it is of this account or root's."""
+        self._transport = cast("asyncio.Transport", transport)
+        if _account_of(transport.get_extra_info("socket")) not in {0, os.geteuid()}:
+            self.end()
+            return
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._server.open[self] = None
+        if len(self._server.open) > MOST_CONNECTIONS:
+            next(iter(self._server.open)).end()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what can be said at once, and begin the other questions."""
+        try:
+            for number, content in self._frames.feed(data):
+                self._take(number, read_question(content))
+        except FrameError:
+            self.end()
+
+    def pause_writing(self) -> None:
+        """Read no more questions of one who does not take the answers."""
+        self._is_deaf = True
+        self._follow()
+
+    def resume_writing(self) -> None:
+        """Read on."""
+        self._is_deaf = False
+        self._follow()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """Give up its questions; what others ask as well goes on."""
+        self._server.open.pop(self, None)
+        for task in self._running:
+            task.cancel()
+
+    def end(self) -> None:
+        """Close it."""
+        self._transport.abort()
+
+    def _take(self, number: int, text: str) -> None:
+        try:
+            address = Address.parse(text)
+        except ValueError:
+            self._write(number, UNKNOWN)
+            return
+        known = self._server.questions.known(address)
+        if known is not None:
+            self._write(number, known)
+            return
+        task = self._loop.create_task(self._ask(number, address))
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        if len(self._running) >= MOST:
+            self._is_full = True
+            self._follow()
+
+    async def _ask(self, number: int, address: Address) -> None:
+        reply = UNKNOWN
+        try:
+            reply = await self._server.questions.ask(address)
+        finally:
+            self._write(number, reply)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A mistake of ours: who asked has been answered.
+            self._loop.call_exception_handler({"message": "a live lookup failed", "exception": error})
+        if self._is_full and len(self._running) < MOST // 2:
+            self._is_full = False
+            self._follow()
+
+    def _write(self, number: int, reply: LiveReply) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer(number, reply))
+
+    def _follow(self) -> None:
+        """Read, or do not."""
+        if self._transport.is_closing():
+            return
+        if self._is_full or self._is_deaf:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+
+def _listen(path: Path) -> socket.socket:
+    with short_path(path) as short:
+        Path(short).unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(short)
+            Path(short).chmod(0o600)  # the directory is for the account alone, too
+            listener.listen()
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+
+def _account_of(connected: socket.socket) -> int:
+    """Return the account that made a connection."""
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])

@@ -1,0 +1,533 @@
+"""Live lookups: the frames, what protects the sources, the worker's side, in virtual time; and both sides over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import struct
+from contextlib import suppress
+
+import pytest
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.doubles.loop import VirtualLoop
+
+from mailmoat import clock
+from mailmoat._native import Address
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.live import client as client_module
+from mailmoat.directory.live.client import GRACE, LiveClient
+from mailmoat.directory.live.questions import FAILURES, OPEN_TIME, LiveRow, Questions
+from mailmoat.directory.live.server import LiveServer
+from mailmoat.directory.live.wire import (
+    LONGEST_ADDRESS,
+    LONGEST_ANSWER,
+    UNKNOWN,
+    FrameError,
+    Frames,
+    LiveReply,
+    answer,
+    question,
+    read_answer,
+    read_question,
+)
+from mailmoat.directory.source import LiveAnswer
+from mailmoat.errors import SourceError
+
+ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
+EXISTS, ABSENT = LiveAnswer(Presence.EXISTS), LiveAnswer(Presence.ABSENT)
+
+
+class Source:
+    """Has some addresses; answers after a time; is away while `error` is set, and answers nothing while `hangs`."""
+
+    def __init__(self, *addresses: str, delay: float = 0.0, targets=()) -> None:
+        self.known = {Address.parse(address).key for address in addresses}
+        self.delay, self.targets = delay, targets
+        self.error, self.hangs = "", False
+        self.asked: list[str] = []
+        self.running = self.peak = 0
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        self.asked.append(str(address))
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            if self.hangs:
+                await asyncio.get_running_loop().create_future()
+            if self.delay:
+                await asyncio.sleep(self.delay)
+        finally:
+            self.running -= 1
+        if self.error:
+            raise SourceError(self.error)
+        return LiveAnswer(Presence.EXISTS, self.targets) if address.key in self.known else ABSENT
+
+
+@pytest.fixture
+def loop(monkeypatch):
+    made = VirtualLoop()
+    monkeypatch.setattr(clock, "monotonic", made.time)
+    monkeypatch.setattr(clock, "wall_ms", lambda: made.now_ms)
+    yield made
+    assert made.faults == []
+
+
+def run(loop, coroutine, seconds=60.0):
+    task = loop.create_task(coroutine)
+    until = loop.now_ms + round(seconds * 1000)
+    while not task.done() and loop.now_ms < until:
+        loop.advance(loop.now_ms + 5)
+    return task.result()
+
+
+def ask(loop, questions, address, seconds=60.0):
+    return run(loop, questions.ask(Address.parse(address)), seconds)
+
+
+class TestFrames:
+    @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.text(max_size=60))), st.integers(1, 50))
+    def test_questions_are_read_as_they_were_written_however_they_are_cut(self, asked, size):
+        octets = b"".join(question(number, text) for number, text in asked)
+        frames = Frames(LONGEST_ADDRESS)
+        read = []
+        for at in range(0, len(octets), size):
+            read += [(number, read_question(content)) for number, content in frames.feed(octets[at : at + size])]
+        assert read == asked
+
+    @given(
+        st.sampled_from(Presence),
+        st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=40), max_size=5),
+        st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=10),
+    )
+    def test_answers_are_read_as_they_were_written(self, presence, targets, source):
+        reply = LiveReply(presence, tuple(targets), source)
+        ((number, content),) = Frames(LONGEST_ANSWER).feed(answer(7, reply))
+        assert (number, read_answer(content)) == (7, reply)
+
+    @given(st.binary(max_size=200))
+    def test_whatever_comes_is_an_answer_or_a_frame_error(self, octets):
+        try:
+            for _, content in Frames(LONGEST_ANSWER).feed(octets):
+                read_answer(content)
+        except FrameError:
+            pass
+
+    def test_a_long_frame_is_refused_before_it_is_read(self):
+        with pytest.raises(FrameError):
+            list(Frames(LONGEST_ADDRESS).feed(struct.pack("!II", LONGEST_ADDRESS + 1, 0)))
+
+    def test_targets_that_need_a_long_frame_are_unknown(self):
+        reply = LiveReply(Presence.EXISTS, ("a" * LONGEST_ANSWER,), "office")
+        ((_, content),) = Frames(LONGEST_ANSWER).feed(answer(7, reply))
+        assert read_answer(content) == LiveReply(Presence.UNKNOWN, (), "office")
+
+
+class TestQuestions:
+    def test_the_first_source_that_has_an_address_decides(self, loop):
+        first = Source("ann@local.test", targets=("ann@in.test",))
+        second = Source("ann@local.test", "bob@local.test")
+        questions = Questions([LiveRow("first", first), LiveRow("second", second)])
+        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.EXISTS, ("ann@in.test",), "first")
+        assert ask(loop, questions, "bob@local.test") == LiveReply(Presence.EXISTS, (), "second")
+        assert ask(loop, questions, "eve@local.test").presence is Presence.ABSENT
+
+    def test_only_the_sources_of_its_domain_are_asked_for_an_address(self, loop):
+        one, other = Source(), Source("ann@two.test")
+        questions = Questions(
+            [LiveRow("one", one, frozenset({"one.test"})), LiveRow("two", other, frozenset({"two.test"}))]
+        )
+        assert ask(loop, questions, "ann@two.test").presence is Presence.EXISTS
+        assert one.asked == []
+        assert ask(loop, questions, "ann@three.test") == UNKNOWN
+
+    @pytest.mark.parametrize("fault", ["error", "hangs"])
+    def test_absent_needs_the_answer_of_every_source(self, loop, fault):
+        first, second = Source(), Source()
+        setattr(first, fault, "away")
+        questions = Questions([LiveRow("first", first), LiveRow("second", second)])
+        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.UNKNOWN, (), "first")
+        assert second.asked == ["ann@local.test"]
+
+    def test_a_source_that_is_away_may_count_as_having_every_address(self, loop):
+        source = Source()
+        source.error = "away"
+        questions = Questions([LiveRow("office", source, accepts_unknown=True)])
+        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.EXISTS, (), "office")
+
+    def test_answers_are_kept_for_their_times(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source, cache_time=300, absent_cache_time=60)])
+        for _ in range(3):
+            ask(loop, questions, "ann@local.test")
+            ask(loop, questions, "eve@local.test")
+        assert sorted(source.asked) == ["ann@local.test", "eve@local.test"]
+        assert questions.known(ANN) == LiveReply(Presence.EXISTS, (), "office")
+        loop.advance(loop.now_ms + 61_000)
+        ask(loop, questions, "ann@local.test")
+        ask(loop, questions, "eve@local.test")
+        assert source.asked[2:] == ["eve@local.test"]
+        loop.advance(loop.now_ms + 240_000)
+        assert questions.known(ANN) is None
+
+    def test_presence_holds_for_all_spellings_and_absence_for_one(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source)])
+        ask(loop, questions, "ann@local.test")
+        assert questions.known(Address.parse("ANN@local.test")).presence is Presence.EXISTS
+        ask(loop, questions, "eve@local.test")
+        assert questions.known(Address.parse("Eve@local.test")) is None
+
+    def test_the_memory_of_the_cache_is_bounded(self, loop):
+        source = Source()
+        questions = Questions([LiveRow("office", source, cache_entries=100)])
+        for number in range(1000):
+            ask(loop, questions, f"guess{number}@local.test")
+        assert 50 <= len(questions._asked[0]._cache) <= 200
+
+    def test_equal_questions_at_the_same_time_are_one(self, loop):
+        source = Source("ann@local.test", delay=0.02)
+        questions = Questions([LiveRow("office", source)])
+
+        async def many():
+            return await asyncio.gather(*(questions.ask(ANN) for _ in range(100)))
+
+        assert {reply.presence for reply in run(loop, many())} == {Presence.EXISTS}
+        assert source.asked == ["ann@local.test"]
+
+    def test_a_source_is_asked_so_many_questions_at_a_time(self, loop):
+        source = Source(delay=0.02)
+        questions = Questions([LiveRow("office", source, concurrency=10)])
+
+        async def many():
+            return await asyncio.gather(*(questions.ask(Address.parse(f"a{n}@local.test")) for n in range(100)))
+
+        assert {reply.presence for reply in run(loop, many())} == {Presence.ABSENT}
+        assert source.peak == 10
+
+    def test_a_question_that_finds_no_room_in_its_time_is_unknown(self, loop):
+        source = Source()
+        source.hangs = True
+        questions = Questions([LiveRow("office", source, timeout=2, concurrency=1)])
+
+        async def two():
+            return await asyncio.gather(questions.ask(ANN), questions.ask(BOB))
+
+        begun = loop.now_ms
+        assert {reply.presence for reply in run(loop, two())} == {Presence.UNKNOWN}
+        assert loop.now_ms - begun <= 2100
+
+    def test_a_source_that_does_not_answer_is_left_alone_and_then_asked_one_question(self, loop):
+        source = Source("ann@local.test")
+        source.hangs = True
+        changes = []
+        questions = Questions(
+            [LiveRow("office", source, timeout=1)], lambda name, state: changes.append((name, state.error))
+        )
+        for number in range(FAILURES):
+            assert ask(loop, questions, f"a{number}@local.test").presence is Presence.UNKNOWN
+        begun = loop.now_ms
+        assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+        assert loop.now_ms - begun <= 5, "nobody waits in vain"
+        assert len(source.asked) == FAILURES
+        assert questions.states["office"].refused
+        source.hangs = False
+        loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
+        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+        assert questions.states["office"].error == ""
+        assert changes[0] == ("office", "no answer within 1 s")
+        assert changes[-1] == ("office", "")
+
+    def test_an_address_that_existed_exists_during_an_outage(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source, cache_time=300, max_age=3600)])
+        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+        source.error = "away"
+        loop.advance(loop.now_ms + 1000_000)
+        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+        assert questions.counts["office"]["stale"] == 1
+        loop.advance(loop.now_ms + 3600_000)
+        assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+
+    def test_an_address_that_was_removed_is_absent_when_its_time_in_the_cache_is_over(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source, cache_time=300)])
+        ask(loop, questions, "ann@local.test")
+        source.known.clear()
+        loop.advance(loop.now_ms + 301_000)
+        assert ask(loop, questions, "ann@local.test").presence is Presence.ABSENT
+
+    def test_a_subaddress_exists_if_its_address_does(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source, delimiter="+"), LiveRow("other", Source())])
+        assert ask(loop, questions, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
+        assert questions.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
+        assert ask(loop, questions, "bob+tag@local.test").presence is Presence.ABSENT
+
+    def test_an_outage_at_one_server_of_a_source_says_nothing_of_the_others(self, loop):
+        class Half(Source):
+            async def lookup(self, address):
+                if address.domain == "away.test":
+                    raise SourceError("away")
+                return await super().lookup(address)
+
+        source = Half("ann@local.test")
+        questions = Questions([LiveRow("hops", source, upstream_of=lambda address: address.domain)])
+        for number in range(2 * FAILURES):
+            assert ask(loop, questions, f"a{number}@away.test").presence is Presence.UNKNOWN
+        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+
+    def test_what_a_source_cannot_say_of_one_address_is_no_outage(self, loop):
+        class Unsure(Source):
+            async def lookup(self, address):
+                await super().lookup(address)
+                return LiveAnswer(Presence.UNKNOWN)
+
+        source = Unsure()
+        questions = Questions([LiveRow("hops", source)])
+        for _ in range(2 * FAILURES):
+            assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+        assert len(source.asked) == 2 * FAILURES
+
+
+class Wire:
+    """The other end of a client: transport and connections, without sockets."""
+
+    def __init__(self, loop):
+        self.loop, self.refuses, self.attempts = loop, False, 0
+        self.protocol, self.asked = None, []
+        self._frames = Frames(LONGEST_ADDRESS)
+
+    async def connect(self, factory):
+        self.attempts += 1
+        if self.refuses:
+            raise ConnectionRefusedError
+        self._frames = Frames(LONGEST_ADDRESS)
+        self.protocol = factory()
+        self.protocol.connection_made(self)
+
+    def write(self, octets):
+        self.asked += [(number, content.decode()) for number, content in self._frames.feed(octets)]
+
+    def abort(self):
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            self.loop.call_soon(protocol.connection_lost, None)
+
+    def say(self, number, reply):
+        self.protocol.data_received(answer(number, reply))
+
+
+@pytest.fixture
+def wire(loop):
+    return Wire(loop)
+
+
+@pytest.fixture
+def live(loop, wire, tmp_path):
+    made = LiveClient(loop, tmp_path / "live", 5.0, connect=wire.connect)
+    made.start()
+    loop.settle()
+    yield made
+    made.close()
+    loop.settle()
+
+
+class TestClient:
+    def test_thousands_are_on_their_way_and_answered_in_any_order(self, loop, wire, live):
+        replies = [live.lookup(Address.parse(f"a{number}@local.test")) for number in range(5000)]
+        timers = len(loop._timers)
+        for number, text in reversed(wire.asked):
+            wire.say(number, LiveReply(Presence.EXISTS, (text,)))
+        assert [reply.result().targets[0] for reply in replies] == [f"a{number}@local.test" for number in range(5000)]
+        assert timers == 1
+        assert live.in_flight == 0
+
+    def test_there_is_a_most(self, wire, live, monkeypatch):
+        monkeypatch.setattr(client_module, "MOST", 10)
+        replies = [live.lookup(ANN) for _ in range(11)]
+        assert [reply.done() for reply in replies] == [False] * 10 + [True]
+        assert replies[-1].result() == UNKNOWN
+
+    def test_no_answer_in_time_is_unknown(self, loop, wire, live):
+        first = live.lookup(ANN)
+        loop.advance(loop.now_ms + 3000)
+        second = live.lookup(BOB)
+        loop.advance(loop.now_ms + 2001)
+        assert first.result() == UNKNOWN
+        assert not second.done()
+        loop.advance(loop.now_ms + 3000)
+        assert second.result() == UNKNOWN
+        wire.say(wire.asked[0][0], LiveReply(Presence.ABSENT))
+
+    def test_one_who_waits_no_more_disturbs_nobody(self, loop, wire, live):
+        first, second = live.lookup(ANN), live.lookup(BOB)
+        first.cancel()
+        for number, _ in wire.asked:
+            wire.say(number, LiveReply(Presence.ABSENT))
+        assert second.result().presence is Presence.ABSENT
+
+    def test_questions_survive_a_directory_process_that_is_started_again(self, loop, wire, live):
+        reply = live.lookup(ANN)
+        wire.refuses = True
+        wire.abort()
+        loop.settle()
+        late = live.lookup(BOB)
+        loop.advance(loop.now_ms + 500)
+        assert not reply.done()
+        wire.refuses = False
+        loop.advance(loop.now_ms + 500)
+        assert sorted(text for _, text in wire.asked) == ["ann@local.test", "ann@local.test", "bob@local.test"]
+        for number, _ in wire.asked[1:]:
+            wire.say(number, LiveReply(Presence.EXISTS))
+        assert reply.result().presence is late.result().presence is Presence.EXISTS
+
+    def test_without_a_directory_process_all_is_unknown_soon_and_then_at_once(self, loop, wire, live):
+        wire.refuses = True
+        reply = live.lookup(ANN)
+        wire.abort()
+        loop.advance(loop.now_ms + round(GRACE * 1000) + 1000)
+        assert reply.result() == UNKNOWN
+        assert live.lookup(BOB).result() == UNKNOWN
+        attempts = wire.attempts
+        loop.advance(loop.now_ms + 60_000)
+        assert 50 <= wire.attempts - attempts <= 70, "once a second"
+        wire.refuses = False
+        loop.advance(loop.now_ms + 1000)
+        assert live.connected
+        assert not live.lookup(BOB).done()
+
+    @pytest.mark.parametrize("said", [b"\xff" * 8, struct.pack("!II", 1, 1) + b"\x09", struct.pack("!II", 0, 1)])
+    def test_garbage_ends_the_connection_and_another_one_is_made(self, loop, wire, live, said):
+        reply = live.lookup(ANN)
+        wire.protocol.data_received(said)
+        loop.advance(loop.now_ms + 200)
+        assert live.connected
+        assert wire.attempts == 2
+        assert not reply.done()
+
+    def test_the_end_answers_what_waits(self, loop, live):
+        reply = live.lookup(ANN)
+        live.close()
+        assert reply.result() == UNKNOWN
+        assert live.lookup(BOB).result() == UNKNOWN
+
+
+def really(tmp_path, case, *rows):
+    """Run `case(client, server)` on uvloop, with both ends of a socket."""
+
+    async def main():
+        server = LiveServer(tmp_path / "live", Questions(rows))
+        await server.start()
+        client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", 5.0)
+        client.start()
+        try:
+            await case(client, server)
+        finally:
+            client.close()
+            await server.close()
+
+    uvloop.run(main())
+
+
+class TestSocket:
+    def test_a_question_is_answered(self, tmp_path):
+        async def case(client, _server):
+            assert await client.lookup(ANN) == LiveReply(Presence.EXISTS, ("ann@in.test",), "office")
+            assert (await client.lookup(BOB)).presence is Presence.ABSENT
+            assert await client.lookup(ANN) == LiveReply(Presence.EXISTS, ("ann@in.test",), "office")
+
+        really(tmp_path, case, LiveRow("office", Source("ann@local.test", targets=("ann@in.test",))))
+
+    def test_the_socket_is_for_the_account_alone(self, tmp_path):
+        async def case(_client, _server):
+            mode = (tmp_path / "live").stat().st_mode
+            assert stat.S_ISSOCK(mode)
+            assert stat.S_IMODE(mode) == 0o600
+
+        really(tmp_path, case)
+
+    def test_ten_thousand_at_once(self, tmp_path):
+        async def case(client, _server):
+            asked = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(10_000)]
+            replies = await asyncio.gather(*asked)
+            assert {reply.presence for reply in replies} == {Presence.ABSENT}
+
+        really(tmp_path, case, LiveRow("office", Source(), timeout=60.0, concurrency=1000))
+
+    @pytest.mark.parametrize(
+        "said", [b"GET / HTTP/1.1\r\n\r\n", struct.pack("!II", 2, 1) + b"\xff\xfe", b"\xff" * 100_000]
+    )
+    def test_a_stranger_to_the_protocol_is_disconnected(self, tmp_path, said):
+        async def case(client, _server):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "live")
+            writer.write(said)
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            assert (await client.lookup(BOB)).presence is Presence.ABSENT
+
+        really(tmp_path, case, LiveRow("office", Source()))
+
+    def test_one_who_takes_no_answers_is_read_no_more(self, tmp_path):
+        async def case(client, server):
+            await client.lookup(ANN)
+            _reader, writer = await asyncio.open_unix_connection(tmp_path / "live", limit=1)
+            writer.transport.set_write_buffer_limits(high=0)
+            frame = question(1, "ann@local.test") * 1000
+
+            async def flood():
+                while True:
+                    writer.write(frame)
+                    await writer.drain()
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(flood(), 1.0)
+            deaf = list(server.open)[-1]
+            assert deaf._is_deaf
+            assert deaf._transport.get_write_buffer_size() < (1 << 24), "the answers to one read"
+            assert (await client.lookup(ANN)).presence is Presence.EXISTS
+            writer.transport.abort()
+
+        really(tmp_path, case, LiveRow("office", Source("ann@local.test", targets=tuple(["a@in.test"] * 50))))
+
+    def test_what_is_no_address_is_unknown(self, tmp_path):
+        async def case(_client, _server):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "live")
+            writer.write(question(9, "no address"))
+            octets = await reader.readexactly(len(answer(9, UNKNOWN)))
+            assert octets == answer(9, UNKNOWN)
+            writer.close()
+
+        really(tmp_path, case, LiveRow("office", Source()))
+
+    def test_a_fault_of_a_source_is_unknown(self, tmp_path):
+        class Broken(Source):
+            async def lookup(self, address):
+                raise RuntimeError(str(address))
+
+        async def case(client, _server):
+            faults = []
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context["message"]))
+            assert await client.lookup(ANN) == UNKNOWN
+            await asyncio.sleep(0)
+            assert faults == ["a live lookup failed"]
+
+        really(tmp_path, case, LiveRow("office", Broken()))
+
+    def test_the_server_goes_and_comes_back_in_the_middle(self, tmp_path):
+        source = Source("ann@local.test", delay=0.05)
+
+        async def case(client, server):
+            await client.lookup(ANN)
+            waiting = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(100)]
+            await asyncio.sleep(0.01)
+            await server.close()
+            again = LiveServer(tmp_path / "live", Questions([LiveRow("office", source)]))
+            await again.start()
+            replies = await asyncio.gather(*waiting)
+            assert {reply.presence for reply in replies} == {Presence.ABSENT}
+            await again.close()
+
+        really(tmp_path, case, LiveRow("office", source))
