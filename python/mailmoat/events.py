@@ -336,6 +336,48 @@ class Event(StrEnum):
         "source detail quiet:seconds",
     )
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
+    DIRECTORY_READ = (
+        "directory-read",
+        "info",
+        "a source of recipients was read whole and is in force; `before` is how many entries it had",
+        "source entries:number before:number seconds:seconds",
+    )
+    DIRECTORY_CHANGED = (
+        "directory-changed",
+        "info",
+        "entries of a source of recipients changed or were removed; `entries` is how many it has now",
+        "source changed:number removed:number entries:number",
+    )
+    DIRECTORY_SOURCE_FAILED = (
+        "directory-source-failed",
+        "error",
+        "a source of recipients cannot be read (`failed`) or lost too many entries (`shrunk`); what is known of it, `age` old, stays in force",
+        "source reason detail age:seconds",
+    )
+    DIRECTORY_SOURCE_BACK = (
+        "directory-source-back",
+        "info",
+        "a source of recipients can be used again",
+        "source server",
+    )
+    DIRECTORY_SOURCE_BROKEN = (
+        "directory-source-broken",
+        "error",
+        "reading a source of recipients raised an unexpected error: please report it",
+        "source error",
+    )
+    DIRECTORY_SOURCE_STALE = (
+        "directory-source-stale",
+        "error",
+        "what is known of a source of recipients is older than `max_age`: what is not found is unknown, or accepted, by `when_stale`",
+        "source detail age:seconds",
+    )
+    DIRECTORY_LEFT_OUT = (
+        "directory-left-out",
+        "warning",
+        "entries of a source are no recipients and are left out; `detail` says why of one of them",
+        "source entries:number detail",
+    )
     SENDER_FILE_COMPILED = (
         "sender-file-compiled",
         "info",

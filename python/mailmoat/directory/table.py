@@ -87,6 +87,11 @@ class Table:
         return int(self._state("generation", 0))
 
     @property
+    def state(self) -> str:
+        """Identity and generation of what is in force, as the snapshot has them; empty when nothing is."""
+        return f"{self._state('identity', '')} {self.generation}" if self.generation else ""
+
+    @property
     def entries(self) -> int:
         """Entries in force."""
         return int(self._state("entries", 0))

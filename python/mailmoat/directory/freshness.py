@@ -1,0 +1,98 @@
+"""How fresh is what is known of each synchronised source: one small file, written by the directory process, read by workers and commands.
+
+It is replaced whole, so a reader finds the old one or the new one. It says what was, with times; whether that is too old says the
+reader, by its settings, so that it becomes too old by itself when nobody writes any more. Reading never fails: without the file nothing is known.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mailmoat import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIRECTORY_NAME: Final = "directory"
+"""Of the directory process, in the spool directory."""
+FRESHNESS_NAME: Final = "freshness"
+
+
+class SyncState(StrEnum):
+    """How the last read of a source ended."""
+
+    NEW = "new"
+    """It has not ended yet."""
+    CURRENT = "current"
+    """It is in force."""
+    FAILED = "failed"
+    """The source cannot be read; what was read before is in force."""
+    SHRUNK = "shrunk"
+    """It had too few entries; what was read before is in force."""
+
+
+class SourceFreshness(msgspec.Struct):
+    """One source."""
+
+    name: str
+    state: SyncState = SyncState.NEW
+    reason: str = ""
+    """Why it is not current, in a sentence."""
+    since_ms: int = 0
+    """When the state began, milliseconds since the epoch."""
+    synced_ms: int = 0
+    """When the source said last that this is how it is; 0 = never read whole."""
+    changed_ms: int = 0
+    """When recipients changed last."""
+    table: str = ""
+    """Identity and generation of the table, as the snapshot has them of the table it was made from."""
+    entries: int = 0
+    server: str = ""
+    """The one that is read."""
+    left_out: int = 0
+    """Entries that are no recipients, in the last read."""
+
+    def age(self, now_ms: int) -> float:
+        """Return the seconds since `synced_ms`; infinity when it was never read whole."""
+        return max(0, now_ms - self.synced_ms) / 1000 if self.synced_ms else float("inf")
+
+
+class Freshness(msgspec.Struct):
+    """All sources that are synchronised."""
+
+    sources: tuple[SourceFreshness, ...] = ()
+
+    def of(self, name: str) -> SourceFreshness:
+        """Return that of a source; nothing is known of one that is not there."""
+        return next((source for source in self.sources if source.name == name), SourceFreshness(name))
+
+
+def directory_of(spool_dir: Path) -> Path:
+    """Return the directory of the directory process."""
+    return spool_dir / DIRECTORY_NAME
+
+
+def table_path(spool_dir: Path, name: str) -> Path:
+    """Return the file of the table of a source."""
+    return directory_of(spool_dir) / f"{name}.db"
+
+
+def freshness_path(spool_dir: Path) -> Path:
+    """Return the file."""
+    return directory_of(spool_dir) / FRESHNESS_NAME
+
+
+def write(path: Path, freshness: Freshness) -> None:
+    """Replace the file. OSError when the disk does not take it."""
+    files.replace(path, msgspec.json.encode(freshness))
+
+
+def read(path: Path) -> Freshness:
+    """Return what the file says."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Freshness)
+    except (OSError, msgspec.MsgspecError):
+        return Freshness()

@@ -1,0 +1,198 @@
+"""Keeps the table of one synchronised source: drives the source, applies its steps, waits, and goes on after a failure.
+
+Promises: a source that fails, hangs, is empty or has lost too much changes nothing in what is known of it; what is known changes in whole steps; a failure
+is logged once, and the next try comes after a second, then later and later, up to a minute or `interval`. `freshness` always says how it is. It
+ends only when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, assert_never
+
+from mailmoat import clock, maillog
+from mailmoat.directory.freshness import SourceFreshness, SyncState
+from mailmoat.directory.pause import pause
+from mailmoat.directory.shrinkage import ShrinkGuard
+from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Using, Whole
+from mailmoat.errors import DirectoryError, SourceError
+from mailmoat.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat.directory.source import Step, SyncSource
+    from mailmoat.directory.table import Table
+    from mailmoat.settings.sections.directories import SourceSettings
+
+SILENCE: Final = 600.0
+"""Seconds, beside three times `interval`, after which a source that gives no step is given up."""
+LONGEST_WAIT: Final = 60.0
+
+
+class ShrunkError(DirectoryError):
+    """Too many entries are gone."""
+
+
+class Keeper:
+    """That of one row; `changed` is called when recipients changed, `noted` when `freshness` did."""
+
+    def __init__(
+        self,
+        row: SourceSettings,
+        source: SyncSource,
+        table: Table,
+        *,
+        changed: Callable[[], None],
+        noted: Callable[[], None],
+    ) -> None:
+        self.row = row
+        self.source = source
+        self.table = table
+        self._changed, self._noted = changed, noted
+        self._guard = ShrinkGuard(row.shrink_limit)
+        self._failures = 0
+        self._begun = 0.0
+        self._full = self._accept = False
+        self._wake = asyncio.Event()
+        self.freshness = SourceFreshness(row.name, since_ms=clock.wall_ms())
+        self._take_stock()
+
+    def sync(self, *, accept_shrink: bool = False) -> None:
+        """Read the source whole, now."""
+        self._full, self._accept = True, accept_shrink
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            self._wake.clear()
+            working = asyncio.ensure_future(self._once())
+            waking = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait((working, waking), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (working, waking):
+                    task.cancel()
+                await asyncio.wait((working, waking))
+
+    async def _once(self) -> None:
+        """Read the source until it ends, and wait for the next time."""
+        try:
+            await self._follow()
+        except ShrunkError as error:
+            self._fail(SyncState.SHRUNK, str(error))
+        except DirectoryError as error:
+            self._fail(SyncState.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - one source that is broken must not stop the others
+            maillog.event(Event.DIRECTORY_SOURCE_BROKEN, source=self.row.name, error=maillog.describe(error))
+            self._fail(SyncState.FAILED, f"an error in mailmoat: {type(error).__name__}; please report it")
+        else:
+            self._failures = 0
+        longest = (
+            min(LONGEST_WAIT, self.row.interval) if self.freshness.state is SyncState.FAILED else self.row.interval
+        )
+        await pause(min(longest, 2.0 ** (self._failures - 1)) if self._failures else longest)
+
+    async def _follow(self) -> None:
+        full, self._full = self._full, False
+        cookie = None if full else self.table.cookie
+        silence = SILENCE + 3 * self.row.interval
+        async with aclosing(self.source.changes(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
+            while True:
+                try:
+                    async with asyncio.timeout(silence):
+                        step = await anext(steps, None)
+                except TimeoutError:
+                    raise SourceError(f"it gave no answer for {silence:.0f} s") from None
+                if step is None:
+                    return
+                self._apply(step)
+                await pause()
+                while isinstance(step, Whole) and self.table.forget():
+                    await pause()
+
+    def _apply(self, step: Step) -> None:
+        match step:
+            case Begin():
+                self.table.begin()
+                self._begun = clock.monotonic()
+                self.freshness.left_out = 0
+            case Part(entries):
+                self.table.add(entries)
+            case Whole(cookie):
+                self._put_in_force(cookie)
+            case Delta():
+                self._change(step)
+            case Current(cookie):
+                self.table.current(cookie)
+                self._succeed(changed=False)
+            case Using(server):
+                self.freshness.server = server
+                self._noted()
+            case LeftOut(entries, example):
+                self.freshness.left_out += entries
+                maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
+            case _:
+                assert_never(step)
+
+    def _put_in_force(self, cookie: bytes | None) -> None:
+        before, after = self.table.entries, self.table.read
+        refused = self._guard.refuses_whole(before, after)
+        if refused and (after == 0 or not self._accept):
+            raise ShrunkError(f"{refused}; the full read is not used")
+        self._accept = False
+        changed = self.table.swap(cookie)
+        self._guard.reset()
+        seconds = round(clock.monotonic() - self._begun, 3)
+        if changed or self.freshness.state is not SyncState.CURRENT:
+            maillog.event(Event.DIRECTORY_READ, source=self.row.name, entries=after, before=before, seconds=seconds)
+        self._succeed(changed=changed)
+
+    def _change(self, delta: Delta) -> None:
+        known = sum(entry_id in self.table for entry_id in delta.removed)
+        emptied = sum(entry.id in self.table for entry in delta.changed if not entry.addresses)
+        refused = self._guard.refuses_removal(clock.monotonic(), self.table.entries, known + emptied)
+        if refused and not self._accept:
+            raise ShrunkError(f"{refused}; they are not removed")
+        changed = self.table.change(delta.changed, delta.removed, delta.cookie)
+        if changed:
+            maillog.event(
+                Event.DIRECTORY_CHANGED,
+                source=self.row.name,
+                changed=len(delta.changed),
+                removed=len(delta.removed),
+                entries=self.table.entries,
+            )
+        self._succeed(changed=changed)
+
+    def _succeed(self, *, changed: bool) -> None:
+        if self.freshness.state in (SyncState.FAILED, SyncState.SHRUNK):
+            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=self.freshness.server)
+        self._failures = 0
+        self._turn(SyncState.CURRENT, "")
+        self._take_stock()
+        if changed:
+            self.freshness.changed_ms = clock.wall_ms()
+            self._changed()
+        self._noted()
+
+    def _fail(self, state: SyncState, reason: str) -> None:
+        self._failures += 1
+        if (state, reason) != (self.freshness.state, self.freshness.reason):
+            age = self.freshness.age(clock.wall_ms()) if self.freshness.synced_ms else None
+            maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=self.row.name, reason=state, detail=reason, age=age)
+        self._turn(state, reason)
+        self._noted()
+
+    def _turn(self, state: SyncState, reason: str) -> None:
+        if state is not self.freshness.state:
+            self.freshness.since_ms = clock.wall_ms()
+        self.freshness.state, self.freshness.reason = state, reason
+
+    def _take_stock(self) -> None:
+        """Say of the table what it is now."""
+        self.freshness.synced_ms = self.table.synced_ms
+        self.freshness.entries = self.table.entries
+        self.freshness.table = self.table.state

@@ -1,0 +1,260 @@
+"""The keeper of a source, in virtual time: every way in which a source can fail, and what is in force after it."""
+
+import asyncio
+from unittest import mock
+
+import pytest
+from tests.doubles.loop import VirtualLoop
+
+from mailmoat import clock, maillog
+from mailmoat.directory.freshness import SyncState
+from mailmoat.directory.keeper import SILENCE, Keeper
+from mailmoat.directory.pause import pause
+from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Using, Whole
+from mailmoat.directory.table import Table
+from mailmoat.errors import SourceError
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import merged
+
+OUTAGE = SourceError("the server is away")
+
+
+def entry(number):
+    return Entry(b"%d" % number, f"n{number}", (Listed(f"a{number}@a.test"),))
+
+
+def entries(most, first=0):
+    return Part(tuple(entry(number) for number in range(first, most)))
+
+
+class Scripted:
+    """A source whose reads are lists of steps; a number waits, an exception is raised, the last read repeats."""
+
+    def __init__(self, *reads):
+        self.reads = list(reads)
+        self.cookies = []
+        self.known = None
+        self.open = 0
+
+    async def changes(self, cookie, known):
+        self.cookies.append(cookie)
+        self.known = known
+        read = self.reads.pop(0) if len(self.reads) > 1 else self.reads[0]
+        self.open += 1
+        try:
+            for step in read:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, float):
+                    await pause(step)
+                else:
+                    yield step
+        finally:
+            self.open -= 1
+
+
+class World:
+    def __init__(self, directory, *reads, **row):
+        self.loop, self.log, self.changes = VirtualLoop(), [], 0
+        tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "file:///x", "interval": "60s", **row}])
+        self.source = Scripted(*reads)
+        self.table = Table(directory / "a.db", "i")
+        self._patches = (
+            mock.patch.multiple(clock, monotonic=self.loop.time, wall_ms=lambda: self.loop.now_ms),
+            mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),
+        )
+        for patch in self._patches:
+            patch.start()
+        row = merged(tree.directory, tree.directories[0])
+        self.keeper = Keeper(row, self.source, self.table, changed=self.change, noted=lambda: None)
+        asyncio._set_running_loop(self.loop)
+        self.task = self.loop.create_task(self.keeper.run())
+        asyncio._set_running_loop(None)
+        self.advance(0)
+
+    def change(self):
+        self.changes += 1
+
+    def advance(self, seconds):
+        self.loop.advance(self.loop.now_ms + round(seconds * 1000))
+        assert not self.task.done(), self.task.exception()
+
+    def end(self):
+        self.task.cancel()
+        self.loop.settle()
+        assert self.task.cancelled()
+        assert self.source.open == 0
+        self.table.close()
+        for patch in self._patches:
+            patch.stop()
+
+    @property
+    def seen(self):
+        fresh = self.keeper.freshness
+        return fresh.state, self.table.entries
+
+    @property
+    def events(self):
+        return [name for name, _ in self.log]
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = []
+
+    def make(*reads, **row):
+        made.append(World(tmp_path, *reads, **row))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+FULL = (Using("s1"), Begin(), entries(100), Whole(b"1"))
+
+
+def test_a_full_read_is_in_force_and_the_next_comes_after_the_interval(world):
+    w = world(FULL, (Current(b"2"),))
+    assert w.seen == (SyncState.CURRENT, 100)
+    assert (w.changes, w.keeper.freshness.server, w.source.cookies) == (1, "s1", [None])
+    synced = w.keeper.freshness.synced_ms
+    w.advance(59)
+    assert w.source.cookies == [None]
+    w.advance(2)
+    assert w.source.cookies == [None, b"1"]
+    assert (w.changes, w.keeper.freshness.synced_ms) == (1, synced + 60_000)
+    assert w.events == ["directory-read"]
+
+
+def test_a_delta_is_in_force_at_once(world):
+    w = world((*FULL, 5.0, Delta((entry(200),), (b"3",), b"2"), 5.0, Delta((entry(200),), (), b"3")))
+    w.advance(6)
+    assert (w.seen, w.changes, w.table.cookie) == ((SyncState.CURRENT, 100), 2, b"2")
+    w.advance(5)
+    assert (w.changes, w.table.cookie) == (2, b"3"), "it says what is known"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (OUTAGE,),
+        (Begin(), OUTAGE),
+        (Begin(), entries(50), OUTAGE),
+        (Begin(), entries(50)),
+        (Begin(), Whole(b"x")),
+        (Begin(), entries(50), Whole(b"x")),
+        (Begin(), entries(79), Whole(b"x")),
+        (ValueError("garbled"),),
+        (Begin(), entries(10), ZeroDivisionError()),
+        (Delta((), tuple(b"%d" % number for number in range(50)), b"x"),),
+        (Delta(tuple(entry(n)._replace(addresses=()) for n in range(50)), (), b"x"),),
+        (Begin(), entries(50), 1e6),
+        (1e6,),
+        (),
+    ],
+    ids=str,
+)
+def test_whatever_a_source_does_what_is_known_stays(world, fault):
+    w = world(FULL, fault)
+    w.advance(20_000)
+    assert w.table.entries == 100
+    assert [each.id for each in w.table.all()] == [b"%d" % number for number in range(100)]
+    assert w.changes == 1
+    assert w.keeper.freshness.synced_ms == 1_000_000, "its age counts from when the source said so"
+
+
+def test_a_failure_is_logged_once_and_tried_again_soon_then_later(world):
+    w = world((OUTAGE,), interval="10m")
+    times = []
+    for _ in range(300):
+        before = len(w.source.cookies)
+        w.advance(1)
+        times += [w.loop.now_ms // 1000 - 1000] * (len(w.source.cookies) > before)
+    assert times == [1, 3, 7, 15, 31, 63, 123, 183, 243]
+    assert w.events == ["directory-source-failed"]
+    assert w.log[0][1] == {"source": "a", "reason": SyncState.FAILED, "detail": "the server is away", "age": None}
+
+
+def test_it_says_when_the_source_is_back(world):
+    w = world(FULL, (OUTAGE,), (Using("s2"), Current(b"1")))
+    w.advance(60.5)
+    assert w.seen == (SyncState.FAILED, 100)
+    assert w.keeper.freshness.reason == "the server is away"
+    w.advance(2)
+    assert w.seen == (SyncState.CURRENT, 100)
+    assert w.keeper.freshness.reason == ""
+    assert w.events == ["directory-read", "directory-source-failed", "directory-source-back"]
+
+
+def test_a_source_that_is_silent_too_long_is_asked_anew(world):
+    w = world(FULL, (1e6,), (Current(b"1"),))
+    w.advance(60 + SILENCE + 3 * 60 - 1)
+    assert w.seen == (SyncState.CURRENT, 100)
+    w.advance(1.5)
+    assert w.seen[0] is SyncState.FAILED
+    w.advance(2)
+    assert w.seen[0] is SyncState.CURRENT
+
+
+def test_half_of_the_entries_are_refused_until_they_are_accepted(world):
+    half = (Begin(), entries(50), Whole(b"2"))
+    w = world(FULL, half)
+    w.advance(60)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    assert (
+        w.keeper.freshness.reason
+        == "it has 50 entries, and had 100: more than 20 % are gone; the full read is not used"
+    )
+    w.keeper.sync()
+    w.advance(1)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    w.keeper.sync(accept_shrink=True)
+    w.advance(1)
+    assert w.seen == (SyncState.CURRENT, 50)
+    assert w.events[-1] == "directory-source-back"
+
+
+def test_an_empty_read_is_refused_even_then(world):
+    w = world((Begin(), Whole(b"2")))
+    w.keeper.sync(accept_shrink=True)
+    w.advance(1)
+    assert w.seen == (SyncState.SHRUNK, 0)
+    assert w.keeper.freshness.table == "", "nothing is in force"
+
+
+def test_a_fifth_less_is_no_shrinking_and_few_may_always_go(world):
+    w = world(FULL, (Begin(), entries(80), Whole(b"2")), (Delta((), tuple(b"%d" % n for n in range(10)), b"3"),))
+    w.advance(61)
+    assert w.seen == (SyncState.CURRENT, 80)
+    w.advance(60)
+    assert w.seen == (SyncState.CURRENT, 70)
+
+
+def test_removals_add_up_for_an_hour(world):
+    gone = [(Delta((), tuple(b"%d" % n for n in range(at, at + 9)), b"%d" % at),) for at in range(0, 36, 9)]
+    w = world(FULL, *gone)
+    w.advance(190)
+    assert w.seen == (SyncState.SHRUNK, 82), "two of them are 18 %"
+    w.advance(3600)
+    assert w.table.entries < 82
+
+
+def test_a_command_reads_at_once_and_whole(world):
+    w = world(FULL, (3000.0,))
+    w.advance(70)
+    w.keeper.sync()
+    w.advance(1)
+    assert w.source.cookies == [None, b"1", None]
+    assert w.source.open == 1, "the read before was ended"
+
+
+def test_what_is_left_out_is_counted_and_logged(world):
+    w = world((Begin(), entries(5), LeftOut(2, "line 3: no address"), Whole(b"1")))
+    assert (w.keeper.freshness.left_out, w.seen) == (2, (SyncState.CURRENT, 5))
+    assert w.log[0] == ("directory-left-out", {"source": "a", "entries": 2, "detail": "line 3: no address"})
+
+
+def test_the_source_can_ask_what_is_known(world):
+    w = world(FULL)
+    assert (b"3" in w.source.known, len(w.source.known), len(list(w.source.known))) == (True, 100, 100)
