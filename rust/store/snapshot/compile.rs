@@ -70,7 +70,8 @@ enum Source {
 /// Compiles `inputs` into the snapshot `target`: of several that have an address, the first decides. A table that is missing is empty.
 pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
     let sources = inputs.iter().map(open).collect::<Result<Vec<Source>, Failure>>()?;
-    let mut draft = Draft::create(target, &scope.text(inputs), &states(inputs, &sources)?)?;
+    let states = states(inputs, &sources)?;
+    let mut draft = Draft::create(target, &scope.text(inputs), &states)?;
     let (mut problems, mut warnings, mut strangers) = (Notes::default(), Notes::default(), Strangers::default());
     for (input, source) in inputs.iter().zip(&sources) {
         match source {
@@ -80,7 +81,7 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
     }
     let (table, entries) =
         draft.build_table(|first, second| repeated(inputs, &first, &second, &mut problems, &mut warnings))?;
-    if problems.is_empty() && scope.form == Form::Recipients {
+    if problems.is_empty() && scope.form == Form::Recipients && all_read(&states) {
         if entries == 0 {
             let rest = format!("{FORMS}, or set no recipient file");
             problems.add(0, format!("it lists no recipient, so every recipient would be refused. {rest}"));
@@ -106,6 +107,11 @@ fn open(input: &Input) -> Result<Source, Failure> {
     } else {
         Text::open(&input.path).map(Source::Text)
     }
+}
+
+/// Whether every table was read whole once: until then, an address that is not found is unknown and not refused.
+fn all_read(states: &str) -> bool {
+    states.lines().all(|line| line.split_once(' ').is_some_and(|(_, state)| !state.is_empty()))
 }
 
 /// What the tables are, a line each.

@@ -115,6 +115,18 @@ fn tables_that_list_nobody_at_a_local_domain_replace_nothing() {
     }
 }
 
+#[test]
+fn a_table_that_was_never_read_may_be_all_there_is() {
+    let scratch = Scratch::new();
+    let scope = Scope { local_domains: ["local.test".to_owned()].into(), ..scope() };
+    let unread = table(&scratch, 1, 0, &[]);
+    let stranger = Input::text(&scratch.source(b"a@other.test\n"));
+    for inputs in [vec![unread.clone()], vec![stranger, unread]] {
+        let compiled = compile(&inputs, &scratch.target(), &scope).unwrap();
+        assert_eq!(compiled.problems, []);
+    }
+}
+
 /// What an input of the model says of a name: `a`, `b` are addresses, `@` the domain.
 type Said = Vec<(u8, bool)>;
 
