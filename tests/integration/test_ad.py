@@ -20,8 +20,11 @@ from mailmoat.directory.ad.source import AdSource
 from mailmoat.directory.ldap.opening import Access, Login, Tls
 from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
+from mailmoat.directory.opening import open_sync
 from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
 from mailmoat.errors import SourceError
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import merged
 
 EVERYTHING = Place()
 READER, STRANGER = f"reader@{samba.REALM}", f"stranger@{samba.REALM}"
@@ -84,7 +87,9 @@ def password(tmp_path):
 class Follower:
     """Drives a source as the directory process does, and keeps what is known of it."""
 
-    def __init__(self, controllers, password, place=EVERYTHING, login=READER, port=636, interval=600.0, connect_time=5.0):
+    def __init__(
+        self, controllers, password, place=EVERYTHING, login=READER, port=636, interval=600.0, connect_time=5.0
+    ):
         transport = Transport.TLS if port in (636, 3269) else Transport.START_TLS
         servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
         tls = Tls(ca=controllers[0].authority.certificate)
@@ -324,3 +329,38 @@ def test_what_a_controller_refuses_is_said(domain, password):
     with pytest.raises(SourceError, match=r"invalidCredentials \(49\)") as raised:
         read([first], password)
     assert PASSWORD not in str(raised.value)
+
+
+def row(domain, password, **given):
+    """A row of the settings, as a source is made of it."""
+    written = {
+        "name": "office",
+        "url": ", ".join(f"ads://{controller.address}" for controller in domain),
+        "account": READER,
+        "password_file": str(password),
+        "tls_ca": str(domain[0].authority.certificate),
+        **given,
+    }
+    settings = Settings(hostname="mx.example.test", directories=[written])
+    return merged(settings.directory, settings.directories[0])
+
+
+def test_a_first_look_says_what_is_there(domain, password):
+    first = domain[0]
+    sight = asyncio.run(open_sync(row(domain, password, disabled_accounts="shared")).probe())
+    assert sight.server == f"ads://{first.address}:636 (dc1.{samba.REALM}, functional level 2008 R2)"
+    assert sight.place == samba.BASE
+    assert sight.entries == len(ALL) - 3  # alice and partner have two addresses each, left has none
+    assert all(entry.addresses for entry in sight.sample)
+    assert [remark.partition(":")[0] for remark in sight.remarks] == ["left out"]
+    stranger = asyncio.run(open_sync(row(domain, password, account=STRANGER)).probe())
+    assert "deleted objects are not shown to this account: a deletion is noticed after the interval" in stranger.remarks
+    forest = asyncio.run(open_sync(row(domain, password, url=f"ads://{first.address}:3269")).probe())
+    assert forest.place == "the whole forest"
+
+
+def test_a_certificate_for_another_name_is_refused(domain, password):
+    first = domain[0]
+    other = Authority(password.parent / "ca")
+    with pytest.raises(SourceError, match="its certificate is refused"):
+        asyncio.run(open_sync(row([first], password, tls_ca=str(other.certificate))).probe())

@@ -59,7 +59,7 @@ def test_secondary_addresses_are_rewritten_where_the_settings_say_so():
     entry, _ = Mapping(secondary=Secondary.REWRITE).entry(found(proxyAddresses=EXCHANGE))
     assert entry.addresses == (
         Listed("alice@example.test"),
-        Listed("second@example.test", ("alice@example.test",)),
+        Listed("second@example.test", ("Alice@example.test",)),
     )
 
 
@@ -67,6 +67,14 @@ def test_without_a_primary_one_the_first_address_stands_for_it():
     several = found(proxyAddresses=["smtp:a@example.test", "smtp:b@example.test"])
     entry, _ = Mapping(secondary=Secondary.REWRITE).entry(several)
     assert entry.addresses == (Listed("a@example.test"), Listed("b@example.test", ("a@example.test",)))
+
+
+def test_other_attributes_may_say_who_gets_the_mail():
+    mapping = Mapping(targets=("targetAddress",))
+    away = found(mail="x@example.test", targetAddress="SMTP:x@other.example")
+    assert mapping.entry(away)[0].addresses == (Listed("x@example.test", ("x@other.example",)),)
+    assert mapping.entry(found(mail="x@example.test"))[0].addresses == (Listed("x@example.test"),)
+    assert "targetAddress" in mapping.read
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def open_sync(row: SourceSettings) -> SyncSource:
             from mailmoat.directory.sql.sync import SqlSource
 
             return SqlSource(row)
+        case "ad":
+            from mailmoat.directory.ad.row import ad_source
+
+            return ad_source(row)
     raise SourceError(f"{row.url.scheme}: cannot be read whole")
 
 

@@ -87,6 +87,12 @@ async def shows_deleted(connection: Connection, controller: Controller) -> bool:
     return found is not None and "isdeleted" in found.attributes
 
 
+async def has_exchange(connection: Connection, controller: Controller) -> bool:
+    """Return whether Exchange extended the schema. Raises ServerError."""
+    wanted = filters.parse("(lDAPDisplayName=msExchRecipientTypeDetails)")
+    return await one(connection, SearchRequest(controller.schema, wanted, ("1.1",), Scope.ONE_LEVEL)) is not None
+
+
 async def one(connection: Connection, request: SearchRequest, controls: Sequence[Control] = ()) -> SearchEntry | None:
     """Return the first entry that a search finds; None without one. Raises ServerError."""
     found = None

@@ -15,7 +15,7 @@ from mailmoat.directory.source import Entry, Listed
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mailmoat.directory.ldap.message import SearchEntry
 
@@ -83,12 +83,14 @@ class Mapping(NamedTuple):
     kinds: frozenset[Kind] = frozenset(Kind)
     disabled: Disabled = Disabled.ACCEPT
     secondary: Secondary = Secondary.KEEP
+    targets: tuple[str, ...] = ()
+    """Attributes with addresses that get the mail of an object instead of it."""
 
     @property
     def read(self) -> tuple[str, ...]:
         """The attributes that `entry` needs."""
         needed = ("objectGUID", "objectClass", "userAccountControl", "msExchRecipientTypeDetails")
-        return tuple(dict.fromkeys((*needed, *self.attributes)))
+        return tuple(dict.fromkeys((*needed, *self.attributes, *self.targets)))
 
     @property
     def filter(self) -> str:
@@ -106,11 +108,12 @@ class Mapping(NamedTuple):
         unique = found.attributes.get("objectguid", [b""])[0]
         if not self._counts(found):
             return Entry(unique, found.dn, ()), None
-        addresses, wrong = self._addresses(found)
-        texts = [_notation(address) for address in addresses]
-        kept = self.secondary is Secondary.KEEP
-        listed = tuple(Listed(text, () if kept or text == texts[0] else (texts[0],)) for text in texts)
-        return Entry(unique, found.dn, listed), wrong
+        addresses, wrong = _addresses(found, self.attributes)
+        others, wrong_other = _addresses(found, self.targets)
+        targets = others or (addresses[:1] if self.secondary is Secondary.REWRITE else [])
+        instead = tuple(map(str, targets))
+        listed = [Listed(_notation(one), () if targets == [one] else instead) for one in addresses]
+        return Entry(unique, found.dn, tuple(listed)), wrong or wrong_other
 
     def _counts(self, found: SearchEntry) -> bool:
         """Return whether an object is of a kind that counts, and not a disabled account that does not."""
@@ -121,30 +124,32 @@ class Mapping(NamedTuple):
             return True
         return self.disabled is Disabled.SHARED and bool(_number(found, "msexchrecipienttypedetails") & _WITHOUT_LOGON)
 
-    def _addresses(self, found: SearchEntry) -> tuple[list[Address], str | None]:
-        """Return its addresses, the primary one first, each once; and what is wrong with the first value that is none."""
-        primary: list[Address] = []
-        others: list[Address] = []
-        wrong = None
-        for text, is_primary in self._written(found):
-            try:
-                address = _parse(text)
-            except ValueError as error:
-                wrong = wrong or f"{printable(found.dn)}: {printable(text[:100])} is no address: {error}"
-            else:
-                (primary if is_primary else others).append(address)
-        return list(dict.fromkeys((*primary, *others))), wrong
 
-    def _written(self, found: SearchEntry) -> Iterator[tuple[str, bool]]:
-        """Yield each SMTP address as it is written, and whether it is the primary one."""
-        for name in self.attributes:
-            for value in found.attributes.get(name.lower(), ()):
-                text = value.decode("utf-8", "replace").strip()
-                typed = _TYPED.fullmatch(text)
-                if typed is None:
-                    yield text, False
-                elif typed[1].lower() == "smtp":
-                    yield typed[2], typed[1].isupper()
+def _addresses(found: SearchEntry, names: Sequence[str]) -> tuple[list[Address], str | None]:
+    """Return the addresses in these attributes, the primary one first, each once; and what is wrong with the first value that is none."""
+    primary: list[Address] = []
+    others: list[Address] = []
+    wrong = None
+    for text, is_primary in _written(found, names):
+        try:
+            address = _parse(text)
+        except ValueError as error:
+            wrong = wrong or f"{printable(found.dn)}: {printable(text[:100])} is no address: {error}"
+        else:
+            (primary if is_primary else others).append(address)
+    return list(dict.fromkeys((*primary, *others))), wrong
+
+
+def _written(found: SearchEntry, names: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each SMTP address as it is written, and whether it is the primary one."""
+    for name in names:
+        for value in found.attributes.get(name.lower(), ()):
+            text = value.decode("utf-8", "replace").strip()
+            typed = _TYPED.fullmatch(text)
+            if typed is None:
+                yield text, False
+            elif typed[1].lower() == "smtp":
+                yield typed[2], typed[1].isupper()
 
 
 def _number(found: SearchEntry, name: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from mailmoat.directory.ad.look import look
 from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.visit import Visit
 from mailmoat.directory.ldap.outcome import ServerError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mailmoat.directory.ldap.connection import Connection
     from mailmoat.directory.ldap.server import Server
     from mailmoat.directory.ldap.servers import Servers
-    from mailmoat.directory.source import KnownIds, Step
+    from mailmoat.directory.source import KnownIds, Sight, Step
 
 
 class AdSource:
@@ -57,6 +58,16 @@ class AdSource:
                 failed.add(connection.server)
             finally:
                 connection.close()
+
+    async def probe(self) -> Sight:
+        """See `Probed`."""
+        connection = await self._connect()
+        try:
+            return await look(connection, self._place)
+        except ServerError as error:
+            raise SourceError(str(error)) from None
+        finally:
+            connection.close()
 
     async def _stay(self, visit: Visit) -> AsyncGenerator[Step]:
         """Yield what changes at one controller, until it gives no notices or a preferred one serves again."""

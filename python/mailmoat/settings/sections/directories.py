@@ -19,6 +19,7 @@ from mailmoat.settings.fields import Domains, OptionalPath
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
+from mailmoat.settings.sections.directory_ad import AdFields
 from mailmoat.settings.sections.directory_ldap import LdapFields
 from mailmoat.settings.sections.directory_script import ScriptFields
 from mailmoat.settings.sections.directory_sql import SqlFields, sql_mistakes
@@ -37,7 +38,7 @@ def source_name(value: object) -> str:
     return written
 
 
-class SourceFields(LdapFields, ScriptFields, SqlFields, Section):
+class SourceFields(LdapFields, AdFields, ScriptFields, SqlFields, Section):
     """What every source has."""
 
     name: Annotated[

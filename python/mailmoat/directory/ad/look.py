@@ -1,0 +1,55 @@
+"""A first look at a domain for `mailmoat check-config`: what is there, and what the administrator should know of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.ad import delta
+from mailmoat.directory.ad.controller import has_exchange, inspect, shows_deleted
+from mailmoat.directory.ad.mark import Method
+from mailmoat.directory.ad.objects import Disabled
+from mailmoat.directory.ad.reading import Reading
+from mailmoat.directory.source import Sight
+
+if TYPE_CHECKING:
+    from mailmoat.directory.ad.controller import Controller
+    from mailmoat.directory.ad.place import Place
+    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.directory.source import Entry
+
+MOST_COUNTED: Final = 10_000
+"""Objects that are counted; with more of them their number is not said."""
+_SAMPLE: Final = 3
+
+
+async def look(connection: Connection, place: Place) -> Sight:
+    """Return what is found. Raises ServerError."""
+    controller = await inspect(connection, place.base)
+    entries = 0
+    sample: list[Entry] = []
+    remarks = await _remarks(connection, controller, place)
+    async for found in Reading(connection, controller, place).everything():
+        receiving = [entry for entry in found.entries if entry.addresses]
+        sample += receiving[: _SAMPLE - len(sample)]
+        if found.left_out:
+            remarks.append(f"left out: {found.left_out.example}")
+        entries += len(receiving)
+        if entries >= MOST_COUNTED:
+            break
+    shown = f"{connection.server.text} ({controller.name}, functional level {controller.level})"
+    where = controller.base or "the whole forest"
+    counted = entries if entries < MOST_COUNTED else None
+    return Sight(shown, where, counted, tuple(sample), tuple(remarks))
+
+
+async def _remarks(connection: Connection, controller: Controller, place: Place) -> list[str]:
+    remarks = []
+    if not controller.catalogue and (await delta.mark_now(connection, controller, 0)).method is Method.USN:
+        remarks.append("DirSync is not offered to this account: at another controller everything is read again")
+    if not await shows_deleted(connection, controller):
+        remarks.append("deleted objects are not shown to this account: a deletion is noticed after the interval")
+    if place.mapping.disabled is Disabled.SHARED and not await has_exchange(connection, controller):
+        remarks.append(
+            'Exchange did not extend this schema: disabled_accounts = "shared" means the same as "refuse" here'
+        )
+    return remarks

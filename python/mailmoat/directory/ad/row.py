@@ -1,0 +1,47 @@
+"""The source of a row of `[[directories]]` that has controllers of Active Directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.place import Place
+from mailmoat.directory.ad.source import AdSource
+from mailmoat.directory.ldap import filters, search_terms
+from mailmoat.directory.ldap.access import servers_of
+
+if TYPE_CHECKING:
+    from mailmoat.settings.sections.directories import SourceSettings
+
+
+def ad_source(row: SourceSettings) -> AdSource:
+    """Return the synchronised source of a row. ConfigError for a filter that is none."""
+    place = place_of(row)
+    search_terms.checked(row.name, place.filter)
+    return AdSource(servers_of(row), place, row.interval)
+
+
+def place_of(row: SourceSettings) -> Place:
+    """Return what is read for a row."""
+    return Place(mapping_of(row), row.base or "", _condition(row))
+
+
+def mapping_of(row: SourceSettings) -> Mapping:
+    """Return how objects become entries for a row."""
+    return Mapping(
+        row.attributes or ADDRESS_ATTRIBUTES,
+        frozenset(map(Kind, row.object_kinds)),
+        Disabled(row.disabled_accounts),
+        Secondary(row.secondary_addresses),
+        row.target_attributes,
+    )
+
+
+def _condition(row: SourceSettings) -> str:
+    """Return the filter of the administrator, in parentheses, and the one that `condition` stands for."""
+    written = (row.filter or "").strip()
+    parts = [written if written.startswith("(") else f"({written})"] if written else []
+    if row.condition is not None:
+        name, value = row.condition
+        parts.append(f"({name}={filters.escape(value)})")
+    return "".join(parts)
