@@ -263,12 +263,15 @@ class Client:
         credentials: Credentials | None = None,
         xclient: bool = False,
         chunking: bool = True,
+        callout: bool = False,
     ) -> Client:
         """Speak on a connection just made; with credentials authenticate before anything is sent (RFC 4954).
 
         `tls`: `none`; `may`: STARTTLS where it is offered; `encrypt`, `verify`: nothing is sent without TLS, and what waits
         because of that is deferred with 4.7.0 or 4.7.5 (RFC 3207). What is verified is what the `TlsClient` of `start_tls` asks for.
         `xclient`: say who brought each message where XCLIENT or XFORWARD is offered. Without `chunking` CHUNKING is as if not offered.
+        `callout`: only ask whether recipients exist. RSET follows RCPT, never DATA. A recipient that RCPT accepts is DELIVERED, one that
+        it refuses with 5yz is FAILED; after anything else, a refusal of MAIL included, it is PENDING.
 
         Raises:
             ValueError: `helo_name` is not printable ASCII without spaces, or `tls` is none of these.

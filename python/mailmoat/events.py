@@ -335,6 +335,18 @@ class Event(StrEnum):
         "the recipient file may be unfinished and is read after `quiet` seconds without a change",
         "source detail quiet:seconds",
     )
+    CALLOUT_INCONCLUSIVE = (
+        "callout-inconclusive",
+        "warning",
+        "a next hop accepts every address of a domain, or refuses messages for addresses that it has accepted: that it accepts an address means nothing",
+        "source domain next_hop reason",
+    )
+    CALLOUT_CONCLUSIVE = (
+        "callout-conclusive",
+        "info",
+        "a next hop refuses an address that cannot exist again",
+        "source domain next_hop",
+    )
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"
     DIRECTORY_READ = (
         "directory-read",

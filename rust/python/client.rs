@@ -37,7 +37,8 @@ impl From<Misuse> for PyErr {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None, xclient=false, chunking=true))]
+    #[pyo3(signature = (helo_name, *, lmtp=false, tls="none", credentials=None, xclient=false, chunking=true, callout=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // keyword-only
     fn new(
         helo_name: &str,
         lmtp: bool,
@@ -45,6 +46,7 @@ impl Client {
         credentials: Option<&Credentials>,
         xclient: bool,
         chunking: bool,
+        callout: bool,
     ) -> PyResult<Self> {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
         let tls = match tls {
@@ -57,6 +59,7 @@ impl Client {
         let client = Inner::new(protocol, helo_name)?.with_tls(tls);
         let client = if xclient { client.announcing() } else { client };
         let client = if chunking { client } else { client.without_chunks() };
+        let client = if callout { client.for_callouts() } else { client };
         Ok(Self(Wire::new(match credentials {
             Some(credentials) => client.authenticating(credentials.0.clone(), &nonce()?),
             None => client,

@@ -73,9 +73,11 @@ class Security:
         account: Account | None = None,
         metrics: Metrics | None = None,
         handshakes: dict[TlsPolicy, Handshakes] | None = None,
+        callout: bool = False,
     ) -> None:
-        """Take what others may share: `handshakes`, by policy."""
+        """Take what others may share: `handshakes`, by policy. `callout`: its connections only ask whether recipients exist."""
         self._next_hop = next_hop
+        self._callout = callout
         self._handshakes = {} if handshakes is None else handshakes
         self._account = account
         self._metrics = metrics
@@ -101,7 +103,15 @@ class Security:
             handshakes.prepare()
             self._log(Insecurity.CERTIFICATE, handshakes.refused)
         credentials = self._account.credentials() if self._account is not None else None
-        client = Client(helo_name, lmtp=lmtp, tls=level, credentials=credentials, xclient=xclient, chunking=chunking)
+        client = Client(
+            helo_name,
+            lmtp=lmtp,
+            tls=level,
+            credentials=credentials,
+            xclient=xclient,
+            chunking=chunking,
+            callout=self._callout,
+        )
         return Secured(client, handshakes, policy.implicit)
 
     def _of(self, policy: TlsPolicy) -> Handshakes:
@@ -171,8 +181,11 @@ class Security:
 def security_of(
     next_hop: NextHop,
     settings: NextHopSettings,
-    metrics: Metrics,
+    metrics: Metrics | None,
     handshakes: dict[TlsPolicy, Handshakes] | None = None,
+    *,
+    callout: bool = False,
 ) -> Security:
     """Return how connections to a next hop are secured, with the account that the settings have."""
-    return Security(str(next_hop), account=account_of(settings), metrics=metrics, handshakes=handshakes)
+    account = account_of(settings)
+    return Security(str(next_hop), account=account, metrics=metrics, handshakes=handshakes, callout=callout)

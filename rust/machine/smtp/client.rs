@@ -52,17 +52,16 @@
 //!   still come, the connection is closed.
 //!
 //! A connection lost after the final dot defers: the message may then be delivered twice, but never not at all (RFC 1047).
-//! RSET is sent only when a transaction ended before the end of data, or a chunk was refused; after [`Step::Done`] the next may begin at
-//! once. When the host has announced for how many transactions (MAILMAX), QUIT follows the last of them at once, and the connection is
-//! closed.
+//! RSET is sent only when a transaction ended before the end of data, a chunk was refused, or for a callout; after [`Step::Done`] the next
+//! may begin at once. Where the host has announced for how many transactions (MAILMAX), QUIT follows the last, and the connection closes.
 //!
-//! Bad input is a step, never an error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 2033; RFC 1870; RFC 3030; RFC 3461 5.2; RFC 6152;
-//! RFC 6531; RFC 9422.
+//! Bad input is a step, no error. RFC 5321 3.1, 3.3, 4.5.3.2, 4.5.4; RFC 1870, 2033, 3030; RFC 3461 5.2; RFC 6152, 6531, 9422.
 
 mod announcement;
 mod attributes;
 mod authentication;
 mod awaited;
+mod callout;
 #[cfg(test)]
 mod chunk_tests;
 mod commands;
@@ -128,6 +127,7 @@ pub struct Client {
     authentication: Option<Box<Authentication>>,
     announcement: Announcement,
     chunking: Chunking,
+    callout: bool,
     untouched: bool,
     tls: Tls,
     security: Security,
@@ -159,6 +159,7 @@ impl Client {
             authentication: None,
             announcement: Announcement::Nothing,
             chunking: Chunking::Binary,
+            callout: false,
             untouched: false,
             tls: Tls::None,
             security: Security::Clear,

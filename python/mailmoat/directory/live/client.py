@@ -25,6 +25,7 @@ from mailmoat.directory.live.wire import (
     LiveReply,
     question,
     read_answer,
+    refusal,
 )
 from mailmoat.files import short_path
 from mailmoat.metrics import Family, single
@@ -132,6 +133,12 @@ class LiveClient:
         if self._transport is not None:
             self._transport.write(frame)
         return reply
+
+    def refused(self, address: str, reply: str) -> None:
+        """Say that a next hop has refused a message for an address, if the directory process can be told now."""
+        if self._transport is not None:
+            with suppress(ValueError):
+                self._transport.write(refusal(address, reply))
 
     def publish(self) -> None:
         """Set this worker's gauge."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
@@ -36,6 +36,14 @@ OPEN_TIME: Final = 5.0
 """How long, in seconds."""
 OCTETS_PER_ENTRY: Final = 512
 """Memory of an answer in the cache, about."""
+
+
+@runtime_checkable
+class Refutable(Protocol):
+    """A source whose answer a later refusal of a message proves wrong."""
+
+    def refused_late(self, address: Address, reply: str) -> bool:
+        """Take the reply with which a next hop has refused a message for an address that the source has; return whether that makes it absent."""
 
 
 def _one_upstream(_address: Address) -> str:
@@ -125,6 +133,11 @@ class Questions:
             return reply
         return LiveReply(Presence.EXISTS if silent.accepts_unknown else Presence.UNKNOWN, (), silent.name)
 
+    def refused_late(self, address: Address, reply: str) -> None:
+        """Take the reply with which a next hop has refused a message for an address."""
+        for asked in self._of(address):
+            asked.refused_late(address, reply)
+
     async def close(self) -> None:
         """Give up what runs."""
         for asked in self._asked:
@@ -163,6 +176,15 @@ class _Asked:
             whole = address.without_detail(self.row.delimiter)
             return answer if whole is None else await self._find(whole)
         return answer
+
+    def refused_late(self, address: Address, reply: str) -> None:
+        """Forget that the address exists, if the source is the next hop and had it."""
+        kept = self._cache.get(address.key, clock.monotonic())
+        if kept is None or kept[1].presence is not Presence.EXISTS or not isinstance(self.row.source, Refutable):
+            return
+        if self.row.source.refused_late(address, reply):
+            until = clock.monotonic() + self.row.absent_cache_time
+            self._cache.put(address.key, (until, LiveAnswer(Presence.ABSENT, entry=reply)), until)
 
     async def _find(self, address: Address) -> LiveAnswer | None:
         answer = self._fresh(address)

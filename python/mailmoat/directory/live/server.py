@@ -76,7 +76,7 @@ class LiveConnection(asyncio.Protocol):
         """Answer what can be said at once, and begin the other questions."""
         try:
             for number, content in self._frames.feed(data):
-                self._take(number, read_question(content))
+                self._take(number, *read_question(content))
         except FrameError:
             self.end()
 
@@ -100,11 +100,14 @@ class LiveConnection(asyncio.Protocol):
         """Close it."""
         self._transport.abort()
 
-    def _take(self, number: int, text: str) -> None:
+    def _take(self, number: int, text: str, refusal: str) -> None:
         try:
             address = Address.parse(text)
         except ValueError:
             self._write(number, UNKNOWN)
+            return
+        if refusal:
+            self._server.questions.refused_late(address, refusal)
             return
         known = self._server.questions.known(address)
         if known is not None:

@@ -1,9 +1,10 @@
 """What workers and the directory process say to each other over the socket `SPOOL/directory/live`.
 
-A frame is its length and a number, four octets each in network order, and as many octets as the length says. A worker sends an address; the
-answer has the same number, one octet for what is known of the address, and lines: the name of the source that decided, and the addresses
-that get the mail instead. Questions and answers are in no common order. Both sides are bounded: whoever sends a longer frame, or one that cannot be read,
-loses the connection. Pure: no socket, no clock.
+A frame is its length and a number, four octets each in network order, and as many octets as the length says. A worker sends an address, with
+the reply of a next hop behind it where that has refused a message for the address. The answer to an address alone has the same number, one octet for what
+is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Questions and
+answers are in no common order. Both sides are bounded: whoever sends a longer frame, or one that cannot be read, loses the connection.
+Pure: no socket, no clock.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ def question(number: int, address: str) -> bytes:
     return _PREFIX.pack(len(content), number) + content
 
 
+def refusal(address: str, reply: str) -> bytes:
+    """Return the frame that says how a next hop refused a message for an address; it has no answer. ValueError where it is too long."""
+    return question(0, f"{address}\n{reply}")
+
+
 def answer(number: int, reply: LiveReply) -> bytes:
     """Return the frame of an answer; UNKNOWN where its targets are too long for one."""
     content = _CODES[reply.presence] + "\n".join((reply.source, *reply.targets)).encode()
@@ -84,12 +90,13 @@ def answer(number: int, reply: LiveReply) -> bytes:
     return _PREFIX.pack(len(content), number) + content
 
 
-def read_question(content: bytes) -> str:
-    """Return the address of a question. FrameError when it is no text."""
+def read_question(content: bytes) -> tuple[str, str]:
+    """Return the address of a question, and of a refusal the reply; empty for a question. FrameError when it is no text."""
     try:
-        return content.decode()
+        address, _, reply = content.decode().partition("\n")
     except UnicodeDecodeError:
         raise FrameError("an address that is no UTF-8") from None
+    return address, reply
 
 
 def read_answer(content: bytes) -> LiveReply:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Count, Duration, Wait
+from mailmoat.settings.fields import Count, Duration, Positive, Wait
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -60,4 +60,8 @@ class DirectorySettings(Section):
     )
     cache_entries: Count = Field(
         default=100_000, description="Answers of a live source that are kept; the oldest make room."
+    )
+    concurrency: Positive = Field(
+        default=50,
+        description="Questions to a live source at the same time. A next hop gets so many connections at most, or as many as its route has.",
     )

@@ -68,7 +68,7 @@ impl Client {
     /// With PIPELINING, as all that offer it do: XFORWARD, whose replies are waited for with that to MAIL.
     pub(super) fn send_xforward(&mut self) {
         let Some(transaction) = &self.transaction else { return };
-        if self.announcement != Announcement::Offered || !self.offers.pipelining {
+        if self.announcement != Announcement::Offered || !self.offers.pipelining || self.callout {
             return;
         }
         for command in self.offers.xforward.commands("XFORWARD", &transaction.message) {

@@ -49,7 +49,9 @@ impl Client {
             for slot in slots {
                 self.send_rcpt(slot);
             }
-            if self.offers.chunking == Chunking::Off {
+            if self.callout {
+                self.send_reset();
+            } else if self.offers.chunking == Chunking::Off {
                 self.send(b"DATA\r\n", Awaited::Data);
             }
         }
@@ -59,7 +61,7 @@ impl Client {
         let Some(transaction) = &self.transaction else { return };
         let message = &transaction.message;
         let mut command = format!("MAIL FROM:<{}>", self.marked(&message.envelope.reverse_path)).into_bytes();
-        if self.offers.size.is_some() {
+        if self.offers.size.is_some() && !self.callout {
             // Writing to a Vec cannot fail.
             let _ = write!(command, " SIZE={}", message.size());
         }

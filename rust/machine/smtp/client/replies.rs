@@ -67,7 +67,8 @@ impl Client {
             _ if reply.class() == 2 => self.send_next(),
             Some(state) => {
                 transaction.setback = Some(Setback::Mail);
-                transaction.settle_open(state, &reply.text());
+                // A refused sender says nothing of the recipient that is asked for.
+                transaction.settle_open(if self.callout { State::Pending } else { state }, &reply.text());
                 self.send_next();
             }
             None => self.violate(&reply.text()),
@@ -79,6 +80,7 @@ impl Client {
         match refused(reply) {
             // An acceptance without a transaction: see (d).
             _ if reply.class() == 2 && transaction.setback.is_some() => transaction.last = true,
+            _ if reply.class() == 2 && self.callout => transaction.settle(slot, State::Delivered, reply.text()),
             _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
             Some(_) if transaction.setback.is_some() => {}
             Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),

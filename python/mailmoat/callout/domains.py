@@ -1,0 +1,110 @@
+"""What callouts have shown about domains: whether the next hop takes mail for one at all, and whether what it accepts means anything.
+
+A next hop that accepts an address that cannot exist accepts every address; one that accepts an address and refuses the message for it later
+does the same in effect. Its refusals still count. Bounded: the domain of which nothing was heard for longest is forgotten. Pure but for the clock and the log.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Final
+
+from mailmoat import clock, maillog
+from mailmoat.events import Event
+
+MOST: Final = 10_000
+TEST_TIME: Final = 3600.0
+"""Seconds between two tests of a domain with an address that cannot exist."""
+SERVED_TIME: Final = 3600.0
+"""Seconds for which an accepted address shows that the next hop takes mail for the domain."""
+LATE_TIME: Final = 86_400.0
+"""Seconds after a late refusal in which positive answers mean nothing."""
+
+
+class Doubt(StrEnum):
+    """Why positive answers mean nothing: the reason in the log, in metrics and in health."""
+
+    ACCEPTS_ALL = "accepts-every-address"
+    REJECTS_LATE = "rejects-late"
+
+
+@dataclass(slots=True)
+class _Domain:
+    served_until: float = -inf
+    tested_until: float = -inf
+    accepts_all: bool = False
+    late_until: float = -inf
+    logged: Doubt | None = None
+
+
+class Domains:
+    """The domains of one source."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._kept: OrderedDict[str, _Domain] = OrderedDict()
+
+    def served(self, domain: str) -> None:
+        """Record that an address of the domain was accepted."""
+        self._of(domain).served_until = clock.monotonic() + SERVED_TIME
+
+    def is_served(self, domain: str) -> bool:
+        """Return whether an address of the domain was accepted of late."""
+        return self._of(domain).served_until > clock.monotonic()
+
+    def needs_test(self, domain: str) -> bool:
+        """Return whether it is time to ask for an address that cannot exist; the next time is later then."""
+        kept, now = self._of(domain), clock.monotonic()
+        if kept.tested_until > now:
+            return False
+        kept.tested_until = now + TEST_TIME
+        return True
+
+    def tested(self, domain: str, next_hop: str, *, accepted: bool) -> None:
+        """Record how such an address was answered."""
+        self._of(domain).accepts_all = accepted
+        self._log(domain, next_hop)
+
+    def refused_late(self, domain: str, next_hop: str) -> None:
+        """Record that the next hop refused a message for an address that it had accepted."""
+        self._of(domain).late_until = clock.monotonic() + LATE_TIME
+        self._log(domain, next_hop)
+
+    def doubt(self, domain: str) -> Doubt | None:
+        """Return why a positive answer means nothing at this domain; None when it does mean something."""
+        kept = self._of(domain)
+        if kept.accepts_all:
+            return Doubt.ACCEPTS_ALL
+        return Doubt.REJECTS_LATE if kept.late_until > clock.monotonic() else None
+
+    @property
+    def doubts(self) -> dict[str, Doubt]:
+        """The domains at which positive answers mean nothing."""
+        found = {domain: self.doubt(domain) for domain in tuple(self._kept)}
+        return {domain: doubt for domain, doubt in found.items() if doubt is not None}
+
+    def _of(self, domain: str) -> _Domain:
+        kept = self._kept.get(domain)
+        if kept is None:
+            kept = self._kept[domain] = _Domain()
+            if len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(domain)
+        return kept
+
+    def _log(self, domain: str, next_hop: str) -> None:
+        """Log a doubt once, and its end."""
+        kept, doubt = self._of(domain), self.doubt(domain)
+        if doubt is kept.logged:
+            return
+        kept.logged = doubt
+        if doubt is None:
+            maillog.event(Event.CALLOUT_CONCLUSIVE, source=self._source, domain=domain, next_hop=next_hop)
+        else:
+            maillog.event(
+                Event.CALLOUT_INCONCLUSIVE, source=self._source, domain=domain, next_hop=next_hop, reason=doubt
+            )

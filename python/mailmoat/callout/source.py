@@ -1,0 +1,180 @@
+"""The next hop as a live source of recipients: it is asked by MAIL FROM:<>, RCPT and RSET, at the route of the address, never more.
+
+The connections are those of delivery in kind (servers, ranks, TLS, account), of their own in number: they are kept open between questions,
+and no message is ever sent on them. An address is absent only when the next hop says so of the address itself; a next hop that refuses
+the null sender, does not answer, or refuses for another reason leaves it unknown. Once in a while, a domain is tested with an address
+that cannot exist: see `domains`.
+
+A local part that the next hop may read as an address elsewhere is absent without a question: that the next hop takes it shows no mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock
+from mailmoat.callout.domains import Domains, Doubt
+from mailmoat.callout.judgement import Judgement, is_unknown_recipient
+from mailmoat.callout.question import ask
+from mailmoat.delivery.hosts import FixedHosts
+from mailmoat.delivery.pool import Pool
+from mailmoat.delivery.route import destination_names, route_table
+from mailmoat.delivery.security import security_of
+from mailmoat.delivery.tls_policy import tls_policy
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.source import LiveAnswer
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.delivery.route import Route
+    from mailmoat.metrics import Metrics
+    from mailmoat.runtime.timers import Timers
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.delivery import NextHopSettings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+TEST_NAME: Final = "no-such-mailbox-"
+"""What the local part of an address that cannot exist begins with; a random number follows."""
+_RANDOM: Final = 1 << 64
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What the pool needs of settings: those of the route, within the time for a question."""
+
+    connections: int
+    connect_time: float
+    greeting_time: float
+    handshake_time: float
+    mail_time: float
+    rcpt_time: float
+    data_time: float
+    block_time: float
+    end_of_data_time: float
+    idle_time: float
+    xclient: bool = False
+    chunking: bool = False
+
+
+def _limits(settings: NextHopSettings, seconds: float, connections: int) -> _Limits:
+    names = ("connect", "greeting", "handshake", "mail", "rcpt", "data", "block", "end_of_data")
+    times = {f"{name}_time": min(getattr(settings, f"{name}_time"), seconds) for name in names}
+    return _Limits(min(connections, settings.connections), idle_time=settings.idle_time, **times)
+
+
+class NextHopSource:
+    """A `LiveSource`: the next hops of the routes, for one row that is merged with `[directory]`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        row: SourceSettings,
+        timers: Timers,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._settings, self._row, self._timers, self._metrics = settings, row, timers, metrics
+        self._loop = asyncio.get_running_loop()
+        self._table = route_table(settings)
+        self._names = destination_names(self._table)
+        self._pools: dict[str, Pool] = {}
+        self._tests: set[asyncio.Task[None]] = set()
+        self.domains = Domains(row.name)
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        """Return whether the next hop accepts an address. SourceError when it cannot be asked."""
+        if address.may_route:
+            return LiveAnswer(Presence.ABSENT, entry="the next hop may read it as an address elsewhere")
+        route = self._table.find(address.domain)
+        pool = self._pool(route)
+        if pool is None:
+            return LiveAnswer(Presence.UNKNOWN, entry=f"{route.next_hop or 'no next hop'} cannot be asked")
+        judgement, reply = await ask(pool, str(address))
+        entry = f"{route.next_hop}: {reply}"
+        match judgement:
+            case Judgement.EXISTS:
+                return self._exists(address.domain, pool, route, entry)
+            case Judgement.ABSENT:
+                return LiveAnswer(Presence.ABSENT, entry=entry)
+            case Judgement.UNPROVEN:
+                served = await self._serves(address.domain, pool)
+                return LiveAnswer(Presence.ABSENT if served else Presence.UNKNOWN, entry=entry)
+            case Judgement.UNSURE:
+                return LiveAnswer(Presence.UNKNOWN, entry=entry)
+            case Judgement.OUTAGE:
+                raise SourceError(entry)
+
+    def upstream_of(self, address: Address) -> str:
+        """Return where an address is asked for: an outage there says nothing of the others."""
+        return self._names[self._table.find(address.domain)]
+
+    def refused_late(self, address: Address, reply: str) -> bool:
+        """Take the reply with which a delivery failed to an address that the next hop had accepted; return whether that makes it absent."""
+        if not is_unknown_recipient(reply):
+            return False
+        self.domains.refused_late(address.domain, str(self._table.find(address.domain).next_hop))
+        return True
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What an administrator should know, a sentence each."""
+        return tuple(
+            f"the next hop of {domain} {_SENTENCES[doubt]}: that it accepts an address means nothing"
+            for domain, doubt in self.domains.doubts.items()
+        )
+
+    async def close(self) -> None:
+        """End the connections; never raises."""
+        for test in self._tests:
+            test.cancel()
+        for pool in self._pools.values():
+            pool.abort()
+
+    def _exists(self, domain: str, pool: Pool, route: Route, entry: str) -> LiveAnswer:
+        self.domains.served(domain)
+        if self.domains.needs_test(domain):
+            test = self._loop.create_task(self._test(domain, pool, str(route.next_hop)))
+            self._tests.add(test)
+            test.add_done_callback(self._tests.discard)
+        doubt = self.domains.doubt(domain)
+        return LiveAnswer(Presence.EXISTS, entry=entry if doubt is None else f"{entry} ({_SENTENCES[doubt]})")
+
+    async def _test(self, domain: str, pool: Pool, next_hop: str) -> None:
+        """Ask for an address that cannot exist."""
+        judgement, _ = await ask(pool, f"{TEST_NAME}{clock.random_below(_RANDOM):016x}@{domain}")
+        if judgement in {Judgement.EXISTS, Judgement.ABSENT, Judgement.UNPROVEN}:
+            self.domains.tested(domain, next_hop, accepted=judgement is Judgement.EXISTS)
+
+    async def _serves(self, domain: str, pool: Pool) -> bool:
+        """Return whether the next hop takes mail for a domain: it did of late, or it accepts postmaster (RFC 5321 4.5.1)."""
+        if not self.domains.is_served(domain):
+            judgement, _ = await ask(pool, f"postmaster@{domain}")
+            if judgement is Judgement.EXISTS:
+                self.domains.served(domain)
+        return self.domains.is_served(domain)
+
+    def _pool(self, route: Route) -> Pool | None:
+        """Return the connections to the next hop of a route; None where nobody can be asked."""
+        hop, name = route.next_hop, self._names[route]
+        if hop is None or hop.kind != "servers":
+            return None
+        if name not in self._pools:
+            self._pools[name] = Pool(
+                self._loop,
+                str(hop),
+                FixedHosts(hop.ranks, partial(tls_policy, settings=route.settings)),
+                _limits(route.settings, self._row.timeout, self._row.concurrency),
+                helo_name=self._settings.hostname,
+                timers=self._timers,
+                security=security_of(hop, route.settings, self._metrics, callout=True),
+            )
+        return self._pools[name]
+
+
+_SENTENCES: Final = {
+    Doubt.ACCEPTS_ALL: "accepts every address",
+    Doubt.REJECTS_LATE: "refuses messages for addresses that it has accepted",
+}

@@ -1,0 +1,18 @@
+//! A connection that only asks whether recipients exist, and never says DATA or BDAT.
+//!
+//! After MAIL and RCPT comes RSET, in one write where PIPELINING permits it; what is known of the recipient is the reply to RCPT alone. One
+//! that it accepts is delivered, one that it refuses with 5xx is failed. Whatever is said of anything else, MAIL included, leaves it
+//! deferred: that was not about the recipient. No XCLIENT, no XFORWARD and no SIZE: there is no client and no message.
+
+#[cfg(test)]
+mod tests;
+
+use super::Client;
+
+impl Client {
+    /// The same connection, which only asks.
+    #[must_use]
+    pub fn for_callouts(self) -> Self {
+        Self { callout: true, ..self }
+    }
+}
