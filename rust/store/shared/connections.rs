@@ -4,11 +4,14 @@
 //! Each worker has an open-addressing table of its own and only it writes there. Places are found by a keyed hash (a client cannot choose
 //! sources that collide) and linear probing over at most [`PROBES`] places. Nothing is ever moved, so a reader never misses an entry: a
 //! place whose count fell to 0 is taken by the next comer, and emptied once nothing is behind it. An idle table therefore empties itself.
+//!
+//! A slot also counts all that is in its table, and where that is 0 nobody reads the table: memory shared in a file is taken by reading, too,
+//! and there are slots for more workers than there mostly are.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::region::{OutOfRange, Shared};
+use super::region::{OutOfRange, SOURCES_COUNTED, Shared};
 use super::source::Source;
 use crate::machine::prefix::{LEVELS, Prefix};
 
@@ -23,6 +26,17 @@ const MOST: u64 = (1 << LEVEL_BITS) - 1;
 pub type Counts = [u64; LEVELS];
 
 impl Shared {
+    /// What is counted in the table of a slot: at least as much as there is, whenever its worker dies.
+    fn counted(&self, slot: usize) -> Result<&AtomicU64, OutOfRange> {
+        self.own(slot, SOURCES_COUNTED)
+    }
+
+    /// The tables that have entries.
+    pub(super) fn tables_in_use(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        let in_use = |slot: &usize| self.counted(*slot).is_ok_and(|counted| counted.load(Relaxed) > 0);
+        (0..self.slots).filter(in_use).filter_map(|slot| self.table(slot).ok())
+    }
+
     /// Counts a connection from an address and gives the number of them on all slots, this one included, by prefix; None when the slot
     /// has no place for it, and then it must not leave. Only the slot's own worker may call it.
     pub fn source_enter(&self, slot: usize, address: Prefix) -> Result<Option<Counts>, OutOfRange> {
@@ -52,7 +66,7 @@ impl Shared {
     /// The connections of all slots by prefix, as far as they are in this one or around it.
     pub fn source_counts(&self, of: Option<Prefix>) -> BTreeMap<Prefix, u64> {
         let mut counts = BTreeMap::new();
-        for table in (0..self.slots).filter_map(|slot| self.table(slot).ok()) {
+        for table in self.tables_in_use() {
             for place in 0..self.sources {
                 let Some((key, word)) = cells(table, place) else { break };
                 let (key, word) = (key.load(Relaxed), word.load(Relaxed));
@@ -92,6 +106,7 @@ impl Shared {
             }
             (None, None) => return Ok(0),
         };
+        self.counted(slot)?.fetch_add(1, Relaxed);
         count.fetch_add(1, Relaxed);
         Ok(self.count(network).max(1))
     }
@@ -106,21 +121,25 @@ impl Shared {
             count.store(0, Relaxed);
             self.trim(table, place);
         }
+        self.counted(slot)?.fetch_sub(1, Relaxed);
         Ok(true)
     }
 
     /// Forgets every connection of a slot whose worker is dead.
     pub fn source_clear(&self, slot: usize) -> Result<(), OutOfRange> {
-        // Reading first leaves a page alone that was never written.
-        self.table(slot)?.iter().rev().filter(|cell| cell.load(Relaxed) != 0).for_each(|cell| cell.store(0, Relaxed));
+        let counted = self.counted(slot)?;
+        if counted.load(Relaxed) > 0 {
+            let written = self.table(slot)?.iter().rev().filter(|cell| cell.load(Relaxed) != 0);
+            written.for_each(|cell| cell.store(0, Relaxed));
+            counted.store(0, Relaxed);
+        }
         Ok(())
     }
 
     /// Connections of a network on all slots.
     fn count(&self, network: Network) -> u64 {
         let first = self.first_place(network);
-        let tables = (0..self.slots).filter_map(|slot| self.table(slot).ok());
-        tables.filter_map(|table| self.find(table, network, first)).map(|(_, count)| count.load(Relaxed) & MOST).sum()
+        self.tables_in_use().filter_map(|table| self.find(table, network, first)).map(|(_, count)| count.load(Relaxed) & MOST).sum()
     }
 
     /// Empties the unused places at the end of a run, from `place` backwards.

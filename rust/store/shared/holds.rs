@@ -2,11 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::region::{OutOfRange, Shared};
-
-// Cells of a slot beside its row of metrics.
-const OLDEST_HELD: usize = 0;
-const EVICTION_REQUESTS: usize = 1;
+use super::region::{EVICTION_REQUESTS, OLDEST_HELD, OutOfRange, Shared};
 
 impl Shared {
     /// Notes since when the longest-held session of a slot is held; 0 when none is.

@@ -13,6 +13,11 @@ use super::{budgets, cells, harvest, next_hops, notes, reputation};
 
 /// Cells to a cache line pair: processors fetch lines in pairs, and two workers must not fight over one.
 const LINE: usize = 16;
+// Cells of a slot beside its row of metrics.
+pub(super) const OLDEST_HELD: usize = 0;
+pub(super) const EVICTION_REQUESTS: usize = 1;
+pub(super) const SOURCES_COUNTED: usize = 2;
+
 /// Entries of the table of incidents, a power of two.
 pub const INCIDENTS: usize = 16_384;
 /// Cells of the tables of the host, which lie behind the slots in this order.

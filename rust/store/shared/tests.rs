@@ -98,7 +98,9 @@ fn a_full_table_counts_nobody_and_an_idle_one_empties_itself() {
     assert_eq!(enters(&shared, 0, 7), 0);
     assert_eq!(shared.source_enter(0, host(3)), Ok(Some([2, 8, 0])));
     assert_eq!(shared.source_enter(1, host(3)), Ok(Some([3, 9, 0])));
+    assert_eq!(shared.tables_in_use().count(), 2);
     shared.source_clear(0).unwrap();
+    assert_eq!(shared.tables_in_use().count(), 1);
     assert_eq!(connections(&shared, 3), 1);
     for round in 0..1000 {
         assert_eq!(enters(&shared, 0, round), if round == 3 { 2 } else { 1 });
@@ -136,6 +138,7 @@ proptest! {
         for ((slot, number), count) in model {
             (0..count).for_each(|_| shared.source_leave(slot, host(number)).unwrap());
         }
+        prop_assert_eq!(shared.tables_in_use().count(), 0);
         prop_assert!((0..2).all(|slot| shared.table(slot).unwrap().iter().all(|cell| cell.load(Relaxed) == 0)));
     }
 }
