@@ -219,6 +219,16 @@ def test_a_rule_of_the_base_is_written_once(attribute, owner):
     assert found == {owner}
 
 
+def test_patterns_of_classes_name_their_attributes():
+    """For each look at a pattern by position Python 3.11 makes a string, and its cache of attributes keeps thousands of them."""
+    found = {name(path): node.lineno for path in PYTHON for node in ast.walk(tree(path)) if by_position(node)}
+    assert found == {}
+
+
+def by_position(node):
+    return isinstance(node, ast.MatchClass) and bool(node.patterns)
+
+
 def used_names(path):
     """Dotted names in expressions, and what `from module import name` brings in."""
     for node in ast.walk(tree(path)):

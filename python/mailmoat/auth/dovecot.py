@@ -99,13 +99,13 @@ class DovecotAuthenticator:
     def answer(self, reply: Reply, mechanism: str) -> Answer:
         """Return what a reply of Dovecot means."""
         match reply:
-            case Continued(challenge):
+            case Continued(challenge=challenge):
                 return Challenge(challenge)
-            case Refused(name, code):
+            case Refused(name=name, code=code):
                 return Failure(_CAUSES.get(code, Cause.CREDENTIALS), name)
-            case Accepted(name, denied) if denied or not name or not name.isprintable() or "\ufffd" in name:
+            case Accepted(name=name, denied=denied) if denied or not name or not name.isprintable() or "\ufffd" in name:
                 return Failure(Cause.REFUSED, name)
-            case Accepted(name):
+            case Accepted(name=name):
                 return Success(Identity(name, mechanism, self._may_relay))
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[DovecotConnection]:

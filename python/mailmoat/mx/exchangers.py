@@ -53,7 +53,7 @@ class Exchangers:
 async def exchangers(domain: str, resolver: Resolver, budget: Budget) -> Exchangers | Refusal:
     """Return the hosts of a domain, or why there is none: it does not exist, accepts no mail, or the DNS does not say."""
     match await resolver.query(domain, "MX", budget):
-        case Found(records, _, alias, authentic):
+        case Found(records=records, alias=alias, authentic=authentic):
             named = [each for each in _records(records) if each.name != NULL_MX]
             if not named:
                 return null_mx(domain)
@@ -61,9 +61,9 @@ async def exchangers(domain: str, resolver: Resolver, budget: Budget) -> Exchang
             return Exchangers(_ordered(named), alias=alias, authentic=authentic)
         case NoData():
             return Exchangers((Exchanger(0, domain),), implicit=True)
-        case NoName() | Failed(Failure.MALFORMED):
+        case NoName() | Failed(reason=Failure.MALFORMED):
             return no_domain(domain)
-        case Failed(reason):
+        case Failed(reason=reason):
             return unknown(domain, reason)
 
 
@@ -97,7 +97,7 @@ def _records(records: tuple[Record, ...]) -> list[Exchanger]:
     found = []
     for record in records:
         match record:
-            case (int(preference), str(name)):
+            case (int() as preference, str() as name):
                 found.append(Exchanger(preference, name))
     return found
 

@@ -60,7 +60,7 @@ async def tlsa(host: str, port: int, located: Located, resolver: Resolver, budge
                 return NoTlsa.NONE
     for base in candidates:
         match await resolver.query(f"_{port}._tcp.{base}", "TLSA", budget):
-            case Found(records, authentic=True):
+            case Found(records=records, authentic=True):
                 return Tlsa(base, associations(records))
             case Failed():
                 return NoTlsa.UNKNOWN
@@ -79,7 +79,7 @@ def associations(records: tuple[Record, ...]) -> tuple[Association, ...]:
     found = []
     for record in records:
         match record:
-            case (int(usage), int(selector), int(matching), bytes(octets)):
+            case (int() as usage, int() as selector, int() as matching, bytes() as octets):
                 found.append((usage, selector, matching, octets))
     return tuple(found)
 

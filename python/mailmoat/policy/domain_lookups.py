@@ -85,11 +85,11 @@ class DomainLookups:
 def _meaning(kind: Kind, answer: Answer) -> Standing:
     """Return what one answer says. That there are no records of one kind says nothing about the others, unless the name does not exist."""
     match answer:
-        case Found(records) if kind == "MX" and all(record[1] == NULL_MX for record in records):
+        case Found(records=records) if kind == "MX" and all(record[1] == NULL_MX for record in records):
             return Standing.NO_MAIL
         case Found():
             return Standing.EXISTS
-        case NoName() | Failed(Failure.MALFORMED):
+        case NoName() | Failed(reason=Failure.MALFORMED):
             return Standing.ABSENT
         case NoData():
             return Standing.NO_RECORDS

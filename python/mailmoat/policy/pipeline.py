@@ -129,7 +129,7 @@ class Pipeline:
                 return self._next(agents, view, passed.and_then(verdict))
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict
-            case Accept(carried):
+            case Accept(carried=carried):
                 return passed.and_then(carried)
             case Awaitable():
                 return self._wait(method, verdict, agents, view, passed)
@@ -185,7 +185,7 @@ def _fits(verdict: Pass | Accept | Report | Discard, stage: Stage) -> bool:
     match verdict:
         case Pass(redirected=redirected, dropped=dropped):
             return (redirected is None or stage is Stage.RCPT) and (not dropped or stage > Stage.DATA)
-        case Accept(carried):
+        case Accept(carried=carried):
             return _fits(carried, stage)
         case Report():
             return stage is Stage.RCPT

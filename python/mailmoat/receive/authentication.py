@@ -102,11 +102,11 @@ class Authentication:
     def answered(self, answer: Answer) -> Step:
         """Give the session what the backend answered; the step that follows."""
         match answer:
-            case Challenge(octets):
+            case Challenge(octets=octets):
                 return self._session.challenge(octets)
             case Success() if self._receiver.guessers.has(self._view.client):  # since it was asked: one of many at once
                 return self.answered(self._too_many())
-            case Success(identity):
+            case Success(identity=identity):
                 self._exchange = None
                 client, trust = self._view.client, self._receiver.trust
                 self._view.client = replace(

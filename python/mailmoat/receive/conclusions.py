@@ -22,11 +22,11 @@ def stop(
     """Give the session a conclusion that ends something."""
     log.decided(conclusion.rule, metrics)
     match conclusion:
-        case Reject(reply, rule, detail) | Tempfail(reply, rule, detail):
+        case Reject(reply=reply, rule=rule, detail=detail) | Tempfail(reply=reply, rule=rule, detail=detail):
             step = session.refuse(reply.code, reply.enhanced, reply.text)
             log.refused(session, view, rule, detail)
             return step
-        case Report(reply):
+        case Report(reply=reply):
             return session.report(reply.code, reply.enhanced, reply.text)
         case Discard():
             return session.discard()
