@@ -13,10 +13,12 @@ from tests import samba
 from tests.certificates import Authority
 from tests.samba import PASSWORD, account, contact, group, own_address, provision, public_folder, user
 
+from mailmoat.directory.ad import source
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.source import AdSource
+from mailmoat.directory.ldap import root_dse
 from mailmoat.directory.ldap.opening import Access, Login, Tls
 from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
@@ -317,6 +319,27 @@ def test_another_controller_serves_when_one_is_gone(domain, password, port, read
         finally:
             first.stop()
             first.start()
+
+    asyncio.run(scenario())
+
+
+def test_another_controller_serves_when_one_hangs(domain, password, monkeypatch):
+    first, second = domain
+    monkeypatch.setattr(source, "PING_INTERVAL", 0.2)
+    monkeypatch.setattr(root_dse, "PING_TIME", 0.5)
+
+    async def scenario():
+        follower = Follower(domain, password)
+        async with follower.following() as task:
+            assert follower.server.startswith(f"ads://{first.address}:")
+            first.pause()
+            try:
+                await follower.until(lambda: follower.server.startswith(f"ads://{second.address}:"), task)
+                await follower.until(lambda: isinstance(follower.steps[-1], Current | Delta), task)
+            finally:
+                first.go_on()
+            assert follower.addresses == ALL
+            assert follower.reads == 1
 
     asyncio.run(scenario())
 

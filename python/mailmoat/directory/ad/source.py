@@ -6,12 +6,14 @@ goes on until a controller before the present one serves again; else it ends aft
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ad.look import look
 from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.visit import Visit
+from mailmoat.directory.ldap import root_dse
 from mailmoat.directory.ldap.outcome import ServerError
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from mailmoat.directory.ldap.server import Server
     from mailmoat.directory.ldap.servers import Servers
     from mailmoat.directory.source import KnownIds, Sight, Step
+
+PING_INTERVAL: Final = 30.0
+"""Seconds without a notice after which a controller is asked whether it still answers."""
 
 
 class AdSource:
@@ -79,9 +84,19 @@ class AdSource:
                         yield step
                 if not notices.given:
                     return
-                noticed = await notices.wait(self._interval)
+                noticed = await self._wait(notices, visit.connection)
                 if not noticed and await self._better(visit.connection):
                     return
+
+    async def _wait(self, notices: Notices, connection: Connection) -> bool:
+        """Wait until something changes, at most for the interval, and return whether it did. A server that hangs meanwhile raises ServerError."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._interval
+        while (left := end - loop.time()) > 0:
+            if await notices.wait(min(left, PING_INTERVAL)):
+                return True
+            await root_dse.ping(connection)
+        return False
 
     async def _connect(self) -> Connection:
         try:

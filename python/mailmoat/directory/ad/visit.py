@@ -16,6 +16,7 @@ from mailmoat.directory.ad.controller import inspect, shows_deleted
 from mailmoat.directory.ad.mark import Mark
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.ldap.outcome import LdapError
+from mailmoat.directory.pause import pause
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Whole
 
 if TYPE_CHECKING:
@@ -115,7 +116,12 @@ class Visit:
         there: set[bytes] = set()
         async for ids in reading.ids():
             there.update(ids)
-        gone = [one for one in self._known if one not in there]
+        gone = []
+        for count, one in enumerate(self._known):
+            if one not in there:
+                gone.append(one)
+            if count % LARGEST_PART == 0:
+                await pause()
         for start in range(0, len(gone), LARGEST_PART):
             if self._mark is not None:
                 yield Delta((), tuple(gone[start : start + LARGEST_PART]), self._mark.encode())
