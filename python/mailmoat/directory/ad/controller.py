@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mailmoat.directory.ad.controls import SHOW_DELETED
 from mailmoat.directory.ldap import filters
 from mailmoat.directory.ldap.message import Scope, SearchEntry, SearchRequest
-from mailmoat.directory.ldap.outcome import NO_SUCH_OBJECT, LdapError, ServerError
+from mailmoat.directory.ldap.outcome import NO_SUCH_OBJECT, SIZE_LIMIT_EXCEEDED, LdapError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CATALOGUE_PORTS: Final = frozenset({3268, 3269})
 """At these a controller answers for the whole forest, with a part of the attributes."""
 _ANY: Final = filters.parse("(objectClass=*)")
+_MAILED: Final = filters.parse("(&(objectClass=user)(!(objectClass=computer))(mail=*))")
 _LEVELS: Final = ("2000", "2003 interim", "2003", "2008", "2008 R2", "2012", "2012 R2", "2016", "2016", "2016", "2025")
 """Functional levels by number (MS-ADTS 6.1.4.2); 8 and 9 are not used."""
 _ROOT: Final = (
@@ -87,6 +88,12 @@ async def shows_deleted(connection: Connection, controller: Controller) -> bool:
     return found is not None and "isdeleted" in found.attributes
 
 
+async def shows_account_control(connection: Connection, controller: Controller) -> bool:
+    """Return whether the account may read of another one if it is disabled. Raises ServerError."""
+    found = await one(connection, SearchRequest(controller.base, _MAILED, ("userAccountControl",), size_limit=1))
+    return found is None or "useraccountcontrol" in found.attributes
+
+
 async def has_exchange(connection: Connection, controller: Controller) -> bool:
     """Return whether Exchange extended the schema. Raises ServerError."""
     wanted = filters.parse("(lDAPDisplayName=msExchRecipientTypeDetails)")
@@ -102,7 +109,7 @@ async def one(connection: Connection, request: SearchRequest, controls: Sequence
                 if found is None and isinstance(answer, SearchEntry):
                     found = answer
     except LdapError as error:
-        if error.code != NO_SUCH_OBJECT:
+        if error.code not in (NO_SUCH_OBJECT, SIZE_LIMIT_EXCEEDED):
             raise
     return found
 

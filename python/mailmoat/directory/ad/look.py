@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ad import delta
-from mailmoat.directory.ad.controller import has_exchange, inspect, shows_deleted
+from mailmoat.directory.ad.controller import has_exchange, inspect, shows_account_control, shows_deleted
 from mailmoat.directory.ad.mark import Method
 from mailmoat.directory.ad.objects import Disabled
 from mailmoat.directory.ad.reading import Reading
@@ -48,6 +48,10 @@ async def _remarks(connection: Connection, controller: Controller, place: Place)
         remarks.append("DirSync is not offered to this account: at another controller everything is read again")
     if not await shows_deleted(connection, controller):
         remarks.append("deleted objects are not shown to this account: a deletion is noticed after the interval")
+    if place.mapping.disabled is not Disabled.ACCEPT and not await shows_account_control(connection, controller):
+        remarks.append(
+            "the account may not read userAccountControl: disabled accounts receive mail, whatever disabled_accounts says"
+        )
     if place.mapping.disabled is Disabled.SHARED and not await has_exchange(connection, controller):
         remarks.append(
             'Exchange did not extend this schema: disabled_accounts = "shared" means the same as "refuse" here'
