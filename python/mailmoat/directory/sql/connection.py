@@ -16,7 +16,7 @@ from mailmoat.errors import SourceError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
     from mailmoat.directory.sql.placeholders import Query, Syntax
     from mailmoat.settings.source_url import SourceServer
@@ -43,7 +43,7 @@ class Connection(Protocol):
     version: str
     """Of the server, as it is shown to the administrator."""
 
-    def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+    def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """Yield the rows in parts of at most `PART`, and at least one part; SourceError when they cannot be had."""
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
@@ -70,6 +70,9 @@ class Database(Protocol):
 
     async def open(self, server: SourceServer, patience: float) -> Connection:
         """Return a connection whose queries give their next rows within `patience` seconds; SourceError."""
+
+    def file(self, server: SourceServer) -> str:
+        """Return which file has the name of the database now; empty for a server."""
 
     def stamp(self, server: SourceServer) -> str:
         """Return another text whenever the database may have changed; empty where that is not to be seen from outside."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from mailmoat import clock
 
@@ -39,13 +39,8 @@ class Highest:
         """Take the value of one row."""
         if type(value).__name__ not in _READ or _is_future(value):
             return
-        if self.value is None:
-            self.value = value  # type: ignore[assignment] # its type is one of them
-            return
-        try:
-            self.value = max(self.value, value)  # type: ignore[type-var] # what cannot be compared raises
-        except TypeError:
-            return
+        if self.value is None or (type(value) is type(self.value) and _is_higher(value, self.value)):
+            self.value = cast("Moment", value)
 
 
 def earlier(value: Moment, seconds: float) -> Moment:
@@ -78,6 +73,14 @@ def read(value: object) -> Moment | None:
             except InvalidOperation:
                 raise ValueError("not a number") from None
     raise ValueError("not a value")
+
+
+def _is_higher(value: Any, than: Any) -> bool:
+    """Compare two values of one type; moments with and without a zone cannot be compared."""
+    try:
+        return bool(value > than)
+    except TypeError:
+        return False
 
 
 def _is_future(value: object) -> bool:

@@ -19,7 +19,7 @@ from mailmoat.directory.sql.placeholders import MYSQL
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -60,7 +60,7 @@ class MySql:
         made = self._connection(server)
         try:
             with outages(str(server), _said):
-                async with asyncio.timeout(self._row.timeout):
+                async with asyncio.timeout(min(patience, self._row.timeout)):
                     await made.connect()
         except SourceError as error:
             raise SourceError(f"{server}: {NO_TLS}" if self._without_tls(made) else str(error)) from None
@@ -72,9 +72,11 @@ class MySql:
             raise
         return connection
 
-    def stamp(self, server: SourceServer) -> str:  # noqa: ARG002 - a server says nothing from outside
+    def file(self, server: SourceServer) -> str:  # noqa: ARG002 - it is a server
         """See `Database`."""
         return ""
+
+    stamp = file
 
     def _connection(self, server: SourceServer) -> Any:
         path = None if server.host else socket_path(server, SOCKET)
@@ -134,7 +136,7 @@ class MySqlConnection:
         await self._run(f"SET SESSION time_zone = '+00:00', {limit}")
         await self._run("SET SESSION TRANSACTION READ ONLY")
 
-    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
         cursor = await self._begin(query, values)
         names = _names(query, cursor)

@@ -16,7 +16,7 @@ from mailmoat.directory.sql.placeholders import POSTGRESQL
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -50,7 +50,7 @@ class PostgreSql:
         place = (server.host, server.port) if server.host else (socket_path(server, SOCKET_DIRECTORY), PORT)
         password = read_password(self._row)
         with outages(str(server), _said):
-            async with asyncio.timeout(self._row.timeout):
+            async with asyncio.timeout(min(patience, self._row.timeout)):
                 made = await self._asyncpg.connect(
                     host=place[0],
                     port=place[1],
@@ -69,9 +69,11 @@ class PostgreSql:
             raise
         return connection
 
-    def stamp(self, server: SourceServer) -> str:  # noqa: ARG002 - a server says nothing from outside
+    def file(self, server: SourceServer) -> str:  # noqa: ARG002 - it is a server
         """See `Database`."""
         return ""
+
+    stamp = file
 
 
 class PostgreSqlConnection:
@@ -79,7 +81,7 @@ class PostgreSqlConnection:
 
     def __init__(self, connection: Any, where: str, patience: float) -> None:
         version = connection.get_server_version()
-        self.version = f"PostgreSQL {version.major}.{version.minor}"
+        self.version = f"PostgreSQL {version.major}.{version.micro}"
         self._connection = connection
         self._where = where
         self._patience = patience
@@ -95,7 +97,7 @@ class PostgreSqlConnection:
             self._connection.add_termination_listener(lambda _: self._changed.set())
             await self._wait(self._connection.add_listener(channel, lambda *_: self._changed.set()))
 
-    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
         transaction = self._connection.transaction(readonly=True)
         await self._wait(transaction.start())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from mailmoat.directory.source import Sight
 from mailmoat.directory.sql.highest import Highest
@@ -12,59 +12,84 @@ from mailmoat.directory.sql.rows import Columns, Reader
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    from mailmoat.directory.source import Entry
     from mailmoat.directory.sql.connection import Connection, Database, Rows
     from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.settings.source_url import SourceServer
 
+    Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+
+T = TypeVar("T")
 _SAMPLE: Final = 3
 
 
 async def probe(row: SourceSettings, database: Database, query: Query, changes: Query | None) -> Sight:
     """Return what the first server that answers has; SourceError with what each said when none does."""
-    failures = []
+
+    async def look(connect: Connect) -> Sight:
+        return await _look(connect, query, changes)
+
+    sight, server = await first_server(row, database, look)
+    return sight._replace(server=server.server, remarks=(*server.remarks, *sight.remarks))
+
+
+async def first_server(
+    row: SourceSettings, database: Database, look: Callable[[Connect], Awaitable[T]]
+) -> tuple[T, Sight]:
+    """Return what `look` finds at the first server that answers, which server that is, and why not those before it."""
+    failures: list[str] = []
     for server in row.url.servers:
+
+        async def connect(server: SourceServer = server) -> Connection:
+            return await database.open(server, row.query_timeout)
+
         try:
-            connection = await database.open(server, row.query_timeout)
+            version = (await _closed(connect)).version
+            found = await look(connect)
         except SourceError as error:
             failures.append(str(error))
-            continue
-        try:
-            sight = await _look(connection, query, changes)
-        finally:
-            await connection.close()
-        return sight._replace(server=f"{server} ({connection.version})", remarks=(*failures, *sight.remarks))
+        else:
+            return found, Sight(f"{server} ({version})", remarks=tuple(failures))
     raise SourceError("; ".join(failures))
 
 
-async def _look(connection: Connection, query: Query, changes: Query | None) -> Sight:
-    first = await _first(connection, query, {})
+async def _closed(connect: Connect) -> Connection:
+    """Return a connection that was made and is closed."""
+    connection = await connect()
+    await connection.close()
+    return connection
+
+
+async def _look(connect: Connect, query: Query, changes: Query | None) -> Sight:
+    first = await _first(connect, query, {})
     columns = Columns.of(query.setting, first.names, changes=changes is not None)
     highest = Highest()
     reader = Reader(columns, highest)
     entries = [*reader.read(first.rows), *reader.end()]
     sample = tuple(entry for entry in entries if entry.addresses)[:_SAMPLE]
-    rows, keys = await _counts(connection, query, columns)
+    rows, keys = await _counts(connect, query, columns)
     remarks = list(_remarks(reader, columns, rows, keys))
     if changes is not None:
-        remarks += await _changes_remarks(connection, changes, highest)
+        remarks += await _changes_remarks(connect, changes, highest)
     return Sight("", f"{rows} rows of query", keys, sample, tuple(remarks))
 
 
-async def _first(connection: Connection, query: Query, values: Mapping[str, object]) -> Rows:
-    """Return the first part of a result, and leave the rest."""
-    async with aclosing(connection.read(query, values)) as parts:
-        async for part in parts:
-            return part
-    raise SourceError(f"{query.setting}: no answer")
+async def _first(connect: Connect, query: Query, values: Mapping[str, object]) -> Rows:
+    """Return the first part of a result, and leave the rest with its connection."""
+    connection = await connect()
+    try:
+        async with aclosing(connection.read(query, values)) as parts:
+            return await anext(parts)
+    finally:
+        connection.abort()
 
 
-async def _counts(connection: Connection, query: Query, columns: Columns) -> tuple[int, int]:
+async def _counts(connect: Connect, query: Query, columns: Columns) -> tuple[int, int]:
     """Return how many rows a query gives, and how many different keys they have."""
     key = "address" if columns.id is None else "id"
     text = f"SELECT count(*), count(DISTINCT {key}) FROM ({query.text}\n) AS found"  # noqa: S608 - the administrator's own
-    counted = await _first(connection, Query(query.setting, text, ()), {})
+    counted = await _first(connect, Query(query.setting, text, ()), {})
     rows, keys = counted.rows[0]
     return int(str(rows)), int(str(keys))
 
@@ -79,16 +104,11 @@ def _remarks(reader: Reader, columns: Columns, rows: int, keys: int) -> Iterator
         yield "query: it has neither active nor deleted; what is disabled must not be among its rows"
 
 
-async def _changes_remarks(connection: Connection, changes: Query, highest: Highest) -> list[str]:
+async def _changes_remarks(connect: Connect, changes: Query, highest: Highest) -> list[str]:
     if highest.value is None:
         return ["changes_query: the column changed has no value, so that it is not used"]
-    found = await _first(connection, changes, {"since": highest.value})
+    found = await _first(connect, changes, {"since": highest.value})
     columns = Columns.of(changes.setting, found.names, changes=True)
     if columns.active is None and columns.deleted is None:
         return ["changes_query: it has neither active nor deleted; what is removed is noticed after full_interval"]
     return []
-
-
-def sample_names(entries: tuple[Entry, ...]) -> list[str]:
-    """Return the addresses of some entries."""
-    return [listed.text for entry in entries for listed in entry.addresses]

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import address_key, normalise_address, normalise_domain
 from mailmoat.directory.source import Entry, LeftOut, Listed
-from mailmoat.directory.sql.highest import Highest
 from mailmoat.errors import SourceError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from mailmoat.directory.sql.highest import Highest
 
 _NO: Final = frozenset({"", "0", "f", "false", "n", "no", "off", "\0"})
 _LIKELY: Final = ("email", "mail", "username", "userid", "source", "login", "recipient", "user", "name")
@@ -162,10 +163,9 @@ class Reader:
             return ()
         targets = _items(row[self._columns.targets])
         for target in targets:
-            try:
-                _address(target)
-            except ValueError:
-                self._leave_out(f"{text} has the target {printable(target[:_SHOWN])}, which is no address: not redirected")
+            if not _is_target(target):
+                shown = printable(target[:_SHOWN])
+                self._leave_out(f"{text} has the target {shown}, which is no address with a domain: not redirected")
                 return ()
         return targets
 
@@ -187,10 +187,19 @@ def _address(value: object) -> str:
     return text
 
 
+def _is_target(text: str) -> bool:
+    """Return whether mail can be redirected there: to an address with a domain, or to the same local part at a domain."""
+    try:
+        _address(text)
+    except ValueError:
+        return False
+    return "@" in text and not text.startswith("!")
+
+
 def _key(text: str) -> str:
     """Return one text for all spellings of an address."""
     try:
-        return f"{address_key(text)}@{text.rpartition('@')[2].lower()}"
+        return address_key(text)
     except ValueError:
         return text.lower()
 

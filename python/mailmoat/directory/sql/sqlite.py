@@ -19,7 +19,7 @@ from mailmoat.errors import SourceError
 from mailmoat.file_changes import NONE, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -49,6 +49,10 @@ class Sqlite:
             raise
         return connection
 
+    def file(self, server: SourceServer) -> str:
+        """See `Database`."""
+        return str(stamp_of(Path(server.path)).inode)
+
     def stamp(self, server: SourceServer) -> str:
         """See `Database`."""
         stamps = [stamp_of(Path(server.path + suffix)) for suffix in _FILES]
@@ -77,7 +81,7 @@ class SqliteConnection:
         base.text_factory = _text
         return base
 
-    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncIterator[Rows]:
+    async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
         cursor = await self._execute(query, values)
         names = tuple(column[0] for column in cursor.description)

@@ -23,7 +23,7 @@ from mailmoat.directory.sql.rows import Columns, Reader
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from mailmoat.directory.source import Entry, KnownIds, Sight, Step
     from mailmoat.directory.sql.connection import Connection, Notified
@@ -48,7 +48,7 @@ class SqlSource:
         self._changes = prepare("changes_query", row.changes_query, ("since",), syntax) if row.changes_query else None
         self._position: Position | None = None
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
         """See `SyncSource`."""
         self._position = Position.of(cookie)
         failures = []
@@ -68,7 +68,7 @@ class SqlSource:
         """See `Probed`."""
         return await probe(self._row, self._database, self._query, self._changes)
 
-    async def _from(self, server: SourceServer, known: KnownIds) -> AsyncIterator[Step]:
+    async def _from(self, server: SourceServer, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server; for ever with a channel."""
         stamp = self._database.stamp(server)
         if self._position is not None and stamp and stamp == self._position.stamp:
@@ -99,7 +99,7 @@ class SqlSource:
         await cast("Notified", connection).notified(self._row.interval)
         return True
 
-    def _read(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncIterator[Step]:
+    def _read(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncGenerator[Step, None]:
         position, changes = self._position, self._changes
         if changes is None or position is None or position.since is None:
             return self._all(connection, stamp)
@@ -107,7 +107,7 @@ class SqlSource:
             return self._all(connection, stamp)
         return self._changed(connection, known, changes, position)
 
-    async def _all(self, connection: Connection, stamp: str) -> AsyncIterator[Step]:
+    async def _all(self, connection: Connection, stamp: str) -> AsyncGenerator[Step, None]:
         begun_ms, highest = clock.wall_ms(), Highest()
         yield Begin()
         async with aclosing(self._entries(connection, self._query, {}, highest)) as found:
@@ -118,7 +118,7 @@ class SqlSource:
 
     async def _changed(
         self, connection: Connection, known: KnownIds, query: Query, position: Position
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         overlap = self._row.changes_overlap
         begun_ms, highest = clock.wall_ms(), Highest(position.since)
         changed: list[Entry] = []
@@ -141,7 +141,7 @@ class SqlSource:
 
     async def _entries(
         self, connection: Connection, query: Query, values: Mapping[str, object], highest: Highest
-    ) -> AsyncIterator[list[Entry] | LeftOut]:
+    ) -> AsyncGenerator[list[Entry] | LeftOut, None]:
         """Yield the entries of a query in parts that are not empty, and what was left out of them."""
         reader: Reader | None = None
         async with aclosing(connection.read(query, values)) as parts:

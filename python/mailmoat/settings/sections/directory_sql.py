@@ -62,7 +62,8 @@ class SqlFields(Section):
         description="PostgreSQL: channel on which a NOTIFY means that recipients changed. The source is read at once.",
     )
     connections: Positive = Field(
-        default=8, description="Connections to the database in the mode `live`, at most; one is used in the mode `sync`."
+        default=8,
+        description="Connections to the database in the mode `live`, at most; one is used in the mode `sync`.",
     )
 
 

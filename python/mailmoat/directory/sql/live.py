@@ -1,0 +1,102 @@
+"""A database as a live source: `lookup_query` for one address at a time.
+
+The address gets into the query as bound values only: `:address`, or `:local` and `:domain`, normalised, the local part in small letters. A row that
+counts means that it exists; its `address` may be the address itself, `@domain`, or not be there. Nothing is cached here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory.sql.databases import database_of
+from mailmoat.directory.sql.highest import Highest
+from mailmoat.directory.sql.placeholders import prepare
+from mailmoat.directory.sql.pool import Pool
+from mailmoat.directory.sql.probe import first_server
+from mailmoat.directory.sql.rows import Column, Columns, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailmoat._native import Address
+    from mailmoat.directory.source import Sight
+    from mailmoat.directory.sql.connection import Rows
+    from mailmoat.directory.sql.probe import Connect
+    from mailmoat.settings.sections.directories import SourceSettings
+
+_STEPS: Final = 2
+"""Of the time for a question: so a second server is tried when the first one hangs."""
+_NOBODY: Final = {"address": "nobody@mailmoat.invalid", "local": "nobody", "domain": "mailmoat.invalid"}
+
+
+class SqlLookup:
+    """The database of one row; see `LiveSource`."""
+
+    def __init__(self, row: SourceSettings) -> None:
+        self._row = row
+        self._database = database_of(row)
+        known = ("address", "local", "domain")
+        self._query = prepare("lookup_query", row.lookup_query or "", known, self._database.syntax)
+        self._pool = Pool(self._database, row.url.servers, row.connections, row.timeout / _STEPS)
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        """See `LiveSource`."""
+        values = {"address": address.key, "local": _local(address), "domain": address.domain}
+        return _answer(address, await self._pool.ask(self._query, values))
+
+    async def probe(self) -> Sight:
+        """See `Probed`: the query is tried with an address that nobody has."""
+        found, seen = await first_server(self._row, self._database, self._try)
+        _columns(found)
+        return seen._replace(place="lookup_query")
+
+    async def close(self) -> None:
+        """See `Closing`."""
+        await self._pool.close()
+
+    async def _try(self, connect: Connect) -> Rows:
+        connection = await connect()
+        try:
+            return await connection.ask(self._query, _NOBODY)
+        finally:
+            connection.abort()
+
+
+def _answer(address: Address, found: Rows) -> LiveAnswer:
+    """Return what the rows say of an address."""
+    columns = _columns(found)
+    reader = Reader(columns, Highest())
+    entries = [*reader.read(_about(address, row, columns.address) for row in found.rows), *reader.end()]
+    listed = [one for entry in entries for one in entry.addresses]
+    own = [one for one in listed if not one.text.startswith("@")] or listed
+    if not own or any(one.text.startswith("!") for one in own):
+        return LiveAnswer(Presence.ABSENT)
+    targets: tuple[str, ...] = ()
+    if any(one.targets for one in own):
+        targets = tuple(dict.fromkeys(_at(address, target) for one in own for target in one.targets or (str(address),)))
+    return LiveAnswer(Presence.EXISTS, targets, entries[0].name)
+
+
+def _columns(found: Rows) -> Columns:
+    """Return the columns of the answer; the address may be left out, and is then put behind them."""
+    names = found.names if Column.ADDRESS in map(str.lower, found.names) else (*found.names, Column.ADDRESS)
+    return Columns.of("lookup_query", names)
+
+
+def _about(address: Address, row: Sequence[object], at: int) -> Sequence[object]:
+    """Return a row about the address that was asked for: only an entry for its domain, or an excluding one, is another text."""
+    text = row[at] if at < len(row) else None
+    if isinstance(text, str) and text.startswith(("@", "!")):
+        return row
+    return (*row[:at], str(address), *row[at + 1 :])
+
+
+def _at(address: Address, target: str) -> str:
+    """Return a target; of a whole domain the same local part there."""
+    return f"{_local(address)}{target}" if target.startswith("@") else target
+
+
+def _local(address: Address) -> str:
+    return address.key.removesuffix(f"@{address.domain}")

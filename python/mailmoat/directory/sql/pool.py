@@ -1,0 +1,96 @@
+"""The connections of a live source: at most so many at a time, kept open between questions, to the first server that serves.
+
+A connection in which anything failed, or whose question was given up, is closed and not used again, and then so are the idle ones: a server that is
+gone has closed them all. Then its server is passed over for a while, unless it was an idle connection that had been closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from mailmoat.directory.preference import Preference
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mailmoat.directory.sql.connection import Connection, Database, Rows
+    from mailmoat.directory.sql.placeholders import Query
+    from mailmoat.settings.source_url import SourceServer
+
+
+class _Kept(NamedTuple):
+    connection: Connection
+    server: SourceServer
+    file: str
+    """Which file was opened."""
+
+
+class Pool:
+    """The connections of one row; each step of a question has `patience` seconds."""
+
+    def __init__(self, database: Database, servers: Sequence[SourceServer], most: int, patience: float) -> None:
+        self._database = database
+        self._preference: Preference[SourceServer] = Preference(servers)
+        self._patience = patience
+        self._free = asyncio.Semaphore(most)
+        self._idle: list[_Kept] = []
+
+    async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
+        """Return the answer to one question. SourceError when no server gives one."""
+        async with self._free:
+            kept = self._take()
+            if kept is not None:
+                with suppress(SourceError):
+                    return await self._use(kept, query, values)
+            kept = await self._open()
+            try:
+                return await self._use(kept, query, values)
+            except SourceError:
+                self._preference.failed(kept.server)
+                raise
+
+    async def close(self) -> None:
+        """Say goodbye on the idle connections."""
+        while self._idle:
+            await self._idle.pop().connection.close()
+
+    async def _use(self, kept: _Kept, query: Query, values: Mapping[str, object]) -> Rows:
+        try:
+            found = await kept.connection.ask(query, values)
+        except BaseException as error:
+            kept.connection.abort()
+            while self._idle:
+                self._idle.pop().connection.abort()
+            if isinstance(error, asyncio.CancelledError):
+                self._preference.failed(kept.server)
+            raise
+        self._preference.served(kept.server)
+        self._idle.append(kept)
+        return found
+
+    def _take(self) -> _Kept | None:
+        """Return an idle connection to the preferred server, and to the file that has its name now."""
+        preferred = self._preference.in_turn()[0]
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.server == preferred and kept.file == self._database.file(preferred):
+                return kept
+            kept.connection.abort()
+        return None
+
+    async def _open(self) -> _Kept:
+        failures = []
+        for server in self._preference.in_turn():
+            file = self._database.file(server)
+            try:
+                return _Kept(await self._database.open(server, self._patience), server, file)
+            except SourceError as error:
+                self._preference.failed(server)
+                failures.append(str(error))
+            except asyncio.CancelledError:
+                self._preference.failed(server)
+                raise
+        raise SourceError("; ".join(failures))
