@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::machine::message::content::{AnyShare, Share};
+use crate::store::content::Pool;
 use crate::store::disk::Disk;
 use crate::store::shared::Source;
 
@@ -38,6 +39,8 @@ pub struct Budget {
     room: AtomicU64,
     written: AtomicU64,
     sources: Mutex<HashMap<Source, u64>>,
+    /// Free buffers for large contents.
+    pub pool: Pool,
 }
 
 impl Budget {
@@ -53,9 +56,25 @@ impl Budget {
         self.used.load(Relaxed)
     }
 
-    /// The most octets that were in memory since the last call.
+    /// The most octets that were in memory since the last call; free buffers that nobody needed since then are given back.
     pub fn take_most(&self) -> usize {
+        self.pool.give_back();
         self.most.swap(self.in_memory(), Relaxed)
+    }
+
+    /// Takes memory for so many octets of a large content: all large ones have half of the memory, so that small ones find room.
+    pub fn take_pieces(&self, octets: usize) -> bool {
+        if self.memory > 0 && self.in_memory().saturating_add(octets) > self.memory / 2 {
+            return false;
+        }
+        let used = self.used.fetch_add(octets, Relaxed).saturating_add(octets);
+        self.most.fetch_max(used, Relaxed);
+        true
+    }
+
+    /// Gives back what [`Self::take_pieces`] took.
+    pub fn give_back_pieces(&self, octets: usize) {
+        self.used.fetch_sub(octets, Relaxed);
     }
 
     /// Whether unfinished content of `octets` from `source` has room on the disk now (RFC 1870 6.1).
@@ -161,22 +180,25 @@ pub struct FileShare {
     budget: Arc<Budget>,
     source: Option<Source>,
     octets: u64,
-    stays_open: bool,
+    /// None until it is asked.
+    stays_open: Option<bool>,
 }
 
 impl FileShare {
     /// Of a file that is still empty, and comes from `source` if that is known.
     pub fn new(budget: &Arc<Budget>, source: Option<Source>) -> Self {
-        let stays_open = budget.open.fetch_add(1, Relaxed) < OPEN_FILES;
-        if !stays_open {
-            budget.open.fetch_sub(1, Relaxed);
-        }
-        Self { budget: Arc::clone(budget), source, octets: 0, stays_open }
+        Self { budget: Arc::clone(budget), source, octets: 0, stays_open: None }
     }
 
-    /// Whether the file may stay open between two writes.
-    pub fn stays_open(&self) -> bool {
-        self.stays_open
+    /// Whether the file may stay open between two writes: always or never.
+    pub fn stays_open(&mut self) -> bool {
+        *self.stays_open.get_or_insert_with(|| {
+            let stays_open = self.budget.open.fetch_add(1, Relaxed) < OPEN_FILES;
+            if !stays_open {
+                self.budget.open.fetch_sub(1, Relaxed);
+            }
+            stays_open
+        })
     }
 
     /// Takes room on the disk for `octets` more; false when there is none.
@@ -190,7 +212,7 @@ impl FileShare {
 impl Drop for FileShare {
     fn drop(&mut self) {
         self.budget.give_back(self.source, self.octets);
-        if self.stays_open {
+        if self.stays_open == Some(true) {
             self.budget.open.fetch_sub(1, Relaxed);
         }
     }
@@ -226,8 +248,11 @@ mod tests {
     #[test]
     fn few_files_stay_open() {
         let budget = Arc::new(Budget::default());
-        let files: Vec<FileShare> = (0..OPEN_FILES + 5).map(|_| FileShare::new(&budget, None)).collect();
-        assert_eq!(files.iter().filter(|file| file.stays_open()).count(), OPEN_FILES);
+        let mut files: Vec<FileShare> = (0..OPEN_FILES + 5).map(|_| FileShare::new(&budget, None)).collect();
+        for _ in 0..2 {
+            let stay = files.iter_mut().map(FileShare::stays_open);
+            assert_eq!(stay.filter(|&stays_open| stays_open).count(), OPEN_FILES);
+        }
         drop(files);
         assert!(FileShare::new(&budget, None).stays_open());
         assert_eq!(budget.open.load(Relaxed), 0);

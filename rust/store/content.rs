@@ -1,17 +1,22 @@
-//! Contents while they are received: in memory while small, the body in a file of its own when large.
+//! Contents while they are received: in one buffer while small, the body in pieces when large, and in a file of its own when larger.
 //!
 //! Implements what the machines ask of a store ([`Storage`], [`Incoming`], [`StoredOctets`]). What is in memory stays within the
 //! [`Budget`] of the worker; a content that finds no memory goes to files at once, and its header section is read back at the end.
+//! A body in pieces is a file as well, whose octets are written when it is stored, and read from memory until then.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod direct;
 mod file;
+mod pieces;
 
 pub use file::ContentFile;
 use file::IncomingFile;
+use pieces::PIECE;
+pub use pieces::Pool;
 
 use crate::machine::message::content::{Content, Full, Incoming, Octets, Storage, Taken};
 use crate::machine::message::section::Insertion;
@@ -20,6 +25,8 @@ use crate::store::shared::Source;
 
 /// Octets by which a buffer that is no longer small grows, so that little of it is unused.
 const STEP: usize = 16 * 1024;
+/// Octets up to which a content is in one buffer.
+const SMALL: usize = 128 * 1024;
 
 /// Where the contents of one worker go.
 #[derive(Debug, Clone)]
@@ -33,8 +40,8 @@ struct Rules {
 }
 
 impl ContentStorage {
-    /// Up to `memory` octets of a content stay in memory (0: all), within `budget`; the body of a larger one goes to a file in
-    /// `directory`.
+    /// Up to `memory` octets of a content stay in memory until it is stored (0: all), within `budget`; the body of a larger one goes
+    /// to a file in `directory`.
     pub fn new(memory: usize, budget: Arc<Budget>, directory: PathBuf) -> Self {
         Self(Arc::new(Rules { memory, budget, directory }))
     }
@@ -158,7 +165,7 @@ impl IncomingContent {
         let (Some(header), None, None) = (self.header_length(), &self.header_file, &self.body_file) else {
             return Ok(());
         };
-        let most = self.rules.memory;
+        let most = self.rules.memory.min(SMALL);
         if most > 0 && self.memory.len() + octets > most.max(header) {
             self.spill()?;
         }
@@ -187,7 +194,7 @@ impl IncomingContent {
             self.memory.shrink_to_fit();
         } else {
             let header = std::mem::take(&mut self.memory);
-            self.header_file = Some(self.create(&header)?);
+            self.header_file = Some(self.create(&header, 0)?);
         }
         self.share.resize(&self.rules.budget, self.memory.capacity(), false);
         Ok(())
@@ -221,12 +228,16 @@ impl IncomingContent {
 
     fn open_body(&mut self, first: &[u8]) -> io::Result<()> {
         self.eight_bit = !first.is_ascii();
-        self.body_file = Some(self.create(first)?);
+        let header = self.header_length().unwrap_or_default();
+        let whole_pieces = self.rules.memory.saturating_sub(header) / PIECE * PIECE;
+        self.body_file = Some(self.create(first, whole_pieces)?);
         Ok(())
     }
 
-    fn create(&self, first: &[u8]) -> io::Result<IncomingFile> {
-        IncomingFile::create(&self.rules.directory, &self.rules.budget, self.source, first)
+    fn create(&self, first: &[u8], memory: usize) -> io::Result<IncomingFile> {
+        let mut file = IncomingFile::create(&self.rules.directory, &self.rules.budget, self.source, memory);
+        file.write(first)?;
+        Ok(file)
     }
 }
 

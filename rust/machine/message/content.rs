@@ -18,9 +18,9 @@ pub enum Octets {
     File(Box<dyn StoredOctets>),
 }
 
-/// Octets that a store keeps in a file.
+/// Octets that a store keeps in a file, or is about to.
 pub trait StoredOctets: Debug + Send + Sync {
-    /// Where the file is.
+    /// Where the file is, once its octets are durable.
     fn path(&self) -> &Path;
 
     /// Its size in octets.
@@ -29,7 +29,13 @@ pub trait StoredOctets: Debug + Send + Sync {
     /// Its sum, if it was summed up while it was written.
     fn sum(&self) -> Option<u64>;
 
-    /// Opens it at its beginning.
+    /// Octets that are still in memory and not in the file.
+    fn unwritten(&self) -> u64;
+
+    /// Makes all octets durable in the file, but not its name.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Opens it at its beginning, in memory if they are there.
     fn open(&self) -> io::Result<Box<dyn Reader>>;
 }
 

@@ -1,4 +1,5 @@
-//! Content files. One that is being received is written piece by piece and open between two writes only as long as there are few.
+//! Content files. One that is being received is gathered in memory as far as it may be, and written when it is to last; a larger one
+//! is written as it comes, and open between two writes only as long as there are few.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::direct;
+use super::pieces::{PIECE, Pieces, PiecesReader};
 use crate::machine::message::content::{Reader, StoredOctets};
 use crate::store::budget::{Budget, FileShare};
 use crate::store::checksum::Summing;
 use crate::store::shared::Source;
-
-/// Octets that are copied at once.
-const PIECE: usize = 256 * 1024;
 
 /// A content file. An *incoming* one is removed when the value is dropped; the spool links it to its lasting name
 /// before that. A *kept* one stays.
@@ -23,17 +23,19 @@ pub struct ContentFile {
     /// None where it was not summed up.
     sum: Option<u64>,
     incoming: bool,
+    /// All its octets, while they are in memory; the file has none of them until it is made durable.
+    pieces: Option<Arc<Pieces>>,
 }
 
 impl ContentFile {
     /// A file still being received: removed when dropped.
     pub fn incoming(path: PathBuf, size: u64) -> Self {
-        Self { path, size, sum: None, incoming: true }
+        Self { path, size, sum: None, incoming: true, pieces: None }
     }
 
     /// A committed file, owned by the spool.
     pub fn kept(path: PathBuf, size: u64) -> Self {
-        Self { path, size, sum: None, incoming: false }
+        Self { path, size, sum: None, incoming: false, pieces: None }
     }
 }
 
@@ -41,7 +43,7 @@ impl ContentFile {
     /// A new incoming file in `directory` with the next `size` octets of `from`, or less when it has no more.
     pub fn copied(directory: &Path, from: &mut impl Read, size: u64) -> io::Result<Self> {
         let (mut left, mut piece) = (size, vec![0; PIECE]);
-        let mut file = IncomingFile::create(directory, &Arc::default(), None, &[])?;
+        let mut file = IncomingFile::create(directory, &Arc::default(), None, 0);
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let read = from.read(piece.get_mut(..most).unwrap_or_default())?;
@@ -69,7 +71,21 @@ impl StoredOctets for ContentFile {
     }
 
     fn open(&self) -> io::Result<Box<dyn Reader>> {
-        Ok(Box::new(fs::File::open(&self.path)?))
+        Ok(match &self.pieces {
+            Some(pieces) => Box::new(PiecesReader::new(Arc::clone(pieces))),
+            None => Box::new(fs::File::open(&self.path)?),
+        })
+    }
+
+    fn unwritten(&self) -> u64 {
+        self.pieces.as_ref().map_or(0, |pieces| pieces.size() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match &self.pieces {
+            Some(pieces) => direct::write(&self.path, pieces),
+            None => fs::File::open(&self.path)?.sync_data(),
+        }
     }
 }
 
@@ -87,21 +103,26 @@ impl Drop for ContentFile {
 pub struct IncomingFile {
     file: ContentFile,
     summing: Summing,
+    /// Where its octets go while there is memory for them.
+    pieces: Option<Pieces>,
     open: Option<fs::File>,
+    created: bool,
     share: FileShare,
 }
 
 impl IncomingFile {
-    /// A new file in `directory` that begins with `first`.
-    pub fn create(directory: &Path, budget: &Arc<Budget>, source: Option<Source>, first: &[u8]) -> io::Result<Self> {
+    /// A new file in `directory`; up to `memory` octets of it are gathered in memory within the budget.
+    pub fn create(directory: &Path, budget: &Arc<Budget>, source: Option<Source>, memory: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = directory.join(name);
-        let share = FileShare::new(budget, source);
-        let open = Some(fs::OpenOptions::new().append(true).create_new(true).open(&path)?);
-        let mut made = Self { file: ContentFile::incoming(path, 0), summing: Summing::default(), open, share };
-        made.write(first)?;
-        Ok(made)
+        Self {
+            file: ContentFile::incoming(directory.join(name), 0),
+            summing: Summing::default(),
+            pieces: (memory > 0).then(|| Pieces::new(budget, memory)),
+            open: None,
+            created: false,
+            share: FileShare::new(budget, source),
+        }
     }
 
     /// Appends; `StorageFull` when the budget has no room for it.
@@ -109,15 +130,27 @@ impl IncomingFile {
         if !self.share.take(octets.len() as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => fs::OpenOptions::new().append(true).open(&self.file.path)?,
-        };
-        open.write_all(octets)?;
+        let gathered = self.pieces.as_mut().is_some_and(|pieces| pieces.write(octets));
+        if !gathered {
+            let mut open = self.open()?;
+            if let Some(pieces) = self.pieces.take() {
+                pieces.from(0).try_for_each(|piece| open.write_all(piece))?;
+            }
+            open.write_all(octets)?;
+            self.open = self.share.stays_open().then_some(open);
+        }
         self.summing.add(octets);
         self.file.size += octets.len() as u64;
-        self.open = self.share.stays_open().then_some(open);
         Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<fs::File> {
+        if let Some(open) = self.open.take() {
+            return Ok(open);
+        }
+        let open = fs::OpenOptions::new().append(true).create_new(!self.created).open(&self.file.path)?;
+        self.created = true;
+        Ok(open)
     }
 
     /// Takes away what is behind `size` octets; what stays will be read back, and nothing more be written.
@@ -145,6 +178,7 @@ impl IncomingFile {
     /// The file, whole; still incoming.
     pub fn finish(mut self) -> ContentFile {
         self.file.sum = Some(self.summing.sum());
+        self.file.pieces = self.pieces.map(Arc::new);
         self.file
     }
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -56,9 +56,7 @@ impl ContentFiles {
         let stored = match octets {
             Octets::Memory(octets) if octets.len() <= ROW => return Ok(None),
             Octets::Memory(octets) => write(&path, octets),
-            Octets::File(file) => File::open(file.path())
-                .and_then(|open| open.sync_data())
-                .and_then(|()| fs::hard_link(file.path(), &path)),
+            Octets::File(file) => file.sync().and_then(|()| fs::hard_link(file.path(), &path)),
         };
         stored.map_err(|error| match error.kind() {
             // Lost or stored before: a fault of this message, not of the disk.

@@ -90,12 +90,12 @@ pub enum Answer {
     Damaged(String),
 }
 
-/// Octets of disk that `op` takes for good; a received content file has them already.
+/// Octets of disk that `op` takes for good; a content file that was written as it came has them already.
 pub fn taken<W>(op: &Op<W>) -> u64 {
     match op {
         Op::Insert { message, .. } => match &message.content.octets {
             Octets::Memory(octets) => 1024 + octets.len() as u64 + message.trace.len() as u64,
-            Octets::File(_) => 1024,
+            Octets::File(file) => 1024 + file.unwritten(),
         },
         _ => 0,
     }

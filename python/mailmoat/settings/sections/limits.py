@@ -96,6 +96,6 @@ class LimitsSettings(Section):
         description="Octets of content a worker keeps in memory for all sessions; beyond it, content goes to files. 0 = off.",
     )
     memory_content: Size = Field(
-        default=128 << 10,
-        description="Octets of content kept in memory while it is received; the body of a larger one goes to a file. 0 = off.",
+        default=2 << 20,
+        description="Octets of content kept in memory until it is stored; the body of a larger one goes to a file as it comes. 0 = off.",
     )

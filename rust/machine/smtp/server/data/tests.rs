@@ -1,6 +1,7 @@
 //! Tests of the DATA decoder, with the store that keeps contents.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -286,6 +287,33 @@ fn a_large_content_has_no_more_in_memory_than_a_content_may() {
     let Taken { header, content, .. } = decoder.into_content().finish().unwrap();
     assert_eq!((header.len(), content.size()), (2, 330_000));
     assert!(budget.take_most() <= 64 << 10);
+}
+
+#[test]
+fn a_large_body_is_written_when_it_is_stored_and_a_larger_one_as_it_comes() {
+    for (lines, waits) in [(50_000, true), (100_000, true), (200_000, false)] {
+        let budget = Arc::new(Budget::new(2 << 20, None, 1));
+        let rules = Rules { memory: 512 << 10, budget: Arc::clone(&budget), ..rules() };
+        let (mut decoder, body) = (rules.decoder(), b"x\xfc\r\n".repeat(lines));
+        for piece in [b"A: b\r\n\r\n", &body[..], b".\r\n"].concat().chunks(100_000) {
+            decoder.feed(&rules.content(), piece);
+        }
+        let Taken { header, content, share } = decoder.into_content().finish().unwrap();
+        let Octets::File(file) = &content.octets else { panic!("in one buffer") };
+        let (path, size) = (file.path().to_owned(), body.len() as u64);
+        assert_eq!((header.as_slice(), file.size(), content.eight_bit), (&b"A: b\r\n\r\n"[..], size, true));
+        assert_eq!((file.unwritten(), path.exists()), if waits { (size, false) } else { (0, true) });
+        assert!(budget.in_memory() <= 512 << 10 && (budget.in_memory() > 0) == waits);
+        for _ in 0..2 {
+            let mut read = Vec::new();
+            file.open().unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == body, "{lines} lines");
+            file.sync().unwrap();
+            assert!(fs::read(&path).unwrap() == body, "{lines} lines");
+        }
+        drop((content, share));
+        assert_eq!((budget.in_memory(), path.exists()), (0, false));
+    }
 }
 
 #[test]
