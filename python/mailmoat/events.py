@@ -384,6 +384,12 @@ class Event(StrEnum):
         "what is known of a source of recipients is older than `max_age`: what is not found is unknown, or accepted, by `when_stale`",
         "source detail age:seconds",
     )
+    DIRECTORY_DISK_FAILED = (
+        "directory-disk-failed",
+        "error",
+        "the directory process cannot write how fresh its sources are",
+        "detail",
+    )
     DIRECTORY_LEFT_OUT = (
         "directory-left-out",
         "warning",

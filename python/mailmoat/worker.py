@@ -20,7 +20,7 @@ import uvloop
 
 from mailmoat import clock, maillog
 from mailmoat.auth import composition as accounts
-from mailmoat.control.commands import Context
+from mailmoat.control.commands import Context, commands_of
 from mailmoat.control.queue import QueueControl
 from mailmoat.control.server import Control
 from mailmoat.delivery.allowance import WorkerConnections
@@ -128,7 +128,7 @@ class Worker:
         self._most = descriptors.most_connections(settings, asks_dns=self._resolver is not None)
         self._receiver = self._make_receiver(services, pipeline)
         queue = QueueControl(loop, self._queue, store, timers)
-        self._control = Control(loop, Context(services.rates, metrics, queue), timers)
+        self._control = Control(loop, commands_of(Context(services.rates, metrics, queue)), timers)
         self._heap = Heap((services.trust.forget, self._receiver.fit))
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None

@@ -8,6 +8,7 @@ from tests.doubles.directory import FakeDirectory
 from mailmoat._native import Address
 from mailmoat.directory.directory import Directory, Presence
 from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import Scope, SnapshotKeeper
 
 LISTED = (
@@ -35,7 +36,12 @@ def make_fake_down(_path):
 def make_file(path):
     lines = [*LISTED, *(f"@{domain}" for domain in WHOLE), *(f"!{address}" for address in EXCLUDED)]
     (path / "recipients").write_text("\n".join(lines), encoding="utf-8")
-    assert SnapshotKeeper(path / "recipients", path / "snapshot", Scope()).compile().problems == ()
+    assert (
+        SnapshotKeeper(path / "recipients", path / "snapshot", RecipientsCompiler(path / "recipients", (), Scope()))
+        .compile()
+        .problems
+        == ()
+    )
     return FileDirectory(path / "snapshot", "+")
 
 

@@ -17,12 +17,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mailmoat import clock
+from mailmoat import clock, directory_process
 from mailmoat.errors import ConfigError
 from mailmoat.metrics import FILES_REREAD, WORKER_RESTARTS, WORKERS_READY, WORKERS_WANTED
 from mailmoat.settings import Settings
 from mailmoat.supervisor import children, supervisor
-from mailmoat.supervisor.context import WorkerContext
+from mailmoat.supervisor.context import Programs, WorkerContext
 
 
 def read_settings() -> Settings:
@@ -138,4 +138,4 @@ def admin(listener: socket.socket, shared, *, ready, lifeline: int, hosts) -> No
 if __name__ == "__main__":
     children.DRAIN_MARGIN = 0.5
     children.READY_TIME = 5.0
-    sys.exit(supervisor.run(read_settings(), read_settings, worker=worker, admin=admin))
+    sys.exit(supervisor.run(read_settings(), read_settings, Programs(worker, admin, directory_process.run)))

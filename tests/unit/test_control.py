@@ -16,7 +16,7 @@ import pytest
 
 from mailmoat.control import channel, client, server
 from mailmoat.control.channel import ControlError
-from mailmoat.control.commands import MOST_SHOWN, Context
+from mailmoat.control.commands import MOST_SHOWN, Context, commands_of
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.rates import LocalRates
 from mailmoat.metrics import Metrics, share
@@ -47,7 +47,7 @@ def spool(tmp_path, context):
 
     async def serve():
         timers = Timers(loop, lambda error: None)
-        control = server.Control(loop, context, timers)
+        control = server.Control(loop, commands_of(context), timers)
         await control.follow([directory])
         ready.set()
         await ending.wait()
@@ -161,7 +161,7 @@ def scenario(context, steps):
     async def run():
         loop = asyncio.get_running_loop()
         timers = Timers(loop, lambda error: None)
-        control = server.Control(loop, context, timers)
+        control = server.Control(loop, commands_of(context), timers)
         try:
             await steps(control)
         finally:
@@ -212,19 +212,19 @@ def test_where_it_cannot_listen_it_goes_on_without(tmp_path, context):
     scenario(context, steps)
 
 
-def test_a_command_may_answer_later(tmp_path, context, monkeypatch):
+def test_a_command_may_answer_later(tmp_path, context):
     one = partition(tmp_path, "one")
     ended = asyncio.Event()
 
-    async def later(_context, arguments):
+    async def later(arguments):
         await ended.wait()
         if arguments["fails"]:
             raise ControlError("it failed in the end")
         return {"said": arguments["what"]}
 
-    monkeypatch.setitem(server._COMMANDS, "later", later)
-
     async def steps(control):
+        control.commands = {**control.commands, "later": later}
+
         def ask(command, **arguments):
             return asyncio.ensure_future(asyncio.to_thread(client.ask_owner, tmp_path, "one", command, **arguments))
 

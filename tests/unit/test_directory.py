@@ -11,9 +11,11 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory, open_directory
+from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
 from mailmoat.file_changes import RETRY_TIME
+from mailmoat.settings.sections.directory import DirectorySettings
 
 SCOPE = Scope("local.test")
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
@@ -26,7 +28,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def keeper(tmp_path, source):
-    return SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, SCOPE)
+    return SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, RecipientsCompiler(source, (), SCOPE))
 
 
 def write(path, text):
@@ -75,10 +77,10 @@ def test_a_broken_file_keeps_the_old_snapshot_and_is_reported_once(tmp_path, sou
 def test_a_new_process_finds_the_snapshot_good(tmp_path, source, keeper):
     write(source, "ann@local.test\n")
     keeper.compile()
-    assert not SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, SCOPE).due()
-    assert SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, Scope("other.test")).due()
+    assert not SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, RecipientsCompiler(source, (), SCOPE)).due()
+    assert SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, RecipientsCompiler(source, (), Scope("other.test"))).due()
     os.utime(source, ns=(0, 0))
-    assert SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, SCOPE).due()
+    assert SnapshotKeeper(source, tmp_path / SNAPSHOT_NAME, RecipientsCompiler(source, (), SCOPE)).due()
     (tmp_path / SNAPSHOT_NAME).write_bytes(b"torn")
     assert keeper.due()
 
@@ -148,6 +150,8 @@ def test_it_explains_by_line(tmp_path, source, keeper):
 def settings(tmp_path, file):
     return SimpleNamespace(
         recipients=SimpleNamespace(file=file, delimiter="+"),
+        directory=DirectorySettings(),
+        directories=(),
         relay=SimpleNamespace(default_domain="local.test", local_domains=(), unfiltered_domains=()),
         spool_dir=tmp_path,
     )

@@ -36,12 +36,13 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
         fail(f"the sample recipients cannot be written: {error.filename}: {error.strerror}")
     for warning in [*warnings(settings), *route_lint.warnings(settings)]:
         typer.echo(f"warning: {warning}", err=True)
-    from mailmoat import maillog, worker
+    from mailmoat import directory_process, maillog, worker
     from mailmoat.admin import process
     from mailmoat.supervisor import supervisor
+    from mailmoat.supervisor.context import Programs
 
     if demo:
         typer.echo(sample.what_to_type(settings))
-    status = supervisor.run(settings, reload=read, worker=worker.run, admin=process.run)
+    status = supervisor.run(settings, read, Programs(worker.run, process.run, directory_process.run))
     maillog.close()
     raise typer.Exit(status)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mailmoat.control.channel import MOST_ANSWER, NAME, TIME, ControlError, decode, encode, short_path
+from mailmoat.directory.freshness import directory_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,14 @@ def ask_owner(spool_dir: Path, tag: str, command: str, **arguments: object) -> D
     """Return the result of a command on the worker that owns a partition; None when none listens there."""
     answer = _ask(spool_dir / "partitions" / tag, encode({"command": command, **arguments}))
     return None if answer is None else _result(answer)
+
+
+def ask_directory(spool_dir: Path, command: str, **arguments: object) -> Document:
+    """Return the result of a command on the directory process of the server that runs there."""
+    answer = _ask(directory_of(spool_dir), encode({"command": command, **arguments}))
+    if answer is None:
+        raise ControlError(f"no directory process runs on {spool_dir}: start the server, with a row in [[directories]]")
+    return _result(answer)
 
 
 def _directories(spool_dir: Path) -> list[Path]:

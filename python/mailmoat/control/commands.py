@@ -8,6 +8,7 @@ what it does with messages concerns the partitions of its worker alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mailmoat._native import Prefix
@@ -107,3 +108,8 @@ COMMANDS: Final[tuple[tuple[str, Command], ...]] = (
     ("queue.act", act_on_messages),
     ("queue.destinations", show_destinations),
 )
+
+
+def commands_of(context: Context) -> dict[str, Callable[[Document], Document | Awaitable[Document]]]:
+    """Return the commands of a worker by name, each for the arguments of a request."""
+    return {name: partial(command, context) for name, command in COMMANDS}

@@ -1,4 +1,4 @@
-"""The worker's side of the control sockets: one in the directory of each partition that it owns.
+"""The server's side of the control sockets: one in the directory of each partition that a worker owns, one of the directory process.
 
 Promises: a request is bounded in octets and time, a connection has one, and there are at most `MOST` at the same time; the oldest gives way.
 Whatever a request holds, it costs neither the worker nor another connection anything: what it asks for wrongly is an error in its answer.
@@ -15,26 +15,25 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat import maillog
 from mailmoat.control.channel import MOST_ANSWER, MOST_REQUEST, NAME, TIME, ControlError, decode, encode, short_path
-from mailmoat.control.commands import COMMANDS
 from mailmoat.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Coroutine
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 
     from mailmoat.control.channel import Document
-    from mailmoat.control.commands import Context
     from mailmoat.runtime.timers import Timers
 
+    Command = Callable[[Document], "Document | Awaitable[Document]"]
+
 MOST: Final = 16
-_COMMANDS: Final = dict(COMMANDS)
 
 
 class Control:
-    """The listening sockets of one worker, and what is connected to them."""
+    """The listening sockets of one process, what is connected to them, and the commands by name."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context, timers: Timers) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, commands: Mapping[str, Command], timers: Timers) -> None:
         self._loop = loop
-        self.context = context
+        self.commands = commands
         self.timers = timers
         self.open: dict[ControlConnection, None] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -131,8 +130,8 @@ class ControlConnection(asyncio.Protocol):
     def _run(self, line: bytes) -> Document | Awaitable[Document]:
         request = decode(line)
         name = request.pop("command", None)
-        run = _COMMANDS.get(name, _no_command) if isinstance(name, str) else _no_command
-        return run(self._control.context, request)
+        run = self._control.commands.get(name, _no_command) if isinstance(name, str) else _no_command
+        return run(request)
 
     async def _answer_later(self, result: Awaitable[Document]) -> None:
         try:
@@ -150,7 +149,7 @@ class ControlConnection(asyncio.Protocol):
         self._transport.close()
 
 
-def _no_command(_context: Context, _arguments: Document) -> Document:
+def _no_command(_arguments: Document) -> Document:
     raise ControlError("no such command: server and command are of different versions")
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
+from mailmoat.directory.inputs import RecipientsCompiler
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.errors import ConfigError
 from mailmoat.mapped_file import MappedFile
 from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
@@ -143,7 +144,7 @@ def open_directory(settings: Settings) -> FileDirectory | None:
     if source is None:
         return None
     ours = settings.spool_dir / SNAPSHOT_NAME
-    if not SnapshotKeeper(source, ours, Scope.of(settings)).due():
+    if not SnapshotKeeper(source, ours, RecipientsCompiler.of(settings)).due():
         return FileDirectory(ours, settings.recipients.delimiter)
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
         compiled = Path(scratch) / SNAPSHOT_NAME
@@ -161,7 +162,7 @@ def examine(settings: Settings) -> list[str]:
 
 
 def _compile(settings: Settings, source: Path, snapshot: Path) -> list[str]:
-    report = SnapshotKeeper(source, snapshot, Scope.of(settings)).compile()
+    report = SnapshotKeeper(source, snapshot, RecipientsCompiler.of(settings)).compile()
     if report.problems:
         raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
     return [f"recipients.file: {warning}" for warning in report.warnings]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailmoat import clock
-from mailmoat._native import Directory as Snapshot
-from mailmoat._native import compile_directory
-from mailmoat.file_changes import RETRY_TIME, Stamp, stamp_of
+from mailmoat.file_changes import RETRY_TIME, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mailmoat.file_changes import Stamp
     from mailmoat.settings import Settings
 
 SNAPSHOT_NAME: Final = "directory.snapshot"
@@ -28,7 +27,10 @@ class Compiler(Protocol):
     """Makes snapshots of one kind of file, and knows its own."""
 
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
-        """Compile the source; return its different entries, problems and warnings. With problems the snapshot stays. OSError with the file's name."""
+        """Compile the source; return its different entries, problems and warnings, sentences that name what they are about.
+
+        With problems the snapshot stays. OSError with the file's name.
+        """
 
     def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
         """Return the stamp that the source had when this snapshot was made from it; None when there is no such snapshot."""
@@ -67,26 +69,6 @@ class Scope(NamedTuple):
         """Return the scope of these settings."""
         relay = settings.relay
         return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains)
-
-    def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
-        """See `Compiler`."""
-        entries, problems, warnings = compile_directory([Input.text(source)], str(snapshot), *self)
-        return entries, [sentence for _, sentence in problems], [sentence for _, sentence in warnings]
-
-    def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
-        """See `Compiler`."""
-        try:
-            made = Snapshot(str(snapshot))
-        except OSError:
-            return None
-        return Stamp(*made.stamp) if made.is_for([Input.text(source)], *self) else None
-
-    def entries(self, snapshot: Path) -> int | None:
-        """See `Compiler`."""
-        try:
-            return Snapshot(str(snapshot)).entries
-        except OSError:
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +116,10 @@ class SnapshotKeeper:
             self._again = clock.monotonic() + RETRY_TIME
             entries, problems, warnings = 0, [self._blame(error)], []
         self._failed = stamp if problems else None
-        return Report(0 if problems else entries, self._named(problems), self._named(warnings), changed=not problems)
+        return Report(0 if problems else entries, tuple(problems), tuple(warnings), changed=not problems)
 
     def _blame(self, error: OSError) -> str:
         wrong = (
             "it cannot be read" if error.filename == str(self._source) else f"{self._snapshot} cannot be made from it"
         )
-        return f"{wrong}: {error.strerror or error}"
-
-    def _named(self, sentences: list[str]) -> tuple[str, ...]:
-        return tuple(f"{self._source}: {sentence}" for sentence in sentences)
+        return f"{self._source}: {wrong}: {error.strerror or error}"

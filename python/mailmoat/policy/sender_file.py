@@ -41,7 +41,8 @@ class SenderCompiler:
 
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
         """Compile the source."""
-        return compile_senders(str(source), str(snapshot))
+        entries, problems, warnings = compile_senders(str(source), str(snapshot))
+        return entries, [f"{source}: {each}" for each in problems], [f"{source}: {each}" for each in warnings]
 
     def made_from(self, source: Path, snapshot: Path) -> Stamp | None:
         """Return the stamp of the source when this snapshot was made from it."""

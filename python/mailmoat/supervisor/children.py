@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Shared
     from mailmoat.events import Level
-    from mailmoat.supervisor.context import AdminProcess
+    from mailmoat.supervisor.context import Programs
     from mailmoat.supervisor.generation import ChildSpec, Generation
 
 READY: Final = "ready"
@@ -61,11 +61,11 @@ class Children:
         self,
         shared: Shared,
         slots: int,
-        worker: Callable[[WorkerContext], None],
-        admin: AdminProcess,
+        programs: Programs,
     ) -> None:
         self.alive: dict[int, Child] = {}
-        self._shared, self._worker, self._admin = shared, worker, admin
+        self._shared, self._programs = shared, programs
+        self._tables = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._free = list(range(slots))
         self._deaths = Deaths()
         self._lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
@@ -73,7 +73,19 @@ class Children:
 
     def room_for(self, spec: ChildSpec) -> bool:
         """Return whether a process for this spec can be started now; else an old worker must end first."""
-        return spec.kind == "admin" or bool(self._free)
+        return spec.kind != "worker" or bool(self._free)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Readable when a process has something to say."""
+        return [self._tables, *(child.process.descriptor for child in self.alive.values())]
+
+    def tables_changed(self) -> bool:
+        """Return whether the directory process has changed a table since the last call."""
+        try:
+            return os.eventfd_read(self._tables) > 0
+        except BlockingIOError:
+            return False
 
     def is_ready(self, spec: ChildSpec) -> bool:
         """Return whether the process of this spec runs and is ready."""
@@ -150,7 +162,12 @@ class Children:
 
         if spec.kind == "admin":
             hosts = {"localhost", generation.settings.hostname, *generation.settings.admin.hosts}
-            self._admin(spec.listeners[0][0], self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts)
+            listener = spec.listeners[0][0]
+            self._programs.admin(listener, self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts)
+            return
+        if spec.kind == "directory":
+            lifeline, changed = self._lifeline, self._tables
+            self._programs.directory(generation.settings, ready=ready, lifeline=lifeline, changed=changed)
             return
         context = WorkerContext(
             slot,
@@ -165,7 +182,7 @@ class Children:
             generation.ticket_secret,
             generation.new_next_hop,
         )
-        self._worker(context)
+        self._programs.worker(context)
 
     def _settle(self, child: Child, status: int) -> None:
         """Free what it had and say how it ended."""

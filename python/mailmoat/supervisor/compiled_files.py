@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailmoat import maillog
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
-from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope
+from mailmoat.directory.freshness import directory_of
+from mailmoat.directory.inputs import RecipientsCompiler
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.events import Event
 from mailmoat.policy.sender_file import SENDER_FILE_STATE, SENDERS_SNAPSHOT, SenderCompiler
 
@@ -37,13 +39,20 @@ class CompiledFile(NamedTuple):
     """Log that it may be unfinished."""
 
 
-def recipient_file(settings: Settings, source: Path) -> CompiledFile:
-    """Return the recipient file of these settings."""
+def recipient_file(settings: Settings) -> CompiledFile | None:
+    """Return what the recipients of these settings are compiled from; None when they name no file and no source that is read whole.
+
+    Without a file, the directory of the tables has its place.
+    """
+    compiler = RecipientsCompiler.of(settings)
+    if not compiler.inputs:
+        return None
+    source = compiler.text or directory_of(settings.spool_dir) / "tables"
     return CompiledFile(
-        "recipient file",
+        "recipient file" if compiler.text else "directory",
         source,
         settings.spool_dir / SNAPSHOT_NAME,
-        Scope.of(settings),
+        compiler,
         DIRECTORY_STATE,
         partial(maillog.event, Event.DIRECTORY_COMPILED),
         partial(maillog.event, Event.DIRECTORY_REFUSED),
@@ -67,8 +76,8 @@ def blocked_senders(settings: Settings, source: Path) -> CompiledFile:
 
 def compiled_files(settings: Settings) -> tuple[CompiledFile, ...]:
     """Return those that are set."""
-    recipients, senders = settings.recipients.file, settings.sender_filter.blocked_file
+    recipients, senders = recipient_file(settings), settings.sender_filter.blocked_file
     return (
-        *((recipient_file(settings, recipients),) if recipients else ()),
+        *((recipients,) if recipients else ()),
         *((blocked_senders(settings, senders),) if senders else ()),
     )

@@ -7,7 +7,7 @@ not named here (other processes' sockets, the supervisor's pipes) has been close
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; supervisor/sockets.py binds
@@ -59,3 +59,18 @@ class AdminProcess(Protocol):
         hosts: Collection[str],
     ) -> None:
         """Serve those who ask for one of `hosts`; call `ready` once."""
+
+
+class DirectoryProcess(Protocol):
+    """What the directory process does: it reads sources until SIGTERM or the end of the lifeline, and ends within five seconds."""
+
+    def __call__(self, settings: Settings, *, ready: Callable[[], None], lifeline: int, changed: int) -> None:
+        """Read the sources of these settings; call `ready` once, and add to the eventfd `changed` when a table changed."""
+
+
+class Programs(NamedTuple):
+    """What the forked processes do."""
+
+    worker: Callable[[WorkerContext], None]
+    admin: AdminProcess
+    directory: DirectoryProcess

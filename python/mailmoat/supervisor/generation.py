@@ -43,9 +43,9 @@ FIXES = {
 
 @dataclass(slots=True, eq=False)
 class ChildSpec:
-    """One process that must run at all times: worker `number`, or the admin process."""
+    """One process that must run at all times: worker `number`, the admin process or the directory process."""
 
-    kind: Literal["worker", "admin"]
+    kind: Literal["worker", "admin", "directory"]
     number: int
     listeners: tuple[tuple[socket.socket, Listener], ...]
     """What its process accepts from."""
@@ -150,6 +150,8 @@ class Generation:
             self.specs.append(
                 ChildSpec("admin", 0, ((self.admin.sockets[0], parse_listener(self.settings.admin.listen)),))
             )
+        if self.settings.directories:
+            self.specs.append(ChildSpec("directory", 0, ()))
 
     def _bind(
         self, key: str, listener: Listener, workers: int, owner: int | None, mistakes: list[str]

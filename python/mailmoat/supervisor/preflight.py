@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 OURS: Final = (
     instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAMES, SECRET_NAME, CERTIFICATE_NAME,
     key_file.NAME, key_file.LOCK_NAME, POLICIES, f"{POLICIES}/*", REPORTS, f"{REPORTS}/*",
-    "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
+    "directory", "directory/*", "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.supervisor.compiled_files import compiled_files
+from mailmoat.supervisor.directory_refresh import DirectoryRefresh
 from mailmoat.supervisor.lists_refresh import ListsRefresh
 from mailmoat.supervisor.refresh import Refresh
 
@@ -13,14 +15,22 @@ if TYPE_CHECKING:
 
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
+    from mailmoat.supervisor.compiled_files import CompiledFile
     from mailmoat.supervisor.compiler import Compiler
+
+
+def _refresh(file: CompiledFile) -> Refresh:
+    compiler = file.compiler
+    if isinstance(compiler, RecipientsCompiler) and compiler.tables:
+        return DirectoryRefresh(file, compiler)
+    return Refresh(file)
 
 
 class Refreshes:
     """Those of these settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._files = tuple(map(Refresh, compiled_files(settings)))
+        self._files = tuple(map(_refresh, compiled_files(settings)))
         self._all: tuple[Compiler, ...] = (*self._files, ListsRefresh(settings))
 
     @property

@@ -31,7 +31,6 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import __version__, clock, maillog
-from mailmoat.admin import process as admin_process
 from mailmoat.delivery.route import route_table
 from mailmoat.errors import ConfigError
 from mailmoat.events import Event
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from mailmoat.settings import Settings
-    from mailmoat.supervisor.context import AdminProcess, WorkerContext
+    from mailmoat.supervisor.context import Programs
     from mailmoat.supervisor.generation import ChildSpec, Generation
     from mailmoat.supervisor.refreshes import Refreshes
 
@@ -60,14 +59,12 @@ TRIES: Final = 3
 def run(
     settings: Settings,
     reload: Callable[[], Settings],
-    *,
-    worker: Callable[[WorkerContext], None],
-    admin: AdminProcess = admin_process.run,
+    programs: Programs,
 ) -> int:
-    """Serve until a signal ends the server; return the exit status. `worker` and `admin` are what the forked processes do."""
+    """Serve until a signal ends the server; return the exit status."""
     maillog.configure(settings.log.format, settings.log.level)
     try:
-        supervisor = Supervisor(settings, reload, worker, admin)
+        supervisor = Supervisor(settings, reload, programs)
     except ConfigError as error:
         for reason in error.mistakes:
             maillog.event(Event.START_REFUSED, detail=reason)
@@ -86,8 +83,7 @@ class Supervisor:
         self,
         settings: Settings,
         reload: Callable[[], Settings],
-        worker: Callable[[WorkerContext], None],
-        admin: AdminProcess,
+        programs: Programs,
     ) -> None:
         """Do all that needs root, and then drop it."""
         # A reload may double the workers, and for a while those of two generations live side by side.
@@ -103,7 +99,7 @@ class Supervisor:
         slots = 2 * most
         self._shared = share(slots)
         self._metrics = Metrics(self._shared, slots)
-        self._children = Children(self._shared, slots, worker, admin)
+        self._children = Children(self._shared, slots, programs)
         privileges.assume(account, settings.user)
         saved.load(self._shared, settings.spool_dir)
         self._notify = Notifier()
@@ -135,6 +131,8 @@ class Supervisor:
         self._wait(now)
         for number in self._signals.received():
             self._obey(number)
+        if self._children.tables_changed():
+            self._refreshes.look_now()
         for child in self._children.newly_ready():
             self._served = self._served or child.spec.kind == "worker"
             maillog.event(Event.PROCESS_READY, process=str(child.spec), pid=child.process.pid)
@@ -185,8 +183,7 @@ class Supervisor:
         wait = select.poll()
         wait.register(self._signals.descriptor, select.POLLIN)
         refreshes = None if self._stopping else self._refreshes
-        reports = [child.process.descriptor for child in self._children.alive.values()]
-        for descriptor in [*reports, refreshes.descriptor if refreshes else -1]:
+        for descriptor in [*self._children.descriptors, refreshes.descriptor if refreshes else -1]:
             if descriptor >= 0:
                 wait.register(descriptor, select.POLLIN)
         deadlines = [child.deadline for child in self._children.alive.values()]

@@ -1,0 +1,27 @@
+"""What a table was read by: a digest of the settings that decide which entries a source has. With other ones it is read whole anew."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.settings.array import form_of
+from mailmoat.settings.sections.directory import DirectorySettings
+
+if TYPE_CHECKING:
+    from mailmoat.settings.sections.directories import SourceSettings
+
+_ANYHOW: Final = frozenset(
+    {
+        *DirectorySettings.model_fields,
+        *("name", "mode", "password_file", "tls", "tls_ca", "tls_certificate", "tls_key", "script_time", "script_size"),
+    }
+)
+"""Settings of a row with which it has the same entries."""
+
+
+def identity(row: SourceSettings) -> str:
+    """Return the digest for a row, as hexadecimal digits."""
+    fields = sorted(type(row).model_fields.items())
+    parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in _ANYHOW]
+    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,200 @@
+"""The directory process: reads the synchronised sources into their tables and says how fresh they are.
+
+Runs in a fresh child, root already dropped, only where `[[directories]]` has a row; client libraries are imported here and nowhere else in a server.
+It owns no message and no port: it may end at any time, and goes on from its tables when it is started again. While one of an older generation
+still runs, it waits for its lock, so that a table has one writer. Ends at SIGTERM or with the lifeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from mailmoat import clock, maillog
+from mailmoat.control.channel import ControlError
+from mailmoat.control.server import Control
+from mailmoat.directory.freshness import Freshness, directory_of, freshness_path, table_path, write
+from mailmoat.directory.identity import identity
+from mailmoat.directory.keeper import Keeper
+from mailmoat.directory.opening import open_sync
+from mailmoat.directory.pause import pause
+from mailmoat.directory.source import Closing
+from mailmoat.directory.table import Table
+from mailmoat.errors import SourceError
+from mailmoat.events import Event
+from mailmoat.files import make_directory
+from mailmoat.runtime import faults
+from mailmoat.runtime.timers import Timers
+from mailmoat.settings.sections.directories import sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from mailmoat.control.channel import Document
+    from mailmoat.directory.source import KnownIds, Step, SyncSource
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+LOCK_NAME: Final = "lock"
+LOCK_TIME: Final = 0.2
+"""Seconds between two tries to get the lock."""
+NOTE_TIME: Final = 0.1
+"""Seconds in which changes of the freshness become one write."""
+TICK: Final = 5.0
+"""Seconds between two looks at the age of the sources."""
+
+
+def run(settings: Settings, *, ready: Callable[[], None], lifeline: int, changed: int) -> None:
+    """Serve until a signal ends the process; `changed` is an eventfd to which every change of a table is added."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        maillog.bind_loop(loop)
+        loop.set_exception_handler(faults.loop_failed)
+        try:
+            runner.run(_serve(loop, settings, ready, lifeline, changed))
+        finally:
+            maillog.close()
+
+
+async def _serve(
+    loop: asyncio.AbstractEventLoop, settings: Settings, ready: Callable[[], None], lifeline: int, changed: int
+) -> None:
+    ending = asyncio.Event()
+
+    def orphaned() -> None:
+        loop.remove_reader(lifeline)
+        ending.set()
+
+    loop.add_reader(lifeline, orphaned)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    ready()
+    serving = loop.create_task(DirectoryProcess(loop, settings, changed).serve())
+    waiting = loop.create_task(ending.wait())
+    await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()  # the error that ended it
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+class DirectoryProcess:
+    """The sources of one generation."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, changed: int) -> None:
+        self._loop, self._settings = loop, settings
+        self._rows = sources(settings.directory, settings.directories)
+        self._changed_descriptor = changed
+        self._directory = directory_of(settings.spool_dir)
+        self._control = Control(loop, {"directory.sync": self._sync}, Timers(loop, faults.deadline_failed))
+        self._keepers: list[Keeper] = []
+        self._writing: asyncio.TimerHandle | None = None
+        self._stale: set[str] = set()
+
+    async def serve(self) -> None:
+        """Work until cancelled. DirectoryError, OSError: the disk does not take what is read."""
+        make_directory(self._directory)
+        lock = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(lock):
+                await pause(LOCK_TIME)
+            await self._work()
+        finally:
+            os.close(lock)
+
+    async def _work(self) -> None:
+        self._keepers = [self._keeper(row) for row in self._rows if row.mode == "sync"]
+        self._write()
+        await self._control.follow([self._directory])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for keeper in self._keepers:
+                    group.create_task(keeper.run())
+                group.create_task(self._watch_ages())
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        self._control.close()
+        for keeper in self._keepers:
+            if isinstance(keeper.source, Closing):
+                await keeper.source.close()
+            keeper.table.close()
+        if self._writing is not None:
+            self._writing.cancel()
+        self._write()
+
+    def _keeper(self, row: SourceSettings) -> Keeper:
+        table = Table(table_path(self._settings.spool_dir, row.name), identity(row))
+        return Keeper(row, _opened(row), table, changed=self._changed, noted=self._noted)
+
+    def _changed(self) -> None:
+        os.eventfd_write(self._changed_descriptor, 1)
+
+    def _noted(self) -> None:
+        if self._writing is None:
+            self._writing = self._loop.call_later(NOTE_TIME, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        try:
+            write(freshness_path(self._settings.spool_dir), Freshness(tuple(each.freshness for each in self._keepers)))
+        except OSError as error:  # then everything becomes too old, as it should
+            maillog.event(Event.DIRECTORY_DISK_FAILED, detail=f"{self._directory}: {error.strerror}")
+
+    async def _watch_ages(self) -> None:
+        """Log each source that becomes too old."""
+        while True:
+            for keeper in self._keepers:
+                row, age = keeper.row, keeper.freshness.age(clock.wall_ms())
+                stale = keeper.freshness.synced_ms > 0 and age > row.max_age
+                if stale and row.name not in self._stale:
+                    detail = keeper.freshness.reason
+                    maillog.event(Event.DIRECTORY_SOURCE_STALE, source=row.name, detail=detail, age=round(age))
+                (self._stale.add if stale else self._stale.discard)(row.name)
+            await pause(TICK)
+
+    def _sync(self, arguments: Document) -> Document:
+        """Read the named source whole now, or each."""
+        name, accept_shrink = arguments.get("name"), arguments.get("accept_shrink") is True
+        chosen = [keeper for keeper in self._keepers if name in (None, keeper.row.name)]
+        if not chosen:
+            raise ControlError(f"{name}: no source of this name is synchronised")
+        for keeper in chosen:
+            keeper.sync(accept_shrink=accept_shrink)
+        return {"asked": [keeper.row.name for keeper in chosen]}
+
+
+class _Unopened:
+    """A source that cannot be made, for example because its library is not installed."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - nothing is read
+        """Raise what is wrong."""
+        raise self._error
+        yield  # a generator, as every source
+
+
+def _opened(row: SourceSettings) -> SyncSource:
+    try:
+        return open_sync(row)
+    except SourceError as error:
+        return _Unopened(error)
+
+
+def _locked(descriptor: int) -> bool:
+    """Return whether the lock is ours; it ends with the process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
