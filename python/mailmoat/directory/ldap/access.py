@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
     from mailmoat.settings.source_url import SourceServer
 
+_SHARE: Final = 0.9
 _TRANSPORTS: Final = {"ldaps": Transport.TLS, "ads": Transport.TLS, "ldapi": Transport.UNIX}
 
 
@@ -30,8 +31,13 @@ def access_of(row: SourceSettings) -> Access:
     return Access(
         Login(row.account or "", row.password_file, external=external),
         Tls(row.tls == "verify", row.tls_ca, row.tls_certificate, row.tls_key),
-        CONNECT_TIME if row.mode == "sync" else row.timeout,
+        CONNECT_TIME if row.mode == "sync" else time_for_one(row),
     )
+
+
+def time_for_one(row: SourceSettings) -> float:
+    """Return the seconds that one server has for its part of a question, so that the next ones have theirs."""
+    return _SHARE * row.timeout / len(row.url.servers)
 
 
 def _server(server: SourceServer, tls: str) -> Server:

@@ -54,15 +54,20 @@ class Reading:
 
     def entry(self, found: SearchEntry, entry_id: bytes) -> Entry:
         """Return what an entry says; without addresses when it is no recipient."""
-        if self._condition and not self._holds(found):
-            return Entry(entry_id, found.dn, ())
-        written = [value for name in self._targets for value in found.attributes.get(name, ())]
-        targets = tuple(dict.fromkeys(self._read(found, written, target=True)))
-        if written and not targets:
+        targets = self.targets(found)
+        if targets is None:
             return Entry(entry_id, found.dn, ())
         values = [value for name in self._attributes for value in found.attributes.get(name, ())]
         addresses = dict.fromkeys(self._read(found, values, target=False))
         return Entry(entry_id, found.dn, tuple(Listed(text, targets) for text in addresses))
+
+    def targets(self, found: SearchEntry) -> tuple[str, ...] | None:
+        """Return who gets the mail of an entry instead of it; None when the entry does not count."""
+        if self._condition and not self._holds(found):
+            return None
+        written = [value for name in self._targets for value in found.attributes.get(name, ())]
+        targets = tuple(dict.fromkeys(self._read(found, written, target=True)))
+        return None if written and not targets else targets
 
     def left_out(self) -> LeftOut | None:
         """Return what was left out since this was asked last; None for nothing."""

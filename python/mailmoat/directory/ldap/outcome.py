@@ -16,6 +16,8 @@ ADMIN_LIMIT_EXCEEDED: Final = 11
 UNAVAILABLE_CRITICAL_EXTENSION: Final = 12
 NO_SUCH_OBJECT: Final = 32
 INVALID_CREDENTIALS: Final = 49
+BUSY: Final = 51
+UNAVAILABLE: Final = 52
 UNWILLING_TO_PERFORM: Final = 53
 SYNC_REFRESH_REQUIRED: Final = 4096
 """RFC 4533 2.2."""
@@ -36,8 +38,8 @@ _NAMES: Final = {
     48: "inappropriateAuthentication",
     INVALID_CREDENTIALS: "invalidCredentials",
     50: "insufficientAccessRights",
-    51: "busy",
-    52: "unavailable",
+    BUSY: "busy",
+    UNAVAILABLE: "unavailable",
     UNWILLING_TO_PERFORM: "unwillingToPerform",
     SYNC_REFRESH_REQUIRED: "e-syncRefreshRequired",
 }

@@ -15,7 +15,7 @@ from mailmoat import clock
 from mailmoat.directory.ldap import ber, filters
 from mailmoat.directory.ldap.deltas import deltas
 from mailmoat.directory.ldap.objects import ENTRY_UUID, id_of
-from mailmoat.directory.ldap.paging import paged
+from mailmoat.directory.ldap.paging import PAGE_SIZE, paged
 from mailmoat.directory.source import LARGEST_PART, Begin, Part, Whole
 
 if TYPE_CHECKING:
@@ -55,16 +55,22 @@ class _Since(NamedTuple):
         return f"{(seen - OVERLAP).strftime(_FORMAT)}Z"
 
 
+def whole_is_due(cookie: bytes | None) -> bool:
+    """Say whether all is to be read: there is no cookie of this kind, or its time is over."""
+    since = _since(cookie)
+    return since is None or not 0 <= clock.wall_ms() - since.full_ms < FULL_INTERVAL_MS
+
+
 async def poll(
     connection: Connection, request: SearchRequest, reading: Reading, cookie: bytes | None, known: KnownIds
 ) -> AsyncGenerator[Step, None]:
     """Yield what changed since the cookie; or the whole, when there is none or its time has come. Raises ServerError."""
     since, now = _since(cookie), clock.wall_ms()
     request = request._replace(attributes=(*request.attributes, _MODIFIED))
-    if since is None or not 0 <= now - since.full_ms < FULL_INTERVAL_MS:
+    if since is None or whole_is_due(cookie):
         newest = ""
         yield Begin()
-        async for page in paged(connection, request):
+        async for page in paged(connection, request, size=PAGE_SIZE):
             newest = max([newest, *map(_modified, page)])
             entries = [reading.entry(found, id_of(found)) for found in page]
             for at in range(0, len(entries), LARGEST_PART):
@@ -74,11 +80,13 @@ async def poll(
     newest = since.newest
     changed: dict[bytes, Entry] = {}
     modified = filters.parse(f"({_MODIFIED}>={since.start})")
-    async for page in paged(connection, request._replace(filter=ber.element(_AND, modified, request.filter))):
+    async for page in paged(
+        connection, request._replace(filter=ber.element(_AND, modified, request.filter)), size=PAGE_SIZE
+    ):
         newest = max([newest, *map(_modified, page)])
         changed.update({id_of(found): reading.entry(found, id_of(found)) for found in page})
     removed: list[bytes] = []
-    async for page in paged(connection, request._replace(filter=modified, attributes=(ENTRY_UUID,))):
+    async for page in paged(connection, request._replace(filter=modified, attributes=(ENTRY_UUID,)), size=PAGE_SIZE):
         ids = map(id_of, page)
         removed += [entry_id for entry_id in ids if entry_id in known and entry_id not in changed]
     for step in deltas(changed.values(), removed, since.cookie, _Since(newest, since.full_ms).cookie):

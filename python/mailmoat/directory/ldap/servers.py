@@ -56,15 +56,17 @@ class Servers:
                 failures.append(str(error))
         raise ServerError("; ".join(failures))
 
+    def due(self, connection: Connection) -> bool:
+        """Say whether it is time to try a server before that of `connection`."""
+        return bool(self._before(connection))
+
     async def preferred(self, connection: Connection) -> Connection | None:
         """Return a connection to a server before that of `connection` which serves again; None while there is none."""
-        now = clock.monotonic()
-        for server in self._servers[: self._servers.index(connection.server)]:
-            if self._away[server].until <= now:
-                try:
-                    return await self._try(server)
-                except ServerError:
-                    continue
+        for server in self._before(connection):
+            try:
+                return await self._try(server)
+            except ServerError:
+                continue
         return None
 
     def failed(self, server: Server) -> None:
@@ -74,6 +76,11 @@ class Servers:
     def served(self, server: Server) -> None:
         """Count a server as well again: it answered what it was asked."""
         self._away[server] = _Away()
+
+    def _before(self, connection: Connection) -> list[Server]:
+        now = clock.monotonic()
+        earlier = self._servers[: self._servers.index(connection.server)]
+        return [server for server in earlier if self._away[server].until <= now]
 
     async def _try(self, server: Server) -> Connection:
         try:

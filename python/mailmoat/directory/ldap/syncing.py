@@ -17,7 +17,7 @@ from mailmoat.directory.ldap.ber import GarbledError
 from mailmoat.directory.ldap.message import SearchRequest
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.outcome import LdapError, ServerError
-from mailmoat.directory.ldap.polling import poll
+from mailmoat.directory.ldap.polling import poll, whole_is_due
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.ldap.root_dse import base_of, ping
 from mailmoat.directory.source import Current, Delta, Using, Whole
@@ -46,6 +46,38 @@ _NOT_OFFERED: Final = (
 )
 
 
+class _Course:
+    """How a read goes on: from where, and in which of the two ways."""
+
+    def __init__(self, cookie: bytes | None) -> None:
+        self.cookie = cookie
+        self.polls = not whole_is_due(cookie)
+        """By the time of modification. When all is to be read anyway, notice of changes is asked for first."""
+        self.failures = 0
+        """In a row."""
+
+    @property
+    def synced(self) -> bytes | None:
+        """The cookie, if it is one of RFC 4533."""
+        return self.cookie.removeprefix(_SYNCED) if self.cookie and self.cookie.startswith(_SYNCED) else None
+
+    def follow(self, step: Step) -> None:
+        """Go on behind a step."""
+        if isinstance(step, Whole | Delta | Current):
+            self.cookie, self.failures = step.cookie, 0
+
+    def turns(self, error: ServerError) -> bool:
+        """Say whether an answer leads to another way: a full read, or reading by time."""
+        code = error.code if isinstance(error, LdapError) else None
+        if code in _NOT_OFFERED and not self.polls:
+            self.polls = True
+            return True
+        if code in _COOKIE_REFUSED and self.cookie is not None:
+            self.cookie = None
+            return True
+        return False
+
+
 class LdapSync:
     """The servers of one row. ConfigError for a filter that is none."""
 
@@ -57,49 +89,43 @@ class LdapSync:
         terms = search_terms.all_with_an_address(row.filter, self._kind.attributes)
         self._filter = search_terms.checked(row.name, terms)
         self._better: Connection | None = None
-        self._polls = False
 
     async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
         """See `SyncSource`. Goes on for ever where the server gives notice."""
-        failures = 0
+        course, using = _Course(cookie), None
         while True:
             connection, self._better = self._better or await self._servers.connect(), None
-            yield Using(connection.server.text)
+            if connection.server != using:
+                using = connection.server
+                yield Using(using.text)
             try:
-                async with aclosing(self._steps(connection, cookie, known)) as steps:
+                async with aclosing(self._steps(connection, course, known)) as steps:
                     async for step in steps:
-                        if isinstance(step, Whole | Delta | Current):
-                            cookie, failures = step.cookie, 0
+                        course.follow(step)
                         yield step
                 if self._better is None:
                     return
             except RefreshNeededError:
-                cookie = None
+                course.cookie = None
             except ServerError as error:
-                code = error.code if isinstance(error, LdapError) else None
-                if code in _COOKIE_REFUSED and cookie is not None:
-                    cookie = None
-                elif code in _NOT_OFFERED and not self._polls:
-                    self._polls = True
-                else:
-                    failures += 1
+                if not course.turns(error):
                     self._servers.failed(connection.server)
-                    if failures >= len(self._row.url.servers):
+                    course.failures += 1
+                    if course.failures >= len(self._row.url.servers):
                         raise
             finally:
                 connection.close()
 
-    async def _steps(self, connection: Connection, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
+    async def _steps(self, connection: Connection, course: _Course, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server; what it garbles is a ServerError."""
         base = await base_of(connection, self._row.base)
         request = SearchRequest(base, self._filter, self._kind.asked)
-        if cookie is not None and not cookie.startswith(_SYNCED):
-            self._polls = True
-        if self._polls:
-            found = poll(connection, request, self._reading, cookie, known)
+        if course.polls:
+            found = poll(connection, request, self._reading, course.cookie, known)
         else:
-            refresh = Refresh(self._reading, cookie and cookie.removeprefix(_SYNCED), known, self._row.shrink_limit)
-            found = self._synced(connection, request, refresh)
+            found = self._synced(
+                connection, request, Refresh(self._reading, course.synced, known, self._row.shrink_limit)
+            )
         try:
             async with aclosing(found) as steps:
                 async for step in steps:

@@ -1,0 +1,137 @@
+"""An LDAP server that is asked for one address at a time.
+
+One connection serves all questions, many at once. One that was lost is made again by the next question; a question that it was lost under is
+asked once more. Of several servers the first that serves is asked; a preferred one that serves again is used again, without a question that
+waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mailmoat._native import Address
+from mailmoat.directory.ldap import outcome, search_terms
+from mailmoat.directory.ldap.access import servers_of, time_for_one
+from mailmoat.directory.ldap.message import SearchEntry, SearchRequest
+from mailmoat.directory.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError, ServerError
+from mailmoat.directory.ldap.root_dse import base_of
+
+if TYPE_CHECKING:
+    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.directory.source import LiveAnswer
+    from mailmoat.settings.sections.directories import SourceSettings
+
+MOST_ENTRIES: Final = 20
+"""Entries with one address whose targets are united."""
+_AWAY: Final = (outcome.BUSY, outcome.UNAVAILABLE)
+_TRIED: Final = Address.parse("postmaster@example.com")
+
+
+class Question(Protocol):
+    """How one kind of server is asked for an address."""
+
+    asked: tuple[str, ...]
+    """The attributes to ask for."""
+
+    def terms(self, address: Address) -> str:
+        """Return the filter of the entries that have the address."""
+
+    def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
+        """Return what the entries say of it."""
+
+
+class LdapAsked:
+    """The servers of one row. ConfigError for a filter that is none."""
+
+    def __init__(self, row: SourceSettings, question: Question) -> None:
+        self._row = row
+        self._question = question
+        self._servers = servers_of(row)
+        self._patience = time_for_one(row)
+        self._connecting = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._base = ""
+        self._returning: asyncio.Task[None] | None = None
+        search_terms.checked(row.name, question.terms(_TRIED))
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        """See `LiveSource`."""
+        terms = search_terms.checked(self._row.name, self._question.terms(address))
+        attempt = 0
+        while True:
+            connection = await self._connected()
+            try:
+                found = await self._search(connection, terms)
+            except ServerError as error:
+                attempt += 1
+                if isinstance(error, LdapError) and error.code not in _AWAY:
+                    raise
+                if connection.usable and connection is self._connection:
+                    self._servers.failed(connection.server)
+                self._drop(connection)
+                if attempt > len(self._row.url.servers):
+                    raise
+            else:
+                self._served(connection)
+                return self._question.answer(address, found)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._returning is not None:
+            self._returning.cancel()
+        if self._connection is not None:
+            self._drop(self._connection)
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or not self._connection.usable:
+                await self._use(await self._servers.connect())
+            assert self._connection is not None  # noqa: S101 - it was just made
+            return self._connection
+
+    async def _use(self, connection: Connection) -> None:
+        """Ask a connection from now on. Raises ServerError; it is closed then."""
+        try:
+            self._base = await base_of(connection, self._row.base)
+        except BaseException:
+            self._servers.failed(connection.server)
+            connection.close()
+            raise
+        before, self._connection = self._connection, connection
+        if before is not None:
+            before.close()
+
+    async def _search(self, connection: Connection, terms: bytes) -> list[SearchEntry]:
+        request = SearchRequest(self._base, terms, self._question.asked, size_limit=MOST_ENTRIES)
+        found: list[SearchEntry] = []
+        try:
+            async with connection.search(request, patience=self._patience) as answers:
+                async for answer in answers:
+                    if isinstance(answer, SearchEntry):
+                        found.append(answer)  # noqa: PERF401 - what came before an error counts
+        except LdapError as error:
+            if error.code != SIZE_LIMIT_EXCEEDED or not found:
+                raise
+        return found
+
+    def _served(self, connection: Connection) -> None:
+        self._servers.served(connection.server)
+        if self._returning is None and self._servers.due(connection):
+            self._returning = asyncio.create_task(self._return(connection))
+
+    async def _return(self, connection: Connection) -> None:
+        """Use a preferred server again if it serves."""
+        try:
+            better = await self._servers.preferred(connection)
+            if better is not None:
+                await self._use(better)
+        except ServerError:
+            return
+        finally:
+            self._returning = None
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        if self._connection is connection:
+            self._connection = None

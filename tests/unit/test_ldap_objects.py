@@ -1,0 +1,114 @@
+"""What an entry of an LDAP server says about recipients, and the filters by which entries are found."""
+
+import pytest
+
+from mailmoat._native import Address
+from mailmoat.directory.ldap import filters, search_terms
+from mailmoat.directory.ldap.message import SearchEntry
+from mailmoat.directory.ldap.objects import Kind, Reading, id_of
+from mailmoat.directory.source import Listed
+from mailmoat.errors import ConfigError
+
+
+def read(kind=None, **attributes):
+    reading = Reading(kind or Kind())
+    found = SearchEntry("uid=a,dc=x", {name: list(values) for name, values in attributes.items()})
+    return reading.entry(found, b"id").addresses, reading.left_out()
+
+
+def test_values_of_several_attributes_are_addresses_once_each():
+    kind = Kind(("mail", "proxyAddresses"))
+    addresses, _ = read(kind, mail=[b"A@Example.com"], proxyaddresses=[b"SMTP:A@example.com", b"smtp:b@example.com"])
+    assert addresses == (Listed("A@example.com"), Listed("b@example.com"))
+
+
+def test_a_whole_domain_can_be_a_value():
+    assert read(mail=[b"@Example.COM"])[0] == (Listed("@example.com"),)
+
+
+@pytest.mark.parametrize(
+    "value", [b"!b@example.com", b"X400:c=US;a= ;p=Org", b"a@b@c", b"", b"\xff@example.com", b"@", b"a b@example.com"]
+)
+def test_what_is_no_address_is_left_out_and_counted(value):
+    addresses, left_out = read(mail=[value, b"a@example.com"])
+    assert addresses == (Listed("a@example.com"),)
+    assert left_out.entries == 1
+    assert "uid=a,dc=x" in left_out.example
+    assert left_out.example.isprintable()
+
+
+def test_an_entry_without_an_address_is_no_recipient():
+    assert read() == ((), None)
+
+
+def test_targets_get_the_mail_of_all_addresses_of_an_entry():
+    kind = Kind(("mail",), ("forward",))
+    targets = ("x@example.net", "y@example.net")
+    assert read(kind, mail=[b"a@example.com", b"b@example.com"], forward=[b"x@example.net", b"y@example.net"])[0] == (
+        Listed("a@example.com", targets),
+        Listed("b@example.com", targets),
+    )
+    assert read(kind, mail=[b"a@example.com"])[0] == (Listed("a@example.com"),)
+
+
+def test_an_entry_whose_only_targets_are_no_addresses_is_not_delivered_to_itself():
+    addresses, left_out = read(Kind(("mail",), ("forward",)), mail=[b"a@example.com"], forward=[b"nobody"])
+    assert addresses == ()
+    assert left_out.entries == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [([b"true"], True), ([b"TRUE"], True), ([b"FALSE"], False), ([], False), ([b"x", b"TRUE "], True)],
+)
+def test_a_condition_must_hold(values, counts):
+    addresses, _ = read(Kind(condition=("mailEnabled", "TRUE")), mail=[b"a@example.com"], mailenabled=values)
+    assert (addresses != ()) is counts
+
+
+def test_an_entry_is_known_by_its_uuid_or_its_name():
+    uuid = "597ae2f6-16a6-1027-98f4-d28b5365dc14"
+    assert id_of(SearchEntry("uid=A", {"entryuuid": [uuid.encode()]})) == bytes.fromhex(uuid.replace("-", ""))
+    assert id_of(SearchEntry("uid=A", {"entryuuid": [b"x"]})) == id_of(SearchEntry("UID=a", {})) == b"uid=a"
+
+
+def test_all_attributes_are_asked_for_once():
+    assert Kind(("mail", "a"), ("a", "b"), ("c", "TRUE")).asked == ("mail", "a", "b", "c", "entryUUID")
+
+
+@pytest.mark.parametrize(
+    ("written", "attributes", "expected"),
+    [
+        (None, ("mail",), "(mail=*)"),
+        (None, ("mail", "alias"), "(|(mail=*)(alias=*))"),
+        ("objectClass=person", ("mail",), "(&(objectClass=person)(mail=*))"),
+        ("(a=b)", ("mail",), "(&(a=b)(mail=*))"),
+    ],
+)
+def test_entries_are_found_by_what_is_written_and_their_attributes(written, attributes, expected):
+    assert search_terms.all_with_an_address(written, attributes) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (None, "(|(mail=a\\2a@example.com)(alias=a\\2a@example.com))"),
+        ("(a=b)", "(&(a=b)(|(mail=a\\2a@example.com)(alias=a\\2a@example.com)))"),
+        ("(&(uid={local})(o={domain})(x={address}))", "(&(uid=a\\2a)(o=example.com)(x=a\\2a@example.com))"),
+    ],
+)
+def test_an_address_is_asked_for_in_each_attribute_or_where_the_filter_has_its_place(written, expected):
+    assert search_terms.with_the_address(written, ("mail", "alias"), Address.parse("a*@example.com")) == expected
+
+
+@pytest.mark.parametrize("local", ["{domain}", "*", '")(uid=*"', '"a\\\\b"', "ü"])
+def test_no_local_part_changes_the_filter_it_is_put_into(local):
+    address = Address.parse(f"{local}@example.com")
+    written = search_terms.with_the_address("(&(a={local})(b={domain}))", (), address)
+    assert filters.parse(written).startswith(b"\xa0")
+    assert written == f"(&(a={filters.escape(address.local)})(b=example.com))"
+
+
+def test_a_filter_that_is_none_names_its_row():
+    with pytest.raises(ConfigError, match="office: filter: "):
+        search_terms.checked("office", "(a=b")
