@@ -5,15 +5,18 @@ import asyncio
 import pytest
 import uvloop
 from tests.certificates import Authority
+from tests.doubles.directory_source import row
 from tests.doubles.slapd import BASE, PASSWORD, READER, Slapd, people
 
 from mailmoat.directory.ldap import filters, outcome
+from mailmoat.directory.ldap.access import access_of
 from mailmoat.directory.ldap.message import Scope, SearchRequest
 from mailmoat.directory.ldap.opening import Access, Login, Tls, open_connection
 from mailmoat.directory.ldap.outcome import LdapError, ServerError
 from mailmoat.directory.ldap.paging import paged
 from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
+from mailmoat.errors import SourceError
 
 ALL = SearchRequest(BASE, filters.parse("(mail=*)"), ("mail",))
 SIZE_LIMIT = 120
@@ -32,10 +35,8 @@ def slapd(tmp_path_factory, authority):
 
 
 @pytest.fixture(scope="module")
-def login(tmp_path_factory):
-    file = tmp_path_factory.mktemp("password") / "file"
-    file.write_text(f"{PASSWORD}\n")
-    return Login(READER, file)
+def login():
+    return Login(READER, lambda: PASSWORD)
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -98,10 +99,9 @@ def test_without_verification_any_certificate_will_do(slapd, login, run):
     assert run(count(servers(slapd)["tls"], Access(login, Tls(verify=False)))) == PEOPLE
 
 
-def test_a_wrong_password_is_refused_with_its_reason_and_without_the_password(slapd, tmp_path, run):
-    (tmp_path / "wrong").write_text("tr0ub4dor\n")
+def test_a_wrong_password_is_refused_with_its_reason_and_without_the_password(slapd, run):
     with pytest.raises(LdapError, match=r"^clear: invalidCredentials") as caught:
-        run(count(clear(slapd), Access(Login(READER, tmp_path / "wrong"))))
+        run(count(clear(slapd), Access(Login(READER, lambda: "tr0ub4dor"))))
     assert caught.value.code == outcome.INVALID_CREDENTIALS
     assert "tr0ub4dor" not in str(caught.value)
 
@@ -109,8 +109,9 @@ def test_a_wrong_password_is_refused_with_its_reason_and_without_the_password(sl
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_an_empty_password_is_not_sent(slapd, tmp_path, run, content):
     (tmp_path / "empty").write_text(content)
-    with pytest.raises(ServerError, match="empty is empty"):
-        run(count(clear(slapd), Access(Login(READER, tmp_path / "empty"))))
+    access = access_of(row(f"ldap://127.0.0.1:{slapd.port}", account=READER, password_file=tmp_path / "empty"))
+    with pytest.raises(SourceError, match="empty is empty"):
+        run(count(clear(slapd), access))
 
 
 def test_several_searches_at_once_get_their_own_answers(slapd, login, run):

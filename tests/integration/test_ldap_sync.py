@@ -98,7 +98,6 @@ def test_a_cookie_that_the_server_refuses_leads_to_a_full_read(start, source):
     slapd, replica = start(), Replica()
     slapd.add(person(100))
     for cookie in (
-        b"Snot a cookie",
         b"Srid=000,csn=20990101000000.000000Z#000000#000#000000",
         b"P20990101000000 99",
         b"?",
@@ -119,7 +118,7 @@ def test_a_server_that_lost_most_of_its_entries_is_read_whole_and_removes_none_b
 
 
 def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(start, source, monkeypatch):
-    monkeypatch.setattr("mailmoat.directory.ldap.servers.FIRST_PAUSE", 0.2)
+    monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.2)
     monkeypatch.setattr(syncing, "PING_INTERVAL", 0.1)
     first, second = start("first"), start("second")
     replica, names = Replica(), [f"ldap://127.0.0.1:{server.port}" for server in (first, second)]

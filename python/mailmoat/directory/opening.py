@@ -29,6 +29,10 @@ def open_sync(row: SourceSettings) -> SyncSource:
             from mailmoat.directory.sql.sync import SqlSource
 
             return SqlSource(row)
+        case "ldap":
+            from mailmoat.directory.ldap.syncing import LdapSync
+
+            return LdapSync(row)
         case "ad":
             from mailmoat.directory.ad.row import ad_source
 
@@ -43,6 +47,11 @@ def open_live(row: SourceSettings) -> LiveSource:
             from mailmoat.directory.script import Script
 
             return Script(row)
+        case "ldap":
+            from mailmoat.directory.ldap.asking import LdapAsked
+            from mailmoat.directory.ldap.question import LdapQuestion
+
+            return LdapAsked(row, LdapQuestion(row))
         case "postgresql" | "mysql" | "sqlite":
             from mailmoat.directory.sql.live import SqlLookup
 

@@ -40,6 +40,12 @@ class Preference(Generic[S]):
         order = sorted(range(len(self._servers)), key=lambda number: self._away[number].until > now)
         return [self._servers[number] for number in order]
 
+    def before(self, server: S) -> list[S]:
+        """Return the servers that are preferred to this one and may be tried now."""
+        now = clock.monotonic()
+        earlier = range(self._servers.index(server))
+        return [self._servers[number] for number in earlier if self._away[number].until <= now]
+
     def failed(self, server: S) -> None:
         """Pass over a server for a while."""
         number = self._servers.index(server)

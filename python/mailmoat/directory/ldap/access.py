@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ldap.opening import CONNECT_TIME, Access, Login, Tls
 from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
+from mailmoat.directory.password import read_password
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
@@ -29,7 +31,7 @@ def access_of(row: SourceSettings) -> Access:
     """
     external = row.account is None and (row.tls_certificate is not None or row.url.scheme == "ldapi")
     return Access(
-        Login(row.account or "", row.password_file, external=external),
+        Login(row.account or "", partial(read_password, row) if row.account else None, external=external),
         Tls(row.tls == "verify", row.tls_ca, row.tls_certificate, row.tls_key),
         CONNECT_TIME if row.mode == "sync" else time_for_one(row),
     )

@@ -17,14 +17,13 @@ from mailmoat.directory.ldap.server import Transport
 from mailmoat.net import address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mailmoat.directory.ldap.server import Server
 
 CONNECT_TIME: Final = 10.0
 """Seconds until a connection is ready."""
-_LONGEST_PASSWORD: Final = 1024
-"""Octets of a file with a password; what is longer is another file."""
 
 
 class Tls(NamedTuple):
@@ -54,25 +53,10 @@ class Login(NamedTuple):
     """Who we are to a server: a name with a password, or whoever the connection itself shows, or nobody."""
 
     account: str = ""
-    password_file: Path | None = None
+    password: Callable[[], str] | None = None
+    """Returns it as it is now; it is in no repr. SourceError when it cannot be read."""
     external: bool = False
     """Who we are is what the certificate or the Unix socket says (SASL EXTERNAL)."""
-
-    def password(self) -> bytes:
-        """Return the password as its file has it now. Raises ServerError, which names the file."""
-        if self.password_file is None:
-            raise ServerError(f"the account {self.account} has no password file")
-        try:
-            with self.password_file.open("rb") as opened:
-                octets = opened.read(_LONGEST_PASSWORD + 1)
-        except OSError as error:
-            raise ServerError(f"{self.password_file} cannot be read: {error.strerror}") from None
-        if len(octets) > _LONGEST_PASSWORD:
-            raise ServerError(f"{self.password_file} has more than a password in it")
-        password = octets.removesuffix(b"\n").removesuffix(b"\r")
-        if not password:
-            raise ServerError(f"{self.password_file} is empty")
-        return password
 
 
 class Access(NamedTuple):
@@ -107,8 +91,8 @@ async def _open(server: Server, access: Access) -> Connection:
         login = access.login
         if login.external:
             await connection.bind_external()
-        elif login.account:
-            await connection.bind(login.account, login.password())
+        elif login.password is not None:
+            await connection.bind(login.account, login.password().encode())
     except BaseException:
         connection.close()
         raise

@@ -1,0 +1,170 @@
+"""OpenLDAP's slapd asked for one address at a time: what exists, where its mail goes, and outages, which are never "absent"."""
+
+import asyncio
+
+import pytest
+import uvloop
+from tests.certificates import Authority
+from tests.doubles.directory_source import row
+from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, person
+
+from mailmoat._native import Address
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.ldap.asking import LdapAsked
+from mailmoat.directory.ldap.question import LdapQuestion
+from mailmoat.directory.source import LiveAnswer
+from mailmoat.errors import SourceError
+
+ABSENT = LiveAnswer(Presence.ABSENT)
+
+
+def exists(uid, *targets):
+    return LiveAnswer(Presence.EXISTS, targets, f"uid={uid},{PEOPLE}")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, authority):
+    with Slapd(tmp_path_factory.mktemp("slapd"), authority, people(50)) as running:
+        forward = "description: away@example.net\ndescription: u1@example.com\n"
+        running.add(person(60, "team@example.com").rstrip("\n") + f"\n{forward}\n")
+        running.add(person(61, "twice@example.com").rstrip("\n") + "\ndescription: away@example.net\n")
+        running.add(person(62, "twice@example.com"))
+        yield running
+
+
+@pytest.fixture
+def start(tmp_path, authority):
+    running = []
+
+    def started(name):
+        running.append(Slapd(tmp_path / name, authority, people(50)))
+        running[-1].start()
+        return running[-1]
+
+    yield started
+    for server in running:
+        server.kill()
+
+
+@pytest.fixture
+def asked(tmp_path, authority):
+    (tmp_path / "password").write_text(PASSWORD)
+
+    def made(*servers, **settings):
+        url = ", ".join(f"ldap://127.0.0.1:{server.port}" for server in servers)
+        account = {"account": READER, "password_file": tmp_path / "password", "tls_ca": authority.certificate}
+        made_of = row(url, mode="live", **{**account, **settings})
+        return LdapAsked(made_of, LdapQuestion(made_of))
+
+    return made
+
+
+def ask(source, *addresses):
+    async def main():
+        try:
+            return [await source.lookup(Address.parse(address)) for address in addresses]
+        finally:
+            await source.close()
+
+    return uvloop.run(main())
+
+
+def test_an_address_exists_or_not(shared, asked):
+    assert ask(asked(shared), "u7@example.com", "U7@EXAMPLE.com", "u7@example.org", "*@example.com") == [
+        exists("u7"), exists("u7"), ABSENT, ABSENT,
+    ]  # fmt: skip
+
+
+def test_a_filter_may_say_where_the_address_goes(shared, asked):
+    source = asked(shared, filter="(&(uid={local})(objectClass=inetOrgPerson))")
+    assert ask(source, "u7@anywhere.example", "u99@anywhere.example") == [exists("u7"), ABSENT]
+
+
+def test_targets_of_all_entries_with_the_address_are_united(shared, asked):
+    source = asked(shared, target_attributes="description")
+    found = ask(source, "team@example.com", "twice@example.com", "u7@example.com")
+    assert found[0] == exists("u60", "away@example.net", "u1@example.com")
+    assert set(found[1].targets) == {"away@example.net", "twice@example.com"}
+    assert found[2] == exists("u7")
+
+
+def test_a_condition_must_hold(shared, asked):
+    assert ask(asked(shared, condition="uid=U7"), "u7@example.com", "u8@example.com") == [exists("u7"), ABSENT]
+
+
+def test_many_questions_at_once_use_one_connection(shared, asked):
+    source = asked(shared)
+
+    async def main():
+        addresses = [Address.parse(f"u{number}@example.com") for number in range(100)]
+        found = await asyncio.gather(*map(source.lookup, addresses))
+        await source.close()
+        return [answer.presence for answer in found]
+
+    assert uvloop.run(main()) == [Presence.EXISTS] * 50 + [Presence.ABSENT] * 10 + [Presence.ABSENT] * 40
+
+
+@pytest.mark.parametrize("settings", [{"base": f"ou=nowhere,{BASE}"}, {"account": f"cn=nobody,{BASE}"}])
+def test_what_the_server_refuses_is_an_outage(shared, asked, settings):
+    with pytest.raises(SourceError, match=r"noSuchObject|invalidCredentials"):
+        ask(asked(shared, **settings), "u7@example.com")
+
+
+def test_a_connection_that_was_lost_is_made_again_within_a_question(start, asked):
+    slapd = start("slapd")
+    source = asked(slapd)
+
+    async def main():
+        found = [await source.lookup(Address.parse("u7@example.com"))]
+        slapd.kill()
+        with pytest.raises(SourceError, match="no connection"):
+            await source.lookup(Address.parse("u7@example.com"))
+        slapd.start()
+        found.append(await source.lookup(Address.parse("u8@example.com")))
+        await source.close()
+        return found
+
+    assert uvloop.run(main()) == [exists("u7"), exists("u8")]
+
+
+@pytest.mark.parametrize("fault", ["kill", "hang"])
+def test_the_next_server_answers_within_the_same_question_and_the_first_again_later(start, asked, monkeypatch, fault):
+    monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.0)
+    first, second = start("first"), start("second")
+    source = asked(first, second, timeout="2")
+    address = Address.parse("u7@example.com")
+
+    async def main():
+        await source.lookup(address)
+        getattr(first, fault)()
+        found = [await source.lookup(address)]
+        {"kill": first.start, "hang": first.go_on}[fault]()
+        while source._connection is None or source._connection.server.port != first.port:
+            found.append(await source.lookup(address))
+        found.append(await source.lookup(address))
+        await source.close()
+        return found
+
+    assert set(uvloop.run(main())) == {exists("u7")}
+
+
+def test_a_server_that_hangs_is_an_outage(start, asked):
+    slapd = start("slapd")
+    source = asked(slapd, timeout="0.5")
+
+    async def main():
+        await source.lookup(Address.parse("u7@example.com"))
+        slapd.hang()
+        try:
+            await source.lookup(Address.parse("nobody@example.com"))
+        finally:
+            slapd.go_on()
+            await source.close()
+
+    with pytest.raises(SourceError, match=r"no answer|no connection"):
+        uvloop.run(main())
