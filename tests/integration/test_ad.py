@@ -18,13 +18,13 @@ from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.source import AdSource
-from mailmoat.directory.ldap import root_dse
-from mailmoat.directory.ldap.opening import Access, Login, Tls
-from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.opening import open_sync
 from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
 from mailmoat.errors import SourceError
+from mailmoat.ldap import root_dse
+from mailmoat.ldap.opening import Access, Login, Tls
+from mailmoat.ldap.server import Server, Transport
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
 

@@ -8,15 +8,15 @@ from tests.certificates import Authority
 from tests.doubles.directory_source import row
 from tests.doubles.slapd import BASE, PASSWORD, READER, Slapd, people
 
-from mailmoat.directory.ldap import filters, outcome
 from mailmoat.directory.ldap.access import access_of
-from mailmoat.directory.ldap.message import Scope, SearchRequest
-from mailmoat.directory.ldap.opening import Access, Login, Tls, open_connection
-from mailmoat.directory.ldap.outcome import LdapError, ServerError
-from mailmoat.directory.ldap.paging import paged
-from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.errors import SourceError
+from mailmoat.ldap import filters, outcome
+from mailmoat.ldap.message import Scope, SearchRequest
+from mailmoat.ldap.opening import Access, Login, Tls, open_connection
+from mailmoat.ldap.outcome import LdapError, ServerError
+from mailmoat.ldap.paging import paged
+from mailmoat.ldap.server import Server, Transport
 
 ALL = SearchRequest(BASE, filters.parse("(mail=*)"), ("mail",))
 SIZE_LIMIT = 120

@@ -10,7 +10,7 @@ from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, p
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.ldap.asking import LdapAsked
+from mailmoat.directory.ldap.lookup import LdapAsked
 from mailmoat.directory.ldap.question import LdapQuestion
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.errors import SourceError

@@ -141,7 +141,7 @@ def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(st
 
 def test_a_server_that_hangs_is_noticed_and_the_next_one_goes_on(start, source, monkeypatch):
     monkeypatch.setattr(syncing, "PING_INTERVAL", 0.1)
-    monkeypatch.setattr("mailmoat.directory.ldap.root_dse.PING_TIME", 0.3)
+    monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.3)
     first, second, replica = start("first"), start("second"), Replica()
     uvloop.run(
         changed(

@@ -4,9 +4,9 @@ import pytest
 
 from mailmoat.directory.ad.controls import DIRSYNC, Synced, dirsync, synced
 from mailmoat.directory.ad.mark import Mark, Method
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.message import Control
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.message import Control
 
 
 def test_the_control_asks_within_the_rights_of_the_account():

@@ -4,9 +4,9 @@ import pytest
 
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.message import SearchEntry
 from mailmoat.directory.source import Listed
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import SearchEntry
 
 
 def found(*classes, **attributes):

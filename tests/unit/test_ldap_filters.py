@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.directory.ldap import ber, filters
-from mailmoat.directory.ldap.ber import Reader
+from mailmoat.ldap import ber, filters
+from mailmoat.ldap.ber import Reader
 
 
 def ava(tag, kind, value):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.directory.ldap import ber, filters, message
-from mailmoat.directory.ldap.ber import GarbledError, Reader
-from mailmoat.directory.ldap.framing import LARGEST, Framer
-from mailmoat.directory.ldap.message import (
+from mailmoat.ldap import ber, filters, message
+from mailmoat.ldap.ber import GarbledError, Reader
+from mailmoat.ldap.framing import LARGEST, Framer
+from mailmoat.ldap.message import (
     Control,
     Done,
     Intermediate,

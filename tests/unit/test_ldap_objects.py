@@ -3,11 +3,12 @@
 import pytest
 
 from mailmoat._native import Address
-from mailmoat.directory.ldap import filters, search_terms
-from mailmoat.directory.ldap.message import SearchEntry
+from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.objects import Kind, Reading, id_of
 from mailmoat.directory.source import Listed
 from mailmoat.errors import ConfigError
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import SearchEntry
 
 
 def read(kind=None, **attributes):

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.content_sync import PhaseEnd, State, request
-from mailmoat.directory.ldap.message import Control, Intermediate, SearchEntry
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Entry, Listed, Part, Whole
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.content_sync import PhaseEnd, State, request
+from mailmoat.ldap.message import Control, Intermediate, SearchEntry
 
 STATE = "1.3.6.1.4.1.4203.1.9.1.2"
 INFO = "1.3.6.1.4.1.4203.1.9.1.4"

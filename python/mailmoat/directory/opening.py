@@ -48,7 +48,7 @@ def open_live(row: SourceSettings) -> LiveSource:
 
             return Script(row)
         case "ldap":
-            from mailmoat.directory.ldap.asking import LdapAsked
+            from mailmoat.directory.ldap.lookup import LdapAsked
             from mailmoat.directory.ldap.question import LdapQuestion
 
             return LdapAsked(row, LdapQuestion(row))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.ad.controls import SHOW_DELETED
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.message import Scope, SearchEntry, SearchRequest
-from mailmoat.directory.ldap.outcome import NO_SUCH_OBJECT, SIZE_LIMIT_EXCEEDED, LdapError, ServerError
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import Scope, SearchEntry, SearchRequest
+from mailmoat.ldap.outcome import NO_SUCH_OBJECT, SIZE_LIMIT_EXCEEDED, LdapError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.message import Control
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import Control
 
 CATALOGUE_PORTS: Final = frozenset({3268, 3269})
 """At these a controller answers for the whole forest, with a part of the attributes."""

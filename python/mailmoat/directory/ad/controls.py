@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import GarbledError, Reader
-from mailmoat.directory.ldap.message import Control
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import GarbledError, Reader
+from mailmoat.ldap.message import Control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.ad.controls import SHOW_DELETED, dirsync, synced
 from mailmoat.directory.ad.mark import Mark, Method
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.message import SearchEntry, SearchRequest
-from mailmoat.directory.ldap.outcome import UNAVAILABLE_CRITICAL_EXTENSION, LdapError, ServerError
-from mailmoat.directory.ldap.paging import paged
+from mailmoat.ldap import filters
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.message import SearchEntry, SearchRequest
+from mailmoat.ldap.outcome import UNAVAILABLE_CRITICAL_EXTENSION, LdapError, ServerError
+from mailmoat.ldap.paging import paged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from mailmoat.directory.ad.controller import Controller
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.message import Done
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import Done
 
 PATIENCE: Final = 300.0
 """Seconds: a controller goes through all objects before the first answer."""

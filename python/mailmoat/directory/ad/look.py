@@ -14,8 +14,8 @@ from mailmoat.directory.source import Sight
 if TYPE_CHECKING:
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.place import Place
-    from mailmoat.directory.ldap.connection import Connection
     from mailmoat.directory.source import Entry
+    from mailmoat.ldap.connection import Connection
 
 MOST_COUNTED: Final = 10_000
 """Objects that are counted; with more of them their number is not said."""

@@ -10,12 +10,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from mailmoat.directory.ad.controls import NOTIFICATION, SHOW_DELETED
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.message import SearchRequest
-from mailmoat.directory.ldap.outcome import LdapError, ServerError
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import SearchRequest
+from mailmoat.ldap.outcome import LdapError, ServerError
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.ldap.connection import Connection
 
 GATHERING_TIME: Final = 0.2
 """Seconds from a notice to the end of the wait: one change makes several notices."""

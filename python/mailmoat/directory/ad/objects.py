@@ -17,7 +17,7 @@ from mailmoat.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailmoat.directory.ldap.message import SearchEntry
+    from mailmoat.ldap.message import SearchEntry
 
 ADDRESS_ATTRIBUTES: Final = ("proxyAddresses", "mail")
 """Where addresses are, unless the settings name other attributes."""

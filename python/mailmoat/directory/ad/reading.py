@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.message import SearchRequest
-from mailmoat.directory.ldap.paging import paged
 from mailmoat.directory.source import LeftOut
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import SearchRequest
+from mailmoat.ldap.paging import paged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.place import Place
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.message import SearchEntry
     from mailmoat.directory.source import Entry
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import SearchEntry
 
 FIRST_PAGE_TIME: Final = 120.0
 """Seconds until a page of all recipients comes."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.source import AdSource
-from mailmoat.directory.ldap import filters, search_terms
+from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of
+from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings

@@ -15,9 +15,9 @@ from mailmoat.directory.ad import delta
 from mailmoat.directory.ad.controller import inspect, shows_deleted
 from mailmoat.directory.ad.mark import Mark
 from mailmoat.directory.ad.reading import Reading
-from mailmoat.directory.ldap.outcome import LdapError
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Whole
+from mailmoat.ldap.outcome import LdapError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.delta import Changes
     from mailmoat.directory.ad.place import Place
-    from mailmoat.directory.ldap.connection import Connection
     from mailmoat.directory.source import Entry, KnownIds, Step
+    from mailmoat.ldap.connection import Connection
 
 FULL_READ_MS: Final = 24 * 60 * 60 * 1000
 """Everything is read again after this time."""

@@ -1,1 +1,1 @@
-"""LDAP servers as a source of recipients: a client of its own on the loop, sans-IO below it, and what is read with it."""
+"""LDAP servers as a source of recipients: what is read with the client of `mailmoat.ldap`, and how it is kept up to date."""

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ldap.opening import CONNECT_TIME, Access, Login, Tls
-from mailmoat.directory.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.password import read_password
+from mailmoat.ldap.opening import CONNECT_TIME, Access, Login, Tls
+from mailmoat.ldap.server import Server, Transport
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings

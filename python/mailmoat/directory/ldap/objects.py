@@ -14,7 +14,7 @@ from mailmoat.directory.source import Entry, LeftOut, Listed
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.message import SearchEntry
+    from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
 
 DEFAULT_ATTRIBUTES: Final = ("mail",)

@@ -12,19 +12,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat import clock
-from mailmoat.directory.ldap import ber, filters
 from mailmoat.directory.ldap.deltas import deltas
 from mailmoat.directory.ldap.objects import ENTRY_UUID, id_of
-from mailmoat.directory.ldap.paging import PAGE_SIZE, paged
 from mailmoat.directory.source import LARGEST_PART, Begin, Part, Whole
+from mailmoat.ldap import ber, filters
+from mailmoat.ldap.paging import PAGE_SIZE, paged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.message import SearchEntry, SearchRequest
     from mailmoat.directory.ldap.objects import Reading
     from mailmoat.directory.source import Entry, KnownIds, Step
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import SearchEntry, SearchRequest
 
 FULL_INTERVAL_MS: Final = 24 * 3600 * 1000
 OVERLAP: Final = timedelta(minutes=10)

@@ -11,12 +11,12 @@ from mailmoat.directory.source import LiveAnswer
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
-    from mailmoat.directory.ldap.message import SearchEntry
+    from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
 
 
 class LdapQuestion:
-    """That of one row; see `asking.Question`."""
+    """That of one row; see `lookup.Question`."""
 
     def __init__(self, row: SourceSettings) -> None:
         self._filter = row.filter

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.directory.ldap import content_sync
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.content_sync import IdSet, NewCookie, PhaseEnd, State
 from mailmoat.directory.ldap.deltas import deltas
-from mailmoat.directory.ldap.message import Intermediate
 from mailmoat.directory.source import LARGEST_PART, Begin, Part, Whole
 from mailmoat.errors import MailmoatError
+from mailmoat.ldap import content_sync
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.content_sync import IdSet, NewCookie, PhaseEnd, State
+from mailmoat.ldap.message import Intermediate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mailmoat.directory.ldap.message import SearchEntry
     from mailmoat.directory.ldap.objects import Reading
     from mailmoat.directory.source import Entry, KnownIds, Step
+    from mailmoat.ldap.message import SearchEntry
 
 
 class RefreshNeededError(MailmoatError):

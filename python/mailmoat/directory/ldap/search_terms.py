@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ldap import filters
 from mailmoat.errors import ConfigError
+from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.directory.ldap.opening import open_connection
-from mailmoat.directory.ldap.outcome import ServerError
 from mailmoat.directory.preference import Preference
 from mailmoat.errors import SourceError
+from mailmoat.ldap.opening import open_connection
+from mailmoat.ldap.outcome import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.opening import Access
-    from mailmoat.directory.ldap.server import Server
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.opening import Access
+    from mailmoat.ldap.server import Server
 
 
 class Servers:

@@ -11,22 +11,23 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.directory.ldap import content_sync, outcome, search_terms
+from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.message import SearchRequest
 from mailmoat.directory.ldap.objects import Kind, Reading
-from mailmoat.directory.ldap.outcome import LdapError, ServerError
 from mailmoat.directory.ldap.polling import poll, whole_is_due
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
-from mailmoat.directory.ldap.root_dse import base_of, ping
 from mailmoat.directory.source import Current, Delta, Using, Whole
+from mailmoat.ldap import content_sync, outcome
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.message import SearchRequest
+from mailmoat.ldap.outcome import LdapError, ServerError
+from mailmoat.ldap.root_dse import base_of, ping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from mailmoat.directory.ldap.connection import Connection, Search
     from mailmoat.directory.source import KnownIds, Step
+    from mailmoat.ldap.connection import Connection, Search
     from mailmoat.settings.sections.directories import SourceSettings
 
 REFRESH_PATIENCE: Final = 120.0

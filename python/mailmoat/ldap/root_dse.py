@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ldap import filters
-from mailmoat.directory.ldap.message import Scope, SearchEntry, SearchRequest
-from mailmoat.directory.ldap.outcome import ServerError
+from mailmoat.ldap import filters
+from mailmoat.ldap.message import Scope, SearchEntry, SearchRequest
+from mailmoat.ldap.outcome import ServerError
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.connection import Connection
+    from mailmoat.ldap.connection import Connection
 
 _ANY: Final = filters.parse("(objectClass=*)")
 _NO_ATTRIBUTE: Final = "1.1"

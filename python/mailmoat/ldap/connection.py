@@ -10,18 +10,18 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self, cast
 
-from mailmoat.directory.ldap import message
-from mailmoat.directory.ldap.ber import GarbledError
-from mailmoat.directory.ldap.framing import Framer
-from mailmoat.directory.ldap.message import NOTICE_OF_DISCONNECTION, SUCCESS, Done, Reference
-from mailmoat.directory.ldap.outcome import LdapError, ServerError
+from mailmoat.ldap import message
+from mailmoat.ldap.ber import GarbledError
+from mailmoat.ldap.framing import Framer
+from mailmoat.ldap.message import NOTICE_OF_DISCONNECTION, SUCCESS, Done, Reference
+from mailmoat.ldap.outcome import LdapError, ServerError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from mailmoat.directory.ldap.message import Answer, Control, Intermediate, Message, SearchEntry, SearchRequest
-    from mailmoat.directory.ldap.server import Server
+    from mailmoat.ldap.message import Answer, Control, Intermediate, Message, SearchEntry, SearchRequest
+    from mailmoat.ldap.server import Server
 
 PATIENCE: Final = 30.0
 """Seconds until the next answer, unless told."""

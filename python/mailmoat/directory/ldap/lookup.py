@@ -11,15 +11,16 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat._native import Address
-from mailmoat.directory.ldap import outcome, search_terms
+from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of, time_for_one
-from mailmoat.directory.ldap.message import SearchEntry, SearchRequest
-from mailmoat.directory.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError, ServerError
-from mailmoat.directory.ldap.root_dse import base_of
+from mailmoat.ldap import outcome
+from mailmoat.ldap.message import SearchEntry, SearchRequest
+from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError, ServerError
+from mailmoat.ldap.root_dse import base_of
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.connection import Connection
     from mailmoat.directory.source import LiveAnswer
+    from mailmoat.ldap.connection import Connection
     from mailmoat.settings.sections.directories import SourceSettings
 
 MOST_ENTRIES: Final = 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mailmoat.directory.ldap.ber import LONG_LENGTH, SEQUENCE, GarbledError
+from mailmoat.ldap.ber import LONG_LENGTH, SEQUENCE, GarbledError
 
 LARGEST: Final = 16 << 20
 """Octets of one message: one entry with the attributes that were asked for."""

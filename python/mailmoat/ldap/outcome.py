@@ -8,7 +8,7 @@ from mailmoat.errors import SourceError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.message import Done
+    from mailmoat.ldap.message import Done
 
 PROTOCOL_ERROR: Final = 2
 SIZE_LIMIT_EXCEEDED: Final = 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import OCTET_STRING, SET, GarbledError, Reader
-from mailmoat.directory.ldap.message import Control
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import OCTET_STRING, SET, GarbledError, Reader
+from mailmoat.ldap.message import Control
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.message import Done, Intermediate, SearchEntry
+    from mailmoat.ldap.message import Done, Intermediate, SearchEntry
 
 REQUEST: Final = "1.3.6.1.4.1.4203.1.9.1.1"
 _STATE: Final = "1.3.6.1.4.1.4203.1.9.1.2"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import GarbledError, Reader
-from mailmoat.directory.ldap.connection import PATIENCE
-from mailmoat.directory.ldap.message import Control, SearchEntry
-from mailmoat.directory.ldap.outcome import ServerError
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import GarbledError, Reader
+from mailmoat.ldap.connection import PATIENCE
+from mailmoat.ldap.message import Control, SearchEntry
+from mailmoat.ldap.outcome import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from mailmoat.directory.ldap.connection import Connection
-    from mailmoat.directory.ldap.message import Done, SearchRequest
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import Done, SearchRequest
 
 OID: Final = "1.2.840.113556.1.4.319"
 PAGE_SIZE: Final = 1000

@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat.directory.ldap import ber
-from mailmoat.directory.ldap.ber import OCTET_STRING, SEQUENCE, SET, GarbledError, Reader, header
+from mailmoat.ldap import ber
+from mailmoat.ldap.ber import OCTET_STRING, SEQUENCE, SET, GarbledError, Reader, header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mailmoat.directory.ldap import ber
+from mailmoat.ldap import ber
 
 DEEPEST: Final = 50
 """Filters in each other."""

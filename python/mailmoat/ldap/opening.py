@@ -11,16 +11,16 @@ import ssl
 from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat.directory.ldap.connection import Connection
-from mailmoat.directory.ldap.outcome import ServerError
-from mailmoat.directory.ldap.server import Transport
+from mailmoat.ldap.connection import Connection
+from mailmoat.ldap.outcome import ServerError
+from mailmoat.ldap.server import Transport
 from mailmoat.net import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mailmoat.directory.ldap.server import Server
+    from mailmoat.ldap.server import Server
 
 CONNECT_TIME: Final = 10.0
 """Seconds until a connection is ready."""
