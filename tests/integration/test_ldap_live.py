@@ -10,8 +10,7 @@ from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, p
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.ldap.lookup import LdapAsked
-from mailmoat.directory.ldap.question import LdapQuestion
+from mailmoat.directory.ldap.question import LdapLookup
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.errors import SourceError
 
@@ -58,8 +57,7 @@ def asked(tmp_path, authority):
     def made(*servers, **settings):
         url = ", ".join(f"ldap://127.0.0.1:{server.port}" for server in servers)
         account = {"account": READER, "password_file": tmp_path / "password", "tls_ca": authority.certificate}
-        made_of = row(url, mode="live", **{**account, **settings})
-        return LdapAsked(made_of, LdapQuestion(made_of))
+        return LdapLookup(row(url, mode="live", **{**account, **settings}))
 
     return made
 
@@ -168,3 +166,10 @@ def test_a_server_that_hangs_is_an_outage(start, asked):
 
     with pytest.raises(SourceError, match=r"no answer|no connection"):
         uvloop.run(main())
+
+
+def test_a_first_look_names_what_is_there(shared, asked):
+    sight = uvloop.run(asked(shared, filter="(uid={local})").probe())
+    assert (sight.server, sight.place, sight.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 53)
+    assert [entry.addresses[0].text for entry in sight.sample] == [f"u{number}@example.com" for number in range(3)]
+    assert sight.remarks == ()

@@ -201,3 +201,10 @@ def test_a_base_that_is_not_there_or_an_account_that_is_refused_is_an_outage(
     with pytest.raises(SourceError, match=r"noSuchObject|invalidCredentials"):
         uvloop.run(replica.run(LdapSync(row(f"ldap://127.0.0.1:{slapd.port}", **made)), lambda: False))
     assert replica.steps[1:] in ([], [Begin()])
+
+
+def test_a_first_look_says_what_to_look_at(start, source):
+    slapd = start(provider=False)
+    sight = uvloop.run(source(slapd, tls="none", filter="(uid=nobody)", base=BASE).probe())
+    assert (sight.entries, sight.sample) == (0, ())
+    assert [remark.split()[0] for remark in sight.remarks] == ["No", "The", "The"]

@@ -48,10 +48,9 @@ def open_live(row: SourceSettings) -> LiveSource:
 
             return Script(row)
         case "ldap":
-            from mailmoat.directory.ldap.lookup import LdapAsked
-            from mailmoat.directory.ldap.question import LdapQuestion
+            from mailmoat.directory.ldap.question import LdapLookup
 
-            return LdapAsked(row, LdapQuestion(row))
+            return LdapLookup(row)
         case "postgresql" | "mysql" | "sqlite":
             from mailmoat.directory.sql.live import SqlLookup
 

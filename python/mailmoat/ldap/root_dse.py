@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mailmoat.ldap.connection import Connection
 
 _ANY: Final = filters.parse("(objectClass=*)")
-_NO_ATTRIBUTE: Final = "1.1"
+NO_ATTRIBUTE: Final = "1.1"
 """RFC 4511 4.5.1.8."""
 _CONTEXTS: Final = ("defaultNamingContext", "namingContexts")
 PING_TIME: Final = 10.0
@@ -29,7 +29,7 @@ async def read(connection: Connection, attributes: tuple[str, ...]) -> dict[str,
 
 async def ping(connection: Connection) -> None:
     """Ask for nothing. ServerError when there is no answer."""
-    await read(connection, (_NO_ATTRIBUTE,))
+    await read(connection, (NO_ATTRIBUTE,))
 
 
 async def base_of(connection: Connection, written: str | None) -> str:

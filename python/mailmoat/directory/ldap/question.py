@@ -6,13 +6,32 @@ from typing import TYPE_CHECKING
 
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap.access import servers_of
+from mailmoat.directory.ldap.lookup import LdapAsked
 from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.probe import look
 from mailmoat.directory.source import LiveAnswer
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
+    from mailmoat.directory.source import Sight
     from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
+
+
+class LdapLookup(LdapAsked):
+    """The servers of one row, asked for one address at a time. ConfigError for a filter that is none."""
+
+    def __init__(self, row: SourceSettings) -> None:
+        super().__init__(row, LdapQuestion(row))
+        self._looked_at = row
+
+    async def probe(self) -> Sight:
+        """See `Probed`."""
+        row, kind = self._looked_at, Kind.of(self._looked_at)
+        written = None if row.filter and search_terms.has_place(row.filter) else row.filter
+        terms = search_terms.checked(row.name, search_terms.all_with_an_address(written, kind.attributes))
+        return await look(row, servers_of(row), kind, terms)
 
 
 class LdapQuestion:

@@ -25,9 +25,14 @@ def all_with_an_address(written: str | None, attributes: Sequence[str]) -> str:
 def with_the_address(written: str | None, attributes: Sequence[str], address: Address) -> str:
     """Return the filter of the entries that have `address`; what is written alone if it has a place for it."""
     values = dict(zip(MARKS, map(filters.escape, (str(address), address.local, address.domain)), strict=True))
-    if written is not None and _MARK.search(written):
+    if written is not None and has_place(written):
         return _MARK.sub(lambda found: values[found[0]], written)
     return _both(written, _any([f"({name}={values['{address}']})" for name in attributes]))
+
+
+def has_place(written: str) -> bool:
+    """Return whether a filter has a place for an address."""
+    return _MARK.search(written) is not None
 
 
 def checked(name: str, written: str) -> bytes:

@@ -15,6 +15,7 @@ from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.polling import poll, whole_is_due
+from mailmoat.directory.ldap.probe import look
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.ldap import content_sync, outcome
@@ -26,7 +27,7 @@ from mailmoat.ldap.root_dse import base_of, ping
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from mailmoat.directory.source import KnownIds, Step
+    from mailmoat.directory.source import KnownIds, Sight, Step
     from mailmoat.ldap.connection import Connection, Search
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -116,6 +117,10 @@ class LdapSync:
                         raise
             finally:
                 connection.close()
+
+    async def probe(self) -> Sight:
+        """See `Probed`."""
+        return await look(self._row, self._servers, self._kind, self._filter)
 
     async def _steps(self, connection: Connection, course: _Course, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server; what it garbles is a ServerError."""

@@ -9,7 +9,6 @@ from mailmoat.settings import notation, values
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
-MOST_ATTRIBUTES: Final = 50
 _ATTRIBUTE: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)(?:;[A-Za-z0-9-]+)*", re.ASCII)
 _CONDITION: Final = re.compile(rf"({_ATTRIBUTE.pattern})\s*=\s*(.+)", re.ASCII)
 

@@ -1,0 +1,76 @@
+"""What a first connection to LDAP servers finds, for `mailmoat check-config`: server, base, entries, a sample, and what to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory.ldap.objects import Reading, id_of
+from mailmoat.directory.source import Sight
+from mailmoat.ldap import content_sync
+from mailmoat.ldap.message import SearchEntry, SearchRequest
+from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError
+from mailmoat.ldap.paging import paged
+from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, read
+from mailmoat.ldap.server import Transport
+
+if TYPE_CHECKING:
+    from mailmoat.directory.ldap.objects import Kind
+    from mailmoat.directory.ldap.servers import Servers
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.settings.sections.directories import SourceSettings
+
+MOST_COUNTED: Final = 100_000
+"""Entries up to which they are counted."""
+SAMPLE: Final = 3
+
+
+async def look(row: SourceSettings, servers: Servers, kind: Kind, terms: bytes) -> Sight:
+    """Connect, and say what is there. Raises SourceError."""
+    connection = await servers.connect()
+    try:
+        base = await base_of(connection, row.base)
+        request = SearchRequest(base, terms, kind.asked)
+        reading = Reading(kind)
+        sample = tuple([reading.entry(found, id_of(found)) for found in await _some(connection, request)])
+        entries = await _count(connection, request)
+        remarks = [] if entries != 0 else [f"No entry below {base} has an address and matches the filter."]
+        if connection.server.transport is Transport.CLEAR:
+            remarks.append(
+                "The connection is in clear: whoever is on the way reads the password and changes the answers."
+            )
+        if (left_out := reading.left_out()) is not None:
+            remarks.append(f"{left_out.example}.")
+        if row.mode == "sync" and not await _gives_notice(connection):
+            remarks.append("The server gives no notice of changes (RFC 4533): it is asked again after each interval.")
+        return Sight(connection.server.text, base, entries, sample, tuple(remarks))
+    finally:
+        connection.close()
+
+
+async def _some(connection: Connection, request: SearchRequest) -> list[SearchEntry]:
+    """Return the first entries."""
+    found: list[SearchEntry] = []
+    try:
+        async with connection.search(request._replace(size_limit=SAMPLE)) as answers:
+            async for answer in answers:
+                if isinstance(answer, SearchEntry):
+                    found.append(answer)  # noqa: PERF401 - what came before the limit counts
+    except LdapError as error:
+        if error.code != SIZE_LIMIT_EXCEEDED:
+            raise
+    return found
+
+
+async def _count(connection: Connection, request: SearchRequest) -> int | None:
+    """Return how many entries there are; None for more than are counted."""
+    count = 0
+    async for page in paged(connection, request._replace(attributes=(NO_ATTRIBUTE,))):
+        count += len(page)
+        if count > MOST_COUNTED:
+            return None
+    return count
+
+
+async def _gives_notice(connection: Connection) -> bool:
+    attributes = await read(connection, ("supportedControl",))
+    return content_sync.REQUEST.encode() in attributes.get("supportedcontrol", [])
