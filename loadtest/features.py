@@ -118,12 +118,7 @@ def started(plan: Plan, directory: Path) -> Iterator[Running]:
     # A setting that a build does not have is not set; those that every measurement sets are taken back.
     unknown = {f"MAILMOAT_{name}": "" for name in ("LIMITS__MESSAGE_RATE",)}
     extra = unknown | {name: value for name, value in wanted.items() if f"`{name}`" in known}
-    root, python = servers.ROOT, sys.executable
-    servers.ROOT, sys.executable = plan.checkout, str(plan.checkout / ".venv" / "bin" / "python")
-    try:
-        running = servers.start_mailmoat(directory, servers.Setup(), extra)
-    finally:
-        servers.ROOT, sys.executable = root, python
+    running = servers.start_mailmoat(directory, servers.Setup(), extra, checkout=plan.checkout)
     try:
         yield running
     finally:
@@ -132,7 +127,8 @@ def started(plan: Plan, directory: Path) -> Iterator[Running]:
 
 def measure(running: Mapping[str, Running], mode: str, rounds: int, count: int) -> dict[str, list[float]]:
     """Send `count` messages to each server in turn, `rounds` times; return the microseconds of CPU a message, by server and round."""
-    send, costs = MODES[mode], {name: [] for name in running}  # type: dict[str, list[float]]
+    send = MODES[mode]
+    costs: dict[str, list[float]] = {name: [] for name in running}
     for server in running.values():
         send(server.port, count // 3)
     for _ in range(rounds):

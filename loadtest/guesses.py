@@ -147,7 +147,8 @@ def started(kind: str, port: int, rate: float, seconds: float) -> Iterator[subpr
 def good_mail(port: int, seconds: float) -> list[float]:
     """Return the times of good messages."""
     with started("good", port, GOOD_RATE, seconds) as process:
-        return json.loads(process.communicate()[0])
+        times: list[float] = json.loads(process.communicate()[0])
+        return times
 
 
 def beside(port: int, target: int, listener: str, rate: float, seconds: float) -> tuple[list[float], Counter[str]]:

@@ -97,6 +97,10 @@ class Attacker(asyncio.Protocol):
         self.dripped, self.last = 0, b""
         self.over = asyncio.get_running_loop().create_future()
 
+    def itself(self) -> Attacker:
+        """Return this: the factory of its connection."""
+        return self
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast("asyncio.Transport", transport)
@@ -170,7 +174,7 @@ class Crowd:
             attacker = Attacker(kind, self.counts[kind.name])
             try:
                 async with self.door:
-                    await loop.create_connection(lambda made=attacker: made, "127.0.0.1", self.port, local_addr=address)
+                    await loop.create_connection(attacker.itself, "127.0.0.1", self.port, local_addr=address)
             except OSError as error:
                 self.failed[error.strerror or "failed"] += 1
             else:

@@ -20,7 +20,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import spf
+import spf  # type: ignore[import-untyped]
 import uvloop
 
 from loadtest.processes import ROOT

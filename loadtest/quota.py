@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,15 @@ def limited(tree: Tree) -> Iterator[None]:
         yield
     finally:
         for group in groups:
-            for pid in (group / "cgroup.procs").read_text().split():
-                (root / "cgroup.procs").write_text(pid)
-            wait_for(lambda empty=group: not (empty / "cgroup.procs").read_text(), "an empty control group")
+            members = group / "cgroup.procs"
+            for member in members.read_text().split():
+                (root / "cgroup.procs").write_text(member)
+            wait_for(partial(_is_empty, members), "an empty control group")
             group.rmdir()
+
+
+def _is_empty(members: Path) -> bool:
+    return not members.read_text()
 
 
 def _controller() -> Path | None:

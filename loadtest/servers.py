@@ -115,11 +115,15 @@ def start_sink(directory: Path) -> Running:
 
 
 def start_mailmoat(
-    directory: Path, setup: Setup, extra: Mapping[str, str] | None = None, config_text: str = ""
+    directory: Path,
+    setup: Setup,
+    extra: Mapping[str, str] | None = None,
+    config_text: str = "",
+    checkout: Path = ROOT,
 ) -> Running:
     """Start mailmoat as an administrator does, with policy, log and metrics on.
 
-    `extra` are settings by their environment names, `config_text` is what its file has.
+    `extra` are settings by their environment names, `config_text` is what its file has. `checkout` is where the build is that runs.
 
     Raises:
         Trouble: it does not start.
@@ -131,7 +135,7 @@ def start_mailmoat(
     proxied = [f"proxy://127.0.0.1:{setup.proxied}"] if setup.proxied else []
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MAILMOAT_")},
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout / "python"), os.environ.get("PYTHONPATH")])),
         "MAILMOAT_HOSTNAME": f"mx.{DOMAIN}",
         "MAILMOAT_LISTEN": ", ".join([f"127.0.0.1:{port}", *proxied, *setup.listen]),
         "MAILMOAT_LISTEN_PROXY_NETWORKS": "127.0.0.0/8",
@@ -155,7 +159,8 @@ def start_mailmoat(
     config = directory / "mailmoat.toml"
     config.write_text(config_text)
     environment["MAILMOAT_CONFIG"] = str(config)
-    process = start([sys.executable, "-m", "mailmoat", "serve"], log, environment, directory)
+    python = sys.executable if checkout == ROOT else checkout / ".venv" / "bin" / "python"
+    process = start([python, "-m", "mailmoat", "serve"], log, environment, directory)
 
     def queued() -> int:
         return int(metric(admin, "mailmoat_queue_messages")) if setup.next_hop else 0
