@@ -87,7 +87,7 @@ def test_a_stream_is_cut_into_its_messages_however_it_arrives(contents, size):
 )
 def test_a_stream_that_is_not_ldap_is_garbled_at_its_beginning(stream):
     with pytest.raises(GarbledError):
-        Framer().feed(stream)
+        list(Framer().feed(stream))
 
 
 def test_an_entry_has_its_values_by_names_in_lower_case():

@@ -18,7 +18,7 @@ from mailmoat.ldap.outcome import LdapError, ServerError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mailmoat.ldap.message import Answer, Control, Intermediate, Message, SearchEntry, SearchRequest
     from mailmoat.ldap.server import Server
@@ -150,13 +150,14 @@ class Connection(asyncio.Protocol):
         if self._operations.pop(operation.number, None) and self._transport is not None and self._failure is None:
             self._transport.write(message.abandon(self._next_number(), operation.number))
 
-    def _cut(self, chunk: bytes) -> list[bytes]:
+    def _cut(self, chunk: bytes) -> Iterable[bytes]:
         """Return the messages that are whole now. What comes in clear behind the answer to StartTLS is not the server's (RFC 4511 4.14.1)."""
-        found = self._framer.feed(chunk)
-        if self._before_tls and self._transport is not None:
-            self._transport.pause_reading()
-            if len(found) != 1 or not self._framer.empty:
-                raise GarbledError("more than one answer before TLS")
+        if not self._before_tls or self._transport is None:
+            return self._framer.feed(chunk)
+        self._transport.pause_reading()
+        found = list(self._framer.feed(chunk))
+        if len(found) != 1 or not self._framer.empty:
+            raise GarbledError("more than one answer before TLS")
         return found
 
     def _deliver(self, received: Message) -> None:
@@ -165,6 +166,8 @@ class Connection(asyncio.Protocol):
         if operation is None:
             if number == 0 and isinstance(answer, Done) and answer.name == NOTICE_OF_DISCONNECTION:
                 self._fail(f"it ended the connection: {LdapError(self.server.text, answer).reason}")
+            elif not 0 <= number <= self._number:
+                raise GarbledError("an answer to what nobody asked")
             return
         if isinstance(answer, Reference):
             return

@@ -5,9 +5,12 @@ A message of more than `LARGEST` octets, or a stream that is not LDAP, is Garble
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.ldap.ber import LONG_LENGTH, SEQUENCE, GarbledError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LARGEST: Final = 16 << 20
 """Octets of one message: one entry with the attributes that were asked for."""
@@ -27,18 +30,17 @@ class Framer:
         """Whether no octet is kept of a message that is not whole."""
         return not self._kept
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Take octets as they came, and return the messages that are whole now. Raises GarbledError."""
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Take octets as they came, and yield the messages that are whole now. Raises GarbledError behind the last good one."""
         self._kept += chunk
         if len(self._kept) < self._wanted:
-            return []
-        stream, at, found = bytes(self._kept), 0, []
+            return
+        stream, at = bytes(self._kept), 0
         while (size := _size(stream, at)) and at + size <= len(stream):
-            found.append(stream[at : at + size])
+            yield stream[at : at + size]
             at += size
         self._kept = bytearray(stream[at:])
         self._wanted = size
-        return found
 
 
 def _size(stream: bytes, at: int) -> int:
