@@ -34,6 +34,7 @@ PEERS = {
     "slapd": "slapd",
     "slapadd": "slapd",
     "ldapmodify": "ldap-utils",
+    "ldapsearch": "ldap-utils",
     "ldns-keygen": "ldnsutils",
     "ldns-signzone": "ldnsutils",
     "fail2ban-regex": "fail2ban",
