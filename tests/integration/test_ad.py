@@ -13,18 +13,20 @@ from tests import samba
 from tests.certificates import Authority
 from tests.samba import PASSWORD, account, contact, group, own_address, provision, public_folder, user
 
+from mailmoat._native import Address
 from mailmoat.directory.ad import source
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.source import AdSource
-from mailmoat.directory.ldap.servers import Servers
-from mailmoat.directory.opening import open_sync
-from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
-from mailmoat.errors import SourceError
+from mailmoat.directory.directory import Presence
 from mailmoat.ldap import root_dse
 from mailmoat.ldap.opening import Access, Login, Tls
 from mailmoat.ldap.server import Server, Transport
+from mailmoat.directory.ldap.servers import Servers
+from mailmoat.directory.opening import open_live, open_sync
+from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
+from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
 
@@ -95,7 +97,7 @@ class Follower:
         transport = Transport.TLS if port in (636, 3269) else Transport.START_TLS
         servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
         tls = Tls(ca=controllers[0].authority.certificate)
-        self.servers = Servers(servers, Access(Login(login, password), tls, connect_time))
+        self.servers = Servers(servers, Access(Login(login, lambda: password.read_text().strip()), tls, connect_time))
         self.source = AdSource(self.servers, place, interval)
         self.entries, self.reading, self.cookie = {}, {}, None
         self.steps = []
@@ -387,3 +389,37 @@ def test_a_certificate_for_another_name_is_refused(domain, password):
     other = Authority(password.parent / "ca")
     with pytest.raises(SourceError, match="its certificate is refused"):
         asyncio.run(open_sync(row([first], password, tls_ca=str(other.certificate))).probe())
+
+
+@pytest.mark.parametrize("port", [636, 3269])
+def test_single_addresses_are_asked_for(domain, password, port):
+    first, second = domain
+    url = ", ".join(f"ads://{controller.address}:{port}" for controller in domain)
+    written = row(domain, password, url=url, mode="live", disabled_accounts="shared", secondary_addresses="rewrite")
+
+    async def scenario():
+        asked = open_live(written)
+
+        async def answers(*addresses):
+            return await asyncio.gather(*(asked.lookup(Address.parse(address)) for address in addresses))
+
+        exists = [*(ALL - {"left@example.test"}), "ALICE@example.test", "A.Smith@EXAMPLE.test"]
+        assert {answer.presence for answer in await answers(*exists)} == {Presence.EXISTS}
+        absent = ["left@example.test", "nobody@example.test", '"*"@example.test', "wrong@example.test", "alice@x.test"]
+        assert {answer.presence for answer in await answers(*absent)} == {Presence.ABSENT}
+        [secondary] = await answers("a.smith@example.test")
+        assert secondary.targets == ("alice@example.test",)
+        assert secondary.entry == f"CN=alice,CN=Users,{samba.BASE}"
+        first.stop()
+        try:
+            assert {answer.presence for answer in await answers(*exists)} == {Presence.EXISTS}
+            second.stop()
+            with pytest.raises(SourceError):
+                await answers("alice@example.test")
+        finally:
+            first.start()
+            if second.process is None:
+                second.start()
+            await asked.close()
+
+    asyncio.run(scenario())

@@ -55,4 +55,8 @@ def open_live(row: SourceSettings) -> LiveSource:
             from mailmoat.directory.sql.live import SqlLookup
 
             return SqlLookup(row)
+        case "ad":
+            from mailmoat.directory.ad.row import ad_asked
+
+            return ad_asked(row)
     raise SourceError(f"{row.url.scheme}: cannot be asked for one address")

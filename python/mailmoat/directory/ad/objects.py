@@ -106,16 +106,16 @@ class Mapping(NamedTuple):
     def entry(self, found: SearchEntry) -> tuple[Entry, str | None]:
         """Return the entry of an object, without addresses if it receives no mail; and a sentence about the first value that is no address."""
         unique = found.attributes.get("objectguid", [b""])[0]
-        if not self._counts(found):
+        if not self.counts(found):
             return Entry(unique, found.dn, ()), None
         addresses, wrong = _addresses(found, self.attributes)
         others, wrong_other = _addresses(found, self.targets)
         targets = others or (addresses[:1] if self.secondary is Secondary.REWRITE else [])
         instead = tuple(map(str, targets))
-        listed = [Listed(_notation(one), () if targets == [one] else instead) for one in addresses]
+        listed = [Listed(notation(one), () if targets == [one] else instead) for one in addresses]
         return Entry(unique, found.dn, tuple(listed)), wrong or wrong_other
 
-    def _counts(self, found: SearchEntry) -> bool:
+    def counts(self, found: SearchEntry) -> bool:
         """Return whether an object is of a kind that counts, and not a disabled account that does not."""
         classes = {value.lower() for value in found.attributes.get("objectclass", ())}
         if _NEVER in classes or not any(classes.intersection(_CLASSES[kind]) for kind in self.kinds):
@@ -170,7 +170,7 @@ def _parse(text: str) -> Address:
     return address
 
 
-def _notation(address: Address) -> str:
+def notation(address: Address) -> str:
     """Return an address as the recipient file has it: what would mean something else there is in quotes."""
     key, local = address.key, address.local.lower()
     if key.startswith('"') or _PLAIN.fullmatch(key):

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.directory.ad.look import look
 from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.visit import Visit
-from mailmoat.directory.source import Current, Delta, Using, Whole
-from mailmoat.errors import SourceError
 from mailmoat.ldap import root_dse
 from mailmoat.ldap.outcome import ServerError
+from mailmoat.directory.source import Current, Delta, Using, Whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from mailmoat.directory.ad.place import Place
-    from mailmoat.directory.ldap.servers import Servers
-    from mailmoat.directory.source import KnownIds, Sight, Step
     from mailmoat.ldap.connection import Connection
     from mailmoat.ldap.server import Server
+    from mailmoat.directory.ldap.servers import Servers
+    from mailmoat.directory.source import KnownIds, Sight, Step
 
 PING_INTERVAL: Final = 30.0
 """Seconds without a notice after which a controller is asked whether it still answers."""
@@ -43,7 +42,7 @@ class AdSource:
         """See `SyncSource`."""
         failed: set[Server] = set()
         while True:
-            connection = await self._connect()
+            connection = await self._servers.connect()
             visit = Visit(connection, self._place, known, cookie)
             try:
                 yield Using(connection.server.text)
@@ -56,21 +55,19 @@ class AdSource:
                         yield step
                 if not await self._better(connection):
                     return
-            except ServerError as error:
+            except ServerError:
                 self._servers.failed(connection.server)
                 if connection.server in failed:
-                    raise SourceError(str(error)) from None
+                    raise
                 failed.add(connection.server)
             finally:
                 connection.close()
 
     async def probe(self) -> Sight:
         """See `Probed`."""
-        connection = await self._connect()
+        connection = await self._servers.connect()
         try:
             return await look(connection, self._place)
-        except ServerError as error:
-            raise SourceError(str(error)) from None
         finally:
             connection.close()
 
@@ -97,12 +94,6 @@ class AdSource:
                 return True
             await root_dse.ping(connection)
         return False
-
-    async def _connect(self) -> Connection:
-        try:
-            return await self._servers.connect()
-        except ServerError as error:
-            raise SourceError(str(error)) from None
 
     async def _better(self, connection: Connection) -> bool:
         """Return whether a server before that of `connection` serves again."""

@@ -1,0 +1,52 @@
+"""How Active Directory is asked for one address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailmoat.directory.ad.objects import notation
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.ldap import search_terms
+from mailmoat.ldap import filters
+from mailmoat.directory.source import LiveAnswer
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.directory.ad.place import Place
+    from mailmoat.ldap.message import SearchEntry
+
+
+class AdQuestion:
+    """That of one row; see `ldap.lookup.Question`. `written` is its filter, which may have places for the address."""
+
+    def __init__(self, place: Place, written: str | None) -> None:
+        self._place = place
+        self._written = written if written and any(mark in written for mark in search_terms.MARKS) else None
+        self.asked = place.mapping.read
+
+    def terms(self, address: Address) -> str:
+        """Return the filter of the objects that have the address; what is written alone if it has a place for it."""
+        mapping = self._place.mapping
+        if self._written is not None:
+            return search_terms.with_the_address(self._written, mapping.attributes, address)
+        value = filters.escape(str(address))
+        any_attribute = "".join(f"({name}={value})({name}=smtp:{value})" for name in mapping.attributes)
+        return f"(&{mapping.any_kind}(|{any_attribute}){self._place.condition})"
+
+    def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
+        """Return what the objects say of it. One without targets is itself a target beside those of others."""
+        counted = [(one.dn, targets) for one in found if (targets := self._targets(address, one)) is not None]
+        if not counted:
+            return LiveAnswer(Presence.ABSENT)
+        united = dict.fromkeys(target for _, targets in counted for target in targets or (str(address),))
+        targets = tuple(united) if any(targets for _, targets in counted) else ()
+        return LiveAnswer(Presence.EXISTS, targets, counted[0][0])
+
+    def _targets(self, address: Address, found: SearchEntry) -> tuple[str, ...] | None:
+        """Return who gets the mail to `address` instead of an object; None if the object does not have it, or receives no mail."""
+        listed, _ = self._place.mapping.entry(found)
+        text = notation(address)
+        for one in listed.addresses:
+            if one.text == text:
+                return one.targets
+        return () if self._written is not None and self._place.mapping.counts(found) else None
