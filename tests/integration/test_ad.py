@@ -15,18 +15,21 @@ from tests.samba import PASSWORD, account, contact, group, own_address, provisio
 
 from mailmoat._native import Address
 from mailmoat.directory.ad import source
+from mailmoat.directory.ad.controller import inspect
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
+from mailmoat.directory.ad.ranges import completed
 from mailmoat.directory.ad.source import AdSource
 from mailmoat.directory.directory import Presence
-from mailmoat.ldap import root_dse
-from mailmoat.ldap.opening import Access, Login, Tls
-from mailmoat.ldap.server import Server, Transport
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.opening import open_live, open_sync
 from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
 from mailmoat.errors import SourceError
+from mailmoat.ldap import filters, root_dse
+from mailmoat.ldap.message import Scope, SearchRequest
+from mailmoat.ldap.opening import Access, Login, Tls
+from mailmoat.ldap.server import Server, Transport
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
 
@@ -421,5 +424,72 @@ def test_single_addresses_are_asked_for(domain, password, port):
             if second.process is None:
                 second.start()
             await asked.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_object_that_is_moved_out_of_the_base_is_gone(domain, password):
+    first = domain[0]
+    place = Place(Mapping(), base=f"CN=Users,{samba.BASE}")
+
+    async def scenario():
+        follower = Follower(domain, password, place=place)
+        async with follower.following() as task:
+            for where, there in (("CN=Computers", False), ("CN=Users", True)):
+                old = "CN=Users" if there is False else "CN=Computers"
+                await modify(
+                    first,
+                    f"dn: CN=mailonly,{old},BASE\nchangetype: modrdn\nnewrdn: CN=mailonly\n"
+                    f"deleteoldrdn: 1\nnewsuperior: {where},BASE\n",
+                )
+                await follower.until(lambda there=there: ("mailonly@example.test" in follower.addresses) is there, task)
+
+    asyncio.run(scenario())
+
+
+def test_update_sequence_numbers_serve_where_there_is_no_dirsync(domain, password):
+    first = domain[0]
+
+    async def scenario():
+        follower = Follower(domain, password)
+        async with follower.following():
+            pass
+        connection = await follower.servers.connect()
+        controller = await inspect(connection, "")
+        connection.close()
+        position = b"%d" % controller.highest
+        mark = Mark.decode(follower.cookie)._replace(method=Method.USN, position=position)
+        follower.cookie = mark.encode()
+        async with follower.following() as task:
+            await modify(
+                first, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\nreplace: mail\nmail: u@example.test\n"
+            )
+            await follower.until(lambda: "u@example.test" in follower.addresses, task)
+            await modify(first, "dn: CN=nomail,CN=Users,BASE\nchangetype: modify\ndelete: mail\n")
+            await follower.until(lambda: follower.addresses == ALL, task)
+            assert follower.reads == 1
+        assert Mark.decode(follower.cookie).method is Method.USN
+
+    asyncio.run(scenario())
+
+
+def test_all_values_of_an_attribute_are_asked_for_where_a_part_comes(domain, password):
+    async def scenario():
+        connection = await Follower(domain, password).servers.connect()
+        request = SearchRequest(
+            f"CN=alice,CN=Users,{samba.BASE}",
+            filters.parse("(objectClass=*)"),
+            ("mail", "proxyAddresses;range=0-1"),
+            Scope.BASE,
+        )
+        async with connection.search(request) as answers:
+            [part] = [answer async for answer in answers]
+        assert len(part.attributes["proxyaddresses;range=0-1"]) == 2
+        whole = await completed(connection, part)
+        connection.close()
+        alice = OBJECTS[0][1]
+        assert sorted(whole.attributes["proxyaddresses"]) == sorted(one.encode() for one in alice["proxyAddresses"])
+        assert whole.attributes["mail"] == [b"alice@example.test"]
+        assert set(whole.attributes) == {"proxyaddresses", "mail"}
 
     asyncio.run(scenario())

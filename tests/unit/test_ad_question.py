@@ -8,8 +8,8 @@ from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.question import AdQuestion
 from mailmoat.directory.directory import Presence
-from mailmoat.ldap import filters
 from mailmoat.directory.source import LiveAnswer
+from mailmoat.ldap import filters
 
 SECOND = Address.parse("Second@example.test")
 NAME = "CN=x,DC=example,DC=test"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from mailmoat.directory.ad.objects import notation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import search_terms
-from mailmoat.ldap import filters
 from mailmoat.directory.source import LiveAnswer
+from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat._native import Address

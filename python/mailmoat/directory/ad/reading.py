@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mailmoat.directory.ad.ranges import completed
 from mailmoat.directory.source import LeftOut
 from mailmoat.ldap import filters
 from mailmoat.ldap.message import SearchRequest
@@ -45,7 +46,7 @@ class Reading:
         """Yield all recipients, a page at a time. Raises ServerError."""
         request = SearchRequest(self._base, filters.parse(self._filter), self._mapping.read)
         async for page in paged(self._connection, request, patience=FIRST_PAGE_TIME):
-            yield self._found(page)
+            yield await self._found(page)
 
     async def ids(self) -> AsyncIterator[list[bytes]]:
         """Yield the ids of all objects that may be recipients, a page at a time. Raises ServerError."""
@@ -61,12 +62,12 @@ class Reading:
             request = SearchRequest(self._base, filters.parse(f"(&(|{any_id}){self._filter})"), self._mapping.read)
             async for page in paged(self._connection, request):
                 found += page
-        return self._found(found)
+        return await self._found(found)
 
-    def _found(self, objects: Sequence[SearchEntry]) -> Found:
+    async def _found(self, objects: Sequence[SearchEntry]) -> Found:
         entries, sentences = [], []
         for found in objects:
-            entry, wrong = self._mapping.entry(found)
+            entry, wrong = self._mapping.entry(await completed(self._connection, found))
             if entry.id:
                 entries.append(entry)
             if wrong:

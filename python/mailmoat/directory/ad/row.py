@@ -10,9 +10,9 @@ from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.question import AdQuestion
 from mailmoat.directory.ad.source import AdSource
 from mailmoat.directory.ldap import search_terms
-from mailmoat.ldap import filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.lookup import LdapAsked
+from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.directory.ad.look import look
 from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.visit import Visit
+from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.ldap import root_dse
 from mailmoat.ldap.outcome import ServerError
-from mailmoat.directory.source import Current, Delta, Using, Whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from mailmoat.directory.ad.place import Place
-    from mailmoat.ldap.connection import Connection
-    from mailmoat.ldap.server import Server
     from mailmoat.directory.ldap.servers import Servers
     from mailmoat.directory.source import KnownIds, Sight, Step
+    from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.server import Server
 
 PING_INTERVAL: Final = 30.0
 """Seconds without a notice after which a controller is asked whether it still answers."""
