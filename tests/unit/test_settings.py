@@ -56,6 +56,7 @@ DEFAULTS = {
     "directory.cache_time": 300.0,
     "directory.absent_cache_time": 60.0,
     "directory.cache_entries": 100_000,
+    "directory.concurrency": 50,
     "directories": (),
     "auth.file": None,
     "auth.dovecot": None,

@@ -1,4 +1,4 @@
-"""The next hop as a live source of recipients: it is asked by MAIL FROM:<>, RCPT and RSET, at the route of the address, never more.
+"""The next hop as a live source of recipients: MAIL FROM:<>, RCPT and RSET at the route of the address, never more.
 
 The connections are those of delivery in kind (servers, ranks, TLS, account), of their own in number: they are kept open between questions,
 and no message is ever sent on them. An address is absent only when the next hop says so of the address itself; a next hop that refuses

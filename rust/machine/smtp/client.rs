@@ -30,8 +30,7 @@
 //!   speaks for one recipient, the others' replies are read on, then the connection is closed.
 //! * (a) 521 and 556 (RFC 7504) say that this host takes no messages under any circumstances: failed. Any other 5xx greeting, 554 too,
 //!   is about this client or this moment, mostly a block list's or an overload's doing, and an HELO refused is a mistake in settings:
-//!   deferred, so that an operator's slip does not bounce a queue. So is a greeting that is word for word our own: the next hop
-//!   is this server.
+//!   deferred, so that a slip bounces no queue. So is a greeting that is word for word our own: the next hop is this server.
 //! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write; their replies only sort the recipients. Without
 //!   it the next command is written here. With CHUNKING the content follows the last reply to RCPT by BDAT (RFC 3030 2), and no DATA;
 //!   without an accepted recipient RSET follows.
@@ -92,6 +91,7 @@ use announcement::Announcement;
 use authentication::Authentication;
 pub use authentication::Channel;
 use awaited::Awaited;
+use callout::Purpose;
 pub use credentials::Credentials;
 use limits::Used;
 pub use offers::Offers;
@@ -127,7 +127,7 @@ pub struct Client {
     authentication: Option<Box<Authentication>>,
     announcement: Announcement,
     chunking: Chunking,
-    callout: bool,
+    purpose: Purpose,
     untouched: bool,
     tls: Tls,
     security: Security,
@@ -159,7 +159,7 @@ impl Client {
             authentication: None,
             announcement: Announcement::Nothing,
             chunking: Chunking::Binary,
-            callout: false,
+            purpose: Purpose::Delivery,
             untouched: false,
             tls: Tls::None,
             security: Security::Clear,

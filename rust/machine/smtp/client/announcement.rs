@@ -8,6 +8,7 @@
 mod tests;
 
 use super::attributes::Attributes;
+use super::callout::Purpose;
 use super::reply::Reply;
 use super::transaction::Fate;
 use super::{Awaited, Client};
@@ -68,7 +69,7 @@ impl Client {
     /// With PIPELINING, as all that offer it do: XFORWARD, whose replies are waited for with that to MAIL.
     pub(super) fn send_xforward(&mut self) {
         let Some(transaction) = &self.transaction else { return };
-        if self.announcement != Announcement::Offered || !self.offers.pipelining || self.callout {
+        if self.announcement != Announcement::Offered || !self.offers.pipelining || self.purpose == Purpose::Callout {
             return;
         }
         for command in self.offers.xforward.commands("XFORWARD", &transaction.message) {

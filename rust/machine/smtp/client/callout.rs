@@ -9,10 +9,19 @@ mod tests;
 
 use super::Client;
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Messages.
+    Delivery,
+    /// Questions whether recipients exist.
+    Callout,
+}
+
 impl Client {
     /// The same connection, which only asks.
     #[must_use]
     pub fn for_callouts(self) -> Self {
-        Self { callout: true, ..self }
+        Self { purpose: Purpose::Callout, ..self }
     }
 }

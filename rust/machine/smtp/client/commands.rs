@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use super::callout::Purpose;
 use super::offers::RequireTls;
 use super::stream::{CHUNK, Framing, Stream};
 use super::stuffing::Stuffer;
@@ -49,7 +50,7 @@ impl Client {
             for slot in slots {
                 self.send_rcpt(slot);
             }
-            if self.callout {
+            if self.purpose == Purpose::Callout {
                 self.send_reset();
             } else if self.offers.chunking == Chunking::Off {
                 self.send(b"DATA\r\n", Awaited::Data);
@@ -61,7 +62,7 @@ impl Client {
         let Some(transaction) = &self.transaction else { return };
         let message = &transaction.message;
         let mut command = format!("MAIL FROM:<{}>", self.marked(&message.envelope.reverse_path)).into_bytes();
-        if self.offers.size.is_some() && !self.callout {
+        if self.offers.size.is_some() && self.purpose == Purpose::Delivery {
             // Writing to a Vec cannot fail.
             let _ = write!(command, " SIZE={}", message.size());
         }

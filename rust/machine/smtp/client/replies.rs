@@ -1,5 +1,6 @@
 //! What each reply means, by the table in `client`.
 
+use super::callout::Purpose;
 use super::offers::Offers;
 use super::reply::{MAX_TEXT, Reply};
 use super::transaction::{Fate, Setback};
@@ -68,7 +69,8 @@ impl Client {
             Some(state) => {
                 transaction.setback = Some(Setback::Mail);
                 // A refused sender says nothing of the recipient that is asked for.
-                transaction.settle_open(if self.callout { State::Pending } else { state }, &reply.text());
+                transaction
+                    .settle_open(if self.purpose == Purpose::Callout { State::Pending } else { state }, &reply.text());
                 self.send_next();
             }
             None => self.violate(&reply.text()),
@@ -80,7 +82,9 @@ impl Client {
         match refused(reply) {
             // An acceptance without a transaction: see (d).
             _ if reply.class() == 2 && transaction.setback.is_some() => transaction.last = true,
-            _ if reply.class() == 2 && self.callout => transaction.settle(slot, State::Delivered, reply.text()),
+            _ if reply.class() == 2 && self.purpose == Purpose::Callout => {
+                transaction.settle(slot, State::Delivered, reply.text());
+            }
             _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
             Some(_) if transaction.setback.is_some() => {}
             Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),
