@@ -770,8 +770,10 @@ class Session:
     def refuse(self, code: int, enhanced: str, text: str) -> Step: ...
     def report(self, code: int, enhanced: str, text: str) -> Step:
         """Accept at RCPT, and report the recipient as failed with this reply afterwards."""
-    def redirect(self, address: Address) -> Step:
-        """Accept the recipient at RCPT as given; the message goes to this address instead."""
+    def redirect(self, addresses: Sequence[Address]) -> Step:
+        """Accept the recipient at RCPT as given; the message goes to these addresses instead, each once, of which it may be one. Refuse
+        it with 452 when the transaction has recipients and not enough room for these.
+        """
     def discard(self) -> Step:
         """Reply 250 at content stages and discard the message."""
     def release(self) -> Step: ...
@@ -1218,8 +1220,16 @@ class Directory:
     def lookup(self, key: str, domain: str) -> tuple[int, int, int]:
         """Look up the address with this `Address.key` and `Address.domain`: (found, number of the input that decides, place there).
 
-        Found is 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded by `!address`, 4 the snapshot is damaged and nothing is known.
-        The place is a line of the text file or the number of an entry of a table; 0 for none.
+        Found is 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded by `!address`, 4 the snapshot is damaged and nothing is known,
+        5 listed as an alias, or its domain is another name of one at which it is listed, 6 its domain is another name of one of which
+        every address is listed. The place is a line of the text file or the number of an entry of a table; 0 for none.
+        """
+    def resolve(self, address: Address, delimiters: str) -> tuple[int, int, int, Address | None, list[Address]]:
+        """Look up an address, and the one that it is a subaddress of by `delimiters`: (found, number of the input, place there, the
+        address it is a subaddress of if that one is listed, targets).
+
+        Found is as in `lookup`, or 7: its domain is listed, which does not include an address that `may_route`. Targets are the addresses
+        that get its mail instead; none when it is delivered to itself or does not exist.
         """
     @property
     def entries(self) -> int:

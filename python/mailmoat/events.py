@@ -93,8 +93,8 @@ class Event(StrEnum):
     RECIPIENT_REDIRECTED = (
         "recipient-redirected",
         "info",
-        "postmaster is accepted and goes to `recipients.postmaster`",
-        "session recipient to",
+        "a recipient is accepted, and its messages go to these addresses: an alias, postmaster, or one that had a tag",
+        "session recipient to:list",
     )
     MESSAGE_DROPPED = (
         "message-dropped",

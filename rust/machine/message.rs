@@ -20,7 +20,7 @@ mod token;
 
 pub use envelope::{Envelope, Origin};
 pub use parameters::Parameters;
-pub use recipient::{Outcome, Recipient, State};
+pub use recipient::{Outcome, Recipient, State, asks_for_success};
 
 use content::{Content, Share};
 

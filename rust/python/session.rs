@@ -102,8 +102,9 @@ impl Session {
         self.verdict(py, Verdict::Report(Reply::new(code, enhanced, text)))
     }
 
-    fn redirect(&mut self, py: Python<'_>, address: &Address) -> Py<PyAny> {
-        self.verdict(py, Verdict::Redirect(address.0.clone()))
+    #[allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+    fn redirect(&mut self, py: Python<'_>, addresses: Vec<PyRef<'_, Address>>) -> Py<PyAny> {
+        self.verdict(py, Verdict::Redirect(addresses.iter().map(|address| address.0.clone()).collect()))
     }
 
     fn discard(&mut self, py: Python<'_>) -> Py<PyAny> {

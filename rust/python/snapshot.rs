@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::store::snapshot::{self, Answer, Failure, Form, Input, Note, Scope, Stamp};
+use super::address::Address;
+use crate::store::snapshot::{self, Answer, Failure, Form, Input, Note, Resolution, Scope, Stamp};
 
 /// Number, name and path of an input.
 type Given = (u8, String, PathBuf);
+
+/// What is found, number of the input, place there, the address it is a subaddress of, targets.
+type Resolved = (u8, u8, u32, Option<Address>, Vec<Address>);
 
 fn inputs(given: Vec<Given>) -> Vec<Input> {
     given.into_iter().map(|(number, name, path)| Input { number, name, path }).collect()
@@ -57,6 +61,12 @@ impl Directory {
     fn lookup(&self, key: &str, domain: &str) -> (u8, u8, u32) {
         let Answer { found, source, line } = self.0.lookup(key, domain);
         (found as u8, source, line)
+    }
+
+    fn resolve(&self, address: &Address, delimiters: &str) -> Resolved {
+        let Resolution { answer: Answer { found, source, line }, user, targets } =
+            self.0.resolve(&address.0, delimiters);
+        (found as u8, source, line, user.map(Address), targets.into_iter().map(Address).collect())
     }
 
     #[getter]

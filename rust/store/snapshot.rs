@@ -8,7 +8,8 @@
 //! `io::Error` of the file system, which `compile` blames on an input or on the snapshot.
 //!
 //! Text file: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
-//! domain is listed); `#` begins a comment at the start of a line or after white space. Every entry goes through
+//! domain is listed), `address = address, address` (an alias: its mail goes to these instead), `@domain = @domain` (another name of a domain:
+//! an address there exists if the same one at the other domain does, and is delivered there); `#` begins a comment at the start of a line or after white space. Every entry goes through
 //! `crate::machine::message::address`, like every address on the wire, so no spelling walks around the table. A table has entries of the
 //! same notation. Of several inputs the first that has an address decides about it.
 //!
@@ -19,16 +20,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Advice, Mmap};
-
-use crate::store::mapped;
-use format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
-
+#[cfg(test)]
+mod alias_tests;
 mod compile;
+mod directory;
 mod format;
 mod table;
 #[cfg(test)]
@@ -37,7 +35,11 @@ mod table_tests;
 mod tests;
 
 pub use compile::{Compiled, Failure, Note, compile, read_sender};
+pub use directory::{Directory, Resolution};
 pub use table::state as table_state;
+
+/// Most domains that are each another name of the next, and most aliases that each lead to the next.
+const LONGEST_CHAIN: usize = 10;
 
 /// What the directory says of an address; also the kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,24 @@ pub enum Found {
     Excluded = 3,
     /// The snapshot contradicts itself: nothing is known.
     Damaged = 4,
+    /// The address is listed, and its mail goes to other addresses.
+    Alias = 5,
+    /// Its domain is another name of one that is listed.
+    AliasDomain = 6,
+    /// Its domain is listed, which does not include an address that another server may read as a route.
+    OtherRoute = 7,
+}
+
+impl Found {
+    /// Whether it is said of a domain.
+    fn is_domain(self) -> bool {
+        matches!(self, Self::Domain | Self::AliasDomain)
+    }
+
+    /// Whether it is said of the address itself, not of its domain; or nothing can be said.
+    fn is_own(self) -> bool {
+        matches!(self, Self::Address | Self::Excluded | Self::Damaged | Self::Alias)
+    }
 }
 
 /// The state of a source file: equal stamps mean an unchanged file.
@@ -149,112 +169,5 @@ impl Stamp {
             inode: metadata.ino(),
             ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         }
-    }
-}
-
-/// A compiled directory, mapped read-only.
-pub struct Directory {
-    map: Mmap,
-    header: Header,
-}
-
-impl Directory {
-    /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, or cut short.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let map = mapped::open(path)?;
-        let header = Header::decode(&map).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
-        map.advise(Advice::WillNeed)?;
-        Ok(Self { map, header })
-    }
-
-    /// Different entries in it.
-    pub fn entries(&self) -> u64 {
-        self.header.entries
-    }
-
-    /// The text file it was compiled from; zeros without one.
-    pub fn stamp(&self) -> Stamp {
-        self.header.stamp
-    }
-
-    /// Whether it was made from the inputs of these names for this scope.
-    pub fn is_for(&self, inputs: &[Input], scope: &Scope) -> bool {
-        self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
-    }
-
-    /// The tables it was compiled from: their numbers, each with what `table_state` said then.
-    pub fn tables(&self) -> Vec<(u8, String)> {
-        let text = self.part((HEADER as u64).saturating_add(self.header.scope), self.header.states);
-        let lines = std::str::from_utf8(text).unwrap_or_default().lines();
-        lines
-            .filter_map(|line| line.split_once(' '))
-            .filter_map(|(number, state)| Some((number.parse().ok()?, state.to_owned())))
-            .collect()
-    }
-
-    fn part(&self, start: u64, length: u64) -> &[u8] {
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        self.map.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
-    }
-
-    /// What is known of the address with this `Address::key` and domain.
-    pub fn lookup(&self, key: &str, domain: &str) -> Answer {
-        let by_address = self.find(false, key.as_bytes());
-        let found = by_address.and_then(|found| match found {
-            None if !domain.is_empty() => self.find(true, domain.as_bytes()),
-            found => Some(found),
-        });
-        match found {
-            Some(Some(found)) => found,
-            Some(None) => Answer::of_none(Found::Absent),
-            None => Answer::of_none(Found::Damaged),
-        }
-    }
-
-    /// The same in a list of senders, where an entry for a domain may be for those below it, too. The nearest entry decides.
-    pub fn lookup_sender(&self, key: &str, domain: &str) -> Answer {
-        let found = self.lookup(key, domain);
-        if found.found != Found::Absent || domain.is_empty() || domain.starts_with('[') {
-            return found;
-        }
-        let below = format!(".{domain}");
-        let mut rest = below.as_str();
-        loop {
-            match self.find(true, rest.as_bytes()) {
-                None => return Answer::of_none(Found::Damaged),
-                Some(Some(found)) => return found,
-                Some(None) => {}
-            }
-            let Some(next) = rest.get(1..).and_then(|name| name.find('.')).and_then(|dot| rest.get(1 + dot..)) else {
-                return Answer::of_none(Found::Absent);
-            };
-            rest = next;
-        }
-    }
-
-    /// `None`: the snapshot contradicts itself. `Some(None)`: no such record.
-    #[allow(clippy::option_option)]
-    fn find(&self, domain: bool, key: &[u8]) -> Option<Option<Answer>> {
-        let hash = hash(domain, key);
-        let (table, slots) = (usize::try_from(self.header.table).ok()?, self.header.slots);
-        for step in 0..slots {
-            let slot = hash.wrapping_add(step) & (slots - 1);
-            match word(&self.map, table.checked_add(usize::try_from(slot).ok()?.checked_mul(8)?)?)? {
-                0 => return Some(None),
-                entry if entry >> OFFSET_BITS == hash >> OFFSET_BITS => {
-                    let record = self.record(usize::try_from(entry & OFFSET_MASK).ok()?)?;
-                    if record.key == key && (record.kind == Found::Domain) == domain {
-                        return Some(Some(Answer { found: record.kind, source: record.source, line: record.line }));
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    fn record(&self, at: usize) -> Option<Record<'_>> {
-        let records = self.map.get(..usize::try_from(self.header.table).ok()?)?;
-        Record::read(records.get(at..)?)
     }
 }

@@ -6,7 +6,7 @@ import pytest
 from tests.doubles.directory import FakeDirectory
 
 from mailmoat._native import Address
-from mailmoat.directory.directory import Directory, Presence
+from mailmoat.directory.directory import Directory, Presence, Redirection
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import Scope, SnapshotKeeper
@@ -22,11 +22,15 @@ LISTED = (
     "carol+ok@gone.test",
 )
 WHOLE = ("whole.test",)
+ALIASES = {
+    "info@local.test": ("ann@local.test", "bob@other.test"),
+    "keeps@local.test": ("keeps@local.test", "bob@other.test"),
+}
 EXCLUDED = ("gone@whole.test", "carol@gone.test", "ann+spam@local.test")
 
 
 def make_fake(_path):
-    return FakeDirectory(LISTED, WHOLE, EXCLUDED)
+    return FakeDirectory(LISTED, WHOLE, EXCLUDED, aliases=ALIASES)
 
 
 def make_fake_down(_path):
@@ -35,6 +39,7 @@ def make_fake_down(_path):
 
 def make_file(path):
     lines = [*LISTED, *(f"@{domain}" for domain in WHOLE), *(f"!{address}" for address in EXCLUDED)]
+    lines += [f"{alias} = {', '.join(targets)}" for alias, targets in ALIASES.items()]
     (path / "recipients").write_text("\n".join(lines), encoding="utf-8")
     assert (
         SnapshotKeeper(path / "recipients", path / "snapshot", RecipientsCompiler(path / "recipients", (), Scope()))
@@ -103,6 +108,18 @@ class TestDirectory:
     )
     def test_it_answers(self, directory, down, address, answer):
         assert directory.lookup(Address.parse(address)) is answer
+
+    @pytest.mark.parametrize(
+        ("address", "alias"),
+        [
+            ("info@local.test", "info@local.test"),
+            ("INFO+tag@local.test", "info@local.test"),
+            ("keeps@local.test", "keeps@local.test"),
+        ],
+    )
+    def test_it_gives_the_targets_of_an_alias(self, directory, down, address, alias):
+        targets = tuple(map(Address.parse, ALIASES[alias]))
+        assert directory.lookup(Address.parse(address)) == Redirection(targets)
 
     @pytest.mark.parametrize("address", ["ann@local.test", "gone@whole.test", "bob@local.test"])
     def test_trouble_is_unknown_never_absent(self, maker, down, tmp_path, address):

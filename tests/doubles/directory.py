@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from mailmoat._native import Address
-from mailmoat.directory.directory import Presence
+from mailmoat.directory.directory import Found, Presence, Redirection
 
 
 class FakeDirectory:
@@ -20,16 +21,21 @@ class FakeDirectory:
         excluded: Iterable[str] = (),
         *,
         unknown: Iterable[str] = (),
+        aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
         down: bool = False,
     ) -> None:
         self.down = down
         self.asked: list[str] = []
-        self._addresses = {Address.parse(address).key: Presence.EXISTS for address in listed}
+        self._addresses: dict[str, Found] = {Address.parse(address).key: Presence.EXISTS for address in listed}
         self._addresses |= {Address.parse(address).key: Presence.ABSENT for address in excluded}
         self._addresses |= {Address.parse(address).key: Presence.UNKNOWN for address in unknown}
         self._domains = dict.fromkeys(whole, Presence.EXISTS)
+        self._addresses |= {
+            Address.parse(alias).key: Redirection(tuple(map(Address.parse, targets)))
+            for alias, targets in aliases.items()
+        }
 
-    def lookup(self, address: Address) -> Presence:
+    def lookup(self, address: Address) -> Found:
         self.asked.append(str(address))
         if self.down:
             return Presence.UNKNOWN
@@ -38,4 +44,4 @@ class FakeDirectory:
         return self._addresses.get(address.key) or self._addresses.get(user.key) or by_domain
 
     def explain(self, address: Address) -> str:
-        return f"{address}: {self.lookup(address).value} (fake)"
+        return f"{address}: {found.presence.value if isinstance(found := self.lookup(address), Redirection) else found.value} (fake)"

@@ -536,7 +536,7 @@ def test_postmaster_is_read_by_whom_the_settings_name(server):
             client.expect("Subject: a\r\n\r\nb\r\n.", 250)
         wait_for(lambda: hop.messages, what="message")
         assert hop.messages[0].recipients == ["ann@elsewhere.test", ALICE]
-        assert [line["to"] for line in made.logged("recipient-redirected")] == ["ann@elsewhere.test"] * 2
+        assert [line["to"] for line in made.logged("recipient-redirected")] == [["ann@elsewhere.test"]] * 2
 
 
 # --- a next hop that was changed, or is ourselves ---

@@ -58,6 +58,7 @@ class Transcript:
     settings: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
     agents: list = field(default_factory=list)
     known: list[str] = field(default_factory=lambda: list(KNOWN))
+    aliases: dict[str, list[str]] = field(default_factory=dict)
     peer: str = "192.0.2.1"
     listener: str = "192.0.2.25:25"
     others: int = 0
@@ -97,6 +98,9 @@ def read(text):
             transcript.agents.append((stage, only, does))
         elif word == "known":
             transcript.known += octets(rest).decode().split()
+        elif word == "alias":
+            alias, _, targets = rest.partition(" = ")
+            transcript.aliases[alias] = targets.split(", ")
         elif word == "dns":
             transcript.names.append(rest)
         elif word == "peer":
@@ -170,6 +174,7 @@ class Player:
             load_settings(tuple(sorted(settings.items()))),
             incoming_dir,
             known=transcript.known,
+            aliases=transcript.aliases,
             agent_lines=transcript.agents,
             peer=transcript.peer,
             listener=parse_listener(transcript.listener),

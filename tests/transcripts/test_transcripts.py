@@ -3,6 +3,7 @@ with all agents asked at each stage, so that a stage which Rust passes is one th
 
     # A comment.
     config tarpit.time=5            a setting, by its name in `mailmoat settings`; before the dialogue begins
+    alias info@example.test = alice@example.test, a@b.test    an alias that the directory has
     known carol@example.test        one more address the directory has (always: alice, bob, localuser)
     dns a.test TXT v=spf1 -all      one more record that the name servers have; `dns a.test fails` (SERVFAIL, with all below it) and
                                     `dns a.test takes 2s` (for each question) say how they answer

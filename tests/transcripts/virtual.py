@@ -16,6 +16,7 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from unittest import mock
 
 from tests.doubles.directory import FakeDirectory
@@ -206,7 +207,7 @@ def scripted(loop, services, stage, only, words):
         if word == "drops":
             return Pass(dropped=tuple(Address.parse(address) for address in rest.split()))
         if word == "redirects":
-            return Pass(redirected=Address.parse(rest) if "@" in rest else rest)
+            return Pass(redirected=tuple(Address.parse(each) for each in rest.split()) if "@" in rest else (rest,))
         if word == "tarpits":
             return Pass(tarpit=float(rest.rstrip("s")))
         if word == "mumbles":
@@ -291,6 +292,7 @@ class World:
         incoming_dir,
         *,
         known=(),
+        aliases=MappingProxyType({}),
         agent_lines=(),
         agents=(),
         peer="192.0.2.1",
@@ -306,7 +308,7 @@ class World:
         self.said = []
         self.said_at = ""
         self.log = []
-        self.directory = FakeDirectory(known)
+        self.directory = FakeDirectory(known, aliases=aliases)
         self.resolver = FakeResolver(silence=settings.dns.lifetime)
         self.store = FakeSpool(loop, incoming_dir, self._kept, tag="t")
         self.shared = share(1, sources=64)
@@ -362,7 +364,9 @@ class World:
             for evidence, times in seen:
                 services.records.note(peer, Evidence(evidence), times)
             self.tables = services.tables
-            self.table = recipient_table(tuple(known))
+            self.table = recipient_table(
+                (*known, *(f"{alias} = {', '.join(targets)}" for alias, targets in aliases.items()))
+            )
             self.set_directory(down=False)
             if not screened:
                 self.receiver.screen = lambda session, client: None

@@ -112,7 +112,7 @@ def test_the_first_that_does_not_pass_decides(verdict, waits):
 def test_what_is_passed_is_gathered_in_order(stage, waiting):
     carol = Address.parse("carol@b.test")
     result = AuthResult(Method.SPF, Status.PASS, "smtp.helo", "b.test")
-    dropped, redirected = ((), carol) if stage is Stage.RCPT else ((BOB, carol), None)
+    dropped, redirected = ((), (carol,)) if stage is Stage.RCPT else ((BOB, carol), ())
     says = {
         "a": Pass((b"X-a: 1\r\n",), dropped=dropped[:1]),
         "b": Pass((b"X-b: 1\r\n",), (result,), dropped[1:]),
@@ -123,6 +123,36 @@ def test_what_is_passed_is_gathered_in_order(stage, waiting):
     verdict, waited = Bench(*agents).ask(stage)
     assert verdict == Pass((b"X-a: 1\r\n", b"X-b: 1\r\n"), (result, result), dropped, redirected, 3)
     assert waited == bool(waiting), "agents that answer at once need no task"
+
+
+@pytest.mark.parametrize("waiting", ["", "first", "later", "both"])
+def test_each_of_several_targets_is_judged_by_the_later_agents(waiting):
+    targets = tuple(Address.parse(f"{name}@b.test") for name in ("ann", "bob", "cid"))
+    judged = []
+
+    def later(self, view):
+        judged.append(str(view.recipient))
+        if view.recipient == targets[1]:
+            return Pass((b"X-b: 1\r\n",), redirected=targets[:1])
+        return NO if view.recipient.local == "bad" else PASS
+
+    async def waits(self, view):
+        await asyncio.sleep(0)
+        return later(self, view)
+
+    agents = [
+        agent("first", Pass((b"X-a: 1\r\n",), redirected=targets), [], waits=waiting in {"first", "both"}),
+        type("later", (Agent,), {"name": "later", "on_rcpt": waits if waiting in {"later", "both"} else later})(None),
+    ]
+    verdict, waited = Bench(*agents).ask()
+    assert judged == ["ann@b.test", "bob@b.test", "cid@b.test"]
+    assert verdict == Pass((b"X-a: 1\r\n", b"X-b: 1\r\n"), redirected=(targets[0], targets[0], targets[2]))
+    assert waited == bool(waiting)
+
+    bad = Address.parse("bad@b.test")
+    agents[0] = agent("first", Pass(redirected=(targets[0], bad, targets[2])), [])
+    assert Bench(*agents).ask()[0] == NO
+    assert judged[3:] == ["ann@b.test", "bad@b.test"]
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -199,7 +229,7 @@ def test_one_that_gives_no_verdict_is_one_that_fails(failures, answer, waits):
     [
         (Report(Reply(550, "5.1.1", "No"), No.NO), ["rcpt"]),
         (Discard(No.NO), ["rcpt", "data", "end_of_headers", "end_of_data"]),
-        (Pass(redirected=BOB), ["rcpt"]),
+        (Pass(redirected=(BOB,)), ["rcpt"]),
         (Accept(Pass(dropped=(BOB,))), ["end_of_headers", "end_of_data"]),
     ],
 )

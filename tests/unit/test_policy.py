@@ -52,10 +52,10 @@ def test_postmaster_goes_to_whom_the_settings_name():
     directory = FakeDirectory()
     redirected = recipient_filter(load(RECIPIENTS__POSTMASTER="Ann@Example.test"), directory)
     for recipient in ("postmaster@example.test", "PostMaster@bücher.test"):
-        assert redirected(recipient) == Pass(redirected=address("Ann@example.test"))
+        assert redirected(recipient) == Pass(redirected=(address("Ann@example.test"),))
         assert recipient_filter(load(), directory)(recipient) is PASS
     assert redirected("postmaster@partner.test") is PASS, "it is not ours to redirect"
-    assert Pass((b"A: b\r\n",)).and_then(Pass(redirected=address("a@b.test"))).redirected == address("a@b.test")
+    assert Pass((b"A: b\r\n",)).and_then(Pass(redirected=(address("a@b.test"),))).redirected == (address("a@b.test"),)
 
 
 @pytest.mark.parametrize(

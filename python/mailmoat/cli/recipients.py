@@ -11,7 +11,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json,
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from mailmoat.directory.directory import Directory
+    from mailmoat.directory.directory import Directory, Redirection
     from mailmoat.policy.agents.recipient_filter import Standing
     from mailmoat.settings import Settings
 
@@ -56,6 +56,7 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
     import asyncio
 
     from mailmoat._native import Address
+    from mailmoat.directory.directory import Redirection
     from mailmoat.policy.agents.recipient_filter import Recipients, Standing
 
     try:
@@ -65,7 +66,9 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
     except ValueError as error:
         return "malformed", f"{written}: malformed ({error})"
     found = Recipients(settings, directory).standing(address)
-    standing = found if isinstance(found, Standing) else asyncio.run(_awaited(found))
+    standing = found if isinstance(found, (Standing, Redirection)) else asyncio.run(_awaited(found))
+    if isinstance(standing, Redirection):
+        standing = Standing.EXISTS
     ruled = {
         Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
         Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
@@ -79,5 +82,5 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
     return standing.name.lower(), directory.explain(address)
 
 
-async def _awaited(standing: Awaitable[Standing]) -> Standing:
+async def _awaited(standing: Awaitable[Standing | Redirection]) -> Standing | Redirection:
     return await standing

@@ -4,12 +4,14 @@ Contract of every directory: it answers for one normalised address that has a do
 never refuses anybody (that, and `postmaster`, is policy), and an error of its own is UNKNOWN, which is 451 4.3.0, never
 "user unknown". It does not raise for it. An address that `may_route` exists only when it is listed itself: an entry for
 a whole domain does not include it. A subaddress (`alice+tag`) that is not listed itself exists if its address exists.
+An address that exists and whose mail goes to others is a `Redirection`, to addresses at which nothing is looked up again.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
 from mailmoat.metrics import Family
 
@@ -25,6 +27,19 @@ class Presence(StrEnum):
     EXISTS = "exists"
     ABSENT = "absent"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """What a directory says of an alias: it exists, and its mail goes to other addresses."""
+
+    targets: tuple[Address, ...]
+    """At least one; the alias may be among them. None is an alias itself."""
+
+    presence: ClassVar[Presence] = Presence.EXISTS
+
+
+Found: TypeAlias = "Presence | Redirection"
 
 
 class SourceState(StrEnum):
@@ -49,8 +64,8 @@ class Directory(Protocol):
     `lookup` answers at once from memory, as the file does, or returns an awaitable of the same answers when a server is asked.
     """
 
-    def lookup(self, address: Address) -> Presence | Awaitable[Presence]:
-        """Say whether `address` exists."""
+    def lookup(self, address: Address) -> Found | Awaitable[Found]:
+        """Say whether `address` exists, and who gets its mail if that is not itself."""
 
     def explain(self, address: Address) -> str:
         """Say in one plain sentence which rule decides about `address`; for the operator, never for the wire."""

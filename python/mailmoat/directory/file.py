@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
-from mailmoat.directory.directory import Presence
+from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.errors import ConfigError
@@ -22,48 +22,60 @@ from mailmoat.mapped_file import MappedFile
 from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mailmoat._native import Address
+    from mailmoat.directory.directory import Found
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
 
 
 class _Found(IntEnum):
-    """What the snapshot says of an address; and `OTHER_ROUTE`, what follows from `@domain` for one that may mean another server's."""
+    """What the snapshot says of an address."""
 
     ABSENT = 0
     LISTED = 1
     DOMAIN = 2
     EXCLUDED = 3
     DAMAGED = 4
-    OTHER_ROUTE = 5
+    ALIAS = 5
+    ALIAS_DOMAIN = 6
+    OTHER_ROUTE = 7
 
 
-_OWN: Final = (_Found.LISTED, _Found.EXCLUDED, _Found.DAMAGED)
-"""Said of the address itself, not of its domain; or nothing can be said."""
 _ANSWERS: Final = {
     _Found.ABSENT: Presence.ABSENT,
     _Found.LISTED: Presence.EXISTS,
     _Found.DOMAIN: Presence.EXISTS,
     _Found.EXCLUDED: Presence.ABSENT,
     _Found.DAMAGED: Presence.UNKNOWN,
+    _Found.ALIAS: Presence.EXISTS,
+    _Found.ALIAS_DOMAIN: Presence.EXISTS,
     _Found.OTHER_ROUTE: Presence.ABSENT,
 }
 _REASONS: Final = {
     _Found.ABSENT: "neither it nor its domain is listed",
-    _Found.LISTED: "listed on line {line}",
-    _Found.DOMAIN: "every address at {domain} is listed on line {line}",
-    _Found.EXCLUDED: "excluded on line {line}",
+    _Found.LISTED: "listed on {place}",
+    _Found.DOMAIN: "every address at {domain} is listed on {place}",
+    _Found.EXCLUDED: "excluded on {place}",
     _Found.DAMAGED: "the compiled recipient file is damaged",
-    _Found.OTHER_ROUTE: "@{domain} on line {line} does not cover it: another server may read it as a route",
+    _Found.ALIAS: "listed on {place}, its mail goes to {targets}",
+    _Found.ALIAS_DOMAIN: "every address at {target_domain} is listed on {place}, its mail goes to {targets}",
+    _Found.OTHER_ROUTE: "@{domain} on {place} does not cover it: another server may read it as a route",
 }
+_ABSENT_ALIAS: Final = "{domain} is another name of a domain on {place}, at which it is not listed"
 
 
 class FileDirectory:
-    """The recipients in the snapshot at `path`, which need not exist yet; `delimiter` is `recipients.delimiter`."""
+    """The recipients in the snapshot at `path`, which need not exist yet.
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    `delimiter` is `recipients.delimiter`; `sources` are the names of the tables that it is compiled from, by their numbers.
+    """
+
+    def __init__(self, path: Path, delimiter: str, sources: Mapping[int, str] | None = None) -> None:
         self._path = path
         self._delimiter = delimiter
+        self._sources = sources or {}
         self.file = MappedFile(path, Snapshot)
 
     @property
@@ -87,37 +99,39 @@ class FileDirectory:
         """Map the snapshot anew if it was replaced, and say whether it was."""
         return self.file.refresh()
 
-    def lookup(self, address: Address) -> Presence:
-        """Say whether `address` exists."""
+    def lookup(self, address: Address) -> Found:
+        """Say whether `address` exists, and who gets its mail if that is not itself."""
         snapshot = self.file.value
-        return _ANSWERS[self._find(snapshot, address)[0]] if snapshot else Presence.UNKNOWN
+        if snapshot is None:
+            return Presence.UNKNOWN
+        found, _, _, _, targets = snapshot.resolve(address, self._delimiter)
+        return Redirection(tuple(targets)) if targets else _ANSWERS[_Found(found)]
 
     def explain(self, address: Address) -> str:
-        """Say which line of the recipient file decides about `address`."""
+        """Say which entry of which source decides about `address`."""
         snapshot, error = self.file.value, self.file.error
         if snapshot is None:
             return f"{address}: unknown ({self._broken(error)})"
-        found, entry = self._find(snapshot, address)
-        line = snapshot.lookup(entry.key, entry.domain)[2]
-        why = _REASONS[found].format(line=line, domain=address.domain)
-        return f"{address}: {_ANSWERS[found].value} ({why if entry == address else f'as {entry}, {why}'})"
+        number, source, line, user, targets = snapshot.resolve(address, self._delimiter)
+        found = _Found(number)
+        reason = _ABSENT_ALIAS if found is _Found.ABSENT and line else _REASONS[found]
+        why = reason.format(
+            place=self._place(source, line),
+            domain=address.domain,
+            targets=" ".join(map(str, targets)),
+            target_domain=targets[0].domain if targets else "",
+        )
+        return f"{address}: {_ANSWERS[found].value} ({f'as {user}, {why}' if user else why})"
+
+    def _place(self, source: int, line: int) -> str:
+        """Return where an entry is."""
+        return f"entry {line} of {self._sources.get(source, source)}" if source else f"line {line}"
 
     def _broken(self, error: OSError | None) -> str:
         """Return why there is nothing to look up in."""
         if error is None or isinstance(error, FileNotFoundError):
             return "the recipient file is not compiled yet"
         return f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
-
-    def _find(self, snapshot: Snapshot, address: Address) -> tuple[_Found, Address]:
-        """Return what is known of `address`, and by which address: its own, or the one it is a subaddress of."""
-        found = _Found(snapshot.lookup(address.key, address.domain)[0])
-        if found in _OWN:
-            return found, address
-        user = address.without_detail(self._delimiter)
-        by_user = _Found(snapshot.lookup(user.key, user.domain)[0]) if user else found
-        if user and by_user in _OWN:
-            return by_user, user
-        return (_Found.OTHER_ROUTE if found is _Found.DOMAIN and address.may_route else found), address
 
 
 def publish(directory: FileDirectory | None, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Never, Protocol, TypeAlias, cast
 
@@ -124,9 +125,7 @@ class Pipeline:
             case Pass() | Accept() | Report() | Discard() if not _fits(verdict, method.stage):
                 return self._failed(method, _of_another_stage(verdict, method.stage), view)
             case Pass():
-                if verdict.redirected is not None:
-                    cast("Redirectable", view).recipient = verdict.redirected
-                return self._next(agents, view, passed.and_then(verdict))
+                return self._passed(verdict, agents, view, passed.and_then(verdict))
             case Report() | Reject() | Tempfail() | Discard():
                 return verdict
             case Accept(carried=carried):
@@ -134,6 +133,52 @@ class Pipeline:
             case Awaitable():
                 return self._wait(method, verdict, agents, view, passed)
         return self._failed(method, _no_verdict(verdict), view)
+
+    def _passed(
+        self, verdict: Pass, agents: Agents, view: SessionView, passed: Pass
+    ) -> Conclusion | Awaitable[Conclusion]:
+        """Return what the later agents say, of each of the addresses that get the message."""
+        match verdict.redirected:
+            case ():
+                return self._next(agents, view, passed)
+            case (target,):
+                cast("Redirectable", view).recipient = target
+                return self._next(agents, view, passed)
+        return self._each(tuple(agents), view, verdict.redirected, replace(passed, redirected=()))
+
+    def _each(
+        self, agents: Sequence[AgentMethod], view: SessionView, targets: Sequence[Address], passed: Pass
+    ) -> Conclusion | Awaitable[Conclusion]:
+        """Ask about each of several targets; the first conclusion that does not pass is that about all."""
+        for place, target in enumerate(targets):
+            cast("Redirectable", view).recipient = target
+            judged = self._next(iter(agents), view, PASS)
+            if isinstance(judged, Awaitable):
+                return self._each_later(judged, agents, view, targets[place:], passed)
+            if not isinstance(judged, Pass):
+                return judged
+            passed = _with_target(passed, judged, target)
+        return passed
+
+    async def _each_later(
+        self,
+        first: Awaitable[Conclusion],
+        agents: Sequence[AgentMethod],
+        view: SessionView,
+        targets: Sequence[Address],
+        passed: Pass,
+    ) -> Conclusion:
+        """Go on with the targets from the one about which `first` says something."""
+        judged: Conclusion | Awaitable[Conclusion] = first
+        for place, target in enumerate(targets):
+            if place:
+                cast("Redirectable", view).recipient = target
+                judged = self._next(iter(agents), view, PASS)
+            conclusion = await judged if isinstance(judged, Awaitable) else judged
+            if not isinstance(conclusion, Pass):
+                return conclusion
+            passed = _with_target(passed, conclusion, target)
+        return passed
 
     async def _wait(
         self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
@@ -171,6 +216,11 @@ class Pipeline:
         return _not_now(PipelineRule.AGENT_TIMED_OUT, name, view)
 
 
+def _with_target(passed: Pass, judged: Pass, target: Address) -> Pass:
+    """Return what is passed with what was said of one more target, which may go to others itself."""
+    return replace(passed.and_then(judged), redirected=passed.redirected + (judged.redirected or (target,)))
+
+
 def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:
     return Tempfail(Reply(451, "4.3.0", f"Local error in processing; session {view.session_id}"), rule, name)
 
@@ -184,7 +234,7 @@ def _fits(verdict: Pass | Accept | Report | Discard, stage: Stage) -> bool:
     """Return whether the session can do all of it at this stage: it would ignore the rest."""
     match verdict:
         case Pass(redirected=redirected, dropped=dropped):
-            return (redirected is None or stage is Stage.RCPT) and (not dropped or stage > Stage.DATA)
+            return (not redirected or stage is Stage.RCPT) and (not dropped or stage > Stage.DATA)
         case Accept(carried=carried):
             return _fits(carried, stage)
         case Report():

@@ -76,8 +76,9 @@ class Pass:
     dropped: tuple[Address, ...] = ()
     """At END_OF_HEADERS and END_OF_DATA: recipients whose copy is discarded, while the message goes to the rest. The client does not
     learn of it. With nobody left it is a discard."""
-    redirected: Address | None = None
-    """At RCPT: the address that gets the message instead of the recipient, which the client sees accepted. Later agents judge this address."""
+    redirected: tuple[Address, ...] = ()
+    """At RCPT: the addresses that get the message instead of the recipient, which the client sees accepted; it may be one of them. Later
+    agents judge each of these addresses."""
     tarpit: float | None = None
     """Seconds that each 5xx reply of the session is held from now on, in place of `tarpit.time`; a client that is exempt is never
     held, and `tarpit.max_session` bounds the sum."""

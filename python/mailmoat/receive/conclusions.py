@@ -37,7 +37,7 @@ def go_on(passed: Pass, session: Session, view: View, log: SessionLog) -> Step:
     """Give the session what agents changed."""
     if passed.tarpit is not None:
         session.hold_refusals(round(passed.tarpit * 1000))
-    if passed.redirected is not None:
+    if passed.redirected:
         log.redirected(session, view, passed.redirected)
         return session.redirect(passed.redirected)
     if passed.dropped:

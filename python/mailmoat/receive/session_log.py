@@ -16,6 +16,8 @@ from mailmoat.metrics import BYTES_ACCEPTED, MESSAGES_ACCEPTED, Family
 from mailmoat.policy.verdict import POLICY_REFUSALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailmoat._native import Address, Message, Session, TlsFacts
     from mailmoat.metrics import Metrics
     from mailmoat.policy.client import Client
@@ -83,10 +85,10 @@ class SessionLog:
         if rule not in self._reasons and len(self._reasons) < REASONS:
             self._reasons = (*self._reasons, rule)
 
-    def redirected(self, session: Session, view: View, target: Address) -> None:
-        """Log that messages for the recipient that policy is asked about go to another address."""
-        recipient = str(session.recipient)
-        maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=str(target))
+    def redirected(self, session: Session, view: View, targets: Sequence[Address]) -> None:
+        """Log that messages for the recipient that policy is asked about go to other addresses."""
+        recipient, to = str(session.recipient), [str(target) for target in targets]
+        maillog.event(Event.RECIPIENT_REDIRECTED, session=view.session_id, recipient=recipient, to=to)
 
     def refused(self, session: Session, view: View, reason: str = "", detail: str = "") -> None:
         """Write a line for each refusal since the last call; `reason` and `detail` are those of the first."""

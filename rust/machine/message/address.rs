@@ -101,6 +101,12 @@ impl Address {
         if self.domain.is_empty() { Self { domain: domain.into(), ..self } } else { self }
     }
 
+    /// The same local part at `domain` (normalised).
+    #[must_use]
+    pub fn at_domain(&self, domain: &str) -> Self {
+        Self { local: self.local.clone(), domain: domain.into(), odd: self.odd }
+    }
+
     /// Only a next hop that offers SMTPUTF8 can take it (RFC 6531 3.3); the domain never needs that.
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()

@@ -84,9 +84,14 @@ impl Recipient {
 
     /// Whether its sender asked to be told when it is delivered (RFC 3461 4.1).
     pub fn reports_success(&self) -> bool {
-        let asked = self.parameters.value("NOTIFY").unwrap_or_default();
-        asked.split(',').any(|event| event.eq_ignore_ascii_case("SUCCESS"))
+        asks_for_success(&self.parameters)
     }
+}
+
+/// Whether the parameters of a recipient ask for a report of success.
+pub fn asks_for_success(parameters: &Parameters) -> bool {
+    let asked = parameters.value("NOTIFY").unwrap_or_default();
+    asked.split(',').any(|event| event.eq_ignore_ascii_case("SUCCESS"))
 }
 
 /// What an attempt made of one recipient.

@@ -10,7 +10,7 @@ impl Recipient {
     /// a report of success; where there was one, a report says that there are several now.
     pub fn redirected(&self, addresses: &[String], due: i64) -> (State, Vec<Self>) {
         let is_alias = addresses.len() == 1;
-        let parameters = handed_on(self, is_alias);
+        let parameters = handed_on(&self.parameters, is_alias);
         let others =
             addresses.iter().map(|address| Self { parameters: parameters.clone(), ..Self::new(address.clone(), due) });
         let is_reported = !is_alias && self.reports_success();
@@ -18,10 +18,10 @@ impl Recipient {
     }
 }
 
-/// The parameters of those that take its place.
-fn handed_on(recipient: &Recipient, success: bool) -> Parameters {
+/// The parameters of those that take the place of a recipient that has these; without `success` none reports that.
+pub fn handed_on(given: &Parameters, success: bool) -> Parameters {
     let mut parameters = Parameters::default();
-    for (keyword, value) in recipient.parameters.iter() {
+    for (keyword, value) in given.iter() {
         let changed = value.filter(|_| keyword.eq_ignore_ascii_case("NOTIFY") && !success).map(without_success);
         parameters.push(keyword, changed.as_deref().or(value));
     }

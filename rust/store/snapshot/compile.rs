@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::format::Record;
 use super::table::Table;
-use super::{Form, Input, Scope};
+use super::{Form, Found, Input, Scope};
 use crate::machine::message::address::Limits;
 
+mod alias_line;
+mod aliases;
 mod draft;
 mod line;
 mod notes;
@@ -31,6 +33,10 @@ pub(super) const MAX_LINE: usize = 2048;
 const MAX_ENTRIES: usize = 50_000_000;
 /// Longest key: quoting and A-labels may lengthen a line that just fits.
 const MAX_KEY: usize = 2 * MAX_LINE;
+/// Most addresses that get the mail of one.
+const MOST_TARGETS: usize = 1000;
+/// Octets of them, one a line.
+const MAX_TARGETS: usize = MOST_TARGETS * 1024;
 /// Lengths are the session's business: an entry too long for its limits is never asked for.
 pub(super) const NO_LIMITS: Limits = Limits { local_part: 0, domain: 0, path: 0 };
 const FORMS: &str = "Write user@domain, @domain or !user@domain, and comments after #";
@@ -79,8 +85,10 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
             Source::Table(table) => rows::read(input, table, &mut draft, scope, &mut warnings, &mut strangers)?,
         }
     }
-    let (table, entries) =
-        draft.build_table(|first, second| repeated(inputs, &first, &second, &mut problems, &mut warnings))?;
+    let entries = draft.build_table(|first, second| repeated(inputs, &first, &second, &mut problems, &mut warnings))?;
+    if problems.is_empty() {
+        aliases::follow(&mut draft, scope, &mut problems, &mut warnings)?;
+    }
     if problems.is_empty() && scope.form == Form::Recipients && all_read(&states) {
         if entries == 0 {
             let rest = format!("{FORMS}, or set no recipient file");
@@ -94,7 +102,7 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
         problems.add(0, "it was changed while it was read. Write a new file beside it and rename it".to_owned());
     }
     if problems.is_empty() {
-        draft.publish(target, &table, entries, text.map(|text| text.stamp).unwrap_or_default())?;
+        draft.publish(target, entries, text.map(|text| text.stamp).unwrap_or_default())?;
         let warnings = strangers.list().into_iter().chain(warnings.list()).collect();
         return Ok(Compiled { entries, problems: Vec::new(), warnings });
     }
@@ -128,9 +136,11 @@ fn states(inputs: &[Input], sources: &[Source]) -> Result<String, Failure> {
 
 /// Notes what two records of one key say, where they contradict each other: in one text file that is a mistake.
 fn repeated(inputs: &[Input], first: &Record<'_>, second: &Record<'_>, problems: &mut Notes, warnings: &mut Notes) {
-    if first.kind == second.kind {
+    if first.kind == second.kind && first.targets == second.targets {
         return;
     }
+    let opposite =
+        if first.kind == Found::Excluded || second.kind == Found::Excluded { "the opposite" } else { "something else" };
     let key = printable(second.key);
     let place = |record: &Record<'_>| match inputs.iter().find(|input| input.number == record.source) {
         Some(input) if input.is_table() => format!("entry {} of {}", record.line, input.name),
@@ -138,8 +148,8 @@ fn repeated(inputs: &[Input], first: &Record<'_>, second: &Record<'_>, problems:
     };
     let (decides, other) = (place(first), place(second));
     if first.source == 0 && second.source == 0 {
-        problems.add(0, format!("{other}: \"{key}\": {decides} says the opposite. Keep one of the two lines"));
+        problems.add(0, format!("{other}: \"{key}\": {decides} says {opposite}. Keep one of the two lines"));
     } else {
-        warnings.add(second.source, format!("{other}: \"{key}\": {decides} says the opposite, and comes first"));
+        warnings.add(second.source, format!("{other}: \"{key}\": {decides} says {opposite}, and comes first"));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Header (magic, version, length of the scope, length of the states, entries, mtime of the text file in ns, size, inode, ctime in ns,
 //! offset of the table, slots, checksum of these) · scope · states of the tables · records (line u32, length u16, kind u8, number of the
-//! source u8, octets of the key) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
+//! source u8, octets of the key; of an alias then length u32 and octets of its targets, one a line) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
 #![forbid(unsafe_code)]
 
-use super::{Found, Stamp};
+use super::{Answer, Found, Stamp};
 
 pub const MAGIC: &[u8; 8] = b"MMDIRSNP";
 pub const VERSION: u64 = 3;
@@ -87,7 +87,7 @@ impl Header {
 /// One entry of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Address, Domain or Excluded.
+    /// Address, Domain, Excluded, Alias or `AliasDomain`.
     pub kind: Found,
     /// Number of the input that has it.
     pub source: u8,
@@ -95,9 +95,25 @@ pub struct Record<'a> {
     pub line: u32,
     /// Of the address, or the domain.
     pub key: &'a [u8],
+    /// Addresses, one a line, or the other domain; empty unless it is an alias.
+    pub targets: &'a [u8],
 }
 
 impl<'a> Record<'a> {
+    /// What it says, as `found`.
+    pub fn answer(&self, found: Found) -> Answer {
+        Answer { found, source: self.source, line: self.line }
+    }
+
+    /// The octets of the targets with their length before them; empty unless it is an alias.
+    pub fn tail(&self) -> Option<Vec<u8>> {
+        if !is_alias(self.kind) {
+            return Some(Vec::new());
+        }
+        let length = u32::try_from(self.targets.len()).ok()?.to_le_bytes();
+        Some([&length, self.targets].concat())
+    }
+
     /// The octets before the key; None when that is too long.
     pub fn head(&self) -> Option<[u8; RECORD]> {
         let ([l0, l1, l2, l3], [n0, n1]) = (self.line.to_le_bytes(), u16::try_from(self.key.len()).ok()?.to_le_bytes());
@@ -112,14 +128,26 @@ impl<'a> Record<'a> {
             1 => Found::Address,
             2 => Found::Domain,
             3 => Found::Excluded,
+            5 => Found::Alias,
+            6 => Found::AliasDomain,
             _ => return None,
         };
-        let key = rest.get(..usize::from(u16::from_le_bytes([n0, n1])))?;
-        Some(Self { kind, source, line: u32::from_le_bytes([l0, l1, l2, l3]), key })
+        let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([n0, n1])))?;
+        let targets = if is_alias(kind) {
+            let (length, rest) = rest.split_first_chunk()?;
+            rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?
+        } else {
+            &[]
+        };
+        Some(Self { kind, source, line: u32::from_le_bytes([l0, l1, l2, l3]), key, targets })
     }
 
     /// Whether both are about the same address, or the same domain.
     pub fn is_same_key(&self, other: &Record<'_>) -> bool {
-        self.key == other.key && (self.kind == Found::Domain) == (other.kind == Found::Domain)
+        self.key == other.key && self.kind.is_domain() == other.kind.is_domain()
     }
+}
+
+fn is_alias(kind: Found) -> bool {
+    matches!(kind, Found::Alias | Found::AliasDomain)
 }

@@ -31,6 +31,8 @@ pub struct Row<'a> {
     pub entry: i64,
     /// In the notation of the text file.
     pub text: &'a [u8],
+    /// Addresses that get its mail instead, one a line; empty: none.
+    pub targets: &'a [u8],
 }
 
 impl Table {
@@ -64,12 +66,13 @@ impl Table {
     ) -> Result<(), E> {
         let Some(connection) = &self.0 else { return Ok(()) };
         let wrong = |error| wrong(failed(error));
-        let query = "SELECT entry, text FROM address ORDER BY entry, text";
+        let query = "SELECT entry, text, targets FROM address ORDER BY entry, text";
         let mut statement = connection.prepare(query).map_err(wrong)?;
         let mut rows = statement.query([]).map_err(wrong)?;
         while let Some(row) = rows.next().map_err(wrong)? {
-            let text = octets_of(row.get_ref(1).map_err(wrong)?);
-            if !take(Row { entry: row.get(0).map_err(wrong)?, text })? {
+            let octets = |column| row.get_ref(column).map(octets_of).map_err(wrong);
+            let (text, targets) = (octets(1)?, octets(2)?);
+            if !take(Row { entry: row.get(0).map_err(wrong)?, text, targets })? {
                 break;
             }
         }

@@ -35,6 +35,15 @@ pub fn table(scratch: &Scratch, number: u8, generation: i64, entries: &[&[&str]]
     Input { number, name: format!("source-{number}"), path }
 }
 
+/// Adds rows of entry, address and targets.
+pub fn rows(table: &Input, rows: &[(i64, &str, &str)]) -> Input {
+    let connection = Connection::open(&table.path).unwrap();
+    for (entry, text, targets) in rows {
+        connection.execute("INSERT INTO address VALUES(?1, ?2, ?3)", params![entry, text, targets]).unwrap();
+    }
+    table.clone()
+}
+
 fn answer(directory: &Directory, key: &str) -> (Found, u8, u32) {
     let Answer { found, source, line } = directory.lookup(key, key.split_once('@').unwrap().1);
     (found, source, line)

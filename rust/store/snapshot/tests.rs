@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 
 use super::compile::{MAX_LINE, NO_LIMITS};
-use super::format::{MAGIC, VERSION};
+use super::format::{HEADER, Header, MAGIC, VERSION, hash};
 use super::*;
 use crate::machine::message::address::Address;
 
@@ -285,7 +285,7 @@ proptest! {
     #[test]
     fn no_octets_crash_it(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40), fix in any::<bool>()) {
         let scratch = Scratch::new();
-        drop(scratch.directory(b"a@local.test\nb@local.test\n@c.test\n!d@c.test\n"));
+        drop(scratch.directory(b"a@local.test\nb@local.test = a@local.test\n@c.test\n!d@c.test\n@e.test = @c.test\n"));
         let mut octets = fs::read(scratch.target()).unwrap();
         for (index, octet) in flips {
             let at = index.index(octets.len());
@@ -298,6 +298,9 @@ proptest! {
         }
         fs::write(scratch.target(), &octets).unwrap();
         if let Ok(directory) = Directory::open(&scratch.target()) {
+            for address in [&b"b@local.test"[..], b"x@e.test", b"x+y@c.test"] {
+                let _ = directory.resolve(&Address::parse(address, &NO_LIMITS).unwrap(), "+");
+            }
             let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.is_for(&[Input::text(Path::new("x"))], &scope()));
         }
     }

@@ -65,14 +65,14 @@ class BounceTags(Agent):
         else:
             checked = self._tagger.check(tagged, recipient.domain)
             if checked is Check.VALID or view.reverse_path is not None or not self._tagger.expects_tag(untagged):
-                return Pass(redirected=untagged)
+                return Pass(redirected=(untagged,))
             rule = RULES[checked]
         if not view.client.trust.judged or self._mode == "sign":
-            return PASS if untagged is None else Pass(redirected=untagged)
+            return PASS if untagged is None else Pass(redirected=(untagged,))
         if self._mode == "reject":
             return Reject(REFUSED, rule)
         stamps = () if view.recipients else (filter_stamp(rule),)
-        return Pass(stamps, redirected=untagged)
+        return Pass(stamps, redirected=() if untagged is None else (untagged,))
 
 
 def _parts(recipient: Address) -> tuple[Tagged | None, Address | None]:

@@ -1,6 +1,6 @@
 """Refuse recipients this organisation does not have, before any content is sent (RFC 5321 3.3, 4.5.1, 7.9).
 
-Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and
+An alias is accepted, and its messages go to the addresses that the directory has for it; those are not looked up again. Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and
 delivered to `recipients.postmaster` where that is set. A directory that
 cannot answer never turns into "user unknown": it causes a 451. With lookup off an absent recipient is accepted and reported
 later, so that a harvester learns nothing from the dialogue.
@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat._native import Address, Condition
-from mailmoat.directory.directory import Presence
+from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.policy.agent import Agent
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply, Report, Rule, Tempfail
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat._native import Stage
-    from mailmoat.directory.directory import Directory
+    from mailmoat.directory.directory import Directory, Found
     from mailmoat.policy.agent import RcptView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
@@ -74,8 +74,8 @@ class Recipients:
         self._delimiter = settings.recipients.delimiter
         self._directory = directory
 
-    def standing(self, recipient: Address) -> Standing | Awaitable[Standing]:
-        """Classify a normalised recipient that has a domain; an awaitable if the directory returns one."""
+    def standing(self, recipient: Address) -> Standing | Redirection | Awaitable[Standing | Redirection]:
+        """Classify a normalised recipient that has a domain; an awaitable if the directory returns one. A redirection is one that exists."""
         local = recipient.domain in self._local
         if local and recipient.local.lower() == "postmaster":
             return Standing.POSTMASTER
@@ -86,8 +86,8 @@ class Recipients:
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
         answer = self._directory.lookup(recipient)
-        if isinstance(answer, Presence):
-            return EXISTS if answer is PRESENT else STANDINGS[answer]
+        if isinstance(answer, (Presence, Redirection)):
+            return _classified(answer)
         if isinstance(answer, Awaitable):
             return _later(answer)
         assert_never(answer)  # whatever it is, it is a 451 and never "user unknown"
@@ -113,7 +113,7 @@ class RecipientFilter(Agent):
         settings = services.settings.recipients
         self._recipients = Recipients(services.settings, services.directory)
         self._records = services.reputation
-        self._postmaster = Pass(redirected=Address.parse(settings.postmaster)) if settings.postmaster else PASS
+        self._postmaster = Pass(redirected=(Address.parse(settings.postmaster),)) if settings.postmaster else PASS
         absent = Reject if settings.lookup else Report
         self._absent: Verdict = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
         if not settings.lookup and services.settings.ndr.unresolved_next_hop is not None:
@@ -128,14 +128,19 @@ class RecipientFilter(Agent):
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""
         standing = self._recipients.standing(view.recipient)
-        return self._found(standing, view) if isinstance(standing, Standing) else self._wait(standing, view)
+        if isinstance(standing, (Standing, Redirection)):
+            return self._found(standing, view)
+        return self._wait(standing, view)
 
-    async def _wait(self, awaited: Awaitable[Standing], view: RcptView) -> Verdict:
+    async def _wait(self, awaited: Awaitable[Standing | Redirection], view: RcptView) -> Verdict:
         return self._found(await awaited, view)
 
-    def _found(self, standing: Standing, view: RcptView) -> Verdict:
+    def _found(self, found: Standing | Redirection, view: RcptView) -> Verdict:
+        standing = EXISTS if isinstance(found, Redirection) else found
         if self._records is not None and view.client.trust.judged:
             self._record(standing, view, self._records)
+        if isinstance(found, Redirection):
+            return Pass(redirected=found.targets)
         if standing is EXISTS:
             return PASS
         verdict = self._verdicts[standing]
@@ -181,5 +186,11 @@ def _standing(answer: Presence) -> Standing:
 STANDINGS: Final = {presence: _standing(presence) for presence in Presence}
 
 
-async def _later(answer: Awaitable[Presence]) -> Standing:
-    return STANDINGS[await answer]
+async def _later(answer: Awaitable[Found]) -> Standing | Redirection:
+    return _classified(await answer)
+
+
+def _classified(found: Found) -> Standing | Redirection:
+    if found is PRESENT:
+        return EXISTS
+    return found if isinstance(found, Redirection) else STANDINGS[found]

@@ -65,8 +65,8 @@ pub enum Verdict {
     Pass,
     /// At RCPT: accept the recipient now and report it as failed with this reply afterwards.
     Report(Reply),
-    /// At RCPT: accept the recipient; the message goes to this address instead.
-    Redirect(Address),
+    /// At RCPT: accept the recipient; the message goes to these addresses instead, of which it may be one.
+    Redirect(Vec<Address>),
     /// Refuse with this reply, 4xx or 5xx.
     Refuse(Reply),
     /// At content stages: say 250 and keep nothing.

@@ -4,15 +4,27 @@ use std::collections::HashSet;
 
 use super::chunk::ChunkedContent;
 use crate::machine::message::address::Address;
-use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State};
+use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State, asks_for_success};
 use crate::machine::smtp::extensions;
 use crate::machine::smtp::parameters::MailParameters;
+use crate::machine::smtp::redirected::handed_on;
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::trace::Received;
 
 /// Recipients of one transaction refused because it has enough of them (RFC 5321 4.5.3.1.10: 452, and the client may send the
 /// rest later) before each further one counts as an error.
 const RECIPIENTS_OVERSHOOT: u32 = 1000;
+
+/// What is to be done for a recipient that was accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It gets the message.
+    Delivery,
+    /// It was accepted only to be reported, with this reply.
+    Report(Reply),
+    /// Several others get the message instead, which is to be reported.
+    Expansion,
+}
 
 /// A recipient that was accepted.
 #[derive(Debug)]
@@ -21,8 +33,8 @@ pub struct Accepted {
     pub address: Address,
     /// Parameters of RCPT.
     pub parameters: Parameters,
-    /// The reply to report, for one that was accepted only to be reported.
-    pub report: Option<Reply>,
+    /// What is to be done for it.
+    pub fate: Fate,
 }
 
 /// What a transaction consists of so far.
@@ -75,6 +87,26 @@ impl Transaction {
         is_new
     }
 
+    /// Adds `targets` in the place of a recipient, with what was asked for it (RFC 3461 5.2.7); returns whether one is new.
+    ///
+    /// One target is an alias, and gets all that was asked for. Of several, one that is the recipient itself does; the others report no
+    /// success, and if that was asked for, the recipient stays to be reported as expanded.
+    pub fn add_targets(&mut self, address: Address, parameters: Parameters, targets: Vec<Address>) -> bool {
+        let is_one = targets.len() == 1;
+        let stays = targets.iter().any(|target| target.is_same_mailbox(&address));
+        let others = handed_on(&parameters, is_one);
+        let is_reported = !is_one && !stays && asks_for_success(&parameters);
+        let mut is_new = false;
+        for target in targets {
+            let parameters = if target.is_same_mailbox(&address) { parameters.clone() } else { others.clone() };
+            is_new |= self.add(Accepted { address: target, parameters, fate: Fate::Delivery });
+        }
+        if is_reported {
+            is_new |= self.add(Accepted { address, parameters, fate: Fate::Expansion });
+        }
+        is_new
+    }
+
     /// Counts a recipient that is one too many, and returns whether it is an error.
     pub fn exceed(&mut self) -> bool {
         self.excess += 1;
@@ -99,11 +131,13 @@ impl Transaction {
     /// The envelope of the message, which came at `arrival`, milliseconds since the epoch.
     pub fn into_envelope(self, session_id: &str, received: &Received<'_>, arrival: i64) -> Envelope {
         let reverse_path = self.sender();
-        let recipients = self.recipients.into_iter().map(|Accepted { address, parameters, report }| Recipient {
-            parameters,
-            state: if report.is_some() { State::Failed } else { State::Pending },
-            reply: report.map_or_else(String::new, |reply| reply.to_string()),
-            ..Recipient::new(address.to_string(), arrival)
+        let recipients = self.recipients.into_iter().map(|Accepted { address, parameters, fate }| {
+            let (state, reply) = match fate {
+                Fate::Delivery => (State::Pending, String::new()),
+                Fate::Report(reply) => (State::Failed, reply.to_string()),
+                Fate::Expansion => (State::Expanded, String::new()),
+            };
+            Recipient { parameters, state, reply, ..Recipient::new(address.to_string(), arrival) }
         });
         Envelope {
             reverse_path,

@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{MAX_ENTRIES, MAX_KEY};
+use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
 use crate::store::disk::sync_directory;
+use crate::store::snapshot::Stamp;
 use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Record, hash};
-use crate::store::snapshot::{Found, Stamp};
 
 /// A snapshot being written, under a name of its own; gone when it is dropped unpublished.
 pub(super) struct Draft {
@@ -21,6 +21,22 @@ pub(super) struct Draft {
     states: u64,
     /// Hash and offset of each record.
     index: Vec<(u64, u64)>,
+    /// Offsets of the records that are aliases.
+    pub aliases: Vec<u64>,
+    /// Offsets by hash, once all records are written.
+    table: Vec<u64>,
+}
+
+/// A record that was read back.
+pub(super) struct Stored {
+    octets: Vec<u8>,
+}
+
+impl Stored {
+    /// None when it is none.
+    pub fn record(&self) -> Option<Record<'_>> {
+        Record::read(&self.octets)
+    }
 }
 
 impl Draft {
@@ -33,7 +49,16 @@ impl Draft {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)?;
         let (scope_octets, state_octets) = (scope.len() as u64, states.len() as u64);
         let file = BufWriter::with_capacity(1 << 16, file);
-        let mut draft = Self { path, file, at: 0, scope: scope_octets, states: state_octets, index: Vec::new() };
+        let mut draft = Self {
+            path,
+            file,
+            at: 0,
+            scope: scope_octets,
+            states: state_octets,
+            index: Vec::new(),
+            aliases: Vec::new(),
+            table: Vec::new(),
+        };
         draft.write(&[0; HEADER])?;
         draft.write(scope.as_bytes())?;
         draft.write(states.as_bytes())?;
@@ -52,35 +77,80 @@ impl Draft {
 
     /// Appends a record.
     pub fn add(&mut self, record: Record<'_>) -> io::Result<()> {
-        let head = record.head().ok_or(io::ErrorKind::InvalidData)?;
-        self.index.push((hash(record.kind == Found::Domain, record.key), self.at));
-        self.write(&head)?;
-        self.write(record.key)
+        self.index.push((hash(record.kind.is_domain(), record.key), self.at));
+        if !record.targets.is_empty() {
+            self.aliases.push(self.at);
+        }
+        self.append(record).map(drop)
     }
 
-    /// Gives the table and the number of different entries. `repeated` gets two records of one key, of which the first is in the table.
-    pub fn build_table(&mut self, mut repeated: impl FnMut(Record<'_>, Record<'_>)) -> io::Result<(Vec<u64>, u64)> {
+    /// Writes a record that is not in the table; gives its offset.
+    pub fn append(&mut self, record: Record<'_>) -> io::Result<u64> {
+        let at = self.at;
+        let (head, tail) = record.head().zip(record.tail()).ok_or(io::ErrorKind::InvalidData)?;
+        self.write(&head)?;
+        self.write(record.key)?;
+        self.write(&tail)?;
+        Ok(at)
+    }
+
+    /// Makes the table; gives the number of different entries. `repeated` gets two records of one key, of which the first is in the table.
+    pub fn build_table(&mut self, mut repeated: impl FnMut(Record<'_>, Record<'_>)) -> io::Result<u64> {
         self.file.flush()?;
-        let slots = (self.index.len() + self.index.len() / 2 + 1).next_power_of_two();
-        let mut table = vec![0_u64; slots];
+        let index = std::mem::take(&mut self.index);
+        let slots = (index.len() + index.len() / 2 + 1).next_power_of_two();
+        self.table = vec![0_u64; slots];
         let mut entries = 0;
-        for &(hash, at) in &self.index {
-            let home = usize::try_from(hash & (slots as u64 - 1)).unwrap_or_default();
-            for step in 0..slots {
-                let Some(slot) = table.get_mut((home + step) & (slots - 1)) else { break };
-                if *slot == 0 {
-                    *slot = hash >> OFFSET_BITS << OFFSET_BITS | at;
-                    entries += 1;
-                    break;
-                }
-                if *slot >> OFFSET_BITS == hash >> OFFSET_BITS
-                    && self.is_repeated(*slot & OFFSET_MASK, at, &mut repeated)?
-                {
-                    break;
-                }
+        for (hash, at) in index {
+            let slot = self.slot(hash, |draft, first| draft.is_repeated(first, at, &mut repeated))?;
+            if let Some(slot) = self.table.get_mut(slot).filter(|slot| **slot == 0) {
+                *slot = hash >> OFFSET_BITS << OFFSET_BITS | at;
+                entries += 1;
             }
         }
-        Ok((table, entries))
+        Ok(entries)
+    }
+
+    /// The slot of the record with this hash of which `is_it` holds, given its offset; else the free one where it would be.
+    fn slot(&self, hash: u64, mut is_it: impl FnMut(&Self, u64) -> io::Result<bool>) -> io::Result<usize> {
+        let slots = self.table.len();
+        let home = usize::try_from(hash & (slots as u64).wrapping_sub(1)).unwrap_or_default();
+        for step in 0..slots {
+            let at = (home + step) & (slots - 1);
+            let slot = self.table.get(at).copied().unwrap_or_default();
+            let is_likely = slot >> OFFSET_BITS == hash >> OFFSET_BITS;
+            if slot == 0 || is_likely && is_it(self, slot & OFFSET_MASK)? {
+                return Ok(at);
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into()) // a third of the slots is free
+    }
+
+    /// The record of an address or a domain, if there is one.
+    pub fn find(&self, is_domain: bool, key: &[u8]) -> io::Result<Option<Stored>> {
+        let mut found = None;
+        self.slot(hash(is_domain, key), |draft, at| {
+            let stored = draft.stored(at)?;
+            let is_it = stored.record().is_some_and(|record| record.key == key && record.kind.is_domain() == is_domain);
+            found = is_it.then_some(stored);
+            Ok(is_it)
+        })?;
+        Ok(found)
+    }
+
+    /// Whether the table has the record at this offset: no earlier one decides.
+    pub fn decides(&self, at: u64, record: &Record<'_>) -> io::Result<bool> {
+        let slot = self.slot(hash(record.kind.is_domain(), record.key), |_, found| Ok(found == at))?;
+        Ok(self.table.get(slot).is_some_and(|slot| *slot != 0))
+    }
+
+    /// Has the table lead to the record at `new` instead of the one at `old`, which is of the same key.
+    pub fn replace(&mut self, old: u64, new: u64, record: &Record<'_>) -> io::Result<()> {
+        let slot = self.slot(hash(record.kind.is_domain(), record.key), |_, found| Ok(found == old))?;
+        if let Some(slot) = self.table.get_mut(slot) {
+            *slot = *slot >> OFFSET_BITS << OFFSET_BITS | new;
+        }
+        Ok(())
     }
 
     /// Whether both records have the same key; read back from the draft, which only likely duplicates cost.
@@ -90,9 +160,8 @@ impl Draft {
         second: u64,
         repeated: &mut impl FnMut(Record<'_>, Record<'_>),
     ) -> io::Result<bool> {
-        let (mut one, mut other) = ([0; RECORD + MAX_KEY], [0; RECORD + MAX_KEY]);
-        let (one, other) = (self.read_back(first, &mut one)?, self.read_back(second, &mut other)?);
-        let (Some(one), Some(other)) = (Record::read(one), Record::read(other)) else { return Ok(false) };
+        let (one, other) = (self.stored(first)?, self.stored(second)?);
+        let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
         if one.is_same_key(&other) {
             repeated(one, other);
             return Ok(true);
@@ -100,7 +169,21 @@ impl Draft {
         Ok(false)
     }
 
-    fn read_back<'a>(&self, at: u64, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    /// Reads a record back from the draft; what was not flushed is not there yet.
+    pub fn stored(&self, at: u64) -> io::Result<Stored> {
+        let mut octets = vec![0; RECORD + MAX_KEY];
+        for longest in [RECORD + MAX_KEY, RECORD + MAX_KEY + MAX_TARGETS] {
+            octets.resize(longest, 0);
+            let filled = self.read_back(at, &mut octets)?;
+            octets.truncate(filled);
+            if Record::read(&octets).is_some() {
+                break;
+            }
+        }
+        Ok(Stored { octets })
+    }
+
+    fn read_back(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest @ [_, ..]) = buffer.get_mut(filled..) {
             match self.file.get_ref().read_at(rest, at + filled as u64)? {
@@ -108,14 +191,14 @@ impl Draft {
                 octets => filled += octets,
             }
         }
-        Ok(buffer.get(..filled).unwrap_or_default())
+        Ok(filled)
     }
 
     /// Puts the whole snapshot at `target`.
-    pub fn publish(mut self, target: &Path, table: &[u64], entries: u64, stamp: Stamp) -> io::Result<()> {
-        let (scope, states, slots) = (self.scope, self.states, table.len() as u64);
+    pub fn publish(mut self, target: &Path, entries: u64, stamp: Stamp) -> io::Result<()> {
+        let (scope, states, slots) = (self.scope, self.states, self.table.len() as u64);
         let header = Header { scope, states, entries, stamp, table: self.at, slots };
-        for slot in table {
+        for slot in &self.table {
             self.file.write_all(&slot.to_le_bytes())?;
         }
         self.file.flush()?;

@@ -1,6 +1,7 @@
 //! One line of the source: an entry, nothing, or what is wrong with it and what to write instead.
 #![forbid(unsafe_code)]
 
+use super::alias_line::alias_entry;
 use super::sender::sender_entry;
 use super::{FORMS, MAX_KEY, NO_LIMITS};
 use crate::machine::message::address::{Address, normalise_domain};
@@ -14,6 +15,15 @@ pub(super) struct Entry {
     pub key: String,
     /// At which it is.
     pub domain: String,
+    /// Of an alias: addresses, one a line, or the other domain.
+    pub targets: String,
+}
+
+impl Entry {
+    /// One that is no alias.
+    pub fn plain(kind: Found, key: String, domain: String) -> Self {
+        Self { kind, key, domain, targets: String::new() }
+    }
 }
 
 /// The entry on a line, if there is one; `Err` says what is wrong and what to write.
@@ -24,10 +34,13 @@ pub(super) fn read_line(line: &[u8], scope: &Scope) -> Result<Option<Entry>, Str
     entry(before_comment(line).trim(), scope)
 }
 
-/// The entry in a row of a table, if there is one; the same notation, without comments.
+/// The entry in a row of a table, if there is one: the same notation, without comments and aliases.
 pub(super) fn read_entry(row: &[u8], scope: &Scope) -> Result<Option<Entry>, String> {
-    let text = std::str::from_utf8(row).map_err(|_| "it is not UTF-8".to_owned())?;
-    entry(text.trim(), scope)
+    let text = std::str::from_utf8(row).map_err(|_| "it is not UTF-8".to_owned())?.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    recipient_entry(text, &scope.default_domain).and_then(not_too_long).map(Some)
 }
 
 fn entry(text: &str, scope: &Scope) -> Result<Option<Entry>, String> {
@@ -35,23 +48,30 @@ fn entry(text: &str, scope: &Scope) -> Result<Option<Entry>, String> {
         return Ok(None);
     }
     let entry = match scope.form {
-        Form::Recipients => recipient_entry(text, &scope.default_domain)?,
+        Form::Recipients => match split_alias(text) {
+            Some((name, targets)) => alias_entry(name, targets, &scope.default_domain)?,
+            None => recipient_entry(text, &scope.default_domain)?,
+        },
         Form::Senders => sender_entry(text)?,
     };
+    not_too_long(entry).map(Some)
+}
+
+fn not_too_long(entry: Entry) -> Result<Entry, String> {
     if entry.key.len() > MAX_KEY {
         return Err(format!("the address is longer than {MAX_KEY} octets. Shorten or remove it"));
     }
-    Ok(Some(entry))
+    Ok(entry)
 }
 
-fn recipient_entry(text: &str, default_domain: &str) -> Result<Entry, String> {
+pub(super) fn recipient_entry(text: &str, default_domain: &str) -> Result<Entry, String> {
     if let Some(fix) = other_format(text) {
         return Err(fix);
     }
     match text.as_bytes() {
         [b'@', domain @ ..] => {
             let domain = normalise_domain(domain).map_err(with_forms)?;
-            Ok(Entry { kind: Found::Domain, key: domain.clone(), domain })
+            Ok(Entry::plain(Found::Domain, domain.clone(), domain))
         }
         [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), default_domain),
         _ => read_address(Found::Address, text, default_domain),
@@ -80,6 +100,31 @@ pub(super) fn other_format(text: &str) -> Option<String> {
         .then(|| format!("{scheme}: is no part of an address. Write {address}"))
 }
 
+/// Both sides of an ` = ` that is not between quotes: in an address there is no white space but there, and `=` alone is part of it.
+fn split_alias(text: &str) -> Option<(&str, &str)> {
+    memchr::memchr(b'=', text.as_bytes())?; // most lines have none
+    let mut blank = false;
+    for (at, character) in unquoted(text) {
+        let rest = text.get(at + 1..).unwrap_or_default();
+        if character == '=' && blank && (rest.is_empty() || rest.starts_with(char::is_whitespace)) {
+            return Some((text.get(..at).unwrap_or_default().trim_end(), rest.trim_start()));
+        }
+        blank = character.is_whitespace();
+    }
+    None
+}
+
+/// The characters that are not between quotes, and where they are.
+pub(super) fn unquoted(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.char_indices().filter(move |(_, character)| {
+        let is_quote = *character == '"' && !escaped;
+        escaped = quoted && !escaped && *character == '\\';
+        quoted ^= is_quote;
+        !quoted && !is_quote
+    })
+}
+
 /// What is in quotes at the start, and the rest.
 fn split_quoted(text: &str) -> (&str, &str) {
     let Some(rest) = text.strip_prefix('"') else { return ("", text) };
@@ -101,11 +146,11 @@ fn read_address(kind: Found, text: &str, default_domain: &str) -> Result<Entry, 
     if address.domain().is_empty() {
         return Err("it has no domain and there is no default domain. Write user@domain".to_owned());
     }
-    Ok(Entry { kind, key: address.key(), domain: address.domain().to_owned() })
+    Ok(Entry::plain(kind, address.key(), address.domain().to_owned()))
 }
 
 #[allow(clippy::needless_pass_by_value)] // made for map_err
-fn with_forms(reason: impl ToString) -> String {
+pub(super) fn with_forms(reason: impl ToString) -> String {
     format!("{}. {FORMS}", reason.to_string().trim_end_matches('.'))
 }
 

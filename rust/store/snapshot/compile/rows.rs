@@ -1,6 +1,7 @@
 //! Reads the table of a directory. What cannot be an address is left out and counted: one bad entry stops no others.
 #![forbid(unsafe_code)]
 
+use super::alias_line::alias_of;
 use super::draft::Draft;
 use super::line::{Entry, read_entry};
 use super::notes::{Notes, printable};
@@ -9,6 +10,29 @@ use super::{Failure, MAX_ENTRIES};
 use crate::store::snapshot::format::Record;
 use crate::store::snapshot::table::{Row, Table};
 use crate::store::snapshot::{Input, Scope};
+
+/// What is wrong with rows: their number, and the first.
+#[derive(Default)]
+struct Faults {
+    count: u64,
+    first: String,
+}
+
+impl Faults {
+    fn add(&mut self, row: &Row<'_>, table: &Table, reason: &str) {
+        self.count += 1;
+        if self.count == 1 {
+            self.first =
+                format!("\"{}\" of {}: {reason}", printable(row.text), printable(table.name(row.entry).as_bytes()));
+        }
+    }
+
+    fn tell(self, number: u8, what: &str, warnings: &mut Notes) {
+        if self.count > 0 {
+            warnings.add(number, format!("{} {what}. The first is {}", self.count, self.first));
+        }
+    }
+}
 
 /// Adds a record for each row.
 pub(super) fn read(
@@ -19,29 +43,45 @@ pub(super) fn read(
     warnings: &mut Notes,
     strangers: &mut Strangers,
 ) -> Result<(), Failure> {
-    let (mut first, mut bad, mut is_full) = (None, 0_u64, false);
+    let (mut unread, mut plain, mut is_full) = (Faults::default(), Faults::default(), false);
     let wrong = |error| Failure::Source(input.path.clone(), error);
-    table.read(wrong, |Row { entry, text }| {
-        match read_entry(text, scope) {
-            Ok(Some(Entry { kind, key, domain })) if !draft.is_full() => {
-                let line = u32::try_from(entry).unwrap_or_default();
-                draft.add(Record { kind, source: input.number, line, key: key.as_bytes() })?;
-                strangers.see_row(&domain, scope);
-            }
-            Ok(Some(_)) => is_full = true,
-            Ok(None) => {}
+    table.read(wrong, |row| {
+        let entry = match read_entry(row.text, scope) {
+            Ok(Some(entry)) => with_targets(entry, &row, scope).unwrap_or_else(|(entry, reason)| {
+                plain.add(&row, table, &reason);
+                entry
+            }),
+            Ok(None) => return Ok(true),
             Err(reason) => {
-                bad += 1;
-                first.get_or_insert_with(|| format!("\"{}\" of {}: {reason}", printable(text), table.name(entry)));
+                unread.add(&row, table, &reason);
+                return Ok(true);
             }
+        };
+        is_full = draft.is_full();
+        if !is_full {
+            let line = u32::try_from(row.entry).unwrap_or_default();
+            let (key, targets) = (entry.key.as_bytes(), entry.targets.as_bytes());
+            draft.add(Record { kind: entry.kind, source: input.number, line, key, targets })?;
+            strangers.see_row(&entry.domain, scope);
         }
         Ok(!is_full)
     })?;
-    if let Some(first) = first {
-        warnings.add(input.number, format!("{bad} addresses cannot be read and are left out. The first is {first}"));
-    }
+    unread.tell(input.number, "addresses cannot be read and are left out", warnings);
+    plain.tell(input.number, "addresses are delivered to themselves, as their targets cannot be used", warnings);
     if is_full {
         warnings.add(input.number, format!("more than {MAX_ENTRIES} entries. The rest is left out"));
     }
     Ok(())
+}
+
+/// The entry with the targets of its row; `Err` is the entry without them, and why: it exists whatever they are.
+fn with_targets(entry: Entry, row: &Row<'_>, scope: &Scope) -> Result<Entry, (Entry, String)> {
+    let Ok(lines) = std::str::from_utf8(row.targets) else { return Err((entry, "they are not UTF-8".to_owned())) };
+    let targets: Vec<&str> = lines.lines().map(str::trim).filter(|target| !target.is_empty()).collect();
+    if targets.is_empty() {
+        return Ok(entry);
+    }
+    let Entry { kind, key, domain, .. } = &entry;
+    let plain = Entry::plain(*kind, key.clone(), domain.clone());
+    alias_of(entry, &targets, &scope.default_domain).map_err(|reason| (plain, reason))
 }

@@ -38,14 +38,14 @@ pub(super) fn sender_entry(text: &str) -> Result<Entry, String> {
     }
     if let Some(name) = text.strip_prefix('.') {
         let name = domain(name)?;
-        return Ok(Entry { kind: Found::Domain, key: format!(".{name}"), domain: name });
+        return Ok(Entry::plain(Found::Domain, format!(".{name}"), name));
     }
     let whole = text.strip_prefix('@');
     if whole.is_none() && (text.contains('@') || !(text.contains('.') || text.starts_with('['))) {
         return address(Found::Address, text);
     }
     let name = domain(whole.unwrap_or(text))?;
-    Ok(Entry { kind: Found::Domain, key: name.clone(), domain: name })
+    Ok(Entry::plain(Found::Domain, name.clone(), name))
 }
 
 fn domain(text: &str) -> Result<String, String> {
@@ -57,7 +57,7 @@ fn address(kind: Found, text: &str) -> Result<Entry, String> {
     if address.domain().is_empty() {
         return Err(with_forms("it has neither an @ nor a dot"));
     }
-    Ok(Entry { kind, key: address.key(), domain: address.domain().to_owned() })
+    Ok(Entry::plain(kind, address.key(), address.domain().to_owned()))
 }
 
 fn with_forms(reason: &str) -> String {

@@ -73,8 +73,9 @@ impl Text {
             };
             match entry {
                 Ok(None) => {}
-                Ok(Some(Entry { kind, key, domain })) if !draft.is_full() => {
-                    draft.add(Record { kind, source: 0, line: number, key: key.as_bytes() })?;
+                Ok(Some(Entry { kind, key, domain, targets })) if !draft.is_full() => {
+                    let (key, targets) = (key.as_bytes(), targets.as_bytes());
+                    draft.add(Record { kind, source: 0, line: number, key, targets })?;
                     if scope.form == Form::Recipients {
                         strangers.see(&domain, number, scope);
                     }

@@ -10,7 +10,7 @@ use crate::machine::smtp::server::mode::Mode;
 use crate::machine::smtp::server::phase::Phase;
 use crate::machine::smtp::server::step::{Stage, Step, Verdict};
 use crate::machine::smtp::server::tally::{End, Refusal};
-use crate::machine::smtp::server::transaction::{Accepted, Transaction};
+use crate::machine::smtp::server::transaction::{Accepted, Fate, Transaction};
 
 /// The code of a reply that ends the session.
 const CLOSING: u16 = 421;
@@ -83,6 +83,7 @@ impl Session {
     }
 
     pub(super) fn decided(&mut self, question: Question, verdict: Verdict) -> Flow {
+        let verdict = if self.has_room(&verdict) { verdict } else { Verdict::Refuse(reply::TOO_MANY_RECIPIENTS) };
         if let Question::Rcpt { address, .. } = &question {
             let code = if let Verdict::Refuse(reply) = &verdict { reply.code } else { ACCEPTED };
             let sender = self.transaction.as_deref().and_then(|transaction| transaction.reverse_path.as_ref());
@@ -91,10 +92,9 @@ impl Session {
         match (verdict, question) {
             (Verdict::Refuse(reply), question) => self.refused(&question, reply),
             (Verdict::Report(reply), question) => self.passed(question, Some(reply)),
-            // What was asked for about the one stays so for the other (RFC 3461 5.2.7.2).
-            (Verdict::Redirect(target), Question::Rcpt { address, parameters }) => {
-                let accepted = Accepted { address: target, parameters, report: None };
-                self.add_recipient(reply::recipient_accepted(&address), accepted)
+            (Verdict::Redirect(targets), Question::Rcpt { address, parameters }) => {
+                let reply = reply::recipient_accepted(&address);
+                self.add_recipients(reply, |transaction| transaction.add_targets(address, parameters, targets))
             }
             (Verdict::Redirect(_) | Verdict::Pass, question) => self.passed(question, None),
             (Verdict::Discard, question) => {
@@ -103,6 +103,17 @@ impl Session {
                 }
                 self.passed(question, None)
             }
+        }
+    }
+
+    /// Whether the transaction can have the targets of a recipient. The first recipient has room for all of them: it would never
+    /// have more.
+    fn has_room(&self, verdict: &Verdict) -> bool {
+        let most = self.config.recipients;
+        let there = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients.len());
+        match verdict {
+            Verdict::Redirect(targets) => most == 0 || there == 0 || there + targets.len() <= most,
+            _ => true,
         }
     }
 
@@ -119,7 +130,9 @@ impl Session {
                 self.say(accepted)
             }
             Question::Rcpt { address, parameters } => {
-                self.add_recipient(reply::recipient_accepted(&address), Accepted { address, parameters, report })
+                let reply = reply::recipient_accepted(&address);
+                let accepted = Accepted { address, parameters, fate: report.map_or(Fate::Delivery, Fate::Report) };
+                self.add_recipients(reply, |transaction| transaction.add(accepted))
             }
             Question::Data => {
                 self.phase = Phase::Content;
@@ -136,10 +149,10 @@ impl Session {
     }
 
     /// Accepts a recipient with `reply`, and keeps the one that the message goes to.
-    fn add_recipient(&mut self, reply: Reply, accepted: Accepted) -> Flow {
+    fn add_recipients(&mut self, reply: Reply, add: impl FnOnce(&mut Transaction) -> bool) -> Flow {
         if let Some(transaction) = &mut self.transaction {
             // One that is known brings no message nearer.
-            self.idle += u32::from(!transaction.add(accepted));
+            self.idle += u32::from(!add(transaction));
         }
         self.phase = Phase::Rcpt;
         self.say(reply)

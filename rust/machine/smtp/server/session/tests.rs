@@ -11,6 +11,7 @@ use crate::machine::smtp::extensions::Standing;
 use crate::machine::smtp::server::content_rules::{BareNewline, ContentRules};
 use crate::machine::smtp::server::step::{Stage, Verdict};
 use crate::machine::smtp::server::tally::End;
+use crate::machine::smtp::server::transaction::{Accepted, Fate};
 use crate::store::content::ContentStorage;
 
 fn config() -> Config {
@@ -277,11 +278,68 @@ fn a_redirected_recipient_is_told_as_asked_and_kept_once() {
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@example.test>\r\nRCPT TO:<ann@example.test>\r\n");
     session.take_output();
     let ann = Address::parse(b"ann@example.test", &Limits::default()).unwrap();
-    session.answer(Verdict::Redirect(ann.clone()));
+    session.answer(Verdict::Redirect(vec![ann.clone()]));
     session.answer(Verdict::Pass);
     assert_eq!(session.take_output(), b"250 2.1.5 postmaster@example.test\r\n250 2.1.5 ann@example.test\r\n");
     let recipients = &session.transaction().unwrap().recipients;
-    assert!(recipients.len() == 1 && recipients[0].address == ann && recipients[0].report.is_none());
+    assert!(recipients.len() == 1 && recipients[0].address == ann && recipients[0].fate == Fate::Delivery);
+}
+
+/// Recipients of the message after one RCPT with these parameters was redirected to these: address, parameters, state.
+fn redirected(rcpt: &str, targets: &[&str]) -> Vec<String> {
+    let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
+    session.connect();
+    session.receive(format!("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:{rcpt}\r\n").as_bytes());
+    let targets = targets.iter().map(|target| Address::parse(target.as_bytes(), &Limits::default()).unwrap()).collect();
+    session.answer(Verdict::Redirect(targets));
+    let shown = |one: &Accepted| format!("{} {} {:?}", one.address, one.parameters.as_str(), one.fate);
+    session.transaction().unwrap().recipients.iter().map(shown).collect()
+}
+
+#[test]
+fn targets_get_what_was_asked_for_their_recipient() {
+    let (ann, bob) = ("ann@far.test", "bob@example.test");
+    assert_eq!(
+        redirected("<all@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;all@example.test", &[ann]),
+        ["ann@far.test NOTIFY=SUCCESS,DELAY ORCPT=rfc822;all@example.test Delivery"]
+    );
+    assert_eq!(
+        redirected(
+            "<all@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;all@example.test",
+            &[ann, bob, "ANN@far.test"]
+        ),
+        [
+            "ann@far.test NOTIFY=DELAY ORCPT=rfc822;all@example.test Delivery",
+            "bob@example.test NOTIFY=DELAY ORCPT=rfc822;all@example.test Delivery",
+            "all@example.test NOTIFY=SUCCESS,DELAY ORCPT=rfc822;all@example.test Expansion",
+        ]
+    );
+    assert_eq!(
+        redirected("<Bob@example.test> NOTIFY=SUCCESS", &[ann, bob]),
+        ["ann@far.test NOTIFY=NEVER Delivery", "bob@example.test NOTIFY=SUCCESS Delivery"]
+    );
+    assert_eq!(redirected("<all@example.test>", &[ann, bob]), ["ann@far.test  Delivery", "bob@example.test  Delivery"]);
+}
+
+#[test]
+fn targets_that_do_not_fit_wait_for_another_transaction_unless_they_are_the_first() {
+    let mut session = Session::new(Arc::new(Config { recipients: 3, ..config() }), "s1", "192.0.2.1", false);
+    let targets = |name: &str, number: usize| {
+        let each = |place| Address::parse(format!("{name}{place}@far.test").as_bytes(), &Limits::default()).unwrap();
+        Verdict::Redirect((0..number).map(each).collect())
+    };
+    session.connect();
+    session.receive(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<one@example.test>\r\nRCPT TO:<two@example.test>\r\nRCPT TO:<three@example.test>\r\n");
+    session.take_output();
+    session.answer(targets("a", 2));
+    session.answer(targets("b", 2));
+    session.answer(targets("c", 1));
+    let said = String::from_utf8(session.take_output()).unwrap();
+    assert_eq!(said.lines().map(|line| &line[..3]).collect::<Vec<_>>(), ["250", "452", "250"]);
+    assert_eq!(session.transaction().unwrap().recipients.len(), 3);
+    session.receive(b"RSET\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<one@example.test>\r\n");
+    session.answer(targets("a", 9));
+    assert_eq!(session.transaction().unwrap().recipients.len(), 9);
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! Aliases and other names of domains: where they lead, and what cannot be followed.
+
+#![allow(clippy::format_collect)]
+
+use super::table_tests::{rows, table};
+use super::tests::{Scratch, scope, sentences};
+use super::*;
+use crate::machine::message::address::{Address, Limits};
+
+fn directory(scratch: &Scratch, text: &str) -> Directory {
+    let compiled = compile(&[Input::text(&scratch.source(text.as_bytes()))], &scratch.target(), &scope()).unwrap();
+    assert_eq!(compiled.problems, []);
+    Directory::open(&scratch.target()).unwrap()
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let scratch = Scratch::new();
+    sentences(&compile(&[Input::text(&scratch.source(text.as_bytes()))], &scratch.target(), &scope()).unwrap().problems)
+}
+
+/// What is found of an address, on which line, and its targets.
+fn resolved(directory: &Directory, address: &str) -> (Found, u32, String) {
+    let address = Address::parse(address.as_bytes(), &Limits::default()).unwrap();
+    let Resolution { answer, targets, .. } = directory.resolve(&address, "+");
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    (answer.found, answer.line, targets.join(" "))
+}
+
+fn expect(directory: &Directory, address: &str, found: Found, line: u32, targets: &str) {
+    assert_eq!(resolved(directory, address), (found, line, targets.to_owned()), "{address}");
+}
+
+#[test]
+fn an_alias_leads_to_its_ends() {
+    let scratch = Scratch::new();
+    let text = "Ann@local.test\ninfo = Ann, bob@Other.test # two\nsales@local.test = info@local.test,\tann, cid@local.test\n\
+                a=b@local.test\n\"x = y\"@local.test = a=b@local.test\nann.keeps = ann.keeps, bob@other.test\ncid\n";
+    let made = directory(&scratch, text);
+    expect(&made, "ann@local.test", Found::Address, 1, "");
+    expect(&made, "INFO@local.test", Found::Alias, 2, "Ann@local.test bob@other.test");
+    expect(&made, "info+tag@local.test", Found::Alias, 2, "Ann@local.test bob@other.test");
+    expect(&made, "sales@local.test", Found::Alias, 3, "Ann@local.test bob@other.test cid@local.test");
+    expect(&made, "a=b@local.test", Found::Address, 4, "");
+    expect(&made, "\"x = y\"@local.test", Found::Alias, 5, "a=b@local.test");
+    expect(&made, "ann.keeps@local.test", Found::Alias, 6, "ann.keeps@local.test bob@other.test");
+    assert_eq!(made.entries(), 7);
+}
+
+#[test]
+fn another_name_of_a_domain_has_its_addresses() {
+    let scratch = Scratch::new();
+    let text = "@old.test = @new.test\n@older.test = @old.test\nann@new.test\n!gone@new.test\nteam@new.test = ann@new.test\n\
+                @every.test\n!left@every.test\n@whole.test = @every.test\nown@old.test\nvia@local.test = ann@older.test\n";
+    let made = directory(&scratch, text);
+    expect(&made, "Ann@old.test", Found::Alias, 3, "Ann@new.test");
+    expect(&made, "ann+Tag@older.test", Found::Alias, 3, "ann+Tag@new.test");
+    expect(&made, "gone@old.test", Found::Excluded, 4, "");
+    expect(&made, "team@older.test", Found::Alias, 5, "ann@new.test");
+    expect(&made, "none@old.test", Found::Absent, 1, "");
+    expect(&made, "none@older.test", Found::Absent, 2, "");
+    expect(&made, "Any@whole.test", Found::AliasDomain, 6, "Any@every.test");
+    expect(&made, "left@whole.test", Found::Excluded, 7, "");
+    expect(&made, "a%b@whole.test", Found::OtherRoute, 6, "");
+    expect(&made, "a%b@every.test", Found::OtherRoute, 6, "");
+    expect(&made, "own@old.test", Found::Address, 9, "");
+    expect(&made, "own@older.test", Found::Alias, 9, "own@old.test");
+    expect(&made, "via@local.test", Found::Alias, 10, "ann@new.test");
+}
+
+#[test]
+fn what_cannot_be_an_alias_is_named_with_what_to_write() {
+    for (line, fix) in [
+        ("a =", "nothing is behind the ="),
+        ("!a = b", "Remove the ! or the ="),
+        ("a = @b.test", "only addresses may be behind the ="),
+        ("@a.test = b@c.test", "Write @a.test = @new.example"),
+        ("@a.test = @b.test, @c.test", "another name of one domain"),
+        ("@a.test = @A.test", "cannot be another name of itself"),
+        ("a = |/bin/sh", "as a program, a file"),
+        ("a = b%c.test@local.test", "as a program, a file"),
+        ("a = Bob <b@local.test>", "angle brackets"),
+        ("a = b c", "\"b c\": "),
+        ("a = b\na = c", "line 1 says something else. Keep one of the two lines"),
+        ("a\na = c", "line 1 says something else. Keep one of the two lines"),
+        ("a = b\n!a", "line 1 says the opposite"),
+        ("a = b\nb = c\nc = a", "line 1: \"a@local.test\": it leads back to a@local.test"),
+        ("@a.test = @b.test\n@b.test = @a.test\nx", "leads back to itself"),
+    ] {
+        let found = problems(line);
+        assert!(found.iter().any(|problem| problem.contains(fix)), "{line}: {found:?}");
+    }
+    let chain = |length: usize| -> String { (0..length).map(|n| format!("a{n} = a{}\n", n + 1)).collect() };
+    assert_eq!(problems(&chain(10)), Vec::<String>::new());
+    assert!(problems(&chain(11))[0].contains("more than 10 aliases lead from one to the next"));
+    let wide = |width: usize| (0..width).map(|n| format!("a{n}@x.test")).collect::<Vec<_>>().join(",");
+    assert!(problems(&format!("a = {}", wide(100))).is_empty());
+    let sum: String = (0..11).map(|n| format!("b{n} = {}\n", wide(100).replace('@', &format!("-{n}@")))).collect();
+    let all = (0..11).map(|n| format!("b{n}")).collect::<Vec<_>>().join(",");
+    assert!(problems(&format!("{sum}all = {all}")).iter().any(|problem| problem.contains("more than 1000 addresses")));
+}
+
+#[test]
+fn an_address_of_a_table_is_never_lost_over_its_targets() {
+    let scratch = Scratch::new();
+    let table = rows(
+        &table(&scratch, 1, 1, &[]),
+        &[
+            (1, "a@local.test", "b@local.test"),
+            (2, "b@local.test", "a@local.test"),
+            (3, "c@local.test", "ann@local.test\nbob@other.test"),
+            (4, "d@local.test", "two words"),
+            (5, "e@local.test", "c@local.test"),
+        ],
+    );
+    let compiled = compile(&[table], &scratch.target(), &scope()).unwrap();
+    assert_eq!(compiled.problems, []);
+    let warnings = sentences(&compiled.warnings);
+    assert!(warnings[0].starts_with("1 addresses are delivered to themselves"), "{warnings:?}");
+    assert_eq!(warnings[1], "entry 1: \"a@local.test\": it leads back to a@local.test. It is delivered to itself");
+    assert_eq!(warnings.len(), 3);
+    let made = Directory::open(&scratch.target()).unwrap();
+    for (name, line) in [("a", 1), ("b", 2), ("d", 4)] {
+        expect(&made, &format!("{name}@local.test"), Found::Address, line, "");
+    }
+    expect(&made, "e@local.test", Found::Alias, 5, "ann@local.test bob@other.test");
+}
+
+#[test]
+fn a_target_that_no_input_lists_is_a_warning() {
+    let scratch = Scratch::new();
+    let scope = Scope { local_domains: ["local.test".to_owned()].into(), ..scope() };
+    let text = b"ann\ninfo = ann, bob, cid@far.test, gone\n!gone\n";
+    let compiled = compile(&[Input::text(&scratch.source(text))], &scratch.target(), &scope).unwrap();
+    assert_eq!(
+        sentences(&compiled.warnings),
+        [
+            "line 2: \"info@local.test\": its mail goes to bob@local.test, which is not listed",
+            "line 2: \"info@local.test\": its mail goes to gone@local.test, which is not listed",
+        ]
+    );
+}

@@ -1,0 +1,194 @@
+//! The compiled directory as it is read; the contract is the parent's.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+
+use memmap2::{Advice, Mmap};
+
+use super::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
+use super::{Answer, Found, Input, LONGEST_CHAIN, Scope, Stamp};
+use crate::machine::message::address::{Address, Limits};
+use crate::store::mapped;
+
+/// A compiled directory, mapped read-only.
+pub struct Directory {
+    map: Mmap,
+    header: Header,
+}
+
+impl Directory {
+    /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, or cut short.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let map = mapped::open(path)?;
+        let header = Header::decode(&map).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
+        map.advise(Advice::WillNeed)?;
+        Ok(Self { map, header })
+    }
+
+    /// Different entries in it.
+    pub fn entries(&self) -> u64 {
+        self.header.entries
+    }
+
+    /// The text file it was compiled from; zeros without one.
+    pub fn stamp(&self) -> Stamp {
+        self.header.stamp
+    }
+
+    /// Whether it was made from the inputs of these names for this scope.
+    pub fn is_for(&self, inputs: &[Input], scope: &Scope) -> bool {
+        self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
+    }
+
+    /// The tables it was compiled from: their numbers, each with what `table_state` said then.
+    pub fn tables(&self) -> Vec<(u8, String)> {
+        let text = self.part((HEADER as u64).saturating_add(self.header.scope), self.header.states);
+        let lines = std::str::from_utf8(text).unwrap_or_default().lines();
+        lines
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(number, state)| Some((number.parse().ok()?, state.to_owned())))
+            .collect()
+    }
+
+    fn part(&self, start: u64, length: u64) -> &[u8] {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        self.map.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
+    }
+
+    /// What is known of `address`, or of the one that it is a subaddress of by `delimiters`, and who gets its mail.
+    pub fn resolve(&self, address: &Address, delimiters: &str) -> Resolution {
+        let own = self.walk(&address.key(), address.domain());
+        if !own.answer.found.is_own()
+            && let Some(user) = address.without_detail(delimiters)
+        {
+            let by_user = self.walk(&user.key(), address.domain());
+            if by_user.answer.found.is_own() {
+                return Resolution { user: Some(user), ..by_user.resolution(address) };
+            }
+        }
+        if own.answer.found.is_domain() && address.may_route() {
+            let answer = Answer { found: Found::OtherRoute, ..own.answer };
+            return Resolution { answer, user: None, targets: Vec::new() };
+        }
+        own.resolution(address)
+    }
+
+    /// What is known of the address with this `Address::key` and domain.
+    pub fn lookup(&self, key: &str, domain: &str) -> Answer {
+        self.walk(key, domain).answer
+    }
+
+    /// Looks at the address, then at its domain, and goes on to the domain of which that one is another name.
+    fn walk<'a>(&'a self, key: &str, domain: &'a str) -> Walk<'a> {
+        let local = key.strip_suffix(domain).unwrap_or(key);
+        let (mut key, mut domain, mut renamed) = (Cow::Borrowed(key), domain, None);
+        let ended = |answer, domain, targets| Walk { answer, domain, targets };
+        for _ in 0..=LONGEST_CHAIN {
+            let Some(by_address) = self.find(false, key.as_bytes()) else { break };
+            if let Some(record) = by_address {
+                let is_alias = record.kind == Found::Address && renamed.is_some();
+                let found = if is_alias { Found::Alias } else { record.kind };
+                return ended(record.answer(found), domain, record.targets);
+            }
+            let by_domain = if domain.is_empty() { Some(None) } else { self.find(true, domain.as_bytes()) };
+            match by_domain {
+                None => break,
+                Some(None) => return ended(renamed.unwrap_or(Answer::of_none(Found::Absent)), domain, &[]),
+                Some(Some(record)) if record.kind == Found::AliasDomain => {
+                    renamed.get_or_insert(record.answer(Found::Absent));
+                    let Ok(other) = std::str::from_utf8(record.targets) else { break };
+                    (key, domain) = (Cow::Owned(format!("{local}{other}")), other);
+                }
+                Some(Some(record)) => {
+                    let found = if renamed.is_some() { Found::AliasDomain } else { record.kind };
+                    return ended(record.answer(found), domain, &[]);
+                }
+            }
+        }
+        ended(Answer::of_none(Found::Damaged), domain, &[])
+    }
+
+    /// The same in a list of senders, where an entry for a domain may be for those below it, too. The nearest entry decides.
+    pub fn lookup_sender(&self, key: &str, domain: &str) -> Answer {
+        let found = self.lookup(key, domain);
+        if found.found != Found::Absent || domain.is_empty() || domain.starts_with('[') {
+            return found;
+        }
+        let below = format!(".{domain}");
+        let mut rest = below.as_str();
+        loop {
+            match self.find(true, rest.as_bytes()) {
+                None => return Answer::of_none(Found::Damaged),
+                Some(Some(record)) => return record.answer(record.kind),
+                Some(None) => {}
+            }
+            let Some(next) = rest.get(1..).and_then(|name| name.find('.')).and_then(|dot| rest.get(1 + dot..)) else {
+                return Answer::of_none(Found::Absent);
+            };
+            rest = next;
+        }
+    }
+
+    /// `None`: the snapshot contradicts itself. `Some(None)`: no such record.
+    #[allow(clippy::option_option)]
+    fn find(&self, domain: bool, key: &[u8]) -> Option<Option<Record<'_>>> {
+        let hash = hash(domain, key);
+        let (table, slots) = (usize::try_from(self.header.table).ok()?, self.header.slots);
+        for step in 0..slots {
+            let slot = hash.wrapping_add(step) & (slots - 1);
+            match word(&self.map, table.checked_add(usize::try_from(slot).ok()?.checked_mul(8)?)?)? {
+                0 => return Some(None),
+                entry if entry >> OFFSET_BITS == hash >> OFFSET_BITS => {
+                    let record = self.record(usize::try_from(entry & OFFSET_MASK).ok()?)?;
+                    if record.key == key && record.kind.is_domain() == domain {
+                        return Some(Some(record));
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn record(&self, at: usize) -> Option<Record<'_>> {
+        let records = self.map.get(..usize::try_from(self.header.table).ok()?)?;
+        Record::read(records.get(at..)?)
+    }
+}
+
+/// Where a walk over a directory ended.
+struct Walk<'a> {
+    answer: Answer,
+    /// The domain at which it ended; another one than that of the address when that is another name of it.
+    domain: &'a str,
+    /// Of the record that was found; empty unless that is an alias.
+    targets: &'a [u8],
+}
+
+impl Walk<'_> {
+    /// What it says of `address`, or of the one that it is a subaddress of: what was listed by a name of its domain goes to the address itself.
+    fn resolution(&self, address: &Address) -> Resolution {
+        let targets = match self.answer.found {
+            Found::Alias if !self.targets.is_empty() => read_targets(self.targets),
+            Found::Alias | Found::AliasDomain => vec![address.at_domain(self.domain)],
+            _ => Vec::new(),
+        };
+        Resolution { answer: self.answer, user: None, targets }
+    }
+}
+
+/// What a directory says of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// What it says.
+    pub answer: Answer,
+    /// The address that it is a subaddress of, if that is the one that is listed.
+    pub user: Option<Address>,
+    /// The addresses that get its mail instead; none: it is delivered to itself, or does not exist.
+    pub targets: Vec<Address>,
+}
+
+fn read_targets(lines: &[u8]) -> Vec<Address> {
+    lines.split(|octet| *octet == b'\n').filter_map(|line| Address::parse(line, &Limits::default()).ok()).collect()
+}
