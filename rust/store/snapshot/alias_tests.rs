@@ -125,6 +125,34 @@ fn an_address_of_a_table_is_never_lost_over_its_targets() {
     expect(&made, "e@local.test", Found::Alias, 5, "ann@local.test bob@other.test");
 }
 
+/// As SQL schemas have it with a row for each target, and two objects of a directory with one address.
+#[test]
+fn entries_of_one_table_with_one_address_have_their_targets_together() {
+    let scratch = Scratch::new();
+    let table = rows(
+        &table(&scratch, 1, 1, &[]),
+        &[
+            (1, "all@local.test", "a@far.test"),
+            (2, "ALL@local.test", "b@far.test"),
+            (3, "all@local.test", "b@far.test\nc@far.test"),
+            (4, "keeps@local.test", ""),
+            (5, "keeps@local.test", "a@far.test"),
+            (6, "own@local.test", "own@local.test\na@far.test"),
+            (7, "twice@local.test", ""),
+            (8, "twice@local.test", ""),
+            (9, "more@local.test", "all@local.test"),
+        ],
+    );
+    let compiled = compile(&[table], &scratch.target(), &scope()).unwrap();
+    assert_eq!((compiled.entries, compiled.warnings), (5, Vec::new()));
+    let made = Directory::open(&scratch.target()).unwrap();
+    expect(&made, "all@local.test", Found::Alias, 1, "a@far.test b@far.test c@far.test");
+    expect(&made, "keeps@local.test", Found::Alias, 4, "keeps@local.test a@far.test");
+    expect(&made, "own@local.test", Found::Alias, 6, "own@local.test a@far.test");
+    expect(&made, "twice@local.test", Found::Address, 7, "");
+    expect(&made, "more@local.test", Found::Alias, 9, "a@far.test b@far.test c@far.test");
+}
+
 #[test]
 fn a_target_that_no_input_lists_is_a_warning() {
     let scratch = Scratch::new();

@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
+use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS, MOST_TARGETS};
 use crate::store::disk::sync_directory;
-use crate::store::snapshot::Stamp;
 use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Record, hash};
+use crate::store::snapshot::{Found, Stamp};
 
 /// A snapshot being written, under a name of its own; gone when it is dropped unpublished.
 pub(super) struct Draft {
@@ -95,6 +95,7 @@ impl Draft {
     }
 
     /// Makes the table; gives the number of different entries. `repeated` gets two records of one key, of which the first is in the table.
+    /// Only likely duplicates are read back.
     pub fn build_table(&mut self, mut repeated: impl FnMut(Record<'_>, Record<'_>)) -> io::Result<u64> {
         self.file.flush()?;
         let index = std::mem::take(&mut self.index);
@@ -102,11 +103,34 @@ impl Draft {
         self.table = vec![0_u64; slots];
         let mut entries = 0;
         for (hash, at) in index {
-            let slot = self.slot(hash, |draft, first| draft.is_repeated(first, at, &mut repeated))?;
-            if let Some(slot) = self.table.get_mut(slot).filter(|slot| **slot == 0) {
+            let mut merged = None;
+            let slot = self.slot(hash, |draft, first| {
+                let (one, other) = (draft.stored(first)?, draft.stored(at)?);
+                let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
+                let is_repeated = one.is_same_key(&other);
+                if let Some(targets) = united(&one, &other).filter(|_| is_repeated) {
+                    merged = Some((other.source, one.line, one.key.to_vec(), targets));
+                } else if is_repeated {
+                    repeated(one, other);
+                }
+                Ok(is_repeated)
+            })?;
+            let is_new = self.table.get(slot).is_some_and(|slot| *slot == 0);
+            let at = match merged {
+                Some((source, line, key, targets)) => {
+                    let (key, targets) = (key.as_slice(), targets.as_bytes());
+                    let at = self.append(Record { kind: Found::Alias, source, line, key, targets })?;
+                    self.aliases.push(at);
+                    self.file.flush()?;
+                    at
+                }
+                None if is_new => at,
+                None => continue,
+            };
+            if let Some(slot) = self.table.get_mut(slot) {
                 *slot = hash >> OFFSET_BITS << OFFSET_BITS | at;
-                entries += 1;
             }
+            entries += u64::from(is_new);
         }
         Ok(entries)
     }
@@ -153,22 +177,6 @@ impl Draft {
         Ok(())
     }
 
-    /// Whether both records have the same key; read back from the draft, which only likely duplicates cost.
-    fn is_repeated(
-        &self,
-        first: u64,
-        second: u64,
-        repeated: &mut impl FnMut(Record<'_>, Record<'_>),
-    ) -> io::Result<bool> {
-        let (one, other) = (self.stored(first)?, self.stored(second)?);
-        let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
-        if one.is_same_key(&other) {
-            repeated(one, other);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
     /// Reads a record back from the draft; what was not flushed is not there yet.
     pub fn stored(&self, at: u64) -> io::Result<Stored> {
         let mut octets = vec![0; RECORD + MAX_KEY];
@@ -207,6 +215,32 @@ impl Draft {
         fs::rename(&self.path, target)?;
         sync_directory(parent_of(target))
     }
+}
+
+/// The targets of two records of one table together, where a table has a row for each target; None when there is nothing to unite. One
+/// without targets is delivered to itself.
+fn united(one: &Record<'_>, other: &Record<'_>) -> Option<String> {
+    let is_united = |record: &Record<'_>| matches!(record.kind, Found::Address | Found::Alias);
+    if one.source == 0
+        || one.source != other.source
+        || !is_united(one)
+        || !is_united(other)
+        || one.targets == other.targets
+    {
+        return None;
+    }
+    let lines = |record: &Record<'_>| {
+        let octets = if record.targets.is_empty() { record.key } else { record.targets };
+        String::from_utf8_lossy(octets).into_owned()
+    };
+    let mut targets = lines(one);
+    for line in lines(other).lines() {
+        if targets.lines().count() <= MOST_TARGETS && !targets.lines().any(|known| known == line) {
+            targets.push('\n');
+            targets.push_str(line);
+        }
+    }
+    Some(targets)
 }
 
 impl Drop for Draft {
