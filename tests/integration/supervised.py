@@ -17,7 +17,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from mailmoat import clock, directory_process
+from mailmoat import clock
+from mailmoat.directory_process import process as directory_process
 from mailmoat.errors import ConfigError
 from mailmoat.metrics import FILES_REREAD, WORKER_RESTARTS, WORKERS_READY, WORKERS_WANTED
 from mailmoat.settings import Settings

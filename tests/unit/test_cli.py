@@ -373,7 +373,7 @@ def test_serve_runs_the_supervisor_and_reloads_from_the_same_place(tmp_path, mon
     file.write_text("workers = 2\n")
     seen = []
 
-    def stand_in(settings, reload, **_processes):
+    def stand_in(settings, reload, _programs):
         file.write_text("workers = 3\n")
         seen.extend([settings.workers, reload().workers])
         return 1
@@ -387,7 +387,7 @@ def test_the_demo_lives_below_the_working_directory(tmp_path, monkeypatch):
     seen = []
     monkeypatch.delenv("MAILMOAT_SPOOL_DIR")
     monkeypatch.setattr(
-        supervisor, "run", lambda settings, reload, **_processes: seen.extend([settings, reload()]) or 0
+        supervisor, "run", lambda settings, reload, _programs: seen.extend([settings, reload()]) or 0
     )
     result = run("serve", "--demo", LISTEN="127.0.0.1:2626")
     settings, again = seen
@@ -404,7 +404,7 @@ def test_the_demo_lives_below_the_working_directory(tmp_path, monkeypatch):
 
 
 def test_the_demo_leaves_edited_recipients_alone(monkeypatch):
-    monkeypatch.setattr(supervisor, "run", lambda settings, reload, **_processes: 0)
+    monkeypatch.setattr(supervisor, "run", lambda settings, reload, _programs: 0)
     Path("var").mkdir()
     Path("var/recipients.txt").write_text("mine@example.test\n")
     run("serve", "--demo")

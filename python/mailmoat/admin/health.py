@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
+from mailmoat.directory.freshness import DIRECTORY_SOURCES, DIRECTORY_SOURCES_STALE, SyncState
 from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
 from mailmoat.limits.pressure import PRESSURE_LEVEL, PRESSURE_READING, Level, Resource
 from mailmoat.lists.lists import LIST_ENTRIES, LISTS_STATE, WORKERS_LISTS_OK, ListsState
@@ -78,6 +79,7 @@ def judge(shared: Shared) -> Health:
         degraded.append("recipient file refused, an older one is in force")
     if _greatest(rows, SENDER_FILE_STATE[SourceState.REFUSED]):
         degraded.append("file of blocked senders refused, an older one is in force")
+    degraded += _sources(rows)
     if reason := TLS_REASONS.get(tls.get("state")):
         degraded.append(reason)
     if lists.get("state") is ListsState.REFUSED:
@@ -130,6 +132,15 @@ def _directory(rows: list[list[int]]) -> dict[str, str | int]:
         "entries": _greatest(rows, DIRECTORY_ENTRIES),
         "age": _greatest(rows, DIRECTORY_AGE),
     }
+
+
+def _sources(rows: list[list[int]]) -> Iterator[str]:
+    """Yield what is wrong with the sources of recipients."""
+    for state, what in ((SyncState.FAILED, "cannot be read"), (SyncState.SHRUNK, "lost too many entries")):
+        if count := _greatest(rows, DIRECTORY_SOURCES[state]):
+            yield f"{count} of the sources of recipients {what}, what was read before is in force; see mailmoat directory status"
+    if count := _greatest(rows, DIRECTORY_SOURCES_STALE):
+        yield f"{count} of the sources of recipients not in force: what is not found is unknown or accepted; see mailmoat directory status"
 
 
 def _tls(rows: list[list[int]]) -> dict[str, str | int]:

@@ -67,10 +67,23 @@ def application() -> typer.Typer:
 
 def _groups() -> dict[str, typer.Typer]:
     """Return the groups of commands that have a file each, by their names."""
-    from mailmoat.cli import accounts, dns_lists, limits, queue, recipients, reputation, senderid, senders, spf, tls
+    from mailmoat.cli import (
+        accounts,
+        directory,
+        dns_lists,
+        limits,
+        queue,
+        recipients,
+        reputation,
+        senderid,
+        senders,
+        spf,
+        tls,
+    )
 
     return {
         "user": accounts.app,
+        "directory": directory.app,
         "limits": limits.app,
         "queue": queue.app,
         "recipients": recipients.app,

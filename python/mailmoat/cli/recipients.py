@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -11,12 +11,12 @@ from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json,
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from mailmoat.directory.directory import Directory, Redirection
-    from mailmoat.policy.agents.recipient_filter import Standing
+    from mailmoat.directory.directory import Directory
     from mailmoat.settings import Settings
 
 app = typer.Typer(help="Check which recipients exist.", no_args_is_help=True)
 
+T = TypeVar("T")
 Ruling = tuple[str, str]
 """`exists`, `absent`, `unknown`, `blocked`, `elsewhere` or `malformed`; and the sentence that says why."""
 
@@ -34,7 +34,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether each address exists: exit 0 if all do, 1 if one does not or if it is unknown."""
-    from mailmoat.directory.file import open_directory
+    from mailmoat.directory.opened import open_directory
     from mailmoat.errors import ConfigError
 
     settings = settings_in_force(config)
@@ -73,14 +73,18 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
         Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
         Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
         Standing.BLOCKED: ("blocked", "it is in recipients.blocked, itself or without its tag"),
-        Standing.UNFILTERED: ("unknown", "recipients.file is not set: every recipient is accepted"),
-        Standing.UNLISTED: ("absent", "it could lead to another server, and there is no recipients.file to list it"),
+        Standing.UNFILTERED: ("unknown", "neither recipients.file nor directories is set: every recipient is accepted"),
+        Standing.UNLISTED: (
+            "absent",
+            "it could lead to another server, and there is neither recipients.file nor directories to list it",
+        ),
     }
     if standing in ruled or directory is None:
         answer, why = ruled[standing]
         return answer, f"{address}: {answer} ({why})"
-    return standing.name.lower(), directory.explain(address)
+    explained = directory.explain(address)
+    return standing.name.lower(), explained if isinstance(explained, str) else asyncio.run(_awaited(explained))
 
 
-async def _awaited(standing: Awaitable[Standing | Redirection]) -> Standing | Redirection:
-    return await standing
+async def _awaited(answer: Awaitable[T]) -> T:
+    return await answer

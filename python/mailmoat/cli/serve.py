@@ -36,8 +36,9 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
         fail(f"the sample recipients cannot be written: {error.filename}: {error.strerror}")
     for warning in [*warnings(settings), *route_lint.warnings(settings)]:
         typer.echo(f"warning: {warning}", err=True)
-    from mailmoat import directory_process, maillog, worker
+    from mailmoat import maillog, worker
     from mailmoat.admin import process
+    from mailmoat.directory_process import process as directory_process
     from mailmoat.supervisor import supervisor
     from mailmoat.supervisor.context import Programs
 

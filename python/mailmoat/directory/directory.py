@@ -67,5 +67,5 @@ class Directory(Protocol):
     def lookup(self, address: Address) -> Found | Awaitable[Found]:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
 
-    def explain(self, address: Address) -> str:
+    def explain(self, address: Address) -> str | Awaitable[str]:
         """Say in one plain sentence which rule decides about `address`; for the operator, never for the wire."""

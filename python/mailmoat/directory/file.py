@@ -8,26 +8,18 @@ UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. 
 from __future__ import annotations
 
 from enum import IntEnum
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from mailmoat import clock
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence, Redirection
-from mailmoat.directory.inputs import RecipientsCompiler
-from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
-from mailmoat.errors import ConfigError
 from mailmoat.mapped_file import MappedFile
-from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from mailmoat._native import Address
     from mailmoat.directory.directory import Found
-    from mailmoat.metrics import Metrics
-    from mailmoat.settings import Settings
 
 
 class _Found(IntEnum):
@@ -132,51 +124,3 @@ class FileDirectory:
         if error is None or isinstance(error, FileNotFoundError):
             return "the recipient file is not compiled yet"
         return f"the compiled recipient file {self._path} cannot be used: {error.strerror or error}"
-
-
-def publish(directory: FileDirectory | None, metrics: Metrics) -> None:
-    """Set a worker's gauges of its directory; None when none is configured."""
-    metrics.set(WORKERS_DIRECTORY_OK, int(directory is None or directory.entries > 0))
-    metrics.set(DIRECTORY_ENTRIES, directory.entries if directory else 0)
-    if directory and directory.written_ms:
-        metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - directory.written_ms) // 1000)
-
-
-def file_directory(settings: Settings) -> FileDirectory | None:
-    """Return the compiled recipient file; None when none is set."""
-    recipients = settings.recipients
-    return FileDirectory(settings.spool_dir / SNAPSHOT_NAME, recipients.delimiter) if recipients.file else None
-
-
-def open_directory(settings: Settings) -> FileDirectory | None:
-    """Open the configured directory for a command that runs beside the server or without one; None when none is configured.
-
-    The server's snapshot is used while it belongs to the current file; otherwise one is compiled for this command alone, which
-    lives as long as it is mapped. ConfigError with a sentence for each mistake in the file.
-    """
-    source = settings.recipients.file
-    if source is None:
-        return None
-    ours = settings.spool_dir / SNAPSHOT_NAME
-    if not SnapshotKeeper(source, ours, RecipientsCompiler.of(settings)).due():
-        return FileDirectory(ours, settings.recipients.delimiter)
-    with TemporaryDirectory(prefix="mailmoat-") as scratch:
-        compiled = Path(scratch) / SNAPSHOT_NAME
-        _compile(settings, source, compiled)
-        return FileDirectory(compiled, settings.recipients.delimiter)
-
-
-def examine(settings: Settings) -> list[str]:
-    """Read the configured recipient file for its mistakes (ConfigError, a sentence each); give a sentence for what does nothing."""
-    source = settings.recipients.file
-    if source is None:
-        return []
-    with TemporaryDirectory(prefix="mailmoat-") as scratch:
-        return _compile(settings, source, Path(scratch) / SNAPSHOT_NAME)
-
-
-def _compile(settings: Settings, source: Path, snapshot: Path) -> list[str]:
-    report = SnapshotKeeper(source, snapshot, RecipientsCompiler.of(settings)).compile()
-    if report.problems:
-        raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
-    return [f"recipients.file: {warning}" for warning in report.warnings]

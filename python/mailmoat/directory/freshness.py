@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mailmoat import files
+from mailmoat.metrics import Family, single
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DIRECTORY_NAME: Final = "directory"
 """Of the directory process, in the spool directory."""
 FRESHNESS_NAME: Final = "freshness"
+LIVE_NAME: Final = "live"
 
 
 class SyncState(StrEnum):
@@ -32,6 +34,22 @@ class SyncState(StrEnum):
     """The source cannot be read; what was read before is in force."""
     SHRUNK = "shrunk"
     """It had too few entries; what was read before is in force."""
+
+
+DIRECTORY_SOURCES: Final = Family(
+    "mailmoat_directory_sources",
+    "Synchronised sources of recipients, by how their last read ended.",
+    {"state": SyncState},
+    same=True,
+)
+DIRECTORY_SOURCES_STALE: Final = single(
+    "mailmoat_directory_sources_stale",
+    "Synchronised sources that are too old or were never read whole, so that what is not found is unknown or accepted.",
+    same=True,
+)
+DIRECTORY_OLDEST: Final = single(
+    "mailmoat_directory_oldest_seconds", "Time since the source was read that was read longest ago.", same=True
+)
 
 
 class SourceFreshness(msgspec.Struct):
@@ -83,6 +101,11 @@ def table_path(spool_dir: Path, name: str) -> Path:
 def freshness_path(spool_dir: Path) -> Path:
     """Return the file."""
     return directory_of(spool_dir) / FRESHNESS_NAME
+
+
+def live_path(spool_dir: Path) -> Path:
+    """Return the socket at which live sources are asked for."""
+    return directory_of(spool_dir) / LIVE_NAME
 
 
 def write(path: Path, freshness: Freshness) -> None:

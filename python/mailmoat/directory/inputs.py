@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Directory as Snapshot
 from mailmoat._native import compile_directory, table_state
-from mailmoat.directory.freshness import table_path
+from mailmoat.directory.freshness import directory_of, table_path
 from mailmoat.directory.snapshot import Input, Scope
 from mailmoat.file_changes import Stamp
 from mailmoat.settings.sections.directories import sources
@@ -38,6 +38,10 @@ class RecipientsCompiler(NamedTuple):
     def inputs(self) -> tuple[Input, ...]:
         """The recipient file, which decides first, and the tables."""
         return (*((Input.text(self.text),) if self.text else ()), *self.tables)
+
+    def source(self, settings: Settings) -> Path:
+        """Return the recipient file; without one, a name in the directory of the tables, which no file has."""
+        return self.text or directory_of(settings.spool_dir) / "tables"
 
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
         """See `Compiler`."""

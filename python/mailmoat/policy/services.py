@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 from mailmoat import clock
 from mailmoat._native import Tables
 from mailmoat.bounce_tags.tagger import Tagger
+from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.file import FileDirectory
 from mailmoat.dns_lists.lookups import DnsLookups
 from mailmoat.limits.limiter import LimitClass
@@ -127,8 +128,10 @@ class Services:
         self.lists.file.watch(tables.use_lists)
         if self.sender_file is not None:
             self.sender_file.file.watch(tables.use_senders)
-        if isinstance(self.directory, FileDirectory):
-            self.directory.file.watch(tables.use_recipients)
+        directory = self.directory
+        snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
+        if isinstance(snapshot, FileDirectory):
+            snapshot.file.watch(tables.use_recipients)
         return tables
 
     @cached_property
@@ -183,6 +186,8 @@ class Services:
         for lookups in (self.reverse_names, self.dns_lists):
             if lookups is not None:
                 await lookups.close()
+        if isinstance(self.directory, ComposedDirectory):
+            self.directory.close()
 
 
 def _unrouted(domain: str) -> NextHopOffers:

@@ -81,7 +81,8 @@ def _hostname(settings: Settings) -> Iterator[str]:
 
 def _tarpit(settings: Settings) -> Iterator[str]:
     time = settings.tarpit.time
-    if time and not (settings.recipients.lookup and settings.recipients.file):
+    known = settings.recipients.file or settings.directories
+    if time and not (settings.recipients.lookup and known):
         lacking = "recipients.file is not set" if settings.recipients.lookup else "recipients.lookup is off"
         yield f"the tarpit is on without a recipient filter ({lacking}): there is little for it to delay"
     if time > PATIENT:

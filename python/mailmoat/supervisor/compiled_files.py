@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailmoat import maillog
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
-from mailmoat.directory.freshness import directory_of
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.events import Event
@@ -47,10 +46,9 @@ def recipient_file(settings: Settings) -> CompiledFile | None:
     compiler = RecipientsCompiler.of(settings)
     if not compiler.inputs:
         return None
-    source = compiler.text or directory_of(settings.spool_dir) / "tables"
     return CompiledFile(
         "recipient file" if compiler.text else "directory",
-        source,
+        compiler.source(settings),
         settings.spool_dir / SNAPSHOT_NAME,
         compiler,
         DIRECTORY_STATE,

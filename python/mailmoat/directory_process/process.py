@@ -17,13 +17,24 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
-from mailmoat.directory.freshness import Freshness, directory_of, freshness_path, table_path, write
+from mailmoat.directory.freshness import (
+    Freshness,
+    SyncState,
+    directory_of,
+    freshness_path,
+    live_path,
+    table_path,
+    write,
+)
 from mailmoat.directory.identity import identity
 from mailmoat.directory.keeper import Keeper
+from mailmoat.directory.live.questions import Questions
+from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.opening import open_sync
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
 from mailmoat.directory.table import Table
+from mailmoat.directory_process.live import live_rows
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
 from mailmoat.files import make_directory
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mailmoat.control.channel import Document
+    from mailmoat.directory.live.questions import RowState
     from mailmoat.directory.source import KnownIds, Step, SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -95,6 +107,7 @@ class DirectoryProcess:
         self._directory = directory_of(settings.spool_dir)
         self._control = Control(loop, {"directory.sync": self._sync}, Timers(loop, faults.deadline_failed))
         self._keepers: list[Keeper] = []
+        self._live: LiveServer | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._stale: set[str] = set()
 
@@ -111,9 +124,14 @@ class DirectoryProcess:
 
     async def _work(self) -> None:
         self._keepers = [self._keeper(row) for row in self._rows if row.mode == "sync"]
+        self._remove_others()
         self._write()
         await self._control.follow([self._directory])
+        rows = live_rows(self._settings)
         try:
+            if rows:
+                self._live = LiveServer(live_path(self._settings.spool_dir), Questions(rows, self._answers))
+                await self._live.start()
             async with asyncio.TaskGroup() as group:
                 for keeper in self._keepers:
                     group.create_task(keeper.run())
@@ -123,6 +141,8 @@ class DirectoryProcess:
 
     async def _close(self) -> None:
         self._control.close()
+        if self._live is not None:
+            await self._live.close()
         for keeper in self._keepers:
             if isinstance(keeper.source, Closing):
                 await keeper.source.close()
@@ -131,9 +151,25 @@ class DirectoryProcess:
             self._writing.cancel()
         self._write()
 
+    def _remove_others(self) -> None:
+        """Remove the tables of sources that the settings do not name any more."""
+        names = {keeper.table.path.name for keeper in self._keepers}
+        for path in self._directory.glob("*.db*"):
+            if path.name.partition(".db")[0] + ".db" not in names:
+                path.unlink(missing_ok=True)
+
     def _keeper(self, row: SourceSettings) -> Keeper:
         table = Table(table_path(self._settings.spool_dir, row.name), identity(row))
         return Keeper(row, _opened(row), table, changed=self._changed, noted=self._noted)
+
+    @staticmethod
+    def _answers(name: str, state: RowState) -> None:
+        """Log that an outage of a live source begins or ends."""
+        if state.error:
+            event = Event.DIRECTORY_SOURCE_FAILED
+            maillog.event(event, source=name, reason=SyncState.FAILED, detail=state.error)
+        else:
+            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=name)
 
     def _changed(self) -> None:
         os.eventfd_write(self._changed_descriptor, 1)

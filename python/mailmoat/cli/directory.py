@@ -1,0 +1,107 @@
+"""`mailmoat directory`: the sources of recipients, what is known of each, and reading one now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailmoat.directory.freshness import SourceFreshness
+    from mailmoat.settings.sections.directories import SourceSettings
+
+app = typer.Typer(help="Show, read and compare the sources of recipients.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")]
+OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the source; without one, all.")]
+
+
+@app.callback()
+def group() -> None:
+    """Show, read and compare the sources of recipients."""
+
+
+@app.command("status")
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show each source, how its last read ended, its age and its entries: exit 1 if one of them is not in force."""
+    from mailmoat.directory.opened import served_directory
+    from mailmoat.settings.sections.directories import sources
+
+    settings = settings_in_force(config)
+    if not settings.directories:
+        fail("directories is not set: there is no source beside recipients.file")
+    known = [_described(row, fresh, doubt) for row, fresh, doubt in served_directory(settings).doubts]
+    rows = sources(settings.directory, settings.directories)
+    live = [{"name": row.name, "url": str(row.url), "mode": "live"} for row in rows if row.mode == "live"]
+    if as_json:
+        print_json(known + live)
+    else:
+        for line in _lines(known, live):
+            typer.echo(line)
+    if any(one["doubt"] for one in known):
+        raise typer.Exit(1)
+
+
+@app.command("sync")
+def sync(
+    name: OptionalName = None,
+    config: ConfigOption = None,
+    *,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option(
+            "--accept-shrink", help="Use the result even if more entries are gone than `shrink_limit` permits."
+        ),
+    ] = False,
+) -> None:
+    """Read a source, or each, whole now. The running server does it; `mailmoat directory status` shows how it ended."""
+    from mailmoat.control.channel import ControlError
+    from mailmoat.control.client import ask_directory
+
+    if accept_shrink and name is None:
+        fail("--accept-shrink needs the name of one source")
+    arguments: dict[str, Any] = {"name": name} if name else {}
+    try:
+        asked = ask_directory(
+            settings_in_force(config).spool_dir, "directory.sync", accept_shrink=accept_shrink, **arguments
+        )
+    except ControlError as error:
+        fail(str(error))
+    typer.echo(f"Reading {', '.join(asked['asked'])}.")
+
+
+def _described(row: SourceSettings, fresh: SourceFreshness, doubt: str) -> dict[str, Any]:
+    from mailmoat import clock
+
+    age = fresh.age(clock.wall_ms()) if fresh.synced_ms else None
+    return {
+        "name": row.name,
+        "url": str(row.url),
+        "mode": "sync",
+        "state": fresh.state.value,
+        "age": None if age is None else round(age),
+        "max_age": row.max_age,
+        "entries": fresh.entries,
+        "server": fresh.server,
+        "left_out": fresh.left_out,
+        "reason": fresh.reason,
+        "doubt": doubt,
+    }
+
+
+def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[str]:
+    for one in known:
+        age = "never read whole" if one["age"] is None else f"read {span(1000 * one['age'])} ago"
+        left_out = f", {one['left_out']} left out" if one["left_out"] else ""
+        server = f" from {one['server']}" if one["server"] else ""
+        yield f"{one['name']}: {one['state']}, {one['entries']} entries{left_out}, {age}{server}"
+        if one["reason"]:
+            yield f"  {one['reason']}"
+        if one["doubt"]:
+            yield f"  not in force, because {one['doubt']}: what is not found is unknown or accepted"
+    for one in live:
+        yield f"{one['name']}: live, {one['url']}"

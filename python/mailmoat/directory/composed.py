@@ -1,0 +1,184 @@
+"""The directory of a worker that has several sources: the snapshot, live sources, and how far what is not found can be trusted.
+
+Promises: what the snapshot has is said at once, whatever its age. What it does not have is ABSENT only when every source that is responsible for the domain is in
+force: read whole once, in the snapshot, younger than its `max_age`; live sources have answered. Else it is UNKNOWN, or, where each source in doubt
+has `when_stale = "accept"`, EXISTS. So an outage is never "user unknown". `refresh`, every second or so, looks at the snapshot and at the freshness file;
+a lookup reads no file.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from mailmoat import clock
+from mailmoat.directory import freshness
+from mailmoat._native import Address
+from mailmoat.directory.directory import Presence, Redirection
+from mailmoat.directory.freshness import Freshness
+from mailmoat.file_changes import NONE, stamp_of
+from mailmoat.settings.sections.directories import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+
+    from mailmoat.directory.directory import Found
+    from mailmoat.directory.file import FileDirectory
+    from mailmoat.directory.freshness import SourceFreshness
+    from mailmoat.directory.live.wire import LiveReply
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+T = TypeVar("T")
+
+_EXCLUDED: Final = 3
+_DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
+
+
+class Asked(Protocol):
+    """Who asks the live sources, as `LiveClient` does."""
+
+    def lookup(self, address: Address) -> Awaitable[LiveReply]:
+        """Ask about an address; UNKNOWN when nobody answers."""
+
+    def close(self) -> None:
+        """Ask no more."""
+
+
+class Later(Generic[T]):
+    """Something that is asked for when it is awaited, and not at all if it is not."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Coroutine[None, None, T]]) -> None:
+        self._make = make
+
+    def __await__(self) -> Generator[None, None, T]:
+        return self._make().__await__()
+
+
+class ComposedDirectory:
+    """The sources of these settings; without a snapshot there are live ones alone, without `live` there are none."""
+
+    def __init__(self, settings: Settings, snapshot: FileDirectory | None, live: Asked | None) -> None:
+        self.snapshot = snapshot
+        self.live = live
+        rows = sources(settings.directory, settings.directories)
+        self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
+        self._live_domains = _domains(row for row in rows if row.mode == "live")
+        self._delimiter = settings.recipients.delimiter
+        self._path = freshness.freshness_path(settings.spool_dir)
+        self._stamp = NONE
+        self.freshness = Freshness()
+        self._doubted: dict[str, Presence] = {}
+        """What follows for what is not found, by domain; empty = at every domain."""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the snapshot and at the freshness file, and judge each source."""
+        if self.snapshot is not None:
+            self.snapshot.refresh()
+        stamp = stamp_of(self._path)
+        if stamp != self._stamp:
+            self._stamp, self.freshness = stamp, freshness.read(self._path)
+        doubted: dict[str, Presence] = {}
+        for number, row in self._synchronised.items():
+            if self.doubt(number, row):
+                for domain in row.domains or ("",):
+                    if doubted.get(domain) is not Presence.UNKNOWN:
+                        doubted[domain] = _DOUBTS[row.when_stale]
+        self._doubted = doubted
+
+    def doubt(self, number: int, row: SourceSettings) -> str:
+        """Return why what this source does not have may exist; empty when it is in force."""
+        fresh, now = self.freshness.of(row.name), clock.wall_ms()
+        compiled = self._compiled(number)
+        if not compiled or not fresh.synced_ms:
+            return "it was not read whole yet"
+        if fresh.age(now) > row.max_age:
+            return f"it was read {fresh.age(now):.0f} s ago"
+        if compiled != fresh.table and now - fresh.changed_ms > row.max_age * 1000:
+            return "what was read is not compiled"
+        return ""
+
+    @property
+    def doubts(self) -> list[tuple[SourceSettings, SourceFreshness, str]]:
+        """Each synchronised source, what is known of it, and why it is not in force; empty when it is."""
+        return [
+            (row, self.freshness.of(row.name), self.doubt(number, row)) for number, row in self._synchronised.items()
+        ]
+
+    def lookup(self, address: Address) -> Found | Awaitable[Found]:
+        """Say whether `address` exists, and who gets its mail if that is not itself."""
+        found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
+        if found is not Presence.ABSENT or self._is_excluded(address):
+            return found
+        live = self._live_for(address)
+        return self._not_found(address) if live is None else Later(partial(self._ask, live, address))
+
+    def explain(self, address: Address) -> str | Awaitable[str]:
+        """Say which entry of which source decides about `address`, or which sources may have it."""
+        found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
+        if self.snapshot is not None and (found is not Presence.ABSENT or self._is_excluded(address)):
+            return self.snapshot.explain(address)
+        live = self._live_for(address)
+        return self._why_not_found(address) if live is None else Later(partial(self._explain, live, address))
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self.live is not None:
+            self.live.close()
+
+    def _live_for(self, address: Address) -> Asked | None:
+        """Return whom to ask about an address that the snapshot does not have."""
+        return self.live if not self._live_domains or address.domain in self._live_domains else None
+
+    async def _explain(self, live: Asked, address: Address) -> str:
+        reply = await live.lookup(address)
+        if reply.presence is Presence.EXISTS:
+            goes = f", its mail goes to {' '.join(reply.targets)}" if reply.targets else ""
+            return f"{address}: exists ({reply.source} was asked and has it{goes})"
+        if reply.presence is Presence.UNKNOWN:
+            return f"{address}: unknown ({reply.source or 'the directory process'} was asked and did not answer)"
+        return self._why_not_found(address, f"{reply.source} was asked and does not have it")
+
+    def _why_not_found(self, address: Address, *others: str) -> str:
+        why = [
+            f"{row.name}: {doubt}"
+            for row, _, doubt in self.doubts
+            if doubt and address.domain in (row.domains or (address.domain,))
+        ]
+        if why:
+            return f"{address}: {self._not_found(address).value} (nothing lists it, but {'; '.join(why)})"
+        ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in self.doubts]
+        return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *others])})"
+
+    async def _ask(self, live: Asked, address: Address) -> Found:
+        reply = await live.lookup(address)
+        if reply.presence is Presence.ABSENT:
+            return self._not_found(address)
+        return Redirection(tuple(map(Address.parse, reply.targets))) if reply.targets else reply.presence
+
+    def _not_found(self, address: Address) -> Presence:
+        doubts = {self._doubted.get(domain) for domain in ("", address.domain)}
+        if Presence.UNKNOWN in doubts:
+            return Presence.UNKNOWN
+        return Presence.EXISTS if Presence.EXISTS in doubts else Presence.ABSENT
+
+    def _is_excluded(self, address: Address) -> bool:
+        """Return whether an entry says that it does not exist: then no other source is asked."""
+        snapshot = self.snapshot.file.value if self.snapshot is not None else None
+        if snapshot is None:
+            return False
+        return snapshot.resolve(address, self._delimiter)[0] == _EXCLUDED
+
+    def _compiled(self, number: int) -> str:
+        """Return the state of a table as it is in the snapshot in force."""
+        snapshot = self.snapshot.file.value if self.snapshot is not None else None
+        return dict(snapshot.tables).get(number, "") if snapshot is not None else ""
+
+
+def _domains(rows: Iterable[SourceSettings]) -> frozenset[str]:
+    """Return the domains of these rows; none when one of them has all."""
+    domains = [row.domains for row in rows]
+    return frozenset() if not all(domains) else frozenset(domain for each in domains for domain in each)

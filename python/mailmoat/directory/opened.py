@@ -1,0 +1,141 @@
+"""Opens the configured directory: for a worker, and for a command that runs beside the server or without one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from mailmoat import clock
+from mailmoat.directory.composed import ComposedDirectory
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.freshness import (
+    DIRECTORY_OLDEST,
+    DIRECTORY_SOURCES,
+    DIRECTORY_SOURCES_STALE,
+    SyncState,
+    live_path,
+)
+from mailmoat.directory.inputs import RecipientsCompiler
+from mailmoat.directory.live.client import LiveClient
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
+from mailmoat.errors import ConfigError
+from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
+from mailmoat.settings.sections.directories import sources
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.directory.live.wire import LiveReply
+    from mailmoat.metrics import Metrics
+    from mailmoat.settings import Settings
+
+WorkerDirectory = FileDirectory | ComposedDirectory
+
+
+class _Question:
+    """Asks the directory process for a command: a connection for each question, on the loop that runs then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path, self._seconds = live_path(settings.spool_dir), live_seconds(settings)
+
+    async def lookup(self, address: Address) -> LiveReply:
+        client = LiveClient(asyncio.get_running_loop(), self._path, self._seconds)
+        client.start()
+        try:
+            return await client.lookup(address)
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def live_seconds(settings: Settings) -> float:
+    """Return the time for an answer of all live sources; 0 when there are none."""
+    times = [row.timeout for row in sources(settings.directory, settings.directories) if row.mode == "live"]
+    return sum(times) + 0.5 if times else 0.0
+
+
+def worker_directory(settings: Settings, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> WorkerDirectory | None:
+    """Return the directory of a worker; None when none is configured. It is to be refreshed now and then."""
+    snapshot = _snapshot(settings, settings.spool_dir / SNAPSHOT_NAME)
+    if not settings.directories:
+        return snapshot
+    seconds, live = live_seconds(settings), None
+    if seconds:
+        live = LiveClient(loop, live_path(settings.spool_dir), seconds, metrics=metrics)
+        live.start()
+    return ComposedDirectory(settings, snapshot, live)
+
+
+def open_directory(settings: Settings) -> WorkerDirectory | None:
+    """Open the configured directory for a command that runs beside the server or without one; None when none is configured.
+
+    The server's snapshot is used while it belongs to the current file; otherwise one is compiled for this command alone, of the file and what was read of
+    each source, which lives as long as it is mapped. ConfigError with a sentence for each mistake in the file.
+    """
+    snapshot = _current_snapshot(settings)
+    if not settings.directories:
+        return snapshot
+    return ComposedDirectory(settings, snapshot, _Question(settings) if live_seconds(settings) else None)
+
+
+def served_directory(settings: Settings) -> ComposedDirectory:
+    """Return the directory as the server of these settings has it now, without what is live; nothing is compiled."""
+    return ComposedDirectory(settings, _snapshot(settings, settings.spool_dir / SNAPSHOT_NAME), None)
+
+
+def examine(settings: Settings) -> list[str]:
+    """Read the configured recipient file for its mistakes (ConfigError, a sentence each); give a sentence for what does nothing."""
+    if settings.recipients.file is None:
+        return []
+    with TemporaryDirectory(prefix="mailmoat-") as scratch:
+        return _compile(settings, settings.recipients.file, Path(scratch) / SNAPSHOT_NAME)
+
+
+def publish(directory: WorkerDirectory | None, metrics: Metrics) -> None:
+    """Set a worker's gauges of its directory; None when none is configured."""
+    snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
+    metrics.set(WORKERS_DIRECTORY_OK, int(snapshot is None or snapshot.entries > 0))
+    metrics.set(DIRECTORY_ENTRIES, snapshot.entries if snapshot else 0)
+    if snapshot and snapshot.written_ms:
+        metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - snapshot.written_ms) // 1000)
+    if isinstance(directory, ComposedDirectory):
+        _publish_sources(directory, metrics)
+
+
+def _publish_sources(directory: ComposedDirectory, metrics: Metrics) -> None:
+    judged, now = directory.doubts, clock.wall_ms()
+    for state in SyncState:
+        metrics.set(DIRECTORY_SOURCES[state], sum(fresh.state is state for _, fresh, _ in judged))
+    metrics.set(DIRECTORY_SOURCES_STALE, sum(bool(doubt) for _, _, doubt in judged))
+    ages = [fresh.age(now) for _, fresh, _ in judged if fresh.synced_ms]
+    metrics.set(DIRECTORY_OLDEST, round(max(ages, default=0)))
+    if directory.live is not None and isinstance(directory.live, LiveClient):
+        directory.live.publish()
+
+
+def _snapshot(settings: Settings, path: Path) -> FileDirectory | None:
+    """Return the snapshot at a path; None when nothing is compiled."""
+    return FileDirectory(path, settings.recipients.delimiter) if RecipientsCompiler.of(settings).inputs else None
+
+
+def _current_snapshot(settings: Settings) -> FileDirectory | None:
+    ours, compiler = settings.spool_dir / SNAPSHOT_NAME, RecipientsCompiler.of(settings)
+    if not compiler.inputs:
+        return None
+    source = compiler.source(settings)
+    if not SnapshotKeeper(source, ours, compiler).due() and not compiler.behind(ours):
+        return _snapshot(settings, ours)
+    with TemporaryDirectory(prefix="mailmoat-") as scratch:
+        compiled = Path(scratch) / SNAPSHOT_NAME
+        _compile(settings, source, compiled)
+        return _snapshot(settings, compiled)
+
+
+def _compile(settings: Settings, source: Path, snapshot: Path) -> list[str]:
+    report = SnapshotKeeper(source, snapshot, RecipientsCompiler.of(settings)).compile()
+    if report.problems:
+        raise ConfigError([f"recipients.file: {problem}" for problem in report.problems])
+    return [f"recipients.file: {warning}" for warning in report.warnings]

@@ -1,0 +1,1 @@
+"""The process that reads and asks the sources of recipients."""

@@ -1,0 +1,71 @@
+"""The live sources of the settings, opened, each with its limits. A source that cannot be opened answers with what is wrong: an outage.
+
+`next_hop:` is opened here, and not where the others are, because it uses the connections of delivery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mailmoat.callout.opening import FAMILY as NEXT_HOP
+from mailmoat.callout.opening import open_next_hop, with_times
+from mailmoat.directory.live.questions import LiveRow
+from mailmoat.directory.opening import open_live
+from mailmoat.errors import SourceError
+from mailmoat.settings.sections.directories import sources
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.directory.source import LiveAnswer, LiveSource
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+
+class _Unopened:
+    """A source that cannot be made, for example because its library is not installed."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    async def lookup(self, address: Address) -> LiveAnswer:  # noqa: ARG002 - nobody is asked
+        """Raise what is wrong."""
+        raise self._error
+
+
+def live_rows(settings: Settings) -> list[LiveRow]:
+    """Return the live sources in their order, on the running loop."""
+    merged = sources(settings.directory, settings.directories)
+    pairs = zip(settings.directories, merged, strict=True)
+    return [_live_row(settings, row, full) for row, full in pairs if full.mode == "live"]
+
+
+def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> LiveRow:
+    if row.url.family != NEXT_HOP:
+        return _with_limits(settings, full, _opened(full))
+    full = with_times(settings, row, full)
+    hop = open_next_hop(settings, full)
+    return replace(_with_limits(settings, full, hop), upstream_of=hop.upstream_of)
+
+
+def _with_limits(settings: Settings, row: SourceSettings, source: LiveSource) -> LiveRow:
+    return LiveRow(
+        row.name,
+        source,
+        domains=frozenset(row.domains),
+        delimiter=settings.recipients.delimiter,
+        timeout=row.timeout,
+        cache_time=row.cache_time,
+        absent_cache_time=row.absent_cache_time,
+        max_age=row.max_age,
+        cache_entries=row.cache_entries,
+        concurrency=row.concurrency,
+        accepts_unknown=row.when_stale == "accept",
+    )
+
+
+def _opened(row: SourceSettings) -> LiveSource:
+    try:
+        return open_live(row)
+    except SourceError as error:
+        return _Unopened(error)

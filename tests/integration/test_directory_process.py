@@ -1,0 +1,168 @@
+"""The real server with a source of recipients: read, changed, away, killed, reloaded; and never "user unknown" in an outage."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from mailmoat.directory import freshness
+
+
+class Source:
+    """A script whose output the test decides."""
+
+    def __init__(self, directory):
+        self.entries = directory / "entries"
+        self.status = directory / "status"
+        self.script = directory / "list"
+        self.script.write_text(f'#!/bin/sh\ncat {self.entries}\nexit "$(cat {self.status})"\n')
+        self.script.chmod(0o755)
+        self.says("ann@example.test", "dan@example.test")
+
+    def says(self, *entries, status=0):
+        self.status.write_text(str(status))
+        self.entries.write_text("".join(f"{entry}\n" for entry in entries))
+
+    def row(self, name="office", **given):
+        return {"name": name, "url": f"script://{self.script}", "interval": "0.2s", **given}
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Source(tmp_path)
+
+
+def rows(*given):
+    return {"MAILMOAT_DIRECTORIES": json.dumps(given), "MAILMOAT_RECIPIENTS__FILE": None, "MAILMOAT_WORKERS": "1"}
+
+
+def code(server, address):
+    """Of the reply to RCPT."""
+    with server.client() as client:
+        client.ask("MAIL FROM:<a@remote.test>")
+        return client.ask(f"RCPT TO:<{address}>").code
+
+
+def known(server):
+    """What the freshness file says of the first source."""
+    return freshness.read(server.directory / "spool" / "directory" / "freshness").sources[0]
+
+
+def pid_of(server, name="directory"):
+    started = [line for line in server.logged("process-started") if line["process"] == name]
+    return started[-1]["pid"]
+
+
+def test_a_source_is_read_and_what_changes_in_it_is_seen(server, source):
+    mx = server(**rows(source.row()))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    assert code(mx, "ann+tag@example.test") == 250
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force")
+    source.says("ann@example.test", "eve@example.test", "dan@example.test")
+    mx.until(lambda: code(mx, "eve@example.test") == 250, what="a new entry")
+    source.says("eve@example.test", "dan@example.test", "!ann@example.test")
+    mx.until(lambda: code(mx, "ann@example.test") == 550, what="a removed entry")
+
+
+def test_nothing_is_refused_before_the_first_read_and_during_an_outage(server, source):
+    source.says(status=1)
+    mx = server(**rows(source.row(max_age="5s")))
+    assert code(mx, "ann@example.test") == 451
+    [failed] = mx.logged("directory-source-failed")
+    assert "ended with exit status 1" in failed["detail"]
+    source.says("ann@example.test", "bob@example.test")
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force")
+    source.says(status=1)
+    mx.until(lambda: code(mx, "eve@example.test") == 451, what="the source to be too old")
+    assert code(mx, "ann@example.test") == 250
+    mx.until(lambda: mx.metric("directory_sources_stale") == 1, what="the alarm")
+    assert mx.health()["status"] == "degraded"
+    assert any("office" in reason or "source" in reason for reason in mx.health()["reasons"])
+    source.says("ann@example.test", "bob@example.test")
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force again")
+
+
+def test_a_stale_source_can_accept(server, source):
+    source.says(status=1)
+    mx = server(**rows(source.row(when_stale="accept")))
+    assert code(mx, "anybody@example.test") == 250
+
+
+@pytest.mark.parametrize("entries", [(), ("ann@example.test",)], ids=["none", "half"])
+def test_half_a_result_changes_nothing_until_it_is_accepted(server, source, entries):
+    mx = server(**rows(source.row()))
+    mx.until(lambda: code(mx, "dan@example.test") == 250, what="the first read")
+    source.says(*entries)
+    mx.until(lambda: mx.logged("directory-source-failed"), what="the refusal")
+    assert code(mx, "dan@example.test") == 250
+    mx.cli("directory", "sync", "office", "--accept-shrink", check=True)
+    if entries:
+        mx.until(lambda: code(mx, "dan@example.test") == 550, what="what was accepted")
+    else:
+        mx.until(lambda: known(mx).state is not freshness.SyncState.CURRENT)
+        assert code(mx, "dan@example.test") == 250
+
+
+def test_a_killed_directory_process_goes_on_from_its_tables(server, source):
+    mx = server(**rows(source.row()))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    source.says(status=1)
+    for _ in range(2):
+        pid = pid_of(mx)
+        os.kill(pid, signal.SIGKILL)
+        assert (code(mx, "ann@example.test"), code(mx, "eve@example.test")) == (250, 550)
+        mx.until(lambda pid=pid: pid_of(mx) != pid, what="another directory process")
+    assert len(mx.logged("directory-read")) == 1, "nothing was read anew"
+    source.says("ann@example.test", "dan@example.test", "eve@example.test")
+    mx.until(lambda: code(mx, "eve@example.test") == 250, what="a new entry")
+
+
+def test_another_row_after_a_reload(server, source, tmp_path):
+    (tmp_path / "b").mkdir()
+    other = Source(tmp_path / "b")
+    other.says("bob@example.test")
+    settings = f'[[directories]]\nname = "office"\nurl = "script://{source.script}"\ninterval = "0.2s"\n'
+    mx = server(settings, MAILMOAT_RECIPIENTS__FILE=None, MAILMOAT_WORKERS="1")
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    more = settings.replace("office", "plant").replace(str(source.script), str(other.script))
+    mx.config.write_text(settings + more)
+    mx.cli("reload", check=True)
+    mx.until(lambda: code(mx, "bob@example.test") == 250, what="the other source")
+    assert code(mx, "ann@example.test") == 250
+    mx.config.write_text(more)
+    mx.cli("reload", check=True)
+    mx.until(lambda: code(mx, "ann@example.test") == 550, what="the first source to be gone")
+    assert code(mx, "bob@example.test") == 250
+    mx.until(lambda: not (tmp_path / "spool/directory/office.db").exists(), what="its table to be gone")
+
+
+def test_a_live_source_is_asked(server, tmp_path):
+    script = tmp_path / "ask"
+    script.write_text('#!/bin/sh\ncase "$1" in ann@*) exit 0;; err@*) exit 9;; *) exit 1;; esac\n')
+    script.chmod(0o755)
+    mx = server(**rows({"name": "office", "url": f"script://{script}", "mode": "live"}))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the directory process")
+    assert (code(mx, "eve@example.test"), code(mx, "err@example.test")) == (550, 451)
+    found = mx.cli("recipients", "check", "ann@example.test", "eve@example.test").stdout.splitlines()
+    assert found[0] == "ann@example.test: exists (office was asked and has it)"
+    assert found[1].startswith("eve@example.test: absent")
+
+
+@pytest.mark.skipif("MAILMOAT_TEST_SOAK" not in os.environ, reason="a measurement: MAILMOAT_TEST_SOAK=1")
+@pytest.mark.parametrize("entries", [20_000, 1_000_000])
+def test_a_change_is_seen_soon(server, source, entries):
+    """How long a change takes from the source to RCPT, with so many other entries; prints it."""
+    listed = [f"user{number}@example.test" for number in range(entries)]
+    source.says(*listed)
+    begun = time.monotonic()
+    mx = server(**rows(source.row(interval="1h", script_time="10m")))
+    mx.until(lambda: code(mx, listed[-1]) == 250, 600, what="the first read")
+    print(f"{entries} entries: first read {time.monotonic() - begun:.1f} s")
+    source.says(*listed, "new@example.test")
+    begun = time.monotonic()
+    mx.cli("directory", "sync", check=True)
+    mx.until(lambda: code(mx, "new@example.test") == 250, 600, what="the change")
+    print(f"{entries} entries: a full read with one new entry {time.monotonic() - begun:.2f} s")

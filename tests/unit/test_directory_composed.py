@@ -1,0 +1,186 @@
+"""The directory of a worker: what is found is found, and what is not found is absent only when every source is in force."""
+
+import asyncio
+from unittest import mock
+
+import pytest
+
+from mailmoat import clock
+from mailmoat._native import Address
+from mailmoat.directory import freshness
+from mailmoat.directory.composed import ComposedDirectory
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
+from mailmoat.directory.inputs import RecipientsCompiler
+from mailmoat.directory.live.wire import LiveReply
+from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
+from mailmoat.directory.source import Entry, Listed
+from mailmoat.directory.table import Table
+from mailmoat.settings import Settings
+
+NOW = 1_700_000_000_000
+EXISTS, ABSENT, UNKNOWN = Presence.EXISTS, Presence.ABSENT, Presence.UNKNOWN
+
+
+class Live:
+    """Answers by the local part."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def lookup(self, address):
+        self.asked.append(str(address))
+        return LiveReply({"liv": EXISTS, "err": UNKNOWN}.get(address.local, ABSENT), (), "hop")
+
+    def close(self):
+        self.asked = None
+
+
+class World:
+    def __init__(self, directory, *rows, text=None):
+        self.directory, self.text = directory, text
+        if text is not None:
+            (directory / "recipients").write_text(text)
+        recipients = {"file": str(directory / "recipients")} if text is not None else {}
+        relay = {"local_domains": "a.test,b.test"}
+        given = [{"url": "file:///x", **row} for row in rows]
+        self.settings = Settings(
+            hostname="mx.test", spool_dir=directory, recipients=recipients, relay=relay, directories=given
+        )
+        self.sources = {row["name"]: SourceFreshness(row["name"]) for row in rows}
+        self.live = Live() if any("next_hop" in row.get("url", "") for row in rows) else None
+
+    def read(self, name, *addresses, age=0):
+        table = Table(freshness.table_path(self.directory, name), "i")
+        table.begin()
+        table.add([Entry(each.encode(), each, (Listed(each),)) for each in addresses])
+        table.swap(None)
+        self.sources[name] = SourceFreshness(
+            name, SyncState.CURRENT, synced_ms=NOW - 1000 * age, changed_ms=NOW - 1000 * age, table=table.state
+        )
+        table.close()
+
+    def compile(self):
+        compiler = RecipientsCompiler.of(self.settings)
+        report = SnapshotKeeper(compiler.source(self.settings), self.directory / SNAPSHOT_NAME, compiler).compile()
+        assert report.problems == ()
+
+    def opened(self):
+        freshness.directory_of(self.directory).mkdir(exist_ok=True)
+        freshness.write(freshness.freshness_path(self.directory), Freshness(tuple(self.sources.values())))
+        snapshot = FileDirectory(self.directory / SNAPSHOT_NAME, "+")
+        return ComposedDirectory(self.settings, snapshot, self.live)
+
+    def __call__(self, address):
+        answer = self.opened().lookup(Address.parse(address))
+        return answer if isinstance(answer, Presence) else asyncio.run(awaited(answer))
+
+    def why(self, address):
+        answer = self.opened().explain(Address.parse(address))
+        return answer if isinstance(answer, str) else asyncio.run(awaited(answer))
+
+
+async def awaited(answer):
+    return await answer
+
+
+@pytest.fixture(autouse=True)
+def _now():
+    with mock.patch.object(clock, "wall_ms", return_value=NOW):
+        yield
+
+
+def test_nothing_is_absent_before_the_first_read(tmp_path):
+    w = World(tmp_path, {"name": "office"})
+    assert w("ann@a.test") is UNKNOWN, "there is no snapshot either"
+    w.compile()
+    assert w("ann@a.test") is UNKNOWN
+    assert w.why("ann@a.test") == "ann@a.test: unknown (nothing lists it, but office: it was not read whole yet)"
+
+
+def test_what_was_read_is_in_force_when_it_is_compiled(tmp_path):
+    w = World(tmp_path, {"name": "office"})
+    w.compile()
+    w.read("office", "ann@a.test")
+    assert (w("ann@a.test"), w("eve@a.test")) == (UNKNOWN, UNKNOWN), "the snapshot does not have the table yet"
+    w.compile()
+    assert (w("ann@a.test"), w("ann+x@a.test"), w("eve@a.test")) == (EXISTS, EXISTS, ABSENT)
+
+
+@pytest.mark.parametrize(("when_stale", "answer"), [("unknown", UNKNOWN), ("accept", EXISTS)])
+def test_what_is_not_found_is_not_absent_when_a_source_is_too_old(tmp_path, when_stale, answer):
+    w = World(tmp_path, {"name": "office", "max_age": "1h", "when_stale": when_stale})
+    w.read("office", "ann@a.test", "!bob@a.test", age=3599)
+    w.compile()
+    assert w("eve@a.test") is ABSENT
+    w.read("office", "ann@a.test", "!bob@a.test", age=3601)
+    w.compile()
+    assert (w("ann@a.test"), w("eve@a.test")) == (EXISTS, answer)
+    assert (w("bob@a.test"), w("bob+x@a.test")) == (ABSENT, ABSENT), "an entry says so"
+
+
+def test_a_source_is_in_doubt_at_its_domains_alone(tmp_path):
+    w = World(tmp_path, {"name": "a", "domains": "a.test"}, {"name": "b", "domains": "b.test", "when_stale": "accept"})
+    w.read("a", "ann@a.test")
+    w.compile()
+    assert (w("eve@a.test"), w("eve@b.test")) == (ABSENT, EXISTS)
+
+
+def test_unknown_counts_more_than_accept(tmp_path):
+    w = World(tmp_path, {"name": "a", "when_stale": "accept"}, {"name": "b", "when_stale": "unknown"})
+    w.compile()
+    assert w("eve@a.test") is UNKNOWN
+
+
+def test_what_is_read_and_never_compiled_is_in_doubt_in_the_end(tmp_path):
+    w = World(tmp_path, {"name": "office", "max_age": "1h"})
+    w.read("office", "ann@a.test")
+    w.compile()
+    w.sources["office"].table = "i 9"
+    assert w("eve@a.test") is ABSENT
+    w.sources["office"].changed_ms = NOW - 3_601_000
+    assert w("eve@a.test") is UNKNOWN
+
+
+@pytest.mark.parametrize("octets", [None, b"", b"garbage", b'{"sources": 3}'])
+def test_without_the_freshness_file_nothing_is_absent(tmp_path, octets):
+    w = World(tmp_path, {"name": "office"})
+    w.read("office", "ann@a.test")
+    w.compile()
+    directory = w.opened()
+    path = freshness.freshness_path(tmp_path)
+    path.unlink()
+    if octets is not None:
+        path.write_bytes(octets)
+    directory.refresh()
+    assert directory.lookup(Address.parse("eve@a.test")) is UNKNOWN
+    assert directory.lookup(Address.parse("ann@a.test")) is EXISTS
+
+
+def test_a_live_source_is_asked_for_what_is_not_found(tmp_path):
+    w = World(tmp_path, {"name": "hop", "url": "next_hop:"}, text="ann@a.test\n!bob@a.test\n")
+    w.compile()
+    assert [w(f"{name}@a.test") for name in ("ann", "bob", "liv", "err", "eve")] == [
+        EXISTS,
+        ABSENT,
+        EXISTS,
+        UNKNOWN,
+        ABSENT,
+    ]
+    assert w.live.asked == ["liv@a.test", "err@a.test", "eve@a.test"], "the file decides about the others"
+    assert w.why("liv@a.test") == "liv@a.test: exists (hop was asked and has it)"
+    assert w.why("eve@a.test").endswith("hop was asked and does not have it)")
+
+
+def test_what_a_live_source_does_not_have_may_be_in_one_that_is_too_old(tmp_path):
+    w = World(tmp_path, {"name": "office"}, {"name": "hop", "url": "next_hop:", "domains": "a.test"})
+    w.compile()
+    assert (w("liv@a.test"), w("eve@a.test"), w("liv@b.test")) == (EXISTS, UNKNOWN, UNKNOWN)
+
+
+def test_an_answer_that_nobody_waits_for_asks_nobody(tmp_path):
+    w = World(tmp_path, {"name": "hop", "url": "next_hop:"}, text="ann@a.test\n")
+    w.compile()
+    w.opened().lookup(Address.parse("liv@a.test"))
+    assert w.live.asked == []
