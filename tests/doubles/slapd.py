@@ -153,6 +153,14 @@ access to * by dn.exact={READER} read by * none
     def hang(self) -> None:
         """Let it do nothing any more, its connections left open."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + TIME
+        while not all(self._stopped(task) for task in Path(f"/proc/{self.process.pid}/task").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @staticmethod
+    def _stopped(task: Path) -> bool:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] in "Tt"
 
     def go_on(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)

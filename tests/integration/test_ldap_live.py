@@ -130,6 +130,27 @@ def test_a_connection_that_was_lost_is_made_again_within_a_question(start, asked
     assert uvloop.run(main()) == [exists("u7"), exists("u8")]
 
 
+def test_a_connection_that_was_silent_for_long_is_made_anew(shared, asked, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("mailmoat.clock.monotonic", lambda: now)
+    source = asked(shared)
+
+    async def main():
+        nonlocal now
+        used = []
+        for silence in (0.0, 100.0, 130.0):
+            now += silence
+            await source.lookup(Address.parse("u7@example.com"))
+            used.append(source._connection)
+        await source.close()
+        return used
+
+    first, second, third = uvloop.run(main())
+    assert first is second
+    assert second is not third
+    assert not second.usable
+
+
 @pytest.mark.parametrize("fault", ["kill", "hang"])
 def test_the_next_server_answers_within_the_same_question_and_the_first_again_later(start, asked, monkeypatch, fault):
     monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of, time_for_one
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mailmoat.ldap.connection import Connection
     from mailmoat.settings.sections.directories import SourceSettings
 
+IDLE_TIME: Final = 120.0
+"""Seconds for which an unused connection counts: firewalls forget those that are silent, and say nothing."""
 MOST_ENTRIES: Final = 20
 """Entries with one address whose targets are united."""
 _AWAY: Final = (outcome.BUSY, outcome.UNAVAILABLE)
@@ -52,6 +55,7 @@ class LdapAsked:
         self._patience = time_for_one(row)
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
+        self._used = clock.monotonic()
         self._base = ""
         self._returning: asyncio.Task[None] | None = None
         search_terms.checked(row.name, question.terms(_TRIED))
@@ -86,7 +90,10 @@ class LdapAsked:
 
     async def _connected(self) -> Connection:
         async with self._connecting:
-            if self._connection is None or not self._connection.usable:
+            now = clock.monotonic()
+            idle = now - self._used
+            self._used = now
+            if self._connection is None or not self._connection.usable or idle > IDLE_TIME:
                 await self._use(await self._servers.connect())
             assert self._connection is not None  # noqa: S101 - it was just made
             return self._connection

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat.directory.ldap.deltas import deltas
+from mailmoat.directory.shrinkage import FEW
 from mailmoat.directory.source import LARGEST_PART, Begin, Part, Whole
 from mailmoat.errors import MailmoatError
 from mailmoat.ldap import content_sync
@@ -132,6 +133,6 @@ class Refresh:
 
     def _remove_absent(self, present: set[bytes]) -> None:
         absent = [entry_id for entry_id in self._known if entry_id not in present]
-        if len(absent) * 100 > self._shrink_limit * len(self._known):
+        if len(absent) > FEW and 100 * len(absent) > self._shrink_limit * len(self._known):
             raise RefreshNeededError(f"{len(absent)} of {len(self._known)} entries are gone")
         self._remove(absent)

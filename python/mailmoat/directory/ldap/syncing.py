@@ -97,10 +97,10 @@ class LdapSync:
         course, using = _Course(cookie), None
         while True:
             connection, self._better = self._better or await self._servers.connect(), None
-            if connection.server != using:
-                using = connection.server
-                yield Using(using.text)
             try:
+                if connection.server != using:
+                    using = connection.server
+                    yield Using(using.text)
                 async with aclosing(self._steps(connection, course, known)) as steps:
                     async for step in steps:
                         course.follow(step)
@@ -166,7 +166,7 @@ class LdapSync:
     async def _followed(self, connection: Connection, answers: Search, refresh: Refresh) -> AsyncGenerator[Step, None]:
         """Yield each change, until the server ends that or a preferred one serves again."""
         while answers.done is None:
-            if await answers.arrived(PING_INTERVAL):
+            if await answers.arrived(min(PING_INTERVAL, self._row.interval)):
                 for step in await _gathered(answers, refresh):
                     yield step
             else:
