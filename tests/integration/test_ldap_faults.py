@@ -75,8 +75,8 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(syncing, "REFRESH_PATIENCE", 0.3)
-    monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.3)
+    monkeypatch.setattr(syncing, "REFRESH_PATIENCE", 0.15)
+    monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.15)
 
 
 def replica():
@@ -94,7 +94,7 @@ def plain(server, **settings):
 def test_no_fault_makes_an_address_absent(fault):
     async def main():
         async with HostileLdap(fault) as server:
-            source = LdapLookup(plain(server, mode="live", timeout="0.4"))
+            source = LdapLookup(plain(server, mode="live", timeout="0.2"))
             try:
                 return await source.lookup(ALICE)
             finally:
