@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -102,17 +103,35 @@ class Database:
 
     def hang(self) -> None:
         """It is there, and answers nothing any more."""
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
+        while any(self._state(process) not in "TXZ" for process in self._processes()):
+            time.sleep(0.005)
 
     def go_on(self) -> None:
-        os.killpg(self.process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        """The server, and those that it started: PostgreSQL has one for each connection, in a session of its own."""
+        first = self.process.pid
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+    @staticmethod
+    def _state(process: int) -> str:
+        try:
+            return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+        except OSError:
+            return "X"
+
+    def _signal(self, number: int) -> None:
+        for process in self._processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _end(self, number: int) -> None:
         if self.process is not None:
-            group = self.process.pid
-            os.killpg(group, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
             if number == signal.SIGKILL:
-                os.killpg(group, number)
+                self._signal(number)
             else:
                 self.process.send_signal(number)
             self.process.wait(TIME)

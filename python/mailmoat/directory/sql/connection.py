@@ -100,7 +100,8 @@ def _sentence(error: BaseException, said: Callable[[BaseException], str | None])
         return f"its certificate is refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {error.reason or 'the handshake failed'}"
-    if isinstance(error, asyncio.IncompleteReadError | ConnectionError | EOFError):
+    lost = isinstance(error, asyncio.IncompleteReadError | ConnectionError | EOFError)
+    if lost and not isinstance(error, ConnectionRefusedError):
         return "the connection was lost"
     if isinstance(error, OSError):
         return f"no connection: {error.strerror or type(error).__name__}"

@@ -140,17 +140,17 @@ class MySqlConnection:
         """See `Connection`."""
         cursor = await self._begin(query, values)
         names = _names(query, cursor)
-        part, first = await self._wait(cursor.fetchmany(PART)), True
+        part, first = await self._wait(cursor.fetchmany(PART), query), True
         while part or first:
             yield Rows(names, part)
             first = False
-            part = await self._wait(cursor.fetchmany(PART)) if part else ()
+            part = await self._wait(cursor.fetchmany(PART), query) if part else ()
         await self._wait(cursor.close())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
         cursor = await self._begin(query, values)
-        rows = Rows(_names(query, cursor), await self._wait(cursor.fetchmany(PART)))
+        rows = Rows(_names(query, cursor), await self._wait(cursor.fetchmany(PART), query))
         if len(rows.rows) == PART:
             raise SourceError(f"{query.setting}: it gives {PART} rows or more about one recipient")
         await self._wait(cursor.close())
@@ -173,28 +173,28 @@ class MySqlConnection:
         """Return a cursor whose first row is the next to come."""
         cursor = self._connection.cursor(self._cursor)
         if not query.names:
-            await self._wait(cursor.execute(query.text))
+            await self._wait(cursor.execute(query.text), query)
             return cursor
         if query.text not in self._prepared:
             name = f"mailmoat_{len(self._prepared)}"
             await self._run(f"SET @mailmoat_query = {_literal(query.text)}")
-            await self._run(f"PREPARE {name} FROM @mailmoat_query")
+            await self._run(f"PREPARE {name} FROM @mailmoat_query", query)
             self._prepared[query.text] = name
         variables = [f"@mailmoat_{number}" for number in range(len(query.names))]
         given = zip(variables, map(_literal, query.arguments(values)), strict=True)
         setting = ", ".join(f"{variable} = {literal}" for variable, literal in given)
         execute = f"EXECUTE {self._prepared[query.text]} USING {', '.join(variables)}"
-        await self._wait(cursor.execute(f"SET {setting}; {execute}"))
-        await self._wait(cursor.nextset())
+        await self._wait(cursor.execute(f"SET {setting}; {execute}"), query)
+        await self._wait(cursor.nextset(), query)
         return cursor
 
-    async def _run(self, statement: str) -> None:
+    async def _run(self, statement: str, query: Query | None = None) -> None:
         cursor = self._connection.cursor()
-        await self._wait(cursor.execute(statement))
+        await self._wait(cursor.execute(statement), query)
         await self._wait(cursor.close())
 
-    async def _wait(self, awaitable: Awaitable[T]) -> T:
-        with outages(self._where, _said):
+    async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
+        with outages(f"{self._where}: {query.setting}" if query else self._where, _said):
             async with asyncio.timeout(self._patience):
                 return await awaitable
         raise AssertionError  # outages never swallows

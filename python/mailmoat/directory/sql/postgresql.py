@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
 from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages
+from mailmoat.directory.sql.framing import FramedLoop
 from mailmoat.directory.sql.placeholders import POSTGRESQL
 from mailmoat.errors import SourceError
 
@@ -48,7 +49,7 @@ class PostgreSql:
         """See `Database`."""
         context = tls_context(self._row) if server.host else None
         place = (server.host, server.port) if server.host else (socket_path(server, SOCKET_DIRECTORY), PORT)
-        password = read_password(self._row)
+        password, loop = read_password(self._row), asyncio.get_running_loop()
         with outages(str(server), _said):
             async with asyncio.timeout(min(patience, self._row.timeout)):
                 made = await self._asyncpg.connect(
@@ -59,6 +60,7 @@ class PostgreSql:
                     database=server.path.strip("/"),
                     ssl=context or False,
                     timeout=self._row.timeout,
+                    loop=loop if context else FramedLoop(loop),
                     server_settings={"application_name": "mailmoat"},
                 )
         connection = PostgreSqlConnection(made, str(server), patience)
@@ -101,22 +103,22 @@ class PostgreSqlConnection:
         """See `Connection`."""
         transaction = self._connection.transaction(readonly=True)
         await self._wait(transaction.start())
-        statement = await self._wait(self._connection.prepare(query.text))
+        statement = await self._wait(self._connection.prepare(query.text), query)
         names = tuple(attribute.name for attribute in statement.get_attributes())
-        cursor = await self._wait(statement.cursor(*query.arguments(values)))
-        part, first = await self._wait(cursor.fetch(PART)), True
+        cursor = await self._wait(statement.cursor(*query.arguments(values)), query)
+        part, first = await self._wait(cursor.fetch(PART), query), True
         while part or first:
             yield Rows(names, part)
             first = False
-            part = await self._wait(cursor.fetch(PART))
+            part = await self._wait(cursor.fetch(PART), query)
         await self._wait(transaction.rollback())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
         text = f"SELECT * FROM ({query.text}\n) AS found LIMIT {PART}"  # noqa: S608 - the query is the administrator's, values are bound
-        statement = await self._wait(self._connection.prepare(text))
+        statement = await self._wait(self._connection.prepare(text), query)
         names = tuple(attribute.name for attribute in statement.get_attributes())
-        return Rows(names, await self._wait(statement.fetch(*query.arguments(values))))
+        return Rows(names, await self._wait(statement.fetch(*query.arguments(values)), query))
 
     async def notified(self, seconds: float) -> None:
         """See `Notified`."""
@@ -140,8 +142,8 @@ class PostgreSqlConnection:
         """See `Connection`."""
         self._connection.terminate()
 
-    async def _wait(self, awaitable: Awaitable[T]) -> T:
-        with outages(self._where, _said):
+    async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
+        with outages(f"{self._where}: {query.setting}" if query else self._where, _said):
             async with asyncio.timeout(self._patience):
                 return await awaitable
         raise AssertionError  # outages never swallows

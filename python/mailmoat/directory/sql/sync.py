@@ -8,6 +8,7 @@ goes on for ever, and reads whenever there is a notification, or the interval is
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat import clock
@@ -34,6 +35,22 @@ if TYPE_CHECKING:
 SHORTEST_PAUSE: Final = 0.5
 """Seconds between two reads because of notifications; at least four times as long as the last one took."""
 _SHARE: Final = 4
+_APART: Final = "rows of one id that do not follow each other, of which only the last ones count; write ORDER BY id"
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is noted of one query while its rows come."""
+
+    highest: Highest
+    begun_ms: int = field(default_factory=clock.wall_ms)
+    by_id: bool = False
+    """The rows have a key."""
+    entries: int = 0
+    """Those that get mail."""
+
+    def count(self, entries: list[Entry]) -> None:
+        self.entries += sum(1 for entry in entries if entry.addresses)
 
 
 class SqlSource:
@@ -102,29 +119,31 @@ class SqlSource:
     def _read(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncGenerator[Step, None]:
         position, changes = self._position, self._changes
         if changes is None or position is None or position.since is None:
-            return self._all(connection, stamp)
+            return self._all(connection, known, stamp)
         if clock.wall_ms() - position.full_ms >= self._row.full_interval * 1000:
-            return self._all(connection, stamp)
+            return self._all(connection, known, stamp)
         return self._changed(connection, known, changes, position)
 
-    async def _all(self, connection: Connection, stamp: str) -> AsyncGenerator[Step, None]:
-        begun_ms, highest = clock.wall_ms(), Highest()
+    async def _all(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncGenerator[Step, None]:
+        reading = _Reading(Highest())
         yield Begin()
-        async with aclosing(self._entries(connection, self._query, {}, highest)) as found:
+        async with aclosing(self._entries(connection, self._query, {}, reading)) as found:
             async for step in found:
                 yield step if isinstance(step, LeftOut) else Part(tuple(step))
-        self._position = Position(begun_ms, highest.value, clock.wall_ms(), stamp=stamp)
+        self._position = Position(reading.begun_ms, reading.highest.value, clock.wall_ms(), stamp=stamp)
         yield Whole(self._position.cookie())
+        if reading.by_id and reading.entries > len(known):
+            yield LeftOut(reading.entries - len(known), _APART)
 
     async def _changed(
         self, connection: Connection, known: KnownIds, query: Query, position: Position
     ) -> AsyncGenerator[Step, None]:
         overlap = self._row.changes_overlap
-        begun_ms, highest = clock.wall_ms(), Highest(position.since)
+        reading = _Reading(Highest(position.since))
         changed: list[Entry] = []
         removed: list[bytes] = []
         async with aclosing(
-            self._entries(connection, query, {"since": position.asked_from(overlap)}, highest)
+            self._entries(connection, query, {"since": position.asked_from(overlap)}, reading)
         ) as found:
             async for step in found:
                 if isinstance(step, LeftOut):
@@ -135,12 +154,12 @@ class SqlSource:
                     if len(changed) + len(removed) == LARGEST_PART:
                         yield Delta(tuple(changed), tuple(removed), position.cookie())
                         changed, removed = [], []
-        self._position = position.after(highest.value, begun_ms, overlap)
+        self._position = position.after(reading.highest.value, reading.begun_ms, overlap)
         cookie = self._position.cookie()
         yield Delta(tuple(changed), tuple(removed), cookie) if changed or removed else Current(cookie)
 
     async def _entries(
-        self, connection: Connection, query: Query, values: Mapping[str, object], highest: Highest
+        self, connection: Connection, query: Query, values: Mapping[str, object], reading: _Reading
     ) -> AsyncGenerator[list[Entry] | LeftOut, None]:
         """Yield the entries of a query in parts that are not empty, and what was left out of them."""
         reader: Reader | None = None
@@ -148,11 +167,14 @@ class SqlSource:
             async for part in parts:
                 if reader is None:
                     columns = Columns.of(query.setting, part.names, changes=self._changes is not None)
-                    reader = Reader(columns, highest)
+                    reader = Reader(columns, reading.highest)
+                    reading.by_id = columns.id is not None
                 if entries := reader.read(part.rows):
+                    reading.count(entries)
                     yield entries
         if reader is not None:
             if entries := reader.end():
+                reading.count(entries)
                 yield entries
             if left_out := reader.left_out():
                 yield left_out
