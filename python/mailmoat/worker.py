@@ -24,6 +24,7 @@ from mailmoat.control.commands import Context, commands_of
 from mailmoat.control.queue import QueueControl
 from mailmoat.control.server import Control
 from mailmoat.delivery.allowance import WorkerConnections
+from mailmoat.delivery.late_refusals import with_late_refusals
 from mailmoat.delivery.marks import Marks
 from mailmoat.delivery.mx_routing import MxRouting
 from mailmoat.delivery.offers import remove_others
@@ -147,8 +148,8 @@ class Worker:
             mx=self._mx,
             marks=marks,
         )
-        router = RoutingRouter(routes, opener.open)
-        return with_unresolved(router, opener.open, self._settings, self._directory)
+        router = with_unresolved(RoutingRouter(routes, opener.open), opener.open, self._settings, self._directory)
+        return with_late_refusals(router, self._settings, self._directory)
 
     def _make_receiver(self, services: Services, pipeline: Pipeline) -> Receiver:
         settings, metrics = self._settings, self._metrics

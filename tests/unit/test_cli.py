@@ -386,9 +386,7 @@ def test_serve_runs_the_supervisor_and_reloads_from_the_same_place(tmp_path, mon
 def test_the_demo_lives_below_the_working_directory(tmp_path, monkeypatch):
     seen = []
     monkeypatch.delenv("MAILMOAT_SPOOL_DIR")
-    monkeypatch.setattr(
-        supervisor, "run", lambda settings, reload, _programs: seen.extend([settings, reload()]) or 0
-    )
+    monkeypatch.setattr(supervisor, "run", lambda settings, reload, _programs: seen.extend([settings, reload()]) or 0)
     result = run("serve", "--demo", LISTEN="127.0.0.1:2626")
     settings, again = seen
     assert settings == again

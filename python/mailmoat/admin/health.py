@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
-from mailmoat.directory.freshness import DIRECTORY_SOURCES, DIRECTORY_SOURCES_STALE, SyncState
+from mailmoat.directory.freshness import (
+    DIRECTORY_LIVE_FAILED,
+    DIRECTORY_LIVE_INCONCLUSIVE,
+    DIRECTORY_SOURCES,
+    DIRECTORY_SOURCES_STALE,
+    SyncState,
+)
 from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
 from mailmoat.limits.pressure import PRESSURE_LEVEL, PRESSURE_READING, Level, Resource
 from mailmoat.lists.lists import LIST_ENTRIES, LISTS_STATE, WORKERS_LISTS_OK, ListsState
@@ -141,6 +147,10 @@ def _sources(rows: list[list[int]]) -> Iterator[str]:
             yield f"{count} of the sources of recipients {what}, what was read before is in force; see mailmoat directory status"
     if count := _greatest(rows, DIRECTORY_SOURCES_STALE):
         yield f"{count} of the sources of recipients not in force: what is not found is unknown or accepted; see mailmoat directory status"
+    if count := _greatest(rows, DIRECTORY_LIVE_FAILED):
+        yield f"{count} of the live sources of recipients not answering; see mailmoat directory status"
+    if count := _greatest(rows, DIRECTORY_LIVE_INCONCLUSIVE):
+        yield f"{count} domains whose next hop accepts every address or refuses late; see mailmoat directory status"
 
 
 def _tls(rows: list[list[int]]) -> dict[str, str | int]:

@@ -11,7 +11,7 @@ from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, set
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmoat.directory.freshness import SourceFreshness
+    from mailmoat.directory.freshness import LiveState, SourceFreshness
     from mailmoat.settings.sections.directories import SourceSettings
 
 app = typer.Typer(help="Show, read and compare the sources of recipients.", no_args_is_help=True)
@@ -34,15 +34,17 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     settings = settings_in_force(config)
     if not settings.directories:
         fail("directories is not set: there is no source beside recipients.file")
-    known = [_described(row, fresh, doubt) for row, fresh, doubt in served_directory(settings).doubts]
+    directory = served_directory(settings)
+    known = [_described(row, fresh, doubt) for row, fresh, doubt in directory.doubts]
+    states = {state.name: state for state in directory.freshness.live}
     rows = sources(settings.directory, settings.directories)
-    live = [{"name": row.name, "url": str(row.url), "mode": "live"} for row in rows if row.mode == "live"]
+    live = [_live(row, states.get(row.name)) for row in rows if row.mode == "live"]
     if as_json:
         print_json(known + live)
     else:
         for line in _lines(known, live):
             typer.echo(line)
-    if any(one["doubt"] for one in known):
+    if any(one["doubt"] for one in known) or any(one["error"] for one in live):
         raise typer.Exit(1)
 
 
@@ -93,6 +95,21 @@ def _described(row: SourceSettings, fresh: SourceFreshness, doubt: str) -> dict[
     }
 
 
+def _live(row: SourceSettings, state: LiveState | None) -> dict[str, Any]:
+    from mailmoat import clock
+
+    answered = state.answered_ms if state is not None else 0
+    return {
+        "name": row.name,
+        "url": str(row.url),
+        "mode": "live",
+        "answered": round((clock.wall_ms() - answered) / 1000) if answered else None,
+        "error": state.error if state is not None else "",
+        "counts": state.counts if state is not None else {},
+        "remarks": list(state.remarks) if state is not None else [],
+    }
+
+
 def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[str]:
     for one in known:
         age = "never read whole" if one["age"] is None else f"read {span(1000 * one['age'])} ago"
@@ -104,4 +121,7 @@ def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[
         if one["doubt"]:
             yield f"  not in force, because {one['doubt']}: what is not found is unknown or accepted"
     for one in live:
-        yield f"{one['name']}: live, {one['url']}"
+        answered = "not asked yet" if one["answered"] is None else f"answered {span(1000 * one['answered'])} ago"
+        counts = "".join(f", {count} {name}" for name, count in sorted(one["counts"].items()))
+        yield f"{one['name']}: live, {one['url']}, {answered}{counts}"
+        yield from (f"  {sentence}" for sentence in (one["error"], *one["remarks"]) if sentence)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.directory.composed import ComposedDirectory
+from mailmoat.directory.live.client import LiveClient
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -11,6 +14,15 @@ if TYPE_CHECKING:
     from mailmoat.delivery.destination import Destination
     from mailmoat.delivery.route import Route
     from mailmoat.delivery.router import Router
+    from mailmoat.directory.directory import Directory
+    from mailmoat.settings import Settings
+
+
+def with_late_refusals(router: Router, settings: Settings, directory: Directory | None) -> Router:
+    """Return the router that the settings ask for: this one, or one that notes refusals for a source `next_hop:`."""
+    asked = any(row.url.family == "next_hop" for row in settings.directories)
+    live = directory.live if isinstance(directory, ComposedDirectory) else None
+    return LateRefusals(router, live.refused) if asked and isinstance(live, LiveClient) else router
 
 
 class LateRefusals:

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from mailmoat import clock
-from mailmoat.directory import freshness
 from mailmoat._native import Address
+from mailmoat.directory import freshness
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.freshness import Freshness
 from mailmoat.file_changes import NONE, stamp_of

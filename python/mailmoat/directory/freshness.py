@@ -52,6 +52,32 @@ DIRECTORY_OLDEST: Final = single(
 )
 
 
+DIRECTORY_LIVE_FAILED: Final = single(
+    "mailmoat_directory_live_failed", "Live sources of recipients that did not answer when last asked.", same=True
+)
+DIRECTORY_LIVE_INCONCLUSIVE: Final = single(
+    "mailmoat_directory_live_inconclusive",
+    "Domains whose next hop accepts every address, or refuses late: that it accepts an address means nothing.",
+    same=True,
+)
+
+
+class LiveState(msgspec.Struct):
+    """What is known of a live source."""
+
+    name: str
+    error: str = ""
+    """Why the last question had no answer; empty when it had."""
+    since_ms: int = 0
+    """When that began, milliseconds since the epoch."""
+    answered_ms: int = 0
+    """When it answered last; 0 = not since the directory process was started."""
+    counts: dict[str, int] = {}
+    """Questions by what became of them: cached, exists, absent, failed, refused, stale."""
+    remarks: tuple[str, ...] = ()
+    """What an administrator should know of its answers, a sentence each."""
+
+
 class SourceFreshness(msgspec.Struct):
     """One source."""
 
@@ -79,9 +105,11 @@ class SourceFreshness(msgspec.Struct):
 
 
 class Freshness(msgspec.Struct):
-    """All sources that are synchronised."""
+    """All sources."""
 
     sources: tuple[SourceFreshness, ...] = ()
+    """Those that are synchronised."""
+    live: tuple[LiveState, ...] = ()
 
     def of(self, name: str) -> SourceFreshness:
         """Return that of a source; nothing is known of one that is not there."""

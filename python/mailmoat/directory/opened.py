@@ -11,6 +11,8 @@ from mailmoat import clock
 from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import (
+    DIRECTORY_LIVE_FAILED,
+    DIRECTORY_LIVE_INCONCLUSIVE,
     DIRECTORY_OLDEST,
     DIRECTORY_SOURCES,
     DIRECTORY_SOURCES_STALE,
@@ -112,6 +114,9 @@ def _publish_sources(directory: ComposedDirectory, metrics: Metrics) -> None:
     metrics.set(DIRECTORY_SOURCES_STALE, sum(bool(doubt) for _, _, doubt in judged))
     ages = [fresh.age(now) for _, fresh, _ in judged if fresh.synced_ms]
     metrics.set(DIRECTORY_OLDEST, round(max(ages, default=0)))
+    live = directory.freshness.live
+    metrics.set(DIRECTORY_LIVE_FAILED, sum(bool(source.error) for source in live))
+    metrics.set(DIRECTORY_LIVE_INCONCLUSIVE, sum(len(source.remarks) for source in live))
     if directory.live is not None and isinstance(directory.live, LiveClient):
         directory.live.publish()
 

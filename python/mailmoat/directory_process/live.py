@@ -45,7 +45,8 @@ def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> 
         return _with_limits(settings, full, _opened(full))
     full = with_times(settings, row, full)
     hop = open_next_hop(settings, full)
-    return replace(_with_limits(settings, full, hop), upstream_of=hop.upstream_of)
+    # Only the next hop itself can say whether a subaddress exists.
+    return replace(_with_limits(settings, full, hop), upstream_of=hop.upstream_of, delimiter="")
 
 
 def _with_limits(settings: Settings, row: SourceSettings, source: LiveSource) -> LiveRow:

@@ -162,9 +162,9 @@ class DirectoryProcess:
         table = Table(table_path(self._settings.spool_dir, row.name), identity(row))
         return Keeper(row, _opened(row), table, changed=self._changed, noted=self._noted)
 
-    @staticmethod
-    def _answers(name: str, state: RowState) -> None:
+    def _answers(self, name: str, state: RowState) -> None:
         """Log that an outage of a live source begins or ends."""
+        self._noted()
         if state.error:
             event = Event.DIRECTORY_SOURCE_FAILED
             maillog.event(event, source=name, reason=SyncState.FAILED, detail=state.error)
@@ -180,8 +180,10 @@ class DirectoryProcess:
 
     def _write(self) -> None:
         self._writing = None
+        live = self._live.questions.report() if self._live is not None else ()
+        known = Freshness(tuple(each.freshness for each in self._keepers), live)
         try:
-            write(freshness_path(self._settings.spool_dir), Freshness(tuple(each.freshness for each in self._keepers)))
+            write(freshness_path(self._settings.spool_dir), known)
         except OSError as error:  # then everything becomes too old, as it should
             maillog.event(Event.DIRECTORY_DISK_FAILED, detail=f"{self._directory}: {error.strerror}")
 
@@ -195,6 +197,8 @@ class DirectoryProcess:
                     detail = keeper.freshness.reason
                     maillog.event(Event.DIRECTORY_SOURCE_STALE, source=row.name, detail=detail, age=round(age))
                 (self._stale.add if stale else self._stale.discard)(row.name)
+            if self._live is not None:
+                self._noted()
             await pause(TICK)
 
     def _sync(self, arguments: Document) -> Document:

@@ -18,6 +18,7 @@ from mailmoat import files
 from mailmoat.auth import checks
 from mailmoat.auth.composition import SECRET_NAME
 from mailmoat.bounce_tags import key_file
+from mailmoat.callout.opening import mistakes as callout_mistakes
 from mailmoat.delivery import route_lint
 from mailmoat.delivery.account import AccountError, account_of
 from mailmoat.delivery.handshake import Handshakes
@@ -77,7 +78,13 @@ def _mistakes(settings: Settings) -> list[str]:
 
 def unusable_files(settings: Settings) -> list[str]:
     """Return one sentence for each file beside the certificates that this process cannot use."""
-    return [*_lists(settings), *_next_hop(settings), *_bounce_tags(settings), *checks.mistakes(settings)]
+    return [
+        *_lists(settings),
+        *_next_hop(settings),
+        *_bounce_tags(settings),
+        *checks.mistakes(settings),
+        *callout_mistakes(settings),
+    ]
 
 
 def _bounce_tags(settings: Settings) -> list[str]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
+from mailmoat.directory.freshness import LiveState
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
-from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory.source import Closing, LiveAnswer
 from mailmoat.errors import SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
@@ -40,7 +41,11 @@ OCTETS_PER_ENTRY: Final = 512
 
 @runtime_checkable
 class Refutable(Protocol):
-    """A source whose answer a later refusal of a message proves wrong."""
+    """A source whose answers a later refusal of a message can prove wrong."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What an administrator should know of its answers, a sentence each."""
 
     def refused_late(self, address: Address, reply: str) -> bool:
         """Take the reply with which a next hop has refused a message for an address that the source has; return whether that makes it absent."""
@@ -96,6 +101,10 @@ class Questions:
         """Take the sources in their order; `changed` is called with the name of a source when an outage begins or ends."""
         self._asked = [_Asked(row, changed) for row in rows]
 
+    def report(self) -> tuple[LiveState, ...]:
+        """Return what is known of each source, for the administrator."""
+        return tuple(map(_reported, self._asked))
+
     @property
     def states(self) -> dict[str, RowState]:
         """What is known of each source, by its name."""
@@ -139,9 +148,11 @@ class Questions:
             asked.refused_late(address, reply)
 
     async def close(self) -> None:
-        """Give up what runs."""
+        """Give up what runs, and close the sources."""
         for asked in self._asked:
             await asked.in_flight.close()
+            if isinstance(asked.row.source, Closing):
+                await asked.row.source.close()
 
     def _of(self, address: Address) -> list[_Asked]:
         return [asked for asked in self._asked if not asked.row.domains or address.domain in asked.row.domains]
@@ -267,6 +278,12 @@ class _Asked:
             self.state.refused = True
         if is_new:
             self._changed(self.row.name, self.state)
+
+
+def _reported(asked: _Asked) -> LiveState:
+    state, source = asked.state, asked.row.source
+    remarks = source.remarks if isinstance(source, Refutable) else ()
+    return LiveState(asked.row.name, state.error, state.since_ms, state.answered_ms, dict(asked.counts), remarks)
 
 
 def _as_spelt(address: Address) -> str:

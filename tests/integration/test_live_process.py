@@ -1,0 +1,155 @@
+"""Live lookups in the real server: workers, directory process, and a next hop that is asked for recipients."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tests.doubles.next_hop import NextHop
+
+from mailmoat.callout.source import TEST_NAME
+
+ROW = '[[directories]]\nname = "hops"\nurl = "next_hop:"\nmode = "live"\n'
+
+
+def hop_with(*known, otherwise="550 5.1.1 unknown", **rules):
+    """A next hop that has these recipients."""
+
+    def rcpt(line):
+        return "250 2.1.5 ok" if line.partition("<")[2].rpartition("@")[0] in known else otherwise
+
+    return NextHop(**{"RCPT": rcpt} | rules)
+
+
+@pytest.fixture
+def behind(server):
+    """Makes a server whose recipients are those of a next hop, and alice and bob of its file."""
+
+    def make(hop, row="", **settings):
+        named = {
+            "MAILMOAT_WORKERS": "1",
+            "MAILMOAT_DELIVERY__NEXT_HOP": f"smtp://127.0.0.1:{hop.port}",
+            "MAILMOAT_LIMITS__ERRORS": "0",
+            "MAILMOAT_LIMITS__UNKNOWN_RECIPIENT_RATE": "off",
+        } | settings
+        return server(ROW + row, **named)
+
+    return make
+
+
+def rcpt(client, name):
+    return client.ask(f"RCPT TO:<{name}@example.test>")
+
+
+def begun(mx, **options):
+    client = mx.client(**options)
+    assert client.ask("MAIL FROM:<x@remote.test>").code == 250
+    return client
+
+
+def asked(hop):
+    return [line for line in hop.commands if line.startswith("RCPT") and TEST_NAME not in line]
+
+
+def directory_process(mx):
+    """The pid of the directory process that runs now."""
+    started = [line["pid"] for line in mx.logged("process-started") if line["process"].startswith("directory")]
+    return next((pid for pid in reversed(started) if pid in mx.pids()), 0)
+
+
+def test_the_next_hop_is_asked_for_what_nothing_lists(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        assert rcpt(client, "alice").code == 250
+        assert mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        assert rcpt(client, "eve").startswith("550 5.1.1")
+        assert rcpt(client, "victim%evil.test").startswith("550 5.1.1")
+        assert rcpt(client, "postmaster").code == 250
+        assert rcpt(client, "carol").code == 250
+        assert asked(hop) == ["RCPT TO:<carol@example.test>", "RCPT TO:<eve@example.test>"]
+        assert hop.contents == []
+        hop.stop()
+        assert rcpt(client, "carol").code == 250, "kept"
+        assert rcpt(client, "dora").startswith("451 4.3.0")
+        mx.until(lambda: mx.logged("directory-source-failed"), what="outage in the log")
+        hop.start()
+        mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
+
+
+def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        killed = mx.until(lambda: directory_process(mx), what="directory process")
+        os.kill(killed, signal.SIGKILL)
+        codes = {rcpt(client, f"eve{number}").code for number in range(50)}
+        assert codes <= {550, 451}
+        mx.until(lambda: rcpt(client, "eve").code == 550, what="answer after the restart")
+        assert directory_process(mx) not in (0, killed)
+
+
+def test_a_reload_in_the_middle_refuses_nobody_who_exists(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        mx.config.write_text(ROW + "timeout = 4\n")
+        mx.kill(signal.SIGHUP)
+        codes = set()
+        while len(mx.logged("reloaded")) < 1:
+            codes.add(rcpt(begun(mx), "carol").code)
+        assert codes <= {250, 451, 421}
+        mx.until(lambda: rcpt(begun(mx), "carol").code == 250, what="answer after the reload")
+
+
+def test_guesses_are_held_and_counted_as_those_that_the_file_refuses(behind):
+    with hop_with("carol") as hop:
+        mx = behind(
+            hop,
+            MAILMOAT_TARPIT__TIME="0.05",
+            MAILMOAT_LIMITS__UNKNOWN_RECIPIENT_RATE="10/min burst 10",
+        )
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        before = mx.metric("tarpit_holds_total")
+        codes = [rcpt(client, f"eve{number}").code for number in range(5)]
+        assert codes == [550] * 5
+        assert mx.metric("tarpit_holds_total") - before >= 5
+        mx.until(lambda: rcpt(client, "mallory").code not in (550, 250), what="end of the guesses")
+
+
+def test_a_next_hop_that_accepts_everything_is_named_in_the_log(behind):
+    with NextHop() as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "anybody").code == 250, what="answer of the next hop")
+        (line,) = mx.until(lambda: mx.logged("callout-inconclusive"), what="doubt")
+        assert (line["domain"], line["reason"]) == ("example.test", "accepts-every-address")
+
+
+def test_a_next_hop_that_refuses_late_is_found_out(behind):
+    with hop_with("carol", end="550 5.1.1 no such mailbox") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        assert client.ask("DATA").code == 354
+        assert client.ask("Subject: x\r\n\r\nx\r\n.").code == 250
+        (line,) = mx.until(lambda: mx.logged("callout-inconclusive"), what="doubt")
+        assert (line["domain"], line["reason"]) == ("example.test", "rejects-late")
+        assert rcpt(begun(mx), "carol").startswith("550 5.1.1")
+
+
+def test_a_worker_needs_no_thread_for_it(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        (worker,) = mx.workers()
+        client = begun(mx)
+        assert rcpt(client, "alice").code == 250
+        threads = len(list(Path(f"/proc/{worker}/task").iterdir()))
+        for number in range(50):
+            rcpt(client, f"eve{number}")
+        assert len(list(Path(f"/proc/{worker}/task").iterdir())) == threads
