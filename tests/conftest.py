@@ -5,9 +5,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.needs import ipv6, peer, root
 
 __all__ = ["ipv6", "peer", "root"]
+
+# What an example takes of a busy machine says nothing of the example.
+settings.register_profile("no bound on time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no bound on time")
 
 
 @pytest.fixture
