@@ -166,3 +166,52 @@ def test_a_change_is_seen_soon(server, source, entries):
     mx.cli("directory", "sync", check=True)
     mx.until(lambda: code(mx, "new@example.test") == 250, 600, what="the change")
     print(f"{entries} entries: a full read with one new entry {time.monotonic() - begun:.2f} s")
+
+
+def test_the_commands_show_what_is_known(server, source):
+    source.says("ann@example.test", "@all.example.test", "!bob@example.test", "no good")
+    mx = server(**rows(source.row(interval="1h")))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+
+    tried = mx.cli("check-config").stdout
+    assert f"office: {source.script}, 3 entries, such as line 1 with ann@example.test" in tried
+    assert "warning: directories, office: 1 lines are no entries; line 4: no good is no address" in tried
+
+    shown = mx.cli("directory", "status", check=True).stdout
+    assert shown.startswith("office: current, 3 entries, 1 left out, read ")
+    checked = mx.cli("recipients", "check", "ann@example.test", "x@all.example.test", "eve@example.test").stdout
+    first, second, third = checked.splitlines()
+    assert first.startswith("ann@example.test: exists (listed on entry 1 of office, line 1, read ")
+    assert "entry 2 of office, line 2, read " in second
+    assert third.startswith("eve@example.test: absent (neither it nor its domain is listed; office was read ")
+    assert mx.cli("directory", "export", "office", check=True).stdout.splitlines() == [
+        "ann@example.test",
+        "@all.example.test",
+        "!bob@example.test",
+    ]
+    assert (
+        mx.cli("directory", "lookup", "Ann@example.test", check=True).stdout
+        == "office: exists (ann@example.test of line 1)\n"
+    )
+    assert mx.cli("directory", "lookup", "bob@example.test").stdout == "office: absent (!bob@example.test of line 3)\n"
+
+    assert "0 other than known" in mx.cli("directory", "diff", "office", check=True).stdout
+    source.says("ann@example.test", "eve@example.test")
+    found = mx.cli("directory", "diff", "office")
+    assert (found.returncode, found.stdout.splitlines()) == (
+        1,
+        [
+            "- line 2: @all.example.test",
+            "- line 3: !bob@example.test",
+            "+ line 2: eve@example.test",
+            "2 entries, 0 left out, 3 other than known.",
+        ],
+    )
+    source.says(status=1)
+    assert "warning: directories, office: " in mx.cli("check-config").stdout
+    assert mx.cli("directory", "diff", "office").returncode == 1
+    assert (
+        mx.cli("directory", "diff", "other").stderr
+        == "mailmoat: other: no source of this name is synchronised; those are office\n"
+    )
+    assert mx.cli("directory", "sync", "other").stderr == "mailmoat: other: no source of this name is synchronised\n"

@@ -348,7 +348,10 @@ def test_recipients_check(recipients):
 
 def test_recipients_check_without_a_directory():
     result = run("recipients", "check", "x@a.test", status=1, RELAY__LOCAL_DOMAINS="a.test")
-    assert result.stdout == "x@a.test: unknown (recipients.file is not set: every recipient is accepted)\n"
+    assert (
+        result.stdout
+        == "x@a.test: unknown (neither recipients.file nor directories is set: every recipient is accepted)\n"
+    )
 
 
 def test_recipients_check_says_why_a_way_to_another_server_is_nobody(recipients):

@@ -11,11 +11,12 @@ import pytest
 
 from mailmoat import clock, maillog
 from mailmoat._native import Address
-from mailmoat.directory import snapshot
+from mailmoat.directory import inputs
 from mailmoat.directory.directory import DIRECTORY_STATE, Presence, SourceState
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.metrics import Metrics, share
+from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.supervisor import compiler as module
 from mailmoat.supervisor.compiled_files import recipient_file
 from mailmoat.supervisor.refresh import Refresh
@@ -42,6 +43,14 @@ class Done:
         pass
 
 
+def tree(spool_dir: Path, source: Path, relay: SimpleNamespace) -> SimpleNamespace:
+    """Settings, as far as they concern the recipient file."""
+    recipients = SimpleNamespace(file=source)
+    return SimpleNamespace(
+        spool_dir=spool_dir, relay=relay, recipients=recipients, directory=DirectorySettings(), directories=()
+    )
+
+
 class World:
     """A refresh whose children run at once, in the test's process, and whose clocks stand still."""
 
@@ -56,7 +65,7 @@ class World:
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: self.lines.append((name, fields)))
         monkeypatch.setattr(module.process, "start", self._start)
         monkeypatch.setattr(module.os, "waitpid", lambda pid, options: (pid, 0))
-        self.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=directory, relay=RELAY), self.source))
+        self.refresh = Refresh(recipient_file(tree(directory, self.source, RELAY)))
 
     def _start(self, _name, _detach, work):
         said: list[str] = []
@@ -162,7 +171,7 @@ def test_a_file_that_lost_more_than_half_waits_however_old_it_looks(world, age):
 
 def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
     world.write("ann@local.test\n")
-    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=RELAY), world.source))
+    world.refresh = Refresh(recipient_file(tree(tmp_path, world.source, RELAY)))
     assert settled(world.refresh)
     assert world.has("dora")
     world.turn(12)
@@ -172,13 +181,13 @@ def test_a_reload_or_a_new_start_does_not_cut_the_quiet_short(world, tmp_path):
 def test_other_settings_are_not_kept_waiting(world, tmp_path):
     world.write("ann@other.test\n")
     relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), unfiltered_domains=())
-    other = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=relay), world.source))
+    other = Refresh(recipient_file(tree(tmp_path, world.source, relay)))
     assert settled(other)
     assert FileDirectory(world.snapshot, "+").lookup(Address.parse("ann@other.test")) is Presence.EXISTS
 
 
 def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world, monkeypatch):
-    monkeypatch.setattr(snapshot, "compile_directory", held_to_its_mode(snapshot.compile_directory))
+    monkeypatch.setattr(inputs, "compile_directory", held_to_its_mode(inputs.compile_directory))
     world.source.chmod(0)
     world.turn(1)
     assert [line["detail"] for line in world.said("directory-refused")] == [
@@ -197,7 +206,7 @@ def test_a_file_that_is_back_as_it_was_is_blamed_no_more(world, tmp_path):
     (tmp_path / "etc").mkdir()
     world.source = tmp_path / "etc" / "recipients"
     world.write(FOUR, age=60)
-    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path, relay=RELAY), world.source))
+    world.refresh = Refresh(recipient_file(tree(tmp_path, world.source, RELAY)))
     assert settled(world.refresh)
     (tmp_path / "etc").rename(tmp_path / "away")
     world.turn(1)
@@ -209,7 +218,7 @@ def test_a_file_that_is_back_as_it_was_is_blamed_no_more(world, tmp_path):
 
 
 def test_a_snapshot_that_cannot_be_written_is_blamed_by_its_own_name(world, tmp_path):
-    world.refresh = Refresh(recipient_file(SimpleNamespace(spool_dir=tmp_path / "none", relay=RELAY), world.source))
+    world.refresh = Refresh(recipient_file(tree(tmp_path / "none", world.source, RELAY)))
     assert not settled(world.refresh)
     (line,) = world.said("directory-refused")
     assert f"{tmp_path / 'none' / SNAPSHOT_NAME} cannot be made from it: No such file or directory" in line["detail"]

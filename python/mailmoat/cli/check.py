@@ -36,6 +36,7 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
         preflight.check(settings)
         lists.examine(settings)
         entries = [*examine(settings), *preflight.certificates(settings)]
+        tried, silent = _try_sources(settings)
         sender_file.examine(settings)
         languages.examine(settings)
     except ConfigError as error:
@@ -43,19 +44,42 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
             complain(error)
         print_json({"ok": False, "mistakes": error.mistakes, "warnings": []})
         raise typer.Exit(1) from None
-    found = [*warnings(settings), *preflight.warnings(settings), *entries]
+    found = [*warnings(settings), *preflight.warnings(settings), *entries, *silent]
     if lookup:
         found += [*own_address.without_address(settings), *_name_servers(settings)]
     if as_json:
-        print_json({"ok": True, "mistakes": [], "warnings": found})
+        print_json({"ok": True, "mistakes": [], "warnings": found, **({"directories": tried} if tried else {})})
         return
     for warning in found:
         typer.echo(f"warning: {warning}")
+    for one in tried:
+        typer.echo(one)
     count = f"; {len(found)} warning{'s'[: len(found) > 1]}" if found else ""
     if settings.routes:
         for one in route_table(settings).described:
             typer.echo(f"route: {one}")
     typer.echo(f"The settings can be used{count}.")
+
+
+def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:
+    """Connect to each source of recipients; return what is there, a sentence each, and warnings. An outage is one: the server starts without the source."""
+    import asyncio
+
+    from mailmoat.directory_process import trial
+    from mailmoat.errors import SourceError
+    from mailmoat.printable import printable
+    from mailmoat.settings.sections.directories import sources
+
+    found, silent = [], []
+    for row in sources(settings.directory, settings.directories):
+        try:
+            sight = asyncio.run(trial.probe(settings, row))
+        except SourceError as error:
+            silent.append(f"directories, {row.name}: {printable(str(error))}")
+            continue
+        found.append(f"{row.name}: {printable(trial.described(sight))}")
+        silent += [f"directories, {row.name}: {printable(remark)}" for remark in sight.remarks]
+    return found, silent
 
 
 def _name_servers(settings: Settings) -> list[str]:

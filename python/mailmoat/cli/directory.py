@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mailmoat._native import Address
     from mailmoat.directory.freshness import LiveState, SourceFreshness
+    from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
 app = typer.Typer(help="Show, read and compare the sources of recipients.", no_args_is_help=True)
@@ -125,3 +128,120 @@ def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[
         counts = "".join(f", {count} {name}" for name, count in sorted(one["counts"].items()))
         yield f"{one['name']}: live, {one['url']}, {answered}{counts}"
         yield from (f"  {sentence}" for sentence in (one["error"], *one["remarks"]) if sentence)
+
+
+@app.command("lookup")
+def lookup(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The address, with its domain.")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what each source has of an address: exit 1 if none has it. A live source is asked. `recipients check` says what follows from it."""
+    from mailmoat._native import Address
+    from mailmoat.settings.sections.directories import sources
+
+    settings = settings_in_force(config)
+    try:
+        parsed = Address.parse(address)
+    except ValueError as error:
+        fail(f"{address}: {error}")
+    rows = sources(settings.directory, settings.directories)
+    found = [_found(settings, row, parsed) for row in rows]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            typer.echo(f"{one['source']}: {one['answer']}{f' ({why})' if (why := one['why']) else ''}")
+    if all(one["answer"] != "exists" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command("diff")
+def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Read a source whole, here, and show what differs from what the server knows of it; nothing is changed. Exit 1 if something does."""
+    import asyncio
+
+    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory_process import trial
+    from mailmoat.errors import DirectoryError
+
+    settings = settings_in_force(config)
+    row = _synchronised(settings, name)
+    try:
+        found, left_out = asyncio.run(trial.read_whole(row))
+        differences = list(trial.changes(found, table_path(settings.spool_dir, name)))
+    except DirectoryError as error:
+        fail(f"{name}: {error}")
+    if as_json:
+        print_json([change._asdict() for change in differences])
+    else:
+        for change in differences:
+            if change.before:
+                typer.echo(f"- {printable(change.name)}: {printable('; '.join(change.before))}")
+            if change.after:
+                typer.echo(f"+ {printable(change.name)}: {printable('; '.join(change.after))}")
+        typer.echo(f"{len(found)} entries, {left_out} left out, {len(differences)} other than known.")
+    if differences:
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export(name: NameArgument, config: ConfigOption = None) -> None:
+    """Write what is known of a source, in the notation of the recipient file."""
+    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory.table_reading import entries_of
+    from mailmoat.directory_process import trial
+    from mailmoat.errors import DirectoryError
+
+    settings = settings_in_force(config)
+    path = table_path(settings.spool_dir, _synchronised(settings, name).name)
+    if not path.exists():
+        fail(f"{name}: nothing was read of it yet")
+    try:
+        for entry in entries_of(path):
+            for line in trial.shown(entry):
+                typer.echo(printable(line))
+    except DirectoryError as error:
+        fail(f"{name}: {error}")
+
+
+def _synchronised(settings: Settings, name: str) -> SourceSettings:
+    """Return the row of this name."""
+    from mailmoat.settings.sections.directories import sources
+
+    rows = {row.name: row for row in sources(settings.directory, settings.directories) if row.mode == "sync"}
+    if name not in rows:
+        known = f"those are {', '.join(rows)}" if rows else "there is none"
+        fail(f"{name}: no source of this name is synchronised; {known}")
+    return rows[name]
+
+
+def _found(settings: Settings, row: SourceSettings, address: Address) -> dict[str, str]:
+    """Return what one source has of an address."""
+    import asyncio
+
+    from mailmoat.directory import table_reading
+    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory_process import trial
+    from mailmoat.errors import DirectoryError
+
+    path = table_path(settings.spool_dir, row.name)
+    try:
+        if row.mode == "live":
+            reply = asyncio.run(trial.ask(settings, row, address))
+            answer, listed = reply.presence.value, [f"{reply.entry or 'asked'}{_goes(reply.targets)}"]
+        elif not path.exists():
+            answer, listed = "unknown", ["nothing was read of it yet"]
+        else:
+            key = address.key
+            rows = table_reading.find(path, (key, f"!{key}", f"@{address.domain}"))
+            answer = "exists" if any(not one.text.startswith("!") for _, one in rows) else "absent"
+            listed = [f"{one.text} of {name}{_goes(one.targets)}" for name, one in rows]
+    except DirectoryError as error:
+        answer, listed = "unknown", [str(error)]
+    return {"source": row.name, "answer": answer, "why": printable("; ".join(listed))}
+
+
+def _goes(targets: tuple[str, ...]) -> str:
+    return f", its mail goes to {' '.join(targets)}" if targets else ""

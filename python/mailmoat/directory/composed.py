@@ -16,6 +16,7 @@ from mailmoat._native import Address
 from mailmoat.directory import freshness
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.freshness import Freshness
+from mailmoat.directory.table_reading import entry_name
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
@@ -67,6 +68,7 @@ class ComposedDirectory:
         self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
         self._delimiter = settings.recipients.delimiter
+        self._spool_dir = settings.spool_dir
         self._path = freshness.freshness_path(settings.spool_dir)
         self._stamp = NONE
         self.freshness = Freshness()
@@ -120,9 +122,20 @@ class ComposedDirectory:
         """Say which entry of which source decides about `address`, or which sources may have it."""
         found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
         if self.snapshot is not None and (found is not Presence.ABSENT or self._is_excluded(address)):
-            return self.snapshot.explain(address)
+            return self._with_entry(self.snapshot, address)
         live = self._live_for(address)
         return self._why_not_found(address) if live is None else Later(partial(self._explain, live, address))
+
+    def _with_entry(self, snapshot: FileDirectory, address: Address) -> str:
+        """Return what the snapshot says of an address, with the name of the entry that decides and its age."""
+        why = snapshot.explain(address)
+        number, entry = snapshot.place(address)
+        row = self._synchronised.get(number)
+        if row is None:
+            return why
+        name = entry_name(freshness.table_path(self._spool_dir, row.name), entry)
+        age = self.freshness.of(row.name).age(clock.wall_ms())
+        return f"{why.removesuffix(')')}{', ' if name else ''}{name}, read {age:.0f} s ago)"
 
     def close(self) -> None:
         """Ask no more."""
@@ -157,7 +170,10 @@ class ComposedDirectory:
         reply = await live.lookup(address)
         if reply.presence is Presence.ABSENT:
             return self._not_found(address)
-        return Redirection(tuple(map(Address.parse, reply.targets))) if reply.targets else reply.presence
+        try:
+            return Redirection(tuple(map(Address.parse, reply.targets))) if reply.targets else reply.presence
+        except ValueError:  # it exists, and nobody can say where its mail goes
+            return Presence.UNKNOWN
 
     def _not_found(self, address: Address) -> Presence:
         doubts = {self._doubted.get(domain) for domain in ("", address.domain)}

@@ -115,6 +115,14 @@ class FileDirectory:
         )
         return f"{address}: {_ANSWERS[found].value} ({f'as {user}, {why}' if user else why})"
 
+    def place(self, address: Address) -> tuple[int, int]:
+        """Return the number of the source that decides about `address`, and the line or entry there; zeros where none does."""
+        snapshot = self.file.value
+        if snapshot is None:
+            return 0, 0
+        _, source, line, _, _ = snapshot.resolve(address, self._delimiter)
+        return source, line
+
     def _place(self, source: int, line: int) -> str:
         """Return where an entry is."""
         return f"entry {line} of {self._sources.get(source, source)}" if source else f"line {line}"

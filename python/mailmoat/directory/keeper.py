@@ -119,19 +119,19 @@ class Keeper:
                 self.table.begin()
                 self._begun = clock.monotonic()
                 self.freshness.left_out = 0
-            case Part(entries):
+            case Part(entries=entries):
                 self.table.add(entries)
-            case Whole(cookie):
+            case Whole(cookie=cookie):
                 self._put_in_force(cookie)
             case Delta():
                 self._change(step)
-            case Current(cookie):
+            case Current(cookie=cookie):
                 self.table.current(cookie)
                 self._succeed(changed=False)
-            case Using(server):
+            case Using(server=server):
                 self.freshness.server = server
                 self._noted()
-            case LeftOut(entries, example):
+            case LeftOut(entries=entries, example=example):
                 self.freshness.left_out += entries
                 maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
             case _:

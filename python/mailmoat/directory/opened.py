@@ -50,7 +50,7 @@ class _Question:
             client.close()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is kept."""
 
 
 def live_seconds(settings: Settings) -> float:
@@ -123,7 +123,9 @@ def _publish_sources(directory: ComposedDirectory, metrics: Metrics) -> None:
 
 def _snapshot(settings: Settings, path: Path) -> FileDirectory | None:
     """Return the snapshot at a path; None when nothing is compiled."""
-    return FileDirectory(path, settings.recipients.delimiter) if RecipientsCompiler.of(settings).inputs else None
+    compiler = RecipientsCompiler.of(settings)
+    names = {table.number: table.name for table in compiler.tables}
+    return FileDirectory(path, settings.recipients.delimiter, names) if compiler.inputs else None
 
 
 def _current_snapshot(settings: Settings) -> FileDirectory | None:

@@ -20,13 +20,16 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat import clock
-from mailmoat.directory.source import LARGEST_PART, Entry, Listed
+from mailmoat.directory.source import LARGEST_PART, Entry
+from mailmoat.directory.table_reading import listed
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from mailmoat.directory.source import Listed
 
 VERSION: Final = 1
 _SCHEMA: Final = """
@@ -60,10 +63,8 @@ class Table:
             raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
         with self._failing():
             self._open()
-        self._digest = 0
+        self._digest = self._next = self._entries = 0
         """Of the full read that is under way."""
-        self._next = 0
-        self._entries = 0
 
     def _open(self) -> None:
         try:
@@ -219,7 +220,7 @@ class Table:
 
     def _insert(self, prefix: str, number: int, entry: Entry) -> None:
         self._base.execute(f"INSERT INTO {prefix}entry VALUES(?, ?, ?)", (number, entry.id, entry.name))
-        rows = ((number, listed.text, "\n".join(listed.targets)) for listed in entry.addresses)
+        rows = ((number, one.text, "\n".join(one.targets)) for one in entry.addresses)
         self._base.executemany(f"INSERT OR REPLACE INTO {prefix}address VALUES(?, ?, ?)", rows)
 
     def _remove(self, which: str, entry_id: bytes) -> int:
@@ -243,7 +244,7 @@ class Table:
 
     def _addresses(self, table: str, number: int) -> tuple[Listed, ...]:
         rows = self._base.execute(f"SELECT text, targets FROM {table} WHERE entry=?", (number,))  # noqa: S608 - ours
-        return tuple(Listed(text, tuple(filter(None, targets.split("\n")))) for text, targets in rows)
+        return tuple(listed(text, targets) for text, targets in rows)
 
     def _stored_digest(self) -> int:
         return int.from_bytes(self._state("digest", b""), "big")
@@ -295,5 +296,5 @@ def _script(base: sqlite3.Connection, script: str) -> None:
 
 def _digest(entry: Entry) -> int:
     """Return a number for what an entry says of recipients; the sum of those of all entries says whether two tables are the same."""
-    addresses = sorted({listed.text: listed for listed in entry.addresses}.values())
+    addresses = sorted({one.text: one for one in entry.addresses}.values())
     return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")

@@ -65,6 +65,11 @@ def _with_limits(settings: Settings, row: SourceSettings, source: LiveSource) ->
     )
 
 
+def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:
+    """Return the live source of a merged row, on the running loop. SourceError when it cannot be opened."""
+    return open_next_hop(settings, row) if row.url.family == NEXT_HOP else open_live(row)
+
+
 def _opened(row: SourceSettings) -> LiveSource:
     try:
         return open_live(row)

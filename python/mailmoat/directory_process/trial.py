@@ -1,0 +1,132 @@
+"""Tries a source for a command: what a first connection finds, and what a full read would change. Nothing that the server uses is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmoat.directory.opening import open_sync
+from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, Sight, Whole
+from mailmoat.directory.table_reading import entries_of
+from mailmoat.directory_process.live import open_live_row
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mailmoat._native import Address
+    from mailmoat.directory.source import LiveAnswer, LiveSource, SyncSource
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+PROBE_TIME: Final = 30.0
+"""Seconds that a source has to show itself, beside its own limits."""
+
+
+class Change(NamedTuple):
+    """One difference between a source as it is and as it is known."""
+
+    sign: str
+    """`+` new, `-` gone, `~` other addresses."""
+    name: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+async def ask(settings: Settings, row: SourceSettings, address: Address) -> LiveAnswer:
+    """Ask the live source of a merged row. SourceError when it cannot be asked."""
+    source = open_live_row(settings, row)
+    try:
+        async with asyncio.timeout(row.timeout):
+            return await source.lookup(address)
+    except TimeoutError:
+        raise SourceError("it did not answer in time") from None
+    finally:
+        if isinstance(source, Closing):
+            await source.close()
+
+
+async def probe(settings: Settings, row: SourceSettings) -> Sight:
+    """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
+    source: SyncSource | LiveSource = open_sync(row) if row.mode == "sync" else open_live_row(settings, row)
+    try:
+        if not isinstance(source, Probed):
+            return Sight(str(row.url))
+        async with asyncio.timeout(PROBE_TIME + max(row.timeout, row.script_time)):
+            return await source.probe()
+    except TimeoutError:
+        raise SourceError("it did not answer in time") from None
+    finally:
+        if isinstance(source, Closing):
+            await source.close()
+
+
+class _NothingKnown:
+    """For a source that is read whole."""
+
+    def __contains__(self, entry_id: object, /) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def entry(self, entry_id: bytes) -> Entry | None:  # noqa: ARG002 - nothing is
+        """Return none."""
+        return None
+
+
+async def read_whole(row: SourceSettings) -> tuple[dict[bytes, Entry], int]:
+    """Return all entries of a source by their ids, and how many are no recipients. SourceError when it cannot be read."""
+    source = open_sync(row)
+    found: dict[bytes, Entry] = {}
+    left_out = 0
+    try:
+        async with aclosing(source.changes(None, _NothingKnown())) as steps:  # type: ignore[type-var] # a generator
+            async for step in steps:
+                if isinstance(step, Part):
+                    found |= {entry.id: entry for entry in step.entries}
+                elif isinstance(step, LeftOut):
+                    left_out += step.entries
+                elif isinstance(step, Whole):
+                    break
+    finally:
+        if isinstance(source, Closing):
+            await source.close()
+    return {key: entry for key, entry in found.items() if entry.addresses}, left_out
+
+
+def changes(found: dict[bytes, Entry], table: Path) -> Iterator[Change]:
+    """Yield what is other in `found` than in a table, those that are known first. DirectoryError when the table cannot be read."""
+    rest = dict(found)
+    for known in entries_of(table) if table.exists() else ():
+        now = rest.pop(known.id, None)
+        if now is None:
+            yield Change("-", known.name, shown(known), ())
+        elif shown(now) != shown(known):
+            yield Change("~", now.name, shown(known), shown(now))
+    for entry in rest.values():
+        yield Change("+", entry.name, (), shown(entry))
+
+
+def shown(entry: Entry) -> tuple[str, ...]:
+    """Return the addresses of an entry, each in the notation of the recipient file, sorted."""
+    return tuple(
+        sorted(f"{one.text} = {', '.join(one.targets)}" if one.targets else one.text for one in entry.addresses)
+    )
+
+
+def described(sight: Sight) -> str:
+    """Return what was found, in a sentence."""
+    parts = [sight.server, sight.place]
+    if sight.entries is not None:
+        parts.append(f"{sight.entries} entries")
+    if sight.sample:
+        parts.append(
+            "such as " + "; ".join(f"{one.name} with {', '.join(shown(one)) or 'no address'}" for one in sight.sample)
+        )
+    return ", ".join(filter(None, parts))
