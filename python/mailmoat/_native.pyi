@@ -1452,9 +1452,11 @@ class Condition:
     def recipient_at(domains: Sequence[str]) -> Condition:
         """Hold if the recipient is at one of these domains."""
     @staticmethod
-    def known_recipient(*, local: Sequence[str], blocked: Sequence[str], delimiters: str) -> Condition:
-        """Hold if the table of recipients has the address itself, or all of its domain, which is local; and it is not postmaster, no key of
-        `blocked` could stand for it, and the source of the client has not guessed.
+    def known_recipient(
+        *, local: Sequence[str], blocked: Sequence[str], roles: Sequence[str], delimiters: str
+    ) -> Condition:
+        """Hold if the table of recipients has the address itself, or all of its domain, which is local; and it is no alias, its local part
+        none of `roles`, no key of `blocked` could stand for it, and the source of the client has not guessed.
         """
 
 @final

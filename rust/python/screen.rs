@@ -143,10 +143,10 @@ impl Condition {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (*, local, blocked, delimiters))]
-    fn known_recipient(local: Vec<String>, blocked: Vec<String>, delimiters: String) -> Self {
+    #[pyo3(signature = (*, local, blocked, roles, delimiters))]
+    fn known_recipient(local: Vec<String>, blocked: Vec<String>, roles: Vec<String>, delimiters: String) -> Self {
         let (local, blocked) = (Names::new(local), Names::new(blocked));
-        screen::Condition::KnownRecipient(KnownRecipients { local, blocked, delimiters }).into()
+        screen::Condition::KnownRecipient(KnownRecipients { local, blocked, roles, delimiters }).into()
     }
 }
 

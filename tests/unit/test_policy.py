@@ -58,6 +58,20 @@ def test_postmaster_goes_to_whom_the_settings_name():
     assert Pass((b"A: b\r\n",)).and_then(Pass(redirected=(address("a@b.test"),))).redirected == (address("a@b.test"),)
 
 
+def test_abuse_goes_to_whom_the_settings_name_and_an_alias_of_the_directory_takes_precedence():
+    ann, bob = address("ann@example.test"), address("bob@example.test")
+    settings = load(RECIPIENTS__POSTMASTER="ann@example.test", RECIPIENTS__ABUSE="ann@example.test")
+    redirected = recipient_filter(settings, FakeDirectory(aliases={"abuse@example.test": ["bob@example.test"]}))
+    assert redirected("Abuse@example.test") == Pass(redirected=(bob,))
+    assert redirected("abuse@bücher.test") == Pass(redirected=(ann,))
+    assert recipient_filter(settings, FakeDirectory(down=True))("abuse@example.test") == Pass(redirected=(ann,))
+    assert recipient_filter(settings)("abuse@example.test") == Pass(redirected=(ann,))
+    assert redirected("abuse@partner.test") is PASS, "it is not ours to redirect"
+    assert isinstance(recipient_filter(load(), FakeDirectory())("abuse@example.test"), Reject)
+    blocked = load(RECIPIENTS__ABUSE="ann@example.test", RECIPIENTS__BLOCKED="abuse@example.test")
+    assert isinstance(recipient_filter(blocked, FakeDirectory())("abuse@example.test"), Reject)
+
+
 @pytest.mark.parametrize(
     ("recipient", "passes"),
     [

@@ -46,6 +46,7 @@ DEFAULTS = {
     "recipients.file": None,
     "recipients.delimiter": "+",
     "recipients.postmaster": None,
+    "recipients.abuse": None,
     "recipients.blocked": (),
     "recipients.lookup": True,
     "directory.interval": 300.0,

@@ -72,6 +72,7 @@ def _answer(written: str, settings: Settings, directory: Directory | None) -> Ru
     ruled = {
         Standing.ELSEWHERE: ("elsewhere", f"{address.domain} is not in relay.local_domains"),
         Standing.POSTMASTER: ("exists", "postmaster is always accepted"),
+        Standing.ABUSE: ("exists", f"its mail goes to recipients.abuse, {settings.recipients.abuse}"),
         Standing.BLOCKED: ("blocked", "it is in recipients.blocked, itself or without its tag"),
         Standing.UNFILTERED: ("unknown", "neither recipients.file nor directories is set: every recipient is accepted"),
         Standing.UNLISTED: (

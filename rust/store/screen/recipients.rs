@@ -11,6 +11,8 @@ pub struct KnownRecipients {
     pub local: Names,
     /// Keys of addresses that are refused, with their subaddresses.
     pub blocked: Names,
+    /// Local parts that are asked about all the same.
+    pub roles: Vec<String>,
     /// Characters that begin the detail of a subaddress.
     pub delimiters: String,
 }
@@ -31,7 +33,7 @@ impl KnownRecipients {
 
     fn is_ordinary(&self, recipient: &Address, key: &str) -> bool {
         self.local.has(recipient.domain())
-            && !recipient.local().eq_ignore_ascii_case("postmaster")
+            && !self.roles.iter().any(|role| recipient.local().eq_ignore_ascii_case(role))
             && (self.blocked.is_empty() || !self.blocked.has(key) && !has_detail(recipient, &self.delimiters))
     }
 }

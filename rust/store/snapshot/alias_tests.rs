@@ -79,6 +79,7 @@ fn what_cannot_be_an_alias_is_named_with_what_to_write() {
         ("a = |/bin/sh", "as a program, a file"),
         ("a = b%c.test@local.test", "as a program, a file"),
         ("a = Bob <b@local.test>", "angle brackets"),
+        ("Postmaster = a", "Set recipients.postmaster"),
         ("a = b c", "\"b c\": "),
         ("a = b\na = c", "line 1 says something else. Keep one of the two lines"),
         ("a\na = c", "line 1 says something else. Keep one of the two lines"),

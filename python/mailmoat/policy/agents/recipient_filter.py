@@ -1,7 +1,9 @@
 """Refuse recipients this organisation does not have, before any content is sent (RFC 5321 3.3, 4.5.1, 7.9).
 
-An alias is accepted, and its messages go to the addresses that the directory has for it; those are not looked up again. Blocked addresses, and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and
-delivered to `recipients.postmaster` where that is set. A directory that
+An alias is accepted, and its messages go to the addresses that the directory has for it; those are not looked up again. Blocked addresses,
+and their subaddresses, are refused whatever the directory says. `postmaster` is accepted at every local domain, and delivered to
+`recipients.postmaster` where that is set, without a question to the directory; so is `abuse` (RFC 2142 4) where `recipients.abuse` is set,
+unless the directory has an alias for it. A directory that
 cannot answer never turns into "user unknown": it causes a 451. With lookup off an absent recipient is accepted and reported
 later, so that a harvester learns nothing from the dialogue.
 
@@ -50,6 +52,7 @@ class Standing(Enum):
 
     ELSEWHERE = "at a domain that is not ours"
     POSTMASTER = "always accepted"
+    ABUSE = "accepted, as the settings name who gets its mail"
     BLOCKED = "refused by the administrator, whatever the directory says"
     UNFILTERED = "accepted, as nobody can be asked"
     UNLISTED = "absent, as another server may take it for a route and nothing lists it"
@@ -73,16 +76,32 @@ class Recipients:
         self._unfiltered = frozenset(settings.relay.unfiltered_domains)
         self._delimiter = settings.recipients.delimiter
         self._directory = directory
+        self._roles = {"postmaster": Standing.POSTMASTER}
+        if settings.recipients.abuse:
+            self._roles["abuse"] = Standing.ABUSE
 
     def standing(self, recipient: Address) -> Standing | Redirection | Awaitable[Standing | Redirection]:
         """Classify a normalised recipient that has a domain; an awaitable if the directory returns one. A redirection is one that exists."""
         local = recipient.domain in self._local
-        if local and recipient.local.lower() == "postmaster":
-            return Standing.POSTMASTER
+        role = self._roles.get(recipient.local.lower()) if local else None
+        if role is Standing.POSTMASTER:
+            return role
         if self._blocked and self._is_blocked(recipient):
             return Standing.BLOCKED
         if not local and not (recipient.domain in self._unfiltered and recipient.may_route):
             return Standing.ELSEWHERE
+        return self._look_up(recipient) if role is None else self._alias_or(role, recipient)
+
+    def _alias_or(
+        self, role: Standing, recipient: Address
+    ) -> Standing | Redirection | Awaitable[Standing | Redirection]:
+        """Return the alias that the directory has for an address of a role; without one the role, whatever the directory says."""
+        answer = self._directory.lookup(recipient) if self._directory is not None else Presence.ABSENT
+        if isinstance(answer, Awaitable):
+            return _alias_or_later(role, answer)
+        return answer if isinstance(answer, Redirection) else role
+
+    def _look_up(self, recipient: Address) -> Standing | Redirection | Awaitable[Standing | Redirection]:
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
         answer = self._directory.lookup(recipient)
@@ -95,7 +114,10 @@ class Recipients:
     def known(self) -> Condition:
         """Return what holds for most that exist, and for no others; never where the directory is no table."""
         return Condition.known_recipient(
-            local=sorted(self._local), blocked=sorted(self._blocked), delimiters=self._delimiter
+            local=sorted(self._local),
+            blocked=sorted(self._blocked),
+            roles=sorted(self._roles),
+            delimiters=self._delimiter,
         )
 
     def _is_blocked(self, recipient: Address) -> bool:
@@ -114,6 +136,7 @@ class RecipientFilter(Agent):
         self._recipients = Recipients(services.settings, services.directory)
         self._records = services.reputation
         self._postmaster = Pass(redirected=(Address.parse(settings.postmaster),)) if settings.postmaster else PASS
+        self._abuse = Pass(redirected=(Address.parse(settings.abuse),)) if settings.abuse else PASS
         absent = Reject if settings.lookup else Report
         self._absent: Verdict = absent(USER_UNKNOWN, RecipientRule.UNKNOWN)
         if not settings.lookup and services.settings.ndr.unresolved_next_hop is not None:
@@ -164,6 +187,8 @@ class RecipientFilter(Agent):
                 return self._absent
             case Standing.POSTMASTER:
                 return self._postmaster
+            case Standing.ABUSE:
+                return self._abuse
             case Standing.BLOCKED:
                 return Reject(USER_UNKNOWN, RecipientRule.BLOCKED)
             case Standing.UNKNOWN:
@@ -184,6 +209,11 @@ def _standing(answer: Presence) -> Standing:
 
 
 STANDINGS: Final = {presence: _standing(presence) for presence in Presence}
+
+
+async def _alias_or_later(role: Standing, answer: Awaitable[Found]) -> Standing | Redirection:
+    found = await answer
+    return found if isinstance(found, Redirection) else role
 
 
 async def _later(answer: Awaitable[Found]) -> Standing | Redirection:

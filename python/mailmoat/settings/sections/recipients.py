@@ -44,6 +44,14 @@ class RecipientsSettings(Section):
         default=None,
         description="Address that gets mail for postmaster at a local domain, which is always accepted. Without one, the next hop must accept postmaster at each domain.",
     )
+    abuse: Annotated[
+        str | None,
+        PlainValidator(values.optional(values.report_address)),
+        Form("an address such as admin@example.com", notation.show),
+    ] = Field(
+        default=None,
+        description="Address that gets mail for abuse (RFC 2142) at a local domain, which is then accepted at each of them. Without one, abuse is a recipient as any other.",
+    )
     blocked: Recipients = Field(
         default=(), description="Recipients refused although they exist, and their subaddresses with them."
     )

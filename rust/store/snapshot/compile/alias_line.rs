@@ -50,6 +50,9 @@ fn address_alias(entry: Entry, targets: &[&str], default_domain: &str) -> Result
             "it has more than {MOST_TARGETS} addresses. Use a group of the mail system behind this server"
         ));
     }
+    if entry.key.split('@').next() == Some("postmaster") {
+        return Err("postmaster is accepted without a question to the directory. Set recipients.postmaster".to_owned());
+    }
     let mut lines: Vec<String> = Vec::with_capacity(targets.len());
     for target in targets {
         let line = read_target(target, default_domain).map_err(|reason| format!("\"{target}\": {reason}"))?;
