@@ -19,14 +19,19 @@ COUNT = 20_000 if SOAK else 200
 
 
 @pytest.fixture
-def world(tmp_path, server):
-    """A directory with people, and a server that reads it."""
+def world(tmp_path, server, request):
+    """A directory with people, and a server that reads it, or asks it."""
+    mode = getattr(request, "param", "sync")
     authority = Authority(tmp_path / "ca")
     with Slapd(tmp_path / "slapd", authority, people(COUNT)) as slapd:
         (tmp_path / "password").write_text(PASSWORD)
         rows = f"""
 [[directories]]
 name = "office"
+mode = "{mode}"
+timeout = 1
+absent_cache_time = 0
+cache_time = 0
 url = "ldaps://127.0.0.1:{slapd.tls_port}"
 account = "{READER}"
 password_file = "{tmp_path}/password"
@@ -80,3 +85,17 @@ def test_an_outage_refuses_nobody_who_exists(world, outage):
     slapd.add(person(COUNT, "new@example.com"))
     seconds_until(server, "new@example.com", 250)
     assert code(server, "u7@example.com") == 250
+
+
+@pytest.mark.parametrize("world", ["live"], indirect=True)
+@pytest.mark.parametrize("outage", ["kill", "hang"])
+def test_who_cannot_be_asked_for_is_neither_accepted_nor_refused(world, outage):
+    slapd, server = world
+    assert [code(server, f"{name}@example.com") for name in ("u7", "U7", "nobody", "u7+tag")] == [250, 250, 550, 250]
+    getattr(slapd, outage)()
+    try:
+        assert [code(server, f"{name}@example.com") for name in ("u8", "nobody")] == [451, 451]
+    finally:
+        {"kill": slapd.start, "hang": slapd.go_on}[outage]()
+    seconds_until(server, "u8@example.com", 250)
+    assert code(server, "nobody@example.com") == 550
