@@ -99,6 +99,7 @@ def modify(controller, name, text):
     controller.modify(f"dn: CN={name},CN=Users,BASE\nchangetype: {text}\n")
 
 
+@pytest.mark.timeout(3600)  # most of it for Samba to make the users
 def test_a_change_is_seen_in_the_reply_to_rcpt(domain, public):
     first, second = domain
     server = server_for(domain, public)
