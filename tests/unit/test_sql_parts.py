@@ -174,7 +174,7 @@ def test_changes_need_a_key_and_a_time(names):
 
 @pytest.mark.parametrize(
     "value",
-    [datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2), 1 << 70, 1.5, Decimal("1.50"), "2026-01-02", b"\xff", None],
+    [datetime(2026, 1, 2, 3, 4, 5, 6, UTC), datetime(2026, 1, 2, tzinfo=UTC).replace(tzinfo=None), 1 << 70, 1.5, Decimal("1.50"), "2026-01-02", b"\xff", None],
 )  # fmt: skip
 def test_a_position_outlives_the_process(value):
     position = Position(1, value, 2, settled=True, stamp="s")

@@ -30,12 +30,12 @@ class FramedLoop:
         return getattr(self._loop, name)
 
     async def create_connection(self, factory: Callable[[], Any], *place: Any) -> tuple[asyncio.Transport, Any]:
-        """As that of a loop."""
+        """Connect as a loop does."""
         transport, framed = await self._loop.create_connection(lambda: Framed(factory()), *place)
         return transport, framed.protocol
 
     async def create_unix_connection(self, factory: Callable[[], Any], path: str) -> tuple[asyncio.Transport, Any]:
-        """As that of a loop."""
+        """Connect as a loop does."""
         transport, framed = await self._loop.create_unix_connection(lambda: Framed(factory()), path)
         return transport, framed.protocol
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Moment: TypeAlias = datetime | date | int | float | Decimal | str | bytes
 _FUTURE: Final = timedelta(days=1)
 """Of a time without a zone nobody knows where it is meant."""
+_PARTS: Final = 2
 _READ: Final[dict[str, Callable[[str], Moment]]] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
@@ -64,15 +65,15 @@ def written(value: Moment | None) -> list[str] | None:
 
 def read(value: object) -> Moment | None:
     """Return what `written` gave. ValueError for anything else."""
-    match value:
-        case None:
-            return None
-        case [str(kind), str(text)] if kind in _READ:
-            try:
-                return _READ[kind](text)
-            except InvalidOperation:
-                raise ValueError("not a number") from None
-    raise ValueError("not a value")
+    if value is None:
+        return None
+    kind, text = value if isinstance(value, list) and len(value) == _PARTS else ("", "")
+    if kind not in _READ or not isinstance(text, str):
+        raise ValueError("not a value")
+    try:
+        return _READ[kind](text)
+    except InvalidOperation:
+        raise ValueError("not a number") from None
 
 
 def _is_higher(value: Any, than: Any) -> bool:

@@ -225,7 +225,7 @@ def _literal(value: object) -> str:
 
 def _said(error: BaseException) -> str | None:
     """Return what the server said of a query, if no value of it is in that."""
-    match error.args:
-        case (int(code), str(text)) if type(error).__module__.startswith("asyncmy"):
-            return text if code in _SHOWN else _SAID.get(code, f"error {code}")
-    return None
+    if not type(error).__module__.startswith("asyncmy") or not error.args or not isinstance(error.args[0], int):
+        return None
+    code, *text = error.args
+    return str(*text[:1]) if code in _SHOWN else _SAID.get(code, f"error {code}")
