@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from mailmoat.settings.source_url import SourceServer
 
 SHORTEST_PAUSE: Final = 0.5
-"""Seconds between two reads because of notifications; at least four times as long as the last one took."""
+"""Seconds between two reads because of notifications."""
 _SHARE: Final = 4
+"""Times the last full read, where the next one is a full one as well."""
 _APART: Final = "rows of one id that do not follow each other, of which only the last ones count; write ORDER BY id"
 
 
@@ -112,7 +113,7 @@ class SqlSource:
         """Wait for a notification, or for the interval; return whether there is a channel."""
         if self._row.notify_channel is None:
             return False
-        await pause(max(SHORTEST_PAUSE, _SHARE * took))
+        await pause(SHORTEST_PAUSE if self._changes else max(SHORTEST_PAUSE, _SHARE * took))
         await cast("Notified", connection).notified(self._row.interval)
         return True
 
