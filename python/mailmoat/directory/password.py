@@ -30,5 +30,5 @@ def read_password(row: SourceSettings) -> str:
     except UnicodeDecodeError:
         raise SourceError(f"{file} is not UTF-8") from None
     if not password or "\n" in password or "\0" in password:
-        raise SourceError(f"{file} is {'not one line' if password else 'empty'}; write the password alone into it")
+        raise SourceError(f"{file} is {'not one line' if password else 'empty'}")
     return password

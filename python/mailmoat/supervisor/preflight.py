@@ -30,7 +30,7 @@ from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.errors import ConfigError
 from mailmoat.mta_sts.cache import DIRECTORY as POLICIES
 from mailmoat.policy.sender_file import SENDERS_SNAPSHOT
-from mailmoat.supervisor import instance, own_address, privileges
+from mailmoat.supervisor import directory_checks, instance, own_address, privileges
 from mailmoat.tls.certificate_file import CertificateError
 from mailmoat.tls.findings import examine as examine_certificates
 from mailmoat.tls.self_signed import FILE_NAME as CERTIFICATE_NAME
@@ -84,6 +84,7 @@ def unusable_files(settings: Settings) -> list[str]:
         *_bounce_tags(settings),
         *checks.mistakes(settings),
         *callout_mistakes(settings),
+        *directory_checks.mistakes(settings),
     ]
 
 
@@ -105,7 +106,8 @@ def warnings(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return [f"what {account.name} may read and write was not checked: run this as root or as {account.name}"]
     with acting_as(account):
-        return [*route_lint.warnings(settings), *_unreadable(settings), *_exposed(settings), *checks.warnings(settings)]
+        exposed = [*_exposed(settings), *directory_checks.exposed(settings)]
+        return [*route_lint.warnings(settings), *_unreadable(settings), *exposed, *checks.warnings(settings)]
 
 
 def certificates(settings: Settings) -> list[str]:
