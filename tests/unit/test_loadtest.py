@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from loadtest import processes, report, run
+from loadtest import directory, processes, report, run
 from loadtest.compare import __main__ as compare
 from loadtest.compare import aims, document
 from loadtest.compare.sender import Replies
@@ -233,3 +233,13 @@ def test_only_what_could_not_be_measured_at_all_is_a_failure():
 def test_less_memory_than_before_is_no_growth():
     assert processes.growth(100, 130) == 30
     assert processes.growth(130, 100) == 0
+
+
+def test_a_large_directory_is_measured_against_a_small_one(tmp_path):
+    few, table = tmp_path / "few", tmp_path / "table.db"
+    directory.write_text(few, 10)
+    directory.write_table(table, 500)
+    small, large = tmp_path / "small", tmp_path / "large"
+    assert directory.compiled(0, few, small)["entries"] == 10
+    assert directory.compiled(1, table, large)["entries"] == 500
+    assert directory.compare(small, large, 500, 1)["rcpt_ratio"] > 0
