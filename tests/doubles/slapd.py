@@ -109,7 +109,7 @@ suffix {BASE}
 rootdn {ADMIN}
 rootpw "{PASSWORD}"
 directory {self.directory}/db
-maxsize 1073741824
+maxsize 4294967296
 dbnosync
 index objectClass,entryCSN,entryUUID,mail,modifyTimestamp eq
 {limit} size.prtotal=unlimited
