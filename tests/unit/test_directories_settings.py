@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from mailmoat.settings import Settings
+from mailmoat.settings.lint import warnings
 from mailmoat.settings.sections.directories import merged
 from mailmoat.settings.source_url import parse_source_url
 
@@ -65,6 +66,10 @@ def test_a_url_is_read_or_refused(written, shown):
         ([row(), row(name="Office")], "directories.0.name", "another source has this name"),
         ([row(password_file="/p")], "directories.0.password_file", "without an account"),
         ([row(tls_key="/p")], "directories.0.tls_key", "without tls_certificate"),
+        ([row(url="ldap://a", account="cn=a")], "directories.0.account", "without password_file"),
+        ([row(url="ad://a", account="a@example.com")], "directories.0.account", "without password_file"),
+        ([row(url="ldap://a", filter="(mail={address})")], "directories.0.filter", "place for an address"),
+        ([row(url="file:///a", base="dc=x")], "directories.0.base", "has no entries of LDAP"),
         ([row(url="next_hop:", mode="sync")], "directories.0.mode", "is always live"),
         ([row(url="file:///a", mode="live")], "directories.0.mode", "is always sync"),
     ],
@@ -75,6 +80,23 @@ def test_a_row_that_contradicts_is_refused(rows, key, reason):
     [error] = refused.value.errors()
     assert error["ctx"]["key"] == key
     assert reason in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"url": "ldap://a", "tls": "none"}, "what it says of recipients crosses the network to a in clear"),
+        ({"url": "ad://a", "tls": "none", "account": "b", "password_file": "/p"}, "the password of its account"),
+        ({"url": "ldaps://a", "tls": "encrypt"}, "who can change packets on the way to a can pose as it"),
+        ({"url": "ldap://127.0.0.1, ldaps://a", "tls": "none"}, "can pose as it"),
+        ({"url": "ldap://localhost", "tls": "none"}, None),
+        ({"url": "ldapi:///a", "tls": "none"}, None),
+        ({"url": "ldap://a"}, None),
+    ],
+)
+def test_what_gives_a_password_or_recipients_away_is_warned_of(given, words):
+    found = [warning for warning in warnings(settings(row(**given))) if "directories, office" in warning]
+    assert [words in warning for warning in found] == ([True] if words else [])
 
 
 def test_what_can_only_be_asked_is_live_without_being_told():

@@ -88,15 +88,21 @@ async def _open(server: Server, access: Access) -> Connection:
     try:
         if context is not None and server.transport is Transport.START_TLS:
             await connection.start_tls(context)
-        login = access.login
-        if login.external:
-            await connection.bind_external()
-        elif login.password is not None:
-            await connection.bind(login.account, login.password().encode())
+        await _authenticate(connection, access.login)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+async def _authenticate(connection: Connection, login: Login) -> None:
+    if login.external:
+        await connection.bind_external()
+    elif login.password is not None:
+        password = login.password().encode()
+        if not password:
+            raise ServerError(f"{connection.server.text}: the account {login.account} has no password")
+        await connection.bind(login.account, password)
 
 
 async def _connect(server: Server, access: Access, context: ssl.SSLContext | None) -> Connection:

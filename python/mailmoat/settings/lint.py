@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.settings.directory_lint import directory_warnings
 from mailmoat.settings.mx_lint import mx_warnings
 from mailmoat.settings.notation import show_duration
 from mailmoat.settings.sections.routes import in_common, merged
@@ -56,6 +57,7 @@ def warnings(settings: Settings) -> list[str]:
         *_expiry(settings),
         *_bounces(settings),
         *mx_warnings(settings),
+        *directory_warnings(settings),
         *_tls(settings),
     ]
 

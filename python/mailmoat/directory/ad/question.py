@@ -21,7 +21,7 @@ class AdQuestion:
 
     def __init__(self, place: Place, written: str | None) -> None:
         self._place = place
-        self._written = written if written and any(mark in written for mark in search_terms.MARKS) else None
+        self._written = written if written and search_terms.has_place(written) else None
         self.asked = place.mapping.read
 
     def terms(self, address: Address) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.errors import ConfigError
 from mailmoat.ldap import filters
+from mailmoat.settings.sections.directory_ldap import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat._native import Address
 
-MARKS: Final = ("{address}", "{local}", "{domain}")
 _MARK: Final = re.compile("|".join(map(re.escape, MARKS)))
 
 

@@ -7,6 +7,7 @@ needs is in a section of its own, which the row mixes in.
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, PlainValidator, create_model
@@ -20,7 +21,7 @@ from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.settings.sections.directory_ad import AdFields
-from mailmoat.settings.sections.directory_ldap import LdapFields
+from mailmoat.settings.sections.directory_ldap import LdapFields, ldap_mistakes
 from mailmoat.settings.sections.directory_script import ScriptFields
 from mailmoat.settings.sections.directory_sql import SqlFields, sql_mistakes
 from mailmoat.settings.source_url import SourceUrlValue
@@ -130,7 +131,8 @@ def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
             raise _mistake(number, "tls_key", str(row.tls_key), "a key without tls_certificate")
         if "mode" in row.model_fields_set and row.mode not in row.url.modes:
             raise _mistake(number, "mode", row.mode, f"{row.url.scheme}: is always {row.url.modes[0]}")
-        for setting, error in sql_mistakes(row, row.url, row.mode):
+        login = row.account, row.password_file
+        for setting, error in chain(ldap_mistakes(row, row.url, row.mode, login), sql_mistakes(row, row.url, row.mode)):
             raise _mistake(number, setting, notation.show(getattr(row, setting)), error)
 
 

@@ -1,6 +1,8 @@
 """What a row of `[[directories]]` has for LDAP servers, Active Directory among them."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
@@ -8,6 +10,11 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from mailmoat.settings import notation, values
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
+from mailmoat.settings.source_url import SourceUrl
+
+LDAP_FAMILIES: Final = frozenset({"ldap", "ad"})
+MARKS: Final = ("{address}", "{local}", "{domain}")
+"""What a filter may contain that asks for one address."""
 
 _ATTRIBUTE: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)(?:;[A-Za-z0-9-]+)*", re.ASCII)
 _CONDITION: Final = re.compile(rf"({_ATTRIBUTE.pattern})\s*=\s*(.+)", re.ASCII)
@@ -83,3 +90,18 @@ class LdapFields(Section):
         default=None,
         description="An entry counts only if this attribute has this value. Letters may be small or large.",
     )
+
+
+def ldap_mistakes(
+    row: LdapFields, url: SourceUrl, mode: str, login: tuple[str | None, Path | None]
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the LDAP settings of a row: the setting, and a sentence. `login` is account and password file."""
+    if url.family not in LDAP_FAMILIES:
+        unused = [name for name in LdapFields.model_fields if name != "tls" and name in row.model_fields_set]
+        yield from ((name, f"{url.scheme}: has no entries of LDAP") for name in unused)
+        return
+    account, password_file = login
+    if account is not None and password_file is None:
+        yield "account", "an account without password_file; a server takes an empty password for nobody's"
+    if mode == "sync" and row.filter is not None and any(mark in row.filter for mark in MARKS):
+        yield "filter", 'it has a place for an address; write mode = "live", or remove it'
