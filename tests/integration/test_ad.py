@@ -13,8 +13,9 @@ from tests import samba
 from tests.certificates import Authority
 from tests.samba import PASSWORD, account, contact, group, own_address, provision, public_folder, user
 
+from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory.ad import source
+from mailmoat.directory.ad import controls, notices, source
 from mailmoat.directory.ad.controller import inspect
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
@@ -84,6 +85,12 @@ def domain():
     shutil.rmtree(directory)
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Two changes in a row are seen without the second that a busy domain is spared."""
+    monkeypatch.setattr(notices, "SPACING", 0.1)
+
+
 @pytest.fixture
 def password(tmp_path):
     written = tmp_path / "password"
@@ -104,6 +111,7 @@ class Follower:
         self.source = AdSource(self.servers, place, interval)
         self.entries, self.reading, self.cookie = {}, {}, None
         self.steps = []
+        self.begun = lambda: None
         self._more = asyncio.Event()
 
     def __contains__(self, entry_id):
@@ -137,6 +145,7 @@ class Follower:
             match step:
                 case Begin():
                     self.reading = {}
+                    self.begun()
                 case Part(entries):
                     self.reading.update({entry.id: entry for entry in entries})
                 case Whole(cookie):
@@ -469,6 +478,50 @@ def test_update_sequence_numbers_serve_where_there_is_no_dirsync(domain, passwor
             await follower.until(lambda: follower.addresses == ALL, task)
             assert follower.reads == 1
         assert Mark.decode(follower.cookie).method is Method.USN
+
+    asyncio.run(scenario())
+
+
+def test_without_dirsync_update_sequence_numbers_serve(domain, password, monkeypatch):
+    """A controller that gives DirSync only to those who may replicate, as Windows 2000 did, and Samba does without our flag."""
+    monkeypatch.setattr(controls, "_OBJECT_SECURITY", 0)
+    follower = read(domain, password)
+    assert follower.addresses == ALL
+    assert Mark.decode(follower.cookie).method is Method.USN
+    remarks = asyncio.run(open_sync(row(domain, password)).probe()).remarks
+    assert "DirSync is not offered to this account: at another controller everything is read again" in remarks
+
+
+def test_half_a_full_read_is_never_in_force(domain, password):
+    first, second = domain
+
+    async def scenario():
+        follower = Follower(domain, password)
+        follower.begun = first.stop
+        try:
+            async with follower.following():
+                assert follower.server.startswith(f"ads://{second.address}:")
+                assert follower.addresses == ALL
+                kinds = [type(step).__name__ for step in follower.steps]
+                assert kinds == ["Using", "Begin", "Using", "Begin", "LeftOut", "Part", "Whole", "Current"]
+        finally:
+            first.start()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_old_is_read_again(domain, password):
+    async def scenario():
+        follower = Follower(domain, password)
+        async with follower.following():
+            pass
+        for hours, again in ((1, False), (25, True), (-1, True)):
+            mark = Mark.decode(follower.cookie)
+            whole_ms = clock.wall_ms() - hours * 3_600_000
+            follower.cookie = mark._replace(whole_ms=whole_ms).encode()
+            follower.steps.clear()
+            async with follower.following():
+                assert (follower.reads == 1) is again
 
     asyncio.run(scenario())
 

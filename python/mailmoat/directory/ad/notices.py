@@ -16,6 +16,7 @@ from mailmoat.ldap.outcome import LdapError, ServerError
 
 if TYPE_CHECKING:
     from mailmoat.ldap.connection import Connection
+    from mailmoat.ldap.message import Control
 
 GATHERING_TIME: Final = 0.2
 """Seconds from a notice to the end of the wait: one change makes several notices."""
@@ -64,15 +65,25 @@ class Notices:
 
     async def _listen(self) -> None:
         try:
-            async with self._connection.search(self._request, (NOTIFICATION, SHOW_DELETED), patience=None) as answers:
-                async for _ in answers:
-                    self._notice()
-            self.given = False
-        except LdapError:
+            # Without notices of deletions rather than without any.
+            if not await self._search(NOTIFICATION, SHOW_DELETED):
+                await self._search(NOTIFICATION)
             self.given = False
         except ServerError as error:
             self.failure = error
             self._come.set()
+
+    async def _search(self, *controls: Control) -> bool:
+        """Receive notices and return whether there were any before the controller ended it. Raises ServerError when the connection is lost."""
+        any_notice = False
+        try:
+            async with self._connection.search(self._request, controls, patience=None) as answers:
+                async for _ in answers:
+                    any_notice = True
+                    self._notice()
+        except LdapError:
+            return any_notice
+        return any_notice
 
     def _notice(self) -> None:
         if self._due is None and not self._come.is_set():

@@ -52,7 +52,7 @@ class Visit:
         controller = await inspect(self.connection, self._place.base)
         reading = Reading(self.connection, controller, self._place)
         mark = self._mark
-        if mark is not None and delta.continues(mark, controller) and clock.wall_ms() - mark.whole_ms < FULL_READ_MS:
+        if mark is not None and delta.continues(mark, controller) and _is_recent(mark.whole_ms):
             try:
                 async for step in self._changed(controller, reading, mark):
                     yield step
@@ -125,3 +125,8 @@ class Visit:
         for start in range(0, len(gone), LARGEST_PART):
             if self._mark is not None:
                 yield Delta((), tuple(gone[start : start + LARGEST_PART]), self._mark.encode())
+
+
+def _is_recent(whole_ms: int) -> bool:
+    """Return whether a full read is still good enough; one in the future is of a clock that was wrong."""
+    return 0 <= clock.wall_ms() - whole_ms < FULL_READ_MS
