@@ -449,6 +449,24 @@ def test_an_outage_is_never_an_absence(server, row):
     uvloop.run(main())
 
 
+def test_a_question_goes_to_the_next_server_when_one_is_silent(server, row):
+    async def silent(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async def main():
+        port = free_port()
+        peer = await asyncio.start_server(silent, "127.0.0.1", port)
+        urls = f"{server.family}://127.0.0.1:{port}/mail, {server.url}"
+        source = open_live(row(server, mode="live", lookup_query=LOOKUP, url=urls, timeout=2))
+        async with asyncio.timeout(2):
+            assert (await source.lookup(Address.parse("alice@example.com"))).presence is Presence.EXISTS
+        await source.close()
+        peer.close()
+
+    uvloop.run(main())
+
+
 def test_a_notification_is_enough(servers, row, tmp_path):
     server = servers("postgresql")
     server.execute(f"DROP TABLE IF EXISTS users;{SCHEMA}")

@@ -15,6 +15,7 @@ _ANYHOW: Final = frozenset(
     {
         *DirectorySettings.model_fields,
         *("name", "mode", "password_file", "tls", "tls_ca", "tls_certificate", "tls_key", "script_time", "script_size"),
+        *("lookup_query", "full_interval", "changes_overlap", "query_timeout", "notify_channel", "connections"),
     }
 )
 """Settings of a row with which it has the same entries."""
