@@ -70,11 +70,11 @@ def keep(settings, path, pipe):
 
 def fill(family, count, server):
     numbers = {
-        "postgresql": f"SELECT n, 'user' || n || '@example.com' FROM generate_series(1, {count}) n",
-        "mysql": f"SELECT seq, CONCAT('user', seq, '@example.com') FROM seq_1_to_{count}",
-        "sqlite": f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n, 'user' || n || '@example.com' FROM s",
+        "postgresql": f"SELECT n, 'user' || n || '@example.com', now() - n * interval '1 second' FROM generate_series(1, {count}) n",
+        "mysql": f"SELECT seq, CONCAT('user', seq, '@example.com'), now() - INTERVAL seq SECOND FROM seq_1_to_{count}",
+        "sqlite": f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n, 'user' || n || '@example.com', datetime('now', -n || ' seconds') FROM s",
     }[family]
-    server(f"DROP TABLE IF EXISTS users; {SCHEMA} INSERT INTO users(id, email) {numbers};")
+    server(f"DROP TABLE IF EXISTS users; {SCHEMA} INSERT INTO users {numbers};")
 
 
 @pytest.mark.timeout(900)

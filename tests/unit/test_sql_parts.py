@@ -8,7 +8,6 @@ import pytest
 from mailmoat import clock
 from mailmoat.directory.preference import FIRST_PAUSE, Preference
 from mailmoat.directory.source import LeftOut, Listed
-from mailmoat.directory.sql import highest
 from mailmoat.directory.sql.highest import Highest
 from mailmoat.directory.sql.placeholders import MYSQL, POSTGRESQL, SQLITE, prepare
 from mailmoat.directory.sql.position import Position
@@ -204,10 +203,10 @@ def test_a_moment_is_asked_for_again_until_a_transaction_of_then_has_ended(monke
     assert position.asked_from(60) == begun - timedelta(seconds=60)
     assert position.after(begun, 1_059_999, 60).asked_from(60) == begun - timedelta(seconds=60)
     settled = position.after(begun, 1_060_000, 60)
-    assert settled.asked_from(60) == begun
+    assert settled.asked_from(60) == begun + timedelta(microseconds=1)
     later = begun + timedelta(seconds=1)
     assert settled.after(later, 1_100_000, 60) == Position(0, later, 1_000_000, settled=False)
-    assert highest.earlier(5, 60) == 5
+    assert Position(0, 5, 0).asked_from(60) == Position(0, 5, 0, settled=True).asked_from(60) == 5
 
 
 def test_a_server_that_failed_comes_last_for_a_while(monkeypatch):

@@ -44,12 +44,12 @@ class Highest:
             self.value = cast("Moment", value)
 
 
-def earlier(value: Moment, seconds: float) -> Moment:
-    """Return a moment so much earlier; a value that is no moment as it is."""
+def moved(value: Moment, by: timedelta) -> Moment:
+    """Return another moment; a value that is none, a date among them, as it is."""
     if not isinstance(value, datetime):
         return value
     try:
-        return value - timedelta(seconds=seconds)
+        return value + by
     except OverflowError:
         return value
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Self
+from datetime import timedelta
+from typing import Final, NamedTuple, Self
 
 from mailmoat import clock
 from mailmoat.directory.sql import highest
-from mailmoat.directory.sql.highest import Moment, earlier
+from mailmoat.directory.sql.highest import Moment, moved
+
+_NEXT: Final = timedelta(microseconds=1)
+"""What moments of a database differ by at least."""
 
 
 class Position(NamedTuple):
@@ -38,8 +42,13 @@ class Position(NamedTuple):
         return json.dumps(self._replace(since=highest.written(self.since))).encode()  # type: ignore[arg-type] # a list here
 
     def asked_from(self, overlap: float) -> Moment | None:
-        """Return the value of `:since`: earlier by the `overlap` in seconds, as long as a transaction of then may end."""
-        return self.since if self.settled or self.since is None else earlier(self.since, overlap)
+        """Return the value of `:since`: earlier by the `overlap` in seconds, as long as a transaction of then may end; after that the moment behind it.
+
+        Many rows can have one moment, of an import or of a new column: they are not to be read each time.
+        """
+        if self.since is None:
+            return None
+        return moved(self.since, _NEXT if self.settled else timedelta(seconds=-overlap))
 
     def after(self, found: Moment | None, begun_ms: int, overlap: float) -> Self:
         """Return where it is after a query of changes that was begun then and found this highest value."""
