@@ -17,7 +17,7 @@ import multiprocessing
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvloop
 
@@ -41,10 +41,9 @@ class LateHop(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._rest = transport, b""
+        self._transport, self._rest = cast("asyncio.Transport", transport), b""
         self._free_at = 0.0
-        transport.write(b"220 hop.test\r\n")
+        self._transport.write(b"220 hop.test\r\n")
 
     def data_received(self, data: bytes) -> None:
         """Answer each command when its time has come."""
@@ -167,13 +166,12 @@ def measure(directory: Path, options: argparse.Namespace, *, live: bool, hop: in
         "MAILMOAT_DELIVERY__CONNECTIONS": "200",
         "MAILMOAT_DELIVERY__TLS": "none",
     }
-    if live:
-        extra["MAILMOAT_RECIPIENTS__FILE"] = ""
+    whole = directory / "whole.txt"
+    whole.write_text(f"@{DOMAIN}\n")
+    extra["MAILMOAT_RECIPIENTS__FILE"] = "" if live else str(whole)
     running = start_mailmoat(directory, Setup(workers=1), extra, ROW if live else "")
     try:
-        if not live:
-            (directory / "recipients.txt").write_text(f"@{DOMAIN}\n")
-            time.sleep(3)
+        time.sleep(3)  # each worker has begun what it does once a second
         worker = worker_of(running)
         before = threads_of(worker)
         load = Load(running.port, options.rate, options.seconds)
