@@ -75,6 +75,10 @@ def test_the_next_hop_is_asked_for_what_nothing_lists(behind):
         assert rcpt(client, "carol").code == 250, "kept"
         assert rcpt(client, "dora").startswith("451 4.3.0")
         mx.until(lambda: mx.logged("directory-source-failed"), what="outage in the log")
+        mx.until(lambda: mx.metric("directory_live_failed") == 1, what="metric")
+        status = mx.cli("directory", "status")
+        assert status.returncode == 1
+        assert "421 4.4.1 No connection" in status.stdout
         hop.start()
         mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
 
@@ -129,6 +133,19 @@ def test_a_next_hop_that_accepts_everything_is_named_in_the_log(behind):
         mx.until(lambda: rcpt(client, "anybody").code == 250, what="answer of the next hop")
         (line,) = mx.until(lambda: mx.logged("callout-inconclusive"), what="doubt")
         assert (line["domain"], line["reason"]) == ("example.test", "accepts-every-address")
+        mx.until(lambda: mx.metric("directory_live_inconclusive") == 1, what="metric")
+        assert any("accepts every address" in reason for reason in mx.health()["reasons"])
+        shown = mx.cli("directory", "status", check=True).stdout
+        assert "hops: live, next_hop:, answered " in shown
+        assert "the next hop of example.test accepts every address" in shown
+
+
+@pytest.mark.parametrize("hop", ["maildir:mail", "discard:", "mx"])
+def test_a_next_hop_that_cannot_be_asked_is_a_mistake(server, hop):
+    mx = server(ROW, start=False, MAILMOAT_DELIVERY__NEXT_HOP=hop)
+    done = mx.cli("check-config")
+    assert done.returncode != 0
+    assert "directories[1].url = next_hop: example.test cannot be asked for" in done.stdout + done.stderr
 
 
 def test_a_next_hop_that_refuses_late_is_found_out(behind):

@@ -267,7 +267,24 @@ def test_a_next_hop_that_refuses_late_is_found_out():
         assert source.domains.doubts == {}, "nobody had asked for it"
         questions.refused_late(ann, "550 5.1.1 unknown")
         assert questions.known(ann).presence is Presence.ABSENT
+        await settled(source)
         assert source.domains.doubts == {"local.test": Doubt.REJECTS_LATE}
+
+    asking(hop, case)
+
+
+def test_an_address_that_was_removed_meanwhile_is_no_late_refusal():
+    hop = NextHop(RCPT=only("ann@local.test"))
+
+    async def case(source):
+        questions = Questions([row_of(source)])
+        ann = Address.parse("ann@local.test")
+        assert (await questions.ask(ann)).presence is Presence.EXISTS
+        hop.rules["RCPT"] = only()
+        questions.refused_late(ann, "550 5.1.1 unknown")
+        assert questions.known(ann).presence is Presence.ABSENT
+        await settled(source)
+        assert source.domains.doubts == {}
 
     asking(hop, case)
 

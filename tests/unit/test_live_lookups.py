@@ -428,7 +428,7 @@ def really(tmp_path, case, *rows):
     async def main():
         server = LiveServer(tmp_path / "live", Questions(rows))
         await server.start()
-        client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", 5.0)
+        client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", 300.0)
         client.start()
         try:
             await case(client, server)

@@ -29,6 +29,8 @@ from mailmoat.directory.source import LiveAnswer
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from mailmoat._native import Address
     from mailmoat.delivery.route import Route
     from mailmoat.metrics import Metrics
@@ -115,7 +117,10 @@ class NextHopSource:
         """Take the reply with which a delivery failed to an address that the next hop had accepted; return whether that makes it absent."""
         if not is_unknown_recipient(reply):
             return False
-        self.domains.refused_late(address.domain, str(self._table.find(address.domain).next_hop))
+        route = self._table.find(address.domain)
+        pool = self._pool(route)
+        if pool is not None:
+            self._begin(self._confirm(address, pool, str(route.next_hop)))
         return True
 
     @property
@@ -136,11 +141,20 @@ class NextHopSource:
     def _exists(self, domain: str, pool: Pool, route: Route, entry: str) -> LiveAnswer:
         self.domains.served(domain)
         if self.domains.needs_test(domain):
-            test = self._loop.create_task(self._test(domain, pool, str(route.next_hop)))
-            self._tests.add(test)
-            test.add_done_callback(self._tests.discard)
+            self._begin(self._test(domain, pool, str(route.next_hop)))
         doubt = self.domains.doubt(domain)
         return LiveAnswer(Presence.EXISTS, entry=entry if doubt is None else f"{entry} ({_SENTENCES[doubt]})")
+
+    def _begin(self, test: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(test)
+        self._tests.add(task)
+        task.add_done_callback(self._tests.discard)
+
+    async def _confirm(self, address: Address, pool: Pool, next_hop: str) -> None:
+        """Ask again for an address that a delivery failed to: one that was removed meanwhile is refused now."""
+        judgement, _ = await ask(pool, str(address))
+        if judgement is Judgement.EXISTS:
+            self.domains.refused_late(address.domain, next_hop)
 
     async def _test(self, domain: str, pool: Pool, next_hop: str) -> None:
         """Ask for an address that cannot exist."""
