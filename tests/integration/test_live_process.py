@@ -96,6 +96,31 @@ def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind)
         assert directory_process(mx) not in (0, killed)
 
 
+def test_a_directory_process_that_hangs_defers_and_refuses_nobody(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop, "timeout = 1\n")
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        pid = mx.until(lambda: directory_process(mx), what="directory process")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert rcpt(client, "carol").startswith("451 4.3.0")
+            assert rcpt(client, "alice").code == 250
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer")
+        assert mx.metric("directory_live_unanswered_total") >= 1
+
+
+def test_the_command_says_who_was_asked(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        assert "hops was asked and has it" in mx.cli("recipients", "check", "carol@example.test").stdout
+        assert "hops was asked and does not have it" in mx.cli("recipients", "check", "eve@example.test").stdout
+
+
 def test_a_reload_in_the_middle_refuses_nobody_who_exists(behind):
     with hop_with("carol") as hop:
         mx = behind(hop)
