@@ -192,7 +192,15 @@ class TestQuestions:
         questions = Questions([LiveRow("office", source, cache_entries=100)])
         for number in range(1000):
             ask(loop, questions, f"guess{number}@local.test")
-        assert 50 <= len(questions._asked[0]._cache) <= 200
+        assert 25 <= len(questions._asked[0]._absent) <= 100
+
+    def test_guesses_take_no_room_from_those_who_exist(self, loop):
+        source = Source("ann@local.test")
+        questions = Questions([LiveRow("office", source, cache_entries=100)])
+        ask(loop, questions, "ann@local.test")
+        for number in range(1000):
+            ask(loop, questions, f"guess{number}@local.test")
+        assert questions.known(ANN).presence is Presence.EXISTS
 
     def test_equal_questions_at_the_same_time_are_one(self, loop):
         source = Source("ann@local.test", delay=0.02)

@@ -35,7 +35,7 @@ FAILURES: Final = 3
 """Outages in a row after which a source is not asked for a while."""
 OPEN_TIME: Final = 5.0
 """How long, in seconds."""
-OCTETS_PER_ENTRY: Final = 512
+OCTETS_PER_ENTRY: Final = 800
 """Memory of an answer in the cache, about."""
 
 
@@ -165,8 +165,11 @@ class _Asked:
         self.row, self.state = row, RowState()
         self.counts: Counter[str] = Counter()
         self._changed = changed
-        self._cache: Cache[str, tuple[float, LiveAnswer]] = Cache(row.cache_entries * OCTETS_PER_ENTRY, _size)
-        """With the time up to which an answer counts as fresh."""
+        octets = row.cache_entries * OCTETS_PER_ENTRY // 2
+        self._present: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
+        """By mailbox, with the time up to which an answer counts as fresh."""
+        self._absent: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
+        """By spelling; apart, so that guesses take no room from those that exist."""
         self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
         self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.concurrency)
 
@@ -190,12 +193,11 @@ class _Asked:
 
     def refused_late(self, address: Address, reply: str) -> None:
         """Forget that the address exists, if the source is the next hop and had it."""
-        kept = self._cache.get(address.key, clock.monotonic())
-        if kept is None or kept[1].presence is not Presence.EXISTS or not isinstance(self.row.source, Refutable):
-            return
-        if self.row.source.refused_late(address, reply):
-            until = clock.monotonic() + self.row.absent_cache_time
-            self._cache.put(address.key, (until, LiveAnswer(Presence.ABSENT, entry=reply)), until)
+        now = clock.monotonic()
+        kept = self._present.get(address.key, now)
+        if kept is not None and isinstance(self.row.source, Refutable) and self.row.source.refused_late(address, reply):
+            self._present.put(address.key, kept, now)
+            self._keep(address, LiveAnswer(Presence.ABSENT, entry=reply))
 
     async def _find(self, address: Address) -> LiveAnswer | None:
         answer = self._fresh(address)
@@ -237,23 +239,22 @@ class _Asked:
         now = clock.monotonic()
         if answer.presence is Presence.EXISTS:
             until = now + self.row.cache_time
-            self._cache.put(address.key, (until, answer), max(until, now + self.row.max_age))
+            self._present.put(address.key, (until, answer), max(until, now + self.row.max_age))
         elif answer.presence is Presence.ABSENT:
             until = now + self.row.absent_cache_time
-            self._cache.put(_as_spelt(address), (until, answer), until)
+            self._absent.put(str(address), (until, answer), until)
 
     def _fresh(self, address: Address) -> LiveAnswer | None:
         now = clock.monotonic()
-        for key in (address.key, _as_spelt(address)):
-            kept = self._cache.get(key, now)
+        for kept in (self._present.get(address.key, now), self._absent.get(str(address), now)):
             if kept is not None and kept[0] > now:
                 return kept[1]
         return None
 
     def _stale(self, address: Address) -> LiveAnswer | None:
         """Return an old answer that still counts while the source cannot be asked."""
-        kept = self._cache.get(address.key, clock.monotonic())
-        if kept is None or kept[1].presence is not Presence.EXISTS:
+        kept = self._present.get(address.key, clock.monotonic())
+        if kept is None:
             return None
         self.counts["stale"] += 1
         return kept[1]
@@ -284,11 +285,6 @@ def _reported(asked: _Asked) -> LiveState:
     state, source = asked.state, asked.row.source
     remarks = source.remarks if isinstance(source, Refutable) else ()
     return LiveState(asked.row.name, state.error, state.since_ms, state.answered_ms, dict(asked.counts), remarks)
-
-
-def _as_spelt(address: Address) -> str:
-    """Return the key of an absent address in the cache; that of a present one never begins with a space."""
-    return f" {address}"
 
 
 def _shares(upstream: str) -> tuple[str, ...]:
