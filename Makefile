@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # The newest on the path, or that pyenv has.
 NEWER ?= $(firstword $(foreach minor,14 13 12,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null) \
   $(wildcard $(PYENV_ROOT)/versions/3.$(minor).*/bin/python3.$(minor))))
-# Most tests wait for servers: several processes, and each file in one of them, for its tests may share a server.
-PARALLEL ?= -n 3 --dist loadfile
+# Most tests wait for servers: several processes, and each file in one of them, for its tests may share a server. They begin with
+# what waits longest (tests/conftest.py), in place of the files with most tests.
+PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: help run test test-newer conformance lint soak fuzz loadtest bench streams clean
+.PHONY: help run test test-rust test-python test-newer conformance lint soak fuzz loadtest bench streams clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,9 +47,13 @@ $(VENV)/.loaded: $(VENV)/.built
 run: $(VENV)/.built ## Build and start a demo server on 127.0.0.1:2525
 	$(BIN)/mailmoat serve --demo
 
-test: $(VENV)/.tested ## Build and run all tests; a missing peer is shown as "skipped: install X"
+test: test-rust test-python ## Build and run all tests; a missing peer is shown as "skipped: install X"
+
+test-rust:
+	+cargo test --no-default-features
+
+test-python: $(VENV)/.tested
 	@$(BIN)/python --version
-	cargo test --no-default-features
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # One wheel serves all versions (abi3): it is built by .venv and installed for the other Python.

@@ -15,6 +15,15 @@ settings.register_profile("no bound on time", deadline=None, suppress_health_che
 settings.load_profile("no bound on time")
 
 
+WAITING = {"bench", "crash", "integration"}
+"""Directories of tests that wait for real programs most of their time."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what waits: of several processes none is left alone with it at the end."""
+    items.sort(key=lambda item: WAITING.isdisjoint(item.path.parts))
+
+
 @pytest.fixture
 def public():
     """A directory that every account can pass."""
