@@ -2,6 +2,8 @@
 
 #![allow(clippy::format_collect)]
 
+use proptest::prelude::*;
+
 use super::table_tests::{rows, table};
 use super::tests::{Scratch, scope, sentences};
 use super::*;
@@ -34,7 +36,7 @@ fn expect(directory: &Directory, address: &str, found: Found, line: u32, targets
 fn an_alias_leads_to_its_ends() {
     let scratch = Scratch::new();
     let text = "Ann@local.test\ninfo = Ann, bob@Other.test # two\nsales@local.test = info@local.test,\tann, cid@local.test\n\
-                a=b@local.test\n\"x = y\"@local.test = a=b@local.test\nann.keeps = ann.keeps, bob@other.test\ncid\n";
+                a=b@local.test\n\"x = y\"@local.test = a=b@local.test\nann.keeps = ann.keeps, bob@other.test\ncid\nvia = ann.keeps\n";
     let made = directory(&scratch, text);
     expect(&made, "ann@local.test", Found::Address, 1, "");
     expect(&made, "INFO@local.test", Found::Alias, 2, "Ann@local.test bob@other.test");
@@ -43,7 +45,8 @@ fn an_alias_leads_to_its_ends() {
     expect(&made, "a=b@local.test", Found::Address, 4, "");
     expect(&made, "\"x = y\"@local.test", Found::Alias, 5, "a=b@local.test");
     expect(&made, "ann.keeps@local.test", Found::Alias, 6, "ann.keeps@local.test bob@other.test");
-    assert_eq!(made.entries(), 7);
+    expect(&made, "via@local.test", Found::Alias, 8, "ann.keeps@local.test bob@other.test");
+    assert_eq!(made.entries(), 8);
 }
 
 #[test]
@@ -167,4 +170,52 @@ fn a_target_that_no_input_lists_is_a_warning() {
             "line 2: \"info@local.test\": its mail goes to gone@local.test, which is not listed",
         ]
     );
+}
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// Where an alias of the model leads to, by way of the aliases in `path`; None when that is a circle.
+fn ends(aliases: &[Option<Vec<usize>>], name: usize, path: &[usize]) -> Option<Vec<usize>> {
+    let mut found = Vec::new();
+    for target in aliases[name].iter().flatten() {
+        let leads_on = aliases[*target].is_some() && *target != name;
+        if leads_on && path.contains(target) {
+            return None;
+        }
+        let more = if leads_on { ends(aliases, *target, &[path, &[*target]].concat())? } else { vec![*target] };
+        found.extend(more);
+    }
+    Some(found)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_aliases_equal_a_plain_model(
+        aliases in prop::collection::vec(prop::option::of(prop::collection::vec(0..6_usize, 1..3)), 6),
+    ) {
+        let address = |name: usize| format!("{}@m.test", NAMES[name]);
+        let line = |(name, targets): (usize, &Option<Vec<usize>>)| match targets {
+            Some(targets) => format!("{} = {}", address(name), targets.iter().map(|one| address(*one)).collect::<Vec<_>>().join(", ")),
+            None => address(name),
+        };
+        let text: Vec<String> = aliases.iter().enumerate().map(line).collect();
+        let scratch = Scratch::new();
+        let compiled = compile(&[Input::text(&scratch.source(text.join("\n").as_bytes()))], &scratch.target(), &scope()).unwrap();
+        let model: Vec<Option<Vec<usize>>> = (0..6).map(|name| ends(&aliases, name, &[name])).collect();
+        prop_assert_eq!(compiled.problems.is_empty(), model.iter().all(Option::is_some), "{:?}: {:?}", text, compiled);
+        if compiled.problems.is_empty() {
+            let made = Directory::open(&scratch.target()).unwrap();
+            for (name, ends) in model.iter().enumerate() {
+                let mut wanted: Vec<String> = Vec::new();
+                for end in ends.iter().flatten().map(|end| address(*end)) {
+                    if !wanted.contains(&end) {
+                        wanted.push(end);
+                    }
+                }
+                prop_assert_eq!(resolved(&made, &address(name)).2, wanted.join(" "), "{:?}", text);
+            }
+        }
+    }
 }

@@ -77,8 +77,14 @@ fn ends_of(draft: &Draft, scope: &Scope, record: &Record<'_>) -> Result<Ends, Fa
         domain_end(draft, text(record.key))?;
         return Ok(Ends { lines: vec![text(record.targets).to_owned()], missing: Vec::new() });
     }
-    let mut walk =
-        Walk { draft, scope, path: vec![text(record.key).to_owned()], seen: HashSet::new(), ends: Ends::default() };
+    let mut walk = Walk {
+        draft,
+        scope,
+        path: vec![text(record.key).to_owned()],
+        followed: HashSet::new(),
+        ended: HashSet::new(),
+        ends: Ends::default(),
+    };
     walk.all(text(record.targets))?;
     Ok(walk.ends)
 }
@@ -97,8 +103,10 @@ struct Walk<'a> {
     scope: &'a Scope,
     /// Keys of the aliases from the first to the one that is looked at.
     path: Vec<String>,
-    /// Keys of all that were looked at.
-    seen: HashSet<String>,
+    /// Keys of the aliases that were followed.
+    followed: HashSet<String>,
+    /// Keys of the ends: an alias that is its own target is among both.
+    ended: HashSet<String>,
     ends: Ends,
 }
 
@@ -117,7 +125,7 @@ impl Walk<'_> {
             let targets = record.map(|record| text(record.targets).to_owned()).unwrap_or_default();
             return self.alias(key, &targets);
         }
-        if self.seen.insert(key) {
+        if self.ended.insert(key) {
             if self.ends.lines.len() >= MOST_TARGETS {
                 return Err(Fault::Alias(format!("it leads to more than {MOST_TARGETS} addresses")));
             }
@@ -137,7 +145,7 @@ impl Walk<'_> {
         if self.path.len() >= LONGEST_CHAIN {
             return Err(Fault::Alias(format!("more than {LONGEST_CHAIN} aliases lead from one to the next")));
         }
-        if self.seen.insert(key.clone()) {
+        if self.followed.insert(key.clone()) {
             self.path.push(key);
             self.all(targets)?;
             self.path.pop();
