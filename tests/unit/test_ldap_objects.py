@@ -1,10 +1,13 @@
 """What an entry of an LDAP server says about recipients, and the filters by which entries are found."""
 
 import pytest
+from tests.doubles.directory_source import row
 
 from mailmoat._native import Address
 from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.objects import Kind, Reading, id_of
+from mailmoat.directory.ldap.question import LdapLookup
+from mailmoat.directory.ldap.syncing import LdapSync
 from mailmoat.directory.source import Listed
 from mailmoat.errors import ConfigError
 from mailmoat.ldap import filters
@@ -110,6 +113,7 @@ def test_no_local_part_changes_the_filter_it_is_put_into(local):
     assert written == f"(&(a={filters.escape(address.local)})(b=example.com))"
 
 
-def test_a_filter_that_is_none_names_its_row():
-    with pytest.raises(ConfigError, match="office: filter: "):
-        search_terms.checked("office", "(a=b")
+@pytest.mark.parametrize(("mode", "source"), [("sync", LdapSync), ("live", LdapLookup)])
+def test_a_filter_that_is_none_names_its_row(mode, source):
+    with pytest.raises(ConfigError, match=r"office: filter: a \) is missing before the end"):
+        source(row("ldap://a", mode=mode, filter="(a=b"))

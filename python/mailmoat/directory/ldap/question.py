@@ -23,6 +23,7 @@ class LdapLookup(LdapAsked):
     """The servers of one row, asked for one address at a time. ConfigError for a filter that is none."""
 
     def __init__(self, row: SourceSettings) -> None:
+        search_terms.checked(row.name, row.filter or search_terms.ANYTHING)
         super().__init__(row, LdapQuestion(row))
         self._looked_at = row
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Address
 
+ANYTHING: Final = "(objectClass=*)"
 _MARK: Final = re.compile("|".join(map(re.escape, MARKS)))
 
 

@@ -88,6 +88,7 @@ class LdapSync:
         self._servers = servers_of(row)
         self._kind = Kind.of(row)
         self._reading = Reading(self._kind)
+        search_terms.checked(row.name, row.filter or search_terms.ANYTHING)
         terms = search_terms.all_with_an_address(row.filter, self._kind.attributes)
         self._filter = search_terms.checked(row.name, terms)
         self._better: Connection | None = None
