@@ -106,7 +106,7 @@ def test_a_change_is_seen_in_the_reply_to_rcpt(domain, public):
     try:
         with timed("start of the server"):
             server.start()
-        seen(server, "user19999@example.test", 250, "first read, in force")
+        seen(server, f"user{USERS - 1:05}@example.test", 250, "first read, in force")
         seen(server, "u00000@example.test", 250, "a secondary address")
         seen(server, "nobody@example.test", 550, "an address that does not exist")
         modify(first, "user00111", "modify\nadd: proxyAddresses\nproxyAddresses: smtp:new@example.test")
