@@ -19,7 +19,7 @@ from mailmoat.directory.sql.placeholders import MYSQL
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -140,11 +140,12 @@ class MySqlConnection:
         """See `Connection`."""
         cursor = await self._begin(query, values)
         names = _names(query, cursor)
-        part, first = await self._wait(cursor.fetchmany(PART), query), True
+        part, first = await self._part(cursor, query), True
         while part or first:
             yield Rows(names, part)
             first = False
-            part = await self._wait(cursor.fetchmany(PART), query) if part else ()
+            part = await self._part(cursor, query) if part else ()
+        self._connection._transport.resume_reading()  # noqa: SLF001 - as in `_part`
         await self._wait(cursor.close())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
@@ -187,6 +188,14 @@ class MySqlConnection:
         await self._wait(cursor.execute(f"SET {setting}; {execute}"), query)
         await self._wait(cursor.nextset(), query)
         return cursor
+
+    async def _part(self, cursor: Any, query: Query) -> Sequence[Sequence[object]]:
+        """Return the next rows; no octets are read between two parts, as the driver would keep all that come."""
+        transport = self._connection._transport  # noqa: SLF001 - the driver has no limit of its own
+        transport.resume_reading()
+        part: Sequence[Sequence[object]] = await self._wait(cursor.fetchmany(PART), query)
+        transport.pause_reading()
+        return part
 
     async def _run(self, statement: str, query: Query | None = None) -> None:
         cursor = self._connection.cursor()

@@ -1,6 +1,6 @@
 """SQLite, by Python's own module, in one thread for each source: the loop never waits for the disk, or for a query.
 
-The file is opened read-only. A query that takes too long is interrupted. The stamp of the files says whether anything was written, so a database
+The file is opened read-only. A query that takes too long is ended. The stamp of the files says whether anything was written, so a database
 at rest is not read again.
 """
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 _FILES: Final = ("", "-wal", "-journal")
+_STEPS: Final = 100_000
+"""Instructions of SQLite after which a query is looked at."""
 _CONVERTED: Final = (type(None), int, float, str, bytes)
 
 
@@ -69,6 +71,7 @@ class SqliteConnection:
         self._patience = patience
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._base: sqlite3.Connection | None = None
+        self._over = False
 
     async def connect(self, lock_time: float) -> None:
         """Open the file."""
@@ -79,6 +82,8 @@ class SqliteConnection:
         uri = f"file:{quote(self._path)}?mode=ro"
         base = sqlite3.connect(uri, uri=True, timeout=lock_time, check_same_thread=False, isolation_level=None)
         base.text_factory = _text
+        # Unlike `interrupt`, it ends a query as well that the thread has not begun yet.
+        base.set_progress_handler(lambda: self._over, _STEPS)
         return base
 
     async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
@@ -105,9 +110,8 @@ class SqliteConnection:
 
     def abort(self) -> None:
         """See `Connection`."""
-        base, self._base = self._base, None
+        base, self._base, self._over = self._base, None, True
         if base is not None:
-            base.interrupt()
             self._thread.submit(base.close)
         self._thread.shutdown(wait=False)
 
