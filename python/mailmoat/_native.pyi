@@ -1979,6 +1979,8 @@ class Wheel:
         """Return whether the owner still waited."""
     def advance(self, now_ms: int) -> list[object]:
         """Return every owner with a deadline at or before `now_ms`, by deadline, then by order of scheduling. Time never goes back."""
+    def fit(self) -> None:
+        """Give back the room of owners that have left, as far as no owner is behind it; costs a look at each place."""
     def next_deadline(self) -> int | None:
         """Return when to advance next: the earliest deadline, or somewhat before it after a cancel; then advancing gives nothing."""
     def __len__(self) -> int: ...

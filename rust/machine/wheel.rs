@@ -68,6 +68,8 @@ pub struct Wheel<T> {
     now: u64,
     entries: Vec<Entry<T>>,
     free: u32,
+    /// Above every generation of the places that were given back.
+    generation: u32,
     length: usize,
     lists: Box<[List]>,
     /// A bit for every occupied slot of each level.
@@ -81,6 +83,7 @@ impl<T> Wheel<T> {
             now: now_ms,
             entries: Vec::new(),
             free: NIL,
+            generation: 1,
             length: 0,
             lists: vec![EMPTY; LISTS].into_boxed_slice(),
             occupied: [[0; SLOTS / 64]; LEVELS],
@@ -139,6 +142,19 @@ impl<T> Wheel<T> {
             }
         }
         self.now = self.now.max(now_ms);
+    }
+
+    /// Gives back the places behind the last value, and fills those before it from the first one on: values that are scheduled anew move
+    /// forward, and the next call gives back more. Costs a look at each place.
+    pub fn fit(&mut self) {
+        let used = self.entries.iter().rposition(|entry| entry.value.is_some()).map_or(0, |last| last + 1);
+        let left = self.entries.drain(used..).map(|entry| entry.generation);
+        self.generation = left.fold(self.generation, u32::max);
+        self.entries.shrink_to_fit();
+        self.free = NIL;
+        for (index, entry) in self.entries.iter_mut().enumerate().rev().filter(|(_, entry)| entry.value.is_none()) {
+            entry.next = std::mem::replace(&mut self.free, u32::try_from(index).unwrap_or(NIL));
+        }
     }
 
     /// When `advance` has something to do next: at most the earliest deadline. It is earlier only where a value was
@@ -216,7 +232,8 @@ impl<T> Wheel<T> {
             entry.value = Some(value);
             return index;
         }
-        let entry = Entry { deadline, value: Some(value), next: NIL, previous: NIL, generation: 1, list: 0 };
+        let generation = self.generation;
+        let entry = Entry { deadline, value: Some(value), next: NIL, previous: NIL, generation, list: 0 };
         self.entries.push(entry);
         // 2^32 values of 32 octets do not fit in a process that also has anything else.
         u32::try_from(self.entries.len() - 1).unwrap_or(NIL)
@@ -378,6 +395,24 @@ mod tests {
         assert_eq!(wheel.next_deadline(), Some(500));
     }
 
+    #[test]
+    fn places_that_many_took_are_given_back_when_few_are_left() {
+        let mut wheel = Wheel::new(0);
+        let keys: Vec<Key> = (0..1000).map(|number| wheel.schedule(10, number)).collect();
+        let last = keys[999];
+        keys[..999].iter().for_each(|key| assert!(wheel.cancel(*key).is_some()));
+        wheel.fit();
+        assert_eq!(wheel.entries.len(), 1000, "the last one stays where its key says");
+        wheel.cancel(last);
+        let moved = wheel.schedule(20, 7);
+        assert_eq!(moved.index, 999);
+        wheel.cancel(moved);
+        wheel.fit();
+        assert_eq!(wheel.entries.capacity(), 0);
+        let again = wheel.schedule(20, 8);
+        assert_eq!((again.index, wheel.cancel(keys[0]), wheel.cancel(again)), (0, None, Some(8)));
+    }
+
     #[derive(Debug, Clone)]
     enum Act {
         Schedule(u64),
@@ -385,6 +420,7 @@ mod tests {
         Cancel(usize),
         Advance(u64),
         Jump,
+        Fit,
     }
 
     fn span() -> impl Strategy<Value = u64> {
@@ -400,6 +436,7 @@ mod tests {
             2 => any::<usize>().prop_map(Act::Cancel),
             2 => span().prop_map(Act::Advance),
             1 => Just(Act::Jump),
+            1 => Just(Act::Fit),
         ]
     }
 
@@ -426,6 +463,7 @@ mod tests {
                         prop_assert_eq!(wheel.cancel(key), found);
                     }
                     Act::Cancel(_) => {}
+                    Act::Fit => wheel.fit(),
                     Act::Advance(_) | Act::Jump => {
                         now = match act { Act::Advance(span) => now + span, _ => wheel.next_deadline().unwrap_or(now).max(now) };
                         model.sort_by_key(|(deadline, number, _)| (*deadline, *number));

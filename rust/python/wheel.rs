@@ -32,6 +32,10 @@ impl Wheel {
         due
     }
 
+    fn fit(&mut self) {
+        self.0.fit();
+    }
+
     fn next_deadline(&self) -> Option<u64> {
         self.0.next_deadline()
     }

@@ -65,6 +65,10 @@ class Timers:
         """Return whether the owner still waited; the loop's timer stays and finds nothing."""
         return self._wheel.cancel(key)
 
+    def fit(self) -> None:
+        """Give back the room of owners that have left; owners that are scheduled anew make more of it free for the next call."""
+        self._wheel.fit()
+
     def close(self) -> None:
         """Forget all owners; nothing is called any more."""
         self._disarm()

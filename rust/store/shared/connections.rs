@@ -139,7 +139,10 @@ impl Shared {
     /// Connections of a network on all slots.
     fn count(&self, network: Network) -> u64 {
         let first = self.first_place(network);
-        self.tables_in_use().filter_map(|table| self.find(table, network, first)).map(|(_, count)| count.load(Relaxed) & MOST).sum()
+        self.tables_in_use()
+            .filter_map(|table| self.find(table, network, first))
+            .map(|(_, count)| count.load(Relaxed) & MOST)
+            .sum()
     }
 
     /// Empties the unused places at the end of a run, from `place` backwards.
