@@ -53,7 +53,7 @@ from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.reputation.upkeep import Upkeep
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.runtime import faults
+from mailmoat.runtime import allocator, faults
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
@@ -77,6 +77,7 @@ PROBE_TIME: Final = 2.0
 
 def run(context: WorkerContext) -> None:
     """Serve until a signal ends the worker, then drain."""
+    allocator.use_c_library()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     maillog.bind_loop(loop)
@@ -130,7 +131,7 @@ class Worker:
         self._receiver = self._make_receiver(services, pipeline)
         queue = QueueControl(loop, self._queue, store, timers)
         self._control = Control(loop, commands_of(Context(services.rates, metrics, queue)), timers)
-        self._heap = Heap((services.trust.forget, self._receiver.fit))
+        self._heap = Heap((services.trust.forget, self._receiver.fit, timers.fit))
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()

@@ -1,6 +1,6 @@
 """After a flood, the memory it took goes back to the system: the C library keeps free memory between blocks that are still in use.
 
-The interpreter does so as well, in pieces of 1 MiB, and what is kept at hand about the addresses of a flood would hold a piece each. So
+Small objects come from there, too (`allocator`); where they do not, the interpreter keeps pieces of 1 MiB, and one object holds a piece. So
 whatever has grown with the flood gives back first what it needs no longer: `give_back`.
 
 Trimming reads the whole heap, so it is done only after enough memory was freed. Owned by a worker; never fails.
