@@ -8,6 +8,7 @@ counts in ticks of 10 ms.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).parents[1]
+PORTS = (10_000, 30_000)
 
 
 class Trouble(Exception):  # noqa: N818 - said to a person, not caught by kind
@@ -120,11 +122,12 @@ def end_tidily() -> None:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that is free, below those that the kernel gives to connections: none takes it meanwhile."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def greets(port: int) -> bool:

@@ -117,7 +117,8 @@ class Steps(ABC):
             step = decided
         if session.has_refused:
             self._log.refused(session, self.view)
-        answered = self._flush()
+        # What ends the handshake goes out with the reply to the command behind it.
+        answered = step is not Step.SECURED and self._flush()
         if step is NEED_INPUT:
             self._await_input(answered=answered)
             return
