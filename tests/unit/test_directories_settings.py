@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from mailmoat.settings import Settings
+from mailmoat.settings.directory_lint import directory_warnings
 from mailmoat.settings.lint import warnings
 from mailmoat.settings.sections.directories import merged
 from mailmoat.settings.source_url import parse_source_url
@@ -108,3 +109,29 @@ def test_what_can_only_be_asked_is_live_without_being_told():
 def test_a_name_names_a_file(name):
     with pytest.raises(ValidationError):
         settings(row(name=name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"domains": "a.test"}, "relay.local_domains has b.test, and no source in directories has its recipients"),
+        (
+            {"domains": "a.test, b.test, c.test"},
+            "directories, office: domains has c.test, which is not in relay.local_domains",
+        ),
+        ({"max_age": "5m"}, "directories, office: max_age is 5m, not above interval (5m)"),
+        ({"mode": "live", "max_age": "5m"}, None),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(changes, said):
+    tree = Settings(
+        hostname="mx.example.test",
+        relay={"local_domains": "a.test, b.test"},
+        delivery={"next_hop": "discard:"},
+        directories=[row(**changes)],
+    )
+    found = list(directory_warnings(tree))
+    assert len(found) == bool(said)
+    assert all(said in sentence for sentence in found)
+    assert set(found) <= set(warnings(tree))

@@ -38,7 +38,7 @@ def serve(config: ConfigOption = None, *, demo: DemoOption = False) -> None:
         typer.echo(f"warning: {warning}", err=True)
     from mailmoat import maillog, worker
     from mailmoat.admin import process
-    from mailmoat.directory_process import process as directory_process
+    from mailmoat.directory_process import start as directory_process
     from mailmoat.supervisor import supervisor
     from mailmoat.supervisor.context import Programs
 

@@ -16,7 +16,6 @@ from mailmoat._native import Address
 from mailmoat.directory import freshness
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.freshness import Freshness
-from mailmoat.directory.table_reading import entry_name
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
@@ -133,6 +132,8 @@ class ComposedDirectory:
         row = self._synchronised.get(number)
         if row is None:
             return why
+        from mailmoat.directory.table_reading import entry_name  # for commands: a worker explains nothing
+
         name = entry_name(freshness.table_path(self._spool_dir, row.name), entry)
         age = self.freshness.of(row.name).age(clock.wall_ms())
         return f"{why.removesuffix(')')}{', ' if name else ''}{name}, read {age:.0f} s ago)"

@@ -1,10 +1,12 @@
-"""Warnings about sources of recipients: what is valid, and gives a password or the list of recipients away."""
+"""Warnings about sources of recipients: what is valid, and gives a password or the list of recipients away, or refuses or defers mail."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mailmoat.net import address
+from mailmoat.settings.notation import show_duration
+from mailmoat.settings.sections.directories import sources
 from mailmoat.settings.sections.directory_ldap import LDAP_FAMILIES
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 def directory_warnings(settings: Settings) -> Iterator[str]:
     """Yield one plain sentence for each setting that an administrator probably did not intend."""
+    yield from _in_clear(settings)
+    yield from _refusing(settings)
+
+
+def _in_clear(settings: Settings) -> Iterator[str]:
     for row in settings.directories:
         if row.url.family not in LDAP_FAMILIES or row.tls == "verify":
             continue
@@ -33,6 +40,25 @@ def directory_warnings(settings: Settings) -> Iterator[str]:
                     f"directories, {row.name}: tls is {row.tls}: who can change packets on the way to {server.host} can pose as it, "
                     f'and gets or changes {secret}. Name its CA in tls_ca and write tls = "verify"'
                 )
+
+
+def _refusing(settings: Settings) -> Iterator[str]:
+    rows = sources(settings.directory, settings.directories)
+    local = settings.relay.local_domains
+    for row in rows:
+        if row.mode == "sync" and row.max_age <= row.interval:
+            yield (
+                f"directories, {row.name}: max_age is {show_duration(row.max_age)}, not above interval ({show_duration(row.interval)}): "
+                "it is too old before it is read again, and what is not found is deferred; set max_age to some intervals at least"
+            )
+        for domain in row.domains:
+            if domain not in local:
+                yield f"directories, {row.name}: domains has {domain}, which is not in relay.local_domains: its recipients are not looked up"
+    if rows and settings.recipients.file is None and all(row.domains for row in rows):
+        served = {domain for row in rows for domain in row.domains}
+        for domain in local:
+            if domain not in served:
+                yield f"relay.local_domains has {domain}, and no source in directories has its recipients: every recipient there is refused"
 
 
 def _is_here(server: SourceServer) -> bool:
