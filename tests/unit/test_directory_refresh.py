@@ -1,0 +1,171 @@
+"""When the snapshot is compiled: at once after a change of a table, not while the recipient file may be unfinished, and not all the time."""
+
+import os
+
+import pytest
+
+from mailmoat import clock, maillog
+from mailmoat._native import Address
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.freshness import table_path
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.directory.source import Entry, Listed
+from mailmoat.directory.table import Table
+from mailmoat.settings import Settings
+from mailmoat.supervisor import compiler
+from mailmoat.supervisor.refreshes import Refreshes
+
+
+class Done:
+    """A child that has said what it had to say."""
+
+    pid = 0
+
+    def __init__(self, report):
+        self.report = report
+        self.descriptor, write = os.pipe()
+        os.close(write)
+
+    def listen(self):
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+    def close(self):
+        pass
+
+
+class World:
+    """The refreshes of a server whose compiles run at once in the process of the test, and take `seconds`."""
+
+    def __init__(self, directory, monkeypatch, text=None):
+        self.now, self.seconds, self.compiles = 1000.0, 0.5, 0
+        self.directory, self.text = directory, directory / "recipients"
+        monkeypatch.setattr(clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock, "wall_ms", lambda: int((1_700_000_000 + self.now) * 1000))
+        monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: None)
+        monkeypatch.setattr(compiler.process, "start", self._start)
+        monkeypatch.setattr(compiler.os, "waitpid", lambda pid, options: (pid, 0))
+        recipients = {}
+        if text is not None:
+            self.write(text, age=100)
+            recipients = {"file": str(self.text)}
+        settings = Settings(
+            hostname="mx.test",
+            spool_dir=directory,
+            relay={"local_domains": "a.test"},
+            recipients=recipients,
+            directories=[{"name": "office", "url": "file:///x"}],
+        )
+        self.table = Table(table_path(directory, "office"), "i")
+        self.refreshes = Refreshes(settings)
+
+    def _start(self, name, _detach, work):
+        said = []
+        keeper = self.refreshes._files[0]._keeper
+        before = dict(vars(keeper))
+        work(said.append)
+        vars(keeper).update(before)  # what a child notes is lost
+        self.now += self.seconds
+        self.compiles += name == "directory"
+        return Done(said[0])
+
+    def write(self, text, age=0.0):
+        self.text.write_text(text)
+        written = 1_700_000_000 + self.now - age
+        os.utime(self.text, (written, written))
+
+    def change(self, *names):
+        entries = [Entry(name.encode(), name, (Listed(f"{name}@a.test"),)) for name in names]
+        if self.table.generation:
+            self.table.change(entries, [], b"")
+            return
+        self.table.begin()
+        self.table.add(entries)
+        self.table.swap(b"")
+
+    def turn(self, seconds=0.0):
+        """So many seconds, in steps of a tenth; the directory process has said at once what changed."""
+        until = self.now + seconds
+        self.refreshes.look_now()
+        while True:
+            self.refreshes.turn(lambda: None)
+            self.refreshes.turn(lambda: None)
+            if self.now >= until:
+                return
+            self.now += 0.1
+
+    def has(self, name):
+        directory = FileDirectory(self.directory / SNAPSHOT_NAME, "+")
+        return directory.lookup(Address.parse(f"{name}@a.test")) is Presence.EXISTS
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    made = []
+
+    def make(text=None):
+        made.append(World(tmp_path, monkeypatch, text))
+        made[-1].turn()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.table.close()
+
+
+def test_a_server_starts_with_a_table_that_was_never_read(world):
+    w = world()
+    assert (w.compiles, w.refreshes.settled, w.refreshes.unusable()) == (1, True, [])
+
+
+def test_a_change_is_compiled_at_once_and_once(world):
+    w = world()
+    w.turn(3)
+    w.change("ann")
+    w.turn()
+    assert (w.has("ann"), w.compiles) == (True, 2)
+    w.turn(60)
+    assert w.compiles == 2
+    w.table.current(b"9")
+    w.turn(60)
+    assert w.compiles == 2, "nothing changed"
+
+
+def test_changes_without_end_cost_a_fifth_of_the_time(world):
+    w = world()
+    begun = w.now
+    for number in range(200):
+        w.change(f"user{number}")
+        w.turn(0.1)
+    spent = (w.compiles - 1) * w.seconds
+    assert 0.15 <= spent / (w.now - begun) <= 0.2
+    w.turn(5)
+    assert w.has("user199")
+
+
+def test_a_file_that_may_be_unfinished_holds_a_compile_up(world):
+    w = world("ann@a.test\nbob@a.test\neve@a.test\ndan@a.test\n")
+    w.turn(5)
+    w.write("ann@a.test\n")
+    w.change("zoe")
+    w.turn(5)
+    assert (w.has("eve"), w.has("zoe")) == (True, False)
+    w.turn(10)
+    assert (w.has("eve"), w.has("zoe")) == (False, True)
+
+
+def test_a_mistake_in_the_file_keeps_what_is_in_force_and_is_not_compiled_all_the_time(world):
+    w = world("ann@a.test\n")
+    w.turn(5)
+    w.write("ann@a.test\nno good\n", age=50)
+    w.change("zoe")
+    w.turn(30)
+    assert w.has("ann")
+    assert not w.has("zoe")
+    assert w.refreshes.problems
+    assert w.compiles <= 4
+    w.write("ann@a.test\n", age=20)
+    w.turn(5)
+    assert w.has("zoe")
+    assert not w.refreshes.problems
