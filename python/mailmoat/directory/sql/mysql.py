@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from socket import SO_RCVBUF, SOL_SOCKET  # noqa: TID251 - constants, no socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mailmoat.directory.password import read_password
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SOCKET: Final = "/run/mysqld/mysqld.sock"
+_RECEIVED: Final = 65_536
+"""Octets that the kernel may keep for us: what it has is read at once, and the driver's buffer doubles for it."""
 _TLS: Final = 0x800
 """CLIENT_SSL among the capabilities of a server."""
 _SHOWN: Final = frozenset({1044, 1045, 1049, 1054, 1064, 1129, 1130, 1142, 1143, 1146, 1226, 1698})
@@ -133,6 +136,8 @@ class MySqlConnection:
             if self._maria
             else f"max_execution_time = {max(1, round(10_000 * self._patience))}"
         )
+        opened = self._connection._transport.get_extra_info("socket")  # noqa: SLF001 - as in `_part`
+        opened.setsockopt(SOL_SOCKET, SO_RCVBUF, _RECEIVED)
         await self._run(f"SET SESSION time_zone = '+00:00', {limit}")
         await self._run("SET SESSION TRANSACTION READ ONLY")
 
