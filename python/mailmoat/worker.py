@@ -240,8 +240,7 @@ class Worker:
         return None if self._tls is None else self._tls.server
 
     def _make_resolver(self) -> DnsResolver:
-        questions = descriptors.most_questions()
-        self._resolver = DnsResolver(self._settings.dns, self._metrics, questions)
+        self._resolver = DnsResolver(self._settings.dns, self._metrics, descriptors.most_questions())
         return self._resolver
 
     async def _adopt(self) -> None:
