@@ -101,7 +101,7 @@ def test_the_content_of_small_messages_never_needs_the_budget(server):
 
 
 def test_more_bodies_than_descriptors_drop_no_connection(server):
-    mx = limited(server, 1024)
+    mx = limited(server, 1024, MAILMOAT_LIMITS__MEMORY_CONTENT="128KiB")  # every body in a file
     with Flood(mx.port) as flood:
         flood.add(499, b"Subject: x\r\n\r\n" + BODY * 1900)
         [pid] = mx.workers()
