@@ -8,7 +8,7 @@ import pytest
 from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory import freshness
-from mailmoat.directory.composed import ComposedDirectory
+from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
@@ -141,6 +141,25 @@ def test_what_is_read_and_never_compiled_is_in_doubt_in_the_end(tmp_path):
     assert w("eve@a.test") is ABSENT
     w.sources["office"].changed_ms = NOW - 3_601_000
     assert w("eve@a.test") is UNKNOWN
+
+
+def test_a_snapshot_that_stays_behind_a_table_that_changes_is_in_doubt(tmp_path):
+    """A mistake in the recipient file holds up the tables, too: who is new in one is not "user unknown" for long."""
+    w = World(tmp_path, {"name": "office"})
+    w.read("office", "ann@a.test")
+    w.compile()
+    opened = w.opened()
+    for second in range(0, 71, 10):
+        w.read("office", *(f"new{number}@a.test" for number in range(second + 1)))
+        w.opened()
+        with mock.patch.object(clock, "monotonic", return_value=1000.0 + second):
+            opened.refresh()
+            found = opened.lookup(Address.parse("new0@a.test"))
+        assert found is (ABSENT if second <= LONGEST_LAG else UNKNOWN), second
+    w.compile()
+    opened.refresh()
+    assert opened.lookup(Address.parse("new0@a.test")) is EXISTS
+    assert opened.lookup(Address.parse("eve@a.test")) is ABSENT
 
 
 @pytest.mark.parametrize("octets", [None, b"", b"garbage", b'{"sources": 3}'])

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LONGEST_LAG: Final = 60.0
+"""Seconds that the snapshot may be behind a table without a new one: then compiling does not succeed, and who is new in the table is not found."""
 _EXCLUDED: Final = 3
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
 
@@ -71,6 +73,8 @@ class ComposedDirectory:
         self._path = freshness.freshness_path(settings.spool_dir)
         self._stamp = NONE
         self.freshness = Freshness()
+        self._behind: dict[int, tuple[str, float]] = {}
+        """The state of each table that the snapshot does not have as it is now: as it has it, and since when, in monotonic seconds."""
         self._doubted: dict[str, Presence] = {}
         """What follows for what is not found, by domain; empty = at every domain."""
         self.refresh()
@@ -84,6 +88,7 @@ class ComposedDirectory:
             self._stamp, self.freshness = stamp, freshness.read(self._path)
         doubted: dict[str, Presence] = {}
         for number, row in self._synchronised.items():
+            self._compare(number, row)
             if self.doubt(number, row):
                 for domain in row.domains or ("",):
                     if doubted.get(domain) is not Presence.UNKNOWN:
@@ -98,9 +103,21 @@ class ComposedDirectory:
             return "it was not read whole yet"
         if fresh.age(now) > row.max_age:
             return f"it was read {fresh.age(now):.0f} s ago"
-        if compiled != fresh.table and now - fresh.changed_ms > row.max_age * 1000:
+        if compiled != fresh.table and max(self._lag(number), (now - fresh.changed_ms) / 1000) > LONGEST_LAG:
             return "what was read is not compiled"
         return ""
+
+    def _compare(self, number: int, row: SourceSettings) -> None:
+        """Note since when the snapshot is behind a table and does not advance."""
+        compiled = self._compiled(number)
+        if compiled == self.freshness.of(row.name).table:
+            self._behind.pop(number, None)
+        elif self._behind.get(number, ("", 0.0))[0] != compiled:
+            self._behind[number] = compiled, clock.monotonic()
+
+    def _lag(self, number: int) -> float:
+        """Return for how many seconds it is."""
+        return clock.monotonic() - self._behind[number][1] if number in self._behind else 0.0
 
     @property
     def doubts(self) -> list[tuple[SourceSettings, SourceFreshness, str]]:
