@@ -12,12 +12,14 @@ from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
+from mailmoat.directory.identity import identity
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.wire import LiveReply
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory.table import Table
 from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import sources
 
 NOW = 1_700_000_000_000
 EXISTS, ABSENT, UNKNOWN = Presence.EXISTS, Presence.ABSENT, Presence.UNKNOWN
@@ -51,8 +53,11 @@ class World:
         self.sources = {row["name"]: SourceFreshness(row["name"]) for row in rows}
         self.live = Live() if any("next_hop" in row.get("url", "") for row in rows) else None
 
+    def row(self, name):
+        return next(row for row in sources(self.settings.directory, self.settings.directories) if row.name == name)
+
     def read(self, name, *addresses, age=0):
-        table = Table(freshness.table_path(self.directory, name), "i")
+        table = Table(freshness.table_path(self.directory, name), identity(self.row(name)))
         table.begin()
         table.add([Entry(each.encode(), each, (Listed(each),)) for each in addresses])
         table.swap(None)
@@ -137,7 +142,7 @@ def test_what_is_read_and_never_compiled_is_in_doubt_in_the_end(tmp_path):
     w = World(tmp_path, {"name": "office", "max_age": "1h"})
     w.read("office", "ann@a.test")
     w.compile()
-    w.sources["office"].table = "i 9"
+    w.sources["office"].table = f"{identity(w.row('office'))} 9"
     assert w("eve@a.test") is ABSENT
     w.sources["office"].changed_ms = NOW - 3_601_000
     assert w("eve@a.test") is UNKNOWN
@@ -203,3 +208,51 @@ def test_an_answer_that_nobody_waits_for_asks_nobody(tmp_path):
     w.compile()
     w.opened().lookup(Address.parse("liv@a.test"))
     assert w.live.asked == []
+
+
+def test_a_row_that_has_the_number_of_another_one_since_a_reload_is_not_in_force_by_its_table(tmp_path):
+    """The snapshot still has the table of another row under the number: nobody of the new row is in it."""
+    old = {"name": "old", "url": "file:///old"}
+    w = World(tmp_path, old)
+    w.read("old", "ann@a.test")
+    w.compile()
+    w = World(tmp_path, {"name": "new", "url": "file:///new", "domains": "b.test"}, {**old, "domains": "a.test"})
+    w.read("old", "ann@a.test")
+    w.read("new", "bob@b.test")
+    assert w("bob@b.test") is UNKNOWN
+    w.compile()
+    assert (w("bob@b.test"), w("eve@b.test"), w("eve@a.test")) == (EXISTS, ABSENT, ABSENT)
+
+
+def test_a_table_that_was_read_by_other_settings_decides_nothing_that_is_not_in_it(tmp_path):
+    w = World(tmp_path, {"name": "office", "url": "file:///old"})
+    w.read("office", "ann@a.test")
+    w.compile()
+    before = w.sources
+    w = World(tmp_path, {"name": "office", "url": "file:///new"})
+    w.sources = before
+    assert (w("ann@a.test"), w("bob@a.test")) == (EXISTS, UNKNOWN)
+    w.read("office", "ann@a.test", "bob@a.test")
+    w.compile()
+    assert (w("bob@a.test"), w("eve@a.test")) == (EXISTS, ABSENT)
+
+
+def test_a_read_of_the_future_has_no_age(tmp_path):
+    """The clock was wrong and is set back, and the source fails since then: what was read would never be too old."""
+    w = World(tmp_path, {"name": "office", "max_age": "1h"})
+    w.read("office", "ann@a.test", age=-7200)
+    w.compile()
+    assert (w("ann@a.test"), w("eve@a.test")) == (EXISTS, UNKNOWN)
+    w.read("office", "ann@a.test", age=-2)
+    w.compile()
+    assert w("eve@a.test") is ABSENT
+
+
+def test_a_table_that_was_lost_and_read_anew_is_compiled(tmp_path):
+    """It counts its generations from the start again: they are others than those of the table before."""
+    w = World(tmp_path, {"name": "office"})
+    w.read("office", "ann@a.test")
+    w.compile()
+    freshness.table_path(tmp_path, "office").unlink()
+    w.read("office", "ann@a.test", "bob@a.test")
+    assert RecipientsCompiler.of(w.settings).behind(tmp_path / SNAPSHOT_NAME)

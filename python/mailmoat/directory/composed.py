@@ -16,6 +16,7 @@ from mailmoat._native import Address
 from mailmoat.directory import freshness
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.freshness import Freshness
+from mailmoat.directory.identity import identity, was_read_by
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 LONGEST_LAG: Final = 60.0
 """Seconds that the snapshot may be behind a table without a new one: then compiling does not succeed, and who is new in the table is not found."""
+LONGEST_AHEAD_MS: Final = 60_000
+"""Milliseconds that a read may be ahead of the clock. One that is further ahead was dated by a clock that was wrong: its age is not known."""
 _EXCLUDED: Final = 3
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
 
@@ -67,6 +70,7 @@ class ComposedDirectory:
         self.live = live
         rows = sources(settings.directory, settings.directories)
         self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
+        self._identities = {number: identity(row) for number, row in self._synchronised.items()}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
         self._delimiter = settings.recipients.delimiter
         self._spool_dir = settings.spool_dir
@@ -101,6 +105,10 @@ class ComposedDirectory:
         compiled = self._compiled(number)
         if not compiled or not fresh.synced_ms:
             return "it was not read whole yet"
+        if not (was_read_by(self._identities[number], compiled) and was_read_by(self._identities[number], fresh.table)):
+            return "it was not read whole yet by these settings"
+        if fresh.synced_ms > now + LONGEST_AHEAD_MS:
+            return "it was read at a time that is still to come, as the clock was set back"
         if fresh.age(now) > row.max_age:
             return f"it was read {fresh.age(now):.0f} s ago"
         if compiled != fresh.table and max(self._lag(number), (now - fresh.changed_ms) / 1000) > LONGEST_LAG:

@@ -26,3 +26,8 @@ def identity(row: SourceSettings) -> str:
     fields = sorted(type(row).model_fields.items())
     parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in _ANYHOW]
     return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def was_read_by(digest: str, state: str) -> bool:
+    """Return whether a table that is in this state (`Table.state`) was read by the settings of this digest."""
+    return state.partition(" ")[0].partition(".")[0] == digest

@@ -7,7 +7,8 @@ version, is begun anew. One process writes (`identity` is what it reads by: anot
 in Rust (`compile_directory`) or for the administrator, at any time. A step takes as long as its entries, at most `LARGEST_PART` of them. Raises
 DirectoryError when the disk does not do it.
 
-    state    key, value: version, identity, cookie, generation (0 = nothing was read whole), synced_ms, entries, digest
+    state    key, value: version, identity (by what it was read, and behind a dot a mark of this database alone: generations of another one are
+             others), cookie, generation (0 = nothing was read whole), synced_ms, entries, digest
     entry    number, id, name
     address  entry, text, targets (one a line)
 """
@@ -17,9 +18,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat import clock
+from mailmoat.directory.identity import was_read_by
 from mailmoat.directory.source import LARGEST_PART, Entry
 from mailmoat.directory.table_reading import listed
 from mailmoat.errors import DirectoryError
@@ -79,8 +82,7 @@ class Table:
             self._base = _connect(self.path)
         with self._transaction():
             self._set(version=VERSION)
-
-    # What is in force.
+        self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
 
     @property
     def generation(self) -> int:
@@ -105,7 +107,7 @@ class Table:
     @property
     def cookie(self) -> bytes | None:
         """Where to go on; None = with a full read, for other settings among other reasons."""
-        return self._state("cookie", None) if self._state("identity", "") == self._identity else None
+        return self._state("cookie", None) if was_read_by(self._identity, self._state("identity", "")) else None
 
     def __contains__(self, entry_id: object) -> bool:
         return self._row("SELECT 1 FROM entry WHERE id=?", entry_id) is not None
@@ -126,8 +128,6 @@ class Table:
         """Yield each entry, in the order of their numbers."""
         for number, entry_id, name in self._numbered():
             yield Entry(entry_id, name, self._addresses("address", number))
-
-    # The steps.
 
     def begin(self) -> None:
         """Begin a full read; forget another one that did not end, and what the last one replaced."""
@@ -205,11 +205,10 @@ class Table:
         with suppress(sqlite3.Error):
             self._base.close()
 
-    # Inside.
-
     def _settle(self, cookie: bytes | None, *, changed: bool) -> None:
         generation = self.generation + (1 if changed else 0)
-        self._set(identity=self._identity, cookie=cookie, synced_ms=clock.wall_ms(), generation=generation)
+        identity, now = f"{self._identity}.{self._mark}", clock.wall_ms()
+        self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation)
 
     def _add_shadow(self, entry: Entry) -> None:
         known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
