@@ -71,7 +71,7 @@ def test_nothing_is_refused_before_the_first_read_and_during_an_outage(server, s
     source.says(status=1)
     mx = server(**rows(source.row(max_age="5s")))
     assert code(mx, "ann@example.test") == 451
-    [failed] = mx.logged("directory-source-failed")
+    [failed] = mx.until(lambda: mx.logged("directory-source-failed"), what="the outage in the log")
     assert "ended with exit status 1" in failed["detail"]
     source.says("ann@example.test", "bob@example.test")
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
@@ -110,6 +110,7 @@ def test_half_a_result_changes_nothing_until_it_is_accepted(server, source, entr
 def test_a_killed_directory_process_goes_on_from_its_tables(server, source):
     mx = server(**rows(source.row()))
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force")
     source.says(status=1)
     for _ in range(2):
         pid = pid_of(mx)
