@@ -255,6 +255,29 @@ class TestQuestions:
         assert changes[0] == ("office", "no answer within 1 s")
         assert changes[-1] == ("office", "")
 
+    def test_a_source_with_a_mistake_of_ours_is_asked_again_when_it_is_held_back(self, loop):
+        source = Source("ann@local.test")
+        lookup, mistakes = source.lookup, 0
+
+        async def mistaken(address):
+            nonlocal mistakes
+            mistakes += 1
+            raise ValueError("secret")
+
+        source.lookup = mistaken
+        questions = Questions([LiveRow("office", source)])
+        for _ in range(FAILURES):
+            with pytest.raises(ValueError, match="secret"):
+                ask(loop, questions, "ann@local.test")
+        loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
+        with pytest.raises(ValueError, match="secret"):
+            ask(loop, questions, "ann@local.test")
+        assert mistakes == FAILURES + 1
+        assert questions.states["office"].error == "an error in mailmoat: ValueError; please report it"
+        source.lookup = lookup
+        loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
+        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+
     def test_an_address_that_existed_exists_during_an_outage(self, loop):
         source = Source("ann@local.test")
         questions = Questions([LiveRow("office", source, cache_time=300, max_age=3600)])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FAILURES: Final = 3
 """Outages in a row after which a source is not asked for a while."""
 OPEN_TIME: Final = 5.0
-"""How long, in seconds."""
+"""In seconds."""
 OCTETS_PER_ENTRY: Final = 800
 """Memory of an answer in the cache, about."""
 
@@ -230,6 +230,9 @@ class _Asked:
         except SourceError as error:
             self._failed(upstream, str(error))
             return None
+        except Exception as error:  # a mistake of ours is an outage, too: else one that is held back is never asked again
+            self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
+            raise
         self._answered(upstream)
         self.counts[answer.presence.value] += 1
         self._keep(address, answer)
@@ -261,8 +264,7 @@ class _Asked:
 
     def _answered(self, upstream: str) -> None:
         self._breakers.answered(upstream)
-        now = clock.wall_ms()
-        self.state.answered_ms = now
+        self.state.answered_ms = now = clock.wall_ms()
         if self.state.error or not self.state.since_ms:
             self.state.error, self.state.since_ms, self.state.refused = "", now, False
             self._changed(self.row.name, self.state)
