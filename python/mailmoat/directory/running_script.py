@@ -78,13 +78,18 @@ class RunningScript:
         status = await self.status()
         if status == 0:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._deadline):
-                await asyncio.wait((self._listener,))
+        await self.complained()
         lines = self._errors.decode(errors="replace").split("\n")
         said = next((printable(line.strip())[:_SHOWN] for line in reversed(lines) if line.strip()), "")
         how = f"ended with exit status {status}" if status > 0 else f"was killed by {signal.Signals(-status).name}"
         raise SourceError(f"{self._path} {how}{': ' if said else ''}{said}")
+
+    async def complained(self) -> bool:
+        """Return whether it wrote to its standard error. It has ended; what it started may still write, until the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._deadline):
+                await asyncio.wait((self._listener,))
+        return bool(self._errors.strip())
 
     def _late(self) -> SourceError:
         return SourceError(f"{self._path} took longer than {self._seconds:g} s")

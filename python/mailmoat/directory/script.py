@@ -26,6 +26,7 @@ LARGEST_ANSWER: Final = 65_536
 """Octets of an answer about one address."""
 MOST_TARGETS: Final = 100
 _ABSENT: Final = 1
+"""When it wrote nothing: a program that fails has this status, too, in most languages, and says why."""
 
 
 class Script:
@@ -51,7 +52,7 @@ class Script:
                 written += octets
                 if len(written) > LARGEST_ANSWER:
                     raise SourceError(f"{self._path} wrote more than {LARGEST_ANSWER} octets about one address")
-            if await running.status() == _ABSENT:
+            if await running.status() == _ABSENT and not (written or await running.complained()):
                 return LiveAnswer(Presence.ABSENT)
             await running.succeeded()
         targets = tuple(filter(None, map(str.strip, written.decode(errors="replace").splitlines())))
