@@ -123,7 +123,9 @@ def test_a_probe_says_what_is_there(row):
     assert sight.remarks == ("1 lines are no entries; line 1501: no good is no address",)
 
 
-@pytest.mark.parametrize("script", ["echo 'cannot connect' >&2; exit 1", "echo ann@a.test; exit 1", "python3 -c 'import nothing'"])
+@pytest.mark.parametrize(
+    "script", ["echo 'cannot connect' >&2; exit 1", "echo ann@a.test; exit 1", "python3 -c 'import nothing'"]
+)
 def test_a_program_that_fails_does_not_say_that_an_address_is_absent(row, script):
     """Most languages end with 1 when something goes wrong that nobody caught."""
     with pytest.raises(SourceError, match="exit status 1"):

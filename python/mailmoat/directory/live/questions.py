@@ -230,7 +230,9 @@ class _Asked:
         except SourceError as error:
             self._failed(upstream, str(error))
             return None
-        except Exception as error:  # a mistake of ours is an outage, too: else one that is held back is never asked again
+        except (
+            Exception
+        ) as error:  # a mistake of ours is an outage, too: else one that is held back is never asked again
             self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
             raise
         self._answered(upstream)
