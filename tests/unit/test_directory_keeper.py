@@ -215,6 +215,17 @@ def test_half_of_the_entries_are_refused_until_they_are_accepted(world):
     assert w.events[-1] == "directory-source-back"
 
 
+def test_what_is_accepted_is_the_read_that_was_asked_for_alone(world):
+    """That read failed; a later one that lost half by a fault is refused, as nobody has seen it."""
+    w = world(FULL, (OUTAGE,), (Begin(), entries(50), Whole(b"2")))
+    w.advance(1)
+    w.keeper.sync(accept_shrink=True)
+    w.advance(0.5)
+    assert w.seen == (SyncState.FAILED, 100)
+    w.advance(60)
+    assert w.seen == (SyncState.SHRUNK, 100)
+
+
 def test_an_empty_read_is_refused_even_then(world):
     w = world((Begin(), Whole(b"2")))
     w.keeper.sync(accept_shrink=True)

@@ -55,6 +55,9 @@ class Keeper:
         self._failures = 0
         self._begun = 0.0
         self._full = self._accept = False
+        """Of the next read, as the administrator asked."""
+        self._accepting = False
+        """Of the read that is under way."""
         self._wake = asyncio.Event()
         self.freshness = SourceFreshness(row.name, since_ms=clock.wall_ms())
         self._take_stock()
@@ -97,6 +100,7 @@ class Keeper:
 
     async def _follow(self) -> None:
         full, self._full = self._full, False
+        self._accepting, self._accept = self._accept, False  # if it fails, a later one may be half a result
         cookie = None if full else self.table.cookie
         silence = SILENCE + 3 * self.row.interval
         async with aclosing(self.source.changes(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
@@ -140,9 +144,9 @@ class Keeper:
     def _put_in_force(self, cookie: bytes | None) -> None:
         before, after = self.table.entries, self.table.read
         refused = self._guard.refuses_whole(before, after)
-        if refused and (after == 0 or not self._accept):
+        if refused and (after == 0 or not self._accepting):
             raise ShrunkError(f"{refused}; the full read is not used")
-        self._accept = False
+        self._accepting = False
         changed = self.table.swap(cookie)
         self._guard.reset()
         seconds = round(clock.monotonic() - self._begun, 3)
@@ -154,7 +158,7 @@ class Keeper:
         known = sum(entry_id in self.table for entry_id in delta.removed)
         emptied = sum(entry.id in self.table for entry in delta.changed if not entry.addresses)
         refused = self._guard.refuses_removal(clock.monotonic(), self.table.entries, known + emptied)
-        if refused and not self._accept:
+        if refused and not self._accepting:
             raise ShrunkError(f"{refused}; they are not removed")
         changed = self.table.change(delta.changed, delta.removed, delta.cookie)
         if changed:
