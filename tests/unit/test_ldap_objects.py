@@ -55,9 +55,10 @@ def test_targets_get_the_mail_of_all_addresses_of_an_entry():
     assert read(kind, mail=[b"a@example.com"])[0] == (Listed("a@example.com"),)
 
 
-def test_an_entry_whose_only_targets_are_no_addresses_is_not_delivered_to_itself():
+def test_an_entry_whose_only_targets_are_no_addresses_exists_and_is_delivered_to_itself():
+    """Who may write a target must not be able to have the address refused; and it is as with a table's bad targets elsewhere."""
     addresses, left_out = read(Kind(("mail",), ("forward",)), mail=[b"a@example.com"], forward=[b"nobody"])
-    assert addresses == ()
+    assert addresses == (Listed("a@example.com"),)
     assert left_out.entries == 1
 
 

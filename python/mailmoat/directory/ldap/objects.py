@@ -62,12 +62,14 @@ class Reading:
         return Entry(entry_id, found.dn, tuple(Listed(text, targets) for text in addresses))
 
     def targets(self, found: SearchEntry) -> tuple[str, ...] | None:
-        """Return who gets the mail of an entry instead of it; None when the entry does not count."""
+        """Return who gets the mail of an entry instead of it, where that can be read; None when the entry does not count.
+
+        One whose targets are all no addresses gets its mail itself, as with other sources: it exists, whatever was written there.
+        """
         if self._condition and not self._holds(found):
             return None
         written = [value for name in self._targets for value in found.attributes.get(name, ())]
-        targets = tuple(dict.fromkeys(self._read(found, written, target=True)))
-        return None if written and not targets else targets
+        return tuple(dict.fromkeys(self._read(found, written, target=True)))
 
     def left_out(self) -> LeftOut | None:
         """Return what was left out since this was asked last; None for nothing."""
