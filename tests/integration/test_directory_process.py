@@ -202,8 +202,8 @@ def test_the_commands_show_what_is_known(server, source):
     assert shown.startswith("office: current, 3 entries, 1 left out, read ")
     checked = mx.cli("recipients", "check", "ann@example.test", "x@all.example.test", "eve@example.test").stdout
     first, second, third = checked.splitlines()
-    assert first.startswith("ann@example.test: exists (listed on entry 1 of office, line 1, read ")
-    assert "entry 2 of office, line 2, read " in second
+    assert first.startswith("ann@example.test: exists (listed on entry 1 of office; the entry is line 1; read ")
+    assert "entry 2 of office; the entry is line 2; read " in second
     assert third.startswith("eve@example.test: absent (neither it nor its domain is listed; office was read ")
     assert mx.cli("directory", "export", "office", check=True).stdout.splitlines() == [
         "ann@example.test",
@@ -235,4 +235,25 @@ def test_the_commands_show_what_is_known(server, source):
         mx.cli("directory", "diff", "other").stderr
         == "mailmoat: other: no source of this name is synchronised; those are office\n"
     )
-    assert mx.cli("directory", "sync", "other").stderr == "mailmoat: other: no source of this name is synchronised\n"
+    assert (
+        mx.cli("directory", "sync", "other").stderr
+        == "mailmoat: other: no source of this name is synchronised; those are office\n"
+    )
+
+
+def test_a_source_is_shown_only_for_its_domains(server, source):
+    mx = server(
+        **rows(source.row(interval="1h", domains="example.test"), source.row(name="plant", domains="plant.test")),
+        MAILMOAT_RELAY__LOCAL_DOMAINS="example.test,plant.test",
+    )
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    lines = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout.splitlines()
+    assert lines == ["office: exists (ann@example.test of line 1)", "plant: elsewhere (example.test is not in its domains)"]
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="both tables")
+    absent = mx.cli("recipients", "check", "eve@example.test").stdout
+    assert "office was read" in absent
+    assert "plant" not in absent
+
+    warned = mx.cli("check-config").stdout
+    assert "warning: directories, plant: none of the addresses that are shown, such as ann@example.test, is at one of" in warned
+    assert "warning: directories, office: none" not in warned

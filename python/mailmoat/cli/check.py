@@ -78,7 +78,7 @@ def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:
             silent.append(f"directories, {row.name}: {printable(str(error))}")
             continue
         found.append(f"{row.name}: {printable(trial.described(sight))}")
-        silent += [f"directories, {row.name}: {printable(remark)}" for remark in sight.remarks]
+        silent += [f"directories, {row.name}: {printable(remark)}" for remark in trial.remarks(settings, row, sight)]
     return found, silent
 
 

@@ -226,6 +226,8 @@ def _found(settings: Settings, row: SourceSettings, address: Address) -> dict[st
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
 
+    if row.domains and address.domain not in row.domains:
+        return {"source": row.name, "answer": "elsewhere", "why": f"{address.domain} is not in its domains"}
     path = table_path(settings.spool_dir, row.name)
     try:
         if row.mode == "live":

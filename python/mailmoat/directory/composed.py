@@ -161,7 +161,8 @@ class ComposedDirectory:
 
         name = entry_name(freshness.table_path(self._spool_dir, row.name), entry)
         age = self.freshness.of(row.name).age(clock.wall_ms())
-        return f"{why.removesuffix(')')}{', ' if name else ''}{name}, read {age:.0f} s ago)"
+        named = f"; the entry is {name}" if name else ""
+        return f"{why.removesuffix(')')}{named}; read {age:.0f} s ago)"
 
     def close(self) -> None:
         """Ask no more."""
@@ -182,14 +183,11 @@ class ComposedDirectory:
         return self._why_not_found(address, f"{reply.source} was asked and does not have it")
 
     def _why_not_found(self, address: Address, *others: str) -> str:
-        why = [
-            f"{row.name}: {doubt}"
-            for row, _, doubt in self.doubts
-            if doubt and address.domain in (row.domains or (address.domain,))
-        ]
+        responsible = [each for each in self.doubts if address.domain in (each[0].domains or (address.domain,))]
+        why = [f"{row.name}: {doubt}" for row, _, doubt in responsible if doubt]
         if why:
             return f"{address}: {self._not_found(address).value} (nothing lists it, but {'; '.join(why)})"
-        ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in self.doubts]
+        ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in responsible]
         return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *others])})"
 
     async def _ask(self, live: Asked, address: Address) -> Found:

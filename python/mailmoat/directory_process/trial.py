@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mailmoat._native import Address
 from mailmoat.directory.opening import open_sync
 from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, Sight, Whole
 from mailmoat.directory.table_reading import entries_of
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mailmoat._native import Address
     from mailmoat.directory.source import LiveAnswer, LiveSource, SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -118,6 +118,27 @@ def shown(entry: Entry) -> tuple[str, ...]:
     return tuple(
         sorted(f"{one.text} = {', '.join(one.targets)}" if one.targets else one.text for one in entry.addresses)
     )
+
+
+def remarks(settings: Settings, row: SourceSettings, sight: Sight) -> Iterator[str]:
+    """Yield what an administrator should look at in what the source of a merged row showed, a sentence each."""
+    yield from sight.remarks
+    if sight.entries == 0 and not sight.remarks:
+        yield "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
+    domains = row.domains or tuple(settings.relay.local_domains)
+    texts = [one.text for entry in sight.sample for one in entry.addresses]
+    if texts and not any(_domain(text, settings.relay.default_domain) in domains for text in texts):
+        setting = "domains of this source" if row.domains else "relay.local_domains"
+        yield f"none of the addresses that are shown, such as {texts[0]}, is at one of the {setting}: such addresses are not looked up"
+
+
+def _domain(text: str, default: str | None) -> str:
+    """Return the domain of an entry in the notation of the recipient file; empty when it is no address."""
+    local, at, domain = text.removeprefix("!").rpartition("@")
+    try:
+        return Address.parse(f"{local or 'all'}@{domain}" if at else f"{text}@{default or ''}").domain
+    except ValueError:
+        return ""
 
 
 def described(sight: Sight) -> str:

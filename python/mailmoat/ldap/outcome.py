@@ -44,6 +44,17 @@ _NAMES: Final = {
     SYNC_REFRESH_REQUIRED: "e-syncRefreshRequired",
 }
 """RFC 4511 4.1.9."""
+_FIXES: Final = {
+    SIZE_LIMIT_EXCEEDED: "let the server return more entries to the account",
+    8: "use TLS: ldaps:// or ads://, or remove tls",
+    10: "base is not at this server",
+    13: "use TLS: ldaps://, or remove tls",
+    NO_SUCH_OBJECT: "base does not exist, or the account may not see it",
+    34: "base or account is no distinguished name",
+    INVALID_CREDENTIALS: "account is wrong, or the password in password_file",
+    50: "the account may not read this",
+}
+"""What an administrator corrects."""
 
 
 class ServerError(SourceError):
@@ -57,7 +68,8 @@ class LdapError(ServerError):
         name = _NAMES.get(done.code, "result")
         text = printable(done.text[:_LONGEST_TEXT].strip("\0 \r\n"))
         self.done = done
-        self.reason = f"{name} ({done.code})" + (f": {text}" if text else "")
+        fix = f", {_FIXES[done.code]}" if done.code in _FIXES else ""
+        self.reason = f"{name} ({done.code}){fix}" + (f": {text}" if text else "")
         super().__init__(f"{server}: {self.reason}")
 
     @property

@@ -1,0 +1,55 @@
+"""What `check-config` says of a source that answers, and cannot have what is asked of it."""
+
+import pytest
+
+from mailmoat.directory.source import Entry, Listed, Sight
+from mailmoat.directory_process.trial import remarks
+from mailmoat.ldap.message import Done
+from mailmoat.ldap.outcome import LdapError
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import sources
+
+
+def said(sight, **row):
+    settings = Settings(
+        hostname="mx.test",
+        relay={"local_domains": "a.test,xn--bcher-kva.test"},
+        directories=[{"name": "office", "url": "file:///x", **row}],
+    )
+    return list(remarks(settings, sources(settings.directory, settings.directories)[0], sight))
+
+
+def shown(*texts):
+    return Sight("", entries=len(texts), sample=tuple(Entry(b"1", text, (Listed(text),)) for text in texts))
+
+
+def test_no_entries():
+    assert said(Sight("", entries=0)) == [
+        "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
+    ]
+    assert said(Sight("", entries=0, remarks=("nothing there",))) == ["nothing there"]
+    assert said(Sight("", entries=None)) == []
+
+
+@pytest.mark.parametrize("text", ["ann@a.test", "@a.test", "!ann@A.test", "ann", "ann@b\u00fccher.test"])
+def test_entries_at_the_domains(text):
+    assert said(shown("ann@else.test", text)) == []
+
+
+@pytest.mark.parametrize("text", ["ann@else.test", "@else.test", "a b@a.test"])
+def test_entries_elsewhere(text):
+    (found,) = said(shown(text))
+    assert found.startswith(f"none of the addresses that are shown, such as {text}, is at one of the relay.local_domains")
+
+
+def test_entries_at_a_domain_of_another_source():
+    (found,) = said(shown("ann@a.test"), domains="b.test")
+    assert "is at one of the domains of this source" in found
+
+
+def test_an_ldap_error_says_what_to_correct():
+    error = LdapError("ldaps://host:636", Done(49, "", "data 52e"))
+    assert str(error) == (
+        "ldaps://host:636: invalidCredentials (49), account is wrong, or the password in password_file: data 52e"
+    )
+    assert LdapError("x", Done(51, "", "")).reason == "busy (51)"
