@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mailmoat.settings.notation import Form
 
@@ -31,6 +31,19 @@ def row_of(field: FieldInfo) -> type[BaseModel] | None:
 def form_of(field: FieldInfo) -> Form:
     """Return how a setting is written."""
     return next(item for item in field.metadata if isinstance(item, Form))
+
+
+def row_setting(field: FieldInfo, description: str) -> tuple[Any, Any]:
+    """Return the type and default of a setting that a row can have instead of that of a section: None where the row does not set it."""
+    form = form_of(field)
+
+    def show(value: object) -> str:
+        return "" if value is None else form.show(value)
+
+    annotation: Any = field.annotation
+    kinds = [item for item in field.metadata if not isinstance(item, Form)]
+    kind = Annotated[(annotation | None, *kinds, Form(form.write, show, form.rebase))]
+    return kind, Field(default=None, description=description)
 
 
 def rows(value: object) -> list[Mapping[str, object]]:

@@ -11,11 +11,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, PlainValidator, create_model
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.array import form_of
+from mailmoat.settings.array import row_setting
 from mailmoat.settings.fields import Domains, OptionalPath
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
@@ -81,18 +80,7 @@ class SourceFields(LdapFields, AdFields, ScriptFields, SqlFields, Section):
 def _fields() -> Iterator[tuple[str, Any]]:
     """Yield the settings of `[directory]` that a row can have, each without a default."""
     for name, field in DirectorySettings.model_fields.items():
-        yield name, (_optional(field), Field(default=None, description=f"As `directory.{name}`, for this source."))
-
-
-def _optional(field: FieldInfo) -> Any:
-    form = form_of(field)
-
-    def show(value: object) -> str:
-        return "" if value is None else form.show(value)
-
-    annotation: Any = field.annotation
-    kinds = [item for item in field.metadata if not isinstance(item, Form)]
-    return Annotated[(annotation | None, *kinds, Form(form.write, show, form.rebase))]
+        yield name, row_setting(field, f"As `directory.{name}`, for this source.")
 
 
 if TYPE_CHECKING:

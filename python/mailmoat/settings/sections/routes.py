@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, create_model
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.array import form_of
+from mailmoat.settings.array import row_setting
 from mailmoat.settings.next_hop import NextHopValue
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
@@ -51,19 +50,7 @@ def _fields() -> Iterator[tuple[str, Any]]:
     """Yield the settings of `[delivery]` that a row can have, each without a default."""
     for name, field in NextHopSettings.model_fields.items():
         if name not in OWN:
-            meaning = f"As `delivery.{name}`, for this route."
-            yield name, (_optional(field), Field(default=None, description=meaning))
-
-
-def _optional(field: FieldInfo) -> Any:
-    form = form_of(field)
-
-    def show(value: object) -> str:
-        return "" if value is None else form.show(value)
-
-    annotation: Any = field.annotation
-    kinds = [item for item in field.metadata if not isinstance(item, Form)]
-    return Annotated[(annotation | None, *kinds, Form(form.write, show, form.rebase))]
+            yield name, row_setting(field, f"As `delivery.{name}`, for this route.")
 
 
 if TYPE_CHECKING:
