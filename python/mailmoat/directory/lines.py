@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mailmoat._native import normalise_address, normalise_domain
+from mailmoat.directory.notation import check_listed, check_target
 from mailmoat.directory.source import LARGEST_PART, Entry, LeftOut, Listed, Part, Sight
 from mailmoat.printable import printable
 
@@ -86,16 +86,10 @@ def read_entry(line: str) -> Listed | None:
     names = tuple(filter(None, map(str.strip, targets[0].split(",")))) if targets else ()
     if targets and (not names or text.startswith("!")):
         raise ValueError(f"{written[:_SHOWN]} has no target" if not names else "an excluded address has no targets")
-    for name in (text.removeprefix("!").strip(), *names):
-        _check(name)
+    check_listed(text)
+    for name in names:
+        check_target(name)
     return Listed(text, names)
-
-
-def _check(name: str) -> None:
-    try:
-        _ = normalise_domain(name[1:]) if name.startswith("@") else normalise_address(name)
-    except ValueError:
-        raise ValueError(f"{name[:_SHOWN]} is no address") from None
 
 
 def sight(place: str, steps: Iterable[Part | LeftOut]) -> Sight:

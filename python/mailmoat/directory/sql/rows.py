@@ -13,7 +13,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat._native import address_key, normalise_address, normalise_domain
+from mailmoat._native import address_key
+from mailmoat.directory.notation import check_listed, check_target
 from mailmoat.directory.source import Entry, LeftOut, Listed
 from mailmoat.errors import SourceError
 from mailmoat.printable import printable
@@ -179,21 +180,17 @@ def _address(value: object) -> str:
     text = _text(value)
     if not text:
         raise ValueError("a row without an address")
-    try:
-        name = text.removeprefix("!").strip()
-        _ = normalise_domain(name[1:]) if name.startswith("@") else normalise_address(name)
-    except ValueError:
-        raise ValueError(f"{printable(text[:_SHOWN])} is no address") from None
+    check_listed(text)
     return text
 
 
 def _is_target(text: str) -> bool:
     """Return whether mail can be redirected there: to an address with a domain, or to the same local part at a domain."""
     try:
-        _address(text)
+        check_target(text)
     except ValueError:
         return False
-    return "@" in text and not text.startswith("!")
+    return "@" in text
 
 
 def _key(text: str) -> str:

@@ -1,0 +1,26 @@
+"""The notation in which sources list recipients: `address`, `@domain`, `!address`, as in the recipient file. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mailmoat._native import normalise_address, normalise_domain
+from mailmoat.printable import printable
+
+_SHOWN: Final = 60
+
+
+def check_listed(text: str) -> None:
+    """Raise ValueError, with a sentence that is safe to show, unless `text` is an address, a domain or an excluded address."""
+    name = text.removeprefix("!").strip()
+    try:
+        _ = normalise_domain(name[1:]) if name.startswith("@") else normalise_address(name)
+    except ValueError:
+        raise ValueError(f"{printable(text[:_SHOWN])} is no address") from None
+
+
+def check_target(text: str) -> None:
+    """Raise ValueError unless mail can be redirected to `text`: an address, or a domain at which the local part stays. Neither can be excluded."""
+    if text.startswith("!"):
+        raise ValueError(f"{printable(text[:_SHOWN])} is no address")
+    check_listed(text)
