@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from mailmoat.directory.directory import Presence
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from mailmoat._native import Address
-    from mailmoat.directory.directory import Presence
 
 LARGEST_PART: Final = 1000
 """Entries of a `Part`, or of a `Delta`, at most: each is one transaction, and the loop waits for it."""
@@ -123,6 +124,19 @@ class LiveAnswer(NamedTuple):
     """Addresses that get its mail instead; none = it is delivered to itself."""
     entry: str = ""
     """The name of the entry that has it, for the administrator."""
+
+
+def united(address: Address, found: Sequence[tuple[str, tuple[str, ...]]]) -> LiveAnswer:
+    """Return the answer for `address` from the entries that have it, each with its name and targets.
+
+    Their targets are united; an entry without targets adds the address itself where another one has targets.
+    """
+    if not found:
+        return LiveAnswer(Presence.ABSENT)
+    targets: tuple[str, ...] = ()
+    if any(own for _, own in found):
+        targets = tuple(dict.fromkeys(target for _, own in found for target in own or (str(address),)))
+    return LiveAnswer(Presence.EXISTS, targets, found[0][0])
 
 
 class LiveSource(Protocol):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat.directory.ad.objects import notation
-from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import search_terms
-from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory.source import united
 from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.directory.ad.place import Place
+    from mailmoat.directory.source import LiveAnswer
     from mailmoat.ldap.message import SearchEntry
 
 
@@ -34,13 +34,9 @@ class AdQuestion:
         return f"(&{mapping.any_kind}(|{any_attribute}){self._place.condition})"
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
-        """Return what the objects say of it. One without targets is itself a target beside those of others."""
+        """Return what the objects say of it."""
         counted = [(one.dn, targets) for one in found if (targets := self._targets(address, one)) is not None]
-        if not counted:
-            return LiveAnswer(Presence.ABSENT)
-        united = dict.fromkeys(target for _, targets in counted for target in targets or (str(address),))
-        targets = tuple(united) if any(targets for _, targets in counted) else ()
-        return LiveAnswer(Presence.EXISTS, targets, counted[0][0])
+        return united(address, counted)
 
     def _targets(self, address: Address, found: SearchEntry) -> tuple[str, ...] | None:
         """Return who gets the mail to `address` instead of an object; None if the object does not have it, or receives no mail."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import search_terms
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.lookup import LdapAsked
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.probe import look
-from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory.source import united
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
-    from mailmoat.directory.source import Sight
+    from mailmoat.directory.source import LiveAnswer, Sight
     from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -49,10 +48,6 @@ class LdapQuestion:
         return search_terms.with_the_address(self._filter, self._kind.attributes, address)
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
-        """Return what the entries say of it. One without targets is itself a target beside those of others."""
+        """Return what the entries say of it."""
         counted = [(entry.dn, targets) for entry in found if (targets := self._reading.targets(entry)) is not None]
-        if not counted:
-            return LiveAnswer(Presence.ABSENT)
-        united = dict.fromkeys(target for _, targets in counted for target in targets or (str(address),))
-        targets = tuple(united) if any(targets for _, targets in counted) else ()
-        return LiveAnswer(Presence.EXISTS, targets, counted[0][0])
+        return united(address, counted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory.source import LiveAnswer, united
 from mailmoat.directory.sql.databases import database_of
 from mailmoat.directory.sql.highest import Highest
 from mailmoat.directory.sql.placeholders import prepare
@@ -73,10 +73,7 @@ def _answer(address: Address, found: Rows) -> LiveAnswer:
     own = [one for one in listed if not one.text.startswith("@")] or listed
     if not own or any(one.text.startswith("!") for one in own):
         return LiveAnswer(Presence.ABSENT)
-    targets: tuple[str, ...] = ()
-    if any(one.targets for one in own):
-        targets = tuple(dict.fromkeys(_at(address, target) for one in own for target in one.targets or (str(address),)))
-    return LiveAnswer(Presence.EXISTS, targets, entries[0].name)
+    return united(address, [(entries[0].name, tuple(_at(address, target) for target in one.targets)) for one in own])
 
 
 def _columns(found: Rows) -> Columns:
