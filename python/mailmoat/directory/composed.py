@@ -36,7 +36,6 @@ LONGEST_LAG: Final = 60.0
 """Seconds that the snapshot may be behind a table without a new one: then compiling does not succeed, and who is new in the table is not found."""
 LONGEST_AHEAD_MS: Final = 60_000
 """Milliseconds that a read may be ahead of the clock. One that is further ahead was dated by a clock that was wrong: its age is not known."""
-_EXCLUDED: Final = 3
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
 
 
@@ -72,7 +71,6 @@ class ComposedDirectory:
         self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
         self._identities = {number: identity(row) for number, row in self._synchronised.items()}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
-        self._delimiter = settings.recipients.delimiter
         self._spool_dir = settings.spool_dir
         self._path = freshness.freshness_path(settings.spool_dir)
         self._stamp = NONE
@@ -207,15 +205,11 @@ class ComposedDirectory:
 
     def _is_excluded(self, address: Address) -> bool:
         """Return whether an entry says that it does not exist: then no other source is asked."""
-        snapshot = self.snapshot.file.value if self.snapshot is not None else None
-        if snapshot is None:
-            return False
-        return snapshot.resolve(address, self._delimiter)[0] == _EXCLUDED
+        return self.snapshot is not None and self.snapshot.excludes(address)
 
     def _compiled(self, number: int) -> str:
         """Return the state of a table as it is in the snapshot in force."""
-        snapshot = self.snapshot.file.value if self.snapshot is not None else None
-        return dict(snapshot.tables).get(number, "") if snapshot is not None else ""
+        return self.snapshot.table_state(number) if self.snapshot is not None else ""
 
 
 def _domains(rows: Iterable[SourceSettings]) -> frozenset[str]:

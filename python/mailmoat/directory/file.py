@@ -123,6 +123,16 @@ class FileDirectory:
         _, source, line, _, _ = snapshot.resolve(address, self._delimiter)
         return source, line
 
+    def excludes(self, address: Address) -> bool:
+        """Return whether an entry says that `address` does not exist: then no other source decides about it."""
+        snapshot = self.file.value
+        return snapshot is not None and snapshot.resolve(address, self._delimiter)[0] == _Found.EXCLUDED
+
+    def table_state(self, number: int) -> str:
+        """Return the identity and generation of a table as they were when the snapshot was made; empty where it was not read."""
+        snapshot = self.file.value
+        return "" if snapshot is None else dict(snapshot.tables).get(number, "")
+
     def _place(self, source: int, line: int) -> str:
         """Return where an entry is."""
         return f"entry {line} of {self._sources.get(source, source)}" if source else f"line {line}"
