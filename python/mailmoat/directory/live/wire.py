@@ -17,8 +17,6 @@ from mailmoat.directory.directory import Presence
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAME: Final = "live"
-"""Of the socket, in the directory of the directory process."""
 LONGEST_ADDRESS: Final = 2048
 """Octets of a question: more than any address of an envelope has (RFC 5321 4.5.3.1)."""
 LONGEST_ANSWER: Final = 1 << 16
