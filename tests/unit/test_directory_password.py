@@ -9,10 +9,8 @@ from mailmoat.settings.sections.directories import merged
 
 
 def row(path):
-    tree = Settings(
-        hostname="mx.test",
-        directories=[{"name": "a", "url": "ldap://h", "account": "x", "password_file": str(path) if path else ""}],
-    )
+    account = {"account": "x", "password_file": str(path)} if path else {}
+    tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "ldap://h", **account}])
     return merged(tree.directory, tree.directories[0])
 
 

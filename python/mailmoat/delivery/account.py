@@ -6,21 +6,19 @@ the file and what is wrong with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from mailmoat import password_file
 from mailmoat._native import Credentials
 from mailmoat.errors import MailmoatError
 from mailmoat.file_changes import stamp_of
+from mailmoat.password_file import PasswordFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.file_changes import Stamp
     from mailmoat.settings.sections.delivery import NextHopSettings
-
-LONGEST_FILE: Final = 1024
-"""Octets of a file with a password; what is longer is another file."""
-
 
 class AccountError(MailmoatError):
     """The password cannot be read, or cannot be one."""
@@ -53,17 +51,8 @@ def account_of(settings: NextHopSettings) -> Account | None:
 
 def _read(name: str, file: Path) -> Credentials:
     try:
-        with file.open("rb") as opened:
-            octets = opened.read(LONGEST_FILE + 1)
-    except OSError as error:
-        raise AccountError(f"{file} cannot be read: {error.strerror}") from None
-    if len(octets) > LONGEST_FILE:
-        raise AccountError(f"{file} has more than a password in it")
-    try:
-        password = octets.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise AccountError(f"{file} is not UTF-8") from None
-    try:
-        return Credentials(name, password)
+        return Credentials(name, password_file.read(file))
+    except PasswordFileError as error:
+        raise AccountError(str(error)) from None
     except ValueError as error:
         raise AccountError(f"{file}: {error}") from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from mailmoat import password_file
 from mailmoat.errors import SourceError
+from mailmoat.password_file import PasswordFileError
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
-
-LONGEST_FILE: Final = 1024
-"""Octets of a file with a password; what is longer is another file."""
 
 
 def read_password(row: SourceSettings) -> str:
@@ -19,16 +18,9 @@ def read_password(row: SourceSettings) -> str:
     if file is None:
         return ""
     try:
-        with file.open("rb") as opened:
-            octets = opened.read(LONGEST_FILE + 1)
-    except OSError as error:
-        raise SourceError(f"{file} cannot be read: {error.strerror}") from None
-    if len(octets) > LONGEST_FILE:
-        raise SourceError(f"{file} has more than a password in it")
-    try:
-        password = octets.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise SourceError(f"{file} is not UTF-8") from None
+        password = password_file.read(file)
+    except PasswordFileError as error:
+        raise SourceError(str(error)) from None
     if not password or "\n" in password or "\0" in password:
         raise SourceError(f"{file} is {'not one line' if password else 'empty'}")
     return password
