@@ -12,25 +12,14 @@ from mailmoat.callout.opening import FAMILY as NEXT_HOP
 from mailmoat.callout.opening import open_next_hop, with_times
 from mailmoat.directory.live.questions import LiveRow
 from mailmoat.directory.opening import open_live
+from mailmoat.directory.unopened import Unopened
 from mailmoat.errors import SourceError
 from mailmoat.settings.sections.directories import sources
 
 if TYPE_CHECKING:
-    from mailmoat._native import Address
-    from mailmoat.directory.source import LiveAnswer, LiveSource
+    from mailmoat.directory.source import LiveSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
-
-
-class _Unopened:
-    """A source that cannot be made, for example because its library is not installed."""
-
-    def __init__(self, error: SourceError) -> None:
-        self._error = error
-
-    async def lookup(self, address: Address) -> LiveAnswer:  # noqa: ARG002 - nobody is asked
-        """Raise what is wrong."""
-        raise self._error
 
 
 def live_rows(settings: Settings) -> list[LiveRow]:
@@ -74,4 +63,4 @@ def _opened(row: SourceSettings) -> LiveSource:
     try:
         return open_live(row)
     except SourceError as error:
-        return _Unopened(error)
+        return Unopened(error)

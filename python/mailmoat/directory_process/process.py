@@ -34,6 +34,7 @@ from mailmoat.directory.opening import open_sync
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
 from mailmoat.directory.table import Table
+from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.live import live_rows
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
@@ -43,11 +44,11 @@ from mailmoat.runtime.timers import Timers
 from mailmoat.settings.sections.directories import sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from mailmoat.control.channel import Document
     from mailmoat.directory.live.questions import RowState
-    from mailmoat.directory.source import KnownIds, Step, SyncSource
+    from mailmoat.directory.source import SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -213,23 +214,11 @@ class DirectoryProcess:
         return {"asked": [keeper.row.name for keeper in chosen]}
 
 
-class _Unopened:
-    """A source that cannot be made, for example because its library is not installed."""
-
-    def __init__(self, error: SourceError) -> None:
-        self._error = error
-
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - nothing is read
-        """Raise what is wrong."""
-        raise self._error
-        yield  # a generator, as every source
-
-
 def _opened(row: SourceSettings) -> SyncSource:
     try:
         return open_sync(row)
     except SourceError as error:
-        return _Unopened(error)
+        return Unopened(error)
 
 
 def _locked(descriptor: int) -> bool:
