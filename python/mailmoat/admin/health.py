@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.directory import DIRECTORY_STATE, SourceState
-from mailmoat.directory.freshness import (
+from mailmoat.directory.freshness import SyncState
+from mailmoat.directory.gauges import (
     DIRECTORY_LIVE_FAILED,
     DIRECTORY_LIVE_INCONCLUSIVE,
     DIRECTORY_SOURCES,
     DIRECTORY_SOURCES_STALE,
-    SyncState,
 )
 from mailmoat.dns_lists.counted import OUT_OF_FORCE, Place
 from mailmoat.limits.pressure import PRESSURE_LEVEL, PRESSURE_READING, Level, Resource

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailmoat.file_changes import Stamp
     from mailmoat.settings.sections.delivery import NextHopSettings
 
+
 class AccountError(MailmoatError):
     """The password cannot be read, or cannot be one."""
 

@@ -48,6 +48,9 @@ class Asked(Protocol):
     def close(self) -> None:
         """Ask no more."""
 
+    def publish(self) -> None:
+        """Set the gauge of the lookups on their way."""
+
 
 class Later(Generic[T]):
     """Something that is asked for when it is awaited, and not at all if it is not."""

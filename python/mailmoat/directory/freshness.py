@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mailmoat import files
-from mailmoat.metrics import Family, single
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,32 +33,6 @@ class SyncState(StrEnum):
     """The source cannot be read; what was read before is in force."""
     SHRUNK = "shrunk"
     """It had too few entries; what was read before is in force."""
-
-
-DIRECTORY_SOURCES: Final = Family(
-    "mailmoat_directory_sources",
-    "Synchronised sources of recipients, by how their last read ended.",
-    {"state": SyncState},
-    same=True,
-)
-DIRECTORY_SOURCES_STALE: Final = single(
-    "mailmoat_directory_sources_stale",
-    "Synchronised sources that are too old or were never read whole, so that what is not found is unknown or accepted.",
-    same=True,
-)
-DIRECTORY_OLDEST: Final = single(
-    "mailmoat_directory_oldest_seconds", "Time since the source was read that was read longest ago.", same=True
-)
-
-
-DIRECTORY_LIVE_FAILED: Final = single(
-    "mailmoat_directory_live_failed", "Live sources of recipients that did not answer when last asked.", same=True
-)
-DIRECTORY_LIVE_INCONCLUSIVE: Final = single(
-    "mailmoat_directory_live_inconclusive",
-    "Domains whose next hop accepts every address, or refuses late: that it accepts an address means nothing.",
-    same=True,
-)
 
 
 class LiveState(msgspec.Struct):

@@ -7,23 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mailmoat import clock
 from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.freshness import (
-    DIRECTORY_LIVE_FAILED,
-    DIRECTORY_LIVE_INCONCLUSIVE,
-    DIRECTORY_OLDEST,
-    DIRECTORY_SOURCES,
-    DIRECTORY_SOURCES_STALE,
-    SyncState,
-    live_path,
-)
+from mailmoat.directory.freshness import live_path
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.client import LiveClient
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.errors import ConfigError
-from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK
 from mailmoat.settings.sections.directories import sources
 
 if TYPE_CHECKING:
@@ -51,6 +41,9 @@ class _Question:
 
     def close(self) -> None:
         """Do nothing: no connection is kept."""
+
+    def publish(self) -> None:
+        """Do nothing: a command has no gauges."""
 
 
 def live_seconds(settings: Settings) -> float:
@@ -94,31 +87,6 @@ def examine(settings: Settings) -> list[str]:
         return []
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
         return _compile(settings, settings.recipients.file, Path(scratch) / SNAPSHOT_NAME)
-
-
-def publish(directory: WorkerDirectory | None, metrics: Metrics) -> None:
-    """Set a worker's gauges of its directory; None when none is configured."""
-    snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
-    metrics.set(WORKERS_DIRECTORY_OK, int(snapshot is None or snapshot.entries > 0))
-    metrics.set(DIRECTORY_ENTRIES, snapshot.entries if snapshot else 0)
-    if snapshot and snapshot.written_ms:
-        metrics.set(DIRECTORY_AGE, max(0, clock.wall_ms() - snapshot.written_ms) // 1000)
-    if isinstance(directory, ComposedDirectory):
-        _publish_sources(directory, metrics)
-
-
-def _publish_sources(directory: ComposedDirectory, metrics: Metrics) -> None:
-    judged, now = directory.doubts, clock.wall_ms()
-    for state in SyncState:
-        metrics.set(DIRECTORY_SOURCES[state], sum(fresh.state is state for _, fresh, _ in judged))
-    metrics.set(DIRECTORY_SOURCES_STALE, sum(bool(doubt) for _, _, doubt in judged))
-    ages = [fresh.age(now) for _, fresh, _ in judged if fresh.synced_ms]
-    metrics.set(DIRECTORY_OLDEST, round(max(ages, default=0)))
-    live = directory.freshness.live
-    metrics.set(DIRECTORY_LIVE_FAILED, sum(bool(source.error) for source in live))
-    metrics.set(DIRECTORY_LIVE_INCONCLUSIVE, sum(len(source.remarks) for source in live))
-    if directory.live is not None and isinstance(directory.live, LiveClient):
-        directory.live.publish()
 
 
 def _snapshot(settings: Settings, path: Path) -> FileDirectory | None:
