@@ -11,10 +11,21 @@ from mailmoat.settings.sections.directory import DirectorySettings
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
 
-_ANYHOW: Final = frozenset(
+ANYHOW: Final = frozenset(
     {
         *DirectorySettings.model_fields,
-        *("name", "mode", "password_file", "tls", "tls_ca", "tls_certificate", "tls_key", "script_time", "script_size"),
+        *(
+            "name",
+            "mode",
+            "domains",
+            "password_file",
+            "tls",
+            "tls_ca",
+            "tls_certificate",
+            "tls_key",
+            "script_time",
+            "script_size",
+        ),
         *("lookup_query", "full_interval", "changes_overlap", "query_timeout", "notify_channel", "connections"),
     }
 )
@@ -24,7 +35,7 @@ _ANYHOW: Final = frozenset(
 def identity(row: SourceSettings) -> str:
     """Return the digest for a row, as hexadecimal digits."""
     fields = sorted(type(row).model_fields.items())
-    parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in _ANYHOW]
+    parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in ANYHOW]
     return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
