@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_LAG: Final = 60.0
-"""Seconds that the snapshot may be behind a table without a new one: then compiling does not succeed, and who is new in the table is not found."""
+"""Seconds that the snapshot may be behind a table without a new one. Beyond that, compiling fails, and recipients that are new in the table are not found."""
 LONGEST_AHEAD_MS: Final = 60_000
 """Milliseconds that a read may be ahead of the clock. One that is further ahead was dated by a clock that was wrong: its age is not known."""
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
@@ -171,7 +171,7 @@ class ComposedDirectory:
             self.live.close()
 
     def _live_for(self, address: Address) -> Asked | None:
-        """Return whom to ask about an address that the snapshot does not have."""
+        """Return the live sources, if one of them is responsible for an address that the snapshot does not have; else None."""
         return self.live if not self._live_domains or address.domain in self._live_domains else None
 
     async def _explain(self, live: Asked, address: Address) -> str:

@@ -24,7 +24,7 @@ SNAPSHOT_NAME: Final = "directory.snapshot"
 
 
 class Compiler(Protocol):
-    """Makes snapshots of one kind of file, and knows its own."""
+    """Makes the snapshots of one kind of file, and recognises them."""
 
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
         """Compile the source; return its different entries, problems and warnings, sentences that name what they are about.

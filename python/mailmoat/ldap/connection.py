@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
 
 
 class _Operation:
-    """A request that is on its way: its answers, and who waits for the next."""
+    """A request that is on its way: its answers, and the task that waits for the next one."""
 
     __slots__ = ("answers", "number", "waiter")
 
@@ -218,7 +218,7 @@ class _Operation:
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Let go on who waits."""
+        """Wake the task that waits."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 

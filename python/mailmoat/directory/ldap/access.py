@@ -27,7 +27,7 @@ def servers_of(row: SourceSettings) -> Servers:
 def access_of(row: SourceSettings) -> Access:
     """Return how the servers of a row are reached.
 
-    Without an account, we are who our certificate or the Unix socket says (SASL EXTERNAL); without these, nobody.
+    Without an account, the bind is SASL EXTERNAL where there is a client certificate or a Unix socket, else anonymous.
     """
     external = row.account is None and (row.tls_certificate is not None or row.url.scheme == "ldapi")
     return Access(

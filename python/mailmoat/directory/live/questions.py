@@ -159,7 +159,7 @@ class Questions:
 
 
 class _Asked:
-    """One source, with what protects it and those who ask."""
+    """One source with its cache, its circuit breakers and the questions on their way."""
 
     def __init__(self, row: LiveRow, changed: Callable[[str, RowState], None]) -> None:
         self.row, self.state = row, RowState()
@@ -292,7 +292,7 @@ def _reported(asked: _Asked) -> LiveState:
 
 
 def _shares(upstream: str) -> tuple[str, ...]:
-    """Return between whom the room for questions is shared: the servers, where a source has different ones."""
+    """Return what a question counts against: its server, where a source has several that fail independently."""
     return (upstream,) if upstream else ()
 
 

@@ -81,7 +81,7 @@ class LiveConnection(asyncio.Protocol):
             self.end()
 
     def pause_writing(self) -> None:
-        """Read no more questions of one who does not take the answers."""
+        """Stop reading questions: the worker does not read its answers."""
         self._is_deaf = True
         self._follow()
 
@@ -130,7 +130,7 @@ class LiveConnection(asyncio.Protocol):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A mistake of ours: who asked has been answered.
+            # A bug here: the worker already has its answer, UNKNOWN.
             self._loop.call_exception_handler({"message": "a live lookup failed", "exception": error})
         if self._is_full and len(self._running) < MOST // 2:
             self._is_full = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Moment: TypeAlias = datetime | date | int | float | Decimal | str | bytes
 _FUTURE: Final = timedelta(days=1)
-"""Of a time without a zone nobody knows where it is meant."""
+"""A time without a zone can be of any zone, which is less than a day apart."""
 _PARTS: Final = 2
 _READ: Final[dict[str, Callable[[str], Moment]]] = {
     "datetime": datetime.fromisoformat,
