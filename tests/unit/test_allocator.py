@@ -33,6 +33,28 @@ print(json.dumps([used, (octets() - before) / (among - before), stay == [f"{numb
 """
 
 
+SPREAD = """
+import random
+from pathlib import Path
+from mailmoat import _native
+from mailmoat.runtime import allocator
+
+def octets():
+    rolled = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in rolled if line.startswith("Anonymous:")) << 10
+
+allocator.use_c_library()
+order = list(range(64_000))
+random.Random(1).shuffle(order)
+before = octets()
+flood = [bytes(16 * (number % 62) + 1) for number in range(64_000)]
+for number in order:
+    flood[number] = None
+_native.trim_heap()
+print(octets() - before)
+"""
+
+
 def kept(*arguments, **environment):
     """Whether it is used, the part of a flood's memory that stays, and whether what stays is whole."""
     run = [sys.executable, "-c", KEPT, *arguments]
@@ -52,6 +74,12 @@ def test_few_objects_keep_little_memory():
     assert part < 0.2
     _, part, _ = kept()
     assert part > 0.8
+
+
+@pytest.mark.usefixtures("_glibc")
+def test_free_blocks_kept_for_a_thread_hold_few_pages():
+    run = subprocess.run([sys.executable, "-c", SPREAD], stdout=subprocess.PIPE, check=True)
+    assert int(run.stdout) < 3 << 19
 
 
 @pytest.mark.parametrize("name", ["debug", "malloc"])
