@@ -66,6 +66,7 @@ async def poll(
 ) -> AsyncGenerator[Step, None]:
     """Yield what changed since the cookie; or the whole, when there is none or its time has come. Raises ServerError."""
     since, now = _since(cookie), clock.wall_ms()
+    since = since and since._replace(newest=_past(since.newest, now))
     request = request._replace(attributes=(*request.attributes, _MODIFIED))
     if since is None or whole_is_due(cookie):
         newest = ""
@@ -75,21 +76,22 @@ async def poll(
             entries = [reading.entry(found, id_of(found)) for found in page]
             for at in range(0, len(entries), LARGEST_PART):
                 yield Part(tuple(entries[at : at + LARGEST_PART]))
-        yield Whole(_Since(newest, now).cookie)
+        yield Whole(_Since(_past(newest, now), now).cookie)
         return
     newest = since.newest
-    changed: dict[bytes, Entry] = {}
     modified = filters.parse(f"({_MODIFIED}>={since.start})")
+    # First all that changed, then those of them that count: what is modified between the two searches is among the second alone, and is not removed.
+    touched: list[bytes] = []
+    async for page in paged(connection, request._replace(filter=modified, attributes=(ENTRY_UUID,)), size=PAGE_SIZE):
+        touched += filter(known.__contains__, map(id_of, page))
+    changed: dict[bytes, Entry] = {}
     async for page in paged(
         connection, request._replace(filter=ber.element(_AND, modified, request.filter)), size=PAGE_SIZE
     ):
         newest = max([newest, *map(_modified, page)])
         changed.update({id_of(found): reading.entry(found, id_of(found)) for found in page})
-    removed: list[bytes] = []
-    async for page in paged(connection, request._replace(filter=modified, attributes=(ENTRY_UUID,)), size=PAGE_SIZE):
-        ids = map(id_of, page)
-        removed += [entry_id for entry_id in ids if entry_id in known and entry_id not in changed]
-    for step in deltas(changed.values(), removed, since.cookie, _Since(newest, since.full_ms).cookie):
+    removed = [entry_id for entry_id in touched if entry_id not in changed]
+    for step in deltas(changed.values(), removed, since.cookie, _Since(_past(newest, now), since.full_ms).cookie):
         yield step
 
 
@@ -101,6 +103,11 @@ def _since(cookie: bytes | None) -> _Since | None:
         return since if since and since.start else None
     except ValueError:
         return None
+
+
+def _past(time: str, now_ms: int) -> str:
+    """Return a time, or now if it is later: one entry that a wrong clock dated ahead must not hide what is modified until then."""
+    return min(time, datetime.fromtimestamp(now_ms / 1000, UTC).strftime(_FORMAT))
 
 
 def _modified(found: SearchEntry) -> str:
