@@ -131,3 +131,9 @@ def test_a_program_that_fails_does_not_say_that_an_address_is_absent(row, script
     with pytest.raises(SourceError, match="exit status 1"):
         lookup(row(script, mode="live"))
     assert lookup(row("exit 1", mode="live")).presence is Presence.ABSENT
+
+
+def test_an_address_is_never_an_option(row):
+    live = row('case "$1" in -*) echo option >&2; exit 2;; esac; echo "$1"', mode="live")
+    assert lookup(live, "--file=/etc/passwd@a.test").targets == ('"--file=/etc/passwd"@a.test',)
+    assert lookup(live).targets == ("ann@a.test",)

@@ -47,7 +47,7 @@ class Script:
     async def lookup(self, address: Address) -> LiveAnswer:
         """See `LiveSource`."""
         written = b""
-        async with RunningScript(self._path, str(address), seconds=self._answer_time) as running:
+        async with RunningScript(self._path, _argument(address), seconds=self._answer_time) as running:
             while octets := await running.read():
                 written += octets
                 if len(written) > LARGEST_ANSWER:
@@ -77,3 +77,8 @@ class Script:
             yield step
         if not lines.entries:
             raise SourceError(f"{self._path} wrote no entry")
+
+
+def _argument(address: Address) -> str:
+    """Return an address as an argument: never one that a program takes for an option, as strangers write it."""
+    return f'"{address.local}"@{address.domain}' if address.local.startswith("-") else str(address)
