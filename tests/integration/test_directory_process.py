@@ -248,12 +248,18 @@ def test_a_source_is_shown_only_for_its_domains(server, source):
     )
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
     lines = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout.splitlines()
-    assert lines == ["office: exists (ann@example.test of line 1)", "plant: elsewhere (example.test is not in its domains)"]
+    assert lines == [
+        "office: exists (ann@example.test of line 1)",
+        "plant: elsewhere (example.test is not in its domains)",
+    ]
     mx.until(lambda: code(mx, "eve@example.test") == 550, what="both tables")
     absent = mx.cli("recipients", "check", "eve@example.test").stdout
     assert "office was read" in absent
     assert "plant" not in absent
 
     warned = mx.cli("check-config").stdout
-    assert "warning: directories, plant: none of the addresses that are shown, such as ann@example.test, is at one of" in warned
+    assert (
+        "warning: directories, plant: none of the addresses that are shown, such as ann@example.test, is at one of"
+        in warned
+    )
     assert "warning: directories, office: none" not in warned

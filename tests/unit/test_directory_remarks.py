@@ -1,9 +1,11 @@
 """What `check-config` says of a source that answers, and cannot have what is asked of it."""
 
+import asyncio
+
 import pytest
 
 from mailmoat.directory.source import Entry, Listed, Sight
-from mailmoat.directory_process.trial import remarks
+from mailmoat.directory_process.trial import probe, remarks
 from mailmoat.ldap.message import Done
 from mailmoat.ldap.outcome import LdapError
 from mailmoat.settings import Settings
@@ -39,7 +41,9 @@ def test_entries_at_the_domains(text):
 @pytest.mark.parametrize("text", ["ann@else.test", "@else.test", "a b@a.test"])
 def test_entries_elsewhere(text):
     (found,) = said(shown(text))
-    assert found.startswith(f"none of the addresses that are shown, such as {text}, is at one of the relay.local_domains")
+    assert found.startswith(
+        f"none of the addresses that are shown, such as {text}, is at one of the relay.local_domains"
+    )
 
 
 def test_entries_at_a_domain_of_another_source():
@@ -53,3 +57,21 @@ def test_an_ldap_error_says_what_to_correct():
         "ldaps://host:636: invalidCredentials (49), account is wrong, or the password in password_file: data 52e"
     )
     assert LdapError("x", Done(51, "", "")).reason == "busy (51)"
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "doubt"),
+    [
+        ('test "$1" = ann@a.test', "a.test, an address that cannot exist is absent", None),
+        ("echo ann@a.test", "", "it has an address that cannot exist, no-such-mailbox-"),
+    ],
+)
+def test_a_live_script_is_asked_as_the_server_does(tmp_path, body, place, doubt):
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nset -eu\n{body}\n")
+    script.chmod(0o755)
+    row = {"name": "office", "url": f"script://{script}", "mode": "live"}
+    settings = Settings(hostname="mx.test", relay={"local_domains": "a.test"}, directories=[row])
+    sight = asyncio.run(probe(settings, sources(settings.directory, settings.directories)[0]))
+    assert sight.place == place
+    assert [doubt in remark for remark in sight.remarks] == [True] * bool(doubt)

@@ -208,7 +208,9 @@ class DirectoryProcess:
         chosen = [keeper for keeper in self._keepers if name in (None, keeper.row.name)]
         if not chosen:
             known = ", ".join(keeper.row.name for keeper in self._keepers)
-            raise ControlError(f"{name}: no source of this name is synchronised; {f'those are {known}' if known else 'there is none'}")
+            raise ControlError(
+                f"{name}: no source of this name is synchronised; {f'those are {known}' if known else 'there is none'}"
+            )
         for keeper in chosen:
             keeper.sync(accept_shrink=accept_shrink)
         return {"asked": [keeper.row.name for keeper in chosen]}

@@ -6,7 +6,10 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mailmoat import clock
 from mailmoat._native import Address
+from mailmoat.callout.source import TEST_NAME
+from mailmoat.directory.directory import Presence
 from mailmoat.directory.opening import open_sync
 from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, Sight, Whole
 from mailmoat.directory.table_reading import entries_of
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 PROBE_TIME: Final = 30.0
 """Seconds that a source has to show itself, beside its own limits."""
+MOST_DOMAINS: Final = 5
+"""Domains at which an address that cannot exist is asked for."""
+_ASKED: Final = {"next_hop", "script"}
+"""Live sources without a list of their own."""
 
 
 class Change(NamedTuple):
@@ -52,6 +59,8 @@ async def probe(settings: Settings, row: SourceSettings) -> Sight:
     """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
     source: SyncSource | LiveSource = open_sync(row) if row.mode == "sync" else open_live_row(settings, row)
     try:
+        if row.mode == "live" and row.url.scheme in _ASKED:
+            return await _asked(settings, row, source)  # type: ignore[arg-type] # it is live
         if not isinstance(source, Probed):
             return Sight(str(row.url))
         async with asyncio.timeout(PROBE_TIME + max(row.timeout, row.script_time)):
@@ -61,6 +70,28 @@ async def probe(settings: Settings, row: SourceSettings) -> Sight:
     finally:
         if isinstance(source, Closing):
             await source.close()
+
+
+async def _asked(settings: Settings, row: SourceSettings, source: LiveSource) -> Sight:
+    """Ask a live source that can show nothing else for an address that cannot exist, at some of its domains."""
+    answers, doubts = [], []
+    for domain in (row.domains or tuple(settings.relay.local_domains))[:MOST_DOMAINS]:
+        address = Address.parse(f"{TEST_NAME}{clock.random_below(1 << 64):016x}@{domain}")
+        async with asyncio.timeout(row.timeout):
+            answer = await source.lookup(address)
+        said = f"{domain}: {answer.entry}" if answer.entry and answer.entry != str(address) else domain
+        match answer.presence:
+            case Presence.ABSENT:
+                answers.append(f"{said}, an address that cannot exist is absent")
+            case Presence.EXISTS:
+                doubts.append(
+                    f"{said}; it has an address that cannot exist, {address}: every address would be accepted"
+                )
+            case Presence.UNKNOWN:
+                doubts.append(
+                    f"{said}; it does not say whether {address} exists: mail for what it does not know gets 451"
+                )
+    return Sight(str(row.url), "; ".join(answers), remarks=tuple(doubts))
 
 
 class _NothingKnown:
