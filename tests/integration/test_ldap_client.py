@@ -84,14 +84,16 @@ def test_a_unix_socket_shows_who_we_are(slapd, run):
 
 @pytest.mark.parametrize("kind", ["start_tls", "tls"])
 def test_a_server_that_nobody_vouches_for_gets_no_password(slapd, login, run, kind):
-    with pytest.raises(ServerError, match=rf"^{kind}: its certificate is refused: .*self-signed"):
+    with pytest.raises(
+        ServerError, match=rf"^{kind}: its certificate is refused: .*self-signed.*; tls_ca must have the CA"
+    ):
         run(count(servers(slapd)[kind], Access(login)))
 
 
 @pytest.mark.parametrize("kind", ["start_tls", "tls"])
 def test_a_server_of_another_name_gets_no_password(slapd, authority, login, run, kind):
     server = servers(slapd)[kind]._replace(host="localhost")
-    with pytest.raises(ServerError, match=rf"^{kind}: its certificate is refused: .*localhost"):
+    with pytest.raises(ServerError, match=rf"^{kind}: its certificate is refused: .*localhost.*; url must have a name"):
         run(count(server, Access(login, Tls(ca=authority.certificate))))
 
 

@@ -48,3 +48,10 @@ def test_a_script_that_everybody_can_change_is_a_warning(script):
     script.chmod(0o777)
     [warning] = directory_checks.exposed(settings(url=f"script://{script}"))
     assert warning == f"{script}: every account can change it, and the server runs it; chmod o-w {script}"
+
+
+def test_a_file_of_cas_without_a_certificate_is_one(tmp_path):
+    file = tmp_path / "ca.cer"
+    file.write_bytes(b"\x30\x82\x01\x00")
+    [mistake] = directory_checks.mistakes(settings(url="ldaps://h.test", tls_ca=str(file)))
+    assert mistake.startswith(f"directories[1].tls_ca = {file}: it has no certificate in PEM")

@@ -15,6 +15,7 @@ from mailmoat.ldap.connection import Connection
 from mailmoat.ldap.outcome import ServerError
 from mailmoat.ldap.server import Transport
 from mailmoat.net import address
+from mailmoat.net.certificate_refusal import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ async def open_connection(server: Server, access: Access) -> Connection:
     except TimeoutError:
         raise ServerError(f"{server.text}: no connection in {access.connect_time:g} s") from None
     except ssl.SSLCertVerificationError as error:
-        raise ServerError(f"{server.text}: its certificate is refused: {error.verify_message}") from None
+        raise ServerError(f"{server.text}: {refusal(error)}") from None
     except ssl.SSLError as error:
         raise ServerError(f"{server.text}: no TLS: {error.reason or 'the handshake failed'}") from None
     except (OSError, UnicodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -50,7 +52,17 @@ def _wrong(row: SourceSettings) -> Iterator[tuple[str, object, str]]:
         file = getattr(row, key)
         if file is not None and not os.access(file, os.R_OK, effective_ids=True):
             yield key, file, "the account of the server cannot read it; let it read the file and enter its directories"
+        elif file is not None and key == "tls_ca" and not _has_certificates(file):
+            yield key, file, "it has no certificate in PEM; convert one in DER with: openssl x509 -inform der -in FILE"
     try:
         read_password(row)
     except SourceError as error:
         yield "password_file", row.password_file, f"{error}; write the password alone into that file"
+
+
+def _has_certificates(file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailmoat.errors import SourceError
+from mailmoat.net.certificate_refusal import refusal
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _sentence(error: BaseException, said: Callable[[BaseException], str | None])
     if reason is not None:
         return printable(" ".join(reason.split()))[:_LONGEST_REASON]
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message}"
+        return refusal(error)
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {error.reason or 'the handshake failed'}"
     lost = isinstance(error, asyncio.IncompleteReadError | ConnectionError | EOFError)
