@@ -38,7 +38,7 @@ def source_name(value: object) -> str:
     return written
 
 
-class SourceFields(LdapFields, AdFields, ScriptFields, SqlFields, Section):
+class AnySourceFields(Section):
     """What every source has."""
 
     name: Annotated[
@@ -75,6 +75,10 @@ class SourceFields(LdapFields, AdFields, ScriptFields, SqlFields, Section):
     tls_key: OptionalPath = Field(
         default=None, description="File with its private key (PEM). Empty = it is in `tls_certificate`."
     )
+
+
+class SourceFields(ScriptFields, SqlFields, AdFields, LdapFields, AnySourceFields):
+    """What a row has of its own. The reference has the last of these classes first."""
 
 
 def _fields() -> Iterator[tuple[str, Any]]:
