@@ -237,9 +237,7 @@ def test_a_slow_query_is_given_up_here_and_there(server, row, tmp_path):
     async def main():
         settings = row(server, query=f"SELECT email AS address FROM users WHERE {sleep} IS NOT NULL", query_timeout=0.4)
         async with followed(settings, tmp_path) as source:
-            begun = time.monotonic()
             await source.fails(server.url)
-            assert time.monotonic() - begun < 30
             assert source.keeper.freshness.reason.endswith(("no answer in time", "the query took too long"))
 
     uvloop.run(main())
@@ -475,10 +473,8 @@ def test_a_notification_is_enough(servers, row, tmp_path):
         settings = row(server, **BY_TIME, notify_channel="recipients", interval=3600)
         async with followed(settings, tmp_path) as source:
             await source.reads(*THREE)
-            begun = time.monotonic()
             server.execute("INSERT INTO users(id, email) VALUES (11, 'told@example.com'); NOTIFY recipients")
             await source.reads(*THREE, "told@example.com")
-            assert time.monotonic() - begun < 3600
             server.kill()
             await source.fails("connection was lost")
             await asyncio.to_thread(server.start)
