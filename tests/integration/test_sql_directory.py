@@ -101,7 +101,7 @@ class Followed:
     """A source that is kept."""
 
     def __init__(self, row, path: Path):
-        self.table = Table(path, "one identity")
+        self.table = Table(path, "one-identity")
         self._moved = asyncio.Event()
         self.keeper = Keeper(row, open_sync(row), self.table, changed=lambda: None, noted=self._moved.set)
 

@@ -44,7 +44,7 @@ def keep(settings, path, pipe):
     async def main():
         moved = asyncio.Event()
         before = resident_kib()
-        table = Table(Path(path), "one identity")
+        table = Table(Path(path), "one-identity")
         keeper = Keeper(row(**settings), open_sync(row(**settings)), table, changed=moved.set, noted=lambda: None)
         task = asyncio.ensure_future(keeper.run())
         peak = before
