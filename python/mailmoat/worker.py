@@ -1,9 +1,8 @@
 """A worker process: receives on its own listening sockets, keeps what it accepts in its own partition, and delivers it.
 
-Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers
-but the metrics in shared memory. Every second it publishes its gauges, looks for a new directory snapshot, and adopts a
-partition whose owner is gone; every minute it looks for new certificates. SIGHUP makes it read its files at once. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and
-delayed replies are completed, idle clients get 421, and after `drain_time` all clients do.
+Runs in a fresh child, with everything it needs in a `WorkerContext`. It shares no state with other workers but the metrics in shared memory.
+Every second it publishes its gauges, looks for a new directory snapshot, and adopts a partition whose owner is gone; every minute it looks for new
+certificates. SIGHUP makes it read its files at once. SIGTERM or the end of the lifeline makes it drain: it accepts no more, transactions and delayed replies are completed, idle clients get 421, and after `drain_time` all clients do.
 
 Before it accepts connections, it asks the next hop for its offers, for `PROBE_TIME` at most, so that even the first client is not offered more.
 """
@@ -53,7 +52,7 @@ from mailmoat.receive.receiver import Receiver
 from mailmoat.receive.stress import Stress
 from mailmoat.reputation.upkeep import Upkeep
 from mailmoat.resolver.resolver import DnsResolver
-from mailmoat.runtime import allocator, faults
+from mailmoat.runtime import allocator, faults, loop_memory
 from mailmoat.runtime.heap import Heap
 from mailmoat.runtime.spool import SpoolStore
 from mailmoat.runtime.timers import Timers
@@ -83,6 +82,7 @@ def run(context: WorkerContext) -> None:
     maillog.bind_loop(loop)
     maillog.count_lost(partial(Metrics(context.shared, context.slot).add, LOG_LINES_LOST))
     loop.set_exception_handler(faults.loop_failed)
+    loop_memory.make_handles(loop)
     # Cyclic garbage is rare here; looking for it among tens of thousands of sessions on each allocation burst is not free.
     gc.set_threshold(50_000, 20, 100)
     try:
@@ -131,7 +131,7 @@ class Worker:
         self._receiver = self._make_receiver(services, pipeline)
         queue = QueueControl(loop, self._queue, store, timers)
         self._control = Control(loop, commands_of(Context(services.rates, metrics, queue)), timers)
-        self._heap = Heap((services.trust.forget, self._receiver.fit, timers.fit))
+        self._heap = Heap((services.trust.forget, self._receiver.fit, timers.fit, partial(loop_memory.fit, loop)))
         self._acceptors = Acceptors(self._receiver, context.listeners, self._most, self._heap.opened)
         self._adopting: asyncio.Future[None] | None = None
         self._ending = asyncio.Event()
