@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -112,10 +112,13 @@ async def _connect(host: str, port: int, patience: float, *, implicit: bool) -> 
     async with asyncio.timeout(patience):
         reader, writer = await asyncio.open_connection(host, port, ssl=_context() if implicit else None)
     try:
-        yield _Dialogue(reader, writer, patience)
-        writer.write(b"QUIT\r\n")
+        dialogue = _Dialogue(reader, writer, patience)
+        yield dialogue
+        with suppress(*_TROUBLES):  # until then it is one of the connections that the server counts (RFC 5321 4.1.1.10)
+            async with asyncio.timeout(PATIENCE):
+                await dialogue.command("QUIT")
     finally:
-        writer.close()  # sends what is written; the reply to QUIT interests nobody
+        writer.close()
 
 
 def _context() -> ssl.SSLContext:
