@@ -194,3 +194,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rows_that_add_no_target_take_no_room() {
+    let room = |most: i64| {
+        let scratch = Scratch::new();
+        let targets = (0..900).map(|number| format!("t{number}@other.test\n")).collect::<String>();
+        let mut many = vec![(1, "list@local.test", targets.as_str())];
+        many.extend((2..most).map(|entry| (entry, "list@local.test", "t0@other.test")));
+        let (directory, warnings) = compiled(&scratch, &[rows(&table(&scratch, 1, 1, &[]), &many)]);
+        assert_eq!((answer(&directory, "list@local.test").0, warnings), (Found::Alias, Vec::new()));
+        fs::metadata(scratch.target()).unwrap().len()
+    };
+    let (few, many) = (room(10), room(40));
+    assert!(many - few < 30 * 200, "{} octets for a row", (many - few) / 30);
+}

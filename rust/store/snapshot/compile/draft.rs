@@ -108,10 +108,11 @@ impl Draft {
                 let (one, other) = (draft.stored(first)?, draft.stored(at)?);
                 let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
                 let is_repeated = one.is_same_key(&other);
-                if let Some(targets) = united(&one, &other).filter(|_| is_repeated) {
-                    merged = Some((other.source, one.line, one.key.to_vec(), targets));
-                } else if is_repeated {
-                    repeated(one, other);
+                match united(&one, &other).filter(|_| is_repeated) {
+                    Some(targets) if targets.as_bytes() == one.targets => {} // written once, however many rows say it
+                    Some(targets) => merged = Some((other.source, one.line, one.key.to_vec(), targets)),
+                    None if is_repeated => repeated(one, other),
+                    None => {}
                 }
                 Ok(is_repeated)
             })?;
