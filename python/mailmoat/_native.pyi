@@ -1229,7 +1229,8 @@ class Directory:
         address it is a subaddress of if that one is listed, targets).
 
         Found is as in `lookup`, or 7: its domain is listed, which does not include an address that `may_route`. Targets are the addresses
-        that get its mail instead; none when it is delivered to itself or does not exist.
+        that get its mail instead; none when it is delivered to itself or does not exist. Of one that is absent, at a domain that is another
+        name, it is the address at the other domain: it may be known elsewhere.
         """
     @property
     def entries(self) -> int:

@@ -9,7 +9,7 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory import freshness
 from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
-from mailmoat.directory.directory import Presence
+from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
 from mailmoat.directory.identity import identity
@@ -22,6 +22,12 @@ from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import sources
 
 NOW = 1_700_000_000_000
+TARGETS = {
+    "team": ("x@far.test", "y@a.test"),
+    "route": ("victim%far.test@a.test",),
+    "short": ("x",),
+    "lines": ("x@far.test>\r\nRCPT TO:<y@far.test",),
+}
 EXISTS, ABSENT, UNKNOWN = Presence.EXISTS, Presence.ABSENT, Presence.UNKNOWN
 
 
@@ -33,6 +39,8 @@ class Live:
 
     async def lookup(self, address):
         self.asked.append(str(address))
+        if address.local in TARGETS:
+            return LiveReply(EXISTS, TARGETS[address.local], "hop")
         return LiveReply({"liv": EXISTS, "err": UNKNOWN}.get(address.local, ABSENT), (), "hop")
 
     def close(self):
@@ -79,7 +87,7 @@ class World:
 
     def __call__(self, address):
         answer = self.opened().lookup(Address.parse(address))
-        return answer if isinstance(answer, Presence) else asyncio.run(awaited(answer))
+        return answer if isinstance(answer, Presence | Redirection) else asyncio.run(awaited(answer))
 
     def why(self, address):
         answer = self.opened().explain(Address.parse(address))
@@ -256,3 +264,41 @@ def test_a_table_that_was_lost_and_read_anew_is_compiled(tmp_path):
     freshness.table_path(tmp_path, "office").unlink()
     w.read("office", "ann@a.test", "bob@a.test")
     assert RecipientsCompiler.of(w.settings).behind(tmp_path / SNAPSHOT_NAME)
+
+
+def to(*addresses):
+    return Redirection(tuple(map(Address.parse, addresses)))
+
+
+def test_targets_of_a_live_source_are_whole_addresses_that_are_no_routes(tmp_path):
+    w = World(tmp_path, {"name": "hop", "url": "next_hop:"}, text="ann@a.test\n")
+    w.compile()
+    assert w("team@a.test") == to(*TARGETS["team"])
+    assert [w(f"{name}@a.test") for name in ("route", "short", "lines")] == [UNKNOWN] * 3
+
+
+@pytest.mark.parametrize(("when_stale", "answer"), [("unknown", UNKNOWN), ("accept", to("bob@b.test"))])
+def test_another_name_of_a_domain_is_in_doubt_as_the_domain_is(tmp_path, when_stale, answer):
+    row = {"name": "office", "domains": "b.test", "when_stale": when_stale}
+    w = World(tmp_path, row, text="@a.test = @b.test\nann@b.test\n")
+    w.compile()
+    assert (w("ann@a.test"), w("bob@a.test")) == (to("ann@b.test"), answer)
+    assert "office: it was not read whole yet" in w.why("bob@a.test")
+    w.read("office", "cid@b.test")
+    w.compile()
+    assert (w("cid@a.test"), w("bob@a.test")) == (to("cid@b.test"), ABSENT)
+
+
+def test_a_live_source_is_asked_at_the_domain_of_which_a_name_is_another(tmp_path):
+    row = {"name": "hop", "url": "next_hop:", "domains": "b.test"}
+    w = World(tmp_path, row, text="@a.test = @b.test\nann@b.test\n!gone@b.test\n")
+    w.compile()
+    assert [w(f"{name}@a.test") for name in ("ann", "gone", "liv", "err", "eve")] == [
+        to("ann@b.test"),
+        ABSENT,
+        to("liv@b.test"),
+        UNKNOWN,
+        ABSENT,
+    ]
+    assert w("team@a.test") == to(*TARGETS["team"])
+    assert w.live.asked == ["liv@b.test", "err@b.test", "eve@b.test", "team@b.test"]

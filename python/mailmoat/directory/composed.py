@@ -140,16 +140,20 @@ class ComposedDirectory:
         found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
         if found is not Presence.ABSENT or self._is_excluded(address):
             return found
-        live = self._live_for(address)
-        return self._not_found(address) if live is None else Later(partial(self._ask, live, address))
+        other = self._other(address)
+        asked = [each for each in (address, other) if each is not None and self._live_for(each) is not None]
+        if self.live is None or not asked:
+            return self._not_found(address, other)
+        return Later(partial(self._ask, self.live, address, other, asked))
 
     def explain(self, address: Address) -> str | Awaitable[str]:
         """Say which entry of which source decides about `address`, or which sources may have it."""
         found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
         if self.snapshot is not None and (found is not Presence.ABSENT or self._is_excluded(address)):
             return self._with_entry(self.snapshot, address)
-        live = self._live_for(address)
-        return self._why_not_found(address) if live is None else Later(partial(self._explain, live, address))
+        decides = self._other(address) or address
+        live = self._live_for(decides)
+        return self._why_not_found(address) if live is None else Later(partial(self._explain, live, address, decides))
 
     def _with_entry(self, snapshot: FileDirectory, address: Address) -> str:
         """Return what the snapshot says of an address, with the name of the entry that decides and its age."""
@@ -174,8 +178,11 @@ class ComposedDirectory:
         """Return the live sources, if one of them is responsible for an address that the snapshot does not have; else None."""
         return self.live if not self._live_domains or address.domain in self._live_domains else None
 
-    async def _explain(self, live: Asked, address: Address) -> str:
-        reply = await live.lookup(address)
+    def _other(self, address: Address) -> Address | None:
+        return self.snapshot.by_other_name(address) if self.snapshot is not None else None
+
+    async def _explain(self, live: Asked, address: Address, decides: Address) -> str:
+        reply = await live.lookup(decides)
         if reply.presence is Presence.EXISTS:
             goes = f", its mail goes to {' '.join(reply.targets)}" if reply.targets else ""
             return f"{address}: exists ({reply.source} was asked and has it{goes})"
@@ -184,27 +191,34 @@ class ComposedDirectory:
         return self._why_not_found(address, f"{reply.source} was asked and does not have it")
 
     def _why_not_found(self, address: Address, *others: str) -> str:
-        responsible = [each for each in self.doubts if address.domain in (each[0].domains or (address.domain,))]
+        other = self._other(address)
+        domains = {address.domain, other.domain if other else address.domain}
+        responsible = [each for each in self.doubts if not each[0].domains or domains.intersection(each[0].domains)]
         why = [f"{row.name}: {doubt}" for row, _, doubt in responsible if doubt]
         if why:
-            return f"{address}: {self._not_found(address).value} (nothing lists it, but {'; '.join(why)})"
+            found = self._not_found(address, other)
+            presence = found if isinstance(found, Presence) else found.presence
+            return f"{address}: {presence.value} (nothing lists it, but {'; '.join(why)})"
         ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in responsible]
         return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *others])})"
 
-    async def _ask(self, live: Asked, address: Address) -> Found:
-        reply = await live.lookup(address)
-        if reply.presence is Presence.ABSENT:
-            return self._not_found(address)
-        try:
-            return Redirection(tuple(map(Address.parse, reply.targets))) if reply.targets else reply.presence
-        except ValueError:  # it exists, and nobody can say where its mail goes
-            return Presence.UNKNOWN
+    async def _ask(self, live: Asked, address: Address, other: Address | None, asked: list[Address]) -> Found:
+        unknown = False
+        for each in asked:
+            reply = await live.lookup(each)
+            if reply.presence is Presence.EXISTS:
+                return _redirected(reply.targets or ((str(each),) if each is other else ()))
+            unknown |= reply.presence is Presence.UNKNOWN
+        return Presence.UNKNOWN if unknown else self._not_found(address, other)
 
-    def _not_found(self, address: Address) -> Presence:
-        doubts = {self._doubted.get(domain) for domain in ("", address.domain)}
+    def _not_found(self, address: Address, other: Address | None = None) -> Found:
+        """Return what follows for an address that no source has; `other` decides about it where its domain is another name."""
+        doubts = {self._doubted.get(domain) for domain in ("", address.domain, other.domain if other else "")}
         if Presence.UNKNOWN in doubts:
             return Presence.UNKNOWN
-        return Presence.EXISTS if Presence.EXISTS in doubts else Presence.ABSENT
+        if Presence.EXISTS not in doubts:
+            return Presence.ABSENT
+        return Redirection((other,)) if other is not None else Presence.EXISTS
 
     def _is_excluded(self, address: Address) -> bool:
         """Return whether an entry says that it does not exist: then no other source is asked."""
@@ -213,6 +227,20 @@ class ComposedDirectory:
     def _compiled(self, number: int) -> str:
         """Return the state of a table as it is in the snapshot in force."""
         return self.snapshot.table_state(number) if self.snapshot is not None else ""
+
+
+def _redirected(targets: tuple[str, ...]) -> Found:
+    """Return what follows for an address that exists and has these targets, if any: UNKNOWN when nobody can say where its mail goes.
+
+    A target is as strict as in a table: whole, and nothing that another server may read as a route, since strangers would reach it.
+    """
+    try:
+        addresses = tuple(map(Address.parse, targets))
+    except ValueError:
+        return Presence.UNKNOWN
+    if any(not each.domain or each.may_route for each in addresses):
+        return Presence.UNKNOWN
+    return Redirection(addresses) if addresses else Presence.EXISTS
 
 
 def _domains(rows: Iterable[SourceSettings]) -> frozenset[str]:

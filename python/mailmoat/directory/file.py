@@ -97,7 +97,15 @@ class FileDirectory:
         if snapshot is None:
             return Presence.UNKNOWN
         found, _, _, _, targets = snapshot.resolve(address, self._delimiter)
-        return Redirection(tuple(targets)) if targets else _ANSWERS[_Found(found)]
+        return Redirection(tuple(targets)) if targets and found else _ANSWERS[_Found(found)]
+
+    def by_other_name(self, address: Address) -> Address | None:
+        """Return the address that decides about one that is absent here, where its domain is another name of a domain."""
+        snapshot = self.file.value
+        if snapshot is None:
+            return None
+        found, _, _, _, targets = snapshot.resolve(address, self._delimiter)
+        return targets[0] if targets and not found else None
 
     def explain(self, address: Address) -> str:
         """Say which entry of which source decides about `address`."""

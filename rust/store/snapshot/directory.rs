@@ -172,6 +172,7 @@ impl Walk<'_> {
         let targets = match self.answer.found {
             Found::Alias if !self.targets.is_empty() => read_targets(self.targets),
             Found::Alias | Found::AliasDomain => vec![address.at_domain(self.domain)],
+            Found::Absent if self.domain != address.domain() => vec![address.at_domain(self.domain)],
             _ => Vec::new(),
         };
         Resolution { answer: self.answer, user: None, targets }
@@ -185,7 +186,8 @@ pub struct Resolution {
     pub answer: Answer,
     /// The address that it is a subaddress of, if that is the one that is listed.
     pub user: Option<Address>,
-    /// The addresses that get its mail instead; none: it is delivered to itself, or does not exist.
+    /// The addresses that get its mail instead; none: it is delivered to itself, or does not exist. Of one that is absent, at a domain that is
+    /// another name: the address at the other domain, which decides.
     pub targets: Vec<Address>,
 }
 
