@@ -199,7 +199,8 @@ proptest! {
 fn rows_that_add_no_target_take_no_room() {
     let room = |most: i64| {
         let scratch = Scratch::new();
-        let targets = (0..900).map(|number| format!("t{number}@other.test\n")).collect::<String>();
+        let targets: Vec<String> = (0..900).map(|number| format!("t{number}@other.test")).collect();
+        let targets = targets.join("\n");
         let mut many = vec![(1, "list@local.test", targets.as_str())];
         many.extend((2..most).map(|entry| (entry, "list@local.test", "t0@other.test")));
         let (directory, warnings) = compiled(&scratch, &[rows(&table(&scratch, 1, 1, &[]), &many)]);
