@@ -169,3 +169,20 @@ def test_a_mistake_in_the_file_keeps_what_is_in_force_and_is_not_compiled_all_th
     w.turn(5)
     assert w.has("zoe")
     assert not w.refreshes.problems
+
+
+def test_a_compile_that_takes_longer_than_the_time_between_two_looks_is_followed_by_a_look(world):
+    w = world()
+    w.turn(20)
+    w.seconds = 2.5 * compiler.CHECK_TIME
+    w.change("ann")
+    w.refreshes.look_now()
+    w.refreshes.turn(lambda: None)
+    assert w.refreshes.descriptor >= 0, "it compiles"
+    w.change("bob")
+    for _ in range(100):  # as the supervisor does, for which a time in the past is no deadline
+        w.refreshes.turn(lambda: None)
+        if w.refreshes.descriptor < 0:
+            assert w.refreshes.wake_at > w.now
+            w.now = w.refreshes.wake_at
+    assert w.has("bob")

@@ -83,7 +83,13 @@ class Refreshes:
             each.look_now()
 
     def turn(self, detach: Callable[[], None], counts: Metrics | None = None) -> None:
-        """Do what is to do now, without waiting."""
+        """Do what is to do now, without waiting; then `wake_at` is later than now."""
+        ran = self._running is not None
+        self._look(detach, counts)
+        if ran and self._running is None:  # what waited for the end of it may be due since long
+            self._look(detach, counts)
+
+    def _look(self, detach: Callable[[], None], counts: Metrics | None) -> None:
         for each in self._all:
             if self._running in (None, each):
                 each.turn(detach, counts)
