@@ -28,8 +28,6 @@ PROBE_TIME: Final = 30.0
 """Seconds that a source has to show itself, beside its own limits."""
 MOST_DOMAINS: Final = 5
 """Domains at which an address that cannot exist is asked for."""
-_ASKED: Final = {"next_hop", "script"}
-"""Live sources without a list of their own."""
 
 
 class Change(NamedTuple):
@@ -59,7 +57,7 @@ async def probe(settings: Settings, row: SourceSettings) -> Sight:
     """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
     source: SyncSource | LiveSource = open_sync(row) if row.mode == "sync" else open_live_row(settings, row)
     try:
-        if row.mode == "live" and row.url.scheme in _ASKED:
+        if row.mode == "live" and (row.url.scheme == "script" or not isinstance(source, Probed)):
             return await _asked(settings, row, source)  # type: ignore[arg-type] # it is live
         if not isinstance(source, Probed):
             return Sight(str(row.url))
