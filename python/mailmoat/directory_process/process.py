@@ -167,8 +167,7 @@ class DirectoryProcess:
         """Log that an outage of a live source begins or ends."""
         self._noted()
         if state.error:
-            event = Event.DIRECTORY_SOURCE_FAILED
-            maillog.event(event, source=name, reason=SyncState.FAILED, detail=state.error)
+            maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=name, reason=SyncState.FAILED, detail=state.error)
         else:
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=name)
 

@@ -223,4 +223,8 @@ async def _later(answer: Awaitable[Found]) -> Standing | Redirection:
 def _classified(found: Found) -> Standing | Redirection:
     if found is PRESENT:
         return EXISTS
-    return found if isinstance(found, Redirection) else STANDINGS[found]
+    if isinstance(found, Redirection):
+        return found
+    if isinstance(found, Presence):
+        return STANDINGS[found]
+    assert_never(found)  # whatever it is, it is a 451 and never "user unknown"
