@@ -128,7 +128,7 @@ def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(st
 
     def condition():
         if isinstance(replica.steps[-1], Whole | Current):
-            if used() == names:
+            if used() == names and first.process.poll() is not None:
                 first.start()
             elif used() == names[:1]:
                 first.kill()

@@ -23,6 +23,9 @@ def test_the_wheel_brings_manual_settings_and_unit():
     brought = {str(path.relative_to(SHARE)): path for path in SHARE.rglob("*") if not path.is_dir()}
     assert brought.keys() == {
         "manual.md",
+        "active-directory.md",
+        "ldap.md",
+        "sql.md",
         "coming-from.md",
         "agents.md",
         "settings.md",
