@@ -28,6 +28,7 @@ from mailmoat.directory.freshness import SyncState
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.opening import open_live, open_sync
 from mailmoat.directory.source import Whole
+from mailmoat.directory.sql.sqlite import SqliteConnection
 from mailmoat.directory.table import Table
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
@@ -570,6 +571,27 @@ def test_a_slow_query_of_a_file_keeps_nobody_waiting(file, row):
         assert turns > 1
 
     uvloop.run(main())
+
+
+def test_nothing_of_a_file_is_freed_by_the_loop(file, row, monkeypatch):
+    """To free a cursor waits for the query that runs; a loop that waits for it cannot end it."""
+    seen, call = [], SqliteConnection._call
+
+    async def noting(connection, *arguments):
+        result = await call(connection, *arguments)
+        seen.append(result)
+        return result
+
+    async def main():
+        await open_live(row(url=f"sqlite://{file}", mode="live", lookup_query=LOOKUP)).lookup(
+            Address.parse("alice@example.com")
+        )
+        await open_sync(row(url=f"sqlite://{file}", query=QUERY)).probe()
+
+    monkeypatch.setattr(SqliteConnection, "_call", noting)
+    uvloop.run(main())
+    assert len(seen) > 4
+    assert not any(isinstance(result, (sqlite3.Cursor, sqlite3.Connection)) for result in seen)
 
 
 def test_another_file_of_the_name_is_asked(file, row, tmp_path):

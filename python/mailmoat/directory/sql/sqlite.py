@@ -19,7 +19,7 @@ from mailmoat.errors import SourceError
 from mailmoat.file_changes import NONE, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -62,7 +62,11 @@ class Sqlite:
 
 
 class SqliteConnection:
-    """One connection and its thread; see `Connection`."""
+    """One connection and its thread; see `Connection`.
+
+    What belongs to SQLite is made, used and freed in the thread: even to free a cursor waits for the query that runs, and a loop that
+    waits for it cannot end it.
+    """
 
     version = f"SQLite {sqlite3.sqlite_version}"
 
@@ -71,37 +75,24 @@ class SqliteConnection:
         self._patience = patience
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._base: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._over = False
 
     async def connect(self, lock_time: float) -> None:
         """Open the file."""
-        self._base = await self._call(self._connect, lock_time)
-        await self._call(self._base.execute, "SELECT 1 FROM sqlite_schema LIMIT 1")
-
-    def _connect(self, lock_time: float) -> sqlite3.Connection:
-        uri = f"file:{quote(self._path)}?mode=ro"
-        base = sqlite3.connect(uri, uri=True, timeout=lock_time, check_same_thread=False, isolation_level=None)
-        base.text_factory = _text
-        # Unlike `interrupt`, it ends a query as well that the thread has not begun yet.
-        base.set_progress_handler(lambda: self._over, _STEPS)
-        return base
+        await self._call(self._connect, lock_time)
 
     async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
-        cursor = await self._execute(query, values)
-        names = tuple(column[0] for column in cursor.description)
-        part, first = await self._call(cursor.fetchmany, PART), True
-        while part or first:
-            yield Rows(names, part)
-            first = False
-            part = await self._call(cursor.fetchmany, PART)
-        await self._call(cursor.close)
+        rows = await self._execute(query, values)
+        yield rows
+        while part := await self._call(self._more):
+            yield Rows(rows.names, part)
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
-        cursor = await self._execute(query, values)
-        rows = Rows(tuple(column[0] for column in cursor.description), await self._call(cursor.fetchmany, PART))
-        await self._call(cursor.close)
+        rows = await self._execute(query, values)
+        await self._call(self._finish)
         return rows
 
     async def close(self) -> None:
@@ -110,20 +101,53 @@ class SqliteConnection:
 
     def abort(self) -> None:
         """See `Connection`."""
-        base, self._base, self._over = self._base, None, True
-        if base is not None:
-            self._thread.submit(base.close)
-        self._thread.shutdown(wait=False)
+        if not self._over:
+            self._over = True
+            self._thread.submit(self._end)
+            self._thread.shutdown(wait=False)
 
-    async def _execute(self, query: Query, values: Mapping[str, object]) -> sqlite3.Cursor:
-        base = self._base
-        if base is None:
+    async def _execute(self, query: Query, values: Mapping[str, object]) -> Rows:
+        if self._over:
             raise SourceError(f"{self._path}: it is closed")
         arguments = [value if isinstance(value, _CONVERTED) else str(value) for value in query.arguments(values)]
-        cursor = await self._call(base.execute, query.text, arguments)
-        if cursor.description is None:
+        found = await self._call(self._begin, query.text, arguments)
+        if found is None:
             raise SourceError(f"{query.setting}: it gives no rows; write a SELECT")
-        return cursor
+        return found
+
+    # In the thread.
+
+    def _connect(self, lock_time: float) -> None:
+        uri = f"file:{quote(self._path)}?mode=ro"
+        base = sqlite3.connect(uri, uri=True, timeout=lock_time, check_same_thread=False, isolation_level=None)
+        base.text_factory = _text
+        # Unlike `interrupt`, it ends a query as well that the thread has not begun yet.
+        base.set_progress_handler(lambda: self._over, _STEPS)
+        self._base = base
+        base.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+
+    def _begin(self, text: str, arguments: Sequence[object]) -> Rows | None:
+        """Begin a query; return its first rows, or nothing for what gives no rows."""
+        self._finish()
+        if self._base is None:
+            raise sqlite3.ProgrammingError("the file is not open")
+        self._cursor = self._base.execute(text, arguments)
+        if self._cursor.description is None:
+            return None
+        return Rows(tuple(column[0] for column in self._cursor.description), self._more())
+
+    def _more(self) -> list[tuple[object, ...]]:
+        return self._cursor.fetchmany(PART) if self._cursor is not None else []
+
+    def _finish(self) -> None:
+        self._cursor = None
+
+    def _end(self) -> None:
+        self._finish()
+        if self._base is not None:
+            self._base.close()
+
+    # For the loop.
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
