@@ -1,7 +1,7 @@
 """What a source of recipients gives: values, and the two protocols by which it is asked.
 
 A synchronised source (`SyncSource`) gives steps: a full read (`Begin`, `Part`..., `Whole`), what changed since (`Delta`), or that nothing did
-(`Current`). Whoever drives it keeps the entries and the cookie, each step in one transaction; the source keeps nothing that it needs after a
+(`Current`). The caller keeps the entries and the cookie, each step in one transaction; the source keeps nothing that it needs after a
 restart. A live source (`LiveSource`) is asked for one address at a time. Both run in the directory process only, on its loop: they never
 block it, and they never write to the log. An outage is a `SourceError` with a sentence for the administrator, without a password in it.
 """

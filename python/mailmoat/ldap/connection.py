@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
         await self._result(lambda number: message.simple_bind(number, account, password))
 
     async def bind_external(self) -> None:
-        """Authenticate as whoever the TLS certificate or the Unix socket says we are (RFC 4513 5.2.3). Raises ServerError."""
+        """Authenticate with the identity of the TLS certificate or the Unix socket (RFC 4513 5.2.3). Raises ServerError."""
         await self._result(message.external_bind)
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
@@ -224,7 +224,7 @@ class _Operation:
 
 
 class Search:
-    """The answers to a search: an asynchronous iterator that ends after its result. Whoever leaves the block early abandons it.
+    """The answers to a search: an asynchronous iterator that ends after its result. Leaving the block early abandons it.
 
     Raises ServerError; LdapError, with the result in it, for a result other than success.
     """

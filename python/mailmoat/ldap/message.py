@@ -1,6 +1,6 @@
 """Messages of LDAP as values: requests are encoded, answers decoded (RFC 4511 4). No socket, no clock, no state.
 
-Decoding raises GarbledError for what is no answer. Text of a server is kept as it is; whoever shows it makes it printable.
+Decoding raises GarbledError for what is no answer. Text of a server is kept as it is; the caller makes it printable before it is shown.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def simple_bind(number: int, account: str, password: bytes) -> bytes:
 
 
 def external_bind(number: int) -> bytes:
-    """Encode a bind as whoever the TLS certificate or the Unix socket says we are (SASL EXTERNAL, RFC 4422 A)."""
+    """Encode a bind with the identity of the TLS certificate or the Unix socket (SASL EXTERNAL, RFC 4422 A)."""
     sasl = ber.element(_SASL, ber.text("EXTERNAL"), ber.octets(b""))
     return _message(number, ber.element(_BIND, ber.integer(VERSION), ber.text(""), sasl))
 

@@ -51,7 +51,7 @@ class Tls(NamedTuple):
 
 
 class Login(NamedTuple):
-    """Who we are to a server: a name with a password, or whoever the connection itself shows, or nobody."""
+    """Who we are to a server: a name with a password, or the identity that the connection itself shows, or nobody."""
 
     account: str = ""
     password: Callable[[], str] | None = None

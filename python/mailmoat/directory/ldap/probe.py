@@ -36,7 +36,7 @@ async def look(row: SourceSettings, servers: Servers, kind: Kind, terms: bytes) 
         remarks = [] if entries != 0 else [f"No entry below {base} has an address and matches the filter."]
         if connection.server.transport is Transport.CLEAR:
             remarks.append(
-                "The connection is in clear: whoever is on the way reads the password and changes the answers."
+                "The connection is in clear: anyone on the network path can read the password and change the answers."
             )
         if (left_out := reading.left_out()) is not None:
             remarks.append(f"{left_out.example}.")

@@ -3,7 +3,7 @@
 A frame is its length and a number, four octets each in network order, and as many octets as the length says. A worker sends an address, with
 the reply of a next hop behind it where that has refused a message for the address. The answer to an address alone has the same number, one octet for what
 is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Questions and
-answers are in no common order. Both sides are bounded: whoever sends a longer frame, or one that cannot be read, loses the connection.
+answers are in no common order. Both sides are bounded: a peer that sends a longer frame, or one that cannot be read, loses the connection.
 Pure: no socket, no clock.
 """
 

@@ -95,7 +95,7 @@ class MySql:
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=self._row.timeout,
-            # Whoever answers at this address without TLS could ask for the password itself.
+            # A server that answers at this address without TLS could ask for the password itself.
             auth_plugin_map={} if context or path else {"mysql_clear_password": _Refusing, "dialog": _Refusing},
         )
 
