@@ -16,7 +16,7 @@ from mailmoat.callout.judgement import Judgement, is_unknown_recipient, judge
 from mailmoat.callout.opening import mistakes, open_next_hop, with_times
 from mailmoat.callout.source import TEST_NAME
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.live.questions import FAILURES, LiveRow, Questions
+from mailmoat.directory.live.lookups import FAILURES, LiveLookups, LiveRow
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
@@ -258,15 +258,15 @@ def test_a_next_hop_that_refuses_late_is_found_out():
     hop = NextHop(RCPT=only("ann@local.test"))
 
     async def case(source):
-        questions = Questions([row_of(source)])
+        lookups = LiveLookups([row_of(source)])
         ann = Address.parse("ann@local.test")
-        assert (await questions.ask(ann)).presence is Presence.EXISTS
-        questions.refused_late(ann, "554 5.7.1 content refused")
-        assert questions.known(ann).presence is Presence.EXISTS
-        questions.refused_late(Address.parse("bob@local.test"), "550 5.1.1 unknown")
+        assert (await lookups.ask(ann)).presence is Presence.EXISTS
+        lookups.refused_late(ann, "554 5.7.1 content refused")
+        assert lookups.known(ann).presence is Presence.EXISTS
+        lookups.refused_late(Address.parse("bob@local.test"), "550 5.1.1 unknown")
         assert source.domains.doubts == {}, "nobody had asked for it"
-        questions.refused_late(ann, "550 5.1.1 unknown")
-        assert questions.known(ann).presence is Presence.ABSENT
+        lookups.refused_late(ann, "550 5.1.1 unknown")
+        assert lookups.known(ann).presence is Presence.ABSENT
         await settled(source)
         assert source.domains.doubts == {"local.test": Doubt.REJECTS_LATE}
 
@@ -277,12 +277,12 @@ def test_an_address_that_was_removed_meanwhile_is_no_late_refusal():
     hop = NextHop(RCPT=only("ann@local.test"))
 
     async def case(source):
-        questions = Questions([row_of(source)])
+        lookups = LiveLookups([row_of(source)])
         ann = Address.parse("ann@local.test")
-        assert (await questions.ask(ann)).presence is Presence.EXISTS
+        assert (await lookups.ask(ann)).presence is Presence.EXISTS
         hop.rules["RCPT"] = only()
-        questions.refused_late(ann, "550 5.1.1 unknown")
-        assert questions.known(ann).presence is Presence.ABSENT
+        lookups.refused_late(ann, "550 5.1.1 unknown")
+        assert lookups.known(ann).presence is Presence.ABSENT
         await settled(source)
         assert source.domains.doubts == {}
 
@@ -302,12 +302,12 @@ def test_an_outage_of_one_next_hop_leaves_the_others_alone():
 
         async def main():
             source = open_next_hop(settings, merged(settings.directory, settings.directories[0]))
-            questions = Questions([row_of(source)])
+            lookups = LiveLookups([row_of(source)])
             for number in range(FAILURES + 1):
                 asked = Address.parse(f"a{number}@local.test")
-                assert (await questions.ask(asked)).presence is Presence.UNKNOWN
-            assert questions.counts["hops"]["refused"] == 1
-            assert (await questions.ask(Address.parse("ann@other.test"))).presence is Presence.EXISTS
+                assert (await lookups.ask(asked)).presence is Presence.UNKNOWN
+            assert lookups.counts["hops"]["refused"] == 1
+            assert (await lookups.ask(Address.parse("ann@other.test"))).presence is Presence.EXISTS
             await settled(source)
             await source.close()
 

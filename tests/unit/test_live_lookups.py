@@ -18,7 +18,7 @@ from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
-from mailmoat.directory.live.questions import FAILURES, OPEN_TIME, LiveRow, Questions
+from mailmoat.directory.live.lookups import FAILURES, OPEN_TIME, LiveLookups, LiveRow
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
     LONGEST_ADDRESS,
@@ -28,9 +28,9 @@ from mailmoat.directory.live.wire import (
     Frames,
     LiveReply,
     answer,
-    question,
     read_answer,
-    read_question,
+    read_request,
+    request,
 )
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.errors import SourceError
@@ -82,8 +82,8 @@ def run(loop, coroutine, seconds=60.0):
     return task.result()
 
 
-def ask(loop, questions, address, seconds=60.0):
-    return run(loop, questions.ask(Address.parse(address)), seconds)
+def ask(loop, lookups, address, seconds=60.0):
+    return run(loop, lookups.ask(Address.parse(address)), seconds)
 
 
 class TestFrames:
@@ -96,12 +96,12 @@ class TestFrames:
         ),
         st.integers(1, 50),
     )
-    def test_questions_are_read_as_they_were_written_however_they_are_cut(self, asked, size):
-        octets = b"".join(question(number, text) for number, text in asked)
+    def test_lookups_are_read_as_they_were_written_however_they_are_cut(self, asked, size):
+        octets = b"".join(request(number, text) for number, text in asked)
         frames = Frames(LONGEST_ADDRESS)
         read = []
         for at in range(0, len(octets), size):
-            read += [(number, read_question(content)) for number, content in frames.feed(octets[at : at + size])]
+            read += [(number, read_request(content)) for number, content in frames.feed(octets[at : at + size])]
         assert read == [(number, (text, "")) for number, text in asked]
 
     @given(
@@ -132,126 +132,126 @@ class TestFrames:
         assert read_answer(content) == LiveReply(Presence.UNKNOWN, (), "office")
 
 
-class TestQuestions:
+class TestLiveLookups:
     def test_the_first_source_that_has_an_address_decides(self, loop):
         first = Source("ann@local.test", targets=("ann@in.test",))
         second = Source("ann@local.test", "bob@local.test")
-        questions = Questions([LiveRow("first", first), LiveRow("second", second)])
-        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.EXISTS, ("ann@in.test",), "first")
-        assert ask(loop, questions, "bob@local.test") == LiveReply(Presence.EXISTS, (), "second")
-        assert ask(loop, questions, "eve@local.test").presence is Presence.ABSENT
+        lookups = LiveLookups([LiveRow("first", first), LiveRow("second", second)])
+        assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.EXISTS, ("ann@in.test",), "first")
+        assert ask(loop, lookups, "bob@local.test") == LiveReply(Presence.EXISTS, (), "second")
+        assert ask(loop, lookups, "eve@local.test").presence is Presence.ABSENT
 
     def test_only_the_sources_of_its_domain_are_asked_for_an_address(self, loop):
         one, other = Source(), Source("ann@two.test")
-        questions = Questions(
+        lookups = LiveLookups(
             [LiveRow("one", one, frozenset({"one.test"})), LiveRow("two", other, frozenset({"two.test"}))]
         )
-        assert ask(loop, questions, "ann@two.test").presence is Presence.EXISTS
+        assert ask(loop, lookups, "ann@two.test").presence is Presence.EXISTS
         assert one.asked == []
-        assert ask(loop, questions, "ann@three.test") == UNKNOWN
+        assert ask(loop, lookups, "ann@three.test") == UNKNOWN
 
     @pytest.mark.parametrize("fault", ["error", "hangs"])
     def test_absent_needs_the_answer_of_every_source(self, loop, fault):
         first, second = Source(), Source()
         setattr(first, fault, "away")
-        questions = Questions([LiveRow("first", first), LiveRow("second", second)])
-        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.UNKNOWN, (), "first")
+        lookups = LiveLookups([LiveRow("first", first), LiveRow("second", second)])
+        assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.UNKNOWN, (), "first")
         assert second.asked == ["ann@local.test"]
 
     def test_a_source_that_is_away_may_count_as_having_every_address(self, loop):
         source = Source()
         source.error = "away"
-        questions = Questions([LiveRow("office", source, accepts_unknown=True)])
-        assert ask(loop, questions, "ann@local.test") == LiveReply(Presence.EXISTS, (), "office")
+        lookups = LiveLookups([LiveRow("office", source, accepts_unknown=True)])
+        assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.EXISTS, (), "office")
 
     def test_answers_are_kept_for_their_times(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source, cache_time=300, absent_cache_time=60)])
+        lookups = LiveLookups([LiveRow("office", source, cache_time=300, absent_cache_time=60)])
         for _ in range(3):
-            ask(loop, questions, "ann@local.test")
-            ask(loop, questions, "eve@local.test")
+            ask(loop, lookups, "ann@local.test")
+            ask(loop, lookups, "eve@local.test")
         assert sorted(source.asked) == ["ann@local.test", "eve@local.test"]
-        assert questions.known(ANN) == LiveReply(Presence.EXISTS, (), "office")
+        assert lookups.known(ANN) == LiveReply(Presence.EXISTS, (), "office")
         loop.advance(loop.now_ms + 61_000)
-        ask(loop, questions, "ann@local.test")
-        ask(loop, questions, "eve@local.test")
+        ask(loop, lookups, "ann@local.test")
+        ask(loop, lookups, "eve@local.test")
         assert source.asked[2:] == ["eve@local.test"]
         loop.advance(loop.now_ms + 240_000)
-        assert questions.known(ANN) is None
+        assert lookups.known(ANN) is None
 
     def test_presence_holds_for_all_spellings_and_absence_for_one(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source)])
-        ask(loop, questions, "ann@local.test")
-        assert questions.known(Address.parse("ANN@local.test")).presence is Presence.EXISTS
-        ask(loop, questions, "eve@local.test")
-        assert questions.known(Address.parse("Eve@local.test")) is None
+        lookups = LiveLookups([LiveRow("office", source)])
+        ask(loop, lookups, "ann@local.test")
+        assert lookups.known(Address.parse("ANN@local.test")).presence is Presence.EXISTS
+        ask(loop, lookups, "eve@local.test")
+        assert lookups.known(Address.parse("Eve@local.test")) is None
 
     def test_the_memory_of_the_cache_is_bounded(self, loop):
         source = Source()
-        questions = Questions([LiveRow("office", source, cache_entries=100)])
+        lookups = LiveLookups([LiveRow("office", source, cache_entries=100)])
         for number in range(1000):
-            ask(loop, questions, f"guess{number}@local.test")
-        assert 25 <= len(questions._asked[0]._absent) <= 100
+            ask(loop, lookups, f"guess{number}@local.test")
+        assert 25 <= len(lookups._asked[0]._absent) <= 100
 
     def test_guesses_take_no_room_from_those_who_exist(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source, cache_entries=100)])
-        ask(loop, questions, "ann@local.test")
+        lookups = LiveLookups([LiveRow("office", source, cache_entries=100)])
+        ask(loop, lookups, "ann@local.test")
         for number in range(1000):
-            ask(loop, questions, f"guess{number}@local.test")
-        assert questions.known(ANN).presence is Presence.EXISTS
+            ask(loop, lookups, f"guess{number}@local.test")
+        assert lookups.known(ANN).presence is Presence.EXISTS
 
-    def test_equal_questions_at_the_same_time_are_one(self, loop):
+    def test_equal_lookups_at_the_same_time_are_one(self, loop):
         source = Source("ann@local.test", delay=0.02)
-        questions = Questions([LiveRow("office", source)])
+        lookups = LiveLookups([LiveRow("office", source)])
 
         async def many():
-            return await asyncio.gather(*(questions.ask(ANN) for _ in range(100)))
+            return await asyncio.gather(*(lookups.ask(ANN) for _ in range(100)))
 
         assert {reply.presence for reply in run(loop, many())} == {Presence.EXISTS}
         assert source.asked == ["ann@local.test"]
 
-    def test_a_source_is_asked_so_many_questions_at_a_time(self, loop):
+    def test_a_source_is_asked_so_many_lookups_at_a_time(self, loop):
         source = Source(delay=0.02)
-        questions = Questions([LiveRow("office", source, concurrency=10)])
+        lookups = LiveLookups([LiveRow("office", source, concurrency=10)])
 
         async def many():
-            return await asyncio.gather(*(questions.ask(Address.parse(f"a{n}@local.test")) for n in range(100)))
+            return await asyncio.gather(*(lookups.ask(Address.parse(f"a{n}@local.test")) for n in range(100)))
 
         assert {reply.presence for reply in run(loop, many())} == {Presence.ABSENT}
         assert source.peak == 10
 
-    def test_a_question_that_finds_no_room_in_its_time_is_unknown(self, loop):
+    def test_a_lookup_that_finds_no_room_in_its_time_is_unknown(self, loop):
         source = Source()
         source.hangs = True
-        questions = Questions([LiveRow("office", source, timeout=2, concurrency=1)])
+        lookups = LiveLookups([LiveRow("office", source, timeout=2, concurrency=1)])
 
         async def two():
-            return await asyncio.gather(questions.ask(ANN), questions.ask(BOB))
+            return await asyncio.gather(lookups.ask(ANN), lookups.ask(BOB))
 
         begun = loop.now_ms
         assert {reply.presence for reply in run(loop, two())} == {Presence.UNKNOWN}
         assert loop.now_ms - begun <= 2100
 
-    def test_a_source_that_does_not_answer_is_left_alone_and_then_asked_one_question(self, loop):
+    def test_a_source_that_does_not_answer_is_left_alone_and_then_asked_one_lookup(self, loop):
         source = Source("ann@local.test")
         source.hangs = True
         changes = []
-        questions = Questions(
+        lookups = LiveLookups(
             [LiveRow("office", source, timeout=1)], lambda name, state: changes.append((name, state.error))
         )
         for number in range(FAILURES):
-            assert ask(loop, questions, f"a{number}@local.test").presence is Presence.UNKNOWN
+            assert ask(loop, lookups, f"a{number}@local.test").presence is Presence.UNKNOWN
         begun = loop.now_ms
-        assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
         assert loop.now_ms - begun <= 5, "nobody waits in vain"
         assert len(source.asked) == FAILURES
-        assert questions.states["office"].refused
+        assert lookups.states["office"].refused
         source.hangs = False
         loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
-        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
-        assert questions.states["office"].error == ""
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
+        assert lookups.states["office"].error == ""
         assert changes[0] == ("office", "no answer within 1 s")
         assert changes[-1] == ("office", "")
 
@@ -265,44 +265,44 @@ class TestQuestions:
             raise ValueError("secret")
 
         source.lookup = mistaken
-        questions = Questions([LiveRow("office", source)])
+        lookups = LiveLookups([LiveRow("office", source)])
         for _ in range(FAILURES):
             with pytest.raises(ValueError, match="secret"):
-                ask(loop, questions, "ann@local.test")
+                ask(loop, lookups, "ann@local.test")
         loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
         with pytest.raises(ValueError, match="secret"):
-            ask(loop, questions, "ann@local.test")
+            ask(loop, lookups, "ann@local.test")
         assert mistakes == FAILURES + 1
-        assert questions.states["office"].error == "an error in mailmoat: ValueError; please report it"
+        assert lookups.states["office"].error == "an error in mailmoat: ValueError; please report it"
         source.lookup = lookup
         loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
-        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
 
     def test_an_address_that_existed_exists_during_an_outage(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source, cache_time=300, max_age=3600)])
-        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+        lookups = LiveLookups([LiveRow("office", source, cache_time=300, max_age=3600)])
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
         source.error = "away"
         loop.advance(loop.now_ms + 1000_000)
-        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
-        assert questions.counts["office"]["stale"] == 1
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
+        assert lookups.counts["office"]["stale"] == 1
         loop.advance(loop.now_ms + 3600_000)
-        assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
 
     def test_an_address_that_was_removed_is_absent_when_its_time_in_the_cache_is_over(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source, cache_time=300)])
-        ask(loop, questions, "ann@local.test")
+        lookups = LiveLookups([LiveRow("office", source, cache_time=300)])
+        ask(loop, lookups, "ann@local.test")
         source.known.clear()
         loop.advance(loop.now_ms + 301_000)
-        assert ask(loop, questions, "ann@local.test").presence is Presence.ABSENT
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.ABSENT
 
     def test_a_subaddress_exists_if_its_address_does(self, loop):
         source = Source("ann@local.test")
-        questions = Questions([LiveRow("office", source, delimiter="+"), LiveRow("other", Source())])
-        assert ask(loop, questions, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
-        assert questions.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
-        assert ask(loop, questions, "bob+tag@local.test").presence is Presence.ABSENT
+        lookups = LiveLookups([LiveRow("office", source, delimiter="+"), LiveRow("other", Source())])
+        assert ask(loop, lookups, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
+        assert lookups.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
+        assert ask(loop, lookups, "bob+tag@local.test").presence is Presence.ABSENT
 
     def test_an_outage_at_one_server_of_a_source_says_nothing_of_the_others(self, loop):
         class Half(Source):
@@ -312,10 +312,10 @@ class TestQuestions:
                 return await super().lookup(address)
 
         source = Half("ann@local.test")
-        questions = Questions([LiveRow("hops", source, upstream_of=lambda address: address.domain)])
+        lookups = LiveLookups([LiveRow("hops", source, upstream_of=lambda address: address.domain)])
         for number in range(2 * FAILURES):
-            assert ask(loop, questions, f"a{number}@away.test").presence is Presence.UNKNOWN
-        assert ask(loop, questions, "ann@local.test").presence is Presence.EXISTS
+            assert ask(loop, lookups, f"a{number}@away.test").presence is Presence.UNKNOWN
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
 
     def test_what_a_source_cannot_say_of_one_address_is_no_outage(self, loop):
         class Unsure(Source):
@@ -324,9 +324,9 @@ class TestQuestions:
                 return LiveAnswer(Presence.UNKNOWN)
 
         source = Unsure()
-        questions = Questions([LiveRow("hops", source)])
+        lookups = LiveLookups([LiveRow("hops", source)])
         for _ in range(2 * FAILURES):
-            assert ask(loop, questions, "ann@local.test").presence is Presence.UNKNOWN
+            assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
         assert len(source.asked) == 2 * FAILURES
 
 
@@ -407,7 +407,7 @@ class TestClient:
             wire.say(number, LiveReply(Presence.ABSENT))
         assert second.result().presence is Presence.ABSENT
 
-    def test_questions_survive_a_directory_process_that_is_started_again(self, loop, wire, live):
+    def test_lookups_survive_a_directory_process_that_is_started_again(self, loop, wire, live):
         reply = live.lookup(ANN)
         wire.refuses = True
         wire.abort()
@@ -457,7 +457,7 @@ def really(tmp_path, case, *rows):
     """Run `case(client, server)` on uvloop, with both ends of a socket."""
 
     async def main():
-        server = LiveServer(tmp_path / "live", Questions(rows))
+        server = LiveServer(tmp_path / "live", LiveLookups(rows))
         await server.start()
         client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", 300.0)
         client.start()
@@ -471,7 +471,7 @@ def really(tmp_path, case, *rows):
 
 
 class TestSocket:
-    def test_a_question_is_answered(self, tmp_path):
+    def test_a_lookup_is_answered(self, tmp_path):
         async def case(client, _server):
             assert await client.lookup(ANN) == LiveReply(Presence.EXISTS, ("ann@in.test",), "office")
             assert (await client.lookup(BOB)).presence is Presence.ABSENT
@@ -514,7 +514,7 @@ class TestSocket:
             await client.lookup(ANN)
             _reader, writer = await asyncio.open_unix_connection(tmp_path / "live", limit=1)
             writer.transport.set_write_buffer_limits(high=0)
-            frame = question(1, "ann@local.test") * 1000
+            frame = request(1, "ann@local.test") * 1000
 
             async def flood():
                 while True:
@@ -534,7 +534,7 @@ class TestSocket:
     def test_what_is_no_address_is_unknown(self, tmp_path):
         async def case(_client, _server):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "live")
-            writer.write(question(9, "no address"))
+            writer.write(request(9, "no address"))
             octets = await reader.readexactly(len(answer(9, UNKNOWN)))
             assert octets == answer(9, UNKNOWN)
             writer.close()
@@ -563,7 +563,7 @@ class TestSocket:
             waiting = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(100)]
             await asyncio.sleep(0.01)
             await server.close()
-            again = LiveServer(tmp_path / "live", Questions([LiveRow("office", source)]))
+            again = LiveServer(tmp_path / "live", LiveLookups([LiveRow("office", source)]))
             await again.start()
             replies = await asyncio.gather(*waiting)
             assert {reply.presence for reply in replies} == {Presence.ABSENT}

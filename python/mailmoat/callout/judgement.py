@@ -38,7 +38,7 @@ class Judgement(StrEnum):
 
 
 def judge(outcome: Outcome, *, reached: bool) -> Judgement:
-    """Return what an outcome means; `reached`: there was a connection on which the question was asked."""
+    """Return what an outcome means; `reached`: there was a connection on which RCPT was sent."""
     found = _REPLY.match(outcome.reply)
     code, status = (found[1], found[2]) if found else ("", None)
     if not reached or code == "421":

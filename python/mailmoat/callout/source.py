@@ -1,11 +1,11 @@
 """The next hop as a live source of recipients: MAIL FROM:<>, RCPT and RSET at the route of the address, never more.
 
-The connections are those of delivery in kind (servers, ranks, TLS, account), of their own in number: they are kept open between questions,
+The connections are those of delivery in kind (servers, ranks, TLS, account), of their own in number: they are kept open between callouts,
 and no message is ever sent on them. An address is absent only when the next hop says so of the address itself; a next hop that refuses
 the null sender, does not answer, or refuses for another reason leaves it unknown. Once in a while, a domain is tested with an address
 that cannot exist: see `domains`.
 
-A local part that the next hop may read as an address elsewhere is absent without a question: that the next hop takes it shows no mailbox.
+A local part that the next hop may read as an address elsewhere is absent without a callout: that the next hop takes it shows no mailbox.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
+from mailmoat.callout.attempt import ask
 from mailmoat.callout.domains import Domains, Doubt
 from mailmoat.callout.judgement import Judgement, is_unknown_recipient
-from mailmoat.callout.question import ask
 from mailmoat.delivery.hosts import FixedHosts
 from mailmoat.delivery.pool import Pool
 from mailmoat.delivery.route import destination_names, route_table
@@ -46,7 +46,7 @@ _RANDOM: Final = 1 << 64
 
 @dataclass(frozen=True)
 class _Limits:
-    """What the pool needs of settings: those of the route, within the time for a question."""
+    """What the pool needs of settings: those of the route, within the time for one callout."""
 
     connections: int
     connect_time: float

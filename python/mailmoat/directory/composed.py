@@ -39,7 +39,7 @@ LONGEST_AHEAD_MS: Final = 60_000
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
 
 
-class Asked(Protocol):
+class LookupClient(Protocol):
     """Who asks the live sources, as `LiveClient` does."""
 
     def lookup(self, address: Address) -> Awaitable[LiveReply]:
@@ -67,7 +67,7 @@ class Later(Generic[T]):
 class ComposedDirectory:
     """The sources of these settings; without a snapshot there are live ones alone, without `live` there are none."""
 
-    def __init__(self, settings: Settings, snapshot: FileDirectory | None, live: Asked | None) -> None:
+    def __init__(self, settings: Settings, snapshot: FileDirectory | None, live: LookupClient | None) -> None:
         self.snapshot = snapshot
         self.live = live
         rows = sources(settings.directory, settings.directories)
@@ -174,14 +174,14 @@ class ComposedDirectory:
         if self.live is not None:
             self.live.close()
 
-    def _live_for(self, address: Address) -> Asked | None:
+    def _live_for(self, address: Address) -> LookupClient | None:
         """Return the live sources, if one of them is responsible for an address that the snapshot does not have; else None."""
         return self.live if not self._live_domains or address.domain in self._live_domains else None
 
     def _other(self, address: Address) -> Address | None:
         return self.snapshot.by_other_name(address) if self.snapshot is not None else None
 
-    async def _explain(self, live: Asked, address: Address, decides: Address) -> str:
+    async def _explain(self, live: LookupClient, address: Address, decides: Address) -> str:
         reply = await live.lookup(decides)
         if reply.presence is Presence.EXISTS:
             goes = f", its mail goes to {' '.join(reply.targets)}" if reply.targets else ""
@@ -202,7 +202,7 @@ class ComposedDirectory:
         ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in responsible]
         return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *others])})"
 
-    async def _ask(self, live: Asked, address: Address, other: Address | None, asked: list[Address]) -> Found:
+    async def _ask(self, live: LookupClient, address: Address, other: Address | None, asked: list[Address]) -> Found:
         unknown = False
         for each in asked:
             reply = await live.lookup(each)

@@ -40,13 +40,13 @@ class LiveState(msgspec.Struct):
 
     name: str
     error: str = ""
-    """Why the last question had no answer; empty when it had."""
+    """Why the last lookup had no answer; empty when it had."""
     since_ms: int = 0
     """When that began, milliseconds since the epoch."""
     answered_ms: int = 0
     """When it answered last; 0 = not since the directory process was started."""
     counts: dict[str, int] = {}
-    """Questions by what became of them: cached, exists, absent, failed, refused, stale."""
+    """Lookups by what became of them: cached, exists, absent, failed, refused, stale."""
     remarks: tuple[str, ...] = ()
     """What an administrator should know of its answers, a sentence each."""
 

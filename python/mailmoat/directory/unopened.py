@@ -1,4 +1,4 @@
-"""Stands for a source that cannot be opened, for example because its library is not installed: each read and each question is an outage."""
+"""Stands for a source that cannot be opened, for example because its library is not installed: each read and each lookup is an outage."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mailmoat.callout.opening import FAMILY as NEXT_HOP
 from mailmoat.callout.opening import open_next_hop, with_times
-from mailmoat.directory.live.questions import LiveRow
+from mailmoat.directory.live.lookups import LiveRow
 from mailmoat.directory.opening import open_live
 from mailmoat.directory.unopened import Unopened
 from mailmoat.errors import SourceError

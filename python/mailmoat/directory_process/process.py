@@ -28,7 +28,7 @@ from mailmoat.directory.freshness import (
 )
 from mailmoat.directory.identity import identity
 from mailmoat.directory.keeper import Keeper
-from mailmoat.directory.live.questions import Questions
+from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.opening import open_sync
 from mailmoat.directory.pause import pause
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.control.channel import Document
-    from mailmoat.directory.live.questions import RowState
+    from mailmoat.directory.live.lookups import RowState
     from mailmoat.directory.source import SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -131,7 +131,7 @@ class DirectoryProcess:
         rows = live_rows(self._settings)
         try:
             if rows:
-                self._live = LiveServer(live_path(self._settings.spool_dir), Questions(rows, self._answers))
+                self._live = LiveServer(live_path(self._settings.spool_dir), LiveLookups(rows, self._answers))
                 await self._live.start()
             async with asyncio.TaskGroup() as group:
                 for keeper in self._keepers:
@@ -180,7 +180,7 @@ class DirectoryProcess:
 
     def _write(self) -> None:
         self._writing = None
-        live = self._live.questions.report() if self._live is not None else ()
+        live = self._live.lookups.report() if self._live is not None else ()
         known = Freshness(tuple(each.freshness for each in self._keepers), live)
         try:
             write(freshness_path(self._settings.spool_dir), known)

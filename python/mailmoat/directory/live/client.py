@@ -1,8 +1,8 @@
-"""The worker's side of live lookups: one connection to the directory process, and all questions of this worker on it.
+"""The worker's side of live lookups: one connection to the directory process, and all lookups of this worker on it.
 
 Promises: a lookup never raises and never waits for more than its time; whatever happens to the directory process, the answer is UNKNOWN
-then, never ABSENT. Thousands of questions can be on their way; each costs a number and a future, no timer, no task and no thread.
-A connection that is lost is made again, at longer and longer intervals. Questions wait for that for `GRACE`, as a process that ended is
+then, never ABSENT. Thousands of lookups can be on their way; each costs a number and a future, no timer, no task and no thread.
+A connection that is lost is made again, at longer and longer intervals. Lookups wait for that for `GRACE`, as a process that ended is
 started again at once, and are sent anew; after that they are UNKNOWN at once, until the process is back.
 """
 
@@ -23,9 +23,9 @@ from mailmoat.directory.live.wire import (
     FrameError,
     Frames,
     LiveReply,
-    question,
     read_answer,
     refusal,
+    request,
 )
 from mailmoat.files import short_path
 from mailmoat.metrics import Family, single
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
 
 MOST: Final = 20_000
-"""Questions on their way at a time; one more is UNKNOWN."""
+"""Lookups on their way at a time; one more is UNKNOWN."""
 GRACE: Final = 2.0
-"""Seconds that questions wait for a directory process that is away."""
+"""Seconds that lookups wait for a directory process that is away."""
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two attempts to connect."""
@@ -57,14 +57,14 @@ UNANSWERED: Final = single(
 IN_FLIGHT: Final = single("mailmoat_directory_live_lookups", "Live lookups of recipients on their way now.")
 
 
-class _Question(NamedTuple):
+class _Lookup(NamedTuple):
     text: str
     until: float
     reply: asyncio.Future[LiveReply]
 
 
 class LiveClient:
-    """The questions of one worker; `path` is that of the socket, `seconds` the time for an answer."""
+    """The lookups of one worker; `path` is that of the socket, `seconds` the time for an answer."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class LiveClient:
     ) -> None:
         self._loop, self._path, self._seconds, self._metrics = loop, path, seconds, metrics
         self._connect = connect or self._connect_unix
-        self._waiting: OrderedDict[int, _Question] = OrderedDict()
+        self._waiting: OrderedDict[int, _Lookup] = OrderedDict()
         """By number; all have the same time, so the first is over first."""
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._lost_at: float | None = None
-        """Since when there is no connection, while questions still wait for one; None with a connection, and when they do not wait any more."""
+        """Since when there is no connection, while lookups still wait for one; None with a connection, and when they do not wait any more."""
         self._closed = False
 
     @property
@@ -94,7 +94,7 @@ class LiveClient:
 
     @property
     def in_flight(self) -> int:
-        """Questions on their way."""
+        """Lookups on their way."""
         return len(self._waiting)
 
     def start(self) -> None:
@@ -121,9 +121,9 @@ class LiveClient:
             self._unanswered(reply)
             return reply
         self._number = (self._number + 1) % NUMBERS
-        asked = _Question(str(address), clock.monotonic() + self._seconds, reply)
+        asked = _Lookup(str(address), clock.monotonic() + self._seconds, reply)
         try:
-            frame = question(self._number, asked.text)
+            frame = request(self._number, asked.text)
         except ValueError:
             self._unanswered(reply)
             return reply
@@ -154,7 +154,7 @@ class LiveClient:
             return
         self._transport, self._lost_at = transport, None
         for number, asked in self._waiting.items():
-            transport.write(question(number, asked.text))
+            transport.write(request(number, asked.text))
 
     def answered(self, number: int, reply: LiveReply) -> None:
         """Take an answer; one that nobody waits for any more is ignored."""

@@ -1,8 +1,8 @@
 """The directory process's side of live lookups: the listening socket, and a connection for each worker.
 
-Promises: the socket is for the account of the server and root alone. A connection that sends anything but questions is closed; one that
-does not take its answers, or asks more than `MOST` at a time, is not read on until it does. A connection that ended costs nothing more than the questions
-that are on their way. What fails in a question is UNKNOWN.
+Promises: the socket is for the account of the server and root alone. A connection that sends anything but lookups is closed; one that
+does not take its answers, or asks more than `MOST` at a time, is not read on until it does. A connection that ended costs nothing more than the lookups
+that are on their way. What fails in a lookup is UNKNOWN.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat._native import Address
-from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, read_question
+from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, read_request
 from mailmoat.files import short_path
 
 if TYPE_CHECKING:
-    from mailmoat.directory.live.questions import Questions
+    from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply
 
 MOST: Final = 20_000
-"""Questions of one connection on their way; beyond that it is not read on."""
+"""Lookups of one connection on their way; beyond that it is not read on."""
 MOST_CONNECTIONS: Final = 512
 """Workers of two generations, and commands; the oldest gives way."""
 WRITE_BUFFER: Final = 256 * 1024
@@ -31,10 +31,10 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 
 class LiveServer:
-    """Answers questions on the socket at `path`."""
+    """Answers lookups on the socket at `path`."""
 
-    def __init__(self, path: Path, questions: Questions) -> None:
-        self._path, self.questions = path, questions
+    def __init__(self, path: Path, lookups: LiveLookups) -> None:
+        self._path, self.lookups = path, lookups
         self._server: asyncio.Server | None = None
         self.open: dict[LiveConnection, None] = {}
 
@@ -49,7 +49,7 @@ class LiveServer:
             self._server.close()
         for connection in tuple(self.open):
             connection.end()
-        await self.questions.close()
+        await self.lookups.close()
 
 
 class LiveConnection(asyncio.Protocol):
@@ -73,15 +73,15 @@ class LiveConnection(asyncio.Protocol):
             next(iter(self._server.open)).end()
 
     def data_received(self, data: bytes) -> None:
-        """Answer what can be said at once, and begin the other questions."""
+        """Answer what can be said at once, and begin the other lookups."""
         try:
             for number, content in self._frames.feed(data):
-                self._take(number, *read_question(content))
+                self._take(number, *read_request(content))
         except FrameError:
             self.end()
 
     def pause_writing(self) -> None:
-        """Stop reading questions: the worker does not read its answers."""
+        """Stop reading lookups: the worker does not read its answers."""
         self._is_deaf = True
         self._follow()
 
@@ -91,7 +91,7 @@ class LiveConnection(asyncio.Protocol):
         self._follow()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Give up its questions; what others ask as well goes on."""
+        """Give up its lookups; what others ask as well goes on."""
         self._server.open.pop(self, None)
         for task in self._running:
             task.cancel()
@@ -107,9 +107,9 @@ class LiveConnection(asyncio.Protocol):
             self._write(number, UNKNOWN)
             return
         if refusal:
-            self._server.questions.refused_late(address, refusal)
+            self._server.lookups.refused_late(address, refusal)
             return
-        known = self._server.questions.known(address)
+        known = self._server.lookups.known(address)
         if known is not None:
             self._write(number, known)
             return
@@ -123,7 +123,7 @@ class LiveConnection(asyncio.Protocol):
     async def _ask(self, number: int, address: Address) -> None:
         reply = UNKNOWN
         try:
-            reply = await self._server.questions.ask(address)
+            reply = await self._server.lookups.ask(address)
         finally:
             self._write(number, reply)
 

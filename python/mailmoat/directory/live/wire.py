@@ -2,7 +2,7 @@
 
 A frame is its length and a number, four octets each in network order, and as many octets as the length says. A worker sends an address, with
 the reply of a next hop behind it where that has refused a message for the address. The answer to an address alone has the same number, one octet for what
-is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Questions and
+is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Lookups and
 answers are in no common order. Both sides are bounded: a peer that sends a longer frame, or one that cannot be read, loses the connection.
 Pure: no socket, no clock.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST_ADDRESS: Final = 2048
-"""Octets of a question: more than any address of an envelope has (RFC 5321 4.5.3.1)."""
+"""Octets of a request: more than any address of an envelope has (RFC 5321 4.5.3.1)."""
 LONGEST_ANSWER: Final = 1 << 16
 NUMBERS: Final = 1 << 32
 
@@ -67,7 +67,7 @@ class Frames:
         self._rest = octets[at:]
 
 
-def question(number: int, address: str) -> bytes:
+def request(number: int, address: str) -> bytes:
     """Return the frame that asks for an address; ValueError where it is too long."""
     content = address.encode()
     if len(content) > LONGEST_ADDRESS:
@@ -77,7 +77,7 @@ def question(number: int, address: str) -> bytes:
 
 def refusal(address: str, reply: str) -> bytes:
     """Return the frame that says how a next hop refused a message for an address; it has no answer. ValueError where it is too long."""
-    return question(0, f"{address}\n{reply}")
+    return request(0, f"{address}\n{reply}")
 
 
 def answer(number: int, reply: LiveReply) -> bytes:
@@ -88,8 +88,8 @@ def answer(number: int, reply: LiveReply) -> bytes:
     return _PREFIX.pack(len(content), number) + content
 
 
-def read_question(content: bytes) -> tuple[str, str]:
-    """Return the address of a question, and of a refusal the reply; empty for a question. FrameError when it is no text."""
+def read_request(content: bytes) -> tuple[str, str]:
+    """Return the address of a request, and of a refusal the reply; empty for a lookup. FrameError when it is no text."""
     try:
         address, _, reply = content.decode().partition("\n")
     except UnicodeDecodeError:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
 
 _STEPS: Final = 2
-"""Of the time for a question: so a second server is tried when the first one hangs."""
+"""Of the time for a lookup: so a second server is tried when the first one hangs."""
 _NOBODY: Final = {"address": "nobody@mailmoat.invalid", "local": "nobody", "domain": "mailmoat.invalid"}
 
 

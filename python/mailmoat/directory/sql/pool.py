@@ -1,6 +1,6 @@
-"""The connections of a live source: at most so many at a time, kept open between questions, to the first server that serves.
+"""The connections of a live source: at most so many at a time, kept open between lookups, to the first server that serves.
 
-A connection in which anything failed, or whose question was given up, is closed and not used again, and then so are the idle ones: a server that is
+A connection in which anything failed, or whose lookup was given up, is closed and not used again, and then so are the idle ones: a server that is
 gone has closed them all. Then its server is passed over for a while, unless it was an idle connection that had been closed.
 """
 
@@ -29,7 +29,7 @@ class _Kept(NamedTuple):
 
 
 class Pool:
-    """The connections of one row; each step of a question has `patience` seconds."""
+    """The connections of one row; each step of a lookup has `patience` seconds."""
 
     def __init__(self, database: Database, servers: Sequence[SourceServer], most: int, patience: float) -> None:
         self._database = database
@@ -39,7 +39,7 @@ class Pool:
         self._idle: list[_Kept] = []
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
-        """Return the answer to one question. SourceError when no server gives one."""
+        """Return the answer to one lookup. SourceError when no server gives one."""
         async with self._free:
             kept = self._take()
             if kept is not None:

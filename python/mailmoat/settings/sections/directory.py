@@ -49,7 +49,7 @@ class DirectorySettings(Section):
     )
     timeout: Wait = Field(
         default=5.0,
-        description="Time for one question to a source, connection included, in seconds.",
+        description="Time for one lookup in a source, connection included, in seconds.",
     )
     cache_time: Duration = Field(
         default=300.0, description="How long an address that a live source has is not asked for again, in seconds."
@@ -63,5 +63,5 @@ class DirectorySettings(Section):
     )
     concurrency: Positive = Field(
         default=50,
-        description="Questions to a live source at the same time. A next hop gets so many connections at most, or as many as its route has.",
+        description="Lookups in a live source at the same time. A next hop gets so many connections at most, or as many as its route has.",
     )

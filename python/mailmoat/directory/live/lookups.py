@@ -1,6 +1,6 @@
 """Live sources, asked on behalf of all workers: in order, the first that has an address decides.
 
-Promises: equal questions at the same time are one; an answer is kept for its time; a source is asked so many questions at a time, each has
+Promises: equal lookups at the same time are one; an answer is kept for its time; a source is asked so many lookups at a time, each has
 its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. An outage is UNKNOWN, never ABSENT, and
 never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
 source that is responsible for the domain.
@@ -66,14 +66,14 @@ class LiveRow:
     delimiter: str = ""
     """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
     timeout: float = 5.0
-    """For one question."""
+    """For one lookup."""
     cache_time: float = 300.0
     absent_cache_time: float = 60.0
     max_age: float = 86_400.0
     """How long an address that it had exists while it cannot be asked."""
     cache_entries: int = 100_000
     concurrency: int = 64
-    """Questions at a time."""
+    """Lookups at a time."""
     accepts_unknown: bool = False
     """What it cannot say of an address counts as existing, where no other source has it (`when_stale = "accept"`)."""
     upstream_of: Callable[[Address], str] = _one_upstream
@@ -85,7 +85,7 @@ class RowState:
     """What is known of a source, for status, health and metrics."""
 
     error: str = ""
-    """Why the last question failed; empty when it did not."""
+    """Why the last lookup failed; empty when it did not."""
     since_ms: int = 0
     """When the outage began, or the first answer came, milliseconds since the epoch."""
     answered_ms: int = 0
@@ -94,12 +94,12 @@ class RowState:
     """It is not asked now, because it did not answer."""
 
 
-class Questions:
+class LiveLookups:
     """The live sources of the settings."""
 
     def __init__(self, rows: Sequence[LiveRow], changed: Callable[[str, RowState], None] = lambda *_: None) -> None:
         """Take the sources in their order; `changed` is called with the name of a source when an outage begins or ends."""
-        self._asked = [_Asked(row, changed) for row in rows]
+        self._asked = [_SourceLookups(row, changed) for row in rows]
 
     def report(self) -> tuple[LiveState, ...]:
         """Return what is known of each source, for the administrator."""
@@ -112,7 +112,7 @@ class Questions:
 
     @property
     def counts(self) -> dict[str, Counter[str]]:
-        """For each source: questions `cached`, `exists`, `absent`, `failed`, `refused`, `stale`."""
+        """For each source: lookups `cached`, `exists`, `absent`, `failed`, `refused`, `stale`."""
         return {asked.row.name: asked.counts for asked in self._asked}
 
     def known(self, address: Address) -> LiveReply | None:
@@ -154,12 +154,12 @@ class Questions:
             if isinstance(asked.row.source, Closing):
                 await asked.row.source.close()
 
-    def _of(self, address: Address) -> list[_Asked]:
+    def _of(self, address: Address) -> list[_SourceLookups]:
         return [asked for asked in self._asked if not asked.row.domains or address.domain in asked.row.domains]
 
 
-class _Asked:
-    """One source with its cache, its circuit breakers and the questions on their way."""
+class _SourceLookups:
+    """One source with its cache, its circuit breakers and the lookups on their way."""
 
     def __init__(self, row: LiveRow, changed: Callable[[str, RowState], None]) -> None:
         self.row, self.state = row, RowState()
@@ -174,7 +174,7 @@ class _Asked:
         self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.concurrency)
 
     def cached(self, address: Address) -> LiveAnswer | None:
-        """Return what is known of an address without a question: of itself, and of the one that it is a subaddress of."""
+        """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
         answer = self._fresh(address)
         if answer is not None and answer.presence is Presence.ABSENT:
             whole = address.without_detail(self.row.delimiter)
@@ -285,14 +285,14 @@ class _Asked:
             self._changed(self.row.name, self.state)
 
 
-def _reported(asked: _Asked) -> LiveState:
+def _reported(asked: _SourceLookups) -> LiveState:
     state, source = asked.state, asked.row.source
     remarks = source.remarks if isinstance(source, Refutable) else ()
     return LiveState(asked.row.name, state.error, state.since_ms, state.answered_ms, dict(asked.counts), remarks)
 
 
 def _shares(upstream: str) -> tuple[str, ...]:
-    """Return what a question counts against: its server, where a source has several that fail independently."""
+    """Return what a lookup counts against: its server, where a source has several that fail independently."""
     return (upstream,) if upstream else ()
 
 

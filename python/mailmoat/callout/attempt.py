@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mailmoat.delivery.pool import Pool
 
 
-class Question:
+class CalloutAttempt:
     """Whether the next hop accepts one address; `indexes` is empty once nobody waits for the answer."""
 
     __slots__ = ("answer", "indexes", "message")
@@ -32,10 +32,10 @@ class Question:
 
 async def ask(pool: Pool, address: str) -> tuple[Judgement, str]:
     """Return what the next hop says of an address, and its reply in one ASCII line."""
-    question = Question(address)
-    pool.submit(question)
+    attempt = CalloutAttempt(address)
+    pool.submit(attempt)
     try:
-        return await question.answer
+        return await attempt.answer
     finally:
-        if not question.answer.done() or question.answer.cancelled():
-            question.indexes.clear()  # what still waits in the pool is not sent any more
+        if not attempt.answer.done() or attempt.answer.cancelled():
+            attempt.indexes.clear()  # what still waits in the pool is not sent any more
