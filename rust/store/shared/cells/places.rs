@@ -56,12 +56,7 @@ impl<'a> Places<'a> {
             }
             let Some(cell) = seen.or_else(|| self.soonest_at_rest()) else { return true };
             if self.swap(cell, debt_after(debt, cost)) {
-                if seen.is_some() {
-                    self.note(cell.way, units);
-                } else {
-                    self.sign(cell.way, units);
-                    self.find(); // another process may have claimed another place for the same key
-                }
+                self.note_charge(cell.way, units, seen.is_none());
                 return true;
             }
             seen = self.find();
@@ -109,12 +104,30 @@ impl<'a> Places<'a> {
         !of_other
     }
 
-    /// Adds up two cells of the key, which two processes claimed at the same moment.
+    /// Notes what was charged at a place. Another process may have claimed another place for the same key, or merged this one into it.
+    fn note_charge(&self, way: usize, units: u64, is_new: bool) {
+        if is_new {
+            self.sign(way, units);
+        } else {
+            self.note(way, units);
+        }
+        if is_new || !self.has_tag(way) {
+            self.move_spent(way, self.find());
+        }
+    }
+
+    fn has_tag(&self, way: usize) -> bool {
+        self.words.get(way).is_some_and(|word| word.load(SeqCst) >> TIME_BITS == self.tag)
+    }
+
+    /// Adds up two cells of the key, which two processes claimed at the same moment. A process that has not noted yet what it spent in the
+    /// cell that ends here moves that itself.
     fn merge(&self, first: Seen, second: Seen) -> Option<Seen> {
         let (kept, given) = (self.words.get(first.way)?, self.words.get(second.way)?);
         if given.compare_exchange(second.word, 0, SeqCst, Relaxed).is_ok() {
             let both = |kept: u64| self.word(debt_after(debt_of(kept, self.now), debt_of(second.word, self.now)));
             let _ = kept.fetch_update(SeqCst, Relaxed, |kept| (kept >> TIME_BITS == self.tag).then(|| both(kept)));
+            self.move_spent(second.way, Some(first));
         }
         self.find()
     }
@@ -144,11 +157,26 @@ impl<'a> Places<'a> {
             if Key::read(network.load(Acquire), before) == self.key {
                 return self.note(way, units);
             }
+            // Between the two writes it is nobody's, so that what its last owner spent is not read as this one's.
+            if about.compare_exchange(before, 0, AcqRel, Relaxed).is_err() {
+                continue;
+            }
             network.store(self.key.network, Release);
-            if about.compare_exchange(before, signed, AcqRel, Relaxed).is_ok() {
+            if about.compare_exchange(0, signed, AcqRel, Relaxed).is_ok() {
                 return;
             }
         }
+    }
+
+    /// Notes what was spent in a place of the key in another one of it. Each unit is taken out once, whoever takes it.
+    fn move_spent(&self, from: usize, to: Option<Seen>) {
+        let Some(to) = to.filter(|to| to.way != from) else { return };
+        let (Some(network), Some(about)) = (self.words.get(WAYS + from), self.words.get(2 * WAYS + from)) else {
+            return;
+        };
+        let is_own = |about| Key::read(network.load(Acquire), about) == self.key;
+        let taken = about.fetch_update(AcqRel, Acquire, |about| is_own(about).then_some(about & !MOST_SPENT));
+        self.note(to.way, taken.map_or(0, |about| about & MOST_SPENT));
     }
 
     fn note(&self, way: usize, units: u64) {
@@ -159,6 +187,58 @@ impl<'a> Places<'a> {
             }
             let add = |about: u64| about & !MOST_SPENT | (about & MOST_SPENT).saturating_add(units).min(MOST_SPENT);
             let _ = about.fetch_update(AcqRel, Relaxed, |about| Some(add(about)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Places, Seen, WAYS};
+    use crate::store::shared::{cells::Key, region::Shared};
+
+    const KEY: fn() -> Key = || Key::new(1, "192.0.2.0/24".parse().unwrap());
+    const EMPTY: fn(usize) -> Seen = |way| Seen { way, word: 0 };
+
+    fn spent(shared: &Shared) -> Vec<(u64, u64)> {
+        shared.cells_in_debt(7).iter().map(|cell| (cell.debt, cell.spent)).collect()
+    }
+
+    fn claim(places: &Places<'_>, way: usize) {
+        assert!(places.swap(EMPTY(way), 10));
+    }
+
+    #[test]
+    fn two_places_of_one_key_become_one_with_all_that_was_spent() {
+        let shared = Shared::new(1, 1, vec![], 1).unwrap();
+        let places = shared.cell_places(KEY(), 7);
+        claim(&places, 0);
+        claim(&places, 1);
+        places.sign(0, 3);
+        places.sign(1, 4);
+        assert_eq!(places.debt(), 20);
+        assert_eq!(spent(&shared), [(20, 7)]);
+    }
+
+    #[test]
+    fn what_is_noted_in_a_place_after_it_was_merged_is_moved() {
+        for is_new in [true, false] {
+            for before in 0..3 {
+                let shared = Shared::new(1, 1, vec![], 1).unwrap();
+                let places = shared.cell_places(KEY(), 7);
+                claim(&places, 0);
+                claim(&places, WAYS - 1);
+                let mut late = [0, WAYS - 1];
+                if before == 1 {
+                    late.reverse();
+                }
+                if before == 2 {
+                    places.find(); // by a third process, before either has noted what it spent
+                }
+                for (way, units) in late.into_iter().zip([3, 4]) {
+                    places.note_charge(way, units, is_new || before < 2);
+                }
+                assert_eq!(spent(&shared), [(20, 7)], "{is_new} {before}");
+            }
         }
     }
 }
