@@ -21,7 +21,7 @@ from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.ranges import completed
-from mailmoat.directory.ad.source import AdSource
+from mailmoat.directory.ad.sync import AdSync
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.opening import open_live, open_sync
@@ -108,7 +108,7 @@ class Follower:
         servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
         tls = Tls(ca=controllers[0].authority.certificate)
         self.servers = Servers(servers, Access(Login(login, lambda: password.read_text().strip()), tls, connect_time))
-        self.source = AdSource(self.servers, place, interval)
+        self.source = AdSync(self.servers, place, interval)
         self.entries, self.reading, self.cookie = {}, {}, None
         self.steps = []
         self.begun = lambda: None

@@ -15,8 +15,8 @@ from tests.doubles.slapd import PASSWORD, READER, Slapd, people
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import syncing
-from mailmoat.directory.ldap.question import LdapLookup
-from mailmoat.directory.ldap.syncing import LdapSync
+from mailmoat.directory.ldap.live import LdapLive
+from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Delta, Entry, Listed, Whole
 from mailmoat.errors import SourceError
 from mailmoat.ldap import ber, filters
@@ -94,7 +94,7 @@ def plain(server, **settings):
 def test_no_fault_makes_an_address_absent(fault):
     async def main():
         async with HostileLdap(fault) as server:
-            source = LdapLookup(plain(server, mode="live", timeout="0.2"))
+            source = LdapLive(plain(server, mode="live", timeout="0.2"))
             try:
                 return await source.lookup(ALICE)
             finally:
@@ -134,7 +134,7 @@ def test_no_wrong_octet_makes_an_address_absent(octet):
 
     async def main():
         async with HostileLdap(answers) as server:
-            source = LdapLookup(plain(server, mode="live", timeout="0.3"))
+            source = LdapLive(plain(server, mode="live", timeout="0.3"))
             try:
                 return await source.lookup(ALICE)
             finally:
@@ -149,7 +149,7 @@ def test_an_entry_that_comes_octet_by_octet_is_read():
         async with HostileLdap(
             lambda number: [bytes([octet]) for octet in entry(number, b"alice@example.com") + result(number)]
         ) as server:
-            source = LdapLookup(plain(server, mode="live"))
+            source = LdapLive(plain(server, mode="live"))
             try:
                 return await source.lookup(ALICE)
             finally:

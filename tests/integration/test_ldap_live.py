@@ -10,7 +10,7 @@ from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, p
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.ldap.question import LdapLookup
+from mailmoat.directory.ldap.live import LdapLive
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.errors import SourceError
 
@@ -57,7 +57,7 @@ def asked(tmp_path, authority):
     def made(*servers, **settings):
         url = ", ".join(f"ldap://127.0.0.1:{server.port}" for server in servers)
         account = {"account": READER, "password_file": tmp_path / "password", "tls_ca": authority.certificate}
-        return LdapLookup(row(url, mode="live", **{**account, **settings}))
+        return LdapLive(row(url, mode="live", **{**account, **settings}))
 
     return made
 
@@ -95,7 +95,7 @@ def test_a_condition_must_hold(shared, asked):
     assert ask(asked(shared, condition="uid=U7"), "u7@example.com", "u8@example.com") == [exists("u7"), ABSENT]
 
 
-def test_many_questions_at_once_use_one_connection(shared, asked):
+def test_many_lookups_at_once_use_one_connection(shared, asked):
     source = asked(shared)
 
     async def main():
@@ -113,7 +113,7 @@ def test_what_the_server_refuses_is_an_outage(shared, asked, settings):
         ask(asked(shared, **settings), "u7@example.com")
 
 
-def test_a_connection_that_was_lost_is_made_again_within_a_question(start, asked):
+def test_a_connection_that_was_lost_is_made_again_within_a_lookup(start, asked):
     slapd = start("slapd")
     source = asked(slapd)
 
@@ -152,7 +152,7 @@ def test_a_connection_that_was_silent_for_long_is_made_anew(shared, asked, monke
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
-def test_the_next_server_answers_within_the_same_question_and_the_first_again_later(start, asked, monkeypatch, fault):
+def test_the_next_server_answers_within_the_same_lookup_and_the_first_again_later(start, asked, monkeypatch, fault):
     monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.0)
     first, second = start("first"), start("second")
     source = asked(first, second, timeout="2")

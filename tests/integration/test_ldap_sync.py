@@ -7,7 +7,7 @@ from tests.doubles.directory_source import Replica, row
 from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, person
 
 from mailmoat.directory.ldap import polling, syncing
-from mailmoat.directory.ldap.syncing import LdapSync
+from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Begin, Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
 

@@ -448,7 +448,7 @@ def test_an_outage_is_never_an_absence(server, row):
     uvloop.run(main())
 
 
-def test_a_question_goes_to_the_next_server_when_one_is_silent(server, row):
+def test_a_lookup_goes_to_the_next_server_when_one_is_silent(server, row):
     async def silent(reader, writer):
         await reader.read()
         writer.close()

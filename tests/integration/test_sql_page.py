@@ -75,7 +75,7 @@ def test_a_query_of_the_page_gives_what_it_says(servers, name):
     assert sight.sample
 
 
-def test_the_question_of_the_page_is_answered(servers):
+def test_the_lookup_query_of_the_page_is_answered(servers):
     async def main():
         source = open_live(on(servers, "asked"))
         answers = [

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
-from mailmoat.directory.ad.row import ad_source, place_of
+from mailmoat.directory.ad.row import ad_sync, place_of
 from mailmoat.errors import ConfigError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
@@ -48,7 +48,7 @@ def test_every_setting_has_its_effect():
 
 def test_a_filter_that_is_none_is_a_mistake_in_the_settings():
     with pytest.raises(ConfigError, match="directories, office: filter: "):
-        ad_source(row(filter="(department=sales"))
+        ad_sync(row(filter="(department=sales"))
 
 
 @pytest.mark.parametrize("kinds", ["computers", "", []])

@@ -4,10 +4,10 @@ import pytest
 from tests.doubles.directory_source import row
 
 from mailmoat._native import Address
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap import row_filters
+from mailmoat.directory.ldap.live import LdapLive
 from mailmoat.directory.ldap.objects import Kind, Reading, id_of
-from mailmoat.directory.ldap.question import LdapLookup
-from mailmoat.directory.ldap.syncing import LdapSync
+from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Listed
 from mailmoat.errors import ConfigError
 from mailmoat.ldap import filters
@@ -91,7 +91,7 @@ def test_all_attributes_are_asked_for_once():
     ],
 )
 def test_entries_are_found_by_what_is_written_and_their_attributes(written, attributes, expected):
-    assert search_terms.all_with_an_address(written, attributes) == expected
+    assert row_filters.all_with_an_address(written, attributes) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,18 @@ def test_entries_are_found_by_what_is_written_and_their_attributes(written, attr
     ],
 )
 def test_an_address_is_asked_for_in_each_attribute_or_where_the_filter_has_its_place(written, expected):
-    assert search_terms.with_the_address(written, ("mail", "alias"), Address.parse("a*@example.com")) == expected
+    assert row_filters.with_the_address(written, ("mail", "alias"), Address.parse("a*@example.com")) == expected
 
 
 @pytest.mark.parametrize("local", ["{domain}", "*", '")(uid=*"', '"a\\\\b"', "ü"])
 def test_no_local_part_changes_the_filter_it_is_put_into(local):
     address = Address.parse(f"{local}@example.com")
-    written = search_terms.with_the_address("(&(a={local})(b={domain}))", (), address)
+    written = row_filters.with_the_address("(&(a={local})(b={domain}))", (), address)
     assert filters.parse(written).startswith(b"\xa0")
     assert written == f"(&(a={filters.escape(address.local)})(b=example.com))"
 
 
-@pytest.mark.parametrize(("mode", "source"), [("sync", LdapSync), ("live", LdapLookup)])
+@pytest.mark.parametrize(("mode", "source"), [("sync", LdapSync), ("live", LdapLive)])
 def test_a_filter_that_is_none_names_its_row(mode, source):
     with pytest.raises(ConfigError, match=r"office: filter: a \) is missing before the end"):
         source(row("ldap://a", mode=mode, filter="(a=b"))

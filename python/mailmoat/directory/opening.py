@@ -26,17 +26,17 @@ def open_sync(row: SourceSettings) -> SyncSource:
 
             return Script(row)
         case "postgresql" | "mysql" | "sqlite":
-            from mailmoat.directory.sql.sync import SqlSource
+            from mailmoat.directory.sql.sync import SqlSync
 
-            return SqlSource(row)
+            return SqlSync(row)
         case "ldap":
-            from mailmoat.directory.ldap.syncing import LdapSync
+            from mailmoat.directory.ldap.sync import LdapSync
 
             return LdapSync(row)
         case "ad":
-            from mailmoat.directory.ad.row import ad_source
+            from mailmoat.directory.ad.row import ad_sync
 
-            return ad_source(row)
+            return ad_sync(row)
     raise SourceError(f"{row.url.scheme}: cannot be read whole")
 
 
@@ -48,15 +48,15 @@ def open_live(row: SourceSettings) -> LiveSource:
 
             return Script(row)
         case "ldap":
-            from mailmoat.directory.ldap.question import LdapLookup
+            from mailmoat.directory.ldap.live import LdapLive
 
-            return LdapLookup(row)
+            return LdapLive(row)
         case "postgresql" | "mysql" | "sqlite":
-            from mailmoat.directory.sql.live import SqlLookup
+            from mailmoat.directory.sql.live import SqlLive
 
-            return SqlLookup(row)
+            return SqlLive(row)
         case "ad":
-            from mailmoat.directory.ad.row import ad_asked
+            from mailmoat.directory.ad.row import ad_live
 
-            return ad_asked(row)
+            return ad_live(row)
     raise SourceError(f"{row.url.scheme}: cannot be asked for one address")

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.directory.ad.address_search import AdAddressSearch
 from mailmoat.directory.ad.controller import CATALOGUE_PORTS
 from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
-from mailmoat.directory.ad.question import AdQuestion
-from mailmoat.directory.ad.source import AdSource
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ad.sync import AdSync
+from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
-from mailmoat.directory.ldap.lookup import LdapAsked
+from mailmoat.directory.ldap.lookup import LdapLookup
 from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
 
 
-def ad_source(row: SourceSettings) -> AdSource:
+def ad_sync(row: SourceSettings) -> AdSync:
     """Return the synchronised source of a row. ConfigError for a filter that is none."""
     place = place_of(row)
-    search_terms.checked(row.name, place.filter)
-    return AdSource(servers_of(row), place, row.interval)
+    row_filters.checked(row.name, place.filter)
+    return AdSync(servers_of(row), place, row.interval)
 
 
-def ad_asked(row: SourceSettings) -> LdapAsked:
+def ad_live(row: SourceSettings) -> LdapLookup:
     """Return the live source of a row. ConfigError for a filter that is none."""
     place = place_of(row)
     forest = row.base is None and all(server.port in CATALOGUE_PORTS for server in row.url.servers)
-    return LdapAsked(row.model_copy(update={"base": ""}) if forest else row, AdQuestion(place, row.filter))
+    return LdapLookup(row.model_copy(update={"base": ""}) if forest else row, AdAddressSearch(place, row.filter))
 
 
 def place_of(row: SourceSettings) -> Place:

@@ -38,7 +38,7 @@ def access_of(row: SourceSettings) -> Access:
 
 
 def time_for_one(row: SourceSettings) -> float:
-    """Return the seconds that one server has for its part of a question, so that the next ones have theirs."""
+    """Return the seconds that one server has for its part of a lookup, so that the next ones have theirs."""
     return _SHARE * row.timeout / len(row.url.servers)
 
 

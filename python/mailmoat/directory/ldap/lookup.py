@@ -1,7 +1,7 @@
 """An LDAP server that is asked for one address at a time.
 
-One connection serves all questions, many at once. One that was lost is made again by the next question; a question that it was lost under is
-asked once more. Of several servers the first that serves is asked; a preferred one that serves again is used again, without a question that
+One connection serves all lookups, many at once. One that was lost is made again by the next lookup; a lookup that it was lost under is
+asked once more. Of several servers the first that serves is asked; a preferred one that serves again is used again, without a lookup that
 waits for it.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of, time_for_one
 from mailmoat.ldap import outcome
 from mailmoat.ldap.message import SearchEntry, SearchRequest
@@ -32,25 +32,25 @@ _AWAY: Final = (outcome.BUSY, outcome.UNAVAILABLE)
 _TRIED: Final = Address.parse("postmaster@example.com")
 
 
-class Question(Protocol):
+class AddressSearch(Protocol):
     """How one kind of server is asked for an address."""
 
-    asked: tuple[str, ...]
+    attributes: tuple[str, ...]
     """The attributes to ask for."""
 
-    def terms(self, address: Address) -> str:
+    def filter(self, address: Address) -> str:
         """Return the filter of the entries that have the address."""
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
         """Return what the entries say of it."""
 
 
-class LdapAsked:
+class LdapLookup:
     """The servers of one row. ConfigError for a filter that is none."""
 
-    def __init__(self, row: SourceSettings, question: Question) -> None:
+    def __init__(self, row: SourceSettings, search: AddressSearch) -> None:
         self._row = row
-        self._question = question
+        self._address_search = search
         self._servers = servers_of(row)
         self._patience = time_for_one(row)
         self._connecting = asyncio.Lock()
@@ -58,16 +58,16 @@ class LdapAsked:
         self._used = clock.monotonic()
         self._base = ""
         self._returning: asyncio.Task[None] | None = None
-        search_terms.checked(row.name, question.terms(_TRIED))
+        row_filters.checked(row.name, search.filter(_TRIED))
 
     async def lookup(self, address: Address) -> LiveAnswer:
         """See `LiveSource`."""
-        terms = search_terms.checked(self._row.name, self._question.terms(address))
+        search_filter = row_filters.checked(self._row.name, self._address_search.filter(address))
         attempt = 0
         while True:
             connection = await self._connected()
             try:
-                found = await self._search(connection, terms)
+                found = await self._search(connection, search_filter)
             except ServerError as error:
                 attempt += 1
                 if isinstance(error, LdapError) and error.code not in _AWAY:
@@ -79,7 +79,7 @@ class LdapAsked:
                     raise
             else:
                 self._served(connection)
-                return self._question.answer(address, found)
+                return self._address_search.answer(address, found)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -110,8 +110,8 @@ class LdapAsked:
         if before is not None:
             before.close()
 
-    async def _search(self, connection: Connection, terms: bytes) -> list[SearchEntry]:
-        request = SearchRequest(self._base, terms, self._question.asked, size_limit=MOST_ENTRIES)
+    async def _search(self, connection: Connection, search_filter: bytes) -> list[SearchEntry]:
+        request = SearchRequest(self._base, search_filter, self._address_search.attributes, size_limit=MOST_ENTRIES)
         found: list[SearchEntry] = []
         try:
             async with connection.search(request, patience=self._patience) as answers:

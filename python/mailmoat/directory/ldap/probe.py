@@ -24,12 +24,12 @@ MOST_COUNTED: Final = 100_000
 SAMPLE: Final = 3
 
 
-async def look(row: SourceSettings, servers: Servers, kind: Kind, terms: bytes) -> Sight:
+async def look(row: SourceSettings, servers: Servers, kind: Kind, search_filter: bytes) -> Sight:
     """Connect, and say what is there. Raises SourceError."""
     connection = await servers.connect()
     try:
         base = await base_of(connection, row.base)
-        request = SearchRequest(base, terms, kind.asked)
+        request = SearchRequest(base, search_filter, kind.asked)
         reading = Reading(kind)
         sample = tuple([reading.entry(found, id_of(found)) for found in await _some(connection, request)])
         entries = await _count(connection, request)

@@ -31,7 +31,7 @@ _STEPS: Final = 2
 _NOBODY: Final = {"address": "nobody@mailmoat.invalid", "local": "nobody", "domain": "mailmoat.invalid"}
 
 
-class SqlLookup:
+class SqlLive:
     """The database of one row; see `LiveSource`."""
 
     def __init__(self, row: SourceSettings) -> None:

@@ -54,7 +54,7 @@ class _Reading:
         self.entries += sum(1 for entry in entries if entry.addresses)
 
 
-class SqlSource:
+class SqlSync:
     """The database of one row; see `SyncSource`."""
 
     def __init__(self, row: SourceSettings) -> None:

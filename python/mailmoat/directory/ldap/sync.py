@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.polling import poll, whole_is_due
@@ -88,9 +88,9 @@ class LdapSync:
         self._servers = servers_of(row)
         self._kind = Kind.of(row)
         self._reading = Reading(self._kind)
-        search_terms.checked(row.name, row.filter or search_terms.ANYTHING)
-        terms = search_terms.all_with_an_address(row.filter, self._kind.attributes)
-        self._filter = search_terms.checked(row.name, terms)
+        row_filters.checked(row.name, row.filter or row_filters.ANYTHING)
+        search_filter = row_filters.all_with_an_address(row.filter, self._kind.attributes)
+        self._filter = row_filters.checked(row.name, search_filter)
         self._better: Connection | None = None
 
     async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:

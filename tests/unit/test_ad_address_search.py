@@ -4,9 +4,9 @@ import pytest
 from tests.unit.test_ad_objects import EXCHANGE, found
 
 from mailmoat._native import Address
+from mailmoat.directory.ad.address_search import AdAddressSearch
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
 from mailmoat.directory.ad.place import Place
-from mailmoat.directory.ad.question import AdQuestion
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.ldap import filters
@@ -16,51 +16,51 @@ NAME = "CN=x,DC=example,DC=test"
 ABSENT = LiveAnswer(Presence.ABSENT)
 
 
-def question(written=None, **mapping):
+def search(written=None, **mapping):
     condition = written if written and "{" not in written else ""
-    return AdQuestion(Place(Mapping(**mapping), condition=condition), written)
+    return AdAddressSearch(Place(Mapping(**mapping), condition=condition), written)
 
 
 def test_the_filter_has_each_attribute_with_and_without_the_kind_of_address():
-    terms = question("(department=sales)", kinds=frozenset({Kind.CONTACTS})).terms(SECOND)
-    assert terms == (
+    search_filter = search("(department=sales)", kinds=frozenset({Kind.CONTACTS})).filter(SECOND)
+    assert search_filter == (
         "(&(|(objectClass=contact))(|(proxyAddresses=Second@example.test)(proxyAddresses=smtp:Second@example.test)"
         "(mail=Second@example.test)(mail=smtp:Second@example.test))(department=sales))"
     )
-    assert filters.parse(terms)
+    assert filters.parse(search_filter)
 
 
 @pytest.mark.parametrize("local", ["*", "a)(cn=*", "a\\2a", "\xfc"])
 def test_no_address_is_a_filter(local):
     address = Address.parse('"{}"@example.test'.format(local.replace("\\", "\\\\")))
-    terms = question().terms(address)
-    encoded = filters.parse(terms)
-    assert terms.count("=*") == 0
-    assert terms.isascii()
-    assert f"mail={filters.escape(str(address))})" in terms
+    search_filter = search().filter(address)
+    encoded = filters.parse(search_filter)
+    assert search_filter.count("=*") == 0
+    assert search_filter.isascii()
+    assert f"mail={filters.escape(str(address))})" in search_filter
     assert str(address).encode() in encoded
 
 
 def test_the_written_filter_alone_is_asked_where_it_has_a_place_for_the_address():
-    one = question("(extensionAttribute1={local})", disabled=Disabled.REFUSE)
-    assert one.terms(SECOND) == "(extensionAttribute1=Second)"
+    one = search("(extensionAttribute1={local})", disabled=Disabled.REFUSE)
+    assert one.filter(SECOND) == "(extensionAttribute1=Second)"
     assert one.answer(SECOND, [found(mail="other@example.test")]) == LiveAnswer(Presence.EXISTS, (), NAME)
     assert one.answer(SECOND, [found(mail="other@example.test", userAccountControl="514")]) == ABSENT
 
 
 def test_an_object_exists_by_each_of_its_addresses():
     alice = found(proxyAddresses=EXCHANGE)
-    assert question().answer(SECOND, [alice]) == LiveAnswer(Presence.EXISTS, (), NAME)
-    rewritten = question(secondary=Secondary.REWRITE)
+    assert search().answer(SECOND, [alice]) == LiveAnswer(Presence.EXISTS, (), NAME)
+    rewritten = search(secondary=Secondary.REWRITE)
     assert rewritten.answer(SECOND, [alice]) == LiveAnswer(Presence.EXISTS, ("Alice@example.test",), NAME)
     assert rewritten.answer(Address.parse("alice@example.test"), [alice]) == LiveAnswer(Presence.EXISTS, (), NAME)
 
 
 def test_what_the_server_takes_for_equal_and_is_not_does_not_count():
-    assert question().answer(SECOND, []) == ABSENT
-    assert question().answer(SECOND, [found(mail="sec\u00f6nd@example.test")]) == ABSENT
+    assert search().answer(SECOND, []) == ABSENT
+    assert search().answer(SECOND, [found(mail="sec\u00f6nd@example.test")]) == ABSENT
     assert (
-        question(disabled=Disabled.REFUSE).answer(SECOND, [found(mail="second@example.test", userAccountControl="514")])
+        search(disabled=Disabled.REFUSE).answer(SECOND, [found(mail="second@example.test", userAccountControl="514")])
         == ABSENT
     )
 
@@ -68,5 +68,5 @@ def test_what_the_server_takes_for_equal_and_is_not_does_not_count():
 def test_two_objects_with_one_address_both_get_its_mail():
     away = found(mail="second@example.test", targetAddress="SMTP:x@other.example")
     here = found(mail="second@example.test")
-    answer = question(targets=("targetAddress",)).answer(SECOND, [away, here])
+    answer = search(targets=("targetAddress",)).answer(SECOND, [away, here])
     assert answer == LiveAnswer(Presence.EXISTS, ("x@other.example", "Second@example.test"), NAME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat.directory.ad.objects import notation
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.source import united
 from mailmoat.ldap import filters
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from mailmoat.ldap.message import SearchEntry
 
 
-class AdQuestion:
-    """That of one row; see `ldap.lookup.Question`. `written` is its filter, which may have places for the address."""
+class AdAddressSearch:
+    """That of one row; see `ldap.lookup.AddressSearch`. `written` is its filter, which may have places for the address."""
 
     def __init__(self, place: Place, written: str | None) -> None:
         self._place = place
-        self._written = written if written and search_terms.has_place(written) else None
-        self.asked = place.mapping.read
+        self._written = written if written and row_filters.has_place(written) else None
+        self.attributes = place.mapping.read
 
-    def terms(self, address: Address) -> str:
+    def filter(self, address: Address) -> str:
         """Return the filter of the objects that have the address; what is written alone if it has a place for it."""
         mapping = self._place.mapping
         if self._written is not None:
-            return search_terms.with_the_address(self._written, mapping.attributes, address)
+            return row_filters.with_the_address(self._written, mapping.attributes, address)
         value = filters.escape(str(address))
         any_attribute = "".join(f"({name}={value})({name}=smtp:{value})" for name in mapping.attributes)
         return f"(&{mapping.any_kind}(|{any_attribute}){self._place.condition})"

@@ -30,7 +30,7 @@ PING_INTERVAL: Final = 30.0
 """Seconds without a notice after which a controller is asked whether it still answers."""
 
 
-class AdSource:
+class AdSync:
     """The domain that `servers` are controllers of; `interval` is the longest time between two reads, in seconds."""
 
     def __init__(self, servers: Servers, place: Place, interval: float) -> None:

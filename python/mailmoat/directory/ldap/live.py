@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.directory.ldap import search_terms
+from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
-from mailmoat.directory.ldap.lookup import LdapAsked
+from mailmoat.directory.ldap.lookup import LdapLookup
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.probe import look
 from mailmoat.directory.source import united
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
 
 
-class LdapLookup(LdapAsked):
+class LdapLive(LdapLookup):
     """The servers of one row, asked for one address at a time. ConfigError for a filter that is none."""
 
     def __init__(self, row: SourceSettings) -> None:
-        search_terms.checked(row.name, row.filter or search_terms.ANYTHING)
-        super().__init__(row, LdapQuestion(row))
+        row_filters.checked(row.name, row.filter or row_filters.ANYTHING)
+        super().__init__(row, LdapAddressSearch(row))
         self._looked_at = row
 
     async def probe(self) -> Sight:
         """See `Probed`."""
         row, kind = self._looked_at, Kind.of(self._looked_at)
-        written = None if row.filter and search_terms.has_place(row.filter) else row.filter
-        terms = search_terms.checked(row.name, search_terms.all_with_an_address(written, kind.attributes))
-        return await look(row, servers_of(row), kind, terms)
+        written = None if row.filter and row_filters.has_place(row.filter) else row.filter
+        search_filter = row_filters.checked(row.name, row_filters.all_with_an_address(written, kind.attributes))
+        return await look(row, servers_of(row), kind, search_filter)
 
 
-class LdapQuestion:
-    """That of one row; see `lookup.Question`."""
+class LdapAddressSearch:
+    """That of one row; see `lookup.AddressSearch`."""
 
     def __init__(self, row: SourceSettings) -> None:
         self._filter = row.filter
         self._kind = Kind.of(row)
         self._reading = Reading(self._kind)
-        self.asked = self._kind.asked
+        self.attributes = self._kind.asked
 
-    def terms(self, address: Address) -> str:
+    def filter(self, address: Address) -> str:
         """Return the filter of the entries that have the address."""
-        return search_terms.with_the_address(self._filter, self._kind.attributes, address)
+        return row_filters.with_the_address(self._filter, self._kind.attributes, address)
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
         """Return what the entries say of it."""
