@@ -44,7 +44,7 @@ class Replica:
     async def run(self, source: SyncSource, until: Callable[[], object], seconds: float = 20.0) -> list[Step]:
         """Apply steps until a condition holds after one of them; return those of this run."""
         begun = len(self.steps)
-        async with asyncio.timeout(seconds), aclosing(source.changes(self.cookie, self.known)) as steps:
+        async with asyncio.timeout(seconds), aclosing(source.steps(self.cookie, self.known)) as steps:
             async for step in steps:
                 self.steps.append(step)
                 self._apply(step)

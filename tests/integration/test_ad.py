@@ -141,7 +141,7 @@ class Follower:
 
     async def follow(self):
         """Until the source ends."""
-        async for step in self.source.changes(self.cookie, self):
+        async for step in self.source.steps(self.cookie, self):
             match step:
                 case Begin():
                     self.reading = {}
@@ -384,12 +384,12 @@ def row(domain, password, **given):
 
 def test_a_first_look_says_what_is_there(domain, password):
     first = domain[0]
-    sight = asyncio.run(open_sync(row(domain, password, disabled_accounts="shared")).probe())
-    assert sight.server == f"ads://{first.address}:636 (dc1.{samba.REALM}, functional level 2008 R2)"
-    assert sight.place == samba.BASE
-    assert sight.entries == len(ALL) - 3  # alice and partner have two addresses each, left has none
-    assert all(entry.addresses for entry in sight.sample)
-    assert [remark.partition(":")[0] for remark in sight.remarks] == ["left out"]
+    probed = asyncio.run(open_sync(row(domain, password, disabled_accounts="shared")).probe())
+    assert probed.server == f"ads://{first.address}:636 (dc1.{samba.REALM}, functional level 2008 R2)"
+    assert probed.place == samba.BASE
+    assert probed.entries == len(ALL) - 3  # alice and partner have two addresses each, left has none
+    assert all(entry.addresses for entry in probed.sample)
+    assert [remark.partition(":")[0] for remark in probed.remarks] == ["left out"]
     stranger = asyncio.run(open_sync(row(domain, password, account=STRANGER)).probe())
     assert "deleted objects are not shown to this account: a deletion is noticed after the interval" in stranger.remarks
     forest = asyncio.run(open_sync(row(domain, password, url=f"ads://{first.address}:3269")).probe())

@@ -189,8 +189,8 @@ def test_a_server_that_hangs_is_an_outage(start, asked):
         uvloop.run(main())
 
 
-def test_a_first_look_names_what_is_there(shared, asked):
-    sight = uvloop.run(asked(shared, filter="(uid={local})").probe())
-    assert (sight.server, sight.place, sight.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 53)
-    assert [entry.addresses[0].text for entry in sight.sample] == [f"u{number}@example.com" for number in range(3)]
-    assert sight.remarks == ()
+def test_a_probe_names_what_is_there(shared, asked):
+    probed = uvloop.run(asked(shared, filter="(uid={local})").probe())
+    assert (probed.server, probed.place, probed.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 53)
+    assert [entry.addresses[0].text for entry in probed.sample] == [f"u{number}@example.com" for number in range(3)]
+    assert probed.remarks == ()

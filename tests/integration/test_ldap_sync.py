@@ -205,6 +205,6 @@ def test_a_base_that_is_not_there_or_an_account_that_is_refused_is_an_outage(
 
 def test_a_first_look_says_what_to_look_at(start, source):
     slapd = start(provider=False)
-    sight = uvloop.run(source(slapd, tls="none", filter="(uid=nobody)", base=BASE).probe())
-    assert (sight.entries, sight.sample) == (0, ())
-    assert [remark.split()[0] for remark in sight.remarks] == ["No", "The", "The"]
+    probed = uvloop.run(source(slapd, tls="none", filter="(uid=nobody)", base=BASE).probe())
+    assert (probed.entries, probed.sample) == (0, ())
+    assert [remark.split()[0] for remark in probed.remarks] == ["No", "The", "The"]

@@ -200,7 +200,7 @@ def test_half_of_a_result_changes_nothing(server, row):
     query = "SELECT CONCAT(u.id, 'x', v.id, '@example.com') AS address FROM users u CROSS JOIN users v"
 
     async def main():
-        steps = open_sync(row(server, query=query)).changes(None, {})
+        steps = open_sync(row(server, query=query)).steps(None, {})
         for _ in range(4):
             await anext(steps)  # Using, Begin, and two parts
         server.kill()
@@ -322,7 +322,7 @@ def test_a_peer_that_is_no_database_is_an_outage(family, tls, row, tmp_path):
             peer = await asyncio.start_server(lambda r, w, said=said: talk(r, w, said), "127.0.0.1", port)
             settings = row(url=f"{family}://127.0.0.1:{port}/mail", account="reader", query=QUERY, tls=tls, timeout=0.3)
             with pytest.raises(SourceError) as raised:
-                await exhaust(open_sync(settings).changes(None, {}))
+                await exhaust(open_sync(settings).steps(None, {}))
             assert f"{family}://127.0.0.1:{port}/mail: " in str(raised.value)
             peer.close()
 
@@ -335,9 +335,9 @@ def test_another_server_is_asked_when_the_preferred_one_is_gone(server, row, tmp
         async with followed(row(server, **BY_TIME, url=f"{dead}, {server.url}"), tmp_path) as source:
             await source.reads(*THREE)
             assert source.keeper.freshness.server == server.url
-        sight = await open_sync(row(server, **BY_TIME, url=f"{dead}, {server.url}")).probe()
-        assert sight.server.startswith(server.url)
-        assert any(dead in remark for remark in sight.remarks)
+        probed = await open_sync(row(server, **BY_TIME, url=f"{dead}, {server.url}")).probe()
+        assert probed.server.startswith(server.url)
+        assert any(dead in remark for remark in probed.remarks)
 
     uvloop.run(main())
 
@@ -364,9 +364,9 @@ def test_a_connection_that_is_refused_says_why(server, row, given, words):
 
 def test_a_unix_socket_needs_no_tls(server, row):
     async def main():
-        sight = await open_sync(row(server, query=QUERY, url=server.socket_url)).probe()
-        assert sight.entries == 3
-        assert ("PostgreSQL" if server.family == "postgresql" else "MariaDB") in sight.server
+        probed = await open_sync(row(server, query=QUERY, url=server.socket_url)).probe()
+        assert probed.entries == 3
+        assert ("PostgreSQL" if server.family == "postgresql" else "MariaDB") in probed.server
 
     uvloop.run(main())
 
@@ -375,13 +375,13 @@ def test_what_was_found_is_said(server, row):
     server.execute("INSERT INTO users(id, email) VALUES(8, 'no address at all'), (9, '@example.net')")
 
     async def main():
-        sight = await open_sync(row(server, **BY_TIME)).probe()
-        assert (sight.place, sight.entries) == ("5 rows of query", 5)
-        assert [entry.name for entry in sight.sample] == ["id 1", "id 2", "id 3"]
-        [remark] = sight.remarks
+        probed = await open_sync(row(server, **BY_TIME)).probe()
+        assert (probed.place, probed.entries) == ("5 rows of query", 5)
+        assert [entry.name for entry in probed.sample] == ["id 1", "id 2", "id 3"]
+        [remark] = probed.remarks
         assert "no address at all is no address" in remark
-        sight = await open_sync(row(server, query="SELECT 1 AS id, email AS address FROM users")).probe()
-        assert any("ORDER BY id" in remark for remark in sight.remarks)
+        probed = await open_sync(row(server, query="SELECT 1 AS id, email AS address FROM users")).probe()
+        assert any("ORDER BY id" in remark for remark in probed.remarks)
 
     uvloop.run(main())
 

@@ -71,8 +71,8 @@ def test_a_query_of_the_page_gives_what_it_says(servers, name):
     source = open_sync(on(servers, name))
     uvloop.run(replica.run(source, lambda: replica.steps and isinstance(replica.steps[-1], Whole)))
     assert {one for entry in replica.known.values() for one in entry.addresses} == EXPECTED[name]
-    sight = uvloop.run(source.probe())
-    assert sight.sample
+    probed = uvloop.run(source.probe())
+    assert probed.sample
 
 
 def test_the_lookup_query_of_the_page_is_answered(servers):

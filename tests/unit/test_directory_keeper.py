@@ -36,7 +36,7 @@ class Scripted:
         self.known = None
         self.open = 0
 
-    async def changes(self, cookie, known):
+    async def steps(self, cookie, known):
         self.cookies.append(cookie)
         self.known = known
         read = self.reads.pop(0) if len(self.reads) > 1 else self.reads[0]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mailmoat.directory.source import Entry, Listed, Sight
+from mailmoat.directory.source import Entry, Listed, ProbeResult
 from mailmoat.directory_process.trial import probe, remarks
 from mailmoat.ldap.message import Done
 from mailmoat.ldap.outcome import LdapError
@@ -12,25 +12,25 @@ from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import sources
 
 
-def said(sight, **row):
+def said(probed, **row):
     settings = Settings(
         hostname="mx.test",
         relay={"local_domains": "a.test,xn--bcher-kva.test"},
         directories=[{"name": "office", "url": "file:///x", **row}],
     )
-    return list(remarks(settings, sources(settings.directory, settings.directories)[0], sight))
+    return list(remarks(settings, sources(settings.directory, settings.directories)[0], probed))
 
 
 def shown(*texts):
-    return Sight("", entries=len(texts), sample=tuple(Entry(b"1", text, (Listed(text),)) for text in texts))
+    return ProbeResult("", entries=len(texts), sample=tuple(Entry(b"1", text, (Listed(text),)) for text in texts))
 
 
 def test_no_entries():
-    assert said(Sight("", entries=0)) == [
+    assert said(ProbeResult("", entries=0)) == [
         "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
     ]
-    assert said(Sight("", entries=0, remarks=("nothing there",))) == ["nothing there"]
-    assert said(Sight("", entries=None)) == []
+    assert said(ProbeResult("", entries=0, remarks=("nothing there",))) == ["nothing there"]
+    assert said(ProbeResult("", entries=None)) == []
 
 
 @pytest.mark.parametrize("text", ["ann@a.test", "@a.test", "!ann@A.test", "ann", "ann@b\u00fccher.test"])
@@ -72,6 +72,6 @@ def test_a_live_script_is_asked_as_the_server_does(tmp_path, body, place, doubt)
     script.chmod(0o755)
     row = {"name": "office", "url": f"script://{script}", "mode": "live"}
     settings = Settings(hostname="mx.test", relay={"local_domains": "a.test"}, directories=[row])
-    sight = asyncio.run(probe(settings, sources(settings.directory, settings.directories)[0]))
-    assert sight.place == place
-    assert [doubt in remark for remark in sight.remarks] == [True] * bool(doubt)
+    probed = asyncio.run(probe(settings, sources(settings.directory, settings.directories)[0]))
+    assert probed.place == place
+    assert [doubt in remark for remark in probed.remarks] == [True] * bool(doubt)

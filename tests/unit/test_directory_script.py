@@ -35,7 +35,7 @@ def run(coroutine):
 
 def steps(row):
     async def read():
-        return [step async for step in open_sync(row).changes(None, ())]
+        return [step async for step in open_sync(row).steps(None, ())]
 
     return run(read())
 
@@ -118,9 +118,9 @@ def test_any_other_end_is_an_outage(row, script):
 
 
 def test_a_probe_says_what_is_there(row):
-    sight = run(open_sync(row("seq -f 'a%g@a.test' 1500; echo no good")).probe())
-    assert (sight.entries, len(sight.sample)) == (1500, 3)
-    assert sight.remarks == ("1 lines are no entries; line 1501: no good is no address",)
+    probed = run(open_sync(row("seq -f 'a%g@a.test' 1500; echo no good")).probe())
+    assert (probed.entries, len(probed.sample)) == (1500, 3)
+    assert probed.remarks == ("1 lines are no entries; line 1501: no good is no address",)
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:
     found, silent = [], []
     for row in sources(settings.directory, settings.directories):
         try:
-            sight = asyncio.run(trial.probe(settings, row))
+            probed = asyncio.run(trial.probe(settings, row))
         except SourceError as error:
             silent.append(f"directories, {row.name}: {printable(str(error))}")
             continue
-        found.append(f"{row.name}: {printable(trial.described(sight))}")
-        silent += [f"directories, {row.name}: {printable(remark)}" for remark in trial.remarks(settings, row, sight)]
+        found.append(f"{row.name}: {printable(trial.described(probed))}")
+        silent += [f"directories, {row.name}: {printable(remark)}" for remark in trial.remarks(settings, row, probed)]
     return found, silent
 
 

@@ -170,17 +170,17 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
     row = _synchronised(settings, name)
     try:
         found, left_out = asyncio.run(trial.read_whole(row))
-        differences = list(trial.changes(found, table_path(settings.spool_dir, name)))
+        differences = list(trial.differences(found, table_path(settings.spool_dir, name)))
     except DirectoryError as error:
         fail(f"{name}: {error}")
     if as_json:
-        print_json([change._asdict() for change in differences])
+        print_json([one._asdict() for one in differences])
     else:
-        for change in differences:
-            if change.before:
-                typer.echo(f"- {printable(change.name)}: {printable('; '.join(change.before))}")
-            if change.after:
-                typer.echo(f"+ {printable(change.name)}: {printable('; '.join(change.after))}")
+        for one in differences:
+            if one.before:
+                typer.echo(f"- {printable(one.name)}: {printable('; '.join(one.before))}")
+            if one.after:
+                typer.echo(f"+ {printable(one.name)}: {printable('; '.join(one.after))}")
         typer.echo(f"{len(found)} entries, {left_out} left out, {len(differences)} other than known.")
     if differences:
         raise typer.Exit(1)

@@ -103,7 +103,7 @@ class Keeper:
         self._accepting, self._accept = self._accept, False  # if it fails, a later one may be half a result
         cookie = None if full else self.table.cookie
         silence = SILENCE + 3 * self.row.interval
-        async with aclosing(self.source.changes(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
+        async with aclosing(self.source.steps(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
             while True:
                 try:
                     async with asyncio.timeout(silence):

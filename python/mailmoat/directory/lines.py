@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.notation import check_listed, check_target
-from mailmoat.directory.source import LARGEST_PART, Entry, LeftOut, Listed, Part, Sight
+from mailmoat.directory.source import LARGEST_PART, Entry, LeftOut, Listed, Part, ProbeResult
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def read_entry(line: str) -> Listed | None:
     return Listed(text, names)
 
 
-def sight(place: str, steps: Iterable[Part | LeftOut]) -> Sight:
+def probe_result(place: str, steps: Iterable[Part | LeftOut]) -> ProbeResult:
     """Return what is found where these steps come from."""
     entries, sample, remarks = 0, list[Entry](), list[str]()
     for step in steps:
@@ -101,4 +101,4 @@ def sight(place: str, steps: Iterable[Part | LeftOut]) -> Sight:
         else:
             entries += len(step.entries)
             sample += step.entries[: MOST_SHOWN - len(sample)]
-    return Sight(place, entries=entries, sample=tuple(sample), remarks=tuple(remarks))
+    return ProbeResult(place, entries=entries, sample=tuple(sample), remarks=tuple(remarks))

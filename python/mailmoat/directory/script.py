@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.lines import Lines, sight
+from mailmoat.directory.lines import Lines, probe_result
 from mailmoat.directory.running_script import RunningScript
-from mailmoat.directory.source import Begin, LiveAnswer, Sight, Whole
+from mailmoat.directory.source import Begin, LiveAnswer, ProbeResult, Whole
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Script:
         self._time, self._size = row.script_time, row.script_size
         self._answer_time = row.timeout
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - it reads all
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - it reads all
         """See `SyncSource`."""
         yield Begin()
         async for step in self._read():
@@ -60,9 +60,9 @@ class Script:
             raise SourceError(f"{self._path} wrote more than {MOST_TARGETS} addresses for one")
         return LiveAnswer(Presence.EXISTS, targets, str(address))
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        return sight(str(self._path), [step async for step in self._read()])
+        return probe_result(str(self._path), [step async for step in self._read()])
 
     async def _read(self) -> AsyncIterator[Part | LeftOut]:
         lines = Lines()

@@ -55,7 +55,7 @@ class Whole(NamedTuple):
     """The full read is over: what it has replaces what was there."""
 
     cookie: bytes | None = None
-    """Where `changes` goes on after a restart; None = with a full read."""
+    """Where `steps` goes on after a restart; None = with a full read."""
 
 
 class Delta(NamedTuple):
@@ -107,7 +107,7 @@ class KnownIds(Protocol):
 class SyncSource(Protocol):
     """A source that is read whole once, and then its changes."""
 
-    def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
         """Yield the steps since `cookie`, from a full read where it is None or the server does not accept it any more.
 
         It may go on for ever, where the server gives notice, or end; then it is called again after the `interval` of its row.
@@ -146,7 +146,7 @@ class LiveSource(Protocol):
         """Return whether the normalised `address` exists. SourceError when the source cannot be asked."""
 
 
-class Sight(NamedTuple):
+class ProbeResult(NamedTuple):
     """What a first connection to a source found, for `mailmoat check-config`."""
 
     server: str
@@ -165,7 +165,7 @@ class Sight(NamedTuple):
 class Probed(Protocol):
     """A source that can be tried without reading it whole."""
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """Connect, and say what is there. SourceError when that fails."""
 
 

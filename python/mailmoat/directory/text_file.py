@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.directory.lines import Lines, sight
+from mailmoat.directory.lines import Lines, probe_result
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Begin, Current, Whole
 from mailmoat.errors import SourceError
@@ -18,7 +18,7 @@ from mailmoat.file_changes import NONE, Quiet, Stamp, stamp_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from mailmoat.directory.source import KnownIds, LeftOut, Part, Sight, Step
+    from mailmoat.directory.source import KnownIds, LeftOut, Part, ProbeResult, Step
     from mailmoat.settings.sections.directories import SourceSettings
 
 CHECK_TIME: Final = 1.0
@@ -34,7 +34,7 @@ class TextFile:
         self._interval = row.interval
         self._quiet = Quiet()
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - it reads all
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - it reads all
         """See `SyncSource`."""
         read, said = cookie, -self._interval
         while True:
@@ -50,9 +50,9 @@ class TextFile:
                 yield Current(read)
             await pause(CHECK_TIME)
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        return sight(str(self._path), self._read())
+        return probe_result(str(self._path), self._read())
 
     def _stamp(self) -> Stamp:
         stamp = stamp_of(self._path)

@@ -18,7 +18,7 @@ class Unopened:
     def __init__(self, error: SourceError) -> None:
         self._error = error
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - nothing is read
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:  # noqa: ARG002 - nothing is read
         """Raise what is wrong."""
         raise self._error
         yield  # a generator, as every source

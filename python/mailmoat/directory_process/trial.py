@@ -11,7 +11,7 @@ from mailmoat._native import Address
 from mailmoat.callout.source import TEST_NAME
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.opening import open_sync
-from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, Sight, Whole
+from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, ProbeResult, Whole
 from mailmoat.directory.table_reading import entries_of
 from mailmoat.directory_process.live import open_live_row
 from mailmoat.errors import SourceError
@@ -30,7 +30,7 @@ MOST_DOMAINS: Final = 5
 """Domains at which an address that cannot exist is asked for."""
 
 
-class Change(NamedTuple):
+class Difference(NamedTuple):
     """One difference between a source as it is and as it is known."""
 
     sign: str
@@ -53,14 +53,14 @@ async def ask(settings: Settings, row: SourceSettings, address: Address) -> Live
             await source.close()
 
 
-async def probe(settings: Settings, row: SourceSettings) -> Sight:
+async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
     """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
     source: SyncSource | LiveSource = open_sync(row) if row.mode == "sync" else open_live_row(settings, row)
     try:
         if row.mode == "live" and (row.url.scheme == "script" or not isinstance(source, Probed)):
             return await _asked(settings, row, source)  # type: ignore[arg-type] # it is live
         if not isinstance(source, Probed):
-            return Sight(str(row.url))
+            return ProbeResult(str(row.url))
         async with asyncio.timeout(PROBE_TIME + max(row.timeout, row.script_time)):
             return await source.probe()
     except TimeoutError:
@@ -70,7 +70,7 @@ async def probe(settings: Settings, row: SourceSettings) -> Sight:
             await source.close()
 
 
-async def _asked(settings: Settings, row: SourceSettings, source: LiveSource) -> Sight:
+async def _asked(settings: Settings, row: SourceSettings, source: LiveSource) -> ProbeResult:
     """Ask a live source that can show nothing else for an address that cannot exist, at some of its domains."""
     answers, doubts = [], []
     for domain in (row.domains or tuple(settings.relay.local_domains))[:MOST_DOMAINS]:
@@ -89,7 +89,7 @@ async def _asked(settings: Settings, row: SourceSettings, source: LiveSource) ->
                 doubts.append(
                     f"{said}; it does not say whether {address} exists: mail for what it does not know gets 451"
                 )
-    return Sight(str(row.url), "; ".join(answers), remarks=tuple(doubts))
+    return ProbeResult(str(row.url), "; ".join(answers), remarks=tuple(doubts))
 
 
 class _NothingKnown:
@@ -115,7 +115,7 @@ async def read_whole(row: SourceSettings) -> tuple[dict[bytes, Entry], int]:
     found: dict[bytes, Entry] = {}
     left_out = 0
     try:
-        async with aclosing(source.changes(None, _NothingKnown())) as steps:  # type: ignore[type-var] # a generator
+        async with aclosing(source.steps(None, _NothingKnown())) as steps:  # type: ignore[type-var] # a generator
             async for step in steps:
                 if isinstance(step, Part):
                     found |= {entry.id: entry for entry in step.entries}
@@ -129,17 +129,17 @@ async def read_whole(row: SourceSettings) -> tuple[dict[bytes, Entry], int]:
     return {key: entry for key, entry in found.items() if entry.addresses}, left_out
 
 
-def changes(found: dict[bytes, Entry], table: Path) -> Iterator[Change]:
+def differences(found: dict[bytes, Entry], table: Path) -> Iterator[Difference]:
     """Yield what is other in `found` than in a table, those that are known first. DirectoryError when the table cannot be read."""
     rest = dict(found)
     for known in entries_of(table) if table.exists() else ():
         now = rest.pop(known.id, None)
         if now is None:
-            yield Change("-", known.name, shown(known), ())
+            yield Difference("-", known.name, shown(known), ())
         elif shown(now) != shown(known):
-            yield Change("~", now.name, shown(known), shown(now))
+            yield Difference("~", now.name, shown(known), shown(now))
     for entry in rest.values():
-        yield Change("+", entry.name, (), shown(entry))
+        yield Difference("+", entry.name, (), shown(entry))
 
 
 def shown(entry: Entry) -> tuple[str, ...]:
@@ -149,13 +149,13 @@ def shown(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def remarks(settings: Settings, row: SourceSettings, sight: Sight) -> Iterator[str]:
+def remarks(settings: Settings, row: SourceSettings, probed: ProbeResult) -> Iterator[str]:
     """Yield what an administrator should look at in what the source of a merged row showed, a sentence each."""
-    yield from sight.remarks
-    if sight.entries == 0 and not sight.remarks:
+    yield from probed.remarks
+    if probed.entries == 0 and not probed.remarks:
         yield "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
     domains = row.domains or tuple(settings.relay.local_domains)
-    texts = [one.text for entry in sight.sample for one in entry.addresses]
+    texts = [one.text for entry in probed.sample for one in entry.addresses]
     if texts and not any(_domain(text, settings.relay.default_domain) in domains for text in texts):
         setting = "domains of this source" if row.domains else "relay.local_domains"
         yield f"none of the addresses that are shown, such as {texts[0]}, is at one of the {setting}: such addresses are not looked up"
@@ -170,13 +170,13 @@ def _domain(text: str, default: str | None) -> str:
         return ""
 
 
-def described(sight: Sight) -> str:
+def described(probed: ProbeResult) -> str:
     """Return what was found, in a sentence."""
-    parts = [sight.server, sight.place]
-    if sight.entries is not None:
-        parts.append(f"{sight.entries} entries")
-    if sight.sample:
+    parts = [probed.server, probed.place]
+    if probed.entries is not None:
+        parts.append(f"{probed.entries} entries")
+    if probed.sample:
         parts.append(
-            "such as " + "; ".join(f"{one.name} with {', '.join(shown(one)) or 'no address'}" for one in sight.sample)
+            "such as " + "; ".join(f"{one.name} with {', '.join(shown(one)) or 'no address'}" for one in probed.sample)
         )
     return ", ".join(filter(None, parts))

@@ -1,6 +1,6 @@
 """Active Directory as a synchronised source: read whole once, then what changes, from whichever of its controllers serves.
 
-A controller that fails is left for the next one at once; the outage is a SourceError only when none serves. Where controllers give notices, `changes`
+A controller that fails is left for the next one at once; the outage is a SourceError only when none serves. Where controllers give notices, `steps`
 goes on until a controller before the present one serves again; else it ends after one look.
 """
 
@@ -10,8 +10,8 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ad.look import look
 from mailmoat.directory.ad.notices import Notices
+from mailmoat.directory.ad.probe import probe
 from mailmoat.directory.ad.visit import Visit
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.ldap import root_dse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mailmoat.directory.ad.place import Place
     from mailmoat.directory.ldap.servers import Servers
-    from mailmoat.directory.source import KnownIds, Sight, Step
+    from mailmoat.directory.source import KnownIds, ProbeResult, Step
     from mailmoat.ldap.connection import Connection
     from mailmoat.ldap.server import Server
 
@@ -38,7 +38,7 @@ class AdSync:
         self._place = place
         self._interval = interval
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
         """See `SyncSource`."""
         failed: set[Server] = set()
         while True:
@@ -63,11 +63,11 @@ class AdSync:
             finally:
                 connection.close()
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
         connection = await self._servers.connect()
         try:
-            return await look(connection, self._place)
+            return await probe(connection, self._place)
         finally:
             connection.close()
 

@@ -8,12 +8,12 @@ from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.lookup import LdapLookup
 from mailmoat.directory.ldap.objects import Kind, Reading
-from mailmoat.directory.ldap.probe import look
+from mailmoat.directory.ldap.probe import probe
 from mailmoat.directory.source import united
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
-    from mailmoat.directory.source import LiveAnswer, Sight
+    from mailmoat.directory.source import LiveAnswer, ProbeResult
     from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -26,12 +26,12 @@ class LdapLive(LdapLookup):
         super().__init__(row, LdapAddressSearch(row))
         self._looked_at = row
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
         row, kind = self._looked_at, Kind.of(self._looked_at)
         written = None if row.filter and row_filters.has_place(row.filter) else row.filter
         search_filter = row_filters.checked(row.name, row_filters.all_with_an_address(written, kind.attributes))
-        return await look(row, servers_of(row), kind, search_filter)
+        return await probe(row, servers_of(row), kind, search_filter)
 
 
 class LdapAddressSearch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ldap.objects import Reading, id_of
-from mailmoat.directory.source import Sight
+from mailmoat.directory.source import ProbeResult
 from mailmoat.ldap import content_sync
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError
@@ -24,7 +24,7 @@ MOST_COUNTED: Final = 100_000
 SAMPLE: Final = 3
 
 
-async def look(row: SourceSettings, servers: Servers, kind: Kind, search_filter: bytes) -> Sight:
+async def probe(row: SourceSettings, servers: Servers, kind: Kind, search_filter: bytes) -> ProbeResult:
     """Connect, and say what is there. Raises SourceError."""
     connection = await servers.connect()
     try:
@@ -42,7 +42,7 @@ async def look(row: SourceSettings, servers: Servers, kind: Kind, search_filter:
             remarks.append(f"{left_out.example}.")
         if row.mode == "sync" and not await _gives_notice(connection):
             remarks.append("The server gives no notice of changes (RFC 4533): it is asked again after each interval.")
-        return Sight(connection.server.text, base, entries, sample, tuple(remarks))
+        return ProbeResult(connection.server.text, base, entries, sample, tuple(remarks))
     finally:
         connection.close()
 

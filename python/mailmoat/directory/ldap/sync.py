@@ -15,7 +15,7 @@ from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.polling import poll, whole_is_due
-from mailmoat.directory.ldap.probe import look
+from mailmoat.directory.ldap.probe import probe
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.ldap import content_sync, outcome
@@ -27,7 +27,7 @@ from mailmoat.ldap.root_dse import base_of, ping
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from mailmoat.directory.source import KnownIds, Sight, Step
+    from mailmoat.directory.source import KnownIds, ProbeResult, Step
     from mailmoat.ldap.connection import Connection, Search
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -93,7 +93,7 @@ class LdapSync:
         self._filter = row_filters.checked(row.name, search_filter)
         self._better: Connection | None = None
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
         """See `SyncSource`. Goes on for ever where the server gives notice."""
         course, using = _Course(cookie), None
         while True:
@@ -119,9 +119,9 @@ class LdapSync:
             finally:
                 connection.close()
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        return await look(self._row, self._servers, self._kind, self._filter)
+        return await probe(self._row, self._servers, self._kind, self._filter)
 
     async def _steps(self, connection: Connection, course: _Course, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server; what it garbles is a ServerError."""

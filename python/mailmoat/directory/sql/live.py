@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailmoat._native import Address
-    from mailmoat.directory.source import Sight
+    from mailmoat.directory.source import ProbeResult
     from mailmoat.directory.sql.connection import Rows
     from mailmoat.directory.sql.probe import Connect
     from mailmoat.settings.sections.directories import SourceSettings
@@ -46,7 +46,7 @@ class SqlLive:
         values = {"address": address.key, "local": _local(address), "domain": address.domain}
         return _answer(address, await self._pool.ask(self._query, values))
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`: the query is tried with an address that nobody has."""
         found, seen = await first_server(self._row, self._database, self._try)
         _columns(found)

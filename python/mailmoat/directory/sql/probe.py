@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from mailmoat.directory.source import Sight
+from mailmoat.directory.source import ProbeResult
 from mailmoat.directory.sql.highest import Highest
 from mailmoat.directory.sql.placeholders import Query
 from mailmoat.directory.sql.rows import Columns, Reader
@@ -24,20 +24,20 @@ T = TypeVar("T")
 _SAMPLE: Final = 3
 
 
-async def probe(row: SourceSettings, database: Database, query: Query, changes: Query | None) -> Sight:
+async def probe(row: SourceSettings, database: Database, query: Query, changes: Query | None) -> ProbeResult:
     """Return what the first server that answers has; SourceError with what each said when none does."""
 
-    async def look(connect: Connect) -> Sight:
-        return await _look(connect, query, changes)
+    async def probe_one(connect: Connect) -> ProbeResult:
+        return await _probe_one(connect, query, changes)
 
-    sight, server = await first_server(row, database, look)
-    return sight._replace(server=server.server, remarks=(*server.remarks, *sight.remarks))
+    probed, server = await first_server(row, database, probe_one)
+    return probed._replace(server=server.server, remarks=(*server.remarks, *probed.remarks))
 
 
 async def first_server(
-    row: SourceSettings, database: Database, look: Callable[[Connect], Awaitable[T]]
-) -> tuple[T, Sight]:
-    """Return what `look` finds at the first server that answers, which server that is, and why not those before it."""
+    row: SourceSettings, database: Database, probe_one: Callable[[Connect], Awaitable[T]]
+) -> tuple[T, ProbeResult]:
+    """Return what `probe_one` finds at the first server that answers, which server that is, and why not those before it."""
     failures: list[str] = []
     for server in row.url.servers:
 
@@ -46,11 +46,11 @@ async def first_server(
 
         try:
             version = (await _closed(connect)).version
-            found = await look(connect)
+            found = await probe_one(connect)
         except SourceError as error:
             failures.append(str(error))
         else:
-            return found, Sight(f"{server} ({version})", remarks=tuple(failures))
+            return found, ProbeResult(f"{server} ({version})", remarks=tuple(failures))
     raise SourceError("; ".join(failures))
 
 
@@ -61,7 +61,7 @@ async def _closed(connect: Connect) -> Connection:
     return connection
 
 
-async def _look(connect: Connect, query: Query, changes: Query | None) -> Sight:
+async def _probe_one(connect: Connect, query: Query, changes: Query | None) -> ProbeResult:
     first = await _first(connect, query, {})
     columns = Columns.of(query.setting, first.names, changes=changes is not None)
     highest = Highest()
@@ -72,7 +72,7 @@ async def _look(connect: Connect, query: Query, changes: Query | None) -> Sight:
     remarks = list(_remarks(reader, columns, rows, keys))
     if changes is not None:
         remarks += await _changes_remarks(connect, changes, highest)
-    return Sight("", f"{rows} rows of query", keys, sample, tuple(remarks))
+    return ProbeResult("", f"{rows} rows of query", keys, sample, tuple(remarks))
 
 
 async def _first(connect: Connect, query: Query, values: Mapping[str, object]) -> Rows:

@@ -26,7 +26,7 @@ from mailmoat.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from mailmoat.directory.source import Entry, KnownIds, Sight, Step
+    from mailmoat.directory.source import Entry, KnownIds, ProbeResult, Step
     from mailmoat.directory.sql.connection import Connection, Notified
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -66,7 +66,7 @@ class SqlSync:
         self._changes = prepare("changes_query", row.changes_query, ("since",), syntax) if row.changes_query else None
         self._position: Position | None = None
 
-    async def changes(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
+    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
         """See `SyncSource`."""
         self._position = Position.of(cookie)
         failures = []
@@ -82,7 +82,7 @@ class SqlSync:
                 return
         raise SourceError("; ".join(failures))
 
-    async def probe(self) -> Sight:
+    async def probe(self) -> ProbeResult:
         """See `Probed`."""
         return await probe(self._row, self._database, self._query, self._changes)
 

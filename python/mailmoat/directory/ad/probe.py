@@ -9,7 +9,7 @@ from mailmoat.directory.ad.controller import has_exchange, inspect, shows_accoun
 from mailmoat.directory.ad.mark import Method
 from mailmoat.directory.ad.objects import Disabled
 from mailmoat.directory.ad.reading import Reading
-from mailmoat.directory.source import Sight
+from mailmoat.directory.source import ProbeResult
 
 if TYPE_CHECKING:
     from mailmoat.directory.ad.controller import Controller
@@ -22,7 +22,7 @@ MOST_COUNTED: Final = 10_000
 _SAMPLE: Final = 3
 
 
-async def look(connection: Connection, place: Place) -> Sight:
+async def probe(connection: Connection, place: Place) -> ProbeResult:
     """Return what is found. Raises ServerError."""
     controller = await inspect(connection, place.base)
     entries = 0
@@ -39,7 +39,7 @@ async def look(connection: Connection, place: Place) -> Sight:
     shown = f"{connection.server.text} ({controller.name}, functional level {controller.level})"
     where = controller.base or "the whole forest"
     counted = entries if entries < MOST_COUNTED else None
-    return Sight(shown, where, counted, tuple(sample), tuple(remarks))
+    return ProbeResult(shown, where, counted, tuple(sample), tuple(remarks))
 
 
 async def _remarks(connection: Connection, controller: Controller, place: Place) -> list[str]:
