@@ -7,7 +7,7 @@ import pytest
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory import freshness
+from mailmoat.directory import freshness, paths
 from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.file import FileDirectory
@@ -65,7 +65,7 @@ class World:
         return next(row for row in sources(self.settings.directory, self.settings.directories) if row.name == name)
 
     def read(self, name, *addresses, age=0):
-        table = Table(freshness.table_path(self.directory, name), identity(self.row(name)))
+        table = Table(paths.table_path(self.directory, name), identity(self.row(name)))
         table.begin()
         table.add([Entry(each.encode(), each, (Listed(each),)) for each in addresses])
         table.swap(None)
@@ -80,8 +80,8 @@ class World:
         assert report.problems == ()
 
     def opened(self):
-        freshness.directory_of(self.directory).mkdir(exist_ok=True)
-        freshness.write(freshness.freshness_path(self.directory), Freshness(tuple(self.sources.values())))
+        paths.directory_of(self.directory).mkdir(exist_ok=True)
+        freshness.write(paths.freshness_path(self.directory), Freshness(tuple(self.sources.values())))
         snapshot = FileDirectory(self.directory / SNAPSHOT_NAME, "+")
         return ComposedDirectory(self.settings, snapshot, self.live)
 
@@ -181,7 +181,7 @@ def test_without_the_freshness_file_nothing_is_absent(tmp_path, octets):
     w.read("office", "ann@a.test")
     w.compile()
     directory = w.opened()
-    path = freshness.freshness_path(tmp_path)
+    path = paths.freshness_path(tmp_path)
     path.unlink()
     if octets is not None:
         path.write_bytes(octets)
@@ -261,7 +261,7 @@ def test_a_table_that_was_lost_and_read_anew_is_compiled(tmp_path):
     w = World(tmp_path, {"name": "office"})
     w.read("office", "ann@a.test")
     w.compile()
-    freshness.table_path(tmp_path, "office").unlink()
+    paths.table_path(tmp_path, "office").unlink()
     w.read("office", "ann@a.test", "bob@a.test")
     assert RecipientsCompiler.of(w.settings).behind(tmp_path / SNAPSHOT_NAME)
 

@@ -8,7 +8,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.freshness import table_path
+from mailmoat.directory.paths import table_path
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory.table import Table

@@ -162,7 +162,7 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
     """Read a source whole, here, and show what differs from what the server knows of it; nothing is changed. Exit 1 if something does."""
     import asyncio
 
-    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory.paths import table_path
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
 
@@ -189,7 +189,7 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
 @app.command("export")
 def export(name: NameArgument, config: ConfigOption = None) -> None:
     """Write what is known of a source, in the notation of the recipient file."""
-    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory.paths import table_path
     from mailmoat.directory.table_reading import entries_of
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
@@ -222,7 +222,7 @@ def _found(settings: Settings, row: SourceSettings, address: Address) -> dict[st
     import asyncio
 
     from mailmoat.directory import table_reading
-    from mailmoat.directory.freshness import table_path
+    from mailmoat.directory.paths import table_path
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mailmoat.control.channel import MOST_ANSWER, NAME, TIME, ControlError, decode, encode, short_path
-from mailmoat.directory.freshness import directory_of
+from mailmoat.directory.paths import directory_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory import freshness
+from mailmoat.directory import freshness, paths
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.freshness import Freshness
 from mailmoat.directory.identity import identity, was_read_by
@@ -75,7 +75,7 @@ class ComposedDirectory:
         self._identities = {number: identity(row) for number, row in self._synchronised.items()}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
         self._spool_dir = settings.spool_dir
-        self._path = freshness.freshness_path(settings.spool_dir)
+        self._path = paths.freshness_path(settings.spool_dir)
         self._stamp = NONE
         self.freshness = Freshness()
         self._behind: dict[int, tuple[str, float]] = {}
@@ -164,7 +164,7 @@ class ComposedDirectory:
             return why
         from mailmoat.directory.table_reading import entry_name  # for commands: a worker explains nothing
 
-        name = entry_name(freshness.table_path(self._spool_dir, row.name), entry)
+        name = entry_name(paths.table_path(self._spool_dir, row.name), entry)
         age = self.freshness.of(row.name).age(clock.wall_ms())
         named = f"; the entry is {name}" if name else ""
         return f"{why.removesuffix(')')}{named}; read {age:.0f} s ago)"

@@ -7,7 +7,7 @@ reader, by its settings, so that it becomes too old by itself when nobody writes
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,11 +15,6 @@ from mailmoat import files
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DIRECTORY_NAME: Final = "directory"
-"""Of the directory process, in the spool directory."""
-FRESHNESS_NAME: Final = "freshness"
-LIVE_NAME: Final = "live"
 
 
 class SyncState(StrEnum):
@@ -87,26 +82,6 @@ class Freshness(msgspec.Struct):
     def of(self, name: str) -> SourceFreshness:
         """Return that of a source; nothing is known of one that is not there."""
         return next((source for source in self.sources if source.name == name), SourceFreshness(name))
-
-
-def directory_of(spool_dir: Path) -> Path:
-    """Return the directory of the directory process."""
-    return spool_dir / DIRECTORY_NAME
-
-
-def table_path(spool_dir: Path, name: str) -> Path:
-    """Return the file of the table of a source."""
-    return directory_of(spool_dir) / f"{name}.db"
-
-
-def freshness_path(spool_dir: Path) -> Path:
-    """Return the file."""
-    return directory_of(spool_dir) / FRESHNESS_NAME
-
-
-def live_path(spool_dir: Path) -> Path:
-    """Return the socket at which live sources are asked for."""
-    return directory_of(spool_dir) / LIVE_NAME
 
 
 def write(path: Path, freshness: Freshness) -> None:

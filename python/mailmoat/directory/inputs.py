@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Directory as Snapshot
 from mailmoat._native import compile_directory, table_state
-from mailmoat.directory.freshness import directory_of, table_path
+from mailmoat.directory.paths import directory_of, table_path
 from mailmoat.directory.snapshot import Input, Scope
 from mailmoat.file_changes import Stamp
 from mailmoat.settings.sections.directories import sources

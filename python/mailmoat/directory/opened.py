@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.file import FileDirectory
-from mailmoat.directory.freshness import live_path
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.client import LiveClient
+from mailmoat.directory.paths import live_path
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.errors import ConfigError
 from mailmoat.settings.sections.directories import sources

@@ -17,20 +17,13 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
-from mailmoat.directory.freshness import (
-    Freshness,
-    SyncState,
-    directory_of,
-    freshness_path,
-    live_path,
-    table_path,
-    write,
-)
+from mailmoat.directory.freshness import Freshness, SyncState, write
 from mailmoat.directory.identity import identity
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.opening import open_sync
+from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
 from mailmoat.directory.table import Table
