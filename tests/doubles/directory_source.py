@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from mailmoat.directory.source import Begin, Delta, Entry, Part, Step, SyncSource, Whole
+from mailmoat.directory.live.lookups import LiveRow
+from mailmoat.directory.source import Begin, Delta, Entry, LiveSource, Part, Step, SyncSource, Whole
 from mailmoat.settings.sections.directories import SourceSettings, merged
 from mailmoat.settings.sections.directory import DirectorySettings
 
@@ -19,6 +20,12 @@ def row(url: str, **settings: object) -> SourceSettings:
         **{name: value if isinstance(value, tuple | list) else str(value) for name, value in settings.items()},
     }
     return merged(DirectorySettings(), SourceSettings.model_validate(written))
+
+
+def live_row(name: str, source: LiveSource, **settings: object) -> LiveRow:
+    """A live source with these settings of its row; `delimiter` and `upstream_of` are those of `LiveRow`."""
+    own = {key: settings.pop(key) for key in ("delimiter", "upstream_of") if key in settings}
+    return LiveRow(row("script:///bin/true", name=name, mode="live", **settings), source, **own)
 
 
 class Known(dict[bytes, Entry]):

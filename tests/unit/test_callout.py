@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 import uvloop
+from tests.doubles.directory_source import live_row
 from tests.doubles.next_hop import NextHop
 
 from mailmoat import clock, maillog
@@ -16,7 +17,7 @@ from mailmoat.callout.judgement import Judgement, is_unknown_recipient, judge
 from mailmoat.callout.opening import mistakes, open_next_hop, with_times
 from mailmoat.callout.source import TEST_NAME
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.live.lookups import FAILURES, LiveLookups, LiveRow
+from mailmoat.directory.live.lookups import FAILURES, LiveLookups
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
@@ -251,7 +252,7 @@ def test_a_test_that_is_not_answered_shows_nothing():
 
 
 def row_of(source, **more):
-    return LiveRow("hops", source, upstream_of=source.upstream_of, **more)
+    return live_row("hops", source, upstream_of=source.upstream_of, **more)
 
 
 def test_a_next_hop_that_refuses_late_is_found_out():
@@ -306,7 +307,7 @@ def test_an_outage_of_one_next_hop_leaves_the_others_alone():
             for number in range(FAILURES + 1):
                 asked = Address.parse(f"a{number}@local.test")
                 assert (await lookups.ask(asked)).presence is Presence.UNKNOWN
-            assert lookups.counts["hops"]["refused"] == 1
+            assert lookups.report()[0].counts["refused"] == 1
             assert (await lookups.ask(Address.parse("ann@other.test"))).presence is Presence.EXISTS
             await settled(source)
             await source.close()

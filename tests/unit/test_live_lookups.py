@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.directory_source import live_row
 from tests.doubles.loop import VirtualLoop
 
 from mailmoat import clock
@@ -18,7 +19,7 @@ from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
-from mailmoat.directory.live.lookups import FAILURES, OPEN_TIME, LiveLookups, LiveRow
+from mailmoat.directory.live.lookups import FAILURES, OPEN_TIME, LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
     LONGEST_ADDRESS,
@@ -136,7 +137,7 @@ class TestLiveLookups:
     def test_the_first_source_that_has_an_address_decides(self, loop):
         first = Source("ann@local.test", targets=("ann@in.test",))
         second = Source("ann@local.test", "bob@local.test")
-        lookups = LiveLookups([LiveRow("first", first), LiveRow("second", second)])
+        lookups = LiveLookups([live_row("first", first), live_row("second", second)])
         assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.EXISTS, ("ann@in.test",), "first")
         assert ask(loop, lookups, "bob@local.test") == LiveReply(Presence.EXISTS, (), "second")
         assert ask(loop, lookups, "eve@local.test").presence is Presence.ABSENT
@@ -144,7 +145,7 @@ class TestLiveLookups:
     def test_only_the_sources_of_its_domain_are_asked_for_an_address(self, loop):
         one, other = Source(), Source("ann@two.test")
         lookups = LiveLookups(
-            [LiveRow("one", one, frozenset({"one.test"})), LiveRow("two", other, frozenset({"two.test"}))]
+            [live_row("one", one, domains=("one.test",)), live_row("two", other, domains=("two.test",))]
         )
         assert ask(loop, lookups, "ann@two.test").presence is Presence.EXISTS
         assert one.asked == []
@@ -154,19 +155,19 @@ class TestLiveLookups:
     def test_absent_needs_the_answer_of_every_source(self, loop, fault):
         first, second = Source(), Source()
         setattr(first, fault, "away")
-        lookups = LiveLookups([LiveRow("first", first), LiveRow("second", second)])
+        lookups = LiveLookups([live_row("first", first), live_row("second", second)])
         assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.UNKNOWN, (), "first")
         assert second.asked == ["ann@local.test"]
 
     def test_a_source_that_is_away_may_count_as_having_every_address(self, loop):
         source = Source()
         source.error = "away"
-        lookups = LiveLookups([LiveRow("office", source, accepts_unknown=True)])
+        lookups = LiveLookups([live_row("office", source, when_stale="accept")])
         assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.EXISTS, (), "office")
 
     def test_answers_are_kept_for_their_times(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source, cache_time=300, absent_cache_time=60)])
+        lookups = LiveLookups([live_row("office", source, cache_time=300, absent_cache_time=60)])
         for _ in range(3):
             ask(loop, lookups, "ann@local.test")
             ask(loop, lookups, "eve@local.test")
@@ -181,7 +182,7 @@ class TestLiveLookups:
 
     def test_presence_holds_for_all_spellings_and_absence_for_one(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source)])
+        lookups = LiveLookups([live_row("office", source)])
         ask(loop, lookups, "ann@local.test")
         assert lookups.known(Address.parse("ANN@local.test")).presence is Presence.EXISTS
         ask(loop, lookups, "eve@local.test")
@@ -189,14 +190,14 @@ class TestLiveLookups:
 
     def test_the_memory_of_the_cache_is_bounded(self, loop):
         source = Source()
-        lookups = LiveLookups([LiveRow("office", source, cache_entries=100)])
+        lookups = LiveLookups([live_row("office", source, cache_entries=100)])
         for number in range(1000):
             ask(loop, lookups, f"guess{number}@local.test")
         assert 25 <= len(lookups._asked[0]._absent) <= 100
 
     def test_guesses_take_no_room_from_those_who_exist(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source, cache_entries=100)])
+        lookups = LiveLookups([live_row("office", source, cache_entries=100)])
         ask(loop, lookups, "ann@local.test")
         for number in range(1000):
             ask(loop, lookups, f"guess{number}@local.test")
@@ -204,7 +205,7 @@ class TestLiveLookups:
 
     def test_equal_lookups_at_the_same_time_are_one(self, loop):
         source = Source("ann@local.test", delay=0.02)
-        lookups = LiveLookups([LiveRow("office", source)])
+        lookups = LiveLookups([live_row("office", source)])
 
         async def many():
             return await asyncio.gather(*(lookups.ask(ANN) for _ in range(100)))
@@ -214,7 +215,7 @@ class TestLiveLookups:
 
     def test_a_source_is_asked_so_many_lookups_at_a_time(self, loop):
         source = Source(delay=0.02)
-        lookups = LiveLookups([LiveRow("office", source, concurrency=10)])
+        lookups = LiveLookups([live_row("office", source, concurrency=10)])
 
         async def many():
             return await asyncio.gather(*(lookups.ask(Address.parse(f"a{n}@local.test")) for n in range(100)))
@@ -225,7 +226,7 @@ class TestLiveLookups:
     def test_a_lookup_that_finds_no_room_in_its_time_is_unknown(self, loop):
         source = Source()
         source.hangs = True
-        lookups = LiveLookups([LiveRow("office", source, timeout=2, concurrency=1)])
+        lookups = LiveLookups([live_row("office", source, timeout=2, concurrency=1)])
 
         async def two():
             return await asyncio.gather(lookups.ask(ANN), lookups.ask(BOB))
@@ -239,7 +240,7 @@ class TestLiveLookups:
         source.hangs = True
         changes = []
         lookups = LiveLookups(
-            [LiveRow("office", source, timeout=1)], lambda name, state: changes.append((name, state.error))
+            [live_row("office", source, timeout=1)], lambda state: changes.append((state.name, state.error))
         )
         for number in range(FAILURES):
             assert ask(loop, lookups, f"a{number}@local.test").presence is Presence.UNKNOWN
@@ -247,11 +248,11 @@ class TestLiveLookups:
         assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
         assert loop.now_ms - begun <= 5, "nobody waits in vain"
         assert len(source.asked) == FAILURES
-        assert lookups.states["office"].refused
+        assert lookups.report()[0].counts["refused"] == 1
         source.hangs = False
         loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
-        assert lookups.states["office"].error == ""
+        assert lookups.report()[0].error == ""
         assert changes[0] == ("office", "no answer within 1 s")
         assert changes[-1] == ("office", "")
 
@@ -265,7 +266,7 @@ class TestLiveLookups:
             raise ValueError("secret")
 
         source.lookup = mistaken
-        lookups = LiveLookups([LiveRow("office", source)])
+        lookups = LiveLookups([live_row("office", source)])
         for _ in range(FAILURES):
             with pytest.raises(ValueError, match="secret"):
                 ask(loop, lookups, "ann@local.test")
@@ -273,25 +274,25 @@ class TestLiveLookups:
         with pytest.raises(ValueError, match="secret"):
             ask(loop, lookups, "ann@local.test")
         assert mistakes == FAILURES + 1
-        assert lookups.states["office"].error == "an error in mailmoat: ValueError; please report it"
+        assert lookups.report()[0].error == "an error in mailmoat: ValueError; please report it"
         source.lookup = lookup
         loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
 
     def test_an_address_that_existed_exists_during_an_outage(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source, cache_time=300, max_age=3600)])
+        lookups = LiveLookups([live_row("office", source, cache_time=300, max_age=3600)])
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
         source.error = "away"
         loop.advance(loop.now_ms + 1000_000)
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
-        assert lookups.counts["office"]["stale"] == 1
+        assert lookups.report()[0].counts["stale"] == 1
         loop.advance(loop.now_ms + 3600_000)
         assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
 
     def test_an_address_that_was_removed_is_absent_when_its_time_in_the_cache_is_over(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source, cache_time=300)])
+        lookups = LiveLookups([live_row("office", source, cache_time=300)])
         ask(loop, lookups, "ann@local.test")
         source.known.clear()
         loop.advance(loop.now_ms + 301_000)
@@ -299,7 +300,7 @@ class TestLiveLookups:
 
     def test_a_subaddress_exists_if_its_address_does(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([LiveRow("office", source, delimiter="+"), LiveRow("other", Source())])
+        lookups = LiveLookups([live_row("office", source, delimiter="+"), live_row("other", Source())])
         assert ask(loop, lookups, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
         assert lookups.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
         assert ask(loop, lookups, "bob+tag@local.test").presence is Presence.ABSENT
@@ -312,7 +313,7 @@ class TestLiveLookups:
                 return await super().lookup(address)
 
         source = Half("ann@local.test")
-        lookups = LiveLookups([LiveRow("hops", source, upstream_of=lambda address: address.domain)])
+        lookups = LiveLookups([live_row("hops", source, upstream_of=lambda address: address.domain)])
         for number in range(2 * FAILURES):
             assert ask(loop, lookups, f"a{number}@away.test").presence is Presence.UNKNOWN
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
@@ -324,7 +325,7 @@ class TestLiveLookups:
                 return LiveAnswer(Presence.UNKNOWN)
 
         source = Unsure()
-        lookups = LiveLookups([LiveRow("hops", source)])
+        lookups = LiveLookups([live_row("hops", source)])
         for _ in range(2 * FAILURES):
             assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
         assert len(source.asked) == 2 * FAILURES
@@ -477,7 +478,7 @@ class TestSocket:
             assert (await client.lookup(BOB)).presence is Presence.ABSENT
             assert await client.lookup(ANN) == LiveReply(Presence.EXISTS, ("ann@in.test",), "office")
 
-        really(tmp_path, case, LiveRow("office", Source("ann@local.test", targets=("ann@in.test",))))
+        really(tmp_path, case, live_row("office", Source("ann@local.test", targets=("ann@in.test",))))
 
     def test_the_socket_is_for_the_account_alone(self, tmp_path):
         async def case(_client, _server):
@@ -493,7 +494,7 @@ class TestSocket:
             replies = await asyncio.gather(*asked)
             assert {reply.presence for reply in replies} == {Presence.ABSENT}
 
-        really(tmp_path, case, LiveRow("office", Source(), timeout=60.0, concurrency=1000))
+        really(tmp_path, case, live_row("office", Source(), timeout=60.0, concurrency=1000))
 
     @pytest.mark.parametrize(
         "said", [b"GET / HTTP/1.1\r\n\r\n", struct.pack("!II", 2, 1) + b"\xff\xfe", b"\xff" * 100_000]
@@ -507,7 +508,7 @@ class TestSocket:
             writer.close()
             assert (await client.lookup(BOB)).presence is Presence.ABSENT
 
-        really(tmp_path, case, LiveRow("office", Source()))
+        really(tmp_path, case, live_row("office", Source()))
 
     def test_one_who_takes_no_answers_is_read_no_more(self, tmp_path):
         async def case(client, server):
@@ -529,7 +530,7 @@ class TestSocket:
             assert (await client.lookup(ANN)).presence is Presence.EXISTS
             writer.transport.abort()
 
-        really(tmp_path, case, LiveRow("office", Source("ann@local.test", targets=tuple(["a@in.test"] * 50))))
+        really(tmp_path, case, live_row("office", Source("ann@local.test", targets=tuple(["a@in.test"] * 50))))
 
     def test_what_is_no_address_is_unknown(self, tmp_path):
         async def case(_client, _server):
@@ -539,7 +540,7 @@ class TestSocket:
             assert octets == answer(9, UNKNOWN)
             writer.close()
 
-        really(tmp_path, case, LiveRow("office", Source()))
+        really(tmp_path, case, live_row("office", Source()))
 
     def test_a_fault_of_a_source_is_unknown(self, tmp_path):
         class Broken(Source):
@@ -553,7 +554,7 @@ class TestSocket:
             await asyncio.sleep(0)
             assert faults == ["a live lookup failed"]
 
-        really(tmp_path, case, LiveRow("office", Broken()))
+        really(tmp_path, case, live_row("office", Broken()))
 
     def test_the_server_goes_and_comes_back_in_the_middle(self, tmp_path):
         source = Source("ann@local.test", delay=0.05)
@@ -563,10 +564,10 @@ class TestSocket:
             waiting = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(100)]
             await asyncio.sleep(0.01)
             await server.close()
-            again = LiveServer(tmp_path / "live", LiveLookups([LiveRow("office", source)]))
+            again = LiveServer(tmp_path / "live", LiveLookups([live_row("office", source)]))
             await again.start()
             replies = await asyncio.gather(*waiting)
             assert {reply.presence for reply in replies} == {Presence.ABSENT}
             await again.close()
 
-        really(tmp_path, case, LiveRow("office", source))
+        really(tmp_path, case, live_row("office", source))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mailmoat.callout.opening import FAMILY as NEXT_HOP
@@ -31,27 +30,11 @@ def live_rows(settings: Settings) -> list[LiveRow]:
 
 def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> LiveRow:
     if row.url.family != NEXT_HOP:
-        return _with_limits(settings, full, _opened(full))
+        return LiveRow(full, _opened(full), settings.recipients.delimiter)
     full = with_times(settings, row, full)
     hop = open_next_hop(settings, full)
     # Only the next hop itself can say whether a subaddress exists.
-    return replace(_with_limits(settings, full, hop), upstream_of=hop.upstream_of, delimiter="")
-
-
-def _with_limits(settings: Settings, row: SourceSettings, source: LiveSource) -> LiveRow:
-    return LiveRow(
-        row.name,
-        source,
-        domains=frozenset(row.domains),
-        delimiter=settings.recipients.delimiter,
-        timeout=row.timeout,
-        cache_time=row.cache_time,
-        absent_cache_time=row.absent_cache_time,
-        max_age=row.max_age,
-        cache_entries=row.cache_entries,
-        concurrency=row.concurrency,
-        accepts_unknown=row.when_stale == "accept",
-    )
+    return LiveRow(full, hop, upstream_of=hop.upstream_of)
 
 
 def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.control.channel import Document
-    from mailmoat.directory.live.lookups import RowState
+    from mailmoat.directory.freshness import LiveState
     from mailmoat.directory.source import SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -156,13 +156,13 @@ class DirectoryProcess:
         table = Table(table_path(self._settings.spool_dir, row.name), identity(row))
         return Keeper(row, _opened(row), table, changed=self._changed, noted=self._noted)
 
-    def _answers(self, name: str, state: RowState) -> None:
+    def _answers(self, state: LiveState) -> None:
         """Log that an outage of a live source begins or ends."""
         self._noted()
         if state.error:
-            maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=name, reason=SyncState.FAILED, detail=state.error)
+            maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=state.name, reason=SyncState.FAILED, detail=state.error)
         else:
-            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=name)
+            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=state.name)
 
     def _changed(self) -> None:
         os.eventfd_write(self._changed_descriptor, 1)

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+import msgspec
+
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Address
     from mailmoat.directory.source import LiveSource
+    from mailmoat.settings.sections.directories import SourceSettings
 
 FAILURES: Final = 3
 """Outages in a row after which a source is not asked for a while."""
@@ -57,63 +60,36 @@ def _one_upstream(_address: Address) -> str:
 
 @dataclass(frozen=True)
 class LiveRow:
-    """A live source with its limits; times in seconds."""
+    """A live source, and its row of the settings, merged with `[directory]`."""
 
-    name: str
+    settings: SourceSettings
     source: LiveSource
-    domains: frozenset[str] = frozenset()
-    """Those it is responsible for; empty = all."""
     delimiter: str = ""
     """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
-    timeout: float = 5.0
-    """For one lookup."""
-    cache_time: float = 300.0
-    absent_cache_time: float = 60.0
-    max_age: float = 86_400.0
-    """How long an address that it had exists while it cannot be asked."""
-    cache_entries: int = 100_000
-    concurrency: int = 64
-    """Lookups at a time."""
-    accepts_unknown: bool = False
-    """What it cannot say of an address counts as existing, where no other source has it (`when_stale = "accept"`)."""
     upstream_of: Callable[[Address], str] = _one_upstream
     """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
 
+    @property
+    def name(self) -> str:
+        """The name of the source."""
+        return self.settings.name
 
-@dataclass(slots=True)
-class RowState:
-    """What is known of a source, for status, health and metrics."""
-
-    error: str = ""
-    """Why the last lookup failed; empty when it did not."""
-    since_ms: int = 0
-    """When the outage began, or the first answer came, milliseconds since the epoch."""
-    answered_ms: int = 0
-    """When it last answered."""
-    refused: bool = False
-    """It is not asked now, because it did not answer."""
+    @property
+    def accepts_unknown(self) -> bool:
+        """Whether an address counts as existing where this source does not answer and no other one has it."""
+        return self.settings.when_stale == "accept"
 
 
 class LiveLookups:
     """The live sources of the settings."""
 
-    def __init__(self, rows: Sequence[LiveRow], changed: Callable[[str, RowState], None] = lambda *_: None) -> None:
-        """Take the sources in their order; `changed` is called with the name of a source when an outage begins or ends."""
+    def __init__(self, rows: Sequence[LiveRow], changed: Callable[[LiveState], None] = lambda _: None) -> None:
+        """Take the sources in their order; `changed` is called with the state of a source when an outage begins or ends."""
         self._asked = [_SourceLookups(row, changed) for row in rows]
 
     def report(self) -> tuple[LiveState, ...]:
         """Return what is known of each source, for the administrator."""
-        return tuple(map(_reported, self._asked))
-
-    @property
-    def states(self) -> dict[str, RowState]:
-        """What is known of each source, by its name."""
-        return {asked.row.name: asked.state for asked in self._asked}
-
-    @property
-    def counts(self) -> dict[str, Counter[str]]:
-        """For each source: lookups `cached`, `exists`, `absent`, `failed`, `refused`, `stale`."""
-        return {asked.row.name: asked.counts for asked in self._asked}
+        return tuple(asked.report() for asked in self._asked)
 
     def known(self, address: Address) -> LiveReply | None:
         """Return what can be said at once; None when somebody has to be asked."""
@@ -155,23 +131,34 @@ class LiveLookups:
                 await asked.row.source.close()
 
     def _of(self, address: Address) -> list[_SourceLookups]:
-        return [asked for asked in self._asked if not asked.row.domains or address.domain in asked.row.domains]
+        return [asked for asked in self._asked if not asked.domains or address.domain in asked.domains]
 
 
 class _SourceLookups:
     """One source with its cache, its circuit breakers and the lookups on their way."""
 
-    def __init__(self, row: LiveRow, changed: Callable[[str, RowState], None]) -> None:
-        self.row, self.state = row, RowState()
-        self.counts: Counter[str] = Counter()
+    def __init__(self, row: LiveRow, changed: Callable[[LiveState], None]) -> None:
+        self.row, self._settings = row, row.settings
+        self.domains = frozenset(row.settings.domains)
+        """Those it is responsible for; empty = all."""
+        self._state = LiveState(row.name)
+        self._counts: Counter[str] = Counter()
+        self._is_held_back = False
+        """It did not answer several times, and is not asked now."""
         self._changed = changed
-        octets = row.cache_entries * OCTETS_PER_ENTRY // 2
+        octets = row.settings.cache_entries * OCTETS_PER_ENTRY // 2
         self._present: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
         """By mailbox, with the time up to which an answer counts as fresh."""
         self._absent: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
         """By spelling; apart, so that guesses take no room from those that exist."""
         self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
-        self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.concurrency)
+        self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.settings.concurrency)
+
+    def report(self) -> LiveState:
+        """Return what is known of the source, for the administrator."""
+        source = self.row.source
+        remarks = source.remarks if isinstance(source, Refutable) else ()
+        return msgspec.structs.replace(self._state, counts=dict(self._counts), remarks=remarks)
 
     def cached(self, address: Address) -> LiveAnswer | None:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
@@ -180,7 +167,7 @@ class _SourceLookups:
             whole = address.without_detail(self.row.delimiter)
             answer = answer if whole is None else self._fresh(whole)
         if answer is not None:
-            self.counts["cached"] += 1
+            self._counts["cached"] += 1
         return answer
 
     async def find(self, address: Address) -> LiveAnswer | None:
@@ -205,9 +192,9 @@ class _SourceLookups:
             return answer
         found, upstream = None, self.row.upstream_of(address)
         if self._breakers.refuses(upstream):
-            self.counts["refused"] += 1
+            self._counts["refused"] += 1
         else:
-            found = await self.in_flight.answer(address, self.row.timeout, _shares(upstream))
+            found = await self.in_flight.answer(address, self._settings.timeout, _shares(upstream))
         if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
             return found
         return self._stale(address)
@@ -219,34 +206,33 @@ class _SourceLookups:
             return None
         self._breakers.asked(upstream)
         try:
-            async with asyncio.timeout(self.row.timeout):
+            async with asyncio.timeout(self._settings.timeout):
                 answer = await self.row.source.lookup(address)
         except asyncio.CancelledError:
             self._breakers.abandoned(upstream)
             raise
         except TimeoutError:
-            self._failed(upstream, f"no answer within {self.row.timeout:g} s")
+            self._failed(upstream, f"no answer within {self._settings.timeout:g} s")
             return None
         except SourceError as error:
             self._failed(upstream, str(error))
             return None
-        except (
-            Exception
-        ) as error:  # a mistake of ours is an outage, too: else one that is held back is never asked again
+        except Exception as error:
+            # A mistake of ours is an outage, too: else a source that is held back is never asked again.
             self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
             raise
         self._answered(upstream)
-        self.counts[answer.presence.value] += 1
+        self._counts[answer.presence.value] += 1
         self._keep(address, answer)
         return answer
 
     def _keep(self, address: Address, answer: LiveAnswer) -> None:
         now = clock.monotonic()
         if answer.presence is Presence.EXISTS:
-            until = now + self.row.cache_time
-            self._present.put(address.key, (until, answer), max(until, now + self.row.max_age))
+            until = now + self._settings.cache_time
+            self._present.put(address.key, (until, answer), max(until, now + self._settings.max_age))
         elif answer.presence is Presence.ABSENT:
-            until = now + self.row.absent_cache_time
+            until = now + self._settings.absent_cache_time
             self._absent.put(str(address), (until, answer), until)
 
     def _fresh(self, address: Address) -> LiveAnswer | None:
@@ -261,34 +247,28 @@ class _SourceLookups:
         kept = self._present.get(address.key, clock.monotonic())
         if kept is None:
             return None
-        self.counts["stale"] += 1
+        self._counts["stale"] += 1
         return kept[1]
 
     def _answered(self, upstream: str) -> None:
         self._breakers.answered(upstream)
-        self.state.answered_ms = now = clock.wall_ms()
-        if self.state.error or not self.state.since_ms:
-            self.state.error, self.state.since_ms, self.state.refused = "", now, False
-            self._changed(self.row.name, self.state)
+        self._state.answered_ms = now = clock.wall_ms()
+        if self._state.error or not self._state.since_ms:
+            self._state.error, self._state.since_ms, self._is_held_back = "", now, False
+            self._changed(self._state)
 
     def _failed(self, upstream: str, error: str) -> None:
-        self.counts["failed"] += 1
-        is_new = not self.state.error
-        self.state.error = error
+        self._counts["failed"] += 1
+        is_new = not self._state.error
+        self._state.error = error
         if is_new:
-            self.state.since_ms = clock.wall_ms()
+            self._state.since_ms = clock.wall_ms()
         if self._breakers.unanswered(upstream):
             self._breakers.trip(upstream)
-            is_new |= not self.state.refused
-            self.state.refused = True
+            is_new |= not self._is_held_back
+            self._is_held_back = True
         if is_new:
-            self._changed(self.row.name, self.state)
-
-
-def _reported(asked: _SourceLookups) -> LiveState:
-    state, source = asked.state, asked.row.source
-    remarks = source.remarks if isinstance(source, Refutable) else ()
-    return LiveState(asked.row.name, state.error, state.since_ms, state.answered_ms, dict(asked.counts), remarks)
+            self._changed(self._state)
 
 
 def _shares(upstream: str) -> tuple[str, ...]:
