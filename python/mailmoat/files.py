@@ -87,13 +87,3 @@ def _renamed(target: Path, directory: Path) -> Iterator[NewFile[bytes]]:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-
-
-@contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Give another path of a socket, which is short however long its own is: an address of a socket has little room. OSError: its directory cannot be opened."""
-    descriptor = os.open(path.parent, os.O_PATH)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{path.name}"
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from mailmoat.control.commands import MOST_SHOWN, Context, commands_of
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.rates import LocalRates
 from mailmoat.metrics import Metrics, share
+from mailmoat.net.unix_socket import short_path
 from mailmoat.runtime.timers import Timers
 from mailmoat.settings.sections.limits import LimitsSettings
 
@@ -65,7 +66,7 @@ def spool(tmp_path, context):
 
 
 def say(spool_dir, octets):
-    with channel.short_path(spool_dir / "partitions" / "one") as path, socket.socket(socket.AF_UNIX) as one:
+    with short_path(spool_dir / "partitions" / "one" / channel.NAME) as path, socket.socket(socket.AF_UNIX) as one:
         one.connect(path)
         with suppress(BrokenPipeError):
             one.sendall(octets)
@@ -123,7 +124,7 @@ def test_what_is_wrong_is_an_error_in_the_answer(spool, line, error):
 
 def test_the_oldest_of_too_many_connections_gives_way(spool):
     mute = []
-    with channel.short_path(spool / "partitions" / "one") as path:
+    with short_path(spool / "partitions" / "one" / channel.NAME) as path:
         for _ in range(server.MOST + 4):
             one = socket.socket(socket.AF_UNIX)
             one.connect(path)
@@ -139,7 +140,7 @@ def test_it_is_for_the_account_alone_and_sockets_of_the_dead_are_passed_over(spo
     assert stat.S_IMODE(path.lstat().st_mode) == 0o600
     dead = spool / "partitions" / "two"
     dead.mkdir()
-    with channel.short_path(dead) as name, socket.socket(socket.AF_UNIX) as left:
+    with short_path(dead / channel.NAME) as name, socket.socket(socket.AF_UNIX) as left:
         left.bind(name)
     os.utime(dead / channel.NAME, (2**31, 2**31), follow_symlinks=False)
     (spool / "partitions" / "three").mkdir()

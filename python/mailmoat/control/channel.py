@@ -7,15 +7,9 @@ may be longer than an address of a socket can be, so it is reached through the d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
-
-from mailmoat import files
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
 NAME: Final = "control"
 MOST_REQUEST: Final = 64 << 10
@@ -42,8 +36,3 @@ def decode(line: bytes) -> Document:
         return msgspec.json.decode(line, type=Document)
     except (msgspec.DecodeError, RecursionError):
         raise ControlError("not a JSON object on one line") from None
-
-
-def short_path(directory: Path) -> AbstractContextManager[str]:
-    """Give the path of the socket in a directory: see `files.short_path`."""
-    return files.short_path(directory / NAME)

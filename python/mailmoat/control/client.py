@@ -10,8 +10,9 @@ import socket  # noqa: TID251 - the commands' end of the control socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mailmoat.control.channel import MOST_ANSWER, NAME, TIME, ControlError, decode, encode, short_path
+from mailmoat.control.channel import MOST_ANSWER, NAME, TIME, ControlError, decode, encode
 from mailmoat.directory.paths import directory_of
+from mailmoat.net.unix_socket import short_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def _ask(directory: Path, line: bytes) -> bytes | None:
 
 
 def _speak(directory: Path, line: bytes) -> bytes:
-    with short_path(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with short_path(directory / NAME) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(TIME)
         connection.connect(path)
         connection.sendall(line)

@@ -8,17 +8,17 @@ A command whose connection has ended goes on to its own end.
 from __future__ import annotations
 
 import asyncio
-import socket  # noqa: TID251 - the listening sockets of the commands
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat import maillog
-from mailmoat.control.channel import MOST_ANSWER, MOST_REQUEST, NAME, TIME, ControlError, decode, encode, short_path
+from mailmoat.control.channel import MOST_ANSWER, MOST_REQUEST, NAME, TIME, ControlError, decode, encode
 from mailmoat.events import Event
+from mailmoat.net.unix_socket import listen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+    from pathlib import Path
 
     from mailmoat.control.channel import Document
     from mailmoat.runtime.timers import Timers
@@ -49,7 +49,7 @@ class Control:
         for directory in wanted - self._servers.keys():
             self._servers[directory] = None
             try:
-                listener = _listen(directory)
+                listener = listen(directory / NAME, MOST)
             except OSError as error:
                 maillog.event(Event.CONTROL_FAILED, detail=f"{directory / NAME}: {error.strerror}")
             else:
@@ -151,19 +151,3 @@ class ControlConnection(asyncio.Protocol):
 
 def _no_command(_arguments: Document) -> Document:
     raise ControlError("no such command: server and command are of different versions")
-
-
-def _listen(directory: Path) -> socket.socket:
-    """Make the socket; OSError when that is not possible."""
-    with short_path(directory) as path:
-        Path(path).unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(path)
-            Path(path).chmod(0o600)  # the directory is for the account alone, too
-            listener.listen(MOST)
-            listener.setblocking(False)
-        except BaseException:
-            listener.close()
-            raise
-        return listener

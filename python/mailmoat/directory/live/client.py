@@ -27,8 +27,8 @@ from mailmoat.directory.live.wire import (
     refusal,
     request,
 )
-from mailmoat.files import short_path
 from mailmoat.metrics import Family, single
+from mailmoat.net.unix_socket import short_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

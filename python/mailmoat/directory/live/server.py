@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket  # noqa: TID251 - the listening socket of the workers
-import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat._native import Address
 from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, read_request
-from mailmoat.files import short_path
+from mailmoat.net.unix_socket import account_of, listen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply
 
@@ -27,7 +26,6 @@ MOST: Final = 20_000
 MOST_CONNECTIONS: Final = 512
 """Workers of two generations, and commands; the oldest gives way."""
 WRITE_BUFFER: Final = 256 * 1024
-_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class LiveServer:
@@ -41,7 +39,8 @@ class LiveServer:
     async def start(self) -> None:
         """Listen; OSError where that is not possible. A socket that is left from before is replaced."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: LiveConnection(self, loop), sock=_listen(self._path))
+        listener = listen(self._path, MOST_CONNECTIONS)
+        self._server = await loop.create_unix_server(lambda: LiveConnection(self, loop), sock=listener)
 
     async def close(self) -> None:
         """Listen no more, end the connections, and give up what runs."""
@@ -64,7 +63,7 @@ class LiveConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, if it is of this account or root's."""
         self._transport = cast("asyncio.Transport", transport)
-        if _account_of(transport.get_extra_info("socket")) not in {0, os.geteuid()}:
+        if account_of(transport.get_extra_info("socket")) not in {0, os.geteuid()}:
             self.end()
             return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
@@ -148,24 +147,3 @@ class LiveConnection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-
-def _listen(path: Path) -> socket.socket:
-    with short_path(path) as short:
-        Path(short).unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(short)
-            Path(short).chmod(0o600)  # the directory is for the account alone, too
-            listener.listen()
-            listener.setblocking(False)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
-
-
-def _account_of(connected: socket.socket) -> int:
-    """Return the account that made a connection."""
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
