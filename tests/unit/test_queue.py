@@ -639,19 +639,35 @@ def test_each_group_has_its_own_due_time_and_attempts(world, lines):
     assert [line["attempt"] for line in events(lines, "delivery-attempt")] == [1, 1, 2, 2, 3]
 
 
-def test_a_slow_destination_takes_no_room_from_another(world):
+def test_slow_destinations_leave_room_to_the_others(world):
     slow = tuple(f"slow{number}.test" for number in range(FULL_DESTINATIONS + 2))
-    w = world(connections=1, routes=(*slow, HERE))
+    w = world(connections=1, routes=(*slow, HERE, AWAY))
     room = ACTIVE_PER_CONNECTION
     for domain in slow:
         w.accept(*[f"{domain}-{number}" for number in range(2 * room)], states=several(f"x@{domain}"))
     held = [len(w.given(domain)) for domain in slow]
-    assert held == [room] * FULL_DESTINATIONS + [1, 1], "bounded, but none is without"
+    assert held == [room, room, room, room // 2, room // 4, 1], "none has more than it leaves free, none is without"
     names = [f"m{number}" for number in range(5)]
     w.accept(*names, states=several(f"x@{HERE}"))
     for name in names:
         assert w.tried_at(HERE) == [name]
         w.finish((DELIVERED, OK), of=HERE)
+
+
+def test_a_destination_finds_several_places_beside_those_that_are_slow(world):
+    slow = tuple(f"slow{number}.test" for number in range(FULL_DESTINATIONS))
+    w = world(connections=4, routes=(*slow, HERE, AWAY))
+    for domain in slow:
+        w.accept(*[f"{domain}-{number}" for number in range(200)], states=several(f"x@{domain}"))
+    bound = FULL_DESTINATIONS * 4 * ACTIVE_PER_CONNECTION
+    for _ in range(200):  # what was taken before the others came is given back, however slowly
+        w.finish((DELIVERED, OK), of=max(slow, key=lambda domain: len(w.given(domain))))
+    free = bound - sum(len(w.given(domain)) for domain in slow)
+    assert free >= bound // 8
+    for domain in (HERE, AWAY):
+        w.accept(*[f"{domain}-{number}" for number in range(200)], states=several(f"x@{domain}"))
+    assert len(w.given(HERE)) >= free // 2
+    assert len(w.given(AWAY)) >= free // 4
 
 
 def test_room_that_was_freed_is_given_by_turns(world):
@@ -665,7 +681,7 @@ def test_room_that_was_freed_is_given_by_turns(world):
     for _ in range(6):
         w.finish((DELIVERED, OK), of=slow[0])
         found.append((len(w.given(HERE)), len(w.given(AWAY))))
-    assert found[-1] == (3, 3), "each has had one beyond the bound, and the first two of what was freed went for those"
+    assert min(found[-1]) >= 3, "more than the one that each may have beyond the bound"
     assert all(abs(here - away) <= 1 for here, away in found)
 
 

@@ -2,9 +2,9 @@
 
 Promises:
 
-* Never more for one destination than it allows, and never more for all together than the bound, except that a destination with nothing in
-  memory may always have one. When the bound is reached, the destinations that wait take turns, one message each. So a next hop
-  that is down or slow takes no room from the others.
+* Never more for one destination than it allows, nor than it leaves free, except that a destination with nothing in memory may always have
+  one. So the bound for all together is never reached by a few: one takes half of it at most, four that are slow leave a fifth, and one
+  more finds room for as many as are free. Where destinations wait for room, they take turns, one message each.
 * Fresh messages never wait behind a backlog. Those tried before have at most a quarter of the room of their destination, and where both
   wait for room, they take turns (the rule of Postfix' qmgr for its incoming and deferred queues). A fresh message thus waits for
   one other at most, and a backlog goes on in any flood.
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from mailmoat.delivery.schedule import Schedule
 
 FULL_DESTINATIONS: Final = 4
-"""Destinations that may all have as many messages in memory as they allow; more of them share that room."""
+"""The room is that of so many destinations which have as many messages in memory as they allow."""
+TURNS: Final = 4
+"""Destinations that wait for room and are looked at when some is freed: thousands may wait, and most of them have what they may have."""
 BIG: Final = 1 << 20
 """Octets from which on a message is big."""
 
@@ -52,7 +54,7 @@ class Room:
             destination.active < destination.limit
             and not self.closed
             and not self._paused
-            and (self.taken < self._most or not destination.active)
+            and (destination.active < self._most - self.taken or not destination.active)
         )
 
     def of(self, queue_id: str) -> tuple[Destination, ...]:
@@ -87,7 +89,7 @@ class Room:
         """Load what is due for a destination, as far as there is room."""
         while destination.ready and self.has(destination) and self._load_next(destination):
             pass
-        if destination.ready and (self._paused or self.taken >= self._most) and destination.active < destination.limit:
+        if destination.ready and destination.active < destination.limit and not self.has(destination):
             self._crowded[destination] = None
 
     def pause(self) -> None:
@@ -114,8 +116,13 @@ class Room:
         return True
 
     def _share(self) -> None:
-        while self._crowded and self.taken < self._most:
+        """Give a place to each of the next that wait, where it may have one."""
+        for _ in range(min(TURNS, len(self._crowded))):
             destination = next(iter(self._crowded))
             del self._crowded[destination]
-            if destination.ready and self.has(destination) and self._load_next(destination) and destination.ready:
+            if not destination.ready or destination.active >= destination.limit:
+                continue
+            if self.has(destination) and not self._load_next(destination):
+                continue  # what is due waits for another of its own kind to end
+            if destination.ready:
                 self._crowded[destination] = None
