@@ -540,6 +540,19 @@ def test_a_file_that_cannot_be_read_is_an_outage(file, row, tmp_path, spoil, wor
     uvloop.run(main())
 
 
+def test_a_domain_that_is_another_name_of_itself_is_an_outage(file, row):
+    """Nothing can be said of its addresses, and neither a source nor its database is asked for ever."""
+    lookup = "SELECT '@' || :domain AS address, CASE :domain WHEN 'a.test' THEN '@b.test' ELSE '@a.test' END AS targets"
+
+    async def main():
+        source = open_live(row(url=f"sqlite://{file}", mode="live", lookup_query=lookup))
+        with pytest.raises(SourceError, match=r"lookup_query: the domain [ab]\.test leads back to itself"):
+            await source.lookup(Address.parse("ann@a.test"))
+        await source.close()
+
+    uvloop.run(main())
+
+
 def test_a_file_is_never_written(file, row):
     async def main():
         settings = row(

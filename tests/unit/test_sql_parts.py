@@ -49,8 +49,8 @@ def test_a_placeholder_that_is_none_is_named_with_what_there_is():
         prepare("query", "a > :since", (), SQLITE)
 
 
-def read(names, *rows, changes=False):
-    reader = Reader(Columns.of("query", names.split(), changes=changes), Highest())
+def read(names, *rows, changes=False, default_domain=None):
+    reader = Reader(Columns.of("query", names.split(), changes=changes), Highest(), default_domain)
     entries = [*reader.read(rows), *reader.end()]
     return entries, reader.left_out()
 
@@ -150,6 +150,37 @@ def test_what_is_no_address_is_left_out_and_counted():
     entries, left_out = read("address", ("a b@@",), (None,), ("\x1b[2Jx y",), ("good@example.com",))
     assert [entry.name for entry in entries] == ["good@example.com"]
     assert left_out == LeftOut(3, "a b@@ is no address")
+
+
+def test_an_address_without_a_domain_is_left_out():
+    """It must not become one at the first local domain: a row of garbage would be a recipient."""
+    rows = ("garbage",), ("!garbage",), ('"a@b"',), ("good@example.com",)
+    entries, left_out = read("address", *rows)
+    assert [entry.name for entry in entries] == ["good@example.com"]
+    assert left_out == LeftOut(3, "garbage has no domain; write default_domain if such names have one")
+
+
+def test_an_address_without_a_domain_has_the_default_one():
+    entries, left_out = read(
+        "address targets", ("ann", None), ("!bob", None), ("eve", "x@example.org"), default_domain="example.com"
+    )
+    assert [entry.addresses for entry in entries] == [
+        (Listed("ann@example.com"),),
+        (Listed("!bob@example.com"),),
+        (Listed("eve@example.com", ("x@example.org",)),),
+    ]
+    assert left_out is None
+
+
+def test_a_catch_all_has_no_targets():
+    rows = ("@a.example", "x@example.org"), ("@b.example", "@example.com"), ("@c.example", "@a.example, @b.example")
+    entries, left_out = read("address targets", *rows)
+    assert [entry.addresses for entry in entries] == [
+        (Listed("@a.example"),),
+        (Listed("@b.example", ("@example.com",)),),
+        (Listed("@c.example"),),
+    ]
+    assert left_out is None
 
 
 @pytest.mark.parametrize(

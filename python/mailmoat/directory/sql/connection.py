@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from mailmoat.errors import SourceError
 from mailmoat.net.certificate_refusal import refusal
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from mailmoat.directory.sql.placeholders import Query, Syntax
     from mailmoat.settings.source_url import SourceServer
@@ -55,6 +55,19 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close it at once, whatever it does; never raises."""
+
+
+AnyConnection = TypeVar("AnyConnection", bound=Connection)
+
+
+async def prepared(connection: AnyConnection, preparing: Awaitable[None]) -> AnyConnection:
+    """Return a connection when it is ready to read; it is closed when that fails."""
+    try:
+        await preparing
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
 
 
 class Notified(Protocol):

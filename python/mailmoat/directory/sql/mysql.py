@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
-from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages, prepared
 from mailmoat.directory.sql.placeholders import MYSQL
 from mailmoat.errors import SourceError
 
@@ -68,12 +68,7 @@ class MySql:
         except SourceError as error:
             raise SourceError(f"{server}: {NO_TLS}" if self._without_tls(made) else str(error)) from None
         connection = MySqlConnection(made, self._cursor, str(server), patience)
-        try:
-            await connection.prepare_session()
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
+        return await prepared(connection, connection.prepare_session())
 
     def file(self, server: SourceServer) -> str:  # noqa: ARG002 - it is a server
         """See `Database`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
-from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages, prepared
 from mailmoat.directory.sql.framing import FramedLoop
 from mailmoat.directory.sql.placeholders import POSTGRESQL
 from mailmoat.errors import SourceError
@@ -64,12 +64,7 @@ class PostgreSql:
                     server_settings={"application_name": "mailmoat"},
                 )
         connection = PostgreSqlConnection(made, str(server), patience)
-        try:
-            await connection.prepare_session(self._row.notify_channel)
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
+        return await prepared(connection, connection.prepare_session(self._row.notify_channel))
 
     def file(self, server: SourceServer) -> str:  # noqa: ARG002 - it is a server
         """See `Database`."""

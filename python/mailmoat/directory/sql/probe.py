@@ -28,7 +28,7 @@ async def probe(row: SourceSettings, database: Database, query: Query, changes: 
     """Return what the first server that answers has; SourceError with what each said when none does."""
 
     async def probe_one(connect: Connect) -> ProbeResult:
-        return await _probe_one(connect, query, changes)
+        return await _probe_one(connect, query, changes, row.default_domain)
 
     probed, server = await first_server(row, database, probe_one)
     return probed._replace(server=server.server, remarks=(*server.remarks, *probed.remarks))
@@ -61,11 +61,13 @@ async def _closed(connect: Connect) -> Connection:
     return connection
 
 
-async def _probe_one(connect: Connect, query: Query, changes: Query | None) -> ProbeResult:
+async def _probe_one(
+    connect: Connect, query: Query, changes: Query | None, default_domain: str | None
+) -> ProbeResult:
     first = await _first(connect, query, {})
     columns = Columns.of(query.setting, first.names, changes=changes is not None)
     highest = Highest()
-    reader = Reader(columns, highest)
+    reader = Reader(columns, highest, default_domain)
     entries = [*reader.read(first.rows), *reader.end()]
     sample = tuple(entry for entry in entries if entry.addresses)[:_SAMPLE]
     rows, keys = await _counts(connect, query, columns)

@@ -2,7 +2,8 @@
 
 `address` is the one that must be there. `targets` (text with commas, an array, or JSON) gets its mail; `active` and `deleted` say whether it exists now;
 `id` is the key of the entry, and rows of one id that follow each other are one entry; `changed` says when. Other columns are ignored. A value that
-cannot be read costs one row, never the whole query; what is not clear counts as existing. Pure.
+cannot be read costs one row, never the whole query; what is not clear counts as existing. An address without a domain cannot be read, unless the
+source has a default domain: in a table of accounts it is as likely the name of a program, a test or garbage. Pure.
 """
 
 from __future__ import annotations
@@ -82,9 +83,10 @@ def _suggestion(known: Sequence[str]) -> str:
 class Reader:
     """Reads the rows of one query as they come."""
 
-    def __init__(self, columns: Columns, highest: Highest) -> None:
+    def __init__(self, columns: Columns, highest: Highest, default_domain: str | None = None) -> None:
         self._columns = columns
         self._highest = highest
+        self._default_domain = default_domain
         self._id: object = None
         self._rows: list[Sequence[object]] = []
         self._bad, self._example = 0, ""
@@ -127,7 +129,7 @@ class Reader:
         good = False
         for row in rows:
             try:
-                text = _address(row[self._columns.address])
+                text = _address(row[self._columns.address], self._default_domain)
             except ValueError as error:
                 self._leave_out(str(error))
                 continue
@@ -159,10 +161,15 @@ class Reader:
         return (active is None or _yes(row[active])) and (deleted is None or not _yes(row[deleted]))
 
     def _targets(self, row: Sequence[object], text: str) -> tuple[str, ...]:
-        """Return the targets of a row; none where one of them is no address, so that no mail goes to a part of them."""
+        """Return the targets of a row; none where one of them is no address, so that no mail goes to a part of them.
+
+        A whole domain can be another name of one domain only. What a catch-all has instead is for the server behind.
+        """
         if self._columns.targets is None or text.startswith("!"):
             return ()
         targets = _items(row[self._columns.targets])
+        if text.startswith("@") and [target[:1] for target in targets] != ["@"]:
+            return ()
         for target in targets:
             if not _is_target(target):
                 shown = printable(target[:_SHOWN])
@@ -175,13 +182,17 @@ class Reader:
         self._example = self._example or example
 
 
-def _address(value: object) -> str:
-    """Return an address in the notation of the recipient file. ValueError with a sentence for what is none."""
+def _address(value: object, default_domain: str | None) -> str:
+    """Return an address with its domain, in the notation of the recipient file. ValueError with a sentence for what is none."""
     text = _text(value)
     if not text:
         raise ValueError("a row without an address")
     check_listed(text)
-    return text
+    if "@" in text and not text.endswith('"'):
+        return text
+    if default_domain is None:
+        raise ValueError(f"{printable(text[:_SHOWN])} has no domain; write default_domain if such names have one")
+    return f"{text}@{default_domain}"
 
 
 def _is_target(text: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
-from mailmoat.directory.sql.connection import PART, Rows, outages
+from mailmoat.directory.sql.connection import PART, Rows, outages, prepared
 from mailmoat.directory.sql.placeholders import SQLITE
 from mailmoat.errors import SourceError
 from mailmoat.file_changes import NONE, stamp_of
@@ -44,12 +44,7 @@ class Sqlite:
     async def open(self, server: SourceServer, patience: float) -> SqliteConnection:
         """See `Database`."""
         connection = SqliteConnection(server.path, patience)
-        try:
-            await connection.connect(self._lock_time)
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
+        return await prepared(connection, connection.connect(self._lock_time))
 
     def file(self, server: SourceServer) -> str:
         """See `Database`."""

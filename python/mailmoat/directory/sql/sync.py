@@ -168,7 +168,7 @@ class SqlSync:
             async for part in parts:
                 if reader is None:
                     columns = Columns.of(query.setting, part.names, changes=self._changes is not None)
-                    reader = Reader(columns, reading.highest)
+                    reader = Reader(columns, reading.highest, self._row.default_domain)
                     reading.by_id = columns.id is not None
                 if entries := reader.read(part.rows):
                     reading.count(entries)

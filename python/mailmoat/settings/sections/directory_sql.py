@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import Duration, Positive, Wait
+from mailmoat.settings.fields import Duration, OptionalDomain, Positive, Wait
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.source_url import SourceUrl
@@ -43,7 +43,11 @@ class SqlFields(Section):
     )
     lookup_query: Query = Field(
         default=None,
-        description="Query that gives the rows of one recipient, for the mode `live`: `:address`, or `:local` and `:domain`, are its values.",
+        description="Query that gives the rows of one recipient, for the mode `live`: `:address`, or `:local` and `:domain`, and `:at_domain` (`@` and the domain) are its values.",
+    )
+    default_domain: OptionalDomain = Field(
+        default=None,
+        description="Domain of an address without one in the rows of `query`. Without this setting such a row is left out.",
     )
     full_interval: Wait = Field(
         default=3600.0,
