@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mailmoat.directory.source import Entry, Listed, ProbeResult
-from mailmoat.directory_process.trial import probe, remarks
+from mailmoat.directory_process.trial import probe, probe_each, remarks
 from mailmoat.ldap.message import Done
 from mailmoat.ldap.outcome import LdapError
 from mailmoat.settings import Settings
@@ -75,3 +75,32 @@ def test_a_live_script_is_asked_as_the_server_does(tmp_path, body, place, doubt)
     probed = asyncio.run(probe(settings, sources(settings.directory, settings.directories)[0]))
     assert probed.place == place
     assert [doubt in remark for remark in probed.remarks] == [True] * bool(doubt)
+
+
+def test_sources_are_tried_at_once_and_shown_in_the_order_of_the_settings():
+    """Three servers close their connections when each of them has one: who tries them one after another waits for the first in vain."""
+
+    async def main():
+        connected = asyncio.Barrier(3)
+
+        async def serve(_reader, writer):
+            await connected.wait()
+            writer.close()
+
+        servers = [await asyncio.start_server(serve, "127.0.0.1", 0) for _ in range(3)]
+        ports = [server.sockets[0].getsockname()[1] for server in servers]
+        rows = [{"name": f"s{port}", "url": f"ldap://127.0.0.1:{port}", "tls": "none"} for port in ports]
+        settings = Settings(hostname="mx.test", directories=[*rows, {"name": "none", "url": "file:///missing"}])
+        ended = []
+        merged = sources(settings.directory, settings.directories)
+        found = await probe_each(settings, merged, lambda: ended.append(1))
+        for server in servers:
+            server.close()
+        return ports, [str(error) for error in found], len(ended)
+
+    ports, errors, ended = asyncio.run(main())
+    assert ended == len(errors) == 4
+    for port, error in zip(ports, errors, strict=False):
+        assert str(port) in error
+        assert "in time" not in error
+    assert "/missing" in errors[3]

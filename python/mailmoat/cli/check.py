@@ -62,20 +62,25 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
 
 
 def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:
-    """Connect to each source of recipients; return what is there, a sentence each, and warnings. An outage is one: the server starts without the source."""
+    """Connect to all sources of recipients at once; return what is there, a sentence each, and warnings, in the order of the settings.
+
+    An outage is a warning: the server starts without the source.
+    """
     import asyncio
 
+    from mailmoat.cli.progress import Progress
     from mailmoat.directory_process import trial
     from mailmoat.errors import SourceError
     from mailmoat.printable import printable
     from mailmoat.settings.sections.directories import sources
 
     found, silent = [], []
-    for row in sources(settings.directory, settings.directories):
-        try:
-            probed = asyncio.run(trial.probe(settings, row))
-        except SourceError as error:
-            silent.append(f"directories, {row.name}: {printable(str(error))}")
+    rows = sources(settings.directory, settings.directories)
+    with Progress("Trying the sources of recipients", len(rows)) as progress:
+        results = asyncio.run(trial.probe_each(settings, rows, lambda: progress.advance(1))) if rows else []
+    for row, probed in zip(rows, results, strict=True):
+        if isinstance(probed, SourceError):
+            silent.append(f"directories, {row.name}: {printable(str(probed))}")
             continue
         found.append(f"{row.name}: {printable(trial.described(probed))}")
         silent += [f"directories, {row.name}: {printable(remark)}" for remark in trial.remarks(settings, row, probed)]

@@ -17,7 +17,7 @@ from mailmoat.directory_process.live import open_live_row
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mailmoat.directory.source import LiveAnswer, LiveSource, SyncSource
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PROBE_TIME: Final = 30.0
 """Seconds that a source has to show itself, beside its own limits."""
+MOST_AT_A_TIME: Final = 16
+"""Sources that are tried at the same time."""
 MOST_DOMAINS: Final = 5
 """Domains at which an address that cannot exist is asked for."""
 
@@ -51,6 +53,24 @@ async def ask(settings: Settings, row: SourceSettings, address: Address) -> Live
     finally:
         if isinstance(source, Closing):
             await source.close()
+
+
+async def probe_each(
+    settings: Settings, rows: Sequence[SourceSettings], ended: Callable[[], None]
+) -> list[ProbeResult | SourceError]:
+    """Try the sources of merged rows, several at a time; return what each showed or why it cannot be used, in their order. `ended` is called after each."""
+    room = asyncio.Semaphore(MOST_AT_A_TIME)
+
+    async def one(row: SourceSettings) -> ProbeResult | SourceError:
+        async with room:
+            try:
+                return await probe(settings, row)
+            except SourceError as error:
+                return error
+            finally:
+                ended()
+
+    return await asyncio.gather(*map(one, rows))
 
 
 async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
