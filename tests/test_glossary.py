@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mailmoat.worker  # noqa: F401 - declares what a server counts
 from mailmoat.events import Event
-from mailmoat.metrics import FAMILIES
+from mailmoat.metrics import FAMILIES, GATHERED
 from mailmoat.settings import entries
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,7 @@ def rust_names(path: Path):
 def names() -> set[str]:
     python = {name for path in PYTHON if path.suffix in {".py", ".pyi"} for name in python_names(path)}
     rust = {name for path in RUST for name in rust_names(path)}
-    return python | rust | set(entries()) | set(FAMILIES) | set(Event)
+    return python | rust | set(entries()) | set(FAMILIES) | set(GATHERED) | set(Event)
 
 
 def test_no_name_contains_a_word_that_the_glossary_replaces():

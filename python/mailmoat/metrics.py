@@ -5,6 +5,8 @@ labels is declared in the file of its enum; one without labels that belongs to n
 row of the shared memory. Whatever is declared when `share` makes that memory, before the fork, can be counted: the families of an
 administrator's agent like any other. A wrong or repeated name is a ValueError at import.
 
+A label whose values are only in the settings belongs to a `Gathered` family: it has no rows, and who shows it brings its values along.
+
 Counting is one addition to an atomic cell. `render` never fails and reads only shared memory, so any process can call it while all
 others run or are dead.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from mailmoat._native import Shared
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Label = TypeVar("Label", bound=StrEnum)
+Sample: TypeAlias = tuple[tuple[str, ...], float]
+"""The values of the labels, and the value."""
 
 _NAME: Final = re.compile(r"mailmoat(_[a-z0-9]+)+")
 _LABEL: Final = re.compile(r"[a-z]+(_[a-z]+)*")
@@ -44,10 +48,7 @@ class Family(Generic[Label]):
     def __init__(
         self, name: str, meaning: str, labels: Mapping[str, Iterable[Label]], *, unit: int = 1, same: bool = False
     ) -> None:
-        if not _NAME.fullmatch(name) or name in FAMILIES:
-            raise ValueError(f"{name}: not a name of a metric, or declared twice")
-        if "\n" in meaning or "\\" in meaning or not all(map(_LABEL.fullmatch, labels)):
-            raise ValueError(f"{name}: a meaning is one line without a backslash, a label is lower case")
+        _check(name, meaning, labels)
         self.name = name
         self.meaning = meaning
         self.labels = tuple(labels)
@@ -64,7 +65,7 @@ class Family(Generic[Label]):
     @property
     def kind(self) -> str:
         """The type, as Prometheus calls it."""
-        return "counter" if self.name.endswith("_total") else "gauge"
+        return _kind(self.name)
 
     def extend(self, labels: Iterable[Label]) -> None:
         """Add the members of one more enum to the values of the one label; those that are there stay as they are."""
@@ -74,8 +75,7 @@ class Family(Generic[Label]):
         """Name and labels of each value as Prometheus writes them, and its row."""
         for label_or_labels, row in self._rows.items():
             values = (label_or_labels,) if isinstance(label_or_labels, str) else label_or_labels
-            pairs = ",".join(f'{label}="{value}"' for label, value in zip(self.labels, values, strict=True))
-            yield f"{self.name}{{{pairs}}}" if pairs else self.name, row
+            yield _sample(self.name, self.labels, values), row
 
     def _add(self, values: Iterable[tuple[Label, ...]]) -> None:
         global _next_row  # noqa: PLW0603 - rows are given once in a process, to whatever is declared in it
@@ -88,8 +88,53 @@ class Family(Generic[Label]):
                 _next_row += 1
 
 
+class Gathered:
+    """A metric whose values are not in the shared memory. A label has the members of an enum, or None where the settings name its values: of those there are few."""
+
+    __slots__ = ("labels", "meaning", "name")
+
+    def __init__(self, name: str, meaning: str, labels: Mapping[str, type[StrEnum] | None]) -> None:
+        _check(name, meaning, labels)
+        self.name, self.meaning, self.labels = name, meaning, labels
+        GATHERED[name] = self
+
+    @property
+    def kind(self) -> str:
+        """The type, as Prometheus calls it."""
+        return _kind(self.name)
+
+    def lines(self, samples: Iterable[Sample]) -> Iterator[str]:
+        """Yield its Prometheus text."""
+        yield from _heading(self)
+        for values, number in samples:
+            yield f"{_sample(self.name, self.labels, values)} {number}"
+
+
 FAMILIES: Final[dict[str, Family[Any]]] = {}
-"""Every family declared so far, by name."""
+"""Every family with rows declared so far, by name."""
+GATHERED: Final[dict[str, Gathered]] = {}
+"""Every other one."""
+
+
+def _check(name: str, meaning: str, labels: Iterable[str]) -> None:
+    if not _NAME.fullmatch(name) or name in FAMILIES or name in GATHERED:
+        raise ValueError(f"{name}: not a name of a metric, or declared twice")
+    if "\n" in meaning or "\\" in meaning or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError(f"{name}: a meaning is one line without a backslash, a label is lower case")
+
+
+def _kind(name: str) -> str:
+    return "counter" if name.endswith("_total") else "gauge"
+
+
+def _heading(family: Family[Any] | Gathered) -> tuple[str, str]:
+    return f"# HELP {family.name} {family.meaning}", f"# TYPE {family.name} {family.kind}"
+
+
+def _sample(name: str, labels: Iterable[str], values: Iterable[str]) -> str:
+    """Return a name with its labels, as Prometheus writes them."""
+    pairs = ",".join(f'{label}="{value}"' for label, value in zip(labels, values, strict=True))
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 def single(name: str, meaning: str, *, unit: int = 1, same: bool = False) -> int:
@@ -197,15 +242,16 @@ class Metrics:
         self._set(self.slot, row, value)
 
 
-def render(shared: Shared) -> str:
-    """Return all metrics as Prometheus text, summed over the slots, counters of dead workers included."""
+def render(shared: Shared, gathered: Mapping[Gathered, Iterable[Sample]] | None = None) -> str:
+    """Return all metrics as Prometheus text, summed over the slots, counters of dead workers included, and what was gathered."""
     columns = list(zip(*(shared.row(slot) for slot in range(shared.slots)), strict=True))
-    lines = []
+    lines: list[str] = []
     for family in sorted(FAMILIES.values(), key=lambda family: family.name):
-        lines.append(f"# HELP {family.name} {family.meaning}")
-        lines.append(f"# TYPE {family.name} {family.kind}")
+        lines += _heading(family)
         fold = max if family.same else sum
         for sample, row in family.samples():
             number = fold(columns[row])
             lines.append(f"{sample} {number if family.unit == 1 else number / family.unit}")
+    for other, samples in (gathered or {}).items():
+        lines += other.lines(samples)
     return "\n".join(lines) + "\n"

@@ -122,7 +122,7 @@ def myself(context: WorkerContext, address: str) -> dict[str, object]:
     }
 
 
-def admin(listener: socket.socket, shared, *, ready, lifeline: int, hosts) -> None:
+def admin(listener: socket.socket, shared, *, ready, lifeline: int, hosts, sources) -> None:
     until = Until(lifeline)
     ready()
     while True:

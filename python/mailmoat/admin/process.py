@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type only
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     from mailmoat._native import Shared
 
@@ -27,10 +28,12 @@ def run(
     ready: Callable[[], None],
     lifeline: int | None = None,
     hosts: Collection[str] = (),
+    sources: Path | None = None,
 ) -> None:
     """Serve until a signal ends the process.
 
-    `lifeline` is a descriptor that reads as ended when the supervisor is dead; `hosts` are names it may be asked for under.
+    `lifeline` is a descriptor that reads as ended when the supervisor is dead; `hosts` are names it may be asked for under; `sources` is
+    the file that says how fresh the sources of recipients are.
     """
     import uvicorn
     import uvloop
@@ -40,7 +43,7 @@ def run(
 
     server = uvicorn.Server(
         uvicorn.Config(
-            application(shared, hosts),
+            application(shared, hosts, sources),
             http=AdminConnection,
             ws="none",
             lifespan="off",

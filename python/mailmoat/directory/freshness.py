@@ -42,6 +42,8 @@ class LiveState(msgspec.Struct):
     """When it answered last; 0 = not since the directory process was started."""
     counts: dict[str, int] = {}
     """Lookups by what became of them: cached, exists, absent, failed, refused, stale."""
+    answer_seconds: float = 0.0
+    """Time that the answers exists and absent took."""
     remarks: tuple[str, ...] = ()
     """What an administrator should know of its answers, a sentence each."""
 
@@ -66,6 +68,10 @@ class SourceFreshness(msgspec.Struct):
     """The one that is read."""
     left_out: int = 0
     """Entries that are no recipients, in the last read."""
+    read_seconds: float = 0.0
+    """Time that the last full read took; 0 = none since the directory process was started."""
+    failures: int = 0
+    """Reads that failed since then."""
 
     def age(self, now_ms: int) -> float:
         """Return the seconds since `synced_ms`; infinity when it was never read whole."""

@@ -149,7 +149,7 @@ class Keeper:
         self._accepting = False
         changed = self.table.swap(cookie)
         self._guard.reset()
-        seconds = round(clock.monotonic() - self._begun, 3)
+        seconds = self.freshness.read_seconds = round(clock.monotonic() - self._begun, 3)
         if changed or self.freshness.state is not SyncState.CURRENT:
             maillog.event(Event.DIRECTORY_READ, source=self.row.name, entries=after, before=before, seconds=seconds)
         self._succeed(changed=changed)
@@ -184,6 +184,7 @@ class Keeper:
 
     def _fail(self, state: SyncState, reason: str) -> None:
         self._failures += 1
+        self.freshness.failures += 1
         if (state, reason) != (self.freshness.state, self.freshness.reason):
             age = self.freshness.age(clock.wall_ms()) if self.freshness.synced_ms else None
             maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=self.row.name, reason=state, detail=reason, age=age)

@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
+from mailmoat.directory.paths import freshness_path
 from mailmoat.events import Event
 from mailmoat.supervisor import process
 from mailmoat.supervisor.context import WorkerContext
@@ -163,7 +164,10 @@ class Children:
         if spec.kind == "admin":
             hosts = {"localhost", generation.settings.hostname, *generation.settings.admin.hosts}
             listener = spec.listeners[0][0]
-            self._programs.admin(listener, self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts)
+            sources = freshness_path(generation.settings.spool_dir) if generation.settings.directories else None
+            self._programs.admin(
+                listener, self._shared, ready=ready, lifeline=self._lifeline, hosts=hosts, sources=sources
+            )
             return
         if spec.kind == "directory":
             lifeline, changed = self._lifeline, self._tables

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import socket  # noqa: TID251 - a type; supervisor/sockets.py binds
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     from mailmoat._native import Shared
     from mailmoat.settings import Listener, Settings
@@ -57,8 +58,9 @@ class AdminProcess(Protocol):
         ready: Callable[[], None],
         lifeline: int,
         hosts: Collection[str],
+        sources: Path | None,
     ) -> None:
-        """Serve those who ask for one of `hosts`; call `ready` once."""
+        """Serve those who ask for one of `hosts`; call `ready` once. `sources` is the file that says how fresh the sources of recipients are."""
 
 
 class DirectoryProcess(Protocol):

@@ -205,6 +205,7 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):  # since it waits for room
             return None
         self._breakers.asked(upstream)
+        begun = clock.monotonic()
         try:
             async with asyncio.timeout(self._settings.timeout):
                 answer = await self.row.source.lookup(address)
@@ -222,6 +223,7 @@ class _SourceLookups:
             self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
             raise
         self._answered(upstream)
+        self._state.answer_seconds += clock.monotonic() - begun
         self._counts[answer.presence.value] += 1
         self._keep(address, answer)
         return answer
