@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mailmoat.cli.directory_lookup import lookup
 from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailmoat._native import Address
     from mailmoat.directory.freshness import LiveState, SourceFreshness
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -130,31 +130,7 @@ def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[
         yield from (f"  {sentence}" for sentence in (one["error"], *one["remarks"]) if sentence)
 
 
-@app.command("lookup")
-def lookup(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The address, with its domain.")],
-    config: ConfigOption = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Say what each source has of an address: exit 1 if none has it. A live source is asked. `recipients check` says what follows from it."""
-    from mailmoat._native import Address
-    from mailmoat.settings.sections.directories import sources
-
-    settings = settings_in_force(config)
-    try:
-        parsed = Address.parse(address)
-    except ValueError as error:
-        fail(f"{address}: {error}")
-    rows = sources(settings.directory, settings.directories)
-    found = [_found(settings, row, parsed) for row in rows]
-    if as_json:
-        print_json(found)
-    else:
-        for one in found:
-            typer.echo(f"{one['source']}: {one['answer']}{f' ({why})' if (why := one['why']) else ''}")
-    if all(one["answer"] != "exists" for one in found):
-        raise typer.Exit(1)
+app.command("lookup")(lookup)
 
 
 @app.command("diff")
@@ -215,35 +191,3 @@ def _synchronised(settings: Settings, name: str) -> SourceSettings:
         known = f"those are {', '.join(rows)}" if rows else "there is none"
         fail(f"{name}: no source of this name is synchronised; {known}")
     return rows[name]
-
-
-def _found(settings: Settings, row: SourceSettings, address: Address) -> dict[str, str]:
-    """Return what one source has of an address."""
-    import asyncio
-
-    from mailmoat.directory import table_reading
-    from mailmoat.directory.paths import table_path
-    from mailmoat.directory_process import trial
-    from mailmoat.errors import DirectoryError
-
-    if row.domains and address.domain not in row.domains:
-        return {"source": row.name, "answer": "elsewhere", "why": f"{address.domain} is not in its domains"}
-    path = table_path(settings.spool_dir, row.name)
-    try:
-        if row.mode == "live":
-            reply = asyncio.run(trial.ask(settings, row, address))
-            answer, listed = reply.presence.value, [f"{reply.entry or 'asked'}{_goes(reply.targets)}"]
-        elif not path.exists():
-            answer, listed = "unknown", ["nothing was read of it yet"]
-        else:
-            key = address.key
-            rows = table_reading.find(path, (key, f"!{key}", f"@{address.domain}"))
-            answer = "exists" if any(not one.text.startswith("!") for _, one in rows) else "absent"
-            listed = [f"{one.text} of {name}{_goes(one.targets)}" for name, one in rows]
-    except DirectoryError as error:
-        answer, listed = "unknown", [str(error)]
-    return {"source": row.name, "answer": answer, "why": printable("; ".join(listed))}
-
-
-def _goes(targets: tuple[str, ...]) -> str:
-    return f", its mail goes to {' '.join(targets)}" if targets else ""

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 WorkerDirectory = FileDirectory | ComposedDirectory
 
 
-class _CommandClient:
+class CommandClient:
     """Asks the directory process for a command: a connection for each lookup, on the loop that runs then."""
 
     def __init__(self, settings: Settings) -> None:
         self._path, self._seconds = live_path(settings.spool_dir), live_seconds(settings)
 
     async def lookup(self, address: Address) -> LiveReply:
+        """See `LiveClient`."""
         client = LiveClient(asyncio.get_running_loop(), self._path, self._seconds)
         client.start()
         try:
@@ -73,7 +74,7 @@ def open_directory(settings: Settings) -> WorkerDirectory | None:
     snapshot = _current_snapshot(settings)
     if not settings.directories:
         return snapshot
-    return ComposedDirectory(settings, snapshot, _CommandClient(settings) if live_seconds(settings) else None)
+    return ComposedDirectory(settings, snapshot, CommandClient(settings) if live_seconds(settings) else None)
 
 
 def served_directory(settings: Settings) -> ComposedDirectory:

@@ -13,7 +13,7 @@ from mailmoat.errors import DirectoryError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -34,15 +34,6 @@ def entries_of(path: Path) -> Iterator[Entry]:
         base.execute("BEGIN")
         for (_, entry_id, name), rows in groupby(base.execute(query), itemgetter(0, 1, 2)):
             yield Entry(entry_id, name, tuple(listed(text, targets) for *_, text, targets in rows))
-
-
-def find(path: Path, texts: Iterable[str]) -> list[tuple[str, Listed]]:
-    """Return the entries of the table at `path` that list one of these texts, in any case: name and address. DirectoryError when it cannot be read."""
-    wanted = [text.lower() for text in texts]
-    query = "SELECT name, text, targets FROM entry JOIN address ON entry = number WHERE lower(text) IN ({})"
-    with _open(path) as base:
-        rows = base.execute(query.format(", ".join("?" * len(wanted))), wanted).fetchall()
-    return [(name, listed(text, targets)) for name, text, targets in rows]
 
 
 def listed(text: str, targets: str) -> Listed:

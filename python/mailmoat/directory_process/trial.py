@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from mailmoat.directory.source import LiveAnswer, LiveSource, SyncSource
+    from mailmoat.directory.source import LiveSource, SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -40,19 +40,6 @@ class Difference(NamedTuple):
     name: str
     before: tuple[str, ...]
     after: tuple[str, ...]
-
-
-async def ask(settings: Settings, row: SourceSettings, address: Address) -> LiveAnswer:
-    """Ask the live source of a merged row. SourceError when it cannot be asked."""
-    source = open_live_row(settings, row)
-    try:
-        async with asyncio.timeout(row.timeout):
-            return await source.lookup(address)
-    except TimeoutError:
-        raise SourceError("it did not answer in time") from None
-    finally:
-        if isinstance(source, Closing):
-            await source.close()
 
 
 async def probe_each(

@@ -61,9 +61,7 @@ async def _closed(connect: Connect) -> Connection:
     return connection
 
 
-async def _probe_one(
-    connect: Connect, query: Query, changes: Query | None, default_domain: str | None
-) -> ProbeResult:
+async def _probe_one(connect: Connect, query: Query, changes: Query | None, default_domain: str | None) -> ProbeResult:
     first = await _first(connect, query, {})
     columns = Columns.of(query.setting, first.names, changes=changes is not None)
     highest = Highest()

@@ -1,0 +1,237 @@
+"""`mailmoat directory lookup`: what the server says of an address at RCPT, by which source, and what each source has of it.
+
+The directory is that of a worker, over the snapshot and the live sources. Those are asked through the directory process of the server; where none
+runs, directly. For what one source has of it, the same is done with that source alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json, settings_in_force
+from mailmoat.printable import printable
+
+if TYPE_CHECKING:
+    from mailmoat._native import Address
+    from mailmoat.directory.directory import Presence
+    from mailmoat.directory.file import FileDirectory
+    from mailmoat.directory.live.lookups import LiveLookups
+    from mailmoat.directory.live.wire import LiveReply
+    from mailmoat.directory.opened import WorkerDirectory
+    from mailmoat.directory.source import LiveAnswer, LiveSource
+    from mailmoat.settings import Settings
+
+FILE = "recipients.file"
+
+
+class Found(NamedTuple):
+    """What was found about an address. Its fields are those of the JSON."""
+
+    source: str
+    """The `name` of the row that decides, `recipients.file`, or empty where none does."""
+    answer: str
+    """`exists`, `absent`, `unknown`, `blocked` or `elsewhere`."""
+    entry: str
+    """The entry of the source that decides: its name, or a line."""
+    age: int | None
+    """Seconds since the source said last that this is how it is; None of a file, and of what was asked now."""
+    targets: tuple[str, ...]
+    """Addresses that get its mail instead; none = it is delivered to itself."""
+    why: str
+    """A sentence."""
+
+
+def lookup(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The address, with its domain.")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the server answers for an address, by which source and entry, and what each source has of it: exit 1 unless it exists."""
+    from mailmoat.cli.ruling import recipient
+    from mailmoat.errors import ConfigError
+
+    settings = settings_in_force(config)
+    try:
+        parsed = recipient(address, settings)
+    except ValueError as error:
+        fail(f"{address}: {error}")
+    try:
+        decided, each = asyncio.run(_look_up(settings, parsed))
+    except ConfigError as error:
+        complain(error)
+    if as_json:
+        sources = [found._asdict() for found in each]
+        print_json({"address": str(parsed), **decided._asdict(), "sources": sources})
+    else:
+        typer.echo(printable(decided.why))
+        for found in each:
+            typer.echo(printable(f"  {found.source}: {found.why.removeprefix(f'{parsed}: ')}"))
+    if decided.answer != "exists":
+        raise typer.Exit(1)
+
+
+async def _look_up(settings: Settings, address: Address) -> tuple[Found, list[Found]]:
+    """Return what decides about an address, and what each source has of it, in their order."""
+    each = []
+    if settings.recipients.file is not None:
+        each.append(await _find(_alone(settings, None), address, FILE))
+    for number, row in enumerate(settings.directories):
+        if row.domains and address.domain not in row.domains:
+            why = f"{address}: elsewhere ({address.domain} is not in its domains)"
+            each.append(Found(row.name, "elsewhere", "", None, (), why))
+        else:
+            each.append(await _find(_alone(settings, number), address, row.name))
+    decided = await _find(settings, address, "")
+    named = next((found for found in each if found.source == decided.source), decided)
+    return (decided if decided.entry else decided._replace(entry=named.entry)), each
+
+
+def _alone(settings: Settings, number: int | None) -> Settings:
+    """Return the settings with this row of `directories` as the only source; None = with `recipients.file`."""
+    if number is None:
+        return settings.model_copy(update={"directories": ()})
+    recipients = settings.recipients.model_copy(update={"file": None})
+    return settings.model_copy(update={"directories": (settings.directories[number],), "recipients": recipients})
+
+
+async def _find(settings: Settings, address: Address, source: str) -> Found:
+    """Look up an address with these settings; `source` is the only one, empty = all, and then by the filter of recipients."""
+    from mailmoat.cli.ruling import Ruling, now, rule
+    from mailmoat.directory.composed import ComposedDirectory
+    from mailmoat.directory.directory import Redirection
+    from mailmoat.directory.opened import open_directory
+
+    directory = opened = open_directory(settings)
+    live = _Asking(settings, served=not source)
+    if isinstance(opened, ComposedDirectory) and opened.live is not None:
+        directory = ComposedDirectory(settings, opened.snapshot, live)
+    try:
+        if source and directory is not None:
+            found: Presence | Redirection = await now(directory.lookup(address))
+            targets = tuple(map(str, found.targets)) if isinstance(found, Redirection) else ()
+            presence = found.presence if isinstance(found, Redirection) else found
+            ruling = Ruling(presence.value, await now(directory.explain(address)), targets)
+        else:
+            ruling = await rule(address, settings, directory)
+    finally:
+        await live.end()
+    by, entry = _place(settings, opened, address) or live.place
+    why = f"{address}: unknown ({live.error})" if source and live.error else ruling.why
+    return Found(source or by, ruling.answer, entry, _age(opened, source or by), ruling.targets, why)
+
+
+def _place(settings: Settings, directory: WorkerDirectory | None, address: Address) -> tuple[str, str] | None:
+    """Return the source and the entry in the snapshot that decide about an address; None where none does."""
+    from mailmoat.directory.composed import ComposedDirectory
+    from mailmoat.directory.directory import Presence
+    from mailmoat.directory.paths import table_path
+    from mailmoat.directory.table_reading import entry_name
+
+    snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
+    if snapshot is None or (snapshot.lookup(address) is not Presence.EXISTS and not _decides(snapshot, address)):
+        return None
+    number, entry = snapshot.place(address)
+    if not number:
+        return FILE, f"line {entry}"
+    name = settings.directories[number - 1].name
+    return name, entry_name(table_path(settings.spool_dir, name), entry)
+
+
+def _decides(snapshot: FileDirectory, address: Address) -> bool:
+    """Return whether an entry decides about an address beside making it exist: as an alias or an exclusion."""
+    from mailmoat.directory.directory import Redirection
+
+    return isinstance(snapshot.lookup(address), Redirection) or snapshot.excludes(address)
+
+
+def _age(directory: WorkerDirectory | None, source: str) -> int | None:
+    """Return the age of what is known of a source; None where it has none."""
+    from mailmoat import clock
+    from mailmoat.directory.composed import ComposedDirectory
+
+    if not isinstance(directory, ComposedDirectory):
+        return None
+    fresh = directory.freshness.of(source)
+    return round(fresh.age(clock.wall_ms())) if fresh.synced_ms else None
+
+
+class _Asking:
+    """Asks the live sources of some settings for one command, each address once, and notes what they said. See `composed.Asked`."""
+
+    def __init__(self, settings: Settings, *, served: bool) -> None:
+        """Ask directly, or with `served` through the server that runs, if one does."""
+        self._settings, self._served = settings, served
+        self._replies: dict[Address, LiveReply] = {}
+        self._entries: dict[str, str] = {}
+        """By the name of the source."""
+        self._own: LiveLookups | None = None
+        self._opened: list[LiveSource] = []
+
+    async def lookup(self, address: Address) -> LiveReply:
+        """Return what the sources say."""
+        from mailmoat.directory.live.wire import UNKNOWN
+        from mailmoat.directory.opened import CommandClient
+        from mailmoat.directory.paths import live_path
+
+        if address not in self._replies:
+            reply = UNKNOWN
+            if self._served and live_path(self._settings.spool_dir).exists():
+                reply = await CommandClient(self._settings).lookup(address)
+            self._replies[address] = reply if reply.source else await self._directly(address)
+        return self._replies[address]
+
+    def close(self) -> None:
+        """Do nothing: see `end`."""
+
+    def publish(self) -> None:
+        """Do nothing: a command has no gauges."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The source that decided last, and its entry; empty where none did."""
+        source = next((reply.source for reply in reversed(self._replies.values())), "")
+        return source, self._entries.get(source, "")
+
+    @property
+    def error(self) -> str:
+        """Why a source did not answer when it was asked directly; empty when each did."""
+        return next((state.error for state in self._own.report() if state.error), "") if self._own else ""
+
+    async def end(self) -> None:
+        """Close what was opened."""
+        from mailmoat.directory.source import Closing
+
+        if self._own is not None:
+            await self._own.close()
+        for source in self._opened:
+            if isinstance(source, Closing):
+                await source.close()
+
+    async def _directly(self, address: Address) -> LiveReply:
+        from mailmoat.directory.live.lookups import LiveLookups
+        from mailmoat.directory_process.live import live_rows
+
+        if self._own is None:
+            rows = live_rows(self._settings)
+            self._opened = [row.source for row in rows]
+            self._own = LiveLookups([replace(row, source=_Noting(row.source, row.name, self._entries)) for row in rows])
+        return await self._own.ask(address)
+
+
+class _Noting:
+    """A live source whose entries are noted by its name. See `LiveSource`."""
+
+    def __init__(self, source: LiveSource, name: str, entries: dict[str, str]) -> None:
+        self._source, self._name, self._entries = source, name, entries
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        """Ask the source."""
+        answer = await self._source.lookup(address)
+        if answer.entry:
+            self._entries[self._name] = answer.entry
+        return answer
