@@ -210,11 +210,18 @@ def test_the_commands_show_what_is_known(server, source):
         "@all.example.test",
         "!bob@example.test",
     ]
-    assert (
-        mx.cli("directory", "lookup", "Ann@example.test", check=True).stdout
-        == "office: exists (ann@example.test of line 1)\n"
+    decided, office = mx.cli("directory", "lookup", "Ann+x@example.test", check=True).stdout.splitlines()
+    assert decided.startswith("Ann+x@example.test: exists (as Ann@example.test, listed on entry 1 of office; the entry")
+    assert office.startswith(
+        "  office: exists (as Ann@example.test, listed on entry 1 of office; the entry is line 1; "
     )
-    assert mx.cli("directory", "lookup", "bob@example.test").stdout == "office: absent (!bob@example.test of line 3)\n"
+    absent = json.loads(mx.cli("directory", "lookup", "bob@example.test", "--json").stdout)
+    age = absent.pop("age")
+    assert absent.pop("sources") == [{"source": "office", "age": age, **{key: absent[key] for key in absent if key not in ("address", "source")}}]  # fmt: skip
+    assert absent.pop("why").startswith(
+        "bob@example.test: absent (excluded on entry 3 of office; the entry is line 3; "
+    )
+    assert absent == {"address": "bob@example.test", "source": "office", "answer": "absent", "entry": "line 3", "targets": []}  # fmt: skip
 
     assert "0 other than known" in mx.cli("directory", "diff", "office", check=True).stdout
     source.says("ann@example.test", "eve@example.test")
@@ -247,11 +254,9 @@ def test_a_source_is_shown_only_for_its_domains(server, source):
         MAILMOAT_RELAY__LOCAL_DOMAINS="example.test,plant.test",
     )
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
-    lines = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout.splitlines()
-    assert lines == [
-        "office: exists (ann@example.test of line 1)",
-        "plant: elsewhere (example.test is not in its domains)",
-    ]
+    _, office, plant = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout.splitlines()
+    assert office.startswith("  office: exists (listed on entry 1 of office; the entry is line 1; read ")
+    assert plant == "  plant: elsewhere (example.test is not in its domains)"
     mx.until(lambda: code(mx, "eve@example.test") == 550, what="both tables")
     absent = mx.cli("recipients", "check", "eve@example.test").stdout
     assert "office was read" in absent

@@ -6,7 +6,6 @@ runs, directly. For what one source has of it, the same is done with that source
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -52,6 +51,8 @@ def lookup(
     as_json: JsonOption = False,
 ) -> None:
     """Say what the server answers for an address, by which source and entry, and what each source has of it: exit 1 unless it exists."""
+    import asyncio
+
     from mailmoat.cli.ruling import recipient
     from mailmoat.errors import ConfigError
 
@@ -107,7 +108,7 @@ async def _find(settings: Settings, address: Address, source: str) -> Found:
     from mailmoat.directory.opened import open_directory
 
     directory = opened = open_directory(settings)
-    live = _Asking(settings, served=not source)
+    live = _LiveSources(settings, served=not source)
     if isinstance(opened, ComposedDirectory) and opened.live is not None:
         directory = ComposedDirectory(settings, opened.snapshot, live)
     try:
@@ -121,7 +122,11 @@ async def _find(settings: Settings, address: Address, source: str) -> Found:
     finally:
         await live.end()
     by, entry = _place(settings, opened, address) or live.place
-    why = f"{address}: unknown ({live.error})" if source and live.error else ruling.why
+    why = ruling.why
+    if source and live.error:
+        why = f"{address}: unknown ({live.error})"
+    elif source and live.place[1]:
+        why = f"{why.removesuffix(')')}; the entry is {entry})"
     return Found(source or by, ruling.answer, entry, _age(opened, source or by), ruling.targets, why)
 
 
@@ -160,7 +165,7 @@ def _age(directory: WorkerDirectory | None, source: str) -> int | None:
     return round(fresh.age(clock.wall_ms())) if fresh.synced_ms else None
 
 
-class _Asking:
+class _LiveSources:
     """Asks the live sources of some settings for one command, each address once, and notes what they said. See `composed.Asked`."""
 
     def __init__(self, settings: Settings, *, served: bool) -> None:

@@ -1,0 +1,124 @@
+"""`mailmoat directory` where no server runs: a database that is asked, a file that nothing was read of yet, and the recipient file."""
+
+import json
+import sqlite3
+
+import pytest
+from typer.testing import CliRunner
+
+from mailmoat.cli import application
+
+LOOKUP = "SELECT email AS address, goto AS targets FROM users WHERE email IN (:address, :at_domain)"
+SCHEMA = """
+CREATE TABLE users(email text PRIMARY KEY, goto text);
+INSERT INTO users VALUES('ann@example.test', NULL), ('all@example.test', 'ann@example.test,bob@example.org'), ('@old.test', '@example.test');
+"""
+
+
+@pytest.fixture
+def database(tmp_path):
+    path = tmp_path / "users.db"
+    base = sqlite3.connect(path)
+    base.executescript(SCHEMA)
+    base.close()
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, database):
+    """Runs a command; beside the database there is a file, of which nothing was read, for plant.test."""
+    (tmp_path / "recipients.txt").write_text("carol@example.test\n!dan@example.test\n")
+    rows = [
+        {"name": "asked", "url": f"sqlite://{database}", "mode": "live", "lookup_query": LOOKUP},
+        {"name": "plant", "url": f"file://{tmp_path}/plant.txt", "domains": "plant.test"},
+    ]
+    environment = {
+        "MAILMOAT_HOSTNAME": "mx.example.test",
+        "MAILMOAT_SPOOL_DIR": str(tmp_path / "spool"),
+        "MAILMOAT_RELAY__LOCAL_DOMAINS": "example.test,old.test,plant.test",
+        "MAILMOAT_RECIPIENTS__FILE": str(tmp_path / "recipients.txt"),
+        "MAILMOAT_DIRECTORIES": json.dumps(rows),
+    }
+
+    def invoke(*arguments, status=0, **more):
+        done = CliRunner().invoke(application(), ["directory", *arguments], env=environment | more)
+        assert done.exit_code == status, done.output
+        return done
+
+    return invoke
+
+
+def found(run, address, status=0):
+    return json.loads(run("lookup", address, "--json", status=status).stdout)
+
+
+def test_a_subaddress_exists_as_at_rcpt(run):
+    assert run("lookup", "ann+x@example.test").stdout.splitlines() == [
+        "ann+x@example.test: exists (asked was asked and has it)",
+        "  recipients.file: absent (neither it nor its domain is listed)",
+        "  asked: exists (asked was asked and has it; the entry is ann@example.test)",
+        "  plant: elsewhere (example.test is not in its domains)",
+    ]
+
+
+def test_the_json_has_source_entry_and_targets(run):
+    document = found(run, "all@example.test")
+    sources = document.pop("sources")
+    assert document == {
+        "address": "all@example.test",
+        "source": "asked",
+        "answer": "exists",
+        "entry": "all@example.test",
+        "age": None,
+        "targets": ["ann@example.test", "bob@example.org"],
+        "why": "all@example.test: exists (asked was asked and has it, its mail goes to ann@example.test bob@example.org)",
+    }
+    assert [(one["source"], one["answer"]) for one in sources] == [
+        ("recipients.file", "absent"),
+        ("asked", "exists"),
+        ("plant", "elsewhere"),
+    ]
+    assert all(one.keys() == document.keys() - {"address"} for one in sources)
+
+
+def test_the_recipient_file_decides_first(run):
+    document = found(run, "carol@example.test")
+    assert (document["source"], document["entry"]) == ("recipients.file", "line 1")
+    document = found(run, "dan@example.test", status=1)
+    assert (document["answer"], document["source"], document["entry"]) == ("absent", "recipients.file", "line 2")
+
+
+def test_another_name_of_a_domain_is_followed(run):
+    assert found(run, "ann@old.test")["targets"] == ["ann@example.test"]
+    assert found(run, "eve@old.test", status=1)["answer"] == "absent"
+
+
+def test_what_was_never_read_is_unknown(run):
+    document = found(run, "eve@plant.test", status=1)
+    assert document["answer"] == "unknown"
+    assert "plant: it was not read whole yet" in document["why"]
+
+
+def test_an_outage_is_unknown_and_says_why(run, database):
+    database.unlink()
+    lines = run("lookup", "ann@example.test", status=1).stdout.splitlines()
+    assert lines[0] == "ann@example.test: unknown (asked was asked and did not answer)"
+    assert lines[2].startswith(f"  asked: unknown ({database}: unable to open database file")
+
+
+def test_an_address_elsewhere_and_one_that_is_none(run):
+    assert found(run, "ann@else.test", status=1)["answer"] == "elsewhere"
+    assert "mailmoat: ann@@x: " in run("lookup", "ann@@x", status=1).stderr
+
+
+def test_without_sources_the_recipient_file_is_looked_up(run):
+    assert run("lookup", "carol@example.test", MAILMOAT_DIRECTORIES="[]").stdout.splitlines() == [
+        "carol@example.test: exists (listed on line 1)",
+        "  recipients.file: exists (listed on line 1)",
+    ]
+    assert "directories is not set" in run("status", status=1, MAILMOAT_DIRECTORIES="[]").stderr
+
+
+def test_a_command_that_needs_the_server_says_so(run):
+    assert "no directory process runs" in run("sync", status=1).stderr
+    assert "--accept-shrink needs the name of one source" in run("sync", "--accept-shrink", status=1).stderr
