@@ -176,7 +176,7 @@ def test_pages_that_do_not_end_are_an_outage():
         async with HostileLdap(in_turn) as server:
             await replica().run(LdapSync(plain(server)), lambda: False)
 
-    with pytest.raises(SourceError, match="do not end"):
+    with pytest.raises(SourceError, match="without end"):
         uvloop.run(main())
 
 

@@ -342,7 +342,7 @@ def test_answers_of_a_next_hop_are_kept_longer():
     [
         ("maildir:/var/mail", "its messages go into a Maildir"),
         ("discard:", "its messages are discarded"),
-        ("mx", "its messages go by MX records, to servers of others"),
+        ("mx", "its messages go to the servers in its MX records"),
         ("", "no next hop is set for it"),
     ],
 )

@@ -25,7 +25,7 @@ _WHY: Final = {
     None: "no next hop is set for it",
     "maildir": "its messages go into a Maildir",
     "discard": "its messages are discarded",
-    "mx": "its messages go by MX records, to servers of others",
+    "mx": "its messages go to the servers in its MX records",
 }
 
 

@@ -157,7 +157,7 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
                 typer.echo(f"- {printable(one.name)}: {printable('; '.join(one.before))}")
             if one.after:
                 typer.echo(f"+ {printable(one.name)}: {printable('; '.join(one.after))}")
-        typer.echo(f"{len(found)} entries, {left_out} left out, {len(differences)} other than known.")
+        typer.echo(f"{len(found)} entries, {left_out} left out, {len(differences)} differences.")
     if differences:
         raise typer.Exit(1)
 
@@ -173,7 +173,7 @@ def export(name: NameArgument, config: ConfigOption = None) -> None:
     settings = settings_in_force(config)
     path = table_path(settings.spool_dir, _synchronised(settings, name).name)
     if not path.exists():
-        fail(f"{name}: nothing was read of it yet")
+        fail(f"{name}: it was not read yet")
     try:
         for entry in entries_of(path):
             for line in trial.shown(entry):

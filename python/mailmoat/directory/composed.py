@@ -40,7 +40,7 @@ _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
 
 
 class LookupClient(Protocol):
-    """Who asks the live sources, as `LiveClient` does."""
+    """Asks the live sources, as `LiveClient` does."""
 
     def lookup(self, address: Address) -> Awaitable[LiveReply]:
         """Ask about an address; UNKNOWN when nobody answers."""
@@ -109,7 +109,7 @@ class ComposedDirectory:
         if not (was_read_by(self._identities[number], compiled) and was_read_by(self._identities[number], fresh.table)):
             return "it was not read whole yet by these settings"
         if fresh.synced_ms > now + LONGEST_AHEAD_MS:
-            return "it was read at a time that is still to come, as the clock was set back"
+            return "it was read at a time in the future: the clock was set back"
         if fresh.age(now) > row.max_age:
             return f"it was read {fresh.age(now):.0f} s ago"
         if compiled != fresh.table and max(self._lag(number), (now - fresh.changed_ms) / 1000) > LONGEST_LAG:
@@ -125,7 +125,7 @@ class ComposedDirectory:
             self._behind[number] = compiled, clock.monotonic()
 
     def _lag(self, number: int) -> float:
-        """Return for how many seconds it is."""
+        """Return the seconds since when the snapshot is behind a table; 0 when it is not."""
         return clock.monotonic() - self._behind[number][1] if number in self._behind else 0.0
 
     @property

@@ -35,7 +35,7 @@ class LiveState(msgspec.Struct):
 
     name: str
     error: str = ""
-    """Why the last lookup had no answer; empty when it had."""
+    """Why the last lookup had no answer; empty when it had one."""
     since_ms: int = 0
     """When that began, milliseconds since the epoch."""
     answered_ms: int = 0

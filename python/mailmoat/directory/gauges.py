@@ -25,14 +25,14 @@ DIRECTORY_SOURCES_STALE: Final = single(
     same=True,
 )
 DIRECTORY_OLDEST: Final = single(
-    "mailmoat_directory_oldest_seconds", "Time since the source was read that was read longest ago.", same=True
+    "mailmoat_directory_oldest_seconds", "Time since the oldest of the last reads of all sources.", same=True
 )
 DIRECTORY_LIVE_FAILED: Final = single(
     "mailmoat_directory_live_failed", "Live sources of recipients that did not answer when last asked.", same=True
 )
 DIRECTORY_LIVE_INCONCLUSIVE: Final = single(
     "mailmoat_directory_live_inconclusive",
-    "Domains whose next hop accepts every address, or refuses late: that it accepts an address means nothing.",
+    "Domains whose next hop accepts every address, or refuses late, so that its positive answers mean nothing.",
     same=True,
 )
 

@@ -1,4 +1,4 @@
-"""Waits in the directory process, which has no timers beside those of its loop."""
+"""A wait on the timers of the running loop: what has no `Timers` of its own, such as the directory process, uses it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mailmoat.ldap.server import Server
 
 PATIENCE: Final = 30.0
-"""Seconds until the next answer, unless told."""
+"""Seconds until the next answer, where the caller gives no other time."""
 MOST_UNTAKEN: Final = 2000
 """Answers that wait to be taken, of all operations of a connection."""
 _LAST_NUMBER: Final = (1 << 31) - 1
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._fail(f"the connection was lost: {reason}" if reason else "it ended the connection")
 
     async def _arrived(self, operation: _Operation, seconds: float | None) -> bool:
-        """Wait until there is an answer, or none to come; not longer than told."""
+        """Wait until there is an answer or there will be none, at most `seconds`; return whether that came."""
         if operation.answers or self._failure is not None:
             return True
         operation.waiter = asyncio.get_running_loop().create_future()
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
             if number == 0 and isinstance(answer, Done) and answer.name == NOTICE_OF_DISCONNECTION:
                 self._fail(f"it ended the connection: {LdapError(self.server.text, answer).reason}")
             elif not 0 <= number <= self._number:
-                raise GarbledError("an answer to what nobody asked")
+                raise GarbledError("an answer without a request")
             return
         if isinstance(answer, Reference):
             return

@@ -210,13 +210,13 @@ def _entry(content: bytes, controls: tuple[Control, ...]) -> SearchEntry:
         named, name_start, name_end = header(listed, start, at)
         valued, value, values_end = header(listed, name_end, at)
         if (tag, named, valued) != (SEQUENCE, OCTET_STRING, SET):
-            raise GarbledError("an attribute that is none")
+            raise GarbledError("an attribute that is not valid")
         name = listed[name_start:name_end].decode("utf-8", "replace").lower()
         values = attributes.setdefault(name, [])
         while value < values_end:
             tag, start, value = header(listed, value, values_end)
             if tag != OCTET_STRING:
-                raise GarbledError("a value that is none")
+                raise GarbledError("a value that is not valid")
             values.append(listed[start:value])
     return SearchEntry(dn, attributes, controls)
 

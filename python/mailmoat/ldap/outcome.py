@@ -45,9 +45,9 @@ _NAMES: Final = {
 }
 """RFC 4511 4.1.9."""
 _FIXES: Final = {
-    SIZE_LIMIT_EXCEEDED: "let the server return more entries to the account",
+    SIZE_LIMIT_EXCEEDED: "raise the server's limit of entries for the account",
     8: "use TLS: ldaps:// or ads://, or remove tls",
-    10: "base is not at this server",
+    10: "this server does not have base",
     13: "use TLS: ldaps://, or remove tls",
     NO_SUCH_OBJECT: "base does not exist, or the account may not see it",
     34: "base or account is no distinguished name",

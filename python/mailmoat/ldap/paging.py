@@ -43,7 +43,7 @@ async def paged(
             entries = [answer async for answer in answers if isinstance(answer, SearchEntry)]
             following = _cookie(connection, answers.done)
         if following and following == cookie and not entries:
-            raise ServerError(f"{connection.server.text}: its pages do not end")
+            raise ServerError(f"{connection.server.text}: it sends pages without end")
         cookie = following
         yield entries
 

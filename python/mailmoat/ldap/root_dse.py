@@ -39,5 +39,5 @@ async def base_of(connection: Connection, written: str | None) -> str:
     attributes = await read(connection, _CONTEXTS)
     named = next((values for name in _CONTEXTS if (values := attributes.get(name.lower()))), [])
     if not named:
-        raise ServerError(f"{connection.server.text}: it names no base; set base")
+        raise ServerError(f"{connection.server.text}: the server names no search base; set base")
     return named[0].decode("utf-8", "replace")

@@ -103,7 +103,7 @@ async def _dirsync(
             entries = tuple([answer async for answer in answers if isinstance(answer, SearchEntry)])
             more, following = _behind(connection, answers.done)
         if more and following == position and not entries:
-            raise ServerError(f"{connection.server.text}: its changes do not end")
+            raise ServerError(f"{connection.server.text}: it sends changes without end")
         position = following
         yield _Page(entries, position)
 

@@ -76,7 +76,7 @@ class Refresh:
     def end(self, phase: PhaseEnd | None) -> Iterator[Step]:
         """End a phase, or the whole of it, and yield what follows. GarbledError for an end that says nothing."""
         if phase is None and not self.over:
-            raise GarbledError("a synchronisation that ends without its state")
+            raise GarbledError("a synchronisation that ends without a final state")
         if phase is None or self.over:
             return
         if self._present is not None and not phase.deletes:

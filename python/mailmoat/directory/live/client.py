@@ -27,6 +27,7 @@ from mailmoat.directory.live.wire import (
     refusal,
     request,
 )
+from mailmoat.directory.pause import pause
 from mailmoat.metrics import Family, single
 from mailmoat.net.unix_socket import short_path
 
@@ -86,16 +87,6 @@ class LiveClient:
         self._lost_at: float | None = None
         """Since when there is no connection, while lookups still wait for one; None with a connection, and when they do not wait any more."""
         self._closed = False
-
-    @property
-    def connected(self) -> bool:
-        """Whether the directory process can be asked now."""
-        return self._transport is not None
-
-    @property
-    def in_flight(self) -> int:
-        """Lookups on their way."""
-        return len(self._waiting)
 
     def start(self) -> None:
         """Connect, and connect again whenever that is needed, until `close`."""
@@ -180,7 +171,7 @@ class LiveClient:
         self._connecting = self._loop.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        pause = FIRST_PAUSE
+        seconds = FIRST_PAUSE
         while not self._closed:
             with suppress(OSError):
                 await self._connect(partial(_Connection, self))
@@ -188,20 +179,12 @@ class LiveClient:
             if self._lost_at is not None and clock.monotonic() >= self._lost_at + GRACE:
                 self._lost_at = None
                 self._give_up()
-            await self._pause(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await pause(seconds)
+            seconds = min(seconds * 2, LONGEST_PAUSE)
 
     async def _connect_unix(self, factory: Callable[[], asyncio.Protocol]) -> object:
         with short_path(self._path) as path:
             return await self._loop.create_unix_connection(factory, path)
-
-    async def _pause(self, seconds: float) -> None:
-        over = self._loop.create_future()
-        handle = self._loop.call_later(seconds, over.set_result, None)
-        try:
-            await over
-        finally:
-            handle.cancel()
 
     # --- time ---
 

@@ -59,9 +59,9 @@ class DirectorySettings(Section):
         description="How long an address that a live source does not have is not asked for again, in seconds.",
     )
     cache_entries: Count = Field(
-        default=100_000, description="Answers of a live source that are kept; the oldest make room."
+        default=100_000, description="Answers of a live source that are kept. The least recently used are removed."
     )
     concurrency: Positive = Field(
         default=50,
-        description="Lookups in a live source at the same time. A next hop gets so many connections at most, or as many as its route has.",
+        description="Lookups in a live source at the same time. For a next hop, this is also the limit of connections, unless its route has a lower one.",
     )

@@ -88,7 +88,7 @@ class LdapFields(Section):
         Form("an attribute and its value such as mailEnabled=TRUE", show_condition),
     ] = Field(
         default=None,
-        description="An entry counts only if this attribute has this value. Letters may be small or large.",
+        description="An entry counts only if this attribute has this value. Case is ignored.",
     )
 
 
@@ -102,6 +102,6 @@ def ldap_mistakes(
         return
     account, password_file = login
     if account is not None and password_file is None:
-        yield "account", "an account without password_file; a server takes an empty password for nobody's"
+        yield "account", "an account without password_file; a server treats an empty password as an anonymous bind"
     if mode == "sync" and row.filter is not None and any(mark in row.filter for mark in MARKS):
         yield "filter", 'it has a place for an address; write mode = "live", or remove it'
