@@ -15,7 +15,7 @@ from tests.samba import PASSWORD, account, contact, group, own_address, provisio
 
 from mailmoat import clock
 from mailmoat._native import Address
-from mailmoat.directory.ad import controls, notices, source
+from mailmoat.directory.ad import controls, notices, sync
 from mailmoat.directory.ad.controller import inspect
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
@@ -339,7 +339,7 @@ def test_another_controller_serves_when_one_is_gone(domain, password, port, read
 
 def test_another_controller_serves_when_one_hangs(domain, password, monkeypatch):
     first, second = domain
-    monkeypatch.setattr(source, "PING_INTERVAL", 0.2)
+    monkeypatch.setattr(sync, "PING_INTERVAL", 0.2)
     monkeypatch.setattr(root_dse, "PING_TIME", 0.5)
 
     async def scenario():

@@ -14,7 +14,7 @@ from tests.doubles.slapd import PASSWORD, READER, Slapd, people
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.ldap import syncing
+from mailmoat.directory.ldap import sync
 from mailmoat.directory.ldap.live import LdapLive
 from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Delta, Entry, Listed, Whole
@@ -75,7 +75,7 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(syncing, "REFRESH_PATIENCE", 0.15)
+    monkeypatch.setattr(sync, "REFRESH_PATIENCE", 0.15)
     monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.15)
 
 

@@ -6,7 +6,7 @@ from tests.certificates import Authority
 from tests.doubles.directory_source import Replica, row
 from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, person
 
-from mailmoat.directory.ldap import polling, syncing
+from mailmoat.directory.ldap import polling, sync
 from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Begin, Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
@@ -119,7 +119,7 @@ def test_a_server_that_lost_most_of_its_entries_is_read_whole_and_removes_none_b
 
 def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(start, source, monkeypatch):
     monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.2)
-    monkeypatch.setattr(syncing, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(sync, "PING_INTERVAL", 0.1)
     first, second = start("first"), start("second")
     replica, names = Replica(), [f"ldap://127.0.0.1:{server.port}" for server in (first, second)]
 
@@ -140,7 +140,7 @@ def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(st
 
 
 def test_a_server_that_hangs_is_noticed_and_the_next_one_goes_on(start, source, monkeypatch):
-    monkeypatch.setattr(syncing, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(sync, "PING_INTERVAL", 0.1)
     monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.3)
     first, second, replica = start("first"), start("second"), Replica()
     uvloop.run(
