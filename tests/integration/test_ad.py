@@ -108,6 +108,7 @@ class Follower:
         servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
         tls = Tls(ca=controllers[0].authority.certificate)
         self.servers = Servers(servers, Access(Login(login, lambda: password.read_text().strip()), tls, connect_time))
+        self.place, self.interval = place, interval
         self.source = AdSync(self.servers, place, interval)
         self.entries, self.reading, self.cookie = {}, {}, None
         self.steps = []
@@ -170,6 +171,13 @@ class Follower:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def again(self, hours):
+        """Begin as a new process would, this long after the controller took over and a full read is due."""
+        mark = Mark.decode(self.cookie)
+        self.cookie = mark._replace(whole_ms=0, since_ms=mark.since_ms - hours * 3_600_000).encode()
+        self.source = AdSync(self.servers, self.place, self.interval)
+        self.steps.clear()
 
     async def until(self, condition, task=None, seconds=30):
         async with asyncio.timeout(seconds):
@@ -354,6 +362,49 @@ def test_another_controller_serves_when_one_hangs(domain, password, monkeypatch)
                 first.go_on()
             assert follower.addresses == ALL
             assert follower.reads == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("port", "login"), [(636, READER), (636, STRANGER), (3269, READER), (3269, STRANGER)])
+def test_a_controller_that_is_behind_removes_nothing(domain, password, port, login):
+    """The second one has never heard of what is created at the first one here, and does when it is written there."""
+    first, second = domain
+    name = f"ahead{port}{login.partition('@')[0]}"
+    new = f"objectClass: contact\nmail: {name}@example.test\n"
+    both = {f"{name}@example.test", f"{name}.alice@example.test"}
+    more = f"proxyAddresses: smtp:{name}.alice@example.test\n"
+
+    async def scenario():
+        await modify(first, f"dn: CN={name},CN=Users,BASE\nchangetype: add\n{new}")
+        await modify(first, f"dn: CN=alice,CN=Users,BASE\nchangetype: modify\nadd: proxyAddresses\n{more}")
+        await modify(
+            second, f"dn: CN={name}2,CN=Users,BASE\nchangetype: add\nobjectClass: contact\nmail: {name}2@example.test\n"
+        )
+        follower = Follower(domain, password, port=port, login=login, interval=0.5)
+        try:
+            async with follower.following() as task:
+                assert follower.addresses == ALL | both
+                first.stop()
+                await follower.until(lambda: f"{name}2@example.test" in follower.addresses, task)
+                assert follower.addresses == ALL | both | {f"{name}2@example.test"}
+                # What is of no concern moves uSNChanged as well; what is gone here was here.
+                await modify(second, f"dn: CN=alice,CN=Users,BASE\nchangetype: modify\nreplace: info\ninfo: {name}\n")
+                await modify(second, f"dn: CN={name}2,CN=Users,BASE\nchangetype: delete\n")
+                await follower.until(lambda: f"{name}2@example.test" not in follower.addresses, task)
+                assert follower.addresses == ALL | both
+            # Neither a restart nor a full read that is due makes a difference, until it served for a day.
+            for hours, left in ((1, both), (25, set())):
+                follower.again(hours)
+                async with follower.following():
+                    assert follower.server.startswith(f"ads://{second.address}:")
+                    assert follower.addresses == ALL | left
+        finally:
+            first.stop()
+            first.start()
+            await modify(first, f"dn: CN={name},CN=Users,BASE\nchangetype: delete\n")
+            await modify(first, f"dn: CN=alice,CN=Users,BASE\nchangetype: modify\ndelete: proxyAddresses\n{more}")
+            await modify(second, "dn: CN=alice,CN=Users,BASE\nchangetype: modify\nreplace: info\n")
 
     asyncio.run(scenario())
 

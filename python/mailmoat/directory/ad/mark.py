@@ -27,6 +27,8 @@ class Mark(NamedTuple):
     """invocationId of the controller that it was read from."""
     whole_ms: int
     """When everything was read last, milliseconds since the epoch."""
+    since_ms: int = 0
+    """When this controller took over from another one, milliseconds since the epoch; 0 = it did not, or all was read from it since."""
 
     def encode(self) -> bytes:
         """Return it as the cookie of a source."""

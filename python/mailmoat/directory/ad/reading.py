@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mailmoat.directory.ad.controls import SHOW_DELETED
 from mailmoat.directory.ad.ranges import completed
 from mailmoat.directory.source import LeftOut
 from mailmoat.ldap import filters
@@ -11,7 +12,7 @@ from mailmoat.ldap.message import SearchRequest
 from mailmoat.ldap.paging import paged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.place import Place
@@ -39,6 +40,7 @@ class Reading:
     def __init__(self, connection: Connection, controller: Controller, place: Place) -> None:
         self._connection = connection
         self._base = controller.base
+        self._context = controller.context
         self._mapping = place.mapping
         self._filter = place.filter
 
@@ -57,12 +59,21 @@ class Reading:
     async def again(self, ids: Sequence[bytes]) -> Found:
         """Return those of these objects that are there and may be recipients. Raises ServerError."""
         found: list[SearchEntry] = []
-        for start in range(0, len(ids), _ASKED_AT_ONCE):
-            any_id = "".join(f"(objectGUID={filters.escape(one)})" for one in ids[start : start + _ASKED_AT_ONCE])
-            request = SearchRequest(self._base, filters.parse(f"(&(|{any_id}){self._filter})"), self._mapping.read)
+        for any_id in _some_at_once(ids):
+            request = SearchRequest(self._base, filters.parse(f"(&{any_id}{self._filter})"), self._mapping.read)
             async for page in paged(self._connection, request):
                 found += page
         return await self._found(found)
+
+    async def deleted(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Return those of these objects that the controller has as deleted and shows to the account. Raises ServerError."""
+        found: set[bytes] = set()
+        for any_id in _some_at_once(ids):
+            terms = filters.parse(f"(&{any_id}(isDeleted=TRUE))")
+            request = SearchRequest(self._context, terms, ("objectGUID",))
+            async for page in paged(self._connection, request, (SHOW_DELETED,)):
+                found.update(value for entry in page for value in entry.attributes.get("objectguid", ()))
+        return found
 
     async def _found(self, objects: Sequence[SearchEntry]) -> Found:
         entries, sentences = [], []
@@ -73,3 +84,10 @@ class Reading:
             if wrong:
                 sentences.append(wrong)
         return Found(tuple(entries), LeftOut(len(sentences), sentences[0]) if sentences else None)
+
+
+def _some_at_once(ids: Sequence[bytes]) -> Iterator[str]:
+    """Yield filters that find these objects, some with each."""
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        any_id = "".join(f"(objectGUID={filters.escape(one)})" for one in ids[start : start + _ASKED_AT_ONCE])
+        yield f"(|{any_id})"

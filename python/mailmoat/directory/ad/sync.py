@@ -10,8 +10,10 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.directory.ad.mark import Mark
 from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.probe import probe
+from mailmoat.directory.ad.takeover import Takeover
 from mailmoat.directory.ad.visit import Visit
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.ldap import root_dse
@@ -37,13 +39,14 @@ class AdSync:
         self._servers = servers
         self._place = place
         self._interval = interval
+        self._takeover = Takeover()
 
     async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
         """See `SyncSource`."""
         failed: set[Server] = set()
         while True:
             connection = await self._servers.connect()
-            visit = Visit(connection, self._place, known, cookie)
+            visit = Visit(connection, self._place, known, Mark.decode(cookie), self._takeover)
             try:
                 yield Using(connection.server.text)
                 async with aclosing(self._stay(visit)) as steps:

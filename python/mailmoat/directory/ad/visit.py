@@ -3,7 +3,7 @@
 Promises: a change during a full read is not missed, for the position is taken before it; an object that changed is read again before
 it is said to be other than before. Everything is read again once a day, because some changes concern objects that do not change
 themselves: rights, an organisational unit that is moved. Without the right to see deleted objects, those that are gone are found by
-comparing all ids with the known ones.
+comparing all ids with the known ones. What a controller lacks that took over from another one is kept (`takeover`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock
 from mailmoat.directory.ad import delta
 from mailmoat.directory.ad.controller import inspect, shows_deleted
-from mailmoat.directory.ad.mark import Mark
+from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Whole
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.delta import Changes
     from mailmoat.directory.ad.place import Place
+    from mailmoat.directory.ad.takeover import Takeover
     from mailmoat.directory.source import Entry, KnownIds, Step
     from mailmoat.ldap.connection import Connection
 
@@ -35,13 +36,16 @@ _AT_ONCE: Final = LARGEST_PART // 2
 
 
 class Visit:
-    """What is asked over one connection. `cookie` is that of the last step before; `known` what is known of the source."""
+    """What is asked over one connection. `known` is what is known of the source, `mark` that of the last step before."""
 
-    def __init__(self, connection: Connection, place: Place, known: KnownIds, cookie: bytes | None) -> None:
+    def __init__(
+        self, connection: Connection, place: Place, known: KnownIds, mark: Mark | None, takeover: Takeover
+    ) -> None:
         self.connection = connection
         self._place = place
         self._known = known
-        self._mark = Mark.decode(cookie)
+        self._mark = mark
+        self._takeover = takeover
 
     async def context(self) -> str:
         """Return the naming context that is read. Raises ServerError."""
@@ -51,10 +55,11 @@ class Visit:
         """Yield what is new. `compare` allows a look for entries that are gone unseen, which costs as much as it has entries. Raises ServerError."""
         controller = await inspect(self.connection, self._place.base)
         reading = Reading(self.connection, controller, self._place)
+        self._takeover.at(controller.invocation, self._mark)
         mark = self._mark
-        if mark is not None and delta.continues(mark, controller) and _is_recent(mark.whole_ms):
+        if mark is not None and self._goes_on(mark, controller):
             try:
-                async for step in self._changed(controller, reading, mark):
+                async for step in self._changed(controller, reading, mark._replace(since_ms=self._takeover.since_ms)):
                     yield step
             except LdapError as error:
                 if not delta.refused(error):
@@ -64,20 +69,64 @@ class Visit:
                     async for step in self._vanished(reading):
                         yield step
                 return
+        async for step in self._everything(controller, reading):
+            yield step
+
+    async def _everything(self, controller: Controller, reading: Reading) -> AsyncIterator[Step]:
+        """Yield a full read, and what changed meanwhile."""
+        if not self._takeover.recent:
+            self._takeover.end()
         mark = await delta.mark_now(self.connection, controller, clock.wall_ms())
-        async for step in self._everything(reading, mark):
+        mark = mark._replace(since_ms=self._takeover.since_ms)
+        async for step in self._full(reading, mark):
             yield step
         async for step in self._changed(await inspect(self.connection, self._place.base), reading, mark):
             yield step
 
-    async def _everything(self, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
+    def _goes_on(self, mark: Mark, controller: Controller) -> bool:
+        """Return whether it is enough to ask what changed since `mark`.
+
+        Update sequence numbers give each object that was touched, so what the controller lacked of it must be known.
+        """
+        known = mark.method is Method.DIRSYNC or self._takeover.compared or not self._takeover.recent
+        return known and delta.continues(mark, controller) and _is_recent(mark.whole_ms)
+
+    async def _full(self, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
+        there: set[bytes] = set()
         yield Begin()
         async for found in reading.everything():
             if found.left_out:
                 yield found.left_out
-            yield Part(tuple(entry for entry in found.entries if entry.addresses))
+            entries = tuple(entry for entry in found.entries if entry.addresses)
+            if self._takeover.recent:
+                there.update(entry.id for entry in entries)
+                entries = tuple(map(self._kept, entries))
+            yield Part(entries)
+        if self._takeover.recent:
+            async for part in self._lacked(reading, there):
+                yield part
+            self._takeover.compared = True
         self._mark = mark
         yield Whole(mark.encode())
+
+    def _kept(self, entry: Entry) -> Entry:
+        """Return an entry of the full read, with the addresses by which it is known besides."""
+        before = self._known.entry(entry.id)
+        if before is not None:
+            self._takeover.lacks(before, entry.addresses)
+        return self._takeover.completed(entry)
+
+    async def _lacked(self, reading: Reading, there: set[bytes]) -> AsyncIterator[Part]:
+        """Yield entries that are known and that the controller, which took over, has neither as recipients nor as deleted."""
+        lacked = await self._not_in(there)
+        for start in range(0, len(lacked), _AT_ONCE):
+            some = lacked[start : start + _AT_ONCE]
+            deleted = await reading.deleted(some)
+            known = [self._known.entry(one) for one in some if one not in deleted]
+            entries = tuple(entry for entry in known if entry is not None)
+            for entry in entries:
+                self._takeover.lacks(entry)
+            yield Part(entries)
 
     async def _changed(self, controller: Controller, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
         """Yield what changed since `mark`, and `Current` where no delta has the mark that was reached."""
@@ -93,15 +142,20 @@ class Visit:
 
     async def _read_again(self, reading: Reading, changes: Changes) -> AsyncIterator[Step]:
         """Yield objects that changed as they are now; the last delta has the mark behind all of them."""
+        for one in changes.deleted:
+            self._takeover.gone(one)
         ids = [*changes.changed, *(one for one in changes.deleted if one in self._known)]
         for start in range(0, len(ids), _AT_ONCE):
             asked = ids[start : start + _AT_ONCE]
             found = await reading.again(asked)
             if found.left_out:
                 yield found.left_out
-            changed = tuple(entry for entry in found.entries if entry.addresses and self._differs(entry))
-            there = {entry.id for entry in found.entries if entry.addresses}
-            removed = tuple(one for one in asked if one not in there and one in self._known)
+            entries = [self._takeover.completed(entry) for entry in found.entries if entry.addresses]
+            changed = tuple(filter(self._differs, entries))
+            there = {entry.id for entry in entries}
+            removed = tuple(
+                one for one in asked if one not in there and one in self._known and one not in self._takeover
+            )
             mark = changes.mark if start + _AT_ONCE >= len(ids) else self._mark
             if mark is not None and (changed or removed):
                 yield Delta(changed, removed, mark.encode())
@@ -116,15 +170,25 @@ class Visit:
         there: set[bytes] = set()
         async for ids in reading.ids():
             there.update(ids)
-        gone = []
-        for count, one in enumerate(self._known):
-            if one not in there:
-                gone.append(one)
-            if count % LARGEST_PART == 0:
-                await pause()
+        gone = await self._not_in(there)
+        if not self._takeover.compared:
+            for entry in filter(None, map(self._known.entry, gone)):
+                self._takeover.lacks(entry)
+            self._takeover.compared = True
+        gone = [one for one in gone if one not in self._takeover]
         for start in range(0, len(gone), LARGEST_PART):
             if self._mark is not None:
                 yield Delta((), tuple(gone[start : start + LARGEST_PART]), self._mark.encode())
+
+    async def _not_in(self, there: set[bytes]) -> list[bytes]:
+        """Return the ids of entries that are known and not among these."""
+        others = []
+        for count, one in enumerate(self._known):
+            if one not in there:
+                others.append(one)
+            if count % LARGEST_PART == 0:
+                await pause()
+        return others
 
 
 def _is_recent(whole_ms: int) -> bool:
