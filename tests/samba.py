@@ -34,7 +34,7 @@ workgroup = ADTEST
 realm = AD.EXAMPLE.TEST
 netbios name = {name}
 server role = active directory domain controller
-server services = ldap
+server services = {services}
 dns forwarder =
 interfaces = {address}/8
 bind interfaces only = yes
@@ -149,6 +149,10 @@ class Controller:
         self.conf = directory / "run.conf"
         self.process: subprocess.Popen[bytes] | None = None
         self.strong = "no"
+        self.services = "ldap"
+        self.ports = PORTS
+        self.inside: tuple[str, ...] = ()
+        """What is before the command that starts it."""
 
     def configure(self) -> None:
         """Write its settings; its certificate has its name and its address."""
@@ -163,6 +167,7 @@ class Controller:
                 address=self.address,
                 directory=self.directory,
                 strong=self.strong,
+                services=self.services,
                 certificate=signed.chain,
                 key=signed.key,
                 ca=self.authority.certificate,
@@ -182,21 +187,15 @@ class Controller:
         with (self.directory / "samba.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    find_peer("samba"),
-                    "-s",
-                    str(self.conf),
-                    "-i",
-                    "-M",
-                    "single",
-                    "--no-process-group",
-                    "--debug-stdout",
+                    *(*self.inside, find_peer("samba"), "-s", str(self.conf)),
+                    *("-i", "-M", "single", "--no-process-group", "--debug-stdout"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         deadline = time.monotonic() + PATIENCE
-        while not all(listens(self.address, port) for port in PORTS):
+        while not all(listens(self.address, port) for port in self.ports):
             assert self.process.poll() is None, (self.directory / "samba.log").read_text()[-2000:]
             assert time.monotonic() < deadline, "samba does not listen"
             time.sleep(0.05)
