@@ -18,7 +18,7 @@ from mailmoat._native import Address
 from mailmoat.directory.ad import controls, notices, sync
 from mailmoat.directory.ad.controller import inspect
 from mailmoat.directory.ad.mark import Mark, Method
-from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.objects import Mapping
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.ranges import completed
 from mailmoat.directory.ad.sync import AdSync
@@ -33,6 +33,7 @@ from mailmoat.ldap.opening import Access, Login, Tls
 from mailmoat.ldap.server import Server, Transport
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
+from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
 
 EVERYTHING = Place()
 READER, STRANGER = f"reader@{samba.REALM}", f"stranger@{samba.REALM}"

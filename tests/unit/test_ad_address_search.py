@@ -5,11 +5,12 @@ from tests.unit.test_ad_objects import EXCHANGE, found
 
 from mailmoat._native import Address
 from mailmoat.directory.ad.address_search import AdAddressSearch
-from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.objects import Mapping
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.ldap import filters
+from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
 
 SECOND = Address.parse("Second@example.test")
 NAME = "CN=x,DC=example,DC=test"

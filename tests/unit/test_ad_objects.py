@@ -2,11 +2,12 @@
 
 import pytest
 
-from mailmoat.directory.ad.objects import Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.objects import Mapping
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.source import Listed
 from mailmoat.ldap import filters
 from mailmoat.ldap.message import SearchEntry
+from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
 
 
 def found(*classes, **attributes):

@@ -3,12 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Mapping
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.row import ad_sync, place_of
 from mailmoat.errors import ConfigError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
+from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
 
 
 def row(**given):

@@ -7,12 +7,12 @@ account need not be enabled. Addresses of other kinds (X400, SIP, EUM, X500) are
 from __future__ import annotations
 
 import re
-from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Address
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.printable import printable
+from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,15 +39,6 @@ _WITHOUT_LOGON: Final = (
 """Values of msExchRecipientTypeDetails of mailboxes that have a disabled account by design."""
 
 
-class Kind(StrEnum):
-    """What can receive mail."""
-
-    USERS = "users"
-    GROUPS = "groups"
-    CONTACTS = "contacts"
-    PUBLIC_FOLDERS = "public_folders"
-
-
 _CLASSES: Final = {
     Kind.USERS: (b"user",),
     Kind.GROUPS: (b"group", b"msexchdynamicdistributionlist"),
@@ -56,24 +47,6 @@ _CLASSES: Final = {
 }
 _NEVER: Final = b"computer"
 """Is a user, too, by its classes."""
-
-
-class Disabled(Enum):
-    """What follows for an account that is disabled."""
-
-    ACCEPT = "accept"
-    """It receives mail, as with Exchange."""
-    SHARED = "shared"
-    """It does if its mailbox is shared, linked, of a room or of equipment."""
-    REFUSE = "refuse"
-
-
-class Secondary(Enum):
-    """What follows for mail to an address that is not the primary one."""
-
-    KEEP = "keep"
-    REWRITE = "rewrite"
-    """It is delivered to the primary address."""
 
 
 class Mapping(NamedTuple):

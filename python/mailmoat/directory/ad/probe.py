@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.directory.ad import delta
 from mailmoat.directory.ad.controller import has_exchange, inspect, shows_account_control, shows_deleted
 from mailmoat.directory.ad.mark import Method
-from mailmoat.directory.ad.objects import Disabled
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.source import ProbeResult
+from mailmoat.settings.sections.directory_ad import Disabled
 
 if TYPE_CHECKING:
     from mailmoat.directory.ad.controller import Controller

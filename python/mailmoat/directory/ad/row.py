@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailmoat.directory.ad.address_search import AdAddressSearch
 from mailmoat.directory.ad.controller import CATALOGUE_PORTS
-from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Disabled, Kind, Mapping, Secondary
+from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES, Mapping
 from mailmoat.directory.ad.place import Place
 from mailmoat.directory.ad.sync import AdSync
 from mailmoat.directory.ldap import row_filters
@@ -41,9 +41,9 @@ def mapping_of(row: SourceSettings) -> Mapping:
     """Return how objects become entries for a row."""
     return Mapping(
         row.attributes or ADDRESS_ATTRIBUTES,
-        frozenset(map(Kind, row.object_kinds)),
-        Disabled(row.disabled_accounts),
-        Secondary(row.secondary_addresses),
+        frozenset(row.object_kinds),
+        row.disabled_accounts,
+        row.secondary_addresses,
         row.target_attributes,
     )
 
