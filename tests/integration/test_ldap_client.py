@@ -185,14 +185,14 @@ def test_the_first_server_that_serves_is_used_and_the_preferred_one_again_later(
         several.failed(first)
         connection = await several.connect()
         used.append(connection.server.text)
-        used.append(await several.preferred(connection))
+        used.append(await several.preferred(connection.server))
         now += 16
-        used.append((await several.preferred(connection)).server.text)
+        used.append((await several.preferred(connection.server)).server.text)
         several.failed(first)
         now += 16
-        used.append(await several.preferred(connection))
+        used.append(await several.preferred(connection.server))
         several.served(first)
-        used.append((await several.preferred(connection)).server.text)
+        used.append((await several.preferred(connection.server)).server.text)
         return used
 
     assert run(main()) == ["first", "second", None, "first", None, "first"]

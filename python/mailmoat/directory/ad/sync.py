@@ -100,7 +100,7 @@ class AdSync:
 
     async def _better(self, connection: Connection) -> bool:
         """Return whether a server before that of `connection` serves again."""
-        preferred = await self._servers.preferred(connection)
+        preferred = await self._servers.preferred(connection.server)
         if preferred is not None:
             self._servers.served(preferred.server)
             preferred.close()

@@ -125,13 +125,13 @@ class LdapLookup:
 
     def _served(self, connection: Connection) -> None:
         self._servers.served(connection.server)
-        if self._returning is None and self._servers.due(connection):
+        if self._returning is None and self._servers.due(connection.server):
             self._returning = asyncio.create_task(self._return(connection))
 
     async def _return(self, connection: Connection) -> None:
         """Use a preferred server again if it serves."""
         try:
-            better = await self._servers.preferred(connection)
+            better = await self._servers.preferred(connection.server)
             if better is not None:
                 await self._use(better)
         except ServerError:

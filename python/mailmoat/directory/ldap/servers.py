@@ -24,43 +24,54 @@ class Servers:
     """The servers of one row, the preferred one first."""
 
     def __init__(self, servers: Sequence[Server], access: Access) -> None:
-        self._preference = Preference(servers)
+        self.preference = Preference(servers)
         self._access = access
 
     async def connect(self) -> Connection:
         """Return a connection to the first server that serves; one that failed of late is tried after the others."""
         failures = []
-        for server in self._preference.in_turn():
+        for server in self.preference.in_turn():
             try:
                 return await self._try(server)
             except SourceError as error:
                 failures.append(str(error))
         raise ServerError("; ".join(failures))
 
-    def due(self, connection: Connection) -> bool:
-        """Say whether it is time to try a server before that of `connection`."""
-        return bool(self._preference.before(connection.server))
+    async def open(self, server: Server) -> Connection:
+        """Return a connection to this server. Raises ServerError."""
+        return await open_connection(server, self._access)
 
-    async def preferred(self, connection: Connection) -> Connection | None:
-        """Return a connection to a server before that of `connection` which serves again; None while there is none."""
-        for server in self._preference.before(connection.server):
+    def due(self, server: Server) -> bool:
+        """Return whether it is time to try a server that is preferred to this one."""
+        return bool(self.preference.before(server))
+
+    async def preferred(self, server: Server) -> Connection | None:
+        """Return a connection to a server that is preferred to this one and serves again; None while there is none."""
+        for earlier in self.preference.before(server):
             try:
-                return await self._try(server)
+                return await self._try(earlier)
             except SourceError:
                 continue
         return None
 
+    async def returns(self, server: Server) -> bool:
+        """Return whether a server that is preferred to this one serves again."""
+        connection = await self.preferred(server)
+        if connection is not None:
+            connection.close()
+        return connection is not None
+
     def failed(self, server: Server) -> None:
         """Pass over a server that broke off or did not answer, for a while."""
-        self._preference.failed(server)
+        self.preference.failed(server)
 
     def served(self, server: Server) -> None:
         """Count a server as well again: it answered what it was asked."""
-        self._preference.served(server)
+        self.preference.served(server)
 
     async def _try(self, server: Server) -> Connection:
         try:
-            return await open_connection(server, self._access)
+            return await self.open(server)
         except SourceError:
             self.failed(server)
             raise

@@ -8,9 +8,11 @@ hangs is noticed, and what is known counts as fresh.
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
+from mailmoat.directory.failover import follow
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import Kind, Reading
@@ -25,10 +27,11 @@ from mailmoat.ldap.outcome import LdapError, ServerError
 from mailmoat.ldap.root_dse import base_of, ping
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from mailmoat.directory.source import KnownIds, ProbeResult, Step
     from mailmoat.ldap.connection import Connection, Search
+    from mailmoat.ldap.server import Server
     from mailmoat.settings.sections.directories import SourceSettings
 
 REFRESH_PATIENCE: Final = 120.0
@@ -48,28 +51,21 @@ _NOT_OFFERED: Final = (
 )
 
 
-class _Course:
-    """How a read goes on: from where, and in which of the two ways."""
+class _Method:
+    """By which of the two methods a server is read, and from which cookie on."""
 
     def __init__(self, cookie: bytes | None) -> None:
         self.cookie = cookie
         self.polls = not whole_is_due(cookie)
         """By the time of modification. When all is to be read anyway, notice of changes is asked for first."""
-        self.failures = 0
-        """In a row."""
 
     @property
     def synced(self) -> bytes | None:
         """The cookie, if it is one of RFC 4533."""
         return self.cookie.removeprefix(_SYNCED) if self.cookie and self.cookie.startswith(_SYNCED) else None
 
-    def follow(self, step: Step) -> None:
-        """Go on behind a step."""
-        if isinstance(step, Whole | Delta | Current):
-            self.cookie, self.failures = step.cookie, 0
-
-    def turns(self, error: ServerError) -> bool:
-        """Say whether an answer leads to another way: a full read, or reading by time."""
+    def changes(self, error: ServerError) -> bool:
+        """Return whether an answer leads to another method: a full read, or polling; and take it."""
         code = error.code if isinstance(error, LdapError) else None
         if code in _NOT_OFFERED and not self.polls:
             self.polls = True
@@ -91,47 +87,46 @@ class LdapSync:
         row_filters.checked(row.name, row.filter or row_filters.ANYTHING)
         search_filter = row_filters.all_with_an_address(row.filter, self._kind.attributes)
         self._filter = row_filters.checked(row.name, search_filter)
-        self._better: Connection | None = None
 
-    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
         """See `SyncSource`. Goes on for ever where the server gives notice."""
-        course, using = _Course(cookie), None
-        while True:
-            connection, self._better = self._better or await self._servers.connect(), None
-            try:
-                if connection.server != using:
-                    using = connection.server
-                    yield Using(using.text)
-                async with aclosing(self._steps(connection, course, known)) as steps:
-                    async for step in steps:
-                        course.follow(step)
-                        yield step
-                if self._better is None:
-                    return
-            except RefreshNeededError:
-                course.cookie = None
-            except ServerError as error:
-                if not course.turns(error):
-                    self._servers.failed(connection.server)
-                    course.failures += 1
-                    if course.failures >= len(self._row.url.servers):
-                        raise
-            finally:
-                connection.close()
+        return follow(self._servers.preference, cookie, partial(self._at, known), self._servers.returns)
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
         return await probe(self._row, self._servers, self._kind, self._filter)
 
-    async def _steps(self, connection: Connection, course: _Course, known: KnownIds) -> AsyncGenerator[Step, None]:
-        """Yield the steps of one server; what it garbles is a ServerError."""
+    async def _at(self, known: KnownIds, server: Server, cookie: bytes | None) -> AsyncGenerator[Step, None]:
+        """Yield the steps of one server, by the method that it offers."""
+        yield Using(server.text)
+        method = _Method(cookie)
+        while True:
+            connection = await self._servers.open(server)
+            try:
+                async with aclosing(self._steps(connection, method, known)) as steps:
+                    async for step in steps:
+                        if isinstance(step, Whole | Delta | Current):
+                            method.cookie = step.cookie
+                        yield step
+            except RefreshNeededError:
+                method.cookie = None
+            except ServerError as error:
+                if not method.changes(error):
+                    raise
+            else:
+                return
+            finally:
+                connection.close()
+
+    async def _steps(self, connection: Connection, method: _Method, known: KnownIds) -> AsyncGenerator[Step, None]:
+        """Yield the steps of one connection; what the server garbles is a ServerError."""
         base = await base_of(connection, self._row.base)
         request = SearchRequest(base, self._filter, self._kind.asked)
-        if course.polls:
-            found = poll(connection, request, self._reading, course.cookie, known)
+        if method.polls:
+            found = poll(connection, request, self._reading, method.cookie, known)
         else:
             found = self._synced(
-                connection, request, Refresh(self._reading, course.synced, known, self._row.shrink_limit)
+                connection, request, Refresh(self._reading, method.synced, known, self._row.shrink_limit)
             )
         try:
             async with aclosing(found) as steps:
@@ -174,8 +169,7 @@ class LdapSync:
                 await ping(connection)
             for step in refresh.given():
                 yield step
-            if (better := await self._servers.preferred(connection)) is not None:
-                self._better = better
+            if await self._servers.returns(connection.server):
                 return
 
 

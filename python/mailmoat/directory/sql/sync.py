@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat import clock
+from mailmoat.directory.failover import follow
 from mailmoat.directory.pause import pause
 from mailmoat.directory.preference import Preference
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, LeftOut, Part, Using, Whole
@@ -21,7 +23,6 @@ from mailmoat.directory.sql.placeholders import prepare
 from mailmoat.directory.sql.position import Position
 from mailmoat.directory.sql.probe import probe
 from mailmoat.directory.sql.rows import Columns, Reader
-from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -66,28 +67,17 @@ class SqlSync:
         self._changes = prepare("changes_query", row.changes_query, ("since",), syntax) if row.changes_query else None
         self._position: Position | None = None
 
-    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
+    def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
         """See `SyncSource`."""
-        self._position = Position.of(cookie)
-        failures = []
-        for server in self._preference.in_turn():
-            try:
-                async with aclosing(self._from(server, known)) as steps:
-                    async for step in steps:
-                        yield step
-            except SourceError as error:
-                self._preference.failed(server)
-                failures.append(str(error))
-            else:
-                return
-        raise SourceError("; ".join(failures))
+        return follow(self._preference, cookie, partial(self._at, known), self._returns)
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
         return await probe(self._row, self._database, self._query, self._changes)
 
-    async def _from(self, server: SourceServer, known: KnownIds) -> AsyncGenerator[Step, None]:
-        """Yield the steps of one server; for ever with a channel."""
+    async def _at(self, known: KnownIds, server: SourceServer, cookie: bytes | None) -> AsyncGenerator[Step, None]:
+        """Yield the steps of one server; with a channel, until it is time to try a preferred one."""
+        self._position = Position.of(cookie)
         stamp = self._database.stamp(server)
         if self._position is not None and stamp and stamp == self._position.stamp:
             yield Current(self._position.cookie())
@@ -101,13 +91,16 @@ class SqlSync:
                 async with aclosing(self._read(connection, known, stamp)) as steps:
                     async for step in steps:
                         yield step
-                self._preference.served(server)
                 again = await self._notified(connection, clock.monotonic() - begun)
-                again = again and self._preference.in_turn()[0] == server
+                again = again and not self._preference.before(server)
         except BaseException:
             connection.abort()
             raise
         await connection.close()
+
+    async def _returns(self, server: SourceServer) -> bool:
+        """Return whether to go on at a preferred server; without a channel, that is tried at the next read."""
+        return self._row.notify_channel is not None and bool(self._preference.before(server))
 
     async def _notified(self, connection: Connection, took: float) -> bool:
         """Wait for a notification, or for the interval; return whether there is a channel."""

@@ -1,0 +1,52 @@
+"""Reads a synchronised source at one of its servers, and goes on at the next one when it fails.
+
+Promises: a server that fails is passed over for a while; the outage is a SourceError, with what each server said, only when each of them failed since
+one served. When a preferred server serves again, the source is read there at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+from mailmoat.directory.source import Current, Delta, Whole
+from mailmoat.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from mailmoat.directory.preference import Preference
+    from mailmoat.directory.source import Step
+
+S = TypeVar("S")
+
+
+async def follow(
+    preference: Preference[S],
+    cookie: bytes | None,
+    steps_at: Callable[[S, bytes | None], AsyncGenerator[Step, None]],
+    returns: Callable[[S], Awaitable[bool]],
+) -> AsyncGenerator[Step, None]:
+    """Yield what `steps_at` yields for a server and the cookie of the last step, for one server after the other.
+
+    It ends with the steps of a server, unless `returns` then gives True: a server that is preferred to this one serves again.
+    """
+    failures: dict[S, str] = {}
+    while True:
+        server = next((each for each in preference.in_turn() if each not in failures), None)
+        if server is None:
+            raise SourceError("; ".join(failures.values()))
+        try:
+            async with aclosing(steps_at(server, cookie)) as steps:
+                async for step in steps:
+                    if isinstance(step, Whole | Delta | Current):
+                        cookie = step.cookie
+                        failures.clear()
+                        preference.served(server)
+                    yield step
+        except SourceError as error:
+            preference.failed(server)
+            failures[server] = str(error)
+        else:
+            if not await returns(server):
+                return
