@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ad.mark import Mark
@@ -15,12 +16,12 @@ from mailmoat.directory.ad.notices import Notices
 from mailmoat.directory.ad.probe import probe
 from mailmoat.directory.ad.takeover import Takeover
 from mailmoat.directory.ad.visit import Visit
-from mailmoat.directory.source import Current, Delta, Using, Whole
+from mailmoat.directory.failover import follow
+from mailmoat.directory.source import Using
 from mailmoat.ldap import root_dse
-from mailmoat.ldap.outcome import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from mailmoat.directory.ad.place import Place
     from mailmoat.directory.ldap.servers import Servers
@@ -41,30 +42,9 @@ class AdSync:
         self._interval = interval
         self._takeover = Takeover()
 
-    async def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncIterator[Step]:
+    def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
         """See `SyncSource`."""
-        failed: set[Server] = set()
-        while True:
-            connection = await self._servers.connect()
-            visit = Visit(connection, self._place, known, Mark.decode(cookie), self._takeover)
-            try:
-                yield Using(connection.server.text)
-                async with aclosing(self._stay(visit)) as steps:
-                    async for step in steps:
-                        if isinstance(step, Whole | Delta | Current):
-                            cookie = step.cookie
-                            failed.clear()
-                            self._servers.served(connection.server)
-                        yield step
-                if not await self._better(connection):
-                    return
-            except ServerError:
-                self._servers.failed(connection.server)
-                if connection.server in failed:
-                    raise
-                failed.add(connection.server)
-            finally:
-                connection.close()
+        return follow(self._servers.preference, cookie, partial(self._at, known), self._servers.returns)
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
@@ -74,19 +54,23 @@ class AdSync:
         finally:
             connection.close()
 
-    async def _stay(self, visit: Visit) -> AsyncGenerator[Step]:
-        """Yield what changes at one controller, until it gives no notices or a preferred one serves again."""
-        async with Notices(visit.connection, await visit.context()) as notices:
-            noticed = False
-            while True:
-                async with aclosing(visit.steps(compare=not noticed)) as steps:
-                    async for step in steps:
-                        yield step
-                if not notices.given:
-                    return
-                noticed = await self._wait(notices, visit.connection)
-                if not noticed and await self._better(visit.connection):
-                    return
+    async def _at(self, known: KnownIds, server: Server, cookie: bytes | None) -> AsyncGenerator[Step, None]:
+        """Yield the steps of one controller, until it gives no notices or a preferred one serves again."""
+        connection = await self._servers.open(server)
+        try:
+            yield Using(server.text)
+            visit = Visit(connection, self._place, known, Mark.decode(cookie), self._takeover)
+            async with Notices(connection, await visit.context()) as notices:
+                noticed = False
+                while noticed or not await self._servers.returns(server):
+                    async with aclosing(visit.steps(compare=not noticed)) as steps:
+                        async for step in steps:
+                            yield step
+                    if not notices.given:
+                        return
+                    noticed = await self._wait(notices, connection)
+        finally:
+            connection.close()
 
     async def _wait(self, notices: Notices, connection: Connection) -> bool:
         """Wait until something changes, at most for the interval, and return whether it did. A server that hangs meanwhile raises ServerError."""
@@ -97,11 +81,3 @@ class AdSync:
                 return True
             await root_dse.ping(connection)
         return False
-
-    async def _better(self, connection: Connection) -> bool:
-        """Return whether a server before that of `connection` serves again."""
-        preferred = await self._servers.preferred(connection.server)
-        if preferred is not None:
-            self._servers.served(preferred.server)
-            preferred.close()
-        return preferred is not None
