@@ -1,1 +1,1 @@
-"""For clients of servers that may be slow or away: one query for equal questions, a cache, circuit breakers."""
+"""For clients of servers that may be slow or away: one query for equal ones, a cache, circuit breakers."""

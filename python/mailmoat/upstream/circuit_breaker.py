@@ -20,25 +20,25 @@ class _CircuitBreaker:
     def __init__(self) -> None:
         self.failures = 0
         self.opens_at = 0.0
-        """When the next question may go through; 0 while nothing is held back."""
+        """When the next query may go through; 0 while nothing is held back."""
         self.probing = False
 
 
 class CircuitBreakers:
-    """A breaker for each name that did not answer its last question; the one longest without news is forgotten first."""
+    """A breaker for each name that did not answer its last query; the one longest without news is forgotten first."""
 
     def __init__(self, failures: int, open_time: float) -> None:
         self._limit = failures
         self._open_time = open_time
         self._breakers: OrderedDict[str, _CircuitBreaker] = OrderedDict()
         self.open = 0
-        """How many hold questions back."""
+        """How many hold queries back."""
 
     def __len__(self) -> int:
         return len(self._breakers)
 
     def refuses(self, name: str) -> bool:
-        """Return whether a question would be held back."""
+        """Return whether a query would be held back."""
         breaker = self._breakers.get(name)
         return breaker is not None and (breaker.probing or clock.monotonic() < breaker.opens_at)
 

@@ -1,10 +1,10 @@
 """The running queries: equal ones at the same time are one query, a cancelled caller does not affect the others, and all who ask get a share.
 
-There is room for so many questions at a time, and none of those between whom it is shared (such as clients and zones) takes more of it than
-it leaves free: one that has no question on its way yet finds room, though hundreds of others fill what they can. A question that finds none
+There is room for so many queries at a time, and none of those between whom it is shared (such as clients and zones) takes more of it than
+it leaves free: one that has no query on its way yet finds room, though hundreds of others fill what they can. A query that finds none
 waits in line.
 
-A question that nobody waits for any more takes no room. It goes on all the same, since its answer, or that there was none, is worth
+A query that nobody waits for any more takes no room. It goes on all the same, since its answer, or that there was none, is worth
 keeping, until its socket is needed for another one.
 """
 
@@ -24,7 +24,7 @@ A = TypeVar("A")
 
 
 class Unanswered(Enum):
-    """Why a question has no answer."""
+    """Why a query has no answer."""
 
     NO_ROOM = "no_room"
     """The time was over, and it has been in the line."""
@@ -35,7 +35,7 @@ class Unanswered(Enum):
 
 
 class _InFlight(Generic[K, A]):
-    """A question, from when it is asked until its answer comes."""
+    """A query, from when it is asked until its answer comes."""
 
     __slots__ = ("answer", "askers", "key", "shares", "task", "waited")
 
@@ -44,7 +44,7 @@ class _InFlight(Generic[K, A]):
         self.shares = shares
         self.answer: asyncio.Future[A | Unanswered] = asyncio.get_running_loop().create_future()
         self.askers = 0
-        """Who wait for the answer. While there are any the question has its room, or a place in the line."""
+        """Who wait for the answer. While there are any the query has its room, or a place in the line."""
         self.task: asyncio.Task[A] | None = None
         """None in the line."""
         self.waited = False
@@ -52,10 +52,10 @@ class _InFlight(Generic[K, A]):
 
 
 class SingleFlight(Generic[K, A]):
-    """Asked and not yet answered. `ask` puts a question to the servers; what it raises comes out of `answer`."""
+    """Asked and not yet answered. `ask` puts a query to the servers; what it raises comes out of `answer`."""
 
     def __init__(self, ask: Callable[[K], Coroutine[object, object, A]], most: int) -> None:
-        """Make room for `most` questions on their way at a time."""
+        """Make room for `most` queries on their way at a time."""
         self._ask = ask
         self._in_flight: dict[K, _InFlight[K, A]] = {}
         self._line: dict[K, _InFlight[K, A]] = {}
@@ -73,9 +73,9 @@ class SingleFlight(Generic[K, A]):
         return len(self._in_flight)
 
     async def answer(self, key: K, seconds: float, shares: tuple[Hashable, ...] = ()) -> A | Unanswered:
-        """Return the answer to a question, and query unless a query is running; `shares` are those to whose part of the room it counts.
+        """Return the answer to a query, and query unless a query is running; `shares` are those to whose part of the room it counts.
 
-        After so many seconds it is NO_ROOM for a question that has been in the line, else BUDGET.
+        After so many seconds it is NO_ROOM for a query that has been in the line, else BUDGET.
         """
         flight = self._in_flight.get(key)
         if flight is None:

@@ -26,7 +26,7 @@ PART: Final = 1000
 """Rows that are read at a time."""
 GOODBYE_TIME: Final = 2.0
 """Seconds for closing a connection."""
-NO_TLS: Final = 'it offers no TLS; write tls = "none" if the way to it is safe without'
+NO_TLS: Final = 'it offers no TLS; write tls = "none" if the network to it is trusted'
 _LONGEST_REASON: Final = 200
 
 
@@ -119,4 +119,4 @@ def _sentence(error: BaseException, said: Callable[[BaseException], str | None])
         return "the connection was lost"
     if isinstance(error, OSError):
         return f"no connection: {error.strerror or type(error).__name__}"
-    return f"an answer that makes no sense ({type(error).__name__})"
+    return f"an answer that is not valid ({type(error).__name__})"
