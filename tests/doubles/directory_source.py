@@ -54,12 +54,13 @@ class Replica:
         async with asyncio.timeout(seconds), aclosing(source.steps(self.cookie, self.known)) as steps:
             async for step in steps:
                 self.steps.append(step)
-                self._apply(step)
+                self.apply(step)
                 if until():
                     break
         return self.steps[begun:]
 
-    def _apply(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:
+        """Take one step into what is known."""
         match step:
             case Begin():
                 self._shadow = {}

@@ -10,6 +10,7 @@ import time
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.doubles.directory_source import Known
 from tests.doubles.hostile_ldap import entry, message, result
 
 from mailmoat.directory.ldap.objects import Kind, Reading, id_of
@@ -46,11 +47,6 @@ class Nowhere:
     def close(self): ...
     def pause_reading(self): ...
     def resume_reading(self): ...
-
-
-class Known(dict):
-    def entry(self, entry_id):
-        return self.get(entry_id)
 
 
 async def answers(pieces):

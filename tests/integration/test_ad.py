@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests import samba
 from tests.certificates import Authority
+from tests.doubles.directory_source import Replica
 from tests.samba import PASSWORD, account, contact, group, own_address, provision, public_folder, user
 
 from mailmoat import clock
@@ -25,7 +26,7 @@ from mailmoat.directory.ad.sync import AdSync
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.opening import open_live, open_sync
-from mailmoat.directory.source import Begin, Current, Delta, Part, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
 from mailmoat.ldap import filters, root_dse
 from mailmoat.ldap.message import Scope, SearchRequest
@@ -99,38 +100,21 @@ def password(tmp_path):
     return written
 
 
-class Follower:
-    """Drives a source as the directory process does, and keeps what is known of it."""
+class Follower(Replica):
+    """Follows a source until it ends, in a task of its own."""
 
     def __init__(
         self, controllers, password, place=EVERYTHING, login=READER, port=636, interval=600.0, connect_time=5.0
     ):
+        super().__init__()
         transport = Transport.TLS if port in (636, 3269) else Transport.START_TLS
         servers = [Server(f"ads://{one.address}:{port}", transport, one.address, port) for one in controllers]
         tls = Tls(ca=controllers[0].authority.certificate)
         self.servers = Servers(servers, Access(Login(login, lambda: password.read_text().strip()), tls, connect_time))
         self.place, self.interval = place, interval
         self.source = AdSync(self.servers, place, interval)
-        self.entries, self.reading, self.cookie = {}, {}, None
-        self.steps = []
         self.begun = lambda: None
         self._more = asyncio.Event()
-
-    def __contains__(self, entry_id):
-        return entry_id in self.entries
-
-    def __len__(self):
-        return len(self.entries)
-
-    def __iter__(self):
-        return iter(list(self.entries))
-
-    def entry(self, entry_id):
-        return self.entries.get(entry_id)
-
-    @property
-    def addresses(self):
-        return {listed.text for entry in self.entries.values() for listed in entry.addresses}
 
     @property
     def server(self):
@@ -143,22 +127,10 @@ class Follower:
 
     async def follow(self):
         """Until the source ends."""
-        async for step in self.source.steps(self.cookie, self):
-            match step:
-                case Begin():
-                    self.reading = {}
-                    self.begun()
-                case Part(entries):
-                    self.reading.update({entry.id: entry for entry in entries})
-                case Whole(cookie):
-                    self.entries, self.cookie = self.reading, cookie
-                case Delta(changed, removed, cookie):
-                    self.entries.update({entry.id: entry for entry in changed})
-                    for one in removed:
-                        self.entries.pop(one, None)
-                    self.cookie = cookie
-                case Current(cookie):
-                    self.cookie = cookie
+        async for step in self.source.steps(self.cookie, self.known):
+            if isinstance(step, Begin):
+                self.begun()
+            self.apply(step)
             self.steps.append(step)
             self._more.set()
 
@@ -234,7 +206,7 @@ def test_the_settings_say_what_counts(domain, password):
         "everybody@example.test",
     }
     rewritten = read(domain, password, place=Place(Mapping(secondary=Secondary.REWRITE)))
-    [alice] = [entry for entry in rewritten.entries.values() if entry.name.startswith("CN=alice,")]
+    [alice] = [entry for entry in rewritten.known.values() if entry.name.startswith("CN=alice,")]
     assert [(one.text, one.targets) for one in alice.addresses] == [
         ("alice@example.test", ()),
         ("a.smith@example.test", ("alice@example.test",)),

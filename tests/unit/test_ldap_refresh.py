@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.directory_source import Known
 
 from mailmoat.directory.ldap.objects import Kind, Reading
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
@@ -43,11 +44,6 @@ def new_cookie(cookie):
 
 def listed(number):
     return Entry(uuid(number), f"uid=u{number}", (Listed(f"u{number}@example.com"),))
-
-
-class Known(dict):
-    def entry(self, entry_id):
-        return self.get(entry_id)
 
 
 def known(*numbers):
