@@ -393,7 +393,7 @@ class Event(StrEnum):
     DIRECTORY_LEFT_OUT = (
         "directory-left-out",
         "warning",
-        "entries of a source are no recipients and are left out; `detail` says why of one of them",
+        "entries, addresses or targets of a source do not count and are left out; `detail` says why of one of them",
         "source entries:number detail",
     )
     SENDER_FILE_COMPILED = (

@@ -191,7 +191,7 @@ def test_a_change_is_seen_soon(server, tmp_path, entries):
 
 def test_the_commands_show_what_is_known(server, source):
     source.says("ann@example.test", "@all.example.test", "!bob@example.test", "no good")
-    mx = server(**rows(source.row(interval="1h")))
+    mx = server(**rows(source.row(interval="1h", whole_domains=True)))
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
 
     tried = mx.cli("check-config").stdout
@@ -248,6 +248,37 @@ def test_the_commands_show_what_is_known(server, source):
     )
 
 
+def test_what_a_row_may_not_list_counts_nowhere_and_is_shown(server, source):
+    source.says(
+        "ann@example.test = eve@far.test", "@example.test", "bob@far.test", "cid@example.test = ann@example.test"
+    )
+    mx = server(**rows(source.row(interval="1h")))
+    mx.until(lambda: code(mx, "nobody@example.test") == 550, what="the first read")
+    assert (code(mx, "ann@example.test"), code(mx, "cid@example.test")) == (250, 250)
+    (redirected,) = mx.until(lambda: mx.logged("recipient-redirected"), what="the alias in the log")
+    assert redirected["to"] == ["ann@example.test"]
+    where = "far.test is neither a domain of this server nor in target_domains"
+    refused = [
+        f"ann@example.test has the target eve@far.test, which is not used, as {where} (line 1)",
+        "@example.test stands for a whole domain and is left out; set whole_domains to have it count (line 2)",
+        "bob@far.test is left out: far.test is not in relay.local_domains (line 3)",
+    ]
+    assert [line["detail"] for line in mx.logged("directory-left-out")] == refused
+    status = mx.cli("directory", "status", check=True).stdout.splitlines()
+    assert status[0].startswith("office: current, 2 entries, 3 left out, read ")
+    assert status[1:] == [f"  left out: {sentence}" for sentence in refused]
+    diff = mx.cli("directory", "diff", "office", check=True).stdout.splitlines()
+    assert diff == [
+        *(f"1 left out, such as: {sentence}" for sentence in refused),
+        "2 entries, 3 left out, 0 other than known.",
+    ]
+    looked = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout
+    assert refused[0] in looked
+    tried = mx.cli("check-config").stdout
+    assert f"warning: directories, office: {refused[0]}" in tried
+    assert f"warning: directories, office: {refused[1]}" in tried
+
+
 def test_a_source_is_shown_only_for_its_domains(server, source):
     mx = server(
         **rows(source.row(interval="1h", domains="example.test"), source.row(name="plant", domains="plant.test")),
@@ -256,7 +287,7 @@ def test_a_source_is_shown_only_for_its_domains(server, source):
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
     _, office, plant = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout.splitlines()
     assert office.startswith("  office: exists (listed on entry 1 of office; the entry is line 1; read ")
-    assert plant == "  plant: elsewhere (example.test is not in its domains)"
+    assert plant == "  plant: elsewhere (example.test is not in the domains of this source)"
     mx.until(lambda: code(mx, "eve@example.test") == 550, what="both tables")
     absent = mx.cli("recipients", "check", "eve@example.test").stdout
     assert "office was read" in absent

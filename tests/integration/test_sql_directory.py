@@ -27,7 +27,7 @@ from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import SyncState
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.opening import open_live, open_sync
-from mailmoat.directory.source import Whole
+from mailmoat.directory.source import LiveAnswer, Whole
 from mailmoat.directory.sql.sqlite import SqliteConnection
 from mailmoat.directory.table import Table
 from mailmoat.errors import SourceError
@@ -400,7 +400,7 @@ def test_an_address_is_looked_up(server, row):
             one: await source.lookup(Address.parse(one))
             for one in (*THREE, "Alice@EXAMPLE.com", "nobody@example.com", *HOSTILE)
         }
-        assert found["alice@example.com"] == (Presence.EXISTS, (), "alice@example.com")
+        assert found["alice@example.com"] == LiveAnswer(Presence.EXISTS, (), "alice@example.com")
         assert found["Alice@EXAMPLE.com"].presence is Presence.EXISTS
         assert found["bob@example.com"].presence is Presence.ABSENT
         assert found["carol@example.com"].targets == ("x@example.org", "carol@example.com")
@@ -549,6 +549,19 @@ def test_a_domain_that_is_another_name_of_itself_is_an_outage(file, row):
         with pytest.raises(SourceError, match=r"lookup_query: the domain [ab]\.test leads back to itself"):
             await source.lookup(Address.parse("ann@a.test"))
         await source.close()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("address", ["'@example.com'", "' @example.com'", "CAST('@example.com' AS BLOB)"])
+def test_a_row_for_a_whole_domain_is_none_for_the_address(file, row, address):
+    async def main():
+        for targets, found in [("NULL", ()), ("'boss@far.test'", ("boss@far.test",))]:
+            query = f"SELECT {address} AS address, {targets} AS targets WHERE :domain = 'example.com'"
+            source = open_live(row(url=f"sqlite://{file}", mode="live", lookup_query=query))
+            answer = await source.lookup(Address.parse("any@example.com"))
+            assert (answer.presence, answer.targets, answer.whole_domain) == (Presence.EXISTS, found, True)
+            await source.close()
 
     uvloop.run(main())
 

@@ -9,20 +9,37 @@ from mailmoat.settings.sections.directories import SourceSettings, merged
 
 def digest(**given):
     tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "ldaps://h.test", **given}])
-    return identity(merged(tree.directory, tree.directories[0]))
+    row = merged(tree.directory, tree.directories[0])
+    return identity(tree, row)
 
 
 def test_every_name_is_one_of_a_setting():
     assert SourceSettings.model_fields.keys() >= ANYHOW
 
 
-@pytest.mark.parametrize("given", [{"name": "b"}, {"domains": "a.test"}, {"tls_ca": "/ca"}, {"interval": "1m"}])
+@pytest.mark.parametrize("given", [{"name": "b"}, {"tls_ca": "/ca"}, {"interval": "1m"}])
 def test_what_changes_no_entry_changes_no_identity(given):
     assert digest(**given) == digest()
 
 
 @pytest.mark.parametrize(
-    "given", [{"url": "ldaps://i.test"}, {"base": "o=x"}, {"filter": "(a=b)"}, {"attributes": "m"}]
+    "given",
+    [
+        *[{"url": "ldaps://i.test"}, {"base": "o=x"}, {"filter": "(a=b)"}, {"attributes": "m"}],
+        *[{"domains": "a.test"}, {"target_domains": "a.test"}, {"target_domains": "*"}, {"whole_domains": True}],
+    ],
 )
 def test_what_decides_about_entries_is_the_identity(given):
     assert digest(**given) != digest()
+
+
+def test_the_domains_of_the_server_are_a_part_of_it():
+    def of(**relay):
+        tree = Settings(hostname="mx.test", relay=relay, directories=[{"name": "a", "url": "ldaps://h.test"}])
+        row = merged(tree.directory, tree.directories[0])
+        return identity(tree, row)
+
+    assert of(local_domains="a.test,b.test", default_domain="a.test") == of(
+        local_domains="b.test,a.test", default_domain="a.test"
+    )
+    assert len({of(), of(local_domains="a.test"), of(local_domains="a.test,b.test")}) == 3

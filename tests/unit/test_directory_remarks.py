@@ -33,7 +33,7 @@ def test_no_entries():
     assert said(ProbeResult("", entries=None)) == []
 
 
-@pytest.mark.parametrize("text", ["ann@a.test", "@a.test", "!ann@A.test", "ann", "ann@b\u00fccher.test"])
+@pytest.mark.parametrize("text", ["ann@a.test", "!ann@A.test", "ann", "ann@b\u00fccher.test"])
 def test_entries_at_the_domains(text):
     assert said(shown("ann@else.test", text)) == []
 
@@ -44,6 +44,17 @@ def test_entries_elsewhere(text):
     assert found.startswith(
         f"none of the addresses that are shown, such as {text}, is at one of the relay.local_domains"
     )
+
+
+def test_what_a_row_may_not_list():
+    assert said(shown("@a.test")) == [
+        "@a.test stands for a whole domain and is left out; set whole_domains to have it count (@a.test)"
+    ]
+    assert said(shown("@a.test"), whole_domains=True) == []
+    led = ProbeResult("", entries=1, sample=(Entry(b"1", "cn=ann", (Listed("ann@a.test", ("eve@far.test",)),)),))
+    (found,) = said(led)
+    assert found.startswith("ann@a.test has the target eve@far.test, which is not used, as far.test is neither")
+    assert said(led, target_domains="far.test") == said(led, target_domains="*") == []
 
 
 def test_entries_at_a_domain_of_another_source():

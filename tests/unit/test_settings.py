@@ -53,6 +53,7 @@ DEFAULTS = {
     "directory.max_age": 86_400.0,
     "directory.when_stale": "unknown",
     "directory.shrink_limit": 20,
+    "directory.target_domains": (),
     "directory.timeout": 5.0,
     "directory.cache_time": 300.0,
     "directory.absent_cache_time": 60.0,

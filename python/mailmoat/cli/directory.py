@@ -93,6 +93,7 @@ def _described(row: SourceSettings, fresh: SourceFreshness, doubt: str) -> dict[
         "entries": fresh.entries,
         "server": fresh.server,
         "left_out": fresh.left_out,
+        "left_out_examples": list(fresh.left_out_examples),
         "reason": fresh.reason,
         "doubt": doubt,
     }
@@ -119,6 +120,7 @@ def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[
         left_out = f", {one['left_out']} left out" if one["left_out"] else ""
         server = f" from {one['server']}" if one["server"] else ""
         yield f"{one['name']}: {one['state']}, {one['entries']} entries{left_out}, {age}{server}"
+        yield from (f"  left out: {example}" for example in one["left_out_examples"])
         if one["reason"]:
             yield f"  {one['reason']}"
         if one["doubt"]:
@@ -145,19 +147,23 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
     settings = settings_in_force(config)
     row = _synchronised(settings, name)
     try:
-        found, left_out = asyncio.run(trial.read_whole(row))
+        found, left_out = asyncio.run(trial.read_whole(settings, row))
         differences = list(trial.differences(found, table_path(settings.spool_dir, name)))
     except DirectoryError as error:
         fail(f"{name}: {error}")
     if as_json:
         print_json([one._asdict() for one in differences])
     else:
+        for each in left_out:
+            typer.echo(f"{each.entries} left out, such as: {printable(each.example)}")
         for one in differences:
             if one.before:
                 typer.echo(f"- {printable(one.name)}: {printable('; '.join(one.before))}")
             if one.after:
                 typer.echo(f"+ {printable(one.name)}: {printable('; '.join(one.after))}")
-        typer.echo(f"{len(found)} entries, {left_out} left out, {len(differences)} differences.")
+        typer.echo(
+            f"{len(found)} entries, {sum(each.entries for each in left_out)} left out, {len(differences)} differences."
+        )
     if differences:
         raise typer.Exit(1)
 

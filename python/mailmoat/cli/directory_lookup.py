@@ -72,24 +72,40 @@ def lookup(
         typer.echo(printable(decided.why))
         for found in each:
             typer.echo(printable(f"  {found.source}: {found.why.removeprefix(f'{parsed}: ')}"))
+            for sentence in _left_out(settings, found.source, parsed):
+                typer.echo(printable(f"    left out: {sentence}"))
     if decided.answer != "exists":
         raise typer.Exit(1)
 
 
 async def _look_up(settings: Settings, address: Address) -> tuple[Found, list[Found]]:
     """Return what decides about an address, and what each source has of it, in their order."""
+    from mailmoat.directory.bounds import Bounds
+    from mailmoat.settings.sections.directories import merged
+
     each = []
     if settings.recipients.file is not None:
         each.append(await _find(_alone(settings, None), address, FILE))
     for number, row in enumerate(settings.directories):
-        if row.domains and address.domain not in row.domains:
-            why = f"{address}: elsewhere ({address.domain} is not in its domains)"
+        bounds = Bounds.of(settings, merged(settings.directory, row))
+        if bounds.domains and address.domain not in bounds.domains:
+            why = f"{address}: elsewhere ({address.domain} is not in {bounds.place})"
             each.append(Found(row.name, "elsewhere", "", None, (), why))
         else:
             each.append(await _find(_alone(settings, number), address, row.name))
     decided = await _find(settings, address, "")
     named = next((found for found in each if found.source == decided.source), decided)
     return (decided if decided.entry else decided._replace(entry=named.entry)), each
+
+
+def _left_out(settings: Settings, source: str, address: Address) -> list[str]:
+    """Return what the server noted of a source as left out, as far as it may concern an address."""
+    from mailmoat.directory.freshness import read
+    from mailmoat.directory.paths import freshness_path
+
+    known = read(freshness_path(settings.spool_dir))
+    live = next((one.remarks for one in known.live if one.name == source), ())
+    return [one for one in (*known.of(source).left_out_examples, *live) if f"@{address.domain}" in one]
 
 
 def _alone(settings: Settings, number: int | None) -> Settings:

@@ -72,7 +72,7 @@ class ComposedDirectory:
         self.live = live
         rows = sources(settings.directory, settings.directories)
         self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
-        self._identities = {number: identity(row) for number, row in self._synchronised.items()}
+        self._identities = {number: identity(settings, row) for number, row in self._synchronised.items()}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
         self._spool_dir = settings.spool_dir
         self._path = paths.freshness_path(settings.spool_dir)

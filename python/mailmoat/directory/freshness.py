@@ -67,7 +67,9 @@ class SourceFreshness(msgspec.Struct):
     server: str = ""
     """The one that is read."""
     left_out: int = 0
-    """Entries that are no recipients, in the last read."""
+    """Entries, addresses and targets that do not count, in the last read."""
+    left_out_examples: tuple[str, ...] = ()
+    """A sentence about some of them."""
     read_seconds: float = 0.0
     """Time that the last full read took; 0 = none since the directory process was started."""
     failures: int = 0

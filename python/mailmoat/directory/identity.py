@@ -5,10 +5,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.directory.bounds import Bounds
 from mailmoat.settings.array import form_of
 from mailmoat.settings.sections.directory import DirectorySettings
 
 if TYPE_CHECKING:
+    from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
 ANYHOW: Final = frozenset(
@@ -18,6 +20,7 @@ ANYHOW: Final = frozenset(
             "name",
             "mode",
             "domains",
+            "whole_domains",
             "password_file",
             "tls",
             "tls_ca",
@@ -29,14 +32,14 @@ ANYHOW: Final = frozenset(
         *("lookup_query", "full_interval", "changes_overlap", "query_timeout", "notify_channel", "connections"),
     }
 )
-"""Settings of a row with which it has the same entries."""
+"""Settings of a row with which it has the same entries; some are in its bounds."""
 
 
-def identity(row: SourceSettings) -> str:
-    """Return the digest for a row, as hexadecimal digits."""
+def identity(settings: Settings, row: SourceSettings) -> str:
+    """Return the digest for a merged row, as hexadecimal digits."""
     fields = sorted(type(row).model_fields.items())
     parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in ANYHOW]
-    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+    return blake2b("\n".join((*parts, Bounds.of(settings, row).text)).encode(), digest_size=16).hexdigest()
 
 
 def was_read_by(digest: str, state: str) -> bool:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SILENCE: Final = 600.0
 """Seconds, beside three times `interval`, after which a source that gives no step is given up."""
 LONGEST_WAIT: Final = 60.0
+MOST_EXAMPLES: Final = 5
+"""Of what was left out, that are kept."""
 
 
 class ShrunkError(DirectoryError):
@@ -58,6 +60,8 @@ class Keeper:
         """Of the next read, as the administrator asked."""
         self._accepting = False
         """Of the read that is under way."""
+        self._left_out: tuple[LeftOut, ...] = ()
+        """The last that were logged."""
         self._wake = asyncio.Event()
         self.freshness = SourceFreshness(row.name, since_ms=clock.wall_ms())
         self._take_stock()
@@ -122,7 +126,7 @@ class Keeper:
             case Begin():
                 self.table.begin()
                 self._begun = clock.monotonic()
-                self.freshness.left_out = 0
+                self.freshness.left_out, self.freshness.left_out_examples = 0, ()
             case Part(entries=entries):
                 self.table.add(entries)
             case Whole(cookie=cookie):
@@ -137,7 +141,10 @@ class Keeper:
                 self._noted()
             case LeftOut(entries=entries, example=example):
                 self.freshness.left_out += entries
-                maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
+                self.freshness.left_out_examples = (*self.freshness.left_out_examples, example)[:MOST_EXAMPLES]
+                if step not in self._left_out:  # a source that is read whole again and again says it each time
+                    maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
+                    self._left_out = (*self._left_out, step)[-2 * MOST_EXAMPLES :]
             case _:
                 assert_never(step)
 

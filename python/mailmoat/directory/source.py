@@ -124,6 +124,8 @@ class LiveAnswer(NamedTuple):
     """Addresses that get its mail instead; none = it is delivered to itself."""
     entry: str = ""
     """The name of the entry that has it, for the administrator."""
+    whole_domain: bool = False
+    """An entry for its whole domain has it, and none for itself."""
 
 
 def united(address: Address, found: Sequence[tuple[str, tuple[str, ...]]]) -> LiveAnswer:
@@ -167,6 +169,15 @@ class Probed(Protocol):
 
     async def probe(self) -> ProbeResult:
         """Connect, and say what is there. SourceError when that fails."""
+
+
+@runtime_checkable
+class Remarked(Protocol):
+    """A source whose answers an administrator should know something of."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What that is, a sentence each."""
 
 
 @runtime_checkable

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat import maillog
 from mailmoat.callout.opening import FAMILY as NEXT_HOP
 from mailmoat.callout.opening import open_next_hop, with_times
 from mailmoat.directory.live.lookups import LiveRow
-from mailmoat.directory.opening import open_live
 from mailmoat.directory.unopened import Unopened
+from mailmoat.directory_process.bounded import open_bounded_live
 from mailmoat.errors import SourceError
+from mailmoat.events import Event
 from mailmoat.settings.sections.directories import sources
 
 if TYPE_CHECKING:
-    from mailmoat.directory.source import LiveSource
+    from mailmoat.directory.source import LeftOut, LiveSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -30,7 +32,7 @@ def live_rows(settings: Settings) -> list[LiveRow]:
 
 def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> LiveRow:
     if row.url.family != NEXT_HOP:
-        return LiveRow(full, _opened(full), settings.recipients.delimiter)
+        return LiveRow(full, _opened(settings, full), settings.recipients.delimiter)
     full = with_times(settings, row, full)
     hop = open_next_hop(settings, full)
     # Only the next hop itself can say whether a subaddress exists.
@@ -39,11 +41,14 @@ def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> 
 
 def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:
     """Return the live source of a merged row, on the running loop. SourceError when it cannot be opened."""
-    return open_next_hop(settings, row) if row.url.family == NEXT_HOP else open_live(row)
+    return open_next_hop(settings, row) if row.url.family == NEXT_HOP else open_bounded_live(settings, row)
 
 
-def _opened(row: SourceSettings) -> LiveSource:
+def _opened(settings: Settings, row: SourceSettings) -> LiveSource:
+    def left_out(step: LeftOut) -> None:
+        maillog.event(Event.DIRECTORY_LEFT_OUT, source=row.name, entries=step.entries, detail=step.example)
+
     try:
-        return open_live(row)
+        return open_bounded_live(settings, row, left_out)
     except SourceError as error:
         return Unopened(error)

@@ -22,12 +22,12 @@ from mailmoat.directory.identity import identity
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
-from mailmoat.directory.opening import open_sync
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
 from mailmoat.directory.table import Table
 from mailmoat.directory.unopened import Unopened
+from mailmoat.directory_process.bounded import open_bounded_sync
 from mailmoat.directory_process.live import live_rows
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
@@ -153,8 +153,8 @@ class DirectoryProcess:
                 path.unlink(missing_ok=True)
 
     def _keeper(self, row: SourceSettings) -> Keeper:
-        table = Table(table_path(self._settings.spool_dir, row.name), identity(row))
-        return Keeper(row, _opened(row), table, changed=self._changed, noted=self._noted)
+        table = Table(table_path(self._settings.spool_dir, row.name), identity(self._settings, row))
+        return Keeper(row, _opened(self._settings, row), table, changed=self._changed, noted=self._noted)
 
     def _answers(self, state: LiveState) -> None:
         """Log that an outage of a live source begins or ends."""
@@ -208,9 +208,9 @@ class DirectoryProcess:
         return {"asked": [keeper.row.name for keeper in chosen]}
 
 
-def _opened(row: SourceSettings) -> SyncSource:
+def _opened(settings: Settings, row: SourceSettings) -> SyncSource:
     try:
-        return open_sync(row)
+        return open_bounded_sync(settings, row)
     except SourceError as error:
         return Unopened(error)
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.callout.source import TEST_NAME
+from mailmoat.directory.bounds import Bounds, Kind
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.opening import open_sync
 from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, ProbeResult, Whole
 from mailmoat.directory.table_reading import entries_of
+from mailmoat.directory_process.bounded import open_bounded_sync
 from mailmoat.directory_process.live import open_live_row
 from mailmoat.errors import SourceError
 
@@ -62,7 +63,9 @@ async def probe_each(
 
 async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
     """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
-    source: SyncSource | LiveSource = open_sync(row) if row.mode == "sync" else open_live_row(settings, row)
+    source: SyncSource | LiveSource = (
+        open_bounded_sync(settings, row) if row.mode == "sync" else open_live_row(settings, row)
+    )
     try:
         if row.mode == "live" and (row.url.scheme == "script" or not isinstance(source, Probed)):
             return await _asked(settings, row, source)  # type: ignore[arg-type] # it is live
@@ -116,23 +119,22 @@ class _NothingKnown:
         return None
 
 
-async def read_whole(row: SourceSettings) -> tuple[dict[bytes, Entry], int]:
-    """Return all entries of a source by their ids, and how many are no recipients. SourceError when it cannot be read."""
-    source = open_sync(row)
+async def read_whole(settings: Settings, row: SourceSettings) -> tuple[dict[bytes, Entry], list[LeftOut]]:
+    """Return all entries of the source of a merged row by their ids, and what was left out. SourceError when it cannot be read."""
+    source = open_bounded_sync(settings, row)
     found: dict[bytes, Entry] = {}
-    left_out = 0
+    left_out: list[LeftOut] = []
     try:
-        async with aclosing(source.steps(None, _NothingKnown())) as steps:  # type: ignore[type-var] # a generator
+        async with aclosing(source.steps(None, _NothingKnown())) as steps:
             async for step in steps:
                 if isinstance(step, Part):
                     found |= {entry.id: entry for entry in step.entries}
                 elif isinstance(step, LeftOut):
-                    left_out += step.entries
+                    left_out.append(step)
                 elif isinstance(step, Whole):
                     break
     finally:
-        if isinstance(source, Closing):
-            await source.close()
+        await source.close()
     return {key: entry for key, entry in found.items() if entry.addresses}, left_out
 
 
@@ -162,6 +164,10 @@ def remarks(settings: Settings, row: SourceSettings, probed: ProbeResult) -> Ite
     if probed.entries == 0 and not probed.remarks:
         yield "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
     domains = row.domains or tuple(settings.relay.local_domains)
+    refused = (refusal for entry in probed.sample for refusal in Bounds.of(settings, row).entry(entry)[1])
+    yield from (
+        one.sentence for one in refused if one.kind is not Kind.ADDRESS
+    )  # many have an address of another domain
     texts = [one.text for entry in probed.sample for one in entry.addresses]
     if texts and not any(_domain(text, settings.relay.default_domain) in domains for text in texts):
         setting = "domains of this source" if row.domains else "relay.local_domains"

@@ -21,7 +21,7 @@ from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
-from mailmoat.directory.source import Closing, LiveAnswer
+from mailmoat.directory.source import Closing, LiveAnswer, Remarked
 from mailmoat.errors import SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
@@ -45,10 +45,6 @@ OCTETS_PER_ENTRY: Final = 800
 @runtime_checkable
 class Refutable(Protocol):
     """A source whose answers a later refusal of a message can prove wrong."""
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What an administrator should know of its answers, a sentence each."""
 
     def refused_late(self, address: Address, reply: str) -> bool:
         """Take the reply with which a next hop has refused a message for an address that the source has; return whether that makes it absent."""
@@ -157,7 +153,7 @@ class _SourceLookups:
     def report(self) -> LiveState:
         """Return what is known of the source, for the administrator."""
         source = self.row.source
-        remarks = source.remarks if isinstance(source, Refutable) else ()
+        remarks = source.remarks if isinstance(source, Remarked) else ()
         return msgspec.structs.replace(self._state, counts=dict(self._counts), remarks=remarks)
 
     def cached(self, address: Address) -> LiveAnswer | None:

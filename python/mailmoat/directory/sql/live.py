@@ -17,7 +17,7 @@ from mailmoat.directory.sql.highest import Highest
 from mailmoat.directory.sql.placeholders import prepare
 from mailmoat.directory.sql.pool import Pool
 from mailmoat.directory.sql.probe import first_server
-from mailmoat.directory.sql.rows import Column, Columns, Reader
+from mailmoat.directory.sql.rows import Column, Columns, Reader, text_of
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _answer(address: Address, found: Rows) -> LiveAnswer | Address:
         own = [] if address.may_route else listed
     if not own or any(one.text.startswith("!") for one in own):
         return LiveAnswer(Presence.ABSENT)
-    return united(address, [(entries[0].name, tuple(_at(address, target) for target in one.targets)) for one in own])
+    found_by = [(entries[0].name, tuple(_at(address, target) for target in one.targets)) for one in own]
+    return united(address, found_by)._replace(whole_domain=own[0].text.startswith("@"))
 
 
 def _other_domain(listed: Sequence[Listed]) -> str:
@@ -115,8 +116,7 @@ def _columns(found: Rows) -> Columns:
 
 def _about(address: Address, row: Sequence[object], at: int) -> Sequence[object]:
     """Return a row about the address that was asked for: only an entry for its domain, or an excluding one, is another text."""
-    text = row[at] if at < len(row) else None
-    if isinstance(text, str) and text.startswith(("@", "!")):
+    if at < len(row) and text_of(row[at]).startswith(("@", "!")):
         return row
     return (*row[:at], str(address), *row[at + 1 :])
 

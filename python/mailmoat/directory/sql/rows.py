@@ -184,7 +184,7 @@ class Reader:
 
 def _address(value: object, default_domain: str | None) -> str:
     """Return an address with its domain, in the notation of the recipient file. ValueError with a sentence for what is none."""
-    text = _text(value)
+    text = text_of(value)
     if not text:
         raise ValueError("a row without an address")
     check_listed(text)
@@ -212,7 +212,8 @@ def _key(text: str) -> str:
         return text.lower()
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return a value as text, without the white space around it; empty for NULL."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode(errors="replace").strip()
     return "" if value is None else str(value).strip()
@@ -221,14 +222,14 @@ def _text(value: object) -> str:
 def _items(value: object) -> tuple[str, ...]:
     """Return the targets in a value: an array, a JSON array, or text with commas."""
     if isinstance(value, list | tuple):
-        return tuple(filter(None, map(_text, value)))
-    text = _text(value)
+        return tuple(filter(None, map(text_of, value)))
+    text = text_of(value)
     if text.startswith("["):
         try:
             items = json.loads(text)
         except ValueError:
             return (text,)
-        return tuple(filter(None, map(_text, items))) if isinstance(items, list) else (text,)
+        return tuple(filter(None, map(text_of, items))) if isinstance(items, list) else (text,)
     return tuple(filter(None, map(str.strip, text.replace("\n", ",").split(","))))
 
 

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from mailmoat.settings import notation, values
 from mailmoat.settings.array import row_setting
-from mailmoat.settings.fields import Domains, OptionalPath
+from mailmoat.settings.fields import Domains, OptionalPath, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 from mailmoat.settings.sections.directory import DirectorySettings
@@ -57,7 +57,11 @@ class AnySourceFields(Section):
     )
     domains: Domains = Field(
         default=(),
-        description="Domains whose recipients it has. Empty = all of `relay.local_domains`.",
+        description="Domains whose recipients it has; its addresses at others do not count. Empty = all of `relay.local_domains`.",
+    )
+    whole_domains: Switch = Field(
+        default=False,
+        description="Whether its entries for whole domains (`@example.com`) count. They make every address of the domain exist. Another name of a domain (`@example.net = @example.com`) counts without it.",
     )
     account: Annotated[
         str | None, PlainValidator(values.optional(values.text)), Form("the name of an account", notation.show)

@@ -1,13 +1,28 @@
 """`[directory]`: what all sources of recipients have in common; each of `[[directories]]` can have a value of its own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from mailmoat.settings import notation, values
 from mailmoat.settings.fields import Count, Duration, Positive, Wait
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
+
+EVERY_DOMAIN: Final = "*"
+
+
+def domain_or_every(value: object) -> str:
+    """Read a domain, or `*`."""
+    written = values.text(value)
+    return written if written == EVERY_DOMAIN else values.domain(written)
+
+
+TargetDomains = Annotated[
+    tuple[Annotated[str, PlainValidator(domain_or_every)], ...],
+    BeforeValidator(values.items),
+    Form("domains such as example.com, separated by commas, or * for all", notation.show),
+]
 
 
 def share(value: object) -> int:
@@ -46,6 +61,10 @@ class DirectorySettings(Section):
         default=20,
         validate_default=True,
         description="A full read with fewer entries than before by more than this part is not used until an administrator accepts it. One without any entry never is.",
+    )
+    target_domains: TargetDomains = Field(
+        default=(),
+        description="Domains at which targets of aliases may be, beside those of `relay.local_domains` and `relay.unfiltered_domains`; `*` = all. Another target is not used: the address keeps the mail itself.",
     )
     timeout: Wait = Field(
         default=5.0,

@@ -1,0 +1,191 @@
+"""What a row of `[[directories]]` may list: at which domains, whether whole domains, and where its targets may lead. Values only.
+
+Promises: what is not permitted never counts, whatever the source is and however it is asked. An address that is permitted is never lost over its
+targets: it takes the place of each of them that is not permitted, so that no part of its mail gets lost unseen.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mailmoat._native import Address, normalise_domain
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.source import Entry, Listed, LiveAnswer
+from mailmoat.printable import printable
+from mailmoat.settings.sections.directory import EVERY_DOMAIN
+
+if TYPE_CHECKING:
+    from mailmoat.settings import Settings
+    from mailmoat.settings.sections.directories import SourceSettings
+
+_SHOWN: Final = 100
+
+
+class Kind(Enum):
+    """What was refused."""
+
+    ADDRESS = auto()
+    WHOLE_DOMAIN = auto()
+    TARGET = auto()
+
+
+class Refusal(NamedTuple):
+    """Something that does not count."""
+
+    kind: Kind
+    sentence: str
+
+
+class RefusedError(ValueError):
+    """What does not count, with its sentence."""
+
+    def __init__(self, kind: Kind, sentence: str) -> None:
+        super().__init__(sentence)
+        self.refusal = Refusal(kind, sentence)
+
+
+class Bounds(NamedTuple):
+    """Those of one row."""
+
+    domains: frozenset[str]
+    """At which its addresses are; none = at any."""
+    targets: frozenset[str] | None
+    """At which its targets are; None = at any."""
+    whole_domains: bool
+    """Whether `@example.com` counts."""
+    default_domain: str
+    """Of an address without one."""
+    place: str
+    """Where `domains` are, for the administrator."""
+
+    @classmethod
+    def of(cls, settings: Settings, row: SourceSettings) -> Bounds:
+        """Return those of a merged row."""
+        relay = settings.relay
+        ours = frozenset((*relay.local_domains, *relay.unfiltered_domains))
+        targets = None if EVERY_DOMAIN in row.target_domains else ours.union(row.target_domains)
+        domains, place = (
+            (frozenset(row.domains), "the domains of this source") if row.domains else (ours, "relay.local_domains")
+        )
+        return cls(domains, targets, row.whole_domains, relay.default_domain or "", place)
+
+    @property
+    def text(self) -> str:
+        """All of it, the same for the same bounds."""
+        targets = EVERY_DOMAIN if self.targets is None else ",".join(sorted(self.targets))
+        return f"{','.join(sorted(self.domains))} {targets} {self.whole_domains} {self.default_domain}"
+
+    def entry(self, entry: Entry) -> tuple[Entry, list[Refusal]]:
+        """Return what counts of an entry, and what does not."""
+        refusals: list[Refusal] = []
+        addresses = []
+        for one in entry.addresses:
+            try:
+                addresses.append(self._listed(one, refusals))
+            except RefusedError as error:
+                refusals.append(error.refusal)
+        if not refusals:
+            return entry, refusals
+        shown = printable(entry.name)[:_SHOWN]
+        named = [Refusal(kind, f"{sentence} ({shown})") for kind, sentence in refusals]
+        return entry._replace(addresses=tuple(addresses)), named
+
+    def answer(self, address: Address, answer: LiveAnswer) -> tuple[LiveAnswer, list[Refusal]]:
+        """Return what counts of an answer about an address, and what does not. Text that is no address is no answer: UNKNOWN."""
+        if answer.presence is not Presence.EXISTS:
+            return answer, []
+        if answer.whole_domain and not self.whole_domains:
+            refused = Presence.UNKNOWN if answer.targets else Presence.ABSENT
+            return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
+        if None in map(_parsed, answer.targets):
+            return LiveAnswer(Presence.UNKNOWN, entry=answer.entry), []
+        targets, refusals = self._permitted(str(address), answer.targets)
+        return (answer._replace(targets=targets) if refusals else answer), refusals
+
+    def _listed(self, one: Listed, refusals: list[Refusal]) -> Listed:
+        """Return what counts of an address; RefusedError when nothing does."""
+        text = one.text.strip()
+        if text.startswith("@"):
+            return self._whole_domain(one, text, refusals)
+        address = _parsed(text.removeprefix("!").strip())
+        if address is None:
+            raise RefusedError(Kind.ADDRESS, f"{_quoted(text)} is no address")
+        domain = address.domain or self.default_domain
+        self._check_domain(text, domain)
+        own = str(address) if address.domain else f"{address}@{domain}"
+        targets, refused = self._permitted(own, one.targets)
+        refusals += refused
+        return Listed(one.text, targets) if refused else one
+
+    def _whole_domain(self, one: Listed, text: str, refusals: list[Refusal]) -> Listed:
+        """Return what counts of an entry for a whole domain; another name of a domain has no address that the other one does not have."""
+        try:
+            domain = normalise_domain(text[1:])
+        except ValueError:
+            raise RefusedError(Kind.WHOLE_DOMAIN, f"{_quoted(text)} is no domain") from None
+        self._check_domain(text, domain)
+        if len(one.targets) == 1 and (other := _domain(one.targets[0])) not in ("", domain):
+            if not self._leads(other):
+                raise RefusedError(Kind.TARGET, _elsewhere(text, one.targets[0], other))
+            return one
+        if not self.whole_domains:
+            raise _whole(domain)
+        _, refused = self._permitted(text, one.targets)
+        refusals += refused
+        return Listed(one.text) if refused else one
+
+    def _check_domain(self, text: str, domain: str) -> None:
+        if domain and self.domains and domain not in self.domains:
+            raise RefusedError(Kind.ADDRESS, f"{_quoted(text)} is left out: {domain} is not in {self.place}")
+
+    def _permitted(self, own: str, targets: tuple[str, ...]) -> tuple[tuple[str, ...], list[Refusal]]:
+        """Return the targets of the address `own`, which takes the place of each that is refused, and what is refused."""
+        refused: list[Refusal] = []
+        kept: list[str] = []
+        for target in targets:
+            address = _parsed(target)
+            if address is None:
+                sentence = f"{_quoted(own)} has the target {_quoted(target)}, which is no address"
+            elif self._leads(domain := address.domain or self.default_domain):
+                kept.append(target)
+                continue
+            else:
+                sentence = _elsewhere(own, target, domain)
+            kept.append(own)
+            refused.append(Refusal(Kind.TARGET, sentence))
+        once = tuple(dict.fromkeys(kept))
+        return (() if once == (own,) else once), refused
+
+    def _leads(self, domain: str) -> bool:
+        return self.targets is None or domain in self.targets
+
+
+def _parsed(text: str) -> Address | None:
+    """Return an address; None for text that is none."""
+    try:
+        return Address.parse(text)
+    except ValueError:
+        return None
+
+
+def _domain(target: str) -> str:
+    """Return the domain that a target `@domain` is; empty for another one."""
+    try:
+        return normalise_domain(target[1:]) if target.startswith("@") else ""
+    except ValueError:
+        return ""
+
+
+def _whole(domain: str) -> RefusedError:
+    sentence = f"@{domain} stands for a whole domain and is left out; set whole_domains to have it count"
+    return RefusedError(Kind.WHOLE_DOMAIN, sentence)
+
+
+def _elsewhere(own: str, target: str, domain: str) -> str:
+    where = f"{domain} is neither a domain of this server nor in target_domains"
+    return f"{_quoted(own)} has the target {_quoted(target)}, which is not used, as {where}"
+
+
+def _quoted(text: str) -> str:
+    return printable(text)[:_SHOWN]

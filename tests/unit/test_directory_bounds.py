@@ -1,0 +1,196 @@
+"""What a row of `[[directories]]` may list: addresses at its domains, whole domains where it is allowed, targets where they may lead."""
+
+import asyncio
+
+import pytest
+
+from mailmoat._native import Address
+from mailmoat.directory.bounds import Bounds, Kind
+from mailmoat.directory.directory import Presence
+from mailmoat.directory.source import Begin, Delta, Entry, LeftOut, Listed, LiveAnswer, Part, Whole
+from mailmoat.directory_process.bounded import BoundedLive, BoundedSync, open_bounded_live, open_bounded_sync
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import sources
+
+
+def tree(url="file:///x", local="ours.test,b.test", **row):
+    relay = {"local_domains": local, "unfiltered_domains": "backup.test"}
+    return Settings(hostname="mx.test", relay=relay, directories=[{"name": "office", "url": url, **row}])
+
+
+def bounds(**row):
+    settings = tree(**row)
+    return Bounds.of(settings, sources(settings.directory, settings.directories)[0])
+
+
+def listed(text, *targets, **row):
+    """What counts of one address of an entry, in the notation of the recipient file; and what kinds of things do not."""
+    entry, refusals = bounds(**row).entry(Entry(b"1", "cn=one", (Listed(text, targets),)))
+    kinds = [refusal.kind for refusal in refusals]
+    return (entry.addresses[0].text, *entry.addresses[0].targets) if entry.addresses else None, kinds
+
+
+@pytest.mark.parametrize(
+    "text", ["ann@ours.test", "!ann@ours.test", "ann", "Ann@B.test.", '"a b"@ours.test', "x%y@backup.test"]
+)
+def test_addresses_at_the_domains_count(text):
+    assert listed(text) == ((text,), [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ann@far.test", "!ann@far.test", '"x@ours.test"@far.test', "ann@sub.ours.test", "no address", "ann@ours.test\nx"],
+)
+def test_others_do_not(text):
+    assert listed(text) == (None, [Kind.ADDRESS])
+
+
+def test_a_row_with_domains_of_its_own_has_no_others():
+    assert listed("ann@b.test", domains="b.test") == (("ann@b.test",), [])
+    assert listed("ann@ours.test", domains="b.test") == (None, [Kind.ADDRESS])
+    assert listed("ann", domains="b.test") == (None, [Kind.ADDRESS])
+
+
+def test_a_whole_domain_counts_where_the_row_allows_it():
+    assert listed("@ours.test") == (None, [Kind.WHOLE_DOMAIN])
+    assert listed("@ours.test", whole_domains=True) == (("@ours.test",), [])
+    assert listed("@far.test", whole_domains=True) == (None, [Kind.ADDRESS])
+    assert listed("@ours.test", "boss@ours.test") == (None, [Kind.WHOLE_DOMAIN])
+    assert listed("@ours.test", "boss@ours.test", whole_domains=True) == (("@ours.test", "boss@ours.test"), [])
+    assert listed("@ours.test", "boss@far.test", whole_domains=True) == (("@ours.test",), [Kind.TARGET])
+
+
+def test_another_name_of_a_domain_is_no_whole_domain():
+    assert listed("@ours.test", "@b.test") == (("@ours.test", "@b.test"), [])
+    assert listed("@ours.test", "@far.test") == (None, [Kind.TARGET])
+    assert listed("@ours.test", "@far.test", target_domains="far.test") == (("@ours.test", "@far.test"), [])
+    for others in [("@Ours.test",), ("@b.test", "ann@b.test"), ("@no domain",)]:
+        assert listed("@ours.test", *others) == (None, [Kind.WHOLE_DOMAIN])
+
+
+def test_an_address_takes_the_place_of_a_target_that_is_refused():
+    assert listed("ann@ours.test", "bob@b.test") == (("ann@ours.test", "bob@b.test"), [])
+    assert listed("ann@ours.test", "eve@far.test") == (("ann@ours.test",), [Kind.TARGET])
+    assert listed("ann", "bob@b.test", "eve@far.test", "mal@far.test") == (
+        ("ann", "bob@b.test", "ann@ours.test"),
+        [Kind.TARGET, Kind.TARGET],
+    )
+    assert listed("ann@ours.test", "eve@far.test", target_domains="far.test")[1] == []
+    assert listed("ann@ours.test", "eve@anywhere.test", target_domains="*")[1] == []
+    assert listed("ann@ours.test", "bob@b.test\neve@far.test") == (("ann@ours.test",), [Kind.TARGET])
+    assert listed("ann@ours.test", "bob@b.test\neve@far.test", target_domains="*") == (
+        ("ann@ours.test",),
+        [Kind.TARGET],
+    )
+    assert listed("ann@ours.test", "@far.test") == (("ann@ours.test",), [Kind.TARGET])
+
+
+def test_the_sentences_name_entry_and_setting():
+    entry = Entry(
+        b"1", "cn=one", (Listed("ann@far.test"), Listed("@ours.test"), Listed("bob@ours.test", ("e@far.test",)))
+    )
+    _, refusals = bounds().entry(entry)
+    where = "far.test is neither a domain of this server nor in target_domains"
+    assert [refusal.sentence for refusal in refusals] == [
+        "ann@far.test is left out: far.test is not in relay.local_domains (cn=one)",
+        "@ours.test stands for a whole domain and is left out; set whole_domains to have it count (cn=one)",
+        f"bob@ours.test has the target e@far.test, which is not used, as {where} (cn=one)",
+    ]
+
+
+def answered(*targets, whole_domain=False, **row):
+    answer = LiveAnswer(Presence.EXISTS, targets, "cn=one", whole_domain)
+    found, _ = bounds(**row).answer(Address.parse("Ann@ours.test"), answer)
+    return found.presence, found.targets
+
+
+def test_answers_are_bound_as_entries_are():
+    exists = Presence.EXISTS
+    assert answered() == (exists, ())
+    assert answered("bob@b.test") == (exists, ("bob@b.test",))
+    assert answered("eve@far.test") == (exists, ())
+    assert answered("bob@b.test", "eve@far.test") == (exists, ("bob@b.test", "Ann@ours.test"))
+    assert answered("eve@far.test", target_domains="*") == (exists, ("eve@far.test",))
+    assert answered("bob@b.test\neve@far.test") == (Presence.UNKNOWN, ())
+    assert answered(whole_domain=True) == (Presence.ABSENT, ())
+    assert answered("bob@b.test", whole_domain=True) == (Presence.UNKNOWN, ())
+    assert answered("bob@b.test", whole_domain=True, whole_domains=True) == (exists, ("bob@b.test",))
+    absent = LiveAnswer(Presence.ABSENT)
+    assert bounds().answer(Address.parse("ann@ours.test"), absent) == (absent, [])
+
+
+class Steps:
+    """A source that gives these steps, and remembers how many entries it was told are known."""
+
+    def __init__(self, *steps):
+        self._steps, self.known = steps, []
+
+    async def steps(self, _cookie, known):
+        for step in self._steps:
+            yield step
+            self.known.append(len(known))
+
+
+def run(source, known):
+    async def read():
+        return [step async for step in BoundedSync(source, bounds()).steps(None, known)]
+
+    return asyncio.run(read())
+
+
+def one(number, text, *targets):
+    return Entry(b"%d" % number, f"cn={number}", (Listed(text, targets),))
+
+
+def test_what_a_full_read_leaves_out_is_counted_and_said_once():
+    ann = one(1, "ann@ours.test")
+    source = Steps(
+        Begin(), Part((ann, one(2, "x@far.test"))), Part((one(3, "y@far.test"), one(4, "@ours.test"))), Whole(b"c")
+    )
+    begin, first, second, *left_out, whole = run(source, {b"1": ann})
+    assert (begin, whole) == (Begin(), Whole(b"c"))
+    assert first.entries[0] is ann
+    assert [entry.addresses for entry in (*first.entries[1:], *second.entries)] == [(), (), ()]
+    assert [(one.entries, one.example.split()[0]) for one in left_out] == [(2, "x@far.test"), (1, "@ours.test")]
+    assert source.known[-1] == 4, "as many as the source gave"
+
+
+def test_an_entry_that_comes_again_and_again_is_said_once():
+    changed = Delta((one(1, "ann@ours.test", "eve@far.test"),), (b"2",), b"c")
+    left_out, *deltas = run(Steps(changed, changed, changed), {})
+    assert isinstance(left_out, LeftOut)
+    assert deltas == [Delta((one(1, "ann@ours.test"),), (b"2",), b"c")] * 3
+
+
+def test_a_file_is_read_within_its_bounds(tmp_path):
+    path = tmp_path / "list"
+    path.write_text("ann@ours.test = eve@far.test\n@ours.test\nbob@far.test\n")
+    settings = tree(url=f"file://{path}")
+    source = open_bounded_sync(settings, sources(settings.directory, settings.directories)[0])
+
+    async def read():
+        found = []
+        async for step in source.steps(None, {}):
+            if isinstance(step, Whole):
+                break
+            found.append(step)
+        return found
+
+    _, part, *left_out = asyncio.run(read())
+    assert [one.text for entry in part.entries for one in entry.addresses if not one.targets] == ["ann@ours.test"]
+    assert len(left_out) == 3
+
+
+def test_a_live_script_is_asked_within_its_bounds(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\necho eve@far.test\n")
+    script.chmod(0o755)
+    settings, said = tree(url=f"script://{script}", mode="live"), []
+    source = open_bounded_live(settings, sources(settings.directory, settings.directories)[0], said.append)
+    assert isinstance(source, BoundedLive)
+    for _ in range(2):
+        found = asyncio.run(source.lookup(Address.parse("ann@ours.test")))
+        assert (found.presence, found.targets) == (Presence.EXISTS, ())
+    assert [step.entries for step in said] == [1]
+    (remark,) = source.remarks
+    assert remark.startswith("2 left out, such as: ann@ours.test has the target eve@far.test")
