@@ -9,7 +9,8 @@
 //!
 //! Text file: UTF-8, one entry a line: `address`, `@domain` (every address there exists), `!address` (does not exist although its
 //! domain is listed), `address = address, address` (an alias: its mail goes to these instead), `@domain = @domain` (another name of a domain:
-//! an address there exists if the same one at the other domain does, and is delivered there); `#` begins a comment at the start of a line or after white space. Every entry goes through
+//! an address there exists if the same one at the other domain does, and is delivered there), `@domain = address, address` (every address there
+//! exists, and its mail goes to these); `#` begins a comment at the start of a line or after white space. Every entry goes through
 //! `crate::machine::message::address`, like every address on the wire, so no spelling walks around the table. A table has entries of the
 //! same notation. Of several inputs the first that has an address decides about it.
 //!
@@ -61,12 +62,14 @@ pub enum Found {
     AliasDomain = 6,
     /// Its domain is listed, which does not include an address that another server may read as a route.
     OtherRoute = 7,
+    /// `@domain` is listed, and the mail of every address there goes to others.
+    CatchAll = 8,
 }
 
 impl Found {
     /// Whether it is said of a domain.
     fn is_domain(self) -> bool {
-        matches!(self, Self::Domain | Self::AliasDomain)
+        matches!(self, Self::Domain | Self::AliasDomain | Self::CatchAll)
     }
 
     /// Whether it is said of the address itself, not of its domain; or nothing can be said.

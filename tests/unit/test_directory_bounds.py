@@ -194,3 +194,19 @@ def test_a_live_script_is_asked_within_its_bounds(tmp_path):
     assert [step.entries for step in said] == [1]
     (remark,) = source.remarks
     assert remark.startswith("2 left out, such as: ann@ours.test has the target eve@far.test")
+
+
+def test_a_whole_domain_may_lead_to_an_address(tmp_path):
+    path = tmp_path / "list"
+    path.write_text("@ours.test = boss@b.test\n")
+    settings = tree(url=f"file://{path}", whole_domains=True)
+    source = open_bounded_sync(settings, sources(settings.directory, settings.directories)[0])
+
+    async def read():
+        async for step in source.changes(None, {}):
+            if isinstance(step, Part):
+                return step.entries
+        return ()
+
+    (entry,) = asyncio.run(read())
+    assert entry.addresses == (Listed("@ours.test", ("boss@b.test",)),)

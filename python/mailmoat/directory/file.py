@@ -33,6 +33,7 @@ class _Found(IntEnum):
     ALIAS = 5
     ALIAS_DOMAIN = 6
     OTHER_ROUTE = 7
+    CATCH_ALL = 8
 
 
 _ANSWERS: Final = {
@@ -44,6 +45,7 @@ _ANSWERS: Final = {
     _Found.ALIAS: Presence.EXISTS,
     _Found.ALIAS_DOMAIN: Presence.EXISTS,
     _Found.OTHER_ROUTE: Presence.ABSENT,
+    _Found.CATCH_ALL: Presence.EXISTS,
 }
 _REASONS: Final = {
     _Found.ABSENT: "neither it nor its domain is listed",
@@ -53,6 +55,7 @@ _REASONS: Final = {
     _Found.DAMAGED: "the compiled recipient file is damaged",
     _Found.ALIAS: "listed on {place}, its mail goes to {targets}",
     _Found.ALIAS_DOMAIN: "every address at {target_domain} is listed on {place}, its mail goes to {targets}",
+    _Found.CATCH_ALL: "every address at {domain} is listed on {place}, its mail goes to {targets}",
     _Found.OTHER_ROUTE: "@{domain} on {place} does not cover it: another server may read it as a route",
 }
 _ABSENT_ALIAS: Final = "{domain} is another name of a domain on {place}, at which it is not listed"

@@ -71,12 +71,59 @@ fn another_name_of_a_domain_has_its_addresses() {
 }
 
 #[test]
+fn the_mail_of_a_whole_domain_goes_to_others() {
+    let scratch = Scratch::new();
+    let text = "@all.test = Boss@local.test, team@local.test\nteam@local.test = ann@local.test, boss@local.test\nboss@local.test\n\
+                own@all.test\n!gone@all.test\nalias@all.test = own@all.test\n@other.test = @all.test\n\
+                @self.test = me@self.test\n@twice.test = me@self.test, own@all.test\nvia@local.test = any@all.test\n";
+    let made = directory(&scratch, text);
+    let ends = "Boss@local.test ann@local.test";
+    expect(&made, "any@all.test", Found::CatchAll, 1, ends);
+    expect(&made, "any+tag@all.test", Found::CatchAll, 1, ends);
+    expect(&made, "own@all.test", Found::Address, 4, "");
+    expect(&made, "own+tag@all.test", Found::Address, 4, "");
+    expect(&made, "gone@all.test", Found::Excluded, 5, "");
+    expect(&made, "alias@all.test", Found::Alias, 6, "own@all.test");
+    expect(&made, "any@other.test", Found::CatchAll, 1, ends);
+    expect(&made, "own@other.test", Found::Alias, 4, "own@all.test");
+    expect(&made, "a%b@all.test", Found::OtherRoute, 1, "");
+    expect(&made, "any@self.test", Found::CatchAll, 8, "me@self.test");
+    expect(&made, "me@self.test", Found::CatchAll, 8, "me@self.test");
+    expect(&made, "any@twice.test", Found::CatchAll, 9, "me@self.test own@all.test");
+    expect(&made, "via@local.test", Found::Alias, 10, ends);
+}
+
+#[test]
+fn a_table_has_the_targets_of_whole_domains_together() {
+    let scratch = Scratch::new();
+    let table = rows(
+        &table(&scratch, 1, 1, &[]),
+        &[
+            (1, "@all.test", "a@far.test"),
+            (2, "@all.test", "b@far.test\na@far.test"),
+            (3, "@bad.test", "two words"),
+            (4, "@circle.test", "x@back.test"),
+            (5, "@back.test", "x@circle.test"),
+        ],
+    );
+    let compiled = compile(&[table], &scratch.target(), &scope()).unwrap();
+    assert_eq!((compiled.entries, compiled.problems), (4, Vec::new()));
+    let made = Directory::open(&scratch.target()).unwrap();
+    expect(&made, "any@all.test", Found::CatchAll, 1, "a@far.test b@far.test");
+    expect(&made, "any@bad.test", Found::Domain, 3, "");
+    expect(&made, "any@circle.test", Found::Domain, 4, "");
+}
+
+#[test]
 fn what_cannot_be_an_alias_is_named_with_what_to_write() {
     for (line, fix) in [
         ("a =", "nothing is behind the ="),
         ("!a = b", "Remove the ! or the ="),
         ("a = @b.test", "only addresses may be behind the ="),
-        ("@a.test = b@c.test", "Write @a.test = @new.example"),
+        ("@a.test = @b.test, b@c.test", "another name of one domain"),
+        ("@a.test = b%c@c.test", "as a program, a file"),
+        ("@a.test = a@b.test\n@b.test = b@a.test", "it leads back to a.test"),
+        ("@a.test\n@a.test = a@b.test", "line 1 says something else. Keep one of the two lines"),
         ("@a.test = @b.test, @c.test", "another name of one domain"),
         ("@a.test = @A.test", "cannot be another name of itself"),
         ("a = |/bin/sh", "as a program, a file"),

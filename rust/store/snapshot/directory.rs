@@ -100,6 +100,9 @@ impl Directory {
                     let Ok(other) = std::str::from_utf8(record.targets) else { break };
                     (key, domain) = (Cow::Owned(format!("{local}{other}")), other);
                 }
+                Some(Some(record)) if record.kind == Found::CatchAll => {
+                    return ended(record.answer(record.kind), domain, record.targets);
+                }
                 Some(Some(record)) => {
                     let found = if renamed.is_some() { Found::AliasDomain } else { record.kind };
                     return ended(record.answer(found), domain, &[]);
@@ -170,7 +173,7 @@ impl Walk<'_> {
     /// What it says of `address`, or of the one that it is a subaddress of: what was listed by a name of its domain goes to the address itself.
     fn resolution(&self, address: &Address) -> Resolution {
         let targets = match self.answer.found {
-            Found::Alias if !self.targets.is_empty() => read_targets(self.targets),
+            Found::Alias | Found::CatchAll if !self.targets.is_empty() => read_targets(self.targets),
             Found::Alias | Found::AliasDomain => vec![address.at_domain(self.domain)],
             Found::Absent if self.domain != address.domain() => vec![address.at_domain(self.domain)],
             _ => Vec::new(),

@@ -87,7 +87,7 @@ impl Header {
 /// One entry of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Address, Domain, Excluded, Alias or `AliasDomain`.
+    /// Address, Domain, Excluded, Alias, `AliasDomain` or `CatchAll`.
     pub kind: Found,
     /// Number of the input that has it.
     pub source: u8,
@@ -130,6 +130,7 @@ impl<'a> Record<'a> {
             3 => Found::Excluded,
             5 => Found::Alias,
             6 => Found::AliasDomain,
+            8 => Found::CatchAll,
             _ => return None,
         };
         let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([n0, n1])))?;
@@ -149,5 +150,5 @@ impl<'a> Record<'a> {
 }
 
 fn is_alias(kind: Found) -> bool {
-    matches!(kind, Found::Alias | Found::AliasDomain)
+    matches!(kind, Found::Alias | Found::AliasDomain | Found::CatchAll)
 }

@@ -1,8 +1,11 @@
-//! An alias: `address = address, address`, or `@domain = @domain` for another name of a domain.
+//! An alias: `address = address, address`, `@domain = @domain` for another name of a domain, or `@domain = address, address` for what is not listed there.
 #![forbid(unsafe_code)]
+
+use std::collections::HashSet;
 
 use super::MOST_TARGETS;
 use super::line::{Entry, other_format, recipient_entry, unquoted, with_forms};
+use super::notes::printable;
 use crate::machine::message::address::{Address, Limits, normalise_domain};
 use crate::store::snapshot::Found;
 
@@ -22,20 +25,16 @@ pub(super) fn alias_of(entry: Entry, targets: &[&str], default_domain: &str) -> 
         Found::Excluded => {
             Err("! says that an address does not exist, so it has no alias. Remove the ! or the =".to_owned())
         }
-        Found::Domain => domain_alias(entry, targets),
+        Found::Domain if targets.iter().any(|target| target.starts_with('@')) => domain_alias(entry, targets),
+        Found::Domain => Ok(Entry { kind: Found::CatchAll, targets: read_targets(targets, default_domain)?, ..entry }),
         _ => address_alias(entry, targets, default_domain),
     }
 }
 
 fn domain_alias(entry: Entry, targets: &[&str]) -> Result<Entry, String> {
-    let [target] = targets else {
+    let Some(target) = targets.first().filter(|_| targets.len() == 1).and_then(|target| target.strip_prefix('@'))
+    else {
         return Err("a domain is another name of one domain. Write @old.example = @new.example".to_owned());
-    };
-    let Some(target) = target.strip_prefix('@') else {
-        let domain = entry.key;
-        return Err(format!(
-            "a whole domain has no address behind the =. Write @{domain} = @new.example, or a line for each address"
-        ));
     };
     let targets = normalise_domain(target.as_bytes()).map_err(with_forms)?;
     if targets == entry.key {
@@ -45,22 +44,28 @@ fn domain_alias(entry: Entry, targets: &[&str]) -> Result<Entry, String> {
 }
 
 fn address_alias(entry: Entry, targets: &[&str], default_domain: &str) -> Result<Entry, String> {
+    if entry.key.split('@').next() == Some("postmaster") {
+        return Err("postmaster is accepted without a question to the directory. Set recipients.postmaster".to_owned());
+    }
+    Ok(Entry { kind: Found::Alias, targets: read_targets(targets, default_domain)?, ..entry })
+}
+
+/// Addresses, one a line, each once.
+fn read_targets(targets: &[&str], default_domain: &str) -> Result<String, String> {
     if targets.len() > MOST_TARGETS {
         return Err(format!(
             "it has more than {MOST_TARGETS} addresses. Use a group of the mail system behind this server"
         ));
     }
-    if entry.key.split('@').next() == Some("postmaster") {
-        return Err("postmaster is accepted without a question to the directory. Set recipients.postmaster".to_owned());
-    }
-    let mut lines: Vec<String> = Vec::with_capacity(targets.len());
+    let (mut lines, mut known) = (Vec::with_capacity(targets.len()), HashSet::new());
     for target in targets {
-        let line = read_target(target, default_domain).map_err(|reason| format!("\"{target}\": {reason}"))?;
-        if !lines.contains(&line) {
+        let line = read_target(target, default_domain)
+            .map_err(|reason| format!("\"{}\": {reason}", printable(target.as_bytes())))?;
+        if known.insert(line.clone()) {
             lines.push(line);
         }
     }
-    Ok(Entry { kind: Found::Alias, targets: lines.join("\n"), ..entry })
+    Ok(lines.join("\n"))
 }
 
 fn read_target(text: &str, default_domain: &str) -> Result<String, String> {

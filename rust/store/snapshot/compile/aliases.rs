@@ -57,8 +57,9 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
             Err(Fault::Alias(reason)) => {
                 warnings.add(record.source, note(&format!("{reason}. It is delivered to itself")));
                 // A circle of domains stays one: its addresses are unknown then, which refuses nobody for good.
-                if record.kind == Found::Alias {
-                    replaced.push((at, draft.append(Record { kind: Found::Address, targets: &[], ..record })?));
+                if record.kind != Found::AliasDomain {
+                    let kind = if record.kind == Found::CatchAll { Found::Domain } else { Found::Address };
+                    replaced.push((at, draft.append(Record { kind, targets: &[], ..record })?));
                 }
             }
         }
@@ -118,14 +119,15 @@ impl Walk<'_> {
     fn one(&mut self, target: &str) -> Result<(), Fault> {
         let Ok(address) = Address::parse(target.as_bytes(), &Limits::default()) else { return Ok(()) };
         let (address, found) = self.find(address)?;
-        let key = address.key();
         let record = found.as_ref().and_then(Stored::record);
-        let is_alias = record.as_ref().is_some_and(|record| record.kind == Found::Alias);
-        if is_alias && self.path.last() != Some(&key) {
-            let targets = record.map(|record| text(record.targets).to_owned()).unwrap_or_default();
-            return self.alias(key, &targets);
+        // An entry for a whole domain is followed once, and ends where it leads to an address that it has itself.
+        if let Some(alias) = record.as_ref().filter(|record| matches!(record.kind, Found::Alias | Found::CatchAll)) {
+            let name = text(alias.key).to_owned();
+            if self.path.last() != Some(&name) {
+                return self.alias(name, text(alias.targets));
+            }
         }
-        if self.ended.insert(key) {
+        if self.ended.insert(address.key()) {
             if self.ends.lines.len() >= MOST_TARGETS {
                 return Err(Fault::Alias(format!("it leads to more than {MOST_TARGETS} addresses")));
             }

@@ -110,7 +110,7 @@ impl Draft {
                 let is_repeated = one.is_same_key(&other);
                 match united(&one, &other).filter(|_| is_repeated) {
                     Some(targets) if targets.as_bytes() == one.targets => {} // written once, however many rows say it
-                    Some(targets) => merged = Some((other.source, one.line, one.key.to_vec(), targets)),
+                    Some(targets) => merged = Some((one.kind, other.source, one.line, one.key.to_vec(), targets)),
                     None if is_repeated => repeated(one, other),
                     None => {}
                 }
@@ -118,9 +118,10 @@ impl Draft {
             })?;
             let is_new = self.table.get(slot).is_some_and(|slot| *slot == 0);
             let at = match merged {
-                Some((source, line, key, targets)) => {
+                Some((kind, source, line, key, targets)) => {
+                    let kind = if kind == Found::CatchAll { kind } else { Found::Alias };
                     let (key, targets) = (key.as_slice(), targets.as_bytes());
-                    let at = self.append(Record { kind: Found::Alias, source, line, key, targets })?;
+                    let at = self.append(Record { kind, source, line, key, targets })?;
                     self.aliases.push(at);
                     self.file.flush()?;
                     at
@@ -221,11 +222,12 @@ impl Draft {
 /// The targets of two records of one table together, where a table has a row for each target; None when there is nothing to unite. One
 /// without targets is delivered to itself.
 fn united(one: &Record<'_>, other: &Record<'_>) -> Option<String> {
-    let is_united = |record: &Record<'_>| matches!(record.kind, Found::Address | Found::Alias);
+    let is_united = |record: &Record<'_>| matches!(record.kind, Found::Address | Found::Alias | Found::CatchAll);
     if one.source == 0
         || one.source != other.source
         || !is_united(one)
         || !is_united(other)
+        || (one.kind == Found::CatchAll) != (other.kind == Found::CatchAll)
         || one.targets == other.targets
     {
         return None;
