@@ -234,6 +234,27 @@ def test_the_thread_has_a_lower_priority(backend, monkeypatch):
     assert nice[0] == min(ours + 10, 19)
 
 
+def test_the_thread_does_not_inherit_a_realtime_priority(backend, monkeypatch):
+    policies = []
+    real = Argon2Cost.hash
+
+    def hash_(*arguments):
+        policies.append(os.sched_getscheduler(0))
+        return real(*arguments)
+
+    monkeypatch.setattr(Argon2Cost, "hash", hash_)
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return  # who may not give a realtime priority has none to hand on
+    try:
+        plain(backend(), "slow", "slow's")
+    finally:
+        os.sched_setscheduler(0, *before)
+    assert set(policies) == {os.SCHED_OTHER}
+
+
 def test_where_no_priority_can_be_set_passwords_are_checked_all_the_same(backend, monkeypatch):
     def forbidden(*_):
         raise PermissionError

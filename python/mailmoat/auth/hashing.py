@@ -1,7 +1,7 @@
 """The thread of a worker in which passwords are checked: one, because a check costs some 20 ms of a CPU and 19 MiB.
 
 Promises: at most `most` checks wait or run; more are turned away at once. The thread has a lower priority than the loop, so that
-guesses cost good mail little. Nothing it is given may touch what belongs to the loop.
+guesses cost good mail little, also where the server itself has a realtime priority. Nothing it is given may touch what belongs to the loop.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ V = TypeVar("V")
 NICER: Final = 10
 """Added to the nice value of the process (setpriority(2)); Linux has one for each thread."""
 NICEST: Final = 19
+REALTIME: Final = (os.SCHED_FIFO, os.SCHED_RR)
+"""Policies under which the nice value has no effect, and a check would hold up the loops."""
 
 
 class HashingThread:
@@ -51,5 +53,8 @@ class HashingThread:
 
 def _step_back() -> None:
     with suppress(OSError):  # a sandbox may forbid it; an exception here would end the thread
+        if os.sched_getscheduler(0) in REALTIME:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with suppress(OSError):
         nice = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(nice + NICER, NICEST))
