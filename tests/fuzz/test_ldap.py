@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.doubles.directory_source import Known
 from tests.doubles.hostile_ldap import entry, message, result
 
-from mailmoat.directory.ldap.objects import Kind, Reading, id_of
+from mailmoat.directory.ldap.objects import EntryReader, Mapping, id_of
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.ldap import ber, filters
 from mailmoat.ldap.ber import GarbledError
@@ -69,11 +69,11 @@ async def answers(pieces):
 
 def read(got):
     """What a source makes of answers."""
-    reading, refresh = Reading(Kind()), Refresh(Reading(Kind()), b"cookie", Known(), 20)
+    reader, refresh = EntryReader(Mapping()), Refresh(EntryReader(Mapping()), b"cookie", Known(), 20)
     for answer in got:
         if isinstance(answer, SearchEntry):
-            reading.entry(answer, id_of(answer))
-            assert reading.left_out() is None or answer.attributes
+            reader.entry(answer, id_of(answer))
+            assert reader.left_out() is None or answer.attributes
         try:
             list(refresh.take(answer))
         except (GarbledError, RefreshNeededError):

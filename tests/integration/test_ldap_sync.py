@@ -207,4 +207,4 @@ def test_a_first_look_says_what_to_look_at(start, source):
     slapd = start(provider=False)
     probed = uvloop.run(source(slapd, tls="none", filter="(uid=nobody)", base=BASE).probe())
     assert (probed.entries, probed.sample) == (0, ())
-    assert [remark.split()[0] for remark in probed.remarks] == ["No", "The", "The"]
+    assert [remark.split()[0] for remark in probed.remarks] == ["no", "the", "the"]

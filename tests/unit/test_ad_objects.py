@@ -75,7 +75,7 @@ def test_other_attributes_may_say_who_gets_the_mail():
     away = found(mail="x@example.test", targetAddress="SMTP:x@other.example")
     assert mapping.entry(away)[0].addresses == (Listed("x@example.test", ("x@other.example",)),)
     assert mapping.entry(found(mail="x@example.test"))[0].addresses == (Listed("x@example.test"),)
-    assert "targetAddress" in mapping.read
+    assert "targetAddress" in mapping.needed
 
 
 @pytest.mark.parametrize(

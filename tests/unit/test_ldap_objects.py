@@ -6,7 +6,7 @@ from tests.doubles.directory_source import row
 from mailmoat._native import Address
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.live import LdapLive
-from mailmoat.directory.ldap.objects import Kind, Reading, id_of
+from mailmoat.directory.ldap.objects import EntryReader, Mapping, id_of
 from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Listed
 from mailmoat.errors import ConfigError
@@ -14,15 +14,15 @@ from mailmoat.ldap import filters
 from mailmoat.ldap.message import SearchEntry
 
 
-def read(kind=None, **attributes):
-    reading = Reading(kind or Kind())
+def read(mapping=None, **attributes):
+    reader = EntryReader(mapping or Mapping())
     found = SearchEntry("uid=a,dc=x", {name: list(values) for name, values in attributes.items()})
-    return reading.entry(found, b"id").addresses, reading.left_out()
+    return reader.entry(found, b"id").addresses, reader.left_out()
 
 
 def test_values_of_several_attributes_are_addresses_once_each():
-    kind = Kind(("mail", "proxyAddresses"))
-    addresses, _ = read(kind, mail=[b"A@Example.com"], proxyaddresses=[b"SMTP:A@example.com", b"smtp:b@example.com"])
+    mapping = Mapping(("mail", "proxyAddresses"))
+    addresses, _ = read(mapping, mail=[b"A@Example.com"], proxyaddresses=[b"SMTP:A@example.com", b"smtp:b@example.com"])
     assert addresses == (Listed("A@example.com"), Listed("b@example.com"))
 
 
@@ -46,18 +46,20 @@ def test_an_entry_without_an_address_is_no_recipient():
 
 
 def test_targets_get_the_mail_of_all_addresses_of_an_entry():
-    kind = Kind(("mail",), ("forward",))
+    mapping = Mapping(("mail",), ("forward",))
     targets = ("x@example.net", "y@example.net")
-    assert read(kind, mail=[b"a@example.com", b"b@example.com"], forward=[b"x@example.net", b"y@example.net"])[0] == (
+    assert read(mapping, mail=[b"a@example.com", b"b@example.com"], forward=[b"x@example.net", b"y@example.net"])[
+        0
+    ] == (
         Listed("a@example.com", targets),
         Listed("b@example.com", targets),
     )
-    assert read(kind, mail=[b"a@example.com"])[0] == (Listed("a@example.com"),)
+    assert read(mapping, mail=[b"a@example.com"])[0] == (Listed("a@example.com"),)
 
 
 def test_an_entry_whose_only_targets_are_no_addresses_exists_and_is_delivered_to_itself():
     """Who may write a target must not be able to have the address refused; and it is as with a table's bad targets elsewhere."""
-    addresses, left_out = read(Kind(("mail",), ("forward",)), mail=[b"a@example.com"], forward=[b"nobody"])
+    addresses, left_out = read(Mapping(("mail",), ("forward",)), mail=[b"a@example.com"], forward=[b"nobody"])
     assert addresses == (Listed("a@example.com"),)
     assert left_out.entries == 1
 
@@ -67,7 +69,7 @@ def test_an_entry_whose_only_targets_are_no_addresses_exists_and_is_delivered_to
     [([b"true"], True), ([b"TRUE"], True), ([b"FALSE"], False), ([], False), ([b"x", b"TRUE "], True)],
 )
 def test_a_condition_must_hold(values, counts):
-    addresses, _ = read(Kind(condition=("mailEnabled", "TRUE")), mail=[b"a@example.com"], mailenabled=values)
+    addresses, _ = read(Mapping(condition=("mailEnabled", "TRUE")), mail=[b"a@example.com"], mailenabled=values)
     assert (addresses != ()) is counts
 
 
@@ -78,7 +80,7 @@ def test_an_entry_is_known_by_its_uuid_or_its_name():
 
 
 def test_all_attributes_are_asked_for_once():
-    assert Kind(("mail", "a"), ("a", "b"), ("c", "TRUE")).asked == ("mail", "a", "b", "c", "entryUUID")
+    assert Mapping(("mail", "a"), ("a", "b"), ("c", "TRUE")).needed == ("mail", "a", "b", "c", "entryUUID")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from mailmoat import clock
 from mailmoat.directory.ldap import polling
-from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.source import Current, Delta, Whole
 from mailmoat.ldap import filters
 from mailmoat.ldap.message import SearchEntry, SearchRequest
@@ -45,7 +45,7 @@ def steps(server, cookie, *known):
     async def read():
         request = SearchRequest("", filters.parse("(mail=*)"))
         ids = {name.encode() for name in known}
-        return [step async for step in polling.poll(None, request, Reading(Kind()), cookie, ids)]
+        return [step async for step in polling.poll(None, request, EntryReader(Mapping()), cookie, ids)]
 
     with mock.patch.object(polling, "paged", server.paged):
         return asyncio.run(read())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.doubles.directory_source import Known
 
-from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Entry, Listed, Part, Whole
 from mailmoat.ldap import ber
@@ -54,7 +54,7 @@ class Play:
     """A refresh and the steps it gave."""
 
     def __init__(self, cookie=None, known=None, shrink_limit=20):
-        self.refresh = Refresh(Reading(Kind()), cookie, known or Known(), shrink_limit)
+        self.refresh = Refresh(EntryReader(Mapping()), cookie, known or Known(), shrink_limit)
         self.steps = list(self.refresh.begin())
 
     def take(self, *answers):

@@ -22,7 +22,7 @@ class AdAddressSearch:
     def __init__(self, place: Place, written: str | None) -> None:
         self._place = place
         self._written = written if written and row_filters.has_place(written) else None
-        self.attributes = place.mapping.read
+        self.attributes = place.mapping.needed
 
     def filter(self, address: Address) -> str:
         """Return the filter of the objects that have the address; what is written alone if it has a place for it."""

@@ -60,7 +60,7 @@ class Mapping(NamedTuple):
     """Attributes with addresses that get the mail of an object instead of it."""
 
     @property
-    def read(self) -> tuple[str, ...]:
+    def needed(self) -> tuple[str, ...]:
         """The attributes that `entry` needs."""
         needed = ("objectGUID", "objectClass", "userAccountControl", "msExchRecipientTypeDetails")
         return tuple(dict.fromkeys((*needed, *self.attributes, *self.targets)))

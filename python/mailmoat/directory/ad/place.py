@@ -30,7 +30,7 @@ class Place(NamedTuple):
     @property
     def watched(self) -> tuple[str, ...]:
         """The attributes on which it depends whether an object is a recipient, and which addresses it has; its name for moves out of `base`."""
-        return _once(("name", *self.mapping.read[1:], *_ATTRIBUTE.findall(self.condition)))
+        return _once(("name", *self.mapping.needed[1:], *_ATTRIBUTE.findall(self.condition)))
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class Reading:
 
     async def everything(self) -> AsyncIterator[Found]:
         """Yield all recipients, a page at a time. Raises ServerError."""
-        request = SearchRequest(self._base, filters.parse(self._filter), self._mapping.read)
+        request = SearchRequest(self._base, filters.parse(self._filter), self._mapping.needed)
         async for page in paged(self._connection, request, patience=FIRST_PAGE_TIME):
             yield await self._found(page)
 
@@ -60,7 +60,7 @@ class Reading:
         """Return those of these objects that are there and may be recipients. Raises ServerError."""
         found: list[SearchEntry] = []
         for any_id in _some_at_once(ids):
-            request = SearchRequest(self._base, filters.parse(f"(&{any_id}{self._filter})"), self._mapping.read)
+            request = SearchRequest(self._base, filters.parse(f"(&{any_id}{self._filter})"), self._mapping.needed)
             async for page in paged(self._connection, request):
                 found += page
         return await self._found(found)

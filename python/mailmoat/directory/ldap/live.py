@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.lookup import LdapLookup
-from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.ldap.probe import probe
 from mailmoat.directory.source import united
 
@@ -28,10 +28,10 @@ class LdapLive(LdapLookup):
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        row, kind = self._looked_at, Kind.of(self._looked_at)
+        row, mapping = self._looked_at, Mapping.of(self._looked_at)
         written = None if row.filter and row_filters.has_place(row.filter) else row.filter
-        search_filter = row_filters.checked(row.name, row_filters.all_with_an_address(written, kind.attributes))
-        return await probe(row, servers_of(row), kind, search_filter)
+        search_filter = row_filters.checked(row.name, row_filters.all_with_an_address(written, mapping.attributes))
+        return await probe(row, servers_of(row), mapping, search_filter)
 
 
 class LdapAddressSearch:
@@ -39,15 +39,15 @@ class LdapAddressSearch:
 
     def __init__(self, row: SourceSettings) -> None:
         self._filter = row.filter
-        self._kind = Kind.of(row)
-        self._reading = Reading(self._kind)
-        self.attributes = self._kind.asked
+        self._mapping = Mapping.of(row)
+        self._reader = EntryReader(self._mapping)
+        self.attributes = self._mapping.needed
 
     def filter(self, address: Address) -> str:
         """Return the filter of the entries that have the address."""
-        return row_filters.with_the_address(self._filter, self._kind.attributes, address)
+        return row_filters.with_the_address(self._filter, self._mapping.attributes, address)
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
         """Return what the entries say of it."""
-        counted = [(entry.dn, targets) for entry in found if (targets := self._reading.targets(entry)) is not None]
+        counted = [(entry.dn, targets) for entry in found if (targets := self._reader.targets(entry)) is not None]
         return united(address, counted)

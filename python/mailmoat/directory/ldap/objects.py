@@ -23,32 +23,32 @@ _PREFIX: Final = "smtp:"
 _LONGEST_EXAMPLE: Final = 200
 
 
-class Kind(NamedTuple):
-    """What of an entry counts."""
+class Mapping(NamedTuple):
+    """Which attributes of an entry are its addresses and its targets, and on what condition it counts."""
 
     attributes: tuple[str, ...] = DEFAULT_ATTRIBUTES
     targets: tuple[str, ...] = ()
     condition: tuple[str, str] | None = None
 
     @classmethod
-    def of(cls, row: SourceSettings) -> Kind:
+    def of(cls, row: SourceSettings) -> Mapping:
         """Return what is configured for a source."""
         return cls(row.attributes or DEFAULT_ATTRIBUTES, row.target_attributes, row.condition)
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def needed(self) -> tuple[str, ...]:
         """The attributes to ask for."""
         names = (*self.attributes, *self.targets, *([self.condition[0]] if self.condition else []), ENTRY_UUID)
         return tuple(dict.fromkeys(names))
 
 
-class Reading:
-    """Reads entries of one kind, and counts what it leaves out."""
+class EntryReader:
+    """Makes recipients of the entries of a server, by a mapping, and counts what it leaves out."""
 
-    def __init__(self, kind: Kind) -> None:
-        self._attributes = [name.lower() for name in kind.attributes]
-        self._targets = [name.lower() for name in kind.targets]
-        self._condition = tuple(part.lower() for part in kind.condition or ())
+    def __init__(self, mapping: Mapping) -> None:
+        self._attributes = [name.lower() for name in mapping.attributes]
+        self._targets = [name.lower() for name in mapping.targets]
+        self._condition = tuple(part.lower() for part in mapping.condition or ())
         self._left_out = 0
         self._example = ""
 

@@ -21,7 +21,7 @@ from mailmoat.ldap.paging import PAGE_SIZE, paged
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from mailmoat.directory.ldap.objects import Reading
+    from mailmoat.directory.ldap.objects import EntryReader
     from mailmoat.directory.source import Entry, KnownIds, Step
     from mailmoat.ldap.connection import Connection
     from mailmoat.ldap.message import SearchEntry, SearchRequest
@@ -62,7 +62,7 @@ def whole_is_due(cookie: bytes | None) -> bool:
 
 
 async def poll(
-    connection: Connection, request: SearchRequest, reading: Reading, cookie: bytes | None, known: KnownIds
+    connection: Connection, request: SearchRequest, reader: EntryReader, cookie: bytes | None, known: KnownIds
 ) -> AsyncGenerator[Step, None]:
     """Yield what changed since the cookie; or the whole, when there is none or its time has come. Raises ServerError."""
     since, now = _since(cookie), clock.wall_ms()
@@ -73,7 +73,7 @@ async def poll(
         yield Begin()
         async for page in paged(connection, request, size=PAGE_SIZE):
             newest = max([newest, *map(_modified, page)])
-            entries = [reading.entry(found, id_of(found)) for found in page]
+            entries = [reader.entry(found, id_of(found)) for found in page]
             for at in range(0, len(entries), LARGEST_PART):
                 yield Part(tuple(entries[at : at + LARGEST_PART]))
         yield Whole(_Since(_past(newest, now), now).cookie)
@@ -89,7 +89,7 @@ async def poll(
         connection, request._replace(filter=ber.element(_AND, modified, request.filter)), size=PAGE_SIZE
     ):
         newest = max([newest, *map(_modified, page)])
-        changed.update({id_of(found): reading.entry(found, id_of(found)) for found in page})
+        changed.update({id_of(found): reader.entry(found, id_of(found)) for found in page})
     removed = [entry_id for entry_id in touched if entry_id not in changed]
     for step in deltas(changed.values(), removed, since.cookie, _Since(_past(newest, now), since.full_ms).cookie):
         yield step

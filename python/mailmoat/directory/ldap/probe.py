@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.ldap.objects import Reading, id_of
+from mailmoat.directory.ldap.objects import EntryReader, id_of
 from mailmoat.directory.source import ProbeResult
 from mailmoat.ldap import content_sync
 from mailmoat.ldap.message import SearchEntry, SearchRequest
@@ -14,7 +14,7 @@ from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, read
 from mailmoat.ldap.server import Transport
 
 if TYPE_CHECKING:
-    from mailmoat.directory.ldap.objects import Kind
+    from mailmoat.directory.ldap.objects import Mapping
     from mailmoat.directory.ldap.servers import Servers
     from mailmoat.ldap.connection import Connection
     from mailmoat.settings.sections.directories import SourceSettings
@@ -24,24 +24,24 @@ MOST_COUNTED: Final = 100_000
 SAMPLE: Final = 3
 
 
-async def probe(row: SourceSettings, servers: Servers, kind: Kind, search_filter: bytes) -> ProbeResult:
+async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_filter: bytes) -> ProbeResult:
     """Connect, and say what is there. Raises SourceError."""
     connection = await servers.connect()
     try:
         base = await base_of(connection, row.base)
-        request = SearchRequest(base, search_filter, kind.asked)
-        reading = Reading(kind)
-        sample = tuple([reading.entry(found, id_of(found)) for found in await _some(connection, request)])
+        request = SearchRequest(base, search_filter, mapping.needed)
+        reader = EntryReader(mapping)
+        sample = tuple([reader.entry(found, id_of(found)) for found in await _some(connection, request)])
         entries = await _count(connection, request)
-        remarks = [] if entries != 0 else [f"No entry below {base} has an address and matches the filter."]
+        remarks = [] if entries != 0 else [f"no entry below {base} has an address and matches the filter"]
         if connection.server.transport is Transport.CLEAR:
             remarks.append(
-                "The connection is in clear: anyone on the network path can read the password and change the answers."
+                "the connection is in clear: anyone on the network path can read the password and change the answers"
             )
-        if (left_out := reading.left_out()) is not None:
-            remarks.append(f"{left_out.example}.")
+        if (left_out := reader.left_out()) is not None:
+            remarks.append(left_out.example)
         if row.mode == "sync" and not await _gives_notice(connection):
-            remarks.append("The server gives no notice of changes (RFC 4533): it is asked again after each interval.")
+            remarks.append("the server gives no notice of changes (RFC 4533): it is asked again after each interval")
         return ProbeResult(connection.server.text, base, entries, sample, tuple(remarks))
     finally:
         connection.close()

@@ -21,7 +21,7 @@ from mailmoat.ldap.message import Intermediate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mailmoat.directory.ldap.objects import Reading
+    from mailmoat.directory.ldap.objects import EntryReader
     from mailmoat.directory.source import Entry, KnownIds, Step
     from mailmoat.ldap.message import SearchEntry
 
@@ -33,13 +33,13 @@ class RefreshNeededError(MailmoatError):
 class Refresh:
     """One synchronisation, from `cookie` or, where that is None, from nothing; `shrink_limit` in per cent of what is known."""
 
-    def __init__(self, reading: Reading, cookie: bytes | None, known: KnownIds, shrink_limit: int) -> None:
+    def __init__(self, reader: EntryReader, cookie: bytes | None, known: KnownIds, shrink_limit: int) -> None:
         self.cookie = cookie
         """What all that was given so far stands for."""
         self._following = cookie
         self.over = False
         """The refresh is over; each change follows as it happens."""
-        self._reading = reading
+        self._reader = reader
         self._known = known
         self._shrink_limit = shrink_limit
         self._whole = cookie is None
@@ -111,7 +111,7 @@ class Refresh:
                 self._present.add(entry_id)
             if state is not State.PRESENT:
                 self._removed.pop(entry_id, None)
-                self._changed[entry_id] = self._reading.entry(answer, entry_id)
+                self._changed[entry_id] = self._reader.entry(answer, entry_id)
         self._go_on(cookie)
 
     def _several(self, said: IdSet) -> None:

@@ -15,7 +15,7 @@ from mailmoat import clock
 from mailmoat.directory.failover import follow
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
-from mailmoat.directory.ldap.objects import Kind, Reading
+from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.ldap.polling import poll, whole_is_due
 from mailmoat.directory.ldap.probe import probe
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
@@ -82,10 +82,10 @@ class LdapSync:
     def __init__(self, row: SourceSettings) -> None:
         self._row = row
         self._servers = servers_of(row)
-        self._kind = Kind.of(row)
-        self._reading = Reading(self._kind)
+        self._mapping = Mapping.of(row)
+        self._reader = EntryReader(self._mapping)
         row_filters.checked(row.name, row.filter or row_filters.ANYTHING)
-        search_filter = row_filters.all_with_an_address(row.filter, self._kind.attributes)
+        search_filter = row_filters.all_with_an_address(row.filter, self._mapping.attributes)
         self._filter = row_filters.checked(row.name, search_filter)
 
     def steps(self, cookie: bytes | None, known: KnownIds) -> AsyncGenerator[Step, None]:
@@ -94,7 +94,7 @@ class LdapSync:
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        return await probe(self._row, self._servers, self._kind, self._filter)
+        return await probe(self._row, self._servers, self._mapping, self._filter)
 
     async def _at(self, known: KnownIds, server: Server, cookie: bytes | None) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server, by the method that it offers."""
@@ -121,17 +121,17 @@ class LdapSync:
     async def _steps(self, connection: Connection, method: _Method, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one connection; what the server garbles is a ServerError."""
         base = await base_of(connection, self._row.base)
-        request = SearchRequest(base, self._filter, self._kind.asked)
+        request = SearchRequest(base, self._filter, self._mapping.needed)
         if method.polls:
-            found = poll(connection, request, self._reading, method.cookie, known)
+            found = poll(connection, request, self._reader, method.cookie, known)
         else:
             found = self._synced(
-                connection, request, Refresh(self._reading, method.synced, known, self._row.shrink_limit)
+                connection, request, Refresh(self._reader, method.synced, known, self._row.shrink_limit)
             )
         try:
             async with aclosing(found) as steps:
                 async for step in steps:
-                    if (left_out := self._reading.left_out()) is not None:
+                    if (left_out := self._reader.left_out()) is not None:
                         yield left_out
                     yield step
         except GarbledError as error:
