@@ -16,6 +16,7 @@ from mailmoat.ldap.outcome import ServerError
 from mailmoat.ldap.server import Transport
 from mailmoat.net import address
 from mailmoat.net.certificate_refusal import refusal
+from mailmoat.net.client_tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +41,7 @@ class Tls(NamedTuple):
 
     def context(self) -> ssl.SSLContext:
         """Return what a handshake needs, from the files as they are now. Raises OSError, ssl.SSLError among them."""
-        made = ssl.create_default_context(cafile=self.ca)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        if not self.verify:
-            made.check_hostname = False
-            made.verify_mode = ssl.CERT_NONE
-        if self.certificate is not None:
-            made.load_cert_chain(self.certificate, self.key)
-        return made
+        return client_context(self.ca, self.certificate, self.key, verify=self.verify)
 
 
 class Login(NamedTuple):

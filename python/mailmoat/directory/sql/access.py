@@ -7,13 +7,15 @@ where the settings say `tls = "none"`.
 from __future__ import annotations
 
 import importlib
-import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from mailmoat.errors import SourceError
+from mailmoat.net.client_tls import client_context
 
 if TYPE_CHECKING:
+    import ssl
+
     from mailmoat.settings.sections.directories import SourceSettings
     from mailmoat.settings.source_url import SourceServer
 
@@ -31,16 +33,9 @@ def tls_context(row: SourceSettings) -> ssl.SSLContext | None:
     if row.tls == "none":
         return None
     try:
-        made = ssl.create_default_context(cafile=row.tls_ca)
-        if row.tls_certificate is not None:
-            made.load_cert_chain(row.tls_certificate, row.tls_key)
+        return client_context(row.tls_ca, row.tls_certificate, row.tls_key, verify=row.tls == "verify")
     except OSError as error:
         raise SourceError(f"tls_ca, tls_certificate or tls_key cannot be used: {error.strerror or error}") from None
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
-    if row.tls == "encrypt":
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    return made
 
 
 def socket_path(server: SourceServer, default: str) -> str:

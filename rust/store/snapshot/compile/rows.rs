@@ -27,7 +27,7 @@ impl Faults {
         }
     }
 
-    fn tell(self, number: u8, what: &str, warnings: &mut Notes) {
+    fn warn(self, number: u8, what: &str, warnings: &mut Notes) {
         if self.count > 0 {
             warnings.add(number, format!("{} {what}. The first is {}", self.count, self.first));
         }
@@ -66,8 +66,8 @@ pub(super) fn read(
         }
         Ok(!is_full)
     })?;
-    unread.tell(input.number, "addresses cannot be read and are left out", warnings);
-    plain.tell(input.number, "addresses are delivered to themselves, as their targets cannot be used", warnings);
+    unread.warn(input.number, "addresses cannot be read and are left out", warnings);
+    plain.warn(input.number, "addresses are delivered to themselves, as their targets cannot be used", warnings);
     if is_full {
         warnings.add(input.number, format!("more than {MAX_ENTRIES} entries. The rest is left out"));
     }
