@@ -28,6 +28,8 @@ from mailmoat.directory.freshness import SyncState
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.opening import open_live, open_sync
 from mailmoat.directory.source import LiveAnswer, Whole
+from mailmoat.directory.sql.databases import database_of
+from mailmoat.directory.sql.placeholders import POSTGRESQL, prepare
 from mailmoat.directory.sql.sqlite import SqliteConnection
 from mailmoat.directory.table import Table
 from mailmoat.errors import SourceError
@@ -298,6 +300,21 @@ def test_another_schema_changes_nothing(server, row, tmp_path):
             server.execute("ALTER TABLE users RENAME COLUMN mail TO email")
             server.execute("INSERT INTO users(id, email) VALUES (7, 'again@example.com')")
             await source.reads("again@example.com", *THREE)
+
+    uvloop.run(main())
+
+
+def test_a_connection_that_was_lost_is_an_outage(server, row):
+    """The driver raises errors of its own, some of them not where something is awaited."""
+
+    async def main():
+        settings = row(server, query=QUERY)
+        database, query = database_of(settings), prepare("query", QUERY, (), POSTGRESQL)
+        for use in (lambda one: anext(one.read(query, {})), lambda one: one.ask(query, {})):
+            connection = await database.open(settings.url.servers[0], 1.0)
+            connection.abort()
+            with pytest.raises(SourceError, match=server.url):
+                await use(connection)
 
     uvloop.run(main())
 

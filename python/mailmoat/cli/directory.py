@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Show, read and compare the sources of recipients.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")]
-OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the source; without one, all.")]
+OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the source; without one, all.")]
 
 
 @app.callback()

@@ -18,6 +18,7 @@ from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping
+    from contextlib import AbstractContextManager
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
@@ -96,24 +97,27 @@ class PostgreSqlConnection:
 
     async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
-        transaction = self._connection.transaction(readonly=True)
-        await self._wait(transaction.start())
-        statement = await self._wait(self._connection.prepare(query.text), query)
-        names = tuple(attribute.name for attribute in statement.get_attributes())
-        cursor = await self._wait(statement.cursor(*query.arguments(values)), query)
-        part, first = await self._wait(cursor.fetch(PART), query), True
-        while part or first:
-            yield Rows(names, part)
-            first = False
-            part = await self._wait(cursor.fetch(PART), query)
-        await self._wait(transaction.rollback())
+        with self._outages(query):  # what is no coroutine raises as well, on a connection that was lost
+            transaction = self._connection.transaction(readonly=True)
+            await self._wait(transaction.start())
+            statement = await self._wait(self._connection.prepare(query.text), query)
+            names = tuple(attribute.name for attribute in statement.get_attributes())
+            cursor = await self._wait(statement.cursor(*query.arguments(values)), query)
+            part, first = await self._wait(cursor.fetch(PART), query), True
+            while part or first:
+                yield Rows(names, part)
+                first = False
+                part = await self._wait(cursor.fetch(PART), query)
+            await self._wait(transaction.rollback())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
         text = f"SELECT * FROM ({query.text}\n) AS found LIMIT {PART}"  # noqa: S608 - the query is the administrator's, values are bound
-        statement = await self._wait(self._connection.prepare(text), query)
-        names = tuple(attribute.name for attribute in statement.get_attributes())
-        return Rows(names, await self._wait(statement.fetch(*query.arguments(values)), query))
+        with self._outages(query):
+            statement = await self._wait(self._connection.prepare(text), query)
+            names = tuple(attribute.name for attribute in statement.get_attributes())
+            return Rows(names, await self._wait(statement.fetch(*query.arguments(values)), query))
+        raise AssertionError  # outages never swallows
 
     async def notified(self, seconds: float) -> None:
         """See `Notified`."""
@@ -138,10 +142,13 @@ class PostgreSqlConnection:
         self._connection.terminate()
 
     async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
-        with outages(f"{self._where}: {query.setting}" if query else self._where, _said):
+        with self._outages(query):
             async with asyncio.timeout(self._patience):
                 return await awaitable
         raise AssertionError  # outages never swallows
+
+    def _outages(self, query: Query | None) -> AbstractContextManager[None]:
+        return outages(f"{self._where}: {query.setting}" if query else self._where, _said)
 
 
 def _said(error: BaseException) -> str | None:
