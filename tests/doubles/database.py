@@ -52,12 +52,28 @@ class Database:
             missing(f"the account {self.owner}, which its package makes")
 
     def _certificate(self, authority: Authority, days: int) -> Files:
-        made = authority.sign("localhost", "127.0.0.1", days=days, file=f"{self.owner}{days}")
+        shutil.copy(authority.certificate, self.ca)
         copied = Files(self.directory / "server.pem", self.directory / "server.key")
+        self._copy(authority.sign("localhost", "127.0.0.1", days=days, file=f"{self.owner}{days}"), copied)
+        return copied
+
+    @property
+    def ca(self) -> Path:
+        """The CA of the certificates that it accepts from clients."""
+        return self.directory / "ca.pem"
+
+    def present(self, made: Files) -> None:
+        """Show another certificate from now on."""
+        assert self.certificate is not None
+        self._copy(made, self.certificate)
+        self.make_ours(self.certificate.chain, self.certificate.key)
+        self.read_certificate()
+
+    @staticmethod
+    def _copy(made: Files, copied: Files) -> None:
         for source, target in ((made.chain, copied.chain), (made.key, copied.key)):
             shutil.copy(source, target)
             target.chmod(0o600)
-        return copied
 
     def run(self, command: Sequence[str | Path], given: str = "") -> str:
         """Run a program of the server as its account."""
@@ -161,4 +177,7 @@ class Database:
         raise NotImplementedError
 
     def answers(self) -> bool:
+        raise NotImplementedError
+
+    def read_certificate(self) -> None:
         raise NotImplementedError

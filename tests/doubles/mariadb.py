@@ -8,6 +8,7 @@ with MariaDB(authority) as server:
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 
 from tests.certificates import Authority
 from tests.doubles.database import ACCOUNT, PASSWORD, Database
@@ -42,7 +43,9 @@ class MariaDB(Database):
         return f"mysql:///mail?socket={self.socket}"
 
     def command(self):
-        tls = [f"--ssl-cert={self.certificate.chain}", f"--ssl-key={self.certificate.key}"] if self.certificate else []
+        tls = []
+        if self.certificate:
+            tls = [f"--ssl-cert={self.certificate.chain}", f"--ssl-key={self.certificate.key}", f"--ssl-ca={self.ca}"]
         return [
             *(self._program, "--no-defaults", f"--datadir={self._base}", f"--socket={self.socket}"),
             *(f"--pid-file={self.directory}/pid", f"--port={self.port}", "--bind-address=127.0.0.1"),
@@ -64,6 +67,24 @@ class MariaDB(Database):
             )
             self._made = True
         return True
+
+    def read_certificate(self) -> None:
+        self.execute("FLUSH SSL")
+
+    def log_in_by_certificate(self, account: str) -> None:
+        """Let an account in that shows a certificate, and by nothing else."""
+        self.execute(f"CREATE USER {account}@'%' REQUIRE X509; GRANT SELECT ON mail.* TO {account}@'%'")
+
+    def disconnect(self, words: str = "") -> None:
+        """End the connections of our account, or those whose statement has these words; return when they have ended."""
+        which = f"info LIKE '%{words}%' AND id <> CONNECTION_ID()" if words else f"user = '{ACCOUNT}'"
+        found = f"SELECT id FROM information_schema.processlist WHERE {which}"
+        numbers = self.execute(found, database="").split()
+        for number in numbers:
+            with suppress(AssertionError):  # it has ended by itself
+                self.execute(f"KILL {number}", database="")
+        while set(numbers).intersection(self.execute(found, database="").split()):
+            pass
 
     def execute(self, statements: str, database: str = "mail") -> str:
         done = subprocess.run(

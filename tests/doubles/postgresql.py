@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tests.certificates import Authority
-from tests.doubles.database import ACCOUNT, PASSWORD, Database
+from tests.doubles.database import ACCOUNT, PASSWORD, TIME, Database
 from tests.needs import missing
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -55,6 +56,7 @@ class PostgreSQL(Database):
         }
         if self.certificate:
             settings |= {"ssl": "on", "ssl_cert_file": self.certificate.chain, "ssl_key_file": self.certificate.key}
+            settings |= {"ssl_ca_file": self.ca}
         return [
             self._programs / "postgres",
             *("-D", self._base),
@@ -78,6 +80,29 @@ class PostgreSQL(Database):
         except AssertionError:
             return False
         return True
+
+    def read_certificate(self) -> None:
+        """Read its files again: it does so when its processes hear of that, so wait for the postmaster's word."""
+        loaded = "SELECT pg_conf_load_time()"
+        before = self.execute(loaded)
+        self.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + TIME
+        while self.execute(loaded) == before:
+            assert time.monotonic() < deadline
+
+    def log_in_by_certificate(self, account: str) -> None:
+        """Let an account in that shows a certificate of its name, and by nothing else."""
+        rules = self._base / "pg_hba.conf"
+        rules.write_text(f"hostssl all {account} 127.0.0.1/32 cert\n{rules.read_text()}")
+        self.execute(f"CREATE ROLE {account} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {account}")
+        self.read_certificate()
+
+    def disconnect(self, words: str = "") -> None:
+        """End the connections of our account, or those whose statement has these words; return when they have ended."""
+        which = f"query LIKE '%{words}%' AND pid <> pg_backend_pid()" if words else f"usename = '{ACCOUNT}'"
+        self.execute(
+            f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {which}", database="postgres"
+        )
 
     def execute(self, statements: str, database: str = "mail") -> str:
         program = shutil.which("psql") or str(self._programs / "psql")

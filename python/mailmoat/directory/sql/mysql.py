@@ -32,7 +32,7 @@ _RECEIVED: Final = 65_536
 """Octets that the kernel may keep for us: what it has is read at once, and the driver's buffer doubles for it."""
 _TLS: Final = 0x800
 """CLIENT_SSL among the capabilities of a server."""
-_SHOWN: Final = frozenset({1044, 1045, 1049, 1054, 1064, 1129, 1130, 1142, 1143, 1146, 1226, 1698})
+_SHOWN: Final = frozenset({1044, 1045, 1049, 1054, 1064, 1129, 1130, 1142, 1143, 1146, 1226, 1242, 1698})
 """Errors whose text has words of the query and of the settings in it, and no values."""
 _SAID: Final = {
     1040: "it has no room for another connection",

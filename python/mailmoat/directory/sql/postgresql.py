@@ -30,7 +30,7 @@ PORT: Final = 5432
 _ABOUT_THE_QUERY: Final = ("28", "3D", "42", "0A", "25006")
 """SQLSTATEs whose text has words of the query and of the settings in it, and no values."""
 _SAID: Final = {
-    "22": "a value of the query is not of the type that its place has",
+    "22": "a value in the query cannot be computed, or is not of the type that its place has",
     "53300": "it has no room for another connection",
     "57014": "the query took too long",
     "57P": "it is being shut down or started",
