@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::callout::MOST_REFUSALS;
 use super::{Client, Step};
 use crate::machine::message::Message;
 
@@ -48,6 +49,8 @@ fn number(value: &str) -> Option<usize> {
 pub struct Used {
     /// Transactions begun.
     pub transactions: usize,
+    /// Recipients that were refused in a session that only asks.
+    pub refusals: usize,
     /// Domains of recipients, as long as they are limited.
     domains: HashSet<Box<str>>,
 }
@@ -78,9 +81,10 @@ impl Client {
         indexes.iter().take(most).take_while(|index| fits(index)).count()
     }
 
-    /// The session has had as many transactions as it may.
+    /// The session has had as many transactions as it may, or as many refusals.
     pub(super) fn is_spent(&self) -> bool {
-        self.offers.limits.transactions.is_some_and(|most| self.used.transactions >= most)
+        self.used.refusals >= MOST_REFUSALS
+            || self.offers.limits.transactions.is_some_and(|most| self.used.transactions >= most)
     }
 
     /// Ends a session that takes no more: another one has to be opened.

@@ -88,7 +88,10 @@ impl Client {
             _ if reply.class() == 2 => transaction.set(slot, Fate::Accepted),
             Some(_) if transaction.setback.is_some() => {}
             Some(_) if reply.code == 552 => transaction.settle(slot, State::Pending, reply.text()),
-            Some(state) => transaction.settle(slot, state, reply.text()),
+            Some(state) => {
+                self.used.refusals += usize::from(self.purpose == Purpose::Callout);
+                transaction.settle(slot, state, reply.text());
+            }
             None => return self.violate(&reply.text()),
         }
         self.send_next();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::tests::{Dialogue, message_of, outcome};
 use super::super::*;
+use super::MOST_REFUSALS;
 use crate::machine::message::content::{Content, Octets};
 
 const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-XFORWARD NAME ADDR\r\n250 CHUNKING\r\n";
@@ -76,6 +77,19 @@ fn an_answer_counts_although_rset_is_refused() {
     dialogue.hear("250 ok\r\n550 5.1.1 Unknown\r\n");
     assert_eq!(dialogue.hear("500 What?\r\n"), Step::Closed);
     assert_eq!(dialogue.outcomes(), [outcome(0, State::Failed, "550 5.1.1 Unknown")]);
+}
+
+#[test]
+fn a_session_is_left_after_some_refusals() {
+    let mut dialogue = dialogue(Protocol::Smtp, FULL);
+    for number in 1..=MOST_REFUSALS {
+        dialogue.begin(&question("r@b.example"));
+        let reply = if number % 2 == 0 { "550 5.1.1 Unknown" } else { "450 4.2.0 Later" };
+        let step = dialogue.hear(&format!("250 ok\r\n{reply}\r\n250 ok\r\n"));
+        assert_eq!(dialogue.outcomes().len(), 1);
+        assert_eq!(step, if number == MOST_REFUSALS { Step::Closed } else { Step::Done });
+    }
+    assert_eq!(dialogue.written.last().map(String::as_str), Some("QUIT\r\n"));
 }
 
 proptest! {
