@@ -338,13 +338,13 @@ class Event(StrEnum):
     CALLOUT_INCONCLUSIVE = (
         "callout-inconclusive",
         "warning",
-        "a next hop accepts every address of a domain, or refuses messages for addresses that it has accepted: that it accepts an address means nothing",
+        "a next hop accepts every address of a domain, refuses messages for addresses that it has accepted, or refuses all that it accepted before: its answers mean nothing",
         "source domain next_hop reason",
     )
     CALLOUT_CONCLUSIVE = (
         "callout-conclusive",
         "info",
-        "a next hop refuses an address that cannot exist again",
+        "a next hop refuses an address that cannot exist again, or accepts one that exists",
         "source domain next_hop",
     )
     DIRECTORY_ENTRY_IDLE = "directory-entry-idle", "warning", "an entry of the recipient file has no effect", "detail"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 
 import pytest
 import uvloop
+from tests import dovecot
 from tests.integration.conftest import answers, free_port, wait_for
 from tests.integration.test_sending_mtas import Exim
 from tests.namespace import alone
@@ -56,12 +58,12 @@ known:
 """
 
 
-def answered(port: int, *addresses: str) -> list[Presence]:
-    """What the next hop at a port says of addresses, asked one after the other on its connections."""
+def answered(hop: int | str, *addresses: str) -> list[Presence]:
+    """What the next hop, at a port or with a URL, says of addresses, asked one after the other on its connections."""
     settings = Settings(
         hostname="mx.local.test",
         relay={"local_domains": "local.test"},
-        delivery={"next_hop": f"smtp://127.0.0.1:{port}"},
+        delivery={"next_hop": hop if isinstance(hop, str) else f"smtp://127.0.0.1:{hop}"},
         directories=[{"name": "hops", "url": "next_hop:", "mode": "live", "timeout": "20"}],
     )
 
@@ -96,6 +98,33 @@ def test_postfix(public, restrictions, unknown):
             known, absent, again = answered(port, "ann@local.test", "eve@local.test", "Ann@local.test")
     assert absent is unknown
     assert known is again is (Presence.EXISTS if unknown is Presence.ABSENT else Presence.UNKNOWN)
+
+
+@pytest.mark.peer("postfix")
+def test_postfix_is_not_given_reasons_to_slow_us_down(public):
+    """It does after ten errors of a session, and ends it after twenty."""
+    with alone():
+        port = free_port()
+        with Postfix(
+            public, POSTFIX.format(restrictions="permit_mynetworks, reject"), SMTPD.format(port=port)
+        ) as postfix:
+            postfix.wait(port)
+            begun = time.monotonic()
+            known, *guesses = answered(port, "ann@local.test", *(f"a{number}@local.test" for number in range(45)))
+            seconds = time.monotonic() - begun
+        log = postfix.log.read_text()
+    assert known is Presence.EXISTS
+    assert set(guesses) == {Presence.ABSENT}
+    assert "too many errors" not in log
+    print(f"45 guesses took {seconds:.2f} s")
+
+
+@pytest.mark.peer("dovecot")
+def test_dovecot_by_lmtp_at_a_socket():
+    with dovecot.storing("ann@local.test") as store:
+        said = answered(f"lmtp://{store.socket}", "eve@local.test", "ann@local.test", "eve@local.test")
+        assert store.messages("ann@local.test") == []
+    assert said == [Presence.ABSENT, Presence.EXISTS, Presence.ABSENT]
 
 
 @pytest.mark.peer("exim4")

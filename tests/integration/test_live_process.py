@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.next_hop import NextHop
+from tests.integration.conftest import Server
 
 from mailmoat.callout.source import TEST_NAME
 
@@ -69,7 +70,11 @@ def test_the_next_hop_is_asked_for_what_nothing_lists(behind):
         assert rcpt(client, "victim%evil.test").startswith("550 5.1.1")
         assert rcpt(client, "postmaster").code == 250
         assert rcpt(client, "carol").code == 250
-        assert asked(hop) == ["RCPT TO:<carol@example.test>", "RCPT TO:<eve@example.test>"]
+        assert asked(hop) == [
+            "RCPT TO:<carol@example.test>",
+            "RCPT TO:<eve@example.test>",
+            "RCPT TO:<carol@example.test>",  # whether the refusal stands
+        ]
         assert hop.contents == []
         hop.stop()
         assert rcpt(client, "carol").code == 250, "kept"
@@ -195,3 +200,18 @@ def test_a_worker_needs_no_thread_for_it(behind):
         for number in range(50):
             rcpt(client, f"eve{number}")
         assert len(list(Path(f"/proc/{worker}/task").iterdir())) == threads
+
+
+def test_a_mailmoat_with_a_tar_pit_can_be_asked(behind, tmp_path):
+    (tmp_path / "inner").mkdir()
+    inner = Server(tmp_path / "inner", MAILMOAT_TARPIT__TIME="1", MAILMOAT_HOSTNAME="inner.example.test").start()
+    try:
+        mx = behind(inner, MAILMOAT_RECIPIENTS__FILE="")
+        client, other = begun(mx), begun(mx)
+        mx.until(lambda: rcpt(client, "alice").code == 250, what="answer of the next hop")
+        client.send("RCPT TO:<eve@example.test>", "RCPT TO:<eva@example.test>")
+        assert rcpt(other, "bob").code == 250, "not held with them"
+        assert [client.reply().code, client.reply().code] == [550, 550]
+        assert not mx.logged("directory-source-failed")
+    finally:
+        assert inner.stop() == 0

@@ -12,9 +12,10 @@ from tests.doubles.next_hop import NextHop
 from mailmoat import clock, maillog
 from mailmoat._native import Address, Outcome, RecipientState
 from mailmoat.callout import domains as domains_module
-from mailmoat.callout.domains import LATE_TIME, TEST_TIME, Domains, Doubt
+from mailmoat.callout import source as source_module
+from mailmoat.callout.domains import LATE_TIME, LOST_TIME, TEST_TIME, Domains, Doubt
 from mailmoat.callout.judgement import Judgement, is_unknown_recipient, judge
-from mailmoat.callout.opening import mistakes, open_next_hop, with_times
+from mailmoat.callout.opening import mistakes, open_next_hop
 from mailmoat.callout.source import TEST_NAME
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live.lookups import FAILURES, LiveLookups
@@ -130,6 +131,7 @@ def test_it_asks_on_one_connection_and_never_sends_a_message(lmtp):
     assert [line for line in said(hop) if line.startswith("RCPT")] == [
         "RCPT TO:<ann@local.test>",
         "RCPT TO:<eve@local.test>",
+        "RCPT TO:<ann@local.test>",  # whether the refusal stands
         "RCPT TO:<ann@local.test>",
     ]
     assert {line for line in hop.commands if line.startswith("MAIL")} == {"MAIL FROM:<>"}
@@ -146,7 +148,9 @@ def test_a_refusal_that_is_not_about_the_recipient_is_an_outage(rules):
     asking(NextHop(**rules), case)
 
 
-def test_a_next_hop_that_hangs_or_is_away_is_an_outage():
+def test_a_next_hop_that_hangs_or_is_away_is_an_outage(monkeypatch):
+    monkeypatch.setattr(source_module, "ANSWER_TIME", 0.3)
+
     async def case(source):
         with pytest.raises(SourceError, match="421"):
             await source.lookup(Address.parse("ann@local.test"))
@@ -167,7 +171,8 @@ def test_a_next_hop_that_hangs_or_is_away_is_an_outage():
     uvloop.run(away())
 
 
-def test_what_nobody_waits_for_any_more_is_not_asked():
+def test_what_nobody_waits_for_any_more_is_not_asked(monkeypatch):
+    monkeypatch.setattr(source_module, "ANSWER_TIME", 1.0)
     hop = NextHop(RCPT=[None, "250 ok"])
 
     async def case(source):
@@ -196,7 +201,7 @@ def test_a_refusal_without_a_status_counts_where_the_domain_is_served():
         )
 
     asking(hop, case)
-    assert hop.commands.count("RCPT TO:<postmaster@local.test>") == 1
+    assert hop.commands.count("RCPT TO:<postmaster@local.test>") == 2, "after each refusal"
 
 
 def test_an_address_that_may_be_a_route_is_absent_without_a_question():
@@ -267,24 +272,43 @@ def test_a_next_hop_that_refuses_late_is_found_out():
         lookups.refused_late(Address.parse("bob@local.test"), "550 5.1.1 unknown")
         assert source.domains.doubts == {}, "nobody had asked for it"
         lookups.refused_late(ann, "550 5.1.1 unknown")
-        assert lookups.known(ann).presence is Presence.ABSENT
+        assert lookups.known(ann) is None
         await settled(source)
         assert source.domains.doubts == {"local.test": Doubt.REJECTS_LATE}
+        assert (await lookups.ask(ann)).presence is Presence.ABSENT
 
     asking(hop, case)
 
 
 def test_an_address_that_was_removed_meanwhile_is_no_late_refusal():
-    hop = NextHop(RCPT=only("ann@local.test"))
+    hop = NextHop(RCPT=only("ann@local.test", "bob@local.test"))
+
+    async def case(source):
+        lookups = LiveLookups([row_of(source)])
+        ann = Address.parse("ann@local.test")
+        assert await presence(source, "bob@local.test") is Presence.EXISTS
+        assert (await lookups.ask(ann)).presence is Presence.EXISTS
+        hop.rules["RCPT"] = only("bob@local.test")
+        lookups.refused_late(ann, "550 5.1.1 unknown")
+        await settled(source)
+        assert source.domains.doubts == {}
+        assert (await lookups.ask(ann)).presence is Presence.ABSENT
+
+
+def test_who_is_refused_late_while_the_next_hop_has_lost_its_recipients_exists_when_it_is_back():
+    hop = NextHop(RCPT=only("ann@local.test", "bob@local.test"))
 
     async def case(source):
         lookups = LiveLookups([row_of(source)])
         ann = Address.parse("ann@local.test")
         assert (await lookups.ask(ann)).presence is Presence.EXISTS
-        hop.rules["RCPT"] = only()
+        with_ann, hop.rules["RCPT"] = hop.rules["RCPT"], only()
         lookups.refused_late(ann, "550 5.1.1 unknown")
-        assert lookups.known(ann).presence is Presence.ABSENT
         await settled(source)
+        assert (await lookups.ask(ann)).presence is Presence.UNKNOWN
+        assert source.domains.doubts == {"local.test": Doubt.LOST}
+        hop.rules["RCPT"] = with_ann
+        assert (await lookups.ask(ann)).presence is Presence.EXISTS
         assert source.domains.doubts == {}
 
     asking(hop, case)
@@ -329,11 +353,11 @@ def test_no_more_connections_than_the_settings_allow():
 def test_answers_of_a_next_hop_are_kept_longer():
     settings = settings_for(NextHop(25, start=False))
     (row,) = settings.directories
-    kept = with_times(settings, row, merged(settings.directory, row))
-    assert (kept.cache_time, kept.absent_cache_time) == (86_400, 3600)
+    kept = merged(settings.directory, row)
+    assert (kept.timeout, kept.cache_time, kept.absent_cache_time) == (15, 86_400, 3600)
     settings = settings_for(NextHop(25, start=False), cache_time=60)
     (row,) = settings.directories
-    kept = with_times(settings, row, merged(settings.directory, row))
+    kept = merged(settings.directory, row)
     assert (kept.cache_time, kept.absent_cache_time) == (60, 3600)
 
 
@@ -366,8 +390,23 @@ def test_what_is_kept_of_domains_is_bounded(monkeypatch):
     monkeypatch.setattr(domains_module, "MOST", 10)
     domains = Domains("hops")
     for number in range(100):
-        domains.served(f"d{number}.test")
+        domains.accepted(f"d{number}.test", "ann", "hop")
     assert len(domains._kept) == 10
+
+
+def test_who_was_accepted_is_taken_for_removed_in_time(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    domains = Domains("hops")
+    domains.accepted("local.test", "ann@local.test", "smtp://h:25")
+    for _ in range(2):
+        domains.lost("local.test", "smtp://h:25")
+        assert domains.doubt("local.test") is Doubt.LOST
+        now[0] += LOST_TIME - 1
+    now[0] += 2
+    domains.lost("local.test", "smtp://h:25")
+    assert domains.doubt("local.test") is None
+    assert domains.witnesses("local.test") == ()
 
 
 def test_a_late_refusal_is_forgotten_in_time(monkeypatch):

@@ -1,7 +1,8 @@
-"""What callouts have shown about domains: whether the next hop takes mail for one at all, and whether what it accepts means anything.
+"""What callouts have shown about domains: which addresses the next hop accepts, and whether what it says of others means anything.
 
 A next hop that accepts an address that cannot exist accepts every address; one that accepts an address and refuses the message for it later
-does the same in effect. Its refusals still count. Bounded: the domain of which nothing was heard for longest is forgotten. Pure but for the clock and the log.
+does the same in effect. Its refusals still count. Those of one that refuses all addresses which it has accepted before do not: it has lost
+its recipients, or refuses us. Bounded: the domain of which nothing was heard for longest is forgotten. Pure but for the clock and the log.
 """
 
 from __future__ import annotations
@@ -10,30 +11,38 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
 from mailmoat.events import Event
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 MOST: Final = 10_000
 TEST_TIME: Final = 3600.0
 """Seconds between two tests of a domain with an address that cannot exist."""
-SERVED_TIME: Final = 3600.0
-"""Seconds for which an accepted address shows that the next hop takes mail for the domain."""
 LATE_TIME: Final = 86_400.0
 """Seconds after a late refusal in which positive answers mean nothing."""
+LOST_TIME: Final = 86_400.0
+"""Seconds in which no refusal counts after all addresses were refused that were accepted before. Then they are taken for removed."""
+WITNESSES: Final = 3
+"""Addresses of a domain that are remembered because they were accepted."""
 
 
 class Doubt(StrEnum):
-    """Why positive answers mean nothing: the reason in the log, in metrics and in health."""
+    """Why answers mean nothing: the reason in the log, in metrics and in health."""
 
     ACCEPTS_ALL = "accepts-every-address"
     REJECTS_LATE = "rejects-late"
+    LOST = "refuses-known-addresses"
 
 
 @dataclass(slots=True)
 class _Domain:
-    served_until: float = -inf
+    witnesses: tuple[str, ...] = ()
+    accepted_at: float = -inf
+    lost_at: float = inf
     tested_until: float = -inf
     accepts_all: bool = False
     late_until: float = -inf
@@ -47,13 +56,36 @@ class Domains:
         self._source = source
         self._kept: OrderedDict[str, _Domain] = OrderedDict()
 
-    def served(self, domain: str) -> None:
+    def accepted(self, domain: str, address: str, next_hop: str) -> None:
         """Record that an address of the domain was accepted."""
-        self._of(domain).served_until = clock.monotonic() + SERVED_TIME
+        kept = self._of(domain)
+        kept.accepted_at = clock.monotonic()
+        if kept.witnesses[:1] != (address,):
+            kept.witnesses = (address, *(one for one in kept.witnesses if one != address))[:WITNESSES]
+        if kept.lost_at < inf:
+            kept.lost_at = inf
+            self._log(domain, next_hop)
 
-    def is_served(self, domain: str) -> bool:
-        """Return whether an address of the domain was accepted of late."""
-        return self._of(domain).served_until > clock.monotonic()
+    def accepted_since(self, domain: str, moment: float) -> bool:
+        """Return whether an address of the domain was accepted at this monotonic second or later."""
+        return self._of(domain).accepted_at >= moment
+
+    def witnesses(self, domain: str) -> tuple[str, ...]:
+        """Return the addresses of the domain that were accepted last."""
+        return self._of(domain).witnesses
+
+    def removed(self, domain: str, addresses: Collection[str]) -> None:
+        """Forget witnesses that are refused while others are accepted."""
+        kept = self._of(domain)
+        kept.witnesses = tuple(one for one in kept.witnesses if one not in addresses)
+
+    def lost(self, domain: str, next_hop: str) -> None:
+        """Record that all witnesses are refused."""
+        kept, now = self._of(domain), clock.monotonic()
+        kept.lost_at = min(kept.lost_at, now)
+        if now - kept.lost_at > LOST_TIME:
+            kept.lost_at, kept.witnesses = inf, ()
+        self._log(domain, next_hop)
 
     def needs_test(self, domain: str) -> bool:
         """Return whether it is time to ask for an address that cannot exist; the next time is later then."""
@@ -74,15 +106,17 @@ class Domains:
         self._log(domain, next_hop)
 
     def doubt(self, domain: str) -> Doubt | None:
-        """Return why a positive answer means nothing at this domain; None when it does mean something."""
+        """Return why answers mean nothing at this domain; None when they do mean something."""
         kept = self._of(domain)
+        if kept.lost_at < inf:
+            return Doubt.LOST
         if kept.accepts_all:
             return Doubt.ACCEPTS_ALL
         return Doubt.REJECTS_LATE if kept.late_until > clock.monotonic() else None
 
     @property
     def doubts(self) -> dict[str, Doubt]:
-        """The domains at which positive answers mean nothing."""
+        """The domains at which answers mean nothing, and why."""
         found = {domain: self.doubt(domain) for domain in tuple(self._kept)}
         return {domain: doubt for domain, doubt in found.items() if doubt is not None}
 

@@ -2,7 +2,7 @@
 
 A next hop refuses recipients for many reasons, and only one of them is that the mailbox does not exist. A reply counts as that when its code and
 its enhanced status code say so (RFC 5321 4.2.3, RFC 3463 3.2, 3.3). A refusal without an enhanced status code is what servers such as
-Exim give; it counts when the same next hop takes other addresses of the domain, so that it is no refusal of us, or of the domain.
+Exim give; it counts when the same next hop takes another address of the domain after it, so that it is no refusal of us, or of the domain.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _REPLY: Final = re.compile(r"(\d{3})(?:[ -](\d\.\d{1,3}\.\d{1,3}))?\b")
 _REFUSALS: Final = frozenset({"550", "551", "553"})
-_NOBODY: Final = frozenset({"5.1.0", "5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
-"""Address status, bad mailbox, bad syntax of one, moved, a null MX (Exchange: not found); mailbox disabled."""
+_NOBODY: Final = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
+"""Bad mailbox, bad syntax of one, moved, a null MX (Exchange: not found); mailbox disabled."""
+_SOMEBODY: Final = frozenset({None, "5.0.0", "5.1.0"})
+"""Statuses that do not say whose address is refused: ours as the client, the sender's or the recipient's."""
 _TOO_MANY: Final = "552"
 """Once the code for too many recipients (RFC 5321 4.5.3.1.10), today that of a full mailbox: for now, in both cases."""
 
@@ -56,7 +58,7 @@ def refusal(code: str, status: str | None) -> Judgement:
     """Return what a 5yz reply to RCPT means."""
     if code not in _REFUSALS:
         return Judgement.UNSURE
-    if status is None:
+    if status in _SOMEBODY:
         return Judgement.UNPROVEN
     return Judgement.ABSENT if status in _NOBODY else Judgement.UNSURE
 

@@ -9,6 +9,7 @@ from mailmoat.callout.source import NextHopSource
 from mailmoat.delivery.route import route_table
 from mailmoat.runtime import faults
 from mailmoat.runtime.timers import Timers
+from mailmoat.settings.source_url import NEXT_HOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
-FAMILY: Final = "next_hop"
-PRESENT_TIME: Final = 86_400.0
-ABSENT_TIME: Final = 3600.0
-"""How long an answer of the next hop counts where the settings do not say it, in seconds."""
 _WHY: Final = {
     None: "no next hop is set for it",
     "maildir": "its messages go into a Maildir",
@@ -34,18 +31,11 @@ def open_next_hop(settings: Settings, row: SourceSettings, metrics: Metrics | No
     return NextHopSource(settings, row, Timers(asyncio.get_running_loop(), faults.deadline_failed), metrics)
 
 
-def with_times(settings: Settings, row: SourceSettings, merged: SourceSettings) -> SourceSettings:
-    """Return a merged row with the times for which a next hop's answers are kept, unless the row or `[directory]` sets them."""
-    usual = {"cache_time": PRESENT_TIME, "absent_cache_time": ABSENT_TIME}
-    written = row.model_fields_set | settings.directory.model_fields_set
-    return merged.model_copy(update={name: value for name, value in usual.items() if name not in written})
-
-
 def mistakes(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each domain of a row `next_hop:` whose next hop cannot be asked: its recipients would be unknown for ever."""
     table = route_table(settings)
     for number, row in enumerate(settings.directories, 1):
-        if row.url.family != FAMILY:
+        if row.url.family != NEXT_HOP:
             continue
         for domain in row.domains or settings.relay.local_domains:
             hop = table.find(domain).next_hop

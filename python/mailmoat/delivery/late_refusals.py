@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.live.client import LiveClient
+from mailmoat.settings.source_url import NEXT_HOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def with_late_refusals(router: Router, settings: Settings, directory: Directory | None) -> Router:
     """Return the router that the settings ask for: this one, or one that notes refusals for a source `next_hop:`."""
-    asked = any(row.url.family == "next_hop" for row in settings.directories)
+    asked = any(row.url.family == NEXT_HOP for row in settings.directories)
     live = directory.live if isinstance(directory, ComposedDirectory) else None
     return LateRefusals(router, live.refused) if asked and isinstance(live, LiveClient) else router
 

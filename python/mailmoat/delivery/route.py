@@ -6,10 +6,11 @@ Pure: no name is looked up, nothing is opened. Domains are compared in the form 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.settings.sections.routes import EVERY_DOMAIN, in_common, merged, redirected
+from mailmoat.settings.source_url import NEXT_HOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROUTE: Final = "default"
 """Name of the route of `[delivery]`."""
+CALLOUTS_SHARE: Final = 4
+"""Where a next hop is asked for recipients, one of so many connections is for that; messages have the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +34,8 @@ class Route:
     """The other settings that hold there: TLS, account, times."""
     domains: tuple[str, ...] = ()
     """Patterns of domains; none for the default route."""
+    asked: bool = False
+    """Its next hop is asked for recipients: see `mailmoat.callout`."""
 
     def pattern_of(self, domain: str) -> str:
         """Return the first of its patterns that has a domain; empty where none has."""
@@ -58,8 +63,14 @@ class Route:
 
     @property
     def connections(self) -> int:
-        """Most connections to the next hop at the same time."""
-        return self.settings.connections
+        """Most connections for messages to the next hop at the same time."""
+        most = self.settings.connections
+        return max(1, most - self.connections_for_callouts) if self.asked else most
+
+    @property
+    def connections_for_callouts(self) -> int:
+        """Most connections that ask the next hop for recipients; where `connections` is 1, there is one beside it."""
+        return max(1, self.settings.connections // CALLOUTS_SHARE)
 
 
 def covers(pattern: str, domain: str) -> bool:
@@ -138,7 +149,15 @@ class RouteTable:
 
 def route_table(settings: Settings) -> RouteTable:
     """Return the routes of the settings."""
-    return RouteTable(_routes(settings), default_route(settings.delivery))
+    table = RouteTable(_routes(settings), default_route(settings.delivery))
+    rows = [row for row in settings.directories if row.url.family == NEXT_HOP]
+    asked = {table.find(domain) for row in rows for domain in row.domains or settings.relay.local_domains}
+    if not asked:
+        return table
+    names = destination_names(table)
+    asked_names = {names[route] for route in asked}  # routes with the same settings have their connections in common
+    default, *routes = (replace(route, asked=names[route] in asked_names) for route in (table.default, *table.routes))
+    return RouteTable(routes, default)
 
 
 def _routes(settings: Settings) -> Iterator[Route]:

@@ -32,7 +32,7 @@ DIRECTORY_LIVE_FAILED: Final = single(
 )
 DIRECTORY_LIVE_INCONCLUSIVE: Final = single(
     "mailmoat_directory_live_inconclusive",
-    "Domains whose next hop accepts every address, or refuses late, so that its positive answers mean nothing.",
+    "Domains whose next hop accepts every address, refuses late, or refuses all that it accepted before: its answers mean nothing.",
     same=True,
 )
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mailmoat import maillog
-from mailmoat.callout.opening import FAMILY as NEXT_HOP
-from mailmoat.callout.opening import open_next_hop, with_times
+from mailmoat.callout.opening import open_next_hop
+from mailmoat.callout.source import answer_time
 from mailmoat.directory.live.lookups import LiveRow
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_live
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
 from mailmoat.settings.sections.directories import sources
+from mailmoat.settings.source_url import NEXT_HOP
 
 if TYPE_CHECKING:
     from mailmoat.directory.source import LeftOut, LiveSource
@@ -26,17 +27,15 @@ if TYPE_CHECKING:
 def live_rows(settings: Settings) -> list[LiveRow]:
     """Return the live sources in their order, on the running loop."""
     merged = sources(settings.directory, settings.directories)
-    pairs = zip(settings.directories, merged, strict=True)
-    return [_live_row(settings, row, full) for row, full in pairs if full.mode == "live"]
+    return [_live_row(settings, row) for row in merged if row.mode == "live"]
 
 
-def _live_row(settings: Settings, row: SourceSettings, full: SourceSettings) -> LiveRow:
+def _live_row(settings: Settings, row: SourceSettings) -> LiveRow:
     if row.url.family != NEXT_HOP:
-        return LiveRow(full, _opened(settings, full), settings.recipients.delimiter)
-    full = with_times(settings, row, full)
-    hop = open_next_hop(settings, full)
+        return LiveRow(row, _opened(settings, row), settings.recipients.delimiter)
+    hop = open_next_hop(settings, row)
     # Only the next hop itself can say whether a subaddress exists.
-    return LiveRow(full, hop, upstream_of=hop.upstream_of)
+    return LiveRow(row, hop, upstream_of=hop.upstream_of, answer_time=answer_time(row))
 
 
 def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:

@@ -16,6 +16,8 @@ from mailmoat.net import endpoint
 from mailmoat.settings import notation, values
 from mailmoat.settings.notation import Form
 
+NEXT_HOP: Final = "next_hop"
+"""The scheme, and the family, of the source that is the next hop itself."""
 Scheme = Literal["file", "script", "ad", "ads", "ldap", "ldaps", "ldapi", "postgresql", "mysql", "sqlite", "next_hop"]
 MOST_SERVERS: Final = 20
 _PORTS: Final = {"ad": 389, "ads": 636, "ldap": 389, "ldaps": 636, "postgresql": 5432, "mysql": 3306}
@@ -41,7 +43,7 @@ class SourceServer:
     """Behind `?`, as written."""
 
     def __str__(self) -> str:
-        if self.scheme == "next_hop":
+        if self.scheme == NEXT_HOP:
             return "next_hop:"
         place = f"{endpoint.bracketed(self.host)}:{self.port}" if self.host else ""
         return f"{self.scheme}://{place}{self.path}{'?' if self.query else ''}{self.query}"
@@ -73,7 +75,7 @@ class SourceUrl:
     @property
     def modes(self) -> tuple[str, ...]:
         """The values of `mode` that it can have."""
-        return {"next_hop": ("live",), "file": ("sync",)}.get(self.scheme, ("sync", "live"))
+        return {NEXT_HOP: ("live",), "file": ("sync",)}.get(self.scheme, ("sync", "live"))
 
     def __str__(self) -> str:
         return self.text
@@ -89,7 +91,7 @@ def parse_source_url(value: object) -> SourceUrl:
         raise ValueError(f"{len(servers)} servers, more than {MOST_SERVERS}")
     if len({_FAMILIES.get(server.scheme, server.scheme) for server in servers}) > 1:
         raise ValueError("servers of different kinds; make a row for each kind")
-    if len(servers) > 1 and servers[0].scheme in {*_LOCAL, "next_hop"} - {"ldapi"}:
+    if len(servers) > 1 and servers[0].scheme in {*_LOCAL, NEXT_HOP} - {"ldapi"}:
         raise ValueError(f"only one {servers[0].scheme}: in a row; make a row for each")
     for place in map(str, servers):
         if list(map(str, servers)).count(place) > 1:
@@ -99,7 +101,7 @@ def parse_source_url(value: object) -> SourceUrl:
 
 def _server(written: str) -> SourceServer:
     if written == "next_hop:":
-        return SourceServer("next_hop", "", 0)
+        return SourceServer(NEXT_HOP, "", 0)
     match = _WRITTEN.fullmatch(written)
     if match is None or match[1] not in {*_PORTS, *_LOCAL}:
         raise ValueError("not a source")

@@ -1,7 +1,8 @@
 """Live sources, asked on behalf of all workers: in order, the first that has an address decides.
 
 Promises: equal lookups at the same time are one; an answer is kept for its time; a source is asked so many lookups at a time, each has
-its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. An outage is UNKNOWN, never ABSENT, and
+its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. One that answers some and is slow with
+others, as a server that holds its refusals is, is not away. An outage is UNKNOWN, never ABSENT, and
 never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
 source that is responsible for the domain.
 
@@ -47,7 +48,7 @@ class Refutable(Protocol):
     """A source whose answers a later refusal of a message can prove wrong."""
 
     def refused_late(self, address: Address, reply: str) -> bool:
-        """Take the reply with which a next hop has refused a message for an address that the source has; return whether that makes it absent."""
+        """Take the reply with which a next hop has refused a message for an address that the source has; return whether it has to be asked again."""
 
 
 def _one_upstream(_address: Address) -> str:
@@ -64,6 +65,8 @@ class LiveRow:
     """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
     upstream_of: Callable[[Address], str] = _one_upstream
     """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
+    answer_time: float = 0.0
+    """Seconds after which a lookup is given up that goes on without anybody who waits, for its answer to be kept; `timeout` where that is longer."""
 
     @property
     def name(self) -> str:
@@ -148,6 +151,8 @@ class _SourceLookups:
         self._absent: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
         """By spelling; apart, so that guesses take no room from those that exist."""
         self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
+        self._answered_at: dict[str, float] = {}
+        """By upstream, when it last answered; monotonic."""
         self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.settings.concurrency)
 
     def report(self) -> LiveState:
@@ -175,12 +180,11 @@ class _SourceLookups:
         return answer
 
     def refused_late(self, address: Address, reply: str) -> None:
-        """Forget that the address exists, if the source is the next hop and had it."""
+        """Forget that the address exists, if the source is the next hop and had it: it is asked again."""
         now = clock.monotonic()
         kept = self._present.get(address.key, now)
         if kept is not None and isinstance(self.row.source, Refutable) and self.row.source.refused_late(address, reply):
             self._present.put(address.key, kept, now)
-            self._keep(address, LiveAnswer(Presence.ABSENT, entry=reply))
 
     async def _find(self, address: Address) -> LiveAnswer | None:
         answer = self._fresh(address)
@@ -201,15 +205,18 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):  # since it waits for room
             return None
         self._breakers.asked(upstream)
-        begun = clock.monotonic()
+        begun, row, seconds = clock.monotonic(), self.row, self._settings.timeout
+        late = None
+        if row.answer_time > seconds:
+            late = asyncio.get_running_loop().call_later(seconds, self._late, upstream, begun)
         try:
-            async with asyncio.timeout(self._settings.timeout):
-                answer = await self.row.source.lookup(address)
+            async with asyncio.timeout(max(seconds, row.answer_time)):
+                answer = await row.source.lookup(address)
         except asyncio.CancelledError:
             self._breakers.abandoned(upstream)
             raise
         except TimeoutError:
-            self._failed(upstream, f"no answer within {self._settings.timeout:g} s")
+            self._late(upstream, begun)
             return None
         except SourceError as error:
             self._failed(upstream, str(error))
@@ -218,6 +225,9 @@ class _SourceLookups:
             # A mistake of ours is an outage, too: else a source that is held back is never asked again.
             self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
             raise
+        finally:
+            if late is not None:
+                late.cancel()
         self._answered(upstream)
         self._state.answer_seconds += clock.monotonic() - begun
         self._counts[answer.presence.value] += 1
@@ -248,7 +258,15 @@ class _SourceLookups:
         self._counts["stale"] += 1
         return kept[1]
 
+    def _late(self, upstream: str, begun: float) -> None:
+        """Count a lookup without an answer in time as an outage, unless the source has answered another one since."""
+        if self._answered_at.get(upstream, 0.0) < begun:
+            self._failed(upstream, f"no answer within {self._settings.timeout:g} s")
+        else:
+            self._breakers.abandoned(upstream)
+
     def _answered(self, upstream: str) -> None:
+        self._answered_at[upstream] = clock.monotonic()
         self._breakers.answered(upstream)
         self._state.answered_ms = now = clock.wall_ms()
         if self._state.error or not self._state.since_ms:

@@ -23,7 +23,7 @@ from mailmoat.settings.sections.directory_ad import AdFields
 from mailmoat.settings.sections.directory_ldap import LdapFields, ldap_mistakes
 from mailmoat.settings.sections.directory_script import ScriptFields
 from mailmoat.settings.sections.directory_sql import SqlFields, sql_mistakes
-from mailmoat.settings.source_url import SourceUrlValue
+from mailmoat.settings.source_url import NEXT_HOP, SourceUrlValue
 
 MOST_SOURCES: Final = 200
 """The number of a source is one octet of each record in the snapshot."""
@@ -100,10 +100,16 @@ else:
     SourceSettings = create_model("SourceSettings", __base__=SourceFields, **dict(_fields()))
 
 
+NEXT_HOP_TIMES: Final = {"timeout": 15.0, "cache_time": 86_400.0, "absent_cache_time": 3600.0}
+"""Of the next hop, where neither its row nor `[directory]` says anything else. It may hold refusals for some seconds, as our tar pit does."""
+
+
 def merged(directory: DirectorySettings, row: SourceSettings) -> SourceSettings:
     """Return a row with what it has of `[directory]`."""
     names = DirectorySettings.model_fields.keys() - row.model_fields_set
     inherited: dict[str, object] = {name: getattr(directory, name) for name in names}
+    if row.url.family == NEXT_HOP:
+        inherited |= {name: NEXT_HOP_TIMES[name] for name in NEXT_HOP_TIMES.keys() & names - directory.model_fields_set}
     mode = row.mode if "mode" in row.model_fields_set else row.url.modes[0]
     return row.model_copy(update={"mode": mode, **inherited})
 
