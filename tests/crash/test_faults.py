@@ -118,6 +118,16 @@ def test_failing_system_calls(running, hop, calls, fault, refuses):
     assert not events(server, "process-restart")
 
 
+def test_a_large_body_is_written_whole_though_a_signal_interrupts_it(running, hop):
+    server, senders = running(MAILMOAT_LIMITS__MEMORY_CONTENT="2MiB")
+    senders.large = 700_000
+    with Injection(worker(server), "writev", "error=EINTR:when=1+2"):
+        senders.start()
+        senders.more(30)
+    all_arrive(senders, hop)
+    assert not senders.refused
+
+
 @pytest.mark.parametrize("calls", [SYNC, RENAME, UNLINK])
 def test_failing_maildir(running, tmp_path, calls):
     """The next hop's own disk: nothing is refused, all is tried again."""

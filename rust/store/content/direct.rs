@@ -56,9 +56,11 @@ fn slices(pieces: &Pieces, most: usize) -> Vec<IoSlice<'_>> {
 fn write_vectored(file: &mut File, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
     let mut rest = slices;
     while !rest.is_empty() {
-        match file.write_vectored(rest)? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => IoSlice::advance_slices(&mut rest, written),
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
