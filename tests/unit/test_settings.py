@@ -200,7 +200,7 @@ DEFAULTS = {
     "limits.byte_rate": None,
     "limits.auth_failure_rate": Rate(30, 600, 30),
     "limits.held_input": 16_384,
-    "limits.content_memory": 16_777_216,
+    "limits.content_memory": 33_554_432,
     "limits.memory_content": 2_097_152,
     "lists.block_files": (),
     "lists.allow_files": (),

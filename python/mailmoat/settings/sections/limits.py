@@ -92,7 +92,7 @@ class LimitsSettings(Section):
         default=16 << 10, description="Octets of input kept from a held client; then reading stops. 0 = off."
     )
     content_memory: Size = Field(
-        default=16 << 20,
+        default=32 << 20,
         description="Octets of content a worker keeps in memory for all sessions; beyond it, content goes to files. 0 = off.",
     )
     memory_content: Size = Field(
