@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::partition_dir::path_of;
 use super::*;
@@ -379,6 +380,18 @@ fn removing_beside_a_sweep_is_no_error() {
     });
     partition_dir::sweep(&spool.0);
     assert_eq!(spool.entries("."), ["partitions"]);
+}
+
+#[test]
+fn each_partition_has_a_place_of_its_own_on_the_disk_where_the_file_system_can() {
+    let spool = Spool::new();
+    let directory = fs::File::open(&spool.0).unwrap();
+    let Ok(flags) = ioctl_getflags(&directory) else { return };
+    if ioctl_setflags(&directory, flags | IFlags::TOPDIR).is_ok() {
+        ioctl_setflags(&directory, flags - IFlags::TOPDIR).unwrap();
+        spool.create();
+        assert!(ioctl_getflags(&directory).unwrap().contains(IFlags::TOPDIR));
+    }
 }
 
 #[test]
