@@ -240,7 +240,7 @@ class Worker:
         return None if self._tls is None else self._tls.server
 
     def _make_resolver(self) -> DnsResolver:
-        self._resolver = DnsResolver(self._settings.dns, self._metrics, descriptors.most_questions())
+        self._resolver = DnsResolver(self._settings.dns, self._metrics, descriptors.most_queries())
         return self._resolver
 
     async def _adopt(self) -> None:

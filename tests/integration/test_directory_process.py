@@ -9,6 +9,7 @@ import time
 import pytest
 
 from mailmoat.directory import freshness
+from mailmoat.directory.paths import freshness_path
 
 
 class Source:
@@ -48,7 +49,7 @@ def code(server, address):
 
 def known(server):
     """What the freshness file says of the first source."""
-    return freshness.read(server.directory / "spool" / "directory" / "freshness").sources[0]
+    return freshness.read(freshness_path(server.directory / "spool")).sources[0]
 
 
 def pid_of(server, name="directory"):

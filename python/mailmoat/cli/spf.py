@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-MAX_QUESTIONS: Final = 300
+MAX_QUERIES: Final = 300
 MAX_SECONDS: Final = 60.0
 
 app = typer.Typer(help="SPF and Sender ID records for your own domains.", no_args_is_help=True)
@@ -176,7 +176,7 @@ async def _look_up(dns: DnsSettings, domain: str) -> Published:
 
     resolver = DnsResolver(dns)
     try:
-        return await look_up(resolver, domain, Budget(MAX_QUESTIONS, MAX_SECONDS))
+        return await look_up(resolver, domain, Budget(MAX_QUERIES, MAX_SECONDS))
     finally:
         await resolver.close()
 
@@ -187,7 +187,7 @@ async def _reach(dns: DnsSettings, domain: str, records: dict[Any, str]) -> dict
     from mailmoat.resolver.resolver import DnsResolver
 
     resolver = DnsResolver(dns)
-    budget = Budget(MAX_QUESTIONS, MAX_SECONDS)
+    budget = Budget(MAX_QUERIES, MAX_SECONDS)
     try:
         return {record: await reach(resolver, domain, record, scope, budget) for scope, record in records.items()}
     finally:

@@ -1,7 +1,7 @@
 """How many connections a worker may have open: the descriptors that all other parts leave.
 
 Counted are those open when the worker begins to serve, and the most that each part may open later: a content file that is received
-(the files beyond `_native.OPEN_CONTENT_FILES` are opened for one write each), a question to a name server, a connection to the next
+(the files beyond `_native.OPEN_CONTENT_FILES` are opened for one write each), a query to a name server, a connection to the next
 hop and the content file sent through it, the adopted partitions. So an accepted connection never lacks a descriptor.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import _native
 from mailmoat.receive.acceptor import A_TURN
-from mailmoat.resolver.single_flight import MOST as MOST_QUESTIONS
+from mailmoat.resolver.single_flight import MOST as MOST_QUERIES
 from mailmoat.settings.sections.routes import merged
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEAST: Final = 16
 """Connections a worker has in any case."""
 SPARE: Final = 64
-"""For adopted partitions (five each), files and directories opened for one step, and questions whether a zone is dead
+"""For adopted partitions (five each), files and directories opened for one step, and queries whether a zone is dead
 (`zones.MOST_CHECKS`)."""
 
 
@@ -31,9 +31,9 @@ def limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def most_questions() -> int:
+def most_queries() -> int:
     """Return the number of DNS queries at the same time: an eighth of the descriptors at most."""
-    return min(MOST_QUESTIONS, limit() // 8)
+    return min(MOST_QUERIES, limit() // 8)
 
 
 def most_outgoing(settings: Settings) -> int:
@@ -54,6 +54,6 @@ def most_connections(settings: Settings, *, asks_dns: bool) -> int:
     """Return the number of connections of a worker; call this when everything else that it needs is open."""
     used = sum(1 for _ in Path("/proc/self/fd").iterdir())
     elsewhere = _native.OPEN_CONTENT_FILES + 2 * most_outgoing(settings) + SPARE
-    elsewhere += most_questions() if asks_dns else 0
+    elsewhere += most_queries() if asks_dns else 0
     elsewhere += 2 * A_TURN * len(settings.listen)
     return max(LEAST, limit() - used - elsewhere)

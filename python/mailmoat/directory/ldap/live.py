@@ -24,11 +24,10 @@ class LdapLive(LdapLookup):
     def __init__(self, row: SourceSettings) -> None:
         row_filters.checked(row.name, row.filter or row_filters.ANYTHING)
         super().__init__(row, LdapAddressSearch(row))
-        self._looked_at = row
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        row, mapping = self._looked_at, Mapping.of(self._looked_at)
+        row, mapping = self._row, Mapping.of(self._row)
         written = None if row.filter and row_filters.has_place(row.filter) else row.filter
         search_filter = row_filters.checked(row.name, row_filters.all_with_an_address(written, mapping.attributes))
         return await probe(row, servers_of(row), mapping, search_filter)
