@@ -204,7 +204,8 @@ def test_half_of_the_entries_are_refused_until_they_are_accepted(world):
     assert w.seen == (SyncState.SHRUNK, 100)
     assert (
         w.keeper.freshness.reason
-        == "it has 50 entries, and had 100: more than 20 % are gone; the full read is not used"
+        == "it has 50 entries with 50 addresses, and had 100 with 100: more than 20 % are gone; the full read is not used; "
+        "if that is right, run: mailmoat directory sync a --accept-shrink"
     )
     w.keeper.sync()
     w.advance(1)
@@ -242,13 +243,116 @@ def test_a_fifth_less_is_no_shrinking_and_few_may_always_go(world):
     assert w.seen == (SyncState.CURRENT, 70)
 
 
-def test_removals_add_up_for_an_hour(world):
-    gone = [(Delta((), tuple(b"%d" % n for n in range(at, at + 9)), b"%d" % at),) for at in range(0, 36, 9)]
-    w = world(FULL, *gone)
+def removals(*sizes, first=0):
+    """A read for each, that removes so many of the first entries."""
+    reads = []
+    for size in sizes:
+        reads.append((Delta((), tuple(b"%d" % n for n in range(first, first + size)), b"%d" % first),))
+        first += size
+    return reads
+
+
+def test_removals_add_up(world):
+    w = world(FULL, *removals(9, 9, 9, 9))
     w.advance(190)
     assert w.seen == (SyncState.SHRUNK, 82), "two of them are 18 %"
-    w.advance(3600)
+    assert (
+        w.keeper.freshness.reason == "27 of 100 entries and 27 of 100 addresses are gone within a day: more than 20 %; "
+        "they are not removed; if that is right, run: mailmoat directory sync a --accept-shrink"
+    )
+    w.advance(12 * 3600)
     assert w.table.entries < 82
+
+
+def test_a_full_read_takes_no_more_away_than_changes_may(world):
+    w = world(FULL, *removals(9, 9, 9), (Begin(), entries(100, 27), Whole(b"2")))
+    w.advance(190)
+    w.keeper.sync()
+    w.advance(1)
+    assert w.seen == (SyncState.SHRUNK, 82)
+    assert "it has 73 entries with 73 addresses, and had 100 with 100 within a day" in w.keeper.freshness.reason
+    w.keeper.sync(accept_shrink=True)
+    w.advance(1)
+    assert w.seen == (SyncState.CURRENT, 73)
+
+
+def test_a_restart_forgives_nothing(world, tmp_path):
+    w = world(FULL, *removals(18), (1e6,))
+    w.advance(60)
+    assert w.seen == (SyncState.CURRENT, 82)
+    again = world(*removals(9, first=18))
+    assert again.seen == (SyncState.SHRUNK, 82)
+
+
+def test_three_in_ten_that_go_over_a_day_need_nobody(world):
+    """A large removal by hand: one entry in 48 minutes, so that never a fifth is gone within the time that counts."""
+    w = world(FULL, *removals(*[1] * 30), (1e6,), interval="48m")
+    w.advance(86_500)
+    assert w.seen == (SyncState.CURRENT, 70)
+    assert w.events.count("directory-source-failed") == 0
+
+
+def test_what_is_accepted_may_be_followed_by_as_much_again(world):
+    w = world(FULL, *removals(30), (Begin(), entries(100, 30), Whole(b"2")), *removals(12, first=30), (1e6,))
+    w.advance(60)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    w.keeper.sync(accept_shrink=True)
+    w.advance(1)
+    assert w.seen == (SyncState.CURRENT, 70)
+    w.advance(60)
+    assert w.seen == (SyncState.CURRENT, 58)
+
+
+def several(first, most, addresses):
+    """Entries with so many addresses each, of which the first stays."""
+    return tuple(
+        Entry(b"%d" % n, f"n{n}", tuple(Listed(f"a{n}.{each}@a.test") for each in range(addresses)))
+        for n in range(first, most)
+    )
+
+
+MANY = (Begin(), Part(several(0, 100, 3)), Whole(b"1"))
+
+
+@pytest.mark.parametrize(
+    "fault", [(Begin(), Part(several(0, 100, 1)), Whole(b"2")), (Delta(several(0, 100, 1), (), b"2"),)], ids=type
+)
+def test_rights_that_hide_all_addresses_but_one_of_each_entry_take_none_away(world, fault):
+    w = world(MANY, fault)
+    w.advance(60)
+    assert w.keeper.freshness.state is SyncState.SHRUNK
+    assert w.table.stock == (100, 300)
+    assert "addresses" in w.keeper.freshness.reason
+    assert "300" in w.keeper.freshness.reason
+
+
+def test_entries_that_get_other_addresses_lose_none(world):
+    renamed = tuple(Entry(b"%d" % n, f"n{n}", (Listed(f"b{n}@a.test"), Listed(f"!a{n}@a.test"))) for n in range(100))
+    w = world(FULL, (Delta(renamed, (), b"2"),))
+    w.advance(60)
+    assert (w.keeper.freshness.state, w.table.stock) == (SyncState.CURRENT, (100, 100))
+
+
+def test_a_change_in_parts_is_judged_as_a_whole(world):
+    """A source gives a thousand entries at a time: without that, a fifth would be gone before the rest is refused."""
+    parts = [Delta((), tuple(b"%d" % n for n in range(at, at + 12)), b"1", more=True) for at in range(0, 60, 12)]
+    w = world(FULL, (*parts, Current(b"2")))
+    w.advance(60)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    assert "60 of 100 entries" in w.keeper.freshness.reason
+    assert w.table.cookie == b"1"
+
+
+def test_parts_are_in_force_when_the_last_one_is_there(world):
+    added = [Delta((entry(n),), (), b"1", more=True) for n in range(100, 110)]
+    w = world(FULL, (*added, OUTAGE), (*added, 10.0, Delta((), (b"3",), b"2")), (1e6,))
+    w.advance(60)
+    assert w.seen == (SyncState.FAILED, 100), "an outage in the middle: none of them"
+    w.advance(1)
+    assert (w.changes, w.keeper.freshness.entries) == (1, 100)
+    w.advance(10)
+    assert (w.seen, w.changes) == ((SyncState.CURRENT, 109), 2)
+    assert w.log[-2] == ("directory-changed", {"source": "a", "changed": 10, "removed": 1, "entries": 109})
 
 
 def test_a_command_reads_at_once_and_whole(world):

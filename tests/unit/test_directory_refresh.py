@@ -78,7 +78,8 @@ class World:
     def change(self, *names):
         entries = [Entry(name.encode(), name, (Listed(f"{name}@a.test"),)) for name in names]
         if self.table.generation:
-            self.table.change(entries, [], b"")
+            self.table.apply(entries, [])
+            self.table.settle(b"")
             return
         self.table.begin()
         self.table.add(entries)
@@ -127,7 +128,7 @@ def test_a_change_is_compiled_at_once_and_once(world):
     assert (w.has("ann"), w.compiles) == (True, 2)
     w.turn(60)
     assert w.compiles == 2
-    w.table.current(b"9")
+    w.table.settle(b"9")
     w.turn(60)
     assert w.compiles == 2, "nothing changed"
 

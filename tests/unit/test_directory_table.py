@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailmoat.directory.shrinkage import Losses, Stock
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory.table import Table
+from mailmoat.directory.table_reading import entries_of
 from mailmoat.errors import DirectoryError
 
 
@@ -28,6 +30,11 @@ def read_whole(table, *entries, cookie=b"c"):
     return changed
 
 
+def change(table, changed, removed, cookie):
+    table.apply(changed, removed)
+    return table.settle(cookie)
+
+
 ANN, BOB = entry(1, "ann@a.test"), entry(2, "bob@a.test", "b@a.test")
 
 
@@ -35,7 +42,7 @@ def test_a_full_read_is_in_force_when_it_is_whole_and_after_a_restart(tmp_path):
     table = opened(tmp_path)
     table.begin()
     table.add([ANN, BOB])
-    assert (table.entries, table.generation, table.read, list(table)) == (0, 0, 2, [])
+    assert (table.entries, table.generation, table.read.entries, list(table)) == (0, 0, 2, [])
     assert table.swap(b"1")
     table.close()
     table = opened(tmp_path)
@@ -57,7 +64,7 @@ def test_the_same_entries_are_no_change_but_their_names_are_new(tmp_path):
 def test_an_entry_keeps_its_number_and_no_number_has_two(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN, BOB)
-    table.change([entry(3, "cid@a.test")], [b"1"], b"2")
+    change(table, [entry(3, "cid@a.test")], [b"1"], b"2")
     read_whole(table, entry(4, "dan@a.test"), entry(3, "cid@a.test"), BOB, ANN)
     numbers = dict(sqlite3.connect(table.path).execute("SELECT id, number FROM entry"))
     assert numbers == {b"2": 2, b"3": 3, b"4": 4, b"1": 5}
@@ -66,20 +73,73 @@ def test_an_entry_keeps_its_number_and_no_number_has_two(tmp_path):
 def test_a_delta_replaces_adds_and_removes(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN, BOB)
-    assert table.change([entry(1, "ann@b.test"), entry(3, "cid@a.test")], [b"2", b"9"], b"2")
+    assert change(table, [entry(1, "ann@b.test"), entry(3, "cid@a.test")], [b"2", b"9"], b"2")
     assert [each.addresses[0].text for each in table.all()] == ["ann@b.test", "cid@a.test"]
     assert (table.entries, table.generation, table.cookie) == (2, 2, b"2")
-    assert not table.change([entry(1, "ann@b.test")], [], b"3")
+    assert not change(table, [entry(1, "ann@b.test")], [], b"3")
     assert (table.generation, table.cookie) == (2, b"3")
-    assert table.change([entry(1)], [], b"4"), "an entry without addresses is removed"
+    assert change(table, [entry(1)], [], b"4"), "an entry without addresses is removed"
     assert list(table) == [b"3"]
 
 
 def test_current_changes_the_cookie_and_the_time_alone(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN)
-    table.current(b"9")
+    table.settle(b"9")
     assert (table.cookie, table.generation) == (b"9", 1)
+
+
+def test_parts_of_a_change_are_in_force_together_or_not_at_all(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    for ends in ("undo", "begin", "close", "settle"):
+        table.apply([entry(3, "cid@a.test")], [b"1"])
+        table.apply([entry(2, "bob@a.test")], [])
+        assert (table.before, table.gone) == (Stock(2, 3), Stock(1, 2))
+        assert list(entries_of(table.path)) == [ANN, entry(2, "b@a.test", "bob@a.test")], "others see none of it"
+        if ends == "settle":
+            assert table.settle(b"2")
+        else:
+            getattr(table, ends)()
+        if ends == "close":
+            table = opened(tmp_path)
+    assert (list(table), table.stock, table.generation, table.cookie) == ([b"2", b"3"], Stock(2, 2), 2, b"2")
+
+
+def test_what_was_lost_is_kept_with_what_is_in_force(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table.settle(b"2", Losses(1.5, 2.0, 3))
+    table.close()
+    table = opened(tmp_path)
+    assert table.losses == Losses(1.5, 2.0, 3)
+    table.settle(b"3")
+    table.begin()
+    table.add([ANN])
+    table.swap(b"4", Losses())
+    table.close()
+    assert opened(tmp_path).losses == Losses()
+
+
+def test_addresses_are_counted_where_nobody_counted_them(tmp_path):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB, entry(3, "!cid@a.test"))
+    table._base.execute("DELETE FROM state WHERE key='addresses'")
+    table.close()
+    assert opened(tmp_path).stock == Stock(3, 3)
+
+
+def test_a_commit_that_fails_leaves_nothing_behind(tmp_path):
+    """As on a full disk: the next change is not refused because of it."""
+    table = opened(tmp_path)
+    read_whole(table, ANN)
+    table._base.execute("PRAGMA foreign_keys=ON")
+    table._base.execute("CREATE TABLE broken(a REFERENCES state(key) DEFERRABLE INITIALLY DEFERRED)")
+    table.apply([BOB], [])
+    table._base.execute("INSERT INTO broken VALUES('nobody')")
+    with pytest.raises(DirectoryError, match="FOREIGN KEY"):
+        table.settle(b"2")
+    assert change(table, [BOB], [], b"2")
 
 
 def test_targets_are_kept(tmp_path):
@@ -95,7 +155,7 @@ def test_of_two_with_one_id_the_later_counts(tmp_path):
     table.begin()
     table.add([ANN, BOB])
     table.add([entry(1, "ann@b.test")])
-    assert table.read == 2
+    assert table.read == Stock(2, 3)
     table.swap(b"")
     assert table.entry(b"1").addresses == (Listed("ann@b.test"),)
     assert not read_whole(table, BOB, entry(1, "ann@b.test"))
@@ -182,9 +242,9 @@ def test_it_is_what_a_dictionary_is(tmp_path_factory, steps):
         if full:
             read_whole(table, *entries)
         else:
-            table.change(entries, [b"%d" % number for number in removed], b"c")
+            change(table, entries, [b"%d" % number for number in removed], b"c")
         found = {int(each.id): {listed.text[0] for listed in each.addresses} for each in table.all()}
         assert found == known
-        assert table.entries == len(known)
+        assert table.stock == Stock(len(known), sum(map(len, known.values())))
         assert (table.generation != generation) == (before != known)
         generation = table.generation

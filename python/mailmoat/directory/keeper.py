@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SourceFreshness, SyncState
 from mailmoat.directory.pause import pause
-from mailmoat.directory.shrinkage import ShrinkGuard
+from mailmoat.directory.shrinkage import Losses, ShrinkGuard, ShrunkError
 from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Using, Whole
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
@@ -31,10 +31,6 @@ SILENCE: Final = 600.0
 LONGEST_WAIT: Final = 60.0
 MOST_EXAMPLES: Final = 5
 """Of what was left out, that are kept."""
-
-
-class ShrunkError(DirectoryError):
-    """Too many entries are gone."""
 
 
 class Keeper:
@@ -56,6 +52,8 @@ class Keeper:
         self._guard = ShrinkGuard(row.shrink_limit)
         self._failures = 0
         self._begun = 0.0
+        self._gathered = 0, 0
+        """Entries changed and removed by what is not in force yet."""
         self._full = self._accept = False
         """Of the next read, as the administrator asked."""
         self._accepting = False
@@ -107,35 +105,42 @@ class Keeper:
         self._accepting, self._accept = self._accept, False  # if it fails, a later one may be half a result
         cookie = None if full else self.table.cookie
         silence = SILENCE + 3 * self.row.interval
-        async with aclosing(self.source.steps(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
-            while True:
-                try:
-                    async with asyncio.timeout(silence):
-                        step = await anext(steps, None)
-                except TimeoutError:
-                    raise SourceError(f"it gave no answer for {silence:.0f} s") from None
-                if step is None:
-                    return
-                self._apply(step)
-                await pause()
-                while isinstance(step, Whole) and self.table.forget():
+        self._gathered = 0, 0
+        try:
+            async with aclosing(self.source.steps(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
+                while True:
+                    try:
+                        async with asyncio.timeout(silence):
+                            step = await anext(steps, None)
+                    except TimeoutError:
+                        raise SourceError(f"it gave no answer for {silence:.0f} s") from None
+                    if step is None:
+                        return
+                    self._apply(step)
                     await pause()
+                    while isinstance(step, Whole) and self.table.forget():
+                        await pause()
+        finally:
+            self.table.undo()
 
     def _apply(self, step: Step) -> None:
         match step:
             case Begin():
                 self.table.begin()
+                self._gathered = 0, 0
                 self._begun = clock.monotonic()
                 self.freshness.left_out, self.freshness.left_out_examples = 0, ()
             case Part(entries=entries):
                 self.table.add(entries)
             case Whole(cookie=cookie):
                 self._put_in_force(cookie)
-            case Delta():
-                self._change(step)
+            case Delta(changed=changed, removed=removed):
+                self.table.apply(changed, removed)
+                self._gathered = self._gathered[0] + len(changed), self._gathered[1] + len(removed)
+                if not step.more:
+                    self._change(step.cookie)
             case Current(cookie=cookie):
-                self.table.current(cookie)
-                self._succeed(changed=False)
+                self._change(cookie)
             case Using(server=server):
                 self.freshness.server = server
                 self._noted()
@@ -149,34 +154,55 @@ class Keeper:
                 assert_never(step)
 
     def _put_in_force(self, cookie: bytes | None) -> None:
-        before, after = self.table.entries, self.table.read
-        refused = self._guard.refuses_whole(before, after)
-        if refused and (after == 0 or not self._accepting):
-            raise ShrunkError(f"{refused}; the full read is not used")
+        before, after = self.table.stock, self.table.read
+        if after.entries == 0:
+            raise ShrunkError("it is empty; the full read is not used")
+        losses = None
+        try:
+            self._guard.whole(before, after, self.table.losses, clock.wall_ms())
+        except ShrunkError as error:
+            if not self._accepting:
+                raise ShrunkError(f"{error}; the full read is not used; {self._remedy}") from None
+            losses = Losses()
         self._accepting = False
-        changed = self.table.swap(cookie)
-        self._guard.reset()
+        changed = self.table.swap(cookie, losses)
         seconds = self.freshness.read_seconds = round(clock.monotonic() - self._begun, 3)
         if changed or self.freshness.state is not SyncState.CURRENT:
-            maillog.event(Event.DIRECTORY_READ, source=self.row.name, entries=after, before=before, seconds=seconds)
+            maillog.event(
+                Event.DIRECTORY_READ,
+                source=self.row.name,
+                entries=after.entries,
+                before=before.entries,
+                seconds=seconds,
+            )
         self._succeed(changed=changed)
 
-    def _change(self, delta: Delta) -> None:
-        known = sum(entry_id in self.table for entry_id in delta.removed)
-        emptied = sum(entry.id in self.table for entry in delta.changed if not entry.addresses)
-        refused = self._guard.refuses_removal(clock.monotonic(), self.table.entries, known + emptied)
-        if refused and not self._accepting:
-            raise ShrunkError(f"{refused}; they are not removed")
-        changed = self.table.change(delta.changed, delta.removed, delta.cookie)
-        if changed:
+    def _change(self, cookie: bytes | None) -> None:
+        """Put in force what was gathered, if anything."""
+        (changed, removed), self._gathered = self._gathered, (0, 0)
+        losses = self._judged_removal() if changed or removed else None
+        is_other = self.table.settle(cookie, losses)
+        if is_other:
             maillog.event(
                 Event.DIRECTORY_CHANGED,
                 source=self.row.name,
-                changed=len(delta.changed),
-                removed=len(delta.removed),
+                changed=changed,
+                removed=removed,
                 entries=self.table.entries,
             )
-        self._succeed(changed=changed)
+        self._succeed(changed=is_other)
+
+    def _judged_removal(self) -> Losses:
+        """Return what is lost with what was gathered. ShrunkError when that is too much."""
+        table = self.table
+        try:
+            return self._guard.removal(table.before, table.gone, table.losses, clock.wall_ms())
+        except ShrunkError as error:
+            raise ShrunkError(f"{error}; they are not removed; {self._remedy}") from None
+
+    @property
+    def _remedy(self) -> str:
+        return f"if that is right, run: mailmoat directory sync {self.row.name} --accept-shrink"
 
     def _succeed(self, *, changed: bool) -> None:
         if self.freshness.state in (SyncState.FAILED, SyncState.SHRUNK):

@@ -1,7 +1,7 @@
 """What a source of recipients gives: values, and the two protocols by which it is asked.
 
 A synchronised source (`SyncSource`) gives steps: a full read (`Begin`, `Part`..., `Whole`), what changed since (`Delta`), or that nothing did
-(`Current`). The caller keeps the entries and the cookie, each step in one transaction; the source keeps nothing that it needs after a
+(`Current`). The caller keeps the entries and the cookie, a whole change in one transaction; the source keeps nothing that it needs after a
 restart. A live source (`LiveSource`) is asked for one address at a time. Both run in the directory process only, on its loop: they never
 block it, and they never write to the log. An outage is a `SourceError` with a sentence for the administrator, without a password in it.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
 
 LARGEST_PART: Final = 1000
-"""Entries of a `Part`, or of a `Delta`, at most: each is one transaction, and the loop waits for it."""
+"""Entries of a `Part`, or of a `Delta`, at most: the loop waits while it is taken."""
 
 
 class Listed(NamedTuple):
@@ -39,6 +39,11 @@ class Entry(NamedTuple):
     """For the administrator: a distinguished name, the key of a row, a line number."""
     addresses: tuple[Listed, ...]
     """None = it gets no mail now (disabled, without an address), which is the same as removed."""
+
+
+def addresses_in(entry: Entry) -> int:
+    """Return how many addresses an entry has; one that excludes an address is none."""
+    return len({one.text for one in entry.addresses if not one.text.startswith("!")})
 
 
 class Begin(NamedTuple):
@@ -64,6 +69,8 @@ class Delta(NamedTuple):
     changed: tuple[Entry, ...]
     removed: tuple[bytes, ...]
     cookie: bytes | None = None
+    more: bool = False
+    """This is a part: others follow, or `Current`, and they are in force together. The cookie is that of before."""
 
 
 class Current(NamedTuple):

@@ -1,14 +1,14 @@
 """The table of one synchronised source: what was read of it, on disk, in an SQLite database of its own.
 
-Promises: each step is one transaction, rows, cookie and generation together, so after a crash it is as before a step or as after it. A full
-read goes to tables beside those in force, and is swapped in at its end; until then, and for ever if it does not end, what was there stays in
-force. The generation changes exactly when recipients do. An entry keeps its number as long as it is known. A database that is damaged, or of another
-version, is begun anew. One process writes (`identity` is what it reads by: another one does not go on from the cookie); others read the tables,
-in Rust (`compile_directory`) or for the administrator, at any time. A step takes as long as its entries, at most `LARGEST_PART` of them. Raises
-DirectoryError when the disk does not do it.
+Promises: rows, cookie and generation change together, in one transaction, so after a crash it is as before a change or as after it. What changed
+may come in parts (`apply`), which are in force together (`settle`) or not at all (`undo`). A full read goes to tables beside those in force,
+and is swapped in at its end; if it does not end, what was there stays in force. The generation changes exactly when recipients do. An entry
+keeps its number as long as it is known. A database that is damaged, or of another version, is begun anew. One process writes (`identity` is
+what it reads by: another one does not go on from the cookie); others read the tables, in Rust (`compile_directory`) or for the administrator, at
+any time. A step takes as long as its entries, at most `LARGEST_PART` of them. Raises DirectoryError when the disk does not do it.
 
     state    key, value: version, identity (by what it was read, and behind a dot a mark of this database alone: generations of another one are
-             others), cookie, generation (0 = nothing was read whole), synced_ms, entries, digest
+             others), cookie, generation (0 = nothing was read whole), synced_ms, entries, addresses (without those that exclude one), losses, digest
     entry    number, id, name
     address  entry, text, targets (one a line)
 """
@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat import clock
 from mailmoat.directory.identity import was_read_by
-from mailmoat.directory.source import LARGEST_PART, Entry
+from mailmoat.directory.shrinkage import NOTHING, Losses, Stock
+from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
+from mailmoat.directory.table_schema import SHADOW, SWAP, VERSION, connect, execute
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
 
@@ -34,23 +36,6 @@ if TYPE_CHECKING:
 
     from mailmoat.directory.source import Listed
 
-VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
-CREATE TABLE IF NOT EXISTS address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
-"""
-_SHADOW: Final = """
-CREATE TABLE shadow_entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
-CREATE TABLE shadow_address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
-"""
-_SWAP: Final = """
-ALTER TABLE entry RENAME TO old_entry;
-ALTER TABLE address RENAME TO old_address;
-ALTER TABLE shadow_entry RENAME TO entry;
-ALTER TABLE shadow_address RENAME TO address;
-"""
-_CACHE_KIB: Final = 8192
 _DIGEST: Final = 1 << 128
 
 
@@ -66,12 +51,17 @@ class Table:
             raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
         with self._failing():
             self._open()
-        self._digest = self._next = self._entries = 0
-        """Of the full read that is under way."""
+        self.losses = Losses.read(self._state("losses", ""))
+        """What was lost of late."""
+        self._digest = self._next = self._digest_before = 0
+        self.read = NOTHING
+        """What the full read that is under way has so far."""
+        self.before = self.gone = NOTHING
+        """What was in force before the change that is not settled, and what that takes away of it."""
 
     def _open(self) -> None:
         try:
-            self._base = _connect(self.path)
+            self._base = connect(self.path)
             if self._state("version", VERSION) != VERSION:
                 raise sqlite3.DatabaseError("another version")  # noqa: TRY301 - as any that cannot be used
         except sqlite3.OperationalError:
@@ -79,9 +69,11 @@ class Table:
         except sqlite3.DatabaseError:
             for suffix in ("", "-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            self._base = _connect(self.path)
+            self._base = connect(self.path)
         with self._transaction():
             self._set(version=VERSION)
+            if self._state("addresses", None) is None:
+                self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
 
     @property
@@ -98,6 +90,11 @@ class Table:
     def entries(self) -> int:
         """Entries in force."""
         return int(self._state("entries", 0))
+
+    @property
+    def stock(self) -> Stock:
+        """Entries and addresses in force."""
+        return Stock(self.entries, self._state("addresses", 0))
 
     @property
     def synced_ms(self) -> int:
@@ -130,36 +127,34 @@ class Table:
             yield Entry(entry_id, name, self._addresses("address", number))
 
     def begin(self) -> None:
-        """Begin a full read; forget another one that did not end, and what the last one replaced."""
+        """Begin a full read; forget another one that did not end, what the last one replaced, and changes that are not settled."""
+        self.undo()
         with self._transaction():
             for kind in ("shadow_entry", "shadow_address", "old_entry", "old_address"):
                 self._base.execute(f"DROP TABLE IF EXISTS {kind}")
-            _script(self._base, _SHADOW)
-        self._digest, self._entries = 0, 0
+            execute(self._base, SHADOW)
+        self._digest, self.read = 0, NOTHING
         self._next = int(self._state("next", 1))
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Add a part of the full read."""
         with self._transaction():
             for entry in entries:
-                gone = self._remove("shadow", entry.id)
-                self._digest = (self._digest - gone) % _DIGEST
+                digest, addresses = self._remove("shadow_", entry.id)
+                self._digest = (self._digest - digest) % _DIGEST
+                self.read = self.read.minus(addresses)
                 if entry.addresses:
                     self._add_shadow(entry)
             self._set(next=self._next)
 
-    @property
-    def read(self) -> int:
-        """Entries of the full read so far."""
-        return self._entries
-
-    def swap(self, cookie: bytes | None) -> bool:
-        """Put the full read in force; return whether other recipients are."""
+    def swap(self, cookie: bytes | None, losses: Losses | None = None) -> bool:
+        """Put the full read in force, with which so much was lost; return whether other recipients are."""
         changed = self._digest != self._stored_digest() or self.generation == 0
         with self._transaction():
-            _script(self._base, _SWAP)
-            self._set(entries=self._entries, digest=self._digest.to_bytes(16, "big"))
-            self._settle(cookie, changed=changed)
+            execute(self._base, SWAP)
+            self._keep(self.read, self._digest)
+            self._settle(cookie, losses, changed=changed)
+        self.losses = losses or self.losses
         return changed
 
     def forget(self, most: int = LARGEST_PART) -> bool:
@@ -176,45 +171,59 @@ class Table:
                 self._base.execute(f"DROP TABLE old_{kind}")
         return False
 
-    def change(self, changed: Iterable[Entry], removed: Iterable[bytes], cookie: bytes | None) -> bool:
-        """Apply what changed since the cookie before; return whether other recipients are in force."""
-        digest = before = self._stored_digest()
-        entries, number = self.entries, int(self._state("next", 1))
-        with self._transaction():
+    def apply(self, changed: Iterable[Entry], removed: Iterable[bytes]) -> None:
+        """Take what changed since the cookie before, or a part of it; it is in force with `settle`."""
+        with self._working():
+            digest, stock, number = self._stored_digest(), self.stock, self._state("next", 1)
             for entry in (*(Entry(entry_id, "", ()) for entry_id in removed), *changed):
                 known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
-                entries -= known is not None
-                digest -= self._remove("", entry.id)
+                was, had = self._remove("", entry.id)
+                has = addresses_in(entry)
+                digest -= was
+                stock = stock.minus(had)
                 if entry.addresses:
                     self._insert("", known[0] if known else number, entry)
                     number += known is None
-                    entries += 1
+                    stock = stock.plus(has)
                     digest += _digest(entry)
-            digest %= _DIGEST
-            self._set(entries=entries, digest=digest.to_bytes(16, "big"), next=number)
-            self._settle(cookie, changed=digest != before)
-        return digest != before
+                if had is not None:
+                    self.gone = self.gone.lost(had, has if entry.addresses else None)
+            self._keep(stock, digest % _DIGEST)
+            self._set(next=number)
 
-    def current(self, cookie: bytes | None) -> None:
-        """Note that the source is as it was."""
+    def settle(self, cookie: bytes | None, losses: Losses | None = None) -> bool:
+        """Put in force what was applied, if anything, with which so much was lost; return whether other recipients are."""
         with self._transaction():
-            self._settle(cookie, changed=False)
+            changed = self._stored_digest() != self._digest_before
+            self._settle(cookie, losses, changed=changed)
+        self.losses = losses or self.losses
+        return changed
+
+    def undo(self) -> None:
+        """Forget what was applied and is not settled."""
+        with suppress(sqlite3.Error):
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the database."""
         with suppress(sqlite3.Error):
             self._base.close()
 
-    def _settle(self, cookie: bytes | None, *, changed: bool) -> None:
+    def _settle(self, cookie: bytes | None, losses: Losses | None, *, changed: bool) -> None:
         generation = self.generation + (1 if changed else 0)
         identity, now = f"{self._identity}.{self._mark}", clock.wall_ms()
-        self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation)
+        lost = (losses or self.losses).written
+        self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation, losses=lost)
+
+    def _keep(self, stock: Stock, digest: int) -> None:
+        self._set(entries=stock.entries, addresses=stock.addresses, digest=digest.to_bytes(16, "big"))
 
     def _add_shadow(self, entry: Entry) -> None:
         known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
         self._insert("shadow_", known[0] if known else self._next, entry)
         self._next += known is None
-        self._entries += 1
+        self.read = self.read.plus(addresses_in(entry))
         self._digest = (self._digest + _digest(entry)) % _DIGEST
 
     def _insert(self, prefix: str, number: int, entry: Entry) -> None:
@@ -222,17 +231,15 @@ class Table:
         rows = ((number, one.text, "\n".join(one.targets)) for one in entry.addresses)
         self._base.executemany(f"INSERT OR REPLACE INTO {prefix}address VALUES(?, ?, ?)", rows)
 
-    def _remove(self, which: str, entry_id: bytes) -> int:
-        """Remove an entry, and return its digest; 0 when it is not there."""
-        prefix = f"{which}_" if which else ""
+    def _remove(self, prefix: str, entry_id: bytes) -> tuple[int, int | None]:
+        """Remove an entry; return its digest and how many addresses it had: 0 and None when it is not there."""
         known = self._row(f"SELECT number FROM {prefix}entry WHERE id=?", entry_id)  # noqa: S608 - ours
         if known is None:
-            return 0
-        digest = _digest(Entry(entry_id, "", self._addresses(f"{prefix}address", known[0])))
+            return 0, None
+        entry = Entry(entry_id, "", self._addresses(f"{prefix}address", known[0]))
         self._base.execute(f"DELETE FROM {prefix}entry WHERE number=?", known)  # noqa: S608 - ours
         self._base.execute(f"DELETE FROM {prefix}address WHERE entry=?", known)  # noqa: S608 - ours
-        self._entries -= bool(which)
-        return digest
+        return _digest(entry), addresses_in(entry)
 
     def _numbered(self) -> Iterator[tuple[int, bytes, str]]:
         after = 0
@@ -260,15 +267,22 @@ class Table:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        with self._working():
+            yield
+            self._base.execute("COMMIT")
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Work in the transaction that is open, or in a new one; it ends here only when something fails, without any of it."""
         with self._failing():
-            self._base.execute("BEGIN IMMEDIATE")
             try:
+                if not self._base.in_transaction:
+                    self._base.execute("BEGIN IMMEDIATE")
+                    self._digest_before, self.before, self.gone = self._stored_digest(), self.stock, NOTHING
                 yield
             except BaseException:
-                with suppress(sqlite3.Error):
-                    self._base.execute("ROLLBACK")
+                self.undo()
                 raise
-            self._base.execute("COMMIT")
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -276,21 +290,6 @@ class Table:
             yield
         except sqlite3.Error as error:
             raise DirectoryError(f"{self.path}: {error}") from None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    base = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-    base.execute("PRAGMA journal_mode=WAL")
-    base.execute("PRAGMA synchronous=NORMAL")
-    base.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    _script(base, _SCHEMA)
-    return base
-
-
-def _script(base: sqlite3.Connection, script: str) -> None:
-    """Execute statements, in the transaction that is open: `executescript` would commit it."""
-    for statement in filter(str.strip, script.split(";")):
-        base.execute(statement)
 
 
 def _digest(entry: Entry) -> int:

@@ -129,19 +129,18 @@ class Visit:
             yield Part(entries)
 
     async def _changed(self, controller: Controller, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
-        """Yield what changed since `mark`, and `Current` where no delta has the mark that was reached."""
-        recorded = b""
+        """Yield what changed since `mark`, all of it together, with the mark that was reached."""
+        before = mark.encode()
         wanted, watched = self._place.mapping.any_kind, self._place.watched
         async for changes in delta.since(self.connection, controller, mark, wanted, watched):
-            async for step in self._read_again(reading, changes):
-                recorded = step.cookie or recorded if isinstance(step, Delta) else recorded
+            async for step in self._read_again(reading, changes, before):
                 yield step
-            self._mark = mark = changes.mark
-        if recorded != mark.encode():
-            yield Current(mark.encode())
+            mark = changes.mark
+        self._mark = mark
+        yield Current(mark.encode())
 
-    async def _read_again(self, reading: Reading, changes: Changes) -> AsyncIterator[Step]:
-        """Yield objects that changed as they are now; the last delta has the mark behind all of them."""
+    async def _read_again(self, reading: Reading, changes: Changes, cookie: bytes) -> AsyncIterator[Step]:
+        """Yield objects that changed as they are now, as parts of one change."""
         for one in changes.deleted:
             self._takeover.gone(one)
         ids = [*changes.changed, *(one for one in changes.deleted if one in self._known)]
@@ -156,9 +155,8 @@ class Visit:
             removed = tuple(
                 one for one in asked if one not in there and one in self._known and one not in self._takeover
             )
-            mark = changes.mark if start + _AT_ONCE >= len(ids) else self._mark
-            if mark is not None and (changed or removed):
-                yield Delta(changed, removed, mark.encode())
+            if changed or removed:
+                yield Delta(changed, removed, cookie, more=True)
 
     def _differs(self, entry: Entry) -> bool:
         """Return whether an entry is other than it is known, so that a change of its other attributes makes no delta."""
@@ -176,9 +174,11 @@ class Visit:
                 self._takeover.lacks(entry)
             self._takeover.compared = True
         gone = [one for one in gone if one not in self._takeover]
+        if self._mark is None:
+            return
+        cookie = self._mark.encode()
         for start in range(0, len(gone), LARGEST_PART):
-            if self._mark is not None:
-                yield Delta((), tuple(gone[start : start + LARGEST_PART]), self._mark.encode())
+            yield Delta((), tuple(gone[start : start + LARGEST_PART]), cookie, more=start + LARGEST_PART < len(gone))
 
     async def _not_in(self, there: set[bytes]) -> list[bytes]:
         """Return the ids of entries that are known and not among these."""

@@ -1,4 +1,4 @@
-"""Changes as steps of bounded size, of which only the last has the new cookie: wherever it ends, nothing is lost."""
+"""Changes as steps of bounded size, which are in force with the last one, that has the new cookie."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 
 def deltas(
-    changed: Iterable[Entry], removed: Iterable[bytes], before: bytes | None, after: bytes | None
+    changed: Iterable[Entry], removed: Iterable[bytes], before: bytes | None, after: bytes | None, *, more: bool = False
 ) -> Iterator[Delta | Current]:
-    """Yield what changed between two cookies; `Current` when nothing did."""
+    """Yield what changed between two cookies; `Current` when nothing did. With `more`, what follows belongs to it."""
     waiting: list[Entry | bytes] = [*changed, *removed]
     for at in range(0, len(waiting), LARGEST_PART):
         part = waiting[at : at + LARGEST_PART]
+        is_last = at + LARGEST_PART >= len(waiting) and not more
         yield Delta(
             tuple(item for item in part if not isinstance(item, bytes)),
             tuple(item for item in part if isinstance(item, bytes)),
-            after if at + LARGEST_PART >= len(waiting) else before,
+            after if is_last else before,
+            more=not is_last,
         )
-    if not waiting:
+    if not waiting and not more:
         yield Current(after)

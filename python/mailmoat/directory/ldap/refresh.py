@@ -71,7 +71,7 @@ class Refresh:
         else:
             self._one(answer)
         if self.size >= LARGEST_PART:
-            yield from self.given()
+            yield from self.given(more=not self.over)
 
     def end(self, phase: PhaseEnd | None) -> Iterator[Step]:
         """End a phase, or the whole of it, and yield what follows. GarbledError for an end that says nothing."""
@@ -90,8 +90,8 @@ class Refresh:
             yield Whole(self.cookie)
             self._whole = False
 
-    def given(self) -> Iterator[Step]:
-        """Yield the changes that wait; `Current` when none do."""
+    def given(self, *, more: bool = False) -> Iterator[Step]:
+        """Yield the changes that wait; `Current` when none do. With `more`, what follows belongs to them."""
         changed, removed = tuple(self._changed.values()), tuple(self._removed)
         self._changed.clear()
         self._removed.clear()
@@ -100,7 +100,7 @@ class Refresh:
                 yield Part(changed[at : at + LARGEST_PART])
         else:
             before, self.cookie = self.cookie, self._following
-            yield from deltas(changed, removed, before, self.cookie)
+            yield from deltas(changed, removed, before, self.cookie, more=more)
 
     def _one(self, answer: SearchEntry) -> None:
         state, entry_id, cookie = content_sync.state_of(answer)

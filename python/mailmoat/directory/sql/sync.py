@@ -146,7 +146,7 @@ class SqlSync:
                 for entry in step:
                     _sort(entry, known, changed, removed)
                     if len(changed) + len(removed) == LARGEST_PART:
-                        yield Delta(tuple(changed), tuple(removed), position.cookie())
+                        yield Delta(tuple(changed), tuple(removed), position.cookie(), more=True)
                         changed, removed = [], []
         self._position = position.after(reading.highest.value, reading.begun_ms, overlap)
         cookie = self._position.cookie()

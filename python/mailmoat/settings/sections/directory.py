@@ -60,7 +60,7 @@ class DirectorySettings(Section):
     shrink_limit: Share = Field(
         default=20,
         validate_default=True,
-        description="A full read with fewer entries than before by more than this part is not used until an administrator accepts it. One without any entry never is.",
+        description="A full read with fewer entries or fewer addresses than before by more than this part is not used until an administrator accepts it. Changes that take away more than this part within a day are not, either. A full read without any entry never is.",
     )
     target_domains: TargetDomains = Field(
         default=(),

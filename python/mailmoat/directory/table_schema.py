@@ -1,0 +1,43 @@
+"""The database of a table: what is in it, and a connection that writes. Raises sqlite3.Error."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
+CREATE TABLE IF NOT EXISTS address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
+"""
+SHADOW: Final = """
+CREATE TABLE shadow_entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
+CREATE TABLE shadow_address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
+"""
+SWAP: Final = """
+ALTER TABLE entry RENAME TO old_entry;
+ALTER TABLE address RENAME TO old_address;
+ALTER TABLE shadow_entry RENAME TO entry;
+ALTER TABLE shadow_address RENAME TO address;
+"""
+_CACHE_KIB: Final = 8192
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection to the database at `path`, which is made where it is not there."""
+    base = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA synchronous=NORMAL")
+    base.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    execute(base, _SCHEMA)
+    return base
+
+
+def execute(base: sqlite3.Connection, script: str) -> None:
+    """Execute statements, in the transaction that is open: `executescript` would commit it."""
+    for statement in filter(str.strip, script.split(";")):
+        base.execute(statement)
