@@ -25,3 +25,7 @@ class DirectoryError(MailmoatError):
 
 class SourceError(DirectoryError):
     """A source does not answer, or not in a way that can be used: an outage. What is known of it stays in force."""
+
+
+class LookupFailedError(SourceError):
+    """A source answered one lookup with an error: it is there, and other lookups may have answers."""

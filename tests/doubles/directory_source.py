@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from mailmoat.directory.live.lookups import LiveRow
+from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.source import Begin, Delta, Entry, LiveSource, Part, Step, SyncSource, Whole
 from mailmoat.settings.sections.directories import SourceSettings, merged
 from mailmoat.settings.sections.directory import DirectorySettings

@@ -144,11 +144,14 @@ def test_another_row_after_a_reload(server, source, tmp_path):
 
 def test_a_live_source_is_asked(server, tmp_path):
     script = tmp_path / "ask"
-    script.write_text('#!/bin/sh\ncase "$1" in ann@*) exit 0;; err@*) exit 9;; *) exit 1;; esac\n')
+    script.write_text('#!/bin/sh\ncase "$1" in ann@*) exit 0;; err*) exit 9;; *) exit 1;; esac\n')
     script.chmod(0o755)
     mx = server(**rows({"name": "office", "url": f"script://{script}", "mode": "live"}))
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the directory process")
     assert (code(mx, "eve@example.test"), code(mx, "err@example.test")) == (550, 451)
+    for number in range(8):
+        assert code(mx, f"err+{number}@example.test") == 451
+    assert code(mx, "eve2@example.test") == 550, "addresses at which the program fails hold back no others"
     found = mx.cli("recipients", "check", "ann@example.test", "eve@example.test").stdout.splitlines()
     assert found[0] == "ann@example.test: exists (office was asked and has it)"
     assert found[1].startswith("eve@example.test: absent")

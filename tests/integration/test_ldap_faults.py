@@ -18,7 +18,7 @@ from mailmoat.directory.ldap import sync
 from mailmoat.directory.ldap.live import LdapLive
 from mailmoat.directory.ldap.sync import LdapSync
 from mailmoat.directory.source import Delta, Entry, Listed, Whole
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.ldap import ber, filters
 from mailmoat.ldap.framing import LARGEST
 from mailmoat.ldap.message import SearchRequest
@@ -71,6 +71,14 @@ FAULTS = {
     ],
 }
 """What a server does with a search. In each case an address may exist or not: nobody knows."""
+ANSWERS = {
+    "half a result and an error",
+    "time limit",
+    "no such object",
+    "insufficient rights",
+    "referral",
+    "unknown result",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +112,23 @@ def test_no_fault_makes_an_address_absent(fault):
         uvloop.run(main())
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_an_error_in_answer_to_one_question_is_no_outage(fault):
+    """Any other answer is one, and a server that says that it is busy."""
+
+    async def main():
+        async with HostileLdap(FAULTS[fault]) as server:
+            source = LdapLive(plain(server, mode="live", timeout="0.2"))
+            try:
+                await source.lookup(ALICE)
+            finally:
+                await source.close()
+
+    with pytest.raises(SourceError) as caught:
+        uvloop.run(main())
+    assert isinstance(caught.value, LookupFailedError) == (fault in ANSWERS)
 
 
 @pytest.mark.parametrize("cookie", [COOKIE, None], ids=["changes", "all"])

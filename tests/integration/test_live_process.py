@@ -215,3 +215,28 @@ def test_a_mailmoat_with_a_tar_pit_can_be_asked(behind, tmp_path):
         assert not mx.logged("directory-source-failed")
     finally:
         assert inner.stop() == 0
+
+
+def script(path, *known):
+    """A live script that has these local parts."""
+    path.write_text(f'#!/bin/sh\ncase "${{1%@*}}" in {"|".join(known)}) exit 0;; *) exit 1;; esac\n')
+    path.chmod(0o755)
+    return f'[[directories]]\nname = "office"\nmode = "live"\nurl = "script://{path}"\n'
+
+
+def test_workers_of_a_reload_do_not_ask_the_sources_of_before(server, tmp_path):
+    """Which worker answers says the name in its greeting."""
+    before, after = script(tmp_path / "before", "ann"), script(tmp_path / "after", "bob")
+    unlimited = {"MAILMOAT_LIMITS__ERRORS": "0", "MAILMOAT_LIMITS__UNKNOWN_RECIPIENT_RATE": "off"}
+    named = {"MAILMOAT_HOSTNAME": None, "MAILMOAT_RECIPIENTS__FILE": None, "MAILMOAT_WORKERS": "1", **unlimited}
+    mx = server(f'hostname = "before.test"\n{before}', **named)
+    mx.until(lambda: rcpt(begun(mx), "ann").code == 250, what="answer of the source")
+    mx.config.write_text(f'hostname = "after.test"\n{after}')
+    mx.kill(signal.SIGHUP)
+    seen = set()
+    while ("after.test", 250) not in seen:
+        with mx.client() as client:
+            name = client.greeting.split()[1]
+            client.ask("MAIL FROM:<x@remote.test>")
+            seen.add((name, rcpt(client, "bob").code))
+    assert seen <= {("before.test", 550), ("after.test", 451), ("after.test", 250)}

@@ -32,7 +32,7 @@ from mailmoat.directory.sql.databases import database_of
 from mailmoat.directory.sql.placeholders import POSTGRESQL, prepare
 from mailmoat.directory.sql.sqlite import SqliteConnection
 from mailmoat.directory.table import Table
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged
 
@@ -439,6 +439,22 @@ def test_an_address_is_looked_up(server, row):
     uvloop.run(main())
 
 
+def test_a_question_that_fails_is_no_outage(server, row):
+    """An address for which the query fails, as strangers may find: the server is there, and others are answered on the same connections."""
+
+    async def main():
+        query = f"{LOOKUP} AND 1 = (SELECT 1 UNION SELECT 2 WHERE :local = 'odd')"
+        source = open_live(row(server, mode="live", lookup_query=query))
+        alice, odd = Address.parse("alice@example.com"), Address.parse("odd@example.com")
+        for _ in range(5):
+            with pytest.raises(LookupFailedError):
+                await source.lookup(odd)
+            assert (await source.lookup(alice)).presence is Presence.EXISTS
+        await source.close()
+
+    uvloop.run(main())
+
+
 def test_an_outage_is_never_an_absence(server, row):
     async def main():
         source = open_live(row(server, mode="live", lookup_query=LOOKUP, timeout=1))
@@ -635,6 +651,22 @@ def test_nothing_of_a_file_is_freed_by_the_loop(file, row, monkeypatch):
     uvloop.run(main())
     assert len(seen) > 4
     assert not any(isinstance(result, (sqlite3.Cursor, sqlite3.Connection)) for result in seen)
+
+
+def test_a_question_to_a_file_that_fails_is_no_outage_and_a_file_that_is_away_is_one(file, row):
+    async def main():
+        least = "-9223372036854775808"
+        query = f"{LOOKUP} AND abs(CASE :local WHEN 'odd' THEN {least} ELSE 1 END) = 1"
+        source = open_live(row(url=f"sqlite://{file}", mode="live", lookup_query=query))
+        with pytest.raises(LookupFailedError, match="overflow"):
+            await source.lookup(Address.parse("odd@example.com"))
+        assert (await source.lookup(Address.parse("alice@example.com"))).presence is Presence.EXISTS
+        file.unlink()
+        with pytest.raises(SourceError) as caught:
+            await source.lookup(Address.parse("odd@example.com"))
+        assert not isinstance(caught.value, LookupFailedError)
+
+    uvloop.run(main())
 
 
 def test_another_file_of_the_name_is_asked(file, row, tmp_path):

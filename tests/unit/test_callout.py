@@ -339,6 +339,22 @@ def test_an_outage_of_one_next_hop_leaves_the_others_alone():
         uvloop.run(main())
 
 
+def test_an_address_at_which_the_next_hop_breaks_off_holds_back_nobody():
+    with NextHop(RCPT=only("ann@local.test", otherwise="")) as hop:
+
+        async def main():
+            settings = settings_for(hop)
+            source = open_next_hop(settings, merged(settings.directory, settings.directories[0]))
+            lookups = LiveLookups([row_of(source)])
+            for number in range(2 * FAILURES):
+                assert (await lookups.ask(Address.parse(f"odd{number}@local.test"))).presence is Presence.UNKNOWN
+            assert (await lookups.ask(Address.parse("ann@local.test"))).presence is Presence.EXISTS
+            await settled(source)
+            await source.close()
+
+        uvloop.run(main())
+
+
 def test_no_more_connections_than_the_settings_allow():
     hop = NextHop()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailmoat.directory.identity import ANYHOW, identity
+from mailmoat.directory.identity import ANYHOW, identity, live_digest
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import SourceSettings, merged
 
@@ -43,3 +43,32 @@ def test_the_domains_of_the_server_are_a_part_of_it():
         local_domains="b.test,a.test", default_domain="a.test"
     )
     assert len({of(), of(local_domains="a.test"), of(local_domains="a.test,b.test")}) == 3
+
+
+def live(*rows, **settings):
+    given = [{"name": f"l{number}", "mode": "live", **row} for number, row in enumerate(rows)]
+    return live_digest(Settings(hostname="mx.test", directories=given, **settings))
+
+
+LDAP, HOP = {"url": "ldaps://h.test"}, {"url": "next_hop:"}
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        live(LDAP, LDAP),
+        live({**LDAP, "domains": "a.test"}),
+        live({**LDAP, "when_stale": "accept"}),
+        live(LDAP, recipients={"delimiter": "-"}),
+        live(LDAP, directory={"cache_time": "1m"}),
+    ],
+)
+def test_all_that_decides_what_live_sources_say_is_in_their_digest(digest):
+    assert digest != live(LDAP)
+
+
+def test_the_routes_are_in_the_digest_where_the_next_hop_is_asked():
+    first, second = ({"delivery": {"next_hop": f"smtp://{name}.test"}} for name in ("a", "b"))
+    assert live(LDAP, **first) == live(LDAP, **second)
+    assert live(HOP, **first) != live(HOP, **second)
+    assert live(HOP, **first) == live(HOP, **first)

@@ -19,7 +19,7 @@ from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
-from mailmoat.directory.live.lookups import FAILURES, OPEN_TIME, LiveLookups
+from mailmoat.directory.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
     LONGEST_ADDRESS,
@@ -29,12 +29,13 @@ from mailmoat.directory.live.wire import (
     Frames,
     LiveReply,
     answer,
+    greeting,
     read_answer,
     read_request,
     request,
 )
 from mailmoat.directory.source import LiveAnswer
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
 EXISTS, ABSENT = LiveAnswer(Presence.EXISTS), LiveAnswer(Presence.ABSENT)
@@ -331,11 +332,82 @@ class TestLiveLookups:
         assert len(source.asked) == 2 * FAILURES
 
 
+class Odd(Source):
+    """Answers with an error, after `error_after` seconds, or not at all, where an address begins with `odd`."""
+
+    error_after: float | None = 0.0
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        if str(address).startswith("odd"):
+            self.asked.append(str(address))
+            if self.error_after is None:
+                await asyncio.get_running_loop().create_future()
+            await asyncio.sleep(self.error_after)
+            raise LookupFailedError("a value is of another type")
+        return await super().lookup(address)
+
+
+class TestQuestionsThatFail:
+    def test_addresses_at_which_a_source_fails_hold_back_nobody(self, loop):
+        source, changes = Odd("ann@local.test"), []
+        lookups = LiveLookups([live_row("office", source)], changes.append)
+        assert ask(loop, lookups, "bob@local.test").presence is Presence.ABSENT
+        before = len(changes)
+        for number in range(3 * FAILURES):
+            assert ask(loop, lookups, f"odd{number}@local.test") == LiveReply(Presence.UNKNOWN, (), "office")
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
+        (state,) = lookups.report()
+        assert (state.error, changes[before:]) == ("", [])
+        assert state.counts == {"absent": 1, "exists": 1, "error": 3 * FAILURES}
+
+    def test_a_source_that_has_answered_nothing_but_errors_is_shown(self, loop):
+        source, changes = Odd("ann@local.test"), []
+        lookups = LiveLookups([live_row("office", source)], lambda state: changes.append(state.error))
+        for number in range(FAILURES):
+            ask(loop, lookups, f"odd{number}@local.test")
+        assert changes == ["a value is of another type"]
+        ask(loop, lookups, "ann@local.test")
+        assert changes[1:] == [""]
+        loop.advance(loop.now_ms + round(FAILING_TIME * 1000))
+        ask(loop, lookups, "odd@local.test")
+        assert changes[2:] == ["a value is of another type"]
+
+    def test_an_address_that_existed_exists_while_its_question_fails(self, loop):
+        source = Odd("odd@local.test")
+        source.lookup = super(Odd, source).lookup
+        lookups = LiveLookups([live_row("office", source)])
+        assert ask(loop, lookups, "odd@local.test").presence is Presence.EXISTS
+        del source.lookup
+        loop.advance(loop.now_ms + 1000_000)
+        assert ask(loop, lookups, "odd@local.test").presence is Presence.EXISTS
+
+    def test_an_error_that_takes_most_of_the_time_is_an_outage(self, loop):
+        source = Odd()
+        source.error_after = 3.0
+        lookups = LiveLookups([live_row("office", source, timeout=5)])
+        for number in range(FAILURES):
+            ask(loop, lookups, f"odd{number}@local.test")
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
+        assert lookups.report()[0].counts["refused"] == 1
+
+    def test_a_question_without_an_answer_is_no_outage_while_others_have_theirs(self, loop):
+        source = Odd("ann@local.test", delay=0.2)
+        source.error_after = None
+        lookups = LiveLookups([live_row("office", source, timeout=1)])
+
+        async def both():
+            odd = [lookups.ask(Address.parse(f"odd{number}@local.test")) for number in range(2 * FAILURES)]
+            return await asyncio.gather(lookups.ask(ANN), *odd)
+
+        assert {reply.presence for reply in run(loop, both())[1:]} == {Presence.UNKNOWN}
+        assert ask(loop, lookups, "bob@local.test").presence is Presence.ABSENT
+
+
 class Wire:
     """The other end of a client: transport and connections, without sockets."""
 
     def __init__(self, loop):
-        self.loop, self.refuses, self.attempts = loop, False, 0
+        self.loop, self.refuses, self.attempts, self.digest = loop, False, 0, "ours"
         self.protocol, self.asked = None, []
         self._frames = Frames(LONGEST_ADDRESS)
 
@@ -346,6 +418,12 @@ class Wire:
         self._frames = Frames(LONGEST_ADDRESS)
         self.protocol = factory()
         self.protocol.connection_made(self)
+        self.loop.call_soon(self.greet, self.protocol)
+        return self, self.protocol
+
+    def greet(self, protocol):
+        if protocol is self.protocol and self.digest is not None:
+            protocol.data_received(greeting(self.digest))
 
     def write(self, octets):
         self.asked += [(number, content.decode()) for number, content in self._frames.feed(octets)]
@@ -366,7 +444,7 @@ def wire(loop):
 
 @pytest.fixture
 def live(loop, wire, tmp_path):
-    made = LiveClient(loop, tmp_path / "live", 5.0, connect=wire.connect)
+    made = LiveClient(loop, tmp_path / "live", "ours", 5.0, connect=wire.connect)
     made.start()
     loop.settle()
     yield made
@@ -423,6 +501,40 @@ class TestClient:
             wire.say(number, LiveReply(Presence.EXISTS))
         assert reply.result().presence is late.result().presence is Presence.EXISTS
 
+    def test_a_directory_process_with_other_sources_is_asked_nothing(self, loop, wire, live):
+        """As in a reload, while that of before still runs: what its sources do not have may exist."""
+        wire.digest = "other"
+        wire.abort()
+        loop.advance(loop.now_ms + 500)
+        reply = live.lookup(ANN)
+        loop.advance(loop.now_ms + 500)
+        assert (wire.asked, reply.done(), live.differs) == ([], False, True)
+        wire.digest = "ours"
+        loop.advance(loop.now_ms + 1000)
+        assert [text for _, text in wire.asked] == ["ann@local.test"]
+        wire.say(wire.asked[0][0], LiveReply(Presence.ABSENT))
+        assert reply.result().presence is Presence.ABSENT
+        assert not live.differs
+
+    def test_other_sources_that_stay_are_unknown_soon_and_then_at_once(self, loop, wire, live):
+        wire.digest = "other"
+        wire.abort()
+        loop.settle()
+        reply = live.lookup(ANN)
+        loop.advance(loop.now_ms + round(GRACE * 1000) + 1000)
+        assert reply.result() == UNKNOWN
+        assert live.lookup(BOB).result() == UNKNOWN
+        assert wire.asked == []
+
+    def test_one_that_does_not_say_which_sources_it_has_is_asked_nothing(self, loop, wire, live):
+        wire.digest = None
+        wire.abort()
+        loop.advance(loop.now_ms + 500)
+        reply = live.lookup(ANN)
+        loop.advance(loop.now_ms + 5001)
+        assert reply.result() == UNKNOWN
+        assert wire.asked == []
+
     def test_without_a_directory_process_all_is_unknown_soon_and_then_at_once(self, loop, wire, live):
         wire.refuses = True
         reply = live.lookup(ANN)
@@ -458,9 +570,9 @@ def really(tmp_path, case, *rows):
     """Run `case(client, server)` on uvloop, with both ends of a socket."""
 
     async def main():
-        server = LiveServer(tmp_path / "live", LiveLookups(rows))
+        server = LiveServer(tmp_path / "live", "ours", LiveLookups(rows))
         await server.start()
-        client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", 300.0)
+        client = LiveClient(asyncio.get_running_loop(), tmp_path / "live", "ours", 300.0)
         client.start()
         try:
             await case(client, server)
@@ -504,7 +616,7 @@ class TestSocket:
             reader, writer = await asyncio.open_unix_connection(tmp_path / "live")
             writer.write(said)
             with suppress(ConnectionError):
-                assert await reader.read() == b""
+                assert await reader.read() in (b"", greeting("ours"))
             writer.close()
             assert (await client.lookup(BOB)).presence is Presence.ABSENT
 
@@ -536,6 +648,7 @@ class TestSocket:
         async def case(_client, _server):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "live")
             writer.write(request(9, "no address"))
+            assert await reader.readexactly(len(greeting("ours"))) == greeting("ours")
             octets = await reader.readexactly(len(answer(9, UNKNOWN)))
             assert octets == answer(9, UNKNOWN)
             writer.close()
@@ -564,7 +677,7 @@ class TestSocket:
             waiting = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(100)]
             await asyncio.sleep(0.01)
             await server.close()
-            again = LiveServer(tmp_path / "live", LiveLookups([live_row("office", source)]))
+            again = LiveServer(tmp_path / "live", "ours", LiveLookups([live_row("office", source)]))
             await again.start()
             replies = await asyncio.gather(*waiting)
             assert {reply.presence for reply in replies} == {Presence.ABSENT}

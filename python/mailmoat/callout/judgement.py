@@ -22,6 +22,8 @@ _NOBODY: Final = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """Bad mailbox, bad syntax of one, moved, a null MX (Exchange: not found); mailbox disabled."""
 _SOMEBODY: Final = frozenset({None, "5.0.0", "5.1.0"})
 """Statuses that do not say whose address is refused: ours as the client, the sender's or the recipient's."""
+_LOST_AT_RCPT: Final = "Connection lost waiting for the reply to RCPT"
+"""What the client machine says in place of a reply."""
 _TOO_MANY: Final = "552"
 """Once the code for too many recipients (RFC 5321 4.5.3.1.10), today that of a full mailbox: for now, in both cases."""
 
@@ -35,6 +37,8 @@ class Judgement(StrEnum):
     """Refused for good, without a word on why: absent if the next hop takes mail for the domain."""
     UNSURE = "unsure"
     """The next hop cannot say it now, or refuses for another reason."""
+    BROKEN_OFF = "broken-off"
+    """The next hop took MAIL and ended the connection at RCPT, maybe because of this recipient."""
     OUTAGE = "outage"
     """The next hop was not asked for the recipient: it is away, or refuses connections or the null sender."""
 
@@ -44,7 +48,7 @@ def judge(outcome: Outcome, *, reached: bool) -> Judgement:
     found = _REPLY.match(outcome.reply)
     code, status = (found[1], found[2]) if found else ("", None)
     if not reached or code == "421":
-        return Judgement.OUTAGE
+        return Judgement.BROKEN_OFF if reached and outcome.reply.endswith(_LOST_AT_RCPT) else Judgement.OUTAGE
     if outcome.state is RecipientState.DELIVERED:
         return Judgement.EXISTS
     if outcome.state is RecipientState.FAILED:

@@ -29,7 +29,7 @@ from mailmoat.delivery.security import security_of
 from mailmoat.delivery.tls_policy import tls_policy
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.source import LiveAnswer
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class NextHopSource:
                 return LiveAnswer(Presence.ABSENT if stands else Presence.UNKNOWN, entry=entry)
             case Judgement.UNSURE:
                 return LiveAnswer(Presence.UNKNOWN, entry=entry)
+            case Judgement.BROKEN_OFF:
+                raise LookupFailedError(entry)
             case Judgement.OUTAGE:
                 raise SourceError(entry)
 

@@ -1,4 +1,7 @@
-"""What a table was read by: a digest of the settings that decide which entries a source has. With other ones it is read whole anew."""
+"""Digests of settings: of those that decide which entries a source has, as a table was read by them; and of all live sources, as they are asked.
+
+With other settings a table is read whole anew, and a directory process is not asked.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.bounds import Bounds
+from mailmoat.settings import entries
 from mailmoat.settings.array import form_of
+from mailmoat.settings.sections.directories import sources
 from mailmoat.settings.sections.directory import DirectorySettings
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -37,9 +44,29 @@ ANYHOW: Final = frozenset(
 
 def identity(settings: Settings, row: SourceSettings) -> str:
     """Return the digest for a merged row, as hexadecimal digits."""
+    return _digest((*_written(row, ANYHOW), Bounds.of(settings, row).text))
+
+
+def live_digest(settings: Settings) -> str:
+    """Return the digest of all that decides what the live sources say, as hexadecimal digits."""
+    rows = [row for row in sources(settings.directory, settings.directories) if row.mode == "live"]
+    parts = [
+        settings.recipients.delimiter,
+        *(part for row in rows for part in (*_written(row), Bounds.of(settings, row).text)),
+    ]
+    if any(row.url.family == "next_hop" for row in rows):
+        routes = [entry for entry in entries(type(settings)).values() if entry.key.startswith(("delivery.", "routes"))]
+        parts += [f"{entry.key}={entry.form.show(entry.value(settings))}" for entry in routes]
+    return _digest(parts)
+
+
+def _written(row: SourceSettings, without: Container[str] = ()) -> list[str]:
     fields = sorted(type(row).model_fields.items())
-    parts = [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in ANYHOW]
-    return blake2b("\n".join((*parts, Bounds.of(settings, row).text)).encode(), digest_size=16).hexdigest()
+    return [f"{name}={form_of(field).show(getattr(row, name))}" for name, field in fields if name not in without]
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def was_read_by(digest: str, state: str) -> bool:

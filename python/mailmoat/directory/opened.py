@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.composed import ComposedDirectory
 from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.identity import live_digest
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.client import LiveClient
 from mailmoat.directory.paths import live_path
@@ -23,20 +24,23 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
 
 WorkerDirectory = FileDirectory | ComposedDirectory
+_OTHER: Final = "the server, which has other settings until mailmoat reload,"
 
 
 class CommandClient:
     """Asks the directory process for a command: a connection for each lookup, on the loop that runs then."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path, self._seconds = live_path(settings.spool_dir), live_seconds(settings)
+        self._path, self._digest = live_path(settings.spool_dir), live_digest(settings)
+        self._seconds = live_seconds(settings)
 
     async def lookup(self, address: Address) -> LiveReply:
         """See `LiveClient`."""
-        client = LiveClient(asyncio.get_running_loop(), self._path, self._seconds)
+        client = LiveClient(asyncio.get_running_loop(), self._path, self._digest, self._seconds)
         client.start()
         try:
-            return await client.lookup(address)
+            reply = await client.lookup(address)
+            return reply._replace(source=_OTHER) if client.differs else reply
         finally:
             client.close()
 
@@ -60,7 +64,7 @@ def worker_directory(settings: Settings, loop: asyncio.AbstractEventLoop, metric
         return snapshot
     seconds, live = live_seconds(settings), None
     if seconds:
-        live = LiveClient(loop, live_path(settings.spool_dir), seconds, metrics=metrics)
+        live = LiveClient(loop, live_path(settings.spool_dir), live_digest(settings), seconds, metrics=metrics)
         live.start()
     return ComposedDirectory(settings, snapshot, live)
 

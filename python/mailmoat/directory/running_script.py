@@ -13,7 +13,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class RunningScript:
             raise self._late() from None
 
     async def succeeded(self) -> None:
-        """Raise SourceError unless it ended with 0."""
+        """Raise SourceError unless it ended with 0: a LookupFailedError, as it ran."""
         status = await self.status()
         if status == 0:
             return
@@ -82,7 +82,7 @@ class RunningScript:
         lines = self._errors.decode(errors="replace").split("\n")
         said = next((printable(line.strip())[:_SHOWN] for line in reversed(lines) if line.strip()), "")
         how = f"ended with exit status {status}" if status > 0 else f"was killed by {signal.Signals(-status).name}"
-        raise SourceError(f"{self._path} {how}{': ' if said else ''}{said}")
+        raise LookupFailedError(f"{self._path} {how}{': ' if said else ''}{said}")
 
     async def complained(self) -> bool:
         """Return whether it wrote to its standard error. It has ended; what it started may still write, until the time is over."""

@@ -13,7 +13,7 @@ from mailmoat.directory.directory import Presence
 from mailmoat.directory.lines import Lines, probe_result
 from mailmoat.directory.running_script import RunningScript
 from mailmoat.directory.source import Begin, LiveAnswer, ProbeResult, Whole
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,13 +51,13 @@ class Script:
             while octets := await running.read():
                 written += octets
                 if len(written) > LARGEST_ANSWER:
-                    raise SourceError(f"{self._path} wrote more than {LARGEST_ANSWER} octets about one address")
+                    raise LookupFailedError(f"{self._path} wrote more than {LARGEST_ANSWER} octets about one address")
             if await running.status() == _ABSENT and not (written or await running.complained()):
                 return LiveAnswer(Presence.ABSENT)
             await running.succeeded()
         targets = tuple(filter(None, map(str.strip, written.decode(errors="replace").splitlines())))
         if len(targets) > MOST_TARGETS:
-            raise SourceError(f"{self._path} wrote more than {MOST_TARGETS} addresses for one")
+            raise LookupFailedError(f"{self._path} wrote more than {MOST_TARGETS} addresses for one")
         return LiveAnswer(Presence.EXISTS, targets, str(address))
 
     async def probe(self) -> ProbeResult:

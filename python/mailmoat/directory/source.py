@@ -152,7 +152,10 @@ class LiveSource(Protocol):
     """A source that is asked for one address at a time."""
 
     async def lookup(self, address: Address) -> LiveAnswer:
-        """Return whether the normalised `address` exists. SourceError when the source cannot be asked."""
+        """Return whether the normalised `address` exists. SourceError when the source cannot be asked.
+
+        LookupFailedError where it was asked, and answered with an error: strangers choose the addresses, and one of them is no outage.
+        """
 
 
 class ProbeResult(NamedTuple):

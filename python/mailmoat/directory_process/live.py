@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mailmoat import maillog
 from mailmoat.callout.opening import open_next_hop
 from mailmoat.callout.source import answer_time
-from mailmoat.directory.live.lookups import LiveRow
+from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_live
 from mailmoat.errors import SourceError

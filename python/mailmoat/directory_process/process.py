@@ -18,7 +18,7 @@ from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
 from mailmoat.directory.freshness import Freshness, SyncState, write
-from mailmoat.directory.identity import identity
+from mailmoat.directory.identity import identity, live_digest
 from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
@@ -124,7 +124,8 @@ class DirectoryProcess:
         rows = live_rows(self._settings)
         try:
             if rows:
-                self._live = LiveServer(live_path(self._settings.spool_dir), LiveLookups(rows, self._answers))
+                lookups = LiveLookups(rows, self._answers)
+                self._live = LiveServer(live_path(self._settings.spool_dir), live_digest(self._settings), lookups)
                 await self._live.start()
             async with asyncio.TaskGroup() as group:
                 for keeper in self._keepers:

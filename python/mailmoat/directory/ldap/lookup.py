@@ -14,6 +14,7 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of, time_for_one
+from mailmoat.errors import LookupFailedError
 from mailmoat.ldap import outcome
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError, ServerError
@@ -71,7 +72,7 @@ class LdapLookup:
             except ServerError as error:
                 attempt += 1
                 if isinstance(error, LdapError) and error.code not in _AWAY:
-                    raise
+                    raise LookupFailedError(str(error)) from None
                 if connection.usable and connection is self._connection:
                     self._servers.failed(connection.server)
                 self._drop(connection)

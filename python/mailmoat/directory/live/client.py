@@ -2,7 +2,8 @@
 
 Promises: a lookup never raises and never waits for more than its time; whatever happens to the directory process, the answer is UNKNOWN
 then, never ABSENT. Thousands of lookups can be on their way; each costs a number and a future, no timer, no task and no thread.
-A connection that is lost is made again, at longer and longer intervals. Lookups wait for that for `GRACE`, as a process that ended is
+The directory process says first which sources it has. One with other sources, as before a reload has ended, is asked nothing: what
+they do not have may exist. A connection that is lost is made again, at longer and longer intervals. Lookups wait for that for `GRACE`, as a process that ended is
 started again at once, and are sent anew; after that they are UNKNOWN at once, until the process is back.
 """
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.metrics import Metrics
 
-    Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[object]]
+    Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.Transport, object]]]
 
 MOST: Final = 20_000
 """Lookups on their way at a time; one more is UNKNOWN."""
@@ -65,18 +66,22 @@ class _Lookup(NamedTuple):
 
 
 class LiveClient:
-    """The lookups of one worker; `path` is that of the socket, `seconds` the time for an answer."""
+    """The lookups of one worker; `path` is that of the socket, `digest` that of the sources, `seconds` the time for an answer."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         path: Path,
+        digest: str,
         seconds: float,
         *,
         metrics: Metrics | None = None,
         connect: Connect | None = None,
     ) -> None:
         self._loop, self._path, self._seconds, self._metrics = loop, path, seconds, metrics
+        self.digest = digest
+        self.differs = False
+        """The directory process that was there last has other sources."""
         self._connect = connect or self._connect_unix
         self._waiting: OrderedDict[int, _Lookup] = OrderedDict()
         """By number; all have the same time, so the first is over first."""
@@ -143,7 +148,7 @@ class LiveClient:
         if self._closed:
             transport.abort()
             return
-        self._transport, self._lost_at = transport, None
+        self._transport, self._lost_at, self.differs = transport, None, False
         for number, asked in self._waiting.items():
             transport.write(request(number, asked.text))
 
@@ -174,15 +179,25 @@ class LiveClient:
         seconds = FIRST_PAUSE
         while not self._closed:
             with suppress(OSError):
-                await self._connect(partial(_Connection, self))
-                return
+                if await self._greeted():
+                    return
             if self._lost_at is not None and clock.monotonic() >= self._lost_at + GRACE:
                 self._lost_at = None
                 self._give_up()
             await pause(seconds)
             seconds = min(seconds * 2, LONGEST_PAUSE)
 
-    async def _connect_unix(self, factory: Callable[[], asyncio.Protocol]) -> object:
+    async def _greeted(self) -> bool:
+        """Connect, and return whether it is a directory process with our sources. OSError when there is none."""
+        greeted: asyncio.Future[bool] = self._loop.create_future()
+        transport, _ = await self._connect(partial(_Connection, self, greeted))
+        try:
+            return await greeted
+        finally:
+            if transport is not self._transport:
+                transport.abort()
+
+    async def _connect_unix(self, factory: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, object]:
         with short_path(self._path) as path:
             return await self._loop.create_unix_connection(factory, path)
 
@@ -215,23 +230,37 @@ class LiveClient:
 class _Connection(asyncio.Protocol):
     """The connection to the directory process."""
 
-    def __init__(self, client: LiveClient) -> None:
-        self._client = client
+    def __init__(self, client: LiveClient, greeted: asyncio.Future[bool]) -> None:
+        self._client, self._greeted = client, greeted
         self._frames = Frames(LONGEST_ANSWER)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it into use."""
+        """Wait for the greeting."""
         self._transport = cast("asyncio.Transport", transport)
-        self._client.made(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take answers; end a connection that gives anything else."""
+        """Take the greeting, and then answers; end a connection that gives anything else."""
         try:
             for number, content in self._frames.feed(data):
-                self._client.answered(number, read_answer(content))
+                if self._greeted.done():
+                    self._client.answered(number, read_answer(content))
+                elif not self._greet(content):
+                    return
         except FrameError:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         """Forget it."""
+        if not self._greeted.done():
+            self._greeted.set_result(False)
         self._client.ended(self._transport)
+
+    def _greet(self, content: bytes) -> bool:
+        """Take the connection into use, if it is to a process with our sources."""
+        is_ours = content == self._client.digest.encode()
+        self._greeted.set_result(is_ours)
+        if is_ours:
+            self._client.made(self._transport)
+        else:
+            self._client.differs = True
+        return is_ours

@@ -4,7 +4,7 @@ Promises: equal lookups at the same time are one; an answer is kept for its time
 its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. One that answers some and is slow with
 others, as a server that holds its refusals is, is not away. An outage is UNKNOWN, never ABSENT, and
 never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
-source that is responsible for the domain.
+source that is responsible for the domain. One lookup that fails at a source which answers others is no outage: strangers choose the addresses.
 
 Absence is kept by the spelling that was asked for, presence for all spellings of a mailbox.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import msgspec
@@ -23,7 +22,7 @@ from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
 from mailmoat.directory.source import Closing, LiveAnswer, Remarked
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
 from mailmoat.upstream.single_flight import SingleFlight
@@ -32,13 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmoat._native import Address
-    from mailmoat.directory.source import LiveSource
-    from mailmoat.settings.sections.directories import SourceSettings
+    from mailmoat.directory.live.row import LiveRow
 
 FAILURES: Final = 3
 """Outages in a row after which a source is not asked for a while."""
 OPEN_TIME: Final = 5.0
 """In seconds."""
+FAILING_TIME: Final = 60.0
+"""Seconds without an answer after which errors in answer to lookups are shown as a failure of the source."""
 OCTETS_PER_ENTRY: Final = 800
 """Memory of an answer in the cache, about."""
 
@@ -49,34 +49,6 @@ class Refutable(Protocol):
 
     def refused_late(self, address: Address, reply: str) -> bool:
         """Take the reply with which a next hop has refused a message for an address that the source has; return whether it has to be asked again."""
-
-
-def _one_upstream(_address: Address) -> str:
-    return ""
-
-
-@dataclass(frozen=True)
-class LiveRow:
-    """A live source, and its row of the settings, merged with `[directory]`."""
-
-    settings: SourceSettings
-    source: LiveSource
-    delimiter: str = ""
-    """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
-    upstream_of: Callable[[Address], str] = _one_upstream
-    """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
-    answer_time: float = 0.0
-    """Seconds after which a lookup is given up that goes on without anybody who waits, for its answer to be kept; `timeout` where that is longer."""
-
-    @property
-    def name(self) -> str:
-        """The name of the source."""
-        return self.settings.name
-
-    @property
-    def accepts_unknown(self) -> bool:
-        """Whether an address counts as existing where this source does not answer and no other one has it."""
-        return self.settings.when_stale == "accept"
 
 
 class LiveLookups:
@@ -219,7 +191,10 @@ class _SourceLookups:
             self._late(upstream, begun)
             return None
         except SourceError as error:
-            self._failed(upstream, str(error))
+            if isinstance(error, LookupFailedError) and clock.monotonic() - begun < seconds / 2:
+                self._erred(upstream, str(error))
+            else:
+                self._failed(upstream, str(error))
             return None
         except Exception as error:
             # A mistake of ours is an outage, too: else a source that is held back is never asked again.
@@ -265,9 +240,19 @@ class _SourceLookups:
         else:
             self._breakers.abandoned(upstream)
 
-    def _answered(self, upstream: str) -> None:
+    def _erred(self, upstream: str, error: str) -> None:
+        """Note an error in answer to a lookup; it is shown where no other one was answered of late."""
+        self._is_there(upstream)
+        self._counts["error"] += 1
+        if clock.wall_ms() - self._state.answered_ms >= 1000 * FAILING_TIME:
+            self._show(error)
+
+    def _is_there(self, upstream: str) -> None:
         self._answered_at[upstream] = clock.monotonic()
         self._breakers.answered(upstream)
+
+    def _answered(self, upstream: str) -> None:
+        self._is_there(upstream)
         self._state.answered_ms = now = clock.wall_ms()
         if self._state.error or not self._state.since_ms:
             self._state.error, self._state.since_ms, self._is_held_back = "", now, False
@@ -275,14 +260,17 @@ class _SourceLookups:
 
     def _failed(self, upstream: str, error: str) -> None:
         self._counts["failed"] += 1
-        is_new = not self._state.error
-        self._state.error = error
-        if is_new:
-            self._state.since_ms = clock.wall_ms()
+        was_held_back = self._is_held_back
         if self._breakers.unanswered(upstream):
             self._breakers.trip(upstream)
-            is_new |= not self._is_held_back
             self._is_held_back = True
+        self._show(error, is_new=self._is_held_back and not was_held_back)
+
+    def _show(self, error: str, *, is_new: bool = False) -> None:
+        """Say what is wrong, once."""
+        if not self._state.error:
+            self._state.since_ms, is_new = clock.wall_ms(), True
+        self._state.error = error
         if is_new:
             self._changed(self._state)
 

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat._native import Address
-from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, read_request
+from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, greeting, read_request
 from mailmoat.net.unix_socket import account_of, listen
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ WRITE_BUFFER: Final = 256 * 1024
 
 
 class LiveServer:
-    """Answers lookups on the socket at `path`."""
+    """Answers lookups on the socket at `path`, from the sources whose settings have this digest."""
 
-    def __init__(self, path: Path, lookups: LiveLookups) -> None:
-        self._path, self.lookups = path, lookups
+    def __init__(self, path: Path, digest: str, lookups: LiveLookups) -> None:
+        self._path, self.digest, self.lookups = path, digest, lookups
         self._server: asyncio.Server | None = None
         self.open: dict[LiveConnection, None] = {}
 
@@ -68,6 +68,7 @@ class LiveConnection(asyncio.Protocol):
             return
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._server.open[self] = None
+        self._transport.write(greeting(self._server.digest))
         if len(self._server.open) > MOST_CONNECTIONS:
             next(iter(self._server.open)).end()
 

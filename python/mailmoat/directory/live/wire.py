@@ -1,6 +1,7 @@
 """What workers and the directory process say to each other over the socket `SPOOL/directory/live`.
 
-A frame is its length and a number, four octets each in network order, and as many octets as the length says. A worker sends an address, with
+A frame is its length and a number, four octets each in network order, and as many octets as the length says. The directory process says first
+which sources it asks (`greeting`); in a reload that may be those of before, and a worker asks only its own. A worker sends an address, with
 the reply of a next hop behind it where that has refused a message for the address. The answer to an address alone has the same number, one octet for what
 is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Lookups and
 answers are in no common order. Both sides are bounded: a peer that sends a longer frame, or one that cannot be read, loses the connection.
@@ -65,6 +66,12 @@ class Frames:
             yield number, octets[at + _PREFIX.size : end]
             at = end
         self._rest = octets[at:]
+
+
+def greeting(digest: str) -> bytes:
+    """Return the frame that says which sources are asked: the digest of their settings."""
+    content = digest.encode()
+    return _PREFIX.pack(len(content), 0) + content
 
 
 def request(number: int, address: str) -> bytes:

@@ -12,7 +12,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.net.certificate_refusal import refusal
 from mailmoat.printable import printable
 
@@ -93,8 +93,15 @@ class Database(Protocol):
 
 
 @contextmanager
-def outages(where: str, said: Callable[[BaseException], str | None]) -> Iterator[None]:
-    """Turn whatever a driver raises into a SourceError about `where`; `said` gives what the database said of its own errors, if it may be shown."""
+def outages(
+    where: str,
+    said: Callable[[BaseException], str | None],
+    is_answer: Callable[[BaseException], bool] = lambda _: False,
+) -> Iterator[None]:
+    """Turn whatever a driver raises into a SourceError about `where`, a LookupFailedError where it is the database's answer to a query.
+
+    `said` gives what the database said of its own errors, if it may be shown.
+    """
     try:
         yield
     except SourceError:
@@ -103,7 +110,8 @@ def outages(where: str, said: Callable[[BaseException], str | None]) -> Iterator
         raise SourceError(f"{where}: no answer in time") from None
     except Exception as error:  # noqa: BLE001 - a driver raises anything when a server answers nonsense
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        raise SourceError(f"{where}: {_sentence(cause, said)}") from None
+        kind = LookupFailedError if is_answer(error) else SourceError
+        raise kind(f"{where}: {_sentence(cause, said)}") from None
 
 
 def _sentence(error: BaseException, said: Callable[[BaseException], str | None]) -> str:

@@ -17,7 +17,7 @@ from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
 from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages, prepared
 from mailmoat.directory.sql.placeholders import MYSQL
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
@@ -34,6 +34,9 @@ _TLS: Final = 0x800
 """CLIENT_SSL among the capabilities of a server."""
 _SHOWN: Final = frozenset({1044, 1045, 1049, 1054, 1064, 1129, 1130, 1142, 1143, 1146, 1226, 1242, 1698})
 """Errors whose text has words of the query and of the settings in it, and no values."""
+_LOCK_TIME: Final = 1205
+_CLIENT: Final = 2000
+"""Errors from here on are of the driver: the server did not answer."""
 _SAID: Final = {
     1040: "it has no room for another connection",
     1053: "it is being shut down",
@@ -153,7 +156,7 @@ class MySqlConnection:
         cursor = await self._begin(query, values)
         rows = Rows(_names(query, cursor), await self._wait(cursor.fetchmany(PART), query))
         if len(rows.rows) == PART:
-            raise SourceError(f"{query.setting}: it gives {PART} rows or more about one recipient")
+            raise LookupFailedError(f"{query.setting}: it gives {PART} rows or more about one recipient")
         await self._wait(cursor.close())
         return rows
 
@@ -203,7 +206,8 @@ class MySqlConnection:
         await self._wait(cursor.close())
 
     async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
-        with outages(f"{self._where}: {query.setting}" if query else self._where, _said):
+        where = f"{self._where}: {query.setting}" if query else self._where
+        with outages(where, _said, lambda error: query is not None and _is_answer(error)):
             async with asyncio.timeout(self._patience):
                 return await awaitable
         raise AssertionError  # outages never swallows
@@ -230,6 +234,12 @@ def _literal(value: object) -> str:
         case date():
             return _literal(value.isoformat())
     return f"_utf8mb4 X'{str(value).encode().hex()}'"
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Return whether the server serves, and this query alone has failed."""
+    code = error.args[0] if type(error).__module__.startswith("asyncmy") and error.args else None
+    return isinstance(code, int) and code < _CLIENT and code not in _SAID and code != _LOCK_TIME
 
 
 def _said(error: BaseException) -> str | None:

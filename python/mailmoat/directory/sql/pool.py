@@ -1,17 +1,17 @@
 """The connections of a live source: at most so many at a time, kept open between lookups, to the first server that serves.
 
 A connection in which anything failed, or whose lookup was given up, is closed and not used again, and then so are the idle ones: a server that is
-gone has closed them all. Then its server is passed over for a while, unless it was an idle connection that had been closed.
+gone has closed them all. Then its server is passed over for a while, unless it was an idle connection that had been closed. Where the answer to a
+lookup is an error, that connection alone is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from mailmoat.directory.preference import Preference
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +43,17 @@ class Pool:
         async with self._free:
             kept = self._take()
             if kept is not None:
-                with suppress(SourceError):
+                try:
                     return await self._use(kept, query, values)
+                except LookupFailedError:
+                    raise
+                except SourceError:
+                    pass  # the server may have closed it while it was idle
             kept = await self._open()
             try:
                 return await self._use(kept, query, values)
+            except LookupFailedError:
+                raise
             except SourceError:
                 self._preference.failed(kept.server)
                 raise
@@ -60,6 +66,10 @@ class Pool:
     async def _use(self, kept: _Kept, query: Query, values: Mapping[str, object]) -> Rows:
         try:
             found = await kept.connection.ask(query, values)
+        except LookupFailedError:
+            kept.connection.abort()
+            self._preference.served(kept.server)
+            raise
         except BaseException as error:
             kept.connection.abort()
             while self._idle:

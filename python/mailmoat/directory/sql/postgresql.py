@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SOCKET_DIRECTORY: Final = "/run/postgresql"
 PORT: Final = 5432
+_AWAY: Final = ("08", "53", "57", "58")
+"""Classes of SQLSTATEs: connection, resources, intervention (a statement that took too long among them), system."""
 _ABOUT_THE_QUERY: Final = ("28", "3D", "42", "0A", "25006")
 """SQLSTATEs whose text has words of the query and of the settings in it, and no values."""
 _SAID: Final = {
@@ -148,7 +150,14 @@ class PostgreSqlConnection:
         raise AssertionError  # outages never swallows
 
     def _outages(self, query: Query | None) -> AbstractContextManager[None]:
-        return outages(f"{self._where}: {query.setting}" if query else self._where, _said)
+        where = f"{self._where}: {query.setting}" if query else self._where
+        return outages(where, _said, lambda error: query is not None and _is_answer(error))
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Return whether the server serves, and this query alone has failed."""
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and not state.startswith(_AWAY)
 
 
 def _said(error: BaseException) -> str | None:

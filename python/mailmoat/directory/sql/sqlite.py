@@ -30,6 +30,9 @@ P = ParamSpec("P")
 _FILES: Final = ("", "-wal", "-journal")
 _STEPS: Final = 100_000
 """Instructions of SQLite after which a query is looked at."""
+_OF_THE_QUERY: Final = frozenset(
+    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+)
 _CONVERTED: Final = (type(None), int, float, str, bytes)
 
 
@@ -146,7 +149,7 @@ class SqliteConnection:
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        with outages(self._path, _said):
+        with outages(self._path, _said, _is_answer):
             async with asyncio.timeout(self._patience):
                 return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
         raise AssertionError  # outages never swallows
@@ -155,6 +158,12 @@ class SqliteConnection:
 def _text(octets: bytes) -> str:
     """Return text; SQLite holds any octets as such."""
     return octets.decode(errors="replace")
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Return whether the file can be read, and this query alone has failed."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _OF_THE_QUERY
 
 
 def _said(error: BaseException) -> str | None:

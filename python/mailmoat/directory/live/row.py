@@ -1,0 +1,41 @@
+"""A live source as it is asked: with its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailmoat._native import Address
+    from mailmoat.directory.source import LiveSource
+    from mailmoat.settings.sections.directories import SourceSettings
+
+
+def _one_upstream(_address: Address) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """A live source, and its row of the settings, merged with `[directory]`."""
+
+    settings: SourceSettings
+    source: LiveSource
+    delimiter: str = ""
+    """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
+    upstream_of: Callable[[Address], str] = _one_upstream
+    """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
+    answer_time: float = 0.0
+    """Seconds after which a lookup is given up that goes on without anybody who waits, for its answer to be kept; `timeout` where that is longer."""
+
+    @property
+    def name(self) -> str:
+        """The name of the source."""
+        return self.settings.name
+
+    @property
+    def accepts_unknown(self) -> bool:
+        """Whether an address counts as existing where this source does not answer and no other one has it."""
+        return self.settings.when_stale == "accept"
