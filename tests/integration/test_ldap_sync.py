@@ -208,3 +208,14 @@ def test_a_first_look_says_what_to_look_at(start, source):
     probed = uvloop.run(source(slapd, tls="none", filter="(uid=nobody)", base=BASE).probe())
     assert (probed.entries, probed.sample) == (0, ())
     assert [remark.split()[0] for remark in probed.remarks] == ["no", "the", "the"]
+
+
+@pytest.mark.parametrize("cookie", [b"Sgarbage", b"Srid=000", b"Srid=000,csn=nonsense", b"Shost:1#dc=x:(a=b)#3"])
+def test_a_cookie_that_slapd_does_not_recognise_keeps_no_removed_entry(start, source, cookie):
+    """As after another product took the place of a server."""
+    slapd, replica = start(), Replica()
+    uvloop.run(replica.run(source(slapd), lambda: isinstance(replica.steps[-1], Whole)))
+    slapd.remove(f"uid=u3,{PEOPLE}")
+    replica.cookie = cookie
+    uvloop.run(replica.run(source(slapd), lambda: isinstance(replica.steps[-1], Whole)))
+    assert replica.addresses == ALL - {"u3@example.com"}

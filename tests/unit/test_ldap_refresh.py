@@ -146,6 +146,21 @@ def test_a_present_phase_that_would_remove_too_much_calls_for_a_full_read(presen
         play.take(phase(deletes=False, cookie=b"b"))
 
 
+@pytest.mark.parametrize("sent", [10, 50, 99])
+def test_all_content_in_place_of_changes_calls_for_a_full_read(sent):
+    """slapd gives it for a cookie that it does not recognise, and ends it like a delete phase (RFC 4533 3.1): nothing says what is gone."""
+    play = Play(b"a", known(*range(100))).take(*map(entry, range(sent)))
+    with pytest.raises(RefreshNeededError):
+        play.take(phase(deletes=True, cookie=b"b"))
+
+
+def test_few_changes_are_no_content_and_many_with_one_that_is_gone_are_none():
+    few = Play(b"a", known(*range(100))).take(*map(entry, range(9)), phase(deletes=True, cookie=b"b"))
+    assert [step.cookie for step in few.steps] == [b"b"]
+    many = Play(b"a", known(*range(100))).take(*map(entry, range(90)), id_set(95, deletes=True))
+    assert many.take(phase(deletes=True, cookie=b"b")).steps[-1].removed == (uuid(95),)
+
+
 def test_the_end_of_the_search_may_be_the_end_of_the_refresh():
     play = Play()
     play.take(entry(1))

@@ -2,12 +2,13 @@
 
 Promises: a cookie is given only with all that it stands for, so that nothing is lost wherever it ends. What a present phase does not name is
 gone; would that be more than the shrink limit, the content is to be read whole instead (`RefreshNeededError`), where the guard over full reads
-decides. No socket, no clock. Raises GarbledError for what is no such answer.
+decides. So it is where a server seems to have given all of its content in place of what changed: it may do that for a cookie that it does not
+recognise (3.1), and slapd ends it like a delete phase then, so that nothing says what is gone. No socket, no clock. Raises GarbledError for what is no such answer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ldap.deltas import deltas
 from mailmoat.directory.shrinkage import FEW
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mailmoat.directory.ldap.objects import EntryReader
     from mailmoat.directory.source import Entry, KnownIds, Step
     from mailmoat.ldap.message import SearchEntry
+
+
+_SUSPICIOUS: Final = 10
+"""When so many of 100 known entries come in a refresh that names none as gone, it may be the whole content."""
 
 
 class RefreshNeededError(MailmoatError):
@@ -44,6 +49,8 @@ class Refresh:
         self._shrink_limit = shrink_limit
         self._whole = cookie is None
         self._present: set[bytes] | None = None if self._whole else set()
+        self._names_gone = False
+        """An entry was named as gone: the server recognises the cookie."""
         self._changed: dict[bytes, Entry] = {}
         self._removed: dict[bytes, None] = {}
 
@@ -79,7 +86,9 @@ class Refresh:
             raise GarbledError("a synchronisation that ends without a final state")
         if phase is None or self.over:
             return
-        if self._present is not None and not phase.deletes:
+        if self._present is not None and phase.deletes:
+            self._doubt(len(self._present))
+        elif self._present is not None:
             self._remove_absent(self._present)
             self._present = None
         self._following = phase.cookie or self._following
@@ -127,9 +136,17 @@ class Refresh:
             self._following = cookie
 
     def _remove(self, ids: Iterable[bytes]) -> None:
+        self._names_gone = True
         for entry_id in ids:
             self._changed.pop(entry_id, None)
             self._removed[entry_id] = None
+
+    def _doubt(self, sent: int) -> None:
+        """See that a refresh is no content in place of changes."""
+        if sent and not self._names_gone and 100 * sent >= _SUSPICIOUS * len(self._known):
+            raise RefreshNeededError(
+                f"{sent} entries came where {len(self._known)} are known, and none is named as gone"
+            )
 
     def _remove_absent(self, present: set[bytes]) -> None:
         absent = [entry_id for entry_id in self._known if entry_id not in present]
