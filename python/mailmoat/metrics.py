@@ -183,9 +183,9 @@ AGENT_TIMEOUTS: Final = single(
 )
 AGENT_ERRORS: Final = single("mailmoat_agent_errors_total", "Failures of policy agents; the client got 451 4.3.0.")
 DNS_QUERIES: Final = single(
-    "mailmoat_dns_queries_total", "Questions asked of name servers; equal questions at the same time count as one."
+    "mailmoat_dns_queries_total", "Queries to name servers; equal queries at the same time count as one."
 )
-DNS_CACHE_HITS: Final = single("mailmoat_dns_cache_hits_total", "Questions answered from the cache.")
+DNS_CACHE_HITS: Final = single("mailmoat_dns_cache_hits_total", "Queries answered from the cache.")
 DNS_CIRCUIT_BREAKERS_OPEN: Final = single(
     "mailmoat_dns_circuit_breakers_open", "Zones and names that are not asked for now because they did not answer."
 )

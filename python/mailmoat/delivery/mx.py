@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
 
 QUERIES: Final = 200
-"""Questions to the DNS for one search: five for each of the hosts that can be in an answer are more than are tried."""
+"""Queries to the DNS for one search: five for each of the hosts that can be in an answer are more than are tried."""
 
 ABSENCE: Final = 60.0
 """Seconds for which a host that could not be reached is tried after the others of its domain."""

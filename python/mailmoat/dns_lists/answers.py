@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     """The answer is no address in 127.0.0.0/8."""
     NO_ANSWER = "no_answer"
     NOT_ASKED = "not_asked"
-    """The provider is out of force or has no IPv6 addresses, or the resolver had no room for the question."""
+    """The provider is out of force or has no IPv6 addresses, or the resolver had no room for the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def query_name(address: Address, zone: str) -> str:
 
 
 def read(answer: Answer, provider: DnsListProvider) -> Reading:
-    """Return what an answer to the question for A records means."""
+    """Return what an answer to the query for A records means."""
     if isinstance(answer, Failed):
         if answer.reason is Failure.NO_ROOM:
             return Reading(Outcome.NOT_ASKED, answer.reason)

@@ -120,7 +120,7 @@ class Provider:
     def _note(self, reading: Reading) -> None:
         """Go out of force for an answer that is no answer, or for too many that did not come.
 
-        A question that was not sent, or not in time, is no evidence: the resolver was short of room, which others may cause.
+        A query that was not sent, or not in time, is no evidence: the resolver was short of room, which others may cause.
         """
         if reading.outcome is Outcome.NOT_ASKED:
             return

@@ -1,6 +1,6 @@
 r"""The answers of the DNS, as values: nothing here queries, waits or fails.
 
-Every way a question can end is one of `Found`, `NoName`, `NoData` and `Failed`, so that callers decide by `match` and never
+Every way a query can end is one of `Found`, `NoName`, `NoData` and `Failed`, so that callers decide by `match` and never
 by an exception. A name is text of its labels, lower case, joined by dots, without a final dot, "" for the root; an octet that is no
 printable ASCII, a dot inside a label and a backslash are written `\DDD` (RFC 1035 5.1): a label never turns into two. In a name that
 is *asked for* there are no escapes: a backslash there is an octet like any other, because the text may come from a stranger.
@@ -30,9 +30,9 @@ class Failure(StrEnum):
     BOGUS = "bogus"
     """A validating server says that the signatures are wrong (RFC 8914 codes 6 to 12)."""
     BUDGET = "budget"
-    """The message has used up its questions or its time."""
+    """The message has used up its queries or its time."""
     NO_ROOM = "no_room"
-    """The time was over before there was an answer, and the question had to wait because too many were on their way."""
+    """The time was over before there was an answer, and the query had to wait because too many were on their way."""
     BROKEN = "broken"
     """Not asked: the zone or the servers did not answer of late."""
     MALFORMED = "malformed"

@@ -17,7 +17,7 @@ _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def normal(name: str) -> str:
-    """Return the name in the form in which questions are compared: ASCII letters lower case (RFC 4343), without the final dot."""
+    """Return the name in the form in which queries are compared: ASCII letters lower case (RFC 4343), without the final dot."""
     name = name.removesuffix(".")
     return name.lower() if name.isascii() else name.translate(_LOWER)
 
@@ -39,7 +39,7 @@ def zone(name: str) -> str:
 
     The last two labels; three where the top level is a country's (two letters) and the label before it has at most three
     (`example.co.uk`). Of reverse names the part that stands for a /16 or, in IPv6, a /32. A guess that nobody must rely on: neighbours
-    share the room for questions, a dead zone that is guessed too narrow is asked a little more.
+    share the room for queries, a dead zone that is guessed too narrow is asked a little more.
     """
     parts = name.split(".")
     match parts:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Budget:
-    """What one message may still ask: questions that no cache answers, and seconds from now, waiting or not."""
+    """What one message may still ask: queries that no cache answers, and seconds from now, waiting or not."""
 
     __slots__ = ("_deadline", "client", "left")
 
     def __init__(self, queries: int, seconds: float, client: str = "") -> None:
         self.left = queries
-        """Questions left."""
+        """Queries left."""
         self.client = client
-        """The address of the host that the questions are asked for: it gets its share of them and no more."""
+        """The address of the host that the queries are asked for: it gets its share of them and no more."""
         self._deadline = clock.monotonic() + seconds
 
     @property
@@ -31,7 +31,7 @@ class Budget:
         return max(0.0, self._deadline - clock.monotonic())
 
     def spend(self) -> bool:
-        """Take one question; False when there is none left or the time is up."""
+        """Count one query; False when there is none left or the time is up."""
         if self.left <= 0 or not self.seconds:
             return False
         self.left -= 1
@@ -39,7 +39,7 @@ class Budget:
 
 
 class Resolver(Protocol):
-    """Answers questions. Equal questions asked at the same time cost one; too many at a time wait for each other."""
+    """Answers queries. Equal queries at the same time cost one; too many at a time wait for each other."""
 
     def cached(self, name: str, kind: Kind) -> Answer | None:
         """Return the answer if it is known, including a refusal to query; None: await `query`."""

@@ -1,6 +1,6 @@
 """The resolver of one worker: cache, single flight, budget and circuits in front of real name servers.
 
-Made after the fork and inside the running loop, by the worker and by commands; keeps no thread, and no socket between questions.
+Made after the fork and inside the running loop, by the worker and by commands; keeps no thread, and no socket between queries.
 Promises what `Resolver` does. An answer is kept as long as its TTL allows (RFC 1035 3.2.1, RFC 2308 5), a failure a second (RFC 9520
 3.2). Names are queried as given, never with a search list.
 """
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 FAILURE_TIME: Final = 1.0
 
 DNS_FAILURES: Final = Family(
-    "mailmoat_dns_failures_total", "Questions without an answer, by reason.", {"reason": Failure}
+    "mailmoat_dns_failures_total", "Queries without an answer, by reason.", {"reason": Failure}
 )
 
 
 class DnsResolver:
-    """`Resolver` on the servers of the settings, or of the system; `most` bounds the questions on their way, else `single_flight.MOST`."""
+    """`Resolver` on the servers of the settings, or of the system; `most` bounds the queries on their way, else `single_flight.MOST`."""
 
     def __init__(self, settings: DnsSettings, metrics: Metrics | None = None, most: int | None = None) -> None:
         self._settings = settings

@@ -1,6 +1,6 @@
 """The name servers: their order, the attempts, and whether there are any.
 
-A server that did not answer is asked last for a while; then one question finds out whether it is back. Nothing here raises but
+A server that did not answer is asked last for a while; then one query finds out whether it is back. Nothing here raises but
 CancelledError.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNANSWERED: Final = Failed(Failure.TIMEOUT)
 JITTER: Final = 0.25
-"""The part of `dns.timeout` that is left to chance: questions that a server lost together are not repeated together."""
+"""The part of `dns.timeout` that is left to chance: queries that a server lost together are not repeated together."""
 _STEPS: Final = 1000
 
 
@@ -32,7 +32,7 @@ class _Known:
     def __init__(self, address: Endpoint) -> None:
         self.address = address
         self.rests_until = 0.0
-        """It did not answer its last question, and others are asked first until then; 0 when it did."""
+        """It did not answer its last query, and others are asked first until then; 0 when it did."""
 
 
 class Servers:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mailmoat.resolver.cache import Key
 
 MOST: Final = 1000
-"""Questions on their way at a time; each has a socket."""
+"""Queries on their way at a time; each has a socket."""
 _FAILURES: Final = {
     Unanswered.NO_ROOM: Failure.NO_ROOM,
     Unanswered.BUDGET: Failure.BUDGET,
@@ -25,7 +25,7 @@ _FAILURES: Final = {
 
 
 class SingleFlight:
-    """Asked and not yet answered. `ask` puts a question to the servers; what it raises comes out of `answer`."""
+    """Asked and not yet answered. `ask` puts a query to the servers; what it raises comes out of `answer`."""
 
     def __init__(self, ask: Callable[[Key], Coroutine[object, object, Answer]], most: int | None = None) -> None:
         self._shared = single_flight.SingleFlight(ask, MOST if most is None else most)
@@ -37,9 +37,9 @@ class SingleFlight:
         return len(self._shared)
 
     async def answer(self, key: Key, client: str, seconds: float) -> Answer:
-        """Return the answer to a question of this client, and query unless a query is running.
+        """Return the answer to a query of this client, and query unless a query is running.
 
-        After so many seconds it is Failed: NO_ROOM for a question that has been in the line, else BUDGET.
+        After so many seconds it is Failed: NO_ROOM for a query that has been in the line, else BUDGET.
         """
         found = await self._shared.answer(key, seconds, (("zone", names.zone(key[0])), ("client", site(client))))
         return Failed(_FAILURES[found]) if isinstance(found, Unanswered) else found

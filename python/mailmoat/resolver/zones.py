@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_CHECKS: Final = 16
-"""Zones asked for their SOA at a time, each by a socket; a further one has its turn with its next question that nobody answers."""
+"""Zones asked for their SOA at a time, each by a socket; a further one has its turn with its next query that nobody answers."""
 
 
 class Zones:
@@ -37,7 +37,7 @@ class Zones:
         return len(self._names) + len(self._zones)
 
     def refuses(self, name: str) -> bool:
-        """Return whether a question for the name is not to be asked."""
+        """Return whether a query for the name is not to be asked."""
         return self._names.refuses(name) or self._zones.refuses(names.zone(name))
 
     def asked(self, name: str) -> None:
