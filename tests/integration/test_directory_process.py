@@ -274,7 +274,7 @@ def test_what_a_row_may_not_list_counts_nowhere_and_is_shown(server, source):
     diff = mx.cli("directory", "diff", "office", check=True).stdout.splitlines()
     assert diff == [
         *(f"1 left out, such as: {sentence}" for sentence in refused),
-        "2 entries, 3 left out, 0 other than known.",
+        "2 entries, 3 left out, 0 differences.",
     ]
     looked = mx.cli("directory", "lookup", "ann@example.test", check=True).stdout
     assert refused[0] in looked

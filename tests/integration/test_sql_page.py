@@ -59,7 +59,7 @@ INSERT INTO users VALUES('alice', 'example.com', 'Y'), ('bob', 'example.com', 'N
 """
 TABLES = {"postfixadmin": POSTFIXADMIN, "iredmail": IREDMAIL, "ispmail": ISPMAIL, "dovecot": DOVECOT}
 BOTH = ("bob@example.com", "bob@example.org")
-SAME = {("alice@example.com", ()), ("lone@example.com", ()), ("@catch.example", ())}
+SAME = {("alice@example.com", ()), ("lone@example.com", ()), ("@catch.example", ("alice@example.com",))}
 LISTED = {
     "postfixadmin": SAME | {("bob@example.com", BOTH), ("all@example.com", ("alice@example.com", "bob@example.com")), ("@old.example", ("@example.com",))},
     # A row for each target: they are put together where the table is compiled.
@@ -73,7 +73,7 @@ ANSWERS = {
     "lone@example.com": (),
     "bob@example.com": BOTH,
     "all@example.com": ("alice@example.com", "bob@example.com"),
-    "any@catch.example": (),
+    "any@catch.example": ("alice@example.com",),
     "alice@old.example": ("alice@example.com",),
     "Lone@old.example": ("Lone@example.com",),
     "bob@old.example": BOTH,

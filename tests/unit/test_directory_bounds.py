@@ -203,7 +203,7 @@ def test_a_whole_domain_may_lead_to_an_address(tmp_path):
     source = open_bounded_sync(settings, sources(settings.directory, settings.directories)[0])
 
     async def read():
-        async for step in source.changes(None, {}):
+        async for step in source.steps(None, {}):
             if isinstance(step, Part):
                 return step.entries
         return ()

@@ -172,11 +172,11 @@ def test_an_address_without_a_domain_has_the_default_one():
     assert left_out is None
 
 
-def test_a_catch_all_has_no_targets():
+def test_a_catch_all_has_addresses_as_targets():
     rows = ("@a.example", "x@example.org"), ("@b.example", "@example.com"), ("@c.example", "@a.example, @b.example")
     entries, left_out = read("address targets", *rows)
     assert [entry.addresses for entry in entries] == [
-        (Listed("@a.example"),),
+        (Listed("@a.example", ("x@example.org",)),),
         (Listed("@b.example", ("@example.com",)),),
         (Listed("@c.example"),),
     ]

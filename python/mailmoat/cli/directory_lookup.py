@@ -72,7 +72,7 @@ def lookup(
         typer.echo(printable(decided.why))
         for found in each:
             typer.echo(printable(f"  {found.source}: {found.why.removeprefix(f'{parsed}: ')}"))
-            for sentence in _left_out(settings, found.source, parsed):
+            for sentence in _left_out(settings, found, parsed):
                 typer.echo(printable(f"    left out: {sentence}"))
     if decided.answer != "exists":
         raise typer.Exit(1)
@@ -98,14 +98,15 @@ async def _look_up(settings: Settings, address: Address) -> tuple[Found, list[Fo
     return (decided if decided.entry else decided._replace(entry=named.entry)), each
 
 
-def _left_out(settings: Settings, source: str, address: Address) -> list[str]:
-    """Return what the server noted of a source as left out, as far as it may concern an address."""
+def _left_out(settings: Settings, found: Found, address: Address) -> list[str]:
+    """Return what the server noted of a source as left out, as far as it may concern an address that the source could have."""
     from mailmoat.directory.freshness import read
     from mailmoat.directory.paths import freshness_path
 
     known = read(freshness_path(settings.spool_dir))
-    live = next((one.remarks for one in known.live if one.name == source), ())
-    return [one for one in (*known.of(source).left_out_examples, *live) if f"@{address.domain}" in one]
+    live = next((one.remarks for one in known.live if one.name == found.source), ())
+    sentences = () if found.answer == "elsewhere" else (*known.of(found.source).left_out_examples, *live)
+    return [one for one in sentences if f"@{address.domain}" in one]
 
 
 def _alone(settings: Settings, number: int | None) -> Settings:

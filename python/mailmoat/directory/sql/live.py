@@ -99,7 +99,8 @@ def _answer(address: Address, found: Rows) -> LiveAnswer | Address:
 def _other_domain(listed: Sequence[Listed]) -> str:
     """Return the domain of which that of these entries is another name; empty when it is none."""
     targets = {target for one in listed for target in one.targets or (one.text,)}
-    return targets.pop()[1:] if len(targets) == 1 and listed[0].targets else ""
+    other = targets.pop() if len(targets) == 1 and listed[0].targets else ""
+    return other[1:] if other.startswith("@") else ""
 
 
 def _by_other_name(address: Address, found: LiveAnswer) -> LiveAnswer:

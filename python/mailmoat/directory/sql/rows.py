@@ -163,12 +163,12 @@ class Reader:
     def _targets(self, row: Sequence[object], text: str) -> tuple[str, ...]:
         """Return the targets of a row; none where one of them is no address, so that no mail goes to a part of them.
 
-        A whole domain can be another name of one domain only. What a catch-all has instead is for the server behind.
+        A whole domain is another name of one domain, or a catch-all with addresses.
         """
         if self._columns.targets is None or text.startswith("!"):
             return ()
         targets = _items(row[self._columns.targets])
-        if text.startswith("@") and [target[:1] for target in targets] != ["@"]:
+        if text.startswith("@") and len(targets) > 1 and any(target.startswith("@") for target in targets):
             return ()
         for target in targets:
             if not _is_target(target):
