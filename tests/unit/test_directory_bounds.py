@@ -162,6 +162,11 @@ def test_an_entry_that_comes_again_and_again_is_said_once():
     assert deltas == [Delta((one(1, "ann@ours.test"),), (b"2",), b"c")] * 3
 
 
+def test_a_part_of_a_change_stays_one():
+    part = Delta((one(1, "ann@ours.test"),), (), b"c", more=True)
+    assert run(Steps(part), {}) == [part]
+
+
 def test_a_file_is_read_within_its_bounds(tmp_path):
     path = tmp_path / "list"
     path.write_text("ann@ours.test = eve@far.test\n@ours.test\nbob@far.test\n")

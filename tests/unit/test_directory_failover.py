@@ -8,7 +8,7 @@ import pytest
 from mailmoat.directory import preference
 from mailmoat.directory.failover import follow
 from mailmoat.directory.preference import Preference
-from mailmoat.directory.source import Begin, Current
+from mailmoat.directory.source import Begin, Current, Delta
 from mailmoat.errors import SourceError
 
 
@@ -56,6 +56,13 @@ def test_it_is_an_outage_when_each_failed_since_one_served(servers):
     visits, _, error = read({"a": [["a is away"]], "b": [[Begin(), "b is away"]]}, servers)
     assert [server for server, _ in visits] == list(servers)
     assert error == "; ".join(f"{server} is away" for server in servers)
+
+
+def test_servers_that_break_off_within_a_change_did_not_serve():
+    part = Delta((), (), b"0", more=True)
+    visits, steps, error = read({"a": [[part, "a is away"]], "b": [[part, "b is away"]]})
+    assert (visits, steps) == ([("a", b"0"), ("b", b"0")], [part, part])
+    assert error == "a is away; b is away"
 
 
 def test_a_server_that_failed_before_another_served_is_tried_again():

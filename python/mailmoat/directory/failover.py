@@ -39,7 +39,7 @@ async def follow(
         try:
             async with aclosing(steps_at(server, cookie)) as steps:
                 async for step in steps:
-                    if isinstance(step, Whole | Delta | Current):
+                    if isinstance(step, Whole | Current) or (isinstance(step, Delta) and not step.more):
                         cookie = step.cookie
                         failures.clear()
                         preference.served(server)

@@ -89,8 +89,8 @@ class BoundedSync(_Source):
                 self._refused = Refusals()
             case Part(entries=entries):
                 return Part(tuple(self._read(entry, seen) for entry in entries))
-            case Delta(changed=entries, removed=removed, cookie=mark):
-                return Delta(tuple(map(self._changed, entries)), removed, mark)
+            case Delta(changed=entries):
+                return step._replace(changed=tuple(map(self._changed, entries)))
         return step
 
     def _read(self, entry: Entry, seen: _Known) -> Entry:
