@@ -10,7 +10,7 @@ the blocks, and the ratio of one half of the slices without guesses to the other
 
 The guesser runs at the lowest priority, so that its own CPU time is not what is measured; it begins a while before, as guessers have used up
 `limits.auth_failure_rate` for nearly all of their time. `--realtime`, for root on a busy machine: server and good mail come before
-everything else on it.
+everything else on it. With `TMPDIR=/dev/shm` the spool is in memory: most of what varies from slice to slice is the disk.
 """
 
 from __future__ import annotations
