@@ -35,7 +35,7 @@ from mailmoat.delivery.route import route_table
 from mailmoat.delivery.route_offers import RouteOffers
 from mailmoat.delivery.router import RoutingRouter
 from mailmoat.delivery.unresolved import with_unresolved
-from mailmoat.directory import gauges, opened
+from mailmoat.directory import configured, gauges
 from mailmoat.events import Event
 from mailmoat.limits.local import LocalLimiter
 from mailmoat.lists.watch import Watch
@@ -103,7 +103,7 @@ class Worker:
         self._metrics = metrics = Metrics(context.shared, context.slot)
         self._timers = timers = Timers(loop, faults.deadline_failed)
         self._store = store = SpoolStore(loop, settings.spool_dir, metrics)
-        self._directory = opened.worker_directory(settings, loop, metrics)
+        self._directory = configured.worker_directory(settings, loop, metrics)
         self._tls = open_material(settings, context.certificates, context.ticket_secret, metrics)
         self._resolver: DnsResolver | None = None
         self._backend = accounts.open_backend(settings)

@@ -9,10 +9,10 @@ import pytest
 
 from mailmoat import clock
 from mailmoat._native import Address
+from mailmoat.directory.configured import open_directory
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.inputs import RecipientsCompiler
-from mailmoat.directory.opened import open_directory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
 from mailmoat.errors import ConfigError
 from mailmoat.file_changes import RETRY_TIME

@@ -23,7 +23,7 @@ LookupOption = Annotated[
 def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lookup: LookupOption = False) -> None:
     """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
     from mailmoat.delivery.route import route_table
-    from mailmoat.directory.opened import examine
+    from mailmoat.directory.configured import examine
     from mailmoat.errors import ConfigError
     from mailmoat.lists import reading as lists
     from mailmoat.policy import sender_file

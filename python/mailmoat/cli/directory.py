@@ -31,7 +31,7 @@ def group() -> None:
 @app.command("status")
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show each source, how its last read ended, its age and its entries: exit 1 if one of them is not in force."""
-    from mailmoat.directory.opened import served_directory
+    from mailmoat.directory.configured import served_directory
     from mailmoat.settings.sections.directories import sources
 
     settings = settings_in_force(config)

@@ -16,11 +16,11 @@ from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
+    from mailmoat.directory.configured import WorkerDirectory
     from mailmoat.directory.directory import Presence
     from mailmoat.directory.file import FileDirectory
     from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply
-    from mailmoat.directory.opened import WorkerDirectory
     from mailmoat.directory.source import LiveAnswer, LiveSource
     from mailmoat.settings import Settings
 
@@ -121,8 +121,8 @@ async def _find(settings: Settings, address: Address, source: str) -> Found:
     """Look up an address with these settings; `source` is the only one, empty = all, and then by the filter of recipients."""
     from mailmoat.cli.ruling import Ruling, now, rule
     from mailmoat.directory.composed import ComposedDirectory
+    from mailmoat.directory.configured import open_directory
     from mailmoat.directory.directory import Redirection
-    from mailmoat.directory.opened import open_directory
 
     directory = opened = open_directory(settings)
     live = _LiveSources(settings, served=not source)
@@ -196,8 +196,8 @@ class _LiveSources:
 
     async def lookup(self, address: Address) -> LiveReply:
         """Return what the sources say."""
+        from mailmoat.directory.configured import CommandClient
         from mailmoat.directory.live.wire import UNKNOWN
-        from mailmoat.directory.opened import CommandClient
         from mailmoat.directory.paths import live_path
 
         if address not in self._replies:

@@ -30,7 +30,7 @@ def check(
     """Say whether each address exists: exit 0 if all do, 1 if one does not or if it is unknown."""
     import asyncio
 
-    from mailmoat.directory.opened import open_directory
+    from mailmoat.directory.configured import open_directory
     from mailmoat.errors import ConfigError
 
     settings = settings_in_force(config)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
-ANYHOW: Final = frozenset(
+IRRELEVANT: Final = frozenset(
     {
         *DirectorySettings.model_fields,
         *(
@@ -39,12 +39,12 @@ ANYHOW: Final = frozenset(
         *("lookup_query", "full_interval", "changes_overlap", "query_timeout", "notify_channel", "connections"),
     }
 )
-"""Settings of a row with which it has the same entries; some are in its bounds."""
+"""Settings of a row that do not decide which entries it has, except by its bounds."""
 
 
 def identity(settings: Settings, row: SourceSettings) -> str:
     """Return the digest for a merged row, as hexadecimal digits."""
-    return _digest((*_written(row, ANYHOW), Bounds.of(settings, row).text))
+    return _digest((*_written(row, IRRELEVANT), Bounds.of(settings, row).text))
 
 
 def live_digest(settings: Settings) -> str:
