@@ -396,6 +396,12 @@ class Event(StrEnum):
         "entries, addresses or targets of a source do not count and are left out; `detail` says why of one of them",
         "source entries:number detail",
     )
+    DIRECTORY_REMARK = (
+        "directory-remark",
+        "warning",
+        "something about a source of recipients that the administrator should look at, once for each sentence",
+        "source detail",
+    )
     SENDER_FILE_COMPILED = (
         "sender-file-compiled",
         "info",

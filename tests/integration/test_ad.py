@@ -26,7 +26,7 @@ from mailmoat.directory.ad.sync import AdSync
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.opening import open_live, open_sync
-from mailmoat.directory.source import Begin, Current, Delta, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Remark, Using, Whole
 from mailmoat.errors import SourceError
 from mailmoat.ldap import filters, root_dse
 from mailmoat.ldap.message import Scope, SearchRequest
@@ -366,6 +366,12 @@ def test_a_controller_that_is_behind_removes_nothing(domain, password, port, log
                 await modify(second, f"dn: CN={name}2,CN=Users,BASE\nchangetype: delete\n")
                 await follower.until(lambda: f"{name}2@example.test" not in follower.addresses, task)
                 assert follower.addresses == ALL | both
+                remarks = [step.sentence for step in follower.steps if isinstance(step, Remark)]
+                lacked = "2" if port == 3269 else "1"  # by DirSync alice did not change, so she is not read again
+                assert any(f"may be behind: {lacked} entries" in one for one in remarks) or (port, login) == (
+                    636,
+                    READER,
+                )
             # Neither a restart nor a full read that is due makes a difference, until it served for a day.
             for hours, left in ((1, both), (25, set())):
                 follower.again(hours)
@@ -570,3 +576,16 @@ def test_all_values_of_an_attribute_are_asked_for_where_a_part_comes(domain, pas
         assert set(whole.attributes) == {"proxyaddresses", "mail"}
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["sync", "live"])
+def test_a_controller_that_is_written_as_another_server_is_recognised(domain, password, mode):
+    """`ldap://` at a domain controller works, and `ad://` is advised; `ad://` elsewhere is refused with advice."""
+    first = domain[0]
+    written = row(domain, password, url=f"ldaps://{first.address}", base=f"CN=Users,{samba.BASE}", mode=mode)
+    source = open_sync(written) if mode == "sync" else open_live(written)
+    advice = f"ldaps://{first.address}:636 is a domain controller of Active Directory: write ads:// for it"
+    assert [remark for remark in asyncio.run(source.probe()).remarks if remark.startswith(advice)]
+    if mode == "sync":
+        steps = asyncio.run(Replica().run(source, lambda: False))
+        assert [step for step in steps if isinstance(step, Remark) and step.sentence.startswith(advice)]

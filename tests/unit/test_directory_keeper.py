@@ -10,7 +10,7 @@ from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SyncState
 from mailmoat.directory.keeper import SILENCE, Keeper
 from mailmoat.directory.pause import pause
-from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Remark, Using, Whole
 from mailmoat.directory.table import Table
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
@@ -368,6 +368,14 @@ def test_what_is_left_out_is_counted_and_logged(world):
     w = world((Begin(), entries(5), LeftOut(2, "line 3: no address"), Whole(b"1")))
     assert (w.keeper.freshness.left_out, w.seen) == (2, (SyncState.CURRENT, 5))
     assert w.log[0] == ("directory-left-out", {"source": "a", "entries": 2, "detail": "line 3: no address"})
+
+
+def test_a_remark_is_logged_once(world):
+    remark = Remark("dc1 is a domain controller of Active Directory: write ad://")
+    w = world((remark, *FULL), (remark, Current(b"2")))
+    w.advance(70)
+    remarks = [fields for name, fields in w.log if name == "directory-remark"]
+    assert remarks == [{"source": "a", "detail": remark.sentence}]
 
 
 def test_the_source_can_ask_what_is_known(world):

@@ -15,7 +15,7 @@ from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SourceFreshness, SyncState
 from mailmoat.directory.pause import pause
 from mailmoat.directory.shrinkage import Losses, ShrinkGuard, ShrunkError
-from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Remark, Using, Whole
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
 
@@ -60,6 +60,8 @@ class Keeper:
         """Of the read that is under way."""
         self._left_out: tuple[LeftOut, ...] = ()
         """The last that were logged."""
+        self._remark = ""
+        """The last one."""
         self._wake = asyncio.Event()
         self.freshness = SourceFreshness(row.name, since_ms=clock.wall_ms())
         self._take_stock()
@@ -150,6 +152,11 @@ class Keeper:
                 if step not in self._left_out:  # a source that is read whole again and again says it each time
                     maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
                     self._left_out = (*self._left_out, step)[-2 * MOST_EXAMPLES :]
+            case Remark(sentence=sentence) if sentence != self._remark:
+                self._remark = sentence
+                maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
+            case Remark():
+                return
             case _:
                 assert_never(step)
 

@@ -92,7 +92,13 @@ class LeftOut(NamedTuple):
     example: str
 
 
-Step: TypeAlias = Begin | Part | Whole | Delta | Current | Using | LeftOut
+class Remark(NamedTuple):
+    """What the administrator should look at, a sentence; it may be given again."""
+
+    sentence: str
+
+
+Step: TypeAlias = Begin | Part | Whole | Delta | Current | Using | LeftOut | Remark
 
 
 class KnownIds(Protocol):

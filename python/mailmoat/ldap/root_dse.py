@@ -15,6 +15,7 @@ _ANY: Final = filters.parse("(objectClass=*)")
 NO_ATTRIBUTE: Final = "1.1"
 """RFC 4511 4.5.1.8."""
 _CONTEXTS: Final = ("defaultNamingContext", "namingContexts")
+_ACTIVE_DIRECTORY: Final = b"1.2.840.113556.1.4.800"
 PING_TIME: Final = 10.0
 """Seconds in which a server that does nothing else answers."""
 
@@ -25,6 +26,12 @@ async def read(connection: Connection, attributes: tuple[str, ...]) -> dict[str,
     async with connection.search(request, patience=PING_TIME) as answers:
         found = [answer async for answer in answers if isinstance(answer, SearchEntry)]
     return found[0].attributes if found else {}
+
+
+async def is_active_directory(connection: Connection) -> bool:
+    """Return whether the server is a domain controller of Active Directory (MS-ADTS 3.1.1.3.4.3.1). Raises ServerError."""
+    attributes = await read(connection, ("supportedCapabilities",))
+    return _ACTIVE_DIRECTORY in attributes.get("supportedcapabilities", ())
 
 
 async def ping(connection: Connection) -> None:

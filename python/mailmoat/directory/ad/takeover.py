@@ -41,6 +41,11 @@ class Takeover:
     def __contains__(self, entry_id: bytes) -> bool:
         return entry_id in self._lacked
 
+    @property
+    def lacked(self) -> int:
+        """How many entries it lacked, or addresses of them, and lacks still."""
+        return len(self._lacked)
+
     def at(self, controller: bytes, mark: Mark | None) -> None:
         """Note which controller is asked now; it takes over if another one gave what is known, as `mark` says (None = as before)."""
         before = mark.controller if mark else self._controller

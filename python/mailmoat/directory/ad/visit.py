@@ -16,7 +16,7 @@ from mailmoat.directory.ad.controller import inspect, shows_deleted
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.pause import pause
-from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Whole
+from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Remark, Whole
 from mailmoat.ldap.outcome import LdapError
 
 if TYPE_CHECKING:
@@ -108,6 +108,14 @@ class Visit:
             self._takeover.compared = True
         self._mark = mark
         yield Whole(mark.encode())
+        if self._takeover.lacked:
+            yield self._remark()
+
+    def _remark(self) -> Remark:
+        return Remark(
+            f"{self.connection.server.text} serves in place of another controller and may be behind:"
+            f" {self._takeover.lacked} entries that it lacks, or addresses of which, are kept for a day"
+        )
 
     def _kept(self, entry: Entry) -> Entry:
         """Return an entry of the full read, with the addresses by which it is known besides."""
@@ -173,6 +181,8 @@ class Visit:
             for entry in filter(None, map(self._known.entry, gone)):
                 self._takeover.lacks(entry)
             self._takeover.compared = True
+            if self._takeover.lacked:
+                yield self._remark()
         gone = [one for one in gone if one not in self._takeover]
         if self._mark is None:
             return

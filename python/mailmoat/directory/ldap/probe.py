@@ -10,7 +10,7 @@ from mailmoat.ldap import content_sync
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError
 from mailmoat.ldap.paging import paged
-from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, read
+from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, is_active_directory, read
 from mailmoat.ldap.server import Transport
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
             remarks.append(
                 "the connection is in clear: anyone on the network path can read the password and change the answers"
             )
+        remarks += await advice(connection)
         if (left_out := reader.left_out()) is not None:
             remarks.append(left_out.example)
         if row.mode == "sync" and not await _gives_notice(connection):
@@ -45,6 +46,16 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
         return ProbeResult(connection.server.text, base, entries, sample, tuple(remarks))
     finally:
         connection.close()
+
+
+async def advice(connection: Connection) -> list[str]:
+    """Return a sentence for a server that is better read in another way. Raises ServerError."""
+    if not await is_active_directory(connection):
+        return []
+    scheme = "ads" if connection.server.transport is Transport.TLS else "ad"
+    return [
+        f"{connection.server.text} is a domain controller of Active Directory: write {scheme}:// for it, which reads proxyAddresses and sees deletions"
+    ]
 
 
 async def _some(connection: Connection, request: SearchRequest) -> list[SearchEntry]:
