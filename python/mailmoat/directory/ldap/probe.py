@@ -38,7 +38,7 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
             remarks.append(
                 "the connection is in clear: anyone on the network path can read the password and change the answers"
             )
-        remarks += await advice(connection)
+        remarks += await better_scheme(connection)
         if (left_out := reader.left_out()) is not None:
             remarks.append(left_out.example)
         if row.mode == "sync" and not await _gives_notice(connection):
@@ -48,7 +48,7 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
         connection.close()
 
 
-async def advice(connection: Connection) -> list[str]:
+async def better_scheme(connection: Connection) -> list[str]:
     """Return a sentence for a server that is better read in another way. Raises ServerError."""
     if not await is_active_directory(connection):
         return []

@@ -17,7 +17,7 @@ from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.ldap.polling import poll, whole_is_due
-from mailmoat.directory.ldap.probe import advice, probe
+from mailmoat.directory.ldap.probe import better_scheme, probe
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import Current, Delta, Remark, Using, Whole
 from mailmoat.ldap import content_sync, outcome
@@ -120,7 +120,7 @@ class LdapSync:
 
     async def _steps(self, connection: Connection, method: _Method, known: KnownIds) -> AsyncGenerator[Step, None]:
         """Yield the steps of one connection; what the server garbles is a ServerError."""
-        for sentence in await advice(connection):
+        for sentence in await better_scheme(connection):
             yield Remark(sentence)
         base = await base_of(connection, self._row.base)
         request = SearchRequest(base, self._filter, self._mapping.needed)
