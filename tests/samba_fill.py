@@ -1,7 +1,7 @@
 """Write objects into a domain controller that does not run: `samba_fill.py SMB_CONF STEPS`, run by the Python that Samba was built for.
 
 STEPS is JSON: a list of steps, each one transaction with a list of changes: [DN, {attribute: value or values}] adds an object,
-[DN, {attribute: value}, "replace" or "add"] changes one, [DN, {account: rights}, "grant"] lets an account do something with one (SDDL). BASE in a
+[DN, {attribute: value}, "replace" or "add"] changes one, [DN, {account: rights}, "grant"] lets an account do something with one, or not (SDDL). BASE in a
 DN or value is the domain's naming context, SERVER the DN of this controller's settings.
 """
 
@@ -34,7 +34,9 @@ def grant(sam, dn, rights):
         sid = sam.search(expression=f"(sAMAccountName={account})", attrs=["objectSid"])[0]["objectSid"][0]
         owned, _, aces = written.partition("D:")
         flags, _, aces = aces.partition("(")
-        written = f"{owned}D:{flags}(A;;{letters};;;{ndr_unpack(security.dom_sid, sid)})({aces}"
+        # A right that is denied comes first.
+        ace = letters if letters.startswith("OD;") else f"A;;{letters};;"
+        written = f"{owned}D:{flags}({ace};{ndr_unpack(security.dom_sid, sid)})({aces}"
     changed = ldb.Message(found.dn)
     packed = ndr_pack(security.descriptor.from_sddl(written, security.dom_sid(sam.get_domain_sid())))
     changed["sd"] = ldb.MessageElement(packed, ldb.FLAG_MOD_REPLACE, "nTSecurityDescriptor")

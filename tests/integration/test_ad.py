@@ -67,7 +67,10 @@ OBJECTS = [
     ],
     account("reader"),
     account("stranger"),
+    account("blind"),
 ]
+HIDDEN = "OD;;RP;bf967a06-0de6-11d0-a285-00aa003049e2;"
+"""proxyAddresses may not be read (its schemaIDGUID)."""
 ALL = {
     *("alice@example.test", "a.smith@example.test", "mailonly@example.test", "hidden@example.test"),
     *("left@example.test", "shared@example.test", "staff@example.test", "partner@example.org"),
@@ -81,6 +84,13 @@ def domain():
     directory = Path(tempfile.mkdtemp(prefix="mailmoat-ad-"))
     first = provision(directory / "dc1", own_address(1), Authority(directory / "ca"))
     first.fill([samba.SYSTEM_OBJECTS], OBJECTS, [["CN=Deleted Objects,BASE", {"reader": "RPLC"}, "grant"]])
+    first.fill(
+        [
+            [dn, {"blind": HIDDEN}, "grant"]
+            for dn, having in (made[:2] for made in OBJECTS)
+            if "proxyAddresses" in having
+        ]
+    )
     second = first.twin(directory / "dc2", own_address(2), "dc2")
     with samba.running(first), samba.running(second):
         yield first, second
@@ -422,6 +432,9 @@ def test_a_first_look_says_what_is_there(domain, password):
     assert [remark.partition(":")[0] for remark in probed.remarks] == ["left out"]
     stranger = asyncio.run(open_sync(row(domain, password, account=STRANGER)).probe())
     assert "deleted objects are not shown to this account: a deletion is noticed after the interval" in stranger.remarks
+    assert not [remark for remark in stranger.remarks if "proxyAddresses" in remark]
+    blind = asyncio.run(open_sync(row(domain, password, account=f"blind@{samba.REALM}")).probe())
+    assert [remark for remark in blind.remarks if remark.startswith("no object shows proxyAddresses to this account")]
     forest = asyncio.run(open_sync(row(domain, password, url=f"ads://{first.address}:3269")).probe())
     assert forest.place == "the whole forest"
 
@@ -576,6 +589,17 @@ def test_all_values_of_an_attribute_are_asked_for_where_a_part_comes(domain, pas
         assert set(whole.attributes) == {"proxyaddresses", "mail"}
 
     asyncio.run(scenario())
+
+
+def test_a_client_certificate_goes_with_a_password_where_it_cannot_replace_it(domain, password):
+    """Samba asks for a certificate and does not take EXTERNAL, as Windows does."""
+    first = domain[0]
+    ours = first.authority.sign("mailmoat.example.test", file="ours")
+    certificate = {"tls_certificate": str(ours.chain), "tls_key": str(ours.key)}
+    assert asyncio.run(open_sync(row(domain, password, **certificate)).probe()).entries
+    alone = row([first], password, **certificate, account=None, password_file=None)
+    with pytest.raises(SourceError, match=r"a client certificate in place of a password.*set account"):
+        asyncio.run(open_sync(alone).probe())
 
 
 @pytest.mark.parametrize("mode", ["sync", "live"])

@@ -11,8 +11,9 @@ import ssl
 from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from mailmoat.ldap import root_dse
 from mailmoat.ldap.connection import Connection
-from mailmoat.ldap.outcome import ServerError
+from mailmoat.ldap.outcome import LdapError, ServerError
 from mailmoat.ldap.server import Transport
 from mailmoat.net import address
 from mailmoat.net.certificate_refusal import refusal
@@ -92,12 +93,25 @@ async def _open(server: Server, access: Access) -> Connection:
 
 async def _authenticate(connection: Connection, login: Login) -> None:
     if login.external:
-        await connection.bind_external()
+        await _authenticate_by_connection(connection)
     elif login.password is not None:
         password = login.password().encode()
         if not password:
             raise ServerError(f"{connection.server.text}: the account {login.account} has no password")
         await connection.bind(login.account, password)
+
+
+async def _authenticate_by_connection(connection: Connection) -> None:
+    """Be who the client certificate or the Unix socket says. Raises ServerError, which says if the server never takes that."""
+    try:
+        await connection.bind_external()
+    except LdapError:
+        offered = (await root_dse.read(connection, ("supportedSASLMechanisms",))).get("supportedsaslmechanisms", ())
+        if offered and b"EXTERNAL" not in offered:
+            raise ServerError(
+                f"{connection.server.text}: it does not take a client certificate in place of a password (EXTERNAL); set account and password_file"
+            ) from None
+        raise
 
 
 async def _connect(server: Server, access: Access, context: ssl.SSLContext | None) -> Connection:

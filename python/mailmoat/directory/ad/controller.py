@@ -19,6 +19,7 @@ CATALOGUE_PORTS: Final = frozenset({3268, 3269})
 """At these a controller answers for the whole forest, with a part of the attributes."""
 _ANY: Final = filters.parse("(objectClass=*)")
 _MAILED: Final = filters.parse("(&(objectClass=user)(!(objectClass=computer))(mail=*))")
+_ADDRESSED: Final = filters.parse("(proxyAddresses=*)")
 _LEVELS: Final = ("2000", "2003 interim", "2003", "2008", "2008 R2", "2012", "2012 R2", "2016", "2016", "2016", "2025")
 """Functional levels by number (MS-ADTS 6.1.4.2); 8 and 9 are not used."""
 _ROOT: Final = (
@@ -92,6 +93,14 @@ async def shows_account_control(connection: Connection, controller: Controller) 
     """Return whether the account may read of another one if it is disabled. Raises ServerError."""
     found = await one(connection, SearchRequest(controller.base, _MAILED, ("userAccountControl",), size_limit=1))
     return found is None or "useraccountcontrol" in found.attributes
+
+
+async def shows_addresses(connection: Connection, controller: Controller) -> bool:
+    """Return whether the account sees `proxyAddresses` of any object, or none has mail. Raises ServerError."""
+    for wanted, found in ((_ADDRESSED, True), (_MAILED, False)):
+        if await one(connection, SearchRequest(controller.base, wanted, ("1.1",), size_limit=1)) is not None:
+            return found
+    return True
 
 
 async def has_exchange(connection: Connection, controller: Controller) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ad import delta
-from mailmoat.directory.ad.controller import has_exchange, inspect, shows_account_control, shows_deleted
+from mailmoat.directory.ad.controller import (
+    has_exchange,
+    inspect,
+    shows_account_control,
+    shows_addresses,
+    shows_deleted,
+)
 from mailmoat.directory.ad.mark import Method
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.source import ProbeResult
@@ -55,5 +61,9 @@ async def _remarks(connection: Connection, controller: Controller, place: Place)
     if place.mapping.disabled is Disabled.SHARED and not await has_exchange(connection, controller):
         remarks.append(
             'Exchange did not extend this schema: disabled_accounts = "shared" means the same as "refuse" here'
+        )
+    if "proxyAddresses" in place.mapping.attributes and not await shows_addresses(connection, controller):
+        remarks.append(
+            "no object shows proxyAddresses to this account: secondary addresses are refused if there are any; see its rights"
         )
     return remarks
