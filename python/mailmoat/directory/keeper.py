@@ -143,6 +143,14 @@ class Keeper:
                     self._change(step.cookie)
             case Current(cookie=cookie):
                 self._change(cookie)
+            case Using() | LeftOut() | Remark():
+                self._note(step)
+            case _:
+                assert_never(step)
+
+    def _note(self, step: Using | LeftOut | Remark) -> None:
+        """Show the administrator what a step says of the source."""
+        match step:
             case Using(server=server):
                 self.freshness.server = server
                 self._noted()
@@ -152,13 +160,10 @@ class Keeper:
                 if step not in self._left_out:  # a source that is read whole again and again says it each time
                     maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
                     self._left_out = (*self._left_out, step)[-2 * MOST_EXAMPLES :]
-            case Remark(sentence=sentence) if sentence != self._remark:
+            case Remark(sentence=sentence):
+                if sentence != self._remark:
+                    maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
                 self._remark = sentence
-                maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
-            case Remark():
-                return
-            case _:
-                assert_never(step)
 
     def _put_in_force(self, cookie: bytes | None) -> None:
         before, after = self.table.stock, self.table.read
