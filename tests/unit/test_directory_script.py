@@ -117,6 +117,15 @@ def test_any_other_end_is_an_outage(row, script):
         lookup(row(script, mode="live", timeout="0.2s"))
 
 
+def test_an_answer_has_room_for_all_the_targets_that_there_may_be(row):
+    script = "for n in $(seq {}); do echo " + "a" * 58 + "$n@b.test; done"
+    source = open_live(row(script.format(1000), mode="live"))
+    found = run(source.lookup(Address.parse("all@a.test")))
+    assert len(found.targets) == 1000
+    with pytest.raises(SourceError, match="more than 1000 addresses"):
+        run(open_live(row(script.format(1001), mode="live")).lookup(Address.parse("all@a.test")))
+
+
 def test_a_probe_says_what_is_there(row):
     probed = run(open_sync(row("seq -f 'a%g@a.test' 1500; echo no good")).probe())
     assert (probed.entries, len(probed.sample)) == (1500, 3)

@@ -128,6 +128,11 @@ class TestFrames:
         with pytest.raises(FrameError):
             list(Frames(LONGEST_ADDRESS).feed(struct.pack("!II", LONGEST_ADDRESS + 1, 0)))
 
+    def test_a_frame_has_room_for_all_the_targets_that_there_may_be(self):
+        reply = LiveReply(Presence.EXISTS, tuple(f"{number:064}@{'d' * 251}.test" for number in range(1000)), "office")
+        ((_, content),) = Frames(LONGEST_ANSWER).feed(answer(7, reply))
+        assert read_answer(content) == reply
+
     def test_targets_that_need_a_long_frame_are_unknown(self):
         reply = LiveReply(Presence.EXISTS, ("a" * LONGEST_ANSWER,), "office")
         ((_, content),) = Frames(LONGEST_ANSWER).feed(answer(7, reply))

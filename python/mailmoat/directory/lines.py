@@ -10,15 +10,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.notation import check_listed, check_target
-from mailmoat.directory.source import LARGEST_PART, Entry, LeftOut, Listed, Part, ProbeResult
+from mailmoat.directory.source import LARGEST_PART, MOST_TARGETS, Entry, LeftOut, Listed, Part, ProbeResult
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MOST_SHOWN: Final = 3
-LONGEST_LINE: Final = 16_384
-"""Octets; an alias can have many targets."""
+LONGEST_LINE: Final = 2048 + 1024 * MOST_TARGETS
+"""Octets, as in the recipient file: an alias can have many targets."""
 _BEFORE_COMMENT: Final = re.compile(r'(?:"(?:\\.|[^"\\])*"|(?<=\S)#|[^#"]|")*')
 """A `#` begins a comment at the start and behind white space, not in quotes."""
 _ALIAS: Final = re.compile(r"\s+=\s+")

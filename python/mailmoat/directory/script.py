@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.lines import Lines, probe_result
 from mailmoat.directory.running_script import RunningScript
-from mailmoat.directory.source import Begin, LiveAnswer, ProbeResult, Whole
+from mailmoat.directory.source import MOST_TARGETS, Begin, LiveAnswer, ProbeResult, Whole
 from mailmoat.errors import LookupFailedError, SourceError
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from mailmoat.directory.source import KnownIds, LeftOut, Part, Step
     from mailmoat.settings.sections.directories import SourceSettings
 
-LARGEST_ANSWER: Final = 65_536
+LARGEST_ANSWER: Final = 330 * MOST_TARGETS
 """Octets of an answer about one address."""
-MOST_TARGETS: Final = 100
 _ABSENT: Final = 1
 """When it wrote nothing: a program that fails has this status, too, in most languages, and says why."""
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mailmoat._native import Address
 
+MOST_TARGETS: Final = 1000
+"""Of one address: what the snapshot has room for."""
 LARGEST_PART: Final = 1000
 """Entries of a `Part`, or of a `Delta`, at most: the loop waits while it is taken."""
 

@@ -115,6 +115,20 @@ fn a_table_has_the_targets_of_whole_domains_together() {
 }
 
 #[test]
+fn an_alias_has_room_for_all_the_targets_that_it_may_have() {
+    let wide =
+        |width: usize| (0..width).map(|n| format!("{}{n}@local.test", "a".repeat(60))).collect::<Vec<_>>().join(", ");
+    let scratch = Scratch::new();
+    let made = directory(&scratch, &format!("all = {}\n@b.test\n", wide(1000)));
+    assert_eq!(resolved(&made, "all@local.test").2.split(' ').count(), 1000);
+    expect(&made, "x@b.test", Found::Domain, 2, "");
+    assert!(problems(&format!("all = {}", wide(1001)))[0].contains("more than 1000 addresses"));
+    let long = problems(&format!("ann\nall = {}\nb@@b\n", "a".repeat(1_100_000)));
+    assert!(long[0].contains("line 2: \"all = aaa") && long[0].contains("longer than 1026048 octets"), "{}", long[0]);
+    assert!(long[1].starts_with("line 3:"), "{}", long[1]);
+}
+
+#[test]
 fn what_cannot_be_an_alias_is_named_with_what_to_write() {
     for (line, fix) in [
         ("a =", "nothing is behind the ="),

@@ -27,8 +27,10 @@ pub use sender::read_sender;
 use strangers::Strangers;
 use text::Text;
 
-/// Longest line of the text file: an address has at most 320 octets, the rest is for its comment.
+/// Longest line of the text file that is no alias: an address has at most 320 octets, the rest is for its comment.
 pub(super) const MAX_LINE: usize = 2048;
+/// Longest line of an alias.
+const MAX_ALIAS: usize = MAX_LINE + MAX_TARGETS;
 /// Compiling takes 16 octets of memory an entry and 12 to 24 for the table: this bounds it.
 const MAX_ENTRIES: usize = 50_000_000;
 /// Longest key: quoting and A-labels may lengthen a line that just fits.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST_ADDRESS: Final = 2048
 """Octets of a request: more than any address of an envelope has (RFC 5321 4.5.3.1)."""
-LONGEST_ANSWER: Final = 1 << 16
+LONGEST_ANSWER: Final = 1 << 19
+"""Octets of an answer: a thousand targets, the longest there are."""
 NUMBERS: Final = 1 << 32
 
 _PREFIX: Final = struct.Struct("!II")

@@ -97,9 +97,14 @@ impl Transaction {
         let others = handed_on(&parameters, is_one);
         let is_reported = !is_one && !stays && asks_for_success(&parameters);
         let mut is_new = false;
+        // To compare each with each would be as much as their product.
+        let mut known: HashSet<String> = self.recipients.iter().map(|known| known.address.key()).collect();
         for target in targets {
-            let parameters = if target.is_same_mailbox(&address) { parameters.clone() } else { others.clone() };
-            is_new |= self.add(Accepted { address: target, parameters, fate: Fate::Delivery });
+            if known.insert(target.key()) {
+                let parameters = if target.is_same_mailbox(&address) { parameters.clone() } else { others.clone() };
+                self.recipients.push(Accepted { address: target, parameters, fate: Fate::Delivery });
+                is_new = true;
+            }
         }
         if is_reported {
             is_new |= self.add(Accepted { address, parameters, fate: Fate::Expansion });

@@ -34,6 +34,12 @@ pub(super) fn read_line(line: &[u8], scope: &Scope) -> Result<Option<Entry>, Str
     entry(before_comment(line).trim(), scope)
 }
 
+/// Whether a line that begins so is an alias.
+pub(super) fn is_alias(beginning: &[u8]) -> bool {
+    let whole = beginning.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    split_alias(before_comment(whole).trim()).is_some()
+}
+
 /// The entry in a row of a table, if there is one: the same notation, without comments and aliases.
 pub(super) fn read_entry(row: &[u8], scope: &Scope) -> Result<Option<Entry>, String> {
     let text = std::str::from_utf8(row).map_err(|_| "it is not UTF-8".to_owned())?.trim();

@@ -6,10 +6,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
-use super::line::{Entry, read_line};
+use super::line::{Entry, is_alias, read_line};
 use super::notes::{Notes, printable};
 use super::strangers::Strangers;
-use super::{Failure, MAX_ENTRIES, MAX_LINE};
+use super::{Failure, MAX_ALIAS, MAX_ENTRIES, MAX_LINE};
 use crate::store::snapshot::format::Record;
 use crate::store::snapshot::{Form, Scope, Stamp};
 
@@ -63,10 +63,16 @@ impl Text {
                 problems.add(0, "it is UTF-16, as PowerShell may write it. Save the file as UTF-8".to_owned());
                 return Ok(());
             }
-            let too_long = line.len() == MAX_LINE && !line.ends_with(b"\n");
+            let mut longest = MAX_LINE;
+            if line.len() == MAX_LINE && !line.ends_with(b"\n") && scope.form == Form::Recipients && is_alias(&line) {
+                longest = MAX_ALIAS;
+                let rest = (MAX_ALIAS - MAX_LINE) as u64;
+                reader.by_ref().take(rest).read_until(b'\n', &mut line).map_err(|error| self.failed(error))?;
+            }
+            let too_long = line.len() == longest && !line.ends_with(b"\n");
             let entry = if too_long {
                 reader.skip_until(b'\n').map_err(|error| self.failed(error))?;
-                Err(format!("the line is longer than {MAX_LINE} octets. Write one entry a line"))
+                Err(format!("the line is longer than {longest} octets. Write one entry a line"))
             } else {
                 let start = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
                 read_line(start, scope)
