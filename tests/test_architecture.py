@@ -30,7 +30,7 @@ PURE_RUST = [
 
 JOINTS = {
     "directory/sql/connection.py": "a database driver that raises anything is an outage of its source",
-    "directory/keeper.py": "a source that raises costs the others nothing, and what is known of it stays in force",
+    "directory_process/keeper.py": "a source that raises costs the others nothing, and what is known of it stays in force",
     "delivery/reporting.py": "a report that cannot be made stays owed and costs its message an attempt",
     "policy/pipeline.py": "an agent that raises costs its client a 451",
     "mailauth/spf/checker.py": "a record that makes pyspf raise is a PermError",

@@ -25,13 +25,13 @@ from tests.needs import need_module
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import SyncState
-from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.opening import open_live, open_sync
 from mailmoat.directory.source import LiveAnswer, Whole
 from mailmoat.directory.sql.databases import database_of
 from mailmoat.directory.sql.placeholders import POSTGRESQL, prepare
 from mailmoat.directory.sql.sqlite import SqliteConnection
 from mailmoat.directory.table import Table
+from mailmoat.directory_process.keeper import Keeper
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged

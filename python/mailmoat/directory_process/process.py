@@ -19,7 +19,6 @@ from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
 from mailmoat.directory.freshness import Freshness, SyncState, write
 from mailmoat.directory.identity import identity, live_digest
-from mailmoat.directory.keeper import Keeper
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
@@ -28,6 +27,7 @@ from mailmoat.directory.source import Closing
 from mailmoat.directory.table import Table
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_sync
+from mailmoat.directory_process.keeper import Keeper
 from mailmoat.directory_process.live import live_rows
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
