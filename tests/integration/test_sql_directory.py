@@ -30,8 +30,8 @@ from mailmoat.directory.source import LiveAnswer, Whole
 from mailmoat.directory.sql.databases import database_of
 from mailmoat.directory.sql.placeholders import POSTGRESQL, prepare
 from mailmoat.directory.sql.sqlite import SqliteConnection
-from mailmoat.directory.table import Table
 from mailmoat.directory_process.keeper import Keeper
+from mailmoat.directory_process.table import Table
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged

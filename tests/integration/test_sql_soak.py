@@ -22,8 +22,8 @@ from tests.doubles.mariadb import MariaDB
 from tests.doubles.postgresql import PostgreSQL
 
 from mailmoat.directory.opening import open_sync
-from mailmoat.directory.table import Table
 from mailmoat.directory_process.keeper import Keeper
+from mailmoat.directory_process.table import Table
 
 SOAK = os.environ.get("MAILMOAT_TEST_SOAK") == "1"
 FAMILIES = ["postgresql", "mysql", "sqlite"] if SOAK else ["sqlite"]

@@ -17,7 +17,7 @@ from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.wire import LiveReply
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
 from mailmoat.directory.source import Entry, Listed
-from mailmoat.directory.table import Table
+from mailmoat.directory_process.table import Table
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import sources
 

@@ -10,8 +10,8 @@ from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SyncState
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Remark, Using, Whole
-from mailmoat.directory.table import Table
 from mailmoat.directory_process.keeper import SILENCE, Keeper
+from mailmoat.directory_process.table import Table
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged

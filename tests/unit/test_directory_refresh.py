@@ -11,7 +11,7 @@ from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.paths import table_path
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.directory.source import Entry, Listed
-from mailmoat.directory.table import Table
+from mailmoat.directory_process.table import Table
 from mailmoat.settings import Settings
 from mailmoat.supervisor import compiler
 from mailmoat.supervisor.refreshes import Refreshes

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mailmoat.directory.shrinkage import Losses, Stock
 from mailmoat.directory.source import Entry, Listed
-from mailmoat.directory.table import Table
 from mailmoat.directory.table_reading import entries_of
+from mailmoat.directory_process.table import Table
 from mailmoat.errors import DirectoryError
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.directory.source import Step, SyncSource
-    from mailmoat.directory.table import Table
+    from mailmoat.directory_process.table import Table
     from mailmoat.settings.sections.directories import SourceSettings
 
 SILENCE: Final = 600.0

@@ -24,11 +24,11 @@ from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
-from mailmoat.directory.table import Table
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_sync
 from mailmoat.directory_process.keeper import Keeper
 from mailmoat.directory_process.live import live_rows
+from mailmoat.directory_process.table import Table
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
 from mailmoat.files import make_directory

@@ -26,7 +26,7 @@ from mailmoat.directory.identity import was_read_by
 from mailmoat.directory.shrinkage import NOTHING, Losses, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
-from mailmoat.directory.table_schema import SHADOW, SWAP, VERSION, connect, execute
+from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
 
