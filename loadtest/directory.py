@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DOMAIN: Final = "example.test"
-SCOPE: Final[tuple[str, list[str], list[str]]] = (DOMAIN, [DOMAIN], [])
+USUAL: Final = _native.Normalisation("+")
+SCOPE: Final[tuple[str, list[str], list[str], _native.Normalisation]] = (DOMAIN, [DOMAIN], [], USUAL)
 PER_TRANSACTION: Final = 10
 """All different, for a repeated recipient costs less; so the smaller directory has all of its ten in each transaction."""
 COMMANDS: Final = 100_000
@@ -115,7 +116,7 @@ def screen(directory: _native.Directory) -> _native.Screen:
     """Return the screen of a worker that has this directory and the recipient filter alone."""
     tables = _native.Tables(_native.RateLimits(share(1, sources=64), [None] * 8), _native.MonotonicClock())
     tables.use_recipients(directory)
-    known = _native.Condition.known_recipient(local=[DOMAIN], blocked=[], roles=["postmaster"], delimiters="+")
+    known = _native.Condition.known_recipient(local=[DOMAIN], blocked=[], roles=["postmaster"], normalisation=USUAL)
     return _native.Screen(tables, [[[known]] if stage == _native.Stage.RCPT else [] for stage in range(7)], 0)
 
 

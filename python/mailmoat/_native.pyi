@@ -179,8 +179,8 @@ class Address:
         """A-labels in lower case, or a literal such as `[192.0.2.1]`; empty when none was given."""
     @property
     def key(self) -> str:
-        """Key of the recipient directory, the same for all spellings of one mailbox: the local part in small letters, and in
-        quotes unless it is a dot-atom.
+        """A key that is the same for all spellings of one mailbox: the local part in small letters, and in quotes unless it is a
+        dot-atom. Of recipients, `Normalisation.key` is the key.
         """
     @property
     def may_route(self) -> bool:
@@ -191,6 +191,21 @@ class Address:
         """Return the address this one is a subaddress of: its local part ends before the first of `delimiters`; None without one."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class Normalisation:
+    """Which spellings of a local part are one mailbox, by domain; compares by value, and does not change."""
+
+    def __new__(cls, delimiters: str = "", domains: Sequence[tuple[str, str, str, str]] | None = None) -> Normalisation:
+        """Take the characters that begin the detail of a subaddress, and domains with options of their own: (normalised domain, dots
+        `keep` or `ignore`, case `ignore` or `keep`, delimiters). ValueError for other words.
+        """
+    def key(self, address: Address) -> str:
+        """Return the key of a recipient in directories, the same for all spellings of one mailbox."""
+    def without_detail(self, address: Address) -> Address | None:
+        """Return the address that this one is a subaddress of; None when it is none."""
+    def without_dots(self, address: Address) -> Address | None:
+        """Return the address without dots; None when it has none, or they mean something."""
 
 def normalise_address(text: str) -> str:
     """Return the normalised form of a mailbox without angle brackets; ValueError as `Address.parse`."""
@@ -588,6 +603,7 @@ class SessionConfig:
         nul_in_header: str,
         submitter: bool,
         chunking: bool,
+        normalisation: Normalisation | None = None,
     ) -> SessionConfig:
         """Make a configuration: `asked` is a set of `1 << stage` bits; times in milliseconds, sizes in octets; limits have the names of their settings;
         `auth_time` is the least delay of a failed AUTH; `memory_content` what one content may have in memory, `content_memory` what all of this
@@ -1218,15 +1234,17 @@ class Directory:
 
     def __new__(cls, path: str) -> Directory: ...
     def lookup(self, key: str, domain: str) -> tuple[int, int, int]:
-        """Look up the address with this `Address.key` and `Address.domain`: (found, number of the input that decides, place there).
+        """Look up the address with this `Normalisation.key` and `Address.domain`: (found, number of the input that decides, place there).
 
         Found is 0 absent, 1 listed, 2 its `@domain` is listed, 3 excluded by `!address`, 4 the snapshot is damaged and nothing is known,
         5 listed as an alias, or its domain is another name of one at which it is listed, 6 its domain is another name of one of which
         every address is listed. The place is a line of the text file or the number of an entry of a table; 0 for none.
         """
-    def resolve(self, address: Address, delimiters: str) -> tuple[int, int, int, Address | None, list[Address]]:
-        """Look up an address, and the one that it is a subaddress of by `delimiters`: (found, number of the input, place there, the
-        address it is a subaddress of if that one is listed, targets).
+    def resolve(
+        self, address: Address, normalisation: Normalisation
+    ) -> tuple[int, int, int, Address | None, list[Address]]:
+        """Look up an address, and the one that it is a subaddress of: (found, number of the input, place there, the address that is listed
+        in its place, targets). In its place is the one that it is a subaddress of, or the same without dots where they mean nothing.
 
         Found is as in `lookup`, or 7: its domain is listed, which does not include an address that `may_route`. Targets are the addresses
         that get its mail instead; none when it is delivered to itself or does not exist. Of one that is absent, at a domain that is another
@@ -1247,6 +1265,7 @@ class Directory:
         default_domain: str,
         local_domains: Sequence[str],
         unfiltered_domains: Sequence[str],
+        normalisation: Normalisation,
     ) -> bool:
         """Return whether it was compiled from inputs of these names with these arguments."""
 
@@ -1256,6 +1275,7 @@ def compile_directory(
     default_domain: str,
     local_domains: Sequence[str],
     unfiltered_domains: Sequence[str],
+    normalisation: Normalisation,
 ) -> tuple[int, list[tuple[int, str]], list[tuple[int, str]]]:
     """Compile a recipient file and tables of directories; return (different entries, problems, warnings).
 
@@ -1454,7 +1474,7 @@ class Condition:
         """Hold if the recipient is at one of these domains."""
     @staticmethod
     def known_recipient(
-        *, local: Sequence[str], blocked: Sequence[str], roles: Sequence[str], delimiters: str
+        *, local: Sequence[str], blocked: Sequence[str], roles: Sequence[str], normalisation: Normalisation
     ) -> Condition:
         """Hold if the table of recipients has the address itself, or all of its domain, which is local; and it is no alias, its local part
         none of `roles`, no key of `blocked` could stand for it, and the source of the client has not guessed.

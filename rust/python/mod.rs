@@ -19,6 +19,7 @@ mod lists;
 mod message;
 mod next_client;
 mod next_hops;
+mod normalisation;
 mod notes;
 mod prefix;
 mod queue;
@@ -45,6 +46,7 @@ mod wheel;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     address::register(module)?;
+    normalisation::register(module)?;
     backlog::register(module)?;
     budgets::register(module)?;
     client::register(module)?;

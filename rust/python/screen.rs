@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::limits::{MonotonicClock, RateLimits};
 use super::lists::ListSnapshot;
+use super::normalisation::Normalisation;
 use super::session::Session;
 use super::snapshot::{Directory, SenderTable};
 use crate::machine::smtp::server::session::Session as Machine;
@@ -143,10 +144,15 @@ impl Condition {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (*, local, blocked, roles, delimiters))]
-    fn known_recipient(local: Vec<String>, blocked: Vec<String>, roles: Vec<String>, delimiters: String) -> Self {
-        let (local, blocked) = (Names::new(local), Names::new(blocked));
-        screen::Condition::KnownRecipient(KnownRecipients { local, blocked, roles, delimiters }).into()
+    #[pyo3(signature = (*, local, blocked, roles, normalisation))]
+    fn known_recipient(
+        local: Vec<String>,
+        blocked: Vec<String>,
+        roles: Vec<String>,
+        normalisation: &Normalisation,
+    ) -> Self {
+        let (local, blocked, normalisation) = (Names::new(local), Names::new(blocked), Arc::clone(&normalisation.0));
+        screen::Condition::KnownRecipient(KnownRecipients { local, blocked, roles, normalisation }).into()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::normalisation::Normalisation;
 use crate::machine::message::address::Limits;
 use crate::machine::smtp::chunking::Chunking;
 use crate::machine::smtp::server::config::Config;
@@ -27,7 +28,7 @@ impl SessionConfig {
     #[new]
     #[pyo3(signature = (*, hostname, default_domain, incoming_dir, asked, tarpit_time, tarpit_max_session, auth_time, auth_failures, local_part, domain, path,
         command_line, text_line, recipients, null_sender_recipients, message_size, header_size, memory_content, content_memory, workers, hops, errors, idle_commands,
-        bare_newline, nul_in_header, submitter, chunking))]
+        bare_newline, nul_in_header, submitter, chunking, normalisation = None))]
     fn new(
         hostname: String,
         default_domain: String,
@@ -56,6 +57,7 @@ impl SessionConfig {
         nul_in_header: &str,
         submitter: bool,
         chunking: bool,
+        normalisation: Option<PyRef<'_, Normalisation>>,
     ) -> PyResult<Self> {
         let bare = match bare_newline {
             "refuse" => BareNewline::Refuse,
@@ -73,6 +75,7 @@ impl SessionConfig {
         let config = Config {
             hostname,
             default_domain,
+            normalisation: normalisation.map(|given| Arc::clone(&given.0)).unwrap_or_default(),
             addresses: Limits { local_part, domain, path },
             content: ContentRules {
                 message_size,

@@ -8,23 +8,31 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use super::address::Address;
+use super::normalisation::Normalisation;
+use crate::machine::message::address::Normalisation as Inner;
 use crate::store::snapshot::{self, Answer, Failure, Form, Input, Note, Resolution, Scope, Stamp};
 
 /// Number, name and path of an input.
 type Given = (u8, String, PathBuf);
 
-/// What is found, number of the input, place there, the address it is a subaddress of, targets.
+/// What is found, number of the input, place there, the address that is listed in its place, targets.
 type Resolved = (u8, u8, u32, Option<Address>, Vec<Address>);
 
 fn inputs(given: Vec<Given>) -> Vec<Input> {
     given.into_iter().map(|(number, name, path)| Input { number, name, path }).collect()
 }
 
-fn scope(default_domain: String, local_domains: Vec<String>, unfiltered_domains: Vec<String>) -> Scope {
+fn scope(
+    default_domain: String,
+    local_domains: Vec<String>,
+    unfiltered_domains: Vec<String>,
+    normalisation: &Normalisation,
+) -> Scope {
     Scope {
         default_domain,
         local_domains: local_domains.into_iter().collect(),
         unfiltered_domains: unfiltered_domains.into_iter().collect(),
+        normalisation: Inner::clone(&normalisation.0),
         ..Scope::default()
     }
 }
@@ -63,10 +71,10 @@ impl Directory {
         (found as u8, source, line)
     }
 
-    fn resolve(&self, address: &Address, delimiters: &str) -> Resolved {
-        let Resolution { answer: Answer { found, source, line }, user, targets } =
-            self.0.resolve(&address.0, delimiters);
-        (found as u8, source, line, user.map(Address), targets.into_iter().map(Address).collect())
+    fn resolve(&self, address: &Address, normalisation: &Normalisation) -> Resolved {
+        let Resolution { answer: Answer { found, source, line }, listed, targets } =
+            self.0.resolve(&address.0, &normalisation.0);
+        (found as u8, source, line, listed.map(Address), targets.into_iter().map(Address).collect())
     }
 
     #[getter]
@@ -91,8 +99,9 @@ impl Directory {
         default_domain: String,
         local_domains: Vec<String>,
         unfiltered_domains: Vec<String>,
+        normalisation: &Normalisation,
     ) -> bool {
-        self.0.is_for(&self::inputs(inputs), &scope(default_domain, local_domains, unfiltered_domains))
+        self.0.is_for(&self::inputs(inputs), &scope(default_domain, local_domains, unfiltered_domains, normalisation))
     }
 }
 
@@ -137,8 +146,10 @@ fn compile_directory(
     default_domain: String,
     local_domains: Vec<String>,
     unfiltered_domains: Vec<String>,
+    normalisation: &Normalisation,
 ) -> PyResult<(u64, Vec<Note>, Vec<Note>)> {
-    compile(py, &self::inputs(inputs), &target_path, &scope(default_domain, local_domains, unfiltered_domains))
+    let scope = scope(default_domain, local_domains, unfiltered_domains, normalisation);
+    compile(py, &self::inputs(inputs), &target_path, &scope)
 }
 
 /// See `_native.pyi`.

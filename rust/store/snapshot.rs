@@ -24,11 +24,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::machine::message::address::Normalisation;
+
 #[cfg(test)]
 mod alias_tests;
 mod compile;
 mod directory;
 mod format;
+#[cfg(test)]
+mod normalisation_tests;
 mod table;
 #[cfg(test)]
 mod table_tests;
@@ -153,6 +157,8 @@ pub struct Scope {
     pub local_domains: BTreeSet<String>,
     /// Domains whose entries count, though others there are not looked up.
     pub unfiltered_domains: BTreeSet<String>,
+    /// Which spellings of recipients are one mailbox.
+    pub normalisation: Normalisation,
 }
 
 impl Scope {

@@ -29,6 +29,7 @@ from mailmoat import clock, maillog
 from mailmoat._native import (
     Address,
     Directory,
+    Normalisation,
     RecipientState,
     TlsClock,
     TlsIdentity,
@@ -276,7 +277,7 @@ def recipient_table(known):
     with TemporaryDirectory(prefix="mailmoat-") as scratch:
         source, target = f"{scratch}/recipients", f"{scratch}/snapshot"
         Path(source).write_text("\n".join(known))
-        _, problems, _ = compile_directory([(0, "", source)], target, "", [], [])
+        _, problems, _ = compile_directory([(0, "", source)], target, "", [], [], Normalisation())
         return None if problems else Directory(target)
 
 

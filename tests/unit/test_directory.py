@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mailmoat import clock
-from mailmoat._native import Address
+from mailmoat._native import Address, Normalisation
 from mailmoat.directory.configured import open_directory
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
@@ -46,7 +46,7 @@ def test_a_change_is_due_once_and_then_seen(tmp_path, source, keeper):
     assert (report.entries, report.problems, report.changed) == (1, (), True)
     assert not keeper.due()
 
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, "+")
+    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
     assert directory.lookup(BOB) is Presence.ABSENT
     assert not directory.refresh()
 
@@ -68,7 +68,7 @@ def test_a_broken_file_keeps_the_old_snapshot_and_is_reported_once(tmp_path, sou
     assert not report.changed
     assert report.problems[0].startswith(f"{source}: line 2: ")
     assert not keeper.due()
-    assert FileDirectory(tmp_path / SNAPSHOT_NAME, "+").lookup(ANN) is Presence.EXISTS
+    assert FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+")).lookup(ANN) is Presence.EXISTS
     write(source, "bob\n")
     assert keeper.due()
     assert keeper.compile().changed
@@ -104,7 +104,7 @@ def test_a_missing_source_is_a_problem_tried_again_later(monkeypatch, source, ke
 
 def test_without_a_good_snapshot_nothing_is_known(tmp_path, source, keeper):
     path = tmp_path / SNAPSHOT_NAME
-    directory = FileDirectory(path, "+")
+    directory = FileDirectory(path, Normalisation("+"))
     assert directory.lookup(ANN) is Presence.UNKNOWN
     assert "not compiled yet" in directory.explain(ANN)
     path.write_bytes(b"garbage")
@@ -122,7 +122,7 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
     path = tmp_path / SNAPSHOT_NAME
     write(source, "ann@local.test\n")
     keeper.compile()
-    directory = FileDirectory(path, "+")
+    directory = FileDirectory(path, Normalisation("+"))
     path.unlink()
     if trouble == "garbage":
         path.write_bytes(b"garbage")
@@ -134,7 +134,7 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
 def test_it_explains_by_line(tmp_path, source, keeper):
     write(source, "ann@local.test\n@whole.test\n!gone@whole.test\n")
     keeper.compile()
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, "+")
+    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
     sentences = {
         "ann@local.test": "exists (listed on line 1)",
         "any@whole.test": "exists (every address at whole.test is listed on line 2)",
@@ -150,7 +150,8 @@ def test_it_explains_by_line(tmp_path, source, keeper):
 
 def settings(tmp_path, file):
     return SimpleNamespace(
-        recipients=SimpleNamespace(file=file, delimiter="+"),
+        recipients=SimpleNamespace(file=file),
+        normalisation=Normalisation("+"),
         directory=DirectorySettings(),
         directories=(),
         relay=SimpleNamespace(default_domain="local.test", local_domains=(), unfiltered_domains=()),

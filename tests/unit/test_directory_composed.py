@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from mailmoat import clock
-from mailmoat._native import Address
+from mailmoat._native import Address, Normalisation
 from mailmoat.directory import freshness, paths
 from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence, Redirection
@@ -82,7 +82,7 @@ class World:
     def opened(self):
         paths.directory_of(self.directory).mkdir(exist_ok=True)
         freshness.write(paths.freshness_path(self.directory), Freshness(tuple(self.sources.values())))
-        snapshot = FileDirectory(self.directory / SNAPSHOT_NAME, "+")
+        snapshot = FileDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
         return ComposedDirectory(self.settings, snapshot, self.live)
 
     def __call__(self, address):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mailmoat import clock, maillog
-from mailmoat._native import Address
+from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.paths import table_path
@@ -97,7 +97,7 @@ class World:
             self.now += 0.1
 
     def has(self, name):
-        directory = FileDirectory(self.directory / SNAPSHOT_NAME, "+")
+        directory = FileDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
         return directory.lookup(Address.parse(f"{name}@a.test")) is Presence.EXISTS
 
 

@@ -6,6 +6,7 @@ import asyncio
 import stat
 import struct
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import uvloop
@@ -15,7 +16,7 @@ from tests.doubles.directory_source import live_row
 from tests.doubles.loop import VirtualLoop
 
 from mailmoat import clock
-from mailmoat._native import Address
+from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
@@ -35,6 +36,7 @@ from mailmoat.directory.live.wire import (
     request,
 )
 from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory_process.spellings import others
 from mailmoat.errors import LookupFailedError, SourceError
 
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
@@ -306,7 +308,9 @@ class TestLiveLookups:
 
     def test_a_subaddress_exists_if_its_address_does(self, loop):
         source = Source("ann@local.test")
-        lookups = LiveLookups([live_row("office", source, delimiter="+"), live_row("other", Source())])
+        lookups = LiveLookups(
+            [live_row("office", source, others=partial(others, Normalisation("+"))), live_row("other", Source())]
+        )
         assert ask(loop, lookups, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
         assert lookups.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
         assert ask(loop, lookups, "bob+tag@local.test").presence is Presence.ABSENT

@@ -6,7 +6,7 @@ import pytest
 from tests.doubles.policy import client, services, view
 
 from mailmoat import settings
-from mailmoat._native import Address
+from mailmoat._native import Address, Normalisation
 from mailmoat.auth import checks
 from mailmoat.auth.authenticator import Identity
 from mailmoat.auth.senders import read
@@ -21,11 +21,14 @@ ALICE  @shop.test
 bob,bob@example.test
 machine *
 jörg jörg@bücher.test
+dora D.ora@dots.test
 """
 
 
 def may(account, sender, text=LINES):
-    return read(text, "+").may_use(account, Address.parse(sender))
+    return read(text, Normalisation("+", [("dots.test", "ignore", "keep", "-")])).may_use(
+        account, Address.parse(sender)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,8 @@ def may(account, sender, text=LINES):
         ("alice", "alice@other.test", False),
         ("bob", "bob@example.test", True),
         ("bob", "bobby@example.test", False),
+        ("dora", "Do.ra-list@dots.test", True),
+        ("dora", "dora@dots.test", False),
         ("machine", "whoever@wherever.test", True),
         ("jörg", "JÖRG@xn--bcher-kva.test", True),
         # Without a line an account has its own name alone, when that is an address.
@@ -65,7 +70,7 @@ def test_who_may_use_which(account, sender, allowed):
 )
 def test_a_mistake_names_its_line(text, mistake):
     with pytest.raises(ConfigError) as refused:
-        read(text, "+")
+        read(text, Normalisation("+"))
     assert refused.value.mistakes[0].startswith(mistake)
 
 

@@ -48,6 +48,7 @@ DEFAULTS = {
     "recipients.postmaster": None,
     "recipients.abuse": None,
     "recipients.blocked": (),
+    "recipient_domains": (),
     "recipients.lookup": True,
     "directory.interval": 300.0,
     "directory.max_age": 86_400.0,
@@ -334,7 +335,7 @@ def test_addresses_and_domains_are_normalised():
         },
     )
     assert settings.hostname == "mx.example.test"
-    assert settings.recipients.blocked == ("all@example.test", "x@b.test")
+    assert settings.recipients.blocked == ("All@example.test", "x@b.test")
     assert settings.ndr.copy_to == (("*", "Postmaster@example.test"),)
     hub = Server("smtp", "hub.example.test", 25)
     assert settings.delivery.next_hop == NextHop("servers", "smtp://hub.example.test:25", ((hub,),))

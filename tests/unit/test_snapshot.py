@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailmoat._native import Address, Directory, compile_directory
+from mailmoat._native import Address, Directory, Normalisation, compile_directory
 
 ABSENT, LISTED, DOMAIN, EXCLUDED = range(4)
 
@@ -14,7 +14,9 @@ def build(tmp_path):
     def build(text):
         source, target = tmp_path / "recipients", tmp_path / "snapshot"
         source.write_text(text, encoding="utf-8")
-        entries, problems, _ = compile_directory([(0, "", str(source))], str(target), "local.test", [], [])
+        entries, problems, _ = compile_directory(
+            [(0, "", str(source))], str(target), "local.test", [], [], Normalisation()
+        )
         assert problems == []
         directory = Directory(str(target))
         assert directory.entries == entries
@@ -66,7 +68,7 @@ def test_duplicates_are_one_entry(build):
 def test_problems_write_nothing(tmp_path):
     source, target = tmp_path / "recipients", tmp_path / "snapshot"
     source.write_bytes(b"a@local.test\na b\xff\n")
-    entries, problems, _ = compile_directory([(0, "", str(source))], str(target), "", [], [])
+    entries, problems, _ = compile_directory([(0, "", str(source))], str(target), "", [], [], Normalisation())
     assert len(problems) == 1
     assert problems[0][1].startswith("line 2: ")
     assert "UTF-8" in problems[0][1]
@@ -86,4 +88,4 @@ def test_missing_files_are_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         Directory(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
-        compile_directory([(0, "", str(tmp_path / "none"))], str(tmp_path / "snapshot"), "", [], [])
+        compile_directory([(0, "", str(tmp_path / "none"))], str(tmp_path / "snapshot"), "", [], [], Normalisation())

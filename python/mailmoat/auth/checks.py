@@ -26,7 +26,7 @@ def mistakes(settings: Settings) -> Iterator[str]:
         from mailmoat.auth import senders
 
         try:
-            senders.read_file(auth.senders, settings.recipients.delimiter)
+            senders.read_file(auth.senders, settings.normalisation)
         except ConfigError as error:
             yield from (f"auth.senders = {auth.senders}: {mistake}" for mistake in error.mistakes)
     if auth.file is not None:

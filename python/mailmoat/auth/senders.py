@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from mailmoat._native import Normalisation
+
 LARGEST_FILE: Final = 16 << 20
 """Octets."""
 ANY: Final = "*"
 
 
 class Senders:
-    """Who may use which address; `delimiter` begins the detail of a subaddress."""
+    """Who may use which address; `normalisation` says which spellings are one."""
 
-    def __init__(self, own: Mapping[str, frozenset[str]], delimiter: str) -> None:
+    def __init__(self, own: Mapping[str, frozenset[str]], normalisation: Normalisation) -> None:
         self._own = own
-        self._delimiter = delimiter
+        self._normalisation = normalisation
 
     def may_use(self, account: str, sender: Address) -> bool:
         """Return whether an account, by its name, may send from an address."""
@@ -38,12 +40,12 @@ class Senders:
             own = self._own.get(account_key(account), frozenset())
         except ValueError:
             own = frozenset()
-        without_detail = sender.without_detail(self._delimiter)
-        keys = {ANY, f"@{sender.domain}", sender.key, sender.key if without_detail is None else without_detail.key}
-        return bool(keys & own) or _address_key(account) in keys
+        key, user = self._normalisation.key, self._normalisation.without_detail(sender)
+        keys = {ANY, f"@{sender.domain}", key(sender), key(sender if user is None else user)}
+        return bool(keys & own) or _address_key(account, self._normalisation) in keys
 
 
-def read_file(path: Path, delimiter: str) -> Senders:
+def read_file(path: Path, normalisation: Normalisation) -> Senders:
     """Read a file of senders; ConfigError with a sentence for each mistake in it."""
     try:
         with path.open("rb") as file:
@@ -53,12 +55,12 @@ def read_file(path: Path, delimiter: str) -> Senders:
     if len(octets) > LARGEST_FILE:
         raise ConfigError([f"it has more than {LARGEST_FILE} octets"])
     try:
-        return read(octets.decode("utf-8-sig"), delimiter)
+        return read(octets.decode("utf-8-sig"), normalisation)
     except UnicodeDecodeError:
         raise ConfigError(["it is not UTF-8"]) from None
 
 
-def read(text: str, delimiter: str) -> Senders:
+def read(text: str, normalisation: Normalisation) -> Senders:
     """Read the lines of such a file; ConfigError with a sentence for each mistake."""
     own: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
     mistakes = []
@@ -70,15 +72,15 @@ def read(text: str, delimiter: str) -> Senders:
             account = account_key(words[0])
             if not words[1:]:
                 raise ValueError("there is no sender behind the account; write `account address`")  # noqa: TRY301 - as if it had raised
-            own[account] |= {_sender(word) for word in words[1:]}
+            own[account] |= {_sender(word, normalisation) for word in words[1:]}
         except ValueError as error:
             mistakes.append(f"line {number}: {error}")
     if mistakes:
         raise ConfigError(mistakes)
-    return Senders(dict(own), delimiter)
+    return Senders(dict(own), normalisation)
 
 
-def _sender(word: str) -> str:
+def _sender(word: str, normalisation: Normalisation) -> str:
     if word == ANY:
         return ANY
     try:
@@ -87,13 +89,13 @@ def _sender(word: str) -> str:
         address = None
     if address is None or not address.domain:
         raise ValueError(f"{word} is no sender; write an address, @domain, or *")
-    return f"@{address.domain}" if word.startswith("@") else address.key
+    return f"@{address.domain}" if word.startswith("@") else normalisation.key(address)
 
 
-def _address_key(name: str) -> str:
+def _address_key(name: str, normalisation: Normalisation) -> str:
     """Return the key of a name that is an address; empty for any other."""
     try:
         address = Address.parse(name)
     except ValueError:
         return ""
-    return address.key if address.domain else ""
+    return normalisation.key(address) if address.domain else ""

@@ -37,6 +37,7 @@ async def rule(address: Address, settings: Settings, directory: Directory | None
     """Return what the server says of an address that has a domain."""
     from mailmoat.directory.directory import Redirection
     from mailmoat.policy.agents.recipient_filter import Recipients, Standing
+    from mailmoat.settings.sections.recipient_domains import remarks
 
     found: Standing | Redirection = await now(Recipients(settings, directory).standing(address))
     standing = Standing.EXISTS if isinstance(found, Redirection) else found
@@ -50,7 +51,9 @@ async def rule(address: Address, settings: Settings, directory: Directory | None
     if ruled is not None or directory is None:
         answer, why = ruled or (standing.name.lower(), standing.value)
         return Ruling(answer, f"{address}: {answer} ({why})", targets)
-    return Ruling(standing.name.lower(), await now(directory.explain(address)), targets)
+    why = await now(directory.explain(address))
+    unusual = remarks(settings.recipients, settings.recipient_domains, address.domain)
+    return Ruling(standing.name.lower(), f"{why.removesuffix(')')}; {unusual})" if unusual else why, targets)
 
 
 def _without_directory(address: Address, standing: Standing, settings: Settings) -> tuple[str, str] | None:

@@ -98,7 +98,7 @@ def _snapshot(settings: Settings, path: Path) -> FileDirectory | None:
     """Return the snapshot at a path; None when nothing is compiled."""
     compiler = RecipientsCompiler.of(settings)
     names = {table.number: table.name for table in compiler.tables}
-    return FileDirectory(path, settings.recipients.delimiter, names) if compiler.inputs else None
+    return FileDirectory(path, settings.normalisation, names) if compiler.inputs else None
 
 
 def _current_snapshot(settings: Settings) -> FileDirectory | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from mailmoat._native import Address
+    from mailmoat._native import Address, Normalisation
     from mailmoat.directory.directory import Found
 
 
@@ -64,12 +64,12 @@ _ABSENT_ALIAS: Final = "{domain} is another name of a domain on {place}, at whic
 class FileDirectory:
     """The recipients in the snapshot at `path`, which need not exist yet.
 
-    `delimiter` is `recipients.delimiter`; `sources` are the names of the tables that it is compiled from, by their numbers.
+    `normalisation` is that of the settings it is compiled for; `sources` are the names of the tables that it is compiled from, by their numbers.
     """
 
-    def __init__(self, path: Path, delimiter: str, sources: Mapping[int, str] | None = None) -> None:
+    def __init__(self, path: Path, normalisation: Normalisation, sources: Mapping[int, str] | None = None) -> None:
         self._path = path
-        self._delimiter = delimiter
+        self._normalisation = normalisation
         self._sources = sources or {}
         self.file = MappedFile(path, Snapshot)
 
@@ -99,7 +99,7 @@ class FileDirectory:
         snapshot = self.file.value
         if snapshot is None:
             return Presence.UNKNOWN
-        found, _, _, _, targets = snapshot.resolve(address, self._delimiter)
+        found, _, _, _, targets = snapshot.resolve(address, self._normalisation)
         return Redirection(tuple(targets)) if targets and found else _ANSWERS[_Found(found)]
 
     def by_other_name(self, address: Address) -> Address | None:
@@ -107,7 +107,7 @@ class FileDirectory:
         snapshot = self.file.value
         if snapshot is None:
             return None
-        found, _, _, _, targets = snapshot.resolve(address, self._delimiter)
+        found, _, _, _, targets = snapshot.resolve(address, self._normalisation)
         return targets[0] if targets and not found else None
 
     def explain(self, address: Address) -> str:
@@ -115,7 +115,7 @@ class FileDirectory:
         snapshot, error = self.file.value, self.file.error
         if snapshot is None:
             return f"{address}: unknown ({self._broken(error)})"
-        number, source, line, user, targets = snapshot.resolve(address, self._delimiter)
+        number, source, line, listed, targets = snapshot.resolve(address, self._normalisation)
         found = _Found(number)
         reason = _ABSENT_ALIAS if found is _Found.ABSENT and line else _REASONS[found]
         why = reason.format(
@@ -124,20 +124,20 @@ class FileDirectory:
             targets=" ".join(map(str, targets)),
             target_domain=targets[0].domain if targets else "",
         )
-        return f"{address}: {_ANSWERS[found].value} ({f'as {user}, {why}' if user else why})"
+        return f"{address}: {_ANSWERS[found].value} ({f'as {listed}, {why}' if listed else why})"
 
     def place(self, address: Address) -> tuple[int, int]:
         """Return the number of the source that decides about `address`, and the line or entry there; zeros where none does."""
         snapshot = self.file.value
         if snapshot is None:
             return 0, 0
-        _, source, line, _, _ = snapshot.resolve(address, self._delimiter)
+        _, source, line, _, _ = snapshot.resolve(address, self._normalisation)
         return source, line
 
     def excludes(self, address: Address) -> bool:
         """Return whether an entry says that `address` does not exist: then no other source decides about it."""
         snapshot = self.file.value
-        return snapshot is not None and snapshot.resolve(address, self._delimiter)[0] == _Found.EXCLUDED
+        return snapshot is not None and snapshot.resolve(address, self._normalisation)[0] == _Found.EXCLUDED
 
     def table_state(self, number: int) -> str:
         """Return the identity and generation of a table as they were when the snapshot was made; empty where it was not read."""

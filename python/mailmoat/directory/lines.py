@@ -73,7 +73,7 @@ class Lines:
             return
         if listed is not None:
             self.entries += 1
-            self._entries.append(Entry(listed.text.lower().encode(), f"line {self._number}", (listed,)))
+            self._entries.append(Entry(listed.text.encode(), f"line {self._number}", (listed,)))
 
 
 def read_entry(line: str) -> Listed | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailmoat import clock
+from mailmoat._native import Normalisation
 from mailmoat.file_changes import RETRY_TIME, stamp_of
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ class Scope(NamedTuple):
     local_domains: tuple[str, ...] = ()
     """Whose recipients are looked up; without any, no entry is called a stranger."""
     unfiltered_domains: tuple[str, ...] = ()
+    normalisation: Normalisation = Normalisation()
+    """Which spellings are one mailbox."""
 
     @classmethod
     def of(cls, settings: Settings) -> Scope:
         """Return the scope of these settings."""
         relay = settings.relay
-        return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains)
+        return cls(relay.default_domain or "", relay.local_domains, relay.unfiltered_domains, settings.normalisation)
 
 
 @dataclass(frozen=True, slots=True)

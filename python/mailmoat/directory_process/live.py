@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mailmoat import maillog
@@ -13,6 +14,7 @@ from mailmoat.callout.source import answer_time
 from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_live
+from mailmoat.directory_process.spellings import others
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
 from mailmoat.settings.sections.directories import sources
@@ -31,11 +33,13 @@ def live_rows(settings: Settings) -> list[LiveRow]:
 
 
 def _live_row(settings: Settings, row: SourceSettings) -> LiveRow:
+    normalisation = settings.normalisation
     if row.url.family != NEXT_HOP:
-        return LiveRow(row, _opened(settings, row), settings.recipients.delimiter)
+        opened = _opened(settings, row)
+        return LiveRow(row, opened, key=normalisation.key, others=partial(others, normalisation))
     hop = open_next_hop(settings, row)
-    # Only the next hop itself can say whether a subaddress exists.
-    return LiveRow(row, hop, upstream_of=hop.upstream_of, answer_time=answer_time(row))
+    # Only the next hop itself can say whether a subaddress exists, or another spelling.
+    return LiveRow(row, hop, key=normalisation.key, upstream_of=hop.upstream_of, answer_time=answer_time(row))
 
 
 def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:

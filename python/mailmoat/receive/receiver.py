@@ -235,4 +235,5 @@ def session_config(settings: Settings, incoming_dir: str, asked: int) -> _native
         nul_in_header=settings.smtp.nul_in_header,
         submitter=settings.senderid.enabled and settings.senderid.submitter,
         chunking=settings.smtp.chunking,
+        normalisation=settings.normalisation,
     )

@@ -20,6 +20,7 @@ def directory_warnings(settings: Settings) -> Iterator[str]:
     """Yield one plain sentence for each setting that an administrator probably did not intend."""
     yield from _in_clear(settings)
     yield from _refusing(settings)
+    yield from _spellings(settings)
 
 
 def _in_clear(settings: Settings) -> Iterator[str]:
@@ -40,6 +41,22 @@ def _in_clear(settings: Settings) -> Iterator[str]:
                     f"directories, {row.name}: tls is {row.tls}: who can change packets on the way to {server.host} can pose as it, "
                     f'and gets or changes {secret}. Name its CA in tls_ca and write tls = "verify"'
                 )
+
+
+def _spellings(settings: Settings) -> Iterator[str]:
+    known = {*settings.relay.local_domains, *settings.relay.unfiltered_domains}
+    rows = sources(settings.directory, settings.directories)
+    for each in settings.recipient_domains:
+        for domain in each.domains:
+            if domain not in known:
+                yield f"recipient_domains has {domain}, which is not in relay.local_domains: its recipients are not looked up"
+            for row in rows if each.case == "keep" else ():
+                asked = row.mode == "live" and row.url.family != "next_hop"
+                if (asked or row.url.family == "ad") and (not row.domains or domain in row.domains):
+                    yield (
+                        f"recipient_domains: case is keep at {domain}, and the source {row.name} does not distinguish upper and lower case. "
+                        'Use a source with mode = "sync" that is not ad://, or next_hop:'
+                    )
 
 
 def _refusing(settings: Settings) -> Iterator[str]:

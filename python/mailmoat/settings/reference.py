@@ -31,6 +31,7 @@ COMPUTED = {
     "hostname": "the machine's name",
     "relay.default_domain": "the first local domain",
     "dns.servers": "those of `/etc/resolv.conf`",
+    "recipient_domains[].delimiter": "as `recipients.delimiter`",
     **{f"directories[].{name}": f"as `directory.{name}`" for name in DirectorySettings.model_fields},
     **{f"routes[].{name}": f"as `delivery.{name}`" for name in NextHopSettings.model_fields.keys() - NOT_INHERITED},
 }

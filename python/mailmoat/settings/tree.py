@@ -16,13 +16,14 @@ from pydantic import BeforeValidator, Field, PlainValidator, PrivateAttr, Valida
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from mailmoat._native import Normalisation
 from mailmoat.settings import notation, values
 from mailmoat.settings.array import show_rows
 from mailmoat.settings.fields import Count, Directory, Domain, Duration, Networks
 from mailmoat.settings.listener import Listener, parse_listener
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Extension
-from mailmoat.settings.sections import directories
+from mailmoat.settings.sections import directories, recipient_domains
 from mailmoat.settings.sections.admin import AdminSettings
 from mailmoat.settings.sections.auth import AuthSettings
 from mailmoat.settings.sections.bounce_tags import BounceTagsSettings
@@ -39,6 +40,7 @@ from mailmoat.settings.sections.mx import MxSettings
 from mailmoat.settings.sections.ndr import NdrSettings
 from mailmoat.settings.sections.policy import PolicySettings
 from mailmoat.settings.sections.pressure import PressureSettings
+from mailmoat.settings.sections.recipient_domains import RecipientDomainSettings
 from mailmoat.settings.sections.recipients import RecipientsSettings
 from mailmoat.settings.sections.relay import RelaySettings
 from mailmoat.settings.sections.reports import ReportsSettings
@@ -109,6 +111,12 @@ class Settings(BaseSettings):
     tarpit: TarpitSettings = TarpitSettings()
     relay: RelaySettings = RelaySettings()
     recipients: RecipientsSettings = RecipientsSettings()
+    recipient_domains: Annotated[
+        tuple[RecipientDomainSettings, ...], Form("[[recipient_domains]] for each", show_rows)
+    ] = Field(
+        default=(),
+        description="Domains at which dots, case or the delimiter of subaddresses are not as usual in the part before the @, as an array of tables. It concerns what is looked up and compared; recipients are delivered as the client wrote them.",
+    )
     directory: DirectorySettings = DirectorySettings()
     directories: Annotated[tuple[SourceSettings, ...], Form("[[directories]] for each", show_rows)] = Field(
         default=(),
@@ -170,6 +178,15 @@ class Settings(BaseSettings):
             not_contradictory(others.data["delivery"], value)
         return value
 
+    @field_validator("recipient_domains")
+    @classmethod
+    def _domains_are_possible(
+        cls, value: tuple[RecipientDomainSettings, ...], others: ValidationInfo
+    ) -> tuple[RecipientDomainSettings, ...]:
+        if "recipients" in others.data:
+            recipient_domains.not_contradictory(others.data["recipients"], value)
+        return value
+
     @field_validator("directories")
     @classmethod
     def _sources_are_possible(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
@@ -206,6 +223,11 @@ class Settings(BaseSettings):
         if not value and any(each.proxy for each in others.data.get("listen", ())):
             raise ValueError("listen has a proxy:// address, and nobody may speak the PROXY protocol there")
         return value
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Which spellings of a recipient are one mailbox; made anew."""
+        return recipient_domains.normalisation(self.recipients, self.recipient_domains)
 
     @property
     def worker_count(self) -> int:

@@ -1,6 +1,8 @@
 //! An address is in its one normal form: written and read again it is the same, and so is its key.
 
-use mailmoat_native::machine::message::address::{Address, Limits, normalise_domain};
+use mailmoat_native::machine::message::address::{
+    Address, Case, Dots, Limits, Normalisation, Options, normalise_domain,
+};
 
 pub fn check(input: &[u8]) {
     let ([choices], stream) = super::split::<1>(input);
@@ -29,8 +31,22 @@ pub fn is_normal(address: &Address, limits: &Limits) {
     let by_key = Address::parse(key.as_bytes(), &Limits { local_part: 0, domain: 0, path: 0 })
         .unwrap_or_else(|error| panic!("{key:?}: {error}"));
     assert_eq!(by_key.key(), key);
+    has_one_key(address);
     let moved = address.clone().with_default_domain("example.test");
     assert!(!moved.domain().is_empty() && moved.local() == address.local());
+}
+
+/// By the options of a domain, a key is that of the mailbox that it names.
+fn has_one_key(address: &Address) {
+    for (dots, case) in [(Dots::Ignore, Case::Ignore), (Dots::Ignore, Case::Keep), (Dots::Keep, Case::Keep)] {
+        let options = Options { dots, case, delimiters: String::new() };
+        let normalisation = Normalisation::new(String::new(), [(address.domain().into(), options)]);
+        let key = normalisation.key(address);
+        let by_key = Address::parse(key.as_bytes(), &Limits { local_part: 0, domain: 0, path: 0 })
+            .unwrap_or_else(|error| panic!("{key:?}: {error}"));
+        assert_eq!((normalisation.key(&by_key), by_key.domain()), (key, address.domain()));
+        assert!(normalisation.same_as(address)(&by_key), "{address} {by_key}");
+    }
 }
 
 pub fn is_sentence(text: &str) {

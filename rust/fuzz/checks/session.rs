@@ -39,6 +39,7 @@ pub fn check(input: &[u8]) {
 pub fn config(choices: u8, asked: u8) -> Config {
     let on = |bit: u8| choices & bit != 0;
     Config {
+        normalisation: Arc::default(),
         hostname: "mx.example.test".into(),
         default_domain: if on(2) { "example.test".into() } else { String::new() },
         addresses: Limits::default(),

@@ -14,6 +14,7 @@ mod domain;
 mod error;
 mod limits;
 mod local_part;
+mod normalisation;
 mod routing;
 
 use domain::{canonical_domain, read_domain};
@@ -25,6 +26,7 @@ pub use limits::Limits;
 use limits::over;
 pub use local_part::is_atext;
 use local_part::{fold, is_odd, local_octets, read_local, write_local};
+pub use normalisation::{Case, Dots, Normalisation, Options};
 
 /// A mailbox in its one normalised form.
 #[derive(Debug, Clone)]
@@ -112,8 +114,8 @@ impl Address {
         !self.local.is_ascii()
     }
 
-    /// The key of the recipient directory, the same for all spellings of a mailbox: the local part in small letters and in quotes
-    /// unless it is a dot-atom.
+    /// A key that is the same for all spellings of a mailbox: the local part in small letters and in quotes unless it is a dot-atom. Where a
+    /// domain has options of its own, that of `Normalisation`.
     pub fn key(&self) -> String {
         let mut key = String::with_capacity(self.octets());
         // Writing to a String cannot fail.

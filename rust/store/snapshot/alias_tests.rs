@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::table_tests::{rows, table};
-use super::tests::{Scratch, scope, sentences};
+use super::tests::{Scratch, plus, scope, sentences};
 use super::*;
 use crate::machine::message::address::{Address, Limits};
 
@@ -23,7 +23,7 @@ fn problems(text: &str) -> Vec<String> {
 /// What is found of an address, on which line, and its targets.
 fn resolved(directory: &Directory, address: &str) -> (Found, u32, String) {
     let address = Address::parse(address.as_bytes(), &Limits::default()).unwrap();
-    let Resolution { answer, targets, .. } = directory.resolve(&address, "+");
+    let Resolution { answer, targets, .. } = directory.resolve(&address, &plus());
     let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     (answer.found, answer.line, targets.join(" "))
 }

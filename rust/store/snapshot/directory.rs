@@ -8,7 +8,7 @@ use memmap2::{Advice, Mmap};
 
 use super::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
 use super::{Answer, Found, Input, LONGEST_CHAIN, Scope, Stamp};
-use crate::machine::message::address::{Address, Limits};
+use crate::machine::message::address::{Address, Limits, Normalisation};
 use crate::store::mapped;
 
 /// A compiled directory, mapped read-only.
@@ -56,36 +56,42 @@ impl Directory {
         self.map.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
     }
 
-    /// What is known of `address`, or of the one that it is a subaddress of by `delimiters`, and who gets its mail.
-    pub fn resolve(&self, address: &Address, delimiters: &str) -> Resolution {
-        let own = self.walk(&address.key(), address.domain());
-        if !own.answer.found.is_own()
-            && let Some(user) = address.without_detail(delimiters)
-        {
-            let by_user = self.walk(&user.key(), address.domain());
+    /// What is known of `address`, or of the one that it is a subaddress of, and who gets its mail. At each domain its options say what is
+    /// looked up, also where one is another name of the next.
+    pub fn resolve(&self, address: &Address, normalisation: &Normalisation) -> Resolution {
+        let user_at = |domain: &str| address.without_detail(normalisation.delimiters(domain));
+        let own = self.walk(address.domain(), |domain| Some(Cow::Owned(normalisation.key_at(address, domain))));
+        if !own.answer.found.is_own() && (own.domain != address.domain() || user_at(own.domain).is_some()) {
+            let key_at = |domain: &str| Some(Cow::Owned(normalisation.key_at(&user_at(domain)?, domain)));
+            let by_user = self.walk(address.domain(), key_at);
             if by_user.answer.found.is_own() {
-                return Resolution { user: Some(user), ..by_user.resolution(address) };
+                let user = user_at(by_user.domain).map(|user| normalisation.without_dots(&user).unwrap_or(user));
+                return Resolution { listed: user, ..by_user.resolution(address) };
             }
         }
         if own.answer.found.is_domain() && address.may_route() {
             let answer = Answer { found: Found::OtherRoute, ..own.answer };
-            return Resolution { answer, user: None, targets: Vec::new() };
+            return Resolution { answer, listed: None, targets: Vec::new() };
         }
-        own.resolution(address)
+        let listed = if own.answer.found.is_own() { normalisation.without_dots(address) } else { None };
+        Resolution { listed, ..own.resolution(address) }
     }
 
-    /// What is known of the address with this `Address::key` and domain.
+    /// What is known of the address with this key, by the normalisation that the snapshot was made for, and this domain.
     pub fn lookup(&self, key: &str, domain: &str) -> Answer {
-        self.walk(key, domain).answer
+        let local = key.strip_suffix(domain).unwrap_or(key);
+        let key_at =
+            |at: &str| Some(if at == domain { Cow::Borrowed(key) } else { Cow::Owned(format!("{local}{at}")) });
+        self.walk(domain, key_at).answer
     }
 
-    /// Looks at the address, then at its domain, and goes on to the domain of which that one is another name.
-    fn walk<'a>(&'a self, key: &str, domain: &'a str) -> Walk<'a> {
-        let local = key.strip_suffix(domain).unwrap_or(key);
-        let (mut key, mut domain, mut renamed) = (Cow::Borrowed(key), domain, None);
+    /// Looks at the address, by its key at a domain if it has one there, then at the domain, and goes on to the domain of which that is another name.
+    fn walk<'a, 'k>(&'a self, mut domain: &'a str, key_at: impl Fn(&str) -> Option<Cow<'k, str>>) -> Walk<'a> {
+        let mut renamed = None;
         let ended = |answer, domain, targets| Walk { answer, domain, targets };
         for _ in 0..=LONGEST_CHAIN {
-            let Some(by_address) = self.find(false, key.as_bytes()) else { break };
+            let key = key_at(domain);
+            let Some(by_address) = key.map_or(Some(None), |key| self.find(false, key.as_bytes())) else { break };
             if let Some(record) = by_address {
                 let is_alias = record.kind == Found::Address && renamed.is_some();
                 let found = if is_alias { Found::Alias } else { record.kind };
@@ -98,7 +104,7 @@ impl Directory {
                 Some(Some(record)) if record.kind == Found::AliasDomain => {
                     renamed.get_or_insert(record.answer(Found::Absent));
                     let Ok(other) = std::str::from_utf8(record.targets) else { break };
-                    (key, domain) = (Cow::Owned(format!("{local}{other}")), other);
+                    domain = other;
                 }
                 Some(Some(record)) if record.kind == Found::CatchAll => {
                     return ended(record.answer(record.kind), domain, record.targets);
@@ -178,7 +184,7 @@ impl Walk<'_> {
             Found::Absent if self.domain != address.domain() => vec![address.at_domain(self.domain)],
             _ => Vec::new(),
         };
-        Resolution { answer: self.answer, user: None, targets }
+        Resolution { answer: self.answer, listed: None, targets }
     }
 }
 
@@ -187,8 +193,8 @@ impl Walk<'_> {
 pub struct Resolution {
     /// What it says.
     pub answer: Answer,
-    /// The address that it is a subaddress of, if that is the one that is listed.
-    pub user: Option<Address>,
+    /// The address that is listed in its place: the one that it is a subaddress of, or the same without dots.
+    pub listed: Option<Address>,
     /// The addresses that get its mail instead; none: it is delivered to itself, or does not exist. Of one that is absent, at a domain that is
     /// another name: the address at the other domain, which decides.
     pub targets: Vec<Address>,

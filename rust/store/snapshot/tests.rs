@@ -53,6 +53,11 @@ pub fn sentences(notes: &[Note]) -> Vec<String> {
     notes.iter().map(|(_, sentence)| sentence.clone()).collect()
 }
 
+/// Of settings without options of domains.
+pub fn plus() -> Normalisation {
+    Normalisation::new("+".to_owned(), [])
+}
+
 pub fn scope() -> Scope {
     Scope { default_domain: "local.test".to_owned(), ..Scope::default() }
 }
@@ -299,7 +304,7 @@ proptest! {
         fs::write(scratch.target(), &octets).unwrap();
         if let Ok(directory) = Directory::open(&scratch.target()) {
             for address in [&b"b@local.test"[..], b"x@e.test", b"x+y@c.test"] {
-                let _ = directory.resolve(&Address::parse(address, &NO_LIMITS).unwrap(), "+");
+                let _ = directory.resolve(&Address::parse(address, &NO_LIMITS).unwrap(), &plus());
             }
             let _ = (find(&directory, "a@local.test"), find(&directory, "x@c.test"), directory.is_for(&[Input::text(Path::new("x"))], &scope()));
         }

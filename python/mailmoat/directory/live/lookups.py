@@ -136,9 +136,10 @@ class _SourceLookups:
     def cached(self, address: Address) -> LiveAnswer | None:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
         answer = self._fresh(address)
-        if answer is not None and answer.presence is Presence.ABSENT:
-            whole = address.without_detail(self.row.delimiter)
-            answer = answer if whole is None else self._fresh(whole)
+        for other in self.row.others(address):
+            if answer is None or answer.presence is not Presence.ABSENT:
+                break
+            answer = self._fresh(other)
         if answer is not None:
             self._counts["cached"] += 1
         return answer
@@ -146,17 +147,18 @@ class _SourceLookups:
     async def find(self, address: Address) -> LiveAnswer | None:
         """Return the answer of the source; None when there is none."""
         answer = await self._find(address)
-        if answer is not None and answer.presence is Presence.ABSENT:
-            whole = address.without_detail(self.row.delimiter)
-            return answer if whole is None else await self._find(whole)
+        for other in self.row.others(address):
+            if answer is None or answer.presence is not Presence.ABSENT:
+                break
+            answer = await self._find(other)
         return answer
 
     def refused_late(self, address: Address, reply: str) -> None:
         """Forget that the address exists, if the source is the next hop and had it: it is asked again."""
         now = clock.monotonic()
-        kept = self._present.get(address.key, now)
+        kept = self._present.get(self.row.key(address), now)
         if kept is not None and isinstance(self.row.source, Refutable) and self.row.source.refused_late(address, reply):
-            self._present.put(address.key, kept, now)
+            self._present.put(self.row.key(address), kept, now)
 
     async def _find(self, address: Address) -> LiveAnswer | None:
         answer = self._fresh(address)
@@ -213,21 +215,21 @@ class _SourceLookups:
         now = clock.monotonic()
         if answer.presence is Presence.EXISTS:
             until = now + self._settings.cache_time
-            self._present.put(address.key, (until, answer), max(until, now + self._settings.max_age))
+            self._present.put(self.row.key(address), (until, answer), max(until, now + self._settings.max_age))
         elif answer.presence is Presence.ABSENT:
             until = now + self._settings.absent_cache_time
             self._absent.put(str(address), (until, answer), until)
 
     def _fresh(self, address: Address) -> LiveAnswer | None:
         now = clock.monotonic()
-        for kept in (self._present.get(address.key, now), self._absent.get(str(address), now)):
+        for kept in (self._present.get(self.row.key(address), now), self._absent.get(str(address), now)):
             if kept is not None and kept[0] > now:
                 return kept[1]
         return None
 
     def _stale(self, address: Address) -> LiveAnswer | None:
         """Return an old answer that still counts while the source cannot be asked."""
-        kept = self._present.get(address.key, clock.monotonic())
+        kept = self._present.get(self.row.key(address), clock.monotonic())
         if kept is None:
             return None
         self._counts["stale"] += 1

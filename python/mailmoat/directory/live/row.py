@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mailmoat._native import Address
     from mailmoat.directory.source import LiveSource
     from mailmoat.settings.sections.directories import SourceSettings
+
+
+def _no_others(_address: Address) -> tuple[Address, ...]:
+    return ()
 
 
 def _one_upstream(_address: Address) -> str:
@@ -23,8 +28,10 @@ class LiveRow:
 
     settings: SourceSettings
     source: LiveSource
-    delimiter: str = ""
-    """Begins a subaddress, which exists if its address does; empty = only the source itself can say."""
+    key: Callable[[Address], str] = attrgetter("key")
+    """What all spellings of a mailbox have in common."""
+    others: Callable[[Address], Sequence[Address]] = _no_others
+    """Addresses that exist in the place of one that the source does not have, if it has them; none = only the source itself can say."""
     upstream_of: Callable[[Address], str] = _one_upstream
     """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
     answer_time: float = 0.0

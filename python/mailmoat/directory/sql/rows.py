@@ -154,7 +154,7 @@ class Reader:
             return None
         [listed] = addresses
         # Rows without a key: one for each target of an address is usual, and each is an entry.
-        return Entry("\0".join([_key(listed.text), *listed.targets]).encode(), listed.text, addresses)
+        return Entry("\0".join([listed.text, *listed.targets]).encode(), listed.text, addresses)
 
     def _counts(self, row: Sequence[object]) -> bool:
         active, deleted = self._columns.active, self._columns.deleted

@@ -71,10 +71,10 @@ class Recipients:
     """What the settings and the directory say of recipients; `directory` is None when none is configured."""
 
     def __init__(self, settings: Settings, directory: Directory | None) -> None:
-        self._blocked = frozenset(settings.recipients.blocked)
+        self.normalisation = settings.normalisation
+        self._blocked = frozenset(map(self._key, settings.recipients.blocked))
         self._local = frozenset(settings.relay.local_domains)
         self._unfiltered = frozenset(settings.relay.unfiltered_domains)
-        self._delimiter = settings.recipients.delimiter
         self._directory = directory
         self._roles = {"postmaster": Standing.POSTMASTER}
         if settings.recipients.abuse:
@@ -117,13 +117,16 @@ class Recipients:
             local=sorted(self._local),
             blocked=sorted(self._blocked),
             roles=sorted(self._roles),
-            delimiters=self._delimiter,
+            normalisation=self.normalisation,
         )
 
     def _is_blocked(self, recipient: Address) -> bool:
         """Return whether it is blocked, or the address that it is a subaddress of."""
-        user = recipient.without_detail(self._delimiter)
-        return recipient.key in self._blocked or (user is not None and user.key in self._blocked)
+        user, key = self.normalisation.without_detail(recipient), self.normalisation.key
+        return key(recipient) in self._blocked or (user is not None and key(user) in self._blocked)
+
+    def _key(self, written: str) -> str:
+        return self.normalisation.key(Address.parse(written))
 
 
 class RecipientFilter(Agent):
@@ -171,13 +174,13 @@ class RecipientFilter(Agent):
             self._rates.charge(LimitClass.UNKNOWN_RECIPIENTS, view.client.address)
         return verdict
 
-    @staticmethod
-    def _record(standing: Standing, view: RcptView, records: Records) -> None:
+    def _record(self, standing: Standing, view: RcptView, records: Records) -> None:
         """Note a recipient that exists or not, for the reputation of a client that is judged."""
         if standing is EXISTS:
             records.known(view.client.address)
         elif standing in GUESSED:
-            records.unknown(view.client.address, view.recipient.key, view.recipient.domain)
+            key = self._recipients.normalisation.key(view.recipient)
+            records.unknown(view.client.address, key, view.recipient.domain)
 
     def _judge(self, standing: Standing) -> Verdict:
         match standing:

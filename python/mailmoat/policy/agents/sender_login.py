@@ -43,8 +43,8 @@ class SenderLogin(Agent):
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
-        file, delimiter = cast("Path", settings.auth.senders), settings.recipients.delimiter
-        self._file = services.watch(file, partial(read_file, delimiter=delimiter), FileLog(_refused, _waits))
+        file, normalisation = cast("Path", settings.auth.senders), settings.normalisation
+        self._file = services.watch(file, partial(read_file, normalisation=normalisation), FileLog(_refused, _waits))
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from mailmoat.settings import notation, values
-from mailmoat.settings.fields import OptionalPath, Recipients, Switch
+from mailmoat.settings.fields import OptionalPath, Switch
 from mailmoat.settings.notation import Form
 from mailmoat.settings.section import Section
 
@@ -22,7 +22,16 @@ def delimiter(value: object) -> str:
     return written
 
 
-Delimiter = Annotated[str, PlainValidator(delimiter), Form("characters such as + or +-, or nothing", notation.show)]
+_FORM: Final = Form("characters such as + or +-, or nothing", notation.show)
+Delimiter = Annotated[str, PlainValidator(delimiter), _FORM]
+OptionalDelimiter = Annotated[str | None, PlainValidator(delimiter), _FORM]
+
+BlockedRecipients = Annotated[
+    tuple[Annotated[str, PlainValidator(values.mailbox)], ...],
+    BeforeValidator(values.items),
+    Form("addresses such as all@example.com, separated by commas", notation.show),
+]
+"""As they are written, since their domain says which spellings are one."""
 
 
 class RecipientsSettings(Section):
@@ -52,7 +61,7 @@ class RecipientsSettings(Section):
         default=None,
         description="Address that gets mail for abuse (RFC 2142) at a local domain, which is then accepted at each of them. Without one, abuse is a recipient as any other.",
     )
-    blocked: Recipients = Field(
+    blocked: BlockedRecipients = Field(
         default=(), description="Recipients refused although they exist, and their subaddresses with them."
     )
     lookup: Switch = Field(

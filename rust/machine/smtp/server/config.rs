@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::content_rules::ContentRules;
-use crate::machine::message::address::Limits;
+use crate::machine::message::address::{Limits, Normalisation};
 use crate::machine::message::content::Storage;
 use crate::machine::smtp::chunking::Chunking;
 
@@ -14,6 +14,8 @@ pub struct Config {
     pub hostname: String,
     /// Domain given to an address that has none; may be empty.
     pub default_domain: String,
+    /// Which spellings of recipients are one mailbox.
+    pub normalisation: Arc<Normalisation>,
     /// Limits of addresses.
     pub addresses: Limits,
     /// Rules for content.
@@ -68,6 +70,7 @@ impl Config {
         Self {
             hostname: "mx.example.test".into(),
             default_domain: "example.test".into(),
+            normalisation: Arc::default(),
             addresses: Limits::default(),
             content: ContentRules {
                 message_size: 2000,

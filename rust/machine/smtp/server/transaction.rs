@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::chunk::ChunkedContent;
-use crate::machine::message::address::Address;
+use crate::machine::message::address::{Address, Normalisation};
 use crate::machine::message::{Envelope, Origin, Parameters, Recipient, State, asks_for_success};
 use crate::machine::smtp::extensions;
 use crate::machine::smtp::parameters::MailParameters;
@@ -79,8 +79,10 @@ impl Transaction {
     }
 
     /// Adds a recipient, and returns whether it is a new one.
-    pub fn add(&mut self, recipient: Accepted) -> bool {
-        let is_new = !self.recipients.iter().any(|known| known.address.is_same_mailbox(&recipient.address));
+    pub fn add(&mut self, recipient: Accepted, normalisation: &Normalisation) -> bool {
+        let is_it = normalisation.same_as(&recipient.address);
+        let is_new = !self.recipients.iter().any(|known| is_it(&known.address));
+        drop(is_it);
         if is_new {
             self.recipients.push(recipient);
         }
@@ -91,23 +93,30 @@ impl Transaction {
     ///
     /// One target is an alias, and gets all that was asked for. Of several, one that is the recipient itself does; the others report no
     /// success, and if that was asked for, the recipient stays to be reported as expanded.
-    pub fn add_targets(&mut self, address: Address, parameters: Parameters, targets: Vec<Address>) -> bool {
+    pub fn add_targets(
+        &mut self,
+        address: Address,
+        parameters: Parameters,
+        targets: Vec<Address>,
+        normalisation: &Normalisation,
+    ) -> bool {
         let is_one = targets.len() == 1;
-        let stays = targets.iter().any(|target| target.is_same_mailbox(&address));
+        let stays = targets.iter().any(normalisation.same_as(&address));
         let others = handed_on(&parameters, is_one);
         let is_reported = !is_one && !stays && asks_for_success(&parameters);
         let mut is_new = false;
         // To compare each with each would be as much as their product.
-        let mut known: HashSet<String> = self.recipients.iter().map(|known| known.address.key()).collect();
+        let mut known: HashSet<String> = self.recipients.iter().map(|known| normalisation.key(&known.address)).collect();
         for target in targets {
-            if known.insert(target.key()) {
-                let parameters = if target.is_same_mailbox(&address) { parameters.clone() } else { others.clone() };
+            if known.insert(normalisation.key(&target)) {
+                let stays = normalisation.same_as(&address)(&target);
+                let parameters = if stays { parameters.clone() } else { others.clone() };
                 self.recipients.push(Accepted { address: target, parameters, fate: Fate::Delivery });
                 is_new = true;
             }
         }
         if is_reported {
-            is_new |= self.add(Accepted { address, parameters, fate: Fate::Expansion });
+            is_new |= self.add(Accepted { address, parameters, fate: Fate::Expansion }, normalisation);
         }
         is_new
     }

@@ -7,16 +7,16 @@ use super::MOST_TARGETS;
 use super::line::{Entry, other_format, recipient_entry, unquoted, with_forms};
 use super::notes::printable;
 use crate::machine::message::address::{Address, Limits, normalise_domain};
-use crate::store::snapshot::Found;
+use crate::store::snapshot::{Found, Scope};
 
 /// The alias `name` with `targets`, which are separated by commas; `Err` says what is wrong and what to write.
-pub(super) fn alias_entry(name: &str, targets: &str, default_domain: &str) -> Result<Entry, String> {
-    let entry = recipient_entry(name, default_domain)?;
+pub(super) fn alias_entry(name: &str, targets: &str, scope: &Scope) -> Result<Entry, String> {
+    let entry = recipient_entry(name, scope)?;
     if targets.is_empty() {
         return Err("nothing is behind the =. Write the addresses that get its mail, separated by commas".to_owned());
     }
     let parts: Vec<&str> = split(targets).map(str::trim).filter(|part| !part.is_empty()).collect();
-    alias_of(entry, &parts, default_domain)
+    alias_of(entry, &parts, &scope.default_domain)
 }
 
 /// `entry` as an alias of `targets`. An exclusion cannot be one.

@@ -127,7 +127,7 @@ impl Walk<'_> {
                 return self.alias(name, text(alias.targets));
             }
         }
-        if self.ended.insert(address.key()) {
+        if self.ended.insert(self.scope.normalisation.key(&address)) {
             if self.ends.lines.len() >= MOST_TARGETS {
                 return Err(Fault::Alias(format!("it leads to more than {MOST_TARGETS} addresses")));
             }
@@ -158,7 +158,7 @@ impl Walk<'_> {
     /// The address, at the domain that its own is another name of, and the record of it or of that domain.
     fn find(&self, mut address: Address) -> Result<(Address, Option<Stored>), Fault> {
         for _ in 0..=LONGEST_CHAIN {
-            if let Some(found) = self.draft.find(false, address.key().as_bytes())? {
+            if let Some(found) = self.draft.find(false, self.scope.normalisation.key(&address).as_bytes())? {
                 return Ok((address, Some(found)));
             }
             let by_domain = self.draft.find(true, address.domain().as_bytes())?;

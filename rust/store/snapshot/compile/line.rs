@@ -46,7 +46,7 @@ pub(super) fn read_entry(row: &[u8], scope: &Scope) -> Result<Option<Entry>, Str
     if text.is_empty() {
         return Ok(None);
     }
-    recipient_entry(text, &scope.default_domain).and_then(not_too_long).map(Some)
+    recipient_entry(text, scope).and_then(not_too_long).map(Some)
 }
 
 fn entry(text: &str, scope: &Scope) -> Result<Option<Entry>, String> {
@@ -55,8 +55,8 @@ fn entry(text: &str, scope: &Scope) -> Result<Option<Entry>, String> {
     }
     let entry = match scope.form {
         Form::Recipients => match split_alias(text) {
-            Some((name, targets)) => alias_entry(name, targets, &scope.default_domain)?,
-            None => recipient_entry(text, &scope.default_domain)?,
+            Some((name, targets)) => alias_entry(name, targets, scope)?,
+            None => recipient_entry(text, scope)?,
         },
         Form::Senders => sender_entry(text)?,
     };
@@ -70,7 +70,7 @@ fn not_too_long(entry: Entry) -> Result<Entry, String> {
     Ok(entry)
 }
 
-pub(super) fn recipient_entry(text: &str, default_domain: &str) -> Result<Entry, String> {
+pub(super) fn recipient_entry(text: &str, scope: &Scope) -> Result<Entry, String> {
     if let Some(fix) = other_format(text) {
         return Err(fix);
     }
@@ -79,8 +79,8 @@ pub(super) fn recipient_entry(text: &str, default_domain: &str) -> Result<Entry,
             let domain = normalise_domain(domain).map_err(with_forms)?;
             Ok(Entry::plain(Found::Domain, domain.clone(), domain))
         }
-        [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), default_domain),
-        _ => read_address(Found::Address, text, default_domain),
+        [b'!', ..] => read_address(Found::Excluded, text.strip_prefix('!').unwrap_or(text).trim(), scope),
+        _ => read_address(Found::Address, text, scope),
     }
 }
 
@@ -144,15 +144,16 @@ fn split_quoted(text: &str) -> (&str, &str) {
     (quoted, rest.strip_prefix('"').unwrap_or(rest))
 }
 
-fn read_address(kind: Found, text: &str, default_domain: &str) -> Result<Entry, String> {
+fn read_address(kind: Found, text: &str, scope: &Scope) -> Result<Entry, String> {
     if text.starts_with('@') {
         return Err("! takes an address, not a domain. Write !user@domain, or remove the @domain entry".to_owned());
     }
-    let address = Address::parse(text.as_bytes(), &NO_LIMITS).map_err(with_forms)?.with_default_domain(default_domain);
+    let address = Address::parse(text.as_bytes(), &NO_LIMITS).map_err(with_forms)?;
+    let address = address.with_default_domain(&scope.default_domain);
     if address.domain().is_empty() {
         return Err("it has no domain and there is no default domain. Write user@domain".to_owned());
     }
-    Ok(Entry::plain(kind, address.key(), address.domain().to_owned()))
+    Ok(Entry::plain(kind, scope.normalisation.key(&address), address.domain().to_owned()))
 }
 
 #[allow(clippy::needless_pass_by_value)] // made for map_err

@@ -2,7 +2,7 @@
 
 use super::{Dialect, Flow, Pending, Session};
 use crate::machine::message::Parameters;
-use crate::machine::message::address::Address;
+use crate::machine::message::address::{Address, Normalisation};
 use crate::machine::smtp::chunking::ChunkSize;
 use crate::machine::smtp::reply::{self, Reply};
 use crate::machine::smtp::server::data::Decoder;
@@ -94,7 +94,9 @@ impl Session {
             (Verdict::Report(reply), question) => self.passed(question, Some(reply)),
             (Verdict::Redirect(targets), Question::Rcpt { address, parameters }) => {
                 let reply = reply::recipient_accepted(&address);
-                self.add_recipients(reply, |transaction| transaction.add_targets(address, parameters, targets))
+                self.add_recipients(reply, |transaction, normalisation| {
+                    transaction.add_targets(address, parameters, targets, normalisation)
+                })
             }
             (Verdict::Redirect(_) | Verdict::Pass, question) => self.passed(question, None),
             (Verdict::Discard, question) => {
@@ -132,7 +134,7 @@ impl Session {
             Question::Rcpt { address, parameters } => {
                 let reply = reply::recipient_accepted(&address);
                 let accepted = Accepted { address, parameters, fate: report.map_or(Fate::Delivery, Fate::Report) };
-                self.add_recipients(reply, |transaction| transaction.add(accepted))
+                self.add_recipients(reply, |transaction, normalisation| transaction.add(accepted, normalisation))
             }
             Question::Data => {
                 self.phase = Phase::Content;
@@ -149,10 +151,10 @@ impl Session {
     }
 
     /// Accepts a recipient with `reply`, and keeps the one that the message goes to.
-    fn add_recipients(&mut self, reply: Reply, add: impl FnOnce(&mut Transaction) -> bool) -> Flow {
+    fn add_recipients(&mut self, reply: Reply, add: impl FnOnce(&mut Transaction, &Normalisation) -> bool) -> Flow {
         if let Some(transaction) = &mut self.transaction {
             // One that is known brings no message nearer.
-            self.idle += u32::from(!add(transaction));
+            self.idle += u32::from(!add(transaction, &self.config.normalisation));
         }
         self.phase = Phase::Rcpt;
         self.say(reply)
