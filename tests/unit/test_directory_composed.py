@@ -131,6 +131,7 @@ def test_what_is_not_found_is_not_absent_when_a_source_is_too_old(tmp_path, when
     w.compile()
     assert (w("ann@a.test"), w("eve@a.test")) == (EXISTS, answer)
     assert (w("bob@a.test"), w("bob+x@a.test")) == (ABSENT, ABSENT), "an entry says so"
+    assert w("victim%far.test@a.test") is UNKNOWN, "an outage makes no relay"
 
 
 def test_a_source_is_in_doubt_at_its_domains_alone(tmp_path):

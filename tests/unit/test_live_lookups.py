@@ -172,6 +172,14 @@ class TestLiveLookups:
         source.error = "away"
         lookups = LiveLookups([live_row("office", source, when_stale="accept")])
         assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.EXISTS, (), "office")
+        assert ask(loop, lookups, "victim%far.test@local.test").presence is Presence.UNKNOWN, "an outage makes no relay"
+
+    @pytest.mark.parametrize("order", [("accept", "unknown"), ("unknown", "accept")])
+    def test_unknown_counts_more_than_accept(self, loop, order):
+        source = Source()
+        source.error = "away"
+        lookups = LiveLookups([live_row(f"office-{choice}", source, when_stale=choice) for choice in order])
+        assert ask(loop, lookups, "ann@local.test") == LiveReply(Presence.UNKNOWN, (), "office-unknown")
 
     def test_answers_are_kept_for_their_times(self, loop):
         source = Source("ann@local.test")

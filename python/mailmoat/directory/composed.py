@@ -2,7 +2,7 @@
 
 Promises: what the snapshot has is said at once, whatever its age. What it does not have is ABSENT only when every source that is responsible for the domain is in
 force: read whole once, in the snapshot, younger than its `max_age`; live sources have answered. Else it is UNKNOWN, or, where each source in doubt
-has `when_stale = "accept"`, EXISTS. So an outage is never "user unknown". `refresh`, every second or so, looks at the snapshot and at the freshness file;
+has `when_stale = "accept"`, EXISTS, but never an address that `may_route`. So an outage is never "user unknown". `refresh`, every second or so, looks at the snapshot and at the freshness file;
 a lookup reads no file.
 """
 
@@ -218,6 +218,8 @@ class ComposedDirectory:
             return Presence.UNKNOWN
         if Presence.EXISTS not in doubts:
             return Presence.ABSENT
+        if address.may_route:
+            return Presence.UNKNOWN  # nobody has said that it is a mailbox, and the next hop may send it anywhere
         return Redirection((other,)) if other is not None else Presence.EXISTS
 
     def _is_excluded(self, address: Address) -> bool:

@@ -80,14 +80,15 @@ class LiveLookups:
         for asked in self._of(address):
             answer = await asked.find(address)
             if answer is None:
-                silent = silent if silent is not None and silent.accepts_unknown else asked.row
+                silent = asked.row if silent is None or silent.accepts_unknown else silent
             elif answer.presence is Presence.EXISTS:
                 return LiveReply(answer.presence, answer.targets, asked.row.name)
             else:
                 reply = LiveReply(Presence.ABSENT, (), asked.row.name)
         if silent is None:
             return reply
-        return LiveReply(Presence.EXISTS if silent.accepts_unknown else Presence.UNKNOWN, (), silent.name)
+        accepted = silent.accepts_unknown and not address.may_route  # else an outage would make us a relay
+        return LiveReply(Presence.EXISTS if accepted else Presence.UNKNOWN, (), silent.name)
 
     def refused_late(self, address: Address, reply: str) -> None:
         """Take the reply with which a next hop has refused a message for an address."""
