@@ -41,6 +41,13 @@ def test_what_is_no_address_is_left_out_and_counted(value):
     assert left_out.example.isprintable()
 
 
+@pytest.mark.parametrize("value", [b'"!boss"@example.com', b'smtp:"!Boss"@example.com'])
+def test_quotes_do_not_make_an_address_that_excludes_another(value):
+    [one] = read(mail=[value])[0]
+    assert one.text.lower() == '"!boss"@example.com'
+    assert read(mail=[b'"!boss"'])[0] == (Listed('"!boss"'),)
+
+
 def test_an_entry_without_an_address_is_no_recipient():
     assert read() == ((), None)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from mailmoat._native import normalise_address, normalise_domain
 from mailmoat.printable import printable
 
 _SHOWN: Final = 60
+_PLAIN: Final = re.compile(r"[^!@#=:\"\s][^@#=:\"\s]*(@[^@\s]+)?")
+"""What means an address and nothing else."""
 
 
 def check_listed(text: str) -> None:
@@ -24,3 +27,11 @@ def check_target(text: str) -> None:
     if text.startswith("!"):
         raise ValueError(f"{printable(text[:_SHOWN])} is no address")
     check_listed(text)
+
+
+def notation(address: str) -> str:
+    """Return an address, as it is rendered, in this notation: what would mean something else in it is in quotes."""
+    if address.startswith('"') or _PLAIN.fullmatch(address):
+        return address
+    local, at, domain = address.partition("@")
+    return f'"{local}"{at}{domain}'

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailmoat.directory.ad.objects import notation
 from mailmoat.directory.ldap import row_filters
+from mailmoat.directory.notation import notation
 from mailmoat.directory.source import united
 from mailmoat.ldap import filters
 
@@ -41,7 +41,7 @@ class AdAddressSearch:
     def _targets(self, address: Address, found: SearchEntry) -> tuple[str, ...] | None:
         """Return who gets the mail to `address` instead of an object; None if the object does not have it, or receives no mail."""
         listed, _ = self._place.mapping.entry(found)
-        text = notation(address)
+        text = notation(address.key)
         for one in listed.addresses:
             if one.text == text:
                 return one.targets

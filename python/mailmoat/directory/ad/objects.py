@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Address
+from mailmoat.directory.notation import notation
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.printable import printable
 from mailmoat.settings.sections.directory_ad import Disabled, Kind, Secondary
@@ -23,8 +24,6 @@ ADDRESS_ATTRIBUTES: Final = ("proxyAddresses", "mail")
 """Where addresses are, unless the settings name other attributes."""
 _TYPED: Final = re.compile(r"([A-Za-z][A-Za-z0-9.-]*):(.*)", re.ASCII | re.DOTALL)
 """An address with its kind before it; capitals show the primary one of its kind."""
-_PLAIN: Final = re.compile(r"[^!@#=:\"\s][^@#=:\"\s]*@[^@\s]+")
-"""What means an address and nothing else in the notation of the recipient file."""
 _ACCOUNT_DISABLED: Final = 0x2
 """In userAccountControl."""
 _WITHOUT_LOGON: Final = (
@@ -85,7 +84,7 @@ class Mapping(NamedTuple):
         others, wrong_other = _addresses(found, self.targets)
         targets = others or (addresses[:1] if self.secondary is Secondary.REWRITE else [])
         instead = tuple(map(str, targets))
-        listed = [Listed(notation(one), () if targets == [one] else instead) for one in addresses]
+        listed = [Listed(notation(one.key), () if targets == [one] else instead) for one in addresses]
         return Entry(unique, found.dn, tuple(listed)), wrong or wrong_other
 
     def counts(self, found: SearchEntry) -> bool:
@@ -141,11 +140,3 @@ def _parse(text: str) -> Address:
     if not address.domain:
         raise ValueError("it has no domain")
     return address
-
-
-def notation(address: Address) -> str:
-    """Return an address as the recipient file has it: what would mean something else there is in quotes."""
-    key, local = address.key, address.local.lower()
-    if key.startswith('"') or _PLAIN.fullmatch(key):
-        return key
-    return f'"{local}"@{address.domain}'

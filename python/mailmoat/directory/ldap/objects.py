@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from mailmoat._native import Address, normalise_domain
+from mailmoat.directory.notation import notation
 from mailmoat.directory.source import Entry, LeftOut, Listed
 from mailmoat.printable import printable
 
@@ -109,7 +110,7 @@ def _address(value: bytes) -> str:
         return f"@{normalise_domain(text[1:])}"
     if text.startswith("!"):
         raise ValueError("it begins with !")
-    return str(Address.parse(text))
+    return notation(str(Address.parse(text)))
 
 
 def _target(value: bytes) -> str:
