@@ -129,6 +129,13 @@ def test_rows_of_one_id_are_one_entry():
     assert left_out == LeftOut(1, "a row without an address")
 
 
+def test_long_keys_that_begin_alike_are_two_entries():
+    rows = [("x" * 600 + str(number), f"a{number}@example.com") for number in range(2)]
+    found = read("id address", *rows)[0]
+    assert len({entry.id for entry in found}) == 2
+    assert all(len(entry.id) <= 512 for entry in found)
+
+
 def test_an_entry_goes_on_in_the_next_part():
     reader = Reader(Columns.of("query", ("id", "address")), Highest())
     assert reader.read([(1, "a@example.com")]) == []

@@ -207,6 +207,8 @@ class Keeper:
     def _judged_removal(self) -> Losses:
         """Return what is lost with what was gathered. ShrunkError when that is too much."""
         table = self.table
+        if table.before.entries > 1 and not table.entries:  # as of a full read that is empty, however few there were
+            raise ShrunkError(f"all {table.before.entries} entries are gone at once; they are not removed")
         try:
             return self._guard.removal(table.before, table.gone, table.losses, clock.wall_ms())
         except ShrunkError as error:

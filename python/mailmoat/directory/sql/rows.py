@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import address_key
@@ -149,7 +150,7 @@ class Reader:
                 return None
             octets = bytes(key) if isinstance(key, bytes | bytearray | memoryview) else str(key).encode()
             shown = octets.hex() if isinstance(key, bytes | bytearray | memoryview) else printable(str(key))
-            return Entry(octets[:_LONGEST_KEY], f"id {shown[:_SHOWN]}", addresses)
+            return Entry(_shortened(octets), f"id {shown[:_SHOWN]}", addresses)
         if not addresses:
             return None
         [listed] = addresses
@@ -231,6 +232,11 @@ def _items(value: object) -> tuple[str, ...]:
             return (text,)
         return tuple(filter(None, map(text_of, items))) if isinstance(items, list) else (text,)
     return tuple(filter(None, map(str.strip, text.replace("\n", ",").split(","))))
+
+
+def _shortened(key: bytes) -> bytes:
+    """Return a key, or a digest in place of a long one: never one that another key has."""
+    return key if len(key) <= _LONGEST_KEY else blake2b(key).digest()
 
 
 def _others(text: str, targets: Sequence[str]) -> tuple[str, ...]:
