@@ -98,6 +98,13 @@ def test_the_sentences_name_entry_and_setting():
     ]
 
 
+def test_an_address_with_more_targets_than_are_used_is_delivered_to_itself():
+    many = [f"a{number}@ours.test" for number in range(1001)]
+    assert listed("ann@ours.test", *many) == (("ann@ours.test",), [Kind.TARGET])
+    assert len(listed("ann@ours.test", *many[1:])[0]) == 1001
+    assert answered(*many) == (Presence.EXISTS, ())
+
+
 def answered(*targets, whole_domain=False, **row):
     answer = LiveAnswer(Presence.EXISTS, targets, "cn=one", whole_domain)
     found, _ = bounds(**row).answer(Address.parse("Ann@ours.test"), answer)

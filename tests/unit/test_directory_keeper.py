@@ -247,7 +247,10 @@ def test_a_fifth_less_is_no_shrinking_and_few_may_always_go(world):
 def test_a_change_never_takes_all_away_however_few_there_are(world, more):
     gone = Delta((), tuple(b"%d" % n for n in range(4)), b"1" if more else b"2", more=more)
     rest = Delta((), tuple(b"%d" % n for n in range(4, 8)), b"2")
-    w = world((Begin(), entries(8), Whole(b"1")), (gone, rest) if more else (gone._replace(removed=gone.removed + rest.removed),))
+    w = world(
+        (Begin(), entries(8), Whole(b"1")),
+        (gone, rest) if more else (gone._replace(removed=gone.removed + rest.removed),),
+    )
     w.advance(60)
     assert w.seen == (SyncState.SHRUNK, 8)
     assert w.keeper.freshness.reason == "all 8 entries are gone at once; they are not removed"

@@ -88,12 +88,21 @@ def test_targets_come_in_many_forms(value, targets):
     assert listed("address targets", ("alice@example.com", value)) == [Listed("alice@example.com", targets)]
 
 
-@pytest.mark.parametrize("value", ["|/usr/bin/vacation", "bob", "b@example.com, :include:/etc/all", "[1", "{}"])
+@pytest.mark.parametrize(
+    "value", ["|/usr/bin/vacation", "bob", "b@example.com, :include:/etc/all", "[1", "{}", "[" * 100_000]
+)
 def test_an_alias_with_a_target_that_is_no_address_exists_and_is_not_redirected(value):
     entries, left_out = read("address targets", ("all@example.com", value))
     assert entries[0].addresses == (Listed("all@example.com"),)
     assert left_out.entries == 1
     assert "which is no address with a domain" in left_out.example
+
+
+def test_an_alias_with_more_targets_than_are_used_is_not_redirected():
+    targets = ",".join(f"a{number}@example.com" for number in range(1001))
+    entries, left_out = read("address targets", ("all@example.com", targets))
+    assert entries[0].addresses == (Listed("all@example.com"),)
+    assert left_out.example == "all@example.com has 1001 targets, more than 1000: not redirected"
 
 
 @pytest.mark.parametrize("value", [1, True, "1", "t", "Y", "yes", "active", b"\x01", Decimal(1), datetime.now(UTC)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Address, normalise_domain
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.source import Entry, Listed, LiveAnswer
+from mailmoat.directory.source import MOST_TARGETS, Entry, Listed, LiveAnswer
 from mailmoat.printable import printable
 from mailmoat.settings.sections.directory import EVERY_DOMAIN
 
@@ -87,7 +87,7 @@ class Bounds(NamedTuple):
                 refusals.append(error.refusal)
         if not refusals:
             return entry, refusals
-        shown = printable(entry.name)[:_SHOWN]
+        shown = _quoted(entry.name)
         named = [Refusal(kind, f"{sentence} ({shown})") for kind, sentence in refusals]
         return entry._replace(addresses=tuple(addresses)), named
 
@@ -98,7 +98,7 @@ class Bounds(NamedTuple):
         if answer.whole_domain and not self.whole_domains:
             refused = Presence.UNKNOWN if answer.targets else Presence.ABSENT
             return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
-        if None in map(_parsed, answer.targets):
+        if len(answer.targets) <= MOST_TARGETS and None in map(_parsed, answer.targets):
             return LiveAnswer(Presence.UNKNOWN, entry=answer.entry), []
         targets, refusals = self._permitted(str(address), answer.targets)
         return (answer._replace(targets=targets) if refusals else answer), refusals
@@ -141,6 +141,9 @@ class Bounds(NamedTuple):
 
     def _permitted(self, own: str, targets: tuple[str, ...]) -> tuple[tuple[str, ...], list[Refusal]]:
         """Return the targets of the address `own`, which takes the place of each that is refused, and what is refused."""
+        if len(targets) > MOST_TARGETS:
+            sentence = f"{_quoted(own)} has {len(targets)} targets, more than {MOST_TARGETS}, which are not used"
+            return (), [Refusal(Kind.TARGET, sentence)]
         refused: list[Refusal] = []
         kept: list[str] = []
         for target in targets:
@@ -188,4 +191,4 @@ def _elsewhere(own: str, target: str, domain: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return printable(text)[:_SHOWN]
+    return printable(text[:_SHOWN])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import address_key
 from mailmoat.directory.notation import check_listed, check_target
-from mailmoat.directory.source import Entry, LeftOut, Listed
+from mailmoat.directory.source import MOST_TARGETS, Entry, LeftOut, Listed
 from mailmoat.errors import SourceError
 from mailmoat.printable import printable
 
@@ -171,6 +171,9 @@ class Reader:
         targets = _items(row[self._columns.targets])
         if text.startswith("@") and len(targets) > 1 and any(target.startswith("@") for target in targets):
             return ()
+        if len(targets) > MOST_TARGETS:
+            self._leave_out(f"{text} has {len(targets)} targets, more than {MOST_TARGETS}: not redirected")
+            return ()
         for target in targets:
             if not _is_target(target):
                 shown = printable(target[:_SHOWN])
@@ -228,7 +231,7 @@ def _items(value: object) -> tuple[str, ...]:
     if text.startswith("["):
         try:
             items = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return (text,)
         return tuple(filter(None, map(text_of, items))) if isinstance(items, list) else (text,)
     return tuple(filter(None, map(str.strip, text.replace("\n", ",").split(","))))
