@@ -98,6 +98,14 @@ def test_the_sentences_name_entry_and_setting():
     ]
 
 
+@pytest.mark.parametrize("target", ["victim%far.test@ours.test", '"victim@far.test"@ours.test', "far.test!x@ours.test"])
+def test_a_target_that_may_route_is_not_used_and_loses_no_address(target):
+    for domains in ("", "*"):
+        assert listed("ann@ours.test", target, target_domains=domains) == (("ann@ours.test",), [Kind.TARGET])
+        assert answered(target, target_domains=domains) == (Presence.EXISTS, ())
+        assert answered("bob@ours.test", target) == (Presence.EXISTS, ("bob@ours.test", "Ann@ours.test"))
+
+
 def test_an_address_with_more_targets_than_are_used_is_delivered_to_itself():
     many = [f"a{number}@ours.test" for number in range(1001)]
     assert listed("ann@ours.test", *many) == (("ann@ours.test",), [Kind.TARGET])

@@ -150,6 +150,9 @@ class Bounds(NamedTuple):
             address = _parsed(target)
             if address is None:
                 sentence = f"{_quoted(own)} has the target {_quoted(target)}, which is no address"
+            elif address.may_route:
+                route = "which is not used, as another server may read it as an address elsewhere"
+                sentence = f"{_quoted(own)} has the target {_quoted(target)}, {route}"
             elif self._leads(domain := address.domain or self.default_domain):
                 kept.append(target)
                 continue
