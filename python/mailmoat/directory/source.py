@@ -22,9 +22,6 @@ MOST_TARGETS: Final = 1000
 LARGEST_PART: Final = 1000
 """Entries of a `Part`, or of a `Delta`, at most: the loop waits while it is taken."""
 
-MOST_TARGETS: Final = 1000
-"""Of an address, as in the recipient file: with more it is delivered to itself."""
-
 
 class Listed(NamedTuple):
     """One address of an entry."""
