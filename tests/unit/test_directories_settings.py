@@ -47,6 +47,8 @@ def test_a_row_has_what_it_does_not_set_of_the_section():
         ("ldap://a, ldap://a:389", None),
         ("sqlite:///a, sqlite:///b", None),
         ("ldap://cn=admin:secret@h", None),
+        ("postgresql://db/mail?password=secret", None),
+        ("mysql://db/mail?x=1&PassWd=secret", None),
         ("file://host/path", None),
         ("script:", None),
     ],

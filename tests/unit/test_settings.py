@@ -261,6 +261,28 @@ def mistakes(config: Path | None = None, **environment: str) -> list[str]:
     return caught.value.mistakes
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '[{"name": "a", "url": "postgresql://u:s3cret@db/mail"}]',
+        '[{"name": "a", "url": "ldaps://u:s3c/s3cret@x@db"}]',
+        '[{"name": "a", "url": "mysql://db/mail?password=s3cret"}]',
+        '[{"name": "a", "url": "ldaps://db", "password": "s3cret"}]',
+        '[{"name": "a", "url": "ldaps://db", "bind_secret": "s3cret"}]',
+        '[{"name": "a", "url": "ldaps://u:s3cret@db", "password": "s3cret"',
+    ],
+)
+def test_a_mistake_shows_no_password(rows):
+    found = mistakes(MAILMOAT_HOSTNAME="mx.test", MAILMOAT_DIRECTORIES=rows)
+    assert any("irectories" in each or "DIRECTORIES" in each for each in found)
+    assert "s3c" not in "".join(found)
+
+
+def test_the_file_of_a_password_is_shown():
+    rows = '[{"name": "a", "url": "file:///x", "password_files": "/etc/p"}]'
+    assert any('"/etc/p"' in each for each in mistakes(MAILMOAT_DIRECTORIES=rows))
+
+
 def test_defaults():
     settings = load(None, {})
     found = {key: entry.value(settings) for key, entry in entries().items()}

@@ -64,7 +64,7 @@ def leaves(
             yield key, _rebased(value, known[key].form.rebase, directory)
         elif key not in sections:
             meant = probable(key, known.keys() | sections) or "remove it"
-            mistakes.append(f"{file.name}: {key} = {notation.written(value)}: no such setting; {meant}")
+            mistakes.append(f"{file.name}: {key} = {notation.written(value, key)}: no such setting; {meant}")
         elif isinstance(value, dict):
             yield from leaves(value, tree, file, directory, mistakes, above=f"{key}.")
         else:
@@ -86,7 +86,7 @@ def _rows(entry: Entry, value: object, file: Written, directory: Path, mistakes:
         for name in sorted(row.keys() - entry.row.keys()):
             where = f"{file.row(entry, number, name)}: {entry.key}[{number}].{name}"
             meant = probable(name, set(entry.row)) or "remove it"
-            mistakes.append(f"{where} = {notation.written(row[name])}: no such setting; {meant}")
+            mistakes.append(f"{where} = {notation.written(row[name], name)}: no such setting; {meant}")
         known = row.keys() & entry.row.keys()
         kept.append(
             {name: _rebased(row[name], entry.row[name].form.rebase, directory) for name in row if name in known}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 
 DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 SIZE_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
+_SECRET: Final = re.compile(r"(?:password|passwd|passphrase|pwd|secret)(?!_file)", re.IGNORECASE)
+"""In the name of what nobody else may read."""
+_BEFORE_AT: Final = re.compile(r"://[^\s\"]*@")
+"""The account of a URL."""
+_NAMED: Final = re.compile(rf"({_SECRET.pattern}\w*\"?\s*[=:]\s*\"?)[^\"&\s,}}]+", re.IGNORECASE)
+"""A secret behind its name: in a URL, in JSON or in TOML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +50,20 @@ def show(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def written(value: object) -> str:
-    """Return any value as it would be in a TOML file, to say what is wrong with it."""
+def names_secret(text: str) -> bool:
+    """Return whether the name of a secret is in a text, such as `password`; that of a file with one is none."""
+    return _SECRET.search(text) is not None
+
+
+def written(value: object, name: str = "") -> str:
+    """Return any value as it would be in a TOML file, to say what is wrong with it; without a password that is in it, or that `name` says it is."""
+    if names_secret(name):
+        return "..."
     match value:
         case bool():
             return "true" if value else "false"
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(_NAMED.sub(r"\1...", _BEFORE_AT.sub("://...@", value)), ensure_ascii=False)
         case list() | tuple():
             return f"[{', '.join(map(written, value))}]"
         case dict():

@@ -106,8 +106,10 @@ def _server(written: str) -> SourceServer:
     if match is None or match[1] not in {*_PORTS, *_LOCAL}:
         raise ValueError("not a source")
     scheme, place, path, query = cast("Scheme", match[1]), match[2], unquote(match[3] or ""), match[4] or ""
-    if "@" in place:
+    if "@" in (place if scheme in _LOCAL else place + path):  # a password may have a slash
         raise ValueError("an account in it; write account and password_file instead")
+    if notation.names_secret(query):
+        raise ValueError("a password in it; write password_file instead")
     if scheme in _LOCAL:
         if place or len(path) < len("/x"):
             raise ValueError(f"{scheme}: has a path of this machine, such as {scheme}:///path")

@@ -129,7 +129,7 @@ def _environment(ours: Mapping[str, str], tree: type[Settings], mistakes: list[s
     for name in sorted(ours.keys() - known - {CONFIG}):
         if not name.startswith(TEST):
             meant = probable(name.upper(), known) or "remove it from the environment"
-            mistakes.append(f"{name} = {notation.written(ours[name])}: no such setting; {meant}")
+            mistakes.append(f"{name} = {notation.written(ours[name], name)}: no such setting; {meant}")
     source = _Environment({name: value for name, value in ours.items() if name in known}, tree)
     return dict(leaves(source(), tree, Written(), Path.cwd(), mistakes))
 
