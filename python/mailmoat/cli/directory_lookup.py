@@ -183,7 +183,7 @@ def _age(directory: WorkerDirectory | None, source: str) -> int | None:
 
 
 class _LiveSources:
-    """Asks the live sources of some settings for one command, each address once, and notes what they said. See `composed.Asked`."""
+    """Asks the live sources of some settings for one command, each address once, and notes what they said. See `composed.LookupClient`."""
 
     def __init__(self, settings: Settings, *, served: bool) -> None:
         """Ask directly, or with `served` through the server that runs, if one does."""

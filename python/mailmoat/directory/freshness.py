@@ -41,7 +41,7 @@ class LiveState(msgspec.Struct):
     answered_ms: int = 0
     """When it answered last; 0 = not since the directory process was started."""
     counts: dict[str, int] = {}
-    """Lookups by what became of them: cached, exists, absent, error, failed, refused, stale."""
+    """Lookups by what became of them: see `source_metrics.SourceAnswer`."""
     answer_seconds: float = 0.0
     """Time that the answers exists and absent took."""
     remarks: tuple[str, ...] = ()

@@ -28,7 +28,10 @@ class SourceAnswer(StrEnum):
     """An answer of before was used."""
     STALE = "stale"
     """An old answer was used, as the source does not answer."""
+    ERROR = "error"
+    """It answered with an error."""
     FAILED = "failed"
+    """It did not answer."""
     REFUSED = "refused"
     """It was not asked, as it did not answer before."""
 
@@ -48,7 +51,7 @@ SOURCE_ENTRIES: Final = Gathered(
 )
 SOURCE_LEFT_OUT: Final = Gathered(
     "mailmoat_directory_source_left_out",
-    "Entries of a synchronised source that cannot be recipients, in its last read.",
+    "Entries, addresses and targets of a synchronised source that do not count, in its last read.",
     {"source": None},
 )
 SOURCE_READ_TIME: Final = Gathered(
