@@ -88,6 +88,29 @@ def test_a_live_script_is_asked_as_the_server_does(tmp_path, body, place, doubt)
     assert [doubt in remark for remark in probed.remarks] == [True] * bool(doubt)
 
 
+def test_a_live_controller_is_asked_for_an_address():
+    """It has no probe: what it says of an address that cannot exist is shown."""
+
+    async def nobody(reader, writer):
+        octets = await reader.read(4096)
+        number = octets[octets.index(b"\x02\x01") + 2 :][:1]
+        writer.write(b"\x30\x0c\x02\x01" + number + b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00")
+        await reader.read()
+        writer.close()
+
+    async def try_it():
+        server = await asyncio.start_server(nobody, "127.0.0.1", 0)
+        url = f"ad://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        row = {"name": "office", "url": url, "mode": "live", "tls": "none", "base": "DC=a,DC=test"}
+        settings = Settings(hostname="mx.test", relay={"local_domains": "a.test"}, directories=[row])
+        try:
+            return await probe(settings, sources(settings.directory, settings.directories)[0])
+        finally:
+            server.close()
+
+    assert asyncio.run(try_it()).place == "a.test, an address that cannot exist is absent"
+
+
 def test_sources_are_tried_at_once_and_shown_in_the_order_of_the_settings():
     """Three servers close their connections when each of them has one: who tries them one after another waits for the first in vain."""
 

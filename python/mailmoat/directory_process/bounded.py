@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.bounds import Bounds, Kind
 from mailmoat.directory.opening import open_live, open_sync
-from mailmoat.directory.source import Begin, Closing, Delta, LeftOut, Part, Probed, ProbeResult, Whole
+from mailmoat.directory.source import Begin, Closing, Delta, LeftOut, Part, Whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -43,23 +43,20 @@ class Refusals:
         return taken
 
 
-class _Source:
+class Bounded:
     """What both have in common."""
 
     def __init__(self, source: SyncSource | LiveSource) -> None:
-        self._inner = source
-
-    async def probe(self) -> ProbeResult:
-        """See `Probed`: what is there, within the bounds or not."""
-        return await self._inner.probe() if isinstance(self._inner, Probed) else ProbeResult("")
+        self.unbounded = source
+        """The source itself. Only it can be `Probed`: a probe shows what is there, within the bounds or not."""
 
     async def close(self) -> None:
         """See `Closing`."""
-        if isinstance(self._inner, Closing):
-            await self._inner.close()
+        if isinstance(self.unbounded, Closing):
+            await self.unbounded.close()
 
 
-class BoundedSync(_Source):
+class BoundedSync(Bounded):
     """See `SyncSource`."""
 
     def __init__(self, source: SyncSource, bounds: Bounds) -> None:
@@ -135,7 +132,7 @@ class _Known:
         return self._known.entry(entry_id)
 
 
-class BoundedLive(_Source):
+class BoundedLive(Bounded):
     """See `LiveSource`. `left_out` is called with the first refusal of a kind."""
 
     def __init__(self, source: LiveSource, bounds: Bounds, left_out: Callable[[LeftOut], None]) -> None:

@@ -13,7 +13,7 @@ from mailmoat.directory.bounds import Bounds, Kind
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, ProbeResult, Whole
 from mailmoat.directory.table_reading import entries_of
-from mailmoat.directory_process.bounded import open_bounded_sync
+from mailmoat.directory_process.bounded import Bounded, open_bounded_sync
 from mailmoat.directory_process.live import open_live_row
 from mailmoat.errors import SourceError
 
@@ -67,12 +67,11 @@ async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
         open_bounded_sync(settings, row) if row.mode == "sync" else open_live_row(settings, row)
     )
     try:
-        if row.mode == "live" and (row.url.scheme == "script" or not isinstance(source, Probed)):
+        probed = source.unbounded if isinstance(source, Bounded) else source
+        if not isinstance(probed, Probed) or (row.mode == "live" and row.url.scheme == "script"):
             return await _asked(settings, row, source)  # type: ignore[arg-type] # it is live
-        if not isinstance(source, Probed):
-            return ProbeResult(str(row.url))
         async with asyncio.timeout(PROBE_TIME + max(row.timeout, row.script_time)):
-            return await source.probe()
+            return await probed.probe()
     except TimeoutError:
         raise SourceError("it did not answer in time") from None
     finally:
