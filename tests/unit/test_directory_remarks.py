@@ -6,6 +6,7 @@ import pytest
 
 from mailmoat.directory.source import Entry, Listed, ProbeResult
 from mailmoat.directory_process.trial import probe, probe_each, remarks
+from mailmoat.errors import SourceError
 from mailmoat.ldap.message import Done
 from mailmoat.ldap.outcome import LdapError
 from mailmoat.settings import Settings
@@ -109,6 +110,26 @@ def test_a_live_controller_is_asked_for_an_address():
             server.close()
 
     assert asyncio.run(try_it()).place == "a.test, an address that cannot exist is absent"
+
+
+@pytest.mark.parametrize("mode", ["sync", "live"])
+def test_a_silent_ldap_server_is_given_up_after_the_timeout(mode):
+    async def silent(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async def try_it():
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"ldap://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        row = {"name": "office", "url": url, "mode": mode, "tls": "none", "base": "dc=a,dc=test", "timeout": 0.2}
+        settings = Settings(hostname="mx.test", directories=[row])
+        try:
+            await probe(settings, sources(settings.directory, settings.directories)[0])
+        finally:
+            server.close()
+
+    with pytest.raises(SourceError, match=r"no answer .*0\.2 s"):
+        asyncio.run(try_it())
 
 
 def test_sources_are_tried_at_once_and_shown_in_the_order_of_the_settings():

@@ -20,10 +20,12 @@ PING_TIME: Final = 10.0
 """Seconds in which a server that does nothing else answers."""
 
 
-async def read(connection: Connection, attributes: tuple[str, ...]) -> dict[str, list[bytes]]:
+async def read(
+    connection: Connection, attributes: tuple[str, ...], patience: float = PING_TIME
+) -> dict[str, list[bytes]]:
     """Return attributes of the root entry, by names in lower case. Raises ServerError."""
     request = SearchRequest("", _ANY, attributes, Scope.BASE)
-    async with connection.search(request, patience=PING_TIME) as answers:
+    async with connection.search(request, patience=patience) as answers:
         found = [answer async for answer in answers if isinstance(answer, SearchEntry)]
     return found[0].attributes if found else {}
 
@@ -34,9 +36,9 @@ async def is_active_directory(connection: Connection) -> bool:
     return _ACTIVE_DIRECTORY in attributes.get("supportedcapabilities", ())
 
 
-async def ping(connection: Connection) -> None:
-    """Ask for nothing. ServerError when there is no answer."""
-    await read(connection, (NO_ATTRIBUTE,))
+async def ping(connection: Connection, patience: float = PING_TIME) -> None:
+    """Ask for nothing. ServerError when there is no answer within so many seconds."""
+    await read(connection, (NO_ATTRIBUTE,), patience)
 
 
 async def base_of(connection: Connection, written: str | None) -> str:

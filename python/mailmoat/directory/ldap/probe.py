@@ -10,7 +10,7 @@ from mailmoat.ldap import content_sync
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError
 from mailmoat.ldap.paging import paged
-from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, is_active_directory, read
+from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, is_active_directory, ping, read
 from mailmoat.ldap.server import Transport
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
     """Connect, and say what is there. Raises SourceError."""
     connection = await servers.connect()
     try:
+        await ping(connection, row.timeout)
         base = await base_of(connection, row.base)
         request = SearchRequest(base, search_filter, mapping.needed)
         reader = EntryReader(mapping)
