@@ -116,6 +116,15 @@ def test_a_certificate_that_is_not_right_is_an_outage_with_its_reason(database, 
     assert outage(database, authority) == ""
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_database_that_takes_no_connections_is_named(database, authority):
+    database.execute("ALTER DATABASE mail ALLOW_CONNECTIONS false", database="postgres")
+    try:
+        assert 'database "mail" is not currently accepting connections' in outage(database, authority)
+    finally:
+        database.execute("ALTER DATABASE mail ALLOW_CONNECTIONS true", database="postgres")
+
+
 def test_an_account_logs_in_by_a_certificate(database, authority, tmp_path):
     database.log_in_by_certificate("certified")
     ours = authority.sign("certified")

@@ -29,8 +29,8 @@ SOCKET_DIRECTORY: Final = "/run/postgresql"
 PORT: Final = 5432
 _AWAY: Final = ("08", "53", "57", "58")
 """Classes of SQLSTATEs: connection, resources, intervention (a statement that took too long among them), system."""
-_ABOUT_THE_QUERY: Final = ("28", "3D", "42", "0A", "25006")
-"""SQLSTATEs whose text has words of the query and of the settings in it, and no values."""
+_SHOWN: Final = ("28", "3D", "42", "0A", "25006", "55")
+"""SQLSTATEs whose text has names of objects, words of the query and of the settings in it, and no values."""
 _SAID: Final = {
     "22": "a value in the query cannot be computed, or is not of the type that its place has",
     "53300": "it has no room for another connection",
@@ -167,6 +167,6 @@ def _said(error: BaseException) -> str | None:
     state = getattr(error, "sqlstate", None)
     if not isinstance(state, str):
         return None
-    if state.startswith(_ABOUT_THE_QUERY):
+    if state.startswith(_SHOWN):
         return str(getattr(error, "message", None) or error)
     return next((said for begin, said in _SAID.items() if state.startswith(begin)), f"error {state}")
