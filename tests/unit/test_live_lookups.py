@@ -6,6 +6,7 @@ import asyncio
 import stat
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -250,6 +251,17 @@ class TestLiveLookups:
         begun = loop.now_ms
         assert {reply.presence for reply in run(loop, two())} == {Presence.UNKNOWN}
         assert loop.now_ms - begun <= 2100
+
+    def test_a_lookup_without_an_answer_counts_once_though_its_answer_is_still_awaited(self, loop):
+        source = Source()
+        source.hangs = True
+        lookups = LiveLookups([replace(live_row("hop", source, timeout=1), answer_time=30)])
+        for number in range(FAILURES - 1):
+            assert ask(loop, lookups, f"a{number}@local.test").presence is Presence.UNKNOWN
+        loop.advance(loop.now_ms + 60_000)
+        assert lookups.report()[0].counts == {"failed": FAILURES - 1}
+        source.hangs = False
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.ABSENT
 
     def test_a_source_that_does_not_answer_is_left_alone_and_then_asked_one_lookup(self, loop):
         source = Source("ann@local.test")

@@ -191,7 +191,8 @@ class _SourceLookups:
             self._breakers.abandoned(upstream)
             raise
         except TimeoutError:
-            self._late(upstream, begun)
+            if late is None:
+                self._late(upstream, begun)
             return None
         except SourceError as error:
             if isinstance(error, LookupFailedError) and clock.monotonic() - begun < seconds / 2:
