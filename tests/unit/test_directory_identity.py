@@ -60,6 +60,7 @@ LDAP, HOP = {"url": "ldaps://h.test"}, {"url": "next_hop:"}
         live({**LDAP, "domains": "a.test"}),
         live({**LDAP, "when_stale": "accept"}),
         live(LDAP, recipients={"delimiter": "-"}),
+        live(LDAP, recipient_domains=[{"domains": "a.test", "delimiter": "-"}]),
         live(LDAP, directory={"cache_time": "1m"}),
     ],
 )

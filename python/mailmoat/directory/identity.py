@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.bounds import Bounds
 from mailmoat.settings import entries
-from mailmoat.settings.array import form_of
+from mailmoat.settings.array import form_of, show_rows
 from mailmoat.settings.sections.directories import sources
 from mailmoat.settings.sections.directory import DirectorySettings
 
@@ -52,6 +52,7 @@ def live_digest(settings: Settings) -> str:
     rows = [row for row in sources(settings.directory, settings.directories) if row.mode == "live"]
     parts = [
         settings.recipients.delimiter,
+        show_rows(settings.recipient_domains),
         *(part for row in rows for part in (*_written(row), Bounds.of(settings, row).text)),
     ]
     if any(row.url.family == "next_hop" for row in rows):

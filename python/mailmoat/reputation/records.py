@@ -83,7 +83,7 @@ class Records:
         return self._shared.reputation_blocks(address, int(clock.monotonic()))
 
     def unknown(self, address: str, recipient: str, domain: str) -> None:
-        """Record an unknown recipient, given by `Address.key` and its domain, of a client that has not authenticated."""
+        """Record an unknown recipient, given by `Normalisation.key` and its domain, of a client that has not authenticated."""
         if not address or address in self._front or not self._judged(address):
             return
         now = int(clock.monotonic())
