@@ -252,6 +252,18 @@ class TestLiveLookups:
         assert {reply.presence for reply in run(loop, two())} == {Presence.UNKNOWN}
         assert loop.now_ms - begun <= 2100
 
+    def test_at_another_name_of_a_domain_each_keeps_its_local_part(self, loop):
+        class Renamed(Source):
+            async def lookup(self, address):
+                return (await super().lookup(address))._replace(other_domain="new.test")
+
+        source = Renamed("ann@local.test")
+        lookups = LiveLookups([live_row("office", source, others=lambda address: [ANN] if address != ANN else [])])
+        for local in ("ann", "Ann", "ann+x", "Ann+X", "ann+x"):
+            assert ask(loop, lookups, f"{local}@local.test").targets == (f"{local}@new.test",)
+            assert lookups.known(Address.parse(f"{local}@local.test")).targets == (f"{local}@new.test",)
+        assert source.asked == ["ann@local.test", "ann+x@local.test", "Ann+X@local.test"]
+
     def test_a_lookup_without_an_answer_counts_once_though_its_answer_is_still_awaited(self, loop):
         source = Source()
         source.hangs = True

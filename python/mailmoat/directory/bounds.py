@@ -100,8 +100,8 @@ class Bounds(NamedTuple):
             return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
         if len(answer.targets) <= MOST_TARGETS and None in map(_parsed, answer.targets):
             return LiveAnswer(Presence.UNKNOWN, entry=answer.entry), []
-        targets, refusals = self._permitted(str(address), answer.targets)
-        return (answer._replace(targets=targets) if refusals else answer), refusals
+        targets, refusals = self._permitted(str(address), answer.targets_of(address))
+        return (answer._replace(targets=targets, other_domain="") if refusals else answer), refusals
 
     def _listed(self, one: Listed, refusals: list[Refusal]) -> Listed:
         """Return what counts of an address; RefusedError when nothing does."""

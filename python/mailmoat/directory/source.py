@@ -141,6 +141,14 @@ class LiveAnswer(NamedTuple):
     """The name of the entry that has it, for the administrator."""
     whole_domain: bool = False
     """An entry for its whole domain has it, and none for itself."""
+    other_domain: str = ""
+    """The domain of which its own is another name; then its mail goes to the same local part there, unless it has targets."""
+
+    def targets_of(self, address: Address) -> tuple[str, ...]:
+        """Return the addresses that get the mail of `address`: the one that was asked for, another spelling or a subaddress of it."""
+        if self.targets or not self.other_domain:
+            return self.targets
+        return (f"{str(address).rpartition('@')[0]}@{self.other_domain}",)
 
 
 def united(address: Address, found: Sequence[tuple[str, tuple[str, ...]]]) -> LiveAnswer:

@@ -70,7 +70,7 @@ class LiveLookups:
             if answer is None:
                 return None
             if answer.presence is Presence.EXISTS:
-                return LiveReply(answer.presence, answer.targets, asked.row.name)
+                return LiveReply(answer.presence, answer.targets_of(address), asked.row.name)
             reply = LiveReply(Presence.ABSENT, (), asked.row.name)
         return reply if reply.source else UNKNOWN
 
@@ -82,7 +82,7 @@ class LiveLookups:
             if answer is None:
                 silent = asked.row if silent is None or silent.accepts_unknown else silent
             elif answer.presence is Presence.EXISTS:
-                return LiveReply(answer.presence, answer.targets, asked.row.name)
+                return LiveReply(answer.presence, answer.targets_of(address), asked.row.name)
             else:
                 reply = LiveReply(Presence.ABSENT, (), asked.row.name)
         if silent is None:

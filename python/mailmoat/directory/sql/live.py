@@ -50,7 +50,7 @@ class SqlLive:
         for _ in range(LONGEST_CHAIN + 1):
             found = _answer(asked, await self._pool.ask(self._query, _values(asked)))
             if isinstance(found, LiveAnswer):
-                return found if asked is address else _by_other_name(asked, found)
+                return found if asked is address else found._replace(other_domain=asked.domain)
             asked = found
         raise SourceError(f"lookup_query: the domain {asked.domain} leads back to itself; see the targets of its row")
 
@@ -101,12 +101,6 @@ def _other_domain(listed: Sequence[Listed]) -> str:
     targets = {target for one in listed for target in one.targets or (one.text,)}
     other = targets.pop() if len(targets) == 1 and listed[0].targets else ""
     return other[1:] if other.startswith("@") else ""
-
-
-def _by_other_name(address: Address, found: LiveAnswer) -> LiveAnswer:
-    """Return what is said of an address by another name of its domain: without other targets its mail goes to the address itself."""
-    exists = found.presence is Presence.EXISTS
-    return found._replace(targets=(str(address),)) if exists and not found.targets else found
 
 
 def _columns(found: Rows) -> Columns:
