@@ -11,9 +11,11 @@ keeping, until its socket is needed for another one.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import Counter
 from enum import Enum
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -37,18 +39,27 @@ class Unanswered(Enum):
 class _InFlight(Generic[K, A]):
     """A query, from when it is asked until its answer comes."""
 
-    __slots__ = ("answer", "askers", "key", "shares", "task", "waited")
+    __slots__ = ("answer", "askers", "key", "place", "shares", "task")
 
     def __init__(self, key: K, shares: tuple[Hashable, ...]) -> None:
         self.key = key
         self.shares = shares
         self.answer: asyncio.Future[A | Unanswered] = asyncio.get_running_loop().create_future()
-        self.askers = 0
+        self.askers: set[asyncio.Future[None]] = set()
         """Who wait for the answer. While there are any the query has its room, or a place in the line."""
         self.task: asyncio.Task[A] | None = None
         """None in the line."""
-        self.waited = False
-        """Whether it has been in the line."""
+        self.place = 0
+        """Where it is, or has been, in the line, from 1; 0 = it never was there."""
+
+    def settle(self, answer: A | Unanswered | BaseException) -> None:
+        """Give the answer, or what was raised in its place, to all who wait."""
+        if isinstance(answer, BaseException):
+            self.answer.set_exception(answer)
+        else:
+            self.answer.set_result(answer)
+        for asker in self.askers:
+            _wake(asker)
 
 
 class SingleFlight(Generic[K, A]):
@@ -58,7 +69,9 @@ class SingleFlight(Generic[K, A]):
         """Make room for `most` queries on their way at a time."""
         self._ask = ask
         self._in_flight: dict[K, _InFlight[K, A]] = {}
-        self._line: dict[K, _InFlight[K, A]] = {}
+        self._lines: dict[tuple[Hashable, ...], dict[K, _InFlight[K, A]]] = {}
+        """What waits for room, by the shares it counts to: where the first of them finds none, the others find none either."""
+        self._places = count(1)
         self._abandoned: dict[K, _InFlight[K, A]] = {}
         """Nobody waits for them; the oldest first."""
         self._room = most
@@ -80,38 +93,43 @@ class SingleFlight(Generic[K, A]):
         flight = self._in_flight.get(key)
         if flight is None:
             flight = self._in_flight[key] = _InFlight(key, shares)
-        flight.askers += 1
+        loop = asyncio.get_running_loop()
+        asker: asyncio.Future[None] = loop.create_future()
+        flight.askers.add(asker)
         if self._abandoned.pop(key, None):
             self._count(flight, 1)
-        elif flight.task is None and self._has_room(flight) and not self._admitting:
+        elif flight.task is None and self._has_room(flight.shares) and not self._admitting:
             self._start(flight)
-        elif flight.task is None:
-            self._line[key] = flight
-            flight.waited = True
+        elif flight.task is None and not flight.place:
+            flight.place = next(self._places)
+            self._lines.setdefault(flight.shares, {})[key] = flight
+        timer = loop.call_later(seconds, _wake, asker)
         try:
-            await asyncio.wait((flight.answer,), timeout=seconds)
+            await asker
         finally:
-            flight.askers -= 1
+            timer.cancel()
+            flight.askers.discard(asker)
             if not flight.askers and not flight.answer.done():
                 self._abandon(flight)
         if flight.answer.done():
             return flight.answer.result()
-        return Unanswered.NO_ROOM if flight.waited else Unanswered.BUDGET
+        return Unanswered.NO_ROOM if flight.place else Unanswered.BUDGET
 
     async def close(self) -> None:
         """Give all of them up."""
         tasks = [flight.task for flight in self._in_flight.values() if flight.task]
-        for flight in self._line.values():
-            flight.answer.set_result(Unanswered.BROKEN)
-            del self._in_flight[flight.key]
-        self._line.clear()
+        for line in self._lines.values():
+            for flight in line.values():
+                flight.settle(Unanswered.BROKEN)
+                del self._in_flight[flight.key]
+        self._lines.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def _has_room(self, flight: _InFlight[K, A]) -> bool:
-        return max((self._taken[share] for share in flight.shares), default=0) < self._room
+    def _has_room(self, shares: tuple[Hashable, ...]) -> bool:
+        return self._room > 0 and all(self._taken.get(share, 0) < self._room for share in shares)
 
     def _count(self, flight: _InFlight[K, A], one: int) -> None:
         self._room -= one
@@ -121,7 +139,7 @@ class SingleFlight(Generic[K, A]):
                 del self._taken[share]
 
     def _start(self, flight: _InFlight[K, A]) -> None:
-        self._line.pop(flight.key, None)
+        self._leave_line(flight)
         self._count(flight, 1)
         if len(self._abandoned) > self._room:
             self._give_up(next(iter(self._abandoned.values())))
@@ -135,7 +153,8 @@ class SingleFlight(Generic[K, A]):
 
     def _abandon(self, flight: _InFlight[K, A]) -> None:
         if flight.task is None:
-            del self._line[flight.key], self._in_flight[flight.key]
+            self._leave_line(flight)
+            del self._in_flight[flight.key]
             return
         self._abandoned[flight.key] = flight
         self._free(flight)
@@ -147,23 +166,38 @@ class SingleFlight(Generic[K, A]):
         if flight.askers:
             self._free(flight)
         if task.cancelled():
-            flight.answer.set_result(Unanswered.BROKEN)
-        elif error := task.exception():
-            flight.answer.set_exception(error)
+            flight.settle(Unanswered.BROKEN)
         else:
-            flight.answer.set_result(task.result())
+            flight.settle(task.exception() or task.result())
 
     def _free(self, flight: _InFlight[K, A]) -> None:
         self._count(flight, -1)
-        if self._line and not self._admitting:
+        if self._lines and not self._admitting:
             self._admitting = True
             asyncio.get_running_loop().call_soon(self._admit)
+
+    def _leave_line(self, flight: _InFlight[K, A]) -> None:
+        line = self._lines.get(flight.shares, {})
+        if line.pop(flight.key, None) and not line:
+            del self._lines[flight.shares]
 
     def _admit(self) -> None:
         """Let go on, in the order of the line, what there is room for."""
         self._admitting = False
-        for flight in list(self._line.values()):
-            if not self._room:
-                break
-            if self._has_room(flight):
-                self._start(flight)
+        heads = [(_first(line).place, shares) for shares, line in self._lines.items()]
+        heapq.heapify(heads)
+        while heads and self._room:
+            _, shares = heapq.heappop(heads)
+            if self._has_room(shares):
+                self._start(_first(self._lines[shares]))
+                if line := self._lines.get(shares):
+                    heapq.heappush(heads, (_first(line).place, shares))
+
+
+def _first(line: dict[K, _InFlight[K, A]]) -> _InFlight[K, A]:
+    return next(iter(line.values()))
+
+
+def _wake(asker: asyncio.Future[None]) -> None:
+    if not asker.done():
+        asker.set_result(None)
