@@ -497,6 +497,7 @@ class TestClient:
     def test_thousands_are_on_their_way_and_answered_in_any_order(self, loop, wire, live):
         replies = [live.lookup(Address.parse(f"a{number}@local.test")) for number in range(5000)]
         timers = len(loop._timers)
+        loop.settle()
         for number, text in reversed(wire.asked):
             wire.say(number, LiveReply(Presence.EXISTS, (text,)))
         assert [reply.result().targets[0] for reply in replies] == [f"a{number}@local.test" for number in range(5000)]
@@ -523,6 +524,7 @@ class TestClient:
     def test_one_who_waits_no_more_disturbs_nobody(self, loop, wire, live):
         first, second = live.lookup(ANN), live.lookup(BOB)
         first.cancel()
+        loop.settle()
         for number, _ in wire.asked:
             wire.say(number, LiveReply(Presence.ABSENT))
         assert second.result().presence is Presence.ABSENT

@@ -88,6 +88,8 @@ class LiveClient:
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        """Frames of this turn of the loop: one write for all, as each wakes the directory process."""
         self._connecting: asyncio.Task[None] | None = None
         self._lost_at: float | None = None
         """Since when there is no connection, while lookups still wait for one; None with a connection, and when they do not wait any more."""
@@ -127,14 +129,14 @@ class LiveClient:
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._expire)
         if self._transport is not None:
-            self._transport.write(frame)
+            self._send(frame)
         return reply
 
     def refused(self, address: str, reply: str) -> None:
         """Say that a next hop has refused a message for an address, if the directory process can be told now."""
         if self._transport is not None:
             with suppress(ValueError):
-                self._transport.write(refusal(address, reply))
+                self._send(refusal(address, reply))
 
     def publish(self) -> None:
         """Set this worker's gauge."""
@@ -150,7 +152,7 @@ class LiveClient:
             return
         self._transport, self._lost_at, self.differs = transport, None, False
         for number, asked in self._waiting.items():
-            transport.write(request(number, asked.text))
+            self._send(request(number, asked.text))
 
     def answered(self, number: int, reply: LiveReply) -> None:
         """Take an answer; one that nobody waits for any more is ignored."""
@@ -165,9 +167,20 @@ class LiveClient:
     def ended(self, transport: asyncio.Transport) -> None:
         """Connect again."""
         if transport is self._transport:
-            self._transport = None
+            self._transport, self._unsent = None, []
             if not self._closed:
                 self._lost()
+
+    def _send(self, frame: bytes) -> None:
+        """Write a frame to the connection there is, with the others of this turn."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(frame)
+
+    def _flush(self) -> None:
+        frames, self._unsent = self._unsent, []
+        if self._transport is not None and frames:
+            self._transport.write(b"".join(frames))
 
     # --- connecting ---
 

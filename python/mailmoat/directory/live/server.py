@@ -59,6 +59,8 @@ class LiveConnection(asyncio.Protocol):
         self._frames = Frames(LONGEST_ADDRESS)
         self._running: set[asyncio.Task[None]] = set()
         self._is_full = self._is_deaf = False
+        self._answers: list[bytes] = []
+        """Those of this turn of the loop: one write for all, as each wakes the worker."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, if it is of this account or root's."""
@@ -137,8 +139,14 @@ class LiveConnection(asyncio.Protocol):
             self._follow()
 
     def _write(self, number: int, reply: LiveReply) -> None:
+        if not self._answers:
+            self._loop.call_soon(self._flush)
+        self._answers.append(answer(number, reply))
+
+    def _flush(self) -> None:
+        answers, self._answers = self._answers, []
         if not self._transport.is_closing():
-            self._transport.write(answer(number, reply))
+            self._transport.write(b"".join(answers))
 
     def _follow(self) -> None:
         """Read, or do not."""
