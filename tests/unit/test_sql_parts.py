@@ -158,8 +158,8 @@ def test_an_entry_goes_on_in_the_next_part():
 def test_rows_without_id_are_an_entry_for_each_target():
     entries, _ = read("address targets", ("a@example.com", "x@example.org"), ("A@Example.com", "y@example.org"))
     assert len({entry.id for entry in entries}) == 2
-    entries, _ = read("address", ("a@example.com",), ("A@Example.com",))
-    assert len({entry.id for entry in entries}) == 1
+    entries, _ = read("address", ("a@example.com",), ("a@example.com",), ("A@example.com",))
+    assert len({entry.id for entry in entries}) == 2, "upper and lower case may be different at the domain"
 
 
 def test_what_is_no_address_is_left_out_and_counted():
