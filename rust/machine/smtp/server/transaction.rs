@@ -106,7 +106,8 @@ impl Transaction {
         let is_reported = !is_one && !stays && asks_for_success(&parameters);
         let mut is_new = false;
         // To compare each with each would be as much as their product.
-        let mut known: HashSet<String> = self.recipients.iter().map(|known| normalisation.key(&known.address)).collect();
+        let mut known: HashSet<String> =
+            self.recipients.iter().map(|known| normalisation.key(&known.address)).collect();
         for target in targets {
             if known.insert(normalisation.key(&target)) {
                 let stays = normalisation.same_as(&address)(&target);
