@@ -21,6 +21,7 @@ from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
+from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
@@ -444,12 +445,56 @@ class TestQuestionsThatFail:
         assert ask(loop, lookups, "bob@local.test").presence is Presence.ABSENT
 
 
+class TestDeadlines:
+    def test_many_lookups_on_their_way_have_few_timers(self, loop):
+        """Each caller has one; the sources' limits add two, however many lookups there are."""
+        source = Source()
+        source.hangs = True
+        lookups = LiveLookups([live_row("office", source, timeout=1, concurrency=1000)])
+        asked = [loop.create_task(lookups.ask(Address.parse(f"a{number}@local.test"))) for number in range(100)]
+        loop.settle()
+        assert source.running == 100
+        assert len(loop._timers) <= 102
+        loop.advance(loop.now_ms + 1100)
+        assert source.running == 0
+        assert {task.result().presence for task in asked} == {Presence.UNKNOWN}
+        assert lookups.report()[0].counts["failed"] == 100
+
+    def test_calls_come_in_their_order_at_their_times(self, loop):
+        called = []
+        asyncio._set_running_loop(loop)
+        deadlines = Deadlines(1.0)
+        kept = deadlines.begin(lambda: called.append("first"))
+        taken_back = deadlines.begin(lambda: called.append("taken back"))
+        asyncio._set_running_loop(None)
+        loop.advance(loop.now_ms + 500)
+        asyncio._set_running_loop(loop)
+        deadlines.begin(lambda: called.append("second"))
+        deadlines.end(taken_back)
+        asyncio._set_running_loop(None)
+        loop.advance(loop.now_ms + 501)
+        assert (called, kept in deadlines) == (["first"], False)
+        loop.advance(loop.now_ms + 500)
+        assert called == ["first", "second"]
+
+    def test_a_lookup_that_is_given_up_as_its_time_is_over_is_given_up(self, loop):
+        """Both cancel the task: who closes must not wait for one that goes on."""
+        source = Source()
+        source.hangs = True
+        lookups = LiveLookups([live_row("office", source, timeout=1)])
+        asked = loop.create_task(lookups.ask(ANN))
+        loop.advance(loop.now_ms + 999)
+        loop.call_later(0.001, lambda: loop.create_task(lookups.close()))
+        loop.advance(loop.now_ms + 1000)
+        assert (asked.done(), source.running) == (True, 0)
+
+
 class Wire:
     """The other end of a client: transport and connections, without sockets."""
 
     def __init__(self, loop):
         self.loop, self.refuses, self.attempts, self.digest = loop, False, 0, "ours"
-        self.protocol, self.asked = None, []
+        self.protocol, self.asked, self.writes = None, [], 0
         self._frames = Frames(LONGEST_ADDRESS)
 
     async def connect(self, factory):
@@ -467,6 +512,7 @@ class Wire:
             protocol.data_received(greeting(self.digest))
 
     def write(self, octets):
+        self.writes += 1
         self.asked += [(number, content.decode()) for number, content in self._frames.feed(octets)]
 
     def abort(self):
@@ -501,7 +547,7 @@ class TestClient:
         for number, text in reversed(wire.asked):
             wire.say(number, LiveReply(Presence.EXISTS, (text,)))
         assert [reply.result().targets[0] for reply in replies] == [f"a{number}@local.test" for number in range(5000)]
-        assert timers == 1
+        assert (timers, wire.writes) == (1, 1)
         assert not live._waiting
 
     def test_there_is_a_most(self, wire, live, monkeypatch):
@@ -686,6 +732,45 @@ class TestSocket:
             writer.transport.abort()
 
         really(tmp_path, case, live_row("office", Source("ann@local.test", targets=tuple(["a@in.test"] * 50))))
+
+    def test_answers_that_come_together_are_one_write(self, tmp_path):
+        class Together(Source):
+            def __init__(self):
+                super().__init__("a0@local.test")
+                self.all_asked, self.come = asyncio.Event(), asyncio.Event()
+
+            async def lookup(self, address):
+                self.asked.append(str(address))
+                if len(self.asked) == 50:
+                    self.all_asked.set()
+                await self.come.wait()
+                return await super().lookup(address)
+
+        class Counting:
+            writes = 0
+
+            def __init__(self, transport):
+                self.transport = transport
+
+            def write(self, octets):
+                self.writes += 1
+                self.transport.write(octets)
+
+            def __getattr__(self, name):
+                return getattr(self.transport, name)
+
+        source = Together()
+
+        async def case(client, server):
+            asked = [client.lookup(Address.parse(f"a{number}@local.test")) for number in range(50)]
+            await source.all_asked.wait()
+            (connection,) = server.open
+            counting = connection._transport = Counting(connection._transport)
+            source.come.set()
+            assert (await asyncio.gather(*asked))[0].presence is Presence.EXISTS
+            assert counting.writes == 1
+
+        really(tmp_path, case, live_row("office", source, concurrency=50))
 
     def test_what_is_no_address_is_unknown(self, tmp_path):
         async def case(_client, _server):

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState
+from mailmoat.directory.live.deadlines import Deadlines
+from mailmoat.directory.live.row import Refutable
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
 from mailmoat.directory.source import Closing, LiveAnswer, Remarked
 from mailmoat.errors import LookupFailedError, SourceError
@@ -41,14 +44,6 @@ FAILING_TIME: Final = 60.0
 """Seconds without an answer after which errors in answer to lookups are shown as a failure of the source."""
 OCTETS_PER_ENTRY: Final = 800
 """Memory of an answer in the cache, about."""
-
-
-@runtime_checkable
-class Refutable(Protocol):
-    """A source whose answers a later refusal of a message can prove wrong."""
-
-    def refused_late(self, address: Address, reply: str) -> bool:
-        """Take the reply with which a next hop has refused a message for an address that the source has; return whether it has to be asked again."""
 
 
 class LiveLookups:
@@ -126,6 +121,10 @@ class _SourceLookups:
         self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
         self._answered_at: dict[str, float] = {}
         """By upstream, when it last answered; monotonic."""
+        self._lates = Deadlines(row.settings.timeout)
+        """When a lookup that goes on counts as an outage."""
+        self._limits = Deadlines(max(row.settings.timeout, row.answer_time))
+        """When one is given up."""
         self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.settings.concurrency)
 
     def report(self) -> LiveState:
@@ -180,22 +179,19 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):  # since it waits for room
             return None
         self._breakers.asked(upstream)
-        begun, row, seconds = clock.monotonic(), self.row, self._settings.timeout
-        late = None
-        if row.answer_time > seconds:
-            late = asyncio.get_running_loop().call_later(seconds, self._late, upstream, begun)
+        begun = clock.monotonic()
+        late = self._lates.begin(partial(self._late, upstream, begun))
         try:
-            async with asyncio.timeout(max(seconds, row.answer_time)):
-                answer = await row.source.lookup(address)
+            answer = await self._within_limit(address)
         except asyncio.CancelledError:
             self._breakers.abandoned(upstream)
             raise
         except TimeoutError:
-            if late is None:
+            if late in self._lates:
                 self._late(upstream, begun)
             return None
         except SourceError as error:
-            if isinstance(error, LookupFailedError) and clock.monotonic() - begun < seconds / 2:
+            if isinstance(error, LookupFailedError) and clock.monotonic() - begun < self._settings.timeout / 2:
                 self._erred(upstream, str(error))
             else:
                 self._failed(upstream, str(error))
@@ -205,13 +201,25 @@ class _SourceLookups:
             self._failed(upstream, f"an error in mailmoat: {type(error).__name__}; please report it")
             raise
         finally:
-            if late is not None:
-                late.cancel()
+            self._lates.end(late)
         self._answered(upstream)
         self._state.answer_seconds += clock.monotonic() - begun
         self._counts[answer.presence.value] += 1
         self._keep(address, answer)
         return answer
+
+    async def _within_limit(self, address: Address) -> LiveAnswer:
+        """Ask the source; TimeoutError at the limit. What `asyncio.timeout` does, without a timer of its own."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        limit = self._limits.begin(task.cancel)
+        try:
+            return await self.row.source.lookup(address)
+        except asyncio.CancelledError:
+            if limit in self._limits or task.uncancel():
+                raise  # it was given up
+            raise TimeoutError from None
+        finally:
+            self._limits.end(limit)
 
     def _keep(self, address: Address, answer: LiveAnswer) -> None:
         now = clock.monotonic()

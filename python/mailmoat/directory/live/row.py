@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,14 @@ def _no_others(_address: Address) -> tuple[Address, ...]:
 
 def _one_upstream(_address: Address) -> str:
     return ""
+
+
+@runtime_checkable
+class Refutable(Protocol):
+    """A source whose answers a later refusal of a message can prove wrong."""
+
+    def refused_late(self, address: Address, reply: str) -> bool:
+        """Take the reply with which a next hop has refused a message for an address that the source has; return whether it has to be asked again."""
 
 
 @dataclass(frozen=True)
