@@ -114,7 +114,7 @@ class RouteTable:
 
     def find(self, domain: str) -> Route:
         """Return the route of a domain, that of an address; the default one where no other has it."""
-        first = self._first(domain, self._exact)
+        first = self._first(domain, self._exact) if self.routes else None
         return self.default if first is None else self.routes[first]
 
     def number_of(self, pattern: str) -> int | None:
