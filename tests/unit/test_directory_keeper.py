@@ -107,7 +107,7 @@ def world(tmp_path):
         return made[-1]
 
     yield make
-    for each in made:
+    for each in reversed(made):  # what each patched is that of the one before
         each.end()
 
 
