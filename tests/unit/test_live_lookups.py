@@ -331,6 +331,17 @@ class TestLiveLookups:
         loop.advance(loop.now_ms + 3600_000)
         assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
 
+    def test_what_was_gone_before_an_outage_is_not_there_during_it(self, loop):
+        source = Source("ann@local.test")
+        lookups = LiveLookups([live_row("office", source, cache_time=300, absent_cache_time=60, max_age=86_400)])
+        ask(loop, lookups, "ann@local.test")
+        source.known.clear()
+        loop.advance(loop.now_ms + 301_000)
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.ABSENT
+        source.error = "away"
+        loop.advance(loop.now_ms + 61_000)
+        assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
+
     def test_an_address_that_was_removed_is_absent_when_its_time_in_the_cache_is_over(self, loop):
         source = Source("ann@local.test")
         lookups = LiveLookups([live_row("office", source, cache_time=300)])

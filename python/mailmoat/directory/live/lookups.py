@@ -229,6 +229,9 @@ class _SourceLookups:
         elif answer.presence is Presence.ABSENT:
             until = now + self._settings.absent_cache_time
             self._absent.put(str(address), (until, answer), until)
+            kept = self._present.get(self.row.key(address), now)
+            if kept is not None and not self.row.others(address):  # it is gone: no outage brings it back
+                self._present.put(self.row.key(address), kept, now)
 
     def _fresh(self, address: Address) -> LiveAnswer | None:
         now = clock.monotonic()
