@@ -121,6 +121,18 @@ def test_what_was_read_is_in_force_when_it_is_compiled(tmp_path):
     assert (w("ann@a.test"), w("ann+x@a.test"), w("eve@a.test")) == (EXISTS, EXISTS, ABSENT)
 
 
+def test_an_address_is_looked_for_once_whatever_is_found(tmp_path):
+    w = World(tmp_path, {"name": "office"})
+    w.read("office", "ann@a.test", "!bob@a.test", "@b.test=@a.test")
+    w.compile()
+    directory = w.opened()
+    inner = directory.snapshot.file.value
+    for address in ("ann@a.test", "bob@a.test", "eve@a.test", "eve@b.test"):
+        with mock.patch.object(directory.snapshot.file, "value", mock.Mock(wraps=inner)) as counted:
+            directory.lookup(Address.parse(address))
+        assert counted.resolve.call_count == 1, address
+
+
 @pytest.mark.parametrize(("when_stale", "answer"), [("unknown", UNKNOWN), ("accept", EXISTS)])
 def test_what_is_not_found_is_not_absent_when_a_source_is_too_old(tmp_path, when_stale, answer):
     w = World(tmp_path, {"name": "office", "max_age": "1h", "when_stale": when_stale})

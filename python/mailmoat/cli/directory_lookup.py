@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.directory.configured import WorkerDirectory
     from mailmoat.directory.directory import Presence
-    from mailmoat.directory.file import FileDirectory
     from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply
     from mailmoat.directory.source import LiveAnswer, LiveSource
@@ -155,20 +154,15 @@ def _place(settings: Settings, directory: WorkerDirectory | None, address: Addre
     from mailmoat.directory.table_reading import entry_name
 
     snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
-    if snapshot is None or (snapshot.lookup(address) is not Presence.EXISTS and not _decides(snapshot, address)):
+    if snapshot is None:
         return None
-    number, entry = snapshot.place(address)
-    if not number:
-        return FILE, f"line {entry}"
-    name = settings.directories[number - 1].name
-    return name, entry_name(table_path(settings.spool_dir, name), entry)
-
-
-def _decides(snapshot: FileDirectory, address: Address) -> bool:
-    """Return whether an entry decides about an address beside making it exist: as an alias or an exclusion."""
-    from mailmoat.directory.directory import Redirection
-
-    return isinstance(snapshot.lookup(address), Redirection) or snapshot.excludes(address)
+    resolved = snapshot.resolve(address)
+    if not resolved.decides or resolved.found is Presence.UNKNOWN:
+        return None
+    if not resolved.source:
+        return FILE, f"line {resolved.entry}"
+    name = settings.directories[resolved.source - 1].name
+    return name, entry_name(table_path(settings.spool_dir, name), resolved.entry)
 
 
 def _age(directory: WorkerDirectory | None, source: str) -> int | None:

@@ -15,6 +15,7 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory import freshness, paths
 from mailmoat.directory.directory import Presence, Redirection
+from mailmoat.directory.file import NOT_LISTED
 from mailmoat.directory.freshness import Freshness
 from mailmoat.directory.identity import identity, was_read_by
 from mailmoat.file_changes import NONE, stamp_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 
     from mailmoat.directory.directory import Found
-    from mailmoat.directory.file import FileDirectory
+    from mailmoat.directory.file import FileDirectory, Resolved
     from mailmoat.directory.freshness import SourceFreshness
     from mailmoat.directory.live.wire import LiveReply
     from mailmoat.settings import Settings
@@ -137,10 +138,9 @@ class ComposedDirectory:
 
     def lookup(self, address: Address) -> Found | Awaitable[Found]:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
-        found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
-        if found is not Presence.ABSENT or self._is_excluded(address):
+        found, decides, other, _, _ = self._resolve(address)
+        if decides:
             return found
-        other = self._other(address)
         asked = [each for each in (address, other) if each is not None and self._live_for(each) is not None]
         if self.live is None or not asked:
             return self._not_found(address, other)
@@ -148,23 +148,24 @@ class ComposedDirectory:
 
     def explain(self, address: Address) -> str | Awaitable[str]:
         """Say which entry of which source decides about `address`, or which sources may have it."""
-        found: Found = Presence.ABSENT if self.snapshot is None else self.snapshot.lookup(address)
-        if self.snapshot is not None and (found is not Presence.ABSENT or self._is_excluded(address)):
-            return self._with_entry(self.snapshot, address)
-        decides = self._other(address) or address
-        live = self._live_for(decides)
-        return self._why_not_found(address) if live is None else Later(partial(self._explain, live, address, decides))
+        resolved = self._resolve(address)
+        if self.snapshot is not None and resolved.decides:
+            return self._with_entry(self.snapshot, address, resolved)
+        other = resolved.other
+        live = self._live_for(other or address)
+        if live is None:
+            return self._why_not_found(address, other)
+        return Later(partial(self._explain, live, address, other))
 
-    def _with_entry(self, snapshot: FileDirectory, address: Address) -> str:
+    def _with_entry(self, snapshot: FileDirectory, address: Address, resolved: Resolved) -> str:
         """Return what the snapshot says of an address, with the name of the entry that decides and its age."""
         why = snapshot.explain(address)
-        number, entry = snapshot.place(address)
-        row = self._synchronised.get(number)
+        row = self._synchronised.get(resolved.source)
         if row is None:
             return why
         from mailmoat.directory.table_reading import entry_name  # for commands: a worker explains nothing
 
-        name = entry_name(paths.table_path(self._spool_dir, row.name), entry)
+        name = entry_name(paths.table_path(self._spool_dir, row.name), resolved.entry)
         age = self.freshness.of(row.name).age(clock.wall_ms())
         named = f"; the entry is {name}" if name else ""
         return f"{why.removesuffix(')')}{named}; read {age:.0f} s ago)"
@@ -178,20 +179,19 @@ class ComposedDirectory:
         """Return the live sources, if one of them is responsible for an address that the snapshot does not have; else None."""
         return self.live if not self._live_domains or address.domain in self._live_domains else None
 
-    def _other(self, address: Address) -> Address | None:
-        return self.snapshot.by_other_name(address) if self.snapshot is not None else None
+    def _resolve(self, address: Address) -> Resolved:
+        return self.snapshot.resolve(address) if self.snapshot is not None else NOT_LISTED
 
-    async def _explain(self, live: LookupClient, address: Address, decides: Address) -> str:
-        reply = await live.lookup(decides)
+    async def _explain(self, live: LookupClient, address: Address, other: Address | None) -> str:
+        reply = await live.lookup(other or address)
         if reply.presence is Presence.EXISTS:
             goes = f", its mail goes to {' '.join(reply.targets)}" if reply.targets else ""
             return f"{address}: exists ({reply.source} was asked and has it{goes})"
         if reply.presence is Presence.UNKNOWN:
             return f"{address}: unknown ({reply.source or 'the directory process'} was asked and did not answer)"
-        return self._why_not_found(address, f"{reply.source} was asked and does not have it")
+        return self._why_not_found(address, other, f"{reply.source} was asked and does not have it")
 
-    def _why_not_found(self, address: Address, *others: str) -> str:
-        other = self._other(address)
+    def _why_not_found(self, address: Address, other: Address | None, *others: str) -> str:
         domains = {address.domain, other.domain if other else address.domain}
         responsible = [each for each in self.doubts if not each[0].domains or domains.intersection(each[0].domains)]
         why = [f"{row.name}: {doubt}" for row, _, doubt in responsible if doubt]
@@ -221,10 +221,6 @@ class ComposedDirectory:
         if address.may_route:
             return Presence.UNKNOWN  # nobody has said that it is a mailbox, and the next hop may send it anywhere
         return Redirection((other,)) if other is not None else Presence.EXISTS
-
-    def _is_excluded(self, address: Address) -> bool:
-        """Return whether an entry says that it does not exist: then no other source is asked."""
-        return self.snapshot is not None and self.snapshot.excludes(address)
 
     def _compiled(self, number: int) -> str:
         """Return the state of a table as it is in the snapshot in force."""

@@ -8,7 +8,7 @@ UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import Directory as Snapshot
 from mailmoat.directory.directory import Presence, Redirection
@@ -36,7 +36,7 @@ class _Found(IntEnum):
     CATCH_ALL = 8
 
 
-_ANSWERS: Final = {
+_ANSWERS: Final[dict[int, Presence]] = {
     _Found.ABSENT: Presence.ABSENT,
     _Found.LISTED: Presence.EXISTS,
     _Found.DOMAIN: Presence.EXISTS,
@@ -59,6 +59,24 @@ _REASONS: Final = {
     _Found.OTHER_ROUTE: "@{domain} on {place} does not cover it: another server may read it as a route",
 }
 _ABSENT_ALIAS: Final = "{domain} is another name of a domain on {place}, at which it is not listed"
+
+
+class Resolved(NamedTuple):
+    """What the snapshot says of an address."""
+
+    found: Found
+    decides: bool
+    """No other source is asked: it is there, an entry says that it does not exist, or there is no snapshot."""
+    other: Address | None = None
+    """The address that decides about one that is absent, where its domain is another name of a domain."""
+    source: int = 0
+    """The number of the source whose entry decides; 0 is the recipient file, also where no entry does."""
+    entry: int = 0
+    """The line or entry there; 0 where none decides."""
+
+
+NOT_LISTED: Final = Resolved(Presence.ABSENT, decides=False)
+"""What an empty snapshot says of each address."""
 
 
 class FileDirectory:
@@ -96,19 +114,17 @@ class FileDirectory:
 
     def lookup(self, address: Address) -> Found:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
-        snapshot = self.file.value
-        if snapshot is None:
-            return Presence.UNKNOWN
-        found, _, _, _, targets = snapshot.resolve(address, self._normalisation)
-        return Redirection(tuple(targets)) if targets and found else _ANSWERS[_Found(found)]
+        return self.resolve(address).found
 
-    def by_other_name(self, address: Address) -> Address | None:
-        """Return the address that decides about one that is absent here, where its domain is another name of a domain."""
+    def resolve(self, address: Address) -> Resolved:
+        """Return all that the snapshot says of `address`."""
         snapshot = self.file.value
         if snapshot is None:
-            return None
-        found, _, _, _, targets = snapshot.resolve(address, self._normalisation)
-        return targets[0] if targets and not found else None
+            return Resolved(Presence.UNKNOWN, decides=True)
+        number, source, entry, _, targets = snapshot.resolve(address, self._normalisation)
+        found: Found = Redirection(tuple(targets)) if targets and number else _ANSWERS[number]
+        decides = found is not Presence.ABSENT or number == _Found.EXCLUDED
+        return Resolved(found, decides, None if number or not targets else targets[0], source, entry)
 
     def explain(self, address: Address) -> str:
         """Say which entry of which source decides about `address`."""
@@ -125,19 +141,6 @@ class FileDirectory:
             target_domain=targets[0].domain if targets else "",
         )
         return f"{address}: {_ANSWERS[found].value} ({f'as {listed}, {why}' if listed else why})"
-
-    def place(self, address: Address) -> tuple[int, int]:
-        """Return the number of the source that decides about `address`, and the line or entry there; zeros where none does."""
-        snapshot = self.file.value
-        if snapshot is None:
-            return 0, 0
-        _, source, line, _, _ = snapshot.resolve(address, self._normalisation)
-        return source, line
-
-    def excludes(self, address: Address) -> bool:
-        """Return whether an entry says that `address` does not exist: then no other source decides about it."""
-        snapshot = self.file.value
-        return snapshot is not None and snapshot.resolve(address, self._normalisation)[0] == _Found.EXCLUDED
 
     def table_state(self, number: int) -> str:
         """Return the identity and generation of a table as they were when the snapshot was made; empty where it was not read."""
