@@ -194,7 +194,7 @@ def request(action, *queue_ids):
         (Hold(), [("hold", Held.OPERATOR, ONE)]),
         (Release(), [("release", ONE)]),
         (Remove(), [("remove", ONE)]),
-        (Bounce("554 5.0.0 no"), [("fail", "554 5.0.0 no", ONE), ("release", ONE)]),
+        (Bounce("554 5.0.0 no"), [("fail", "554 5.0.0 no", ONE)]),
         (Redirect(("a@b.test",)), [("redirect", "a@b.test", "", ONE)]),
         (Redirect((), "smtp://h:25"), [("redirect", "smtp://h:25", ONE)]),
     ],

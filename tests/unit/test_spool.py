@@ -155,8 +155,10 @@ def test_an_operator_holds_redirects_and_fails(spool: str) -> None:
     assert [one.next_hop_fixed, two.next_hop_fixed, new.next_hop_fixed] == ["smtp://other:25"] * 2 + [""]
     assert [one.state, two.state, new.state] == [RecipientState.CLOSED] * 2 + [RecipientState.PENDING]
     assert groups(partition) == [(sent.queue_id, 10, 0, "")]
+    partition.hold("held again", sent.queue_id, Held.OPERATOR)
     partition.fail("failed", sent.queue_id, "554 5.7.1 no", due=11)
-    completions(partition)
+    completions(partition, 2)
+    assert groups(partition) == [(sent.queue_id, 11, 0, "")], "what is held would never be reported"
     assert load(partition, sent.queue_id).recipients[2].reply == "554 5.7.1 no"
     partition.remove(sent.queue_id, "removed")
     partition.hold("gone", sent.queue_id, Held.OPERATOR)

@@ -96,8 +96,7 @@ def perform(partition: Partition, waiter: object, queue_id: str, action: Action,
         case Remove():
             partition.remove(queue_id, waiter)
         case Bounce():
-            partition.fail(None, queue_id, action.reply, due=now_ms)
-            partition.release(waiter, queue_id)  # one that is held would never be reported
+            partition.fail(waiter, queue_id, action.reply, due=now_ms)
         case Redirect():
             recipients = list(action.to)
             partition.redirect(waiter, queue_id, due=now_ms, recipients=recipients, next_hop=action.next_hop)

@@ -159,6 +159,15 @@ fn retry_changes_the_time_of_open_recipients_and_fail_the_state_of_pending_ones(
 }
 
 #[test]
+fn a_held_message_that_fails_is_reported() {
+    let (_spool, partition, sent) = with_message();
+    change(&partition, &sent.queue_id, Change::Hold(Held::Operator)).unwrap();
+    assert_eq!(due(&partition), []);
+    change(&partition, &sent.queue_id, Change::Fail { reply: "554 5.7.1 no".to_owned(), due: 78 }).unwrap();
+    assert_eq!(due(&partition), [(1, 78)], "in one change, so that nothing can come between");
+}
+
+#[test]
 fn a_redirected_message_goes_to_others_and_what_was_delivered_is_not_sent_again() {
     let (_spool, partition, sent) = with_message();
     let delivered = settled(vec![outcome(0, State::Delivered, "250 ok")], next(5, 1, "hop"));

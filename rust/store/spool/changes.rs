@@ -14,7 +14,7 @@ use crate::machine::message::{Recipient, State};
 /// Deaths of workers that were busy with a message, after which it is set aside.
 const CRASHES: i64 = 2;
 
-/// One change of a message. Each leaves a message that is held where it is, but for [`Change::Release`].
+/// One change of a message. Each leaves a message that is held where it is, but for [`Change::Release`] and [`Change::Fail`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is in no schedule any more.
@@ -26,7 +26,7 @@ pub enum Change {
         /// Milliseconds since the epoch.
         due: i64,
     },
-    /// Whoever it is still to be delivered to has failed for good, and is to be reported.
+    /// Whoever it is still to be delivered to has failed for good, and is to be reported; so it is held no more.
     Fail {
         /// The reply that says why.
         reply: String,
@@ -56,10 +56,7 @@ impl Store {
     pub fn change(&self, sequence: i64, change: &Change) -> Result<(), Error> {
         match change {
             Change::Hold(held) => self.hold(sequence, *held),
-            Change::Release => {
-                let changed = "UPDATE message SET held=0, crashes=0 WHERE seq=?1";
-                known(self.connection.prepare_cached(changed)?.execute([sequence])?)
-            }
+            Change::Release => self.release(sequence),
             Change::Retry { due } => {
                 self.known(sequence)?;
                 let changed = format!("UPDATE recipient SET due=?2 WHERE seq=?1 AND state IN ({})", open_states());
@@ -67,7 +64,7 @@ impl Store {
                 Ok(())
             }
             Change::Fail { reply, due } => {
-                self.known(sequence)?;
+                self.release(sequence)?;
                 let changed = "UPDATE recipient SET state=?2, reply=?3, due=?4 WHERE seq=?1 AND state=?5";
                 let (failed, pending) = (State::Failed as u8, State::Pending as u8);
                 self.connection.prepare_cached(changed)?.execute(params![sequence, failed, reply, due, pending])?;
@@ -97,6 +94,11 @@ impl Store {
     fn hold(&self, sequence: i64, held: Held) -> Result<(), Error> {
         let changed = "UPDATE message SET held=?2 WHERE seq=?1";
         known(self.connection.prepare_cached(changed)?.execute(params![sequence, held as u8])?)
+    }
+
+    fn release(&self, sequence: i64) -> Result<(), Error> {
+        let changed = "UPDATE message SET held=0, crashes=0 WHERE seq=?1";
+        known(self.connection.prepare_cached(changed)?.execute([sequence])?)
     }
 
     fn fix(&self, sequence: i64, next_hop: &str, due: i64) -> Result<(), Error> {
