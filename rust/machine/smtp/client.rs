@@ -31,7 +31,7 @@
 //! * (a) 521 and 556 (RFC 7504) say that this host takes no messages under any circumstances: failed. Any other 5xx greeting, 554 too,
 //!   is about this client or this moment, mostly a block list's or an overload's doing, and an HELO refused is a mistake in settings:
 //!   deferred, so that a slip bounces no queue. So is a greeting that is word for word our own: the next hop is this server.
-//! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write; their replies only sort the recipients. Without
+//! * (b) With PIPELINING (RFC 2920) MAIL, all RCPT and DATA went in one write (for a callout: see there); their replies only sort the recipients. Without
 //!   it the next command is written here. With CHUNKING the content follows the last reply to RCPT by BDAT (RFC 3030 2), and no DATA;
 //!   without an accepted recipient RSET follows.
 //! * (c) RFC 5321 4.5.3.1.10: 552 was once the code for too many recipients.

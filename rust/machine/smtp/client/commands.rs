@@ -46,13 +46,11 @@ impl Client {
         }
         self.send_xforward();
         self.send_mail();
-        if self.offers.pipelining {
+        if self.offers.pipelining && self.purpose == Purpose::Delivery {
             for slot in slots {
                 self.send_rcpt(slot);
             }
-            if self.purpose == Purpose::Callout {
-                self.send_reset();
-            } else if self.offers.chunking == Chunking::Off {
+            if self.offers.chunking == Chunking::Off {
                 self.send(b"DATA\r\n", Awaited::Data);
             }
         }
@@ -107,11 +105,16 @@ impl Client {
     /// The command after the reply just read, unless it was pipelined.
     pub(super) fn send_next(&mut self) {
         let Some(transaction) = &self.transaction else { return };
-        if self.offers.pipelining && (self.offers.chunking == Chunking::Off || !self.awaited.is_empty()) {
+        let is_callout = self.purpose == Purpose::Callout;
+        let is_pipelined = !self.awaited.is_empty() || (self.offers.chunking == Chunking::Off && !is_callout);
+        if self.offers.pipelining && is_pipelined {
             return;
         }
         if let Some(&slot) = transaction.slots(&Fate::Waiting).first() {
             self.send_rcpt(slot);
+            if is_callout && self.offers.pipelining {
+                self.send_reset();
+            }
         } else if transaction.has_accepted() {
             match self.offers.chunking {
                 Chunking::Off => self.send(b"DATA\r\n", Awaited::Data),

@@ -190,10 +190,13 @@ impl Client {
 
     /// Defers all that is not delivered: after one reply too many, each later one was taken for the recipient before its own.
     pub(super) fn violate(&mut self, what: &str) {
+        let broken = format!("{BROKEN}{what}");
         if let Some(transaction) = &mut self.transaction {
             transaction.reopen_failed();
+        } else if self.purpose == Purpose::Callout {
+            self.doubt_refusals(&broken);
         }
-        self.close(&format!("{BROKEN}{what}"));
+        self.close(&broken);
     }
 
     /// A transaction may begin, or the one that waited for XCLIENT does.
