@@ -17,6 +17,8 @@ from tests.smtp_sink import SmtpSink
 
 from mailmoat import clock
 from mailmoat._native import ClientStep, Message, TimeLimit
+from mailmoat.callout.attempt import ask
+from mailmoat.delivery import opening_pause
 from mailmoat.delivery import pool as pools
 from mailmoat.delivery.account import Account
 from mailmoat.delivery.connection import OutboundConnection
@@ -296,7 +298,7 @@ async def test_one_connection_too_many_leaves_the_work_to_the_others():
 
 @run
 async def test_a_refused_connection_does_not_end_the_attempts_while_another_is_busy(monkeypatch):
-    monkeypatch.setattr(pools, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(opening_pause, "FIRST", 0.01)
     greetings = ["220 hop", "421 4.7.0 Too many", "421 4.7.0 Too many", *["220 hop"] * 9]
     async with (
         hop_that(greeting=greetings, end=[None, *[QUEUED] * 9]) as hop,
@@ -348,6 +350,20 @@ async def test_hung_openings_are_bounded(monkeypatch):
         results = await send(pool, *[message()] * 10)
         assert results == [[(DEFERRED, "421 4.4.2 Timed out waiting for the greeting")]] * 10
         assert hop.accepted == 3
+
+
+@run
+async def test_no_connection_is_opened_for_a_callout_that_is_given_up(monkeypatch):
+    monkeypatch.setattr(pools, "PATIENCE", 0.01)
+    async with hop_that(greeting=None) as hop, pool_to(hop, connections=20) as pool:
+        callouts = [asyncio.create_task(ask(pool, f"x{number}@b.example")) for number in range(4)]
+        await until(lambda: pool.connections >= 2)
+        for callout in callouts:
+            callout.cancel()
+        await asyncio.wait(callouts)
+        opened = pool.connections
+        await asyncio.sleep(0.3)
+        assert (pool.waiting, pool.connections) == (0, opened)
 
 
 @run

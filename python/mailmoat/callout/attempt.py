@@ -38,4 +38,5 @@ async def ask(pool: Pool, address: str) -> tuple[Judgement, str]:
         return await attempt.answer
     finally:
         if not attempt.answer.done() or attempt.answer.cancelled():
-            attempt.indexes.clear()  # what still waits in the pool is not sent any more
+            attempt.indexes.clear()  # where a connection has it, it is not sent anew
+            pool.withdraw(attempt)  # or connections would be opened for nobody

@@ -1,6 +1,6 @@
 """The connections to one next hop: opened when there is something to send, kept a while, reused.
 
-Promises: every submitted attempt is finished exactly once, through the loop; never more connections than the settings allow, of all workers
+Promises: every submitted attempt is finished exactly once, through the loop, unless it is withdrawn; never more connections than the settings allow, of all workers
 together. A connection is opened for an attempt that waits, or to ask what the next hop offers. When opening fails and no other connection
 is there, everything that waits is deferred, so a next hop that is down gets few attempts. A connection that takes long to open, or one that
 is refused while others work, delays nothing: another is tried a little later. The queue bounds the attempts that wait. RFC 5321 4.5.4.1.
@@ -17,6 +17,7 @@ from mailmoat._native import RecipientState
 from mailmoat.delivery.allowance import TURN_PAUSE, Unlimited
 from mailmoat.delivery.attempt import AttemptRecord, outcome_of_all
 from mailmoat.delivery.dialler import Dialler
+from mailmoat.delivery.opening_pause import OpeningPause
 from mailmoat.delivery.security import Security
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 5.0
 """Seconds that what waits leaves to a connection being opened before another is tried beside it; the next are left more."""
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-"""Seconds until the next connection is opened after one was refused while other connections work."""
 NEVER: Final = float("inf")
 
 
@@ -75,13 +73,11 @@ class Pool:
         self._connections: dict[OutboundConnection, float] = {}
         # Each with the time from which on it holds up nothing any more.
         self._openings: dict[asyncio.Task[OutboundConnection | Refusal], float] = {}
-        # After a connection was refused while others work: the next hop takes no more of them now.
-        self._pause = self._not_before = 0.0
+        self._pause = OpeningPause()
         # A connection may have to be given up; one has to, for another that tries whether a better server is back.
-        self._gives_up = self._makes_room = False
+        self._gives_up = self._makes_room = self._closing = False
         # When it is looked whether a better server is back, whether connections are to be given up, and whether one may be opened.
         self._return_at = self._look_at = self._ask_at = NEVER
-        self._closing = False
 
     @property
     def connections(self) -> int:
@@ -100,6 +96,11 @@ class Pool:
             return
         self._waiting.append(attempt)
         self._serve()
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """Forget an attempt that waits, without an outcome; one that a connection has taken goes on."""
+        if attempt in self._waiting:
+            self._waiting.remove(attempt)
 
     async def probe(self) -> bool | None:
         """Ask the next hop what it offers; return whether it answered, None where there may be no more connections."""
@@ -167,7 +168,7 @@ class Pool:
         self._hosts.left(connection.host)
         self._allowance.leave()
         self._idle = [each for each in self._idle if each is not connection]
-        self._not_before = 0.0
+        self._pause.end()
         if self._waiting:
             self._serve()
 
@@ -189,7 +190,7 @@ class Pool:
                 if self._allowance.is_rated and self._waiting:
                     self._timers.after(0.0, self)
                 return True
-        self._not_before = 0.0
+        self._pause.end()
         if self._closing:
             connection.quit()
         else:
@@ -236,7 +237,7 @@ class Pool:
             if connection.ready and self._use(connection):
                 return
         hopeful = sum(now < late for late in self._openings.values())
-        if now >= self._not_before and self.connections < self._limit and hopeful < len(self._waiting):
+        if self._pause.is_over(now) and self.connections < self._limit and hopeful < len(self._waiting):
             if now >= self._allowance.waits_until and self._allowance.enter():
                 self._begin_opening()
             elif self._ask_at is NEVER:
@@ -271,7 +272,7 @@ class Pool:
             self._failed(RecipientState.PENDING, "421 4.4.2 Connection lost after EHLO")
         else:
             self._connections[result] = clock.monotonic()
-            self._pause = 0.0
+            self._pause.forget()
             if result.offers is not None:
                 self._learned(result.offers, result.host)
             if len(self._connections) > 1 or self._look_at is NEVER:
@@ -282,11 +283,10 @@ class Pool:
         """Handle a connection that could not be opened. While others work, they take the waiting messages; otherwise all of them are deferred."""
         self._allowance.leave()
         if self.connections == 0:
-            self._pause = 0.0
+            self._pause.forget()
             self._defer_waiting(state, reply)
             return
-        self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-        self._not_before = self._later(self._pause)
+        self._later(self._pause.begin())
 
     # --- settling without a connection ---
 
