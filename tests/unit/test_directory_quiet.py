@@ -47,7 +47,12 @@ def tree(spool_dir: Path, source: Path, relay: SimpleNamespace) -> SimpleNamespa
     """Settings, as far as they concern the recipient file."""
     recipients = SimpleNamespace(file=source)
     return SimpleNamespace(
-        spool_dir=spool_dir, relay=relay, recipients=recipients, directory=DirectorySettings(), directories=()
+        spool_dir=spool_dir,
+        relay=relay,
+        recipients=recipients,
+        normalisation=Normalisation("+"),
+        directory=DirectorySettings(),
+        directories=(),
     )
 
 
