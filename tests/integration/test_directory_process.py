@@ -266,8 +266,8 @@ def test_what_a_row_may_not_list_counts_nowhere_and_is_shown(server, source):
     where = "far.test is neither a domain of this server nor in target_domains"
     refused = [
         f"ann@example.test has the target eve@far.test, which is not used, as {where} (line 1)",
-        "@example.test stands for a whole domain and is left out; set whole_domains to have it count (line 2)",
-        "bob@far.test is left out: far.test is not in relay.local_domains (line 3)",
+        "@example.test stands for a whole domain, which counts only with whole_domains = true (line 2)",
+        "bob@far.test: far.test is not in relay.local_domains (line 3)",
     ]
     assert [line["detail"] for line in mx.logged("directory-left-out")] == refused
     status = mx.cli("directory", "status", check=True).stdout.splitlines()

@@ -92,8 +92,8 @@ def test_the_sentences_name_entry_and_setting():
     _, refusals = bounds().entry(entry)
     where = "far.test is neither a domain of this server nor in target_domains"
     assert [refusal.sentence for refusal in refusals] == [
-        "ann@far.test is left out: far.test is not in relay.local_domains (cn=one)",
-        "@ours.test stands for a whole domain and is left out; set whole_domains to have it count (cn=one)",
+        "ann@far.test: far.test is not in relay.local_domains (cn=one)",
+        "@ours.test stands for a whole domain, which counts only with whole_domains = true (cn=one)",
         f"bob@ours.test has the target e@far.test, which is not used, as {where} (cn=one)",
     ]
 
@@ -166,7 +166,7 @@ def test_what_a_full_read_leaves_out_is_counted_and_said_once():
     assert (begin, whole) == (Begin(), Whole(b"c"))
     assert first.entries[0] is ann
     assert [entry.addresses for entry in (*first.entries[1:], *second.entries)] == [(), (), ()]
-    assert [(one.entries, one.example.split()[0]) for one in left_out] == [(2, "x@far.test"), (1, "@ours.test")]
+    assert [(one.entries, one.example.split()[0]) for one in left_out] == [(2, "x@far.test:"), (1, "@ours.test")]
     assert source.known[-1] == 4, "as many as the source gave"
 
 

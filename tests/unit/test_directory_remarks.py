@@ -49,7 +49,7 @@ def test_entries_elsewhere(text):
 
 def test_what_a_row_may_not_list():
     assert said(shown("@a.test")) == [
-        "@a.test stands for a whole domain and is left out; set whole_domains to have it count (@a.test)"
+        "@a.test stands for a whole domain, which counts only with whole_domains = true (@a.test)"
     ]
     assert said(shown("@a.test"), whole_domains=True) == []
     led = ProbeResult("", entries=1, sample=(Entry(b"1", "cn=ann", (Listed("ann@a.test", ("eve@far.test",)),)),))

@@ -137,7 +137,7 @@ class Bounds(NamedTuple):
 
     def _check_domain(self, text: str, domain: str) -> None:
         if domain and self.domains and domain not in self.domains:
-            raise RefusedError(Kind.ADDRESS, f"{_quoted(text)} is left out: {domain} is not in {self.place}")
+            raise RefusedError(Kind.ADDRESS, f"{_quoted(text)}: {domain} is not in {self.place}")
 
     def _permitted(self, own: str, targets: tuple[str, ...]) -> tuple[tuple[str, ...], list[Refusal]]:
         """Return the targets of the address `own`, which takes the place of each that is refused, and what is refused."""
@@ -184,7 +184,7 @@ def _domain(target: str) -> str:
 
 
 def _whole(domain: str) -> RefusedError:
-    sentence = f"@{domain} stands for a whole domain and is left out; set whole_domains to have it count"
+    sentence = f"@{domain} stands for a whole domain, which counts only with whole_domains = true"
     return RefusedError(Kind.WHOLE_DOMAIN, sentence)
 
 
