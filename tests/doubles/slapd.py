@@ -72,15 +72,16 @@ class Slapd:
         days: int = 90,
         provider: bool = True,
         size_limit: int | None = None,
+        hidden: str = "",
     ) -> None:
-        """`names` and `days` are those of its certificate; without `provider` it does not know RFC 4533; `size_limit` is READER's for a search."""
+        """`hidden` is an attribute that nobody may read. `names` and `days` are those of its certificate; without `provider` it does not know RFC 4533; `size_limit` is READER's for a search."""
         if not SCHEMAS.is_dir():
             missing("install slapd")
         self.directory = directory
         (directory / "db").mkdir(parents=True)
         self._files = authority.sign(*names, days=days, file=f"slapd-{directory.name}")
         self._settings = directory / "slapd.conf"
-        self._settings.write_text(self._text(authority, provider=provider, size_limit=size_limit))
+        self._settings.write_text(self._text(authority, provider=provider, size_limit=size_limit, hidden=hidden))
         self.port, self.tls_port = free_port(), free_port()
         self.socket = directory / "ldapi"
         ldif = directory / "start.ldif"
@@ -89,7 +90,7 @@ class Slapd:
             file.writelines(entries)
         self._run("slapadd", "-q", "-f", self._settings, "-l", ldif)
 
-    def _text(self, authority: Authority, *, provider: bool, size_limit: int | None) -> str:
+    def _text(self, authority: Authority, *, provider: bool, size_limit: int | None, hidden: str) -> str:
         schemas = "".join(f"include {SCHEMAS}/{name}.schema\n" for name in ("core", "cosine", "inetorgperson"))
         limit = f"limits dn.exact={READER} size={size_limit if size_limit is not None else 'unlimited'}"
         overlay = "overlay syncprov\nsyncprov-checkpoint 1000 60\n" if provider else ""
@@ -114,6 +115,7 @@ dbnosync
 index objectClass,entryCSN,entryUUID,mail,modifyTimestamp eq
 {limit} size.prtotal=unlimited
 access to attrs=userPassword by anonymous auth by * none
+{f"access to attrs={hidden} by * none" if hidden else ""}
 access to * by dn.exact={READER} read by * none
 {overlay}"""
 

@@ -7,8 +7,9 @@ from tests.doubles.directory_source import Replica, row
 from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, person
 
 from mailmoat.directory.ldap import polling, sync
+from mailmoat.directory.ldap.probe import NO_SEQUENCE
 from mailmoat.directory.ldap.sync import LdapSync
-from mailmoat.directory.source import Begin, Current, Delta, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Remark, Using, Whole
 from mailmoat.errors import SourceError
 
 COUNT = 50
@@ -92,6 +93,16 @@ def test_after_a_restart_only_what_changed_meanwhile_is_read(start, source):
     steps = uvloop.run(replica.run(source(slapd), lambda: "u7@example.com" not in replica.addresses))
     assert replica.addresses == ALL - {"u7@example.com"} | {"u100@example.com"}
     assert not [step for step in steps if isinstance(step, Begin)]
+
+
+def test_what_changed_meanwhile_is_read_although_the_account_may_not_read_entrycsn(start, source):
+    slapd, replica = start(hidden="entryCSN"), Replica()
+    uvloop.run(replica.run(source(slapd), lambda: replica.cookie))
+    slapd.add(person(100))
+    steps = uvloop.run(replica.run(source(slapd), lambda: isinstance(replica.steps[-1], Whole | Current)))
+    assert replica.addresses == ALL | {"u100@example.com"}
+    assert Remark(NO_SEQUENCE) in steps
+    assert NO_SEQUENCE in uvloop.run(source(slapd).probe()).remarks
 
 
 def test_a_cookie_that_the_server_refuses_leads_to_a_full_read(start, source):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ldap.objects import EntryReader, id_of
 from mailmoat.directory.source import ProbeResult
-from mailmoat.ldap import content_sync
+from mailmoat.ldap import content_sync, filters
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError
 from mailmoat.ldap.paging import paged
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_COUNTED: Final = 100_000
 """Entries up to which they are counted."""
 SAMPLE: Final = 3
+_SEQUENCE: Final = filters.parse("(entryCSN=*)")
+NO_SEQUENCE: Final = "the account may not read entryCSN: all is read again after each interruption; permit it with olcAccess"
 
 
 async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_filter: bytes) -> ProbeResult:
@@ -42,11 +44,16 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
         remarks += await better_scheme(connection)
         if (left_out := reader.left_out()) is not None:
             remarks.append(left_out.example)
-        if row.mode == "sync" and not await _gives_notice(connection):
-            remarks.append("the server gives no notice of changes (RFC 4533): it is asked again after each interval")
+        if row.mode == "sync":
+            remarks += await _notice(connection, base)
         return ProbeResult(connection.server.text, base, entries, sample, tuple(remarks))
     finally:
         connection.close()
+
+
+async def sees_sequence(connection: Connection, base: str) -> bool:
+    """Return whether the account may search by entryCSN: slapd gives nothing of what changed since a cookie to one that may not. Raises ServerError."""
+    return bool(await _some(connection, SearchRequest(base, _SEQUENCE, (NO_ATTRIBUTE,))))
 
 
 async def better_scheme(connection: Connection) -> list[str]:
@@ -83,6 +90,9 @@ async def _count(connection: Connection, request: SearchRequest) -> int | None:
     return count
 
 
-async def _gives_notice(connection: Connection) -> bool:
-    attributes = await read(connection, ("supportedControl",))
-    return content_sync.REQUEST.encode() in attributes.get("supportedcontrol", [])
+async def _notice(connection: Connection, base: str) -> list[str]:
+    """Return a sentence when changes do not arrive as they could. Raises ServerError."""
+    attributes = await read(connection, ("supportedControl", "configContext"))
+    if content_sync.REQUEST.encode() not in attributes.get("supportedcontrol", []):
+        return ["the server gives no notice of changes (RFC 4533): it is asked again after each interval"]
+    return [NO_SEQUENCE] if "configcontext" in attributes and not await sees_sequence(connection, base) else []

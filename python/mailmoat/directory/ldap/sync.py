@@ -17,7 +17,7 @@ from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of
 from mailmoat.directory.ldap.objects import EntryReader, Mapping
 from mailmoat.directory.ldap.polling import poll, whole_is_due
-from mailmoat.directory.ldap.probe import better_scheme, probe
+from mailmoat.directory.ldap.probe import NO_SEQUENCE, better_scheme, probe, sees_sequence
 from mailmoat.directory.ldap.refresh import Refresh, RefreshNeededError
 from mailmoat.directory.source import Current, Delta, Remark, Using, Whole
 from mailmoat.ldap import content_sync, outcome
@@ -63,6 +63,11 @@ class _Method:
     def synced(self) -> bytes | None:
         """The cookie, if it is one of RFC 4533."""
         return self.cookie.removeprefix(_SYNCED) if self.cookie and self.cookie.startswith(_SYNCED) else None
+
+    @property
+    def cookie_of_slapd(self) -> bool:
+        """Whether slapd finds what changed since the cookie by entryCSN, within the rights of the account."""
+        return not self.polls and b"csn=" in (self.synced or b"")
 
     def changes(self, error: ServerError) -> bool:
         """Return whether an answer leads to another method: a full read, or polling; and take it."""
@@ -123,6 +128,9 @@ class LdapSync:
         for sentence in await better_scheme(connection):
             yield Remark(sentence)
         base = await base_of(connection, self._row.base)
+        if method.cookie_of_slapd and not await sees_sequence(connection, base):
+            yield Remark(NO_SEQUENCE)
+            raise RefreshNeededError(NO_SEQUENCE)
         request = SearchRequest(base, self._filter, self._mapping.needed)
         if method.polls:
             found = poll(connection, request, self._reader, method.cookie, known)
