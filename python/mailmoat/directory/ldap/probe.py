@@ -23,7 +23,9 @@ MOST_COUNTED: Final = 100_000
 """Entries up to which they are counted."""
 SAMPLE: Final = 3
 _SEQUENCE: Final = filters.parse("(entryCSN=*)")
-NO_SEQUENCE: Final = "the account may not read entryCSN: all is read again after each interruption; permit it with olcAccess"
+NO_SEQUENCE: Final = (
+    "the account may not read entryCSN: all is read again after each interruption; permit it with olcAccess"
+)
 
 
 async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_filter: bytes) -> ProbeResult:
