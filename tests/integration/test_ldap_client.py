@@ -203,3 +203,14 @@ def test_all_servers_that_do_not_serve_say_why(login, run, tmp_path):
     missing = Server("missing", Transport.UNIX, socket=tmp_path / "none")
     with pytest.raises(ServerError, match=r"refused: no connection: .*; missing: no connection: No such file"):
         run(Servers([refused, missing], Access(login)).connect())
+
+
+def test_why_there_is_no_connection_is_said_alike_in_both_loops(slapd, authority, login, run):
+    access = Access(login, Tls(ca=authority.certificate))
+    said = []
+    for port in (1, slapd.port):  # nothing listens; it is no port for TLS
+        with pytest.raises(ServerError) as refused:
+            run(open_connection(Server("it", Transport.TLS, "127.0.0.1", port), access))
+        said.append(str(refused.value))
+    assert said[0] == "it: no connection: Connection refused"
+    assert "no connection: the server closed it" in said[1] or "no connection: Connection reset by peer" in said[1]

@@ -7,6 +7,7 @@ new ones count from the next connection on. A password is sent in clear only whe
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from socket import SOCK_STREAM  # noqa: TID251 - a constant for getaddrinfo, no socket
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -75,7 +76,19 @@ async def open_connection(server: Server, access: Access) -> Connection:
     except ssl.SSLError as error:
         raise ServerError(f"{server.text}: no TLS: {error.reason or 'the handshake failed'}") from None
     except (OSError, UnicodeError) as error:
-        raise ServerError(f"{server.text}: no connection: {getattr(error, 'strerror', None) or error}") from None
+        raise ServerError(f"{server.text}: no connection: {_reason(error)}") from None
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Return why there is no connection; the loops say the same in words of their own, or in none."""
+    number = getattr(error, "errno", None) or 0
+    if number > 0:  # below are those of names
+        return os.strerror(number)
+    return (
+        getattr(error, "strerror", None)
+        or str(error)
+        or "the server closed it; ldaps:// and ads:// need a port for TLS"
+    )
 
 
 async def _open(server: Server, access: Access) -> Connection:
