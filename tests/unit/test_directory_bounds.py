@@ -85,6 +85,18 @@ def test_an_address_takes_the_place_of_a_target_that_is_refused():
     assert listed("ann@ours.test", "@far.test") == (("ann@ours.test",), [Kind.TARGET])
 
 
+@pytest.mark.parametrize(
+    "target", ["no address", "bob", "eve%far.test@b.test", "|/bin/sh@b.test", "smtp:bob@b.test", ":include:/x"]
+)
+def test_so_it_does_of_one_that_is_no_address_to_redirect_to(target):
+    """As the snapshot would not use it, and then none of the others."""
+    assert listed("ann@ours.test", "bob@b.test", target) == (
+        ("ann@ours.test", "bob@b.test", "ann@ours.test"),
+        [Kind.TARGET],
+    )
+    assert answered("bob@b.test", target) == (Presence.EXISTS, ("bob@b.test", "Ann@ours.test"))
+
+
 def test_the_sentences_name_entry_and_setting():
     entry = Entry(
         b"1", "cn=one", (Listed("ann@far.test"), Listed("@ours.test"), Listed("bob@ours.test", ("e@far.test",)))
@@ -126,7 +138,8 @@ def test_answers_are_bound_as_entries_are():
     assert answered("eve@far.test") == (exists, ())
     assert answered("bob@b.test", "eve@far.test") == (exists, ("bob@b.test", "Ann@ours.test"))
     assert answered("eve@far.test", target_domains="*") == (exists, ("eve@far.test",))
-    assert answered("bob@b.test\neve@far.test") == (Presence.UNKNOWN, ())
+    assert answered("bob@b.test", "eve@far.test\nbob@b.test", "no address") == (exists, ("bob@b.test", "Ann@ours.test"))
+    assert answered("bob@b.test\neve@far.test") == (exists, ())
     assert answered(whole_domain=True) == (Presence.ABSENT, ())
     assert answered("bob@b.test", whole_domain=True) == (Presence.UNKNOWN, ())
     assert answered("bob@b.test", whole_domain=True, whole_domains=True) == (exists, ("bob@b.test",))

@@ -64,11 +64,11 @@ def test_targets_get_the_mail_of_all_addresses_of_an_entry():
     assert read(mapping, mail=[b"a@example.com"])[0] == (Listed("a@example.com"),)
 
 
-def test_an_entry_whose_only_targets_are_no_addresses_exists_and_is_delivered_to_itself():
-    """Who may write a target must not be able to have the address refused; and it is as with a table's bad targets elsewhere."""
-    addresses, left_out = read(Mapping(("mail",), ("forward",)), mail=[b"a@example.com"], forward=[b"nobody"])
-    assert addresses == (Listed("a@example.com"),)
-    assert left_out.entries == 1
+def test_targets_that_are_no_addresses_are_handed_on_for_the_bounds_to_judge():
+    written = [b"nobody", b"SMTP: b@example.com ", b"\xff@example.com"]
+    addresses, left_out = read(Mapping(("mail",), ("forward",)), mail=[b"a@example.com"], forward=written)
+    assert addresses == (Listed("a@example.com", ("nobody", "b@example.com", r"\xff@example.com")),)
+    assert left_out is None
 
 
 @pytest.mark.parametrize(

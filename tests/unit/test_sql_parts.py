@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from mailmoat import clock
+from mailmoat.directory.bounds import Bounds
 from mailmoat.directory.preference import FIRST_PAUSE, Preference
 from mailmoat.directory.source import LeftOut, Listed
 from mailmoat.directory.sql.highest import Highest
@@ -13,6 +14,8 @@ from mailmoat.directory.sql.placeholders import MYSQL, POSTGRESQL, SQLITE, prepa
 from mailmoat.directory.sql.position import Position
 from mailmoat.directory.sql.rows import MOST_ROWS, Columns, Reader
 from mailmoat.errors import SourceError
+from mailmoat.settings import Settings
+from mailmoat.settings.sections.directories import sources
 
 KNOWN = ("address", "local", "domain")
 
@@ -91,11 +94,13 @@ def test_targets_come_in_many_forms(value, targets):
 @pytest.mark.parametrize(
     "value", ["|/usr/bin/vacation", "bob", "b@example.com, :include:/etc/all", "[1", "{}", "[" * 100_000]
 )
-def test_an_alias_with_a_target_that_is_no_address_exists_and_is_not_redirected(value):
-    entries, left_out = read("address targets", ("all@example.com", value))
-    assert entries[0].addresses == (Listed("all@example.com"),)
-    assert left_out.entries == 1
-    assert "which is no address with a domain" in left_out.example
+def test_an_alias_with_a_target_that_is_no_address_exists_and_the_address_takes_its_place(value):
+    entries, _ = read("address targets", ("all@example.com", value))
+    relay = {"local_domains": "example.com"}
+    settings = Settings(hostname="mx.test", relay=relay, directories=[{"name": "a", "url": "file:///x"}])
+    within, (refusal,) = Bounds.of(settings, sources(settings.directory, settings.directories)[0]).entry(entries[0])
+    assert within.addresses[0].targets == (("b@example.com", "all@example.com") if "b@" in value else ())
+    assert refusal.sentence.startswith("all@example.com has the target ")
 
 
 def test_an_alias_with_more_targets_than_are_used_is_not_redirected():

@@ -92,14 +92,12 @@ class Bounds(NamedTuple):
         return entry._replace(addresses=tuple(addresses)), named
 
     def answer(self, address: Address, answer: LiveAnswer) -> tuple[LiveAnswer, list[Refusal]]:
-        """Return what counts of an answer about an address, and what does not. Text that is no address is no answer: UNKNOWN."""
+        """Return what counts of an answer about an address, and what does not."""
         if answer.presence is not Presence.EXISTS:
             return answer, []
         if answer.whole_domain and not self.whole_domains:
             refused = Presence.UNKNOWN if answer.targets else Presence.ABSENT
             return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
-        if len(answer.targets) <= MOST_TARGETS and None in map(_parsed, answer.targets):
-            return LiveAnswer(Presence.UNKNOWN, entry=answer.entry), []
         targets, refusals = self._permitted(str(address), answer.targets_of(address))
         return (answer._replace(targets=targets, other_domain="") if refusals else answer), refusals
 
@@ -116,7 +114,7 @@ class Bounds(NamedTuple):
         own = str(address) if address.domain else f"{address}@{domain}"
         targets, refused = self._permitted(own, one.targets)
         refusals += refused
-        return Listed(one.text, targets) if refused else one
+        return one if targets == one.targets else Listed(one.text, targets)
 
     def _whole_domain(self, one: Listed, text: str, refusals: list[Refusal]) -> Listed:
         """Return what counts of an entry for a whole domain; another name of a domain has no address that the other one does not have."""
@@ -147,21 +145,25 @@ class Bounds(NamedTuple):
         refused: list[Refusal] = []
         kept: list[str] = []
         for target in targets:
-            address = _parsed(target)
-            if address is None:
-                sentence = f"{_quoted(own)} has the target {_quoted(target)}, which is no address"
-            elif address.may_route:
-                route = "which is not used, as another server may read it as an address elsewhere"
-                sentence = f"{_quoted(own)} has the target {_quoted(target)}, {route}"
-            elif self._leads(domain := address.domain or self.default_domain):
-                kept.append(target)
-                continue
-            else:
-                sentence = _elsewhere(own, target, domain)
-            kept.append(own)
-            refused.append(Refusal(Kind.TARGET, sentence))
+            sentence = self._mistake(own, target)
+            kept.append(own if sentence else target)
+            if sentence:
+                refused.append(Refusal(Kind.TARGET, sentence))
         once = tuple(dict.fromkeys(kept))
-        return (() if once == (own,) else once), refused
+        return (() if refused and once == (own,) else once), refused
+
+    def _mistake(self, own: str, target: str) -> str:
+        """Return why no mail to `own` is redirected to a target; empty when it is."""
+        address = _parsed(target)
+        if address is None:
+            why = "which is no address"
+        elif not address.domain:
+            why = "which has no domain"
+        elif address.may_route:
+            why = "which another server may read as an address elsewhere"
+        else:
+            return "" if self._leads(address.domain) else _elsewhere(own, target, address.domain)
+        return f"{_quoted(own)} has the target {_quoted(target)}, {why}"
 
     def _leads(self, domain: str) -> bool:
         return self.targets is None or domain in self.targets

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.notation import check_listed, check_target
+from mailmoat.directory.notation import check_listed
 from mailmoat.directory.source import LARGEST_PART, MOST_TARGETS, Entry, LeftOut, Listed, Part, ProbeResult
 from mailmoat.printable import printable
 
@@ -87,8 +87,6 @@ def read_entry(line: str) -> Listed | None:
     if targets and (not names or text.startswith("!")):
         raise ValueError(f"{written[:_SHOWN]} has no target" if not names else "an excluded address has no targets")
     check_listed(text)
-    for name in names:
-        check_target(name)
     return Listed(text, names)
 
 

@@ -22,13 +22,6 @@ def check_listed(text: str) -> None:
         raise ValueError(f"{printable(text[:_SHOWN])} is no address") from None
 
 
-def check_target(text: str) -> None:
-    """Raise ValueError unless mail can be redirected to `text`: an address, or a domain at which the local part stays. Neither can be excluded."""
-    if text.startswith("!"):
-        raise ValueError(f"{printable(text[:_SHOWN])} is no address")
-    check_listed(text)
-
-
 def notation(address: str) -> str:
     """Return an address, as it is rendered, in this notation: what would mean something else in it is in quotes."""
     if address.startswith('"') or _PLAIN.fullmatch(address):

@@ -45,4 +45,7 @@ class AdAddressSearch:
         for one in listed.addresses:
             if one.text == text:
                 return one.targets
-        return () if self._written is not None and self._place.mapping.counts(found) else None
+        mapping = self._place.mapping
+        if self._written is None or not mapping.counts(found) or mapping.has_domain(found, address.domain):
+            return None
+        return ()

@@ -81,11 +81,14 @@ class Mapping(NamedTuple):
         if not self.counts(found):
             return Entry(unique, found.dn, ()), None
         addresses, wrong = _addresses(found, self.attributes)
-        others, wrong_other = _addresses(found, self.targets)
-        targets = others or (addresses[:1] if self.secondary is Secondary.REWRITE else [])
-        instead = tuple(map(str, targets))
-        listed = [Listed(notation(one.key), () if targets == [one] else instead) for one in addresses]
-        return Entry(unique, found.dn, tuple(listed)), wrong or wrong_other
+        primary = addresses[:1] if self.secondary is Secondary.REWRITE else []
+        targets = _targets(found, self.targets) or tuple(map(str, primary))
+        listed = [Listed(notation(one.key), () if targets == (str(one),) else targets) for one in addresses]
+        return Entry(unique, found.dn, tuple(listed)), wrong
+
+    def has_domain(self, found: SearchEntry, domain: str) -> bool:
+        """Return whether one of its values is `@domain`: an object has no whole domain."""
+        return any(text.lower() == f"@{domain}" for text, _ in _written(found, self.attributes))
 
     def counts(self, found: SearchEntry) -> bool:
         """Return whether an object is of a kind that counts, and not a disabled account that does not."""
@@ -110,6 +113,17 @@ def _addresses(found: SearchEntry, names: Sequence[str]) -> tuple[list[Address],
         else:
             (primary if is_primary else others).append(address)
     return list(dict.fromkeys((*primary, *others))), wrong
+
+
+def _targets(found: SearchEntry, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses in these attributes, and what is none as it is written: `bounds` decides what takes its place."""
+    targets = []
+    for text, _ in sorted(_written(found, names), key=lambda written: not written[1]):
+        try:
+            targets.append(str(_parse(text)))
+        except ValueError:
+            targets.append(text.encode("ascii", "backslashreplace").decode())
+    return tuple(dict.fromkeys(targets))
 
 
 def _written(found: SearchEntry, names: Sequence[str]) -> Iterator[tuple[str, bool]]:

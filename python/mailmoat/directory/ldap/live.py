@@ -48,5 +48,8 @@ class LdapAddressSearch:
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
         """Return what the entries say of it."""
-        counted = [(entry.dn, targets) for entry in found if (targets := self._reader.targets(entry)) is not None]
-        return united(address, counted)
+        counted = [(entry, targets) for entry in found if (targets := self._reader.targets(entry)) is not None]
+        own = [(entry.dn, targets) for entry, targets in counted if not self._reader.is_for_domain(entry, address)]
+        if own or not counted or address.may_route:  # a whole domain lists no route to another server
+            return united(address, own)
+        return united(address, [(entry.dn, targets) for entry, targets in counted])._replace(whole_domain=True)

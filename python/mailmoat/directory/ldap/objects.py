@@ -59,18 +59,26 @@ class EntryReader:
         if targets is None:
             return Entry(entry_id, found.dn, ())
         values = [value for name in self._attributes for value in found.attributes.get(name, ())]
-        addresses = dict.fromkeys(self._read(found, values, target=False))
+        addresses = dict.fromkeys(self._read(found, values))
         return Entry(entry_id, found.dn, tuple(Listed(text, targets) for text in addresses))
 
     def targets(self, found: SearchEntry) -> tuple[str, ...] | None:
-        """Return who gets the mail of an entry instead of it, where that can be read; None when the entry does not count.
+        """Return who gets the mail of an entry instead of it, as it is written; None when the entry does not count.
 
-        One whose targets are all no addresses gets its mail itself, as with other sources: it exists, whatever was written there.
+        What is no address is among them: `bounds` decides what takes its place, as with other sources.
         """
         if self._condition and not self._holds(found):
             return None
         written = [value for name in self._targets for value in found.attributes.get(name, ())]
-        return tuple(dict.fromkeys(self._read(found, written, target=True)))
+        return tuple(dict.fromkeys(map(_target, written)))
+
+    def is_for_domain(self, found: SearchEntry, address: Address) -> bool:
+        """Return whether an entry has the whole domain of an address, and not the address itself."""
+        values = [value for name in self._attributes for value in found.attributes.get(name, ())]
+        listed = self._read(found, values)
+        return f"@{address.domain}" in listed and all(
+            one.startswith("@") or Address.parse(one).key != address.key for one in listed
+        )
 
     def left_out(self) -> LeftOut | None:
         """Return what was left out since this was asked last; None for nothing."""
@@ -83,11 +91,11 @@ class EntryReader:
         name, value = self._condition
         return any(held.decode("utf-8", "replace").strip().lower() == value for held in found.attributes.get(name, ()))
 
-    def _read(self, found: SearchEntry, values: list[bytes], *, target: bool) -> list[str]:
+    def _read(self, found: SearchEntry, values: list[bytes]) -> list[str]:
         read = []
         for value in values:
             try:
-                read.append(_target(value) if target else _address(value))
+                read.append(_address(value))
             except ValueError as error:
                 shown = printable(value.decode("utf-8", "replace"))[:_LONGEST_EXAMPLE]
                 self._left_out += 1
@@ -114,12 +122,14 @@ def _address(value: bytes) -> str:
 
 
 def _target(value: bytes) -> str:
-    address = Address.parse(_plain(value))
-    if not address.domain:
-        raise ValueError("it has no domain")
-    return str(address)
+    """Return a target as text; octets that are not UTF-8 make it one that is no address."""
+    return _without_prefix(value.decode(errors="backslashreplace"))
 
 
 def _plain(value: bytes) -> str:
-    text = value.decode().strip()
-    return text[len(_PREFIX) :] if text[: len(_PREFIX)].lower() == _PREFIX else text
+    return _without_prefix(value.decode())
+
+
+def _without_prefix(written: str) -> str:
+    text = written.strip()
+    return text[len(_PREFIX) :].strip() if text[: len(_PREFIX)].lower() == _PREFIX else text

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat._native import address_key
-from mailmoat.directory.notation import check_listed, check_target
+from mailmoat.directory.notation import check_listed
 from mailmoat.directory.source import MOST_TARGETS, Entry, LeftOut, Listed
 from mailmoat.errors import SourceError
 from mailmoat.printable import printable
@@ -162,7 +162,7 @@ class Reader:
         return (active is None or _yes(row[active])) and (deleted is None or not _yes(row[deleted]))
 
     def _targets(self, row: Sequence[object], text: str) -> tuple[str, ...]:
-        """Return the targets of a row; none where one of them is no address, so that no mail goes to a part of them.
+        """Return the targets of a row as they are written: `bounds` decides what takes the place of one that is no address.
 
         A whole domain is another name of one domain, or a catch-all with addresses.
         """
@@ -174,11 +174,6 @@ class Reader:
         if len(targets) > MOST_TARGETS:
             self._leave_out(f"{text} has {len(targets)} targets, more than {MOST_TARGETS}: not redirected")
             return ()
-        for target in targets:
-            if not _is_target(target):
-                shown = printable(target[:_SHOWN])
-                self._leave_out(f"{text} has the target {shown}, which is no address with a domain: not redirected")
-                return ()
         return targets
 
     def _leave_out(self, example: str) -> None:
@@ -197,15 +192,6 @@ def _address(value: object, default_domain: str | None) -> str:
     if default_domain is None:
         raise ValueError(f"{printable(text[:_SHOWN])} has no domain; write default_domain if such names have one")
     return f"{text}@{default_domain}"
-
-
-def _is_target(text: str) -> bool:
-    """Return whether mail can be redirected there: to an address with a domain, or to the same local part at a domain."""
-    try:
-        check_target(text)
-    except ValueError:
-        return False
-    return "@" in text
 
 
 def _key(text: str) -> str:
