@@ -127,6 +127,15 @@ def test_a_full_read_is_in_force_and_the_next_comes_after_the_interval(world):
     assert w.events == ["directory-read"]
 
 
+def test_a_read_in_which_entries_have_one_id_is_not_used(world):
+    apart = (Begin(), entries(3), entries(2), Whole(b"1", 5))
+    w = world(apart, (Begin(), entries(3), Whole(b"1", 3)))
+    assert w.seen == (SyncState.FAILED, 0)
+    assert w.keeper.freshness.reason.startswith("5 entries have 3 different ids")
+    w.advance(60)
+    assert w.seen == (SyncState.CURRENT, 3)
+
+
 def test_a_delta_is_in_force_at_once(world):
     w = world((*FULL, 5.0, Delta((entry(200),), (b"3",), b"2"), 5.0, Delta((entry(200),), (), b"3")))
     w.advance(6)

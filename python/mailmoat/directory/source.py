@@ -63,6 +63,8 @@ class Whole(NamedTuple):
 
     cookie: bytes | None = None
     """Where `steps` goes on after a restart; None = with a full read."""
+    entries: int | None = None
+    """How many came that have an address. With fewer different ids in them it is not used: of two with one id, the first is lost."""
 
 
 class Delta(NamedTuple):

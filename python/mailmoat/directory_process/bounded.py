@@ -86,6 +86,8 @@ class BoundedSync(Bounded):
                 self._refused = Refusals()
             case Part(entries=entries):
                 return Part(tuple(self._read(entry, seen) for entry in entries))
+            case Whole(entries=came) if came is not None:
+                return step._replace(entries=came - seen.emptied)
             case Delta(changed=entries):
                 return step._replace(changed=tuple(map(self._changed, entries)))
         return step

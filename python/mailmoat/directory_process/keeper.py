@@ -134,7 +134,8 @@ class Keeper:
                 self.freshness.left_out, self.freshness.left_out_examples = 0, ()
             case Part(entries=entries):
                 self.table.add(entries)
-            case Whole(cookie=cookie):
+            case Whole(cookie=cookie, entries=came):
+                self._check_ids(came)
                 self._put_in_force(cookie)
             case Delta(changed=changed, removed=removed):
                 self.table.apply(changed, removed)
@@ -164,6 +165,14 @@ class Keeper:
                 if sentence != self._remark:
                     maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
                 self._remark = sentence
+
+    def _check_ids(self, came: int | None) -> None:
+        """Raise SourceError when a full read had entries with the id of another one: what the other one has would be missing."""
+        if came is not None and self.table.read.entries < came:
+            raise SourceError(
+                f"{came} entries have {self.table.read.entries} different ids, as rows of one id do not follow each other;"
+                " write ORDER BY id; the full read is not used"
+            )
 
     def _put_in_force(self, cookie: bytes | None) -> None:
         before, after = self.table.stock, self.table.read

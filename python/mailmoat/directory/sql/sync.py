@@ -37,7 +37,6 @@ SHORTEST_PAUSE: Final = 0.5
 """Seconds between two reads because of notifications."""
 _SHARE: Final = 4
 """Times the last full read, where the next one is a full one as well."""
-_APART: Final = "rows of one id that do not follow each other, of which only the last ones count; write ORDER BY id"
 
 
 @dataclass(slots=True)
@@ -113,21 +112,19 @@ class SqlSync:
     def _read(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncGenerator[Step, None]:
         position, changes = self._position, self._changes
         if changes is None or position is None or position.since is None:
-            return self._all(connection, known, stamp)
+            return self._all(connection, stamp)
         if clock.wall_ms() - position.full_ms >= self._row.full_interval * 1000:
-            return self._all(connection, known, stamp)
+            return self._all(connection, stamp)
         return self._changed(connection, known, changes, position)
 
-    async def _all(self, connection: Connection, known: KnownIds, stamp: str) -> AsyncGenerator[Step, None]:
+    async def _all(self, connection: Connection, stamp: str) -> AsyncGenerator[Step, None]:
         reading = _Reading(Highest())
         yield Begin()
         async with aclosing(self._entries(connection, self._query, {}, reading)) as found:
             async for step in found:
                 yield step if isinstance(step, LeftOut) else Part(tuple(step))
         self._position = Position(reading.begun_ms, reading.highest.value, clock.wall_ms(), stamp=stamp)
-        yield Whole(self._position.cookie())
-        if reading.by_id and reading.entries > len(known):
-            yield LeftOut(reading.entries - len(known), _APART)
+        yield Whole(self._position.cookie(), reading.entries if reading.by_id else None)
 
     async def _changed(
         self, connection: Connection, known: KnownIds, query: Query, position: Position
