@@ -31,7 +31,7 @@ def listed(text, *targets, **row):
 
 
 @pytest.mark.parametrize(
-    "text", ["ann@ours.test", "!ann@ours.test", "ann", "Ann@B.test.", '"a b"@ours.test', "x%y@backup.test"]
+    "text", ["ann@ours.test", "!ann@ours.test", "ann", "Ann@B.test.", '"a b"@ours.test', "!x%y@backup.test"]
 )
 def test_addresses_at_the_domains_count(text):
     assert listed(text) == ((text,), [])
@@ -43,6 +43,17 @@ def test_addresses_at_the_domains_count(text):
 )
 def test_others_do_not(text):
     assert listed(text) == (None, [Kind.ADDRESS])
+
+
+@pytest.mark.parametrize("text", ["victim%far.test@ours.test", '"victim@far.test"@ours.test', "far.test!x@ours.test"])
+def test_an_address_that_another_server_may_read_as_one_elsewhere_needs_leave(text):
+    assert listed(text) == (None, [Kind.ADDRESS])
+    assert listed(text, target_domains="*") == ((text,), [])
+    found = LiveAnswer(Presence.EXISTS)
+    asked = Address.parse(text)
+    refused, refusals = bounds().answer(asked, found)
+    assert (refused.presence, [refusal.kind for refusal in refusals]) == (Presence.ABSENT, [Kind.ADDRESS])
+    assert bounds(target_domains="*").answer(asked, found) == (found, [])
 
 
 def test_a_row_with_domains_of_its_own_has_no_others():

@@ -98,6 +98,8 @@ class Bounds(NamedTuple):
         if answer.whole_domain and not self.whole_domains:
             refused = Presence.UNKNOWN if answer.targets else Presence.ABSENT
             return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
+        if address.may_route and self.targets is not None:
+            return LiveAnswer(Presence.ABSENT, entry=answer.entry), [_route(str(address)).refusal]
         targets, refusals = self._permitted(str(address), answer.targets_of(address))
         return (answer._replace(targets=targets, other_domain="") if refusals else answer), refusals
 
@@ -111,6 +113,8 @@ class Bounds(NamedTuple):
             raise RefusedError(Kind.ADDRESS, f"{_quoted(text)} is no address")
         domain = address.domain or self.default_domain
         self._check_domain(text, domain)
+        if address.may_route and self.targets is not None and not text.startswith("!"):
+            raise _route(text)
         own = str(address) if address.domain else f"{address}@{domain}"
         targets, refused = self._permitted(own, one.targets)
         refusals += refused
@@ -183,6 +187,11 @@ def _domain(target: str) -> str:
         return normalise_domain(target[1:]) if target.startswith("@") else ""
     except ValueError:
         return ""
+
+
+def _route(text: str) -> RefusedError:
+    sentence = f'{_quoted(text)} may be read by another server as an address elsewhere; it counts only with target_domains = "*"'
+    return RefusedError(Kind.ADDRESS, sentence)
 
 
 def _whole(domain: str) -> RefusedError:
