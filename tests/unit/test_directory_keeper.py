@@ -299,6 +299,26 @@ def test_a_full_read_takes_no_more_away_than_changes_may(world):
     assert w.seen == (SyncState.CURRENT, 73)
 
 
+@pytest.mark.parametrize("between", [(), ((OUTAGE,),)], ids=["at once", "after an outage"])
+@pytest.mark.parametrize("nothing", [Current(b"9"), Delta((), (), b"9")], ids=str)
+def test_a_source_that_skips_what_was_held_back_does_not_end_the_alarm(world, nothing, between):
+    w = world(FULL, *removals(30), *between, (nothing,))
+    w.advance(300)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    assert "30 of 100 entries" in w.keeper.freshness.reason
+    assert w.table.cookie == b"1"
+    assert set(w.source.cookies[2:]) == {None}, "only a full read says what there is"
+    assert "directory-source-back" not in w.events
+
+
+def test_a_full_read_that_is_large_enough_ends_the_alarm(world):
+    w = world(FULL, *removals(30), (Begin(), entries(100, 5), Whole(b"2")), (Current(b"3"),))
+    w.advance(62)
+    assert w.seen == (SyncState.CURRENT, 95)
+    w.advance(60)
+    assert (w.seen, w.source.cookies[2:]) == ((SyncState.CURRENT, 95), [None, b"2"])
+
+
 def test_a_restart_forgives_nothing(world, tmp_path):
     w = world(FULL, *removals(18), (1e6,))
     w.advance(60)

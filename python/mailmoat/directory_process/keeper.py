@@ -58,6 +58,8 @@ class Keeper:
         """Of the next read, as the administrator asked."""
         self._accepting = False
         """Of the read that is under way."""
+        self._held = ""
+        """Why something was held back, until a full read or a change is in force."""
         self._left_out: tuple[LeftOut, ...] = ()
         """The last that were logged."""
         self._remark = ""
@@ -89,7 +91,8 @@ class Keeper:
         try:
             await self._follow()
         except ShrunkError as error:
-            self._fail(SyncState.SHRUNK, str(error))
+            self._held = str(error)
+            self._fail(SyncState.SHRUNK, self._held)
         except DirectoryError as error:
             self._fail(SyncState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - one source that is broken must not stop the others
@@ -105,7 +108,7 @@ class Keeper:
     async def _follow(self) -> None:
         full, self._full = self._full, False
         self._accepting, self._accept = self._accept, False  # if it fails, a later one may be half a result
-        cookie = None if full else self.table.cookie
+        cookie = None if full or self._held else self.table.cookie  # the source may not repeat what was held back
         silence = SILENCE + 3 * self.row.interval
         self._gathered = 0, 0
         try:
@@ -201,6 +204,8 @@ class Keeper:
     def _change(self, cookie: bytes | None) -> None:
         """Put in force what was gathered, if anything."""
         (changed, removed), self._gathered = self._gathered, (0, 0)
+        if self._held and not (changed or removed):
+            raise ShrunkError(self._held)
         losses = self._judged_removal() if changed or removed else None
         is_other = self.table.settle(cookie, losses)
         if is_other:
@@ -230,7 +235,7 @@ class Keeper:
     def _succeed(self, *, changed: bool) -> None:
         if self.freshness.state in (SyncState.FAILED, SyncState.SHRUNK):
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=self.freshness.server)
-        self._failures = 0
+        self._failures, self._held = 0, ""
         self._turn(SyncState.CURRENT, "")
         self._take_stock()
         if changed:
