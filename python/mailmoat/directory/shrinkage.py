@@ -82,7 +82,7 @@ class ShrinkGuard:
                 return
         raise ShrunkError(
             f"it has {after.entries} entries with {after.addresses} addresses, and had {had.entries} with {had.addresses}"
-            f"{'' if had == before else ' within a day'}: more than {self._limit} % are gone"
+            f"{'' if had == before else ' within a day'}: more than {self._limit} % are gone{_earlier(had, before)}"
         )
 
     def removal(self, before: Stock, gone: Stock, losses: Losses, now_ms: int) -> Losses:
@@ -92,7 +92,7 @@ class ShrinkGuard:
             had, lost = _with(before, losses), _with(gone, losses)
             raise ShrunkError(
                 f"{lost.entries} of {had.entries} entries and {lost.addresses} of {had.addresses} addresses are gone"
-                f"{'' if had == before else ' within a day'}: more than {self._limit} %"
+                f"{'' if had == before else ' within a day'}: more than {self._limit} %{_earlier(had, before)}"
             )
         return losses._replace(entries=losses.entries + gone.entries, addresses=losses.addresses + gone.addresses)
 
@@ -117,3 +117,9 @@ class ShrinkGuard:
 
 def _with(stock: Stock, losses: Losses) -> Stock:
     return Stock(stock.entries + round(losses.entries), stock.addresses + round(losses.addresses))
+
+
+def _earlier(had: Stock, before: Stock) -> str:
+    """Return what to say of those that were removed before the limit was reached: they stay removed."""
+    entries, addresses = had.entries - before.entries, had.addresses - before.addresses
+    return f" ({entries} entries and {addresses} addresses were removed before the limit was reached)" if had != before else ""

@@ -226,7 +226,8 @@ class Keeper:
         try:
             return self._guard.removal(table.before, table.gone, table.losses, clock.wall_ms())
         except ShrunkError as error:
-            raise ShrunkError(f"{error}; they are not removed; {self._remedy}") from None
+            held = f"{table.gone.entries} entries and {table.gone.addresses} addresses are held back"
+            raise ShrunkError(f"{error}; {held}; {self._remedy}") from None
 
     @property
     def _remedy(self) -> str:
