@@ -55,3 +55,10 @@ def test_a_file_of_cas_without_a_certificate_is_one(tmp_path):
     file.write_bytes(b"\x30\x82\x01\x00")
     [mistake] = directory_checks.mistakes(settings(url="ldaps://h.test", tls_ca=str(file)))
     assert mistake.startswith(f"directories[1].tls_ca = {file}: it has no certificate in PEM")
+
+
+@pytest.mark.parametrize("key", ["tls_ca", "tls_certificate"])
+def test_a_file_that_is_not_there_is_one(tmp_path, key):
+    file = tmp_path / "absent.pem"
+    [mistake] = directory_checks.mistakes(settings(url="ldaps://h.test", **{key: str(file)}))
+    assert mistake == f"directories[1].{key} = {file}: there is no such file"

@@ -50,7 +50,9 @@ def _wrong(row: SourceSettings) -> Iterator[tuple[str, object, str]]:
         yield "url", row.url, "the account of the server cannot run it; it must be there and executable"
     for key in ("tls_ca", "tls_certificate", "tls_key"):
         file = getattr(row, key)
-        if file is not None and not os.access(file, os.R_OK, effective_ids=True):
+        if file is not None and _is_missing(file):
+            yield key, file, "there is no such file"
+        elif file is not None and not os.access(file, os.R_OK, effective_ids=True):
             yield key, file, "the account of the server cannot read it; let it read the file and enter its directories"
         elif file is not None and key == "tls_ca" and not _has_certificates(file):
             yield key, file, "it has no certificate in PEM; convert one in DER with: openssl x509 -inform der -in FILE"
@@ -58,6 +60,17 @@ def _wrong(row: SourceSettings) -> Iterator[tuple[str, object, str]]:
         read_password(row)
     except SourceError as error:
         yield "password_file", row.password_file, f"{error}; write the password alone into that file"
+
+
+def _is_missing(file: Path) -> bool:
+    """Return whether it is not there, as far as the account can see."""
+    try:
+        file.stat()
+    except OSError as error:
+        return isinstance(
+            error, FileNotFoundError | NotADirectoryError
+        )  # any other: a directory that may not be entered
+    return False
 
 
 def _has_certificates(file: Path) -> bool:
