@@ -122,4 +122,8 @@ def _with(stock: Stock, losses: Losses) -> Stock:
 def _earlier(had: Stock, before: Stock) -> str:
     """Return what to say of those that were removed before the limit was reached: they stay removed."""
     entries, addresses = had.entries - before.entries, had.addresses - before.addresses
-    return f" ({entries} entries and {addresses} addresses were removed before the limit was reached)" if had != before else ""
+    return (
+        f" ({entries} entries and {addresses} addresses were removed before the limit was reached)"
+        if had != before
+        else ""
+    )
