@@ -157,6 +157,9 @@ def test_a_live_source_is_asked(server, tmp_path):
     found = mx.cli("recipients", "check", "ann@example.test", "eve@example.test").stdout.splitlines()
     assert found[0] == "ann@example.test: exists (office was asked and has it)"
     assert found[1].startswith("eve@example.test: absent")
+    live = "mailmoat: office: the source is live: it is asked for each address, and is never read whole\n"
+    assert mx.cli("directory", "sync", "office").stderr == live
+    assert mx.cli("directory", "export", "office").stderr == live
 
 
 @pytest.mark.skipif("MAILMOAT_TEST_SOAK" not in os.environ, reason="a measurement: MAILMOAT_TEST_SOAK=1")

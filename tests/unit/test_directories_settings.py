@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from mailmoat.settings import Settings
 from mailmoat.settings.directory_lint import directory_warnings
 from mailmoat.settings.lint import warnings
-from mailmoat.settings.sections.directories import merged
+from mailmoat.settings.sections.directories import merged, sources, why_not_synchronised
 from mailmoat.settings.source_url import parse_source_url
 
 
@@ -137,3 +137,17 @@ def test_what_is_probably_not_meant_is_a_warning(changes, said):
     assert len(found) == bool(said)
     assert all(said in sentence for sentence in found)
     assert set(found) <= set(warnings(tree))
+
+
+@pytest.mark.parametrize(
+    ("modes", "name", "why"),
+    [
+        ({"hq": "live"}, "hq", "hq: the source is live: it is asked for each address, and is never read whole"),
+        ({"hq": "live"}, "hk", "hk: no source of this name is synchronised; there is none; live are hq"),
+        ({"a": "sync", "hq": "live"}, "b", "b: no source of this name is synchronised; those are a; live are hq"),
+        ({"a": "sync", "c": "sync"}, "b", "b: no source of this name is synchronised; those are a, c"),
+    ],
+)
+def test_it_says_why_a_source_is_not_synchronised(modes, name, why):
+    tree = settings(*(row(name=each, url="ldap://h.test", mode=mode) for each, mode in modes.items()))
+    assert why_not_synchronised(name, sources(tree.directory, tree.directories)) == why

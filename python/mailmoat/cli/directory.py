@@ -190,10 +190,8 @@ def export(name: NameArgument, config: ConfigOption = None) -> None:
 
 def _synchronised(settings: Settings, name: str) -> SourceSettings:
     """Return the row of this name."""
-    from mailmoat.settings.sections.directories import sources
+    from mailmoat.settings.sections.directories import sources, why_not_synchronised
 
-    rows = {row.name: row for row in sources(settings.directory, settings.directories) if row.mode == "sync"}
-    if name not in rows:
-        known = f"those are {', '.join(rows)}" if rows else "there is none"
-        fail(f"{name}: no source of this name is synchronised; {known}")
-    return rows[name]
+    rows = sources(settings.directory, settings.directories)
+    found = next((row for row in rows if row.name == name and row.mode == "sync"), None)
+    return found or fail(why_not_synchronised(name, rows))

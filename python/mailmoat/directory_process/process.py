@@ -35,7 +35,7 @@ from mailmoat.events import Event
 from mailmoat.files import make_directory
 from mailmoat.runtime import faults
 from mailmoat.runtime.timers import Timers
-from mailmoat.settings.sections.directories import sources
+from mailmoat.settings.sections.directories import sources, why_not_synchronised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,10 +203,7 @@ class DirectoryProcess:
         name, accept_shrink = arguments.get("name"), arguments.get("accept_shrink") is True
         chosen = [keeper for keeper in self._keepers if name in (None, keeper.row.name)]
         if not chosen:
-            known = ", ".join(keeper.row.name for keeper in self._keepers)
-            raise ControlError(
-                f"{name}: no source of this name is synchronised; {f'those are {known}' if known else 'there is none'}"
-            )
+            raise ControlError("no source is synchronised" if name is None else why_not_synchronised(name, self._rows))
         for keeper in chosen:
             keeper.sync(accept_shrink=accept_shrink)
         return {"asked": [keeper.row.name for keeper in chosen]}

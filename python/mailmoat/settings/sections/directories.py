@@ -119,6 +119,15 @@ def sources(directory: DirectorySettings, rows: tuple[SourceSettings, ...]) -> t
     return tuple(merged(directory, row) for row in rows)
 
 
+def why_not_synchronised(name: object, rows: tuple[SourceSettings, ...]) -> str:
+    """Return why no source of this name is synchronised, with the names there are; `rows` are from `sources`."""
+    if any(row.name == name and row.mode == "live" for row in rows):
+        return f"{name}: the source is live: it is asked for each address, and is never read whole"
+    synchronised, live = (", ".join(row.name for row in rows if row.mode == mode) for mode in ("sync", "live"))
+    known = f"those are {synchronised}" if synchronised else "there is none"
+    return f"{name}: no source of this name is synchronised; {known}{f'; live are {live}' if live else ''}"
+
+
 def not_contradictory(rows: tuple[SourceSettings, ...]) -> None:
     """Raise PydanticCustomError for the first row that contradicts itself or another one."""
     if len(rows) > MOST_SOURCES:
