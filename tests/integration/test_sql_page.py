@@ -159,8 +159,9 @@ async def read(source, replica):
 async def answers(source, *addresses):
     found = {}
     for one in addresses:
-        answer = await source.lookup(Address.parse(one))
-        found[one] = set(answer.targets) if answer.presence is Presence.EXISTS else None
+        address = Address.parse(one)
+        answer = await source.lookup(address)
+        found[one] = set(answer.targets_of(address)) if answer.presence is Presence.EXISTS else None
     await source.close()
     return found
 

@@ -13,9 +13,9 @@ from mailmoat.settings.tree import LimitsSettings, SmtpSettings
 STUB = Path(_native.__file__).with_name("_native.pyi")
 OTHERS = {
     "hostname", "default_domain", "incoming_dir", "asked", "workers", "submitter", "tarpit_time", "tarpit_max_session",
-    "auth_time",
+    "auth_time", "normalisation",
 }  # fmt: skip
-"""What is no limit and no rule of the dialogue; the last three are `tarpit.time`, `tarpit.max_session` and `tarpit.auth_time`."""
+"""What is no limit and no rule of the dialogue, `recipient_domains` among them; `tarpit_time` and the two behind it are `tarpit.time`, `tarpit.max_session` and `tarpit.auth_time`."""
 
 OF_CLIENTS = {"early_talkers", "xclient_networks", "xforward_networks"}
 """What depends on the client, or on the time before a session begins, and not on the listener."""
