@@ -125,7 +125,7 @@ def test_a_refusal_without_a_status_counts_only_while_the_domain_is_served():
         assert await presence(source, "ann@local.test") is Presence.EXISTS
         await settled(source)
         assert await presence(source, "eve@local.test") is Presence.ABSENT
-        known.clear()  # it refuses us from now on, whoever we ask for
+        known.clear()  # it refuses us from now on, for every address
         assert await presence(source, "bob@local.test") is Presence.UNKNOWN
 
     asking(hop, case)
@@ -184,7 +184,7 @@ def lookups_of(hop, **more):
 
 
 def test_a_next_hop_that_holds_refusals_longer_than_we_wait_is_no_outage():
-    """As our own tar pit does: whoever is refused waits."""
+    """As our own tar pit does: a client that is refused waits."""
 
     def rcpt(line):
         if "ann" in line or "bob" in line:

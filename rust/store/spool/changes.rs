@@ -26,7 +26,7 @@ pub enum Change {
         /// Milliseconds since the epoch.
         due: i64,
     },
-    /// Whoever it is still to be delivered to has failed for good, and is to be reported; so it is held no more.
+    /// Every recipient that is left has failed for good, and is to be reported; so the message is held no more.
     Fail {
         /// The reply that says why.
         reply: String,

@@ -193,7 +193,7 @@ impl PartitionDir {
 /// Asks the file system to place each new directory in `spool` for itself, as ext4 does with those that are unrelated (chattr(1), `T`).
 ///
 /// Otherwise all partitions lie where their parent does. Without a journal, ext4 passes over each file that was deleted there in the
-/// last minutes, whoever deleted it, when it makes a new one: that has cost up to 500 us for each content file. Other file systems have
+/// last minutes, also by another program, when it makes a new one: that has cost up to 500 us for each content file. Other file systems have
 /// no such attribute, and need none.
 fn spread(spool: &Path) {
     // Whether it is granted is seen in nothing but the time it takes.

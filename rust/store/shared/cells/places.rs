@@ -168,7 +168,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Notes what was spent in a place of the key in another one of it. Each unit is taken out once, whoever takes it.
+    /// Notes what was spent in a place of the key in another one of it. Each unit is taken out once, by one of the processes.
     fn move_spent(&self, from: usize, to: Option<Seen>) {
         let Some(to) = to.filter(|to| to.way != from) else { return };
         let (Some(network), Some(about)) = (self.words.get(WAYS + from), self.words.get(2 * WAYS + from)) else {
