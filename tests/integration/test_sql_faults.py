@@ -287,7 +287,7 @@ FAULTS = EVERY if SOAK else (Locked, Half)
 @pytest.mark.timeout(300)
 def test_no_recipient_is_refused_whatever_happens_to_the_database(database, authority, server):
     if database.family == "mysql" and not SOAK:
-        return
+        pytest.skip("the long form: set MAILMOAT_TEST_SOAK=1")
     lookup = "SELECT address, active FROM recipients WHERE address = :address"
     live = {
         "mode": "live",
