@@ -63,7 +63,7 @@ class Run:
     seconds: float = 0.0
     """Seconds until the queue was empty."""
     during: dict[str, object] = field(default_factory=dict)
-    """The health after the last message."""
+    """The health when the queue was empty: an alarm lasts for minutes after its last bounce."""
     flooded: float = 0.0
     """The metric that says so, then."""
     suppressed: float = 0.0
@@ -102,11 +102,12 @@ async def flood(server: Running, run: Run) -> None:
                 await look()
     run.flooding = time.monotonic() - begun
     await look()
-    run.during = await asyncio.to_thread(health, server.admin)
-    run.flooded = await asyncio.to_thread(metric, server.admin, "mailmoat_bounce_flood")
     await _until(lambda: not server.queued(), EMPTY, "empty queue")
     run.seconds = time.monotonic() - begun
     await look()
+    # Not before: a short flood is accepted before the next hop has refused enough of it.
+    run.during = await asyncio.to_thread(health, server.admin)
+    run.flooded = await asyncio.to_thread(metric, server.admin, "mailmoat_bounce_flood")
     run.suppressed = await asyncio.to_thread(metric, server.admin, "mailmoat_bounces_suppressed_total")
 
 
