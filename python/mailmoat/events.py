@@ -360,6 +360,12 @@ class Event(StrEnum):
         "entries of a source of recipients changed or were removed; `entries` is how many it has now",
         "source changed:number removed:number entries:number",
     )
+    DIRECTORY_TIGHTENED = (
+        "directory-tightened",
+        "info",
+        "entries of a source of recipients changed or were removed, as a row that was changed permits less; `entries` is how many it has now",
+        "source changed:number removed:number entries:number",
+    )
     DIRECTORY_SOURCE_FAILED = (
         "directory-source-failed",
         "error",

@@ -144,6 +144,22 @@ def test_another_row_after_a_reload(server, source, tmp_path):
     mx.until(lambda: not (tmp_path / "spool/directory/office.db").exists(), what="its table to be gone")
 
 
+def test_a_row_that_permits_less_does_so_at_once_though_the_source_is_away(server, source):
+    settings = f'[[directories]]\nname = "office"\nurl = "script://{source.script}"\ninterval = "0.2s"\n'
+    source.says("ann@example.test", "dan@example.test", "@example.test")
+    mx = server(settings + "whole_domains = true\n", MAILMOAT_RECIPIENTS__FILE=None, MAILMOAT_WORKERS="1")
+    mx.until(lambda: code(mx, "eve@example.test") == 250, what="the whole domain")
+    source.says(status=1)
+    mx.until(lambda: known(mx).state is freshness.SyncState.FAILED, what="the outage")
+    mx.config.write_text(settings)
+    mx.cli("reload", check=True)
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the end of the whole domain")
+    assert code(mx, "ann@example.test") == 250
+    assert known(mx).state is freshness.SyncState.FAILED
+    [tightened] = mx.logged("directory-tightened")
+    assert (tightened["removed"], tightened["entries"]) == (1, 2)
+
+
 def test_a_live_source_is_asked(server, tmp_path):
     script = tmp_path / "ask"
     script.write_text('#!/bin/sh\ncase "$1" in ann@*) exit 0;; err*) exit 9;; *) exit 1;; esac\n')

@@ -17,6 +17,7 @@ import pytest
 import uvloop
 from tests.certificates import Authority
 from tests.doubles.database import ACCOUNT, PASSWORD
+from tests.doubles.kept_source import read_by
 from tests.doubles.mariadb import MariaDB
 from tests.doubles.postgresql import PostgreSQL
 from tests.integration.conftest import free_port
@@ -104,7 +105,7 @@ class Followed:
     """A source that is kept."""
 
     def __init__(self, row, path: Path):
-        self.table = Table(path, "one-identity")
+        self.table = Table(path, read_by("one"))
         self._moved = asyncio.Event()
         self.keeper = Keeper(row, open_sync(row), self.table, changed=lambda: None, noted=self._moved.set)
 

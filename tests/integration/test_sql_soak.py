@@ -18,6 +18,7 @@ import pytest
 import uvloop
 from tests.doubles.database import ACCOUNT
 from tests.doubles.directory_source import row
+from tests.doubles.kept_source import read_by
 from tests.doubles.mariadb import MariaDB
 from tests.doubles.postgresql import PostgreSQL
 
@@ -44,7 +45,7 @@ def keep(settings, path, pipe):
     async def main():
         moved = asyncio.Event()
         before = resident_kib()
-        table = Table(Path(path), "one-identity")
+        table = Table(Path(path), read_by("one"))
         keeper = Keeper(row(**settings), open_sync(row(**settings)), table, changed=moved.set, noted=lambda: None)
         task = asyncio.ensure_future(keeper.run())
         peak = before

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailmoat._native import Address
 from mailmoat.directory.bounds import Bounds, Kind
@@ -254,3 +256,55 @@ def test_a_whole_domain_may_lead_to_an_address(tmp_path):
 
     (entry,) = asyncio.run(read())
     assert entry.addresses == (Listed("@ours.test", ("boss@b.test",)),)
+
+
+DOMAINS = st.frozensets(st.sampled_from(["a.test", "b.test", "c.test"]), max_size=3)
+BOUNDS = st.builds(
+    Bounds, DOMAINS, st.none() | DOMAINS, st.booleans(), st.sampled_from(["", "a.test", "b.test"]), st.just("")
+)
+TEXTS = st.sampled_from(
+    ["ann@a.test", "Ann@B.test", "ann", "!ann@c.test", "@a.test", "@b.test", "x%y@a.test", "no address"]
+)
+TARGETS = st.lists(TEXTS | st.sampled_from(["bob@b.test", "eve@c.test", "@c.test"]), max_size=3).map(tuple)
+ENTRIES = st.lists(st.builds(Listed, TEXTS, TARGETS), min_size=1, max_size=4).map(tuple)
+
+
+@given(BOUNDS)
+def test_bounds_are_read_as_they_were_written(bounds):
+    assert Bounds.read(bounds.text) == bounds
+    assert Bounds.read(bounds.text + " ") is None
+
+
+@given(BOUNDS, BOUNDS, ENTRIES)
+@settings(max_examples=1000, deadline=None)
+def test_within_tighter_bounds_it_is_the_same_if_it_was_within_wider_ones_before(wider, bounds, addresses):
+    """So a table that was read within the wider ones is, kept to these, what is read within these."""
+    domains = bounds.domains & wider.domains or wider.domains or bounds.domains
+    targets = {bounds.targets, wider.targets} - {None}
+    tighter = wider._replace(
+        domains=domains,
+        targets=frozenset.intersection(*targets) if targets else None,
+        whole_domains=bounds.whole_domains and wider.whole_domains,
+    )
+    assert tighter.within(wider)
+    assert wider.within(tighter) == (wider == tighter)
+    entry = Entry(b"1", "cn=one", addresses)
+    assert tighter.entry(wider.entry(entry)[0])[0].addresses == tighter.entry(entry)[0].addresses
+
+
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [
+        ({"domains": "b.test"}, {}),
+        ({}, {"whole_domains": True}),
+        ({}, {"target_domains": "far.test"}),
+        ({"target_domains": "far.test"}, {"target_domains": "*"}),
+    ],
+)
+def test_bounds_are_within_those_that_permit_more(row, other):
+    assert bounds(**row).within(bounds(**other))
+    assert not bounds(**other).within(bounds(**row))
+
+
+def test_bounds_with_another_default_domain_permit_other_addresses():
+    assert not bounds()._replace(default_domain="b.test").within(bounds())

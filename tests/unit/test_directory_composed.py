@@ -12,7 +12,7 @@ from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
-from mailmoat.directory.identity import identity
+from mailmoat.directory.identity import Identity
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.wire import LiveReply
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
@@ -65,7 +65,7 @@ class World:
         return next(row for row in sources(self.settings.directory, self.settings.directories) if row.name == name)
 
     def read(self, name, *addresses, age=0):
-        table = Table(paths.table_path(self.directory, name), identity(self.settings, self.row(name)))
+        table = Table(paths.table_path(self.directory, name), Identity.of(self.settings, self.row(name)))
         table.begin()
         table.add([Entry(each.encode(), each, (Listed(each),)) for each in addresses])
         table.swap(None)
@@ -163,7 +163,7 @@ def test_what_is_read_and_never_compiled_is_in_doubt_in_the_end(tmp_path):
     w = World(tmp_path, {"name": "office", "max_age": "1h"})
     w.read("office", "ann@a.test")
     w.compile()
-    w.sources["office"].table = f"{identity(w.settings, w.row('office'))} 9"
+    w.sources["office"].table = f"{Identity.of(w.settings, w.row('office')).digest} 9"
     assert w("eve@a.test") is ABSENT
     w.sources["office"].changed_ms = NOW - 3_601_000
     assert w("eve@a.test") is UNKNOWN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailmoat.directory.identity import IRRELEVANT, identity, live_digest
+from mailmoat.directory.identity import IRRELEVANT, Identity, live_digest
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import SourceSettings, merged
 
@@ -10,7 +10,7 @@ from mailmoat.settings.sections.directories import SourceSettings, merged
 def digest(**given):
     tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "ldaps://h.test", **given}])
     row = merged(tree.directory, tree.directories[0])
-    return identity(tree, row)
+    return Identity.of(tree, row).digest
 
 
 def test_every_name_is_one_of_a_setting():
@@ -37,7 +37,7 @@ def test_the_domains_of_the_server_are_a_part_of_it():
     def of(**relay):
         tree = Settings(hostname="mx.test", relay=relay, directories=[{"name": "a", "url": "ldaps://h.test"}])
         row = merged(tree.directory, tree.directories[0])
-        return identity(tree, row)
+        return Identity.of(tree, row).digest
 
     assert of(local_domains="a.test,b.test", default_domain="a.test") == of(
         local_domains="b.test,a.test", default_domain="a.test"

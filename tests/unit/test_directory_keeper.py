@@ -1,114 +1,20 @@
 """The keeper of a source, in virtual time: every way in which a source can fail, and what is in force after it."""
 
-import asyncio
-from unittest import mock
-
 import pytest
-from tests.doubles.loop import VirtualLoop
+from tests.doubles.kept_source import entries, entry, worlds
 
-from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SyncState
-from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Remark, Using, Whole
-from mailmoat.directory_process.keeper import SILENCE, Keeper
-from mailmoat.directory_process.table import Table
+from mailmoat.directory_process.keeper import SILENCE
 from mailmoat.errors import SourceError
-from mailmoat.settings import Settings
-from mailmoat.settings.sections.directories import merged
 
 OUTAGE = SourceError("the server is away")
 
 
-def entry(number):
-    return Entry(b"%d" % number, f"n{number}", (Listed(f"a{number}@a.test"),))
-
-
-def entries(most, first=0):
-    return Part(tuple(entry(number) for number in range(first, most)))
-
-
-class Scripted:
-    """A source whose reads are lists of steps; a number waits, an exception is raised, the last read repeats."""
-
-    def __init__(self, *reads):
-        self.reads = list(reads)
-        self.cookies = []
-        self.known = None
-        self.open = 0
-
-    async def steps(self, cookie, known):
-        self.cookies.append(cookie)
-        self.known = known
-        read = self.reads.pop(0) if len(self.reads) > 1 else self.reads[0]
-        self.open += 1
-        try:
-            for step in read:
-                if isinstance(step, Exception):
-                    raise step
-                if isinstance(step, float):
-                    await pause(step)
-                else:
-                    yield step
-        finally:
-            self.open -= 1
-
-
-class World:
-    def __init__(self, directory, *reads, **row):
-        self.loop, self.log, self.changes = VirtualLoop(), [], 0
-        tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "file:///x", "interval": "60s", **row}])
-        self.source = Scripted(*reads)
-        self.table = Table(directory / "a.db", "i")
-        self._patches = (
-            mock.patch.multiple(clock, monotonic=self.loop.time, wall_ms=lambda: self.loop.now_ms),
-            mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),
-        )
-        for patch in self._patches:
-            patch.start()
-        row = merged(tree.directory, tree.directories[0])
-        self.keeper = Keeper(row, self.source, self.table, changed=self.change, noted=lambda: None)
-        asyncio._set_running_loop(self.loop)
-        self.task = self.loop.create_task(self.keeper.run())
-        asyncio._set_running_loop(None)
-        self.advance(0)
-
-    def change(self):
-        self.changes += 1
-
-    def advance(self, seconds):
-        self.loop.advance(self.loop.now_ms + round(seconds * 1000))
-        assert not self.task.done(), self.task.exception()
-
-    def end(self):
-        self.task.cancel()
-        self.loop.settle()
-        assert self.task.cancelled()
-        assert self.source.open == 0
-        self.table.close()
-        for patch in self._patches:
-            patch.stop()
-
-    @property
-    def seen(self):
-        fresh = self.keeper.freshness
-        return fresh.state, self.table.entries
-
-    @property
-    def events(self):
-        return [name for name, _ in self.log]
-
-
 @pytest.fixture
 def world(tmp_path):
-    made = []
-
-    def make(*reads, **row):
-        made.append(World(tmp_path, *reads, **row))
-        return made[-1]
-
-    yield make
-    for each in reversed(made):  # what each patched is that of the one before
-        each.end()
+    with worlds(tmp_path) as make:
+        yield make
 
 
 FULL = (Using("s1"), Begin(), entries(100), Whole(b"1"))

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from tests.doubles.kept_source import read_by
 
 from mailmoat import clock, maillog
 from mailmoat._native import Address, Normalisation
@@ -57,7 +58,7 @@ class World:
             recipients=recipients,
             directories=[{"name": "office", "url": "file:///x"}],
         )
-        self.table = Table(table_path(directory, "office"), "i")
+        self.table = Table(table_path(directory, "office"), read_by("i"))
         self.refreshes = Refreshes(settings)
 
     def _start(self, name, _detach, work):

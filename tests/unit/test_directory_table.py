@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.doubles.kept_source import ANYTHING, read_by
 
 from mailmoat.directory.shrinkage import Losses, Stock
 from mailmoat.directory.source import Entry, Listed
@@ -17,8 +18,8 @@ def entry(number, *addresses, name=""):
     return Entry(b"%d" % number, name or f"n{number}", tuple(Listed(each) for each in addresses))
 
 
-def opened(directory, identity="i"):
-    return Table(directory / "a.db", identity)
+def opened(directory, identity="i", bounds=ANYTHING):
+    return Table(directory / "a.db", read_by(identity, bounds))
 
 
 def read_whole(table, *entries, cookie=b"c"):
@@ -219,7 +220,7 @@ def test_another_version_is_begun_anew(tmp_path):
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DirectoryError, match=r"file cannot be made|Not a directory|File exists"):
-        Table(tmp_path / "file" / "a.db", "i")
+        Table(tmp_path / "file" / "a.db", read_by("i"))
 
 
 ENTRIES = st.dictionaries(st.integers(0, 6), st.sets(st.sampled_from("abc"), max_size=3), max_size=6)

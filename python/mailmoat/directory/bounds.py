@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mailmoat.settings.sections.directories import SourceSettings
 
 _SHOWN: Final = 100
+_PARTS: Final = 4
+"""Of `Bounds.text`."""
 
 
 class Kind(Enum):
@@ -75,6 +77,23 @@ class Bounds(NamedTuple):
         """All of it, the same for the same bounds."""
         targets = EVERY_DOMAIN if self.targets is None else ",".join(sorted(self.targets))
         return f"{','.join(sorted(self.domains))} {targets} {self.whole_domains} {self.default_domain}"
+
+    @classmethod
+    def read(cls, text: str) -> Bounds | None:
+        """Return those that have this `text`, without their place; None when it is of none."""
+        parts = text.split(" ")
+        if len(parts) != _PARTS:
+            return None
+        domains, targets, whole_domains, default_domain = parts
+        permitted = None if targets == EVERY_DOMAIN else _split(targets)
+        return cls(_split(domains), permitted, whole_domains == str(True), default_domain, "")
+
+    def within(self, others: Bounds) -> bool:
+        """Return whether the others permit all that these permit."""
+        domains = not others.domains or (bool(self.domains) and self.domains <= others.domains)
+        targets = others.targets is None or (self.targets is not None and self.targets <= others.targets)
+        whole_domains = others.whole_domains or not self.whole_domains
+        return domains and targets and whole_domains and self.default_domain == others.default_domain
 
     def entry(self, entry: Entry) -> tuple[Entry, list[Refusal]]:
         """Return what counts of an entry, and what does not."""
@@ -171,6 +190,10 @@ class Bounds(NamedTuple):
 
     def _leads(self, domain: str) -> bool:
         return self.targets is None or domain in self.targets
+
+
+def _split(domains: str) -> frozenset[str]:
+    return frozenset(filter(None, domains.split(",")))
 
 
 def _parsed(text: str) -> Address | None:

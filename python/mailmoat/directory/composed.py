@@ -17,7 +17,7 @@ from mailmoat.directory import freshness, paths
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.directory.file import NOT_LISTED
 from mailmoat.directory.freshness import Freshness
-from mailmoat.directory.identity import identity, was_read_by
+from mailmoat.directory.identity import Identity, was_read_by
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
@@ -73,7 +73,7 @@ class ComposedDirectory:
         self.live = live
         rows = sources(settings.directory, settings.directories)
         self._synchronised = {number: row for number, row in enumerate(rows, 1) if row.mode == "sync"}
-        self._identities = {number: identity(settings, row) for number, row in self._synchronised.items()}
+        self._identities = {number: Identity.of(settings, row).digest for number, row in self._synchronised.items()}
         self._live_domains = _domains(row for row in rows if row.mode == "live")
         self._spool_dir = settings.spool_dir
         self._path = paths.freshness_path(settings.spool_dir)

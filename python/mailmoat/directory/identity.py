@@ -6,7 +6,7 @@ With other settings a table is read whole anew, and a directory process is not a
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mailmoat.directory.bounds import Bounds
 from mailmoat.settings import entries
@@ -42,9 +42,24 @@ IRRELEVANT: Final = frozenset(
 """Settings of a row that do not decide which entries it has, except by its bounds."""
 
 
-def identity(settings: Settings, row: SourceSettings) -> str:
-    """Return the digest for a merged row, as hexadecimal digits."""
-    return _digest((*_written(row, IRRELEVANT), Bounds.of(settings, row).text))
+class Identity(NamedTuple):
+    """What decides which entries a source has."""
+
+    url: str
+    """Where it is."""
+    written: tuple[str, ...]
+    """The other settings of its row, and `url`, without its bounds."""
+    bounds: Bounds
+
+    @classmethod
+    def of(cls, settings: Settings, row: SourceSettings) -> Identity:
+        """Return that of a merged row."""
+        return cls(str(row.url), tuple(_written(row, IRRELEVANT)), Bounds.of(settings, row))
+
+    @property
+    def digest(self) -> str:
+        """All of it, as hexadecimal digits."""
+        return _digest((*self.written, self.bounds.text))
 
 
 def live_digest(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from mailmoat.directory.freshness import SourceFreshness, SyncState
 from mailmoat.directory.pause import pause
 from mailmoat.directory.shrinkage import Losses, ShrinkGuard, ShrunkError
 from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Remark, Using, Whole
+from mailmoat.directory_process.tightening import tighten
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
 
@@ -108,10 +109,11 @@ class Keeper:
     async def _follow(self) -> None:
         full, self._full = self._full, False
         self._accepting, self._accept = self._accept, False  # if it fails, a later one may be half a result
-        cookie = None if full or self._held else self.table.cookie  # the source may not repeat what was held back
         silence = SILENCE + 3 * self.row.interval
         self._gathered = 0, 0
         try:
+            await self._tighten()
+            cookie = None if full or self._held else self.table.cookie  # the source may not repeat what was held back
             async with aclosing(self.source.steps(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
                 while True:
                     try:
@@ -127,6 +129,27 @@ class Keeper:
                         await pause()
         finally:
             self.table.undo()
+
+    async def _tighten(self) -> None:
+        """Put in force the bounds of the row, if they are new. What they take away is not lost, so the guard is not asked."""
+        before, tightened = self.table.state, await tighten(self.table)
+        if tightened is None or self.table.state == before:
+            return
+        changed, removed, left_out = tightened
+        if changed or removed:
+            maillog.event(
+                Event.DIRECTORY_TIGHTENED,
+                source=self.row.name,
+                changed=changed,
+                removed=removed,
+                entries=self.table.entries,
+            )
+        for step in left_out:
+            self._note(step)
+        self._take_stock()
+        self.freshness.changed_ms = clock.wall_ms()
+        self._changed()
+        self._noted()
 
     def _apply(self, step: Step) -> None:
         match step:

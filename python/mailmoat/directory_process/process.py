@@ -19,7 +19,7 @@ from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
 from mailmoat.directory.freshness import Freshness, SyncState, write
-from mailmoat.directory.identity import identity, live_digest
+from mailmoat.directory.identity import Identity, live_digest
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
@@ -157,7 +157,7 @@ class DirectoryProcess:
                 path.unlink(missing_ok=True)
 
     def _keeper(self, row: SourceSettings) -> Keeper:
-        table = Table(table_path(self._settings.spool_dir, row.name), identity(self._settings, row))
+        table = Table(table_path(self._settings.spool_dir, row.name), Identity.of(self._settings, row))
         return Keeper(row, _opened(self._settings, row), table, changed=self._changed, noted=self._noted)
 
     def _answers(self, state: LiveState) -> None:

@@ -7,8 +7,7 @@ keeps its number as long as it is known. A database that is damaged, or of anoth
 what it reads by: another one does not go on from the cookie); others read the tables, in Rust (`compile_directory`) or for the administrator, at
 any time. A step takes as long as its entries, at most `LARGEST_PART` of them. Raises DirectoryError when the disk does not do it.
 
-    state    key, value: version, identity (by what it was read, and behind a dot a mark of this database alone: generations of another one are
-             others), cookie, generation (0 = nothing was read whole), synced_ms, entries, addresses (without those that exclude one), losses, digest
+    state    key, value: see `table_state`
     entry    number, id, name
     address  entry, text, targets (one a line)
 """
@@ -19,14 +18,14 @@ import sqlite3
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.directory.identity import was_read_by
 from mailmoat.directory.shrinkage import NOTHING, Losses, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
 from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute
+from mailmoat.directory_process.table_state import TableState
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
 
@@ -34,17 +33,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from mailmoat.directory.identity import Identity
     from mailmoat.directory.source import Listed
 
 _DIGEST: Final = 1 << 128
 
 
-class Table:
+class Table(TableState):
     """The table in the database at `path`, for a source that is read by `identity`."""
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: Identity) -> None:
+        super().__init__(identity)
         self.path = path
-        self._identity = identity
         try:
             make_directory(path.parent)
         except OSError as error:
@@ -75,36 +75,6 @@ class Table:
             if self._state("addresses", None) is None:
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
-
-    @property
-    def generation(self) -> int:
-        """Another one after each change of recipients; 0 = nothing was read whole yet."""
-        return int(self._state("generation", 0))
-
-    @property
-    def state(self) -> str:
-        """Identity and generation of what is in force, as the snapshot has them; empty when nothing is."""
-        return f"{self._state('identity', '')} {self.generation}" if self.generation else ""
-
-    @property
-    def entries(self) -> int:
-        """Entries in force."""
-        return int(self._state("entries", 0))
-
-    @property
-    def stock(self) -> Stock:
-        """Entries and addresses in force."""
-        return Stock(self.entries, self._state("addresses", 0))
-
-    @property
-    def synced_ms(self) -> int:
-        """When the source said last that this is how it is, milliseconds since the epoch; 0 = never."""
-        return int(self._state("synced_ms", 0))
-
-    @property
-    def cookie(self) -> bytes | None:
-        """Where to go on; None = with a full read, for other settings among other reasons."""
-        return self._state("cookie", None) if was_read_by(self._identity, self._state("identity", "")) else None
 
     def __contains__(self, entry_id: object) -> bool:
         return self._row("SELECT 1 FROM entry WHERE id=?", entry_id) is not None
@@ -199,6 +169,19 @@ class Table:
         self.losses = losses or self.losses
         return changed
 
+    def settle_bounds(self) -> None:
+        """Put in force what was applied so that all entries are within the bounds of the identity.
+
+        The cookie counts where tighter bounds are all that is new, and something is left: nobody believes a source that is empty.
+        """
+        with self._transaction():
+            before, tighter = self.bounds, self.identity.bounds
+            others = before is not None and not tighter.within(before)
+            is_read = not others and self.read_by(self.identity._replace(bounds=before or tighter)) and self.entries > 0
+            changed = self._stored_digest() != self._digest_before
+            digest = self.identity.digest if is_read else ""
+            self._set(bounds=tighter.text, identity=f"{digest}.{self._mark}", generation=self.generation + changed)
+
     def undo(self) -> None:
         """Forget what was applied and is not settled."""
         with suppress(sqlite3.Error):
@@ -212,7 +195,7 @@ class Table:
 
     def _settle(self, cookie: bytes | None, losses: Losses | None, *, changed: bool) -> None:
         generation = self.generation + (1 if changed else 0)
-        identity, now = f"{self._identity}.{self._mark}", clock.wall_ms()
+        identity, now = f"{self.identity.digest}.{self._mark}", clock.wall_ms()
         lost = (losses or self.losses).written
         self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation, losses=lost)
 
@@ -254,16 +237,6 @@ class Table:
 
     def _stored_digest(self) -> int:
         return int.from_bytes(self._state("digest", b""), "big")
-
-    def _state(self, key: str, default: Any) -> Any:
-        found = self._row("SELECT value FROM state WHERE key=?", key)
-        return found[0] if found else default
-
-    def _set(self, **values: object) -> None:
-        self._base.executemany("INSERT OR REPLACE INTO state VALUES(?, ?)", values.items())
-
-    def _row(self, query: str, *parameters: object) -> Any:
-        return self._base.execute(query, parameters).fetchone()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,0 +1,79 @@
+"""What the table of a source says of itself: keys with their values, and what these mean. `Table` adds the entries, and is what changes both.
+
+* version: of the database
+* identity: by what it was read, and behind a dot a mark of this database alone: generations of another one are others; nothing before the dot =
+  the entries are those of no settings
+* bounds: within which all entries are
+* cookie, generation (0 = nothing was read whole), synced_ms, losses, digest
+* entries, addresses: how many are in force; those that exclude an address are none
+* next: number of the next entry
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mailmoat.directory.bounds import Bounds
+from mailmoat.directory.identity import Identity, was_read_by
+from mailmoat.directory.shrinkage import Stock
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class TableState:
+    """That of the table behind `_base`, for a source that is read by `identity`."""
+
+    _base: sqlite3.Connection
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+
+    @property
+    def generation(self) -> int:
+        """Another one after each change of recipients; 0 = nothing was read whole yet."""
+        return int(self._state("generation", 0))
+
+    @property
+    def state(self) -> str:
+        """Identity and generation of what is in force, as the snapshot has them; empty when nothing is."""
+        return f"{self._state('identity', '')} {self.generation}" if self.generation else ""
+
+    @property
+    def entries(self) -> int:
+        """Entries in force."""
+        return int(self._state("entries", 0))
+
+    @property
+    def stock(self) -> Stock:
+        """Entries and addresses in force."""
+        return Stock(self.entries, self._state("addresses", 0))
+
+    @property
+    def synced_ms(self) -> int:
+        """When the source said last that this is how it is, milliseconds since the epoch; 0 = never."""
+        return int(self._state("synced_ms", 0))
+
+    @property
+    def cookie(self) -> bytes | None:
+        """Where to go on; None = with a full read, for other settings among other reasons."""
+        return self._state("cookie", None) if self.read_by(self.identity) else None
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Within which all entries are; None when that is not known."""
+        return Bounds.read(self._state("bounds", ""))
+
+    def read_by(self, identity: Identity) -> bool:
+        """Return whether the entries are what a source has that is read by `identity`."""
+        return was_read_by(identity.digest, self._state("identity", ""))
+
+    def _state(self, key: str, default: Any) -> Any:
+        found = self._row("SELECT value FROM state WHERE key=?", key)
+        return found[0] if found else default
+
+    def _set(self, **values: object) -> None:
+        self._base.executemany("INSERT OR REPLACE INTO state VALUES(?, ?)", values.items())
+
+    def _row(self, query: str, *parameters: object) -> Any:
+        return self._base.execute(query, parameters).fetchone()
