@@ -13,6 +13,7 @@ use crate::machine::message::address::Limits;
 mod alias_line;
 mod aliases;
 mod draft;
+mod entry;
 mod line;
 mod notes;
 mod rows;

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::MOST_TARGETS;
-use super::line::{Entry, other_format, recipient_entry, unquoted, with_forms};
+use super::entry::{Entry, other_format, recipient_entry, unquoted, with_forms};
 use super::notes::printable;
 use crate::machine::message::address::{Address, Limits, normalise_domain};
 use crate::store::snapshot::{Found, Scope};

@@ -3,7 +3,8 @@
 
 use super::alias_line::alias_of;
 use super::draft::Draft;
-use super::line::{Entry, read_entry};
+use super::entry::Entry;
+use super::line::read_entry;
 use super::notes::{Notes, printable};
 use super::strangers::Strangers;
 use super::{Failure, MAX_ENTRIES};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::NO_LIMITS;
-use super::line::{Entry, other_format};
+use super::entry::{Entry, other_format};
 use crate::machine::message::address::{Address, normalise_domain};
 use crate::store::snapshot::Found;
 

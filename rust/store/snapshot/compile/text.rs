@@ -6,7 +6,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
-use super::line::{Entry, is_alias, read_line};
+use super::entry::Entry;
+use super::line::{is_alias, read_line};
 use super::notes::{Notes, printable};
 use super::strangers::Strangers;
 use super::{Failure, MAX_ALIAS, MAX_ENTRIES, MAX_LINE};
