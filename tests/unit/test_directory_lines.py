@@ -33,6 +33,9 @@ def entries(steps):
         ("sales@a.test = ann@a.test,bob@a.test", Listed("sales@a.test", ("ann@a.test", "bob@a.test"))),
         ("@old.test = @new.test", Listed("@old.test", ("@new.test",))),
         ("a=b@a.test", Listed("a=b@a.test")),
+        ('"a = b"@a.test = ann@a.test', Listed('"a = b"@a.test', ("ann@a.test",))),
+        ('"a\\" # b"@a.test', Listed('"a\\" # b"@a.test')),
+        ("sales@a.test\t=\t ann@a.test\t# both", Listed("sales@a.test", ("ann@a.test",))),
     ],
 )
 def test_a_line_is_an_entry(line, listed):
@@ -43,6 +46,22 @@ def test_a_line_is_an_entry(line, listed):
 def test_a_line_that_is_no_entry_is_refused(line):
     with pytest.raises(ValueError, match=r"."):
         read_entry(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '\\"' * 500_000,
+        '"' + '\\"' * 500_000 + "#",
+        "ann@a.test" + " " * 1_000_000 + "x",
+        "# " * 500_000,
+        "= " * 500_000,
+    ],
+)
+def test_the_time_for_a_line_grows_with_its_length_alone(line):
+    """Quadratic, each would take the directory process for half an hour: this test ends by its time limit then."""
+    steps = read(f"bob@a.test\n{line}\ncid@a.test")
+    assert {entry.id for entry in entries(steps)} >= {b"bob@a.test", b"cid@a.test"}
 
 
 def test_what_is_no_entry_is_counted_and_left_out():

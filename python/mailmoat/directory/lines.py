@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 MOST_SHOWN: Final = 3
 LONGEST_LINE: Final = 2048 + 1024 * MOST_TARGETS
 """Octets, as in the recipient file: an alias can have many targets."""
-_BEFORE_COMMENT: Final = re.compile(r'(?:"(?:\\.|[^"\\])*"|(?<=\S)#|[^#"]|")*')
-"""A `#` begins a comment at the start and behind white space, not in quotes."""
-_ALIAS: Final = re.compile(r"\s+=\s+")
+_MARKS: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|[#=]')
+"""What is in quotes, up to the end where they are not closed, and what may mean something outside of them. It takes no octet twice: lines are long."""
 _SHOWN: Final = 60
 
 
@@ -78,16 +77,33 @@ class Lines:
 
 def read_entry(line: str) -> Listed | None:
     """Read one line; None when nothing is on it. ValueError says what is wrong."""
-    before = _BEFORE_COMMENT.match(line)
-    written = before[0].strip() if before else ""
+    written = _before_comment(line).strip()
     if not written:
         return None
-    text, *targets = _ALIAS.split(written, maxsplit=1)
+    text, *targets = _sides(written)
     names = tuple(filter(None, map(str.strip, targets[0].split(",")))) if targets else ()
     if targets and (not names or text.startswith("!")):
         raise ValueError(f"{written[:_SHOWN]} has no target" if not names else "an excluded address has no targets")
     check_listed(text)
     return Listed(text, names)
+
+
+def _before_comment(line: str) -> str:
+    """Return what is before a `#` at the start or behind white space, not in quotes."""
+    for mark in _MARKS.finditer(line) if "#" in line else ():
+        at = mark.start()
+        if mark[0] == "#" and (at == 0 or line[at - 1].isspace()):
+            return line[:at]
+    return line
+
+
+def _sides(written: str) -> tuple[str, ...]:
+    """Return what is on both sides of a `=` between white space, not in quotes; else all of it."""
+    for mark in _MARKS.finditer(written) if "=" in written else ():
+        at = mark.start()
+        if mark[0] == "=" and written[at - 1 : at].isspace() and written[at + 1 : at + 2].isspace():
+            return written[:at].rstrip(), written[at + 1 :]
+    return (written,)
 
 
 def probe_result(place: str, steps: Iterable[Part | LeftOut]) -> ProbeResult:
