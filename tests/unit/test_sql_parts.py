@@ -92,7 +92,16 @@ def test_targets_come_in_many_forms(value, targets):
 
 
 @pytest.mark.parametrize(
-    "value", ["|/usr/bin/vacation", "bob", "b@example.com, :include:/etc/all", "[1", "{}", "[" * 100_000]
+    "value",
+    [
+        "|/usr/bin/vacation",
+        "bob",
+        "b@example.com, :include:/etc/all",
+        "[1",
+        "{}",
+        "[" * 100_000,
+        r'["\ud800@example.com"]',
+    ],
 )
 def test_an_alias_with_a_target_that_is_no_address_exists_and_the_address_takes_its_place(value):
     entries, _ = read("address targets", ("all@example.com", value))

@@ -155,7 +155,9 @@ class Reader:
             return None
         [listed] = addresses
         # Rows without a key: one for each target of an address is usual, and each is an entry.
-        return Entry("\0".join([listed.text, *listed.targets]).encode(), listed.text, addresses)
+        # JSON can have half of a surrogate pair in a target, which is no address and costs that target alone.
+        key = "\0".join([listed.text, *listed.targets]).encode(errors="surrogatepass")
+        return Entry(key, listed.text, addresses)
 
     def _counts(self, row: Sequence[object]) -> bool:
         active, deleted = self._columns.active, self._columns.deleted
