@@ -1,5 +1,6 @@
 """When the snapshot is compiled: at once after a change of a table, not while the recipient file may be unfinished, and not all the time."""
 
+import errno
 import os
 
 import pytest
@@ -7,6 +8,7 @@ from tests.doubles.kept_source import read_by
 
 from mailmoat import clock, maillog
 from mailmoat._native import Address, Normalisation
+from mailmoat.directory import inputs
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.paths import table_path
@@ -16,6 +18,10 @@ from mailmoat.directory_process.table import Table
 from mailmoat.settings import Settings
 from mailmoat.supervisor import compiler
 from mailmoat.supervisor.refreshes import Refreshes
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Done:
@@ -171,6 +177,24 @@ def test_a_mistake_in_the_file_keeps_what_is_in_force_and_is_not_compiled_all_th
     w.turn(5)
     assert w.has("zoe")
     assert not w.refreshes.problems
+
+
+@pytest.mark.parametrize("text", [None, "ann@a.test\n"], ids=["no-file", "file"])
+def test_a_compile_that_the_disk_does_not_take_is_said_once_and_tried_now_and_then(world, monkeypatch, text):
+    w = world(text)
+    w.turn(5)
+    said, compile_directory, before = [], inputs.compile_directory, w.compiles
+    monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: said.append(str(name)))
+    monkeypatch.setattr(inputs, "compile_directory", full_disk)
+    w.change("zoe")
+    w.turn(100)
+    assert said == ["directory-refused"]
+    assert w.refreshes.problems
+    assert w.compiles - before <= 4
+    monkeypatch.setattr(inputs, "compile_directory", compile_directory)
+    w.turn(60)
+    assert (w.has("zoe"), w.refreshes.problems) == (True, [])
+    assert said == ["directory-refused", "directory-compiled"]
 
 
 def test_a_compile_that_takes_longer_than_the_time_between_two_looks_is_followed_by_a_look(world):

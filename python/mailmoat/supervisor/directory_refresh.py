@@ -30,7 +30,7 @@ class DirectoryRefresh(Refresh):
         self._compiler = compiler
         self._rest_until = 0.0
         self._seen: tuple[Stamp, ...] = ()
-        self._tables_tried: tuple[str, ...] = ()
+        self._inputs_tried: tuple[object, ...] = ()
         self._tables_again = 0.0
 
     def _due(self, now: float) -> bool:
@@ -42,6 +42,9 @@ class DirectoryRefresh(Refresh):
             self._seen = ()  # what is read may be newer than what was looked at
         return due
 
+    def _is_in_force(self) -> bool:
+        return not self._compiler.behind(self.file.snapshot)
+
     def _tables_due(self, now: float) -> bool:
         """Return whether a table is not as in the snapshot; files that nobody wrote to are not opened for it."""
         stamps = tuple(
@@ -52,10 +55,10 @@ class DirectoryRefresh(Refresh):
         if not self._compiler.behind(self.file.snapshot):
             self._seen = stamps
             return False
-        states = tuple(map(state_of, self._compiler.tables))
-        if self.problems and states == self._tables_tried and now < self._tables_again:
+        inputs = (stamp_of(self._source), *map(state_of, self._compiler.tables))
+        if self.problems and inputs == self._inputs_tried and now < self._tables_again:
             return False
-        self._tables_tried, self._tables_again = states, now + RETRY_TIME
+        self._inputs_tried, self._tables_again = inputs, now + RETRY_TIME
         return True
 
     def _compiled(self, result: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ class Refresh(Compiler):
         """Ask the keeper. A failure of the child is not reported to it, so the compile is tried again after a change or after a while."""
         if not self._keeper.due():
             self._waits_for = ""
-            if self.problems:  # it was out of reach, and is back as it was
+            if self.problems and self._is_in_force():  # it was out of reach, and is back as it was
                 self._note([])
                 self.file.compiled(source=str(self._source), entries=self._entries() or 0)
             return False
@@ -65,6 +65,10 @@ class Refresh(Compiler):
         if self._waits_for or (self.problems and stamp == self._tried and now < self._again):
             return False
         self._tried, self._again = stamp, now + RETRY_TIME
+        return True
+
+    def _is_in_force(self) -> bool:
+        """Return whether the snapshot has all that it is made of, besides the file, which it has."""
         return True
 
     def _wait_for(self, reason: str) -> None:
