@@ -1,5 +1,7 @@
 """The keeper of a source, in virtual time: every way in which a source can fail, and what is in force after it."""
 
+import sqlite3
+
 import pytest
 from tests.doubles.kept_source import entries, entry, worlds
 
@@ -219,6 +221,38 @@ def test_a_source_that_skips_what_was_held_back_does_not_end_the_alarm(world, no
     assert w.table.cookie == b"1"
     assert set(w.source.cookies[2:]) == {None}, "only a full read says what there is"
     assert "directory-source-back" not in w.events
+
+
+@pytest.mark.parametrize("nothing", [Current(b"9"), Delta((), (), b"9")], ids=str)
+def test_what_was_held_back_is_remembered_over_a_restart(world, nothing):
+    """Without that, a source that skips what it said once would be believed, and its entries would stay for ever."""
+    w = world(FULL, *removals(30))
+    w.advance(60)
+    reason = w.keeper.freshness.reason
+    w = world((nothing,))
+    assert (w.seen, w.keeper.freshness.reason) == ((SyncState.SHRUNK, 100), reason)
+    assert (w.source.cookies, w.table.cookie) == ([None], b"1")
+    w = world((1e6,))
+    assert (w.seen, w.keeper.freshness.reason) == ((SyncState.SHRUNK, 100), reason), "the alarm goes on meanwhile"
+    w = world((Begin(), entries(100, 5), Whole(b"2")), (Current(b"3"),))
+    assert (w.seen, w.events) == ((SyncState.CURRENT, 95), ["directory-read", "directory-source-back"])
+    w = world((Current(b"3"),))
+    assert (w.seen, w.source.cookies) == ((SyncState.CURRENT, 95), [b"2"])
+
+
+def test_on_a_full_disk_it_is_remembered_until_a_restart(world):
+    w = world(FULL, *removals(30), (Current(b"2"),))
+    write = w.table._set
+
+    def full(**values):
+        if values.get("held"):
+            raise sqlite3.OperationalError("database or disk is full")
+        write(**values)
+
+    w.table._set = full
+    w.advance(300)
+    assert w.seen == (SyncState.SHRUNK, 100)
+    assert len(w.source.cookies) > 2
 
 
 def test_a_full_read_that_is_large_enough_ends_the_alarm(world):

@@ -8,7 +8,7 @@ ends only when it is cancelled.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, assert_never
 
 from mailmoat import clock, maillog
@@ -59,14 +59,13 @@ class Keeper:
         """Of the next read, as the administrator asked."""
         self._accepting = False
         """Of the read that is under way."""
-        self._held = ""
-        """Why something was held back, until a full read or a change is in force."""
         self._left_out: tuple[LeftOut, ...] = ()
         """The last that were logged."""
         self._remark = ""
         """The last one."""
         self._wake = asyncio.Event()
-        self.freshness = SourceFreshness(row.name, since_ms=clock.wall_ms())
+        state = SyncState.SHRUNK if table.held else SyncState.NEW
+        self.freshness = SourceFreshness(row.name, state, table.held, since_ms=clock.wall_ms())
         self._take_stock()
 
     def sync(self, *, accept_shrink: bool = False) -> None:
@@ -92,8 +91,7 @@ class Keeper:
         try:
             await self._follow()
         except ShrunkError as error:
-            self._held = str(error)
-            self._fail(SyncState.SHRUNK, self._held)
+            self._hold(str(error))
         except DirectoryError as error:
             self._fail(SyncState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - one source that is broken must not stop the others
@@ -113,7 +111,8 @@ class Keeper:
         self._gathered = 0, 0
         try:
             await self._tighten()
-            cookie = None if full or self._held else self.table.cookie  # the source may not repeat what was held back
+            again = full or self.table.held  # the source may not repeat what was held back
+            cookie = None if again else self.table.cookie
             async with aclosing(self.source.steps(cookie, self.table)) as steps:  # type: ignore[type-var] # a generator
                 while True:
                     try:
@@ -227,8 +226,8 @@ class Keeper:
     def _change(self, cookie: bytes | None) -> None:
         """Put in force what was gathered, if anything."""
         (changed, removed), self._gathered = self._gathered, (0, 0)
-        if self._held and not (changed or removed):
-            raise ShrunkError(self._held)
+        if self.table.held and not (changed or removed):
+            raise ShrunkError(self.table.held)
         losses = self._judged_removal() if changed or removed else None
         is_other = self.table.settle(cookie, losses)
         if is_other:
@@ -259,13 +258,19 @@ class Keeper:
     def _succeed(self, *, changed: bool) -> None:
         if self.freshness.state in (SyncState.FAILED, SyncState.SHRUNK):
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=self.freshness.server)
-        self._failures, self._held = 0, ""
+        self._failures = 0
         self._turn(SyncState.CURRENT, "")
         self._take_stock()
         if changed:
             self.freshness.changed_ms = clock.wall_ms()
             self._changed()
         self._noted()
+
+    def _hold(self, reason: str) -> None:
+        """Say why something is held back, until a full read or a change is in force."""
+        with suppress(DirectoryError):  # on a full disk it is forgotten with this process alone
+            self.table.hold(reason)
+        self._fail(SyncState.SHRUNK, reason)
 
     def _fail(self, state: SyncState, reason: str) -> None:
         self._failures += 1

@@ -21,7 +21,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
-from mailmoat.directory.shrinkage import NOTHING, Losses, Stock
+from mailmoat.directory.shrinkage import NOTHING, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
 from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.directory.identity import Identity
+    from mailmoat.directory.shrinkage import Losses
     from mailmoat.directory.source import Listed
 
 _DIGEST: Final = 1 << 128
@@ -51,8 +52,8 @@ class Table(TableState):
             raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
         with self._failing():
             self._open()
-        self.losses = Losses.read(self._state("losses", ""))
-        """What was lost of late."""
+        self.held = str(self._state("held", ""))
+        """Why something was held back since what is in force was read; empty when nothing was."""
         self._digest = self._next = self._digest_before = 0
         self.read = NOTHING
         """What the full read that is under way has so far."""
@@ -124,7 +125,7 @@ class Table(TableState):
             execute(self._base, SWAP)
             self._keep(self.read, self._digest)
             self._settle(cookie, losses, changed=changed)
-        self.losses = losses or self.losses
+        self.held = ""
         return changed
 
     def forget(self, most: int = LARGEST_PART) -> bool:
@@ -166,8 +167,15 @@ class Table(TableState):
         with self._transaction():
             changed = self._stored_digest() != self._digest_before
             self._settle(cookie, losses, changed=changed)
-        self.losses = losses or self.losses
+        self.held = ""
         return changed
+
+    def hold(self, reason: str) -> None:
+        """Note why something is held back, also for after a restart: the source may not repeat it. DirectoryError when the disk does not take it."""
+        self.held = reason
+        if reason != self._state("held", ""):
+            with self._transaction():
+                self._set(held=reason)
 
     def settle_bounds(self) -> None:
         """Put in force what was applied so that all entries are within the bounds of the identity.
@@ -197,7 +205,7 @@ class Table(TableState):
         generation = self.generation + (1 if changed else 0)
         identity, now = f"{self.identity.digest}.{self._mark}", clock.wall_ms()
         lost = (losses or self.losses).written
-        self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation, losses=lost)
+        self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation, losses=lost, held="")
 
     def _keep(self, stock: Stock, digest: int) -> None:
         self._set(entries=stock.entries, addresses=stock.addresses, digest=digest.to_bytes(16, "big"))

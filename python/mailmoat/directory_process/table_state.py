@@ -5,6 +5,7 @@
   the entries are those of no settings
 * bounds: within which all entries are
 * cookie, generation (0 = nothing was read whole), synced_ms, losses, digest
+* held: why something was held back after that
 * entries, addresses: how many are in force; those that exclude an address are none
 * next: number of the next entry
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mailmoat.directory.bounds import Bounds
 from mailmoat.directory.identity import Identity, was_read_by
-from mailmoat.directory.shrinkage import Stock
+from mailmoat.directory.shrinkage import Losses, Stock
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +59,11 @@ class TableState:
     def cookie(self) -> bytes | None:
         """Where to go on; None = with a full read, for other settings among other reasons."""
         return self._state("cookie", None) if self.read_by(self.identity) else None
+
+    @property
+    def losses(self) -> Losses:
+        """What was lost of late."""
+        return Losses.read(self._state("losses", ""))
 
     @property
     def bounds(self) -> Bounds | None:
