@@ -30,7 +30,8 @@ def test_no_entries():
     assert said(ProbeResult("", entries=0)) == [
         "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
     ]
-    assert said(ProbeResult("", entries=0, remarks=("nothing there",))) == ["nothing there"]
+    why, so_what = said(ProbeResult("", entries=0, remarks=("deleted objects are not shown",)))
+    assert (why, so_what[:18]) == ("deleted objects are not shown", "it has no entries;")
     assert said(ProbeResult("", entries=None)) == []
 
 
@@ -89,19 +90,22 @@ def test_a_live_script_is_asked_as_the_server_does(tmp_path, body, place, doubt)
     assert [doubt in remark for remark in probed.remarks] == [True] * bool(doubt)
 
 
-def test_a_live_controller_is_asked_for_an_address():
-    """It has no probe: what it says of an address that cannot exist is shown."""
+async def nobody_there(reader, writer):
+    """A controller that accepts the account and finds nothing."""
+    octets = await reader.read(4096)
+    number = octets[octets.index(b"\x02\x01") + 2 :][:1]
+    writer.write(b"\x30\x0c\x02\x01" + number + b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00")
+    await reader.read()
+    writer.close()
 
-    async def nobody(reader, writer):
-        octets = await reader.read(4096)
-        number = octets[octets.index(b"\x02\x01") + 2 :][:1]
-        writer.write(b"\x30\x0c\x02\x01" + number + b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00")
-        await reader.read()
-        writer.close()
 
-    async def try_it():
-        server = await asyncio.start_server(nobody, "127.0.0.1", 0)
-        url = f"ad://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+def probed_controllers(*ports):
+    """What is shown of controllers at these ports, `None` for one that answers as `nobody_there`."""
+
+    async def try_them():
+        server = await asyncio.start_server(nobody_there, "127.0.0.1", 0)
+        there = server.sockets[0].getsockname()[1]
+        url = ", ".join(f"ad://127.0.0.1:{port or there}" for port in ports)
         row = {"name": "office", "url": url, "mode": "live", "tls": "none", "base": "DC=a,DC=test"}
         settings = Settings(hostname="mx.test", relay={"local_domains": "a.test"}, directories=[row])
         try:
@@ -109,7 +113,25 @@ def test_a_live_controller_is_asked_for_an_address():
         finally:
             server.close()
 
-    assert asyncio.run(try_it()).place == "a.test, an address that cannot exist is absent"
+    return asyncio.run(try_them())
+
+
+def test_a_live_controller_is_asked_for_an_address():
+    """It has no probe: what it says of an address that cannot exist is shown."""
+    assert probed_controllers(None).place == "a.test, an address that cannot exist is absent"
+
+
+@pytest.mark.parametrize("ports", [(1, None), (None, 1)])
+def test_each_server_is_tried(ports):
+    """The one that waits for an outage as well, for then it is too late to correct its name."""
+    probed = probed_controllers(*ports)
+    assert probed.place == "a.test, an address that cannot exist is absent"
+    assert probed.remarks == ("ad://127.0.0.1:1: no connection: Connection refused",)
+
+
+def test_no_server_can_be_used():
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:1: no connection.*; ad://127\.0\.0\.1:2: no connection"):
+        probed_controllers(1, 2)
 
 
 @pytest.mark.parametrize("mode", ["sync", "live"])

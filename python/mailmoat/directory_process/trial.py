@@ -16,6 +16,7 @@ from mailmoat.directory.table_reading import entries_of
 from mailmoat.directory_process.bounded import Bounded, open_bounded_sync
 from mailmoat.directory_process.live import open_live_row
 from mailmoat.errors import SourceError
+from mailmoat.settings.source_url import SourceUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,30 @@ async def probe_each(
 
 
 async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
-    """Connect to the source of a merged row, and say what is there. SourceError when that fails."""
+    """Connect to each server of the source of a merged row, and say what the first that can be used has, with what is wrong with the others.
+
+    SourceError when none can be used. Those behind the first are tried too: a server that waits for an outage is used for the first time in one.
+    """
+    narrowed = [row.model_copy(update={"url": SourceUrl(str(one), (one,))}) for one in row.url.servers]
+    results = await asyncio.gather(*(_tried(settings, each) for each in narrowed))
+    failures = [str(one) for one in results if isinstance(one, SourceError)]
+    served = [one for one in results if isinstance(one, ProbeResult)]
+    if not served:
+        raise SourceError("; ".join(failures))
+    first, *others = served
+    more = (f"{other.server}: {remark}" for other in others for remark in other.remarks if remark not in first.remarks)
+    return first._replace(remarks=(*failures, *first.remarks, *more))
+
+
+async def _tried(settings: Settings, row: SourceSettings) -> ProbeResult | SourceError:
+    """Return what the one server of a row has, or why it cannot be used."""
+    try:
+        return await _probe_one(settings, row)
+    except SourceError as error:
+        return error
+
+
+async def _probe_one(settings: Settings, row: SourceSettings) -> ProbeResult:
     source: SyncSource | LiveSource = (
         open_bounded_sync(settings, row) if row.mode == "sync" else open_live_row(settings, row)
     )
@@ -73,7 +97,7 @@ async def probe(settings: Settings, row: SourceSettings) -> ProbeResult:
         async with asyncio.timeout(PROBE_TIME + max(row.timeout, row.script_time)):
             return await probed.probe()
     except TimeoutError:
-        raise SourceError("it did not answer in time") from None
+        raise SourceError(f"{row.url}: it did not answer in time") from None
     finally:
         if isinstance(source, Closing):
             await source.close()
@@ -160,7 +184,7 @@ def shown(entry: Entry) -> tuple[str, ...]:
 def remarks(settings: Settings, row: SourceSettings, probed: ProbeResult) -> Iterator[str]:
     """Yield what an administrator should look at in what the source of a merged row showed, a sentence each."""
     yield from probed.remarks
-    if probed.entries == 0 and not probed.remarks:
+    if probed.entries == 0:
         yield "it has no entries; an empty result is never used, and until there is another one, what is not found gets 451"
     domains = row.domains or tuple(settings.relay.local_domains)
     refused = (refusal for entry in probed.sample for refusal in Bounds.of(settings, row).entry(entry)[1])
