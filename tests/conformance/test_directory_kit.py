@@ -7,9 +7,9 @@ from tests.doubles.directory import FakeDirectory
 
 from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Directory, Presence, Redirection
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import Scope, SnapshotKeeper
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 
 LISTED = (
     "ann@local.test",
@@ -47,12 +47,12 @@ def make_file(path):
         .problems
         == ()
     )
-    return FileDirectory(path / "snapshot", Normalisation("+"))
+    return SnapshotDirectory(path / "snapshot", Normalisation("+"))
 
 
 def make_file_down(path):
     (path / "snapshot").write_bytes(b"torn")
-    return FileDirectory(path / "snapshot", Normalisation("+"))
+    return SnapshotDirectory(path / "snapshot", Normalisation("+"))
 
 
 MAKERS = [pytest.param(make_fake, make_fake_down, id="fake"), pytest.param(make_file, make_file_down, id="file")]

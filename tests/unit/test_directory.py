@@ -11,9 +11,9 @@ from mailmoat import clock
 from mailmoat._native import Address, Normalisation
 from mailmoat.directory.configured import open_directory
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, Scope, SnapshotKeeper
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.errors import ConfigError
 from mailmoat.file_changes import RETRY_TIME
 from mailmoat.settings.sections.directory import DirectorySettings
@@ -46,7 +46,7 @@ def test_a_change_is_due_once_and_then_seen(tmp_path, source, keeper):
     assert (report.entries, report.problems, report.changed) == (1, (), True)
     assert not keeper.due()
 
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
+    directory = SnapshotDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
     assert directory.lookup(BOB) is Presence.ABSENT
     assert not directory.refresh()
 
@@ -68,7 +68,7 @@ def test_a_broken_file_keeps_the_old_snapshot_and_is_reported_once(tmp_path, sou
     assert not report.changed
     assert report.problems[0].startswith(f"{source}: line 2: ")
     assert not keeper.due()
-    assert FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+")).lookup(ANN) is Presence.EXISTS
+    assert SnapshotDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+")).lookup(ANN) is Presence.EXISTS
     write(source, "bob\n")
     assert keeper.due()
     assert keeper.compile().changed
@@ -104,7 +104,7 @@ def test_a_missing_source_is_a_problem_tried_again_later(monkeypatch, source, ke
 
 def test_without_a_good_snapshot_nothing_is_known(tmp_path, source, keeper):
     path = tmp_path / SNAPSHOT_NAME
-    directory = FileDirectory(path, Normalisation("+"))
+    directory = SnapshotDirectory(path, Normalisation("+"))
     assert directory.lookup(ANN) is Presence.UNKNOWN
     assert "not compiled yet" in directory.explain(ANN)
     path.write_bytes(b"garbage")
@@ -122,7 +122,7 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
     path = tmp_path / SNAPSHOT_NAME
     write(source, "ann@local.test\n")
     keeper.compile()
-    directory = FileDirectory(path, Normalisation("+"))
+    directory = SnapshotDirectory(path, Normalisation("+"))
     path.unlink()
     if trouble == "garbage":
         path.write_bytes(b"garbage")
@@ -134,7 +134,7 @@ def test_a_snapshot_in_force_outlives_its_file(tmp_path, source, keeper, trouble
 def test_it_explains_by_line(tmp_path, source, keeper):
     write(source, "ann@local.test\n@whole.test\n!gone@whole.test\n")
     keeper.compile()
-    directory = FileDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
+    directory = SnapshotDirectory(tmp_path / SNAPSHOT_NAME, Normalisation("+"))
     sentences = {
         "ann@local.test": "exists (listed on line 1)",
         "any@whole.test": "exists (every address at whole.test is listed on line 2)",

@@ -10,12 +10,12 @@ from mailmoat._native import Address, Normalisation
 from mailmoat.directory import freshness, paths
 from mailmoat.directory.composed import LONGEST_LAG, ComposedDirectory
 from mailmoat.directory.directory import Presence, Redirection
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
 from mailmoat.directory.identity import Identity
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.wire import LiveReply
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory_process.table import Table
 from mailmoat.settings import Settings
@@ -82,7 +82,7 @@ class World:
     def opened(self):
         paths.directory_of(self.directory).mkdir(exist_ok=True)
         freshness.write(paths.freshness_path(self.directory), Freshness(tuple(self.sources.values())))
-        snapshot = FileDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
+        snapshot = SnapshotDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
         return ComposedDirectory(self.settings, snapshot, self.live)
 
     def __call__(self, address):

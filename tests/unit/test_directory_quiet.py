@@ -13,8 +13,8 @@ from mailmoat import clock, maillog
 from mailmoat._native import Address, Normalisation
 from mailmoat.directory import inputs
 from mailmoat.directory.directory import DIRECTORY_STATE, Presence, SourceState
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.metrics import Metrics, share
 from mailmoat.settings.sections.directory import DirectorySettings
 from mailmoat.supervisor import compiler as module
@@ -94,7 +94,7 @@ class World:
             self.now += 1.0
 
     def has(self, name: str) -> bool:
-        directory = FileDirectory(self.snapshot, Normalisation("+"))
+        directory = SnapshotDirectory(self.snapshot, Normalisation("+"))
         return directory.lookup(Address.parse(f"{name}@local.test")) is Presence.EXISTS
 
     def said(self, event: str) -> list[dict]:
@@ -188,7 +188,9 @@ def test_other_settings_are_not_kept_waiting(world, tmp_path):
     relay = SimpleNamespace(default_domain="other.test", local_domains=("other.test",), unfiltered_domains=())
     other = Refresh(recipient_file(tree(tmp_path, world.source, relay)))
     assert settled(other)
-    assert FileDirectory(world.snapshot, Normalisation("+")).lookup(Address.parse("ann@other.test")) is Presence.EXISTS
+    assert (
+        SnapshotDirectory(world.snapshot, Normalisation("+")).lookup(Address.parse("ann@other.test")) is Presence.EXISTS
+    )
 
 
 def test_a_file_that_cannot_be_read_is_blamed_at_once_and_by_its_own_name(world, monkeypatch):

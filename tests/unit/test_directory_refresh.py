@@ -10,9 +10,9 @@ from mailmoat import clock, maillog
 from mailmoat._native import Address, Normalisation
 from mailmoat.directory import inputs
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.paths import table_path
 from mailmoat.directory.snapshot import SNAPSHOT_NAME
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory_process.table import Table
 from mailmoat.settings import Settings
@@ -104,7 +104,7 @@ class World:
             self.now += 0.1
 
     def has(self, name):
-        directory = FileDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
+        directory = SnapshotDirectory(self.directory / SNAPSHOT_NAME, Normalisation("+"))
         return directory.lookup(Address.parse(f"{name}@a.test")) is Presence.EXISTS
 
 

@@ -15,9 +15,9 @@ from mailmoat import clock
 from mailmoat._native import Address
 from mailmoat.directory import freshness, paths
 from mailmoat.directory.directory import Presence, Redirection
-from mailmoat.directory.file import NOT_LISTED
 from mailmoat.directory.freshness import Freshness
 from mailmoat.directory.identity import Identity, was_read_by
+from mailmoat.directory.snapshot_directory import NOT_LISTED
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 
     from mailmoat.directory.directory import Found
-    from mailmoat.directory.file import FileDirectory, Resolved
     from mailmoat.directory.freshness import SourceFreshness
     from mailmoat.directory.live.wire import LiveReply
+    from mailmoat.directory.snapshot_directory import Resolved, SnapshotDirectory
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -68,7 +68,7 @@ class Later(Generic[T]):
 class ComposedDirectory:
     """The sources of these settings; without a snapshot there are live ones alone, without `live` there are none."""
 
-    def __init__(self, settings: Settings, snapshot: FileDirectory | None, live: LookupClient | None) -> None:
+    def __init__(self, settings: Settings, snapshot: SnapshotDirectory | None, live: LookupClient | None) -> None:
         self.snapshot = snapshot
         self.live = live
         rows = sources(settings.directory, settings.directories)
@@ -157,7 +157,7 @@ class ComposedDirectory:
             return self._why_not_found(address, other)
         return Later(partial(self._explain, live, address, other))
 
-    def _with_entry(self, snapshot: FileDirectory, address: Address, resolved: Resolved) -> str:
+    def _with_entry(self, snapshot: SnapshotDirectory, address: Address, resolved: Resolved) -> str:
         """Return what the snapshot says of an address, with the name of the entry that decides and its age."""
         why = snapshot.explain(address)
         row = self._synchronised.get(resolved.source)

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.composed import ComposedDirectory
-from mailmoat.directory.file import FileDirectory
 from mailmoat.directory.identity import live_digest
 from mailmoat.directory.inputs import RecipientsCompiler
 from mailmoat.directory.live.client import LiveClient
 from mailmoat.directory.paths import live_path
 from mailmoat.directory.snapshot import SNAPSHOT_NAME, SnapshotKeeper
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.errors import ConfigError
 from mailmoat.settings.sections.directories import sources
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
     from mailmoat.settings import Settings
 
-WorkerDirectory = FileDirectory | ComposedDirectory
+WorkerDirectory = SnapshotDirectory | ComposedDirectory
 _OTHER: Final = "the server, which has other settings until mailmoat reload,"
 
 
@@ -94,14 +94,14 @@ def examine(settings: Settings) -> list[str]:
         return _compile(settings, settings.recipients.file, Path(scratch) / SNAPSHOT_NAME)
 
 
-def _snapshot(settings: Settings, path: Path) -> FileDirectory | None:
+def _snapshot(settings: Settings, path: Path) -> SnapshotDirectory | None:
     """Return the snapshot at a path; None when nothing is compiled."""
     compiler = RecipientsCompiler.of(settings)
     names = {table.number: table.name for table in compiler.tables}
-    return FileDirectory(path, settings.normalisation, names) if compiler.inputs else None
+    return SnapshotDirectory(path, settings.normalisation, names) if compiler.inputs else None
 
 
-def _current_snapshot(settings: Settings) -> FileDirectory | None:
+def _current_snapshot(settings: Settings) -> SnapshotDirectory | None:
     ours, compiler = settings.spool_dir / SNAPSHOT_NAME, RecipientsCompiler.of(settings)
     if not compiler.inputs:
         return None

@@ -10,7 +10,7 @@ from mailmoat.directory.freshness import SyncState
 from mailmoat.metrics import DIRECTORY_AGE, DIRECTORY_ENTRIES, WORKERS_DIRECTORY_OK, Family, single
 
 if TYPE_CHECKING:
-    from mailmoat.directory.file import FileDirectory
+    from mailmoat.directory.snapshot_directory import SnapshotDirectory
     from mailmoat.metrics import Metrics
 
 DIRECTORY_SOURCES: Final = Family(
@@ -37,7 +37,7 @@ DIRECTORY_LIVE_INCONCLUSIVE: Final = single(
 )
 
 
-def publish(directory: FileDirectory | ComposedDirectory | None, metrics: Metrics) -> None:
+def publish(directory: SnapshotDirectory | ComposedDirectory | None, metrics: Metrics) -> None:
     """Set a worker's gauges of its directory; None when none is configured."""
     snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
     metrics.set(WORKERS_DIRECTORY_OK, int(snapshot is None or snapshot.entries > 0))

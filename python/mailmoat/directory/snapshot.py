@@ -1,7 +1,7 @@
 """The compiler of a file that all workers map, the recipient file first of all: keeps its snapshot up to date.
 
 Promises: a snapshot in force is only ever replaced by a whole and correct one; a broken source is reported once and the old
-snapshot stays. Never answers lookups (`directory.file` does). One process owns a keeper, which
+snapshot stays. Never answers lookups (`directory.snapshot_directory` does). One process owns a keeper, which
 records what failed. A bad source or disk raises nothing: it is a problem in the result.
 """
 

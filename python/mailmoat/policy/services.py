@@ -13,7 +13,7 @@ from mailmoat import clock
 from mailmoat._native import Tables
 from mailmoat.bounce_tags.tagger import Tagger
 from mailmoat.directory.composed import ComposedDirectory
-from mailmoat.directory.file import FileDirectory
+from mailmoat.directory.snapshot_directory import SnapshotDirectory
 from mailmoat.dns_lists.lookups import DnsLookups
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.limits.pressure import Pressure
@@ -130,7 +130,7 @@ class Services:
             self.sender_file.file.watch(tables.use_senders)
         directory = self.directory
         snapshot = directory.snapshot if isinstance(directory, ComposedDirectory) else directory
-        if isinstance(snapshot, FileDirectory):
+        if isinstance(snapshot, SnapshotDirectory):
             snapshot.file.watch(tables.use_recipients)
         return tables
 

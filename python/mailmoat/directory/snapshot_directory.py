@@ -1,4 +1,4 @@
-"""The recipient file as a directory: answers from the compiled snapshot that all workers map.
+"""The recipients as a directory: answers from the compiled snapshot that all workers map.
 
 Promises: a lookup reads shared memory, without a system call; a snapshot that is missing, unreadable or damaged is
 UNKNOWN, never ABSENT; once a snapshot is in force only a good one replaces it. Never compiles on behalf of the server
@@ -79,7 +79,7 @@ NOT_LISTED: Final = Resolved(Presence.ABSENT, decides=False)
 """What an empty snapshot says of each address."""
 
 
-class FileDirectory:
+class SnapshotDirectory:
     """The recipients in the snapshot at `path`, which need not exist yet.
 
     `normalisation` is that of the settings it is compiled for; `sources` are the names of the tables that it is compiled from, by their numbers.
