@@ -209,6 +209,47 @@ def test_a_damaged_database_is_begun_anew(tmp_path, octets):
     assert read_whole(table, ANN)
 
 
+@pytest.mark.parametrize(
+    "using",
+    [
+        lambda table: change(table, [ANN], [], b"d"),
+        lambda table: read_whole(table, ANN),
+        lambda table: b"9999" in table,
+        lambda table: table.entry(b"9999"),
+        list,
+    ],
+    ids=["change", "read", "contains", "entry", "iterate"],
+)
+def test_a_database_that_is_damaged_later_is_begun_anew(tmp_path, using):
+    """The pages of its state are good, so that nobody notices when it is opened."""
+    table = opened(tmp_path)
+    read_whole(table, *(entry(number, f"u{number}@a.test") for number in range(3000)))
+    state = table.state
+    table.close()
+    damage(tmp_path / "a.db", "entry", "sqlite_autoindex_entry_1")
+    table = opened(tmp_path)
+    assert table.state == state
+    with pytest.raises(DirectoryError, match="malformed"):
+        using(table)
+    assert (table.cookie, table.generation, list(table)) == (None, 0, [])
+    assert read_whole(table, ANN)
+    assert table.state.split()[0] != state.split()[0], "what was compiled from the other one is something else"
+    assert sqlite3.connect(table.path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def damage(path, *names):
+    """Overwrite the first page of tables or indexes."""
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (size,) = base.execute("PRAGMA page_size").fetchone()
+    pages = [base.execute("SELECT rootpage FROM sqlite_schema WHERE name=?", (name,)).fetchone()[0] for name in names]
+    base.close()
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+
+
 def test_another_version_is_begun_anew(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN)

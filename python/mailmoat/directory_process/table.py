@@ -15,7 +15,7 @@ any time. A step takes as long as its entries, at most `LARGEST_PART` of them. R
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
@@ -24,7 +24,7 @@ from mailmoat import clock
 from mailmoat.directory.shrinkage import NOTHING, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
-from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute
+from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, is_damaged, renew
 from mailmoat.directory_process.table_state import TableState
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
@@ -51,46 +51,41 @@ class Table(TableState):
         except OSError as error:
             raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
         with self._failing():
-            self._open()
-        self.held = str(self._state("held", ""))
-        """Why something was held back since what is in force was read; empty when nothing was."""
+            self._begin(connect(path))
         self._digest = self._next = self._digest_before = 0
         self.read = NOTHING
         """What the full read that is under way has so far."""
         self.before = self.gone = NOTHING
         """What was in force before the change that is not settled, and what that takes away of it."""
 
-    def _open(self) -> None:
-        try:
-            self._base = connect(self.path)
-            if self._state("version", VERSION) != VERSION:
-                raise sqlite3.DatabaseError("another version")  # noqa: TRY301 - as any that cannot be used
-        except sqlite3.OperationalError:
-            raise  # the disk is full, or the file is not ours to write: it may be good
-        except sqlite3.DatabaseError:
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            self._base = connect(self.path)
+    def _begin(self, base: sqlite3.Connection) -> None:
+        """Take a database into use."""
+        self._base = base
         with self._transaction():
             self._set(version=VERSION)
             if self._state("addresses", None) is None:
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
+        self.held = str(self._state("held", ""))
+        """Why something was held back since what is in force was read; empty when nothing was."""
 
     def __contains__(self, entry_id: object) -> bool:
-        return self._row("SELECT 1 FROM entry WHERE id=?", entry_id) is not None
+        with self._failing():
+            return self._row("SELECT 1 FROM entry WHERE id=?", entry_id) is not None
 
     def __len__(self) -> int:
         return self.entries
 
     def __iter__(self) -> Iterator[bytes]:
-        for _, entry_id, _ in self._numbered():
-            yield entry_id
+        with self._failing():
+            for _, entry_id, _ in self._numbered():
+                yield entry_id
 
     def entry(self, entry_id: bytes) -> Entry | None:
         """Return an entry by its id, as it is known."""
-        found = self._row("SELECT number, name FROM entry WHERE id=?", entry_id)
-        return Entry(entry_id, found[1], self._addresses("address", found[0])) if found else None
+        with self._failing():
+            found = self._row("SELECT number, name FROM entry WHERE id=?", entry_id)
+            return Entry(entry_id, found[1], self._addresses("address", found[0])) if found else None
 
     def all(self) -> Iterator[Entry]:
         """Yield each entry, in the order of their numbers."""
@@ -270,6 +265,9 @@ class Table(TableState):
         try:
             yield
         except sqlite3.Error as error:
+            if is_damaged(error):
+                with self._failing(), closing(self._base):
+                    self._begin(renew(self.path))
             raise DirectoryError(f"{self.path}: {error}") from None
 
 

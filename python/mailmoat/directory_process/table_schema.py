@@ -1,4 +1,4 @@
-"""The database of a table: what is in it, and a connection that writes. Raises sqlite3.Error."""
+"""The database of a table: what is in it, and a connection that writes; one that is damaged, or of another version, is begun anew. Raises sqlite3.Error."""
 
 from __future__ import annotations
 
@@ -25,10 +25,37 @@ ALTER TABLE shadow_entry RENAME TO entry;
 ALTER TABLE shadow_address RENAME TO address;
 """
 _CACHE_KIB: Final = 8192
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to the database at `path`, which is made where it is not there."""
+    try:
+        base = _connected(path)
+        found = base.execute("SELECT value FROM state WHERE key='version'").fetchone()
+    except sqlite3.Error as error:
+        if not is_damaged(error):
+            raise  # the disk is full, or the file is not ours to write: it may be good
+        return renew(path)
+    if found is None or found[0] == VERSION:
+        return base
+    base.close()
+    return renew(path)
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Return whether this error says that the file is no whole database; where it is, it stays so."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def renew(path: Path) -> sqlite3.Connection:
+    """Return a connection to an empty database in place of the one at `path`."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
     base = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     base.execute("PRAGMA journal_mode=WAL")
     base.execute("PRAGMA synchronous=NORMAL")
