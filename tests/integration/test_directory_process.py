@@ -178,6 +178,29 @@ def test_a_live_source_is_asked(server, tmp_path):
     assert mx.cli("directory", "export", "office").stderr == live
 
 
+def test_a_source_that_was_live_for_a_while_lost_nothing_and_refuses_nobody(server, source, tmp_path):
+    source.script.write_text(
+        f'#!/bin/sh\n[ "$1" ] || {{ cat {source.entries}; exit "$(cat {source.status})"; }}\ngrep -qFx "$1" {tmp_path}/asked\n'
+    )
+    settings = f'[[directories]]\nname = "office"\nurl = "script://{source.script}"\ninterval = "0.2s"\n'
+    mx = server(settings, MAILMOAT_RECIPIENTS__FILE=None, MAILMOAT_WORKERS="1")
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force")
+    (tmp_path / "asked").write_text("ann@example.test\nnew@example.test\n")
+    mx.config.write_text(settings + 'mode = "live"\n')
+    mx.cli("reload", check=True)
+    mx.until(lambda: code(mx, "new@example.test") == 250, what="the live source")
+    source.says(status=1)
+    mx.config.write_text(settings)
+    mx.cli("reload", check=True)
+    codes = []
+    mx.until(lambda: codes.append(code(mx, "new@example.test")) or codes[-1] == 451, what="the end of the live source")
+    assert set(codes) <= {250, 451}, "who came meanwhile is unknown until all is read"
+    assert code(mx, "dan@example.test") == 250
+    source.says("ann@example.test", "dan@example.test", "new@example.test")
+    mx.until(lambda: code(mx, "new@example.test") == 250, what="the next read")
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the source to be in force again")
+
+
 @pytest.mark.skipif("MAILMOAT_TEST_SOAK" not in os.environ, reason="a measurement: MAILMOAT_TEST_SOAK=1")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("entries", [20_000, 1_000_000])
@@ -241,12 +264,14 @@ def test_the_commands_show_what_is_known(server, source):
         "  office: exists (as Ann@example.test, listed on entry 1 of office; the entry is line 1; "
     )
     absent = json.loads(mx.cli("directory", "lookup", "bob@example.test", "--json").stdout)
-    age = absent.pop("age")
-    assert absent.pop("sources") == [{"source": "office", "age": age, **{key: absent[key] for key in absent if key not in ("address", "source")}}]  # fmt: skip
-    assert absent.pop("why").startswith(
-        "bob@example.test: absent (excluded on entry 3 of office; the entry is line 3; "
-    )
-    assert absent == {"address": "bob@example.test", "source": "office", "answer": "absent", "entry": "line 3", "targets": []}  # fmt: skip
+    [alone] = absent.pop("sources")
+    assert min(absent.pop("age"), alone.pop("age")) >= 0
+    for answer in (absent, alone):
+        assert answer.pop("why").startswith(
+            "bob@example.test: absent (excluded on entry 3 of office; the entry is line 3; "
+        )
+    assert alone == {"source": "office", "answer": "absent", "entry": "line 3", "targets": []}
+    assert absent == {"address": "bob@example.test", **alone}
 
     assert "0 differences" in mx.cli("directory", "diff", "office", check=True).stdout
     source.says("ann@example.test", "eve@example.test")

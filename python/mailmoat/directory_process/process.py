@@ -29,6 +29,7 @@ from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_sync
 from mailmoat.directory_process.keeper import Keeper
 from mailmoat.directory_process.live import live_rows
+from mailmoat.directory_process.set_aside import set_aside
 from mailmoat.directory_process.table import Table
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
@@ -150,8 +151,10 @@ class DirectoryProcess:
         self._write()
 
     def _remove_others(self) -> None:
-        """Remove the tables of sources that the settings do not name any more."""
+        """Remove the tables of sources that the settings do not name any more; those that are live for now may be synchronised again."""
+        live = ((table_path(self._settings.spool_dir, row.name), row) for row in self._rows if row.mode == "live")
         names = {keeper.table.path.name for keeper in self._keepers}
+        names.update(path.name for path, row in live if set_aside(path, str(row.url)))
         for path in self._directory.glob("*.db*"):
             if path.name.partition(".db")[0] + ".db" not in names:
                 path.unlink(missing_ok=True)

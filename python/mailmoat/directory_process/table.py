@@ -62,7 +62,7 @@ class Table(TableState):
         """Take a database into use."""
         self._base = base
         with self._transaction():
-            self._set(version=VERSION)
+            self._set(version=VERSION, url=self.identity.url)
             if self._state("addresses", None) is None:
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)

@@ -1,6 +1,6 @@
 """What the table of a source says of itself: keys with their values, and what these mean. `Table` adds the entries, and is what changes both.
 
-* version: of the database
+* version: of the database; url: where the source is
 * identity: by what it was read, and behind a dot a mark of this database alone: generations of another one are others; nothing before the dot =
   the entries are those of no settings
 * bounds: within which all entries are
