@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import aclosing
+from itertools import pairwise
 
 import pytest
+from tests.doubles.loop import VirtualLoop
 
+from mailmoat import clock
 from mailmoat.directory import preference
 from mailmoat.directory.failover import follow
-from mailmoat.directory.preference import Preference
+from mailmoat.directory.preference import FIRST_PAUSE, Preference
 from mailmoat.directory.source import Begin, Current, Delta
 from mailmoat.errors import SourceError
 
@@ -77,3 +80,37 @@ def test_a_preferred_server_that_serves_again_is_read_at_once(monkeypatch):
     assert visits == [("a", b"0"), ("b", b"0"), ("a", b"1")]
     assert steps == [Current(b"1"), Current(b"2")]
     assert error is None
+
+
+@pytest.mark.parametrize("serves", [0.0, FIRST_PAUSE])
+def test_servers_that_each_serve_for_a_moment_and_fail_are_tried_more_and_more_seldom(monkeypatch, serves):
+    loop = VirtualLoop()
+    monkeypatch.setattr(clock, "monotonic", loop.time)
+    visits = []
+
+    async def steps_at(server, cookie):
+        visits.append((server, loop.time()))
+        yield Current(b"1")
+        await asyncio.sleep(serves)
+        raise SourceError(f"{server} is away")
+
+    async def never(_server):
+        return False
+
+    async def main():
+        async with aclosing(follow(Preference("ab"), None, steps_at, never)) as found:
+            async for _ in found:
+                pass
+
+    task = loop.create_task(main())
+    loop.advance(loop.now_ms + 600_000)
+    task.cancel()
+    loop.advance(loop.now_ms + 1)
+    assert [server for server, _ in visits[:4]] == ["a", "b", "a", "b"]
+    times = [time for _, time in visits]
+    waits = [round(after - before) for before, after in pairwise(times)]
+    if serves:
+        assert set(waits) == {FIRST_PAUSE}, "a server that serves for a while is followed at once"
+    else:
+        assert waits[:8] == [0, 0, 1, 2, 4, 8, FIRST_PAUSE, FIRST_PAUSE]
+        assert len(visits) < 50

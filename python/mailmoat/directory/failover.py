@@ -1,7 +1,8 @@
 """Reads a synchronised source at one of its servers, and goes on at the next one when it fails.
 
 Promises: a server that fails is passed over for a while; the outage is a SourceError, with what each server said, only when each of them failed since
-one served. When a preferred server serves again, the source is read there at once.
+one served. When a preferred server serves again, the source is read there at once. Servers that each serve for a moment and fail are tried at
+longer and longer intervals once each was tried.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
+from mailmoat import clock
+from mailmoat.directory.pause import pause
+from mailmoat.directory.preference import FIRST_PAUSE
 from mailmoat.directory.source import Current, Delta, Whole
 from mailmoat.errors import SourceError
 
@@ -32,10 +36,16 @@ async def follow(
     It ends with the steps of a server, unless `returns` then gives True: a server that is preferred to this one serves again.
     """
     failures: dict[S, str] = {}
+    moments = 0
+    """Servers in a row that failed before they had served for `FIRST_PAUSE`."""
     while True:
-        server = next((each for each in preference.in_turn() if each not in failures), None)
+        servers = preference.in_turn()
+        server = next((each for each in servers if each not in failures), None)
         if server is None:
             raise SourceError("; ".join(failures.values()))
+        if moments > len(servers):
+            await pause(min(2.0 ** (moments - len(servers) - 1), FIRST_PAUSE))
+        begun = clock.monotonic()
         try:
             async with aclosing(steps_at(server, cookie)) as steps:
                 async for step in steps:
@@ -47,6 +57,7 @@ async def follow(
         except SourceError as error:
             preference.failed(server)
             failures[server] = str(error)
+            moments = moments + 1 if clock.monotonic() - begun < FIRST_PAUSE else 0
         else:
             if not await returns(server):
                 return
