@@ -45,6 +45,8 @@ pub use table::state as table_state;
 
 /// Most domains that are each another name of the next, and most aliases that each lead to the next.
 const LONGEST_CHAIN: usize = 10;
+/// Most addresses that get the mail of one.
+const MOST_TARGETS: usize = 1000;
 
 /// What the directory says of an address; also the kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::Record;
 use super::table::Table;
-use super::{Form, Found, Input, Scope};
+use super::{Form, Found, Input, MOST_TARGETS, Scope};
 use crate::machine::message::address::Limits;
 
 mod alias_line;
@@ -19,6 +19,7 @@ mod notes;
 mod rows;
 mod sender;
 mod strangers;
+mod targets;
 mod text;
 
 use draft::Draft;
@@ -36,8 +37,6 @@ const MAX_ALIAS: usize = MAX_LINE + MAX_TARGETS;
 const MAX_ENTRIES: usize = 50_000_000;
 /// Longest key: quoting and A-labels may lengthen a line that just fits.
 const MAX_KEY: usize = 2 * MAX_LINE;
-/// Most addresses that get the mail of one.
-const MOST_TARGETS: usize = 1000;
 /// Octets of them, one a line.
 const MAX_TARGETS: usize = MOST_TARGETS * 1024;
 /// Lengths are the session's business: an entry too long for its limits is never asked for.
@@ -87,6 +86,7 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
             Source::Text(text) => text.read(&mut draft, scope, &mut problems, &mut strangers)?,
             Source::Table(table) => rows::read(input, table, &mut draft, scope, &mut warnings, &mut strangers)?,
         }
+        draft.end_input();
     }
     let entries = draft.build_table(|first, second| repeated(inputs, &first, &second, &mut problems, &mut warnings))?;
     if problems.is_empty() {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
 
-use super::tests::{Scratch, scope, sentences};
+use super::tests::{Scratch, plus, scope, sentences};
 use super::*;
+use crate::machine::message::address::{Address, Limits};
 
 /// Makes the table of source `number`: its entries, each with its addresses.
 pub fn table(scratch: &Scratch, number: u8, generation: i64, entries: &[&[&str]]) -> Input {
@@ -209,4 +210,21 @@ fn rows_that_add_no_target_take_no_room() {
     };
     let (few, many) = (room(10), room(40));
     assert!(many - few < 30 * 200, "{} octets for a row", (many - few) / 30);
+}
+
+/// A row for each target of a list: what is written grows as the rows do.
+#[test]
+fn rows_of_one_address_are_written_together_once() {
+    let octets_of = |rows_of_one: usize| {
+        let scratch = Scratch::new();
+        let texts: Vec<String> = (0..rows_of_one).map(|number| format!("user{number:04}@other.test")).collect();
+        let listed: Vec<(i64, &str, &str)> =
+            (1..).zip(&texts).map(|(entry, target)| (entry, "team@local.test", target.as_str())).collect();
+        let (directory, _) = compiled(&scratch, &[rows(&table(&scratch, 1, 1, &[]), &listed)]);
+        let team = Address::parse(b"team@local.test", &Limits::default()).unwrap();
+        let targets = directory.resolve(&team, &plus()).targets;
+        assert_eq!(targets.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
+        fs::metadata(scratch.target()).unwrap().len()
+    };
+    assert!(octets_of(800) < 5 * octets_of(200));
 }

@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS, MOST_TARGETS};
+use super::targets::{self, Targets};
+use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
 use crate::store::disk::sync_directory;
 use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Record, hash};
 use crate::store::snapshot::{Found, Stamp};
@@ -21,6 +22,8 @@ pub(super) struct Draft {
     states: u64,
     /// Hash and offset of each record.
     index: Vec<(u64, u64)>,
+    /// How many of them there were at the end of each input.
+    ends: Vec<usize>,
     /// Offsets of the records that are aliases.
     pub aliases: Vec<u64>,
     /// Offsets by hash, once all records are written.
@@ -56,6 +59,7 @@ impl Draft {
             scope: scope_octets,
             states: state_octets,
             index: Vec::new(),
+            ends: Vec::new(),
             aliases: Vec::new(),
             table: Vec::new(),
         };
@@ -73,6 +77,11 @@ impl Draft {
     /// Whether no further record can be written.
     pub fn is_full(&self) -> bool {
         self.index.len() >= MAX_ENTRIES || self.at >= OFFSET_MASK
+    }
+
+    /// Says that the records of an input are complete.
+    pub fn end_input(&mut self) {
+        self.ends.push(self.index.len());
     }
 
     /// Appends a record.
@@ -98,43 +107,76 @@ impl Draft {
     /// Only likely duplicates are read back.
     pub fn build_table(&mut self, mut repeated: impl FnMut(Record<'_>, Record<'_>)) -> io::Result<u64> {
         self.file.flush()?;
-        let index = std::mem::take(&mut self.index);
+        let (index, ends) = (std::mem::take(&mut self.index), std::mem::take(&mut self.ends));
         let slots = (index.len() + index.len() / 2 + 1).next_power_of_two();
         self.table = vec![0_u64; slots];
-        let mut entries = 0;
-        for (hash, at) in index {
-            let mut merged = None;
-            let slot = self.slot(hash, |draft, first| {
-                let (one, other) = (draft.stored(first)?, draft.stored(at)?);
-                let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
-                let is_repeated = one.is_same_key(&other);
-                match united(&one, &other).filter(|_| is_repeated) {
-                    Some(targets) if targets.as_bytes() == one.targets => {} // written once, however many rows say it
-                    Some(targets) => merged = Some((one.kind, other.source, one.line, one.key.to_vec(), targets)),
-                    None if is_repeated => repeated(one, other),
-                    None => {}
-                }
-                Ok(is_repeated)
-            })?;
-            let is_new = self.table.get(slot).is_some_and(|slot| *slot == 0);
-            let at = match merged {
-                Some((kind, source, line, key, targets)) => {
-                    let kind = if kind == Found::CatchAll { kind } else { Found::Alias };
-                    let (key, targets) = (key.as_slice(), targets.as_bytes());
-                    let at = self.append(Record { kind, source, line, key, targets })?;
-                    self.aliases.push(at);
-                    self.file.flush()?;
-                    at
-                }
-                None if is_new => at,
-                None => continue,
-            };
-            if let Some(slot) = self.table.get_mut(slot) {
-                *slot = hash >> OFFSET_BITS << OFFSET_BITS | at;
+        let (mut entries, mut begin) = (0, 0);
+        for end in ends {
+            let mut others = Vec::new();
+            for &(hash, at) in index.get(begin..end).unwrap_or_default() {
+                entries += u64::from(self.enter(hash, at, &mut others, &mut repeated)?);
             }
-            entries += u64::from(is_new);
+            self.unite(others)?;
+            begin = end;
         }
         Ok(entries)
+    }
+
+    /// Puts a record into the table if it is the first of its key, and returns whether it is. One whose targets are united with those of the
+    /// first gets among `others`, with the slot of that.
+    fn enter(
+        &mut self,
+        hash: u64,
+        at: u64,
+        others: &mut Vec<(usize, u64)>,
+        repeated: &mut impl FnMut(Record<'_>, Record<'_>),
+    ) -> io::Result<bool> {
+        let mut is_united = false;
+        let slot = self.slot(hash, |draft, first| {
+            let (one, other) = (draft.stored(first)?, draft.stored(at)?);
+            let (Some(one), Some(other)) = (one.record(), other.record()) else { return Ok(false) };
+            let is_repeated = one.is_same_key(&other);
+            is_united = is_repeated && targets::are_united(&one, &other);
+            if is_repeated && !is_united {
+                repeated(one, other);
+            }
+            Ok(is_repeated)
+        })?;
+        if is_united {
+            others.push((slot, at));
+        }
+        match self.table.get_mut(slot) {
+            Some(free) if *free == 0 => {
+                *free = hash >> OFFSET_BITS << OFFSET_BITS | at;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Writes one record for those of one slot: the one that is there and these others, at their offsets.
+    fn unite(&mut self, mut others: Vec<(usize, u64)>) -> io::Result<()> {
+        others.sort_unstable();
+        for group in others.chunk_by(|one, other| one.0 == other.0) {
+            let Some(slot) = group.first().map(|(slot, _)| *slot) else { continue };
+            let entry = self.table.get(slot).copied().unwrap_or_default();
+            let first = self.stored(entry & OFFSET_MASK)?;
+            let Some(first) = first.record() else { continue };
+            let mut targets = Targets::of(&first);
+            for (_, at) in group {
+                if let Some(other) = self.stored(*at)?.record() {
+                    targets.add(&other);
+                }
+            }
+            let Some(targets) = targets.others() else { continue };
+            let kind = if first.kind == Found::CatchAll { first.kind } else { Found::Alias };
+            let at = self.append(Record { kind, targets: targets.as_bytes(), ..first })?;
+            self.aliases.push(at);
+            if let Some(slot) = self.table.get_mut(slot) {
+                *slot = entry >> OFFSET_BITS << OFFSET_BITS | at;
+            }
+        }
+        self.file.flush()
     }
 
     /// The slot of the record with this hash of which `is_it` holds, given its offset; else the free one where it would be.
@@ -182,15 +224,14 @@ impl Draft {
     /// Reads a record back from the draft; what was not flushed is not there yet.
     pub fn stored(&self, at: u64) -> io::Result<Stored> {
         let mut octets = vec![0; RECORD + MAX_KEY];
-        for longest in [RECORD + MAX_KEY, RECORD + MAX_KEY + MAX_TARGETS] {
-            octets.resize(longest, 0);
+        loop {
             let filled = self.read_back(at, &mut octets)?;
-            octets.truncate(filled);
-            if Record::read(&octets).is_some() {
-                break;
+            if filled < octets.len() || octets.len() > MAX_KEY + MAX_TARGETS || Record::read(&octets).is_some() {
+                octets.truncate(filled);
+                return Ok(Stored { octets });
             }
+            octets.resize(2 * octets.len(), 0);
         }
-        Ok(Stored { octets })
     }
 
     fn read_back(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -217,33 +258,6 @@ impl Draft {
         fs::rename(&self.path, target)?;
         sync_directory(parent_of(target))
     }
-}
-
-/// The targets of two records of one table together, where a table has a row for each target; None when there is nothing to unite. One
-/// without targets is delivered to itself.
-fn united(one: &Record<'_>, other: &Record<'_>) -> Option<String> {
-    let is_united = |record: &Record<'_>| matches!(record.kind, Found::Address | Found::Alias | Found::CatchAll);
-    if one.source == 0
-        || one.source != other.source
-        || !is_united(one)
-        || !is_united(other)
-        || (one.kind == Found::CatchAll) != (other.kind == Found::CatchAll)
-        || one.targets == other.targets
-    {
-        return None;
-    }
-    let lines = |record: &Record<'_>| {
-        let octets = if record.targets.is_empty() { record.key } else { record.targets };
-        String::from_utf8_lossy(octets).into_owned()
-    };
-    let mut targets = lines(one);
-    for line in lines(other).lines() {
-        if targets.lines().count() <= MOST_TARGETS && !targets.lines().any(|known| known == line) {
-            targets.push('\n');
-            targets.push_str(line);
-        }
-    }
-    Some(targets)
 }
 
 impl Drop for Draft {
