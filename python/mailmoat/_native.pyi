@@ -196,14 +196,24 @@ class Address:
 class Normalisation:
     """Which spellings of a local part are one mailbox, by domain; compares by value, and does not change."""
 
-    def __new__(cls, delimiters: str = "", domains: Sequence[tuple[str, str, str, str]] | None = None) -> Normalisation:
+    def __new__(
+        cls,
+        delimiters: str = "",
+        domains: Sequence[tuple[str, str, str, str]] | None = None,
+        ours: Sequence[str] | None = None,
+    ) -> Normalisation:
         """Take the characters that begin the detail of a subaddress, and domains with options of their own: (normalised domain, dots
-        `keep` or `ignore`, case `ignore` or `keep`, delimiters). ValueError for other words.
+        `keep` or `ignore`, case `ignore` or `keep`, delimiters). At the domains `ours` a detail is handed on to the targets of an alias.
+        ValueError for other words.
         """
     def key(self, address: Address) -> str:
         """Return the key of a recipient in directories, the same for all spellings of one mailbox."""
     def without_detail(self, address: Address) -> Address | None:
         """Return the address that this one is a subaddress of; None when it is none."""
+    def with_detail_of(self, address: Address, target: Address) -> Address | None:
+        """Return `target` with the detail of the subaddress `address`; None where it stays as it is: at another domain than ours, with a
+        detail of its own, or where there are no details.
+        """
     def without_dots(self, address: Address) -> Address | None:
         """Return the address without dots; None when it has none, or they mean something."""
 

@@ -20,10 +20,11 @@ pub struct Normalisation(pub Arc<Inner>);
 #[pymethods]
 impl Normalisation {
     #[new]
-    #[pyo3(signature = (delimiters = "", domains = None))]
-    fn new(delimiters: &str, domains: Option<Vec<Given>>) -> PyResult<Self> {
+    #[pyo3(signature = (delimiters = "", domains = None, ours = None))]
+    fn new(delimiters: &str, domains: Option<Vec<Given>>, ours: Option<Vec<String>>) -> PyResult<Self> {
         let domains = domains.unwrap_or_default().into_iter().map(options).collect::<PyResult<Vec<_>>>()?;
-        Ok(Self(Arc::new(Inner::new(delimiters.to_owned(), domains))))
+        let ours = ours.unwrap_or_default().into_iter().map(String::into_boxed_str);
+        Ok(Self(Arc::new(Inner::new(delimiters.to_owned(), domains).with_ours(ours))))
     }
 
     fn key(&self, address: &Address) -> String {
@@ -32,6 +33,11 @@ impl Normalisation {
 
     fn without_detail(&self, address: &Address) -> Option<Address> {
         address.0.without_detail(self.0.delimiters(address.0.domain())).map(Address)
+    }
+
+    fn with_detail_of(&self, address: &Address, target: &Address) -> Option<Address> {
+        let delimiters = self.0.delimiters(address.0.domain());
+        self.0.with_detail_of(&address.0, delimiters, &target.0).map(Address)
     }
 
     fn without_dots(&self, address: &Address) -> Option<Address> {

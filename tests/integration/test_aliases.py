@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+
+import pytest
 from tests.doubles.next_hop import NextHop
 from tests.integration.conftest import wait_for
 
@@ -37,3 +41,55 @@ def test_an_alias_is_delivered_to_its_addresses_and_a_report_says_that_it_was_ex
             "Both@example.test",
             ["alice@example.test", "carol@elsewhere.test"],
         )
+
+
+TARGETS = {
+    "team@example.test": ["ann@example.test", "bob@minus.test", "cid+own@example.test", "dan@elsewhere.test"],
+    "ann@example.test": [],
+}
+
+
+def in_a_file(tmp_path):
+    lines = [f"{address} = {', '.join(targets)}" if targets else address for address, targets in TARGETS.items()]
+    (tmp_path / "aliases.txt").write_text("\n".join((*lines, "bob@minus.test\n")))
+    return {"MAILMOAT_RECIPIENTS__FILE": str(tmp_path / "aliases.txt")}, ""
+
+
+def in_a_live_source(tmp_path):
+    base = sqlite3.connect(tmp_path / "db")
+    base.execute("CREATE TABLE aliases(address TEXT, targets TEXT)")
+    base.executemany(
+        "INSERT INTO aliases VALUES (?, ?)", [(one, ",".join(targets)) for one, targets in TARGETS.items()]
+    )
+    base.commit()
+    base.close()
+    query = "SELECT address, targets FROM aliases WHERE address = :address"
+    rows = f'[[directories]]\nname = "base"\nurl = "sqlite://{tmp_path}/db"\nmode = "live"\nlookup_query = "{query}"\n'
+    return {}, rows + 'target_domains = ["elsewhere.test"]\n'
+
+
+@pytest.mark.parametrize("listed", [in_a_file, in_a_live_source])
+def test_the_detail_of_a_subaddress_goes_on_to_our_targets(server, tmp_path, listed):
+    settings, toml = listed(tmp_path)
+    with NextHop() as hop:
+        made = server(
+            toml,
+            MAILMOAT_WORKERS="1",
+            MAILMOAT_RELAY__LOCAL_DOMAINS="example.test, minus.test",
+            MAILMOAT_RECIPIENT_DOMAINS=json.dumps([{"domains": "minus.test", "delimiter": "-"}]),
+            **settings,
+            **to(hop),
+        )
+        with made.client() as client:
+            client.expect("MAIL FROM:<sender@remote.test>", 250)
+            made.until(lambda: client.ask("RCPT TO:<Team+News@example.test>").code == 250, what="answer of the source")
+            client.expect("DATA", 354)
+            client.expect("Subject: a\r\n\r\nb\r\n.", 250)
+        wait_for(lambda: hop.messages, what="message")
+        wait_for(made.empty, what="empty spool")
+        assert [line for line in hop.commands if line.startswith("RCPT")] == [
+            "RCPT TO:<ann+News@example.test>",
+            "RCPT TO:<bob-News@minus.test>",
+            "RCPT TO:<cid+own@example.test>",
+            "RCPT TO:<dan@elsewhere.test>",
+        ]

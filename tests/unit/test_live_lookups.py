@@ -38,7 +38,7 @@ from mailmoat.directory.live.wire import (
     request,
 )
 from mailmoat.directory.source import LiveAnswer
-from mailmoat.directory_process.spellings import others
+from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import LookupFailedError, SourceError
 
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
@@ -358,6 +358,27 @@ class TestLiveLookups:
         assert ask(loop, lookups, "ann+tag@local.test") == LiveReply(Presence.EXISTS, (), "office")
         assert lookups.known(Address.parse("ann+tag@local.test")).presence is Presence.EXISTS
         assert ask(loop, lookups, "bob+tag@local.test").presence is Presence.ABSENT
+
+    def test_the_detail_of_a_subaddress_goes_on_to_the_targets_of_its_address(self, loop):
+        normalisation = Normalisation("+", [("dots.test", "ignore", "ignore", "+")], ["local.test"])
+        source = Source("team@dots.test", targets=("ann@local.test", "far@other.test", "no address@"))
+        row = live_row(
+            "office",
+            source,
+            key=normalisation.key,
+            others=partial(others, normalisation),
+            handed_on=partial(handed_on, normalisation),
+        )
+        lookups = LiveLookups([row])
+        for asked, first in {
+            "team+Tag@dots.test": "ann+Tag@local.test",
+            "te.am@dots.test": "ann@local.test",
+            "te.am+x@dots.test": "ann+x@local.test",
+            "team@dots.test": "ann@local.test",
+        }.items():
+            expected = LiveReply(Presence.EXISTS, (first, "far@other.test", "no address@"), "office")
+            assert ask(loop, lookups, asked) == expected
+            assert lookups.known(Address.parse(asked)) == expected
 
     def test_an_outage_at_one_server_of_a_source_says_nothing_of_the_others(self, loop):
         class Half(Source):

@@ -67,6 +67,7 @@ def live_digest(settings: Settings) -> str:
     rows = [row for row in sources(settings.directory, settings.directories) if row.mode == "live"]
     parts = [
         settings.recipients.delimiter,
+        ",".join(sorted(settings.relay.local_domains)),
         show_rows(settings.recipient_domains),
         *(part for row in rows for part in (*_written(row), Bounds.of(settings, row).text)),
     ]

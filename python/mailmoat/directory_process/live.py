@@ -14,7 +14,7 @@ from mailmoat.callout.source import answer_time
 from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_live
-from mailmoat.directory_process.spellings import others
+from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
 from mailmoat.settings.sections.directories import sources
@@ -36,7 +36,13 @@ def _live_row(settings: Settings, row: SourceSettings) -> LiveRow:
     normalisation = settings.normalisation
     if row.url.family != NEXT_HOP:
         opened = _opened(settings, row)
-        return LiveRow(row, opened, key=normalisation.key, others=partial(others, normalisation))
+        return LiveRow(
+            row,
+            opened,
+            key=normalisation.key,
+            others=partial(others, normalisation),
+            handed_on=partial(handed_on, normalisation),
+        )
     hop = open_next_hop(settings, row)
     # Only the next hop itself can say whether a subaddress exists, or another spelling.
     return LiveRow(row, hop, key=normalisation.key, upstream_of=hop.upstream_of, answer_time=answer_time(row))

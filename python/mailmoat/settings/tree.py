@@ -227,7 +227,7 @@ class Settings(BaseSettings):
     @property
     def normalisation(self) -> Normalisation:
         """Which spellings of a recipient are one mailbox; made anew."""
-        return recipient_domains.normalisation(self.recipients, self.recipient_domains)
+        return recipient_domains.normalisation(self.recipients, self.recipient_domains, self.relay.local_domains)
 
     @property
     def worker_count(self) -> int:

@@ -10,6 +10,7 @@
 use std::fmt::{self, Display, Write};
 use std::hash::{Hash, Hasher};
 
+mod detail;
 mod domain;
 mod error;
 mod limits;

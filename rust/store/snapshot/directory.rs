@@ -7,7 +7,7 @@ use std::path::Path;
 use memmap2::{Advice, Mmap};
 
 use super::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
-use super::{Answer, Found, Input, LONGEST_CHAIN, Scope, Stamp};
+use super::{Answer, Found, Input, LONGEST_CHAIN, MOST_TARGETS, Scope, Stamp};
 use crate::machine::message::address::{Address, Limits, Normalisation};
 use crate::store::mapped;
 
@@ -66,7 +66,12 @@ impl Directory {
             let by_user = self.walk(address.domain(), key_at);
             if by_user.answer.found.is_own() {
                 let user = user_at(by_user.domain).map(|user| normalisation.without_dots(&user).unwrap_or(user));
-                return Resolution { listed: user, ..by_user.resolution(address) };
+                let mut found = Resolution { listed: user, ..by_user.resolution(address) };
+                if !by_user.targets.is_empty() {
+                    let delimiters = normalisation.delimiters(by_user.domain);
+                    found.targets = self.with_details(found.targets, address, delimiters, normalisation);
+                }
+                return found;
             }
         }
         if own.answer.found.is_domain() && address.may_route() {
@@ -75,6 +80,40 @@ impl Directory {
         }
         let listed = if own.answer.found.is_own() { normalisation.without_dots(address) } else { None };
         Resolution { listed, ..own.resolution(address) }
+    }
+
+    /// The targets of the one that `address` is a subaddress of, with its detail. An entry of its own says more of a subaddress: one that is
+    /// excluded is not used, and one that is an alias has targets itself, as long as they are not too many.
+    fn with_details(
+        &self,
+        targets: Vec<Address>,
+        address: &Address,
+        delimiters: &str,
+        normalisation: &Normalisation,
+    ) -> Vec<Address> {
+        let mut all = Vec::with_capacity(targets.len());
+        let mut room = MOST_TARGETS.saturating_sub(targets.len());
+        for target in targets {
+            let Some(handed_on) = normalisation.with_detail_of(address, delimiters, &target) else {
+                all.push(target);
+                continue;
+            };
+            match self.find(false, normalisation.key(&handed_on).as_bytes()) {
+                Some(None) => all.push(handed_on),
+                Some(Some(record)) if record.kind == Found::Address => all.push(handed_on),
+                Some(Some(record)) if record.kind == Found::Alias => {
+                    let own = read_targets(record.targets);
+                    if own.len() > room {
+                        all.push(target);
+                    } else {
+                        room -= own.len();
+                        all.extend(own);
+                    }
+                }
+                _ => all.push(target),
+            }
+        }
+        all
     }
 
     /// What is known of the address with this key, by the normalisation that the snapshot was made for, and this domain.

@@ -98,6 +98,41 @@ fn another_name_of_a_domain_has_options_of_its_own() {
     }
 }
 
+/// Mail to a subaddress of an alias goes to that subaddress of its targets, where those are ours and have none.
+#[test]
+#[rustfmt::skip] // a table
+fn the_detail_of_a_subaddress_goes_on_to_the_targets_of_its_alias() {
+    let ours = ["dots.test", "minus.test", "plus.test", "case.test", "old.test"];
+    let normalisation = normalisation().with_ours(ours.into_iter().map(Into::into));
+    let scratch = Scratch::new();
+    let directory = directory(
+        &scratch,
+        "all@dots.test = ann@plus.test, bob@minus.test, cid@case.test, dan@far.test, eve+own@plus.test\nvia@minus.test = all@dots.test\n\
+         keeps@plus.test = keeps@plus.test, ann@plus.test\n!ann+gone@plus.test\nann+list@plus.test = bob@minus.test, dan@far.test\n\
+         ann+kept@plus.test\nexact@plus.test = ann@plus.test\nexact+x@plus.test = bob@minus.test\n@old.test = @minus.test\nann@minus.test\n\
+         @any.test = ann@plus.test\n",
+    );
+    for (address, targets) in [
+        ("A.ll+X.y@dots.test", "ann+X.y@plus.test bob-X.y@minus.test cid@case.test dan@far.test eve+own@plus.test"),
+        ("all@dots.test", "ann@plus.test bob@minus.test cid@case.test dan@far.test eve+own@plus.test"),
+        ("via=x-y@minus.test", "ann+x-y@plus.test bob=x-y@minus.test cid@case.test dan@far.test eve+own@plus.test"),
+        ("keeps+x@plus.test", "keeps+x@plus.test ann+x@plus.test"),
+        ("keeps+gone@plus.test", "keeps+gone@plus.test ann@plus.test"),
+        ("keeps+list@plus.test", "keeps+list@plus.test bob@minus.test dan@far.test"),
+        ("keeps+kept@plus.test", "keeps+kept@plus.test ann+kept@plus.test"),
+        ("exact+x@plus.test", "bob@minus.test"),
+        ("via+x@old.test", "via+x@minus.test"), // absent there
+        ("via-x@old.test", "ann+x@plus.test bob-x@minus.test cid@case.test dan@far.test eve+own@plus.test"),
+        ("ann-x@old.test", "ann-x@minus.test"),
+        ("ann@old.test", "ann@minus.test"),
+        ("ann+x@any.test", "ann@plus.test"),
+    ] {
+        let parsed = Address::parse(address.as_bytes(), &Limits::default()).unwrap();
+        let found: Vec<String> = directory.resolve(&parsed, &normalisation).targets.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join(" "), targets, "{address}");
+    }
+}
+
 #[test]
 fn spellings_that_contradict_each_other_are_a_mistake() {
     let scratch = Scratch::new();

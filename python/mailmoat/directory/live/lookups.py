@@ -139,7 +139,7 @@ class _SourceLookups:
         for other in self.row.others(address):
             if answer is None or answer.presence is not Presence.ABSENT:
                 break
-            answer = self._fresh(other)
+            answer = self.row.answer_of(other, address, self._fresh(other))
         if answer is not None:
             self._counts["cached"] += 1
         return answer
@@ -150,7 +150,7 @@ class _SourceLookups:
         for other in self.row.others(address):
             if answer is None or answer.presence is not Presence.ABSENT:
                 break
-            answer = await self._find(other)
+            answer = self.row.answer_of(other, address, await self._find(other))
         return answer
 
     def refused_late(self, address: Address, reply: str) -> None:

@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmoat._native import Address
-    from mailmoat.directory.source import LiveSource
+    from mailmoat.directory.source import LiveAnswer, LiveSource
     from mailmoat.settings.sections.directories import SourceSettings
 
 
 def _no_others(_address: Address) -> tuple[Address, ...]:
     return ()
+
+
+def _as_it_is(_address: Address, target: str) -> str:
+    return target
 
 
 def _one_upstream(_address: Address) -> str:
@@ -40,6 +44,8 @@ class LiveRow:
     """What all spellings of a mailbox have in common."""
     others: Callable[[Address], Sequence[Address]] = _no_others
     """Addresses that exist in the place of one that the source does not have, if it has them; none = only the source itself can say."""
+    handed_on: Callable[[Address, str], str] = _as_it_is
+    """What a target of one of these others is for a subaddress: the same with its detail, or as it is."""
     upstream_of: Callable[[Address], str] = _one_upstream
     """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
     answer_time: float = 0.0
@@ -54,3 +60,9 @@ class LiveRow:
     def accepts_unknown(self) -> bool:
         """Whether an address counts as existing where this source does not answer and no other one has it."""
         return self.settings.when_stale == "accept"
+
+    def answer_of(self, other: Address, address: Address, answer: LiveAnswer | None) -> LiveAnswer | None:
+        """Return what an answer about one of its others says of an address: the detail of a subaddress goes on to the targets."""
+        if answer is None or not answer.targets or self.key(other) == self.key(address):
+            return answer
+        return answer._replace(targets=tuple(self.handed_on(address, target) for target in answer.targets))

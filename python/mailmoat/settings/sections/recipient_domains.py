@@ -1,6 +1,7 @@
 """`[[recipient_domains]]`: which spellings of a recipient are one mailbox, at domains where that is not as usual (RFC 5321 2.4)."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
@@ -42,12 +43,14 @@ def delimiter_of(recipients: RecipientsSettings, row: RecipientDomainSettings) -
     return recipients.delimiter if row.delimiter is None else row.delimiter
 
 
-def normalisation(recipients: RecipientsSettings, rows: tuple[RecipientDomainSettings, ...]) -> Normalisation:
-    """Return by which spelling recipients are looked up and compared."""
+def normalisation(
+    recipients: RecipientsSettings, rows: tuple[RecipientDomainSettings, ...], local_domains: Collection[str]
+) -> Normalisation:
+    """Return by which spelling recipients are looked up and compared; at local domains details are handed on to the targets of aliases."""
     given = [
         (domain, row.dots, row.case, delimiter_of(recipients, row)) for row in rows for domain in sorted(row.domains)
     ]
-    return Normalisation(recipients.delimiter, given)
+    return Normalisation(recipients.delimiter, given, sorted(local_domains))
 
 
 def remarks(recipients: RecipientsSettings, rows: tuple[RecipientDomainSettings, ...], domain: str) -> str:

@@ -6,7 +6,7 @@
 //! such a route, or nothing, without them. Linear in the local part, but for NFC; never fails.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -83,12 +83,20 @@ fn without_dots(local: &str) -> Option<String> {
 pub struct Normalisation {
     delimiters: String,
     domains: BTreeMap<Box<str>, Options>,
+    /// Domains at whose addresses the detail of a subaddress is handed on.
+    pub(super) ours: BTreeSet<Box<str>>,
 }
 
 impl Normalisation {
     /// `delimiters` begin the detail of a subaddress at every domain that is not among `domains`, which are normalised.
     pub fn new(delimiters: String, domains: impl IntoIterator<Item = (Box<str>, Options)>) -> Self {
-        Self { delimiters, domains: domains.into_iter().collect() }
+        Self { delimiters, domains: domains.into_iter().collect(), ours: BTreeSet::new() }
+    }
+
+    /// The same, where these domains, normalised, are ours.
+    #[must_use]
+    pub fn with_ours(self, domains: impl IntoIterator<Item = Box<str>>) -> Self {
+        Self { ours: domains.into_iter().collect(), ..self }
     }
 
     fn options(&self, domain: &str) -> Option<&Options> {
