@@ -26,6 +26,20 @@ def test_values_of_several_attributes_are_addresses_once_each():
     assert addresses == (Listed("A@example.com"), Listed("b@example.com"))
 
 
+def test_values_with_options_are_values_of_the_attribute():
+    """As a filter has it, which finds the entry by them."""
+    mapping = Mapping(("mail",), ("forward",), ("enabled", "yes"))
+    attributes = {
+        "mail": [b"a@example.com"],
+        "mail;lang-de": [b"b@example.com", b"a@example.com"],
+        "mailbox": [b"no@example.com"],
+        "forward;x-old": [b"x@example.net"],
+        "enabled;x-new": [b"yes"],
+    }
+    targets = ("x@example.net",)
+    assert read(mapping, **attributes)[0] == (Listed("a@example.com", targets), Listed("b@example.com", targets))
+
+
 def test_a_whole_domain_can_be_a_value():
     assert read(mail=[b"@Example.COM"])[0] == (Listed("@example.com"),)
 

@@ -15,6 +15,8 @@ from mailmoat.directory.source import Entry, LeftOut, Listed
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailmoat.ldap.message import SearchEntry
     from mailmoat.settings.sections.directories import SourceSettings
 
@@ -58,7 +60,7 @@ class EntryReader:
         targets = self.targets(found)
         if targets is None:
             return Entry(entry_id, found.dn, ())
-        values = [value for name in self._attributes for value in found.attributes.get(name, ())]
+        values = _values(found, self._attributes)
         addresses = dict.fromkeys(self._read(found, values))
         return Entry(entry_id, found.dn, tuple(Listed(text, targets) for text in addresses))
 
@@ -69,12 +71,11 @@ class EntryReader:
         """
         if self._condition and not self._holds(found):
             return None
-        written = [value for name in self._targets for value in found.attributes.get(name, ())]
-        return tuple(dict.fromkeys(map(_target, written)))
+        return tuple(dict.fromkeys(map(_target, _values(found, self._targets))))
 
     def is_for_domain(self, found: SearchEntry, address: Address) -> bool:
         """Return whether an entry has the whole domain of an address, and not the address itself."""
-        values = [value for name in self._attributes for value in found.attributes.get(name, ())]
+        values = _values(found, self._attributes)
         listed = self._read(found, values)
         return f"@{address.domain}" in listed and all(
             one.startswith("@") or Address.parse(one).key != address.key for one in listed
@@ -89,7 +90,7 @@ class EntryReader:
 
     def _holds(self, found: SearchEntry) -> bool:
         name, value = self._condition
-        return any(held.decode("utf-8", "replace").strip().lower() == value for held in found.attributes.get(name, ()))
+        return any(held.decode("utf-8", "replace").strip().lower() == value for held in _values(found, [name]))
 
     def _read(self, found: SearchEntry, values: list[bytes]) -> list[str]:
         read = []
@@ -101,6 +102,17 @@ class EntryReader:
                 self._left_out += 1
                 self._example = f"{shown} of {printable(found.dn)[:_LONGEST_EXAMPLE]} is no address: {error}"
         return read
+
+
+def _values(found: SearchEntry, names: Sequence[str]) -> list[bytes]:
+    """Return the values of these attributes, with those that have options (`mail;lang-de`): a filter for `mail` finds them, too (RFC 4512 2.5.2)."""
+    return [
+        value
+        for name in names
+        for given, values in found.attributes.items()
+        if given == name or given.startswith(f"{name};")
+        for value in values
+    ]
 
 
 def id_of(found: SearchEntry) -> bytes:
