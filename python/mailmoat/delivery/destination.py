@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.growing_pause import next_pause
+
 if TYPE_CHECKING:
     from mailmoat.delivery.offers import Learned
     from mailmoat.delivery.route import Route
@@ -83,5 +85,5 @@ class Destination:
     def unreachable(self) -> float:
         """Return the seconds of the pause that begins because the next hop cannot be reached."""
         self.proven = False
-        self._pause = min(self._pause * 2, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
+        self._pause = next_pause(self._pause, FIRST_PAUSE, LONGEST_PAUSE)
         return self._pause

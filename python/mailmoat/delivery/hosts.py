@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.delivery.tls_policy import TlsPolicy
+from mailmoat.growing_pause import next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -127,7 +128,7 @@ class FixedHosts(Hosts):
         """Note that no connection came about at any address of a server."""
         if host not in self._open:
             _, seconds = self._absences.get(host, (0.0, 0.0))
-            seconds = min(seconds * 2, LONGEST_ABSENCE) if seconds else FIRST_ABSENCE
+            seconds = next_pause(seconds, FIRST_ABSENCE, LONGEST_ABSENCE)
             self._absences[host] = clock.monotonic() + seconds, seconds
 
     def is_outranked(self, host: Host) -> bool:

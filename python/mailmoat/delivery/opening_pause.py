@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mailmoat import clock
+from mailmoat.growing_pause import next_pause
 
 FIRST: Final = 1.0
 LONGEST: Final = 30.0
@@ -23,7 +24,7 @@ class OpeningPause:
 
     def begin(self) -> float:
         """Pause after a refusal; return for how many seconds."""
-        self._seconds = min(self._seconds * 2, LONGEST) if self._seconds else FIRST
+        self._seconds = next_pause(self._seconds, FIRST, LONGEST)
         self._until = clock.monotonic() + self._seconds
         return self._seconds
 

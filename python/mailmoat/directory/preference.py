@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from mailmoat import clock
+from mailmoat.growing_pause import next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class Preference(Generic[S]):
     def failed(self, server: S) -> None:
         """Pass over a server for a while."""
         number = self._servers.index(server)
-        pause = min(max(FIRST_PAUSE, 2 * self._away[number].pause), LONGEST_PAUSE)
+        pause = next_pause(self._away[number].pause, FIRST_PAUSE, LONGEST_PAUSE)
         self._away[number] = _Away(clock.monotonic() + pause, pause)
 
     def served(self, server: S) -> None:

@@ -10,13 +10,13 @@ started again at once, and are sent anew; after that they are UNKNOWN at once, u
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
+from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.wire import (
     LONGEST_ANSWER,
     NUMBERS,
@@ -29,6 +29,7 @@ from mailmoat.directory.live.wire import (
     request,
 )
 from mailmoat.directory.pause import pause
+from mailmoat.growing_pause import next_pause
 from mailmoat.metrics import Family, single
 from mailmoat.net.unix_socket import short_path
 
@@ -61,7 +62,8 @@ IN_FLIGHT: Final = single("mailmoat_directory_live_lookups", "Live lookups of re
 
 class _Lookup(NamedTuple):
     text: str
-    until: float
+    limit: int
+    """In the deadlines."""
     reply: asyncio.Future[LiveReply]
 
 
@@ -78,15 +80,16 @@ class LiveClient:
         metrics: Metrics | None = None,
         connect: Connect | None = None,
     ) -> None:
-        self._loop, self._path, self._seconds, self._metrics = loop, path, seconds, metrics
+        self._loop, self._path, self._metrics = loop, path, metrics
         self.digest = digest
         self.differs = False
         """The directory process that was there last has other sources."""
         self._connect = connect or self._connect_unix
-        self._waiting: OrderedDict[int, _Lookup] = OrderedDict()
-        """By number; all have the same time, so the first is over first."""
+        self._waiting: dict[int, _Lookup] = {}
+        """By number."""
         self._number = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._limits = Deadlines(seconds, loop)
+        """When a lookup is given up."""
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         """Frames of this turn of the loop: one write for all, as each wakes the directory process."""
@@ -104,9 +107,6 @@ class LiveClient:
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
@@ -118,16 +118,14 @@ class LiveClient:
         if self._closed or len(self._waiting) >= MOST or (self._transport is None and self._lost_at is None):
             self._unanswered(reply)
             return reply
-        self._number = (self._number + 1) % NUMBERS
-        asked = _Lookup(str(address), clock.monotonic() + self._seconds, reply)
+        number = self._number = (self._number + 1) % NUMBERS
+        text = str(address)
         try:
-            frame = request(self._number, asked.text)
+            frame = request(number, text)
         except ValueError:
             self._unanswered(reply)
             return reply
-        self._waiting[self._number] = asked
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._seconds, self._expire)
+        self._waiting[number] = _Lookup(text, self._limits.begin(partial(self._expire, number)), reply)
         if self._transport is not None:
             self._send(frame)
         return reply
@@ -159,6 +157,7 @@ class LiveClient:
         asked = self._waiting.pop(number, None)
         if asked is None:
             return
+        self._limits.end(asked.limit)
         if not asked.reply.done():
             asked.reply.set_result(reply)
         if self._metrics is not None:
@@ -189,7 +188,7 @@ class LiveClient:
         self._connecting = self._loop.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        seconds = FIRST_PAUSE
+        seconds = 0.0
         while not self._closed:
             with suppress(OSError):
                 if await self._greeted():
@@ -197,8 +196,8 @@ class LiveClient:
             if self._lost_at is not None and clock.monotonic() >= self._lost_at + GRACE:
                 self._lost_at = None
                 self._give_up()
+            seconds = next_pause(seconds, FIRST_PAUSE, LONGEST_PAUSE)
             await pause(seconds)
-            seconds = min(seconds * 2, LONGEST_PAUSE)
 
     async def _greeted(self) -> bool:
         """Connect, and return whether it is a directory process with our sources. OSError when there is none."""
@@ -214,22 +213,16 @@ class LiveClient:
         with short_path(self._path) as path:
             return await self._loop.create_unix_connection(factory, path)
 
-    # --- time ---
+    # --- without an answer ---
 
-    def _expire(self) -> None:
-        """Give up what has waited long enough."""
-        self._timer = None
-        now = clock.monotonic()
-        while self._waiting:
-            number, asked = next(iter(self._waiting.items()))
-            if asked.until > now:
-                self._timer = self._loop.call_later(asked.until - now, self._expire)
-                return
-            del self._waiting[number]
-            self._unanswered(asked.reply)
+    def _expire(self, number: int) -> None:
+        """Give up a lookup that has waited long enough."""
+        self._unanswered(self._waiting.pop(number).reply)
 
     def _give_up(self) -> None:
-        waiting, self._waiting = self._waiting, OrderedDict()
+        """Give up all."""
+        self._limits.end_all()
+        waiting, self._waiting = self._waiting, {}
         for asked in waiting.values():
             self._unanswered(asked.reply)
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Deadlines:
-    """Calls what was begun `seconds` ago, in its order."""
+    """Calls what was begun `seconds` ago, in its order, on `loop` or else on the running one."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._seconds, self._loop = seconds, loop
         self._numbers = count()
         self._calls: dict[int, tuple[float, Callable[[], object]]] = {}
         """By number, with the time: the first is due first."""
@@ -31,12 +31,22 @@ class Deadlines:
         number = next(self._numbers)
         self._calls[number] = clock.monotonic() + self._seconds, call
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._sweep)
+            self._arm(self._seconds)
         return number
 
     def end(self, number: int) -> None:
         """Take it back; nothing happens if it was called."""
         self._calls.pop(number, None)
+
+    def end_all(self) -> None:
+        """Take all back."""
+        self._calls.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = (self._loop or asyncio.get_running_loop()).call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
@@ -44,7 +54,7 @@ class Deadlines:
         while self._calls:
             number, (due, call) = next(iter(self._calls.items()))
             if due > now:
-                self._timer = asyncio.get_running_loop().call_later(due - now, self._sweep)
+                self._arm(due - now)
                 return
             del self._calls[number]
             call()
