@@ -404,6 +404,7 @@ class TestLiveLookups:
         for _ in range(2 * FAILURES):
             assert ask(loop, lookups, "ann@local.test").presence is Presence.UNKNOWN
         assert len(source.asked) == 2 * FAILURES
+        assert lookups.report()[0].counts == {"unknown": 2 * FAILURES}
 
 
 class Odd(Source):

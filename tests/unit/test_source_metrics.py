@@ -33,12 +33,12 @@ def test_a_synchronised_source_has_its_name_as_label():
 
 
 def test_a_live_source_has_its_answers():
-    state = LiveState("asked", "no answer in time", answered_ms=NOW, counts={"exists": 1_234_567, "error": 2, "failed": 1}, answer_seconds=2.5)  # fmt: skip
+    state = LiveState("asked", "no answer in time", answered_ms=NOW, counts={"exists": 1_234_567, "unknown": 3, "error": 2, "failed": 1}, answer_seconds=2.5)  # fmt: skip
     found = shown(live=(state, LiveState("idle")))
     answers = {
         key[2]: value for key, value in found.items() if key[:2] == ("mailmoat_directory_source_answers_total", "asked")
     }
-    expected = {"exists": 1_234_567, "absent": 0, "cached": 0, "stale": 0, "error": 2, "failed": 1, "refused": 0}
+    expected = {"exists": 1_234_567, "absent": 0, "unknown": 3, "cached": 0, "stale": 0, "error": 2, "failed": 1, "refused": 0}  # fmt: skip
     assert answers == expected
     assert found["mailmoat_directory_source_answer_seconds_total", "asked"] == 2.5
     assert found["mailmoat_directory_source_state", "asked", "failed"] == 1

@@ -30,6 +30,25 @@ class SyncState(StrEnum):
     """It had too few entries; what was read before is in force."""
 
 
+class SourceAnswer(StrEnum):
+    """What became of a lookup in a live source."""
+
+    EXISTS = "exists"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    """It does not say, as a next hop that accepts every address."""
+    CACHED = "cached"
+    """An answer of before was used."""
+    STALE = "stale"
+    """An old answer was used, as the source does not answer."""
+    ERROR = "error"
+    """It answered with an error."""
+    FAILED = "failed"
+    """It did not answer."""
+    REFUSED = "refused"
+    """It was not asked, as it did not answer before."""
+
+
 class LiveState(msgspec.Struct):
     """What is known of a live source."""
 
@@ -40,8 +59,8 @@ class LiveState(msgspec.Struct):
     """When that began, milliseconds since the epoch."""
     answered_ms: int = 0
     """When it answered last; 0 = not since the directory process was started."""
-    counts: dict[str, int] = {}
-    """Lookups by what became of them: see `source_metrics.SourceAnswer`."""
+    counts: dict[SourceAnswer, int] = {}
+    """Lookups by what became of them."""
     answer_seconds: float = 0.0
     """Time that the answers exists and absent took."""
     remarks: tuple[str, ...] = ()

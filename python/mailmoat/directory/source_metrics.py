@@ -6,10 +6,9 @@ not in the shared memory, whose rows are given before the settings are read a se
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from mailmoat.directory.freshness import SyncState
+from mailmoat.directory.freshness import SourceAnswer, SyncState
 from mailmoat.metrics import Gathered
 
 if TYPE_CHECKING:
@@ -17,24 +16,6 @@ if TYPE_CHECKING:
 
     from mailmoat.directory.freshness import Freshness, LiveState, SourceFreshness
     from mailmoat.metrics import Sample
-
-
-class SourceAnswer(StrEnum):
-    """What became of a lookup in a live source."""
-
-    EXISTS = "exists"
-    ABSENT = "absent"
-    CACHED = "cached"
-    """An answer of before was used."""
-    STALE = "stale"
-    """An old answer was used, as the source does not answer."""
-    ERROR = "error"
-    """It answered with an error."""
-    FAILED = "failed"
-    """It did not answer."""
-    REFUSED = "refused"
-    """It was not asked, as it did not answer before."""
-
 
 SOURCE_STATE: Final = Gathered(
     "mailmoat_directory_source_state",

@@ -20,7 +20,7 @@ import msgspec
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.freshness import LiveState
+from mailmoat.directory.freshness import LiveState, SourceAnswer
 from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.row import Refutable
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
@@ -109,7 +109,7 @@ class _SourceLookups:
         self.domains = frozenset(row.settings.domains)
         """Those it is responsible for; empty = all."""
         self._state = LiveState(row.name)
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[SourceAnswer] = Counter()
         self._is_held_back = False
         """It did not answer several times, and is not asked now."""
         self._changed = changed
@@ -141,7 +141,7 @@ class _SourceLookups:
                 break
             answer = self.row.answer_of(other, address, self._fresh(other))
         if answer is not None:
-            self._counts["cached"] += 1
+            self._counts[SourceAnswer.CACHED] += 1
         return answer
 
     async def find(self, address: Address) -> LiveAnswer | None:
@@ -166,7 +166,7 @@ class _SourceLookups:
             return answer
         found, upstream = None, self.row.upstream_of(address)
         if self._breakers.refuses(upstream):
-            self._counts["refused"] += 1
+            self._counts[SourceAnswer.REFUSED] += 1
         else:
             found = await self.in_flight.answer(address, self._settings.timeout, _shares(upstream))
         if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
@@ -204,7 +204,7 @@ class _SourceLookups:
             self._lates.end(late)
         self._answered(upstream)
         self._state.answer_seconds += clock.monotonic() - begun
-        self._counts[answer.presence.value] += 1
+        self._counts[SourceAnswer(answer.presence)] += 1
         self._keep(address, answer)
         return answer
 
@@ -245,7 +245,7 @@ class _SourceLookups:
         kept = self._present.get(self.row.key(address), clock.monotonic())
         if kept is None:
             return None
-        self._counts["stale"] += 1
+        self._counts[SourceAnswer.STALE] += 1
         return kept[1]
 
     def _late(self, upstream: str, begun: float) -> None:
@@ -258,7 +258,7 @@ class _SourceLookups:
     def _erred(self, upstream: str, error: str) -> None:
         """Note an error in answer to a lookup; it is shown where no other one was answered of late."""
         self._is_there(upstream)
-        self._counts["error"] += 1
+        self._counts[SourceAnswer.ERROR] += 1
         if clock.wall_ms() - self._state.answered_ms >= 1000 * FAILING_TIME:
             self._show(error)
 
@@ -274,7 +274,7 @@ class _SourceLookups:
             self._changed(self._state)
 
     def _failed(self, upstream: str, error: str) -> None:
-        self._counts["failed"] += 1
+        self._counts[SourceAnswer.FAILED] += 1
         was_held_back = self._is_held_back
         if self._breakers.unanswered(upstream):
             self._breakers.trip(upstream)
