@@ -7,26 +7,25 @@ way. The server gives up a query by itself, in case we are gone: MariaDB counts 
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from socket import SO_RCVBUF, SOL_SOCKET  # noqa: TID251 - constants, no socket
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
-from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages, prepared
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, prepared
+from mailmoat.directory.sql.patience import Patience
 from mailmoat.directory.sql.placeholders import MYSQL
 from mailmoat.errors import LookupFailedError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
     from mailmoat.settings.source_url import SourceServer
 
-T = TypeVar("T")
 SOCKET: Final = "/run/mysqld/mysqld.sock"
 _RECEIVED: Final = 65_536
 """Octets that the kernel may keep for us: what it has is read at once, and the driver's buffer doubles for it."""
@@ -65,9 +64,7 @@ class MySql:
         """See `Database`."""
         made = self._connection(server)
         try:
-            with outages(str(server), _said):
-                async with asyncio.timeout(min(patience, self._row.timeout)):
-                    await made.connect()
+            await Patience(str(server), min(patience, self._row.timeout), _said, _is_answer).wait(made.connect())
         except SourceError as error:
             raise SourceError(f"{server}: {NO_TLS}" if self._without_tls(made) else str(error)) from None
         connection = MySqlConnection(made, self._cursor, str(server), patience)
@@ -123,16 +120,15 @@ class MySqlConnection:
         self.version = f"{'MariaDB' if self._maria else 'MySQL'} {number}"
         self._connection = connection
         self._cursor = cursor
-        self._where = where
-        self._patience = patience
+        self._patience = Patience(where, patience, _said, _is_answer)
         self._prepared: dict[str, str] = {}
 
     async def prepare_session(self) -> None:
         """Make the session read only and its statements limited; times are in UTC."""
         limit = (
-            f"max_statement_time = {10 * self._patience:.3f}"
+            f"max_statement_time = {10 * self._patience.seconds:.3f}"
             if self._maria
-            else f"max_execution_time = {max(1, round(10_000 * self._patience))}"
+            else f"max_execution_time = {max(1, round(10_000 * self._patience.seconds))}"
         )
         opened = self._connection._transport.get_extra_info("socket")  # noqa: SLF001 - as in `_part`
         opened.setsockopt(SOL_SOCKET, SO_RCVBUF, _RECEIVED)
@@ -149,23 +145,21 @@ class MySqlConnection:
             first = False
             part = await self._part(cursor, query) if part else ()
         self._connection._transport.resume_reading()  # noqa: SLF001 - as in `_part`
-        await self._wait(cursor.close())
+        await self._patience.wait(cursor.close())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
         cursor = await self._begin(query, values)
-        rows = Rows(_names(query, cursor), await self._wait(cursor.fetchmany(PART), query))
+        rows = Rows(_names(query, cursor), await self._patience.wait(cursor.fetchmany(PART), query))
         if len(rows.rows) == PART:
             raise LookupFailedError(f"{query.setting}: it gives {PART} rows or more about one recipient")
-        await self._wait(cursor.close())
+        await self._patience.wait(cursor.close())
         return rows
 
     async def close(self) -> None:
         """See `Connection`."""
         try:
-            with outages(self._where, _said):
-                async with asyncio.timeout(GOODBYE_TIME):
-                    await self._connection.ensure_closed()
+            await self._patience._replace(seconds=GOODBYE_TIME).wait(self._connection.ensure_closed())
         except SourceError:
             self.abort()
 
@@ -177,7 +171,7 @@ class MySqlConnection:
         """Return a cursor whose first row is the next to come."""
         cursor = self._connection.cursor(self._cursor)
         if not query.names:
-            await self._wait(cursor.execute(query.text), query)
+            await self._patience.wait(cursor.execute(query.text), query)
             return cursor
         if query.text not in self._prepared:
             name = f"mailmoat_{len(self._prepared)}"
@@ -188,29 +182,22 @@ class MySqlConnection:
         given = zip(variables, map(_literal, query.arguments(values)), strict=True)
         setting = ", ".join(f"{variable} = {literal}" for variable, literal in given)
         execute = f"EXECUTE {self._prepared[query.text]} USING {', '.join(variables)}"
-        await self._wait(cursor.execute(f"SET {setting}; {execute}"), query)
-        await self._wait(cursor.nextset(), query)
+        await self._patience.wait(cursor.execute(f"SET {setting}; {execute}"), query)
+        await self._patience.wait(cursor.nextset(), query)
         return cursor
 
     async def _part(self, cursor: Any, query: Query) -> Sequence[Sequence[object]]:
         """Return the next rows; no octets are read between two parts, as the driver would keep all that come."""
         transport = self._connection._transport  # noqa: SLF001 - the driver has no limit of its own
         transport.resume_reading()
-        part: Sequence[Sequence[object]] = await self._wait(cursor.fetchmany(PART), query)
+        part: Sequence[Sequence[object]] = await self._patience.wait(cursor.fetchmany(PART), query)
         transport.pause_reading()
         return part
 
     async def _run(self, statement: str, query: Query | None = None) -> None:
         cursor = self._connection.cursor()
-        await self._wait(cursor.execute(statement), query)
-        await self._wait(cursor.close())
-
-    async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
-        where = f"{self._where}: {query.setting}" if query else self._where
-        with outages(where, _said, lambda error: query is not None and _is_answer(error)):
-            async with asyncio.timeout(self._patience):
-                return await awaitable
-        raise AssertionError  # outages never swallows
+        await self._patience.wait(cursor.execute(statement), query)
+        await self._patience.wait(cursor.close())
 
 
 def _names(query: Query, cursor: Any) -> tuple[str, ...]:

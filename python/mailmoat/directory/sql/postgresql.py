@@ -7,24 +7,23 @@ counts but what libpq's defaults for a missing account do.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat.directory.password import read_password
 from mailmoat.directory.sql.access import driver, socket_path, tls_context
-from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, outages, prepared
+from mailmoat.directory.sql.connection import GOODBYE_TIME, NO_TLS, PART, Rows, prepared
 from mailmoat.directory.sql.framing import FramedLoop
+from mailmoat.directory.sql.patience import Patience
 from mailmoat.directory.sql.placeholders import POSTGRESQL
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import AsyncGenerator, Mapping
 
     from mailmoat.directory.sql.placeholders import Query
     from mailmoat.settings.sections.directories import SourceSettings
     from mailmoat.settings.source_url import SourceServer
 
-T = TypeVar("T")
 SOCKET_DIRECTORY: Final = "/run/postgresql"
 PORT: Final = 5432
 _AWAY: Final = ("08", "53", "57", "58")
@@ -53,19 +52,19 @@ class PostgreSql:
         context = tls_context(self._row) if server.host else None
         place = (server.host, server.port) if server.host else (socket_path(server, SOCKET_DIRECTORY), PORT)
         password, loop = read_password(self._row), asyncio.get_running_loop()
-        with outages(str(server), _said):
-            async with asyncio.timeout(min(patience, self._row.timeout)):
-                made = await self._asyncpg.connect(
-                    host=place[0],
-                    port=place[1],
-                    user=self._row.account,
-                    password=password,
-                    database=server.path.strip("/"),
-                    ssl=context or False,
-                    timeout=self._row.timeout,
-                    loop=loop if context else FramedLoop(loop),
-                    server_settings={"application_name": "mailmoat"},
-                )
+        made = await Patience(str(server), min(patience, self._row.timeout), _said, _is_answer).wait(
+            self._asyncpg.connect(
+                host=place[0],
+                port=place[1],
+                user=self._row.account,
+                password=password,
+                database=server.path.strip("/"),
+                ssl=context or False,
+                timeout=self._row.timeout,
+                loop=loop if context else FramedLoop(loop),
+                server_settings={"application_name": "mailmoat"},
+            )
+        )
         connection = PostgreSqlConnection(made, str(server), patience)
         return await prepared(connection, connection.prepare_session(self._row.notify_channel))
 
@@ -83,42 +82,41 @@ class PostgreSqlConnection:
         version = connection.get_server_version()
         self.version = f"PostgreSQL {version.major}.{version.micro}"
         self._connection = connection
-        self._where = where
-        self._patience = patience
+        self._patience = Patience(where, patience, _said, _is_answer)
         self._changed = asyncio.Event()
 
     async def prepare_session(self, channel: str | None) -> None:
         """Make the session read only and its statements limited, and listen."""
-        limit = max(1, round(self._patience * 1000))
-        await self._wait(
+        limit = max(1, round(self._patience.seconds * 1000))
+        await self._patience.wait(
             self._connection.execute(f"SET default_transaction_read_only = on; SET statement_timeout = {limit}")
         )
         if channel is not None:
             self._connection.add_termination_listener(lambda _: self._changed.set())
-            await self._wait(self._connection.add_listener(channel, lambda *_: self._changed.set()))
+            await self._patience.wait(self._connection.add_listener(channel, lambda *_: self._changed.set()))
 
     async def read(self, query: Query, values: Mapping[str, object]) -> AsyncGenerator[Rows, None]:
         """See `Connection`."""
-        with self._outages(query):  # what is no coroutine raises as well, on a connection that was lost
+        with self._patience.outages(query):  # what is no coroutine raises as well, on a connection that was lost
             transaction = self._connection.transaction(readonly=True)
-            await self._wait(transaction.start())
-            statement = await self._wait(self._connection.prepare(query.text), query)
+            await self._patience.wait(transaction.start())
+            statement = await self._patience.wait(self._connection.prepare(query.text), query)
             names = tuple(attribute.name for attribute in statement.get_attributes())
-            cursor = await self._wait(statement.cursor(*query.arguments(values)), query)
-            part, first = await self._wait(cursor.fetch(PART), query), True
+            cursor = await self._patience.wait(statement.cursor(*query.arguments(values)), query)
+            part, first = await self._patience.wait(cursor.fetch(PART), query), True
             while part or first:
                 yield Rows(names, part)
                 first = False
-                part = await self._wait(cursor.fetch(PART), query)
-            await self._wait(transaction.rollback())
+                part = await self._patience.wait(cursor.fetch(PART), query)
+            await self._patience.wait(transaction.rollback())
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """See `Connection`."""
         text = f"SELECT * FROM ({query.text}\n) AS found LIMIT {PART}"  # noqa: S608 - the query is the administrator's, values are bound
-        with self._outages(query):
-            statement = await self._wait(self._connection.prepare(text), query)
+        with self._patience.outages(query):
+            statement = await self._patience.wait(self._connection.prepare(text), query)
             names = tuple(attribute.name for attribute in statement.get_attributes())
-            return Rows(names, await self._wait(statement.fetch(*query.arguments(values)), query))
+            return Rows(names, await self._patience.wait(statement.fetch(*query.arguments(values)), query))
         raise AssertionError  # outages never swallows
 
     async def notified(self, seconds: float) -> None:
@@ -130,28 +128,18 @@ class PostgreSqlConnection:
             return
         self._changed.clear()
         if self._connection.is_closed():
-            raise SourceError(f"{self._where}: the connection was lost")
+            raise SourceError(f"{self._patience.where}: the connection was lost")
 
     async def close(self) -> None:
         """See `Connection`."""
         try:
-            await self._wait(self._connection.close(timeout=GOODBYE_TIME))
+            await self._patience.wait(self._connection.close(timeout=GOODBYE_TIME))
         except SourceError:
             self.abort()
 
     def abort(self) -> None:
         """See `Connection`."""
         self._connection.terminate()
-
-    async def _wait(self, awaitable: Awaitable[T], query: Query | None = None) -> T:
-        with self._outages(query):
-            async with asyncio.timeout(self._patience):
-                return await awaitable
-        raise AssertionError  # outages never swallows
-
-    def _outages(self, query: Query | None) -> AbstractContextManager[None]:
-        where = f"{self._where}: {query.setting}" if query else self._where
-        return outages(where, _said, lambda error: query is not None and _is_answer(error))
 
 
 def _is_answer(error: BaseException) -> bool:
