@@ -7,16 +7,16 @@ The long form kills at more moments, and prints what was answered:
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import itertools
 import os
 import signal
 import sqlite3
 import subprocess
-import threading
 import time
 
 import pytest
+from tests.doubles.steady import Steady
 from tests.integration.test_directory_process import code, pid_of, rows
 
 MANY = 3000
@@ -50,26 +50,10 @@ def source(tmp_path):
     return Source(tmp_path)
 
 
-class Asking(threading.Thread):
-    """Asks for two recipients that are always there, again and again."""
-
-    def __init__(self, mx):
-        super().__init__(daemon=True)
-        self.mx, self.over = mx, threading.Event()
-        self.codes = collections.Counter()
-
-    def run(self):
-        while not self.over.wait(0.01):
-            for name in ("ann", f"u{MANY - 1}"):
-                self.codes[code(self.mx, f"{name}@example.test")] += 1
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
+def asking_for_both(mx):
+    """Ask for two recipients that are always there, again and again."""
+    names = itertools.cycle(("ann", f"u{MANY - 1}"))
+    return Steady(lambda: code(mx, f"{next(names)}@example.test"), 0.005)
 
 
 def kill(mx):
@@ -93,14 +77,14 @@ def test_nothing_is_lost_or_refused_whenever_a_process_is_killed(server, source,
     mx = server(**rows(source.row()))
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
     mx.until(lambda: code(mx, "nobody@example.test") == 550, what="the source to be in force")
-    with Asking(mx) as asking:
+    with asking_for_both(mx) as asking:
         for number, seconds in enumerate(MOMENTS):
             source.has(f"new{number}")
             time.sleep(seconds)
             victim(mx)
             mx.until(lambda number=number: code(mx, f"new{number}@example.test") == 250, what="the change")
-    assert set(asking.codes) == {250}, asking.codes
-    print(f"{victim.__name__}: {len(MOMENTS)} times, replies {dict(asking.codes)}")
+    assert set(asking.results) == {250}, asking.results
+    print(f"{victim.__name__}: {len(MOMENTS)} times, replies {dict(asking.results)}")
     base = sqlite3.connect(mx.directory / "spool/directory/office.db")
     assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert base.execute("SELECT count(*) FROM entry").fetchone() == (MANY + 2,)
@@ -131,7 +115,7 @@ def test_a_full_disk_changes_nothing_and_all_goes_on_when_there_is_room(server, 
     mx = server(**rows(source.row()))
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
     mx.until(lambda: code(mx, "nobody@example.test") == 550, what="the source to be in force")
-    with Asking(mx) as asking:
+    with asking_for_both(mx) as asking:
         fill(small_disk / "filler")
         source.has(*(f"new{number}" for number in range(200)))
         mx.until(lambda: mx.logged("directory-source-failed"), what="the full disk in the log")
@@ -139,8 +123,8 @@ def test_a_full_disk_changes_nothing_and_all_goes_on_when_there_is_room(server, 
         (small_disk / "filler").unlink()
         mx.until(lambda: code(mx, "new1@example.test") == 250, what="the change")
         mx.until(lambda: mx.logged("directory-source-back"), what="the end in the log")
-    print(f"full disk: replies {dict(asking.codes)}")
-    assert set(asking.codes) <= {250, 452}, asking.codes
+    print(f"full disk: replies {dict(asking.results)}")
+    assert set(asking.results) <= {250, 452}, asking.results
 
 
 @pytest.mark.timeout(600)
@@ -149,10 +133,10 @@ def test_a_directory_that_is_taken_away_refuses_nobody(server, source):
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
     mx.until(lambda: code(mx, "nobody@example.test") == 550, what="the source to be in force")
     directory, away = mx.directory / "spool/directory", mx.directory / "spool/away"
-    with Asking(mx) as asking:
+    with asking_for_both(mx) as asking:
         directory.rename(away)
         source.has("new")
         kill(mx)
         mx.until(lambda: code(mx, "new@example.test") == 250, what="the change, in a new directory")
-    print(f"directory taken away: replies {dict(asking.codes)}")
-    assert set(asking.codes) == {250}, asking.codes
+    print(f"directory taken away: replies {dict(asking.results)}")
+    assert set(asking.results) == {250}, asking.results

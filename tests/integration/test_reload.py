@@ -12,35 +12,23 @@ import subprocess
 import threading
 import time
 
+from tests.doubles.steady import Steady
 from tests.integration.conftest import free_port, refused
 
 UNKNOWN = ("MAIL FROM:<>", "RCPT TO:<nobody@example.test>")
 
 
-class Probe(threading.Thread):
-    """Opens a connection every few milliseconds and remembers what it got."""
+def connecting(port):
+    """Open a connection every few milliseconds and count what each got."""
 
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port = port
-        self.results = collections.Counter()
-        self.over = threading.Event()
+    def connect():
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                return connection.recv(100)[:3].decode()
+        except OSError as error:
+            return type(error).__name__
 
-    def run(self):
-        while not self.over.wait(0.005):
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
-                    self.results[connection.recv(100)[:3].decode()] += 1
-            except OSError as error:
-                self.results[type(error).__name__] += 1
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
+    return Steady(connect, 0.005)
 
 
 def unless_reset(ask):
@@ -101,7 +89,7 @@ def test_reloads_under_load_refuse_nobody_and_lose_nothing(server, peer):
             (numbered if last[:3] == "250" else failures).append(last)
             number += 1
 
-    with Probe(mx.port) as probe:
+    with connecting(mx.port) as probe:
         steadily = threading.Thread(target=steady)
         steadily.start()
         source = subprocess.Popen([*command, f"127.0.0.1:{mx.port}"], stderr=subprocess.PIPE, text=True)
@@ -228,7 +216,7 @@ def test_draining_has_an_end(server):
 def test_a_killed_worker_is_replaced_and_nobody_is_refused(server):
     mx = server(MAILMOAT_WORKERS="2")
     old = mx.workers()
-    with Probe(mx.port) as probe:
+    with connecting(mx.port) as probe:
         for pid in old:
             os.kill(pid, signal.SIGKILL)
             mx.until(lambda pid=pid: pid not in mx.workers() and len(mx.workers()) == 2, what="another worker")
