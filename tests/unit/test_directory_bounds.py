@@ -58,6 +58,22 @@ def test_an_address_that_another_server_may_read_as_one_elsewhere_needs_leave(te
     assert bounds(target_domains="*").answer(asked, found) == (found, [])
 
 
+@pytest.mark.parametrize("addresses", [100, 101])
+def test_one_entry_has_so_many_targets_over_all_its_addresses(addresses):
+    """In a directory each address has all targets of its entry: who may edit one could make a hundred million of them."""
+    targets = tuple(f"u{number}@ours.test" for number in range(1000))
+    texts = [f"a{number}@ours.test" for number in range(addresses)]
+    entry = Entry(b"1", "cn=one", tuple(Listed(text, targets) for text in texts))
+    found, refusals = bounds().entry(entry)
+    assert [one.text for one in found.addresses] == texts
+    if addresses == 100:
+        assert (found, refusals) == (entry, [])
+        return
+    assert not any(one.targets for one in found.addresses)
+    [refusal] = refusals
+    assert refusal.sentence == "101 addresses have 101000 targets, more than 100000, which are not used (cn=one)"
+
+
 def test_a_row_with_domains_of_its_own_has_no_others():
     assert listed("ann@b.test", domains="b.test") == (("ann@b.test",), [])
     assert listed("ann@ours.test", domains="b.test") == (None, [Kind.ADDRESS])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
 
+MOST_TARGETS_OF_ENTRY: Final = 100_000
+"""Over all addresses of one entry. In a directory each address has all targets: so a hundred addresses may have a thousand."""
 _SHOWN: Final = 100
 _PARTS: Final = 4
 """Of `Bounds.text`."""
@@ -99,7 +101,7 @@ class Bounds(NamedTuple):
         """Return what counts of an entry, and what does not."""
         refusals: list[Refusal] = []
         addresses = []
-        for one in entry.addresses:
+        for one in _within_room(entry.addresses, refusals):
             try:
                 addresses.append(self._listed(one, refusals))
             except RefusedError as error:
@@ -194,6 +196,16 @@ class Bounds(NamedTuple):
 
 def _split(domains: str) -> frozenset[str]:
     return frozenset(filter(None, domains.split(",")))
+
+
+def _within_room(addresses: tuple[Listed, ...], refusals: list[Refusal]) -> tuple[Listed, ...]:
+    """Return the addresses of an entry, without their targets where those are too many in all: else one entry would fill the disk and hold up others."""
+    total = sum(len(one.targets) for one in addresses)
+    if total <= MOST_TARGETS_OF_ENTRY:
+        return addresses
+    sentence = f"{len(addresses)} addresses have {total} targets, more than {MOST_TARGETS_OF_ENTRY}, which are not used"
+    refusals.append(Refusal(Kind.TARGET, sentence))
+    return tuple(one if one.text.startswith("@") else Listed(one.text) for one in addresses)
 
 
 def _parsed(text: str) -> Address | None:
