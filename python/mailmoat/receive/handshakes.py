@@ -10,7 +10,6 @@ a client says. RFC 3207, RFC 8314 3.3.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,13 +21,14 @@ from mailmoat.events import Event
 from mailmoat.metrics import Family, single
 from mailmoat.net import address
 from mailmoat.net.address import Networks
+from mailmoat.policy.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat._native import Session, TlsFacts, TlsServer
     from mailmoat.metrics import Metrics
-    from mailmoat.policy.client import Client, TrustRules
+    from mailmoat.policy.client import TrustRules
     from mailmoat.receive.guessers import Guessers
     from mailmoat.receive.view import View
     from mailmoat.settings import Settings
@@ -55,6 +55,10 @@ WITHHELD: Final = single(
     "Sessions that were not offered STARTTLS because of earlier handshakes of their source.",
 )
 
+
+# Here, since a member is slow to reach through its class.
+DONE, RESUMED = HandshakeEnd.DONE, HandshakeEnd.RESUMED
+NO_COMMON_TLS, TLS_DONE = Incident.NO_COMMON_TLS, Incident.TLS_DONE
 
 PATIENCE: Final = 2.0
 """Seconds after which a handshake gives way to another where there are too many: those of clients that mean it take less."""
@@ -118,15 +122,15 @@ class Handshakes:
     def done(self, session: Session, view: View) -> None:
         """Count a handshake that is done, and put what is known of the client now into the view (RFC 3207 4.2)."""
         client, facts = view.client, cast("TlsFacts", session.tls)
-        self._leave(session, client, HandshakeEnd.RESUMED if facts.resumed else HandshakeEnd.DONE)
+        self._leave(session, client, RESUMED if facts.resumed else DONE)
         if self._withhold and client.address:
             source, now = address.packed(client.address), int(clock.monotonic())
-            self._metrics.shared.incident_add(Incident.TLS_DONE, source, now, self._withhold)
-        identity = self._identity(facts)
+            self._metrics.shared.incident_add(TLS_DONE, source, now, self._withhold)
+        identity = self._identity(facts) if facts.peer_fingerprint else None
         trust = self._trust.of(client.address)
         if identity is not None:
             trust = self._trust.authenticated(trust, identity)
-        view.client = replace(client, tls=facts, identity=identity, trust=trust)
+        view.client = Client(client.address, client.listener, trust, client.name, facts, identity)
         if identity is not None:
             self._metrics.add(AUTHENTICATED[Mechanism.EXTERNAL])
             session.identify()
@@ -139,7 +143,7 @@ class Handshakes:
         withheld = end is HandshakeEnd.NOTHING_IN_COMMON and self._withhold and offered
         if withheld:
             source, now = address.packed(client.address), int(clock.monotonic())
-            self._metrics.shared.incident_add(Incident.NO_COMMON_TLS, source, now, self._withhold)
+            self._metrics.shared.incident_add(NO_COMMON_TLS, source, now, self._withhold)
         maillog.event(
             Event.TLS_FAILED,
             session=view.session_id,
@@ -163,11 +167,11 @@ class Handshakes:
     def _has_failed(self, source: bytes, now: int) -> bool:
         """Return whether no handshake can be done with a source: one has failed so, and none was done."""
         incidents = self._metrics.shared.incidents
-        failed = self._withhold and incidents(Incident.NO_COMMON_TLS, source, now)
-        return bool(failed) and not incidents(Incident.TLS_DONE, source, now)
+        failed = self._withhold and incidents(NO_COMMON_TLS, source, now)
+        return bool(failed) and not incidents(TLS_DONE, source, now)
 
     def _identity(self, facts: TlsFacts) -> Identity | None:
-        """Return who a certificate says the client is; None for a certificate that is not listed, and for none."""
+        """Return who the certificate says the client is; None for one that is not listed."""
         if facts.peer_fingerprint in self._fingerprints:
             name = next(iter(facts.peer_names), facts.peer_subject) or facts.peer_fingerprint
             return Identity(name, Mechanism.EXTERNAL)

@@ -66,6 +66,8 @@ SESSIONS_ENDED: Final = Family(
 )
 _CLASSES: Final = tuple((int(each[0]), each.value, REPLIES[each]) for each in ReplyClass)
 """First digit, name and metric of each."""
+QUIT: Final = SessionEnd.QUIT
+"""Here, since a member is slow to reach through its class."""
 _ENDS: Final = {None: SessionEnd.DISCONNECTED} | {end: SessionEnd[end.name] for end in End}
 
 
@@ -150,7 +152,7 @@ class SessionLog:
         maillog.session_ended(
             session=view.session_id,
             client=client.address,
-            reason="" if end is SessionEnd.QUIT else end,
+            reason="" if end is QUIT else end,
             duration=duration,
             **_identified(client),
             helo=session.helo_name,

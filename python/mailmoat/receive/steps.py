@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from mailmoat.receive.receiver import Receiver
     from mailmoat.receive.wire import Wire
 
-# Here, since a member is slow to reach through its class.
-NEED_INPUT, ASK, HOLD, COMMIT = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT
+# Here, since a member is slow to reach through its class: Python 3.11 looks for a `__getattr__` of the enum first.
+NEED_INPUT, ASK, HOLD, COMMIT, CLOSE = Step.NEED_INPUT, Step.ASK, Step.HOLD, Step.COMMIT, Step.CLOSE
+START_TLS, SECURED, WAIT, YIELD = Step.START_TLS, Step.SECURED, Step.WAIT, Step.YIELD
 RCPT = Stage.RCPT
 
 
@@ -118,7 +119,7 @@ class Steps(ABC):
         if session.has_refused:
             self._log.refused(session, self.view)
         # What ends the handshake goes out with the reply to the command behind it.
-        answered = step is not Step.SECURED and self._flush()
+        answered = step is not SECURED and self._flush()
         if step is NEED_INPUT:
             self._await_input(answered=answered)
             return
@@ -132,23 +133,22 @@ class Steps(ABC):
 
     def _act(self, step: Step) -> None:
         """Do what a step asks for, other than those that are so frequent that they have their place in `_follow`."""
-        match step:
-            case Step.YIELD if self.session.makes_no_progress:
-                self._wire.give_way()
-            case Step.YIELD:
-                self._wire.take_turns()
-            case Step.WAIT:
-                self._look_ahead()
-            case Step.START_TLS:
-                self._follow(self._start_tls())
-            case Step.SECURED:
-                self._follow(self._secured())
-            case Step.AUTHENTICATE:
-                self._authenticate()
-            case Step.REPLACE_CLIENT:
-                self._follow(self._replace_client())
-            case Step.CLOSE:
-                self._close()
+        if step is CLOSE:
+            self._close()
+        elif step is START_TLS:
+            self._follow(self._start_tls())
+        elif step is SECURED:
+            self._follow(self._secured())
+        elif step is WAIT:
+            self._look_ahead()
+        elif step is YIELD and self.session.makes_no_progress:
+            self._wire.give_way()
+        elif step is YIELD:
+            self._wire.take_turns()
+        elif step is Step.AUTHENTICATE:
+            self._authenticate()
+        elif step is Step.REPLACE_CLIENT:
+            self._follow(self._replace_client())
 
     def _ask(self) -> Step | None:
         """Ask policy; the step that follows, None when it decides later."""

@@ -116,7 +116,8 @@ class Watch:
 
     def arm(self, owner: Due) -> None:
         """Wake the owner when a limit could be over."""
-        seconds = self._timeouts.next_look(self.idle, self.age)
+        now = clock.monotonic()
+        seconds = self._timeouts.next_look(now - self.touched, now - self.started)
         if seconds is not None:
             self.wake_after(seconds, owner)
 
