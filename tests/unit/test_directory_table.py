@@ -217,8 +217,9 @@ def test_a_damaged_database_is_begun_anew(tmp_path, octets):
         lambda table: b"9999" in table,
         lambda table: table.entry(b"9999"),
         list,
+        lambda table: list(table.all()),
     ],
-    ids=["change", "read", "contains", "entry", "iterate"],
+    ids=["change", "read", "contains", "entry", "iterate", "all"],
 )
 def test_a_database_that_is_damaged_later_is_begun_anew(tmp_path, using):
     """The pages of its state are good, so that nobody notices when it is opened."""

@@ -89,8 +89,9 @@ class Table(TableState):
 
     def all(self) -> Iterator[Entry]:
         """Yield each entry, in the order of their numbers."""
-        for number, entry_id, name in self._numbered():
-            yield Entry(entry_id, name, self._addresses("address", number))
+        with self._failing():
+            for number, entry_id, name in self._numbered():
+                yield Entry(entry_id, name, self._addresses("address", number))
 
     def begin(self) -> None:
         """Begin a full read; forget another one that did not end, what the last one replaced, and changes that are not settled."""
