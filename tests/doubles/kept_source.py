@@ -68,7 +68,7 @@ class World:
         merged_row = merged(tree.directory, tree.directories[0])
         identity = Identity.of(tree, merged_row)
         self.source = Scripted(*reads)
-        self.table = Table(directory / "a.db", identity)
+        self.table = Table(directory / f"{merged_row.name}.db", identity)
         self._patches = (
             mock.patch.multiple(clock, monotonic=self.loop.time, wall_ms=lambda: self.loop.now_ms),
             mock.patch.object(maillog._stream, "write", lambda name, level, fields: self.log.append((name, fields))),

@@ -97,6 +97,7 @@ def test_a_stale_source_can_accept(server, source):
 
 @pytest.mark.parametrize("entries", [(), ("ann@example.test",)], ids=["none", "half"])
 def test_half_a_result_changes_nothing_until_it_is_accepted(server, source, entries):
+    source.says("ann@example.test", "dan@example.test", "fay@example.test", "gus@example.test")
     mx = server(**rows(source.row()))
     mx.until(lambda: code(mx, "dan@example.test") == 250, what="the first read")
     source.says(*entries)

@@ -188,7 +188,7 @@ def test_a_restart_goes_on_where_it_was(server, row, tmp_path):
 
 def test_what_was_deleted_is_noticed_by_a_full_read(server, row, tmp_path):
     async def main():
-        async with followed(row(server, **BY_TIME, full_interval=0.5, shrink_limit="50%"), tmp_path) as source:
+        async with followed(row(server, **BY_TIME, full_interval=0.5), tmp_path) as source:
             await source.reads(*THREE)
             server.execute("DELETE FROM users WHERE id = 1")
             await source.reads(*THREE[1:])

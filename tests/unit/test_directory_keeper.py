@@ -153,11 +153,63 @@ def test_an_empty_read_is_refused_even_then(world):
 
 
 def test_a_fifth_less_is_no_shrinking_and_few_may_always_go(world):
-    w = world(FULL, (Begin(), entries(80), Whole(b"2")), (Delta((), tuple(b"%d" % n for n in range(10)), b"3"),))
+    w = world(FULL, (Begin(), entries(80), Whole(b"2")))
     w.advance(61)
     assert w.seen == (SyncState.CURRENT, 80)
+    few = world(
+        (Begin(), entries(12), Whole(b"3")), (Delta((), tuple(b"%d" % n for n in range(10)), b"4"),), name="few"
+    )
+    few.advance(61)
+    assert few.seen == (SyncState.CURRENT, 2)
+
+
+def read(most):
+    return Begin(), entries(most), Whole(None)
+
+
+def test_what_full_reads_lack_adds_up(world):
+    """A filter that matches less at each look, or pages that get lost: without that, 19 % at a time would take all away."""
+    w = world(FULL, read(90), read(81), read(70), (1e6,))
+    w.advance(125)
+    assert w.seen == (SyncState.CURRENT, 81), "19 % are gone"
     w.advance(60)
+    assert w.seen == (SyncState.SHRUNK, 81)
+    assert w.keeper.freshness.reason.startswith(
+        "it has 70 entries with 70 addresses, and had 100 with 100 within a day: more than 20 % are gone "
+        "(19 entries and 19 addresses were removed before the limit was reached); the full read is not used"
+    )
+
+
+def test_changes_and_full_reads_have_one_sum_that_a_restart_keeps(world):
+    w = world(FULL, read(85), (1e6,))
+    w.advance(60)
+    assert w.seen == (SyncState.CURRENT, 85)
+    again = world(*removals(12), (1e6,))
+    again.keeper.sync()
+    again.advance(1)
+    assert again.seen == (SyncState.SHRUNK, 85)
+
+
+def test_what_full_reads_lack_is_forgotten_within_a_day(world):
+    w = world(*[read(100 - n) for n in range(31)], (1e6,), interval="48m")
+    w.advance(86_500)
     assert w.seen == (SyncState.CURRENT, 70)
+    assert w.events.count("directory-source-failed") == 0
+
+
+@pytest.mark.parametrize(("first", "second", "third"), [(5, 4, 3), (3, 1, 1), (9, 7, 7)])
+def test_of_a_small_directory_two_may_be_missing(world, first, second, third):
+    """Somebody who left, in a directory of five, is no fault that needs an administrator."""
+    w = world(read(first), read(second), read(third))
+    w.advance(125)
+    assert w.seen == (SyncState.CURRENT, third)
+
+
+@pytest.mark.parametrize("reads", [(5, 2), (5, 4, 2), (5, 4, 3, 2), (4, 1), (2, 0)])
+def test_but_not_three(world, reads):
+    w = world(*map(read, reads))
+    w.advance(60 * len(reads))
+    assert w.seen == (SyncState.SHRUNK, reads[-2])
 
 
 @pytest.mark.parametrize("more", [False, True])

@@ -1,8 +1,8 @@
 """Whether a source lost so much that this may be a mistake: half a result, a filter that matches little, rights that hide an attribute.
 
 What is gone is counted twice, as entries and as addresses: a source whose entries are all there may have lost most of their addresses. What
-changes have taken away before counts as well, and less and less, until it is forgotten after a day: so a removal in many small steps is
-noticed, and one of the same size that takes a day is not. Values.
+changes and full reads have taken away before counts as well, and less and less, until it is forgotten after a day: so a removal in many small
+steps is noticed, and one of the same size that takes a day is not. Values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from mailmoat.errors import DirectoryError
 
 FEW: Final = 10
-"""Entries, or addresses, that may always be removed one by one, whatever part of a small directory they are."""
+"""Entries, or addresses, that changes may always remove one by one, whatever part of a small directory they are: a change names what is gone."""
+FEW_MISSING: Final = 2
+"""The same for full reads, in which something is only missing: with more, half a result of a small directory would be all right."""
 DAY_MS: Final = 86_400_000
 """Time after which as much may be lost again."""
 
@@ -71,59 +73,56 @@ class ShrinkGuard:
     def __init__(self, limit: int) -> None:
         self._limit = limit
 
-    def whole(self, before: Stock, after: Stock, losses: Losses, now_ms: int) -> None:
-        """Let a full read that has `after` replace what is there, `before`. ShrunkError when too much is gone."""
-        had = before
-        if not self._lacks(before, after):
-            losses = self._now(before, losses, now_ms)
+    def whole(self, before: Stock, after: Stock, losses: Losses, now_ms: int) -> Losses:
+        """Return what was lost with a full read that has `after` and replaces what is there, `before`. ShrunkError when that is too much."""
+        gone = Stock(*(max(0, was - now) for was, now in zip(before, after, strict=True)))
+        losses = self._now(before, losses, now_ms)
+        if self._exceeds(before, gone, losses, FEW_MISSING):
             had = _with(before, losses)
-            gone = Stock(*(max(0, was - now) for was, now in zip(before, after, strict=True)))
-            if not (any(losses[:2]) and self._exceeds(before, gone, losses)):
-                return
-        raise ShrunkError(
-            f"it has {after.entries} entries with {after.addresses} addresses, and had {had.entries} with {had.addresses}"
-            f"{'' if had == before else ' within a day'}: more than {self._limit} % are gone{_earlier(had, before)}"
-        )
+            raise ShrunkError(
+                f"it has {after.entries} entries with {after.addresses} addresses, and had {had.entries} with {had.addresses}"
+                f"{self._limited(had, before, ' are gone')}"
+            )
+        return _lost(losses, gone)
 
     def removal(self, before: Stock, gone: Stock, losses: Losses, now_ms: int) -> Losses:
         """Return what was lost with a change after which `gone` of `before` are gone. ShrunkError when that is too much."""
         losses = self._now(before, losses, now_ms)
-        if self._exceeds(before, gone, losses):
+        if self._exceeds(before, gone, losses, FEW):
             had, lost = _with(before, losses), _with(gone, losses)
             raise ShrunkError(
                 f"{lost.entries} of {had.entries} entries and {lost.addresses} of {had.addresses} addresses are gone"
-                f"{'' if had == before else ' within a day'}: more than {self._limit} %{_earlier(had, before)}"
+                f"{self._limited(had, before)}"
             )
-        return losses._replace(entries=losses.entries + gone.entries, addresses=losses.addresses + gone.addresses)
+        return _lost(losses, gone)
 
-    def _lacks(self, before: Stock, after: Stock) -> bool:
-        return any(100 * now < (100 - self._limit) * was for was, now in zip(before, after, strict=True))
-
-    def _exceeds(self, before: Stock, gone: Stock, losses: Losses) -> bool:
+    def _exceeds(self, before: Stock, gone: Stock, losses: Losses, few: int) -> bool:
         parts = zip(before, gone, losses[:2], strict=True)
-        return any(lost and lost + earlier > self._most(had + earlier) for had, lost, earlier in parts)
+        return any(lost and lost + earlier > max(few, self._share(had + earlier)) for had, lost, earlier in parts)
 
-    def _most(self, had: float) -> float:
-        return max(FEW, self._limit * had / 100)
+    def _share(self, had: float) -> float:
+        return self._limit * had / 100
 
     def _now(self, before: Stock, losses: Losses, now_ms: int) -> Losses:
-        """Return what still counts."""
+        """Return what still counts: as much as may be lost at once is forgotten in a day."""
         part = min(1.0, max(0, now_ms - losses.at_ms) / DAY_MS)
         entries, addresses = (
-            max(0.0, was - part * self._most(had + was)) for had, was in zip(before, losses[:2], strict=True)
+            max(0.0, was - part * max(FEW, self._share(had + was))) for had, was in zip(before, losses[:2], strict=True)
         )
         return Losses(entries, addresses, now_ms)
+
+    def _limited(self, had: Stock, before: Stock, gone: str = "") -> str:
+        """Return what to say of the limit, and of those that were removed before it was reached: they stay removed."""
+        entries, addresses = had.entries - before.entries, had.addresses - before.addresses
+        if had == before:
+            return f": more than {self._limit} %{gone}"
+        earlier = f"({entries} entries and {addresses} addresses were removed before the limit was reached)"
+        return f" within a day: more than {self._limit} %{gone} {earlier}"
+
+
+def _lost(losses: Losses, gone: Stock) -> Losses:
+    return losses._replace(entries=losses.entries + gone.entries, addresses=losses.addresses + gone.addresses)
 
 
 def _with(stock: Stock, losses: Losses) -> Stock:
     return Stock(stock.entries + round(losses.entries), stock.addresses + round(losses.addresses))
-
-
-def _earlier(had: Stock, before: Stock) -> str:
-    """Return what to say of those that were removed before the limit was reached: they stay removed."""
-    entries, addresses = had.entries - before.entries, had.addresses - before.addresses
-    return (
-        f" ({entries} entries and {addresses} addresses were removed before the limit was reached)"
-        if had != before
-        else ""
-    )

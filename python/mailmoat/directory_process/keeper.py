@@ -203,9 +203,8 @@ class Keeper:
         before, after = self.table.stock, self.table.read
         if after.entries == 0:
             raise ShrunkError("it is empty; the full read is not used")
-        losses = None
         try:
-            self._guard.whole(before, after, self.table.losses, clock.wall_ms())
+            losses = self._guard.whole(before, after, self.table.losses, clock.wall_ms())
         except ShrunkError as error:
             if not self._accepting:
                 raise ShrunkError(f"{error}; the full read is not used; {self._remedy}") from None

@@ -60,7 +60,7 @@ class DirectorySettings(Section):
     shrink_limit: Share = Field(
         default=20,
         validate_default=True,
-        description="A full read with fewer entries or fewer addresses than before by more than this part is not used until an administrator accepts it. Changes that take away more than this part within a day are not, either. A full read without any entry never is.",
+        description="Full reads and changes that take away more than this part of the entries or of the addresses within a day are not used until an administrator accepts it. In a small directory, two may be missing in full reads, and changes may remove ten. A full read without any entry is never used.",
     )
     target_domains: TargetDomains = Field(
         default=(),
