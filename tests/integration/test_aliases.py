@@ -93,3 +93,28 @@ def test_the_detail_of_a_subaddress_goes_on_to_our_targets(server, tmp_path, lis
             "RCPT TO:<cid+own@example.test>",
             "RCPT TO:<dan@elsewhere.test>",
         ]
+
+
+def test_each_of_a_thousand_targets_has_the_original_recipient_of_the_alias(server, tmp_path):
+    """RFC 3461 5.2.7: ORCPT goes on to all of them as it was given."""
+    targets = [f"user{number:03}@example.test" for number in range(1000)]
+    (tmp_path / "aliases.txt").write_text("\n".join((*targets, f"team@example.test = {', '.join(targets)}\n")))
+    with NextHop(EHLO="250-hop\r\n250 DSN") as hop:
+        made = server(
+            MAILMOAT_WORKERS="1",
+            MAILMOAT_RECIPIENTS__FILE=str(tmp_path / "aliases.txt"),
+            MAILMOAT_LIMITS__RECIPIENTS="1001",
+            **to(hop),
+        )
+        with made.client() as client:
+            client.expect("MAIL FROM:<sender@remote.test>", 250)
+            client.expect("RCPT TO:<user007@example.test> NOTIFY=NEVER ORCPT=rfc822;other@remote.test", 250)
+            client.expect("RCPT TO:<team@example.test> NOTIFY=FAILURE ORCPT=rfc822;list+2B1@remote.test", 250)
+            client.expect("RCPT TO:<team@example.test>", 452)
+            client.expect("DATA", 354)
+            client.expect("Subject: a\r\n\r\nb\r\n.", 250)
+        wait_for(made.empty, what="empty spool")
+        asked = {line.split()[1]: line.split()[2:] for line in hop.commands if line.startswith("RCPT")}
+        assert asked.pop("TO:<user007@example.test>") == ["NOTIFY=NEVER", "ORCPT=rfc822;other@remote.test"]
+        assert list(asked) == [f"TO:<{target}>" for target in targets if not target.startswith("user007")]
+        assert {tuple(given) for given in asked.values()} == {("NOTIFY=FAILURE", "ORCPT=rfc822;list+2B1@remote.test")}

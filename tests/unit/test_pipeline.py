@@ -156,6 +156,16 @@ def test_each_of_several_targets_is_judged_by_the_later_agents(waiting):
 
 
 @pytest.mark.parametrize("waits", [False, True])
+def test_a_thousand_targets_are_one_verdict(monkeypatch, waits):
+    targets = tuple(Address.parse(f"user{number}@b.test") for number in range(1000))
+    verdict, made, check = Pass(redirected=targets), [], Pass.__post_init__
+    monkeypatch.setattr(Pass, "__post_init__", lambda self: (made.append(self), check(self))[1])
+    answer, _ = Bench(agent("first", verdict, []), agent("later", PASS, [], waits=waits)).ask()
+    assert answer == verdict
+    assert len(made) <= 3, "one for each target would hold the loop for 6 ms"
+
+
+@pytest.mark.parametrize("waits", [False, True])
 def test_accept_passes_and_skips_the_rest(waits):
     asked = []
     agents = [

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Never, Protocol, TypeAlias, cast
 
@@ -61,6 +60,24 @@ class AgentMethod(NamedTuple):
     ask: Callable[[SessionView], Verdict | Awaitable[Verdict]]
     stage: Stage
     agent: Agent
+
+
+class _Judged:
+    """Targets that pass, and what is carried for all of them: made into one verdict at the end, as there may be a thousand."""
+
+    def __init__(self, passed: Pass) -> None:
+        self._carried = [passed]
+        self._targets: list[Address] = []
+
+    def add(self, target: Address, conclusion: Pass) -> None:
+        """Add a target with what was said of it: it may go to others itself."""
+        self._targets.extend(conclusion.redirected or (target,))
+        if conclusion is not PASS:
+            self._carried.append(conclusion)
+
+    def all(self) -> Pass:
+        """Return what is said of all of them."""
+        return Pass.of(self._carried, tuple(self._targets))
 
 
 class Pipeline:
@@ -144,21 +161,22 @@ class Pipeline:
             case (target,):
                 cast("Redirectable", view).recipient = target
                 return self._next(agents, view, passed)
-        return self._each(tuple(agents), view, verdict.redirected, replace(passed, redirected=()))
+        return self._each(tuple(agents), view, verdict.redirected, passed)
 
     def _each(
         self, agents: Sequence[AgentMethod], view: SessionView, targets: Sequence[Address], passed: Pass
     ) -> Conclusion | Awaitable[Conclusion]:
         """Ask about each of several targets; the first conclusion that does not pass is that about all."""
+        judged = _Judged(passed)
         for place, target in enumerate(targets):
             cast("Redirectable", view).recipient = target
-            judged = self._next(iter(agents), view, PASS)
-            if isinstance(judged, Awaitable):
-                return self._each_later(judged, agents, view, targets[place:], passed)
-            if not isinstance(judged, Pass):
-                return judged
-            passed = _with_target(passed, judged, target)
-        return passed
+            conclusion = self._next(iter(agents), view, PASS)
+            if isinstance(conclusion, Awaitable):
+                return self._each_later(conclusion, agents, view, targets[place:], judged)
+            if not isinstance(conclusion, Pass):
+                return conclusion
+            judged.add(target, conclusion)
+        return judged.all()
 
     async def _each_later(
         self,
@@ -166,19 +184,19 @@ class Pipeline:
         agents: Sequence[AgentMethod],
         view: SessionView,
         targets: Sequence[Address],
-        passed: Pass,
+        judged: _Judged,
     ) -> Conclusion:
         """Go on with the targets from the one about which `first` says something."""
-        judged: Conclusion | Awaitable[Conclusion] = first
+        answer: Conclusion | Awaitable[Conclusion] = first
         for place, target in enumerate(targets):
             if place:
                 cast("Redirectable", view).recipient = target
-                judged = self._next(iter(agents), view, PASS)
-            conclusion = await judged if isinstance(judged, Awaitable) else judged
+                answer = self._next(iter(agents), view, PASS)
+            conclusion = await answer if isinstance(answer, Awaitable) else answer
             if not isinstance(conclusion, Pass):
                 return conclusion
-            passed = _with_target(passed, conclusion, target)
-        return passed
+            judged.add(target, conclusion)
+        return judged.all()
 
     async def _wait(
         self, method: AgentMethod, awaited: Awaitable[Verdict], agents: Agents, view: SessionView, passed: Pass
@@ -214,11 +232,6 @@ class Pipeline:
         maillog.event(Event.AGENT_TIMED_OUT, agent=name, session=view.session_id, seconds=self._agent_time)
         self._metrics.add(AGENT_TIMEOUTS)
         return _not_now(PipelineRule.AGENT_TIMED_OUT, name, view)
-
-
-def _with_target(passed: Pass, judged: Pass, target: Address) -> Pass:
-    """Return what is passed with what was said of one more target, which may go to others itself."""
-    return replace(passed.and_then(judged), redirected=passed.redirected + (judged.redirected or (target,)))
 
 
 def _not_now(rule: PipelineRule, name: str, view: SessionView) -> Tempfail:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
 from mailmoat.mailauth.results import AuthResult
 from mailmoat.metrics import Family
 from mailmoat.settings.sections.tarpit import LONGEST_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LINE: Final = 510
 """Octets of a reply line without its CRLF (RFC 5321 4.5.3.1.5)."""
@@ -95,12 +98,17 @@ class Pass:
 
     def and_then(self, other: Pass) -> Pass:
         """Return what both carry, this one first; a later redirection is one of what the earlier led to."""
+        return self if other is PASS else Pass.of((self, other), other.redirected or self.redirected)
+
+    @staticmethod
+    def of(carried: Sequence[Pass], redirected: tuple[Address, ...]) -> Pass:
+        """Return what these carry, in their order, with a redirection to these addresses."""
         return Pass(
-            self.stamps + other.stamps,
-            self.results + other.results,
-            self.dropped + other.dropped,
-            other.redirected or self.redirected,
-            other.tarpit if self.tarpit is None else max(self.tarpit, other.tarpit or 0.0),
+            tuple(stamp for one in carried for stamp in one.stamps),
+            tuple(result for one in carried for result in one.results),
+            tuple(dropped for one in carried for dropped in one.dropped),
+            redirected,
+            max((one.tarpit for one in carried if one.tarpit is not None), default=None),
         )
 
 
