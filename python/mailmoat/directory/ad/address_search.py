@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.notation import notation
 from mailmoat.directory.source import united
-from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from mailmoat._native import Address
@@ -29,9 +28,7 @@ class AdAddressSearch:
         mapping = self._place.mapping
         if self._written is not None:
             return row_filters.with_the_address(self._written, mapping.attributes, address)
-        value = filters.escape(str(address))
-        any_attribute = "".join(f"({name}={value})({name}=smtp:{value})" for name in mapping.attributes)
-        return f"(&{mapping.any_kind}(|{any_attribute}){self._place.condition})"
+        return f"(&{mapping.any_kind}{row_filters.has_address(mapping.attributes, address)}{self._place.condition})"
 
     def answer(self, address: Address, found: list[SearchEntry]) -> LiveAnswer:
         """Return what the objects say of it."""

@@ -28,7 +28,17 @@ def with_the_address(written: str | None, attributes: Sequence[str], address: Ad
     values = dict(zip(MARKS, map(filters.escape, (str(address), address.local, address.domain)), strict=True))
     if written is not None and has_place(written):
         return _MARK.sub(lambda found: values[found[0]], written)
-    return _both(written, _any([f"({name}={values['{address}']})" for name in attributes]))
+    return _both(written, has_address(attributes, address))
+
+
+def has_address(attributes: Sequence[str], address: Address) -> str:
+    """Return the filter of the entries that have `address` in one of these attributes, in a form in which a read of all would take it for that.
+
+    Most attributes ignore case; for one that does not, the address is asked for in small letters, too.
+    """
+    written = dict.fromkeys((str(address), address.key))
+    forms = [f"{before}{text}{behind}" for before in ("", "smtp:") for text in written for behind in ("", ".")]
+    return _any([f"({name}={filters.escape(form)})" for name in attributes for form in forms])
 
 
 def has_place(written: str) -> bool:
