@@ -10,9 +10,10 @@ from tests.doubles.slapd import BASE, PASSWORD, PEOPLE, READER, Slapd, people, p
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
+from mailmoat.directory.ldap import lookup
 from mailmoat.directory.ldap.live import LdapLive
 from mailmoat.directory.source import LiveAnswer
-from mailmoat.errors import SourceError
+from mailmoat.errors import LookupFailedError, SourceError
 
 ABSENT = LiveAnswer(Presence.ABSENT)
 
@@ -33,6 +34,11 @@ def shared(tmp_path_factory, authority):
         running.add(person(60, "team@example.com").rstrip("\n") + f"\n{forward}\n")
         running.add(person(61, "twice@example.com").rstrip("\n") + "\ndescription: away@example.net\n")
         running.add(person(62, "twice@example.com"))
+        running.add(person(63, "Dotted@EXAMPLE.com."))
+        running.add(person(64, "smtp:Kind@example.com"))
+        running.add(person(65, "none65@example.com").rstrip("\n") + "\nlabeledURI: exact@example.com\n")
+        for number in range(100, 121):
+            running.add(person(number, "many@example.com").rstrip("\n") + f"\ndescription: t{number}@example.com\n")
         yield running
 
 
@@ -89,6 +95,27 @@ def test_targets_of_all_entries_with_the_address_are_united(shared, asked):
     assert found[0] == exists("u60", "away@example.net", "u1@example.com")
     assert set(found[1].targets) == {"away@example.net", "twice@example.com"}
     assert found[2] == exists("u7")
+
+
+def test_an_address_is_found_as_it_is_read_in_whatever_form_it_is_written(shared, asked):
+    assert ask(asked(shared), "dotted@example.com", "kind@example.com") == [exists("u63"), exists("u64")]
+    exact = asked(shared, attributes="labeledURI")
+    assert ask(exact, "exact@example.com", "Exact@EXAMPLE.com") == [exists("u65"), exists("u65")]
+
+
+def test_targets_of_more_than_twenty_entries_are_united(shared, asked):
+    [found] = ask(asked(shared, target_attributes="description"), "many@example.com")
+    assert set(found.targets) == {f"t{number}@example.com" for number in range(100, 121)}
+
+
+def test_entries_that_are_not_all_given_say_nothing_but_that_the_address_exists(shared, asked, monkeypatch):
+    [found] = ask(asked(shared), "many@example.com")
+    assert (found.presence, found.targets) == (Presence.EXISTS, ())
+    with pytest.raises(LookupFailedError, match="more than 20 entries have many"):
+        ask(asked(shared, condition="uid=nobody"), "many@example.com")
+    monkeypatch.setattr(lookup, "MOST_TARGETS", 20)
+    with pytest.raises(LookupFailedError, match="more than 20 entries have many"):
+        ask(asked(shared, target_attributes="description"), "many@example.com")
 
 
 def test_a_condition_must_hold(shared, asked):
@@ -191,6 +218,6 @@ def test_a_server_that_hangs_is_an_outage(start, asked):
 
 def test_a_probe_names_what_is_there(shared, asked):
     probed = uvloop.run(asked(shared, filter="(uid={local})").probe())
-    assert (probed.server, probed.place, probed.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 53)
+    assert (probed.server, probed.place, probed.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 77)
     assert [entry.addresses[0].text for entry in probed.sample] == [f"u{number}@example.com" for number in range(3)]
     assert probed.remarks == ()

@@ -2,7 +2,8 @@
 
 One connection serves all lookups, many at once. One that was lost is made again by the next lookup; a lookup that it was lost under is
 asked once more. Of several servers the first that serves is asked; a preferred one that serves again is used again, without a lookup that
-waits for it.
+waits for it. Where there are more entries than are asked for, those that came say that an address exists, but not that it is absent, and not
+where its mail goes.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat import clock
 from mailmoat._native import Address
+from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of, time_for_one
+from mailmoat.directory.source import MOST_TARGETS
 from mailmoat.errors import LookupFailedError
 from mailmoat.ldap import outcome
 from mailmoat.ldap.message import SearchEntry, SearchRequest
 from mailmoat.ldap.outcome import SIZE_LIMIT_EXCEEDED, LdapError, ServerError
 from mailmoat.ldap.root_dse import base_of
+from mailmoat.printable import printable
 
 if TYPE_CHECKING:
     from mailmoat.directory.source import LiveAnswer
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 IDLE_TIME: Final = 120.0
 """Seconds for which an unused connection counts: firewalls forget those that are silent, and say nothing."""
 MOST_ENTRIES: Final = 20
-"""Entries with one address whose targets are united."""
+"""Entries with one address that are asked for; `MOST_TARGETS` where they may have targets, which are united."""
 _AWAY: Final = (outcome.BUSY, outcome.UNAVAILABLE)
 _TRIED: Final = Address.parse("postmaster@example.com")
 
@@ -68,7 +72,7 @@ class LdapLookup:
         while True:
             connection = await self._connected()
             try:
-                found = await self._search(connection, search_filter)
+                found, is_all = await self._search(connection, search_filter)
             except ServerError as error:
                 attempt += 1
                 if isinstance(error, LdapError) and error.code not in _AWAY:
@@ -80,7 +84,13 @@ class LdapLookup:
                     raise
             else:
                 self._served(connection)
-                return self._address_search.answer(address, found)
+                answer = self._address_search.answer(address, found)
+                if is_all or (answer.presence is Presence.EXISTS and not self._has_targets(answer)):
+                    return answer
+                sentence = (
+                    f"more than {len(found)} entries have {printable(str(address))}, and not all of them were given"
+                )
+                raise LookupFailedError(f"{connection.server.text}: {sentence}")
 
     async def close(self) -> None:
         """Close the connection."""
@@ -111,8 +121,14 @@ class LdapLookup:
         if before is not None:
             before.close()
 
-    async def _search(self, connection: Connection, search_filter: bytes) -> list[SearchEntry]:
-        request = SearchRequest(self._base, search_filter, self._address_search.attributes, size_limit=MOST_ENTRIES)
+    def _has_targets(self, answer: LiveAnswer) -> bool:
+        """Return whether an entry that was not given may have targets."""
+        return bool(answer.targets or self._row.target_attributes)
+
+    async def _search(self, connection: Connection, search_filter: bytes) -> tuple[list[SearchEntry], bool]:
+        """Return entries, and whether they are all there are."""
+        most = MOST_TARGETS if self._row.target_attributes else MOST_ENTRIES
+        request = SearchRequest(self._base, search_filter, self._address_search.attributes, size_limit=most)
         found: list[SearchEntry] = []
         try:
             async with connection.search(request, patience=self._patience) as answers:
@@ -122,7 +138,8 @@ class LdapLookup:
         except LdapError as error:
             if error.code != SIZE_LIMIT_EXCEEDED or not found:
                 raise
-        return found
+            return found, False
+        return found, True
 
     def _served(self, connection: Connection) -> None:
         self._servers.served(connection.server)
