@@ -15,6 +15,8 @@ monotonic = time.monotonic
 """Seconds of a clock that never goes back; its origin has no meaning."""
 steady = MonotonicClock()
 """The same clock, for what Rust decides by it."""
+cpu = time.process_time
+"""Seconds of CPU that this process has taken."""
 
 
 def monotonic_ms() -> int:

@@ -43,12 +43,13 @@ class Done:
 
 
 class World:
-    """The refreshes of a server whose compiles run at once in the process of the test, and take `seconds`."""
+    """The refreshes of a server whose compiles run at once in the process of the test, and take `seconds`, of which the CPU works `share`."""
 
     def __init__(self, directory, monkeypatch, text=None):
-        self.now, self.seconds, self.compiles = 1000.0, 0.5, 0
+        self.now, self.seconds, self.share, self.compiles = 1000.0, 0.5, 1.0, 0
         self.directory, self.text = directory, directory / "recipients"
         monkeypatch.setattr(clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(clock, "cpu", lambda: self.seconds * self.share)
         monkeypatch.setattr(clock, "wall_ms", lambda: int((1_700_000_000 + self.now) * 1000))
         monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: None)
         monkeypatch.setattr(compiler.process, "start", self._start)
@@ -150,6 +151,17 @@ def test_changes_without_end_cost_a_fifth_of_the_time(world):
     assert 0.15 <= spent / (w.now - begun) <= 0.2
     w.turn(5)
     assert w.has("user199")
+
+
+def test_on_a_busy_machine_no_change_waits_for_the_time_in_which_others_ran(world):
+    w = world()
+    w.turn(5)
+    w.seconds, w.share = 4.0, 0.005
+    w.change("ann")
+    w.turn()
+    w.change("bob")
+    w.turn(0.1)
+    assert w.has("bob")
 
 
 def test_a_file_that_may_be_unfinished_holds_a_compile_up(world):
