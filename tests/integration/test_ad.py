@@ -437,6 +437,10 @@ def test_a_first_look_says_what_is_there(domain, password):
     assert [remark for remark in blind.remarks if remark.startswith("no object shows proxyAddresses to this account")]
     forest = asyncio.run(open_sync(row(domain, password, url=f"ads://{first.address}:3269")).probe())
     assert forest.place == "the whole forest"
+    misspelt = {"attributes": "proxyAddresses,mial", "target_attributes": "forwardTo", "condition": "deprtment=x"}
+    remarks = asyncio.run(open_sync(row(domain, password, **misspelt)).probe()).remarks
+    named = [remark.partition(";")[0] for remark in remarks if f": no entry below {samba.BASE} has " in remark]
+    assert [remark.split()[-1] for remark in named] == ["mial", "forwardTo", "deprtment"]
 
 
 def test_a_certificate_for_another_name_is_refused(domain, password):

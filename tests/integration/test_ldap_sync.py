@@ -221,6 +221,28 @@ def test_a_first_look_says_what_to_look_at(start, source):
     assert [remark.split()[0] for remark in probed.remarks] == ["no", "the", "the"]
 
 
+def test_a_first_look_names_attributes_that_no_entry_has(start, source):
+    slapd = start()
+
+    def remarks(**settings):
+        return uvloop.run(source(slapd, tls="verify", **settings).probe()).remarks
+
+    missing = f"no entry below {BASE} has {{}}; look at how it is written, and at the rights of the account".format
+    assert remarks(base=BASE, attributes="mail", target_attributes="uid", condition="objectClass=person") == ()
+    assert remarks(
+        base=BASE, attributes="mail,mial", target_attributes="uid,mailForward", condition="mailEnable=TRUE"
+    ) == (
+        f"attributes: {missing('mial')}",
+        f"target_attributes: {missing('mailForward')}",
+        f"condition: {missing('mailEnable')}",
+    )
+    assert remarks(base=BASE, filter="(|(uid=*)(departmnt=x))") == (), "somebody was found"
+    assert remarks(base=BASE, filter="departmnt=x") == (
+        f"no entry below {BASE} has an address and matches the filter",
+        f"filter: {missing('departmnt')}",
+    )
+
+
 @pytest.mark.parametrize("cookie", [b"Sgarbage", b"Srid=000", b"Srid=000,csn=nonsense", b"Shost:1#dc=x:(a=b)#3"])
 def test_a_cookie_that_slapd_does_not_recognise_keeps_no_removed_entry(start, source, cookie):
     """As after another product took the place of a server."""

@@ -93,6 +93,30 @@ def test_check_config(tmp_path):
     ]
 
 
+def quiet(*arguments, status=0, **environment):
+    """Check settings of which there is nothing to say but what a test adds."""
+    place = {"RELAY__LOCAL_DOMAINS": "a.test", "RECIPIENTS__POSTMASTER": "ann@a.test", "TLS__OFFER": "false"}
+    options = {"TARPIT__TIME": "0", "DELIVERY__NEXT_HOP": "smtp://127.0.0.2:2"}
+    return run("check-config", *arguments, status=status, **{**place, **options, **environment})
+
+
+@pytest.mark.parametrize("strict", [[], ["--strict"]])
+def test_without_a_warning_strict_changes_nothing(strict):
+    assert quiet(*strict).stdout == "The settings can be used.\n"
+    assert json.loads(quiet(*strict, "--json").stdout) == {"ok": True, "mistakes": [], "warnings": []}
+
+
+@pytest.mark.parametrize(("strict", "status"), [([], 0), (["--strict"], 1)])
+def test_a_source_that_is_away_is_a_warning_and_counts_with_strict(tmp_path, strict, status):
+    (tmp_path / "m.toml").write_text('[[directories]]\nname = "office"\nurl = "ldap://127.0.0.1:1"\n')
+    checked = quiet("-c", "m.toml", *strict, status=status)
+    warning = "directories, office: ldap://127.0.0.1:1: no connection: Connection refused"
+    assert checked.stdout.splitlines() == [f"warning: {warning}", "The settings can be used; 1 warning."]
+    assert checked.stderr == "mailmoat: with --strict, a warning counts as a mistake\n" * status
+    document = json.loads(quiet("-c", "m.toml", *strict, "--json", status=status).stdout)
+    assert document == {"ok": not status, "mistakes": [], "warnings": [warning]}
+
+
 def test_check_config_blames_a_recipient_file_that_is_not_there_by_its_own_name(tmp_path):
     missing = tmp_path / "recipients.txt"
     result = run("check-config", status=1, RELAY__LOCAL_DOMAINS="a.test", RECIPIENTS__FILE=str(missing))

@@ -1,14 +1,16 @@
 """What `check-config` says of a source that answers, and cannot have what is asked of it."""
 
 import asyncio
+import contextlib
 
 import pytest
 
+from mailmoat.directory.ldap.attributes import missing
 from mailmoat.directory.source import Entry, Listed, ProbeResult
 from mailmoat.directory_process.trial import probe, probe_each, remarks
 from mailmoat.errors import SourceError
-from mailmoat.ldap.message import Done
-from mailmoat.ldap.outcome import LdapError
+from mailmoat.ldap.message import Done, SearchEntry
+from mailmoat.ldap.outcome import LdapError, ServerError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import sources
 
@@ -134,23 +136,57 @@ def test_no_server_can_be_used():
         probed_controllers(1, 2)
 
 
-@pytest.mark.parametrize("mode", ["sync", "live"])
-def test_a_silent_ldap_server_is_given_up_after_the_timeout(mode):
+@pytest.mark.parametrize(
+    ("answer", "is_missing"),
+    [
+        (None, True),
+        (SearchEntry("cn=a", {}), False),
+        (LdapError("x", Done(17, "", "")), True),  # undefinedAttributeType
+        (LdapError("x", Done(11, "", "")), False),  # adminLimitExceeded
+        (ServerError("no answer in 5 s"), False),
+    ],
+)
+def test_an_attribute_is_called_missing_only_when_the_server_says_so(answer, is_missing):
+    class Connection:
+        @contextlib.asynccontextmanager
+        async def search(self, request, *, patience):
+            assert (request.base, request.size_limit, patience) == ("dc=a", 1, 5.0)
+
+            async def answers():
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer is not None:
+                    yield answer
+
+            yield answers()
+
+    found = asyncio.run(missing(Connection(), "dc=a", [("attributes", "mial")], 5.0))
+    assert [sentence.partition(";")[0] for sentence in found] == [
+        "attributes: no entry below dc=a has mial"
+    ] * is_missing
+
+
+@pytest.mark.parametrize("account", [False, True])
+@pytest.mark.parametrize(("scheme", "mode"), [("ldap", "sync"), ("ldap", "live"), ("ad", "sync")])
+def test_a_silent_server_is_given_up_after_the_timeout(tmp_path, scheme, mode, account):
+    (tmp_path / "password").write_text("secret")
+    login = {"account": "cn=a", "password_file": tmp_path / "password"} if account else {}
+
     async def silent(reader, writer):
         await reader.read()
         writer.close()
 
     async def try_it():
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        url = f"ldap://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         row = {"name": "office", "url": url, "mode": mode, "tls": "none", "base": "dc=a,dc=test", "timeout": 0.2}
-        settings = Settings(hostname="mx.test", directories=[row])
+        settings = Settings(hostname="mx.test", directories=[{**row, **login}])
         try:
             await probe(settings, sources(settings.directory, settings.directories)[0])
         finally:
             server.close()
 
-    with pytest.raises(SourceError, match=r"no answer .*0\.2 s"):
+    with pytest.raises(SourceError, match=r"no (answer|connection) .*0\.(2|18) s"):
         asyncio.run(try_it())
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json
 
 if TYPE_CHECKING:
     from mailmoat.settings import Settings
@@ -18,10 +18,20 @@ if TYPE_CHECKING:
 LookupOption = Annotated[
     bool, typer.Option("--lookup", help="Look up the names of all next hops as well, and look for their sockets.")
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="End with 1 for a warning as well, such as a source of recipients that is away."),
+]
 
 
-def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lookup: LookupOption = False) -> None:
-    """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings do not count."""
+def check_config(
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+    lookup: LookupOption = False,
+    strict: StrictOption = False,
+) -> None:
+    """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings count with --strict alone."""
     from mailmoat.delivery.route import route_table
     from mailmoat.directory.configured import examine
     from mailmoat.errors import ConfigError
@@ -47,9 +57,10 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
     found = [*warnings(settings), *preflight.warnings(settings), *entries, *silent]
     if lookup:
         found += [*own_address.without_address(settings), *_name_servers(settings)]
+    refused = strict and bool(found)
     if as_json:
-        print_json({"ok": True, "mistakes": [], "warnings": found, **({"directories": tried} if tried else {})})
-        return
+        print_json({"ok": not refused, "mistakes": [], "warnings": found, **({"directories": tried} if tried else {})})
+        raise typer.Exit(int(refused))
     for warning in found:
         typer.echo(f"warning: {warning}")
     for one in tried:
@@ -59,6 +70,8 @@ def check_config(config: ConfigOption = None, *, as_json: JsonOption = False, lo
         for one in route_table(settings).described:
             typer.echo(f"route: {one}")
     typer.echo(f"The settings can be used{count}.")
+    if refused:
+        fail("with --strict, a warning counts as a mistake")
 
 
 def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:

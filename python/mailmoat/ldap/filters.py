@@ -32,6 +32,7 @@ _COMPARED: Final = {"=": _EQUAL, ">=": 0xA5, "<=": 0xA6, "~=": 0xA8}
 _TYPE_FORM: Final = r"(?:[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+)(?:;[A-Za-z0-9-]+)*"
 _ITEM: Final = re.compile(rf"({_TYPE_FORM})\s*(=|>=|<=|~=)([^()]*)", re.ASCII)
 _MATCH: Final = re.compile(rf"({_TYPE_FORM})?(:[dD][nN])?(?::({_TYPE_FORM}))?:=([^()]*)", re.ASCII)
+_NAMED: Final = re.compile(r"(?:^|\()\s*([A-Za-z][A-Za-z0-9-]*)\s*(?::[^=()]*)?[~<>:]?=", re.ASCII)
 _ESCAPE: Final = re.compile(rb"\\(?:([0-9A-Fa-f]{2})|)")
 _SPECIAL: Final = re.compile(rb"[\x00-\x1f()*\\\x7f-\xff]")
 
@@ -51,6 +52,11 @@ def parse(written: str) -> bytes:
     if at != len(text):
         raise ValueError(f"more follows the filter: {text[at:]}")
     return encoded
+
+
+def attributes_in(written: str) -> tuple[str, ...]:
+    """Return the attributes that a filter names, each once; not those of which it has the OID."""
+    return tuple(dict.fromkeys(_NAMED.findall(written)))
 
 
 def _filter(text: str, at: int, depth: int) -> tuple[bytes, int]:

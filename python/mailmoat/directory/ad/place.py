@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailmoat.directory.ad.objects import Mapping
+from mailmoat.ldap import filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_ATTRIBUTE: Final = re.compile(r"\(\s*([A-Za-z][A-Za-z0-9-]*)\s*(?::[^=()]*)?[~<>:]?=", re.ASCII)
 
 
 class Place(NamedTuple):
@@ -30,7 +28,7 @@ class Place(NamedTuple):
     @property
     def watched(self) -> tuple[str, ...]:
         """The attributes on which it depends whether an object is a recipient, and which addresses it has; its name for moves out of `base`."""
-        return _once(("name", *self.mapping.needed[1:], *_ATTRIBUTE.findall(self.condition)))
+        return _once(("name", *self.mapping.needed[1:], *filters.attributes_in(self.condition)))
 
 
 def _once(names: Iterable[str]) -> tuple[str, ...]:

@@ -13,11 +13,17 @@ from mailmoat.directory.ad.controller import (
     shows_deleted,
 )
 from mailmoat.directory.ad.mark import Method
+from mailmoat.directory.ad.objects import ADDRESS_ATTRIBUTES
 from mailmoat.directory.ad.reading import Reading
+from mailmoat.directory.ldap.attributes import missing
 from mailmoat.directory.source import ProbeResult
+from mailmoat.ldap import filters
+from mailmoat.ldap.root_dse import ping
 from mailmoat.settings.sections.directory_ad import Disabled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.place import Place
     from mailmoat.directory.source import Entry
@@ -28,8 +34,9 @@ MOST_COUNTED: Final = 10_000
 _SAMPLE: Final = 3
 
 
-async def probe(connection: Connection, place: Place) -> ProbeResult:
-    """Return what is found. Raises ServerError."""
+async def probe(connection: Connection, place: Place, patience: float) -> ProbeResult:
+    """Return what is found; `patience` are the seconds for a first answer. Raises ServerError."""
+    await ping(connection, patience)
     controller = await inspect(connection, place.base)
     entries = 0
     sample: list[Entry] = []
@@ -42,10 +49,20 @@ async def probe(connection: Connection, place: Place) -> ProbeResult:
         entries += len(receiving)
         if entries >= MOST_COUNTED:
             break
+    remarks += await missing(connection, controller.base, _named(place, found=entries != 0), patience)
     shown = f"{connection.server.text} ({controller.name}, functional level {controller.level})"
     where = controller.base or "the whole forest"
     counted = entries if entries < MOST_COUNTED else None
     return ProbeResult(shown, where, counted, tuple(sample), tuple(remarks))
+
+
+def _named(place: Place, *, found: bool) -> Iterator[tuple[str, str]]:
+    """Yield the attributes that a row may have misspelt, each with its setting; those of its conditions where nothing was found by them."""
+    if place.mapping.attributes != ADDRESS_ATTRIBUTES:
+        yield from (("attributes", name) for name in place.mapping.attributes if name != "proxyAddresses")
+    yield from (("target_attributes", name) for name in place.mapping.targets)
+    if not found:
+        yield from (("filter or condition", name) for name in filters.attributes_in(place.condition))
 
 
 async def _remarks(connection: Connection, controller: Controller, place: Place) -> list[str]:

@@ -50,7 +50,7 @@ class AdSync:
         """See `Probed`."""
         connection = await self._servers.connect()
         try:
-            return await probe(connection, self._place)
+            return await probe(connection, self._place, self._servers.access.connect_time)
         finally:
             connection.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.ldap.servers import Servers
 from mailmoat.directory.password import read_password
-from mailmoat.ldap.opening import CONNECT_TIME, Access, Login, Tls
+from mailmoat.ldap.opening import Access, Login, Tls
 from mailmoat.ldap.server import Server, Transport
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def access_of(row: SourceSettings) -> Access:
     return Access(
         Login(row.account or "", partial(read_password, row) if row.account else None, external=external),
         Tls(row.tls == "verify", row.tls_ca, row.tls_certificate, row.tls_key),
-        CONNECT_TIME if row.mode == "sync" else time_for_one(row),
+        row.timeout if row.mode == "sync" else time_for_one(row),
     )
 
 

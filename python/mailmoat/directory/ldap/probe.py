@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.directory.ldap.attributes import missing
 from mailmoat.directory.ldap.objects import EntryReader, id_of
 from mailmoat.directory.source import ProbeResult
 from mailmoat.ldap import content_sync, filters
@@ -14,6 +15,8 @@ from mailmoat.ldap.root_dse import NO_ATTRIBUTE, base_of, is_active_directory, p
 from mailmoat.ldap.server import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmoat.directory.ldap.objects import Mapping
     from mailmoat.directory.ldap.servers import Servers
     from mailmoat.ldap.connection import Connection
@@ -48,6 +51,7 @@ async def probe(row: SourceSettings, servers: Servers, mapping: Mapping, search_
             remarks.append(left_out.example)
         if row.mode == "sync":
             remarks += await _notice(connection, base)
+        remarks += await missing(connection, base, _named(row, mapping, found=entries != 0), row.timeout)
         return ProbeResult(connection.server.text, base, entries, sample, tuple(remarks))
     finally:
         connection.close()
@@ -66,6 +70,16 @@ async def better_scheme(connection: Connection) -> list[str]:
     return [
         f"{connection.server.text} is a domain controller of Active Directory: write {scheme}:// for it, which reads proxyAddresses and sees deletions"
     ]
+
+
+def _named(row: SourceSettings, mapping: Mapping, *, found: bool) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of a row, each with its setting; those of the filter where nothing was found by it."""
+    yield from (("attributes", name) for name in mapping.attributes)
+    yield from (("target_attributes", name) for name in mapping.targets)
+    if mapping.condition is not None:
+        yield "condition", mapping.condition[0]
+    if not found:
+        yield from (("filter", name) for name in filters.attributes_in(row.filter or ""))
 
 
 async def _some(connection: Connection, request: SearchRequest) -> list[SearchEntry]:

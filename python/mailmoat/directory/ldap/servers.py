@@ -25,7 +25,7 @@ class Servers:
 
     def __init__(self, servers: Sequence[Server], access: Access) -> None:
         self.preference = Preference(servers)
-        self._access = access
+        self.access = access
 
     async def connect(self) -> Connection:
         """Return a connection to the first server that serves; one that failed of late is tried after the others."""
@@ -39,7 +39,7 @@ class Servers:
 
     async def open(self, server: Server) -> Connection:
         """Return a connection to this server. Raises ServerError."""
-        return await open_connection(server, self._access)
+        return await open_connection(server, self.access)
 
     def due(self, server: Server) -> bool:
         """Return whether it is time to try a server that is preferred to this one."""

@@ -68,7 +68,7 @@ class DirectorySettings(Section):
     )
     timeout: Wait = Field(
         default=5.0,
-        description="Time for one lookup in a source, connection included, in seconds.",
+        description="Time for one lookup in a source, connection included, and for the connection by which one is read, in seconds.",
     )
     cache_time: Duration = Field(
         default=300.0, description="How long an address that a live source has is not asked for again, in seconds."
