@@ -70,6 +70,15 @@ def test_without_a_primary_one_the_first_address_stands_for_it():
     assert entry.addresses == (Listed("a@example.test"), Listed("b@example.test", ("a@example.test",)))
 
 
+def test_mail_is_the_primary_one_where_no_other_is_marked():
+    """A domain without Exchange has its main address in `mail`; its other values come in any order."""
+    bob = found(proxyAddresses=["smtp:bobby@example.test", "smtp:robert@example.test"], mail="bob@example.test")
+    entry, _ = Mapping(secondary=Secondary.REWRITE).entry(bob)
+    to_bob = ("bob@example.test",)
+    assert [listed.targets for listed in entry.addresses] == [(), to_bob, to_bob]
+    assert texts(entry)[0] == "bob@example.test"
+
+
 def test_other_attributes_may_say_who_gets_the_mail():
     mapping = Mapping(targets=("targetAddress",))
     away = found(mail="x@example.test", targetAddress="SMTP:x@other.example")

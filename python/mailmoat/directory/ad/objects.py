@@ -101,18 +101,24 @@ class Mapping(NamedTuple):
 
 
 def _addresses(found: SearchEntry, names: Sequence[str]) -> tuple[list[Address], str | None]:
-    """Return the addresses in these attributes, the primary one first, each once; and what is wrong with the first value that is none."""
+    """Return the addresses in these attributes, the primary one first, each once; and what is wrong with the first value that is none.
+
+    Where no value is marked as the primary one, that of `mail` is.
+    """
     primary: list[Address] = []
+    mail: list[Address] = []
     others: list[Address] = []
     wrong = None
-    for text, is_primary in _written(found, names):
-        try:
-            address = _parse(text)
-        except ValueError as error:
-            wrong = wrong or f"{printable(found.dn)}: {printable(text[:100])} is no address: {error}"
-        else:
-            (primary if is_primary else others).append(address)
-    return list(dict.fromkeys((*primary, *others))), wrong
+    for name in names:
+        unmarked = mail if name.lower() == "mail" else others
+        for text, is_primary in _written(found, (name,)):
+            try:
+                address = _parse(text)
+            except ValueError as error:
+                wrong = wrong or f"{printable(found.dn)}: {printable(text[:100])} is no address: {error}"
+            else:
+                (primary if is_primary else unmarked).append(address)
+    return list(dict.fromkeys((*primary, *mail, *others))), wrong
 
 
 def _targets(found: SearchEntry, names: Sequence[str]) -> tuple[str, ...]:
