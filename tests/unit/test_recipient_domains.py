@@ -53,7 +53,9 @@ def test_rows_are_read_from_the_file_and_from_the_environment(config):
     written = (
         '[{"domains": "dots.test", "dots": "ignore"}, {"domains": ["case.test"], "case": "keep", "delimiter": "-="}]'
     )
-    assert load(None, {"MAILMOAT_RECIPIENT_DOMAINS": written}).normalisation == from_file
+    local = "dots.test, case.test, plain.test, old.test"
+    given = {"MAILMOAT_RECIPIENT_DOMAINS": written, "MAILMOAT_RELAY__LOCAL_DOMAINS": local}
+    assert load(None, given).normalisation == from_file
     assert load(None, {}).normalisation == Normalisation("+")
     assert from_file != Normalisation("+")
 
