@@ -1258,7 +1258,7 @@ class Directory:
 
         Found is as in `lookup`, or 7: its domain is listed, which does not include an address that `may_route`. Targets are the addresses
         that get its mail instead; none when it is delivered to itself or does not exist. Of one that is absent, at a domain that is another
-        name, it is the address at the other domain: it may be known elsewhere.
+        name, they are the address at each of the other domains: it may be known elsewhere, and the last one decides here.
         """
     @property
     def entries(self) -> int:

@@ -315,3 +315,29 @@ def test_a_live_source_is_asked_at_the_domain_of_which_a_name_is_another(tmp_pat
     ]
     assert w("team@a.test") == to(*TARGETS["team"])
     assert w.live.asked == ["liv@b.test", "err@b.test", "eve@b.test", "team@b.test"]
+
+
+@pytest.mark.parametrize(("when_stale", "answer"), [("unknown", UNKNOWN), ("accept", to("bob@c.test"))])
+def test_a_source_in_doubt_that_has_a_domain_within_a_chain_of_names_refuses_nobody(tmp_path, when_stale, answer):
+    row = {"name": "office", "domains": "b.test", "when_stale": when_stale}
+    w = World(tmp_path, row, text="@a.test = @b.test\n@b.test = @c.test\nann@c.test\n")
+    w.compile()
+    assert (w("ann@a.test"), w("bob@a.test"), w("bob@c.test")) == (to("ann@c.test"), answer, ABSENT)
+    assert "office: it was not read whole yet" in w.why("bob@a.test")
+    w.read("office", "cid@b.test")
+    w.compile()
+    assert (w("cid@a.test"), w("bob@a.test")) == (to("cid@b.test"), ABSENT)
+
+
+def test_a_live_source_is_asked_at_each_domain_of_a_chain_of_names(tmp_path):
+    row = {"name": "hop", "url": "next_hop:", "domains": "b.test"}
+    w = World(tmp_path, row, text="@a.test = @b.test\n@b.test = @c.test\nann@c.test\n")
+    w.compile()
+    assert [w(f"{name}@a.test") for name in ("ann", "liv", "err", "eve")] == [
+        to("ann@c.test"),
+        to("liv@b.test"),
+        UNKNOWN,
+        ABSENT,
+    ]
+    assert w.live.asked == ["liv@b.test", "err@b.test", "eve@b.test"]
+    assert "was asked and has it, its mail goes to liv@b.test" in w.why("liv@a.test")

@@ -22,7 +22,7 @@ from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 
     from mailmoat.directory.directory import Found
     from mailmoat.directory.freshness import SourceFreshness
@@ -138,24 +138,24 @@ class ComposedDirectory:
 
     def lookup(self, address: Address) -> Found | Awaitable[Found]:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
-        found, decides, other, _, _ = self._resolve(address)
+        found, decides, others, _, _ = self._resolve(address)
         if decides:
             return found
-        asked = [each for each in (address, other) if each is not None and self._live_for(each) is not None]
+        asked = [each for each in (address, *others) if self._live_for(each) is not None]
         if self.live is None or not asked:
-            return self._not_found(address, other)
-        return Later(partial(self._ask, self.live, address, other, asked))
+            return self._not_found(address, others)
+        return Later(partial(self._ask, self.live, address, others, asked))
 
     def explain(self, address: Address) -> str | Awaitable[str]:
         """Say which entry of which source decides about `address`, or which sources may have it."""
         resolved = self._resolve(address)
         if self.snapshot is not None and resolved.decides:
             return self._with_entry(self.snapshot, address, resolved)
-        other = resolved.other
-        live = self._live_for(other or address)
-        if live is None:
-            return self._why_not_found(address, other)
-        return Later(partial(self._explain, live, address, other))
+        others = resolved.others
+        asked = [each for each in (address, *others) if self._live_for(each) is not None]
+        if self.live is None or not asked:
+            return self._why_not_found(address, others)
+        return Later(partial(self._explain, self.live, address, others, asked))
 
     def _with_entry(self, snapshot: SnapshotDirectory, address: Address, resolved: Resolved) -> str:
         """Return what the snapshot says of an address, with the name of the entry that decides and its age."""
@@ -182,49 +182,62 @@ class ComposedDirectory:
     def _resolve(self, address: Address) -> Resolved:
         return self.snapshot.resolve(address) if self.snapshot is not None else NOT_LISTED
 
-    async def _explain(self, live: LookupClient, address: Address, other: Address | None) -> str:
-        reply = await live.lookup(other or address)
-        if reply.presence is Presence.EXISTS:
-            goes = f", its mail goes to {' '.join(reply.targets)}" if reply.targets else ""
-            return f"{address}: exists ({reply.source} was asked and has it{goes})"
-        if reply.presence is Presence.UNKNOWN:
-            return f"{address}: unknown ({reply.source or 'the directory process'} was asked and did not answer)"
-        return self._why_not_found(address, other, f"{reply.source} was asked and does not have it")
+    async def _explain(
+        self, live: LookupClient, address: Address, others: Sequence[Address], asked: list[Address]
+    ) -> str:
+        unknown, source = "", ""
+        for each in asked:
+            reply = await live.lookup(each)
+            if reply.presence is Presence.EXISTS:
+                targets = _targets(each, others, reply)
+                goes = f", its mail goes to {' '.join(targets)}" if targets else ""
+                return f"{address}: exists ({reply.source} was asked and has it{goes})"
+            if reply.presence is Presence.UNKNOWN:
+                unknown = f"{address}: unknown ({reply.source or 'the directory process'} was asked and did not answer)"
+            source = reply.source
+        return unknown or self._why_not_found(address, others, f"{source} was asked and does not have it")
 
-    def _why_not_found(self, address: Address, other: Address | None, *others: str) -> str:
-        domains = {address.domain, other.domain if other else address.domain}
+    def _why_not_found(self, address: Address, others: Sequence[Address], *more: str) -> str:
+        domains = {each.domain for each in (address, *others)}
         responsible = [each for each in self.doubts if not each[0].domains or domains.intersection(each[0].domains)]
         why = [f"{row.name}: {doubt}" for row, _, doubt in responsible if doubt]
         if why:
-            found = self._not_found(address, other)
+            found = self._not_found(address, others)
             presence = found if isinstance(found, Presence) else found.presence
             return f"{address}: {presence.value} (nothing lists it, but {'; '.join(why)})"
         ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in responsible]
-        return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *others])})"
+        return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *more])})"
 
-    async def _ask(self, live: LookupClient, address: Address, other: Address | None, asked: list[Address]) -> Found:
+    async def _ask(
+        self, live: LookupClient, address: Address, others: Sequence[Address], asked: list[Address]
+    ) -> Found:
         unknown = False
         for each in asked:
             reply = await live.lookup(each)
             if reply.presence is Presence.EXISTS:
-                return _redirected(reply.targets or ((str(each),) if each is other else ()))
+                return _redirected(_targets(each, others, reply))
             unknown |= reply.presence is Presence.UNKNOWN
-        return Presence.UNKNOWN if unknown else self._not_found(address, other)
+        return Presence.UNKNOWN if unknown else self._not_found(address, others)
 
-    def _not_found(self, address: Address, other: Address | None = None) -> Found:
-        """Return what follows for an address that no source has; `other` decides about it where its domain is another name."""
-        doubts = {self._doubted.get(domain) for domain in ("", address.domain, other.domain if other else "")}
+    def _not_found(self, address: Address, others: Sequence[Address]) -> Found:
+        """Return what follows for an address that no source has; `others` are the same at the domains that its own is another name of."""
+        doubts = {self._doubted.get(domain) for domain in ("", *(each.domain for each in (address, *others)))}
         if Presence.UNKNOWN in doubts:
             return Presence.UNKNOWN
         if Presence.EXISTS not in doubts:
             return Presence.ABSENT
         if address.may_route:
             return Presence.UNKNOWN  # nobody has said that it is a mailbox, and the next hop may send it anywhere
-        return Redirection((other,)) if other is not None else Presence.EXISTS
+        return Redirection((others[-1],)) if others else Presence.EXISTS
 
     def _compiled(self, number: int) -> str:
         """Return the state of a table as it is in the snapshot in force."""
         return self.snapshot.table_state(number) if self.snapshot is not None else ""
+
+
+def _targets(asked: Address, others: Sequence[Address], reply: LiveReply) -> tuple[str, ...]:
+    """Return who gets the mail where the live sources have `asked`: that itself, if it is the same address at another domain."""
+    return reply.targets or ((str(asked),) if asked in others else ())
 
 
 def _redirected(targets: tuple[str, ...]) -> Found:

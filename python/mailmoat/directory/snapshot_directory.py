@@ -67,8 +67,8 @@ class Resolved(NamedTuple):
     found: Found
     decides: bool
     """No other source is asked: it is there, an entry says that it does not exist, or there is no snapshot."""
-    other: Address | None = None
-    """The address that decides about one that is absent, where its domain is another name of a domain."""
+    others: tuple[Address, ...] = ()
+    """Where the domain of an address that is absent is another name of one: the address at that, and so on. The last one decides about it."""
     source: int = 0
     """The number of the source whose entry decides; 0 is the recipient file, also where no entry does."""
     entry: int = 0
@@ -124,7 +124,7 @@ class SnapshotDirectory:
         number, source, entry, _, targets = snapshot.resolve(address, self._normalisation)
         found: Found = Redirection(tuple(targets)) if targets and number else _ANSWERS[number]
         decides = found is not Presence.ABSENT or number == _Found.EXCLUDED
-        return Resolved(found, decides, None if number or not targets else targets[0], source, entry)
+        return Resolved(found, decides, () if number else tuple(targets), source, entry)
 
     def explain(self, address: Address) -> str:
         """Say which entry of which source decides about `address`."""

@@ -126,35 +126,38 @@ impl Directory {
 
     /// Looks at the address, by its key at a domain if it has one there, then at the domain, and goes on to the domain of which that is another name.
     fn walk<'a, 'k>(&'a self, mut domain: &'a str, key_at: impl Fn(&str) -> Option<Cow<'k, str>>) -> Walk<'a> {
-        let mut renamed = None;
-        let ended = |answer, domain, targets| Walk { answer, domain, targets };
+        let (mut renamed, mut domains) = (None, Vec::new());
         for _ in 0..=LONGEST_CHAIN {
             let key = key_at(domain);
             let Some(by_address) = key.map_or(Some(None), |key| self.find(false, key.as_bytes())) else { break };
             if let Some(record) = by_address {
                 let is_alias = record.kind == Found::Address && renamed.is_some();
                 let found = if is_alias { Found::Alias } else { record.kind };
-                return ended(record.answer(found), domain, record.targets);
+                return Walk { answer: record.answer(found), domain, domains, targets: record.targets };
             }
             let by_domain = if domain.is_empty() { Some(None) } else { self.find(true, domain.as_bytes()) };
             match by_domain {
                 None => break,
-                Some(None) => return ended(renamed.unwrap_or(Answer::of_none(Found::Absent)), domain, &[]),
+                Some(None) => {
+                    let answer = renamed.unwrap_or(Answer::of_none(Found::Absent));
+                    return Walk { answer, domain, domains, targets: &[] };
+                }
                 Some(Some(record)) if record.kind == Found::AliasDomain => {
                     renamed.get_or_insert(record.answer(Found::Absent));
                     let Ok(other) = std::str::from_utf8(record.targets) else { break };
                     domain = other;
+                    domains.push(other);
                 }
                 Some(Some(record)) if record.kind == Found::CatchAll => {
-                    return ended(record.answer(record.kind), domain, record.targets);
+                    return Walk { answer: record.answer(record.kind), domain, domains, targets: record.targets };
                 }
                 Some(Some(record)) => {
                     let found = if renamed.is_some() { Found::AliasDomain } else { record.kind };
-                    return ended(record.answer(found), domain, &[]);
+                    return Walk { answer: record.answer(found), domain, domains, targets: &[] };
                 }
             }
         }
-        ended(Answer::of_none(Found::Damaged), domain, &[])
+        Walk { answer: Answer::of_none(Found::Damaged), domain, domains, targets: &[] }
     }
 
     /// The same in a list of senders, where an entry for a domain may be for those below it, too. The nearest entry decides.
@@ -210,6 +213,8 @@ struct Walk<'a> {
     answer: Answer,
     /// The domain at which it ended; another one than that of the address when that is another name of it.
     domain: &'a str,
+    /// Those after that of the address, each another name of the one before.
+    domains: Vec<&'a str>,
     /// Of the record that was found; empty unless that is an alias.
     targets: &'a [u8],
 }
@@ -220,7 +225,7 @@ impl Walk<'_> {
         let targets = match self.answer.found {
             Found::Alias | Found::CatchAll if !self.targets.is_empty() => read_targets(self.targets),
             Found::Alias | Found::AliasDomain => vec![address.at_domain(self.domain)],
-            Found::Absent if self.domain != address.domain() => vec![address.at_domain(self.domain)],
+            Found::Absent => self.domains.iter().map(|domain| address.at_domain(domain)).collect(),
             _ => Vec::new(),
         };
         Resolution { answer: self.answer, listed: None, targets }
@@ -235,7 +240,7 @@ pub struct Resolution {
     /// The address that is listed in its place: the one that it is a subaddress of, or the same without dots.
     pub listed: Option<Address>,
     /// The addresses that get its mail instead; none: it is delivered to itself, or does not exist. Of one that is absent, at a domain that is
-    /// another name: the address at the other domain, which decides.
+    /// another name: the address at each of the other domains, of which the last one decides.
     pub targets: Vec<Address>,
 }
 

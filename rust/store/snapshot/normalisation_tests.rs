@@ -84,9 +84,9 @@ fn another_name_of_a_domain_has_options_of_its_own() {
     );
     for (address, found, line, listed, targets) in [
         ("a.l.ice@minus.test", Found::Alias, 1, "", "a.l.ice@dots.test"),
-        ("a.l-ice@minus.test", Found::Absent, 2, "", "a.l-ice@case.test"),
+        ("a.l-ice@minus.test", Found::Absent, 2, "", "a.l-ice@dots.test a.l-ice@case.test"),
         ("al-ice@minus.test", Found::Address, 3, "", ""),
-        ("al-ice-x@minus.test", Found::Absent, 2, "", "al-ice-x@case.test"),
+        ("al-ice-x@minus.test", Found::Absent, 2, "", "al-ice-x@dots.test al-ice-x@case.test"),
         ("ali.ce+x@minus.test", Found::Alias, 1, "ali.ce@minus.test", "ali.ce+x@dots.test"),
         ("Bob@minus.test", Found::Alias, 5, "", "Bob@case.test"),
         ("B.ob@dots.test", Found::Absent, 4, "", "B.ob@case.test"),
