@@ -36,8 +36,9 @@ def test_a_row_has_what_it_does_not_set_of_the_section():
         ("ldap://[2001:db8::1] , ldaps://h", "ldap://[2001:db8::1]:389, ldaps://h:636"),
         ("ldapi:///run/slapd/ldapi", "ldapi:///run/slapd/ldapi"),
         ("ldapi://%2Frun%2Fldapi", None),
-        ("postgresql://db/mail?sslmode=require", "postgresql://db:5432/mail?sslmode=require"),
+        ("postgresql://db/mail", "postgresql://db:5432/mail"),
         ("postgresql:///mail", "postgresql:///mail"),
+        ("mysql:///mail?socket=/srv/db.sock", "mysql:///mail?socket=/srv/db.sock"),
         ("sqlite:///var/lib/a%20b.db", "sqlite:///var/lib/a b.db"),
         ("script:///usr/local/bin/list", "script:///usr/local/bin/list"),
         ("next_hop:", "next_hop:"),
@@ -61,6 +62,26 @@ def test_a_url_is_read_or_refused(written, shown):
         return
     assert str(parse_source_url(written)) == shown
     assert parse_source_url(shown.replace(" b", "%20b")) == parse_source_url(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ("postgresql://db/mail?sslmode=require", 'the option sslmode in it; write tls = "verify", "encrypt" or "none"'),
+        ("mysql:///mail?socket=/srv/db.sock&ssl-ca=/ca", "the option ssl-ca in it; write tls_ca instead"),
+        ("postgresql://db/mail?user=reader", "write account instead"),
+        ("mysql://db/mail?charset=utf8", "the option charset in it, which there is not; only socket=PATH can be"),
+        ("postgresql://db/mail?socket=/srv/db.sock", "a socket beside a host"),
+        ("mysql:///mail?socket=db.sock", "a socket that is no absolute path"),
+        ("sqlite:///srv/mail.db?mode=ro", "write %3F if it belongs to the path"),
+        ("ldaps://ldap1/dc=example,dc=com?mail", "write base, attributes and filter instead"),
+        ("ads://dc1/DC=example", "write base, attributes and filter instead"),
+    ],
+)
+def test_what_a_url_of_other_programs_has_is_refused_with_the_setting_for_it(written, instead):
+    with pytest.raises(ValueError, match=r".+") as refused:
+        parse_source_url(written)
+    assert instead in str(refused.value)
 
 
 @pytest.mark.parametrize(

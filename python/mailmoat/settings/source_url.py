@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import PlainValidator
 
@@ -24,6 +24,19 @@ _PORTS: Final = {"ad": 389, "ads": 636, "ldap": 389, "ldaps": 636, "postgresql":
 _LOCAL: Final = frozenset({"file", "script", "ldapi", "sqlite"})
 """Schemes that have a path of this machine, and no host."""
 _FAMILIES: Final = {"ad": "ad", "ads": "ad", "ldap": "ldap", "ldaps": "ldap", "ldapi": "ldap"}
+_SETTINGS: Final = {
+    "sslmode": 'tls = "verify", "encrypt" or "none"',
+    "ssl-mode": 'tls = "verify", "encrypt" or "none"',
+    "sslrootcert": "tls_ca",
+    "ssl-ca": "tls_ca",
+    "sslcert": "tls_certificate",
+    "ssl-cert": "tls_certificate",
+    "sslkey": "tls_key",
+    "ssl-key": "tls_key",
+    "user": "account",
+    "connect_timeout": "timeout",
+}
+"""What is written instead of options that are known from other programs."""
 _NEXT: Final = re.compile(r"\s*,\s*(?=[a-z_]+:)")
 _WRITTEN: Final = re.compile(r"([a-z_]+)://([^/?]*)(/[^?]*)?(?:\?(.*))?", re.ASCII)
 
@@ -40,7 +53,7 @@ class SourceServer:
     path: str = ""
     """Behind the host, unquoted: the absolute path of a file or socket; `/DATABASE`."""
     query: str = ""
-    """Behind `?`, as written."""
+    """Behind `?`, as written: `socket=PATH` of a database on this machine, or nothing."""
 
     def __str__(self) -> str:
         if self.scheme == NEXT_HOP:
@@ -113,11 +126,29 @@ def _server(written: str) -> SourceServer:
     if scheme in _LOCAL:
         if place or len(path) < len("/x"):
             raise ValueError(f"{scheme}: has a path of this machine, such as {scheme}:///path")
-        return SourceServer(scheme, "", 0, path, query)
+        if "?" in written:
+            raise ValueError("a ? in it; write %3F if it belongs to the path")
+        return SourceServer(scheme, "", 0, path)
+    if scheme in _FAMILIES and (path.strip("/") or "?" in written):
+        raise ValueError("more than a server in it; write base, attributes and filter instead")
+    _only_a_socket(query, local=not place)
     if not place and scheme in {"postgresql", "mysql"}:
         return SourceServer(scheme, "", 0, path, query)
     found = endpoint.to_connect(place, _PORTS[scheme])
-    return SourceServer(scheme, found.host, found.port, path.rstrip("/"), query)
+    return SourceServer(scheme, found.host, found.port, path.rstrip("/"))
+
+
+def _only_a_socket(query: str, *, local: bool) -> None:
+    """Raise ValueError for an option behind the `?` that there is not, with the setting that has its meaning."""
+    for option, value in parse_qsl(query, keep_blank_values=True):
+        if option in _SETTINGS:
+            raise ValueError(f"the option {option} in it; write {_SETTINGS[option]} instead")
+        if option != "socket":
+            raise ValueError(f"the option {option} in it, which there is not; only socket=PATH can be behind the ?")
+        if not local:
+            raise ValueError("a socket beside a host; write one of them")
+        if not value.startswith("/"):
+            raise ValueError("a socket that is no absolute path")
 
 
 SOURCE_URL_FORM: Final = Form(
