@@ -350,3 +350,38 @@ def test_a_source_is_shown_only_for_its_domains(server, source):
         in warned
     )
     assert "warning: directories, office: none" not in warned
+
+
+def test_a_table_that_somebody_removes_is_read_anew(server, source):
+    mx = server(**rows(source.row(interval="1h")))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+    for file in (mx.directory / "spool/directory").glob("office.db*"):
+        file.unlink()
+    mx.until(lambda: len(mx.logged("directory-read")) == 2, what="another read")
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="what it read")
+    assert code(mx, "eve@example.test") == 550
+
+
+def test_a_table_that_cannot_be_opened_stops_no_other_source(server, source, tmp_path):
+    (tmp_path / "b").mkdir()
+    other = Source(tmp_path / "b")
+    mx = server(**rows(source.row(), other.row("plant")))
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="both to be in force")
+    pid = pid_of(mx)
+    tables = mx.directory / "spool/directory"
+    os.kill(pid, signal.SIGSTOP)
+    for file in tables.glob("office.db*"):
+        file.unlink()
+    (tables / "office.db").mkdir()
+    os.kill(pid, signal.SIGKILL)
+    mx.until(lambda: mx.logged("directory-source-failed"), what="the table that cannot be opened")
+    other.says("ann@example.test", "dan@example.test", "eve@example.test")
+    mx.until(
+        lambda: freshness.read(freshness_path(mx.directory / "spool")).of("plant").entries == 3, what="the other one"
+    )
+    assert not mx.logged("process-failed")
+    assert code(mx, "ann@example.test") == 250
+    assert "unable to open" in mx.cli("directory", "status").stdout
+    (tables / "office.db").rmdir()
+    mx.until(lambda: code(mx, "eve@example.test") == 250, what="the table that can be opened again")
+    mx.until(lambda: known(mx).state is freshness.SyncState.CURRENT, what="that source in force")

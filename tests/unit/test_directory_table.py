@@ -49,7 +49,7 @@ def test_a_full_read_is_in_force_when_it_is_whole_and_after_a_restart(tmp_path):
     table = opened(tmp_path)
     assert (table.entries, table.generation, table.cookie, list(table)) == (2, 1, b"1", [b"1", b"2"])
     assert table.entry(b"2") == Entry(b"2", "n2", (Listed("b@a.test"), Listed("bob@a.test")))
-    assert next(table.all()) == ANN
+    assert next(entries_of(table.path)) == ANN
     assert table.synced_ms > 0
 
 
@@ -75,7 +75,7 @@ def test_a_delta_replaces_adds_and_removes(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN, BOB)
     assert change(table, [entry(1, "ann@b.test"), entry(3, "cid@a.test")], [b"2", b"9"], b"2")
-    assert [each.addresses[0].text for each in table.all()] == ["ann@b.test", "cid@a.test"]
+    assert [each.addresses[0].text for each in entries_of(table.path)] == ["ann@b.test", "cid@a.test"]
     assert (table.entries, table.generation, table.cookie) == (2, 2, b"2")
     assert not change(table, [entry(1, "ann@b.test")], [], b"3")
     assert (table.generation, table.cookie) == (2, b"3")
@@ -251,6 +251,28 @@ def damage(path, *names):
             file.write(b"\xff" * size)
 
 
+@pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")], ids=["file", "all"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_database_that_is_removed_is_begun_anew(tmp_path, suffixes, replaced):
+    """What is written to a file that has no name any more is read by nobody."""
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    for suffix in suffixes:
+        (tmp_path / f"a.db{suffix}").unlink()
+    if replaced:
+        other = Table(tmp_path / "other.db", read_by("another"))
+        read_whole(other, BOB)
+        other.close()
+        (tmp_path / "other.db").rename(tmp_path / "a.db")
+    assert not table.is_there
+    with pytest.raises(DirectoryError, match="removed or replaced"):
+        change(table, [ANN], [], b"d")
+    assert table.is_there
+    assert table.cookie is None, "all is read anew"
+    assert read_whole(table, ANN)
+    assert list(entries_of(table.path)) == [ANN]
+
+
 def test_another_version_is_begun_anew(tmp_path):
     table = opened(tmp_path)
     read_whole(table, ANN)
@@ -286,7 +308,7 @@ def test_it_is_what_a_dictionary_is(tmp_path_factory, steps):
             read_whole(table, *entries)
         else:
             change(table, entries, [b"%d" % number for number in removed], b"c")
-        found = {int(each.id): {listed.text[0] for listed in each.addresses} for each in table.all()}
+        found = {int(each.id): {listed.text[0] for listed in each.addresses} for each in entries_of(table.path)}
         assert found == known
         assert table.stock == Stock(len(known), sum(map(len, known.values())))
         assert (table.generation != generation) == (before != known)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mailmoat import clock, maillog
 from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
-from mailmoat.directory.freshness import Freshness, SyncState, write
+from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState, read, write
 from mailmoat.directory.identity import Identity, live_digest
 from mailmoat.directory.live.lookups import LiveLookups
 from mailmoat.directory.live.server import LiveServer
@@ -31,7 +31,7 @@ from mailmoat.directory_process.keeper import Keeper
 from mailmoat.directory_process.live import live_rows
 from mailmoat.directory_process.set_aside import set_aside
 from mailmoat.directory_process.table import Table
-from mailmoat.errors import SourceError
+from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
 from mailmoat.files import make_directory
 from mailmoat.runtime import faults
@@ -104,7 +104,10 @@ class DirectoryProcess:
         self._changed_descriptor = changed
         self._directory = directory_of(settings.spool_dir)
         self._control = Control(loop, {"directory.sync": self._sync}, Timers(loop, faults.deadline_failed))
-        self._keepers: list[Keeper] = []
+        self._keepers: dict[str, Keeper] = {}
+        """By the name of their source, once its table could be opened."""
+        self._unopened: dict[str, SourceFreshness] = {}
+        """The others."""
         self._live: LiveServer | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._stale: set[str] = set()
@@ -121,8 +124,10 @@ class DirectoryProcess:
             os.close(lock)
 
     async def _work(self) -> None:
-        self._keepers = [self._keeper(row) for row in self._rows if row.mode == "sync"]
-        self._remove_others()
+        synchronised = [row for row in self._rows if row.mode == "sync"]
+        self._remove_others({table_path(self._settings.spool_dir, row.name).name for row in synchronised})
+        for row in synchronised:
+            self._open(row)
         self._write()
         await self._control.follow([self._directory])
         rows = live_rows(self._settings)
@@ -132,9 +137,9 @@ class DirectoryProcess:
                 self._live = LiveServer(live_path(self._settings.spool_dir), live_digest(self._settings), lookups)
                 await self._live.start()
             async with asyncio.TaskGroup() as group:
-                for keeper in self._keepers:
-                    group.create_task(keeper.run())
-                group.create_task(self._watch_ages())
+                for row in synchronised:
+                    group.create_task(self._keep(row))
+                group.create_task(self._watch())
         finally:
             await self._close()
 
@@ -142,7 +147,7 @@ class DirectoryProcess:
         self._control.close()
         if self._live is not None:
             await self._live.close()
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             if isinstance(keeper.source, Closing):
                 await keeper.source.close()
             keeper.table.close()
@@ -150,18 +155,44 @@ class DirectoryProcess:
             self._writing.cancel()
         self._write()
 
-    def _remove_others(self) -> None:
-        """Remove the tables of sources that the settings do not name any more; those that are live for now may be synchronised again."""
+    def _remove_others(self, names: set[str]) -> None:
+        """Remove the tables of sources that the settings do not name any more; `names` are those of the synchronised ones.
+
+        Those of sources that are live for now may be synchronised again.
+        """
         live = ((table_path(self._settings.spool_dir, row.name), row) for row in self._rows if row.mode == "live")
-        names = {keeper.table.path.name for keeper in self._keepers}
-        names.update(path.name for path, row in live if set_aside(path, str(row.url)))
+        names |= {path.name for path, row in live if set_aside(path, str(row.url))}
         for path in self._directory.glob("*.db*"):
             if path.name.partition(".db")[0] + ".db" not in names:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it is in nobody's way
+                    path.unlink()
 
-    def _keeper(self, row: SourceSettings) -> Keeper:
-        table = Table(table_path(self._settings.spool_dir, row.name), Identity.of(self._settings, row))
-        return Keeper(row, _opened(self._settings, row), table, changed=self._changed, noted=self._noted)
+    async def _keep(self, row: SourceSettings) -> None:
+        """Keep the table of a source; one that cannot be opened stops no other one."""
+        while row.name not in self._keepers:
+            await pause(TICK)
+            self._open(row)
+        await self._keepers[row.name].run()
+
+    def _open(self, row: SourceSettings) -> None:
+        """Open the table of a source, or note why it cannot be opened: what was read of it is in the snapshot, as in an outage."""
+        try:
+            table = Table(table_path(self._settings.spool_dir, row.name), Identity.of(self._settings, row))
+        except DirectoryError as error:
+            self._note_unopened(row, str(error))
+            return
+        self._unopened.pop(row.name, None)
+        source = _opened(self._settings, row)
+        self._keepers[row.name] = Keeper(row, source, table, changed=self._changed, noted=self._noted)
+
+    def _note_unopened(self, row: SourceSettings, reason: str) -> None:
+        known = self._unopened.get(row.name) or read(freshness_path(self._settings.spool_dir)).of(row.name)
+        if (known.state, known.reason) != (SyncState.FAILED, reason):
+            maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=row.name, reason=SyncState.FAILED, detail=reason)
+            known.since_ms = clock.wall_ms()
+        known.state, known.reason = SyncState.FAILED, reason
+        self._unopened[row.name] = known
+        self._noted()
 
     def _answers(self, state: LiveState) -> None:
         """Log that an outage of a live source begins or ends."""
@@ -181,16 +212,19 @@ class DirectoryProcess:
     def _write(self) -> None:
         self._writing = None
         live = self._live.lookups.report() if self._live is not None else ()
-        known = Freshness(tuple(each.freshness for each in self._keepers), live)
+        opened = {name: keeper.freshness for name, keeper in self._keepers.items()} | self._unopened
+        known = Freshness(tuple(opened[row.name] for row in self._rows if row.name in opened), live)
         try:
             write(freshness_path(self._settings.spool_dir), known)
         except OSError as error:  # then everything becomes too old, as it should
             maillog.event(Event.DIRECTORY_DISK_FAILED, detail=f"{self._directory}: {error.strerror}")
 
-    async def _watch_ages(self) -> None:
-        """Log each source that becomes too old."""
+    async def _watch(self) -> None:
+        """Log each source that becomes too old; read one anew whose table somebody has removed."""
         while True:
-            for keeper in self._keepers:
+            for keeper in self._keepers.values():
+                if not keeper.table.is_there:
+                    keeper.sync()
                 row, age = keeper.row, keeper.freshness.age(clock.wall_ms())
                 stale = keeper.freshness.synced_ms > 0 and age > row.max_age
                 if stale and row.name not in self._stale:
@@ -204,7 +238,7 @@ class DirectoryProcess:
     def _sync(self, arguments: Document) -> Document:
         """Read the named source whole now, or each."""
         name, accept_shrink = arguments.get("name"), arguments.get("accept_shrink") is True
-        chosen = [keeper for keeper in self._keepers if name in (None, keeper.row.name)]
+        chosen = [keeper for keeper in self._keepers.values() if name in (None, keeper.row.name)]
         if not chosen:
             raise ControlError("no source is synchronised" if name is None else why_not_synchronised(name, self._rows))
         for keeper in chosen:

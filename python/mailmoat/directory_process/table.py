@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager, suppress
-from hashlib import blake2b
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailmoat import clock
 from mailmoat.directory.shrinkage import NOTHING, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
-from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, is_damaged, renew
+from mailmoat.directory_process.table_digest import DIGESTS, digest_of
+from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, file_of, is_damaged, renew
 from mailmoat.directory_process.table_state import TableState
 from mailmoat.errors import DirectoryError
 from mailmoat.files import make_directory
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from mailmoat.directory.identity import Identity
     from mailmoat.directory.shrinkage import Losses
     from mailmoat.directory.source import Listed
-
-_DIGEST: Final = 1 << 128
 
 
 class Table(TableState):
@@ -60,7 +58,7 @@ class Table(TableState):
 
     def _begin(self, base: sqlite3.Connection) -> None:
         """Take a database into use."""
-        self._base = base
+        self._base, self._file = base, file_of(self.path)
         with self._transaction():
             self._set(version=VERSION, url=self.identity.url)
             if self._state("addresses", None) is None:
@@ -68,6 +66,11 @@ class Table(TableState):
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
         self.held = str(self._state("held", ""))
         """Why something was held back since what is in force was read; empty when nothing was."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file at its place is still the one that is written: else nobody reads what is written."""
+        return self._file is not None and self._file == file_of(self.path)
 
     def __contains__(self, entry_id: object) -> bool:
         with self._failing():
@@ -108,7 +111,7 @@ class Table(TableState):
         with self._transaction():
             for entry in entries:
                 digest, addresses = self._remove("shadow_", entry.id)
-                self._digest = (self._digest - digest) % _DIGEST
+                self._digest = (self._digest - digest) % DIGESTS
                 self.read = self.read.minus(addresses)
                 if entry.addresses:
                     self._add_shadow(entry)
@@ -152,10 +155,10 @@ class Table(TableState):
                     self._insert("", known[0] if known else number, entry)
                     number += known is None
                     stock = stock.plus(has)
-                    digest += _digest(entry)
+                    digest += digest_of(entry)
                 if had is not None:
                     self.gone = self.gone.lost(had, has if entry.addresses else None)
-            self._keep(stock, digest % _DIGEST)
+            self._keep(stock, digest % DIGESTS)
             self._set(next=number)
 
     def settle(self, cookie: bytes | None, losses: Losses | None = None) -> bool:
@@ -211,7 +214,7 @@ class Table(TableState):
         self._insert("shadow_", known[0] if known else self._next, entry)
         self._next += known is None
         self.read = self.read.plus(addresses_in(entry))
-        self._digest = (self._digest + _digest(entry)) % _DIGEST
+        self._digest = (self._digest + digest_of(entry)) % DIGESTS
 
     def _insert(self, prefix: str, number: int, entry: Entry) -> None:
         self._base.execute(f"INSERT INTO {prefix}entry VALUES(?, ?, ?)", (number, entry.id, entry.name))
@@ -226,7 +229,7 @@ class Table(TableState):
         entry = Entry(entry_id, "", self._addresses(f"{prefix}address", known[0]))
         self._base.execute(f"DELETE FROM {prefix}entry WHERE number=?", known)  # noqa: S608 - ours
         self._base.execute(f"DELETE FROM {prefix}address WHERE entry=?", known)  # noqa: S608 - ours
-        return _digest(entry), addresses_in(entry)
+        return digest_of(entry), addresses_in(entry)
 
     def _numbered(self) -> Iterator[tuple[int, bytes, str]]:
         after = 0
@@ -254,6 +257,7 @@ class Table(TableState):
         with self._failing():
             try:
                 if not self._base.in_transaction:
+                    self._check_place()
                     self._base.execute("BEGIN IMMEDIATE")
                     self._digest_before, self.before, self.gone = self._stored_digest(), self.stock, NOTHING
                 yield
@@ -261,18 +265,19 @@ class Table(TableState):
                 self.undo()
                 raise
 
+    def _check_place(self) -> None:
+        """Begin anew where the file that was written is not at its place any more. DirectoryError then: nothing is known."""
+        if not self.is_there:
+            with closing(self._base):
+                self._begin(renew(self.path))
+            raise DirectoryError(f"{self.path} was removed or replaced; it is begun anew")
+
     @contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            if is_damaged(error):
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, sqlite3.Error) and is_damaged(error):
                 with self._failing(), closing(self._base):
                     self._begin(renew(self.path))
             raise DirectoryError(f"{self.path}: {error}") from None
-
-
-def _digest(entry: Entry) -> int:
-    """Return a number for what an entry says of recipients; the sum of those of all entries says whether two tables are the same."""
-    addresses = sorted({one.text: one for one in entry.addresses}.values())
-    return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")

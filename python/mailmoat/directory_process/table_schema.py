@@ -1,4 +1,4 @@
-"""The database of a table: what is in it, and a connection that writes; one that is damaged, or of another version, is begun anew. Raises sqlite3.Error."""
+"""The database of a table: what is in it, and a connection that writes; one that is damaged, or of another version, is begun anew. Raises sqlite3.Error, OSError."""
 
 from __future__ import annotations
 
@@ -68,3 +68,12 @@ def execute(base: sqlite3.Connection, script: str) -> None:
     """Execute statements, in the transaction that is open: `executescript` would commit it."""
     for statement in filter(str.strip, script.split(";")):
         base.execute(statement)
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from another one; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

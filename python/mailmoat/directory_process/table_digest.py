@@ -1,0 +1,18 @@
+"""Whether two tables have the same recipients: the sum of a number for each entry says so. Values."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mailmoat.directory.source import Entry
+
+DIGESTS: Final = 1 << 128
+"""How many there are: sums begin again there."""
+
+
+def digest_of(entry: Entry) -> int:
+    """Return a number for what an entry says of recipients, whatever its name."""
+    addresses = sorted({one.text: one for one in entry.addresses}.values())
+    return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")
