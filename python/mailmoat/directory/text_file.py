@@ -1,12 +1,15 @@
 """A text file as a source: one entry a line, in the notation of the recipient file. It is read again when it changed.
 
 A file that was just written, or shrank a lot, is not read before it is quiet (`file_changes`). It is read in blocks, with the loop of
-the directory process running between them.
+the directory process running between them. Who writes it may not be the administrator: a pipe, which would hold that loop for ever, is no file.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import os
+import stat
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.directory.lines import Lines, probe_result
@@ -16,7 +19,7 @@ from mailmoat.errors import SourceError
 from mailmoat.file_changes import NONE, Quiet, Stamp, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from mailmoat.directory.source import KnownIds, LeftOut, Part, ProbeResult, Step
     from mailmoat.settings.sections.directories import SourceSettings
@@ -41,8 +44,10 @@ class TextFile:
             stamp = self._stamp()
             if _cookie(stamp) != read and not (read and self._quiet.reason_to_wait(stamp, _stamp(read))):
                 yield Begin()
-                for step in self._read():
-                    yield step
+                for steps in self._read():
+                    for step in steps:
+                        yield step
+                    await pause()
                 read, said = _cookie(stamp), clock.monotonic()
                 yield Whole(read)
             elif clock.monotonic() - said >= self._interval and _cookie(stamp) == read:
@@ -52,7 +57,7 @@ class TextFile:
 
     async def probe(self) -> ProbeResult:
         """See `Probed`."""
-        return probe_result(str(self._path), self._read())
+        return probe_result(str(self._path), chain.from_iterable(self._read()))
 
     def _stamp(self) -> Stamp:
         stamp = stamp_of(self._path)
@@ -60,15 +65,24 @@ class TextFile:
             raise SourceError(f"{self._path} is not there, or may not be looked at")
         return stamp
 
-    def _read(self) -> Iterator[Part | LeftOut]:
+    def _read(self) -> Iterator[Iterable[Part | LeftOut]]:
+        """Yield the steps of each block, if it has any."""
         lines = Lines()
         try:
-            with self._path.open("rb") as file:
+            with self._opened() as file:
                 while octets := file.read(_BLOCK):
-                    yield from lines.feed(octets)
+                    yield lines.feed(octets)
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error.strerror}") from None
-        yield from lines.end()
+        yield lines.end()
+
+    def _opened(self) -> IO[bytes]:
+        # A pipe would wait for who writes.
+        file = os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+        raise SourceError(f"{self._path} is no file")
 
 
 def _cookie(stamp: Stamp) -> bytes:
