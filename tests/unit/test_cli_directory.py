@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mailmoat.cli import application
+from mailmoat.directory import freshness
+from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
+from mailmoat.directory.paths import freshness_path
 
 LOOKUP = "SELECT email AS address, goto AS targets FROM users WHERE email IN (:address, :at_domain)"
 SCHEMA = """
@@ -122,3 +125,14 @@ def test_without_sources_the_recipient_file_is_looked_up(run):
 def test_a_command_that_needs_the_server_says_so(run):
     assert "no directory process runs" in run("sync", status=1).stderr
     assert "--accept-shrink needs the name of one source" in run("sync", "--accept-shrink", status=1).stderr
+
+
+def test_the_status_says_what_is_kept_that_the_controller_lacks(run, tmp_path):
+    path = freshness_path(tmp_path / "spool")
+    path.parent.mkdir(parents=True)
+    why = "ads://dc2.test serves in place of another controller and may be behind: 3 entries that it lacks are kept for a day"
+    known = SourceFreshness("plant", SyncState.CURRENT, entries=9, kept=3, kept_why=why)
+    freshness.write(path, Freshness((known,)))
+    assert f"  {why}" in run("status", status=1).stdout.splitlines()
+    plant, _ = json.loads(run("status", "--json", status=1).stdout)
+    assert (plant["kept"], plant["kept_why"]) == (3, why)

@@ -6,7 +6,7 @@ import pytest
 from tests.doubles.kept_source import entries, entry, worlds
 
 from mailmoat.directory.freshness import SyncState
-from mailmoat.directory.source import Begin, Current, Delta, Entry, LeftOut, Listed, Part, Remark, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Entry, Kept, LeftOut, Listed, Part, Remark, Using, Whole
 from mailmoat.directory.table_reading import entries_of
 from mailmoat.directory_process.keeper import SILENCE
 from mailmoat.errors import SourceError
@@ -416,6 +416,21 @@ def test_a_remark_is_logged_once(world):
     w.advance(70)
     remarks = [fields for name, fields in w.log if name == "directory-remark"]
     assert remarks == [{"source": "a", "detail": remark.sentence}]
+
+
+def test_what_is_kept_that_the_server_lacks_is_shown_until_it_is_kept_no_more(world):
+    first, fewer, none = Kept(7, "dc2 may be behind: 7 entries"), Kept(2, "dc2 may be behind: 2 entries"), Kept(0, "")
+    w = world((*FULL, first, Current(b"1"), 5.0, fewer, 5.0, none, 5.0, first, Current(b"1"), 1e6), (OUTAGE,))
+    seen = []
+    for seconds in (1, 5, 5, 5):
+        w.advance(seconds)
+        seen.append((w.keeper.freshness.kept, w.keeper.freshness.kept_why))
+    assert seen == [first, fewer, none, first]
+    remarks = [fields["detail"] for name, fields in w.log if name == "directory-remark"]
+    assert remarks == [first.why, first.why], "once each time it begins"
+    w.keeper.sync()
+    w.advance(1)
+    assert (w.seen[0], w.keeper.freshness.kept) == (SyncState.FAILED, 7), "they are in force still"
 
 
 def test_the_source_can_ask_what_is_known(world):

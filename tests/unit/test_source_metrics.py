@@ -21,11 +21,11 @@ def shown(*sources, live=()):
 
 def test_a_synchronised_source_has_its_name_as_label():
     found = shown(
-        SourceFreshness("office", SyncState.SHRUNK, synced_ms=NOW - 90_000, entries=1_000_000, left_out=3, read_seconds=1.5, failures=2),
+        SourceFreshness("office", SyncState.SHRUNK, synced_ms=NOW - 90_000, entries=1_000_000, left_out=3, kept=4, read_seconds=1.5, failures=2),
         SourceFreshness("plant"),
     )  # fmt: skip
     office = {key[0].removeprefix("mailmoat_directory_source_"): value for key, value in found.items() if key[1:] == ("office",)}  # fmt: skip
-    assert office == {"age_seconds": 90, "entries": 1_000_000, "left_out": 3, "read_seconds": 1.5, "failures_total": 2}
+    assert office == {"age_seconds": 90, "entries": 1_000_000, "left_out": 3, "kept": 4, "read_seconds": 1.5, "failures_total": 2}  # fmt: skip
     states = {key[2]: value for key, value in found.items() if key[:2] == ("mailmoat_directory_source_state", "office")}
     assert states == {"new": 0, "current": 0, "failed": 0, "shrunk": 1}
     assert found["mailmoat_directory_source_state", "plant", "new"] == 1

@@ -94,6 +94,8 @@ def _described(row: SourceSettings, fresh: SourceFreshness, doubt: str) -> dict[
         "server": fresh.server,
         "left_out": fresh.left_out,
         "left_out_examples": list(fresh.left_out_examples),
+        "kept": fresh.kept,
+        "kept_why": fresh.kept_why,
         "reason": fresh.reason,
         "doubt": doubt,
     }
@@ -121,6 +123,8 @@ def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[
         server = f" from {one['server']}" if one["server"] else ""
         yield f"{one['name']}: {one['state']}, {one['entries']} entries{left_out}, {age}{server}"
         yield from (f"  left out: {example}" for example in one["left_out_examples"])
+        if one["kept_why"]:
+            yield f"  {one['kept_why']}"
         if one["reason"]:
             yield f"  {one['reason']}"
         if one["doubt"]:

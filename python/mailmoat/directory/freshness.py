@@ -89,6 +89,10 @@ class SourceFreshness(msgspec.Struct):
     """Entries, addresses and targets that do not count, in the last read."""
     left_out_examples: tuple[str, ...] = ()
     """A sentence about some of them."""
+    kept: int = 0
+    """Entries that are in force though the server that is read lacks them, or addresses of them."""
+    kept_why: str = ""
+    """Why, in a sentence."""
     read_seconds: float = 0.0
     """Time that the last full read took; 0 = none since the directory process was started."""
     failures: int = 0

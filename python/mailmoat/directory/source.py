@@ -96,13 +96,20 @@ class LeftOut(NamedTuple):
     example: str
 
 
+class Kept(NamedTuple):
+    """Entries that are in force though the server that is asked lacks them, or addresses of them: how many now, and why, in a sentence."""
+
+    entries: int
+    why: str
+
+
 class Remark(NamedTuple):
     """What the administrator should look at, a sentence; it may be given again."""
 
     sentence: str
 
 
-Step: TypeAlias = Begin | Part | Whole | Delta | Current | Using | LeftOut | Remark
+Step: TypeAlias = Begin | Part | Whole | Delta | Current | Using | LeftOut | Kept | Remark
 
 
 class KnownIds(Protocol):

@@ -35,6 +35,11 @@ SOURCE_LEFT_OUT: Final = Gathered(
     "Entries, addresses and targets of a synchronised source that do not count, in its last read.",
     {"source": None},
 )
+SOURCE_KEPT: Final = Gathered(
+    "mailmoat_directory_source_kept",
+    "Entries of a synchronised source that are in force though the controller that is read lacks them, or addresses of them.",
+    {"source": None},
+)
 SOURCE_READ_TIME: Final = Gathered(
     "mailmoat_directory_source_read_seconds",
     "Time that the last full read of a synchronised source took.",
@@ -73,6 +78,7 @@ def _synchronised(source: SourceFreshness, now_ms: int) -> Iterator[tuple[Gather
         yield SOURCE_AGE, source.age(now_ms)
     yield SOURCE_ENTRIES, source.entries
     yield SOURCE_LEFT_OUT, source.left_out
+    yield SOURCE_KEPT, source.kept
     yield SOURCE_READ_TIME, source.read_seconds
     yield SOURCE_FAILURES, source.failures
 

@@ -15,7 +15,7 @@ from mailmoat import clock, maillog
 from mailmoat.directory.freshness import SourceFreshness, SyncState
 from mailmoat.directory.pause import pause
 from mailmoat.directory.shrinkage import Losses, ShrinkGuard, ShrunkError
-from mailmoat.directory.source import Begin, Current, Delta, LeftOut, Part, Remark, Using, Whole
+from mailmoat.directory.source import Begin, Current, Delta, Kept, LeftOut, Part, Remark, Using, Whole
 from mailmoat.directory_process.tightening import tighten
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
@@ -169,12 +169,12 @@ class Keeper:
                     self._change(step.cookie)
             case Current(cookie=cookie):
                 self._change(cookie)
-            case Using() | LeftOut() | Remark():
+            case Using() | LeftOut() | Kept() | Remark():
                 self._note(step)
             case _:
                 assert_never(step)
 
-    def _note(self, step: Using | LeftOut | Remark) -> None:
+    def _note(self, step: Using | LeftOut | Kept | Remark) -> None:
         """Show the administrator what a step says of the source."""
         match step:
             case Using(server=server):
@@ -186,6 +186,11 @@ class Keeper:
                 if step not in self._left_out:  # a source that is read whole again and again says it each time
                     maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
                     self._left_out = (*self._left_out, step)[-2 * MOST_EXAMPLES :]
+            case Kept(entries=entries, why=why):
+                if entries and not self.freshness.kept:
+                    maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=why)
+                self.freshness.kept, self.freshness.kept_why = entries, why
+                self._noted()
             case Remark(sentence=sentence):
                 if sentence != self._remark:
                     maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)

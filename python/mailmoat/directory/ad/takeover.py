@@ -30,6 +30,8 @@ class Takeover:
         """When it took over, milliseconds since the epoch; 0 = all that is known was read from it."""
         self.compared = True
         """Whether it is known what it lacked."""
+        self.said = 0
+        """How many it lacked when that was said last."""
         self._lacked: dict[bytes, tuple[Listed, ...]] = {}
         """Addresses by the ids of their entries."""
 
@@ -37,6 +39,11 @@ class Takeover:
     def recent(self) -> bool:
         """Whether the controller may still lack something."""
         return self.since_ms > 0 and clock.wall_ms() - self.since_ms < GRACE
+
+    @property
+    def over(self) -> bool:
+        """Whether the controller served long enough to have all that it will get: what it lacks is gone."""
+        return self.since_ms > 0 and not self.recent
 
     def __contains__(self, entry_id: bytes) -> bool:
         return entry_id in self._lacked

@@ -16,11 +16,11 @@ from mailmoat.directory.ad.controller import inspect, shows_deleted
 from mailmoat.directory.ad.mark import Mark, Method
 from mailmoat.directory.ad.reading import Reading
 from mailmoat.directory.pause import pause
-from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Part, Remark, Whole
+from mailmoat.directory.source import LARGEST_PART, Begin, Current, Delta, Kept, Part, Whole
 from mailmoat.ldap.outcome import LdapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from mailmoat.directory.ad.controller import Controller
     from mailmoat.directory.ad.delta import Changes
@@ -86,10 +86,11 @@ class Visit:
     def _goes_on(self, mark: Mark, controller: Controller) -> bool:
         """Return whether it is enough to ask what changed since `mark`.
 
-        Update sequence numbers give each object that was touched, so what the controller lacked of it must be known.
+        Update sequence numbers give each object that was touched, so what the controller lacked of it must be known. What it
+        lacks still when the time to get it is over is removed by a full read.
         """
-        known = mark.method is Method.DIRSYNC or self._takeover.compared or not self._takeover.recent
-        return known and delta.continues(mark, controller) and _is_recent(mark.whole_ms)
+        known = mark.method is Method.DIRSYNC or self._takeover.compared
+        return known and not self._takeover.over and delta.continues(mark, controller) and _is_recent(mark.whole_ms)
 
     async def _full(self, reading: Reading, mark: Mark) -> AsyncIterator[Step]:
         there: set[bytes] = set()
@@ -108,13 +109,17 @@ class Visit:
             self._takeover.compared = True
         self._mark = mark
         yield Whole(mark.encode())
-        if self._takeover.lacked:
-            yield self._remark()
 
-    def _remark(self) -> Remark:
-        return Remark(
-            f"{self.connection.server.text} serves in place of another controller and may be behind:"
-            f" {self._takeover.lacked} entries that it lacks, or addresses of which, are kept for a day"
+    def _said(self) -> Iterator[Kept]:
+        """Yield how much is kept that the controller lacks, where that is something else than was said before."""
+        lacked = self._takeover.lacked
+        if lacked == self._takeover.said:
+            return
+        self._takeover.said = lacked
+        behind = f"{self.connection.server.text} serves in place of another controller and may be behind"
+        yield Kept(
+            lacked,
+            f"{behind}: {lacked} entries that it lacks, or addresses of which, are kept for a day" if lacked else "",
         )
 
     def _kept(self, entry: Entry) -> Entry:
@@ -145,6 +150,8 @@ class Visit:
                 yield step
             mark = changes.mark
         self._mark = mark
+        for kept in self._said():
+            yield kept
         yield Current(mark.encode())
 
     async def _read_again(self, reading: Reading, changes: Changes, cookie: bytes) -> AsyncIterator[Step]:
@@ -181,8 +188,8 @@ class Visit:
             for entry in filter(None, map(self._known.entry, gone)):
                 self._takeover.lacks(entry)
             self._takeover.compared = True
-            if self._takeover.lacked:
-                yield self._remark()
+            for kept in self._said():
+                yield kept
         gone = [one for one in gone if one not in self._takeover]
         if self._mark is None:
             return
