@@ -410,6 +410,16 @@ def test_what_is_left_out_is_counted_and_logged(world):
     assert w.log[0] == ("directory-left-out", {"source": "a", "entries": 2, "detail": "line 3: no address"})
 
 
+def test_what_was_left_out_is_known_after_a_restart(world):
+    """The entries of that full read are in force, too, until the next one, which may be a day away."""
+    before = world((Begin(), entries(5), LeftOut(2, "line 3: no address"), Whole(b"1"))).keeper.freshness
+    later = world((Current(b"1"),), (Begin(), entries(5), Whole(b"1")), before=before)
+    assert (later.keeper.freshness.left_out, later.keeper.freshness.left_out_examples) == (2, ("line 3: no address",))
+    later.keeper.sync()
+    later.advance(60)
+    assert later.keeper.freshness.left_out == 0
+
+
 def test_a_remark_is_logged_once(world):
     remark = Remark("dc1 is a domain controller of Active Directory: write ad://")
     w = world((remark, *FULL), (remark, Current(b"2")))

@@ -35,7 +35,7 @@ MOST_EXAMPLES: Final = 5
 
 
 class Keeper:
-    """That of one row; `changed` is called when recipients changed, `noted` when `freshness` did."""
+    """That of one row; `changed` is called when recipients changed, `noted` when `freshness` did. `before` is what a directory process said of it before this one."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Keeper:
         *,
         changed: Callable[[], None],
         noted: Callable[[], None],
+        before: SourceFreshness | None = None,
     ) -> None:
         self.row = row
         self.source = source
@@ -67,6 +68,9 @@ class Keeper:
         state = SyncState.SHRUNK if table.held else SyncState.NEW
         self.freshness = SourceFreshness(row.name, state, table.held, since_ms=clock.wall_ms())
         self._take_stock()
+        if before is not None and self.table.synced_ms:  # the last full read counts on, and so does what it left out
+            self.freshness.left_out = before.left_out
+            self.freshness.left_out_examples = before.left_out_examples
 
     def sync(self, *, accept_shrink: bool = False) -> None:
         """Read the source whole, now."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mailmoat.control.channel import Document
-    from mailmoat.directory.freshness import LiveState
+    from mailmoat.directory.freshness import LiveState, SourceFreshness
     from mailmoat.directory.source import SyncSource
     from mailmoat.settings import Settings
     from mailmoat.settings.sections.directories import SourceSettings
@@ -108,6 +108,8 @@ class DirectoryProcess:
         """By the name of their source, once its table could be opened."""
         self._unopened: dict[str, SourceFreshness] = {}
         """The others."""
+        self._before = Freshness()
+        """What the directory process before this one said of its sources."""
         self._live: LiveServer | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._stale: set[str] = set()
@@ -124,6 +126,7 @@ class DirectoryProcess:
             os.close(lock)
 
     async def _work(self) -> None:
+        self._before = read(freshness_path(self._settings.spool_dir))
         synchronised = [row for row in self._rows if row.mode == "sync"]
         self._remove_others({table_path(self._settings.spool_dir, row.name).name for row in synchronised})
         for row in synchronised:
@@ -182,11 +185,12 @@ class DirectoryProcess:
             self._note_unopened(row, str(error))
             return
         self._unopened.pop(row.name, None)
-        source = _opened(self._settings, row)
-        self._keepers[row.name] = Keeper(row, source, table, changed=self._changed, noted=self._noted)
+        source, before = _opened(self._settings, row), self._before.of(row.name)
+        keeper = Keeper(row, source, table, changed=self._changed, noted=self._noted, before=before)
+        self._keepers[row.name] = keeper
 
     def _note_unopened(self, row: SourceSettings, reason: str) -> None:
-        known = self._unopened.get(row.name) or read(freshness_path(self._settings.spool_dir)).of(row.name)
+        known = self._unopened.get(row.name) or self._before.of(row.name)
         if (known.state, known.reason) != (SyncState.FAILED, reason):
             maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=row.name, reason=SyncState.FAILED, detail=reason)
             known.since_ms = clock.wall_ms()
