@@ -182,13 +182,13 @@ def test_the_first_server_that_serves_is_used_and_the_preferred_one_again_later(
         nonlocal now
         several = Servers([first, second], Access(login))
         used = [(await several.connect()).server.text]
-        several.failed(first)
+        several.failed(first, "away")
         connection = await several.connect()
         used.append(connection.server.text)
         used.append(await several.preferred(connection.server))
         now += 16
         used.append((await several.preferred(connection.server)).server.text)
-        several.failed(first)
+        several.failed(first, "away")
         now += 16
         used.append(await several.preferred(connection.server))
         several.served(first)

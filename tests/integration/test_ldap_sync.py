@@ -79,7 +79,7 @@ def test_all_is_read_and_each_change_follows(start, source):
         changed(replica, source(slapd), change, lambda: moved in {entry.name for entry in replica.known.values()})
     )
     assert replica.addresses == wanted
-    assert replica.steps[:2] == [Using(f"ldap://127.0.0.1:{slapd.port}"), Begin()]
+    assert replica.steps[:2] == [Using(text(slapd)), Begin()]
 
 
 def test_after_a_restart_only_what_changed_meanwhile_is_read(start, source):
@@ -128,25 +128,31 @@ def test_a_server_that_lost_most_of_its_entries_is_read_whole_and_removes_none_b
     assert replica.addresses == ALL
 
 
+def text(server):
+    return f"ldap://127.0.0.1:{server.port}"
+
+
+def used(replica):
+    """The servers that were read, one after the other."""
+    return [step.server for step in replica.steps if isinstance(step, Using)]
+
+
 def test_the_next_server_goes_on_when_one_is_killed_and_the_first_again_later(start, source, monkeypatch):
     monkeypatch.setattr("mailmoat.directory.preference.FIRST_PAUSE", 0.2)
     monkeypatch.setattr(sync, "PING_INTERVAL", 0.1)
     first, second = start("first"), start("second")
-    replica, names = Replica(), [f"ldap://127.0.0.1:{server.port}" for server in (first, second)]
-
-    def used():
-        return [step.server for step in replica.steps if isinstance(step, Using)]
+    replica, names = Replica(), [text(server) for server in (first, second)]
 
     def condition():
         if isinstance(replica.steps[-1], Whole | Current):
-            if used() == names and first.process.poll() is not None:
+            if used(replica) == names and first.process.poll() is not None:
                 first.start()
-            elif used() == names[:1]:
+            elif used(replica) == names[:1]:
                 first.kill()
-        return len(used()) > 2
+        return len(used(replica)) > 2
 
     uvloop.run(replica.run(source(first, second), condition))
-    assert used() == [names[0], names[1], names[0]]
+    assert used(replica) == [names[0], names[1], names[0]]
     assert replica.addresses == ALL
 
 
@@ -154,14 +160,9 @@ def test_a_server_that_hangs_is_noticed_and_the_next_one_goes_on(start, source, 
     monkeypatch.setattr(sync, "PING_INTERVAL", 0.1)
     monkeypatch.setattr("mailmoat.ldap.root_dse.PING_TIME", 0.3)
     first, second, replica = start("first"), start("second"), Replica()
-    uvloop.run(
-        changed(
-            replica,
-            source(first, second),
-            first.hang,
-            lambda: replica.steps[-1] == Using(f"ldap://127.0.0.1:{second.port}"),
-        )
-    )
+    uvloop.run(changed(replica, source(first, second), first.hang, lambda: used(replica)[-1] == text(second)))
+    (reason,) = next(step.passed_over for step in reversed(replica.steps) if isinstance(step, Using))
+    assert reason.startswith(f"{text(first)}: no answer in ")
     first.go_on()
     assert replica.addresses == ALL
 

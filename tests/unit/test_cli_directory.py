@@ -6,10 +6,14 @@ import sqlite3
 import pytest
 from typer.testing import CliRunner
 
+from mailmoat import clock
 from mailmoat.cli import application
+from mailmoat.cli.directory import _described, _lines
 from mailmoat.directory import freshness
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState
 from mailmoat.directory.paths import freshness_path
+from mailmoat.settings.sections.directories import SourceSettings, sources
+from mailmoat.settings.sections.directory import DirectorySettings
 
 LOOKUP = "SELECT email AS address, goto AS targets FROM users WHERE email IN (:address, :at_domain)"
 SCHEMA = """
@@ -136,3 +140,16 @@ def test_the_status_says_what_is_kept_that_the_controller_lacks(run, tmp_path):
     assert f"  {why}" in run("status", status=1).stdout.splitlines()
     plant, _ = json.loads(run("status", "--json", status=1).stdout)
     assert (plant["kept"], plant["kept_why"]) == (3, why)
+
+
+def test_the_status_says_what_is_passed_over_and_how_long_what_was_read_counts():
+    """For whom an alarm wakes up: a server that is away while another one serves, and the time that is left with none."""
+    row = sources(DirectorySettings(), [SourceSettings(name="plant", url="ldaps://s1.test, ldaps://s2.test")])[0]
+    known = SourceFreshness("plant", SyncState.CURRENT, synced_ms=clock.wall_ms() - 3_600_000, entries=1, server="s2")
+    known.passed_over = ("s1: no connection",)
+    assert [*_lines([_described(row, known, "")], [])][1:] == ["  passed over: s1: no connection"]
+    known.state, known.reason = SyncState.FAILED, "s1: no connection; s2: no connection"
+    assert [*_lines([_described(row, known, "")], [])][1:] == [
+        "  s1: no connection; s2: no connection",
+        "  what was read is in force; in 23h0m (max_age) what is not found becomes unknown or accepted",
+    ]

@@ -11,7 +11,7 @@ from mailmoat import clock
 from mailmoat.directory import preference
 from mailmoat.directory.failover import follow
 from mailmoat.directory.preference import FIRST_PAUSE, Preference
-from mailmoat.directory.source import Begin, Current, Delta
+from mailmoat.directory.source import Begin, Current, Delta, Using
 from mailmoat.errors import SourceError
 
 
@@ -114,3 +114,10 @@ def test_servers_that_each_serve_for_a_moment_and_fail_are_tried_more_and_more_s
     else:
         assert waits[:8] == [0, 0, 1, 2, 4, 8, FIRST_PAUSE, FIRST_PAUSE]
         assert len(visits) < 50
+
+
+def test_it_is_said_why_a_preferred_server_is_passed_over(monkeypatch):
+    monkeypatch.setattr(preference, "FIRST_PAUSE", 0.0)
+    a_serves, b_serves = (Using("a"), Current(b"2")), (Using("b"), Current(b"1"))
+    _, steps, _ = read({"a": [["a is away"], a_serves], "b": [b_serves]})
+    assert steps == [Using("b", ("a is away",)), Current(b"1"), *a_serves]

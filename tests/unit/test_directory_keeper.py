@@ -420,6 +420,19 @@ def test_what_was_left_out_is_known_after_a_restart(world):
     assert later.keeper.freshness.left_out == 0
 
 
+def test_that_a_preferred_server_is_passed_over_is_shown_and_logged_once(world):
+    reason = "s1: no connection"
+    instead = Using("s2", (reason,))
+    w = world(FULL, (instead, Current(b"1")), (instead, Current(b"1")), (Using("s1"), Current(b"1")))
+    w.advance(120)
+    assert (w.keeper.freshness.server, w.keeper.freshness.passed_over) == ("s2", (reason,))
+    said = {"source": "a", "detail": "s1: no connection; s2 is read in its place"}
+    assert w.log[1:] == [("directory-remark", said)]
+    w.advance(60)
+    assert w.keeper.freshness.passed_over == ()
+    assert w.log[2:] == [("directory-source-back", {"source": "a", "server": "s1"})]
+
+
 def test_a_remark_is_logged_once(world):
     remark = Remark("dc1 is a domain controller of Active Directory: write ad://")
     w = world((remark, *FULL), (remark, Current(b"2")))

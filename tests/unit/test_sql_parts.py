@@ -9,6 +9,7 @@ from mailmoat import clock
 from mailmoat.directory.bounds import Bounds
 from mailmoat.directory.preference import FIRST_PAUSE, Preference
 from mailmoat.directory.source import LeftOut, Listed
+from mailmoat.directory.sql.connection import outages
 from mailmoat.directory.sql.highest import Highest
 from mailmoat.directory.sql.placeholders import MYSQL, POSTGRESQL, SQLITE, prepare
 from mailmoat.directory.sql.position import Position
@@ -274,12 +275,27 @@ def test_a_server_that_failed_comes_last_for_a_while(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(clock, "monotonic", lambda: now)
     order = Preference(["a", "b"])
-    order.failed("a")
+    order.failed("a", "a is away")
     assert order.in_turn() == ["b", "a"]
     now += FIRST_PAUSE
     assert order.in_turn() == ["a", "b"]
-    order.failed("a")
+    order.failed("a", "a is away")
     now += FIRST_PAUSE
     assert order.in_turn() == ["b", "a"]
     order.served("a")
+    assert (order.passed_over("a"), order.passed_over("b")) == ((), ("a is away",))
     assert order.in_turn() == ["a", "b"]
+    assert order.passed_over("b") == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefusedError(111, "Connect call failed ('192.0.2.1', 3306)"), ConnectionRefusedError(111, "refused")],
+)
+def test_why_there_is_no_connection_is_said_in_one_way(error):
+    """By check-config, which runs on asyncio's loop, as by the server, which runs on another one."""
+    with (
+        pytest.raises(SourceError, match=r"^here: no connection: Connection refused$"),
+        outages("here", lambda _: None),
+    ):
+        raise error

@@ -92,6 +92,7 @@ def _described(row: SourceSettings, fresh: SourceFreshness, doubt: str) -> dict[
         "max_age": row.max_age,
         "entries": fresh.entries,
         "server": fresh.server,
+        "passed_over": list(fresh.passed_over),
         "left_out": fresh.left_out,
         "left_out_examples": list(fresh.left_out_examples),
         "kept": fresh.kept,
@@ -117,16 +118,22 @@ def _live(row: SourceSettings, state: LiveState | None) -> dict[str, Any]:
 
 
 def _lines(known: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[str]:
+    from mailmoat.directory.preference import PASSED_OVER
+
     for one in known:
         age = "never read whole" if one["age"] is None else f"read {span(1000 * one['age'])} ago"
         left_out = f", {one['left_out']} left out" if one["left_out"] else ""
         server = f" from {one['server']}" if one["server"] else ""
         yield f"{one['name']}: {one['state']}, {one['entries']} entries{left_out}, {age}{server}"
+        yield from (f"  {PASSED_OVER.format(reason)}" for reason in one["passed_over"] if not one["reason"])
         yield from (f"  left out: {example}" for example in one["left_out_examples"])
         if one["kept_why"]:
             yield f"  {one['kept_why']}"
         if one["reason"]:
             yield f"  {one['reason']}"
+        if one["reason"] and not one["doubt"]:
+            left = span(round(1000 * (one["max_age"] - one["age"])))
+            yield f"  what was read is in force; in {left} (max_age) what is not found becomes unknown or accepted"
         if one["doubt"]:
             yield f"  not in force, because {one['doubt']}: what is not found is unknown or accepted"
     for one in live:

@@ -1,8 +1,8 @@
 """Reads a synchronised source at one of its servers, and goes on at the next one when it fails.
 
 Promises: a server that fails is passed over for a while; the outage is a SourceError, with what each server said, only when each of them failed since
-one served. When a preferred server serves again, the source is read there at once. Servers that each serve for a moment and fail are tried at
-longer and longer intervals once each was tried.
+one served. When a preferred server serves again, the source is read there at once. `Using` says why the servers before it are passed over. Servers
+that each serve for a moment and fail are tried at longer and longer intervals once each was tried.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mailmoat import clock
 from mailmoat.directory.pause import pause
 from mailmoat.directory.preference import FIRST_PAUSE
-from mailmoat.directory.source import Current, Delta, Whole
+from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
@@ -49,14 +49,17 @@ async def follow(
         try:
             async with aclosing(steps_at(server, cookie)) as steps:
                 async for step in steps:
+                    if isinstance(step, Using):
+                        yield step._replace(passed_over=preference.passed_over(server))
+                        continue
                     if isinstance(step, Whole | Current) or (isinstance(step, Delta) and not step.more):
                         cookie = step.cookie
                         failures.clear()
                         preference.served(server)
                     yield step
         except SourceError as error:
-            preference.failed(server)
             failures[server] = str(error)
+            preference.failed(server, failures[server])
             moments = moments + 1 if clock.monotonic() - begun < FIRST_PAUSE else 0
         else:
             if not await returns(server):

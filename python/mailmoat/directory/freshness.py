@@ -85,6 +85,8 @@ class SourceFreshness(msgspec.Struct):
     entries: int = 0
     server: str = ""
     """The one that is read."""
+    passed_over: tuple[str, ...] = ()
+    """Why each server that is preferred to it is not read, a sentence each."""
     left_out: int = 0
     """Entries, addresses and targets that do not count, in the last read."""
     left_out_examples: tuple[str, ...] = ()

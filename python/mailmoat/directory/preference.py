@@ -18,6 +18,8 @@ S = TypeVar("S")
 FIRST_PAUSE: Final = 15.0
 LONGEST_PAUSE: Final = 300.0
 """Seconds."""
+PASSED_OVER: Final = "passed over: {}"
+"""How it is shown to the administrator why a preferred server is not asked."""
 
 
 class _Away(NamedTuple):
@@ -26,6 +28,8 @@ class _Away(NamedTuple):
     until: float = 0.0
     """When it is tried again, by the monotonic clock."""
     pause: float = 0.0
+    reason: str = ""
+    """Why it failed; empty when it served since."""
 
 
 class Preference(Generic[S]):
@@ -47,11 +51,16 @@ class Preference(Generic[S]):
         earlier = range(self._servers.index(server))
         return [self._servers[number] for number in earlier if self._away[number].until <= now]
 
-    def failed(self, server: S) -> None:
+    def passed_over(self, server: S) -> tuple[str, ...]:
+        """Return why each server that is preferred to this one was left, unless it has served since."""
+        earlier = self._away[: self._servers.index(server)]
+        return tuple(away.reason for away in earlier if away.reason)
+
+    def failed(self, server: S, reason: str) -> None:
         """Pass over a server for a while."""
         number = self._servers.index(server)
         pause = next_pause(self._away[number].pause, FIRST_PAUSE, LONGEST_PAUSE)
-        self._away[number] = _Away(clock.monotonic() + pause, pause)
+        self._away[number] = _Away(clock.monotonic() + pause, pause, reason)
 
     def served(self, server: S) -> None:
         """Count a server as well again: it answered what it was asked."""

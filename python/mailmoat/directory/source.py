@@ -87,6 +87,8 @@ class Using(NamedTuple):
     """The server that is asked from now on, as it is shown to the administrator."""
 
     server: str
+    passed_over: tuple[str, ...] = ()
+    """Why each server that is preferred to it is not asked, a sentence each."""
 
 
 class LeftOut(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat.directory.bounds import Bounds, Kind
 from mailmoat.directory.opening import open_live, open_sync
-from mailmoat.directory.source import Begin, Closing, Delta, LeftOut, Part, Whole
+from mailmoat.directory.source import Begin, Closing, Delta, LeftOut, Part, Remarked, Whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -146,8 +146,9 @@ class BoundedLive(Bounded):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was left out, a sentence for each kind."""
-        return tuple(f"{one.entries} left out, such as: {one.example}" for one in self._first.values())
+        """What was left out, a sentence for each kind, and what the source itself remarks."""
+        left_out = (f"{one.entries} left out, such as: {one.example}" for one in self._first.values())
+        return (*left_out, *(self._source.remarks if isinstance(self._source, Remarked) else ()))
 
     async def lookup(self, address: Address) -> LiveAnswer:
         """See `LiveSource`."""

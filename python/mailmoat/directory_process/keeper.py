@@ -181,8 +181,9 @@ class Keeper:
     def _note(self, step: Using | LeftOut | Kept | Remark) -> None:
         """Show the administrator what a step says of the source."""
         match step:
-            case Using(server=server):
-                self.freshness.server = server
+            case Using(server=server, passed_over=passed_over):
+                self._say_passed_over(server, passed_over)
+                self.freshness.server, self.freshness.passed_over = server, passed_over
                 self._noted()
             case LeftOut(entries=entries, example=example):
                 self.freshness.left_out += entries
@@ -199,6 +200,15 @@ class Keeper:
                 if sentence != self._remark:
                     maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
                 self._remark = sentence
+
+    def _say_passed_over(self, server: str, passed_over: tuple[str, ...]) -> None:
+        """Log that a source is read from another server than the preferred one, once, and that it is no longer."""
+        before = self.freshness
+        if passed_over and server != before.server:
+            detail = f"{'; '.join(passed_over)}; {server} is read in its place"
+            maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=detail)
+        elif before.passed_over and not passed_over and before.state is SyncState.CURRENT:
+            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=server)
 
     def _check_ids(self, came: int | None) -> None:
         """Raise SourceError when a full read had entries with the id of another one: what the other one has would be missing."""

@@ -16,6 +16,7 @@ from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.ldap import row_filters
 from mailmoat.directory.ldap.access import servers_of, time_for_one
+from mailmoat.directory.preference import PASSED_OVER
 from mailmoat.directory.source import MOST_TARGETS
 from mailmoat.errors import LookupFailedError
 from mailmoat.ldap import outcome
@@ -78,7 +79,7 @@ class LdapLookup:
                 if isinstance(error, LdapError) and error.code not in _AWAY:
                     raise LookupFailedError(str(error)) from None
                 if connection.usable and connection is self._connection:
-                    self._servers.failed(connection.server)
+                    self._servers.failed(connection.server, str(error))
                 self._drop(connection)
                 if attempt > len(self._row.url.servers):
                     raise
@@ -91,6 +92,12 @@ class LdapLookup:
                     f"more than {len(found)} entries have {printable(str(address))}, and not all of them were given"
                 )
                 raise LookupFailedError(f"{connection.server.text}: {sentence}")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See `Remarked`: why servers that are preferred to the one that is asked are not."""
+        server = self._connection.server if self._connection is not None else None
+        return tuple(map(PASSED_OVER.format, self._servers.preference.passed_over(server))) if server else ()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -113,8 +120,8 @@ class LdapLookup:
         """Ask a connection from now on. Raises ServerError; it is closed then."""
         try:
             self._base = await base_of(connection, self._row.base)
-        except BaseException:
-            self._servers.failed(connection.server)
+        except BaseException as error:
+            self._servers.failed(connection.server, str(error) or f"{connection.server.text}: no answer in time")
             connection.close()
             raise
         before, self._connection = self._connection, connection

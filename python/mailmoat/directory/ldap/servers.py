@@ -61,9 +61,9 @@ class Servers:
             connection.close()
         return connection is not None
 
-    def failed(self, server: Server) -> None:
+    def failed(self, server: Server, reason: str) -> None:
         """Pass over a server that broke off or did not answer, for a while."""
-        self.preference.failed(server)
+        self.preference.failed(server, reason)
 
     def served(self, server: Server) -> None:
         """Count a server as well again: it answered what it was asked."""
@@ -72,6 +72,6 @@ class Servers:
     async def _try(self, server: Server) -> Connection:
         try:
             return await self.open(server)
-        except SourceError:
-            self.failed(server)
+        except SourceError as error:
+            self.failed(server, str(error))
             raise

@@ -103,11 +103,13 @@ class LdapSync:
 
     async def _at(self, known: KnownIds, server: Server, cookie: bytes | None) -> AsyncGenerator[Step, None]:
         """Yield the steps of one server, by the method that it offers."""
-        yield Using(server.text)
         method = _Method(cookie)
+        using = [Using(server.text)]
         while True:
             connection = await self._servers.open(server)
             try:
+                while using:  # at the first connection
+                    yield using.pop()
                 async with aclosing(self._steps(connection, method, known)) as steps:
                     async for step in steps:
                         if isinstance(step, Whole | Delta | Current):

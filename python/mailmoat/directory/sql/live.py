@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailmoat._native import Address
 from mailmoat.directory.directory import Presence
+from mailmoat.directory.preference import PASSED_OVER
 from mailmoat.directory.source import LiveAnswer, united
 from mailmoat.directory.sql.databases import database_of
 from mailmoat.directory.sql.highest import Highest
@@ -59,6 +60,11 @@ class SqlLive:
         found, seen = await first_server(self._row, self._database, self._try)
         _columns(found)
         return seen._replace(place="lookup_query")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See `Remarked`."""
+        return tuple(map(PASSED_OVER.format, self._pool.passed_over))
 
     async def close(self) -> None:
         """See `Closing`."""

@@ -37,6 +37,7 @@ class Pool:
         self._patience = patience
         self._free = asyncio.Semaphore(most)
         self._idle: list[_Kept] = []
+        self._served_last: SourceServer | None = None
 
     async def ask(self, query: Query, values: Mapping[str, object]) -> Rows:
         """Return the answer to one lookup. SourceError when no server gives one."""
@@ -54,9 +55,14 @@ class Pool:
                 return await self._use(kept, query, values)
             except LookupFailedError:
                 raise
-            except SourceError:
-                self._preference.failed(kept.server)
+            except SourceError as error:
+                self._preference.failed(kept.server, str(error))
                 raise
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """Why each server that is preferred to the one that served last is not asked."""
+        return self._preference.passed_over(self._served_last) if self._served_last is not None else ()
 
     async def close(self) -> None:
         """Say goodbye on the idle connections."""
@@ -75,9 +81,10 @@ class Pool:
             while self._idle:
                 self._idle.pop().connection.abort()
             if isinstance(error, asyncio.CancelledError):
-                self._preference.failed(kept.server)
+                self._preference.failed(kept.server, f"{kept.server}: no answer in time")
             raise
         self._preference.served(kept.server)
+        self._served_last = kept.server
         self._idle.append(kept)
         return found
 
@@ -98,9 +105,9 @@ class Pool:
             try:
                 return _Kept(await self._database.open(server, self._patience), server, file)
             except SourceError as error:
-                self._preference.failed(server)
                 failures.append(str(error))
+                self._preference.failed(server, failures[-1])
             except asyncio.CancelledError:
-                self._preference.failed(server)
+                self._preference.failed(server, f"{server}: no connection in time")
                 raise
         raise SourceError("; ".join(failures))
