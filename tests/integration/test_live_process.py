@@ -81,11 +81,16 @@ def test_the_next_hop_is_asked_for_what_nothing_lists(behind):
         assert rcpt(client, "dora").startswith("451 4.3.0")
         mx.until(lambda: mx.logged("directory-source-failed"), what="outage in the log")
         mx.until(lambda: mx.metric("directory_live_failed") == 1, what="metric")
+        for number in range(4):  # until it is held back
+            assert rcpt(client, f"nobody{number}").startswith("451 4.3.0")
+        assert not mx.logged("directory-source-back"), "of a source that was never away"
         status = mx.cli("directory", "status")
         assert status.returncode == 1
         assert "421 4.4.1 No connection" in status.stdout
         hop.start()
         mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
+        mx.until(lambda: mx.logged("directory-source-back"), what="its end in the log")
+        assert len(mx.logged("directory-source-failed")) == 1
 
 
 def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):

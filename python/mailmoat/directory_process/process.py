@@ -113,6 +113,8 @@ class DirectoryProcess:
         self._live: LiveServer | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._stale: set[str] = set()
+        self._away: set[str] = set()
+        """Live sources whose outage was logged."""
 
     async def serve(self) -> None:
         """Work until cancelled. DirectoryError, OSError: the disk does not take what is read."""
@@ -199,12 +201,13 @@ class DirectoryProcess:
         self._noted()
 
     def _answers(self, state: LiveState) -> None:
-        """Log that an outage of a live source begins or ends."""
+        """Log that an outage of a live source begins or ends: not that it is held back meanwhile, nor its first answer."""
         self._noted()
-        if state.error:
+        if state.error and state.name not in self._away:
             maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=state.name, reason=SyncState.FAILED, detail=state.error)
-        else:
+        elif not state.error and state.name in self._away:
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=state.name)
+        (self._away.add if state.error else self._away.discard)(state.name)
 
     def _changed(self) -> None:
         os.eventfd_write(self._changed_descriptor, 1)

@@ -8,6 +8,7 @@ password and no text of a row is in it.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
@@ -126,5 +127,7 @@ def _sentence(error: BaseException, said: Callable[[BaseException], str | None])
     if lost and not isinstance(error, ConnectionRefusedError):
         return "the connection was lost"
     if isinstance(error, OSError):
-        return f"no connection: {error.strerror or type(error).__name__}"
+        # The loops say the same in words of their own; below 0 are the numbers of names.
+        known = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        return f"no connection: {known or type(error).__name__}"
     return f"an answer that is not valid ({type(error).__name__})"
