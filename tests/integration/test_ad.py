@@ -434,7 +434,7 @@ def test_a_first_look_says_what_is_there(domain, password):
     assert all(entry.addresses for entry in probed.sample)
     assert [remark.partition(":")[0] for remark in probed.remarks] == ["left out"]
     stranger = asyncio.run(open_sync(row(domain, password, account=STRANGER)).probe())
-    assert "deleted objects are not shown to this account: a deletion is noticed after the interval" in stranger.remarks
+    assert any(remark.startswith("deleted objects are not shown to this account") for remark in stranger.remarks)
     assert not [remark for remark in stranger.remarks if "proxyAddresses" in remark]
     blind = asyncio.run(open_sync(row(domain, password, account=f"blind@{samba.REALM}")).probe())
     assert [remark for remark in blind.remarks if remark.startswith("no object shows proxyAddresses to this account")]

@@ -71,9 +71,7 @@ def _relayed(settings: Settings, domain: str) -> str:
             return f"from everybody: relay.{name} has {domain}"
     if settings.relay.networks or settings.auth.file or settings.auth.dovecot:
         return "from clients that may relay: those of relay.networks, and those that authenticate"
-    return (
-        "from nobody: it is in neither relay.local_domains nor relay.unfiltered_domains; only reports of ours go there"
-    )
+    return "from nobody: it is in neither relay.local_domains nor relay.unfiltered_domains; only reports of ours and mail of aliases go there"
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

@@ -70,7 +70,9 @@ async def _remarks(connection: Connection, controller: Controller, place: Place)
     if not controller.catalogue and (await delta.mark_now(connection, controller, 0)).method is Method.USN:
         remarks.append("DirSync is not offered to this account: at another controller everything is read again")
     if not await shows_deleted(connection, controller):
-        remarks.append("deleted objects are not shown to this account: a deletion is noticed after the interval")
+        remarks.append(
+            "deleted objects are not shown to this account: a deletion is noticed after the interval; permit it with dsacls"
+        )
     if place.mapping.disabled is not Disabled.ACCEPT and not await shows_account_control(connection, controller):
         remarks.append(
             "the account may not read userAccountControl: disabled accounts receive mail, whatever disabled_accounts says"
