@@ -5,9 +5,10 @@ import contextlib
 
 import pytest
 
+from mailmoat.directory.configured import examine
 from mailmoat.directory.ldap.attributes import missing
 from mailmoat.directory.source import Entry, Listed, ProbeResult
-from mailmoat.directory_process.trial import probe, probe_each, remarks
+from mailmoat.directory_process.trial import exported, probe, probe_each, remarks
 from mailmoat.errors import SourceError
 from mailmoat.ldap.message import Done, SearchEntry
 from mailmoat.ldap.outcome import LdapError, ServerError
@@ -217,3 +218,23 @@ def test_sources_are_tried_at_once_and_shown_in_the_order_of_the_settings():
         assert str(port) in error
         assert "in time" not in error
     assert "/missing" in errors[3]
+
+
+def test_what_is_exported_is_a_recipient_file(tmp_path):
+    """Each row of ISPmail and iRedMail has one target, and PostfixAdmin makes an alias of postmaster: neither may be so in the file."""
+    rows = [("info", "ann"), ("info", "bob"), ("bob", ""), ("bob", "eve"), ("ann", "ann"), ("postmaster", "ann")]
+    listed = [Listed(f"{name}@a.test", (f"{target}@a.test",) if target else ()) for name, target in rows]
+    others = [Listed("@b.test", ("@a.test",)), Listed("!no@a.test"), Listed("@c.test", ("ann@a.test",))]
+    written = [*exported(Entry(b"1", "1", (one,)) for one in [*listed, *others])]
+    assert written == [
+        "info@a.test = ann@a.test, bob@a.test",
+        "bob@a.test = bob@a.test, eve@a.test",
+        "ann@a.test",
+        "postmaster@a.test",
+        "@b.test = @a.test",
+        "!no@a.test",
+        "@c.test = ann@a.test",
+    ]
+    file = tmp_path / "recipients.txt"
+    file.write_text("\n".join(written))
+    examine(Settings(hostname="mx.test", relay={"local_domains": "a.test,b.test,c.test"}, recipients={"file": file}))

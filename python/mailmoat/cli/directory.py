@@ -192,9 +192,8 @@ def export(name: NameArgument, config: ConfigOption = None) -> None:
     if not path.exists():
         fail(f"{name}: it was not read yet")
     try:
-        for entry in entries_of(path):
-            for line in trial.shown(entry):
-                typer.echo(printable(line))
+        for line in trial.exported(entries_of(path)):
+            typer.echo(printable(line))
     except DirectoryError as error:
         fail(f"{name}: {error}")
 

@@ -19,7 +19,7 @@ from mailmoat.errors import SourceError
 from mailmoat.settings.source_url import SourceUrl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mailmoat.directory.source import LiveSource, SyncSource
@@ -172,6 +172,19 @@ def differences(found: dict[bytes, Entry], table: Path) -> Iterator[Difference]:
             yield Difference("~", now.name, shown(known), shown(now))
     for entry in rest.values():
         yield Difference("+", entry.name, (), shown(entry))
+
+
+def exported(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield what entries list as a recipient file, in which each address has one line and postmaster no targets."""
+    listed: dict[str, list[tuple[str, ...]]] = {}
+    for entry in entries:
+        for one in entry.addresses:
+            listed.setdefault(one.text, []).append(one.targets)
+    for text, each in listed.items():
+        itself = () if text.startswith("@") else (text,)
+        targets = tuple(dict.fromkeys(target for own in each for target in own or itself)) if any(each) else ()
+        is_plain = targets in ((), itself) or text.partition("@")[0] == "postmaster"
+        yield text if is_plain else f"{text} = {', '.join(targets)}"
 
 
 def shown(entry: Entry) -> tuple[str, ...]:
