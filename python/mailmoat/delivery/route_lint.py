@@ -60,7 +60,7 @@ def _nobody_may_send(settings: Settings, table: RouteTable) -> Iterator[str]:
             is_ours = pattern in ours or any(domain.endswith(pattern) for domain in ours if pattern.startswith("."))
             if pattern != EVERY_DOMAIN and not is_ours:
                 yield (
-                    f"routes[{number}] gets no mail for {pattern} but reports of ours: a route does not make a domain relayable; "
+                    f"routes[{number}] gets no mail for {pattern} but reports of ours and that of aliases: a route does not make a domain relayable; "
                     "add it to relay.local_domains or relay.unfiltered_domains"
                 )
 
