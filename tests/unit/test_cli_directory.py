@@ -1,6 +1,7 @@
 """`mailmoat directory` where no server runs: a database that is asked, a file that nothing was read of yet, and the recipient file."""
 
 import json
+import os
 import sqlite3
 
 import pytest
@@ -153,3 +154,18 @@ def test_the_status_says_what_is_passed_over_and_how_long_what_was_read_counts()
         "  s1: no connection; s2: no connection",
         "  what was read is in force; in 23h0m (max_age) what is not found becomes unknown or accepted",
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works with the rights of another account")
+def test_another_account_is_told_whom_to_be(run, database, tmp_path):
+    """It may read the settings, not the spool directory: nothing there looks as if nothing was ever read."""
+    (tmp_path / "spool").mkdir(mode=0o700)
+    commands = (("status",), ("lookup", "ann@example.test"), ("diff", "plant"), ("export", "plant"))
+    assert "No server runs: this is what the last one knew." in run("status", status=1).output
+    os.seteuid(65534)
+    try:
+        outputs = [run(*words, status=1).output for words in commands]
+    finally:
+        os.seteuid(0)
+    for output in outputs:
+        assert "Permission denied; run this as root or as the server's account" in output

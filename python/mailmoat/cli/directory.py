@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mailmoat.cli.directory_lookup import lookup
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.cli.options import (
+    ConfigOption,
+    JsonOption,
+    fail,
+    print_json,
+    settings_in_force,
+    settings_with_sources,
+    span,
+)
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -33,8 +41,9 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show each source, how its last read ended, its age and its entries: exit 1 if one of them is not in force."""
     from mailmoat.directory.configured import served_directory
     from mailmoat.settings.sections.directories import sources
+    from mailmoat.supervisor.instance import find_server
 
-    settings = settings_in_force(config)
+    settings = settings_with_sources(config)
     if not settings.directories:
         fail("directories is not set: there is no source beside recipients.file")
     directory = served_directory(settings)
@@ -47,6 +56,8 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     else:
         for line in _lines(known, live):
             typer.echo(line)
+        if find_server(settings.spool_dir) is None:
+            typer.echo("No server runs: this is what the last one knew.")
     if any(one["doubt"] for one in known) or any(one["error"] for one in live):
         raise typer.Exit(1)
 
@@ -155,7 +166,7 @@ def diff(name: NameArgument, config: ConfigOption = None, *, as_json: JsonOption
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
 
-    settings = settings_in_force(config)
+    settings = settings_with_sources(config)
     row = _synchronised(settings, name)
     try:
         found, left_out = asyncio.run(trial.read_whole(settings, row))
@@ -187,7 +198,7 @@ def export(name: NameArgument, config: ConfigOption = None) -> None:
     from mailmoat.directory_process import trial
     from mailmoat.errors import DirectoryError
 
-    settings = settings_in_force(config)
+    settings = settings_with_sources(config)
     path = table_path(settings.spool_dir, _synchronised(settings, name).name)
     if not path.exists():
         fail(f"{name}: it was not read yet")

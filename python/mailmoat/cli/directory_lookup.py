@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json, settings_in_force
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json, settings_with_sources
 from mailmoat.printable import printable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def lookup(
     from mailmoat.cli.ruling import recipient
     from mailmoat.errors import ConfigError
 
-    settings = settings_in_force(config)
+    settings = settings_with_sources(config)
     try:
         parsed = recipient(address, settings)
     except ValueError as error:

@@ -69,3 +69,21 @@ def settings_in_force(config: Path | None) -> Settings:
         return load(config)
     except ConfigError as error:
         complain(error)
+
+
+def settings_with_sources(config: Path | None) -> Settings:
+    """Return the settings as `settings_in_force`; end with status 1 where this account may not read what is known of the sources of recipients.
+
+    To whom the spool directory is closed, it would look as if nothing was ever read.
+    """
+    from mailmoat.directory.paths import freshness_path
+
+    settings = settings_in_force(config)
+    if settings.directories:
+        try:
+            freshness_path(settings.spool_dir).open().close()
+        except PermissionError as error:
+            fail(f"{error.filename}: {error.strerror}; run this as root or as the server's account")
+        except OSError:
+            pass  # nothing was read yet
+    return settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json, settings_in_force
+from mailmoat.cli.options import ConfigOption, JsonOption, complain, print_json, settings_with_sources
 
 if TYPE_CHECKING:
     from mailmoat.directory.directory import Directory
@@ -33,7 +33,7 @@ def check(
     from mailmoat.directory.configured import open_directory
     from mailmoat.errors import ConfigError
 
-    settings = settings_in_force(config)
+    settings = settings_with_sources(config)
     try:
         directory = open_directory(settings)
     except ConfigError as error:

@@ -38,6 +38,7 @@ LONGEST_LAG: Final = 60.0
 LONGEST_AHEAD_MS: Final = 60_000
 """Milliseconds that a read may be ahead of the clock. One that is further ahead was dated by a clock that was wrong: its age is not known."""
 _DOUBTS: Final = {"unknown": Presence.UNKNOWN, "accept": Presence.EXISTS}
+_NO_ANSWER: Final = "the directory process does not answer: mailmoat status says whether the server runs"
 
 
 class LookupClient(Protocol):
@@ -193,7 +194,8 @@ class ComposedDirectory:
                 goes = f", its mail goes to {' '.join(targets)}" if targets else ""
                 return f"{address}: exists ({reply.source} was asked and has it{goes})"
             if reply.presence is Presence.UNKNOWN:
-                unknown = f"{address}: unknown ({reply.source or 'the directory process'} was asked and did not answer)"
+                silent = f"{reply.source} was asked and did not answer" if reply.source else _NO_ANSWER
+                unknown = f"{address}: unknown ({silent})"
             source = reply.source
         return unknown or self._why_not_found(address, others, f"{source} was asked and does not have it")
 
